@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+# docker build -t circled . && docker run --rm -p 8080:8080 -v ./circled.toml:/etc/circled/circled.toml:ro circled
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY Cargo.toml Cargo.lock ./
+COPY benches ./benches
+COPY config ./config
+COPY src ./src
+RUN cargo build --release --locked --bin circled
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circled
+COPY --from=build /src/target/release/circled /usr/local/bin/circled
+USER circled
+# Past loopback, circled wants to know its public URL and its circles: mount a file that says so.
+ENV CIRCLED_SERVER__LISTEN=0.0.0.0:8080 \
+    CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8081
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["circled", "health", "--config", "/etc/circled/circled.toml"]
+ENTRYPOINT ["circled"]
+CMD ["serve", "--config", "/etc/circled/circled.toml"]

@@ -1,0 +1,38 @@
+# The one door. `make help` lists what it opens.
+
+CARGO ?= cargo
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fmt
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="--config circled.toml"
+	$(CARGO) run --release -- serve $(FLAGS)
+
+test: ## All tests.
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --all-targets $(FLAGS)
+else
+	$(CARGO) test --lib --bins --tests $(FLAGS)
+endif
+	$(CARGO) test --doc
+
+check: ## Formatting, lints, docs, and what the dependencies are.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+ifeq ($(DENY),yes)
+	$(CARGO) deny check bans licenses sources
+else
+	@echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"
+endif
+
+bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrpsee=ws://127.0.0.1:9000"
+	$(CARGO) bench --bench load -- $(FLAGS)
+
+fmt: ## Format.
+	$(CARGO) fmt

@@ -1,0 +1,220 @@
+//! secp256k1 keys as they are written in URLs, requests and files.
+
+use std::{fmt, str::FromStr};
+
+use k256::elliptic_curve::sec1::ToSec1Point;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A point of the curve secp256k1, in its compressed form: it names a circle, or a caller.
+///
+/// Reads 66 hex digits (compressed) or 130 (uncompressed), with or without `0x`, in any case
+/// (SEC 1, section 2.3.3), and always prints the 66 lowercase ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey([u8; 33]);
+
+/// A text that is no public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve")]
+pub struct InvalidKey;
+
+impl PublicKey {
+    /// The compressed SEC 1 encoding.
+    pub fn as_bytes(&self) -> &[u8; 33] {
+        &self.0
+    }
+
+    /// Reads a key given by its x coordinate alone (BIP-340, 64 hex digits): the point with even y.
+    pub fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
+        let mut bytes = [2; 33];
+        hex::decode_to_slice(strip_0x(text), &mut bytes[1..]).map_err(|_| InvalidKey)?;
+        Self::from_sec1(&bytes)
+    }
+
+    fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let key = k256::PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidKey)?;
+        Ok(Self::from(&key))
+    }
+}
+
+impl From<&k256::PublicKey> for PublicKey {
+    fn from(key: &k256::PublicKey) -> Self {
+        let mut bytes = [0; 33];
+        bytes.copy_from_slice(key.to_sec1_point(true).as_bytes());
+        Self(bytes)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let digits = strip_0x(text);
+        let mut bytes = [0; 65];
+        let bytes = match digits.len() {
+            66 => &mut bytes[..33],
+            130 => &mut bytes[..],
+            _ => return Err(InvalidKey),
+        };
+        hex::decode_to_slice(digits, bytes).map_err(|_| InvalidKey)?;
+        Self::from_sec1(bytes)
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 66];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A caller's own key. Never prints itself; erased from memory when dropped.
+#[derive(Clone)]
+pub struct SecretKey(k256::SecretKey);
+
+impl SecretKey {
+    /// A new key from the operating system's randomness.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        loop {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes)?;
+            // All but one in 2^127 draws are below the order of the curve.
+            if let Ok(key) = k256::SecretKey::from_slice(&bytes) {
+                return Ok(Self(key));
+            }
+        }
+    }
+
+    /// Reads 64 hex digits, with or without `0x`.
+    pub fn from_hex(text: &str) -> Result<Self, InvalidSecretKey> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(strip_0x(text), &mut bytes).map_err(|_| InvalidSecretKey)?;
+        k256::SecretKey::from_slice(&bytes)
+            .map(Self)
+            .map_err(|_| InvalidSecretKey)
+    }
+
+    /// The 64 hex digits that [`SecretKey::from_hex`] reads. For writing the key file, nowhere else.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0.to_bytes())
+    }
+
+    /// The key that others know.
+    pub fn public(&self) -> PublicKey {
+        PublicKey::from(&self.0.public_key())
+    }
+
+    pub(super) fn as_k256(&self) -> &k256::SecretKey {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {})", self.public())
+    }
+}
+
+/// A text that is no secret key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "not a secp256k1 secret key: expected 64 hex digits, not zero and below the order of the curve"
+)]
+pub struct InvalidSecretKey;
+
+pub(super) fn strip_0x(text: &str) -> &str {
+    text.strip_prefix("0x")
+        .or_else(|| text.strip_prefix("0X"))
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COMPRESSED: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
+    const UNCOMPRESSED: &str = "044e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e47fd35c4215d1edf53e6f83de344615ce719bdb0fd878f6ed76f06dd277956de";
+
+    #[test]
+    fn every_spelling_is_the_same_key() {
+        for digits in [COMPRESSED, UNCOMPRESSED] {
+            for prefix in ["", "0x", "0X"] {
+                for digits in [digits.to_owned(), digits.to_uppercase()] {
+                    let key: PublicKey = format!("{prefix}{digits}").parse().unwrap();
+                    assert_eq!(key.to_string(), COMPRESSED);
+                }
+            }
+        }
+        assert_eq!(
+            PublicKey::from_x_only(&COMPRESSED[2..])
+                .unwrap()
+                .to_string(),
+            COMPRESSED
+        );
+    }
+
+    #[test]
+    fn what_is_no_point_is_refused() {
+        let off_curve = format!("04{}", "11".repeat(64));
+        let no_such_x = format!("02{}", "ff".repeat(32));
+        let hybrid = UNCOMPRESSED.replacen("04", "06", 1);
+        let identity = "00";
+        for wrong in [
+            "",
+            "0x",
+            "hello",
+            identity,
+            &off_curve,
+            &no_such_x,
+            &hybrid,
+            &COMPRESSED[2..],
+            &format!("{COMPRESSED} "),
+        ] {
+            assert_eq!(wrong.parse::<PublicKey>(), Err(InvalidKey), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_key_does_not_print_itself() {
+        let key = SecretKey::generate().unwrap();
+        assert!(!format!("{key:?}").contains(&key.to_hex()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_parser(text in "\\PC*|(0x)?0[234][0-9a-fA-F]{60,130}") {
+            if let Ok(key) = text.parse::<PublicKey>() {
+                prop_assert_eq!(key.to_string().parse::<PublicKey>(), Ok(key));
+            }
+        }
+
+        #[test]
+        fn every_key_reads_back(secret in proptest::array::uniform32(1u8..=254)) {
+            let public = SecretKey::from_hex(&hex::encode(secret)).unwrap().public();
+            prop_assert_eq!(public.to_string().parse::<PublicKey>(), Ok(public));
+            prop_assert_eq!(PublicKey::from_x_only(&public.to_string()[2..]).unwrap().as_bytes()[1..].to_vec(), public.as_bytes()[1..].to_vec());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Who is at the other end: keys, the text that a caller signs, signature schemes, roles.
+//!
+//! Everything here is a pure decision: the time and the randomness are handed in.
+
+mod access;
+mod challenge;
+mod key;
+mod origin;
+mod phase;
+mod signature;
+
+pub use access::{Access, Circle, CirclesSettings, Role};
+pub use challenge::{Challenge, ChallengeError, Settings};
+pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
+pub use origin::{InvalidOrigin, Origin, Origins};
+pub(crate) use phase::login_key;
+pub use phase::{Anonymous, Authenticated, Challenged, Claim, Phase, Refusal};
+pub use signature::{BadSignature, Scheme, sign, verify};

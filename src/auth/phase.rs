@@ -1,0 +1,297 @@
+//! How far a session's login has come, each phase a type: a challenge can't be answered twice, and
+//! nothing that needs a caller can be reached without one.
+
+use jiff::Timestamp;
+
+use super::{BadSignature, Challenge, PublicKey, Role, Scheme, verify};
+
+/// The phases of a login.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nothing proved, nothing asked.
+    Anonymous(Anonymous),
+    /// A challenge is out.
+    Challenged(Challenged),
+    /// The caller is known.
+    Authenticated(Authenticated),
+}
+
+/// A session that has not asked for a text to sign.
+#[derive(Debug, Default)]
+pub struct Anonymous;
+
+/// A session that has a text to sign. Somebody who logs in anew stays who they were until it succeeds.
+#[derive(Debug)]
+pub struct Challenged {
+    challenge: Box<Challenge>,
+    before: Option<Authenticated>,
+}
+
+/// A session whose caller has proved a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authenticated {
+    /// The key that was proved.
+    pub key: PublicKey,
+    /// What that makes the caller in this circle.
+    pub role: Role,
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No challenge is out for this key in this session, or it has been used.
+    NoNonce,
+    /// The challenge is too old.
+    Expired,
+    /// Not a key, or not one for this scheme.
+    BadKey,
+    /// Not this key's signature over the challenge.
+    BadSignature,
+}
+
+impl Refusal {
+    /// As it stands in an error's `reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoNonce => "no_nonce",
+            Self::Expired => "expired",
+            Self::BadKey => "bad_key",
+            Self::BadSignature => "bad_signature",
+        }
+    }
+}
+
+/// A signature yet to be verified: plain data, so that another thread can do it.
+#[derive(Debug)]
+pub struct Claim {
+    /// Who it would prove.
+    pub key: PublicKey,
+    scheme: Scheme,
+    text: String,
+    signature: String,
+}
+
+impl Claim {
+    /// Verifies the signature, which takes tens of microseconds.
+    pub fn verify(&self) -> Result<(), Refusal> {
+        verify(self.scheme, &self.key, &self.text, &self.signature)
+            .map_err(|BadSignature| Refusal::BadSignature)
+    }
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Anonymous(Anonymous)
+    }
+}
+
+impl Phase {
+    /// Who the caller is, if anyone.
+    pub fn caller(&self) -> Option<&Authenticated> {
+        match self {
+            Self::Anonymous(Anonymous) => None,
+            Self::Challenged(challenged) => challenged.before.as_ref(),
+            Self::Authenticated(caller) => Some(caller),
+        }
+    }
+
+    /// Sends a challenge out. The one before it, if any, is no longer good.
+    pub fn challenge(&mut self, challenge: Challenge) {
+        let before = self.caller().copied();
+        *self = Self::Challenged(Challenged {
+            challenge: Box::new(challenge),
+            before,
+        });
+    }
+
+    /// Takes back the challenge that is out: whatever comes of the answer, it is used.
+    pub fn take_challenge(&mut self) -> Option<Challenge> {
+        match std::mem::take(self) {
+            Self::Challenged(Challenged { challenge, before }) => {
+                *self = before.map_or_else(Self::default, Self::Authenticated);
+                Some(*challenge)
+            }
+            other @ (Self::Anonymous(_) | Self::Authenticated(_)) => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The caller has proved its key.
+    pub fn authenticated(&mut self, caller: Authenticated) {
+        *self = Self::Authenticated(caller);
+    }
+}
+
+impl Challenge {
+    /// Looks at an answer to this challenge: what can be said without looking at the signature.
+    pub fn answered(
+        self,
+        pubkey: &str,
+        scheme: Scheme,
+        signature: String,
+        now: Timestamp,
+    ) -> Result<Claim, Refusal> {
+        let key = login_key(pubkey, Some(scheme))?;
+        if key != self.key {
+            return Err(Refusal::NoNonce);
+        }
+        if now >= self.expires {
+            return Err(Refusal::Expired);
+        }
+        Ok(Claim {
+            key,
+            scheme,
+            text: self.text(),
+            signature,
+        })
+    }
+}
+
+/// Reads the key of somebody who logs in: x-only is fine where the scheme is (or may yet be) BIP-340.
+pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<PublicKey, Refusal> {
+    if let Ok(key) = pubkey.parse() {
+        return Ok(key);
+    }
+    match scheme {
+        None | Some(Scheme::Schnorr) => PublicKey::from_x_only(pubkey).map_err(|_| Refusal::BadKey),
+        Some(Scheme::Eip191 | Scheme::Sha256) => Err(Refusal::BadKey),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::{SecretKey, sign};
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_hex(&hex::encode([seed; 32])).unwrap()
+    }
+
+    fn start() -> Timestamp {
+        "2026-11-23T16:44:00Z".parse().unwrap()
+    }
+
+    fn challenge(for_whom: &SecretKey, nonce: u8) -> Challenge {
+        let (origin, circle) = ("ws://localhost:8080".to_owned(), key(9).public());
+        Challenge::new(
+            origin,
+            circle,
+            for_whom.public(),
+            Duration::from_secs(60),
+            start(),
+            [nonce; 32],
+        )
+    }
+
+    /// Answers the challenge that is out, as a client with this key would, `after` it was sent.
+    fn answer(
+        phase: &mut Phase,
+        as_whom: &SecretKey,
+        signed: &str,
+        after: Duration,
+    ) -> Result<PublicKey, Refusal> {
+        let signature = sign(Scheme::Eip191, as_whom, signed).unwrap();
+        let challenge = phase.take_challenge().ok_or(Refusal::NoNonce)?;
+        let claim = challenge.answered(
+            &as_whom.public().to_string(),
+            Scheme::Eip191,
+            signature,
+            start() + after,
+        )?;
+        claim.verify().map(|()| claim.key)
+    }
+
+    #[test]
+    fn a_signed_challenge_logs_in_once() {
+        let (me, mut phase) = (key(1), Phase::default());
+        assert!(phase.caller().is_none());
+        let challenge = challenge(&me, 7);
+        let text = challenge.text();
+        phase.challenge(challenge);
+        assert!(phase.caller().is_none(), "asking proves nothing");
+        assert_eq!(
+            answer(&mut phase, &me, &text, Duration::ZERO),
+            Ok(me.public())
+        );
+        assert_eq!(
+            answer(&mut phase, &me, &text, Duration::ZERO),
+            Err(Refusal::NoNonce),
+            "it is used"
+        );
+    }
+
+    #[test]
+    fn a_wrong_answer_uses_the_challenge_too() {
+        let (me, other, mut phase) = (key(1), key(2), Phase::default());
+        let text = challenge(&me, 7).text();
+        let second = Duration::from_secs(1);
+        for (as_whom, signed, after, refusal) in [
+            (&other, text.as_str(), Duration::ZERO, Refusal::NoNonce),
+            (&me, "another text", Duration::ZERO, Refusal::BadSignature),
+            (&me, text.as_str(), 60 * second, Refusal::Expired),
+        ] {
+            phase.challenge(challenge(&me, 7));
+            assert_eq!(answer(&mut phase, as_whom, signed, after), Err(refusal));
+            assert_eq!(
+                answer(&mut phase, &me, &text, Duration::ZERO),
+                Err(Refusal::NoNonce)
+            );
+        }
+        phase.challenge(challenge(&me, 7));
+        assert_eq!(
+            answer(&mut phase, &me, &text, 59 * second),
+            Ok(me.public()),
+            "until the very end"
+        );
+    }
+
+    #[test]
+    fn a_new_challenge_replaces_the_one_before() {
+        let (me, mut phase) = (key(1), Phase::default());
+        let old = challenge(&me, 7).text();
+        phase.challenge(challenge(&me, 7));
+        phase.challenge(challenge(&me, 8));
+        assert_eq!(
+            answer(&mut phase, &me, &old, Duration::ZERO),
+            Err(Refusal::BadSignature)
+        );
+    }
+
+    #[test]
+    fn a_caller_stays_who_they_are_until_another_login_succeeds() {
+        let mut phase = Phase::default();
+        let first = Authenticated {
+            key: key(1).public(),
+            role: Role::Owner,
+        };
+        phase.authenticated(first);
+        phase.challenge(challenge(&key(2), 7));
+        assert_eq!(phase.caller(), Some(&first));
+        assert_eq!(
+            answer(&mut phase, &key(3), "", Duration::ZERO),
+            Err(Refusal::NoNonce)
+        );
+        assert_eq!(phase.caller(), Some(&first));
+    }
+
+    #[test]
+    fn an_x_only_key_is_for_schnorr() {
+        let public = key(1).public().to_string();
+        let x_only = &public[2..];
+        assert!(login_key(x_only, None).is_ok());
+        assert!(login_key(x_only, Some(Scheme::Schnorr)).is_ok());
+        assert_eq!(
+            login_key(x_only, Some(Scheme::Eip191)),
+            Err(Refusal::BadKey)
+        );
+        assert_eq!(
+            login_key(x_only, Some(Scheme::Sha256)),
+            Err(Refusal::BadKey)
+        );
+        assert_eq!(login_key("03", None), Err(Refusal::BadKey));
+    }
+}

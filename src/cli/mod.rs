@@ -1,0 +1,93 @@
+//! The command line: one file a subcommand.
+
+mod config;
+mod health;
+mod keygen;
+mod logging;
+mod play;
+mod serve;
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::config::{Loaded, Problems, Settings};
+
+/// Serves circles: people connect by WebSocket, prove that they hold a secp256k1 key, and run
+/// sandboxed scripts.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+First steps:
+  circled serve                        # on 127.0.0.1:8080, open to anyone on this machine
+  circled keygen circle.key            # a circle is a key; prints its public half
+  circled keygen me.key
+  circled play ws://127.0.0.1:8080/<circle_pk> --key me.key '40 + 2'";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::Serve),
+    /// Make a key: the secret goes to a file, the public key to standard output.
+    Keygen(keygen::Keygen),
+    /// Run a script in a circle.
+    Play(play::Play),
+    /// Look at the settings.
+    Config(config::Config),
+    /// Ask a running server whether it is ready; exit code 0 if it is.
+    Health(health::Health),
+}
+
+/// Where the settings come from.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// A TOML file with the settings that differ from the defaults. The environment comes last:
+    /// CIRCLED_SERVER__LISTEN=127.0.0.1:9000
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Loaded, Problems> {
+        // A variable that is no text is none of ours.
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Settings::load(self.config.as_deref(), environment)
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Keygen(keygen) => keygen.run(),
+        Command::Play(play) => return play.run(),
+        Command::Config(config) => config.run(),
+        Command::Health(health) => health.run(),
+    };
+    code.unwrap_or_else(|error| {
+        // Whoever reads standard output has seen enough, as `head` does.
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// For the commands that wait for one thing at a time.
+fn client_runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}

@@ -1,0 +1,96 @@
+//! `circled serve`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{ConfigFile, logging};
+use crate::{config::Settings, server::Server};
+
+/// Run the server until SIGTERM or SIGINT; a second one ends it at once.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+impl Serve {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let settings = self
+            .config
+            .load()
+            .map_err(|problems| anyhow!("the settings cannot be used:\n{problems}"))?
+            .settings;
+        logging::init(&settings.log)?;
+        raise_open_files(settings.session.max_sessions);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("circled")
+            .build()?;
+        runtime.block_on(serve(&settings))
+    }
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let server = Server::bind(settings).await?;
+    let address = server.local_addr()?;
+    let admin = server
+        .admin_addr()
+        .map(|address| address.to_string())
+        .unwrap_or_default();
+    tracing::info!(url = %format_args!("ws://{address}/<circle_pk>"), %admin, "serving");
+
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let running = tasks.spawn(server.run(shutdown.clone()));
+    let code = first(&mut terminate, &mut interrupt).await;
+    tracing::info!(
+        signal = code - 128,
+        "asked to stop; a second signal ends at once"
+    );
+    shutdown.cancel();
+    tokio::select! {
+        ended = running => ended.map(|()| ExitCode::SUCCESS).context("the server panicked"),
+        code = first(&mut terminate, &mut interrupt) => {
+            tracing::warn!("ended at once");
+            std::process::exit(code);
+        }
+    }
+}
+
+/// Waits for a signal, and answers what a shell would make of a process that it ended.
+async fn first(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = terminate.recv() => 128 + 15,
+        _ = interrupt.recv() => 128 + 2,
+    }
+}
+
+/// Every session is an open file; shells permit few by default.
+fn raise_open_files(sessions: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    let permitted = if raised.is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    if permitted.is_some_and(|permitted| permitted < sessions as u64) {
+        tracing::warn!(open_files = ?permitted, max_sessions = sessions, "the system permits fewer open files than session.max_sessions; see `ulimit -Hn`");
+    }
+}

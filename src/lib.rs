@@ -1,0 +1,32 @@
+//! circled serves circles: communities named by a secp256k1 public key.
+//!
+//! People open a WebSocket at `/<circle_pk>`, prove that they hold a key by signing a text, and run
+//! sandboxed [Rhai](https://rhai.rs) scripts over JSON-RPC 2.0.
+//!
+//! # Map
+//!
+//! Imports run one way, top to bottom:
+//!
+//! * [`cli`]: one file a subcommand; [`config`]: settings from file and environment.
+//! * [`server`]: listeners, routes, and the order of shutting down.
+//! * [`session`]: one WebSocket, from upgrade to close.
+//! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
+//! * [`auth`]: keys, the login text, signatures, roles.
+//! * [`dispatch`]: jobs, outcomes, and who runs them.
+//! * [`script`]: the sandbox, and the threads that scripts run on.
+//! * [`client`]: the other end of a session.
+
+pub mod auth;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod dispatch;
+pub mod rpc;
+pub mod script;
+pub mod server;
+pub mod session;
+mod units;
+
+/// Counts what each thread has allocated, so that a script's memory is measured, not guessed.
+#[global_allocator]
+static ALLOCATOR: script::Meter<std::alloc::System> = script::Meter::new(std::alloc::System);

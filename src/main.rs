@@ -1,0 +1,7 @@
+//! The command line of circled.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    circled::cli::run()
+}

@@ -1,0 +1,115 @@
+//! What a call knows of the session it came in on.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use std::time::Duration;
+
+use crate::{
+    auth::{Access, Authenticated, Phase, PublicKey, Role},
+    dispatch::Dispatcher,
+};
+
+use super::{Error, Needs};
+
+/// One session, as its calls see and change it.
+#[derive(Debug)]
+pub struct Context {
+    /// The circle that the session is in.
+    pub circle: PublicKey,
+    /// What stands as `origin` in the login text.
+    pub origin: String,
+    /// The session's own name, for `whoami` and the log.
+    pub session_id: uuid::Uuid,
+    /// How far its login has come.
+    pub phase: Phase,
+    /// Whether the server is about to stop: nothing new is begun.
+    pub draining: bool,
+    /// What the session shares with all others.
+    pub shared: Arc<Shared>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Circles, members and owners.
+    pub access: Access,
+    /// Runs the jobs.
+    pub dispatcher: Dispatcher,
+    /// How long a login text is good for.
+    pub nonce_ttl: Duration,
+    /// What a session may ask for.
+    pub limits: Limits,
+}
+
+/// What one session may ask for at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Elements of a batch.
+    pub max_batch: usize,
+    /// Requests under way.
+    pub max_in_flight: usize,
+}
+
+/// A request under way. Dropping it makes room for the next.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Context {
+    /// A session that has just been opened.
+    pub fn new(
+        circle: PublicKey,
+        origin: String,
+        session_id: uuid::Uuid,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            circle,
+            origin,
+            session_id,
+            phase: Phase::default(),
+            draining: false,
+            shared,
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Whether a caller may use a method.
+    pub(super) fn permits(&self, needs: Needs) -> Result<(), Error> {
+        match needs {
+            Needs::Nothing => Ok(()),
+            Needs::Play if self.draining => Err(Error::Unavailable {
+                retry_after_ms: 1000,
+            }),
+            Needs::Play => self.caller_with(self.shared.access.to_play()).map(drop),
+        }
+    }
+
+    /// The caller, if it has at least this role.
+    pub(super) fn caller_with(&self, needs: Role) -> Result<&Authenticated, Error> {
+        let caller = self.phase.caller().ok_or(Error::AuthenticationRequired)?;
+        if caller.role < needs {
+            return Err(Error::Forbidden { needs });
+        }
+        Ok(caller)
+    }
+
+    /// Whether one more request may begin.
+    pub(super) fn has_room(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) < self.shared.limits.max_in_flight
+    }
+
+    /// Counts a request until the permit is dropped.
+    pub(super) fn begin(&self) -> Permit {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Permit(self.under_way.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,164 @@
+//! Everything a call can fail with, and what it looks like on the wire. Codes live here alone.
+
+use serde_json::{Value, json};
+use thiserror::Error as ThisError;
+
+use crate::{
+    auth::{Refusal, Role},
+    script::Failure,
+};
+
+/// The codes of JSON-RPC 2.0, and circled's own from -32000 down.
+pub mod code {
+    #![expect(
+        missing_docs,
+        reason = "named as the specification and docs/PROTOCOL.md name them"
+    )]
+    pub const PARSE_ERROR: i32 = -32700;
+    pub const INVALID_REQUEST: i32 = -32600;
+    pub const METHOD_NOT_FOUND: i32 = -32601;
+    pub const INVALID_PARAMS: i32 = -32602;
+    pub const INTERNAL_ERROR: i32 = -32603;
+    pub const EXECUTION_ERROR: i32 = -32000;
+    pub const AUTHENTICATION_REQUIRED: i32 = -32001;
+    pub const INVALID_CREDENTIALS: i32 = -32002;
+    pub const FORBIDDEN: i32 = -32003;
+    pub const TIMEOUT: i32 = -32004;
+    pub const LIMIT_EXCEEDED: i32 = -32005;
+    pub const UNAVAILABLE: i32 = -32007;
+    pub const CANCELLED: i32 = -32008;
+}
+
+/// Why a call failed. Displays as the `message` that the client gets.
+#[derive(Debug, Clone, ThisError)]
+pub enum Error {
+    /// The message is no JSON.
+    #[error("Parse error")]
+    Parse {
+        /// Where, and what was expected there.
+        reason: String,
+    },
+    /// The message is no request.
+    #[error("Invalid Request")]
+    InvalidRequest {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such method.
+    #[error("Method not found")]
+    MethodNotFound {
+        /// What was asked for, and where to look.
+        reason: String,
+    },
+    /// The parameters don't fit the method.
+    #[error("Invalid params")]
+    InvalidParams {
+        /// Which, and what would.
+        reason: String,
+    },
+    /// A mistake of ours; the log knows more.
+    #[error("Internal error")]
+    Internal,
+    /// The script failed.
+    #[error("Execution Error: {}", .0.message)]
+    Execution(Box<Failure>),
+    /// The method needs a login.
+    #[error("Authentication Required")]
+    AuthenticationRequired,
+    /// The login failed.
+    #[error("Invalid Credentials")]
+    InvalidCredentials(Refusal),
+    /// The caller may not do that here.
+    #[error("Forbidden")]
+    Forbidden {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// The job took too long.
+    #[error("Timeout")]
+    Timeout {
+        /// What it had, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Something is full.
+    #[error("Limit Exceeded")]
+    LimitExceeded {
+        /// The name of the setting.
+        limit: &'static str,
+        /// When to try again, where that can help.
+        retry_after_ms: Option<u64>,
+    },
+    /// The server can't run it now.
+    #[error("Unavailable")]
+    Unavailable {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The job was stopped.
+    #[error("Cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    pub(super) fn parse(error: &serde_json::Error) -> Self {
+        Self::Parse {
+            reason: error.to_string(),
+        }
+    }
+
+    pub(crate) fn invalid_request(reason: &str) -> Self {
+        Self::InvalidRequest {
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The code on the wire.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Parse { .. } => code::PARSE_ERROR,
+            Self::InvalidRequest { .. } => code::INVALID_REQUEST,
+            Self::MethodNotFound { .. } => code::METHOD_NOT_FOUND,
+            Self::InvalidParams { .. } => code::INVALID_PARAMS,
+            Self::Internal => code::INTERNAL_ERROR,
+            Self::Execution(_) => code::EXECUTION_ERROR,
+            Self::AuthenticationRequired => code::AUTHENTICATION_REQUIRED,
+            Self::InvalidCredentials(_) => code::INVALID_CREDENTIALS,
+            Self::Forbidden { .. } => code::FORBIDDEN,
+            Self::Timeout { .. } => code::TIMEOUT,
+            Self::LimitExceeded { .. } => code::LIMIT_EXCEEDED,
+            Self::Unavailable { .. } => code::UNAVAILABLE,
+            Self::Cancelled => code::CANCELLED,
+        }
+    }
+
+    /// The `data` on the wire.
+    pub fn data(&self) -> Option<Value> {
+        match self {
+            Self::Parse { reason }
+            | Self::InvalidRequest { reason }
+            | Self::MethodNotFound { reason }
+            | Self::InvalidParams { reason } => Some(json!({ "reason": reason })),
+            Self::Internal | Self::AuthenticationRequired | Self::Cancelled => None,
+            Self::Execution(failure) => Some(json!({
+                "kind": failure.kind,
+                "line": failure.line,
+                "column": failure.column,
+                "logs": failure.logs,
+            })),
+            Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal.reason() })),
+            Self::Forbidden { needs } => Some(json!({ "needs": needs })),
+            Self::Timeout { timeout_ms } => Some(json!({ "timeout_ms": timeout_ms })),
+            Self::LimitExceeded {
+                limit,
+                retry_after_ms: Some(ms),
+            } => Some(json!({ "limit": limit, "retry_after_ms": ms })),
+            Self::LimitExceeded {
+                limit,
+                retry_after_ms: None,
+            } => Some(json!({ "limit": limit })),
+            Self::Unavailable { retry_after_ms } => {
+                Some(json!({ "retry_after_ms": retry_after_ms }))
+            }
+        }
+    }
+}

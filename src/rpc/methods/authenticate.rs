@@ -1,0 +1,102 @@
+//! `authenticate`: the signature over the text that `fetch_nonce` answered.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    auth::{Authenticated, Claim, Refusal, Scheme},
+    rpc::{
+        Answer, Context, Error,
+        method::{Call, Needs},
+    },
+};
+
+pub(in crate::rpc) struct Authenticate;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Credentials {
+    /// The key that `fetch_nonce` was called with.
+    pubkey: String,
+    /// The signature over the whole text, in hex.
+    signature: String,
+    /// How it was made.
+    #[serde(default)]
+    scheme: Scheme,
+}
+
+/// What older clients send.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Wrapped {
+    credentials: Credentials,
+}
+
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+pub(in crate::rpc) struct Params(Credentials);
+
+impl<'de> Deserialize<'de> for Params {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
+        // Only a wrapped form has this member, and only it needs to be tried as one: so each kind of
+        // mistake gets the message of the form that was meant.
+        let wrapped = serde_json::from_str::<serde_json::Value>(raw)
+            .is_ok_and(|value| value.get("credentials").is_some() || value[0].is_object());
+        let credentials = if wrapped {
+            serde_json::from_str(raw).map(|Wrapped { credentials }| credentials)
+        } else {
+            serde_json::from_str(raw)
+        };
+        credentials.map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Call for Authenticate {
+    const NAME: &'static str = "authenticate";
+    const SUMMARY: &'static str =
+        "Logs the session in with a signature over the text that fetch_nonce answered.";
+    const NEEDS: Needs = Needs::Nothing;
+    type Params<'a> = Params;
+    type Output = bool;
+
+    fn call(context: &mut Context, Params(credentials): Params) -> Answer<bool> {
+        let claim = match claim(context, credentials) {
+            Ok(claim) => claim,
+            Err(refusal) => return Answer::Now(Err(Error::InvalidCredentials(refusal))),
+        };
+        let (circle, shared) = (context.circle, context.shared.clone());
+        Answer::Later(Box::pin(async move {
+            let key = claim.key;
+            // Curve arithmetic takes tens of microseconds, which other sessions would wait for.
+            match tokio::task::spawn_blocking(move || claim.verify()).await {
+                Ok(Ok(())) => {
+                    let role = shared.access.role(&circle, &key);
+                    tracing::debug!(caller = %key, ?role, "logged in");
+                    (Ok(true), Some(Authenticated { key, role }))
+                }
+                Ok(Err(refusal)) => (Err(Error::InvalidCredentials(refusal)), None),
+                Err(error) => {
+                    tracing::error!(%error, "failed to verify a signature");
+                    (Err(Error::Internal), None)
+                }
+            }
+        }))
+    }
+
+    /// A challenge dies at the first answer, however odd.
+    fn refused(context: &mut Context) {
+        context.phase.take_challenge();
+    }
+}
+
+fn claim(context: &mut Context, credentials: Credentials) -> Result<Claim, Refusal> {
+    let Credentials {
+        pubkey,
+        signature,
+        scheme,
+    } = credentials;
+    let challenge = context.phase.take_challenge().ok_or(Refusal::NoNonce)?;
+    challenge.answered(&pubkey, scheme, signature, Timestamp::now())
+}

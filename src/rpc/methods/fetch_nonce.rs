@@ -1,0 +1,56 @@
+//! `fetch_nonce`: the text to sign.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    auth::{Challenge, login_key},
+    rpc::{
+        Answer, Context, Error,
+        method::{Call, Needs},
+    },
+};
+
+pub(in crate::rpc) struct FetchNonce;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// The caller's secp256k1 public key: 66 or 130 hex digits, or the 64 of its x coordinate for the
+    /// scheme `schnorr`.
+    pubkey: String,
+}
+
+impl Call for FetchNonce {
+    const NAME: &'static str = "fetch_nonce";
+    const SUMMARY: &'static str =
+        "Answers a text; signing it and calling authenticate proves that the caller holds the key.";
+    const NEEDS: Needs = Needs::Nothing;
+    type Params<'a> = Params;
+    type Output = String;
+
+    fn call(context: &mut Context, params: Params) -> Answer<String> {
+        Answer::Now(challenge(context, &params.pubkey))
+    }
+}
+
+fn challenge(context: &mut Context, pubkey: &str) -> Result<String, Error> {
+    let key = login_key(pubkey, None).map_err(Error::InvalidCredentials)?;
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|error| {
+        tracing::error!(%error, "failed to draw a nonce");
+        Error::Internal
+    })?;
+    let challenge = Challenge::new(
+        context.origin.clone(),
+        context.circle,
+        key,
+        context.shared.nonce_ttl,
+        Timestamp::now(),
+        nonce,
+    );
+    let text = challenge.text();
+    context.phase.challenge(challenge);
+    Ok(text)
+}

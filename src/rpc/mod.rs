@@ -1,0 +1,19 @@
+//! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>) without a transport: texts in, texts out.
+//!
+//! A method is one file under `methods/` and one line in [`Method::TABLE`]; `rpc.discover` is
+//! generated from that table.
+
+mod call;
+mod context;
+mod error;
+mod message;
+mod method;
+mod methods;
+mod openrpc;
+
+pub(crate) use call::failed;
+pub use call::{Answer, Finished, Pending, Reply, on_text};
+pub use context::{Context, Limits, Shared};
+pub use error::{Error, code};
+pub use message::{Batch, Id, Incoming, Request};
+pub use method::{Method, Needs};

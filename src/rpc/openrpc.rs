@@ -1,0 +1,107 @@
+//! The OpenRPC 1.3 document (<https://spec.open-rpc.org>), generated from the method table.
+
+use std::sync::OnceLock;
+
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{Error, Method, Needs};
+use crate::auth::{Refusal, Role};
+
+/// The document of this very server.
+pub(super) fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(generate)
+}
+
+fn generate() -> Value {
+    let settings = SchemaSettings::draft07()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut schemas = settings.into_generator();
+    let methods: Vec<Value> = Method::TABLE
+        .iter()
+        .map(|method| describe(method, &mut schemas))
+        .collect();
+    json!({
+        "openrpc": "1.3.2",
+        "info": {
+            "title": "circled",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Sandboxed scripts in circles named by a secp256k1 public key.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "methods": methods,
+        "components": { "schemas": schemas.take_definitions(true) },
+    })
+}
+
+fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
+    let params = resolve((method.params)(schemas), schemas);
+    let required = params
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let properties = params
+        .get("properties")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let params: Vec<Value> = properties
+        .into_iter()
+        .map(|(name, schema)| json!({ "required": required.contains(&json!(name)), "name": name, "schema": schema }))
+        .collect();
+    json!({
+        "name": method.name,
+        "summary": method.summary,
+        "paramStructure": "either",
+        "params": params,
+        "result": { "name": "result", "schema": (method.result)(schemas) },
+        "errors": errors(method.needs),
+    })
+}
+
+/// Looks a reference up: parameters stand in the document one by one, not as one object.
+fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> {
+    let value = schema.to_value();
+    let Some(name) = value
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| path.rsplit('/').next())
+    else {
+        return value.as_object().cloned().unwrap_or_default();
+    };
+    schemas
+        .definitions_mut()
+        .remove(name)
+        .and_then(|schema| schema.as_object().cloned())
+        .unwrap_or_default()
+}
+
+/// The errors that are the method's own, beside those of every JSON-RPC method.
+fn errors(needs: Needs) -> Vec<Value> {
+    let own: &[Error] = match needs {
+        Needs::Nothing => &[Error::InvalidCredentials(Refusal::NoNonce)],
+        Needs::Play => &[
+            Error::AuthenticationRequired,
+            Error::Forbidden {
+                needs: Role::Member,
+            },
+            Error::Timeout { timeout_ms: 0 },
+            Error::LimitExceeded {
+                limit: "",
+                retry_after_ms: None,
+            },
+            Error::Unavailable { retry_after_ms: 0 },
+            Error::Cancelled,
+        ],
+    };
+    let mut errors: Vec<Value> = own
+        .iter()
+        .map(|error| json!({ "code": error.code(), "message": error.to_string() }))
+        .collect();
+    if needs == Needs::Play {
+        errors.push(json!({ "code": super::code::EXECUTION_ERROR, "message": "Execution Error" }));
+    }
+    errors
+}

@@ -1,0 +1,278 @@
+//! What the run on this thread may still use, checked at every step of the interpreter.
+//!
+//! The interpreter can't be interrupted from outside and the functions it calls know nothing of limits, so
+//! the budget lives in thread-local variables that any of them can reach.
+
+use std::{
+    cell::{Cell, RefCell},
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use rhai::Dynamic;
+
+use super::{meter, stack};
+
+/// Steps between two looks at the clock.
+const STEPS_PER_LOOK: u32 = 8;
+/// Bytes allocated after which the clock is looked at in any case: such steps take long.
+const BYTES_PER_LOOK: usize = 128 << 10;
+
+/// Why a run was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Operations,
+    Memory,
+    Depth,
+    Size,
+    Time,
+    Cancelled,
+}
+
+/// What a run may use.
+pub(super) struct Allowance {
+    pub(super) operations: u64,
+    pub(super) memory: usize,
+    pub(super) deadline: Instant,
+    pub(super) cancel: Option<Arc<AtomicBool>>,
+}
+
+/// Unwinds the interpreter.
+struct Unwind;
+
+struct Budget {
+    active: Cell<bool>,
+    operations: Cell<u64>,
+    steps: Cell<u32>,
+    gross: Cell<usize>,
+    memory_end: Cell<isize>,
+    peak: Cell<isize>,
+    stack_floor: Cell<usize>,
+    unwind: Cell<bool>,
+    deadline: Cell<Option<Instant>>,
+    stop: Cell<Option<Stop>>,
+    cancel: RefCell<Option<Arc<AtomicBool>>>,
+}
+
+thread_local! {
+    static BUDGET: Budget = const {
+        Budget {
+            active: Cell::new(false),
+            operations: Cell::new(0),
+            steps: Cell::new(0),
+            gross: Cell::new(0),
+            memory_end: Cell::new(isize::MAX),
+            peak: Cell::new(0),
+            stack_floor: Cell::new(0),
+            unwind: Cell::new(false),
+            deadline: Cell::new(None),
+            stop: Cell::new(None),
+            cancel: RefCell::new(None),
+        }
+    };
+}
+
+/// The budget holds until this is dropped.
+pub(super) struct Guard {
+    operations: u64,
+    net: Cell<isize>,
+}
+
+impl Guard {
+    /// Starts a run on this thread.
+    pub(super) fn start(allowance: Allowance) -> Self {
+        let net = meter::net();
+        BUDGET.with(|budget| {
+            budget.active.set(true);
+            budget.operations.set(allowance.operations);
+            budget.steps.set(STEPS_PER_LOOK);
+            budget.gross.set(meter::gross());
+            budget
+                .memory_end
+                .set(net.saturating_add_unsigned(allowance.memory));
+            budget.peak.set(net);
+            budget.stack_floor.set(stack::floor());
+            budget.deadline.set(Some(allowance.deadline));
+            budget.unwind.set(false);
+            budget.stop.set(None);
+            if allowance.cancel.is_some() {
+                *budget.cancel.borrow_mut() = allowance.cancel;
+            }
+        });
+        Self {
+            operations: allowance.operations,
+            net: Cell::new(net),
+        }
+    }
+
+    /// From here on, limits unwind at once instead of returning an error (see [`insist`]).
+    pub(super) fn unwind(&self) {
+        BUDGET.with(|budget| budget.unwind.set(true));
+    }
+
+    /// Why the run was stopped, if it was.
+    pub(super) fn stop(&self) -> Option<Stop> {
+        BUDGET.with(|budget| budget.stop.get())
+    }
+
+    /// Operations used so far.
+    pub(super) fn operations(&self) -> u64 {
+        BUDGET.with(|budget| self.operations - budget.operations.get())
+    }
+
+    /// Counts memory from here on: what was allocated before is kept beyond the run.
+    pub(super) fn restart_memory(&self) {
+        BUDGET.with(|budget| {
+            let memory = budget.memory_end.get().wrapping_sub(self.net.get());
+            let net = meter::net();
+            self.net.set(net);
+            budget.peak.set(net);
+            budget.memory_end.set(net.saturating_add(memory));
+        });
+    }
+
+    /// The most bytes held at once, as far as it was looked at.
+    pub(super) fn peak(&self) -> usize {
+        let peak = BUDGET.with(|budget| budget.peak.get()).max(meter::net());
+        usize::try_from(peak - self.net.get()).unwrap_or(0)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        BUDGET.with(|budget| {
+            budget.active.set(false);
+            budget.cancel.take();
+        });
+    }
+}
+
+/// Whether a run is under way on this thread.
+pub(super) fn is_active() -> bool {
+    BUDGET.with(|budget| budget.active.get())
+}
+
+/// One step of the interpreter. The first one over the budget ends the run with an error that scripts can't
+/// catch and that carries the position. Should anything swallow that error, the next step unwinds.
+#[inline]
+pub(super) fn step() -> Option<Dynamic> {
+    BUDGET.with(|budget| {
+        let left = budget.operations.get();
+        let steps = budget.steps.get();
+        if left == 0
+            || steps == 0
+            || meter::net() > budget.memory_end.get()
+            || meter::gross().wrapping_sub(budget.gross.get()) > BYTES_PER_LOOK
+            || stack::pointer() < budget.stack_floor.get()
+        {
+            return budget.look();
+        }
+        budget.operations.set(left - 1);
+        budget.steps.set(steps - 1);
+        None
+    })
+}
+
+/// `work` further steps, in a function that does much in one call.
+pub(super) fn charge(work: usize) -> Result<(), Box<rhai::EvalAltResult>> {
+    let stopped = BUDGET.with(|budget| {
+        let work = u64::try_from(work).unwrap_or(u64::MAX);
+        budget
+            .operations
+            .set(budget.operations.get().saturating_sub(work));
+        budget.look()
+    });
+    match stopped {
+        Some(token) => {
+            Err(rhai::EvalAltResult::ErrorTerminated(token, rhai::Position::NONE).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// One further step.
+pub(super) fn charge_one() -> Result<(), Box<rhai::EvalAltResult>> {
+    step().map_or(Ok(()), |token| {
+        Err(rhai::EvalAltResult::ErrorTerminated(token, rhai::Position::NONE).into())
+    })
+}
+
+/// Ends the run with this error where Rhai wouldn't pass it on: in scripts that interpolate strings, which
+/// print a value without bounds when `to_string` fails.
+pub(super) fn insist(error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult> {
+    BUDGET.with(|budget| {
+        if budget.unwind.get() {
+            let depth = matches!(*error, rhai::EvalAltResult::ErrorStackOverflow(_));
+            budget
+                .stop
+                .set(Some(if depth { Stop::Depth } else { Stop::Size }));
+            panic::resume_unwind(Box::new(Unwind));
+        }
+    });
+    error
+}
+
+/// Whether compiling may go on: as [`step`], for a token, which is no operation.
+pub(super) fn compiling() -> bool {
+    BUDGET.with(|budget| {
+        if !budget.active.get() {
+            return true;
+        }
+        let left = budget.operations.get();
+        let stopped = step().is_some();
+        budget.operations.set(left);
+        !stopped
+    })
+}
+
+impl Budget {
+    #[cold]
+    fn look(&self) -> Option<Dynamic> {
+        if self.stop.get().is_some() {
+            panic::resume_unwind(Box::new(Unwind));
+        }
+        self.steps.set(STEPS_PER_LOOK);
+        self.gross.set(meter::gross());
+        self.peak.set(self.peak.get().max(meter::net()));
+        let stop = self.exceeded();
+        if stop.is_none() {
+            self.operations.set(self.operations.get() - 1);
+            return None;
+        }
+        self.stop.set(stop);
+        self.steps.set(0);
+        if self.unwind.get() {
+            panic::resume_unwind(Box::new(Unwind));
+        }
+        Some(Dynamic::UNIT)
+    }
+
+    fn exceeded(&self) -> Option<Stop> {
+        if self.operations.get() == 0 {
+            Some(Stop::Operations)
+        } else if meter::net() > self.memory_end.get() {
+            Some(Stop::Memory)
+        } else if stack::pointer() < self.stack_floor.get() {
+            Some(Stop::Depth)
+        } else if self
+            .cancel
+            .borrow()
+            .as_ref()
+            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+        {
+            Some(Stop::Cancelled)
+        } else if self
+            .deadline
+            .get()
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            Some(Stop::Time)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Variables that closures capture live in shared, counted cells, and a script can tie them into a cycle
+//! (`let a = []; let f = || a; a.push(f)`) that nothing would ever free. This module keeps a weak reference
+//! to every such cell of a run and empties them all when the run ends.
+//!
+//! Rhai shares a variable at the closure's definition and reads it right after, to bind it to the closure.
+//! That read goes through the variable resolver, as every read does, so no shared cell can get anywhere
+//! before it was seen here.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    mem,
+    rc::{Rc, Weak},
+};
+
+use rhai::{Dynamic, EvalContext};
+
+type Cell = RefCell<Dynamic>;
+
+/// Cells to begin with before the dead ones are looked for.
+const FIRST_SWEEP: usize = 64;
+
+#[derive(Default)]
+struct Cells {
+    /// With the address of what is inside. A weak reference keeps the allocation, so that no other cell
+    /// gets the same address.
+    list: Vec<(Weak<Cell>, usize)>,
+    /// Cells of constants, which can't be replaced in the scope.
+    constants: Vec<Dynamic>,
+    known: HashSet<usize>,
+    sweep_at: usize,
+}
+
+thread_local! {
+    static CELLS: RefCell<Cells> = RefCell::default();
+}
+
+/// The variable resolver: replaces a cell of Rhai's with one that is known here, and resolves nothing.
+pub(super) fn on_variable(
+    name: &str,
+    index: usize,
+    context: &mut EvalContext<'_, '_, '_, '_, '_, '_>,
+) {
+    let scope = context.scope_mut();
+    // An index counts from the end, from 1; 0 means to look for the name.
+    let variable = match scope.len().checked_sub(index) {
+        Some(position) if index > 0 => scope
+            .iter_raw()
+            .nth(position)
+            .map(|(_, _, variable)| variable),
+        _ => scope.get(name),
+    };
+    // A cell that is locked right now was read before.
+    let Some(variable) = variable.filter(|variable| variable.is_shared() && !variable.is_locked())
+    else {
+        return;
+    };
+    let Some(at) = address(variable) else { return };
+    let pinned = variable.clone();
+    CELLS.with_borrow_mut(|cells| {
+        if !cells.known.insert(at) {
+            return;
+        }
+        match scope.get_mut(name) {
+            Some(variable) if address(variable) == Some(at) => {
+                drop(pinned);
+                cells.known.remove(&at);
+                cells.adopt(variable);
+            }
+            _ => cells.constants.push(pinned),
+        }
+    });
+}
+
+fn address(variable: &Dynamic) -> Option<usize> {
+    if variable.is_locked() {
+        return None;
+    }
+    variable
+        .read_lock::<Dynamic>()
+        .map(|inner| std::ptr::from_ref(&*inner).addr())
+}
+
+impl Cells {
+    fn adopt(&mut self, variable: &mut Dynamic) {
+        // Rhai's cell was made a moment ago and has no second owner, so this moves the value.
+        let cell = Rc::new(RefCell::new(variable.take().flatten()));
+        let at = cell.as_ptr().addr();
+        self.known.insert(at);
+        self.list.push((Rc::downgrade(&cell), at));
+        *variable = Dynamic::from(cell);
+        if self.list.len() > self.sweep_at.max(FIRST_SWEEP) {
+            self.sweep();
+        }
+    }
+
+    fn sweep(&mut self) {
+        let known = &mut self.known;
+        self.list.retain(|(cell, at)| {
+            let alive = cell.strong_count() > 0;
+            if !alive {
+                known.remove(at);
+            }
+            alive
+        });
+        self.sweep_at = 2 * self.list.len();
+    }
+}
+
+/// Empties every cell of the run, so that no cycle is left.
+pub(super) fn release() {
+    let cells = CELLS.take();
+    for (cell, _) in cells.list {
+        if let Some(cell) = cell.upgrade() {
+            let value = cell
+                .try_borrow_mut()
+                .map(|mut inner| mem::take(&mut *inner));
+            drop(value);
+        }
+    }
+    for mut constant in cells.constants {
+        let value = constant
+            .write_lock::<Dynamic>()
+            .map(|mut inner| mem::take(&mut *inner));
+        drop(value);
+    }
+}

@@ -1,0 +1,86 @@
+//! The interpreter, with every limit set in one function.
+
+use rhai::{
+    Dynamic, Engine, LexError, OptimizationLevel, Shared, Token,
+    module_resolvers::DummyModuleResolver,
+    packages::{Package, StandardPackage},
+};
+
+use super::{Limits, budget, cells, local, logs, natives};
+
+/// What the engines of one thread share.
+#[derive(Clone)]
+pub(super) struct Library {
+    standard: Shared<rhai::Module>,
+    bounded: Shared<rhai::Module>,
+}
+
+impl Library {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            standard: StandardPackage::new().as_shared_module(),
+            bounded: natives::module(limits).into(),
+        }
+    }
+}
+
+/// An engine with all limits. `capturing`: for scripts whose closures may capture variables (see `cells`).
+pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engine {
+    let mut engine = Engine::new_raw();
+    // The later one is searched first, so the bounded functions stand before the standard ones.
+    engine.register_global_module(library.standard.clone());
+    engine.register_global_module(library.bounded.clone());
+
+    // Counted in `budget`, together with time, memory and stack: Rhai's own counter starts over in callbacks.
+    engine.set_max_operations(0);
+    engine.on_progress(|_| budget::step());
+    engine.set_max_call_levels(limits.max_call_depth);
+    engine.set_max_expr_depths(limits.max_expr_depth, limits.max_expr_depth);
+    engine.set_max_string_size(limits.max_string);
+    engine.set_max_array_size(limits.max_array);
+    engine.set_max_map_size(limits.max_map);
+    engine.set_max_variables(limits.max_variables);
+    engine.set_max_functions(limits.max_functions);
+    engine.set_max_modules(limits.max_modules);
+    engine.set_module_resolver(DummyModuleResolver::new());
+    // Interned strings outlive a run.
+    engine.set_max_strings_interned(0);
+    // Folding constants at compile time isn't bounded by anything.
+    engine.set_optimization_level(OptimizationLevel::None);
+    engine.disable_symbol("eval");
+    engine.disable_symbol("import");
+
+    engine.on_print(logs::push);
+    engine.on_debug(|text, _, _| logs::push(text));
+    on_token(&mut engine);
+    if capturing {
+        on_variable(&mut engine);
+    }
+    engine
+}
+
+/// Compiling recurses and takes time, too.
+#[expect(
+    deprecated,
+    reason = "Rhai marks what may change with the version; ours is pinned by Cargo.lock"
+)]
+fn on_token(engine: &mut Engine) {
+    engine.on_parse_token(|token, _, _| {
+        if budget::compiling() && local::allows(&token) {
+            token
+        } else {
+            Token::LexError(LexError::Runtime(String::new()).into())
+        }
+    });
+}
+
+#[expect(
+    deprecated,
+    reason = "Rhai marks what may change with the version; ours is pinned by Cargo.lock"
+)]
+fn on_variable(engine: &mut Engine) {
+    engine.on_var(|name, index, mut context| {
+        cells::on_variable(name, index, &mut context);
+        Ok(None::<Dynamic>)
+    });
+}

@@ -1,0 +1,149 @@
+//! Rhai's errors as ours: the innermost cause, where it is in the source, and nothing unbounded.
+
+use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
+
+use super::{
+    Failure, FailureKind, Limits,
+    print::{self, Bounds, Unprintable},
+    subjects::Insertions,
+};
+
+/// Bytes of a message; what a script throws can be as large as it likes.
+const MESSAGE: Bounds = Bounds {
+    length: 2048,
+    depth: 16,
+};
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            line: None,
+            column: None,
+            logs: Vec::new(),
+        }
+    }
+
+    pub(super) fn at(mut self, position: Position) -> Self {
+        self.line = position.line();
+        self.column = position.position();
+        self
+    }
+
+    /// With the position in the source as it was before the insertions.
+    pub(super) fn originally(mut self, insertions: &Insertions) -> Self {
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            self.column = Some(insertions.original(line, column));
+        }
+        self
+    }
+
+    pub(super) fn operations(limits: &Limits) -> Self {
+        Self::new(
+            FailureKind::Operations,
+            format!("more than {} operations", limits.max_operations),
+        )
+    }
+
+    pub(super) fn memory(limits: &Limits) -> Self {
+        Self::new(
+            FailureKind::Memory,
+            format!("more than {} bytes of memory", limits.max_memory),
+        )
+    }
+
+    pub(super) fn size() -> Self {
+        Self::new(FailureKind::Size, "a string, array or map is too large")
+    }
+
+    pub(super) fn depth() -> Self {
+        Self::new(
+            FailureKind::Depth,
+            "calls or expressions are nested too deeply",
+        )
+    }
+
+    pub(super) fn panicked() -> Self {
+        Self::new(FailureKind::Runtime, "a function failed inside")
+    }
+
+    pub(super) fn result(problem: Unprintable) -> Self {
+        match problem {
+            Unprintable::TooLong => Self::new(FailureKind::Size, "the result is too large"),
+            Unprintable::TooDeep => {
+                Self::new(FailureKind::Depth, "the result is nested too deeply")
+            }
+        }
+    }
+
+    pub(super) fn from_parse(error: &ParseError) -> Self {
+        let kind = match error.err_type() {
+            ParseErrorType::ExprTooDeep => FailureKind::Depth,
+            ParseErrorType::LiteralTooLarge(..)
+            | ParseErrorType::TooManyFunctions
+            | ParseErrorType::BadInput(LexError::StringTooLong(_)) => FailureKind::Size,
+            _ => FailureKind::Compile,
+        };
+        Self::new(kind, shorten(error.err_type().to_string())).at(error.position())
+    }
+
+    pub(super) fn from_run(error: &EvalAltResult) -> Self {
+        let mut position = error.position();
+        let mut error = error;
+        while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
+        | EvalAltResult::ErrorInModule(_, inner, _) = error
+        {
+            error = inner;
+            if !error.position().is_none() {
+                position = error.position();
+            }
+        }
+        let kind = match error {
+            EvalAltResult::ErrorTooManyOperations(_) | EvalAltResult::ErrorTerminated(..) => {
+                FailureKind::Operations
+            }
+            EvalAltResult::ErrorDataTooLarge(..)
+            | EvalAltResult::ErrorTooManyVariables(_)
+            | EvalAltResult::ErrorTooManyModules(_) => FailureKind::Size,
+            EvalAltResult::ErrorStackOverflow(_) => FailureKind::Depth,
+            EvalAltResult::ErrorParsing(..) => FailureKind::Compile,
+            _ => FailureKind::Runtime,
+        };
+        Self::new(kind, message(error)).at(position)
+    }
+}
+
+fn message(error: &EvalAltResult) -> String {
+    match error {
+        EvalAltResult::ErrorRuntime(value, _) | EvalAltResult::ErrorIndexNotFound(value, _) => {
+            let label = if matches!(error, EvalAltResult::ErrorRuntime(..)) {
+                "Runtime error"
+            } else {
+                "Invalid index"
+            };
+            match print::display(value, MESSAGE) {
+                Ok(text) if text.is_empty() => label.to_owned(),
+                Ok(text) => format!("{label}: {text}"),
+                Err(_) => format!("{label}: (too large to show)"),
+            }
+        }
+        _ => {
+            let text = error.to_string();
+            let suffix = format!(" ({})", error.position());
+            shorten(
+                text.strip_suffix(&suffix)
+                    .map(str::to_owned)
+                    .unwrap_or(text),
+            )
+        }
+    }
+}
+
+fn shorten(mut text: String) -> String {
+    if text.len() > MESSAGE.length {
+        text.truncate(text.floor_char_boundary(MESSAGE.length));
+        text.push('…');
+    }
+    text
+}

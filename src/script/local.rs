@@ -1,0 +1,224 @@
+//! What one thread keeps to run scripts: its engines and the scripts it has compiled.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use quick_cache::{Weighter, unsync::Cache};
+use rhai::{AST, Engine, ImmutableString, Token};
+
+use super::{
+    Failure, FailureKind, Limits, budget, engine, meter,
+    subjects::{self, Checker, Insertions},
+};
+
+/// Sandboxes whose engines a thread keeps: one in a server, several in tests.
+const SANDBOXES: usize = 4;
+/// A script is expected to take this much of the cache.
+const TYPICAL_SCRIPT: usize = 4 << 10;
+
+/// A thread's engines and compiled scripts for one sandbox.
+pub(super) struct Local {
+    plain: Engine,
+    capturing: Engine,
+    scripts: RefCell<Cache<Box<str>, Rc<Compiled>, BySize>>,
+    pub(super) names: Names,
+}
+
+/// A compiled script and what is known of its runs on this thread.
+pub(super) struct Compiled {
+    pub(super) ast: AST,
+    pub(super) uses: Uses,
+    pub(super) insertions: Insertions,
+    /// Tries on this thread to leave out, because it ran out of the fast budget, and how many it was last.
+    pub(super) skip: Cell<u32>,
+    pub(super) skipped: Cell<u32>,
+    pub(super) compile_time: Duration,
+    size: usize,
+}
+
+/// What a script mentions; the rest needs no setting up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uses {
+    pub(super) caller_id: bool,
+    pub(super) context_id: bool,
+    pub(super) job_id: bool,
+    pub(super) args: bool,
+    pub(super) event: bool,
+    /// Closures, which may capture variables.
+    pub(super) closures: bool,
+    /// `${...}` in strings.
+    pub(super) interpolation: bool,
+    pub(super) switch: bool,
+}
+
+/// The names of the constants, ready to be put in scope.
+pub(super) struct Names {
+    pub(super) caller_id: ImmutableString,
+    pub(super) context_id: ImmutableString,
+    pub(super) job_id: ImmutableString,
+    pub(super) args: ImmutableString,
+    pub(super) event: ImmutableString,
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<Box<str>, Rc<Compiled>> for BySize {
+    fn weight(&self, source: &Box<str>, compiled: &Rc<Compiled>) -> u64 {
+        (source.len() + compiled.size) as u64
+    }
+}
+
+thread_local! {
+    static LOCALS: RefCell<Vec<(u64, Rc<Local>)>> = const { RefCell::new(Vec::new()) };
+    /// Follows the tokens of the script that is being compiled, if it has a `switch`.
+    static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
+}
+
+/// Whether the parser may have this token.
+pub(super) fn allows(token: &Token) -> bool {
+    CHECKER.with_borrow_mut(|checker| checker.as_mut().is_none_or(|checker| checker.allows(token)))
+}
+
+/// This thread's engines for the sandbox `id`.
+pub(super) fn get(id: u64, limits: &Limits) -> Rc<Local> {
+    LOCALS.with_borrow_mut(|locals| {
+        if let Some((_, local)) = locals.iter().find(|(known, _)| *known == id) {
+            return Rc::clone(local);
+        }
+        let local = Rc::new(Local::new(limits));
+        if locals.len() >= SANDBOXES {
+            locals.remove(0);
+        }
+        locals.push((id, Rc::clone(&local)));
+        local
+    })
+}
+
+/// Forgets this thread's engines for the sandbox `id`: after a panic in one, nobody knows its state.
+pub(super) fn forget(id: u64) {
+    LOCALS.with_borrow_mut(|locals| locals.retain(|(known, _)| *known != id));
+}
+
+impl Local {
+    fn new(limits: &Limits) -> Self {
+        let library = engine::Library::new(limits);
+        let capacity = limits.cache_per_thread();
+        let plain = engine::build(limits, &library, false);
+        Self {
+            plain,
+            capturing: engine::build(limits, &library, true),
+            scripts: RefCell::new(Cache::with_weighter(
+                capacity / TYPICAL_SCRIPT + 1,
+                capacity as u64,
+                BySize,
+            )),
+            names: Names {
+                caller_id: "CALLER_ID".into(),
+                context_id: "CONTEXT_ID".into(),
+                job_id: "JOB_ID".into(),
+                args: "ARGS".into(),
+                event: "EVENT".into(),
+            },
+        }
+    }
+
+    /// The engine for this script.
+    pub(super) fn engine(&self, uses: Uses) -> &Engine {
+        if uses.closures {
+            &self.capturing
+        } else {
+            &self.plain
+        }
+    }
+
+    /// The script if it is compiled already.
+    pub(super) fn compiled(&self, source: &str) -> Option<Rc<Compiled>> {
+        self.scripts.borrow_mut().get(source).map(Rc::clone)
+    }
+
+    /// Compiles the script, within this thread's current budget.
+    pub(super) fn compile(&self, source: &str, limits: &Limits) -> Result<Rc<Compiled>, Failure> {
+        if source.len() > limits.max_source {
+            let message = format!("the script is longer than {} bytes", limits.max_source);
+            return Err(Failure::new(FailureKind::Size, message));
+        }
+        let uses = Uses::of(source);
+        let start = Instant::now();
+        let before = meter::net();
+        let (wrapped, insertions) = if uses.switch {
+            subjects::insert(source)
+        } else {
+            Default::default()
+        };
+        CHECKER.set(uses.switch.then(Checker::default));
+        let ast = self
+            .engine(uses)
+            .compile(if uses.switch { &wrapped } else { source })
+            .map_err(|error| Failure::from_parse(&error).originally(&insertions))?;
+        let compiled = Rc::new(Compiled {
+            ast,
+            insertions,
+            uses,
+            skip: Cell::new(0),
+            skipped: Cell::new(0),
+            compile_time: start.elapsed(),
+            size: usize::try_from(meter::net() - before).unwrap_or(0),
+        });
+        Ok(compiled)
+    }
+
+    /// Keeps a compiled script.
+    pub(super) fn keep(&self, source: &str, compiled: &Rc<Compiled>) {
+        self.scripts
+            .borrow_mut()
+            .insert(source.into(), Rc::clone(compiled));
+    }
+}
+
+impl Uses {
+    fn of(source: &str) -> Self {
+        // `is_def_var` can ask for a name that the script puts together.
+        let all = source.contains("is_def_var");
+        let uses = |name| all || source.contains(name);
+        Self {
+            caller_id: uses("CALLER_ID"),
+            context_id: uses("CONTEXT_ID"),
+            job_id: uses("JOB_ID"),
+            args: uses("ARGS"),
+            event: uses("EVENT"),
+            closures: source.contains('|'),
+            interpolation: source.contains("${"),
+            switch: source.contains("switch"),
+        }
+    }
+}
+
+impl Compiled {
+    /// Whether to try this script on a session's thread.
+    pub(super) fn worth_trying(&self) -> bool {
+        let skip = self.skip.get();
+        self.skip.set(skip.saturating_sub(1));
+        skip == 0
+    }
+
+    /// The script ran out of the fast budget: leaves out twice as many tries as last time. Its next
+    /// arguments may make it short again.
+    pub(super) fn was_long(&self) {
+        let skip = (self.skipped.get() * 2).clamp(8, 1024);
+        self.skipped.set(skip);
+        self.skip.set(skip);
+    }
+
+    pub(super) fn was_short(&self) {
+        self.skipped.set(0);
+    }
+}
+
+/// Whether a run is under way on this thread.
+pub(super) fn is_busy() -> bool {
+    budget::is_active()
+}

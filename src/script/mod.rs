@@ -1,0 +1,39 @@
+//! Scripts: Rhai source in, an output, a value and log lines out, with everything bounded.
+//!
+//! What always holds, whatever the source is:
+//!
+//! - A run ends: operations, wall clock, memory, depth and sizes have named limits ([`Limits`]), and no
+//!   script can catch or outlast one of them. Functions of Rhai's standard library that could do unbounded
+//!   work in one call are replaced with bounded ones (`natives`).
+//! - A run keeps nothing: its memory is back when it ends, cycles of captured variables included (`cells`).
+//! - A panic below ends one run, never a thread.
+//!
+//! [`Sandbox`] runs scripts on the thread it is called on; [`Runner`] has the threads that may block for it.
+//! Engines and compiled scripts belong to one thread each (`local`): a script that locks itself out of its
+//! own captured variables gets an error, and nothing on the hot path takes a lock.
+
+mod budget;
+mod cells;
+mod engine;
+mod failure;
+#[cfg(test)]
+mod hostile;
+mod json;
+mod known;
+mod limits;
+mod local;
+mod logs;
+mod meter;
+mod natives;
+mod outcome;
+mod print;
+mod runner;
+mod sandbox;
+mod stack;
+mod subjects;
+
+pub use limits::Limits;
+pub use meter::Meter;
+pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
+pub use runner::{QueueFull, Runner};
+pub use sandbox::Sandbox;

@@ -1,0 +1,75 @@
+//! What a run is given and what comes of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// What a script sees of its job, as constants.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// `CALLER_ID`: who runs the script.
+    pub caller_id: &'a str,
+    /// `CONTEXT_ID`: the circle.
+    pub context_id: &'a str,
+    /// `JOB_ID`.
+    pub job_id: &'a str,
+    /// `ARGS`: what the caller passed; null becomes `()`.
+    pub args: &'a Value,
+    /// `EVENT`: a webhook's delivery. Not defined where there is none.
+    pub event: Option<&'a Value>,
+}
+
+/// A run that came to its end.
+#[derive(Debug, Clone)]
+pub struct Success {
+    /// The value as Rhai prints it; empty for `()`.
+    pub output: String,
+    /// The value as JSON.
+    pub value: Box<RawValue>,
+    /// What `print` and `debug` wrote, line by line.
+    pub logs: Vec<String>,
+}
+
+/// A script that doesn't compile, failed, or ran into a limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Which sort of failure.
+    pub kind: FailureKind,
+    /// What went wrong, for the author of the script; says nothing about the server.
+    pub message: String,
+    /// Line in the source, from 1.
+    pub line: Option<usize>,
+    /// Column in the line, in characters from 1.
+    pub column: Option<usize>,
+    /// What the run had logged by then.
+    pub logs: Vec<String>,
+}
+
+/// Sorts of [`Failure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureKind {
+    /// The source is no Rhai.
+    Compile,
+    /// The script failed: an error of its own, a wrong type, division by zero.
+    Runtime,
+    /// Too many operations.
+    Operations,
+    /// Too much memory.
+    Memory,
+    /// A string, array, map, scope, source or result is too large.
+    Size,
+    /// Calls, expressions or the result are nested too deeply.
+    Depth,
+}
+
+/// How [`Sandbox::run`](super::Sandbox::run) ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// The script ended by itself, well or not.
+    Finished(Result<Success, Failure>),
+    /// The deadline passed.
+    TimedOut,
+    /// The caller cancelled.
+    Cancelled,
+}

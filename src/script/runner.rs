@@ -1,0 +1,243 @@
+//! Threads that run tasks which may block, taking the keys that wait in turn.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::Hash,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use super::stack;
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Runs tasks on threads of its own, which have stacks large enough for any script.
+///
+/// Tasks of one key start first in, first out; the keys that wait are served in turn, one task each, so a
+/// key with a long backlog delays the others by one task at most.
+pub struct Runner<K> {
+    shared: Arc<Shared<K>>,
+}
+
+/// The queue is full, or the runner was shut down. The task was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue of scripts is full")]
+pub struct QueueFull;
+
+struct Shared<K> {
+    state: Mutex<State<K>>,
+    wake: Condvar,
+    capacity: usize,
+}
+
+struct State<K> {
+    backlogs: HashMap<K, VecDeque<Task>>,
+    /// Keys with a backlog, each once, in the order they are served.
+    turns: VecDeque<K>,
+    waiting: usize,
+    closed: bool,
+    threads: Vec<JoinHandle<()>>,
+    started: usize,
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static> Runner<K> {
+    /// Starts so many `threads`; up to `queue` tasks may wait for one.
+    pub fn start(threads: usize, queue: usize) -> io::Result<Self> {
+        let state = State {
+            backlogs: HashMap::new(),
+            turns: VecDeque::new(),
+            waiting: 0,
+            closed: false,
+            threads: Vec::new(),
+            started: 0,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            capacity: queue,
+        });
+        // Dropping it on an error ends the threads that did start.
+        let runner = Self { shared };
+        for _ in 0..threads {
+            Shared::add_thread(&runner.shared)?;
+        }
+        Ok(runner)
+    }
+
+    /// Has `task` run when a thread is free and it is the key's turn.
+    pub fn submit(&self, key: K, task: Task) -> Result<(), QueueFull> {
+        let mut state = self.shared.lock();
+        if state.closed || state.waiting >= self.shared.capacity {
+            return Err(QueueFull);
+        }
+        state.waiting += 1;
+        match state.backlogs.get_mut(&key) {
+            Some(backlog) => backlog.push_back(task),
+            None => {
+                state.backlogs.insert(key.clone(), VecDeque::from([task]));
+                state.turns.push_back(key);
+            }
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+}
+
+impl<K> Runner<K> {
+    /// Takes no more tasks, runs those that wait, and returns when the last one has ended. Calling it again
+    /// does nothing more.
+    pub fn shutdown(&self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.wake.notify_all();
+        // A thread may put its replacement here while it is joined.
+        while let Some(thread) = state.threads.pop() {
+            drop(state);
+            if thread.thread().id() != std::thread::current().id() {
+                // It catches panics, so there is nothing to learn from the result.
+                let _ = thread.join();
+            }
+            state = self.shared.lock();
+        }
+    }
+}
+
+impl<K> Drop for Runner<K> {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl<K> fmt::Debug for Runner<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("waiting", &self.shared.lock().waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K> Shared<K> {
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        // Tasks never run under the lock, so its state is whole even after a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
+    fn add_thread(shared: &Arc<Self>) -> io::Result<()> {
+        let mut state = shared.lock();
+        let number = state.started;
+        let worker = Arc::clone(shared);
+        let thread = stack::spawn(format!("script-{number}"), move || worker.work())?;
+        state.started += 1;
+        // The threads that have ended were replaced.
+        state.threads.retain(|thread| !thread.is_finished());
+        state.threads.push(thread);
+        Ok(())
+    }
+
+    fn work(self: Arc<Self>) {
+        while let Some(task) = self.next() {
+            if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                tracing::error!("a task panicked on a script thread");
+            }
+            if stack::is_spent() && Self::add_thread(&self).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if let Some(key) = state.turns.pop_front() {
+                state.waiting -= 1;
+                let backlog = state.backlogs.get_mut(&key);
+                let (task, more) = backlog.map_or((None, false), |tasks| {
+                    (tasks.pop_front(), !tasks.is_empty())
+                });
+                if more {
+                    state.turns.push_back(key);
+                } else {
+                    state.backlogs.remove(&key);
+                }
+                if task.is_some() {
+                    return task;
+                }
+            } else if state.closed {
+                return None;
+            } else {
+                state = self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::{QueueFull, Runner};
+
+    #[test]
+    fn keys_take_turns_and_keep_their_order() {
+        let runner = Runner::start(1, 10).unwrap();
+        let (gate, closed) = mpsc::channel::<()>();
+        runner
+            .submit("gate", Box::new(move || closed.recv().unwrap()))
+            .unwrap();
+        let (done, order) = mpsc::channel();
+        for task in ["a1", "a2", "a3", "b1", "b2", "c1"] {
+            let done = done.clone();
+            runner
+                .submit(&task[..1], Box::new(move || done.send(task).unwrap()))
+                .unwrap();
+        }
+        gate.send(()).unwrap();
+        runner.shutdown();
+        drop(done);
+        assert_eq!(
+            order.iter().collect::<Vec<_>>(),
+            ["a1", "b1", "c1", "a2", "b2", "a3"]
+        );
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_a_closed_one_too() {
+        let runner = Runner::start(1, 1).unwrap();
+        let (gate, closed) = mpsc::channel::<()>();
+        let (started, running) = mpsc::channel();
+        let first = move || {
+            started.send(()).unwrap();
+            closed.recv().unwrap();
+        };
+        runner.submit(1, Box::new(first)).unwrap();
+        running.recv().unwrap();
+        runner.submit(2, Box::new(|| ())).unwrap();
+        assert_eq!(runner.submit(3, Box::new(|| ())), Err(QueueFull));
+        gate.send(()).unwrap();
+        runner.shutdown();
+        runner.shutdown();
+        assert_eq!(runner.submit(4, Box::new(|| ())), Err(QueueFull));
+    }
+
+    #[test]
+    fn a_panicking_task_harms_no_other() {
+        let runner = Runner::start(1, 10).unwrap();
+        let (done, order) = mpsc::channel();
+        runner
+            .submit(1, Box::new(|| std::panic::resume_unwind(Box::new(()))))
+            .unwrap();
+        runner
+            .submit(1, Box::new(move || done.send(()).unwrap()))
+            .unwrap();
+        order.recv().unwrap();
+    }
+}

@@ -1,0 +1,313 @@
+//! Runs scripts.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use rhai::{Dynamic, Scope};
+
+use super::{
+    Ending, Failure, Inputs, Limits, Success,
+    budget::{Allowance, Guard, Stop},
+    cells, json,
+    known::Known,
+    local::{self, Compiled, Local},
+    logs,
+    print::{self, Bounds},
+    stack,
+};
+
+/// Runs scripts within [`Limits`]. A cheap handle; what it needs, each thread that uses it has for itself.
+#[derive(Debug, Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Tells sandboxes apart in a thread's own storage.
+    id: u64,
+    limits: Limits,
+    known: Known,
+}
+
+/// A run that was stopped, or the failure it ended with.
+enum Ended {
+    Stopped(Stop, Failure),
+    Failed(Failure),
+}
+
+impl Sandbox {
+    /// A sandbox with these limits.
+    pub fn new(limits: Limits) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(Arc::new(Inner {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            known: Known::new(),
+            limits,
+        }))
+    }
+
+    /// The limits that hold here.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Compiles the script, to find out whether it can run at all.
+    pub fn check(&self, source: &str) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.0.limits.timeout;
+        let check = || {
+            let local = local::get(self.0.id, &self.0.limits);
+            let guard = Guard::start(self.full(deadline, None));
+            match self.contain(&guard, || {
+                local
+                    .compile(source, &self.0.limits)
+                    .map(drop)
+                    .map_err(Ended::Failed)
+            }) {
+                Ok(()) => Ok(()),
+                Err(Ended::Failed(failure)) => Err(failure),
+                Err(Ended::Stopped(stop, failure)) => Err(self.stopped(stop, failure)),
+            }
+        };
+        stack::with_large(check).unwrap_or_else(|_| Err(Failure::panicked()))
+    }
+
+    /// Runs the script on this thread, or on one made for it if this one is none of a
+    /// [`Runner`](super::Runner)'s: scripts need a large stack.
+    pub fn run(
+        &self,
+        source: &str,
+        inputs: &Inputs<'_>,
+        deadline: Instant,
+        cancel: &Arc<AtomicBool>,
+    ) -> Ending {
+        stack::with_large(|| self.run_here(source, inputs, deadline, cancel)).unwrap_or_else(
+            |error| {
+                tracing::error!(%error, "failed to start a thread for a script");
+                Ending::Finished(Err(Failure::panicked()))
+            },
+        )
+    }
+
+    fn run_here(
+        &self,
+        source: &str,
+        inputs: &Inputs<'_>,
+        deadline: Instant,
+        cancel: &Arc<AtomicBool>,
+    ) -> Ending {
+        let limits = &self.0.limits;
+        let local = local::get(self.0.id, limits);
+        logs::start(limits.max_logs);
+        let start = Instant::now();
+        let deadline = deadline.min(start + limits.timeout);
+        let guard = Guard::start(self.full(deadline, Some(Arc::clone(cancel))));
+        let ended = self.contain(&guard, || {
+            let compiled = match local.compiled(source) {
+                Some(compiled) => compiled,
+                None => {
+                    let compiled = local.compile(source, limits).map_err(Ended::Failed)?;
+                    local.keep(source, &compiled);
+                    compiled
+                }
+            };
+            guard.restart_memory();
+            let success = self.evaluate(&guard, &local, &compiled, inputs)?;
+            let fast = guard.operations() <= limits.fast_operations
+                && guard.peak() <= limits.fast_memory
+                && start.elapsed() <= limits.fast_time.max(2 * compiled.compile_time);
+            if fast {
+                self.0.known.add(source);
+            }
+            Ok(success)
+        });
+        if guard.peak() > stack::SHALLOW_MEMORY {
+            stack::mark_spent();
+        }
+        match ended {
+            Ok(success) => Ending::Finished(Ok(success)),
+            Err(Ended::Failed(failure)) => Ending::Finished(Err(failure)),
+            Err(Ended::Stopped(Stop::Time, _)) => Ending::TimedOut,
+            Err(Ended::Stopped(Stop::Cancelled, _)) => Ending::Cancelled,
+            Err(Ended::Stopped(stop, failure)) => {
+                Ending::Finished(Err(self.stopped(stop, failure)))
+            }
+        }
+    }
+
+    /// Runs the script here and now if it is known to be short; for threads that mustn't block.
+    ///
+    /// `None`: it is not compiled here, it is known to be long, or it ran out of its small budget. Nothing
+    /// has happened then; give it to a [`Runner`](super::Runner).
+    pub fn try_run(&self, source: &str, inputs: &Inputs<'_>) -> Option<Result<Success, Failure>> {
+        if local::is_busy() {
+            return None;
+        }
+        let limits = &self.0.limits;
+        let local = local::get(self.0.id, limits);
+        let compiled = local.compiled(source);
+        if compiled.is_none() && !self.0.known.has(source) {
+            return None;
+        }
+        if let Some(compiled) = &compiled
+            && !compiled.worth_trying()
+        {
+            return None;
+        }
+        logs::start(limits.max_logs);
+        let guard = Guard::start(Allowance {
+            operations: limits.fast_operations,
+            memory: limits.fast_memory,
+            deadline: Instant::now() + limits.fast_time,
+            cancel: None,
+        });
+        let ended = self.contain(&guard, || {
+            let compiled = match &compiled {
+                Some(compiled) => Rc::clone(compiled),
+                None => {
+                    let compiled = local.compile(source, limits).map_err(Ended::Failed)?;
+                    local.keep(source, &compiled);
+                    guard.restart_memory();
+                    compiled
+                }
+            };
+            self.evaluate(&guard, &local, &compiled, inputs)
+        });
+        match ended {
+            Ok(success) => {
+                if let Some(compiled) = compiled {
+                    compiled.was_short();
+                }
+                Some(Ok(success))
+            }
+            Err(Ended::Failed(failure)) => Some(Err(failure)),
+            Err(Ended::Stopped(..)) => {
+                if let Some(compiled) = compiled {
+                    compiled.was_long();
+                }
+                None
+            }
+        }
+    }
+
+    /// Lets [`Sandbox::try_run`] compile and try this script, whatever it is.
+    #[cfg(test)]
+    pub(super) fn assume_short(&self, source: &str) {
+        self.0.known.add(source);
+        if let Some(compiled) = local::get(self.0.id, &self.0.limits).compiled(source) {
+            compiled.skip.set(0);
+        }
+    }
+
+    fn full(&self, deadline: Instant, cancel: Option<Arc<AtomicBool>>) -> Allowance {
+        let limits = &self.0.limits;
+        Allowance {
+            operations: limits.max_operations,
+            memory: limits.max_memory,
+            deadline,
+            cancel,
+        }
+    }
+
+    fn stopped(&self, stop: Stop, failure: Failure) -> Failure {
+        let limits = &self.0.limits;
+        let mut told = match stop {
+            Stop::Operations => Failure::operations(limits),
+            Stop::Memory => Failure::memory(limits),
+            Stop::Depth => Failure::depth(),
+            Stop::Size => Failure::size(),
+            // Not told as failures, except of `check`.
+            Stop::Time | Stop::Cancelled => Failure::operations(limits),
+        };
+        told.line = failure.line;
+        told.column = failure.column;
+        told.logs = failure.logs;
+        told
+    }
+
+    /// Does `work`, catches panics, and cleans up whatever happened.
+    fn contain<T>(
+        &self,
+        guard: &Guard,
+        work: impl FnOnce() -> Result<T, Ended>,
+    ) -> Result<T, Ended> {
+        let ended = catch_unwind(AssertUnwindSafe(work));
+        cells::release();
+        let mut ended = match (ended, guard.stop()) {
+            // A limit that was swallowed on its last step still counts.
+            (Ok(Ok(_)), Some(stop)) => Err(Ended::Stopped(stop, Failure::panicked())),
+            (Ok(Err(Ended::Failed(failure))), Some(stop)) => Err(Ended::Stopped(stop, failure)),
+            (Ok(ended), _) => ended,
+            (Err(_), Some(stop)) => Err(Ended::Stopped(stop, Failure::panicked())),
+            (Err(_), None) => {
+                tracing::error!("a function panicked while it ran a script");
+                local::forget(self.0.id);
+                Err(Ended::Failed(Failure::panicked()))
+            }
+        };
+        if let Err(Ended::Stopped(_, failure) | Ended::Failed(failure)) = &mut ended {
+            failure.logs = logs::take();
+        }
+        ended
+    }
+
+    fn evaluate(
+        &self,
+        guard: &Guard,
+        local: &Local,
+        compiled: &Compiled,
+        inputs: &Inputs<'_>,
+    ) -> Result<Success, Ended> {
+        if compiled.uses.interpolation {
+            guard.unwind();
+        }
+        let mut scope = scope(local, compiled, inputs);
+        let value = local
+            .engine(compiled.uses)
+            .eval_ast_with_scope::<Dynamic>(&mut scope, &compiled.ast)
+            .map_err(|error| {
+                Ended::Failed(Failure::from_run(&error).originally(&compiled.insertions))
+            })?;
+        let limits = &self.0.limits;
+        let bounds = Bounds {
+            length: limits.max_result,
+            depth: limits.max_result_depth,
+        };
+        let failed = |problem| Ended::Failed(Failure::result(problem));
+        Ok(Success {
+            output: print::display(&value, bounds).map_err(failed)?,
+            value: json::to_raw(&value, bounds).map_err(failed)?,
+            logs: logs::take(),
+        })
+    }
+}
+
+fn scope(local: &Local, compiled: &Compiled, inputs: &Inputs<'_>) -> Scope<'static> {
+    let mut scope = Scope::new();
+    let (uses, names) = (compiled.uses, &local.names);
+    if uses.caller_id {
+        scope.push_constant_dynamic(names.caller_id.clone(), inputs.caller_id.into());
+    }
+    if uses.context_id {
+        scope.push_constant_dynamic(names.context_id.clone(), inputs.context_id.into());
+    }
+    if uses.job_id {
+        scope.push_constant_dynamic(names.job_id.clone(), inputs.job_id.into());
+    }
+    if uses.args {
+        scope.push_constant_dynamic(names.args.clone(), json::to_dynamic(inputs.args));
+    }
+    if let (true, Some(event)) = (uses.event, inputs.event) {
+        scope.push_constant_dynamic(names.event.clone(), json::to_dynamic(event));
+    }
+    scope
+}
+
+#[cfg(test)]
+#[path = "sandbox_tests.rs"]
+mod tests;

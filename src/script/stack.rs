@@ -1,0 +1,81 @@
+//! How much stack is left: the interpreter recurses with the script, and an overflow would kill the process.
+
+use std::{cell::Cell, io, thread};
+
+/// Stack of a thread that runs scripts. Only what is touched becomes real memory. Large enough to drop the
+/// deepest value that fits in memory.
+pub(super) const SIZE: usize = 512 << 20;
+
+/// A run that never held more than this can't have nested a value deeply enough to touch much stack.
+pub(super) const SHALLOW_MEMORY: usize = 8 << 20;
+
+/// What is kept free below the interpreter, for functions that recurse over a value (dropping, cloning).
+const RESERVE: usize = SIZE - (32 << 20);
+
+/// What a run may use on a thread that isn't ours. Tokio's have 2 MiB.
+const FOREIGN: usize = 640 << 10;
+
+thread_local! {
+    /// Address near the top of this thread's stack, if it is one of ours.
+    static TOP: Cell<Option<usize>> = const { Cell::new(None) };
+    /// The thread has dipped so deep into its stack that it should give it back.
+    static SPENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Starts a thread that may run any script.
+pub(super) fn spawn<T: Send + 'static>(
+    name: String,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new()
+        .name(name)
+        .stack_size(SIZE)
+        .spawn(move || {
+            TOP.set(Some(pointer()));
+            work()
+        })
+}
+
+/// Runs `work` on a stack that is large enough for any script: this thread's own if it is one of ours.
+pub(super) fn with_large<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if TOP.get().is_some() {
+        return Ok(work());
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("script-once".into())
+            .stack_size(SIZE)
+            .spawn_scoped(scope, || {
+                TOP.set(Some(pointer()));
+                work()
+            })?;
+        thread
+            .join()
+            .map_err(|_| io::Error::other("the script thread panicked"))
+    })
+}
+
+/// The lowest address that the interpreter may reach on this thread.
+pub(super) fn floor() -> usize {
+    match TOP.get() {
+        Some(top) => top.saturating_sub(SIZE - RESERVE),
+        None => pointer().saturating_sub(FOREIGN),
+    }
+}
+
+/// Where the stack is now.
+#[inline]
+pub(super) fn pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+/// Notes that a run may have touched much of this thread's stack.
+pub(super) fn mark_spent() {
+    SPENT.set(true);
+}
+
+/// Whether this thread should end, so that its stack becomes free memory again.
+pub(super) fn is_spent() -> bool {
+    SPENT.get()
+}

@@ -1,0 +1,222 @@
+//! The server: listeners, routes, and the order of shutting down.
+
+mod accept;
+mod admin;
+mod linger;
+mod settings;
+mod upgrade;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{Router, routing::get};
+use thiserror::Error;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use settings::Settings;
+
+use crate::{
+    auth::{Access, InvalidOrigin, Origin, Origins},
+    config,
+    dispatch::Dispatcher,
+    rpc::{Limits, Shared},
+    session::{self, Registry},
+};
+
+/// A server that holds its addresses but serves nobody yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    state: Arc<State>,
+    shutdown_grace: std::time::Duration,
+    accept: accept::Accept,
+}
+
+/// What every request shares.
+#[derive(Debug)]
+struct State {
+    shared: Arc<Shared>,
+    origins: Origins,
+    registry: Registry,
+    session: session::Settings,
+    trusted_proxies: Vec<std::net::IpAddr>,
+    /// Cancelled when the server begins to stop.
+    stopping: CancellationToken,
+    /// Every session's task, and whatever else outlives its request.
+    tasks: TaskTracker,
+}
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address can't be listened on.
+    #[error("{setting} = \"{address}\" cannot be listened on")]
+    Bind {
+        /// The setting that names it.
+        setting: &'static str,
+        /// Which address.
+        address: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// An origin among the settings makes no sense.
+    #[error("{setting} = \"{value}\" is no origin")]
+    Origin {
+        /// The setting that has it.
+        setting: &'static str,
+        /// What stands there.
+        value: String,
+        /// What would be one.
+        source: InvalidOrigin,
+    },
+    /// No threads for scripts.
+    #[error("the threads that scripts run on cannot be started")]
+    Threads(#[source] io::Error),
+}
+
+impl Server {
+    /// Takes the addresses and starts the dispatcher.
+    pub async fn bind(settings: &config::Settings) -> Result<Self, ServeError> {
+        let listener = bind("server.listen", &settings.server.listen.to_string()).await?;
+        let admin = match settings.server.admin_listen.as_str() {
+            "" => None,
+            address => Some(bind("server.admin_listen", address).await?),
+        };
+        let local = listener.local_addr().map_err(|source| {
+            bind_error("server.listen", &settings.server.listen.to_string(), source)
+        })?;
+        let origin = |setting, value: &str| {
+            value
+                .parse::<Origin>()
+                .map_err(|source| ServeError::Origin {
+                    setting,
+                    value: value.to_owned(),
+                    source,
+                })
+        };
+        let public = match settings.server.public_url.as_str() {
+            "" => None,
+            url => Some(origin("server.public_url", url)?),
+        };
+        let allowed = settings
+            .server
+            .allowed_origins
+            .iter()
+            .map(|page| origin("server.allowed_origins", page))
+            .collect::<Result<_, _>>()?;
+        let dispatcher = Dispatcher::start(&settings.dispatch, settings.script.clone())
+            .map_err(ServeError::Threads)?;
+        let tasks = TaskTracker::new();
+        let state = State {
+            shared: Arc::new(Shared {
+                access: Access::new(settings.circles.open, &settings.circle),
+                dispatcher,
+                nonce_ttl: settings.auth.nonce_ttl,
+                limits: Limits {
+                    max_batch: settings.session.max_batch,
+                    max_in_flight: settings.session.max_in_flight,
+                },
+            }),
+            origins: Origins::new(public, local, allowed),
+            registry: Registry::new(&settings.session),
+            session: settings.session.clone(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            stopping: CancellationToken::new(),
+            tasks,
+        };
+        let accept = accept::Accept::new(&settings.server, &settings.session);
+        Ok(Self {
+            listener,
+            admin,
+            state: Arc::new(state),
+            shutdown_grace: settings.server.shutdown_grace,
+            accept,
+        })
+    }
+
+    /// Where people connect.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where health is asked for.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `shutdown` is cancelled. Then: no new connections; what has been begun may finish
+    /// within `server.shutdown_grace`; what hasn't is cancelled; every session is closed.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self {
+            listener,
+            admin,
+            state,
+            shutdown_grace,
+            accept,
+        } = self;
+        let admin_stop = CancellationToken::new();
+        let admin_tasks = TaskTracker::new();
+        if let Some(admin) = admin {
+            admin_tasks.spawn(accept.clone().run(
+                admin,
+                admin::routes(state.clone()),
+                admin_stop.clone(),
+                admin_tasks.clone(),
+            ));
+        }
+        let accepting = state.tasks.spawn(accept.run(
+            listener,
+            routes(state.clone()),
+            state.stopping.clone(),
+            state.tasks.clone(),
+        ));
+
+        shutdown.cancelled().await;
+        let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
+        tracing::info!(sessions, circles, grace = ?shutdown_grace, "stopping");
+        state.stopping.cancel();
+        let _ = accepting.await;
+        state.tasks.close();
+        if timeout(shutdown_grace, state.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                sessions = state.registry.sessions(),
+                "the grace is over: cancelling what still runs"
+            );
+            state.shared.dispatcher.cancel_all();
+            // Closing a session is bounded, and so is this.
+            let _ = timeout(session::CLOSE_TIMEOUT * 2, state.tasks.wait()).await;
+        }
+        let dispatcher = state.shared.dispatcher.clone();
+        let _ = tokio::task::spawn_blocking(move || dispatcher.shutdown()).await;
+        admin_stop.cancel();
+        admin_tasks.close();
+        let _ = timeout(session::CLOSE_TIMEOUT, admin_tasks.wait()).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// What is served, and what every request goes through, outermost first.
+fn routes(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/{circle}", get(upgrade::upgrade))
+        .fallback(upgrade::not_found)
+        .with_state(state)
+        // A panic is a mistake of ours: it ends one request, not the server.
+        .layer(CatchPanicLayer::new())
+}
+
+async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| bind_error(setting, address, source))
+}
+
+fn bind_error(setting: &'static str, address: &str, source: io::Error) -> ServeError {
+    ServeError::Bind {
+        setting,
+        address: address.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,118 @@
+//! Closing a connection so that its client learns why.
+//!
+//! When a socket is closed while something it has received is still unread, TCP resets the connection,
+//! and the client may lose what was sent to it last: the error, or the close frame. So what the client
+//! still sends is read and thrown away for a while first, as nginx does (`lingering_close`).
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 16 << 20;
+
+/// A connection that lingers when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lingering(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+    tasks: TaskTracker,
+}
+
+impl Lingering {
+    pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, tasks: TaskTracker) -> Self {
+        Self(Some(Open {
+            stream,
+            _permit: permit,
+            tasks,
+        }))
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.0
+            .as_mut()
+            .map(|open| Pin::new(&mut open.stream))
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let Some(open) = self.0.take() else { return };
+        // The client has closed already, or the connection is broken.
+        if matches!(open.stream.try_read(&mut [0]), Ok(0))
+            || open.stream.take_error().is_ok_and(|error| error.is_some())
+        {
+            return;
+        }
+        let tasks = open.tasks.clone();
+        tasks.spawn(async move {
+            let mut stream = open.stream;
+            let drain = async {
+                stream.shutdown().await?;
+                tokio::io::copy(
+                    &mut (&mut stream).take(LINGER_BYTES),
+                    &mut tokio::io::sink(),
+                )
+                .await
+            };
+            let _ = timeout(LINGER, drain).await;
+        });
+    }
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|open| open.stream.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,186 @@
+//! One WebSocket, from upgrade to close: one task, one `select!` loop, one writer.
+//!
+//! Decisions are made elsewhere ([`crate::rpc`] for what to answer, [`heartbeat`] for when to ping
+//! and when to give up, [`connection`] for when a client is too slow); this task carries inputs to
+//! them and what they say to the socket. Whatever ends the loop, the teardown stands after it.
+
+mod connection;
+mod heartbeat;
+mod registry;
+mod settings;
+
+use std::{future::ready, time::Duration};
+
+use axum::extract::ws::{CloseFrame, WebSocket};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use registry::{Full, Registry, SessionId, SessionPermit};
+pub use settings::Settings;
+
+use crate::rpc::{self, Context, Finished, Id, Pending, Reply};
+use connection::{Connection, Input};
+use heartbeat::{Heartbeat, Tick};
+
+/// How long a client may take to answer a close frame.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the server closes a session, as RFC 6455, section 7.4, counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// The server stops.
+    GoingAway,
+    /// Nobody logged in in time.
+    LoginDeadline,
+    /// A message was larger than the settings allow.
+    TooBig,
+    /// The client reads too slowly, or not at all.
+    TooSlow,
+    /// There are as many sessions as the settings allow.
+    Full(Full),
+    /// The client's frames break the WebSocket protocol.
+    Protocol(u16),
+}
+
+impl Closing {
+    fn frame(self) -> CloseFrame {
+        let (code, reason) = match self {
+            Self::GoingAway => (1001, "the server is stopping"),
+            Self::LoginDeadline => (1008, "not logged in in time"),
+            Self::TooBig => (1009, "message larger than session.max_message"),
+            Self::TooSlow => (1013, "reading too slowly"),
+            Self::Full(full) => (1013, full.reason()),
+            Self::Protocol(code) => (code, "protocol error"),
+        };
+        CloseFrame {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Why the loop ended.
+enum End {
+    /// The client closed, or is gone.
+    Left,
+    /// The client is gone without a word: no pong came.
+    Silent,
+    /// The server closes.
+    Closing(Closing),
+}
+
+/// Runs a session to its end. Once `stopping` is cancelled, nothing new is begun; when the calls that
+/// were under way have been answered, the session is closed.
+pub async fn run(
+    socket: WebSocket,
+    mut context: Context,
+    settings: &Settings,
+    stopping: CancellationToken,
+) {
+    let mut connection = Connection::new(socket, settings);
+    let end = converse(&mut connection, &mut context, settings, stopping).await;
+    // A client that has stopped reading won't read this either; it is not waited for long.
+    let _ = match end {
+        End::Left => {
+            tracing::info!("session ended: the client left");
+            timeout(CLOSE_TIMEOUT, connection.finish()).await
+        }
+        End::Silent => {
+            tracing::info!("session ended: no answer to a ping");
+            return;
+        }
+        End::Closing(closing) => {
+            let frame = closing.frame();
+            tracing::info!(
+                code = frame.code,
+                reason = frame.reason.as_str(),
+                "session closed"
+            );
+            if closing != Closing::GoingAway {
+                connection.discard();
+            }
+            timeout(CLOSE_TIMEOUT, connection.close(frame)).await
+        }
+    };
+}
+
+/// Turns a client away at the door: the upgrade has happened, so that it can see why.
+pub async fn refuse(socket: WebSocket, settings: &Settings, full: Full) {
+    let _ = timeout(
+        CLOSE_TIMEOUT,
+        Connection::new(socket, settings).close(Closing::Full(full).frame()),
+    )
+    .await;
+}
+
+async fn converse(
+    connection: &mut Connection<WebSocket>,
+    context: &mut Context,
+    settings: &Settings,
+    stopping: CancellationToken,
+) -> End {
+    let mut in_flight: FuturesUnordered<Pending<Finished>> = FuturesUnordered::new();
+    let mut heartbeat = Heartbeat::new(settings, Instant::now());
+    let timer = sleep_until(heartbeat.next());
+    let stopping = stopping.cancelled_owned();
+    tokio::pin!(timer, stopping);
+
+    loop {
+        let reply = tokio::select! {
+            biased;
+            input = connection.next() => match input {
+                Input::Text(text) => match rpc::on_text(context, &text) {
+                    Reply::Now(reply) => reply,
+                    Reply::Later(pending) => {
+                        in_flight.push(pending);
+                        None
+                    }
+                },
+                Input::Binary => {
+                    let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
+                    Some(rpc::failed(&error, &Id::NULL))
+                }
+                Input::Pong => {
+                    heartbeat.on_pong();
+                    None
+                }
+                Input::Blocked => {
+                    timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
+                    None
+                }
+                Input::Left => return End::Left,
+                Input::Broken(closing) => return End::Closing(closing),
+            },
+            Some(finished) = in_flight.next(), if !in_flight.is_empty() => {
+                if let Some(caller) = finished.caller {
+                    context.phase.authenticated(caller);
+                    heartbeat.on_login();
+                }
+                finished.reply
+            }
+            () = &mut timer => {
+                let tick = heartbeat.on_tick(Instant::now(), connection.blocked_since());
+                timer.as_mut().reset(heartbeat.next());
+                match tick {
+                    Tick::Nothing => {}
+                    Tick::Ping => connection.ping(),
+                    Tick::Silent => return End::Silent,
+                    Tick::Close(closing) => return End::Closing(closing),
+                }
+                None
+            }
+            () = &mut stopping, if !context.draining => {
+                context.draining = true;
+                None
+            }
+            // Polled last: whatever has come in by now has been read and answered.
+            () = ready(()), if context.draining && in_flight.is_empty() => return End::Closing(Closing::GoingAway),
+        };
+        if let Some(reply) = reply
+            && let Err(closing) = connection.send(reply)
+        {
+            return End::Closing(closing);
+        }
+    }
+}

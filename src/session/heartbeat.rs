@@ -1,0 +1,182 @@
+//! The deadlines of a session, without a clock: pings, the login, a client that doesn't read.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Closing, Settings};
+
+/// What a session's clock says, looked at with [`Heartbeat::on_tick`] when [`Heartbeat::next`] has come.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    ping_interval: Duration,
+    pong_timeout: Duration,
+    write_timeout: Duration,
+    ping_at: Instant,
+    pong_by: Option<Instant>,
+    login_by: Option<Instant>,
+    /// While the client takes nothing: when to look whether it still doesn't.
+    write_by: Option<Instant>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tick {
+    Nothing,
+    Ping,
+    Silent,
+    Close(Closing),
+}
+
+impl Heartbeat {
+    pub(super) fn new(settings: &Settings, now: Instant) -> Self {
+        Self {
+            ping_interval: settings.ping_interval,
+            pong_timeout: settings.pong_timeout,
+            write_timeout: settings.write_timeout,
+            ping_at: now + settings.ping_interval,
+            pong_by: None,
+            login_by: Some(now + settings.login_deadline),
+            write_by: None,
+        }
+    }
+
+    /// When to look at the clock next.
+    pub(super) fn next(&self) -> Instant {
+        [self.pong_by, self.login_by, self.write_by]
+            .into_iter()
+            .flatten()
+            .fold(self.ping_at, Instant::min)
+    }
+
+    pub(super) fn on_pong(&mut self) {
+        self.pong_by = None;
+    }
+
+    pub(super) fn on_login(&mut self) {
+        self.login_by = None;
+    }
+
+    /// The client takes nothing more. Answers when to look next.
+    pub(super) fn on_blocked(&mut self, now: Instant) -> Instant {
+        self.write_by = Some(now + self.write_timeout);
+        self.next()
+    }
+
+    /// `blocked_since` is when the client last took something, if something waits for it.
+    pub(super) fn on_tick(&mut self, now: Instant, blocked_since: Option<Instant>) -> Tick {
+        self.write_by = blocked_since.map(|since| since + self.write_timeout);
+        if self.write_by.is_some_and(|by| now >= by) {
+            return Tick::Close(Closing::TooSlow);
+        }
+        if self.login_by.is_some_and(|by| now >= by) {
+            return Tick::Close(Closing::LoginDeadline);
+        }
+        if self.pong_by.is_some_and(|by| now >= by) {
+            if blocked_since.is_none() {
+                return Tick::Silent;
+            }
+            // The ping may not even have left; the client's reading is what counts.
+            self.pong_by = Some(now + self.pong_timeout);
+        }
+        if now >= self.ping_at {
+            self.ping_at = now + self.ping_interval;
+            if self.pong_by.is_none() {
+                self.pong_by = Some(now + self.pong_timeout);
+                return Tick::Ping;
+            }
+        }
+        Tick::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(start: Instant) -> Heartbeat {
+        let settings: Settings = serde_json::from_value(serde_json::json!({
+            "max_message": "1KiB", "max_batch": 1, "max_in_flight": 1, "ping_interval": "25s", "pong_timeout": "10s",
+            "login_deadline": "60s", "max_sessions": 1, "max_sessions_per_address": 1, "outbound_queue": 1,
+            "outbound_bytes": "1KiB", "write_timeout": "10s",
+        }))
+        .unwrap();
+        Heartbeat::new(&settings, start)
+    }
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pings_go_out_and_must_be_answered() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(start);
+        heartbeat.on_login();
+        assert_eq!(heartbeat.next(), start + s(25));
+        assert_eq!(heartbeat.on_tick(start + s(24), None), Tick::Nothing);
+        assert_eq!(heartbeat.on_tick(start + s(25), None), Tick::Ping);
+        assert_eq!(heartbeat.next(), start + s(35));
+        heartbeat.on_pong();
+        assert_eq!(heartbeat.next(), start + s(50));
+        assert_eq!(heartbeat.on_tick(start + s(50), None), Tick::Ping);
+        assert_eq!(heartbeat.on_tick(start + s(59), None), Tick::Nothing);
+        assert_eq!(heartbeat.on_tick(start + s(60), None), Tick::Silent);
+    }
+
+    #[test]
+    fn a_login_has_a_deadline() {
+        let start = Instant::now();
+        let mut late = heartbeat(start);
+        late.on_tick(start + s(25), None);
+        late.on_pong();
+        late.on_tick(start + s(50), None);
+        late.on_pong();
+        assert_eq!(late.next(), start + s(60));
+        assert_eq!(
+            late.on_tick(start + s(60), None),
+            Tick::Close(Closing::LoginDeadline)
+        );
+
+        let mut early = heartbeat(start);
+        early.on_login();
+        early.on_tick(start + s(25), None);
+        early.on_pong();
+        assert_ne!(
+            early.on_tick(start + s(60), None),
+            Tick::Close(Closing::LoginDeadline)
+        );
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_given_up() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(start);
+        heartbeat.on_login();
+        assert_eq!(heartbeat.on_blocked(start + s(1)), start + s(11));
+        let progress = Some(start + s(8));
+        assert_eq!(
+            heartbeat.on_tick(start + s(11), progress),
+            Tick::Nothing,
+            "it is slow, but it reads"
+        );
+        assert_eq!(heartbeat.next(), start + s(18));
+        assert_eq!(
+            heartbeat.on_tick(start + s(18), progress),
+            Tick::Close(Closing::TooSlow)
+        );
+    }
+
+    #[test]
+    fn no_pong_is_expected_while_the_ping_waits() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(start);
+        heartbeat.on_login();
+        assert_eq!(heartbeat.on_tick(start + s(25), None), Tick::Ping);
+        assert_eq!(
+            heartbeat.on_tick(start + s(35), Some(start + s(34))),
+            Tick::Nothing
+        );
+        assert_eq!(heartbeat.on_tick(start + s(46), None), Tick::Silent);
+    }
+}

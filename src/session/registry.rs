@@ -1,0 +1,209 @@
+//! Which sessions there are, by circle, and whether there is room for one more.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use dashmap::{DashMap, Entry};
+use uuid::Uuid;
+
+use super::Settings;
+use crate::auth::PublicKey;
+
+/// Names a session in the log.
+pub type SessionId = Uuid;
+
+/// The sessions of this server. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    max_sessions: usize,
+    max_per_address: usize,
+    all: AtomicUsize,
+    by_address: DashMap<IpAddr, usize>,
+    by_circle: DashMap<PublicKey, HashSet<SessionId>>,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// As many sessions as `session.max_sessions`.
+    Server,
+    /// As many from this address as `session.max_sessions_per_address`.
+    Address,
+}
+
+impl Full {
+    /// As it stands in the close frame.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Server => "too many sessions, try again later",
+            Self::Address => "too many sessions from this address",
+        }
+    }
+}
+
+/// A place among the sessions, given back when it is dropped.
+#[derive(Debug)]
+pub struct SessionPermit {
+    registry: Registry,
+    /// The session's name.
+    pub id: SessionId,
+    circle: PublicKey,
+    address: IpAddr,
+}
+
+impl Registry {
+    /// With the bounds that the settings give.
+    pub fn new(settings: &Settings) -> Self {
+        Self(Arc::new(Inner {
+            max_sessions: settings.max_sessions,
+            max_per_address: settings.max_sessions_per_address,
+            all: AtomicUsize::new(0),
+            by_address: DashMap::new(),
+            by_circle: DashMap::new(),
+        }))
+    }
+
+    /// Makes room for a session.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing has changed.
+    pub fn admit(&self, circle: PublicKey, address: IpAddr) -> Result<SessionPermit, Full> {
+        let inner = &self.0;
+        let address = network(address);
+        inner
+            .all
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+                (all < inner.max_sessions).then_some(all + 1)
+            })
+            .map_err(|_| Full::Server)?;
+        {
+            let mut from_here = inner.by_address.entry(address).or_insert(0);
+            if *from_here >= inner.max_per_address {
+                inner.all.fetch_sub(1, Ordering::Relaxed);
+                return Err(Full::Address);
+            }
+            *from_here += 1;
+        }
+        let id = Uuid::now_v7();
+        inner.by_circle.entry(circle).or_default().insert(id);
+        Ok(SessionPermit {
+            registry: self.clone(),
+            id,
+            circle,
+            address,
+        })
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.0.all.load(Ordering::Relaxed)
+    }
+
+    /// How many circles have a session.
+    pub fn circles(&self) -> usize {
+        self.0.by_circle.len()
+    }
+}
+
+impl Drop for SessionPermit {
+    fn drop(&mut self) {
+        let inner = &self.registry.0;
+        inner.all.fetch_sub(1, Ordering::Relaxed);
+        if let Entry::Occupied(mut from_here) = inner.by_address.entry(self.address) {
+            *from_here.get_mut() -= 1;
+            if *from_here.get() == 0 {
+                from_here.remove();
+            }
+        }
+        if let Entry::Occupied(mut sessions) = inner.by_circle.entry(self.circle) {
+            sessions.get_mut().remove(&self.id);
+            if sessions.get().is_empty() {
+                sessions.remove();
+            }
+        }
+    }
+}
+
+/// An address as it is counted: one household or host gets a whole IPv6 /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::SecretKey;
+
+    fn registry(max_sessions: usize, max_per_address: usize) -> Registry {
+        Registry(Arc::new(Inner {
+            max_sessions,
+            max_per_address,
+            all: AtomicUsize::new(0),
+            by_address: DashMap::new(),
+            by_circle: DashMap::new(),
+        }))
+    }
+
+    #[test]
+    fn a_place_is_given_back() {
+        let registry = registry(2, 2);
+        let (one, two) = (
+            SecretKey::generate().unwrap().public(),
+            SecretKey::generate().unwrap().public(),
+        );
+        let here = "192.0.2.1".parse().unwrap();
+        let permits = [
+            registry.admit(one, here).unwrap(),
+            registry.admit(two, here).unwrap(),
+        ];
+        assert_eq!((registry.sessions(), registry.circles()), (2, 2));
+        assert_eq!(
+            registry
+                .admit(one, "192.0.2.2".parse().unwrap())
+                .unwrap_err(),
+            Full::Server
+        );
+        drop(permits);
+        assert_eq!(
+            (
+                registry.sessions(),
+                registry.circles(),
+                registry.0.by_address.len()
+            ),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn one_address_gets_its_share() {
+        let registry = registry(10, 1);
+        let circle = SecretKey::generate().unwrap().public();
+        let mut permits = Vec::new();
+        for (address, admitted) in [
+            ("192.0.2.1", true),
+            ("192.0.2.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("192.0.2.2", true),
+            ("2001:db8::1", true),
+            ("2001:db8::2", false),
+            ("2001:db8:0:1::1", true),
+        ] {
+            let permit = registry.admit(circle, address.parse().unwrap());
+            assert_eq!(permit.is_ok(), admitted, "{address}");
+            permits.extend(permit);
+        }
+        assert_eq!(registry.sessions(), permits.len());
+    }
+}

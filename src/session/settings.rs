@@ -1,0 +1,39 @@
+//! The `[session]` settings.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// What one session may use, and how many there may be.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The largest message a client may send, in bytes.
+    #[serde(with = "crate::units::size")]
+    pub max_message: usize,
+    /// Requests in one batch.
+    pub max_batch: usize,
+    /// Requests of one session under way at once.
+    pub max_in_flight: usize,
+    /// Time between pings.
+    #[serde(with = "crate::units::duration")]
+    pub ping_interval: Duration,
+    /// Time to answer one.
+    #[serde(with = "crate::units::duration")]
+    pub pong_timeout: Duration,
+    /// Time to log in.
+    #[serde(with = "crate::units::duration")]
+    pub login_deadline: Duration,
+    /// Sessions in all.
+    pub max_sessions: usize,
+    /// Sessions from one address.
+    pub max_sessions_per_address: usize,
+    /// Messages that wait for a client that reads slowly.
+    pub outbound_queue: usize,
+    /// Bytes of such messages.
+    #[serde(with = "crate::units::size")]
+    pub outbound_bytes: usize,
+    /// Time in which a client must take something, when something waits for it.
+    #[serde(with = "crate::units::duration")]
+    pub write_timeout: Duration,
+}
