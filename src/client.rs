@@ -14,38 +14,40 @@
 //! # }
 //! ```
 
+mod calls;
+mod error;
+
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use axum::http::Uri;
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::{
     net::TcpStream,
-    sync::{Mutex as AsyncMutex, oneshot},
+    sync::{Mutex, Semaphore},
     time::timeout,
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, Message, protocol::CloseFrame},
+    MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite::Message,
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::auth::{
-    Challenge, ChallengeError, InvalidKey, InvalidOrigin, Origin, PublicKey, Scheme, SecretKey,
-    sign,
-};
+pub use error::{Closed, Error, RpcError};
 
-/// How long a server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign};
+use calls::Calls;
+
+/// How long a server may take to accept a connection, and over each step of a login.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls under way at once. One more waits until one is answered.
+const MAX_CALLS: usize = 1024;
 
 /// A connection to a circle. Clones share it; it closes when the last is dropped.
 #[derive(Debug, Clone)]
@@ -55,20 +57,14 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     origin: Origin,
     circle: PublicKey,
-    sink: AsyncMutex<SplitSink<Socket, Message>>,
+    sink: Mutex<SplitSink<Socket, Message>>,
     next_id: AtomicU64,
-    waiting: Arc<Waiting>,
+    calls: Arc<Calls>,
+    free: Semaphore,
     _reader: AbortOnDropHandle<()>,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-/// Who waits for which reply; nobody can any more once the connection has closed.
-#[derive(Debug, Default)]
-struct Waiting {
-    replies: Mutex<HashMap<u64, oneshot::Sender<Result<Value, RpcError>>>>,
-    closed: OnceLock<Closed>,
-}
 
 /// What a script came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,112 +90,40 @@ pub struct Options {
     pub timeout_ms: Option<u64>,
 }
 
-/// An error that the server answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Error)]
-#[error("{message} ({code})")]
-pub struct RpcError {
-    /// Which kind, as [`crate::rpc::code`] lists them.
-    pub code: i32,
-    /// What it says.
-    pub message: String,
-    /// What more it says.
-    #[serde(default)]
-    pub data: Value,
-}
-
-/// How the server closed the connection.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the server closed the connection{}", describe(*.code, .reason))]
-pub struct Closed {
-    /// RFC 6455, section 7.4; none where it just went away.
-    pub code: Option<u16>,
-    /// What it says.
-    pub reason: String,
-}
-
-/// Why something failed.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The address is no `ws://` or `wss://` one.
-    #[error("the address is {0}")]
-    Address(#[from] InvalidOrigin),
-    /// The address's path names no circle.
-    #[error("the address must end in the circle's key, ws://host:port/<circle_pk>: {0}")]
-    Circle(#[from] InvalidKey),
-    /// No connection came about.
-    #[error("no connection to {address}: {reason}")]
-    Connect {
-        /// Where to.
-        address: String,
-        /// Why not.
-        reason: String,
-    },
-    /// The text to sign is not one to sign: the server may be passing another one's on.
-    #[error("the login text was not signed: {0}")]
-    Challenge(#[from] ChallengeError),
-    /// The key can't sign, which doesn't happen.
-    #[error("the key cannot sign")]
-    Unsigned,
-    /// The server answered an error.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
-    /// The connection is closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-    /// The server answered something that makes no sense.
-    #[error("the server's answer makes no sense: {0}")]
-    Answer(#[from] serde_json::Error),
-}
-
 impl Client {
     /// Connects to `ws://host:port/<circle_pk>`, or `wss://`.
     ///
     /// # Errors
-    /// [`Error::Address`], [`Error::Circle`] or [`Error::Connect`].
+    /// [`Error::Address`], [`Error::NoCircle`] or [`Error::Circle`] for an address that can't be one,
+    /// [`Error::Connect`] where nobody answers within 10 s, or something else does.
     pub async fn connect(address: &str) -> Result<Self, Error> {
-        let uri: Uri = address.parse().map_err(|_| InvalidOrigin)?;
-        let origin = Origin::of_socket(&uri)?;
-        let circle = uri.path().trim_start_matches('/').parse()?;
+        let (origin, circle) = parse(address)?;
         let connect_error = |reason: String| Error::Connect {
             address: address.to_owned(),
             reason,
         };
         // An error says that there is a provider already, which is all that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (socket, _) = timeout(CONNECT_TIMEOUT, connect_async(address))
+        // Small messages are not to wait for each other.
+        let no_delay = true;
+        let (socket, _) = timeout(PATIENCE, connect_async_with_config(address, None, no_delay))
             .await
-            .map_err(|_| connect_error(format!("no answer within {CONNECT_TIMEOUT:?}")))?
-            .map_err(|error| connect_error(refusal(error)))?;
-        let (sink, mut stream) = socket.split();
-        let waiting = Arc::new(Waiting::default());
-        let reader = {
-            let waiting = waiting.clone();
-            async move {
-                let mut last = None;
-                while let Some(Ok(message)) = stream.next().await {
-                    match message {
-                        Message::Text(text) => waiting.on_text(&text),
-                        Message::Close(frame) => last = frame,
-                        Message::Binary(_)
-                        | Message::Ping(_)
-                        | Message::Pong(_)
-                        | Message::Frame(_) => {}
-                    }
-                }
-                waiting.close(last);
-            }
-        };
+            .map_err(|_| connect_error(format!("no answer within {PATIENCE:?}")))?
+            .map_err(|error| connect_error(error::refusal(error)))?;
+        let (sink, stream) = socket.split();
+        let calls = Arc::new(Calls::default());
         #[expect(
             clippy::disallowed_methods,
             reason = "the handle ends it with the client"
         )]
-        let reader = AbortOnDropHandle::new(tokio::spawn(reader));
+        let reader = AbortOnDropHandle::new(tokio::spawn(read(stream, calls.clone())));
         let inner = Inner {
             origin,
             circle,
-            sink: AsyncMutex::new(sink),
+            sink: Mutex::new(sink),
             next_id: AtomicU64::new(1),
-            waiting,
+            calls,
+            free: Semaphore::new(MAX_CALLS),
             _reader: reader,
         };
         Ok(Self(Arc::new(inner)))
@@ -209,16 +133,17 @@ impl Client {
     /// signs it.
     ///
     /// # Errors
-    /// [`Error::Challenge`] where the text is for somebody else; it is not signed then.
+    /// [`Error::Challenge`] where the text is for somebody else; nothing is signed or sent then.
+    /// [`Error::Silent`] where the server takes more than 10 s over a step.
     pub async fn authenticate(&self, key: &SecretKey, scheme: Scheme) -> Result<(), Error> {
         let pubkey = key.public();
         let text: String = self
-            .call("fetch_nonce", json!({ "pubkey": pubkey }))
+            .call_soon("fetch_nonce", json!({ "pubkey": pubkey }))
             .await?;
         Challenge::check(&text, &self.0.origin, &self.0.circle, &pubkey)?;
-        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned)?;
+        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey))?;
         let credentials = json!({ "pubkey": pubkey, "signature": signature, "scheme": scheme });
-        self.call::<bool>("authenticate", credentials)
+        self.call_soon::<bool>("authenticate", credentials)
             .await
             .map(drop)
     }
@@ -245,139 +170,109 @@ impl Client {
         self.call("play", Params { script, options }).await
     }
 
-    /// Calls a method. Any number of calls may be under way at once; dropping one forgets its reply.
+    /// Calls a method, and waits as long as it takes. 1024 calls may be under way at once, one more
+    /// waits for its turn. Dropping a call forgets its reply.
     ///
     /// # Errors
-    /// [`Error::Rpc`] with the server's answer, [`Error::Closed`] once there is no connection.
+    /// [`Error::Rpc`] with the server's answer, [`Error::Closed`] once there is no connection,
+    /// [`Error::Answer`] where the reply is no `R`.
     pub async fn call<R: DeserializeOwned>(
         &self,
         method: &str,
         params: impl Serialize,
     ) -> Result<R, Error> {
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        let text = serde_json::to_string(
-            &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": serde_json::to_value(params)? }),
-        )?;
-        let reply = self.0.waiting.begin(id)?;
-        let _forget = Forget {
-            waiting: &self.0.waiting,
-            id,
-        };
+        let inner = &self.0;
+        // It is never closed, and if it were, there would just be no limit.
+        let _permit = inner.free.acquire().await;
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let params = serde_json::to_value(params)?;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let call = inner.calls.begin(id)?;
         // Where it can't be sent, the reader learns why.
-        let _ = self.0.sink.lock().await.send(Message::text(text)).await;
-        match reply.await {
-            Ok(result) => Ok(serde_json::from_value(result?)?),
-            Err(_) => Err(self.0.waiting.why_closed().into()),
+        let _ = inner
+            .sink
+            .lock()
+            .await
+            .send(Message::text(request.to_string()))
+            .await;
+        let reply = call.reply().await?;
+        match reply.error {
+            Some(error) => Err(Error::Rpc(serde_json::from_value(error)?)),
+            None => Ok(serde_json::from_value(reply.result)?),
         }
     }
 
-    /// Closes the connection.
+    /// Closes the connection, for all clones.
     pub async fn close(self) {
+        // Where the server is gone, it is closed already.
         let _ = self.0.sink.lock().await.close().await;
     }
-}
 
-/// Takes a call that is given up off the list.
-struct Forget<'a> {
-    waiting: &'a Waiting,
-    id: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.waiting
-            .replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
+    /// For calls that every server answers at once.
+    async fn call_soon<R: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+    ) -> Result<R, Error> {
+        timeout(PATIENCE, self.call(method, params))
+            .await
+            .unwrap_or(Err(Error::Silent {
+                method,
+                after: PATIENCE,
+            }))
     }
 }
 
-impl Waiting {
-    fn begin(&self, id: u64) -> Result<oneshot::Receiver<Result<Value, RpcError>>, Closed> {
-        let (sender, receiver) = oneshot::channel();
-        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: the reader empties the list after it has said why.
-        if let Some(closed) = self.closed.get() {
-            return Err(closed.clone());
-        }
-        replies.insert(id, sender);
-        Ok(receiver)
-    }
-
-    fn on_text(&self, text: &str) {
-        #[derive(Deserialize)]
-        struct Reply {
-            id: Option<u64>,
-            #[serde(default)]
-            result: Value,
-            error: Option<RpcError>,
-        }
-        // Whatever else a server sends is for nobody.
-        let Ok(Reply {
-            id: Some(id),
-            result,
-            error,
-        }) = serde_json::from_str(text)
-        else {
-            return;
-        };
-        let waiting = self
-            .replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(error.map_or(Ok(result), Err));
+/// Hands replies out until the connection ends.
+async fn read(mut stream: SplitStream<Socket>, calls: Arc<Calls>) {
+    let mut last = None;
+    while let Some(Ok(message)) = stream.next().await {
+        match message {
+            Message::Text(text) => calls.on_text(&text),
+            Message::Close(frame) => last = frame,
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
+    calls.close(last);
+}
 
-    fn close(&self, frame: Option<CloseFrame>) {
-        let closed = frame.map_or(
-            Closed {
-                code: None,
-                reason: String::new(),
-            },
-            |frame| Closed {
-                code: Some(frame.code.into()),
-                reason: frame.reason.as_str().to_owned(),
-            },
-        );
-        let _ = self.closed.set(closed);
-        self.replies
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-
-    fn why_closed(&self) -> Closed {
-        self.closed.get().cloned().unwrap_or(Closed {
-            code: None,
-            reason: String::new(),
-        })
+/// What an address leads to: what the login text has to name.
+fn parse(address: &str) -> Result<(Origin, PublicKey), Error> {
+    let no_address = || Error::Address(address.to_owned());
+    let uri: Uri = address.parse().map_err(|_| no_address())?;
+    let origin = Origin::of_socket(&uri).map_err(|_| no_address())?;
+    match uri.path().trim_start_matches('/') {
+        "" => Err(Error::NoCircle(address.to_owned())),
+        circle => Ok((origin, circle.parse()?)),
     }
 }
 
-fn describe(code: Option<u16>, reason: &str) -> String {
-    match (code, reason) {
-        (None, _) => String::new(),
-        (Some(code), "") => format!(" ({code})"),
-        (Some(code), reason) => format!(" ({code}: {reason})"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Why an upgrade failed; a server of ours says more in the body.
-fn refusal(error: tungstenite::Error) -> String {
-    let tungstenite::Error::Http(response) = error else {
-        return error.to_string();
-    };
-    let body: Value = response
-        .body()
-        .as_deref()
-        .and_then(|body| serde_json::from_slice(body).ok())
-        .unwrap_or_default();
-    match body["error"]["message"].as_str() {
-        Some(message) => format!("{} ({})", message, response.status()),
-        None => format!("the server answers {}", response.status()),
+    const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
+
+    #[test]
+    fn an_address_names_a_server_and_a_circle() {
+        let (origin, circle) = parse(&format!("WSS://Example.org:443/0x{CIRCLE}")).unwrap();
+        assert_eq!(origin.to_string(), "wss://example.org");
+        assert_eq!(circle.to_string(), CIRCLE);
+        for wrong in [
+            "",
+            "localhost:8080",
+            &format!("http://localhost/{CIRCLE}"),
+            &format!("ws://me@localhost/{CIRCLE}"),
+        ] {
+            assert!(matches!(parse(wrong), Err(Error::Address(_))), "{wrong}");
+        }
+        for missing in ["ws://localhost", "ws://localhost:80/"] {
+            assert!(
+                matches!(parse(missing), Err(Error::NoCircle(_))),
+                "{missing}"
+            );
+        }
+        let other = parse("ws://localhost/02aa");
+        assert!(matches!(other, Err(Error::Circle(_))), "{other:?}");
     }
 }

@@ -40,7 +40,7 @@ struct State {
     shared: Arc<Shared>,
     origins: Origins,
     registry: Registry,
-    session: session::Settings,
+    session: Arc<session::Settings>,
     trusted_proxies: Vec<std::net::IpAddr>,
     /// Cancelled when the server begins to stop.
     stopping: CancellationToken,
@@ -52,7 +52,10 @@ struct State {
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The address can't be listened on.
-    #[error("{setting} = \"{address}\" cannot be listened on")]
+    #[error(
+        "{setting} = \"{address}\" cannot be listened on; change it in the settings file, or by {}",
+        variable(setting)
+    )]
     Bind {
         /// The setting that names it.
         setting: &'static str,
@@ -121,7 +124,7 @@ impl Server {
             }),
             origins: Origins::new(public, local, allowed),
             registry: Registry::new(&settings.session),
-            session: settings.session.clone(),
+            session: Arc::new(settings.session.clone()),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             stopping: CancellationToken::new(),
             tasks,
@@ -211,6 +214,14 @@ async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, Serve
     TcpListener::bind(address)
         .await
         .map_err(|source| bind_error(setting, address, source))
+}
+
+/// The variable of the environment that sets this.
+fn variable(setting: &str) -> String {
+    format!(
+        "CIRCLED_{}",
+        setting.replace('.', "__").to_ascii_uppercase()
+    )
 }
 
 fn bind_error(setting: &'static str, address: &str, source: io::Error) -> ServeError {

@@ -9,7 +9,7 @@ mod heartbeat;
 mod registry;
 mod settings;
 
-use std::{future::ready, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, WebSocket};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use registry::{Full, Registry, SessionId, SessionPermit};
 pub use settings::Settings;
 
-use crate::rpc::{self, Context, Finished, Id, Pending, Reply};
+use crate::rpc::{self, Context, Id, Pending, Reply};
 use connection::{Connection, Input};
 use heartbeat::{Heartbeat, Tick};
 
@@ -70,46 +70,52 @@ enum End {
     Closing(Closing),
 }
 
-/// Runs a session to its end. Once `stopping` is cancelled, nothing new is begun; when the calls that
-/// were under way have been answered, the session is closed.
-pub async fn run(
+/// Runs a session to its end, and gives `permit` back. Once `stopping` is cancelled, nothing new is begun;
+/// when the calls that were under way have been answered, the session is closed.
+///
+/// Not an `async fn`: its arguments would be kept twice for as long as the session lasts.
+pub fn run(
     socket: WebSocket,
     mut context: Context,
-    settings: &Settings,
+    settings: Arc<Settings>,
     stopping: CancellationToken,
-) {
-    let mut connection = Connection::new(socket, settings);
-    let end = converse(&mut connection, &mut context, settings, stopping).await;
-    // A client that has stopped reading won't read this either; it is not waited for long.
-    let _ = match end {
-        End::Left => {
-            tracing::info!("session ended: the client left");
-            timeout(CLOSE_TIMEOUT, connection.finish()).await
-        }
-        End::Silent => {
-            tracing::info!("session ended: no answer to a ping");
-            return;
-        }
-        End::Closing(closing) => {
-            let frame = closing.frame();
-            tracing::info!(
-                code = frame.code,
-                reason = frame.reason.as_str(),
-                "session closed"
-            );
-            if closing != Closing::GoingAway {
-                connection.discard();
+    permit: SessionPermit,
+) -> impl Future<Output = ()> + Send {
+    let mut connection = Connection::new(socket, &settings);
+    async move {
+        let _permit = &permit;
+        let end = converse(&mut connection, &mut context, &settings, &stopping).await;
+        // A client that has stopped reading won't read this either; it is not waited for long.
+        let _ = match end {
+            End::Left => {
+                tracing::info!("session ended: the client left");
+                timeout(CLOSE_TIMEOUT, connection.finish()).await
             }
-            timeout(CLOSE_TIMEOUT, connection.close(frame)).await
-        }
-    };
+            End::Silent => {
+                tracing::info!("session ended: no answer to a ping");
+                return;
+            }
+            End::Closing(closing) => {
+                let frame = closing.frame();
+                tracing::info!(
+                    code = frame.code,
+                    reason = frame.reason.as_str(),
+                    "session closed"
+                );
+                if closing != Closing::GoingAway {
+                    connection.discard();
+                }
+                timeout(CLOSE_TIMEOUT, connection.close(frame)).await
+            }
+        };
+    }
 }
 
 /// Turns a client away at the door: the upgrade has happened, so that it can see why.
-pub async fn refuse(socket: WebSocket, settings: &Settings, full: Full) {
+pub async fn refuse(socket: WebSocket, settings: Arc<Settings>, full: Full) {
     let _ = timeout(
         CLOSE_TIMEOUT,
-        Connection::new(socket, settings).close(Closing::Full(full).frame()),
+        Connection::new(socket, &settings).close(Closing::Full(full).frame()),
     )
     .await;
 }
@@ -118,25 +124,34 @@ async fn converse(
     connection: &mut Connection<WebSocket>,
     context: &mut Context,
     settings: &Settings,
-    stopping: CancellationToken,
+    stopping: &CancellationToken,
 ) -> End {
-    let mut in_flight: FuturesUnordered<Pending<Finished>> = FuturesUnordered::new();
+    let mut in_flight: FuturesUnordered<Pending<Option<String>>> = FuturesUnordered::new();
     let mut heartbeat = Heartbeat::new(settings, Instant::now());
     let timer = sleep_until(heartbeat.next());
-    let stopping = stopping.cancelled_owned();
+    let stopping = stopping.cancelled();
     tokio::pin!(timer, stopping);
 
     loop {
         let reply = tokio::select! {
             biased;
             input = connection.next() => match input {
-                Input::Text(text) => match rpc::on_text(context, &text) {
-                    Reply::Now(reply) => reply,
-                    Reply::Later(pending) => {
-                        in_flight.push(pending);
-                        None
+                Input::Text(text) => {
+                    if connection.begins_turn() {
+                        context.begin_turn();
                     }
-                },
+                    let reply = rpc::on_text(context, &text);
+                    if context.phase.caller().is_some() {
+                        heartbeat.on_login();
+                    }
+                    match reply {
+                        Reply::Now(reply) => reply,
+                        Reply::Later(pending) => {
+                            in_flight.push(pending);
+                            None
+                        }
+                    }
+                }
                 Input::Binary => {
                     let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
                     Some(rpc::failed(&error, &Id::NULL))
@@ -152,13 +167,7 @@ async fn converse(
                 Input::Left => return End::Left,
                 Input::Broken(closing) => return End::Closing(closing),
             },
-            Some(finished) = in_flight.next(), if !in_flight.is_empty() => {
-                if let Some(caller) = finished.caller {
-                    context.phase.authenticated(caller);
-                    heartbeat.on_login();
-                }
-                finished.reply
-            }
+            Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
             () = &mut timer => {
                 let tick = heartbeat.on_tick(Instant::now(), connection.blocked_since());
                 timer.as_mut().reset(heartbeat.next());

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use k256::elliptic_curve::sec1::ToSec1Point;
+use k256::{ecdsa::SigningKey, elliptic_curve::sec1::ToSec1Point};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -26,14 +26,13 @@ impl PublicKey {
 
     /// Reads a key given by its x coordinate alone (BIP-340, 64 hex digits): the point with even y.
     pub fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
-        let mut bytes = [2; 33];
-        hex::decode_to_slice(strip_0x(text), &mut bytes[1..]).map_err(|_| InvalidKey)?;
-        Self::from_sec1(&bytes)
+        Point::from_x_only(text).map(|point| point.key)
     }
 
-    fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
-        let key = k256::PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidKey)?;
-        Ok(Self::from(&key))
+    /// Whether `text` is this key's compressed form. Takes no curve arithmetic.
+    pub(super) fn is_written(&self, text: &str) -> bool {
+        let mut bytes = [0; 33];
+        hex::decode_to_slice(strip_0x(text), &mut bytes).is_ok() && bytes == self.0
     }
 }
 
@@ -45,7 +44,38 @@ impl From<&k256::PublicKey> for PublicKey {
     }
 }
 
+/// A public key with both its coordinates at hand: finding y takes microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) key: PublicKey,
+    pub(super) affine: k256::PublicKey,
+}
+
+impl Point {
+    pub(super) fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let affine = k256::PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidKey)?;
+        Ok(Self {
+            key: PublicKey::from(&affine),
+            affine,
+        })
+    }
+
+    pub(super) fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
+        let mut bytes = [2; 33];
+        hex::decode_to_slice(strip_0x(text), &mut bytes[1..]).map_err(|_| InvalidKey)?;
+        Self::from_sec1(&bytes)
+    }
+}
+
 impl FromStr for PublicKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        text.parse().map(|point: Point| point.key)
+    }
+}
+
+impl FromStr for Point {
     type Err = InvalidKey;
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
@@ -90,7 +120,7 @@ impl<'de> Deserialize<'de> for PublicKey {
 
 /// A caller's own key. Never prints itself; erased from memory when dropped.
 #[derive(Clone)]
-pub struct SecretKey(k256::SecretKey);
+pub struct SecretKey(SigningKey);
 
 impl SecretKey {
     /// A new key from the operating system's randomness.
@@ -99,7 +129,7 @@ impl SecretKey {
             let mut bytes = [0; 32];
             getrandom::fill(&mut bytes)?;
             // All but one in 2^127 draws are below the order of the curve.
-            if let Ok(key) = k256::SecretKey::from_slice(&bytes) {
+            if let Ok(key) = SigningKey::from_slice(&bytes) {
                 return Ok(Self(key));
             }
         }
@@ -109,7 +139,7 @@ impl SecretKey {
     pub fn from_hex(text: &str) -> Result<Self, InvalidSecretKey> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(strip_0x(text), &mut bytes).map_err(|_| InvalidSecretKey)?;
-        k256::SecretKey::from_slice(&bytes)
+        SigningKey::from_slice(&bytes)
             .map(Self)
             .map_err(|_| InvalidSecretKey)
     }
@@ -121,10 +151,10 @@ impl SecretKey {
 
     /// The key that others know.
     pub fn public(&self) -> PublicKey {
-        PublicKey::from(&self.0.public_key())
+        PublicKey::from(&k256::PublicKey::from(self.0.verifying_key()))
     }
 
-    pub(super) fn as_k256(&self) -> &k256::SecretKey {
+    pub(super) fn signing(&self) -> &SigningKey {
         &self.0
     }
 }

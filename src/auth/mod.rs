@@ -14,5 +14,5 @@ pub use challenge::{Challenge, ChallengeError, Settings};
 pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub(crate) use phase::login_key;
-pub use phase::{Anonymous, Authenticated, Challenged, Claim, Phase, Refusal};
+pub use phase::{Anonymous, Authenticated, Challenged, Claim, Out, Phase, Refusal};
 pub use signature::{BadSignature, Scheme, sign, verify};

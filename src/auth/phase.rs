@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{BadSignature, Challenge, PublicKey, Role, Scheme, verify};
+use super::{BadSignature, Challenge, PublicKey, Role, Scheme, key::Point, signature::verify_at};
 
 /// The phases of a login.
 #[derive(Debug)]
@@ -23,8 +23,15 @@ pub struct Anonymous;
 /// A session that has a text to sign. Somebody who logs in anew stays who they were until it succeeds.
 #[derive(Debug)]
 pub struct Challenged {
-    challenge: Box<Challenge>,
+    out: Box<Out>,
     before: Option<Authenticated>,
+}
+
+/// A challenge that is out, and the point that its answer is verified with.
+#[derive(Debug)]
+pub struct Out {
+    challenge: Challenge,
+    point: Point,
 }
 
 /// A session whose caller has proved a key.
@@ -64,17 +71,17 @@ impl Refusal {
 /// A signature yet to be verified: plain data, so that another thread can do it.
 #[derive(Debug)]
 pub struct Claim {
-    /// Who it would prove.
-    pub key: PublicKey,
+    point: Point,
     scheme: Scheme,
     text: String,
     signature: String,
 }
 
 impl Claim {
-    /// Verifies the signature, which takes tens of microseconds.
-    pub fn verify(&self) -> Result<(), Refusal> {
-        verify(self.scheme, &self.key, &self.text, &self.signature)
+    /// Verifies the signature, which takes tens of microseconds. Answers whom it proves.
+    pub fn verify(&self) -> Result<PublicKey, Refusal> {
+        verify_at(self.scheme, &self.point, &self.text, &self.signature)
+            .map(|()| self.point.key)
             .map_err(|BadSignature| Refusal::BadSignature)
     }
 }
@@ -95,21 +102,19 @@ impl Phase {
         }
     }
 
-    /// Sends a challenge out. The one before it, if any, is no longer good.
-    pub fn challenge(&mut self, challenge: Challenge) {
+    /// Sends a challenge out to the holder of `point`. The one before it, if any, is no longer good.
+    pub(crate) fn challenge(&mut self, challenge: Challenge, point: Point) {
         let before = self.caller().copied();
-        *self = Self::Challenged(Challenged {
-            challenge: Box::new(challenge),
-            before,
-        });
+        let out = Box::new(Out { challenge, point });
+        *self = Self::Challenged(Challenged { out, before });
     }
 
     /// Takes back the challenge that is out: whatever comes of the answer, it is used.
-    pub fn take_challenge(&mut self) -> Option<Challenge> {
+    pub fn take_challenge(&mut self) -> Option<Out> {
         match std::mem::take(self) {
-            Self::Challenged(Challenged { challenge, before }) => {
+            Self::Challenged(Challenged { out, before }) => {
                 *self = before.map_or_else(Self::default, Self::Authenticated);
-                Some(*challenge)
+                Some(*out)
             }
             other @ (Self::Anonymous(_) | Self::Authenticated(_)) => {
                 *self = other;
@@ -124,7 +129,7 @@ impl Phase {
     }
 }
 
-impl Challenge {
+impl Out {
     /// Looks at an answer to this challenge: what can be said without looking at the signature.
     pub fn answered(
         self,
@@ -133,29 +138,30 @@ impl Challenge {
         signature: String,
         now: Timestamp,
     ) -> Result<Claim, Refusal> {
-        let key = login_key(pubkey, Some(scheme))?;
-        if key != self.key {
+        let Self { challenge, point } = self;
+        if !point.key.is_written(pubkey) && login_key(pubkey, Some(scheme))?.key != point.key {
             return Err(Refusal::NoNonce);
         }
-        if now >= self.expires {
+        if now >= challenge.expires {
             return Err(Refusal::Expired);
         }
+        let text = challenge.text();
         Ok(Claim {
-            key,
+            point,
             scheme,
-            text: self.text(),
+            text,
             signature,
         })
     }
 }
 
 /// Reads the key of somebody who logs in: x-only is fine where the scheme is (or may yet be) BIP-340.
-pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<PublicKey, Refusal> {
-    if let Ok(key) = pubkey.parse() {
-        return Ok(key);
+pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, Refusal> {
+    if let Ok(point) = pubkey.parse() {
+        return Ok(point);
     }
     match scheme {
-        None | Some(Scheme::Schnorr) => PublicKey::from_x_only(pubkey).map_err(|_| Refusal::BadKey),
+        None | Some(Scheme::Schnorr) => Point::from_x_only(pubkey).map_err(|_| Refusal::BadKey),
         Some(Scheme::Eip191 | Scheme::Sha256) => Err(Refusal::BadKey),
     }
 }
@@ -169,6 +175,10 @@ mod tests {
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_hex(&hex::encode([seed; 32])).unwrap()
+    }
+
+    fn point(of: &SecretKey) -> Point {
+        of.public().to_string().parse().unwrap()
     }
 
     fn start() -> Timestamp {
@@ -202,7 +212,7 @@ mod tests {
             signature,
             start() + after,
         )?;
-        claim.verify().map(|()| claim.key)
+        claim.verify()
     }
 
     #[test]
@@ -211,7 +221,7 @@ mod tests {
         assert!(phase.caller().is_none());
         let challenge = challenge(&me, 7);
         let text = challenge.text();
-        phase.challenge(challenge);
+        phase.challenge(challenge, point(&me));
         assert!(phase.caller().is_none(), "asking proves nothing");
         assert_eq!(
             answer(&mut phase, &me, &text, Duration::ZERO),
@@ -234,14 +244,14 @@ mod tests {
             (&me, "another text", Duration::ZERO, Refusal::BadSignature),
             (&me, text.as_str(), 60 * second, Refusal::Expired),
         ] {
-            phase.challenge(challenge(&me, 7));
+            phase.challenge(challenge(&me, 7), point(&me));
             assert_eq!(answer(&mut phase, as_whom, signed, after), Err(refusal));
             assert_eq!(
                 answer(&mut phase, &me, &text, Duration::ZERO),
                 Err(Refusal::NoNonce)
             );
         }
-        phase.challenge(challenge(&me, 7));
+        phase.challenge(challenge(&me, 7), point(&me));
         assert_eq!(
             answer(&mut phase, &me, &text, 59 * second),
             Ok(me.public()),
@@ -253,8 +263,8 @@ mod tests {
     fn a_new_challenge_replaces_the_one_before() {
         let (me, mut phase) = (key(1), Phase::default());
         let old = challenge(&me, 7).text();
-        phase.challenge(challenge(&me, 7));
-        phase.challenge(challenge(&me, 8));
+        phase.challenge(challenge(&me, 7), point(&me));
+        phase.challenge(challenge(&me, 8), point(&me));
         assert_eq!(
             answer(&mut phase, &me, &old, Duration::ZERO),
             Err(Refusal::BadSignature)
@@ -269,7 +279,7 @@ mod tests {
             role: Role::Owner,
         };
         phase.authenticated(first);
-        phase.challenge(challenge(&key(2), 7));
+        phase.challenge(challenge(&key(2), 7), point(&key(2)));
         assert_eq!(phase.caller(), Some(&first));
         assert_eq!(
             answer(&mut phase, &key(3), "", Duration::ZERO),

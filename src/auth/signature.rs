@@ -13,7 +13,7 @@ use sha2::Sha256;
 use sha3::{Digest, Keccak256};
 use thiserror::Error;
 
-use super::key::{PublicKey, SecretKey, strip_0x};
+use super::key::{Point, PublicKey, SecretKey, strip_0x};
 
 /// How a text is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +34,7 @@ pub enum Scheme {
 #[error("the signature is not one of this key over this text")]
 pub struct BadSignature;
 
-/// Checks `signature` (hex, with or without `0x`) of `key` over `text`. Takes tens of microseconds:
-/// not for an async thread.
+/// Checks `signature` (hex, with or without `0x`) of `key` over `text`. Takes tens of microseconds.
 ///
 /// # Errors
 /// [`BadSignature`], also for an ECDSA signature with a high S, which anyone could have made from
@@ -46,6 +45,17 @@ pub fn verify(
     text: &str,
     signature: &str,
 ) -> Result<(), BadSignature> {
+    let point = Point::from_sec1(key.as_bytes()).map_err(|_| BadSignature)?;
+    verify_at(scheme, &point, text, signature)
+}
+
+/// The same, where the point is known already.
+pub(super) fn verify_at(
+    scheme: Scheme,
+    point: &Point,
+    text: &str,
+    signature: &str,
+) -> Result<(), BadSignature> {
     let bytes = hex::decode(strip_0x(signature)).map_err(|_| BadSignature)?;
     match scheme {
         Scheme::Eip191 => {
@@ -53,17 +63,16 @@ pub fn verify(
                 [fixed @ .., 0 | 1 | 27 | 28] if fixed.len() == 64 => fixed,
                 all => all,
             };
-            verify_ecdsa(key, &eip191_hash(text), parse_fixed(fixed)?)
+            verify_ecdsa(point, &eip191_hash(text), parse_fixed(fixed)?)
         }
         Scheme::Sha256 => {
             let parsed = parse_fixed(&bytes)
                 .or_else(|_| ecdsa::Signature::from_der(&bytes).map_err(|_| BadSignature))?;
-            verify_ecdsa(key, &Sha256::digest(text), parsed)
+            verify_ecdsa(point, &Sha256::digest(text), parsed)
         }
         Scheme::Schnorr => {
             let signature = schnorr::Signature::from_slice(&bytes).map_err(|_| BadSignature)?;
-            let key = schnorr::VerifyingKey::from_slice(&key.as_bytes()[1..])
-                .map_err(|_| BadSignature)?;
+            let key = schnorr::VerifyingKey::try_from(&point.affine).map_err(|_| BadSignature)?;
             key.verify_raw(&Sha256::digest(text), &signature)
                 .map_err(|_| BadSignature)
         }
@@ -73,10 +82,9 @@ pub fn verify(
 /// Signs `text`; the result is hex, as [`verify`] takes it. `None` is for a key that cannot sign,
 /// which has a probability of about 2^-256.
 pub fn sign(scheme: Scheme, key: &SecretKey, text: &str) -> Option<String> {
-    let ecdsa_key = || ecdsa::SigningKey::from(key.as_k256());
     match scheme {
         Scheme::Eip191 => {
-            let (signature, recovery) = ecdsa_key().sign_prehash_recoverable(&eip191_hash(text));
+            let (signature, recovery) = key.signing().sign_prehash_recoverable(&eip191_hash(text));
             Some(format!(
                 "0x{}{:02x}",
                 hex::encode(signature.to_bytes()),
@@ -85,13 +93,13 @@ pub fn sign(scheme: Scheme, key: &SecretKey, text: &str) -> Option<String> {
         }
         Scheme::Sha256 => {
             let signature: ecdsa::Signature =
-                ecdsa_key().sign_prehash(&Sha256::digest(text)).ok()?;
+                key.signing().sign_prehash(&Sha256::digest(text)).ok()?;
             Some(hex::encode(signature.to_bytes()))
         }
         Scheme::Schnorr => {
             let mut aux = [0; 32];
             getrandom::fill(&mut aux).ok()?;
-            let key = schnorr::SigningKey::from(key.as_k256());
+            let key = schnorr::SigningKey::from(*key.signing().as_nonzero_scalar());
             let signature = key.sign_raw(&Sha256::digest(text), &aux).ok()?;
             Some(hex::encode(signature.to_bytes()))
         }
@@ -112,15 +120,15 @@ fn parse_fixed(bytes: &[u8]) -> Result<ecdsa::Signature, BadSignature> {
 }
 
 fn verify_ecdsa(
-    key: &PublicKey,
+    point: &Point,
     hash: &[u8],
     signature: ecdsa::Signature,
 ) -> Result<(), BadSignature> {
     if signature.normalize_s() != signature {
         return Err(BadSignature);
     }
-    let key = ecdsa::VerifyingKey::from_sec1_bytes(key.as_bytes()).map_err(|_| BadSignature)?;
-    key.verify_prehash(hash, &signature)
+    ecdsa::VerifyingKey::from(&point.affine)
+        .verify_prehash(hash, &signature)
         .map_err(|_| BadSignature)
 }
 

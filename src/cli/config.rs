@@ -1,15 +1,29 @@
 //! `circled config`
 
 use std::{
-    io::{Write, stdout},
+    io::{self, Write, stderr, stdout},
     process::ExitCode,
 };
 
 use clap::{Args, Subcommand};
 
 use super::ConfigFile;
+use crate::{
+    auth::Circle,
+    config::{Entry, Loaded},
+};
 
+const EXAMPLES: &str = "\
+Examples:
+  circled config show > circled.toml             # a file to start from
+  circled config check --config circled.toml
+  CIRCLED_SESSION__MAX_BATCH=8 circled config show";
+
+/// Look at the settings.
+///
+/// They come from the built-in defaults, then the file, then the environment.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Config {
     #[command(subcommand)]
     command: Command,
@@ -25,50 +39,47 @@ enum Command {
 
 impl Config {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (file, show) = match &self.command {
-            Command::Check(file) => (file, false),
-            Command::Show(file) => (file, true),
-        };
+        let (Command::Check(file) | Command::Show(file)) = &self.command;
         let loaded = match file.load() {
             Ok(loaded) => loaded,
             Err(problems) => {
-                eprintln!("{problems}");
+                writeln!(stderr(), "{problems}")?;
                 return Ok(ExitCode::FAILURE);
             }
         };
         let mut out = stdout().lock();
-        if !show {
-            writeln!(out, "ok")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut section = "";
-        for entry in &loaded.entries {
-            let Some((table, name)) = entry.key.split_once('.') else {
-                // A list of tables stands before the first table, or it would be part of it.
-                continue;
-            };
-            if table != section {
-                writeln!(
-                    out,
-                    "{}[{table}]",
-                    if section.is_empty() { "" } else { "\n" }
-                )?;
-                section = table;
-            }
-            writeln!(out, "{name} = {}  # {}", entry.value, entry.source)?;
-        }
-        for circle in &loaded.settings.circle {
-            writeln!(
-                out,
-                "\n[[circle]]\nkey = \"{}\"\nmembers = {:?}",
-                circle.key,
-                circle
-                    .members
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            )?;
+        match self.command {
+            Command::Check(_) => writeln!(out, "ok")?,
+            Command::Show(_) => show(&loaded, &mut out)?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    let mut section = "";
+    for entry in &loaded.entries {
+        let Some((table, name)) = entry.key.split_once('.') else {
+            // The circles, which come below, a table each.
+            continue;
+        };
+        if table != section {
+            let gap = if section.is_empty() { "" } else { "\n" };
+            writeln!(out, "{gap}[{table}]")?;
+            section = table;
+        }
+        writeln!(out, "{name} = {}  # {}", entry.value, entry.source)?;
+    }
+    let Some(Entry { source, .. }) = loaded.entries.iter().find(|entry| entry.key == "circle")
+    else {
+        return Ok(());
+    };
+    for Circle { key, members } in &loaded.settings.circle {
+        let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+        writeln!(
+            out,
+            "\n[[circle]]  # {source}\nkey = \"{key}\"\nmembers = {members:?}"
+        )?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `circled keygen`
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, IsTerminal, Write, stdout},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
@@ -13,9 +13,17 @@ use clap::Args;
 
 use crate::auth::SecretKey;
 
-/// Make a secp256k1 key. The secret goes to FILE, which only you can read and which must not exist;
-/// the public key, which names a circle or a caller, goes to standard output.
+const EXAMPLES: &str = "\
+Examples:
+  circled keygen me.key                          # prints your public key
+  CIRCLE=$(circled keygen circle.key)            # a circle is a key; whoever has the file owns it";
+
+/// Make a secp256k1 key.
+///
+/// The secret goes to FILE, which only you can read and which must not exist; the public key, which
+/// names a circle or a caller, goes to standard output.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Keygen {
     /// Where the secret key goes.
     file: PathBuf,
@@ -36,9 +44,12 @@ impl Keygen {
             }
             opened => opened.with_context(|| format!("{path} cannot be written"))?,
         };
-        writeln!(file, "{}", key.to_hex())
-            .and_then(|()| file.sync_all())
-            .with_context(|| format!("{path} cannot be written"))?;
+        let written = writeln!(file, "{}", key.to_hex()).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            // Half a key is none, and would be in the way of the next try.
+            let _ = fs::remove_file(&self.file);
+            return Err(error).with_context(|| format!("{path} cannot be written"));
+        }
         writeln!(stdout(), "{}", key.public())?;
         if stdout().is_terminal() {
             eprintln!(

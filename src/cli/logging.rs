@@ -3,37 +3,54 @@
 use std::io::{IsTerminal, stderr};
 
 use anyhow::Context;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{Log, LogFormat};
 
-/// What some libraries log at these levels is what was sent: it never gets there.
-const NEVER: [&str; 5] = [
-    "tungstenite=info",
-    "tokio_tungstenite=info",
-    "hyper=info",
-    "hyper_util=info",
-    "rustls=info",
+/// What these log below `info` is what is sent and received, which is nobody's business.
+const TALKATIVE: [&str; 6] = [
+    "hyper",
+    "hyper_util",
+    "rhai",
+    "rustls",
+    "tokio_tungstenite",
+    "tungstenite",
 ];
 
 pub(super) fn init(log: &Log) -> anyhow::Result<()> {
-    let mut filter = EnvFilter::try_new(&log.level).context("log.level")?;
-    for directive in NEVER {
-        filter = filter.add_directive(directive.parse()?);
-    }
+    let level = EnvFilter::try_new(&log.level).context("log.level")?;
+    let filter = level.and(filter_fn(keeps_secrets));
     let human = match log.format {
         LogFormat::Human => true,
         LogFormat::Json => false,
         LogFormat::Auto => stderr().is_terminal(),
     };
-    let subscriber = fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        .with_target(false);
-    let set = if human {
-        subscriber.with_ansi(stderr().is_terminal()).try_init()
+    let lines = fmt::layer().with_writer(stderr).with_target(false);
+    let lines = if human {
+        lines.with_ansi(stderr().is_terminal()).boxed()
     } else {
-        subscriber.json().flatten_event(true).try_init()
+        lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed()
     };
-    set.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+    registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .context("the log cannot be set up")
+}
+
+/// No level that is set, however specific, gets past this.
+fn keeps_secrets(line: &Metadata<'_>) -> bool {
+    let library = line.target().split("::").next().unwrap_or_default();
+    *line.level() <= Level::INFO || !TALKATIVE.contains(&library)
 }

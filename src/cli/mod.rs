@@ -1,14 +1,20 @@
 //! The command line: one file a subcommand.
 
 mod config;
+mod explain;
 mod health;
 mod keygen;
 mod logging;
 mod play;
 mod serve;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
@@ -32,15 +38,10 @@ First steps:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server.
     Serve(serve::Serve),
-    /// Make a key: the secret goes to a file, the public key to standard output.
     Keygen(keygen::Keygen),
-    /// Run a script in a circle.
     Play(play::Play),
-    /// Look at the settings.
     Config(config::Config),
-    /// Ask a running server whether it is ready; exit code 0 if it is.
     Health(health::Health),
 }
 
@@ -54,12 +55,20 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Every problem at once.
     fn load(&self) -> Result<Loaded, Problems> {
         // A variable that is no text is none of ours.
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
         Settings::load(self.config.as_deref(), environment)
+    }
+
+    /// For commands that need the settings to do something else.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        self.load()
+            .map(|loaded| loaded.settings)
+            .map_err(|problems| anyhow!("the settings cannot be used:\n{problems}"))
     }
 }
 
@@ -80,7 +89,8 @@ pub fn run() -> ExitCode {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        // Nobody may be reading this either.
+        let _ = writeln!(io::stderr(), "error: {error:#}");
         ExitCode::FAILURE
     })
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -10,8 +10,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{ConfigFile, logging};
 use crate::{config::Settings, server::Server};
 
-/// Run the server until SIGTERM or SIGINT; a second one ends it at once.
+const EXAMPLES: &str = "\
+Examples:
+  circled serve                                  # on this machine only, open to anyone on it
+  circled serve --config circled.toml            # `circled config check` finds its mistakes
+  CIRCLED_SERVER__LISTEN=127.0.0.1:9000 circled serve
+
+Signals: SIGTERM or SIGINT lets running scripts finish (server.shutdown_grace) and exits with 0;
+a second one exits at once, with 143 or 130.";
+
+/// Run the server.
+///
+/// It runs until SIGTERM or SIGINT; a second one ends it at once.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigFile,
@@ -19,11 +31,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let settings = self
-            .config
-            .load()
-            .map_err(|problems| anyhow!("the settings cannot be used:\n{problems}"))?
-            .settings;
+        let settings = self.config.settings()?;
         logging::init(&settings.log)?;
         raise_open_files(settings.session.max_sessions);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,7 +53,13 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
         .admin_addr()
         .map(|address| address.to_string())
         .unwrap_or_default();
-    tracing::info!(url = %format_args!("ws://{address}/<circle_pk>"), %admin, "serving");
+    let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
+    tracing::info!(
+        url = %format_args!("ws://{address}/<circle_pk>"),
+        public_url,
+        %admin,
+        "serving"
+    );
 
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -90,7 +104,13 @@ fn raise_open_files(sessions: usize) {
     } else {
         limit.current
     };
-    if permitted.is_some_and(|permitted| permitted < sessions as u64) {
-        tracing::warn!(open_files = ?permitted, max_sessions = sessions, "the system permits fewer open files than session.max_sessions; see `ulimit -Hn`");
+    if let Some(permitted) = permitted
+        && permitted < sessions as u64
+    {
+        tracing::warn!(
+            permitted,
+            max_sessions = sessions,
+            "the system permits fewer open files than session.max_sessions; see `ulimit -Hn`"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The layers that settings come from: which key was set where, and which keys there are.
+//! The layers that settings come from: which key was set where, and to what.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Config, ConfigError, File, FileFormat, Value, ValueKind};
+use config::{Config, ConfigError, File, FileFormat};
 use serde_json::{Value as Json, json};
 
-use super::{Problem, Problems, Settings};
+use super::{
+    Problem, Problems, Settings, key,
+    value::{expected, leaves, shown, tree},
+};
+use crate::auth::PublicKey;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-const PREFIX: &str = "CIRCLED_";
 /// The one part that the defaults leave empty: a list of tables with these keys.
 const CIRCLE: &str = "circle";
 const CIRCLE_KEYS: [&str; 2] = ["key", "members"];
@@ -33,7 +36,7 @@ pub enum Source {
 pub struct Entry {
     /// The key, like `session.max_batch`.
     pub key: String,
-    /// The value, as TOML writes it.
+    /// The value as TOML writes it, without what is secret in it.
     pub value: String,
     /// Where it comes from.
     pub source: Source,
@@ -42,9 +45,8 @@ pub struct Entry {
 /// What was read, before it is looked at.
 #[derive(Debug)]
 pub(super) struct Layers {
-    keys: Vec<String>,
-    values: BTreeMap<String, (Json, Source)>,
     defaults: BTreeMap<String, Json>,
+    values: BTreeMap<String, (Json, Source)>,
     problems: Vec<Problem>,
 }
 
@@ -52,45 +54,26 @@ pub(super) fn read(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Layers, Problems> {
-    let whole = |message: String| {
-        Problems(vec![Problem {
-            key: String::new(),
-            value: None,
-            source: None,
-            message,
-        }])
-    };
-    let built_in = Config::builder()
-        .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
-        .build();
-    let defaults =
-        leaves(built_in.map_err(|error| whole(format!("the built-in defaults: {error}")))?);
+    let defaults = parse(DEFAULTS).map_err(|error| whole(format!("the defaults: {error}")))?;
+    let values = defaults
+        .iter()
+        .map(|(key, value)| (key.clone(), (value.clone(), Source::Default)));
     let mut layers = Layers {
-        keys: in_order(&defaults),
-        values: BTreeMap::new(),
+        values: values.collect(),
         defaults,
         problems: Vec::new(),
     };
-    for (key, value) in &layers.defaults {
-        layers
-            .values
-            .insert(key.clone(), (value.clone(), Source::Default));
-    }
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| whole(format!("{}: {error}", path.display())))?;
-        let parsed = Config::builder()
-            .add_source(File::from_str(&text, FileFormat::Toml))
-            .build();
-        let parsed =
-            parsed.map_err(|error| whole(format!("{}: {}", path.display(), syntax(&error))))?;
-        for (key, value) in leaves(parsed) {
+            .map_err(|error| whole(format!("{} cannot be read: {error}", path.display())))?;
+        let parsed = parse(&text)
+            .map_err(|error| whole(format!("{}: {}", path.display(), error.to_string().trim())))?;
+        for (key, value) in parsed {
             layers.set(key, value, Source::File(path.to_owned()));
         }
     }
     for (name, value) in environment {
-        if let Some(key) = name.strip_prefix(PREFIX) {
-            let key = key.to_ascii_lowercase().replace("__", ".");
+        if let Some(key) = key::of_variable(&name, &value) {
             let value = layers.typed(&key, &value);
             layers.set(key, value, Source::Environment(name));
         }
@@ -99,8 +82,8 @@ pub(super) fn read(
 }
 
 impl Layers {
-    /// Reads the settings out of what was set. A value that doesn't fit is told, and replaced by its
-    /// default to find the next.
+    /// Reads the settings out of what was set, with every problem there is. A value that doesn't fit
+    /// is replaced by its default, to find the next.
     pub(super) fn settle(&self) -> (Option<Settings>, Vec<Problem>) {
         let mut problems = self.problems.clone();
         let mut values: BTreeMap<_, _> = self
@@ -108,48 +91,46 @@ impl Layers {
             .iter()
             .map(|(key, (value, _))| (key.clone(), value.clone()))
             .collect();
+        let in_circles = self.circle_problems();
+        if !in_circles.is_empty() {
+            values.remove(CIRCLE);
+            problems.extend(in_circles);
+        }
         loop {
             let error = match serde_path_to_error::deserialize::<_, Settings>(tree(&values)) {
                 Ok(settings) => return (Some(settings), problems),
                 Err(error) => error,
             };
             let path = error.path().to_string();
-            let message = error.into_inner().to_string();
-            let key = values
-                .keys()
-                .find(|key| path == **key || path.starts_with(&format!("{key}[")))
-                .cloned();
-            let Some(key) = key else {
-                problems.push(Problem {
-                    key: path,
-                    value: None,
-                    source: None,
-                    message,
-                });
+            let message = expected(&error.into_inner().to_string());
+            let item = path.split_once('[').map_or(path.as_str(), |(key, _)| key);
+            if !values.contains_key(item) {
+                problems.push(self.problem(&path, message));
                 return (None, problems);
-            };
-            problems.push(self.problem(&key, plain(&message)));
-            match self.defaults.get(&key) {
-                Some(default) if values.get(&key) != Some(default) => {
-                    values.insert(key, default.clone())
+            }
+            problems.push(self.problem(item, message));
+            match self.defaults.get(item) {
+                Some(default) if values.get(item) != Some(default) => {
+                    values.insert(item.to_owned(), default.clone())
                 }
-                _ => values.remove(&key),
+                _ => values.remove(item),
             };
         }
     }
 
+    /// Every setting, in the order of the defaults, then the circles.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        let circles = self.values.keys().filter(|key| *key == CIRCLE);
-        let keys = self.keys.iter().chain(circles);
-        keys.filter_map(|key| {
-            let (value, source) = self.values.get(key)?;
+        let mut keys = key::in_order(DEFAULTS, &self.defaults);
+        keys.push(CIRCLE.to_owned());
+        let entry = |key: String| {
+            let (value, source) = self.values.get(&key)?;
             Some(Entry {
-                key: key.clone(),
-                value: toml_text(value),
+                value: shown(&key, value),
                 source: source.clone(),
+                key,
             })
-        })
-        .collect()
+        };
+        keys.into_iter().filter_map(entry).collect()
     }
 
     /// What is wrong with the value of `key`.
@@ -157,62 +138,109 @@ impl Layers {
         let set = self.values.get(key);
         Problem {
             key: key.to_owned(),
-            value: set.map(|(value, _)| toml_text(value)),
+            value: set.map(|(value, _)| shown(key, value)),
             source: set.map(|(_, source)| source.clone()),
             message,
         }
     }
 
     fn set(&mut self, key: String, value: Json, source: Source) {
-        if key == CIRCLE {
-            if !self.knows_circles(&value, &source) {
-                return;
-            }
-        } else if !self.defaults.contains_key(&key) {
-            let message = unknown_key(&key, self.defaults.keys().map(String::as_str));
-            return self.problems.push(Problem {
-                key,
-                value: Some(toml_text(&value)),
-                source: Some(source),
-                message,
-            });
-        }
-        self.values.insert(key, (value, source));
+        let is_section = || {
+            let prefix = format!("{key}.");
+            self.defaults.keys().any(|key| key.starts_with(&prefix))
+        };
+        let message = if self.defaults.contains_key(&key) || (key == CIRCLE && value.is_array()) {
+            self.values.insert(key, (value, source));
+            return;
+        } else if key == CIRCLE
+            || key
+                .strip_prefix(CIRCLE)
+                .is_some_and(|key| key.starts_with('.'))
+        {
+            "circles are listed in the settings file, each as a table [[circle]]".to_owned()
+        } else if value == json!({}) && is_section() {
+            return;
+        } else {
+            key::unknown(&key, &source, &self.defaults)
+        };
+        self.problems.push(Problem {
+            value: (!value.is_object()).then(|| shown(&key, &value)),
+            source: Some(source),
+            key,
+            message,
+        });
     }
 
-    /// Looks for keys in `[[circle]]` that there aren't.
-    fn knows_circles(&mut self, circles: &Json, source: &Source) -> bool {
-        let tables = circles
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_object);
-        let unknown: Vec<&String> = tables
-            .flat_map(|table| table.keys())
-            .filter(|key| !CIRCLE_KEYS.contains(&key.as_str()))
-            .collect();
-        for key in &unknown {
-            let message = unknown_key(key, CIRCLE_KEYS.into_iter());
-            self.problems.push(Problem {
-                key: format!("circle.{key}"),
-                value: None,
+    /// What is wrong with the `[[circle]]` tables, each by itself.
+    fn circle_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let Some((Json::Array(circles), source)) = self.values.get(CIRCLE) else {
+            return problems;
+        };
+        let mut refuse = |path: String, value: Option<&Json>, message: String| {
+            problems.push(Problem {
+                value: value.map(|value| shown(&path, value)),
+                key: path,
                 source: Some(source.clone()),
                 message,
             });
+        };
+        for (n, circle) in circles.iter().enumerate() {
+            let path = format!("{CIRCLE}[{n}]");
+            let Json::Object(table) = circle else {
+                refuse(path, Some(circle), "must be a table".to_owned());
+                continue;
+            };
+            for (name, value) in table {
+                if !CIRCLE_KEYS.contains(&name.as_str()) {
+                    let message = key::unknown_in_circle(name, &CIRCLE_KEYS);
+                    refuse(format!("{path}.{name}"), Some(value), message);
+                }
+            }
+            match table.get("key") {
+                Some(key) => {
+                    if let Err(message) = public_key(key) {
+                        refuse(format!("{path}.key"), Some(key), message);
+                    }
+                }
+                None => refuse(
+                    path.clone(),
+                    None,
+                    "the circle's `key` is missing".to_owned(),
+                ),
+            }
+            let members = table
+                .get("members")
+                .map(|members| (members, members.as_array()));
+            match members {
+                Some((_, Some(members))) => {
+                    for (n, member) in members.iter().enumerate() {
+                        if let Err(message) = public_key(member) {
+                            refuse(format!("{path}.members[{n}]"), Some(member), message);
+                        }
+                    }
+                }
+                Some((other, None)) => {
+                    let message = "must be a list of public keys".to_owned();
+                    refuse(format!("{path}.members"), Some(other), message);
+                }
+                None => {}
+            }
         }
-        unknown.is_empty()
+        problems
     }
 
     /// The environment knows texts alone; the default tells what is meant.
     fn typed(&self, key: &str, text: &str) -> Json {
         match self.defaults.get(key) {
-            Some(Json::Number(_)) => text
-                .replace('_', "")
-                .parse::<i64>()
-                .map_or_else(|_| json!(text), |number| json!(number)),
-            Some(Json::Bool(_)) => text
-                .parse::<bool>()
-                .map_or_else(|_| json!(text), |yes| json!(yes)),
+            Some(Json::Number(_)) => {
+                let number = text.trim().replace('_', "").parse::<i64>();
+                number.map_or_else(|_| json!(text), |number| json!(number))
+            }
+            Some(Json::Bool(_)) => {
+                let yes = text.trim().parse::<bool>();
+                yes.map_or_else(|_| json!(text), |yes| json!(yes))
+            }
             Some(Json::Array(_)) => text
                 .split(',')
                 .map(str::trim)
@@ -233,127 +261,27 @@ impl fmt::Display for Source {
     }
 }
 
-fn unknown_key<'a>(key: &str, keys: impl Iterator<Item = &'a str>) -> String {
-    let nearest = keys
-        .map(|known| (strsim::damerau_levenshtein(key, known), known))
-        .min();
-    match nearest {
-        Some((distance, known)) if distance <= key.len() / 3 + 1 => {
-            format!("there is no such setting; did you mean `{known}`?")
-        }
-        _ => "there is no such setting; `circled config show` lists all".to_owned(),
+fn parse(toml: &str) -> Result<BTreeMap<String, Json>, ConfigError> {
+    Config::builder()
+        .add_source(File::from_str(toml, FileFormat::Toml))
+        .build()
+        .map(leaves)
+}
+
+fn public_key(value: &Json) -> Result<(), String> {
+    match value.as_str().map(str::parse::<PublicKey>) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("must be a public key in quotes".to_owned()),
     }
 }
 
-/// Every value with its dotted key. Lists are values.
-fn leaves(config: Config) -> BTreeMap<String, Json> {
-    fn walk(prefix: &str, value: Value, into: &mut BTreeMap<String, Json>) {
-        match value.kind {
-            ValueKind::Table(table) => {
-                for (key, value) in table {
-                    let key = if prefix.is_empty() {
-                        key
-                    } else {
-                        format!("{prefix}.{key}")
-                    };
-                    walk(&key, value, into);
-                }
-            }
-            ValueKind::Nil
-            | ValueKind::Boolean(_)
-            | ValueKind::I64(_)
-            | ValueKind::I128(_)
-            | ValueKind::U64(_)
-            | ValueKind::U128(_)
-            | ValueKind::Float(_)
-            | ValueKind::String(_)
-            | ValueKind::Array(_) => {
-                into.insert(prefix.to_owned(), json_of(value));
-            }
-        }
-    }
-    let mut into = BTreeMap::new();
-    walk("", config.cache, &mut into);
-    into
-}
-
-fn json_of(value: Value) -> Json {
-    match value.kind {
-        ValueKind::Nil => Json::Null,
-        ValueKind::Boolean(yes) => json!(yes),
-        ValueKind::I64(number) => json!(number),
-        ValueKind::I128(number) => json!(number.to_string()),
-        ValueKind::U64(number) => json!(number),
-        ValueKind::U128(number) => json!(number.to_string()),
-        ValueKind::Float(number) => json!(number),
-        ValueKind::String(text) => json!(text),
-        ValueKind::Array(items) => items.into_iter().map(json_of).collect(),
-        ValueKind::Table(table) => table
-            .into_iter()
-            .map(|(key, value)| (key, json_of(value)))
-            .collect(),
-    }
-}
-
-/// Puts dotted keys back into tables.
-fn tree(values: &BTreeMap<String, Json>) -> Json {
-    let mut root = json!({});
-    for (key, value) in values {
-        let mut table = &mut root;
-        for part in key.split('.') {
-            table = &mut table[part];
-        }
-        *table = value.clone();
-    }
-    root
-}
-
-/// The keys in the order of the defaults' text.
-fn in_order(defaults: &BTreeMap<String, Json>) -> Vec<String> {
-    let mut section = "";
-    let mut keys = Vec::new();
-    for line in DEFAULTS.lines() {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|line| line.strip_suffix(']'))
-        {
-            section = name;
-        } else if let Some((name, _)) = line.split_once('=') {
-            let key = format!("{section}.{}", name.trim());
-            keys.extend(defaults.contains_key(&key).then_some(key));
-        }
-    }
-    keys
-}
-
-/// A value as TOML writes it on one line.
-fn toml_text(value: &Json) -> String {
-    match value {
-        Json::Object(table) => {
-            let members: Vec<String> = table
-                .iter()
-                .map(|(key, value)| format!("{key} = {}", toml_text(value)))
-                .collect();
-            format!("{{ {} }}", members.join(", "))
-        }
-        Json::Array(items) => format!(
-            "[{}]",
-            items.iter().map(toml_text).collect::<Vec<_>>().join(", ")
-        ),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.to_string(),
-    }
-}
-
-/// serde's words for Rust's types, in words for people.
-fn plain(message: &str) -> String {
-    ["usize", "u64", "u32", "u16", "u8"]
-        .iter()
-        .fold(message.to_owned(), |message, name| {
-            message.replace(&format!("expected {name}"), "expected a whole number")
-        })
-}
-
-/// The parser's own words, without the wrapping.
-fn syntax(error: &ConfigError) -> String {
-    error.to_string().trim_end().to_owned()
+/// A mistake of a file as a whole.
+fn whole(message: String) -> Problems {
+    Problems(vec![Problem {
+        key: String::new(),
+        value: None,
+        source: None,
+        message,
+    }])
 }

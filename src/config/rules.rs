@@ -1,129 +1,295 @@
 //! What no single module can tell: values that make no sense, alone or together.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{Problem, Settings, layers::Layers};
-use crate::auth::Origin;
+use super::{Problem, Settings};
+use crate::auth::{Circle, Origin};
 
-/// Everything that is wrong with settings that could all be read.
-pub(super) fn check(settings: &Settings, layers: &Layers) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut refuse =
-        |key: &str, message: &str| problems.push(layers.problem(key, message.to_owned()));
+/// Instants this far ahead can still be told; nobody waits longer.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A rule that the settings break.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// The settings that the rule is about; the first is the one to look at.
+    pub(super) about: &'static [&'static str],
+    /// What is wrong, and what would be right.
+    pub(super) message: String,
+}
+
+/// Every rule that the settings break. Those about a setting that has a problem already say nothing:
+/// nobody knows what it will be.
+pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
+    let is_unknown = |key: &&str| {
+        problems
+            .iter()
+            .any(|problem| problem.key.split('[').next() == Some(key))
+    };
+    let mut broken = Vec::new();
+    numbers(settings, &mut broken);
+    durations(settings, &mut broken);
+    origins(settings, &mut broken);
+    addresses(settings, &mut broken);
+    circles(settings, &mut broken);
+    if let Err(message) = level(&settings.log.level) {
+        broken.push(Broken::new(&["log.level"], message));
+    }
+    broken.retain(|rule| !rule.about.iter().any(is_unknown));
+    broken
+}
+
+impl Broken {
+    fn new(about: &'static [&'static str], message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { about, message }
+    }
+}
+
+fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
+    let Settings {
+        session, script, ..
+    } = settings;
+    let counts: [(&'static [&'static str], usize); 19] = [
+        (&["session.max_message"], session.max_message),
+        (&["session.max_batch"], session.max_batch),
+        (&["session.max_in_flight"], session.max_in_flight),
+        (&["session.max_sessions"], session.max_sessions),
+        (
+            &["session.max_sessions_per_address"],
+            session.max_sessions_per_address,
+        ),
+        (&["session.outbound_queue"], session.outbound_queue),
+        (&["session.outbound_bytes"], session.outbound_bytes),
+        (&["script.queue"], script.queue),
+        (
+            &["script.max_operations"],
+            usize::try_from(script.max_operations).unwrap_or(usize::MAX),
+        ),
+        (&["script.max_memory"], script.max_memory),
+        (&["script.max_source"], script.max_source),
+        (&["script.max_call_depth"], script.max_call_depth),
+        (&["script.max_expr_depth"], script.max_expr_depth),
+        (&["script.max_string"], script.max_string),
+        (&["script.max_array"], script.max_array),
+        (&["script.max_map"], script.max_map),
+        (&["script.max_variables"], script.max_variables),
+        (&["script.max_result"], script.max_result),
+        (&["script.max_result_depth"], script.max_result_depth),
+    ];
+    for (about, count) in counts {
+        if count == 0 {
+            broken.push(Broken::new(about, "must be at least 1"));
+        }
+    }
+}
+
+fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
     let Settings {
         server,
         session,
-        circles,
-        circle,
+        auth,
         dispatch,
         script,
-        auth,
-        log,
+        ..
     } = settings;
-    for (key, number) in [
-        ("session.max_message", session.max_message),
-        ("session.max_batch", session.max_batch),
-        ("session.max_in_flight", session.max_in_flight),
-        ("session.max_sessions", session.max_sessions),
+    // With the least that makes sense of each.
+    let (none, some) = (Duration::ZERO, Duration::from_nanos(1));
+    let durations: [(&'static [&'static str], Duration, Duration); 10] = [
         (
-            "session.max_sessions_per_address",
-            session.max_sessions_per_address,
+            &["server.handshake_timeout"],
+            server.handshake_timeout,
+            some,
         ),
-        ("session.outbound_queue", session.outbound_queue),
-        ("session.outbound_bytes", session.outbound_bytes),
-        ("script.queue", script.queue),
-    ] {
-        if number == 0 {
-            refuse(key, "must be at least 1");
+        (&["server.shutdown_grace"], server.shutdown_grace, none),
+        (&["session.ping_interval"], session.ping_interval, some),
+        (&["session.pong_timeout"], session.pong_timeout, some),
+        (&["session.login_deadline"], session.login_deadline, some),
+        (&["session.write_timeout"], session.write_timeout, some),
+        (&["auth.nonce_ttl"], auth.nonce_ttl, some),
+        (&["dispatch.job_timeout"], dispatch.job_timeout, some),
+        (&["script.timeout"], script.timeout, some),
+        (&["script.fast_time"], script.fast_time, none),
+    ];
+    for (about, duration, least) in durations {
+        if duration < least {
+            broken.push(Broken::new(
+                about,
+                "must be longer than nothing, like \"10s\"",
+            ));
+        } else if duration > LONGEST {
+            broken.push(Broken::new(about, "must be a year at most"));
         }
     }
-    for (key, duration) in [
-        ("server.handshake_timeout", server.handshake_timeout),
-        ("session.ping_interval", session.ping_interval),
-        ("session.pong_timeout", session.pong_timeout),
-        ("session.login_deadline", session.login_deadline),
-        ("session.write_timeout", session.write_timeout),
-        ("auth.nonce_ttl", auth.nonce_ttl),
-        ("dispatch.job_timeout", dispatch.job_timeout),
-        ("script.timeout", script.timeout),
-    ] {
-        if duration.is_zero() {
-            refuse(key, "must be longer than nothing, like \"10s\"");
-        } else if duration > Duration::from_secs(365 * 24 * 3600) {
-            refuse(key, "must be a year at most");
-        }
-    }
+}
 
-    if !server.public_url.is_empty()
-        && !server
-            .public_url
-            .parse::<Origin>()
-            .is_ok_and(|origin| origin.is_socket())
-    {
-        refuse(
-            "server.public_url",
-            "must be what clients dial, without a path: \"wss://circles.example.org\"",
-        );
+fn origins(settings: &Settings, broken: &mut Vec<Broken>) {
+    let server = &settings.server;
+    let is_socket = |text: &str| text.parse::<Origin>().ok().map(|origin| origin.is_socket());
+    if !server.public_url.is_empty() && is_socket(&server.public_url) != Some(true) {
+        broken.push(Broken::new(
+            &["server.public_url"],
+            "must be what clients dial, ws:// or wss:// and a host without a path, like \"wss://circles.example.org\"",
+        ));
     }
-    if server.allowed_origins.iter().any(|page| {
-        !page
-            .parse::<Origin>()
-            .is_ok_and(|origin| !origin.is_socket())
-    }) {
-        refuse(
-            "server.allowed_origins",
-            "must be the origins of web pages, like [\"https://app.example.org\"]",
-        );
-    }
-    match server.admin_listen.parse::<SocketAddr>() {
-        Err(_) if !server.admin_listen.is_empty() => refuse(
-            "server.admin_listen",
-            "must be an address and a port like \"127.0.0.1:8081\", or \"\" for none",
-        ),
-        Ok(address) if address == server.listen && address.port() != 0 => {
-            refuse("server.admin_listen", "must differ from server.listen")
+    for page in &server.allowed_origins {
+        if is_socket(page) != Some(false) {
+            broken.push(Broken::new(
+                &["server.allowed_origins"],
+                format!(
+                    "{page:?} is not the origin of a web page: http:// or https:// and a host without a path, like \"https://app.example.org\""
+                ),
+            ));
         }
-        Ok(_) | Err(_) => {}
     }
+}
 
-    if !server.listen.ip().is_loopback() {
-        if circles.open && !circles.allow_open {
-            refuse(
-                "circles.open",
-                "anyone who finds a server past loopback could run scripts on it; set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true",
-            );
+fn addresses(settings: &Settings, broken: &mut Vec<Broken>) {
+    let server = &settings.server;
+    if !server.admin_listen.is_empty() {
+        match server.admin_listen.parse() {
+            Err(_) => broken.push(Broken::new(
+                &["server.admin_listen"],
+                "must be an IP address and a port, like \"127.0.0.1:8081\", or \"\" for none",
+            )),
+            Ok(address) if collide(server.listen, address) => broken.push(Broken::new(
+                &["server.admin_listen", "server.listen"],
+                format!(
+                    "that port is taken by server.listen = \"{}\": choose another",
+                    server.listen
+                ),
+            )),
+            Ok(_) => {}
         }
-        if server.public_url.is_empty() {
-            refuse(
-                "server.public_url",
-                "a server past loopback needs it: it stands in the text that people sign to log in, \"wss://circles.example.org\"",
-            );
-        }
     }
-    if !circles.open && circle.is_empty() {
-        refuse(
-            "circles.open",
-            "there is no circle to serve: list them as [[circle]], or set it to true",
-        );
+    if server.listen.ip().is_loopback() {
+        return;
     }
-    let mut seen = HashSet::new();
-    if let Some(twice) = circle.iter().find(|circle| !seen.insert(circle.key)) {
-        refuse(
-            "circle",
-            &format!("the circle {} is listed twice", twice.key),
-        );
-    }
-
-    if let Err(error) = EnvFilter::try_new(&log.level) {
-        refuse(
-            "log.level",
-            &format!(
-                "{error}; write error, warn, info, debug or trace, also per module: \"info,circled::session=debug\""
+    if settings.circles.open && !settings.circles.allow_open {
+        broken.push(Broken::new(
+            &["circles.open", "circles.allow_open", "server.listen"],
+            format!(
+                "server.listen = \"{}\" is past loopback, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true",
+                server.listen
             ),
-        );
+        ));
     }
-    problems
+    if server.public_url.is_empty() {
+        broken.push(Broken::new(
+            &["server.public_url", "server.listen"],
+            format!(
+                "server.listen = \"{}\" is past loopback, and the text that people sign to log in must name the server: set it to what they dial, like \"wss://circles.example.org\"",
+                server.listen
+            ),
+        ));
+    }
+}
+
+/// Whether two listeners would want the same port of the same address.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    // An unspecified address is all of its family; that of IPv6 takes IPv4 in as well.
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
+}
+
+fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
+    if !settings.circles.open && settings.circle.is_empty() {
+        broken.push(Broken::new(
+            &["circles.open", "circle"],
+            "there is no circle to serve: list them as [[circle]], or set circles.open = true",
+        ));
+    }
+    if let Some(twice) = listed_twice(&settings.circle) {
+        broken.push(Broken::new(
+            &["circle"],
+            format!(
+                "the circle {} is listed twice: put its members together",
+                twice.key
+            ),
+        ));
+    }
+}
+
+fn listed_twice(circles: &[Circle]) -> Option<&Circle> {
+    let mut seen = HashSet::new();
+    circles.iter().find(|circle| !seen.insert(circle.key))
+}
+
+/// Whether a text is a filter of log lines. A bare word could be the name of a module too, but then
+/// "inof" would silence the log.
+fn level(text: &str) -> Result<(), String> {
+    let hint = "write error, warn, info, debug, trace or off, also per module: \"info,circled::session=debug\"";
+    let wrong = text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.contains(['=', '[', ']', '}']))
+        .find(|item| item.is_empty() || item.parse::<LevelFilter>().is_err());
+    if let Some(wrong) = wrong {
+        return Err(format!("{wrong:?} is no level: {hint}"));
+    }
+    EnvFilter::try_new(text)
+        .map(drop)
+        .map_err(|error| format!("{error}: {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_collide_where_they_overlap() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "[::]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(collide(one, other), expected, "{one} {other}");
+            assert_eq!(collide(other, one), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_would_silence_the_log_is_refused() {
+        for right in [
+            "info",
+            "INFO",
+            "off",
+            "warn,circled::session=debug",
+            "[session{id=1}]=debug",
+        ] {
+            assert_eq!(level(right), Ok(()), "{right}");
+        }
+        for wrong in ["inof", "", "info,circled", "info,circled=loud", "=loud="] {
+            assert!(level(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rules_about_what_is_unknown_say_nothing() {
+        let mut settings = Settings::load(None, []).unwrap().settings;
+        settings.server.listen = "0.0.0.0:8080".parse().unwrap();
+        let about = |problems: &[Problem]| {
+            let broken = check(&settings, problems);
+            broken.iter().map(|rule| rule.about[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(about(&[]), ["circles.open", "server.public_url"]);
+        let unreadable = Problem {
+            key: "circles.allow_open".to_owned(),
+            value: None,
+            source: None,
+            message: String::new(),
+        };
+        assert_eq!(about(&[unreadable]), ["server.public_url"]);
+    }
 }

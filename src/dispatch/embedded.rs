@@ -66,11 +66,12 @@ impl Embedded {
 
     /// Tries the fast lane: a script that is known to be short runs here and now, for two hops
     /// between threads cost more than it does. Whatever doesn't end at once goes to a runner.
-    pub(super) fn play(&self, job: Job<'_>) -> Played {
+    pub(super) fn play(&self, job: Job<'_>, here: bool) -> Played {
         let span = tracing::debug_span!("job", id = %job.id, caller = %job.caller);
-        let tried =
-            span.in_scope(|| with_inputs(&job, |inputs| self.sandbox.try_run(&job.script, inputs)));
-        match tried {
+        let attempt = || {
+            span.in_scope(|| with_inputs(&job, |inputs| self.sandbox.try_run(&job.script, inputs)))
+        };
+        match here.then(attempt).flatten() {
             Some(result) => Played::Now(outcome(result)),
             None => self.submit(job.into_owned(), span),
         }

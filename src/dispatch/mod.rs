@@ -48,9 +48,10 @@ impl Dispatcher {
     }
 
     /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the ticket.
-    pub fn play(&self, job: Job<'_>) -> Played {
+    /// With `here`, a short script may run on this very thread.
+    pub fn play(&self, job: Job<'_>, here: bool) -> Played {
         match self {
-            Self::Embedded(embedded) => embedded.play(job),
+            Self::Embedded(embedded) => embedded.play(job, here),
         }
     }
 

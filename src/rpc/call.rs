@@ -6,8 +6,6 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::auth::Authenticated;
-
 use super::{Context, Error, Id, Incoming, Method, Request};
 
 /// A future of a call that is under way.
@@ -17,25 +15,16 @@ pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub enum Answer<T> {
     /// At once.
     Now(Result<T, Error>),
-    /// When it is done; perhaps together with a new caller for the session.
-    Later(Pending<(Result<T, Error>, Option<Authenticated>)>),
+    /// When it is done.
+    Later(Pending<Result<T, Error>>),
 }
 
-/// What is to be sent for a text.
+/// What is to be sent for a text, if anything.
 pub enum Reply {
-    /// This, or nothing.
+    /// This.
     Now(Option<String>),
     /// To come. Dropping it cancels the call.
-    Later(Pending<Finished>),
-}
-
-/// The end of a call that was under way.
-#[derive(Debug, Default)]
-pub struct Finished {
-    /// What is to be sent, if anything.
-    pub reply: Option<String>,
-    /// Who the session's caller is from now on, if that has changed.
-    pub caller: Option<Authenticated>,
+    Later(Pending<Option<String>>),
 }
 
 /// Handles one message: runs what can be run at once, begins the rest.
@@ -82,11 +71,8 @@ pub(super) fn reply<T: Serialize + Send + 'static>(answer: Answer<T>, id: Option
         Answer::Later(pending) => {
             let id = id.map(Id::into_owned);
             Reply::Later(Box::pin(async move {
-                let (result, caller) = pending.await;
-                Finished {
-                    reply: id.map(|id| finished(result, &id)),
-                    caller,
-                }
+                let result = pending.await;
+                id.map(|id| finished(result, &id))
             }))
         }
     }
@@ -136,15 +122,8 @@ fn gather(replies: Vec<Reply>) -> Reply {
         return Reply::Now(array(&now));
     }
     Reply::Later(Box::pin(async move {
-        let mut caller = None;
-        for finished in join_all(later).await {
-            now.extend(finished.reply);
-            caller = finished.caller.or(caller);
-        }
-        Finished {
-            reply: array(&now),
-            caller,
-        }
+        now.extend(join_all(later).await.into_iter().flatten());
+        array(&now)
     }))
 }
 

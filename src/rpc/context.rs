@@ -4,7 +4,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     auth::{Access, Authenticated, Phase, PublicKey, Role},
@@ -12,6 +12,9 @@ use crate::{
 };
 
 use super::{Error, Needs};
+
+/// How long one session may run scripts on its own thread before others get their turn.
+const TURN: Duration = Duration::from_millis(2);
 
 /// One session, as its calls see and change it.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Context {
     /// What the session shares with all others.
     pub shared: Arc<Shared>,
     under_way: Arc<AtomicUsize>,
+    turn: Instant,
 }
 
 /// What all sessions share.
@@ -73,7 +77,18 @@ impl Context {
             draining: false,
             shared,
             under_way: Arc::default(),
+            turn: Instant::now(),
         }
+    }
+
+    /// Other sessions have had their turn on this thread, and now it is this one's.
+    pub fn begin_turn(&mut self) {
+        self.turn = Instant::now();
+    }
+
+    /// Whether scripts may still run on this thread: one session's, however many, do so only for a while.
+    pub(super) fn may_run_here(&self) -> bool {
+        self.turn.elapsed() < TURN
     }
 
     /// Whether a caller may use a method.

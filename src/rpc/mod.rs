@@ -12,7 +12,7 @@ mod methods;
 mod openrpc;
 
 pub(crate) use call::failed;
-pub use call::{Answer, Finished, Pending, Reply, on_text};
+pub use call::{Answer, Pending, Reply, on_text};
 pub use context::{Context, Limits, Shared};
 pub use error::{Error, code};
 pub use message::{Batch, Id, Incoming, Request};

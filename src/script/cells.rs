@@ -1,5 +1,5 @@
 //! Variables that closures capture live in shared, counted cells, and a script can tie them into a cycle
-//! (`let a = []; let f = || a; a.push(f)`) that nothing would ever free. This module keeps a weak reference
+//! (`let a = [0]; let f = || a; a[0] = f`) that nothing would ever free. This module keeps a weak reference
 //! to every such cell of a run and empties them all when the run ends.
 //!
 //! Rhai shares a variable at the closure's definition and reads it right after, to bind it to the closure.
@@ -42,13 +42,10 @@ pub(super) fn on_variable(
     context: &mut EvalContext<'_, '_, '_, '_, '_, '_>,
 ) {
     let scope = context.scope_mut();
-    // An index counts from the end, from 1; 0 means to look for the name.
-    let variable = match scope.len().checked_sub(index) {
-        Some(position) if index > 0 => scope
-            .iter_raw()
-            .nth(position)
-            .map(|(_, _, variable)| variable),
-        _ => scope.get(name),
+    // An index counts from the newest variable, from 1, and so does the iterator; 0 means to look for the name.
+    let variable = match index.checked_sub(1) {
+        Some(place) => scope.iter_raw().nth(place).map(|(_, _, variable)| variable),
+        None => scope.get(name),
     };
     // A cell that is locked right now was read before.
     let Some(variable) = variable.filter(|variable| variable.is_shared() && !variable.is_locked())
@@ -107,9 +104,29 @@ impl Cells {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static BROKEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Cells that had outlived the last run on this thread.
+#[cfg(test)]
+pub(super) fn broken() -> usize {
+    BROKEN.get()
+}
+
 /// Empties every cell of the run, so that no cycle is left.
 pub(super) fn release() {
     let cells = CELLS.take();
+    #[cfg(test)]
+    BROKEN.set(
+        cells
+            .list
+            .iter()
+            .filter(|(cell, _)| cell.strong_count() > 0)
+            .count()
+            + cells.constants.len(),
+    );
     for (cell, _) in cells.list {
         if let Some(cell) = cell.upgrade() {
             let value = cell

@@ -34,11 +34,12 @@ pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engi
     // Counted in `budget`, together with time, memory and stack: Rhai's own counter starts over in callbacks.
     engine.set_max_operations(0);
     engine.on_progress(|_| budget::step());
+    // To Rhai, 0 is no limit in most of these.
     engine.set_max_call_levels(limits.max_call_depth);
-    engine.set_max_expr_depths(limits.max_expr_depth, limits.max_expr_depth);
-    engine.set_max_string_size(limits.max_string);
-    engine.set_max_array_size(limits.max_array);
-    engine.set_max_map_size(limits.max_map);
+    engine.set_max_expr_depths(limits.max_expr_depth.max(1), limits.max_expr_depth.max(1));
+    engine.set_max_string_size(limits.max_string.max(1));
+    engine.set_max_array_size(limits.max_array.max(1));
+    engine.set_max_map_size(limits.max_map.max(1));
     engine.set_max_variables(limits.max_variables);
     engine.set_max_functions(limits.max_functions);
     engine.set_max_modules(limits.max_modules);
@@ -59,13 +60,14 @@ pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engi
     engine
 }
 
-/// Compiling recurses and takes time, too.
+/// Compiling recurses and takes time, too; and some names stand for bounded functions.
 #[expect(
     deprecated,
     reason = "Rhai marks what may change with the version; ours is pinned by Cargo.lock"
 )]
 fn on_token(engine: &mut Engine) {
     engine.on_parse_token(|token, _, _| {
+        let token = natives::renamed(token);
         if budget::compiling() && local::allows(&token) {
             token
         } else {

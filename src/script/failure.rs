@@ -78,12 +78,17 @@ impl Failure {
     }
 
     pub(super) fn from_parse(error: &ParseError) -> Self {
-        let kind = match error.err_type() {
-            ParseErrorType::ExprTooDeep => FailureKind::Depth,
+        let kind = if matches!(error.err_type(), ParseErrorType::ExprTooDeep) {
+            FailureKind::Depth
+        } else if matches!(
+            error.err_type(),
             ParseErrorType::LiteralTooLarge(..)
-            | ParseErrorType::TooManyFunctions
-            | ParseErrorType::BadInput(LexError::StringTooLong(_)) => FailureKind::Size,
-            _ => FailureKind::Compile,
+                | ParseErrorType::TooManyFunctions
+                | ParseErrorType::BadInput(LexError::StringTooLong(_))
+        ) {
+            FailureKind::Size
+        } else {
+            FailureKind::Compile
         };
         Self::new(kind, shorten(error.err_type().to_string())).at(error.position())
     }
@@ -99,44 +104,47 @@ impl Failure {
                 position = error.position();
             }
         }
-        let kind = match error {
-            EvalAltResult::ErrorTooManyOperations(_) | EvalAltResult::ErrorTerminated(..) => {
-                FailureKind::Operations
-            }
+        let kind = if matches!(
+            error,
+            EvalAltResult::ErrorTooManyOperations(_) | EvalAltResult::ErrorTerminated(..)
+        ) {
+            FailureKind::Operations
+        } else if matches!(
+            error,
             EvalAltResult::ErrorDataTooLarge(..)
-            | EvalAltResult::ErrorTooManyVariables(_)
-            | EvalAltResult::ErrorTooManyModules(_) => FailureKind::Size,
-            EvalAltResult::ErrorStackOverflow(_) => FailureKind::Depth,
-            EvalAltResult::ErrorParsing(..) => FailureKind::Compile,
-            _ => FailureKind::Runtime,
+                | EvalAltResult::ErrorTooManyVariables(_)
+                | EvalAltResult::ErrorTooManyModules(_)
+        ) {
+            FailureKind::Size
+        } else if matches!(error, EvalAltResult::ErrorStackOverflow(_)) {
+            FailureKind::Depth
+        } else if matches!(error, EvalAltResult::ErrorParsing(..)) {
+            FailureKind::Compile
+        } else {
+            FailureKind::Runtime
         };
         Self::new(kind, message(error)).at(position)
     }
 }
 
 fn message(error: &EvalAltResult) -> String {
-    match error {
-        EvalAltResult::ErrorRuntime(value, _) | EvalAltResult::ErrorIndexNotFound(value, _) => {
-            let label = if matches!(error, EvalAltResult::ErrorRuntime(..)) {
-                "Runtime error"
-            } else {
-                "Invalid index"
-            };
-            match print::display(value, MESSAGE) {
-                Ok(text) if text.is_empty() => label.to_owned(),
-                Ok(text) => format!("{label}: {text}"),
-                Err(_) => format!("{label}: (too large to show)"),
-            }
-        }
-        _ => {
-            let text = error.to_string();
-            let suffix = format!(" ({})", error.position());
-            shorten(
-                text.strip_suffix(&suffix)
-                    .map(str::to_owned)
-                    .unwrap_or(text),
-            )
-        }
+    // These show a value, which Rhai would print however large it is.
+    let (label, value) = if let EvalAltResult::ErrorRuntime(value, _) = error {
+        ("Runtime error", value)
+    } else if let EvalAltResult::ErrorIndexNotFound(value, _) = error {
+        ("Invalid index", value)
+    } else {
+        let text = error.to_string();
+        let text = text
+            .strip_suffix(&format!(" ({})", error.position()))
+            .unwrap_or(&text);
+        // The parser is given another name for it, see `natives::renamed`.
+        return shorten(text.replace("__curry", "curry"));
+    };
+    match print::display(value, MESSAGE) {
+        Ok(text) if text.is_empty() => label.to_owned(),
+        Ok(text) => format!("{label}: {text}"),
+        Err(_) => format!("{label}: (too large to show)"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Scripts that a runner has found to be short, so that any session's thread may compile them for itself.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use quick_cache::sync::Cache;
 
 /// Scripts to remember.
 const SCRIPTS: usize = 8192;
+/// Longer ones are never short enough to compile between messages, nor to look up for nothing.
+const LONGEST: usize = 16 << 10;
 
 /// A bounded set of sources. Kept as 128 bits under keys of this process alone, so nobody can make up
 /// a script that is taken for another.
@@ -23,23 +25,44 @@ impl Known {
         }
     }
 
+    /// Remembers a script that compiled and ran quickly.
     pub(super) fn add(&self, source: &str) {
-        let key = self.key(source);
-        if self.scripts.get(&key).is_none() {
-            self.scripts.insert(key, ());
+        if source.len() <= LONGEST {
+            let key = self.key(source);
+            if self.scripts.get(&key).is_none() {
+                self.scripts.insert(key, ());
+            }
         }
     }
 
+    /// Forgets a script that turned out to be slow.
+    pub(super) fn remove(&self, source: &str) {
+        self.scripts.remove(&self.key(source));
+    }
+
     pub(super) fn has(&self, source: &str) -> bool {
-        self.scripts.get(&self.key(source)).is_some()
+        source.len() <= LONGEST && self.scripts.get(&self.key(source)).is_some()
     }
 
     fn key(&self, source: &str) -> (u64, u64) {
-        let hash = |key: &RandomState| {
-            let mut hasher = key.build_hasher();
-            source.hash(&mut hasher);
-            hasher.finish()
-        };
-        (hash(&self.keys.0), hash(&self.keys.1))
+        (self.keys.0.hash_one(source), self.keys.1.hash_one(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, LONGEST};
+
+    #[test]
+    fn short_sources_are_known_until_removed() {
+        let known = Known::new();
+        assert!(!known.has("40 + 2"));
+        known.add("40 + 2");
+        assert!(known.has("40 + 2") && !known.has("40 + 3"));
+        known.remove("40 + 2");
+        assert!(!known.has("40 + 2"));
+        let long = " ".repeat(LONGEST + 1);
+        known.add(&long);
+        assert!(!known.has(&long));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::stack;
 
 /// What a script may use. The defaults, with what each is for, stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -18,7 +20,7 @@ pub struct Limits {
     /// Steps of the interpreter in one run; functions that work on much data count as several.
     pub max_operations: u64,
     /// Bytes a run may hold at any time, as the allocator counts them; compiling counts too.
-    #[serde(with = "crate::units::size")]
+    #[serde(deserialize_with = "max_memory")]
     pub max_memory: usize,
     /// Bytes of source.
     #[serde(with = "crate::units::size")]
@@ -54,7 +56,7 @@ pub struct Limits {
     /// Operations of a run on a session's own thread; what needs more starts over on a script thread.
     pub fast_operations: u64,
     /// Memory of a run on a session's own thread.
-    #[serde(with = "crate::units::size")]
+    #[serde(deserialize_with = "fast_memory")]
     pub fast_memory: usize,
     /// Time of a run on a session's own thread.
     #[serde(with = "crate::units::duration")]
@@ -103,6 +105,26 @@ impl Limits {
             fast_time: Duration::from_millis(1),
         }
     }
+}
+
+fn max_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    at_most(stack::MAX_MEMORY, deserializer)
+}
+
+fn fast_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    at_most(stack::MAX_FOREIGN_MEMORY, deserializer)
+}
+
+/// Memory is how deeply a value can be nested, and a thread's stack must be large enough to drop it.
+fn at_most<'de, D: Deserializer<'de>>(most: usize, deserializer: D) -> Result<usize, D::Error> {
+    let size = crate::units::size::deserialize(deserializer)?;
+    if size > most {
+        return Err(D::Error::custom(format!(
+            "{size} bytes are too many; at most {} KiB are safe",
+            most >> 10
+        )));
+    }
+    Ok(size)
 }
 
 fn cores() -> usize {

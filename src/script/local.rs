@@ -7,10 +7,10 @@ use std::{
 };
 
 use quick_cache::{Weighter, unsync::Cache};
-use rhai::{AST, Engine, ImmutableString, Token};
+use rhai::{AST, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, FailureKind, Limits, budget, engine, meter,
+    Failure, FailureKind, Limits, budget, engine, meter, natives,
     subjects::{self, Checker, Insertions},
 };
 
@@ -47,8 +47,8 @@ pub(super) struct Uses {
     pub(super) job_id: bool,
     pub(super) args: bool,
     pub(super) event: bool,
-    /// Closures, which may capture variables.
-    pub(super) closures: bool,
+    /// Closures that capture variables.
+    pub(super) captures: bool,
     /// `${...}` in strings.
     pub(super) interpolation: bool,
     pub(super) switch: bool,
@@ -128,7 +128,7 @@ impl Local {
 
     /// The engine for this script.
     pub(super) fn engine(&self, uses: Uses) -> &Engine {
-        if uses.closures {
+        if uses.captures {
             &self.capturing
         } else {
             &self.plain
@@ -146,7 +146,7 @@ impl Local {
             let message = format!("the script is longer than {} bytes", limits.max_source);
             return Err(Failure::new(FailureKind::Size, message));
         }
-        let uses = Uses::of(source);
+        let mut uses = Uses::of(source);
         let start = Instant::now();
         let before = meter::net();
         let (wrapped, insertions) = if uses.switch {
@@ -156,9 +156,10 @@ impl Local {
         };
         CHECKER.set(uses.switch.then(Checker::default));
         let ast = self
-            .engine(uses)
+            .plain
             .compile(if uses.switch { &wrapped } else { source })
             .map_err(|error| Failure::from_parse(&error).originally(&insertions))?;
+        uses.captures = captures(&ast)?;
         let compiled = Rc::new(Compiled {
             ast,
             insertions,
@@ -179,6 +180,35 @@ impl Local {
     }
 }
 
+/// Whether closures capture variables (see `cells`). Refuses calls with too many arguments: Rhai bounds
+/// neither them nor a function's parameters, captured variables included.
+fn captures(ast: &AST) -> Result<bool, Failure> {
+    let mut captures = false;
+    let mut too_many = ast
+        .iter_functions()
+        .any(|function| function.params.len() > natives::MAX_ARGUMENTS)
+        .then_some(Position::NONE);
+    ast.walk(&mut |path| {
+        match path.last() {
+            Some(ASTNode::Stmt(Stmt::Share(..))) => captures = true,
+            Some(
+                ASTNode::Expr(Expr::FnCall(call, position) | Expr::MethodCall(call, position))
+                | ASTNode::Stmt(Stmt::FnCall(call, position)),
+            ) if call.args.len() > natives::MAX_ARGUMENTS => too_many = Some(*position),
+            _ => {}
+        }
+        too_many.is_none()
+    });
+    let Some(position) = too_many else {
+        return Ok(captures);
+    };
+    let message = format!(
+        "a function has more than {} arguments",
+        natives::MAX_ARGUMENTS
+    );
+    Err(Failure::new(FailureKind::Size, message).at(position))
+}
+
 impl Uses {
     fn of(source: &str) -> Self {
         // `is_def_var` can ask for a name that the script puts together.
@@ -190,7 +220,7 @@ impl Uses {
             job_id: uses("JOB_ID"),
             args: uses("ARGS"),
             event: uses("EVENT"),
-            closures: source.contains('|'),
+            captures: false,
             interpolation: source.contains("${"),
             switch: source.contains("switch"),
         }

@@ -29,6 +29,7 @@ mod outcome;
 mod print;
 mod runner;
 mod sandbox;
+mod scanner;
 mod stack;
 mod subjects;
 

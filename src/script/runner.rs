@@ -240,4 +240,25 @@ mod tests {
             .unwrap();
         order.recv().unwrap();
     }
+
+    #[test]
+    fn a_thread_with_a_spent_stack_is_replaced() {
+        let runner = Runner::start(1, 10).unwrap();
+        let (done, threads) = mpsc::channel();
+        for spend in [false, true, false] {
+            let done = done.clone();
+            let task = move || {
+                if spend {
+                    super::stack::mark_spent();
+                }
+                done.send(std::thread::current().id()).unwrap();
+            };
+            runner.submit(1, Box::new(task)).unwrap();
+        }
+        drop(done);
+        let threads: Vec<_> = threads.iter().collect();
+        assert_eq!(threads[0], threads[1]);
+        assert_ne!(threads[1], threads[2]);
+        runner.shutdown();
+    }
 }

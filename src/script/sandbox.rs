@@ -117,11 +117,12 @@ impl Sandbox {
                 }
             };
             guard.restart_memory();
+            let start = Instant::now();
             let success = self.evaluate(&guard, &local, &compiled, inputs)?;
-            let fast = guard.operations() <= limits.fast_operations
+            let short = guard.operations() <= limits.fast_operations
                 && guard.peak() <= limits.fast_memory
-                && start.elapsed() <= limits.fast_time.max(2 * compiled.compile_time);
-            if fast {
+                && start.elapsed().max(compiled.compile_time) <= limits.fast_time;
+            if short {
                 self.0.known.add(source);
             }
             Ok(success)
@@ -187,8 +188,9 @@ impl Sandbox {
             }
             Err(Ended::Failed(failure)) => Some(Err(failure)),
             Err(Ended::Stopped(..)) => {
-                if let Some(compiled) = compiled {
-                    compiled.was_long();
+                match compiled.or_else(|| local.compiled(source)) {
+                    Some(compiled) => compiled.was_long(),
+                    None => self.0.known.remove(source),
                 }
                 None
             }

@@ -2,9 +2,15 @@
 
 use std::{cell::Cell, io, thread};
 
-/// Stack of a thread that runs scripts. Only what is touched becomes real memory. Large enough to drop the
-/// deepest value that fits in memory.
+/// Stack of a thread that runs scripts. Only what is touched becomes real memory. Dropping a value takes up
+/// to two bytes of stack for each byte of the value when it is nested as deeply as can be.
 pub(super) const SIZE: usize = 512 << 20;
+
+/// The largest `max_memory` that this is enough for, with as much again to spare.
+pub(super) const MAX_MEMORY: usize = 128 << 20;
+
+/// The same for a thread that isn't ours, on which values and interpreter share 2 MiB.
+pub(super) const MAX_FOREIGN_MEMORY: usize = 512 << 10;
 
 /// A run that never held more than this can't have nested a value deeply enough to touch much stack.
 pub(super) const SHALLOW_MEMORY: usize = 8 << 20;

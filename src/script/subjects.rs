@@ -7,6 +7,8 @@
 
 use rhai::Token;
 
+use super::scanner::{Insertion, Scanner};
+
 /// The function that weighs a subject.
 pub(super) const NAME: &str = "__subject";
 const OPENING: &str = " __subject(";
@@ -15,14 +17,6 @@ const CLOSING: &str = ")";
 /// Where calls were put into a source.
 #[derive(Debug, Default)]
 pub(super) struct Insertions(Vec<Insertion>);
-
-/// Line and column from 1, in the original source.
-#[derive(Debug)]
-struct Insertion {
-    line: usize,
-    column: usize,
-    length: usize,
-}
 
 impl Insertions {
     /// The column in the original source.
@@ -43,13 +37,7 @@ impl Insertions {
 
 /// The source with the calls in it.
 pub(super) fn insert(source: &str) -> (String, Insertions) {
-    let mut scanner = Scanner {
-        rest: source.chars().peekable(),
-        line: 1,
-        column: 1,
-        out: String::new(),
-        insertions: Vec::new(),
-    };
+    let mut scanner = Scanner::new(source);
     // Depths of open brackets at which a subject goes on, and the depths at which `}` ends `${`.
     let (mut depth, mut subjects, mut texts) = (0_usize, Vec::new(), Vec::new());
     while let Some(character) = scanner.next() {
@@ -73,12 +61,11 @@ pub(super) fn insert(source: &str) -> (String, Insertions) {
                     _ => {}
                 }
             }
-            '`' => {
-                if scanner.text() {
-                    texts.push(depth);
-                    depth += 1;
-                }
+            '`' if scanner.text() => {
+                texts.push(depth);
+                depth += 1;
             }
+            '`' => {}
             '(' | '[' => depth += 1,
             ')' | ']' => depth = depth.saturating_sub(1),
             '{' => {
@@ -98,143 +85,18 @@ pub(super) fn insert(source: &str) -> (String, Insertions) {
                     }
                 }
             }
-            _ if character.is_alphabetic() || character == '_' => {
-                if scanner.word(character) == "switch" {
+            _ if character.is_alphanumeric() || character == '_' => {
+                let word = scanner.word(character);
+                if word == "switch" {
                     scanner.insert(OPENING);
                     subjects.push(depth);
                 }
             }
-            _ if character.is_ascii_digit() => {
-                scanner.word(character);
-            }
             _ => {}
         }
     }
-    (scanner.out, Insertions(scanner.insertions))
-}
-
-/// Copies the source, and keeps track of the position.
-struct Scanner<'a> {
-    rest: std::iter::Peekable<std::str::Chars<'a>>,
-    line: usize,
-    column: usize,
-    out: String,
-    insertions: Vec<Insertion>,
-}
-
-impl Scanner<'_> {
-    fn peek(&mut self) -> Option<char> {
-        self.rest.peek().copied()
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let character = self.rest.next()?;
-        self.out.push(character);
-        if character == '\n' {
-            self.line += 1;
-            self.column = 1;
-        } else {
-            self.column += 1;
-        }
-        Some(character)
-    }
-
-    fn insert(&mut self, text: &str) {
-        self.out.push_str(text);
-        self.insertions.push(Insertion {
-            line: self.line,
-            column: self.column,
-            length: text.len(),
-        });
-    }
-
-    fn insert_before_last(&mut self, text: &str) {
-        let last = self.out.pop();
-        self.out.push_str(text);
-        self.out.extend(last);
-        self.insertions.push(Insertion {
-            line: self.line,
-            column: self.column - 1,
-            length: text.len(),
-        });
-    }
-
-    fn word(&mut self, first: char) -> String {
-        let mut word = String::from(first);
-        while let Some(character) = self
-            .peek()
-            .filter(|next| next.is_alphanumeric() || *next == '_')
-        {
-            word.push(character);
-            self.next();
-        }
-        word
-    }
-
-    fn skip_until(&mut self, end: char) {
-        while self.next().is_some_and(|character| character != end) {}
-    }
-
-    fn comment(&mut self) {
-        let mut level = 0_usize;
-        let mut before = '/';
-        while let Some(character) = self.next() {
-            match (before, character) {
-                ('/', '*') => level += 1,
-                ('*', '/') => level = level.saturating_sub(1),
-                _ => {
-                    before = character;
-                    continue;
-                }
-            }
-            if level == 0 {
-                return;
-            }
-            before = ' ';
-        }
-    }
-
-    fn quoted(&mut self, end: char) {
-        while let Some(character) = self.next() {
-            if character == '\\' {
-                self.next();
-            } else if character == end {
-                return;
-            }
-        }
-    }
-
-    fn raw(&mut self, hashes: usize) {
-        self.next();
-        while let Some(character) = self.next() {
-            let mut closing = 0;
-            while character == '"' && closing < hashes && self.peek() == Some('#') {
-                self.next();
-                closing += 1;
-            }
-            if character == '"' && closing == hashes {
-                return;
-            }
-        }
-    }
-
-    /// Goes on in a back-tick string; whether it was left for a `${`.
-    fn text(&mut self) -> bool {
-        while let Some(character) = self.next() {
-            match (character, self.peek()) {
-                ('`', Some('`')) | ('\\', Some(_)) => {
-                    self.next();
-                }
-                ('`', _) => return false,
-                ('$', Some('{')) => {
-                    self.next();
-                    return true;
-                }
-                _ => {}
-            }
-        }
-        false
-    }
+    let (wrapped, insertions) = scanner.finish();
+    (wrapped, Insertions(insertions))
 }
 
 /// Checks the tokens as the parser takes them.

@@ -9,20 +9,15 @@ use axum::{
     Json,
     extract::{
         ConnectInfo, Path, State,
-        ws::{WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
-use crate::{
-    auth::PublicKey,
-    rpc::Context,
-    session::{self, Full, SessionPermit},
-};
+use crate::{auth::PublicKey, rpc::Context, session};
 
 /// What is read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;
@@ -117,40 +112,40 @@ pub(super) async fn upgrade(
     let client = client_address(peer.ip(), &headers, &state.trusted_proxies);
     let admitted = state.registry.admit(circle, client);
     let max_message = state.session.max_message;
-    let tracked = state.tasks.token();
-    Ok(upgrade
+    // axum gives an upgraded connection a task of its own, which the server is to wait for: from now
+    // on for the token, then for the future.
+    let token = state.tasks.token();
+    let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(max_message)
-        .max_frame_size(max_message)
-        .on_upgrade(move |socket| begin(socket, state, circle, origin, client, admitted, tracked)))
-}
-
-/// Runs in the task that axum gives an upgraded connection; `_tracked` makes the server wait for it.
-async fn begin(
-    socket: WebSocket,
-    state: Arc<super::State>,
-    circle: PublicKey,
-    origin: String,
-    client: IpAddr,
-    admitted: Result<SessionPermit, Full>,
-    _tracked: TaskTrackerToken,
-) {
+        .max_frame_size(max_message);
     let permit = match admitted {
         Ok(permit) => permit,
         Err(full) => {
             tracing::info!(%client, %circle, reason = full.reason(), "session refused");
-            return session::refuse(socket, &state.session, full).await;
+            return Ok(upgrade.on_upgrade(move |socket| {
+                let _token = token;
+                state
+                    .tasks
+                    .track_future(session::refuse(socket, state.session.clone(), full))
+            }));
         }
     };
     let span = tracing::info_span!("session", id = %permit.id, %circle);
+    span.in_scope(|| tracing::info!(%client, "session opened"));
     let context = Context::new(circle, origin, permit.id, state.shared.clone());
-    async {
-        tracing::info!(%client, "session opened");
-        session::run(socket, context, &state.session, state.stopping.clone()).await;
-    }
-    .instrument(span)
-    .await;
+    Ok(upgrade.on_upgrade(move |socket| {
+        let _token = token;
+        let session = session::run(
+            socket,
+            context,
+            state.session.clone(),
+            state.stopping.clone(),
+            permit,
+        );
+        state.tasks.track_future(session.instrument(span))
+    }))
 }
 
 /// Who is at the other end: behind proxies that are trusted, whom the last of them has seen.

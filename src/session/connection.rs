@@ -92,6 +92,11 @@ where
         self.queue.push_back(Message::Ping(Bytes::new()));
     }
 
+    /// Whether the last message was the first since other sessions had their turn.
+    pub(super) fn begins_turn(&self) -> bool {
+        self.burst == 1
+    }
+
     /// When the client last took something, if something waits for it now.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since

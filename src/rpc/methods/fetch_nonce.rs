@@ -36,7 +36,7 @@ impl Call for FetchNonce {
 }
 
 fn challenge(context: &mut Context, pubkey: &str) -> Result<String, Error> {
-    let key = login_key(pubkey, None).map_err(Error::InvalidCredentials)?;
+    let point = login_key(pubkey, None).map_err(Error::InvalidCredentials)?;
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|error| {
         tracing::error!(%error, "failed to draw a nonce");
@@ -45,12 +45,12 @@ fn challenge(context: &mut Context, pubkey: &str) -> Result<String, Error> {
     let challenge = Challenge::new(
         context.origin.clone(),
         context.circle,
-        key,
+        point.key,
         context.shared.nonce_ttl,
         Timestamp::now(),
         nonce,
     );
     let text = challenge.text();
-    context.phase.challenge(challenge);
+    context.phase.challenge(challenge, point);
     Ok(text)
 }

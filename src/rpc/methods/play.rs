@@ -82,11 +82,11 @@ impl Call for Play {
             timeout,
         };
         let id = job.id;
-        match dispatcher.play(job) {
+        match dispatcher.play(job, context.may_run_here()) {
             Played::Now(outcome) => Answer::Now(output(id, outcome)),
-            Played::Later(ticket) => Answer::Later(Box::pin(async move {
-                (output(id, ticket.outcome().await), None)
-            })),
+            Played::Later(ticket) => {
+                Answer::Later(Box::pin(async move { output(id, ticket.outcome().await) }))
+            }
         }
     }
 }

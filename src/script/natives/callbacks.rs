@@ -1,8 +1,8 @@
-//! Functions that call a script's function for each element.
+//! Functions of arrays that call a script's function for each element.
 
 use std::mem;
 
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext};
+use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Module, NativeCallContext};
 
 use super::{Failed, native};
 
@@ -15,13 +15,11 @@ pub(super) fn seal(error: Failed) -> Failed {
     if !inner.is_system_exception() {
         return error;
     }
-    let mut error = error;
-    loop {
-        match *error {
-            EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => error = inner,
-            limit => return limit.into(),
-        }
+    let mut error = *error;
+    while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
+        error = *inner;
     }
+    error.into()
 }
 
 /// Registers a function that takes a function pointer for one that takes a function's name, too.
@@ -68,17 +66,9 @@ pub(super) fn register(module: &mut Module) {
     native!(module, pure: true, "zip", |ctx: NativeCallContext, list: &mut Array, other: Array, f: FnPtr| {
         zip(&ctx, list, other, &f)
     });
-    native!(module, pure: true, "map", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| map_map(&ctx, map, &f));
-    native!(module, pure: true, "filter", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| map_filter(&ctx, map, &f));
-    native!(module, pure: false, "drain", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| {
-        map_part(&ctx, map, &f, true)
-    });
-    native!(module, pure: false, "retain", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| {
-        map_part(&ctx, map, &f, false)
-    });
 }
 
-type Context<'a> = NativeCallContext<'a>;
+pub(super) type Context<'a> = NativeCallContext<'a>;
 
 /// Calls `f` with the element as `this` or as its first parameter, and the index if it takes one more.
 fn call(
@@ -320,53 +310,4 @@ fn zip(ctx: &Context<'_>, list: &mut Array, other: Array, f: &FnPtr) -> Result<A
                 .map_err(seal)
         })
         .collect()
-}
-
-/// Calls `f` with the key, and the entry as `this` or as the second parameter.
-fn entry(
-    name: &str,
-    ctx: &Context<'_>,
-    f: &FnPtr,
-    key: &str,
-    item: &mut Dynamic,
-) -> Result<Dynamic, Failed> {
-    f.call_raw_with_extra_args(name, ctx, Some(item), [key.into()], [], Some(1))
-        .map_err(seal)
-}
-
-fn map_map(ctx: &Context<'_>, map: &mut Map, f: &FnPtr) -> Result<Map, Failed> {
-    map.iter_mut()
-        .map(|(key, item)| Ok((key.clone(), entry("map", ctx, f, key, item)?)))
-        .collect()
-}
-
-fn map_filter(ctx: &Context<'_>, map: &mut Map, f: &FnPtr) -> Result<Map, Failed> {
-    let mut kept = Map::new();
-    for (key, item) in map.iter_mut() {
-        if entry("filter", ctx, f, key, item)?
-            .as_bool()
-            .unwrap_or(false)
-        {
-            kept.insert(key.clone(), item.clone());
-        }
-    }
-    Ok(kept)
-}
-
-fn map_part(ctx: &Context<'_>, map: &mut Map, f: &FnPtr, take: bool) -> Result<Map, Failed> {
-    let name = if take { "drain" } else { "retain" };
-    let mut takes = Vec::with_capacity(map.len());
-    for (key, item) in map.iter_mut() {
-        takes.push(entry(name, ctx, f, key, item)?.as_bool().unwrap_or(false) == take);
-    }
-    let (mut taken, mut kept) = (Map::new(), Map::new());
-    for ((key, item), take) in mem::take(map).into_iter().zip(takes) {
-        if take {
-            taken.insert(key, item)
-        } else {
-            kept.insert(key, item)
-        };
-    }
-    *map = kept;
-    Ok(taken)
 }

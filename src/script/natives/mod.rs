@@ -6,17 +6,21 @@
 //!
 //! - What runs a script's function (`map`, `sort`, ...) passes limits on as they are. Rhai's versions wrap
 //!   them in an error that scripts can catch, or swallow them.
-//! - `sleep` is gone.
+//! - `sleep` is gone, and `curry` takes up to four arguments at a time.
 //! - `parse_json` takes any JSON, not only objects.
 
 mod callbacks;
+mod curry;
 mod json;
 mod lists;
+mod maps;
 mod sort;
 mod subject;
 mod text;
 
 use rhai::{EvalAltResult, Module, Position};
+
+pub(super) use curry::{MAX_ARGUMENTS, renamed};
 
 use super::{Limits, print::Unprintable};
 
@@ -38,8 +42,12 @@ pub(super) fn module(limits: &Limits) -> Module {
     lists::register(&mut module, limits);
     sort::register(&mut module);
     callbacks::register(&mut module);
+    maps::register(&mut module);
+    curry::register(&mut module);
     subject::register(&mut module, limits);
     for_sleep(&mut module);
+    #[cfg(test)]
+    for_panics(&mut module);
     module
 }
 
@@ -49,6 +57,19 @@ fn for_sleep(module: &mut Module) {
     };
     native!(module, pure: true, "sleep", move |_seconds: i64| Err::<(), Failed>(gone()));
     native!(module, pure: true, "sleep", move |_seconds: f64| Err::<(), Failed>(gone()));
+}
+
+/// The library has no function left that is known to panic.
+#[cfg(test)]
+fn for_panics(module: &mut Module) {
+    let panic = |value: i64| {
+        if value < 0 {
+            // As a panic, without the message on standard error.
+            std::panic::resume_unwind(Box::new(()));
+        }
+        value
+    };
+    native!(module, pure: true, "panic_below_zero", panic);
 }
 
 fn too_long() -> Failed {

@@ -1,0 +1,289 @@
+//! What a failed run says: in words, with the place in the script, and what can be done about it.
+
+use std::{iter::repeat_n, time::Duration};
+
+use crate::{
+    auth::PublicKey,
+    client::{Error, RpcError},
+    rpc::code,
+};
+
+/// What a run was about.
+pub(super) struct Run<'a> {
+    /// Where the script comes from.
+    pub(super) name: &'a str,
+    pub(super) script: &'a str,
+    pub(super) caller: PublicKey,
+}
+
+/// The exit code that stands for an error; `circled play --help` lists them.
+pub(super) fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Address(_) | Error::NoCircle(_) | Error::Circle(_) => 2,
+        Error::Closed(closed) => match closed.code {
+            // Going away, and try again later.
+            Some(1001 | 1013) => 7,
+            _ => 3,
+        },
+        Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) => 3,
+        Error::Challenge(_) | Error::Unsigned(_) => 4,
+        Error::Rpc(error) => match error.code {
+            code::EXECUTION_ERROR => 1,
+            code::INVALID_PARAMS => 2,
+            code::AUTHENTICATION_REQUIRED | code::INVALID_CREDENTIALS => 4,
+            code::FORBIDDEN => 5,
+            code::TIMEOUT => 6,
+            code::LIMIT_EXCEEDED | code::UNAVAILABLE | code::CANCELLED => 7,
+            _ => 3,
+        },
+    }
+}
+
+/// An error in words, as compilers write them.
+pub(super) fn explain(error: &Error, run: &Run<'_>) -> String {
+    let mut text = error.to_string();
+    if let Error::Rpc(error) = error {
+        text = in_words(error);
+        let place = |name: &str| error.data[name].as_u64().and_then(|n| n.try_into().ok());
+        if let Some(line) = place("line") {
+            text += &excerpt(run, line, place("column").unwrap_or(0));
+        }
+    }
+    if let Some(help) = help(error, run) {
+        text += &format!("\n  = help: {help}");
+    }
+    format!("error: {}", printable(&text))
+}
+
+/// Text of others, fit for a terminal: control characters can't move the cursor or change the title.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let kept = !c.is_control() || matches!(c, '\n' | '\t');
+            let escaped = (!kept).then(|| c.escape_unicode()).into_iter().flatten();
+            kept.then_some(c).into_iter().chain(escaped)
+        })
+        .collect()
+}
+
+fn in_words(error: &RpcError) -> String {
+    let data = &error.data;
+    let message = error.message.strip_prefix("Execution Error: ");
+    let mut text = message.unwrap_or(&error.message).to_owned();
+    for (name, what) in [
+        ("reason", ""),
+        ("needs", "needs the role "),
+        ("limit", "the limit is "),
+    ] {
+        if let Some(detail) = data[name].as_str() {
+            text += &format!(": {what}{detail}");
+        }
+    }
+    if let Some(ms) = data["timeout_ms"].as_u64() {
+        text += &format!(": it took longer than {}", readable(ms));
+    }
+    if let Some(ms) = data["retry_after_ms"].as_u64() {
+        text += &format!("; try again in {}", readable(ms));
+    }
+    text
+}
+
+fn help(error: &Error, run: &Run<'_>) -> Option<String> {
+    let error = match error {
+        Error::Challenge(_) => {
+            return Some("this server may be passing another one's login on, or its server.public_url is not what you dialled".to_owned());
+        }
+        Error::Connect { reason, .. } if reason.contains("refused") => {
+            return Some("nothing listens there; `circled serve` starts a server".to_owned());
+        }
+        Error::Connect { address, .. } if address.starts_with("wss:") => {
+            return Some(
+                "where the server has no TLS of its own, dial ws://, or its reverse proxy"
+                    .to_owned(),
+            );
+        }
+        Error::Rpc(error) => error,
+        Error::Connect { .. }
+        | Error::Address(_)
+        | Error::NoCircle(_)
+        | Error::Circle(_)
+        | Error::Silent { .. }
+        | Error::Unsigned(_)
+        | Error::Closed(_)
+        | Error::Answer(_) => return None,
+    };
+    match (error.code, error.data["kind"].as_str()) {
+        (code::EXECUTION_ERROR, Some("operations")) => {
+            Some("does a loop never end? The server allows script.max_operations".to_owned())
+        }
+        (code::EXECUTION_ERROR, Some("depth")) => {
+            Some("does a function call itself without end? The server allows script.max_call_depth and script.max_expr_depth".to_owned())
+        }
+        (code::EXECUTION_ERROR, Some("memory")) => {
+            Some("the server allows script.max_memory".to_owned())
+        }
+        (code::FORBIDDEN, _) => Some(format!(
+            "the circle's owner can list your key among its members: {}",
+            run.caller
+        )),
+        _ => None,
+    }
+}
+
+fn readable(ms: u64) -> String {
+    format!("{:?}", Duration::from_millis(ms))
+}
+
+/// The line of a script with a caret under the column, both counted from 1, columns in characters.
+fn excerpt(run: &Run<'_>, line: usize, column: usize) -> String {
+    let mut lines = run.script.lines();
+    let Some(mut before) = line.checked_sub(1) else {
+        return String::new();
+    };
+    let (mut line, mut column) = (line, column);
+    let count = lines.clone().count();
+    if before == count && count > 0 {
+        // The script ends too soon: that is told best at the end of its last line.
+        (line, before) = (count, count - 1);
+        column = usize::MAX;
+    }
+    let Some(source) = lines.nth(before) else {
+        return String::new();
+    };
+    let column = column.min(source.chars().count() + 1);
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    let name = run.name;
+    let Some(before) = column.checked_sub(1) else {
+        return format!("\n{margin}--> {name}:{line}\n{margin} |\n{number} | {source}");
+    };
+    // Tabs stay tabs, so that the caret stands where the terminal puts the character.
+    let indent: String = source
+        .chars()
+        .take(before)
+        .flat_map(|c| match c {
+            '\t' => repeat_n('\t', 1),
+            c => repeat_n(' ', width(c)),
+        })
+        .collect();
+    format!(
+        "\n{margin}--> {name}:{line}:{column}\n{margin} |\n{number} | {source}\n{margin} | {indent}^"
+    )
+}
+
+/// Columns of a terminal that a character takes, after Unicode Standard Annex 11: the wide blocks
+/// of East Asia and emoji take two, marks that join the character before them none.
+fn width(c: char) -> usize {
+    match u32::from(c) {
+        _ if c.is_control() => c.escape_unicode().count(),
+        0x0300..=0x036f | 0x200b..=0x200f | 0x20d0..=0x20ff | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0x303e
+        | 0x3041..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f680..=0x1f6ff
+        | 0x1f900..=0x1f9ff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{auth::SecretKey, client::Closed};
+
+    fn run(script: &str) -> Run<'_> {
+        let caller = SecretKey::from_hex(&"17".repeat(32)).unwrap().public();
+        Run {
+            name: "script",
+            script,
+            caller,
+        }
+    }
+
+    fn rpc(code: i32, message: &str, data: Value) -> Error {
+        let message = message.to_owned();
+        Error::Rpc(RpcError {
+            code,
+            message,
+            data,
+        })
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_column() {
+        for (script, line, column, expected) in [
+            (
+                "let a = 1;\n\tlet ä = foo;",
+                2,
+                10,
+                "\n --> script:2:10\n  |\n2 | \tlet ä = foo;\n  | \t        ^",
+            ),
+            (
+                "\"日本e\u{301}\" + x",
+                1,
+                10,
+                "\n --> script:1:10\n  |\n1 | \"日本e\u{301}\" + x\n  |           ^",
+            ),
+            ("1 +", 1, 4, "\n --> script:1:4\n  |\n1 | 1 +\n  |    ^"),
+            ("1 +\n", 2, 1, "\n --> script:1:4\n  |\n1 | 1 +\n  |    ^"),
+            ("x", 1, 0, "\n --> script:1\n  |\n1 | x"),
+            ("x", 1, 99, "\n --> script:1:2\n  |\n1 | x\n  |  ^"),
+            ("", 1, 1, ""),
+            ("x", 7, 1, ""),
+            ("x", 0, 1, ""),
+        ] {
+            assert_eq!(excerpt(&run(script), line, column), expected, "{script:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_can_be_done() {
+        let data = json!({ "kind": "runtime", "line": 1, "column": 1, "logs": [] });
+        let error = rpc(code::EXECUTION_ERROR, "Execution Error: no \u{1b}[2J", data);
+        assert_eq!(
+            explain(&error, &run("throw")),
+            "error: no \\u{1b}[2J\n --> script:1:1\n  |\n1 | throw\n  | ^"
+        );
+        let error = rpc(code::FORBIDDEN, "Forbidden", json!({ "needs": "member" }));
+        let run = run("");
+        assert_eq!(
+            explain(&error, &run),
+            format!(
+                "error: Forbidden: needs the role member\n  = help: the circle's owner can list your key among its members: {}",
+                run.caller
+            )
+        );
+    }
+
+    #[test]
+    fn every_error_has_its_exit_code() {
+        let closed = |code| {
+            let reason = String::new();
+            exit_code(&Error::Closed(Closed { code, reason }))
+        };
+        assert_eq!(
+            (closed(None), closed(Some(1008)), closed(Some(1013))),
+            (3, 3, 7)
+        );
+        for (code, expected) in [
+            (code::EXECUTION_ERROR, 1),
+            (code::INVALID_PARAMS, 2),
+            (code::INTERNAL_ERROR, 3),
+            (code::INVALID_CREDENTIALS, 4),
+            (code::FORBIDDEN, 5),
+            (code::TIMEOUT, 6),
+            (code::LIMIT_EXCEEDED, 7),
+        ] {
+            assert_eq!(exit_code(&rpc(code, "", Value::Null)), expected, "{code}");
+        }
+    }
+}
