@@ -15,7 +15,7 @@ run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="-
 
 test: ## All tests.
 ifeq ($(NEXTEST),yes)
-	$(CARGO) nextest run --all-targets $(FLAGS)
+	$(CARGO) nextest run $(FLAGS)
 else
 	$(CARGO) test --lib --bins --tests $(FLAGS)
 endif

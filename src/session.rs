@@ -1,7 +1,7 @@
 //! One WebSocket, from upgrade to close: one task, one `select!` loop, one writer.
 //!
-//! Decisions are made elsewhere ([`crate::rpc`] for what to answer, [`heartbeat`] for when to ping
-//! and when to give up, [`connection`] for when a client is too slow); this task carries inputs to
+//! Decisions are made elsewhere ([`crate::rpc`] for what to answer, `heartbeat` for when to ping
+//! and when to give up, `connection` for when a client is too slow); this task carries inputs to
 //! them and what they say to the socket. Whatever ends the loop, the teardown stands after it.
 
 mod connection;

@@ -1,7 +1,7 @@
 //! The servers that are measured, each a process of its own.
 
 use std::{
-    io::{BufReader, Read},
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
 
@@ -24,7 +24,9 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the echo");
-        let address = first_line(process.stdout.take().expect("its output"));
+        let address = line(&mut BufReader::new(
+            process.stdout.take().expect("its output"),
+        ));
         Self {
             name: "echo".to_owned(),
             url: format!("ws://{}/", address.trim()),
@@ -47,9 +49,8 @@ impl Server {
             .expect("circled");
         let mut log = BufReader::new(process.stderr.take().expect("its log"));
         let address = loop {
-            let line = first_line(&mut log);
             let line: serde_json::Value =
-                serde_json::from_str(&line).expect("a log line of circled");
+                serde_json::from_str(&line(&mut log)).expect("a log line of circled");
             if let Some(address) = line["url"]
                 .as_str()
                 .and_then(|url| url.strip_suffix("<circle_pk>"))
@@ -103,13 +104,8 @@ impl Drop for Server {
     }
 }
 
-fn first_line(from: impl Read) -> String {
-    let mut line = Vec::new();
-    for byte in from.bytes() {
-        match byte.expect("a line") {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
-    }
-    String::from_utf8(line).expect("text")
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("a line");
+    line
 }

@@ -87,6 +87,10 @@ impl FromStr for Point {
             _ => return Err(InvalidKey),
         };
         hex::decode_to_slice(digits, bytes).map_err(|_| InvalidKey)?;
+        // The library also reads hybrid and compact forms, which nobody writes.
+        if !matches!((bytes.len(), bytes[0]), (33, 2 | 3) | (65, 4)) {
+            return Err(InvalidKey);
+        }
         Self::from_sec1(bytes)
     }
 }
@@ -209,6 +213,7 @@ mod tests {
     fn what_is_no_point_is_refused() {
         let off_curve = format!("04{}", "11".repeat(64));
         let no_such_x = format!("02{}", "ff".repeat(32));
+        let compact = COMPRESSED.replacen("02", "05", 1);
         let hybrid = UNCOMPRESSED.replacen("04", "06", 1);
         let identity = "00";
         for wrong in [
@@ -219,6 +224,7 @@ mod tests {
             &off_curve,
             &no_such_x,
             &hybrid,
+            &compact,
             &COMPRESSED[2..],
             &format!("{COMPRESSED} "),
         ] {

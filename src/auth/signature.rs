@@ -72,7 +72,9 @@ pub(super) fn verify_at(
         }
         Scheme::Schnorr => {
             let signature = schnorr::Signature::from_slice(&bytes).map_err(|_| BadSignature)?;
-            let key = schnorr::VerifyingKey::try_from(&point.affine).map_err(|_| BadSignature)?;
+            // BIP-340 knows x alone, and takes the point with even y, which may be the other one.
+            let key = schnorr::VerifyingKey::from_slice(&point.key.as_bytes()[1..])
+                .map_err(|_| BadSignature)?;
             key.verify_raw(&Sha256::digest(text), &signature)
                 .map_err(|_| BadSignature)
         }
@@ -218,6 +220,25 @@ mod tests {
             Err(BadSignature),
             "a scheme is not taken for another"
         );
+    }
+
+    #[test]
+    fn every_key_can_sign_in_every_scheme() {
+        let mut leads = std::collections::HashSet::new();
+        for seed in 1..=8_u8 {
+            let key = SecretKey::from_hex(&hex::encode([seed; 32])).unwrap();
+            leads.insert(key.public().as_bytes()[0]);
+            for scheme in [Scheme::Eip191, Scheme::Sha256, Scheme::Schnorr] {
+                let signature = sign(scheme, &key, "text").unwrap();
+                assert_eq!(
+                    verify(scheme, &key.public(), "text", &signature),
+                    Ok(()),
+                    "{scheme:?} by {}",
+                    key.public()
+                );
+            }
+        }
+        assert_eq!(leads.len(), 2, "with even y and with odd");
     }
 
     #[test]

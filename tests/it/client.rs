@@ -1,0 +1,157 @@
+//! The client as a library, and what it refuses to sign.
+
+use circled::{
+    auth::{Challenge, ChallengeError, PublicKey, Scheme},
+    client::{Client, Closed, Error},
+};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_tungstenite::{accept_async, tungstenite::Message};
+
+use crate::server::{PATIENCE, TestServer, key};
+
+#[tokio::test]
+async fn calls_run_side_by_side() {
+    let server = TestServer::start().await;
+    let client = Client::connect(&server.url(key(1).public())).await.unwrap();
+    client.authenticate(&key(1), Scheme::Eip191).await.unwrap();
+    let plays = (0..50).map(|n| {
+        let client = client.clone();
+        async move { client.play(&format!("{n} * 2")).await.unwrap().value }
+    });
+    let values = timeout(PATIENCE, futures_util::future::join_all(plays))
+        .await
+        .unwrap();
+    assert_eq!(values, (0..50).map(|n| json!(n * 2)).collect::<Vec<_>>());
+    let failed = client.play("foo").await.unwrap_err();
+    assert!(
+        matches!(failed, Error::Rpc(ref error) if error.code == -32000),
+        "{failed}"
+    );
+    client.close().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_learns_why_the_server_closed() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__LOGIN_DEADLINE", "100ms")
+        .start()
+        .await;
+    let client = Client::connect(&server.url(key(1).public())).await.unwrap();
+    let closed = loop {
+        if let Err(error) = client.call::<Value>("whoami", json!({})).await {
+            break error;
+        }
+    };
+    assert!(
+        matches!(
+            closed,
+            Error::Closed(Closed {
+                code: Some(1008),
+                ..
+            })
+        ),
+        "{closed}"
+    );
+    let url = server.url(key(1).public());
+    drop(server);
+    let gone = Client::connect(&url).await.unwrap_err();
+    assert!(matches!(gone, Error::Connect { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_is_told_in_the_servers_words() {
+    let server = TestServer::builder()
+        .toml(format!(
+            "[circles]\nopen = false\n[[circle]]\nkey = \"{}\"",
+            key(2).public()
+        ))
+        .start()
+        .await;
+    let refused = Client::connect(&server.url(key(1).public()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("does not serve that circle") && refused.contains("404"),
+        "{refused}"
+    );
+}
+
+/// A server in the middle, which answers `fetch_nonce` with somebody else's text and counts what else
+/// it is sent.
+async fn man_in_the_middle(
+    text: impl Fn(&str) -> String + Send + 'static,
+) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    let own = address.clone();
+    let served = tokio::task::spawn_blocking(move || {
+        tokio::runtime::Handle::current().block_on(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut ws = accept_async(stream).await.unwrap();
+            let mut methods = Vec::new();
+            while let Some(Ok(Message::Text(request))) = ws.next().await {
+                let request: Value = serde_json::from_str(&request).unwrap();
+                methods.push(request["method"].as_str().unwrap().to_owned());
+                let reply = json!({ "jsonrpc": "2.0", "id": request["id"], "result": text(&own) });
+                ws.send(Message::text(reply.to_string())).await.unwrap();
+            }
+            methods
+        })
+    });
+    (address, served)
+}
+
+fn challenge(origin: &str, circle: PublicKey, key: PublicKey) -> String {
+    Challenge::new(
+        origin.to_owned(),
+        circle,
+        key,
+        PATIENCE,
+        jiff::Timestamp::now(),
+        [7; 32],
+    )
+    .text()
+}
+
+#[tokio::test]
+async fn a_text_for_somebody_else_is_not_signed() {
+    let (circle, me, other) = (key(1).public(), key(2), key(3).public());
+    let mine = me.public();
+    type Text = Box<dyn Fn(&str) -> String + Send>;
+    let texts: [(Text, &str); 4] = [
+        (
+            Box::new(move |_| challenge("wss://circles.example.org", circle, mine)),
+            "origin",
+        ),
+        (Box::new(move |own| challenge(own, other, mine)), "circle"),
+        (Box::new(move |own| challenge(own, circle, other)), "key"),
+        (
+            Box::new(|_| "I hereby transfer everything".to_owned()),
+            "nonsense",
+        ),
+    ];
+    for (text, what) in texts {
+        let (address, served) = man_in_the_middle(text).await;
+        let client = Client::connect(&format!("{address}/{circle}"))
+            .await
+            .unwrap();
+        let refused = client.authenticate(&me, Scheme::Eip191).await.unwrap_err();
+        let expected = match refused {
+            Error::Challenge(ChallengeError::Origin { .. }) => "origin",
+            Error::Challenge(ChallengeError::Circle(_)) => "circle",
+            Error::Challenge(ChallengeError::Key(_)) => "key",
+            Error::Challenge(ChallengeError::Malformed) => "nonsense",
+            error => panic!("{error}"),
+        };
+        assert_eq!(what, expected);
+        client.close().await;
+        assert_eq!(
+            timeout(PATIENCE, served).await.unwrap().unwrap(),
+            ["fetch_nonce"],
+            "nothing signed was sent"
+        );
+    }
+}

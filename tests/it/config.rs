@@ -1,0 +1,199 @@
+//! Settings as whoever runs a server sees them: what is refused, and in which words.
+
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
+
+/// Runs `circled config <what>` with a settings file of this text; the answer calls it circled.toml.
+fn config(what: &str, toml: &str, environment: &[(&str, &str)]) -> (Output, String) {
+    let directory: TempDir = tempfile::tempdir().unwrap();
+    let path = directory.path().join("circled.toml");
+    std::fs::write(&path, toml).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+        .args(["config", what, "--config"])
+        .arg(&path)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap();
+    (output, said.replace(path.to_str().unwrap(), "circled.toml"))
+}
+
+/// What `circled config check` finds.
+fn problems(toml: &str, environment: &[(&str, &str)]) -> String {
+    let (output, said) = config("check", toml, environment);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty(), "{said}");
+    said
+}
+
+#[test]
+fn good_settings_are_ok() {
+    for (toml, environment) in [
+        ("", &[][..]),
+        (
+            "[session]\nmax_batch = 8",
+            &[("CIRCLED_SESSION__MAX_BATCH", "16")],
+        ),
+        // What Kubernetes sets for a service of that name is none of ours.
+        (
+            "",
+            &[
+                ("CIRCLED_PORT", "tcp://10.0.0.1:8080"),
+                ("CIRCLED_SERVICE_HOST", "10.0.0.1"),
+                ("CIRCLED_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ],
+        ),
+        (
+            &format!(
+                "[circles]\nopen = false\n[[circle]]\nkey = \"0x{CIRCLE}\"\nmembers = [\"{CIRCLE}\"]"
+            ),
+            &[
+                ("CIRCLED_SERVER__LISTEN", "[::]:8080"),
+                ("CIRCLED_SERVER__PUBLIC_URL", "wss://circles.example.org"),
+            ],
+        ),
+    ] {
+        let (output, said) = config("check", toml, environment);
+        assert_eq!(
+            (output.status.code(), said.as_str()),
+            (Some(0), "ok\n"),
+            "{toml}"
+        );
+    }
+}
+
+#[test]
+fn every_mistake_in_a_file_and_the_environment_is_told() {
+    let toml = r#"
+        [sesion]
+        [server]
+        lisen = "127.0.0.1:9000"
+        public_url = "https://circles.example.org"
+        allowed_origins = ["https://app.example.org", "app.example.org"]
+        [session]
+        max_message = "1 elephant"
+        max_in_flight = 0
+        [circles]
+        open = false
+        [[circle]]
+        key = "02aa"
+        [[circle]]
+        membrs = []
+        [log]
+        level = "inof"
+    "#;
+    let environment = [
+        ("CIRCLED_CIRCLES__ALLOW_OPEN", "yes"),
+        ("CIRCLED_LISTEN", "127.0.0.1:9000"),
+    ];
+    let mut said: Vec<_> = problems(toml, &environment)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    said.sort();
+    insta::assert_snapshot!(said.join("\n"), @r#"
+    circle[0].key = "02aa" (circled.toml): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
+    circle[1] (circled.toml): the circle's `key` is missing
+    circle[1].membrs = [] (circled.toml): there is no such setting; did you mean `members`?
+    circles.allow_open = "yes" (CIRCLED_CIRCLES__ALLOW_OPEN): must be true or false
+    listen = "127.0.0.1:9000" (CIRCLED_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
+    log.level = "inof" (circled.toml): "inof" is no level: write error, warn, info, debug, trace or off, also per module: "info,circled::session=debug"
+    server.allowed_origins = ["https://app.example.org", "app.example.org"] (circled.toml): "app.example.org" is not the origin of a web page: http:// or https:// and a host without a path, like "https://app.example.org"
+    server.lisen = "127.0.0.1:9000" (circled.toml): there is no such setting; did you mean `server.listen`?
+    server.public_url = "https://circles.example.org" (circled.toml): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
+    sesion (circled.toml): there is no such section; did you mean [session]?
+    session.max_in_flight = 0 (circled.toml): must be at least 1
+    session.max_message = "1 elephant" (circled.toml): must be a size like "512B", "64KiB" or "1MiB"
+    "#);
+}
+
+#[test]
+fn a_server_past_loopback_says_who_may_play_and_who_it_is() {
+    let listen = [("CIRCLED_SERVER__LISTEN", "0.0.0.0:8080")];
+    let said = problems("", &listen);
+    for part in [
+        "circles.open = true (default)",
+        "circles.allow_open = true",
+        "server.public_url",
+        "\"0.0.0.0:8080\"",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let permitted =
+        "[server]\npublic_url = \"wss://circles.example.org\"\n[circles]\nallow_open = true";
+    assert!(config("check", permitted, &listen).0.status.success());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_place() {
+    let said = problems("[session]\nmax_batch = = 3\n", &[]);
+    assert!(
+        said.contains("circled.toml") && said.contains("line 2, column 13"),
+        "{said}"
+    );
+    for command in ["serve", "health"] {
+        let missing = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args([command, "--config", "no/such/file.toml"])
+            .output()
+            .unwrap();
+        assert_eq!(missing.status.code(), Some(1));
+        let said = String::from_utf8(missing.stderr).unwrap();
+        assert!(said.contains("no/such/file.toml cannot be read"), "{said}");
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_never_shown() {
+    let said = problems(
+        "",
+        &[(
+            "CIRCLED_DISPATCH__REDIS__URL",
+            "redis://me:hunter2@localhost",
+        )],
+    );
+    assert!(
+        said.contains("redis://me:***@localhost") && !said.contains("hunter2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_shown_is_a_settings_file() {
+    let toml = format!(
+        "[session]\nmax_batch = 3\n[[circle]]\nkey = \"0x{CIRCLE}\"\nmembers = [\"{CIRCLE}\"]"
+    );
+    let environment = [(
+        "CIRCLED_SERVER__ALLOWED_ORIGINS",
+        "https://a.example, https://b.example",
+    )];
+    let (_, shown) = config("show", &toml, &environment);
+    for line in [
+        "[session]",
+        "max_batch = 3  # circled.toml",
+        "ping_interval = \"25s\"  # default",
+        "allowed_origins = [\"https://a.example\", \"https://b.example\"]  # CIRCLED_SERVER__ALLOWED_ORIGINS",
+        "[[circle]]  # circled.toml",
+        &format!("key = \"{CIRCLE}\""),
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} in\n{shown}"
+        );
+    }
+    let (_, again) = config("show", &shown, &[]);
+    let values = |shown: &str| -> Vec<String> {
+        let lines = shown
+            .lines()
+            .map(|line| line.split("  # ").next().unwrap_or_default());
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(
+        values(&again),
+        values(&shown),
+        "reading it back changes nothing"
+    );
+}

@@ -1,0 +1,143 @@
+//! Nobody's scripts take the server from the others.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::server::{Builder, ENDLESS, TestServer, Ws, busy, key};
+
+/// Scripts may take a minute here: what is answered to others was not waited for.
+fn patient() -> Builder {
+    TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+        // However busy this machine is, a short script is a short one.
+        .env("CIRCLED_SCRIPT__FAST_TIME", "5s")
+}
+
+/// A session whose endless scripts have every thread, and more wait.
+async fn hog(server: &TestServer) -> (Ws, Vec<u64>) {
+    let mut session = server.log_in(&key(13)).await;
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        calls.push(session.begin_play("loop {}").await);
+    }
+    session.fence().await;
+    (session, calls)
+}
+
+#[tokio::test]
+async fn busy_threads_hold_nothing_else_back() {
+    let server = patient().start().await;
+    let mut early = server.log_in(&key(2)).await;
+    let known = "let n = 40; n + 2";
+    early.play(known).await.unwrap();
+    let (mut hog, calls) = hog(&server).await;
+
+    for round in 0..20 {
+        let mut session = server.connect().await;
+        assert_eq!(session.whoami().await["authenticated"], false);
+        assert_eq!(session.play("1").await.unwrap_err()["code"], -32001);
+        assert_eq!(session.ask("nonsense").await["error"]["code"], -32700);
+        session.login(&key(20 + round)).await;
+        assert_eq!(
+            session.play(known).await.unwrap()["output"],
+            "42",
+            "a short script"
+        );
+        assert_eq!(early.play(known).await.unwrap()["output"], "42");
+    }
+    hog.fence().await;
+    assert!(
+        calls.iter().all(|call| !hog.has_answer(*call)),
+        "the threads were free"
+    );
+}
+
+#[tokio::test]
+async fn pings_go_out_while_every_thread_is_busy() {
+    let server = patient()
+        .env("CIRCLED_SESSION__PING_INTERVAL", "100ms")
+        .env("CIRCLED_SESSION__PONG_TIMEOUT", "5s")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let (mut hog, calls) = hog(&server).await;
+    let mut pings = 0;
+    while pings < 5 {
+        pings += usize::from(session.message().await.expect("a ping").is_ping());
+    }
+    hog.fence().await;
+    assert!(
+        calls.iter().all(|call| !hog.has_answer(*call)),
+        "the threads were free"
+    );
+}
+
+#[tokio::test]
+async fn a_script_that_waits_is_run_when_a_thread_is_free() {
+    let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
+    let (mut hog, mut session) = (server.log_in(&key(13)).await, server.log_in(&key(2)).await);
+    let long = hog
+        .begin_play(&busy(Duration::from_millis(700), "\"long\""))
+        .await;
+    hog.fence().await;
+    assert_eq!(
+        session.play("\"waited\"").await.unwrap()["output"],
+        "waited"
+    );
+    assert_eq!(hog.answer(long).await.unwrap()["output"], "long");
+}
+
+#[tokio::test]
+async fn waiting_counts_as_time() {
+    let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
+    let (_hog, _calls) = hog(&server).await;
+    let mut session = server.log_in(&key(2)).await;
+    let params = json!({ "script": "\"never run\"", "timeout_ms": 300 });
+    let error = session.call("play", params).await.unwrap_err();
+    assert_eq!(error["code"], -32004);
+    assert_eq!(error["data"], json!({ "timeout_ms": 300 }));
+}
+
+#[tokio::test]
+async fn circles_that_wait_take_turns() {
+    let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
+    let mut greedy = server.log_in(&key(13)).await;
+    let mut calls = Vec::new();
+    for n in 0..20 {
+        calls.push(
+            greedy
+                .begin_play(&busy(Duration::from_millis(100), &n.to_string()))
+                .await,
+        );
+    }
+    greedy.fence().await;
+    let mut other = server.connect_to(key(3).public()).await;
+    other.login(&key(3)).await;
+    other.play("\"its turn\"").await.unwrap();
+    greedy.fence().await;
+    let answered = calls
+        .iter()
+        .filter(|call| greedy.has_answer(**call))
+        .count();
+    assert!(answered < 15, "{answered} of the other circle's went first");
+}
+
+#[tokio::test]
+async fn who_leaves_leaves_no_script_behind() {
+    let server = patient().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for politely in [true, false] {
+        let (hog, _calls) = hog(&server).await;
+        if politely {
+            hog.leave().await;
+        } else {
+            drop(hog.into_stream());
+        }
+        // Not known, so it needs a thread.
+        let run = session.play(&format!("\"{politely}\"")).await.unwrap();
+        assert_eq!(run["output"], politely.to_string());
+    }
+}

@@ -1,0 +1,567 @@
+//! What one session, or one address, may ask for, and what happens to those who ask for more.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::Instant,
+};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::server::{
+    Builder, ENDLESS, Received, TestServer, Ws, busy, circle, eventually, key, within,
+};
+
+const WHOAMI: &str = r#"{"jsonrpc":"2.0","id":1,"method":"whoami"}"#;
+
+/// `text` with white space behind it, so many bytes long.
+fn padded(text: &str, length: usize) -> String {
+    format!("{text}{}", " ".repeat(length - text.len()))
+}
+
+/// With scripts that may run for long.
+fn patient() -> Builder {
+    TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+}
+
+/// The header of a masked text frame, as a client sends it (RFC 6455, section 5.2).
+fn frame_header(length: usize) -> Vec<u8> {
+    let mut header = vec![0x81, 0x80 | 127];
+    header.extend((length as u64).to_be_bytes());
+    header.extend([0; 4]);
+    header
+}
+
+/// The code of the close frame that `bytes` end in, as a server sends it.
+fn close_code(bytes: &[u8]) -> Option<u16> {
+    let mut rest = bytes;
+    loop {
+        let (&[opcode, length], tail) = rest.split_first_chunk::<2>()?;
+        let (length, tail) = match length {
+            126 => {
+                let (length, tail) = tail.split_first_chunk::<2>()?;
+                (usize::from(u16::from_be_bytes(*length)), tail)
+            }
+            127 => {
+                let (length, tail) = tail.split_first_chunk::<8>()?;
+                (usize::try_from(u64::from_be_bytes(*length)).ok()?, tail)
+            }
+            length => (usize::from(length), tail),
+        };
+        let (payload, tail) = tail.split_at_checked(length)?;
+        if opcode == 0x88 {
+            assert!(tail.is_empty(), "a close frame is the last");
+            return Some(u16::from_be_bytes(*payload.first_chunk()?));
+        }
+        rest = tail;
+    }
+}
+
+/// A session whose client has room for a few kilobytes only, so that what it doesn't read piles up.
+async fn narrow(server: &TestServer) -> Ws {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let stream = socket.connect(server.address).await.unwrap();
+    let request = server.url(circle()).into_client_request().unwrap();
+    Ws::over(stream, request).await
+}
+
+#[tokio::test]
+async fn a_message_may_be_so_long_and_no_longer() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_MESSAGE", "64KiB")
+        .start()
+        .await;
+    let mut session = server.connect().await;
+    for _ in 0..3 {
+        let reply = session.ask(padded(WHOAMI, 64 << 10)).await;
+        assert!(reply["result"].is_object(), "{reply}");
+    }
+    session.send_text(padded(WHOAMI, (64 << 10) + 1)).await;
+    assert_eq!(session.closed().await, 1009);
+}
+
+#[tokio::test]
+async fn who_is_still_sending_too_much_learns_why_it_is_closed() {
+    let server = TestServer::start().await;
+    for size in [1 << 20, 12 << 20] {
+        let stream = server.connect().await.into_stream();
+        let (mut reader, mut writer) = stream.into_split();
+        let send = async {
+            let mut sent = 0;
+            let mut result = writer.write_all(&frame_header(size)).await;
+            while sent < size && result.is_ok() {
+                result = writer.write_all(&[b' '; 16 << 10]).await;
+                sent += 16 << 10;
+            }
+        };
+        let mut received = Vec::new();
+        let receive = reader.read_to_end(&mut received);
+        let ((), end) = within("the end", async { tokio::join!(send, receive) }).await;
+        end.unwrap();
+        assert_eq!(close_code(&received), Some(1009), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_pieces_may_be_no_longer() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_MESSAGE", "64KiB")
+        .start()
+        .await;
+    let mut stream = server.connect().await.into_stream();
+    // Pieces without an end, none of them too long.
+    let piece = |opcode: u8| {
+        let mut frame = vec![opcode, 0x80 | 126, 0x40, 0x00, 0, 0, 0, 0];
+        frame.extend([b' '; 0x4000]);
+        frame
+    };
+    stream.write_all(&piece(0x01)).await.unwrap();
+    for _ in 0..8 {
+        stream.write_all(&piece(0x00)).await.unwrap();
+    }
+    let mut received = Vec::new();
+    within("the end", stream.read_to_end(&mut received))
+        .await
+        .unwrap();
+    assert_eq!(close_code(&received), Some(1009));
+}
+
+#[tokio::test]
+async fn a_message_in_pieces_is_one_message() {
+    let server = TestServer::start().await;
+    let mut stream = server.connect().await.into_stream();
+    let (first, second) = WHOAMI.split_at(9);
+    for (opcode, part) in [(0x01, first), (0x89, "ping"), (0x80, second)] {
+        let mut frame = vec![opcode, 0x80 | u8::try_from(part.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend(part.as_bytes());
+        stream.write_all(&frame).await.unwrap();
+    }
+    let mut received = vec![0; 6];
+    within("a pong", stream.read_exact(&mut received))
+        .await
+        .unwrap();
+    assert_eq!(received, b"\x8a\x04ping");
+    let mut header = [0; 4];
+    within("the reply", stream.read_exact(&mut header))
+        .await
+        .unwrap();
+    let mut reply = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
+    within("the reply", stream.read_exact(&mut reply))
+        .await
+        .unwrap();
+    let reply: Value = serde_json::from_slice(&reply).unwrap();
+    assert_eq!(reply["result"]["authenticated"], false, "{reply}");
+}
+
+#[tokio::test]
+async fn frames_that_break_the_protocol_end_the_session() {
+    let server = TestServer::start().await;
+    for (code, what, frame) in [
+        (1007, "no UTF-8", &[0x81, 0x82, 0, 0, 0, 0, 0xc3, 0x28][..]),
+        (1002, "not masked", &[0x81, 0x02, b'{', b'}']),
+        (
+            1002,
+            "an opcode that there isn't",
+            &[0x83, 0x80, 0, 0, 0, 0],
+        ),
+        (
+            1002,
+            "a bit that means nothing here",
+            &[0xc1, 0x80, 0, 0, 0, 0],
+        ),
+        (1002, "more of nothing", &[0x80, 0x80, 0, 0, 0, 0]),
+    ] {
+        let mut stream = server.connect().await.into_stream();
+        stream.write_all(frame).await.unwrap();
+        let mut received = Vec::new();
+        within(what, stream.read_to_end(&mut received))
+            .await
+            .unwrap();
+        assert_eq!(close_code(&received), Some(code), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_may_be_so_long_and_no_longer() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BATCH", "4")
+        .start()
+        .await;
+    let mut session = server.connect().await;
+    let batch = |length: usize| format!("[{}]", vec![WHOAMI; length].join(","));
+    assert_eq!(session.ask(batch(4)).await.as_array().unwrap().len(), 4);
+    let refused = session.ask(batch(5)).await;
+    assert_eq!(refused["id"], Value::Null);
+    assert_eq!(refused["error"]["code"], -32005);
+    assert_eq!(refused["error"]["message"], "Limit Exceeded");
+    assert_eq!(refused["error"]["data"]["limit"], "session.max_batch");
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused_at_once() {
+    let server = patient()
+        .env("CIRCLED_SESSION__MAX_IN_FLIGHT", "2")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let long = busy(Duration::from_millis(500), "\"done\"");
+    let calls = [
+        session.begin_play(&long).await,
+        session.begin_play(&long).await,
+    ];
+    let error = session.play("1").await.unwrap_err();
+    assert_eq!(error["code"], -32005);
+    assert_eq!(error["message"], "Limit Exceeded");
+    assert_eq!(error["data"]["limit"], "session.max_in_flight");
+    assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
+    assert!(
+        !calls.iter().any(|call| session.has_answer(*call)),
+        "it was not refused at once"
+    );
+    for call in calls {
+        assert_eq!(session.answer(call).await.unwrap()["output"], "done");
+    }
+    assert_eq!(
+        session.play("1").await.unwrap()["output"],
+        "1",
+        "there is room again"
+    );
+
+    // A batch has no more room than single requests.
+    let call = |id| json!({ "jsonrpc": "2.0", "id": id, "method": "play", "params": [long] });
+    let replies = session
+        .ask(json!([call(1), call(2), call(3)]).to_string())
+        .await;
+    let replies = replies.as_array().unwrap();
+    let refused = replies
+        .iter()
+        .filter(|reply| reply["error"]["code"] == -32005)
+        .count();
+    let done = replies
+        .iter()
+        .filter(|reply| reply["result"]["output"] == "done")
+        .count();
+    assert_eq!((refused, done), (1, 2), "{replies:?}");
+
+    // Another session has its own.
+    let mut other = server.log_in(&key(2)).await;
+    let call = session.begin_play(&long).await;
+    assert_eq!(other.play("1").await.unwrap()["output"], "1");
+    session.answer(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_SCRIPT__QUEUE", "1")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    // One runs and one waits; until the thread has taken the first, there is no room for the second.
+    let mut accepted = 0;
+    while accepted < 2 {
+        let call = session.begin_play("loop {}").await;
+        session.fence().await;
+        if session.has_answer(call) {
+            session.answer(call).await.unwrap_err();
+        } else {
+            accepted += 1;
+        }
+    }
+    for _ in 0..3 {
+        let error = session.play("\"not known\"").await.unwrap_err();
+        assert_eq!(error["code"], -32005);
+        assert_eq!(error["data"]["limit"], "script.queue");
+        assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
+    }
+    let mut other = server.connect_to(key(3).public()).await;
+    other.login(&key(3)).await;
+    assert_eq!(other.play("1").await.unwrap_err()["code"], -32005);
+
+    session.leave().await;
+    eventually("room in the queue", async || other.play("1").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_does_not_log_in_is_closed() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__LOGIN_DEADLINE", "500ms")
+        .start()
+        .await;
+    let start = Instant::now();
+    let mut known = server.log_in(&key(2)).await;
+    let (silent, mut chatty) = (server.connect().await, server.connect().await);
+    chatty.fetch_nonce(key(2).public()).await;
+    let chat = async {
+        loop {
+            chatty.send_text(WHOAMI).await;
+            if let Received::Close(code, _) = chatty.next().await {
+                return code;
+            }
+        }
+    };
+    let (silent, chatty) = tokio::join!(silent.closed(), within("the deadline", chat));
+    assert_eq!((silent, chatty), (1008, 1008));
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    assert_eq!(known.play("40 + 2").await.unwrap()["output"], "42");
+}
+
+#[tokio::test]
+async fn who_answers_pings_stays() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__PING_INTERVAL", "100ms")
+        .env("CIRCLED_SESSION__PONG_TIMEOUT", "1s")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let start = Instant::now();
+    let mut pings = 0;
+    while start.elapsed() < Duration::from_millis(1500) {
+        let message = session.message().await.expect("a ping");
+        assert!(message.is_ping(), "{message:?}");
+        pings += 1;
+    }
+    assert!(pings >= 5, "{pings}");
+    assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
+}
+
+#[tokio::test]
+async fn who_answers_no_ping_is_gone() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_SESSION__PING_INTERVAL", "200ms")
+        .env("CIRCLED_SESSION__PONG_TIMEOUT", "300ms")
+        .start()
+        .await;
+    let start = Instant::now();
+    let mut stream = server.connect().await.into_stream();
+    let mut received = Vec::new();
+    within("the end", stream.read_to_end(&mut received))
+        .await
+        .unwrap();
+    assert!(received.starts_with(&[0x89, 0]), "a ping: {received:?}");
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    server
+        .logged("why", |line| {
+            line["message"] == "session ended: no answer to a ping"
+        })
+        .await;
+    eventually("its place to be free", async || {
+        server.admin("/readyz").await.json()["sessions"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_talks_must_answer_pings_too() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__PING_INTERVAL", "200ms")
+        .env("CIRCLED_SESSION__PONG_TIMEOUT", "300ms")
+        .start()
+        .await;
+    let stream = server.connect().await.into_stream();
+    let (mut reader, mut writer) = stream.into_split();
+    let frame = [frame_header(WHOAMI.len()), WHOAMI.into()].concat();
+    let talk = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        while writer.write_all(&frame).await.is_ok() {
+            pace.tick().await;
+        }
+    };
+    let mut received = Vec::new();
+    let end = async {
+        tokio::select! {
+            _ = reader.read_to_end(&mut received) => {}
+            () = talk => {}
+        }
+    };
+    within("the end", end).await;
+}
+
+/// That there is no place: the upgrade succeeds, so that the client can see why it is closed.
+async fn assert_full(session: Ws) {
+    assert_eq!(session.closed().await, 1013);
+}
+
+/// Whether there is a place.
+async fn has_place(session: &mut Ws) -> bool {
+    session.send_text(WHOAMI).await;
+    matches!(session.next().await, Received::Text(_))
+}
+
+#[tokio::test]
+async fn there_are_so_many_sessions_and_no_more() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_SESSIONS", "2")
+        .start()
+        .await;
+    let mut one = server.connect().await;
+    let mut two = server.connect_to(key(2).public()).await;
+    assert!(has_place(&mut one).await && has_place(&mut two).await);
+    assert_full(server.connect().await).await;
+    assert_full(server.connect_to(key(3).public()).await).await;
+    assert!(has_place(&mut one).await, "the others don't notice");
+
+    for politely in [true, false] {
+        if politely {
+            one.leave().await;
+        } else {
+            drop(one.into_stream());
+        }
+        let mut next = None;
+        eventually("a place to be free", async || {
+            let mut session = server.connect().await;
+            let has_place = has_place(&mut session).await;
+            next = has_place.then_some(session);
+            has_place
+        })
+        .await;
+        one = next.unwrap();
+        assert_full(server.connect().await).await;
+    }
+}
+
+/// Connects from another address of this machine.
+async fn from(address: [u8; 4], server: &TestServer, header: Option<&str>) -> Ws {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((address, 0))).unwrap();
+    let stream: TcpStream = socket.connect(server.address).await.unwrap();
+    let mut request = server.url(circle()).into_client_request().unwrap();
+    if let Some(forwarded) = header {
+        let value = forwarded.parse().unwrap();
+        request.headers_mut().insert("x-forwarded-for", value);
+    }
+    Ws::over(stream, request).await
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_the_sessions() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "1")
+        .start()
+        .await;
+    let mut here = from([127, 0, 0, 1], &server, None).await;
+    assert!(has_place(&mut here).await);
+    assert_full(from([127, 0, 0, 1], &server, None).await).await;
+    assert_full(from([127, 0, 0, 1], &server, Some("192.0.2.1")).await).await;
+    let mut there = from([127, 0, 0, 2], &server, None).await;
+    assert!(has_place(&mut there).await);
+    assert_full(from([127, 0, 0, 2], &server, None).await).await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_client_is_counted() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "1")
+        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.2")
+        .start()
+        .await;
+    let proxy = [127, 0, 0, 2];
+    let mut one = from(proxy, &server, Some("192.0.2.1")).await;
+    let mut two = from(proxy, &server, Some("192.0.2.2")).await;
+    assert!(has_place(&mut one).await && has_place(&mut two).await);
+    assert_full(from(proxy, &server, Some("192.0.2.1")).await).await;
+    assert_full(from(proxy, &server, Some("198.51.100.7, 192.0.2.1")).await).await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
+    let mut server = patient()
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "500ms")
+        .env("CIRCLED_SESSION__OUTBOUND_BYTES", "4MiB")
+        .start()
+        .await;
+    let mut other = server.log_in(&key(3)).await;
+    let large = "let s = \"\"; s.pad(500_000, 'x'); s";
+    other.play(large).await.unwrap();
+    let before = server.memory_kib("VmRSS");
+
+    let mut slow = narrow(&server).await;
+    slow.login(&key(2)).await;
+    for id in 0..64 {
+        let call = json!({ "jsonrpc": "2.0", "id": id, "method": "play", "params": [large] });
+        slow.send_text(call.to_string()).await;
+    }
+    assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
+    server
+        .logged("that it closes", |line| line["code"] == 1013)
+        .await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (80 << 10),
+        "from {before} KiB to {most} KiB"
+    );
+    assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
+
+    // Reading at last, it learns why.
+    let mut received = Vec::new();
+    within("the end", slow.into_stream().read_to_end(&mut received))
+        .await
+        .unwrap();
+    assert_eq!(
+        close_code(&received),
+        Some(1013),
+        "after {} bytes",
+        received.len()
+    );
+    eventually("its place to be free", async || {
+        server.admin("/readyz").await.json()["sessions"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_without_reading_is_read_no_further() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "1s")
+        .start()
+        .await;
+    let before = server.memory_kib("VmRSS");
+    let mut stream = narrow(&server).await.into_stream();
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}"#;
+    let frame = [frame_header(call.len()), call.into()].concat();
+    let flood = async {
+        // Until nothing is taken any more, and the server closes.
+        while stream.write_all(&frame.repeat(256)).await.is_ok() {}
+    };
+    let closing = server.logged("that it closes", |line| line["code"] == 1013);
+    let both = async {
+        tokio::select! {
+            _ = closing => {}
+            () = flood => {}
+        }
+    };
+    within("the flood to end", both).await;
+    server.logged("why", |line| line["code"] == 1013).await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (64 << 10),
+        "from {before} KiB to {most} KiB"
+    );
+    server.log_in(&key(2)).await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_for_good_is_given_up() {
+    let server = patient()
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300ms")
+        .start()
+        .await;
+    let mut slow = narrow(&server).await;
+    slow.login(&key(2)).await;
+    for _ in 0..20 {
+        slow.begin_play("let s = \"\"; s.pad(500_000, 'x'); s")
+            .await;
+    }
+    eventually("its place to be free", async || {
+        server.admin("/readyz").await.json()["sessions"] == 0
+    })
+    .await;
+}

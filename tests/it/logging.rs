@@ -1,0 +1,145 @@
+//! What is in the log, and what never is.
+
+use circled::auth::{Scheme, sign};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::server::{TestServer, key, within};
+
+#[tokio::test]
+async fn nothing_that_was_said_is_ever_logged() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_LOG__LEVEL", "trace")
+        .env("CIRCLED_SESSION__MAX_MESSAGE", "16KiB")
+        .start()
+        .await;
+    let me = key(2);
+    let mut secrets = vec![me.to_hex()];
+    let mut session = server.connect().await;
+    for scheme in [Scheme::Eip191, Scheme::Sha256, Scheme::Schnorr] {
+        for right in [false, true] {
+            let text = session.fetch_nonce(me.public()).await;
+            let signed = if right {
+                text.clone()
+            } else {
+                format!("{text} ")
+            };
+            let signature = sign(scheme, &me, &signed).unwrap();
+            let params = json!({ "pubkey": me.public(), "signature": signature, "scheme": scheme });
+            assert_eq!(session.call("authenticate", params).await.is_ok(), right);
+            secrets.push(text.split_once("nonce: ").unwrap().1.to_owned());
+            // Not in part either, and whatever stands before it.
+            secrets.push(signature[8..40].to_owned());
+        }
+    }
+    let mut secret = |what: &str| {
+        let secret = format!("{what}_{}", hex::encode(what));
+        secrets.push(secret.clone());
+        secret
+    };
+    let id = session.whoami().await["session_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    let mut jobs = Vec::new();
+    // The second and third time in the fast lane.
+    for _ in 0..3 {
+        let script = format!(
+            "let {} = 1; print(\"{}\"); debug(\"{}\"); \"{}\" + \"-\" + ARGS.a",
+            secret("variable"),
+            secret("printed"),
+            secret("debugged"),
+            secret("output"),
+        );
+        let params = json!({ "script": script, "args": { "a": secret("argument") } });
+        let run = session.call("play", params).await.unwrap();
+        jobs.push(run["job_id"].as_str().unwrap().to_owned());
+        let failing = [
+            format!("throw \"{}\"", secret("thrown")),
+            format!("{}(1)", secret("nothing")),
+            format!("let x = {} {}", secret("uncompiled"), secret("mistake")),
+            format!("print(\"{}\"); loop {{}}", secret("endless")),
+            format!("let s = \"{}\"; loop {{ s += s }}", secret("large")),
+        ];
+        for script in failing {
+            session.play(&script).await.unwrap_err();
+        }
+    }
+    for (method, params) in [
+        (secret("method"), json!({})),
+        ("whoami".to_owned(), json!({ secret("member"): 1 })),
+        (
+            "play".to_owned(),
+            json!({ "script": "1", "timeout_ms": secret("number") }),
+        ),
+        (
+            "fetch_nonce".to_owned(),
+            json!({ "pubkey": secret("pubkey") }),
+        ),
+    ] {
+        session.call(&method, params).await.unwrap_err();
+    }
+    for text in [
+        secret("nonsense"),
+        format!("{{\"{}\":1}}", secret("stranger")),
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"{}","method":"whoami"}}"#,
+            secret("id")
+        ),
+    ] {
+        session.ask(text).await;
+    }
+    session
+        .send(Message::binary(secret("binary").into_bytes()))
+        .await;
+    session.json().await;
+    session.send_text(secret("long").repeat(2000)).await;
+    assert_eq!(session.closed().await, 1009);
+
+    // As it stands in an address, where everything that is refused can be read.
+    server
+        .get(&format!("/{}?{}", secret("path"), secret("query")), &[])
+        .await;
+    server.sigterm();
+    server.wait().await;
+    let log = server.whole_log().await;
+    assert!(log.lines().count() > 20, "{log}");
+    assert!(log.contains(r#""level":"DEBUG""#), "{log}");
+    for secret in secrets {
+        let at = log.find(&secret);
+        let line = at.map(|at| log[at.saturating_sub(200)..].lines().next());
+        assert!(at.is_none(), "{secret} is in the log: {line:?}");
+    }
+    for known in [&id, &jobs[0]] {
+        assert!(log.contains(known.as_str()), "{known} is not in the log");
+    }
+}
+
+#[tokio::test]
+async fn the_life_of_a_session_is_logged() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_LOG__LEVEL", "debug")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let id = session.whoami().await["session_id"].clone();
+    let run = session.play("40 + 2").await.unwrap();
+    let of_session = |line: &Value| line["span"]["id"] == id;
+    server
+        .logged("the beginning", |line| {
+            line["message"] == "session opened" && of_session(line)
+        })
+        .await;
+    server
+        .logged("the run", |line| {
+            line.to_string().contains(run["job_id"].as_str().unwrap())
+        })
+        .await;
+    within("the end", session.leave()).await;
+    server
+        .logged("the end", |line| {
+            line["message"] == "session ended: the client left" && of_session(line)
+        })
+        .await;
+}

@@ -1,0 +1,22 @@
+//! circled from outside: the real binary, real sockets, a server of its own for each test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it doesn't expect is to fail right there"
+)]
+
+mod cli;
+mod client;
+mod config;
+mod http;
+mod isolation;
+mod limits;
+mod load;
+mod logging;
+mod login;
+mod play;
+mod rpc;
+mod server;
+mod shutdown;

@@ -1,0 +1,522 @@
+//! JSON-RPC 2.0 to the letter, <https://www.jsonrpc.org/specification>.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::server::{ENDLESS, TestServer, Ws, busy, circle, key};
+
+/// A reply without what every reply has.
+fn of(mut reply: Value) -> Value {
+    assert_eq!(reply["jsonrpc"], "2.0", "{reply}");
+    let members = reply.as_object_mut().unwrap();
+    members.remove("jsonrpc");
+    if let Some(error) = reply.get_mut("error") {
+        *error = error["code"].take();
+    }
+    reply
+}
+
+/// A batch's replies by their ids.
+fn of_batch(replies: Value) -> Vec<Value> {
+    let mut replies: Vec<Value> = match replies {
+        Value::Array(replies) => replies.into_iter().map(of).collect(),
+        other => panic!("no batch: {other}"),
+    };
+    replies.sort_by_key(|reply| reply["id"].to_string());
+    replies
+}
+
+#[tokio::test]
+async fn the_examples_of_the_specification_hold() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+
+    let positional = r#"{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}"#;
+    assert_eq!(
+        of(session.ask(positional).await),
+        json!({ "error": -32601, "id": 1 })
+    );
+    let named = r#"{"jsonrpc": "2.0", "method": "subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}"#;
+    assert_eq!(
+        of(session.ask(named).await),
+        json!({ "error": -32601, "id": 3 })
+    );
+
+    for notification in [
+        r#"{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}"#,
+        r#"{"jsonrpc": "2.0", "method": "foobar"}"#,
+    ] {
+        session.send_text(notification).await;
+        session.assert_silent().await;
+    }
+
+    let unknown = session
+        .ask(r#"{"jsonrpc": "2.0", "method": "foobar", "id": "1"}"#)
+        .await;
+    assert_eq!(unknown["error"]["message"], "Method not found");
+    assert_eq!(of(unknown), json!({ "error": -32601, "id": "1" }));
+
+    let no_json = session
+        .ask(r#"{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]"#)
+        .await;
+    assert_eq!(no_json["error"]["message"], "Parse error");
+    assert_eq!(of(no_json), json!({ "error": -32700, "id": null }));
+
+    let no_request = session
+        .ask(r#"{"jsonrpc": "2.0", "method": 1, "params": "bar"}"#)
+        .await;
+    assert_eq!(no_request["error"]["message"], "Invalid Request");
+    assert_eq!(of(no_request), json!({ "error": -32600, "id": null }));
+
+    let half_a_batch = r#"[
+  {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},
+  {"jsonrpc": "2.0", "method"
+]"#;
+    assert_eq!(
+        of(session.ask(half_a_batch).await),
+        json!({ "error": -32700, "id": null })
+    );
+
+    let invalid = json!({ "error": -32600, "id": null });
+    assert_eq!(of(session.ask("[]").await), invalid);
+    assert_eq!(of_batch(session.ask("[1]").await), vec![invalid.clone()]);
+    assert_eq!(
+        of_batch(session.ask("[1,2,3]").await),
+        [invalid.clone(), invalid.clone(), invalid.clone()]
+    );
+
+    let mixed = r#"[
+        {"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},
+        {"jsonrpc": "2.0", "method": "notify_hello", "params": [7]},
+        {"jsonrpc": "2.0", "method": "subtract", "params": [42,23], "id": "2"},
+        {"foo": "boo"},
+        {"jsonrpc": "2.0", "method": "foo.get", "params": {"name": "myself"}, "id": "5"},
+        {"jsonrpc": "2.0", "method": "get_data", "id": "9"}
+    ]"#;
+    let not_found = |id| json!({ "error": -32601, "id": id });
+    assert_eq!(
+        of_batch(session.ask(mixed).await),
+        [
+            not_found("1"),
+            not_found("2"),
+            not_found("5"),
+            not_found("9"),
+            invalid
+        ]
+    );
+
+    let notifications = r#"[
+        {"jsonrpc": "2.0", "method": "notify_sum", "params": [1,2,4]},
+        {"jsonrpc": "2.0", "method": "notify_hello", "params": [7]}
+    ]"#;
+    session.send_text(notifications).await;
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn the_examples_of_the_specification_hold_for_methods_that_there_are() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for (params, id) in [
+        (json!(["42 - 23"]), json!(1)),
+        (json!({ "script": "42 - 23" }), json!(2)),
+        (
+            json!({ "args": [42, 23], "script": "ARGS[0] - ARGS[1]" }),
+            json!(3),
+        ),
+        (json!(["ARGS[0] - ARGS[1]", [42, 23]]), json!(4)),
+        (json!(["ARGS[0] - ARGS[1]", [42, 23], 1000]), json!("4")),
+    ] {
+        let call = json!({ "jsonrpc": "2.0", "method": "play", "params": params, "id": id });
+        let reply = session.ask(call.to_string()).await;
+        assert_eq!(reply["result"]["value"], 19, "{call}");
+        assert_eq!(reply["id"], id);
+    }
+
+    let batch = json!([
+        { "jsonrpc": "2.0", "method": "play", "params": ["1 + 2 + 4"], "id": "1" },
+        { "jsonrpc": "2.0", "method": "play", "params": ["7"] },
+        { "jsonrpc": "2.0", "method": "play", "params": ["42 - 23"], "id": "2" },
+        { "foo": "boo" },
+        { "jsonrpc": "2.0", "method": "foo.get", "params": { "name": "myself" }, "id": "5" },
+        { "jsonrpc": "2.0", "method": "whoami", "id": "9" },
+    ]);
+    let replies = of_batch(session.ask(batch.to_string()).await);
+    let ids: Vec<&Value> = replies.iter().map(|reply| &reply["id"]).collect();
+    assert_eq!(
+        ids,
+        [
+            &json!("1"),
+            &json!("2"),
+            &json!("5"),
+            &json!("9"),
+            &Value::Null
+        ]
+    );
+    assert_eq!(replies[0]["result"]["output"], "7");
+    assert_eq!(replies[1]["result"]["output"], "19");
+    assert_eq!(replies[2]["error"], -32601);
+    assert_eq!(replies[3]["result"]["pubkey"], json!(key(2).public()));
+    assert_eq!(replies[4]["error"], -32600);
+}
+
+#[tokio::test]
+async fn an_id_comes_back_as_it_was_written() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for id in [
+        "1",
+        "0",
+        "-7",
+        "1.50",
+        "1e3",
+        "1E+3",
+        "-0",
+        "123456789012345678901234567890",
+        "0.1000000000000000055511151231257827",
+        "null",
+        "\"\"",
+        "\"one\"",
+        r#""\u00e4\n\"\\\/""#,
+        "\"\u{1f980}\"",
+    ] {
+        for method in [
+            r#""whoami""#,
+            r#""play","params":["40 + 2"]"#,
+            r#""play","params":["throw 1"]"#,
+            r#""nothing""#,
+            r#""whoami","params":[1]"#,
+        ] {
+            session
+                .send_text(format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"method":{method}}}"#
+                ))
+                .await;
+            let reply = session.text().await;
+            assert!(
+                reply.ends_with(&format!(r#","id":{id}}}"#)),
+                "{id}: {reply}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_gets_an_error_without_an_id() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    for (code, text) in [
+        (-32700, ""),
+        (-32700, " "),
+        (-32700, "nonsense"),
+        (-32700, "{"),
+        (-32700, r#"{"jsonrpc":"2.0","method":"whoami","id":1} x"#),
+        (-32700, "[] []"),
+        (-32700, "\u{feff}{}"),
+        (-32700, r#"{'jsonrpc':'2.0'}"#),
+        (-32700, &"[".repeat(100_000)),
+        (-32600, "1"),
+        (-32600, "null"),
+        (-32600, "\"whoami\""),
+        (-32600, "{}"),
+        (-32600, r#"{"method":"whoami","id":1}"#),
+        (-32600, r#"{"jsonrpc":"1.0","method":"whoami","id":1}"#),
+        (-32600, r#"{"jsonrpc":2.0,"method":"whoami","id":1}"#),
+        (-32600, r#"{"jsonrpc":"2.0","id":1}"#),
+        (-32600, r#"{"jsonrpc":"2.0","method":null,"id":1}"#),
+        (
+            -32600,
+            r#"{"jsonrpc":"2.0","method":"whoami","params":"x"}"#,
+        ),
+        (-32600, r#"{"jsonrpc":"2.0","method":"whoami","params":7}"#),
+        (-32600, r#"{"jsonrpc":"2.0","method":"whoami","id":{}}"#),
+        (-32600, r#"{"jsonrpc":"2.0","method":"whoami","id":[1]}"#),
+        (-32600, r#"{"jsonrpc":"2.0","method":"whoami","id":true}"#),
+    ] {
+        let reply = session.ask(text).await;
+        let reason = reply["error"]["data"]["reason"]
+            .as_str()
+            .unwrap_or_default();
+        assert!(!reason.is_empty(), "{reply}");
+        assert_eq!(of(reply), json!({ "error": code, "id": null }), "{text:?}");
+    }
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn a_notification_is_never_answered() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    for notification in [
+        json!({ "jsonrpc": "2.0", "method": "whoami" }),
+        json!({ "jsonrpc": "2.0", "method": "nothing" }),
+        json!({ "jsonrpc": "2.0", "method": "whoami", "params": { "unknown": 1 } }),
+        json!({ "jsonrpc": "2.0", "method": "fetch_nonce" }),
+        json!({ "jsonrpc": "2.0", "method": "authenticate", "params": ["02", "00"] }),
+        json!({ "jsonrpc": "2.0", "method": "play", "params": ["40 + 2"] }),
+        json!({ "jsonrpc": "2.0", "method": "play", "params": ["throw 1"] }),
+        json!({ "jsonrpc": "2.0", "method": "play", "params": ["let x ="] }),
+        json!({ "jsonrpc": "2.0", "method": "play", "params": { "script": "1", "timeout_ms": 0 } }),
+        json!([{ "jsonrpc": "2.0", "method": "play", "params": ["1"] }, { "jsonrpc": "2.0", "method": "nothing" }]),
+    ] {
+        session.send_text(notification.to_string()).await;
+    }
+    // With one thread, a script that is played last ends last.
+    let last = session.begin_play("let last = 1; last").await;
+    let reply = session.json().await;
+    assert_eq!(reply["id"], last, "an answer to a notification: {reply}");
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn a_notification_is_done_all_the_same() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    let me = key(2);
+    let text = session.fetch_nonce(me.public()).await;
+    let signature = circled::auth::sign(circled::auth::Scheme::Sha256, &me, &text).unwrap();
+    let notification = json!({ "jsonrpc": "2.0", "method": "authenticate", "params": [me.public(), signature, "sha256"] });
+    session.send_text(notification.to_string()).await;
+    crate::server::eventually("the login", async || {
+        session.whoami().await["authenticated"] == true
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn parameters_that_do_not_fit_are_told() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for (method, params, told) in [
+        ("whoami", json!({ "verbose": true }), "verbose"),
+        ("whoami", json!([1]), ""),
+        ("rpc.discover", json!([1]), ""),
+        ("fetch_nonce", json!({}), "pubkey"),
+        ("fetch_nonce", json!([]), ""),
+        ("fetch_nonce", json!([circle(), 1]), ""),
+        ("fetch_nonce", json!({ "pubkey": 7 }), ""),
+        (
+            "fetch_nonce",
+            json!({ "pubkey": circle(), "key": 1 }),
+            "key",
+        ),
+        ("authenticate", json!({}), "pubkey"),
+        ("authenticate", json!({ "pubkey": circle() }), "signature"),
+        ("authenticate", json!([circle()]), ""),
+        ("authenticate", json!([circle(), "00", "rot13"]), "rot13"),
+        ("authenticate", json!([circle(), "00", "sha256", 4]), ""),
+        (
+            "authenticate",
+            json!({ "credentials": { "pubkey": circle() } }),
+            "signature",
+        ),
+        (
+            "authenticate",
+            json!({ "credentials": { "pubkey": circle(), "signature": "00" }, "more": 1 }),
+            "more",
+        ),
+        ("play", json!({}), "script"),
+        ("play", json!({ "script": 7 }), ""),
+        ("play", json!({ "script": "1", "argv": [] }), "argv"),
+        ("play", json!({ "script": "1", "timeout_ms": -1 }), ""),
+        ("play", json!({ "script": "1", "timeout_ms": 1.5 }), ""),
+        ("play", json!(["1", null, 1000, "more"]), ""),
+    ] {
+        let error = session.call(method, params.clone()).await.unwrap_err();
+        assert_eq!(error["code"], -32602, "{method} {params}: {error}");
+        let reason = error["data"]["reason"].as_str().unwrap_or_default();
+        assert!(
+            !reason.is_empty() && reason.contains(told),
+            "{method} {params}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn depth_is_no_trouble() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for depth in [100, 1_000, 100_000] {
+        let args = nested(depth);
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":{depth},"method":"play","params":["type_of(ARGS)",{args}]}}"#
+        );
+        let reply = session.ask(call).await;
+        assert_eq!(reply["id"], depth, "{reply}");
+        let is_read = reply["result"]["value"] == "array";
+        assert!(
+            is_read || reply["error"]["code"] == -32602,
+            "{depth}: {reply}"
+        );
+        for place in ["jsonrpc", "id", "method", "params"] {
+            let reply = session.ask(format!(r#"{{"{place}":{args}}}"#)).await;
+            assert_eq!(reply["error"]["code"], -32600, "{depth}: {reply}");
+        }
+        assert_eq!(session.ask(&args).await[0]["error"]["code"], -32600);
+    }
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn a_binary_frame_is_answered_and_the_session_lives() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"whoami"}"#;
+    for bytes in [call.as_bytes(), &[0xff, 0x00], b""] {
+        session.send(Message::binary(bytes.to_vec())).await;
+        let reply = session.json().await;
+        assert!(reply["error"]["data"]["reason"].is_string(), "{reply}");
+        assert_eq!(of(reply), json!({ "error": -32600, "id": null }));
+    }
+    session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn bad_messages_never_close_the_session() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for round in 0..500 {
+        session
+            .send_text(["}", "[1]", "{}", "nonsense"][round % 4])
+            .await;
+    }
+    for round in 0..500 {
+        let reply = session.json().await;
+        let error = if round % 4 == 1 { &reply[0] } else { &reply };
+        assert!(error["error"]["code"].is_i64(), "{reply}");
+    }
+    assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
+}
+
+#[tokio::test]
+async fn a_long_request_holds_no_short_one_back() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "20s")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let long = session
+        .begin_play(&busy(Duration::from_secs(1), "\"long\""))
+        .await;
+    assert_eq!(session.whoami().await["authenticated"], true);
+    assert_eq!(session.play("\"short\"").await.unwrap()["output"], "short");
+    let batch = session
+        .ask(r#"[{"jsonrpc":"2.0","id":"in a batch","method":"play","params":["1"]}]"#)
+        .await;
+    assert_eq!(batch[0]["id"], "in a batch");
+    assert!(!session.has_answer(long), "everything waited for it");
+    assert_eq!(session.answer(long).await.unwrap()["output"], "long");
+}
+
+#[tokio::test]
+async fn a_server_describes_itself() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    let document = session.call("rpc.discover", json!({})).await.unwrap();
+
+    let version = document["openrpc"].as_str().unwrap();
+    assert!(version.starts_with("1.3."), "{version}");
+    for member in ["title", "version"] {
+        assert!(document["info"][member].is_string(), "{member}");
+    }
+    let methods = document["methods"].as_array().unwrap();
+    let mut signatures: Vec<String> = methods.iter().map(signature).collect();
+    signatures.sort();
+    insta::assert_snapshot!(signatures.join("\n"), @r"
+    authenticate(pubkey, signature, scheme?)
+    fetch_nonce(pubkey)
+    play(script, args?, timeout_ms?)
+    rpc.discover()
+    whoami()
+    ");
+
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("within the document");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    for method in methods {
+        for error in method["errors"].as_array().into_iter().flatten() {
+            assert!(error["code"].is_i64() && error["message"].is_string());
+        }
+        assert!(method["result"]["name"].is_string(), "{method}");
+        assert!(is_schema(&method["result"]["schema"]), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn every_method_that_is_described_is_there() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    let document = session.call("rpc.discover", json!({})).await.unwrap();
+    for method in document["methods"].as_array().unwrap() {
+        let name = method["name"].as_str().unwrap();
+        let answer = session.call(name, json!({ "surely unknown": 1 })).await;
+        let code = answer.unwrap_err()["code"].clone();
+        assert!(code == -32602 || code == -32001, "{name}: {code}");
+    }
+}
+
+/// `name(required, optional?)`, and that the document says it as OpenRPC wants it.
+fn signature(method: &Value) -> String {
+    let mut names = HashSet::new();
+    let mut optional = false;
+    let params = method["params"].as_array().unwrap().iter().map(|param| {
+        let name = param["name"].as_str().unwrap();
+        assert!(names.insert(name), "{name} twice");
+        assert!(is_schema(&param["schema"]), "{param}");
+        let required = param["required"] == true;
+        assert!(
+            !(required && optional),
+            "what is required stands before what isn't"
+        );
+        optional |= !required;
+        format!("{name}{}", if required { "" } else { "?" })
+    });
+    let params: Vec<String> = params.collect();
+    format!(
+        "{}({})",
+        method["name"].as_str().unwrap(),
+        params.join(", ")
+    )
+}
+
+fn is_schema(value: &Value) -> bool {
+    value.is_object() || value.is_boolean()
+}
+
+fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(members) => {
+            into.extend(members.get("$ref").and_then(Value::as_str));
+            for member in members.values() {
+                collect_references(member, into);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                collect_references(item, into);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_a_login_lets_a_caller_play() {
+    let server = TestServer::start().await;
+    let mut session: Ws = server.connect().await;
+    let error = session.play("40 + 2").await.unwrap_err();
+    assert_eq!(error["code"], -32001);
+    assert_eq!(error["message"], "Authentication Required");
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"play","params":["40 + 2"]}]"#;
+    assert_eq!(session.ask(batch).await[0]["error"]["code"], -32001);
+}

@@ -1,0 +1,294 @@
+//! The real binary on ports of its own, and clients for it. Nothing waits for longer than [`PATIENCE`].
+
+mod http;
+mod ws;
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use circled::auth::{PublicKey, SecretKey};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
+
+pub(crate) use http::{Response, send};
+pub(crate) use ws::{Answer, Received, Ws};
+
+/// How long anything may take that isn't expected to take long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Operations enough for time alone to end a script.
+pub(crate) const ENDLESS: &str = "1_000_000_000_000";
+
+/// Waits for `future`; panics with `what` was waited for.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Asks until the answer is yes, for what can only be seen by asking.
+pub(crate) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        let mut pause = interval(Duration::from_millis(10));
+        while !ask().await {
+            pause.tick().await;
+        }
+    };
+    within(what, asking).await;
+}
+
+/// A key that is the same every time.
+pub(crate) fn key(seed: u8) -> SecretKey {
+    SecretKey::from_hex(&hex::encode([seed; 32])).unwrap()
+}
+
+/// A circle for tests to be in; its owner has [`key`]`(1)`.
+pub(crate) fn circle() -> PublicKey {
+    key(1).public()
+}
+
+/// A script that keeps its thread busy for so long, then has this value. Needs [`ENDLESS`] operations.
+pub(crate) fn busy(time: Duration, value: &str) -> String {
+    format!(
+        "let start = timestamp(); while start.elapsed < {:?} {{}} {value}",
+        time.as_secs_f64()
+    )
+}
+
+/// A running server. Killed when it is dropped.
+pub(crate) struct TestServer {
+    /// Where people connect.
+    pub(crate) address: SocketAddr,
+    admin: Option<SocketAddr>,
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+    _directory: Option<TempDir>,
+}
+
+/// What a server is to be started with.
+#[derive(Default)]
+pub(crate) struct Builder {
+    environment: Vec<(String, String)>,
+    toml: Option<String>,
+}
+
+impl Builder {
+    /// A variable of the server's environment: `CIRCLED_SESSION__MAX_BATCH`.
+    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The settings file.
+    pub(crate) fn toml(mut self, text: impl Into<String>) -> Self {
+        self.toml = Some(text.into());
+        self
+    }
+
+    /// Starts the server and waits until it serves.
+    pub(crate) async fn start(self) -> TestServer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        command.arg("serve");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CIRCLED_") {
+                command.env_remove(name);
+            }
+        }
+        let directory = self.toml.map(|text| {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("circled.toml");
+            std::fs::write(&file, text).unwrap();
+            command.arg("--config").arg(file);
+            directory
+        });
+        command
+            .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
+            .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")
+            .env("CIRCLED_SCRIPT__THREADS", "2")
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = follow(BufReader::new(child.stderr.take().unwrap()));
+        let mut server = TestServer {
+            address: SocketAddr::from(([0; 4], 0)),
+            admin: None,
+            child,
+            lines,
+            _directory: directory,
+        };
+        let serving = server
+            .logged("that it serves", |line| line["message"] == "serving")
+            .await;
+        let url = serving["url"].as_str().unwrap();
+        let authority = url.strip_prefix("ws://").unwrap().split('/').next();
+        server.address = authority.unwrap().parse().unwrap();
+        server.admin = serving["admin"].as_str().unwrap().parse().ok();
+        server
+    }
+}
+
+impl TestServer {
+    pub(crate) fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// With the defaults, on free ports.
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Where a circle's sessions are.
+    pub(crate) fn url(&self, circle: impl ToString) -> String {
+        format!("ws://{}/{}", self.address, circle.to_string())
+    }
+
+    /// A new session in [`circle`].
+    pub(crate) async fn connect(&self) -> Ws {
+        self.connect_to(circle()).await
+    }
+
+    /// A new session.
+    pub(crate) async fn connect_to(&self, circle: impl ToString) -> Ws {
+        Ws::connect(self.address, &self.url(circle)).await
+    }
+
+    /// A new session in [`circle`], logged in.
+    pub(crate) async fn log_in(&self, key: &SecretKey) -> Ws {
+        let mut session = self.connect().await;
+        session.login(key).await;
+        session
+    }
+
+    /// Asks where people connect.
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        http::get(self.address, path, headers).await
+    }
+
+    /// Asks for an upgrade, and says how that went.
+    pub(crate) async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut all = http::UPGRADE.to_vec();
+        all.extend(headers);
+        http::get(self.address, path, &all).await
+    }
+
+    /// Asks the admin listener.
+    pub(crate) async fn admin(&self, path: &str) -> Response {
+        http::get(self.admin_address().expect("an admin listener"), path, &[]).await
+    }
+
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    pub(crate) fn sigterm(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks the server to stop and waits until it has begun to.
+    pub(crate) async fn begin_to_stop(&self) {
+        self.sigterm();
+        eventually("/readyz to say that the server stops", async || {
+            self.admin("/readyz").await.status == 503
+        })
+        .await;
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let mut status = None;
+        eventually("the server to end", async || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// The first line of the log that is so, once there is one.
+    pub(crate) async fn logged(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let find = |lines: &Vec<String>| {
+            let mut parsed = lines.iter().map(|line| parse(line));
+            parsed.find(|line| is_so(line))
+        };
+        let found = within(
+            &format!("the server to log {what}"),
+            self.lines.wait_for(|lines| find(lines).is_some()),
+        )
+        .await
+        .map(|lines| find(&lines));
+        match found {
+            Ok(line) => line.unwrap(),
+            Err(_) => panic!(
+                "the server ended without logging {what}:\n{}",
+                self.lines.borrow().join("\n")
+            ),
+        }
+    }
+
+    /// Everything that was logged until the server ended.
+    pub(crate) async fn whole_log(&mut self) -> String {
+        let ended = self.lines.wait_for(|_| false);
+        within("the log to end", ended)
+            .await
+            .expect_err("only its end ends this");
+        self.lines.borrow().join("\n")
+    }
+
+    /// Kibibytes of memory that the process has, by their name in `/proc/<pid>/status`.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Collects the lines; the channel closes where they end.
+fn follow(mut output: impl BufRead + Send + 'static) -> watch::Receiver<Vec<String>> {
+    let (sender, receiver) = watch::channel(Vec::new());
+    std::thread::spawn(move || {
+        let mut line = Vec::new();
+        while output
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            sender.send_modify(|lines| lines.push(text));
+            line.clear();
+        }
+    });
+    receiver
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_default()
+}
