@@ -2,6 +2,8 @@
 
 use std::{iter::repeat_n, time::Duration};
 
+use unicode_width::UnicodeWidthChar;
+
 use crate::{
     auth::PublicKey,
     client::{Error, RpcError},
@@ -171,26 +173,9 @@ fn excerpt(run: &Run<'_>, line: usize, column: usize) -> String {
     )
 }
 
-/// Columns of a terminal that a character takes, after Unicode Standard Annex 11: the wide blocks
-/// of East Asia and emoji take two, marks that join the character before them none.
+/// Columns of a terminal that a character takes. Control characters are shown escaped.
 fn width(c: char) -> usize {
-    match u32::from(c) {
-        _ if c.is_control() => c.escape_unicode().count(),
-        0x0300..=0x036f | 0x200b..=0x200f | 0x20d0..=0x20ff | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0x303e
-        | 0x3041..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1f64f
-        | 0x1f680..=0x1f6ff
-        | 0x1f900..=0x1f9ff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
+    c.width().unwrap_or_else(|| c.escape_unicode().count())
 }
 
 #[cfg(test)]

@@ -46,11 +46,7 @@ pub struct Ticket {
 impl Embedded {
     /// Starts the threads.
     pub(super) fn start(job_timeout: Duration, limits: Limits) -> io::Result<Self> {
-        let threads = match limits.threads {
-            0 => std::thread::available_parallelism()?.get(),
-            threads => threads,
-        };
-        let runner = Runner::start(threads, limits.queue)?;
+        let runner = Runner::start(limits.thread_count(), limits.queue)?;
         Ok(Self {
             script_timeout: limits.timeout,
             sandbox: Sandbox::new(limits),

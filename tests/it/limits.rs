@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
-    time::Instant,
+    time::{Instant, timeout},
 };
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::server::{
     Builder, ENDLESS, Received, TestServer, Ws, busy, circle, eventually, key, within,
@@ -62,6 +63,17 @@ fn close_code(bytes: &[u8]) -> Option<u16> {
     }
 }
 
+/// Reads until the server closes, and says why it did.
+async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Option<u16> {
+    let mut received = Vec::new();
+    let reading = async {
+        while close_code(&received).is_none() && stream.read_buf(&mut received).await.unwrap() > 0 {
+        }
+    };
+    within("the end", reading).await;
+    close_code(&received)
+}
+
 /// A session whose client has room for a few kilobytes only, so that what it doesn't read piles up.
 async fn narrow(server: &TestServer) -> Ws {
     let socket = TcpSocket::new_v4().unwrap();
@@ -100,11 +112,8 @@ async fn who_is_still_sending_too_much_learns_why_it_is_closed() {
                 sent += 16 << 10;
             }
         };
-        let mut received = Vec::new();
-        let receive = reader.read_to_end(&mut received);
-        let ((), end) = within("the end", async { tokio::join!(send, receive) }).await;
-        end.unwrap();
-        assert_eq!(close_code(&received), Some(1009), "{size}");
+        let ((), code) = tokio::join!(send, closed(&mut reader));
+        assert_eq!(code, Some(1009), "{size}");
     }
 }
 
@@ -114,22 +123,35 @@ async fn a_message_in_pieces_may_be_no_longer() {
         .env("CIRCLED_SESSION__MAX_MESSAGE", "64KiB")
         .start()
         .await;
-    let mut stream = server.connect().await.into_stream();
-    // Pieces without an end, none of them too long.
-    let piece = |opcode: u8| {
-        let mut frame = vec![opcode, 0x80 | 126, 0x40, 0x00, 0, 0, 0, 0];
-        frame.extend([b' '; 0x4000]);
+    let piece = |opcode: u8, length: u16| {
+        let mut frame = vec![opcode, 0x80 | 126];
+        frame.extend(length.to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(vec![b' '; usize::from(length)]);
         frame
     };
-    stream.write_all(&piece(0x01)).await.unwrap();
-    for _ in 0..8 {
-        stream.write_all(&piece(0x00)).await.unwrap();
+    let (first, more, last) = (0x01, 0x00, 0x80);
+    let mut stream = server.connect().await.into_stream();
+    let fits = [
+        (first, 0x4000),
+        (more, 0x4000),
+        (more, 0x4000),
+        (last, 0x4000),
+    ];
+    for (opcode, length) in fits {
+        stream.write_all(&piece(opcode, length)).await.unwrap();
     }
-    let mut received = Vec::new();
-    within("the end", stream.read_to_end(&mut received))
+    let mut reply = vec![0; 64];
+    within("an answer", stream.read_exact(&mut reply))
         .await
         .unwrap();
-    assert_eq!(close_code(&received), Some(1009));
+    assert!(String::from_utf8_lossy(&reply).contains("-32700"));
+
+    let mut stream = server.connect().await.into_stream();
+    for (opcode, length) in fits.into_iter().take(3).chain([(more, 0x4000), (last, 1)]) {
+        stream.write_all(&piece(opcode, length)).await.unwrap();
+    }
+    assert_eq!(closed(&mut stream).await, Some(1009));
 }
 
 #[tokio::test]
@@ -179,11 +201,7 @@ async fn frames_that_break_the_protocol_end_the_session() {
     ] {
         let mut stream = server.connect().await.into_stream();
         stream.write_all(frame).await.unwrap();
-        let mut received = Vec::new();
-        within(what, stream.read_to_end(&mut received))
-            .await
-            .unwrap();
-        assert_eq!(close_code(&received), Some(code), "{what}");
+        assert_eq!(closed(&mut stream).await, Some(code), "{what}");
     }
 }
 
@@ -454,6 +472,12 @@ async fn one_address_has_its_share_of_the_sessions() {
     let mut there = from([127, 0, 0, 2], &server, None).await;
     assert!(has_place(&mut there).await);
     assert_full(from([127, 0, 0, 2], &server, None).await).await;
+
+    here.leave().await;
+    eventually("a place to be free", async || {
+        has_place(&mut from([127, 0, 0, 1], &server, None).await).await
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -473,48 +497,70 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
 
 #[tokio::test]
 async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
-    let mut server = patient()
-        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "500ms")
-        .env("CIRCLED_SESSION__OUTBOUND_BYTES", "4MiB")
-        .start()
-        .await;
-    let mut other = server.log_in(&key(3)).await;
-    let large = "let s = \"\"; s.pad(500_000, 'x'); s";
-    other.play(large).await.unwrap();
-    let before = server.memory_kib("VmRSS");
+    for (messages, bytes) in [("1_000_000", "4MiB"), ("4", "1GiB")] {
+        let mut server = patient()
+            .env("CIRCLED_SESSION__OUTBOUND_QUEUE", messages)
+            .env("CIRCLED_SESSION__OUTBOUND_BYTES", bytes)
+            .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
+            .start()
+            .await;
+        let mut other = server.log_in(&key(3)).await;
+        let large = "let s = \"\"; s.pad(900_000, 'x'); s";
+        other.play(large).await.unwrap();
+        let before = server.memory_kib("VmRSS");
 
-    let mut slow = narrow(&server).await;
-    slow.login(&key(2)).await;
-    for id in 0..64 {
-        let call = json!({ "jsonrpc": "2.0", "id": id, "method": "play", "params": [large] });
-        slow.send_text(call.to_string()).await;
+        let mut slow = narrow(&server).await;
+        slow.login(&key(2)).await;
+        for _ in 0..64 {
+            slow.begin_play(large).await;
+        }
+        assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
+        server
+            .logged("that it closes", |line| line["code"] == 1013)
+            .await;
+        // All replies together have more than 110 MiB.
+        let most = server.memory_kib("VmHWM");
+        assert!(
+            most < before + (48 << 10),
+            "from {before} KiB to {most} KiB"
+        );
+        assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
+
+        // Reading at last, it learns why.
+        assert_eq!(closed(&mut slow.into_stream()).await, Some(1013));
+        eventually("its place to be free", async || {
+            server.admin("/readyz").await.json()["sessions"] == 1
+        })
+        .await;
     }
-    assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
-    server
-        .logged("that it closes", |line| line["code"] == 1013)
-        .await;
-    let most = server.memory_kib("VmHWM");
-    assert!(
-        most < before + (80 << 10),
-        "from {before} KiB to {most} KiB"
-    );
-    assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
+}
 
-    // Reading at last, it learns why.
-    let mut received = Vec::new();
-    within("the end", slow.into_stream().read_to_end(&mut received))
-        .await
-        .unwrap();
-    assert_eq!(
-        close_code(&received),
-        Some(1013),
-        "after {} bytes",
-        received.len()
-    );
-    eventually("its place to be free", async || {
-        server.admin("/readyz").await.json()["sessions"] == 1
-    })
-    .await;
+#[tokio::test]
+async fn who_reads_late_gets_everything() {
+    let server = TestServer::start().await;
+    let session = server.connect().await;
+    let (mut sink, mut replies) = session.split();
+    let call = |id: usize| {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.discover"}}"#);
+        Message::text(padded(&call, 16 << 10))
+    };
+    // More than fits on the way there, and back.
+    let send = async {
+        for id in 0..2000 {
+            sink.send(call(id)).await.unwrap();
+        }
+    };
+    tokio::pin!(send);
+    let blocked = timeout(Duration::from_millis(500), &mut send).await;
+    blocked.expect_err("the server read everything, and nobody took its replies");
+    let receive = async {
+        for id in 0..2000 {
+            let reply = replies.next().await.unwrap().unwrap();
+            let reply: Value = serde_json::from_str(reply.to_text().unwrap()).unwrap();
+            assert_eq!(reply["id"], id, "{reply}");
+        }
+    };
+    within("all replies", async { tokio::join!(send, receive) }).await;
 }
 
 #[tokio::test]

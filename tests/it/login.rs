@@ -1,5 +1,7 @@
 //! Logging in: what is to be signed, who gets in, and who doesn't.
 
+use std::collections::HashSet;
+
 use circled::auth::{Scheme, SecretKey, sign};
 use jiff::Timestamp;
 use k256::ecdsa::Signature;
@@ -108,6 +110,26 @@ async fn every_scheme_logs_in() {
         assert_eq!(answer, Ok(json!(true)), "{way}");
         assert_eq!(session.whoami().await["authenticated"], true, "{way}");
     }
+}
+
+#[tokio::test]
+async fn every_key_logs_in_with_every_scheme() {
+    let server = TestServer::start().await;
+    let mut session = server.connect().await;
+    let mut beginnings = HashSet::new();
+    for me in (1..10).map(key) {
+        let pubkey = me.public().to_string();
+        beginnings.insert(pubkey[..2].to_owned());
+        for scheme in [Scheme::Eip191, Scheme::Sha256, Scheme::Schnorr] {
+            let text = session.fetch_nonce(&pubkey).await;
+            let signature = sign(scheme, &me, &text).unwrap();
+            let params = json!([pubkey, signature, scheme]);
+            let answer = session.call("authenticate", params).await;
+            assert_eq!(answer, Ok(json!(true)), "{pubkey} {scheme:?}");
+            assert_eq!(session.whoami().await["pubkey"], json!(pubkey));
+        }
+    }
+    assert_eq!(beginnings.len(), 2, "points with even y and with odd");
 }
 
 #[tokio::test]
@@ -636,4 +658,27 @@ async fn in_an_open_server_members_are_known_and_all_may_play() {
         assert_eq!(session.whoami().await["role"], role);
         assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
     }
+}
+
+#[tokio::test]
+async fn a_text_that_is_fetched_while_a_login_is_verified_is_good() {
+    let server = TestServer::start().await;
+    let (first, second) = (key(2), key(3));
+    let mut session = server.connect().await;
+    let text = session.fetch_nonce(first.public()).await;
+    let credentials = json!([first.public(), eip191(&first, &text)]);
+    let batch = json!([
+        { "jsonrpc": "2.0", "id": 1, "method": "authenticate", "params": credentials },
+        { "jsonrpc": "2.0", "id": 2, "method": "fetch_nonce", "params": [second.public()] },
+    ]);
+    let replies = session.ask(batch.to_string()).await;
+    let replies = replies.as_array().unwrap();
+    let result = |id| &replies.iter().find(|reply| reply["id"] == id).unwrap()["result"];
+    assert_eq!(result(1), true);
+    let signature = eip191(&second, result(2).as_str().unwrap());
+    let pubkey = second.public().to_string();
+    assert_eq!(session.whoami().await["pubkey"], json!(first.public()));
+    let answer = authenticate(&mut session, &pubkey, &signature, "eip191").await;
+    assert_eq!(answer, Ok(json!(true)));
+    assert_eq!(session.whoami().await["pubkey"], json!(pubkey));
 }

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use circled::auth::{Scheme, SecretKey, sign};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -53,6 +56,16 @@ impl Ws {
             last_id: 0,
             early: Vec::new(),
         }
+    }
+
+    /// Both directions, for a client that sends and reads at its own pace.
+    pub(crate) fn split(
+        self,
+    ) -> (
+        SplitSink<WebSocketStream<TcpStream>, Message>,
+        SplitStream<WebSocketStream<TcpStream>>,
+    ) {
+        self.socket.split()
     }
 
     /// The bare connection, for a client that doesn't behave.
