@@ -1,6 +1,6 @@
 //! What one session, or one address, may ask for, and what happens to those who ask for more.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{cell::Cell, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -538,21 +538,28 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
 #[tokio::test]
 async fn who_reads_late_gets_everything() {
     let server = TestServer::start().await;
-    let session = server.connect().await;
-    let (mut sink, mut replies) = session.split();
+    let (mut sink, mut replies) = narrow(&server).await.split();
     let call = |id: usize| {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.discover"}}"#);
         Message::text(padded(&call, 16 << 10))
     };
-    // More than fits on the way there, and back.
+    // More than fits on the way there, and on the way back.
+    let sent = Cell::new(0);
     let send = async {
-        for id in 0..2000 {
-            sink.send(call(id)).await.unwrap();
+        while sent.get() < 2000 {
+            sink.send(call(sent.get())).await.unwrap();
+            sent.set(sent.get() + 1);
         }
     };
     tokio::pin!(send);
-    let blocked = timeout(Duration::from_millis(500), &mut send).await;
-    blocked.expect_err("the server read everything, and nobody took its replies");
+    loop {
+        let before = sent.get();
+        let waited = timeout(Duration::from_millis(300), &mut send).await;
+        waited.expect_err("the server read everything, and nobody took its replies");
+        if sent.get() == before {
+            break;
+        }
+    }
     let receive = async {
         for id in 0..2000 {
             let reply = replies.next().await.unwrap().unwrap();

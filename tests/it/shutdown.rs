@@ -234,3 +234,37 @@ async fn every_call_before_the_signal_gets_its_result() {
     }
     assert_eq!(server.wait().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn who_reads_late_is_answered_before_the_end() {
+    let mut server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_SESSION__OUTBOUND_BYTES", "1GiB")
+        .start()
+        .await;
+    let (mut late, mut other) = (server.log_in(&key(2)).await, server.log_in(&key(3)).await);
+    let id = late.whoami().await["session_id"].clone();
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        calls.push(
+            late.begin_play("let s = \"\"; s.pad(900_000, 'x'); s")
+                .await,
+        );
+    }
+    late.fence().await;
+    // With one thread, this is the last to run.
+    other.play("\"last\"").await.unwrap();
+    server.sigterm();
+    server
+        .logged("that it closes", |line| {
+            line["code"] == 1001 && line["span"]["id"] == id
+        })
+        .await;
+    for call in calls {
+        let run = late.answer(call).await.unwrap();
+        assert_eq!(run["output"].as_str().map(str::len), Some(900_000));
+    }
+    assert_eq!(late.closed().await, 1001);
+    assert_eq!(other.closed().await, 1001);
+    assert_eq!(server.wait().await.code(), Some(0));
+}
