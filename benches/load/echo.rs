@@ -2,28 +2,45 @@
 
 use axum::{
     Router,
-    extract::ws::{WebSocket, WebSocketUpgrade},
+    extract::{
+        State,
+        ws::{WebSocket, WebSocketUpgrade},
+    },
     response::Response,
     routing::any,
     serve::ListenerExt,
 };
 use tokio::net::TcpListener;
 
+/// Which echo is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Echo {
+    /// As axum does it: buffers of 128 KiB, of which what is free is zeroed before every read.
+    Default,
+    /// With buffers of the sizes that circled gives its sessions.
+    Tuned,
+}
+
 /// Serves on a free port, which it prints.
-pub(super) async fn serve() {
+pub(super) async fn serve(echo: Echo) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("an address"));
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("TCP_NODELAY"));
-    axum::serve(listener, Router::new().route("/", any(upgrade)))
-        .await
-        .expect("a server");
+    let routes = Router::new().route("/", any(upgrade)).with_state(echo);
+    axum::serve(listener, routes).await.expect("a server");
 }
 
-async fn upgrade(upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(echo)
+async fn upgrade(State(echo): State<Echo>, upgrade: WebSocketUpgrade) -> Response {
+    let upgrade = match echo {
+        Echo::Default => upgrade,
+        Echo::Tuned => upgrade
+            .read_buffer_size(4 << 10)
+            .write_buffer_size(16 << 10),
+    };
+    upgrade.on_upgrade(answer)
 }
 
-async fn echo(mut socket: WebSocket) {
+async fn answer(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         if socket.send(message).await.is_err() {
             return;

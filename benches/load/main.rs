@@ -9,26 +9,31 @@
 )]
 
 mod echo;
+mod measure;
 mod server;
 mod session;
+mod table;
 
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
 use circled::auth::SecretKey;
-use clap::Parser;
-use tokio::task::JoinSet;
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use serde_json::{Value, json};
 
-use server::Server;
-use session::Session;
+use echo::Echo;
+use measure::Connections;
+use server::{Named, Server};
+use table::Line;
 
 /// Plays per second, their latency, logins per second and memory per idle session, beside a bare
 /// axum echo in the same run.
 #[derive(Debug, Parser)]
+#[command(name = "load", bin_name = "cargo bench --bench load --")]
 struct Options {
-    /// Sessions that play at once.
+    /// Sessions that play, or log in, at once.
     #[arg(long, default_value_t = 16)]
     sessions: usize,
-    /// Requests each of them has under way.
+    /// Requests each of them has under way: one scenario each.
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     in_flight: Vec<usize>,
     /// The script that is played.
@@ -37,237 +42,196 @@ struct Options {
     /// How often each server is measured, in turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long each time, in seconds.
+    /// How long each time, in seconds, after a warm-up of a fifth of that.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Idle sessions for the memory figure; 0 leaves it out.
+    /// Idle sessions for the memory figure.
     #[arg(long, default_value_t = 8000)]
     idle: usize,
-    /// Another running server to measure beside, NAME=ws://host:port/path; it must know fetch_nonce,
-    /// authenticate and play.
+    /// Another running server to measure beside, by its ws:// address; it must know fetch_nonce, authenticate
+    /// and play. May be given several times.
     #[arg(long = "peer", value_name = "NAME=URL")]
-    peers: Vec<String>,
+    peers: Vec<Named<String>>,
+    /// The process of such a server, which should just have been started, to measure its memory too.
+    #[arg(long = "peer-pid", value_name = "NAME=PID")]
+    peer_processes: Vec<Named<u32>>,
     /// What to measure.
     #[arg(long, value_delimiter = ',', default_value = "plays,logins,idle")]
-    only: Vec<String>,
-    /// Serve the echo instead of measuring.
+    only: Vec<What>,
+    /// Print the results as JSON too, in one last line.
+    #[arg(long)]
+    json: bool,
+    /// Serve an echo instead of measuring.
     #[arg(long, hide = true)]
-    echo: bool,
+    echo: Option<Echo>,
     /// What `cargo bench` says.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What one round of one server came to.
-#[derive(Debug, Clone, Default)]
-struct Round {
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-    errors: usize,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Plays over sessions that are logged in.
+    Plays,
+    /// Logins over new connections, and over open ones.
+    Logins,
+    /// Memory of sessions that do nothing.
+    Idle,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    if options.echo {
-        return runtime.block_on(echo::serve());
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(echo) = options.echo {
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(echo::serve(echo));
+        return ExitCode::SUCCESS;
     }
+    check(&options);
     raise_open_files();
-    let errors = runtime.block_on(measure(&options));
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let errors = runtime.expect("a runtime").block_on(run(&options));
     if errors > 0 {
         eprintln!("{errors} replies were errors: the figures above are worth nothing");
-        std::process::exit(1);
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
-async fn measure(options: &Options) -> usize {
+/// Ends the program where the flags make no sense together.
+fn check(options: &Options) {
+    let peers = &options.peers;
+    let stray = options
+        .peer_processes
+        .iter()
+        .find(|process| peers.iter().all(|peer| peer.name != process.name));
+    let message = if let Some(stray) = stray {
+        format!("--peer-pid {0}=... without --peer {0}=...", stray.name)
+    } else if options.sessions == 0 || options.rounds == 0 || options.in_flight.contains(&0) {
+        "with no sessions, rounds or requests there is nothing to measure".to_owned()
+    } else {
+        return;
+    };
+    let error = Options::command().error(ErrorKind::ValueValidation, message);
+    error.exit();
+}
+
+/// Measures, and prints. Answers how many replies were errors.
+async fn run(options: &Options) -> usize {
     let key = SecretKey::generate().expect("randomness");
-    let mut servers = vec![Server::echo(), Server::circled(&key)];
-    servers.extend(options.peers.iter().map(|peer| Server::peer(peer)));
+    let peers: Vec<Server> = options
+        .peers
+        .iter()
+        .map(|peer| Server::peer(peer, &options.peer_processes))
+        .collect();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let commit = commit().unwrap_or_else(|| "unknown".to_owned());
     println!(
-        "{cores} cores; {} rounds of {} s each, in turns; script `{}`\n",
-        options.rounds, options.seconds, options.script
-    );
-    println!(
-        "{:<28} {:>10} {:>9} {:>9} {:>14}",
-        "", "per second", "p50", "p99", "beside echo"
+        "{cores} cores, shared with the clients; commit {commit}; script `{}`; {} rounds of {} s each, in turns\n",
+        options.script, options.rounds, options.seconds
     );
 
-    let wants = |what: &str| options.only.iter().any(|only| only == what);
-    let mut errors = 0;
-    if wants("plays") {
-        for &in_flight in &options.in_flight {
-            errors += in_turns(
-                options,
-                &servers,
-                &format!("play {} x {in_flight}", options.sessions),
-                true,
-                async |server| plays(server, &key, options, in_flight).await,
-            )
-            .await;
+    // Servers that have done nothing yet: what they have freed would hide what a session takes.
+    let mut memory = Vec::new();
+    if options.only.contains(&What::Idle) {
+        let circled = Server::circled(&key);
+        for server in std::iter::once(&circled).chain(&peers) {
+            let kib = measure::idle(server, &key, options.idle).await;
+            memory.extend(kib.map(|kib| (server.name.clone(), kib)));
         }
     }
-    if wants("logins") {
-        errors += in_turns(options, &servers[1..], "login", false, async |server| {
-            logins(server, options).await
-        })
-        .await;
+
+    let mut servers = vec![
+        Server::echo("echo", Echo::Default),
+        Server::echo("echo, tuned", Echo::Tuned),
+        Server::circled(&key),
+    ];
+    servers.extend(peers);
+    let mut lines = Vec::new();
+    if options.only.contains(&What::Plays) {
+        Line::print_head();
+        for &in_flight in &options.in_flight {
+            let what = format!("play, {} x {in_flight}", options.sessions);
+            let plays =
+                async |server: &Server| measure::plays(server, &key, options, in_flight).await;
+            lines.extend(in_turns(options.rounds, &servers, &what, true, plays).await);
+        }
     }
-    drop(servers);
-    if wants("idle") && options.idle > 0 {
-        let (kib, count) = idle(options).await;
+    if options.only.contains(&What::Logins) {
+        println!();
+        for (connections, what) in [
+            (Connections::New, "login, new connection"),
+            (Connections::Open, "login, open connection"),
+        ] {
+            let logins =
+                async |server: &Server| measure::logins(server, options, connections).await;
+            let servers = servers.iter().filter(|server| !server.is_echo);
+            let servers: Vec<&Server> = servers.collect();
+            lines.extend(in_turns(options.rounds, &servers, what, false, logins).await);
+        }
         println!(
-            "{:<28} {kib:>10.2} KiB a session, authenticated, at {count}",
-            "idle: circled"
+            "{:<41} {:>10.0} us of it are the client's own signature, on the same cores",
+            "",
+            measure::signing().as_secs_f64() * 1e6
         );
     }
-    errors
+    if !memory.is_empty() {
+        println!();
+    }
+    for (server, kib) in &memory {
+        let what = format!("idle, {} logged in", options.idle);
+        println!("{what:<24} {server:<16} {kib:>10.2} KiB a session");
+    }
+    if options.json {
+        let memory = memory.iter().map(|(server, kib)| {
+            json!({ "server": server, "sessions": options.idle, "kib_a_session": kib })
+        });
+        let results = json!({
+            "cores": cores,
+            "commit": commit,
+            "script": options.script,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "lines": lines.iter().map(Line::json).collect::<Value>(),
+            "idle": memory.collect::<Value>(),
+        });
+        println!("\n{results}");
+    }
+    lines.iter().map(|line| line.errors).sum()
 }
 
 /// Measures one thing at every server in turns, and prints a line each.
-async fn in_turns(
-    options: &Options,
-    servers: &[Server],
+async fn in_turns<S: std::borrow::Borrow<Server>>(
+    rounds: usize,
+    servers: &[S],
     what: &str,
     compare: bool,
-    measure: impl AsyncFn(&Server) -> Round,
-) -> usize {
-    let mut rounds: Vec<Vec<Round>> = Vec::new();
-    for _ in 0..options.rounds {
-        let mut round = Vec::new();
-        for server in servers {
-            round.push(measure(server).await);
+    measure: impl AsyncFn(&Server) -> table::Round,
+) -> Vec<Line> {
+    let mut by_server = vec![Vec::new(); servers.len()];
+    for _ in 0..rounds {
+        for (rounds, server) in by_server.iter_mut().zip(servers) {
+            rounds.push(measure(server.borrow()).await);
         }
-        rounds.push(round);
     }
-    let mut errors = 0;
-    for (n, server) in servers.iter().enumerate() {
-        let of_server =
-            |figure: fn(&Round) -> f64| median(rounds.iter().map(|round| figure(&round[n])));
-        let ratio = median(
-            rounds
-                .iter()
-                .map(|round| round[n].per_second / round[0].per_second),
-        );
-        let ratio = if compare {
-            format!("{ratio:.2}")
-        } else {
-            String::new()
-        };
-        let (p50, p99) = (
-            of_server(|round| round.p50.as_secs_f64()),
-            of_server(|round| round.p99.as_secs_f64()),
-        );
-        let what = format!("{what}: {}", server.name);
-        println!(
-            "{what:<28} {:>10.0} {:>6.0} us {:>6.0} us {ratio:>14}",
-            of_server(|round| round.per_second),
-            p50 * 1e6,
-            p99 * 1e6
-        );
-        errors += rounds.iter().map(|round| round[n].errors).sum::<usize>();
-    }
-    errors
-}
-
-/// Plays per second over sessions that are logged in, each with so many requests under way.
-async fn plays(server: &Server, key: &SecretKey, options: &Options, in_flight: usize) -> Round {
-    let mut sessions = Vec::new();
-    for _ in 0..options.sessions {
-        let mut session = Session::open(&server.url).await;
-        if !server.is_echo {
-            session.login(key).await;
-        }
-        sessions.push(session);
-    }
-    let warm_up = Duration::from_secs_f64(options.seconds / 5.0);
-    let start = Instant::now() + warm_up;
-    let end = start + Duration::from_secs_f64(options.seconds);
-    let mut tasks = JoinSet::new();
-    for session in sessions {
-        tasks.spawn(session.play(
-            options.script.clone(),
-            in_flight,
-            start,
-            end,
-            server.is_echo,
-        ));
-    }
-    gather(tasks.join_all().await, end - start)
-}
-
-/// Logins per second: the text fetched, signed and verified, over connections that are open already.
-async fn logins(server: &Server, options: &Options) -> Round {
-    let start = Instant::now();
-    let end = start + Duration::from_secs_f64(options.seconds);
-    let mut tasks = JoinSet::new();
-    for _ in 0..options.sessions {
-        let mut session = Session::open(&server.url).await;
-        let key = SecretKey::generate().expect("randomness");
-        tasks.spawn(async move {
-            let mut taken = Vec::new();
-            while Instant::now() < end {
-                let before = Instant::now();
-                session.login(&key).await;
-                taken.push(before.elapsed());
-            }
-            (taken, 0)
-        });
-    }
-    gather(tasks.join_all().await, end - start)
-}
-
-/// What the server's memory grows by for each session that is logged in and does nothing.
-async fn idle(options: &Options) -> (f64, usize) {
-    let key = SecretKey::generate().expect("randomness");
-    let server = Server::circled(&key);
-    let open = async |count: usize| {
-        let mut sessions = Vec::new();
-        for _ in 0..count {
-            let mut session = Session::open(&server.url).await;
-            session.login(&key).await;
-            sessions.push(session);
-        }
-        sessions
+    let line = |(rounds, server): (&Vec<_>, &S)| {
+        let base = compare.then_some(by_server[0].as_slice());
+        let line = Line::new(what, &server.borrow().name, rounds, base);
+        line.print();
+        line
     };
-    // What the server needs once: threads, curve tables, the first sessions' own.
-    let _warm = open(100).await;
-    let before = server.resident();
-    let sessions = open(options.idle).await;
-    let after = server.resident();
-    (
-        (after - before) as f64 / 1024.0 / sessions.len() as f64,
-        sessions.len(),
-    )
+    by_server.iter().zip(servers).map(line).collect()
 }
 
-fn gather(sessions: Vec<(Vec<Duration>, usize)>, over: Duration) -> Round {
-    let errors = sessions.iter().map(|(_, errors)| errors).sum();
-    let mut taken: Vec<Duration> = sessions.into_iter().flat_map(|(taken, _)| taken).collect();
-    taken.sort_unstable();
-    let at = |share: f64| {
-        taken
-            .get((taken.len() as f64 * share) as usize)
-            .copied()
-            .unwrap_or_default()
-    };
-    Round {
-        per_second: taken.len() as f64 / over.as_secs_f64(),
-        p50: at(0.5),
-        p99: at(0.99),
-        errors,
-    }
-}
-
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+/// The commit that is measured, with `-dirty` where it has been changed.
+fn commit() -> Option<String> {
+    let output = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR")])
+        .args(["describe", "--always", "--dirty", "--exclude=*"])
+        .output()
+        .ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| commit.trim().to_owned())
 }
 
 fn raise_open_files() {

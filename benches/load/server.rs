@@ -3,9 +3,13 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    str::FromStr,
 };
 
 use circled::auth::SecretKey;
+use clap::ValueEnum;
+
+use crate::echo::Echo;
 
 /// A server, stopped when it is dropped if it was started here.
 pub(super) struct Server {
@@ -13,14 +17,37 @@ pub(super) struct Server {
     pub(super) url: String,
     pub(super) is_echo: bool,
     process: Option<Child>,
+    id: Option<u32>,
+}
+
+/// `NAME=VALUE`, as flags have it.
+#[derive(Debug, Clone)]
+pub(super) struct Named<T> {
+    pub(super) name: String,
+    pub(super) value: T,
+}
+
+impl<T: FromStr> FromStr for Named<T> {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=...")?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: value
+                .parse()
+                .map_err(|_| "no such value makes sense here")?,
+        })
+    }
 }
 
 impl Server {
     /// This program once more, as the bare echo.
-    pub(super) fn echo() -> Self {
+    pub(super) fn echo(name: &str, echo: Echo) -> Self {
         let program = std::env::current_exe().expect("this program");
+        let echo = echo.to_possible_value().expect("a value");
         let mut process = Command::new(program)
-            .arg("--echo")
+            .args(["--echo", echo.get_name()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the echo");
@@ -28,9 +55,10 @@ impl Server {
             process.stdout.take().expect("its output"),
         ));
         Self {
-            name: "echo".to_owned(),
+            name: name.to_owned(),
             url: format!("ws://{}/", address.trim()),
             is_echo: true,
+            id: Some(process.id()),
             process: Some(process),
         }
     }
@@ -64,34 +92,30 @@ impl Server {
             name: "circled".to_owned(),
             url: format!("{address}{}", circle.public()),
             is_echo: false,
+            id: Some(process.id()),
             process: Some(process),
         }
     }
 
-    /// A server that runs already.
-    pub(super) fn peer(peer: &str) -> Self {
-        let (name, url) = peer.split_once('=').expect("--peer NAME=URL");
+    /// A server that runs already. Its memory can be looked at if its process is known.
+    pub(super) fn peer(peer: &Named<String>, processes: &[Named<u32>]) -> Self {
+        let process = processes.iter().find(|process| process.name == peer.name);
         Self {
-            name: name.to_owned(),
-            url: url.to_owned(),
+            name: peer.name.clone(),
+            url: peer.value.clone(),
             is_echo: false,
+            id: process.map(|process| process.value),
             process: None,
         }
     }
 
-    /// Its resident memory in bytes.
-    pub(super) fn resident(&self) -> usize {
-        let id = self.process.as_ref().expect("a process of our own").id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
-        line.trim()
-            .trim_end_matches(" kB")
-            .parse::<usize>()
-            .expect("a number")
-            * 1024
+    /// Its resident memory in KiB, if its process is known.
+    pub(super) fn resident(&self) -> Option<f64> {
+        let path = format!("/proc/{}/smaps_rollup", self.id?);
+        let maps = std::fs::read_to_string(path).expect("Linux, and a process of ours");
+        let rss = maps.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = rss.expect("Rss").trim().trim_end_matches(" kB").parse();
+        Some(kib.expect("a number"))
     }
 }
 

@@ -7,24 +7,46 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, Utf8Bytes, client::IntoClientRequest},
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, Utf8Bytes, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
+/// Room for the replies to a burst. What is free of it is zeroed before every read, and the library's own
+/// 128 KiB of that cost more than an echo does.
+const READ_BUFFER: usize = 16 << 10;
+
+/// A client that is connected.
 pub(super) struct Session(WebSocketStream<TcpStream>);
+
+/// What is played, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// Requests under way at once.
+    pub(super) in_flight: usize,
+    /// What was sent before is not counted.
+    pub(super) start: Instant,
+    /// Nothing more is sent from then on.
+    pub(super) end: Instant,
+}
+
+/// What became of what a client asked for.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// How long each took.
+    pub(super) taken: Vec<Duration>,
+    /// Replies that were errors, or to nothing that was under way.
+    pub(super) errors: usize,
+}
 
 impl Session {
     pub(super) async fn open(url: &str) -> Self {
         let request = url.into_client_request().expect("a URL");
-        let authority = request
-            .uri()
-            .authority()
-            .expect("a host")
-            .as_str()
-            .to_owned();
-        let stream = TcpStream::connect(&authority).await.expect("a connection");
+        let authority = request.uri().authority().expect("a host").as_str();
+        let stream = TcpStream::connect(authority).await.expect("a connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        Self(client_async(request, stream).await.expect("an upgrade").0)
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let upgrade = client_async_with_config(request, stream, Some(config));
+        Self(upgrade.await.expect("an upgrade").0)
     }
 
     /// Logs in. The text is signed as it comes: peers have texts of their own.
@@ -33,84 +55,76 @@ impl Session {
         let text = self.call("fetch_nonce", json!({ "pubkey": pubkey })).await;
         let signature =
             sign(Scheme::Eip191, key, text.as_str().expect("a text")).expect("a signature");
-        let done = self
-            .call(
-                "authenticate",
-                json!({ "pubkey": pubkey, "signature": signature }),
-            )
-            .await;
+        let credentials = json!({ "pubkey": pubkey, "signature": signature });
+        let done = self.call("authenticate", credentials).await;
         assert_eq!(done, json!(true), "the login failed");
+    }
+
+    /// Closes as one should: the server has seen it when this returns.
+    pub(super) async fn close(mut self) {
+        self.0.close(None).await.expect("to be sent");
+        while let Some(Ok(message)) = self.0.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
-        self.0
-            .send(Message::text(request.to_string()))
-            .await
-            .expect("to be sent");
+        let request = Message::text(request.to_string());
+        self.0.send(request).await.expect("to be sent");
         let reply = loop {
             // Pings are answered by the library.
             if let Message::Text(text) = self.0.next().await.expect("a reply").expect("a message") {
                 break text;
             }
         };
-        let reply: Value = serde_json::from_str(&reply).expect("JSON");
-        reply
-            .get("result")
-            .cloned()
-            .unwrap_or_else(|| panic!("{reply}"))
+        let mut reply: Value = serde_json::from_str(&reply).expect("JSON");
+        match reply.get_mut("result") {
+            Some(result) => result.take(),
+            None => panic!("{reply}"),
+        }
     }
 
-    /// Keeps so many requests under way until `end`. Answers how long each took that was sent after
-    /// `start`, and how many replies were errors.
-    pub(super) async fn play(
-        mut self,
-        script: String,
-        in_flight: usize,
-        start: Instant,
-        end: Instant,
-        is_echo: bool,
-    ) -> (Vec<Duration>, usize) {
-        let requests: Vec<Utf8Bytes> = (0..in_flight)
-            .map(|id| json!({ "jsonrpc": "2.0", "method": "play", "params": { "script": script }, "id": id }).to_string().into())
-            .collect();
-        let expected = if is_echo {
-            "\"method\":"
-        } else {
-            "\"result\":"
-        };
-        let mut sent = vec![Instant::now(); in_flight];
-        let mut taken = Vec::new();
-        let mut errors = 0;
-        let mut ready: Vec<usize> = (0..in_flight).collect();
+    /// Keeps requests under way until the end of the plan, and waits for the last reply. What is read together
+    /// is answered together, in one write.
+    pub(super) async fn play(mut self, requests: Requests, plan: Plan) -> Tally {
+        let mut sent: Vec<Option<Instant>> = vec![None; plan.in_flight];
+        let mut tally = Tally::default();
+        let mut ready: Vec<usize> = (0..plan.in_flight).collect();
         let mut under_way = 0;
         loop {
             let now = Instant::now();
-            if now < end {
+            if now < plan.end {
                 for id in ready.drain(..) {
-                    sent[id] = now;
+                    sent[id] = Some(now);
                     under_way += 1;
-                    self.0
-                        .feed(Message::Text(requests[id].clone()))
-                        .await
-                        .expect("to be sent");
+                    let request = Message::Text(requests.texts[id].clone());
+                    self.0.feed(request).await.expect("to be sent");
                 }
                 self.0.flush().await.expect("to be sent");
             }
             if under_way == 0 {
-                return (taken, errors);
+                return tally;
             }
             // One reply is waited for; those that came with it are taken along.
             let mut next = self.0.next().await;
+            let now = Instant::now();
             while let Some(message) = next {
                 if let Message::Text(text) = message.expect("a message") {
-                    let id = id(&text);
-                    if sent[id] >= start {
-                        taken.push(sent[id].elapsed());
+                    match id(&text).and_then(|id| Some((id, sent.get_mut(id)?.take()?))) {
+                        Some((id, since)) => {
+                            under_way -= 1;
+                            ready.push(id);
+                            if !text.contains(requests.expected) {
+                                tally.errors += 1;
+                            } else if since >= plan.start {
+                                tally.taken.push(now - since);
+                            }
+                        }
+                        None => tally.errors += 1,
                     }
-                    errors += usize::from(!text.contains(expected));
-                    under_way -= 1;
-                    ready.push(id);
                 }
                 next = self.0.next().now_or_never().flatten();
             }
@@ -118,11 +132,32 @@ impl Session {
     }
 }
 
-fn id(text: &str) -> usize {
-    let (_, rest) = text.rsplit_once("\"id\":").expect("an id");
-    let digits = rest
-        .split(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap_or_default();
-    digits.parse().expect("our id")
+/// The requests that a client sends over and over, one for each id.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    texts: Vec<Utf8Bytes>,
+    /// What a reply must contain.
+    expected: &'static str,
+}
+
+impl Requests {
+    pub(super) fn new(script: &str, in_flight: usize, expected: &'static str) -> Self {
+        let params = json!({ "script": script });
+        let text = |id| {
+            format!(r#"{{"jsonrpc":"2.0","method":"play","params":{params},"id":{id}}}"#).into()
+        };
+        Self {
+            texts: (0..in_flight).map(text).collect(),
+            expected,
+        }
+    }
+}
+
+/// The id of a reply: the last one in it is not the script's.
+fn id(text: &str) -> Option<usize> {
+    let (_, rest) = text.rsplit_once("\"id\":")?;
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }

@@ -30,7 +30,8 @@ pub struct Challenged {
 /// A challenge that is out, and the point that its answer is verified with.
 #[derive(Debug)]
 pub struct Out {
-    challenge: Challenge,
+    text: String,
+    expires: Timestamp,
     point: Point,
 }
 
@@ -102,11 +103,18 @@ impl Phase {
         }
     }
 
-    /// Sends a challenge out to the holder of `point`. The one before it, if any, is no longer good.
-    pub(crate) fn challenge(&mut self, challenge: Challenge, point: Point) {
+    /// Sends a challenge out to the holder of `point`, and answers its text. The one before it, if any,
+    /// is no longer good.
+    pub(crate) fn challenge(&mut self, challenge: &Challenge, point: Point) -> String {
         let before = self.caller().copied();
-        let out = Box::new(Out { challenge, point });
+        let text = challenge.text();
+        let out = Box::new(Out {
+            text: text.clone(),
+            expires: challenge.expires,
+            point,
+        });
         *self = Self::Challenged(Challenged { out, before });
+        text
     }
 
     /// Takes back the challenge that is out: whatever comes of the answer, it is used.
@@ -138,14 +146,17 @@ impl Out {
         signature: String,
         now: Timestamp,
     ) -> Result<Claim, Refusal> {
-        let Self { challenge, point } = self;
+        let Self {
+            text,
+            expires,
+            point,
+        } = self;
         if !point.key.is_written(pubkey) && login_key(pubkey, Some(scheme))?.key != point.key {
             return Err(Refusal::NoNonce);
         }
-        if now >= challenge.expires {
+        if now >= expires {
             return Err(Refusal::Expired);
         }
-        let text = challenge.text();
         Ok(Claim {
             point,
             scheme,
@@ -221,7 +232,7 @@ mod tests {
         assert!(phase.caller().is_none());
         let challenge = challenge(&me, 7);
         let text = challenge.text();
-        phase.challenge(challenge, point(&me));
+        phase.challenge(&challenge, point(&me));
         assert!(phase.caller().is_none(), "asking proves nothing");
         assert_eq!(
             answer(&mut phase, &me, &text, Duration::ZERO),
@@ -244,14 +255,14 @@ mod tests {
             (&me, "another text", Duration::ZERO, Refusal::BadSignature),
             (&me, text.as_str(), 60 * second, Refusal::Expired),
         ] {
-            phase.challenge(challenge(&me, 7), point(&me));
+            phase.challenge(&challenge(&me, 7), point(&me));
             assert_eq!(answer(&mut phase, as_whom, signed, after), Err(refusal));
             assert_eq!(
                 answer(&mut phase, &me, &text, Duration::ZERO),
                 Err(Refusal::NoNonce)
             );
         }
-        phase.challenge(challenge(&me, 7), point(&me));
+        phase.challenge(&challenge(&me, 7), point(&me));
         assert_eq!(
             answer(&mut phase, &me, &text, 59 * second),
             Ok(me.public()),
@@ -263,8 +274,8 @@ mod tests {
     fn a_new_challenge_replaces_the_one_before() {
         let (me, mut phase) = (key(1), Phase::default());
         let old = challenge(&me, 7).text();
-        phase.challenge(challenge(&me, 7), point(&me));
-        phase.challenge(challenge(&me, 8), point(&me));
+        phase.challenge(&challenge(&me, 7), point(&me));
+        phase.challenge(&challenge(&me, 8), point(&me));
         assert_eq!(
             answer(&mut phase, &me, &old, Duration::ZERO),
             Err(Refusal::BadSignature)
@@ -279,7 +290,7 @@ mod tests {
             role: Role::Owner,
         };
         phase.authenticated(first);
-        phase.challenge(challenge(&key(2), 7), point(&key(2)));
+        phase.challenge(&challenge(&key(2), 7), point(&key(2)));
         assert_eq!(phase.caller(), Some(&first));
         assert_eq!(
             answer(&mut phase, &key(3), "", Duration::ZERO),

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
     layer::SubscriberExt,
     registry,
@@ -27,7 +27,9 @@ const TALKATIVE: [&str; 6] = [
 
 pub(super) fn init(log: &Log) -> anyhow::Result<()> {
     let level = EnvFilter::try_new(&log.level).context("log.level")?;
-    let filter = level.and(filter_fn(keeps_secrets));
+    // The hint leaves the level to the setting; without one, every library would ask for each line.
+    let kept = filter_fn(keeps_secrets).with_max_level_hint(LevelFilter::TRACE);
+    let filter = level.and(kept);
     let human = match log.format {
         LogFormat::Human => true,
         LogFormat::Json => false,

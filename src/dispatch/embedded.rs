@@ -88,7 +88,7 @@ impl Embedded {
         // The one step that commits: once the ticket is gone, there is nobody to hand the outcome to,
         // and nothing of the run remains.
         let task = Box::new(move || drop(sender.send(span.in_scope(|| run.outcome()))));
-        match self.runner.submit(circle, task) {
+        match self.runner.submit(circle, cancelled.clone(), task) {
             Ok(()) => Played::Later(Ticket {
                 outcome: receiver,
                 deadline,

@@ -94,7 +94,7 @@ impl Context {
     /// Whether a caller may use a method.
     pub(super) fn permits(&self, needs: Needs) -> Result<(), Error> {
         match needs {
-            Needs::Nothing => Ok(()),
+            Needs::Nothing | Needs::Credentials => Ok(()),
             Needs::Play if self.draining => Err(Error::Unavailable {
                 retry_after_ms: 1000,
             }),

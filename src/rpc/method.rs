@@ -23,6 +23,8 @@ pub struct Method {
 pub enum Needs {
     /// Anyone who has connected.
     Nothing,
+    /// Anyone, with credentials to show.
+    Credentials,
     /// Someone who may run scripts in this circle.
     Play,
 }

@@ -81,7 +81,8 @@ fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> 
 /// The errors that are the method's own, beside those of every JSON-RPC method.
 fn errors(needs: Needs) -> Vec<Value> {
     let own: &[Error] = match needs {
-        Needs::Nothing => &[Error::InvalidCredentials(Refusal::NoNonce)],
+        Needs::Nothing => &[],
+        Needs::Credentials => &[Error::InvalidCredentials(Refusal::NoNonce)],
         Needs::Play => &[
             Error::AuthenticationRequired,
             Error::Forbidden {

@@ -6,13 +6,22 @@ use std::{
     hash::Hash,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
 use super::stack;
 
 type Task = Box<dyn FnOnce() + Send>;
+
+/// A task that waits, and whether anybody still wants it.
+struct Waiting {
+    task: Task,
+    given_up: Arc<AtomicBool>,
+}
 
 /// Runs tasks on threads of its own, which have stacks large enough for any script.
 ///
@@ -34,7 +43,7 @@ struct Shared<K> {
 }
 
 struct State<K> {
-    backlogs: HashMap<K, VecDeque<Task>>,
+    backlogs: HashMap<K, VecDeque<Waiting>>,
     /// Keys with a backlog, each once, in the order they are served.
     turns: VecDeque<K>,
     waiting: usize,
@@ -67,23 +76,49 @@ impl<K: Hash + Eq + Clone + Send + 'static> Runner<K> {
         Ok(runner)
     }
 
-    /// Has `task` run when a thread is free and it is the key's turn.
-    pub fn submit(&self, key: K, task: Task) -> Result<(), QueueFull> {
+    /// Has `task` run when a thread is free and it is the key's turn. A task that is `given_up` meanwhile
+    /// leaves its place to others. When the queue is full, a key with nothing in it still gets a place, up
+    /// to twice the queue in all: one key can't fill it for the others.
+    pub fn submit(&self, key: K, given_up: Arc<AtomicBool>, task: Task) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
-        if state.closed || state.waiting >= self.shared.capacity {
+        let capacity = self.shared.capacity;
+        if state.waiting >= capacity {
+            state.clear_out();
+        }
+        let bound = if state.backlogs.contains_key(&key) {
+            capacity
+        } else {
+            capacity.saturating_mul(2)
+        };
+        if state.closed || state.waiting >= bound {
             return Err(QueueFull);
         }
         state.waiting += 1;
+        let waiting = Waiting { task, given_up };
         match state.backlogs.get_mut(&key) {
-            Some(backlog) => backlog.push_back(task),
+            Some(backlog) => backlog.push_back(waiting),
             None => {
-                state.backlogs.insert(key.clone(), VecDeque::from([task]));
+                state
+                    .backlogs
+                    .insert(key.clone(), VecDeque::from([waiting]));
                 state.turns.push_back(key);
             }
         }
         drop(state);
         self.shared.wake.notify_one();
         Ok(())
+    }
+}
+
+impl<K: Hash + Eq> State<K> {
+    /// Drops the tasks that nobody wants any more.
+    fn clear_out(&mut self) {
+        self.backlogs.retain(|_, backlog| {
+            backlog.retain(|waiting| !waiting.given_up.load(Ordering::Relaxed));
+            !backlog.is_empty()
+        });
+        self.turns.retain(|key| self.backlogs.contains_key(key));
+        self.waiting = self.backlogs.values().map(VecDeque::len).sum();
     }
 }
 
@@ -165,8 +200,8 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
                 } else {
                     state.backlogs.remove(&key);
                 }
-                if task.is_some() {
-                    return task;
+                if let Some(waiting) = task {
+                    return Some(waiting.task);
                 }
             } else if state.closed {
                 return None;
@@ -184,20 +219,33 @@ impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
 mod tests {
     use std::sync::mpsc;
 
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::{QueueFull, Runner};
+
+    fn wanted() -> Arc<AtomicBool> {
+        Arc::default()
+    }
 
     #[test]
     fn keys_take_turns_and_keep_their_order() {
         let runner = Runner::start(1, 10).unwrap();
         let (gate, closed) = mpsc::channel::<()>();
         runner
-            .submit("gate", Box::new(move || closed.recv().unwrap()))
+            .submit("gate", wanted(), Box::new(move || closed.recv().unwrap()))
             .unwrap();
         let (done, order) = mpsc::channel();
         for task in ["a1", "a2", "a3", "b1", "b2", "c1"] {
             let done = done.clone();
             runner
-                .submit(&task[..1], Box::new(move || done.send(task).unwrap()))
+                .submit(
+                    &task[..1],
+                    wanted(),
+                    Box::new(move || done.send(task).unwrap()),
+                )
                 .unwrap();
         }
         gate.send(()).unwrap();
@@ -209,23 +257,52 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_full_queue_refuses_and_a_closed_one_too() {
-        let runner = Runner::start(1, 1).unwrap();
+    /// A runner of one thread that is busy until the gate is opened.
+    fn busy(queue: usize) -> (Runner<u8>, mpsc::Sender<()>) {
+        let runner = Runner::start(1, queue).unwrap();
         let (gate, closed) = mpsc::channel::<()>();
         let (started, running) = mpsc::channel();
         let first = move || {
             started.send(()).unwrap();
             closed.recv().unwrap();
         };
-        runner.submit(1, Box::new(first)).unwrap();
+        runner.submit(0, wanted(), Box::new(first)).unwrap();
         running.recv().unwrap();
-        runner.submit(2, Box::new(|| ())).unwrap();
-        assert_eq!(runner.submit(3, Box::new(|| ())), Err(QueueFull));
+        (runner, gate)
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_a_closed_one_too() {
+        let (runner, gate) = busy(2);
+        let submit = |key| runner.submit(key, wanted(), Box::new(|| ()));
+        assert_eq!([submit(1), submit(1)], [Ok(()); 2]);
+        assert_eq!(submit(1), Err(QueueFull));
+        assert_eq!([submit(2), submit(3)], [Ok(()); 2], "one key leaves room");
+        assert_eq!([submit(2), submit(4)], [Err(QueueFull); 2]);
         gate.send(()).unwrap();
         runner.shutdown();
         runner.shutdown();
-        assert_eq!(runner.submit(4, Box::new(|| ())), Err(QueueFull));
+        assert_eq!(submit(5), Err(QueueFull));
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_its_place() {
+        let (runner, gate) = busy(2);
+        let given_up = wanted();
+        for _ in 0..2 {
+            let never = || panic!("nobody wants it");
+            runner.submit(1, given_up.clone(), Box::new(never)).unwrap();
+        }
+        given_up.store(true, Ordering::Relaxed);
+        let (done, ran) = mpsc::channel();
+        for n in 0..2 {
+            let done = done.clone();
+            let task = move || done.send(n).unwrap();
+            runner.submit(1, wanted(), Box::new(task)).unwrap();
+        }
+        gate.send(()).unwrap();
+        runner.shutdown();
+        assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
@@ -233,10 +310,14 @@ mod tests {
         let runner = Runner::start(1, 10).unwrap();
         let (done, order) = mpsc::channel();
         runner
-            .submit(1, Box::new(|| std::panic::resume_unwind(Box::new(()))))
+            .submit(
+                1,
+                wanted(),
+                Box::new(|| std::panic::resume_unwind(Box::new(()))),
+            )
             .unwrap();
         runner
-            .submit(1, Box::new(move || done.send(()).unwrap()))
+            .submit(1, wanted(), Box::new(move || done.send(()).unwrap()))
             .unwrap();
         order.recv().unwrap();
     }
@@ -253,7 +334,7 @@ mod tests {
                 }
                 done.send(std::thread::current().id()).unwrap();
             };
-            runner.submit(1, Box::new(task)).unwrap();
+            runner.submit(1, wanted(), Box::new(task)).unwrap();
         }
         drop(done);
         let threads: Vec<_> = threads.iter().collect();

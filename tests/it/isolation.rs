@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::server::{Builder, ENDLESS, TestServer, Ws, busy, key};
+use crate::server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key};
 
 /// Scripts may take a minute here: what is answered to others was not waited for.
 fn patient() -> Builder {
@@ -140,4 +140,40 @@ async fn who_leaves_leaves_no_script_behind() {
         let run = session.play(&format!("\"{politely}\"")).await.unwrap();
         assert_eq!(run["output"], politely.to_string());
     }
+}
+
+#[tokio::test]
+async fn who_leaves_leaves_room_in_the_queue() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_SCRIPT__QUEUE", "2")
+        .start()
+        .await;
+    let mut hog = server.log_in(&key(13)).await;
+    let call = hog.begin_play(&busy(Duration::from_secs(4), "1")).await;
+    hog.fence().await;
+    let mut greedy = server.log_in(&key(3)).await;
+    let mut accepted = 0;
+    while accepted < 2 {
+        let call = greedy.begin_play("1").await;
+        greedy.fence().await;
+        if greedy.has_answer(call) {
+            greedy.answer(call).await.unwrap_err();
+        } else {
+            accepted += 1;
+        }
+    }
+    greedy.leave().await;
+    let mut other = server.log_in(&key(4)).await;
+    eventually("sessions", async || {
+        server.admin("/readyz").await.json()["sessions"] == 2
+    })
+    .await;
+    // Nobody waits for those two any more, so this one gets a place; the thread itself is not free yet.
+    let run = other.call("play", json!({"script":"42"})).await;
+    assert!(run.is_ok(), "{run:?}");
+    assert!(!hog.has_answer(call));
 }

@@ -300,12 +300,19 @@ async fn a_full_queue_refuses_at_once() {
         assert_eq!(error["data"]["limit"], "script.queue");
         assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
     }
+    // One circle doesn't fill it for another, but twice as many is all.
     let mut other = server.connect_to(key(3).public()).await;
     other.login(&key(3)).await;
-    assert_eq!(other.play("1").await.unwrap_err()["code"], -32005);
+    let waiting = other.begin_play("1").await;
+    other.fence().await;
+    assert!(!other.has_answer(waiting));
+    let mut third = server.connect_to(key(4).public()).await;
+    third.login(&key(4)).await;
+    assert_eq!(third.play("1").await.unwrap_err()["code"], -32005);
 
     session.leave().await;
-    eventually("room in the queue", async || other.play("1").await.is_ok()).await;
+    assert_eq!(other.answer(waiting).await.unwrap()["output"], "1");
+    eventually("room in the queue", async || third.play("1").await.is_ok()).await;
 }
 
 #[tokio::test]

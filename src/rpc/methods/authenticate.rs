@@ -40,10 +40,9 @@ pub(in crate::rpc) struct Params(Credentials);
 impl<'de> Deserialize<'de> for Params {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
-        // Only a wrapped form has this member, and only it needs to be tried as one: so each kind of
+        // Only the wrapped form has this member, or an object in the first place. So each kind of
         // mistake gets the message of the form that was meant.
-        let wrapped = serde_json::from_str::<serde_json::Value>(raw)
-            .is_ok_and(|value| value.get("credentials").is_some() || value[0].is_object());
+        let wrapped = raw.contains("\"credentials\"") || raw[1..].trim_start().starts_with('{');
         let credentials = if wrapped {
             serde_json::from_str(raw).map(|Wrapped { credentials }| credentials)
         } else {
@@ -57,7 +56,7 @@ impl Call for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
         "Logs the session in with a signature over the text that fetch_nonce answered.";
-    const NEEDS: Needs = Needs::Nothing;
+    const NEEDS: Needs = Needs::Credentials;
     type Params<'a> = Params;
     type Output = bool;
 

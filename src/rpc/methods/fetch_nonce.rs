@@ -26,7 +26,7 @@ impl Call for FetchNonce {
     const NAME: &'static str = "fetch_nonce";
     const SUMMARY: &'static str =
         "Answers a text; signing it and calling authenticate proves that the caller holds the key.";
-    const NEEDS: Needs = Needs::Nothing;
+    const NEEDS: Needs = Needs::Credentials;
     type Params<'a> = Params;
     type Output = String;
 
@@ -50,7 +50,5 @@ fn challenge(context: &mut Context, pubkey: &str) -> Result<String, Error> {
         Timestamp::now(),
         nonce,
     );
-    let text = challenge.text();
-    context.phase.challenge(challenge, point);
-    Ok(text)
+    Ok(context.phase.challenge(&challenge, point))
 }

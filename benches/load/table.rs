@@ -1,0 +1,118 @@
+//! From rounds to lines: medians, for the machine is never quiet, and ratios within a round.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::session::Tally;
+
+/// What one round at one server came to.
+#[derive(Debug, Clone)]
+pub(super) struct Round {
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+    errors: usize,
+}
+
+/// What all rounds at one server came to.
+#[derive(Debug)]
+pub(super) struct Line {
+    what: String,
+    server: String,
+    per_second: f64,
+    p50: f64,
+    p99: f64,
+    /// Beside the first server of the same round: median, least, most.
+    ratio: Option<[f64; 3]>,
+    pub(super) errors: usize,
+}
+
+impl Round {
+    pub(super) fn new(tallies: Vec<Tally>, over: Duration) -> Self {
+        let errors = tallies.iter().map(|tally| tally.errors).sum();
+        let mut taken: Vec<Duration> = tallies.into_iter().flat_map(|tally| tally.taken).collect();
+        taken.sort_unstable();
+        let at = |share: f64| {
+            taken
+                .get((taken.len() as f64 * share) as usize)
+                .copied()
+                .unwrap_or_default()
+        };
+        Self {
+            per_second: taken.len() as f64 / over.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+            errors,
+        }
+    }
+}
+
+impl Line {
+    /// From the rounds at one server, and those at the server that it is compared with.
+    pub(super) fn new(what: &str, server: &str, rounds: &[Round], base: Option<&[Round]>) -> Self {
+        let micros = |of: fn(&Round) -> Duration| {
+            median(rounds.iter().map(|round| of(round).as_secs_f64() * 1e6))
+        };
+        Self {
+            what: what.to_owned(),
+            server: server.to_owned(),
+            per_second: median(rounds.iter().map(|round| round.per_second)),
+            p50: micros(|round| round.p50),
+            p99: micros(|round| round.p99),
+            ratio: base.map(|base| {
+                let ratios = rounds.iter().zip(base);
+                let ratios = ratios.map(|(round, base)| round.per_second / base.per_second);
+                let (least, most) = ratios
+                    .clone()
+                    .fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| {
+                        (least.min(ratio), most.max(ratio))
+                    });
+                [median(ratios), least, most]
+            }),
+            errors: rounds.iter().map(|round| round.errors).sum(),
+        }
+    }
+
+    pub(super) fn print_head() {
+        println!(
+            "{:<24} {:<16} {:>10} {:>9} {:>9}   beside echo (least to most)",
+            "", "", "per second", "p50", "p99"
+        );
+    }
+
+    pub(super) fn print(&self) {
+        let ratio = self.ratio.map_or(String::new(), |[median, least, most]| {
+            format!("{median:>11.2} ({least:.2} to {most:.2})")
+        });
+        let errors = match self.errors {
+            0 => String::new(),
+            errors => format!("  {errors} ERRORS"),
+        };
+        let line = format!(
+            "{:<24} {:<16} {:>10.0} {:>6.0} us {:>6.0} us   {ratio}{errors}",
+            self.what, self.server, self.per_second, self.p50, self.p99
+        );
+        println!("{}", line.trim_end());
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let [ratio, least, most] = self.ratio.unwrap_or([f64::NAN; 3]);
+        json!({
+            "what": self.what,
+            "server": self.server,
+            "per_second": self.per_second,
+            "p50_us": self.p50,
+            "p99_us": self.p99,
+            // What is no number becomes null.
+            "beside_echo": { "median": ratio, "least": least, "most": most },
+            "errors": self.errors,
+        })
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
