@@ -25,6 +25,7 @@ pub mod rpc;
 pub mod script;
 pub mod server;
 pub mod session;
+pub mod store;
 mod units;
 
 /// Counts what each thread has allocated, so that a script's memory is measured, not guessed.

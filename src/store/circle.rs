@@ -1,0 +1,157 @@
+//! The newest state of one circle: what is committed, on disk or on its way there.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    disk::Disk,
+    error::{CommitError, Unavailable},
+    table::{Key, Record, Table, Value},
+    view::{Pending, View},
+};
+use crate::auth::PublicKey;
+
+/// What one circle's commits go through, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Circle {
+    latest: Mutex<Latest>,
+    /// The number of its last commit that is on disk.
+    landed: AtomicU64,
+    /// Counts the times that commits on their way were lost, because the disk failed.
+    era: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Latest {
+    pending: Arc<Pending>,
+    /// The number of its last commit.
+    number: u64,
+    /// Commits up to this one have been taken out of `pending`.
+    pruned: u64,
+    /// Bytes in its store, once they have been looked up.
+    usage: Option<u64>,
+}
+
+impl Circle {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Latest> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.prune(self.landed.load(Ordering::Acquire));
+        latest
+    }
+
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Latest>> {
+        let mut latest = match self.latest.try_lock() {
+            Ok(latest) => latest,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        latest.prune(self.landed.load(Ordering::Acquire));
+        Some(latest)
+    }
+
+    /// Commits up to this one are on disk, and visible there.
+    pub(super) fn landed(&self, number: u64) {
+        self.landed.store(number, Ordering::Release);
+    }
+
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// The disk didn't take a commit: it is undone, and so are those after it, which may build on it.
+    pub(super) fn start_over(&self) {
+        let mut latest = self.lock();
+        latest.pending = Arc::default();
+        latest.usage = None;
+        self.era.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether it says nothing that isn't on disk.
+    pub(super) fn is_idle(&self) -> bool {
+        self.try_lock()
+            .is_some_and(|latest| latest.pending.is_empty())
+    }
+}
+
+impl Latest {
+    /// What it looks like now.
+    pub(super) fn view(&self, disk: &Disk) -> View {
+        // What has landed since is in both.
+        let pending = (!self.pending.is_empty()).then(|| self.pending.clone());
+        View::new(disk.snapshot(), pending)
+    }
+
+    /// Makes the records part of what it looks like from here on. Answers the commit's number.
+    pub(super) fn apply(&mut self, records: &[Record]) -> u64 {
+        self.number += 1;
+        let pending = Arc::make_mut(&mut self.pending);
+        for record in records {
+            let entry = (record.table, record.key.clone());
+            pending.insert(entry, (self.number, record.value.clone()));
+        }
+        self.number
+    }
+
+    /// Bytes in the circle's store after these records, if that is within the quota. Making less of it is
+    /// always permitted.
+    pub(super) fn usage_after(
+        &self,
+        records: &[Record],
+        disk: &Disk,
+        circle: &PublicKey,
+        quota: usize,
+    ) -> Result<u64, CommitError> {
+        let before = match self.usage {
+            Some(usage) => usage,
+            None => read_usage(disk, circle)?,
+        };
+        let mut usage = before;
+        for record in records {
+            let old = self.size(record.table, &record.key, disk, circle)?;
+            let new = record
+                .value
+                .as_ref()
+                .map_or(0, |value| (record.key.len() + value.len()) as u64);
+            usage = (usage + new).saturating_sub(old);
+        }
+        if usage > quota as u64 && usage > before {
+            return Err(CommitError::Quota { quota });
+        }
+        Ok(usage)
+    }
+
+    pub(super) fn set_usage(&mut self, usage: u64) {
+        self.usage = Some(usage);
+    }
+
+    fn size(
+        &self,
+        table: Table,
+        key: &Key,
+        disk: &Disk,
+        circle: &PublicKey,
+    ) -> Result<u64, Unavailable> {
+        let size = |value: &Value| (key.len() + value.len()) as u64;
+        let value = match self.pending.get(&(table, key.clone())) {
+            Some((_, value)) => value.clone(),
+            None => disk.get(table, circle, key)?,
+        };
+        Ok(value.as_ref().map_or(0, size))
+    }
+
+    fn prune(&mut self, landed: u64) {
+        if landed > self.pruned {
+            self.pruned = landed;
+            Arc::make_mut(&mut self.pending).retain(|_, (number, _)| *number > landed);
+        }
+    }
+}
+
+fn read_usage(disk: &Disk, circle: &PublicKey) -> Result<u64, Unavailable> {
+    let usage = disk.get(Table::Usage, circle, &[])?;
+    Ok(usage
+        .and_then(|bytes| bytes[..].try_into().ok())
+        .map_or(0, u64::from_be_bytes))
+}

@@ -1,0 +1,325 @@
+//! Committing: checked against the newest state, then on its way to the disk.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use dashmap::DashMap;
+
+use super::{
+    Settings,
+    circle::{Circle, Latest},
+    disk::Disk,
+    error::{CommitError, Unavailable},
+    queue::{Queue, Write},
+    settings::DiskSettings,
+    table::{Key, Record, Table, Value},
+    transaction::Transaction,
+    view::View,
+    writer,
+};
+use crate::auth::PublicKey;
+
+/// Called once, when a commit is on disk, or when it is certain that it isn't going to be.
+pub type Done = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
+
+/// All circles' stores on this machine. A cheap handle.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<Disk>,
+    limits: Arc<Settings>,
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writing thread shares with everyone.
+pub(super) struct Shared {
+    pub(super) circles: DashMap<PublicKey, Arc<Circle>>,
+    pub(super) queue: Queue,
+    /// Whether the disk failed to take a write. Only a restart mends that.
+    pub(super) broken: AtomicBool,
+}
+
+/// Whether to wait for another transaction, or for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Yes: this thread may block.
+    Wait,
+    /// No: answer [`CommitError::Busy`].
+    Hurry,
+}
+
+/// A commit that was refused, and what was to be called after it.
+pub struct Refused {
+    /// Why.
+    pub why: CommitError,
+    /// As it was given.
+    pub done: Done,
+}
+
+impl std::fmt::Debug for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Refused").field(&self.why).finish()
+    }
+}
+
+impl Store {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// Where the operating system refuses the thread.
+    pub fn start(disk: Disk, settings: &DiskSettings, limits: Settings) -> std::io::Result<Self> {
+        let disk = Arc::new(disk);
+        let shared = Arc::new(Shared {
+            circles: DashMap::new(),
+            queue: Queue::new(settings.write_queue),
+            broken: AtomicBool::new(false),
+        });
+        let writer = writer::start(disk.clone(), shared.clone())?;
+        Ok(Self(Arc::new(Inner {
+            disk,
+            limits: Arc::new(limits),
+            shared,
+            writer: Mutex::new(Some(writer)),
+        })))
+    }
+
+    /// Begins with what is on disk: what it reads may be told at once.
+    pub fn begin(&self, circle: PublicKey) -> Transaction {
+        self.transaction(circle, None)
+    }
+
+    /// Begins with the newest state, commits on their way to the disk included. Blocks while one
+    /// transaction is alone in the circle.
+    pub fn begin_latest(&self, circle: PublicKey) -> Transaction {
+        let view = self.circle(circle).lock().view(&self.0.disk);
+        self.transaction(circle, Some(view))
+    }
+
+    /// Commits a transaction, with the `records` that go with it, if `claim` says so at the very moment.
+    /// `done` is called when it is on disk, on the thread that writes.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; nothing has happened then, and `claim` was called last of all, or not at all.
+    pub fn commit(
+        &self,
+        transaction: Transaction,
+        records: Vec<Record>,
+        claim: impl FnOnce() -> bool,
+        done: Done,
+        patience: Patience,
+    ) -> Result<(), Refused> {
+        let key = transaction.circle();
+        let circle = self.circle(key);
+        let room = transaction.size() + records.iter().map(Record::size).sum::<usize>();
+        let wait = patience == Patience::Wait;
+        if !self.0.shared.queue.reserve(room, wait) {
+            let why = if wait {
+                CommitError::Unavailable(Unavailable)
+            } else {
+                CommitError::Busy
+            };
+            return Err(Refused { why, done });
+        }
+        let latest = if wait {
+            Some(circle.lock())
+        } else {
+            circle.try_lock()
+        };
+        let Some(latest) = latest else {
+            self.0.shared.queue.release(room);
+            let why = CommitError::Busy;
+            return Err(Refused { why, done });
+        };
+        let mut alone = Alone {
+            store: self,
+            key,
+            circle: &circle,
+            latest,
+        };
+        alone.write(Some(transaction), records, claim, done, room)
+    }
+
+    /// Does `work` while no other commit of the circle lands: what it begins and commits can't collide.
+    pub fn alone<R>(
+        &self,
+        circle: PublicKey,
+        patience: Patience,
+        work: impl FnOnce(&mut Alone<'_>) -> R,
+    ) -> Option<R> {
+        let shared = self.circle(circle);
+        let latest = match patience {
+            Patience::Wait => shared.lock(),
+            Patience::Hurry => shared.try_lock()?,
+        };
+        Some(work(&mut Alone {
+            store: self,
+            key: circle,
+            circle: &shared,
+            latest,
+        }))
+    }
+
+    /// What is on disk under a key.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn read(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        key: &[u8],
+    ) -> Result<Option<Value>, Unavailable> {
+        self.0.disk.get(table, circle, key)
+    }
+
+    /// The disk below.
+    pub fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    /// Whether it takes commits: there is room on the disk, and it has not failed.
+    pub fn works(&self) -> bool {
+        !self.0.shared.broken.load(Ordering::Relaxed) && self.0.disk.has_room()
+    }
+
+    /// Writes what waits, and takes no more. Blocks until that is done.
+    pub fn shutdown(&self) {
+        self.0.shared.queue.close();
+        let writer = self
+            .0
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+
+    fn transaction(&self, circle: PublicKey, view: Option<View>) -> Transaction {
+        Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, view)
+    }
+
+    fn circle(&self, key: PublicKey) -> Arc<Circle> {
+        if let Some(circle) = self.0.shared.circles.get(&key) {
+            return circle.clone();
+        }
+        self.0.shared.circles.entry(key).or_default().clone()
+    }
+}
+
+/// The one transaction of its circle that may commit right now.
+pub struct Alone<'a> {
+    store: &'a Store,
+    key: PublicKey,
+    circle: &'a Arc<Circle>,
+    latest: MutexGuard<'a, Latest>,
+}
+
+impl Alone<'_> {
+    /// Begins with the newest state.
+    pub fn begin(&self) -> Transaction {
+        let view = self.latest.view(&self.store.0.disk);
+        self.store.transaction(self.key, Some(view))
+    }
+
+    /// What stands under a key in the newest state.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn read(&self, table: Table, key: &[u8]) -> Result<Option<Value>, Unavailable> {
+        let disk = &self.store.0.disk;
+        self.latest
+            .view(disk)
+            .get(disk, &self.key, table, &Key::new(key))
+    }
+
+    /// Like [`Store::commit`].
+    ///
+    /// # Errors
+    /// Never [`CommitError::Conflict`]; [`CommitError::Busy`] where too much waits for the disk.
+    pub fn commit(
+        &mut self,
+        transaction: Option<Transaction>,
+        records: Vec<Record>,
+        claim: impl FnOnce() -> bool,
+        done: Done,
+    ) -> Result<(), Refused> {
+        let room = transaction.as_ref().map_or(0, Transaction::size)
+            + records.iter().map(Record::size).sum::<usize>();
+        // Others would wait for this one, so it doesn't.
+        if !self.store.0.shared.queue.reserve(room, false) {
+            let why = CommitError::Busy;
+            return Err(Refused { why, done });
+        }
+        self.write(transaction, records, claim, done, room)
+    }
+
+    fn write(
+        &mut self,
+        transaction: Option<Transaction>,
+        records: Vec<Record>,
+        claim: impl FnOnce() -> bool,
+        done: Done,
+        room: usize,
+    ) -> Result<(), Refused> {
+        let queue = &self.store.0.shared.queue;
+        match self.check(transaction, records, claim) {
+            Ok(records) => {
+                let number = self.latest.apply(&records);
+                queue.push(Write {
+                    key: self.key,
+                    circle: self.circle.clone(),
+                    era: self.circle.era(),
+                    number,
+                    records,
+                    done,
+                    room,
+                });
+                Ok(())
+            }
+            Err(why) => {
+                queue.release(room);
+                Err(Refused { why, done })
+            }
+        }
+    }
+
+    /// Everything that is to be written, if it may be.
+    fn check(
+        &mut self,
+        transaction: Option<Transaction>,
+        mut records: Vec<Record>,
+        claim: impl FnOnce() -> bool,
+    ) -> Result<Vec<Record>, CommitError> {
+        let disk = &self.store.0.disk;
+        let mut usage = None;
+        if let Some(transaction) = transaction {
+            if !transaction.stands(&self.latest.view(disk))? {
+                return Err(CommitError::Conflict);
+            }
+            let writes = transaction.into_records();
+            if !writes.is_empty() {
+                let quota = self.store.0.limits.quota;
+                let after = self.latest.usage_after(&writes, disk, &self.key, quota)?;
+                records.extend(writes);
+                records.push(Record::put(Table::Usage, [], after.to_be_bytes()));
+                usage = Some(after);
+            }
+        }
+        if !claim() {
+            return Err(CommitError::Gone);
+        }
+        if let Some(usage) = usage {
+            self.latest.set_usage(usage);
+        }
+        Ok(records)
+    }
+}

@@ -1,0 +1,239 @@
+//! The folder on disk: its lock, its format, and the database in it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot};
+
+use super::{
+    error::{OpenError, Unavailable},
+    settings::DiskSettings,
+    table::{Record, Table, Value, full},
+};
+use crate::auth::PublicKey;
+
+/// Changes whenever an older circled could not read what a newer one writes, or the other way round.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "format";
+const NEW_FORMAT_FILE: &str = "format.new";
+const LOCK_FILE: &str = "lock";
+const DATABASE: &str = "database";
+/// Bytes of one table in memory before they are written out in order.
+const MEMTABLE: u64 = 16 << 20;
+
+/// The data folder of one server. No two can have it at once.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    min_free: u64,
+    tables: Tables,
+    // Fields are dropped in order: the lock goes last.
+    _lock: File,
+}
+
+struct Tables {
+    database: Database,
+    by_table: [Keyspace; Table::ALL.len()],
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens the folder, and makes it where there is none.
+    ///
+    /// # Errors
+    /// A folder that is in use, something else's, of another version, or damaged.
+    pub fn open(settings: &DiskSettings) -> Result<Self, OpenError> {
+        let path = settings.data_dir.clone();
+        let on_io = |source| OpenError::Io {
+            path: path.clone(),
+            source,
+        };
+        fs::create_dir_all(&path).map_err(on_io)?;
+        let lock = lock(&path)?;
+        check_format(&path)?;
+        let tables = open(&path.join(DATABASE), settings.cache).map_err(|reason| match reason {
+            Reason::Locked => OpenError::Locked(path.clone()),
+            Reason::Io(source) => on_io(source),
+            Reason::Damaged(reason) => OpenError::Damaged {
+                path: path.clone(),
+                reason,
+            },
+        })?;
+        Ok(Self {
+            path,
+            min_free: settings.min_free as u64,
+            tables,
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is on disk right now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.tables.database.snapshot()
+    }
+
+    pub(super) fn keyspace(&self, table: Table) -> &Keyspace {
+        &self.tables.by_table[table as usize]
+    }
+
+    pub(super) fn get(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        key: &[u8],
+    ) -> Result<Option<Value>, Unavailable> {
+        self.keyspace(table)
+            .get(full(circle, key))
+            .map_err(|error| failed(&error))
+    }
+
+    /// Whether there is room for more.
+    pub(super) fn has_room(&self) -> bool {
+        match rustix::fs::statvfs(&self.path) {
+            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= self.min_free,
+            Err(error) => {
+                tracing::error!(%error, "failed to ask how much of the disk is free");
+                false
+            }
+        }
+    }
+
+    /// Writes all of it or nothing, and returns when it is safe.
+    pub(super) fn write<'a>(
+        &self,
+        records: impl Iterator<Item = (&'a PublicKey, &'a Record)>,
+    ) -> Result<(), Unavailable> {
+        let mut batch = self
+            .tables
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for (circle, record) in records {
+            let (keyspace, key) = (self.keyspace(record.table), full(circle, &record.key));
+            match &record.value {
+                Some(value) => batch.insert(keyspace, key, value.clone()),
+                None => batch.remove(keyspace, key),
+            }
+        }
+        batch.commit().map_err(|error| failed(&error))
+    }
+}
+
+/// Logs what went wrong: nobody further up needs to know more than that it did.
+pub(super) fn failed(error: &fjall::Error) -> Unavailable {
+    tracing::error!(?error, "failed to use the data folder");
+    Unavailable
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let on_io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut entries = fs::read_dir(path).map_err(on_io)?;
+    let ours = path.join(FORMAT_FILE).exists();
+    // Whatever has neither our format file nor nothing in it is somebody's: not even a lock is left there.
+    let foreign = entries.try_fold(false, |foreign, entry| {
+        let name = entry.map_err(on_io)?.file_name();
+        Ok::<_, OpenError>(
+            foreign || !(name == LOCK_FILE || name == NEW_FORMAT_FILE || name == "lost+found"),
+        )
+    })?;
+    if foreign && !ours {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK_FILE))
+        .map_err(on_io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(on_io(source)),
+    }
+}
+
+/// Reads the format, and writes it to a new folder.
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let on_io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = path.join(FORMAT_FILE);
+    let ours = format!("circled {FORMAT}");
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim() == ours => Ok(()),
+        Ok(text) => Err(OpenError::Format {
+            path: path.to_owned(),
+            found: text
+                .trim()
+                .trim_start_matches("circled ")
+                .chars()
+                .take(40)
+                .collect(),
+            expected: FORMAT,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_format(path, &file, &ours).map_err(on_io)
+        }
+        Err(error) => Err(on_io(error)),
+    }
+}
+
+fn write_format(folder: &Path, file: &Path, text: &str) -> io::Result<()> {
+    // Renamed when it is whole.
+    let new = folder.join(NEW_FORMAT_FILE);
+    let mut writer = File::create(&new)?;
+    writeln!(writer, "{text}")?;
+    writer.sync_all()?;
+    fs::rename(new, file)?;
+    File::open(folder)?.sync_all()
+}
+
+enum Reason {
+    Locked,
+    Io(io::Error),
+    Damaged(String),
+}
+
+fn open(path: &Path, cache: usize) -> Result<Tables, Reason> {
+    let open = || {
+        let database = Database::builder(path).cache_size(cache as u64).open()?;
+        let keyspace = |table: Table| {
+            database.keyspace(table.name(), || {
+                KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+            })
+        };
+        let [a, b, c, d, e, f, g, h] = Table::ALL.map(keyspace);
+        Ok(Tables {
+            by_table: [a?, b?, c?, d?, e?, f?, g?, h?],
+            database,
+        })
+    };
+    // A damaged file can be more than the library expects of one.
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(tables)) => Ok(tables),
+        Ok(Err(fjall::Error::Locked)) => Err(Reason::Locked),
+        Ok(Err(fjall::Error::Io(error))) => Err(Reason::Io(error)),
+        Ok(Err(error)) => Err(Reason::Damaged(error.to_string())),
+        Err(_) => Err(Reason::Damaged(
+            "reading it ended in a panic, see above".to_owned(),
+        )),
+    }
+}

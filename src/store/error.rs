@@ -1,0 +1,118 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// The disk takes nothing more, or gives nothing back. What was acknowledged is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the store can't be reached")]
+pub struct Unavailable;
+
+/// Why a transaction was not committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CommitError {
+    /// Something it had read has changed. It may be run again.
+    #[error("what was read has changed meanwhile")]
+    Conflict,
+    /// The circle's store would take more than its quota.
+    #[error("the circle's store would take more than {quota} bytes")]
+    Quota {
+        /// The quota, in bytes.
+        quota: usize,
+    },
+    /// Nobody wants it any more: its claim was refused.
+    #[error("the job is no longer pending")]
+    Gone,
+    /// It would have had to wait, and was told not to.
+    #[error("another transaction is in the way")]
+    Busy,
+    /// The disk.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why something could not be read or written within a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WriteError {
+    /// The key is too long, or empty.
+    #[error("a key must have from 1 to {max} bytes, this one has {length}")]
+    Key {
+        /// Its length.
+        length: usize,
+        /// The setting.
+        max: usize,
+    },
+    /// The value is too long.
+    #[error("a value must have at most {max} bytes as JSON, this one has {length}")]
+    Value {
+        /// Its length.
+        length: usize,
+        /// The setting.
+        max: usize,
+    },
+    /// Too many keys are written.
+    #[error("a job may write at most {max} keys")]
+    Writes {
+        /// The setting.
+        max: usize,
+    },
+    /// A list of keys is too long.
+    #[error("there are more than {max} such keys")]
+    Keys {
+        /// How many may be asked for.
+        max: usize,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why the data folder could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "{} is in use by another circled; stop that one, or give this one a folder of its own (dispatch.embedded.data_dir, CIRCLED_DISPATCH__EMBEDDED__DATA_DIR)",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// It is something else's folder.
+    #[error(
+        "{} holds files that are not circled's; name an empty or a new folder (dispatch.embedded.data_dir)",
+        .0.display()
+    )]
+    Foreign(PathBuf),
+    /// It was written by another version.
+    #[error(
+        "{} has format {found}, and this circled reads format {expected}; use the version of circled that wrote it",
+        path.display()
+    )]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        expected: u32,
+    },
+    /// It is damaged.
+    #[error(
+        "{} is damaged: {reason}. Keep a copy of it, and restore the folder from a backup; circled changes nothing in a folder it cannot read",
+        path.display()
+    )]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The operating system refuses.
+    #[error("{} cannot be used as the data folder (dispatch.embedded.data_dir)", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

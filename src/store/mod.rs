@@ -1,0 +1,39 @@
+//! The circles' stores: keys and JSON values, read and written in transactions, on this machine's disk.
+//!
+//! What always holds:
+//!
+//! - **Serializable.** A [`Transaction`] remembers what it read, ranges too, and keeps its writes to itself.
+//!   Committing checks that everything it read still stands, so any set of transactions leaves what it
+//!   would have left one after another.
+//! - **Durable.** A commit is reported once it is on disk, synced. One thread writes; all that waits goes
+//!   into one synced write.
+//! - **One step.** What a commit brings besides the store's own keys (a job's record, its outcome) lands
+//!   with it or not at all.
+//! - **Apart.** Circles share the writing thread and nothing else: no circle's transaction waits for
+//!   another's lock.
+//!
+//! Readers that must not wait see what is on disk ([`Store::begin`]). What will write, and so waits for the
+//! disk anyway, may build on commits that are still on their way there ([`Store::begin_latest`]): those
+//! are written before it, or not at all, and then it isn't either.
+
+mod circle;
+mod disk;
+mod error;
+mod queue;
+mod settings;
+mod table;
+mod transaction;
+mod view;
+mod writer;
+
+pub use disk::Disk;
+pub use error::{CommitError, OpenError, Unavailable, WriteError};
+pub use settings::{DiskSettings, Settings};
+pub use table::{Key, Record, Table, Value};
+pub use transaction::Transaction;
+
+mod commit;
+pub use commit::{Alone, Done, Patience, Refused, Store};
+
+#[cfg(test)]
+mod tests;

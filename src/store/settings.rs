@@ -1,0 +1,39 @@
+//! The `[store]` settings, and those of its disk.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What a circle's store may hold. The defaults stand in `config/default.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Bytes of one key.
+    #[serde(with = "crate::units::size")]
+    pub max_key: usize,
+    /// Bytes of one value, as JSON.
+    #[serde(with = "crate::units::size")]
+    pub max_value: usize,
+    /// Keys that one job may write.
+    pub max_writes: usize,
+    /// Bytes of all keys and values of one circle.
+    #[serde(with = "crate::units::size")]
+    pub quota: usize,
+}
+
+/// Where the embedded backend keeps things: part of `[dispatch.embedded]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSettings {
+    /// The folder.
+    pub data_dir: PathBuf,
+    /// Bytes that must be free on its disk, or nothing more is accepted.
+    #[serde(with = "crate::units::size")]
+    pub min_free: usize,
+    /// Bytes that may wait to be written. With more, scripts wait, and webhooks are told to come back.
+    #[serde(with = "crate::units::size")]
+    pub write_queue: usize,
+    /// Bytes of what was read last, kept in memory.
+    #[serde(with = "crate::units::size")]
+    pub cache: usize,
+}

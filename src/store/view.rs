@@ -1,0 +1,96 @@
+//! A state of one circle that doesn't change while it is looked at.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use fjall::{Readable, Snapshot};
+
+use super::{
+    disk::{Disk, failed},
+    error::Unavailable,
+    table::{Key, Table, Value, full},
+};
+use crate::auth::PublicKey;
+
+/// What is committed but may not be on disk yet: the newest value of each key, and the number of the
+/// commit that brought it.
+pub(super) type Pending = BTreeMap<(Table, Key), (u64, Option<Value>)>;
+
+/// What was on disk at one moment, and what was on its way there.
+pub(super) struct View {
+    snapshot: Snapshot,
+    pending: Option<Arc<Pending>>,
+}
+
+impl View {
+    pub(super) fn new(snapshot: Snapshot, pending: Option<Arc<Pending>>) -> Self {
+        Self { snapshot, pending }
+    }
+
+    /// Whether all that is seen here is on disk.
+    pub(super) fn is_durable(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    pub(super) fn get(
+        &self,
+        disk: &Disk,
+        circle: &PublicKey,
+        table: Table,
+        key: &Key,
+    ) -> Result<Option<Value>, Unavailable> {
+        if let Some(pending) = &self.pending
+            && let Some((_, value)) = pending.get(&(table, key.clone()))
+        {
+            return Ok(value.clone());
+        }
+        self.snapshot
+            .get(disk.keyspace(table), full(circle, key))
+            .map_err(|error| failed(&error))
+    }
+
+    /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop.
+    pub(super) fn keys(
+        &self,
+        disk: &Disk,
+        circle: &PublicKey,
+        table: Table,
+        prefix: &Key,
+        mut found: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Unavailable> {
+        let mut pending = self
+            .pending
+            .iter()
+            .flat_map(|pending| {
+                let from = Bound::Included((table, prefix.clone()));
+                pending.range((from, Bound::Unbounded))
+            })
+            .take_while(|((of, key), _)| *of == table && key.starts_with(prefix))
+            .map(|((_, key), (_, value))| (key, value.is_some()))
+            .peekable();
+        let on_disk = self
+            .snapshot
+            .prefix(disk.keyspace(table), full(circle, prefix));
+        for entry in on_disk {
+            let key = entry.key().map_err(|error| failed(&error))?;
+            let key = &key[circle.as_bytes().len()..];
+            while let Some((newer, there)) = pending.next_if(|(newer, _)| newer[..] < *key) {
+                if there && !found(newer) {
+                    return Ok(());
+                }
+            }
+            let there = match pending.next_if(|(newer, _)| newer[..] == *key) {
+                Some((_, there)) => there,
+                None => true,
+            };
+            if there && !found(key) {
+                return Ok(());
+            }
+        }
+        for (newer, there) in pending {
+            if there && !found(newer) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The thread that writes: all that waits, in one synced write.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::{Builder, JoinHandle},
+};
+
+use super::{commit::Shared, disk::Disk, error::Unavailable, queue::Write};
+
+pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    Builder::new()
+        .name("circled-writer".to_owned())
+        .spawn(move || {
+            let mut full = false;
+            while let Some(writes) = shared.queue.take() {
+                if full == disk.has_room() {
+                    full = !full;
+                    tell(&disk, full);
+                }
+                write(&disk, &shared, writes, full);
+            }
+        })
+}
+
+fn tell(disk: &Disk, full: bool) {
+    let folder = disk.path().display();
+    if full {
+        tracing::error!(
+            %folder,
+            "the disk is full: nothing more is accepted until there is room (dispatch.embedded.min_free)"
+        );
+    } else {
+        tracing::info!(%folder, "the disk has room again");
+    }
+}
+
+fn write(disk: &Disk, shared: &Shared, writes: Vec<Write>, full: bool) {
+    // What builds on a commit that was lost is lost.
+    let (writes, lost): (Vec<_>, Vec<_>) = writes
+        .into_iter()
+        .partition(|write| write.era == write.circle.era());
+    let result = if full {
+        Err(Unavailable)
+    } else {
+        let records = writes.iter().flat_map(|write| {
+            let records = write.records.iter();
+            records.map(|record| (&write.key, record))
+        });
+        disk.write(records)
+            .inspect_err(|_| shared.broken.store(true, Ordering::Relaxed))
+    };
+    let room = writes.iter().chain(&lost).map(|write| write.room).sum();
+    let mut circles = HashMap::new();
+    for write in &writes {
+        circles.insert(write.key, (write.circle.clone(), write.number));
+    }
+    for (circle, number) in circles.values() {
+        match result {
+            Ok(()) => circle.landed(*number),
+            Err(Unavailable) => circle.start_over(),
+        }
+    }
+    for write in writes {
+        (write.done)(result);
+    }
+    for write in lost {
+        (write.done)(Err(Unavailable));
+    }
+    shared.queue.release(room);
+    for (key, (circle, _)) in circles {
+        drop(circle);
+        // Nobody else may have hold of it: they would go on with it beside a new one.
+        shared.circles.remove_if(&key, |_, circle| {
+            Arc::strong_count(circle) == 1 && circle.is_idle()
+        });
+    }
+}
