@@ -15,7 +15,7 @@ use std::{fmt, path::Path};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{auth, dispatch, script, server, session};
+use crate::{auth, dispatch, script, server, session, store};
 
 pub use layers::{Entry, Source};
 
@@ -36,6 +36,8 @@ pub struct Settings {
     pub circle: Vec<auth::Circle>,
     /// `[dispatch]`
     pub dispatch: dispatch::Settings,
+    /// `[store]`
+    pub store: store::Settings,
     /// `[script]`
     pub script: script::Limits,
     /// `[log]`

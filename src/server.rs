@@ -10,7 +10,10 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{Router, routing::get};
 use thiserror::Error;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -19,7 +22,7 @@ pub use settings::Settings;
 use crate::{
     auth::{Access, InvalidOrigin, Origin, Origins},
     config,
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, Scripts, StartError},
     rpc::{Limits, Shared},
     session::{self, Registry},
 };
@@ -74,9 +77,9 @@ pub enum ServeError {
         /// What would be one.
         source: InvalidOrigin,
     },
-    /// No threads for scripts.
-    #[error("the threads that scripts run on cannot be started")]
-    Threads(#[source] io::Error),
+    /// No data folder, or no threads.
+    #[error(transparent)]
+    Dispatch(#[from] StartError),
 }
 
 impl Server {
@@ -109,8 +112,7 @@ impl Server {
             .iter()
             .map(|page| origin("server.allowed_origins", page))
             .collect::<Result<_, _>>()?;
-        let dispatcher = Dispatcher::start(&settings.dispatch, settings.script.clone())
-            .map_err(ServeError::Threads)?;
+        let dispatcher = start(settings).await?;
         let tasks = TaskTracker::new();
         let state = State {
             shared: Arc::new(Shared {
@@ -180,19 +182,26 @@ impl Server {
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
         tracing::info!(sessions, circles, grace = ?shutdown_grace, "stopping");
         state.stopping.cancel();
+        let dispatcher = state.shared.dispatcher.clone();
+        dispatcher.stop_durable();
+        let grace_ends = Instant::now() + shutdown_grace;
         let _ = accepting.await;
         state.tasks.close();
-        if timeout(shutdown_grace, state.tasks.wait()).await.is_err() {
+        if timeout_at(grace_ends, state.tasks.wait()).await.is_err() {
             tracing::warn!(
                 sessions = state.registry.sessions(),
                 "the grace is over: cancelling what still runs"
             );
-            state.shared.dispatcher.cancel_all();
+            dispatcher.cancel_all();
             // Closing a session is bounded, and so is this.
             let _ = timeout(session::CLOSE_TIMEOUT * 2, state.tasks.wait()).await;
         }
-        let dispatcher = state.shared.dispatcher.clone();
-        let _ = tokio::task::spawn_blocking(move || dispatcher.shutdown()).await;
+        let ending = dispatcher.clone();
+        let mut ended = tokio::task::spawn_blocking(move || ending.shutdown());
+        if timeout_at(grace_ends, &mut ended).await.is_err() {
+            dispatcher.cancel_all();
+            let _ = ended.await;
+        }
         admin_stop.cancel();
         admin_tasks.close();
         let _ = timeout(session::CLOSE_TIMEOUT, admin_tasks.wait()).await;
@@ -208,6 +217,18 @@ fn routes(state: Arc<State>) -> Router {
         .with_state(state)
         // A panic is a mistake of ours: it ends one request, not the server.
         .layer(CatchPanicLayer::new())
+}
+
+/// Reading what is on disk takes its time.
+async fn start(settings: &config::Settings) -> Result<Dispatcher, ServeError> {
+    let (dispatch, limits, store) = (
+        settings.dispatch.clone(),
+        settings.script.clone(),
+        settings.store.clone(),
+    );
+    let start = move || Dispatcher::start(&dispatch, limits, store, Scripts::new());
+    let started = tokio::task::spawn_blocking(start).await;
+    Ok(started.map_err(|error| StartError::Threads(io::Error::other(error)))??)
 }
 
 async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, ServeError> {

@@ -10,7 +10,7 @@ use serde::de::{self, Visitor};
 pub(crate) mod duration {
     use std::time::Duration;
 
-    use jiff::fmt::friendly::SpanParser;
+    use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
     use serde::Deserializer;
 
     use super::Text;
@@ -26,7 +26,9 @@ pub(crate) mod duration {
     }
 
     pub(crate) fn parse(text: &str) -> Option<Duration> {
-        SpanParser::new().parse_unsigned_duration(text).ok()
+        let span = SpanParser::new().parse_span(text).ok()?;
+        let days = SpanRelativeTo::days_are_24_hours();
+        span.to_duration(days).ok()?.try_into().ok()
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct Server {
     pub(super) is_echo: bool,
     process: Option<Child>,
     id: Option<u32>,
+    _data: Option<tempfile::TempDir>,
 }
 
 /// `NAME=VALUE`, as flags have it.
@@ -58,6 +59,7 @@ impl Server {
             name: name.to_owned(),
             url: format!("ws://{}/", address.trim()),
             is_echo: true,
+            _data: None,
             id: Some(process.id()),
             process: Some(process),
         }
@@ -65,9 +67,11 @@ impl Server {
 
     /// circled as it is released, with a circle of this key.
     pub(super) fn circled(circle: &SecretKey) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
         let mut process = Command::new(env!("CARGO_BIN_EXE_circled"))
             .arg("serve")
             .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
+            .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data.path())
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
             .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
             .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
@@ -92,6 +96,7 @@ impl Server {
             name: "circled".to_owned(),
             url: format!("{address}{}", circle.public()),
             is_echo: false,
+            _data: Some(data),
             id: Some(process.id()),
             process: Some(process),
         }
@@ -106,6 +111,7 @@ impl Server {
             is_echo: false,
             id: process.map(|process| process.value),
             process: None,
+            _data: None,
         }
     }
 

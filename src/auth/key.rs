@@ -19,6 +19,14 @@ pub struct PublicKey([u8; 33]);
 pub struct InvalidKey;
 
 impl PublicKey {
+    /// Bytes of the compressed SEC 1 encoding.
+    pub const LENGTH: usize = 33;
+
+    /// A key that was checked before it was stored.
+    pub(crate) fn from_stored(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+
     /// The compressed SEC 1 encoding.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0

@@ -25,6 +25,9 @@ const TALKATIVE: [&str; 6] = [
     "tungstenite",
 ];
 
+/// What these log below `warn` is of use to their authors.
+const CHATTY: [&str; 2] = ["fjall", "lsm_tree"];
+
 pub(super) fn init(log: &Log) -> anyhow::Result<()> {
     let level = EnvFilter::try_new(&log.level).context("log.level")?;
     // The hint leaves the level to the setting; without one, every library would ask for each line.
@@ -54,5 +57,12 @@ pub(super) fn init(log: &Log) -> anyhow::Result<()> {
 /// No level that is set, however specific, gets past this.
 fn keeps_secrets(line: &Metadata<'_>) -> bool {
     let library = line.target().split("::").next().unwrap_or_default();
-    *line.level() <= Level::INFO || !TALKATIVE.contains(&library)
+    let most = if CHATTY.contains(&library) {
+        Level::WARN
+    } else if TALKATIVE.contains(&library) {
+        Level::INFO
+    } else {
+        Level::TRACE
+    };
+    *line.level() <= most
 }

@@ -53,9 +53,13 @@ impl Broken {
 
 fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
     let Settings {
-        session, script, ..
+        session,
+        script,
+        dispatch,
+        store,
+        ..
     } = settings;
-    let counts: [(&'static [&'static str], usize); 19] = [
+    let counts: [(&'static [&'static str], usize); 25] = [
         (&["session.max_message"], session.max_message),
         (&["session.max_batch"], session.max_batch),
         (&["session.max_in_flight"], session.max_in_flight),
@@ -67,6 +71,21 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
         (&["session.outbound_queue"], session.outbound_queue),
         (&["session.outbound_bytes"], session.outbound_bytes),
         (&["script.queue"], script.queue),
+        (
+            &["dispatch.durable.per_circle"],
+            dispatch.durable.per_circle,
+        ),
+        (&["dispatch.durable.backlog"], dispatch.durable.backlog),
+        (
+            &["dispatch.durable.max_tries"],
+            usize::try_from(dispatch.durable.max_tries).unwrap_or(usize::MAX),
+        ),
+        (
+            &["dispatch.embedded.write_queue"],
+            dispatch.embedded.write_queue,
+        ),
+        (&["store.max_key"], store.max_key),
+        (&["store.max_value"], store.max_value),
         (
             &["script.max_operations"],
             usize::try_from(script.max_operations).unwrap_or(usize::MAX),
@@ -98,9 +117,10 @@ fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
         script,
         ..
     } = settings;
+    let durable = &dispatch.durable;
     // With the least that makes sense of each.
     let (none, some) = (Duration::ZERO, Duration::from_nanos(1));
-    let durations: [(&'static [&'static str], Duration, Duration); 10] = [
+    let durations: [(&'static [&'static str], Duration, Duration); 15] = [
         (
             &["server.handshake_timeout"],
             server.handshake_timeout,
@@ -113,6 +133,19 @@ fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
         (&["session.write_timeout"], session.write_timeout, some),
         (&["auth.nonce_ttl"], auth.nonce_ttl, some),
         (&["dispatch.job_timeout"], dispatch.job_timeout, some),
+        (&["dispatch.durable.retry_after"], durable.retry_after, none),
+        (
+            &["dispatch.durable.retry_at_most"],
+            durable.retry_at_most,
+            none,
+        ),
+        (&["dispatch.durable.dedupe_for"], durable.dedupe_for, none),
+        (&["dispatch.durable.keep_for"], durable.keep_for, none),
+        (
+            &["dispatch.durable.keep_dead_for"],
+            durable.keep_dead_for,
+            none,
+        ),
         (&["script.timeout"], script.timeout, some),
         (&["script.fast_time"], script.fast_time, none),
     ];

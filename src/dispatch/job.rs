@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::{Uuid, fmt::Hyphenated};
 
@@ -56,6 +56,10 @@ pub enum Outcome {
     Cancelled,
     /// Too many jobs wait already; this one was not begun.
     QueueFull,
+    /// The transaction kept colliding with others.
+    Conflict,
+    /// The store could not be reached.
+    Unavailable,
 }
 
 impl Outcome {
@@ -67,6 +71,8 @@ impl Outcome {
             Self::TimedOut { .. } => "timed out",
             Self::Cancelled => "cancelled",
             Self::QueueFull => "queue full",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -100,6 +106,19 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 
+    /// The sixteen bytes of the UUID.
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+
     /// Writes the name into `buffer`.
     pub(super) fn encode(self, buffer: &mut [u8; Hyphenated::LENGTH]) -> &str {
         self.0.hyphenated().encode_lower(buffer)
@@ -121,6 +140,26 @@ impl fmt::Debug for JobId {
 impl Serialize for JobId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.encode(&mut [0; Hyphenated::LENGTH]))
+    }
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that names no job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a job's name: expected a UUID, as in 019ab1c2-...")]
+pub struct InvalidJobId;
+
+impl std::str::FromStr for JobId {
+    type Err = InvalidJobId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
+        text.parse().map(Self).map_err(|_| InvalidJobId)
     }
 }
 

@@ -5,17 +5,22 @@
 //! step: if the job is still pending, its effects land and its outcome is handed over; if not, nothing
 //! happens at all.
 
+mod delivery;
 mod embedded;
 mod job;
-mod settings;
+pub mod settings;
 
-pub use embedded::{Embedded, Ticket};
-pub use job::{Caller, Job, JobId, Outcome};
+pub use delivery::{Delivery, Ended, NotAccepted, Receipt};
+pub use embedded::{Embedded, JobError, JobRecord, Jobs, Scripts, Status, Ticket};
+pub use job::{Caller, InvalidJobId, Job, JobId, Outcome};
 pub use settings::{Backend, Settings};
 
 use std::{io, sync::Arc, time::Duration};
 
-use crate::script::Limits;
+use crate::{
+    script::Limits,
+    store::{self, Disk, OpenError, Store},
+};
 
 /// Hands jobs to whoever runs them. A cheap handle.
 #[derive(Debug, Clone)]
@@ -33,17 +38,70 @@ pub enum Played {
     Later(Ticket),
 }
 
+/// Why a backend could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    Disk(#[from] OpenError),
+    /// No threads, or what they begin with can't be read.
+    #[error("the threads that jobs run on cannot be started")]
+    Threads(#[source] io::Error),
+}
+
 impl Dispatcher {
-    /// Starts the backend.
+    /// Starts the backend, and resumes the jobs that were pending. Blocks. `scripts` are those of the
+    /// providers whose deliveries are accepted.
     ///
     /// # Errors
-    /// Where the operating system refuses the threads that scripts run on.
-    pub fn start(settings: &Settings, limits: Limits) -> io::Result<Self> {
+    /// See [`StartError`].
+    pub fn start(
+        settings: &Settings,
+        limits: Limits,
+        store: store::Settings,
+        scripts: Scripts,
+    ) -> Result<Self, StartError> {
         match settings.backend {
-            Backend::Embedded => Ok(Self::Embedded(Arc::new(Embedded::start(
-                settings.job_timeout,
-                limits,
-            )?))),
+            Backend::Embedded => {
+                let disk = Disk::open(&settings.embedded)?;
+                let store =
+                    Store::start(disk, &settings.embedded, store).map_err(StartError::Threads)?;
+                let embedded = Embedded::start(settings, limits, store, scripts);
+                Ok(Self::Embedded(Arc::new(
+                    embedded.map_err(StartError::Threads)?,
+                )))
+            }
+        }
+    }
+
+    /// Keeps a webhook's delivery, and has its job run: from then on, it is done sooner or later.
+    ///
+    /// # Errors
+    /// It is not kept, and must be sent again.
+    pub async fn accept(&self, delivery: Delivery) -> Result<Receipt, NotAccepted> {
+        match self {
+            Self::Embedded(embedded) => embedded.accept(delivery).await,
+        }
+    }
+
+    /// Whether jobs can be accepted.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Embedded(embedded) => embedded.is_ready(),
+        }
+    }
+
+    /// The durable jobs, to be looked at.
+    pub fn jobs(&self) -> Jobs {
+        match self {
+            Self::Embedded(embedded) => embedded.jobs(),
+        }
+    }
+
+    /// Starts no more durable jobs: those that wait stay pending.
+    pub fn stop_durable(&self) {
+        match self {
+            Self::Embedded(embedded) => embedded.stop_durable(),
         }
     }
 

@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How jobs reach whoever runs them.
+use crate::store::DiskSettings;
+
+/// How jobs reach whoever runs them. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Who runs them.
     pub backend: Backend,
-    /// The longest a job may take, waiting for its turn included.
+    /// The longest a job may take, waiting for its turn included. A durable job waits as long as it must.
     #[serde(with = "crate::units::duration")]
     pub job_timeout: Duration,
+    /// Durable jobs.
+    pub durable: Durable,
+    /// The backend for one machine.
+    pub embedded: DiskSettings,
 }
 
 /// Where jobs run.
@@ -21,4 +27,31 @@ pub struct Settings {
 pub enum Backend {
     /// In this process.
     Embedded,
+}
+
+/// The `[dispatch.durable]` settings: jobs that are kept until they are done.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Durable {
+    /// Jobs of one circle that run at once.
+    pub per_circle: usize,
+    /// Jobs of one circle that wait. One more is refused.
+    pub backlog: usize,
+    /// Runs of a job whose script fails, before it goes to the dead letters.
+    pub max_tries: u32,
+    /// How long after a first failure the job runs again; twice as long after each further one.
+    #[serde(with = "crate::units::duration")]
+    pub retry_after: Duration,
+    /// The longest of these waits.
+    #[serde(with = "crate::units::duration")]
+    pub retry_at_most: Duration,
+    /// How long a delivery is remembered, so that a second one runs nothing.
+    #[serde(with = "crate::units::duration")]
+    pub dedupe_for: Duration,
+    /// How long a job's record is kept after its end.
+    #[serde(with = "crate::units::duration")]
+    pub keep_for: Duration,
+    /// How long a dead letter is kept.
+    #[serde(with = "crate::units::duration")]
+    pub keep_dead_for: Duration,
 }

@@ -27,6 +27,7 @@ pub mod code {
     pub const LIMIT_EXCEEDED: i32 = -32005;
     pub const UNAVAILABLE: i32 = -32007;
     pub const CANCELLED: i32 = -32008;
+    pub const CONFLICT: i32 = -32009;
 }
 
 /// Why a call failed. Displays as the `message` that the client gets.
@@ -97,6 +98,9 @@ pub enum Error {
     /// The job was stopped.
     #[error("Cancelled")]
     Cancelled,
+    /// The job kept colliding with others that change what it reads; nothing of it has landed.
+    #[error("Conflict")]
+    Conflict,
 }
 
 impl Error {
@@ -128,6 +132,7 @@ impl Error {
             Self::LimitExceeded { .. } => code::LIMIT_EXCEEDED,
             Self::Unavailable { .. } => code::UNAVAILABLE,
             Self::Cancelled => code::CANCELLED,
+            Self::Conflict => code::CONFLICT,
         }
     }
 
@@ -138,7 +143,9 @@ impl Error {
             | Self::InvalidRequest { reason }
             | Self::MethodNotFound { reason }
             | Self::InvalidParams { reason } => Some(json!({ "reason": reason })),
-            Self::Internal | Self::AuthenticationRequired | Self::Cancelled => None,
+            Self::Internal | Self::AuthenticationRequired | Self::Cancelled | Self::Conflict => {
+                None
+            }
             Self::Execution(failure) => Some(json!({
                 "kind": failure.kind,
                 "line": failure.line,

@@ -31,6 +31,7 @@ pub(super) enum Stop {
     Size,
     Time,
     Cancelled,
+    Unavailable,
 }
 
 /// What a run may use.
@@ -199,6 +200,18 @@ pub(super) fn charge_one() -> Result<(), Box<rhai::EvalAltResult>> {
     step().map_or(Ok(()), |token| {
         Err(rhai::EvalAltResult::ErrorTerminated(token, rhai::Position::NONE).into())
     })
+}
+
+/// Ends the run because the store can't be reached.
+pub(super) fn give_up() -> Box<rhai::EvalAltResult> {
+    BUDGET.with(|budget| {
+        budget.stop.set(Some(Stop::Unavailable));
+        budget.steps.set(0);
+        if budget.unwind.get() {
+            panic::resume_unwind(Box::new(Unwind));
+        }
+    });
+    rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, rhai::Position::NONE).into()
 }
 
 /// Ends the run with this error where Rhai wouldn't pass it on: in scripts that interpolate strings, which

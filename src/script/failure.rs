@@ -8,6 +8,9 @@ use super::{
     subjects::Insertions,
 };
 
+/// Begins the text of a limit that says everything itself.
+pub(super) const OWN_LIMIT: &str = "store: ";
+
 /// Bytes of a message; what a script throws can be as large as it likes.
 const MESSAGE: Bounds = Bounds {
     length: 2048,
@@ -15,7 +18,8 @@ const MESSAGE: Bounds = Bounds {
 };
 
 impl Failure {
-    pub(super) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+    /// A failure that is nowhere in particular in the script.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -133,6 +137,10 @@ fn message(error: &EvalAltResult) -> String {
         ("Runtime error", value)
     } else if let EvalAltResult::ErrorIndexNotFound(value, _) = error {
         ("Invalid index", value)
+    } else if let EvalAltResult::ErrorDataTooLarge(text, _) = error
+        && text.starts_with(OWN_LIMIT)
+    {
+        return shorten(text.clone());
     } else {
         let text = error.to_string();
         let text = text

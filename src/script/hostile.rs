@@ -73,7 +73,13 @@ fn hostile_scripts_end_on_a_script_thread() {
             for round in 0..3 {
                 let before = meter::net();
                 let start = Instant::now();
-                let ending = sandbox.run(&source, &inputs(&args), start + limits.timeout, &never);
+                let ending = sandbox.run(
+                    &source,
+                    &inputs(&args),
+                    &mut None,
+                    start + limits.timeout,
+                    &never,
+                );
                 let took = start.elapsed();
                 let (end, told) = match &ending {
                     Ending::Finished(result) => (
@@ -81,7 +87,7 @@ fn hostile_scripts_end_on_a_script_thread() {
                         result.as_ref().err().map(|failure| failure.message.clone()),
                     ),
                     Ending::TimedOut => (TimedOut, None),
-                    Ending::Cancelled => panic!("nobody cancelled"),
+                    Ending::Cancelled | Ending::Unavailable => panic!("{ending:?}"),
                 };
                 drop(ending);
                 if !allowed.contains(&end) {
@@ -123,6 +129,7 @@ fn cycles_are_there_to_be_broken() {
             let ending = sandbox.run(
                 source,
                 &inputs(&args),
+                &mut None,
                 Instant::now() + Duration::from_secs(5),
                 &never,
             );
@@ -156,6 +163,7 @@ fn the_deepest_values_fit_on_the_stack() {
         let ending = sandbox.run(
             source,
             &inputs(&Value::Null),
+            &mut None,
             start + Duration::from_secs(60),
             &never,
         );
@@ -179,7 +187,7 @@ fn hostile_scripts_end_on_a_small_stack() {
                 sandbox.assume_short(&source);
                 let before = meter::net();
                 let start = Instant::now();
-                let result = sandbox.try_run(&source, &inputs(&args));
+                let result = sandbox.try_run(&source, &inputs(&args), &mut None);
                 let took = start.elapsed();
                 if let Some(end) = result
                     .as_ref()

@@ -54,6 +54,41 @@ pub(super) fn to_raw(value: &Dynamic, bounds: Bounds) -> Result<Box<RawValue>, U
     })
 }
 
+/// Whether the value has a JSON form that means the same; if not, what kind of value hasn't.
+pub(super) fn check(value: &Dynamic, depth: usize) -> Result<(), &'static str> {
+    let Some(depth) = depth.checked_sub(1) else {
+        // Refused by `to_raw`.
+        return Ok(());
+    };
+    if let Ok(number) = value.as_float() {
+        return if number.is_finite() {
+            Ok(())
+        } else {
+            Err("number that isn't finite")
+        };
+    }
+    if let Ok(items) = value.as_array_ref() {
+        return items.iter().try_for_each(|item| check(item, depth));
+    }
+    if let Ok(entries) = value.as_map_ref() {
+        return entries.values().try_for_each(|item| check(item, depth));
+    }
+    if value.is_int()
+        || value.is_unit()
+        || value.is_string()
+        || value.is_char()
+        || value.is_bool()
+        || value.is_blob()
+    {
+        return Ok(());
+    }
+    if value.is_fnptr() {
+        Err("function")
+    } else {
+        Err("value of this type")
+    }
+}
+
 struct Json<'a> {
     value: &'a Dynamic,
     depth: usize,

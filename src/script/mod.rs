@@ -19,6 +19,7 @@ mod failure;
 #[cfg(test)]
 mod hostile;
 mod json;
+mod keeping;
 mod known;
 mod limits;
 mod local;

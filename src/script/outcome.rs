@@ -72,4 +72,6 @@ pub enum Ending {
     TimedOut,
     /// The caller cancelled.
     Cancelled,
+    /// The store could not be reached.
+    Unavailable,
 }

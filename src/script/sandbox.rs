@@ -12,10 +12,12 @@ use std::{
 
 use rhai::{Dynamic, Scope};
 
+use crate::store::Transaction;
+
 use super::{
     Ending, Failure, Inputs, Limits, Success,
     budget::{Allowance, Guard, Stop},
-    cells, json,
+    cells, json, keeping,
     known::Known,
     local::{self, Compiled, Local},
     logs,
@@ -78,20 +80,25 @@ impl Sandbox {
     }
 
     /// Runs the script on this thread, or on one made for it if this one is none of a
-    /// [`Runner`](super::Runner)'s: scripts need a large stack.
+    /// [`Runner`](super::Runner)'s: scripts need a large stack. What it reads and writes goes through the
+    /// transaction; committing that is the caller's.
     pub fn run(
         &self,
         source: &str,
         inputs: &Inputs<'_>,
+        transaction: &mut Option<Transaction>,
         deadline: Instant,
         cancel: &Arc<AtomicBool>,
     ) -> Ending {
-        stack::with_large(|| self.run_here(source, inputs, deadline, cancel)).unwrap_or_else(
-            |error| {
-                tracing::error!(%error, "failed to start a thread for a script");
-                Ending::Finished(Err(Failure::panicked()))
-            },
-        )
+        let run = || {
+            keeping::within(transaction, || {
+                self.run_here(source, inputs, deadline, cancel)
+            })
+        };
+        stack::with_large(run).unwrap_or_else(|error| {
+            tracing::error!(%error, "failed to start a thread for a script");
+            Ending::Finished(Err(Failure::panicked()))
+        })
     }
 
     fn run_here(
@@ -135,6 +142,7 @@ impl Sandbox {
             Err(Ended::Failed(failure)) => Ending::Finished(Err(failure)),
             Err(Ended::Stopped(Stop::Time, _)) => Ending::TimedOut,
             Err(Ended::Stopped(Stop::Cancelled, _)) => Ending::Cancelled,
+            Err(Ended::Stopped(Stop::Unavailable, _)) => Ending::Unavailable,
             Err(Ended::Stopped(stop, failure)) => {
                 Ending::Finished(Err(self.stopped(stop, failure)))
             }
@@ -144,8 +152,18 @@ impl Sandbox {
     /// Runs the script here and now if it is known to be short; for threads that mustn't block.
     ///
     /// `None`: it is not compiled here, it is known to be long, or it ran out of its small budget. Nothing
-    /// has happened then; give it to a [`Runner`](super::Runner).
-    pub fn try_run(&self, source: &str, inputs: &Inputs<'_>) -> Option<Result<Success, Failure>> {
+    /// has happened then, though the transaction may have been used; give it to a
+    /// [`Runner`](super::Runner).
+    pub fn try_run(
+        &self,
+        source: &str,
+        inputs: &Inputs<'_>,
+        transaction: &mut Option<Transaction>,
+    ) -> Option<Result<Success, Failure>> {
+        keeping::within(transaction, || self.try_run_here(source, inputs))
+    }
+
+    fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Result<Success, Failure>> {
         if local::is_busy() {
             return None;
         }
@@ -224,7 +242,7 @@ impl Sandbox {
             Stop::Depth => Failure::depth(),
             Stop::Size => Failure::size(),
             // Not told as failures, except of `check`.
-            Stop::Time | Stop::Cancelled => Failure::operations(limits),
+            Stop::Time | Stop::Cancelled | Stop::Unavailable => Failure::operations(limits),
         };
         told.line = failure.line;
         told.column = failure.column;

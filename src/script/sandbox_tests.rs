@@ -23,11 +23,14 @@ fn run_with(source: &str, args: &Value, event: Option<&Value>) -> Result<Success
     match sandbox.run(
         source,
         &inputs(args, event),
+        &mut None,
         Instant::now() + Duration::from_secs(5),
         &never,
     ) {
         Ending::Finished(result) => result,
-        ending @ (Ending::TimedOut | Ending::Cancelled) => panic!("{ending:?}"),
+        ending @ (Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+            panic!("{ending:?}")
+        }
     }
 }
 
@@ -216,6 +219,7 @@ fn a_run_is_timed_out_and_cancelled() {
     let ending = sandbox.run(
         "loop {}",
         &inputs(&Value::Null, None),
+        &mut None,
         start + Duration::from_millis(20),
         &cancel,
     );
@@ -225,6 +229,7 @@ fn a_run_is_timed_out_and_cancelled() {
     let ending = sandbox.run(
         "loop {}",
         &inputs(&Value::Null, None),
+        &mut None,
         start + Duration::from_secs(5),
         &cancel,
     );
@@ -243,36 +248,49 @@ fn the_fast_lane_takes_what_is_known_to_be_short() {
         sandbox.run(
             source,
             &inputs(args, None),
+            &mut None,
             Instant::now() + Duration::from_secs(5),
             &never,
         )
     };
     let source = "let x = 0; for i in 0..ARGS { x += i } x";
     assert!(
-        sandbox.try_run(source, &inputs(&few, None)).is_none(),
+        sandbox
+            .try_run(source, &inputs(&few, None), &mut None)
+            .is_none(),
         "not compiled yet"
     );
     drop(run(source, &few));
     let success = sandbox
-        .try_run(source, &inputs(&few, None))
+        .try_run(source, &inputs(&few, None), &mut None)
         .unwrap()
         .unwrap();
     assert_eq!(success.output, "1");
     assert!(
-        sandbox.try_run(source, &inputs(&many, None)).is_none(),
+        sandbox
+            .try_run(source, &inputs(&many, None), &mut None)
+            .is_none(),
         "runs out of its budget"
     );
     assert!(
-        sandbox.try_run(source, &inputs(&few, None)).is_none(),
+        sandbox
+            .try_run(source, &inputs(&few, None), &mut None)
+            .is_none(),
         "known to be long"
     );
     assert!(
-        (0..100).any(|_| sandbox.try_run(source, &inputs(&few, None)).is_some()),
+        (0..100).any(|_| sandbox
+            .try_run(source, &inputs(&few, None), &mut None)
+            .is_some()),
         "tried again"
     );
     let failing = "throw 1";
     drop(run(failing, &few));
-    assert!(sandbox.try_run(failing, &inputs(&few, None)).is_none());
+    assert!(
+        sandbox
+            .try_run(failing, &inputs(&few, None), &mut None)
+            .is_none()
+    );
 }
 
 #[test]
@@ -303,6 +321,7 @@ fn the_scripts_of_two_sandboxes_are_apart() {
         let ending = sandbox.run(
             "[1, 2, 3]",
             &inputs(&Value::Null, None),
+            &mut None,
             Instant::now() + Duration::from_secs(5),
             &never,
         );
@@ -322,7 +341,13 @@ fn a_panic_ends_the_run_alone() {
         for round in 0..4 {
             for source in [panicking, sort, caught] {
                 let deadline = Instant::now() + Duration::from_secs(5);
-                let ending = sandbox.run(source, &inputs(&Value::Null, None), deadline, &never);
+                let ending = sandbox.run(
+                    source,
+                    &inputs(&Value::Null, None),
+                    &mut None,
+                    deadline,
+                    &never,
+                );
                 let Ending::Finished(Err(failure)) = ending else {
                     panic!("{source}: {ending:?}")
                 };
@@ -332,7 +357,13 @@ fn a_panic_ends_the_run_alone() {
                 );
             }
             let deadline = Instant::now() + Duration::from_secs(5);
-            let ending = sandbox.run("40 + 2", &inputs(&Value::Null, None), deadline, &never);
+            let ending = sandbox.run(
+                "40 + 2",
+                &inputs(&Value::Null, None),
+                &mut None,
+                deadline,
+                &never,
+            );
             assert!(matches!(ending, Ending::Finished(Ok(_))));
             if round == 1 {
                 before = meter::net();

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::State;
 
-/// `/healthz`: the process answers. `/readyz`: it takes new sessions; 503 once it begins to stop.
+/// `/healthz`: the process answers. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
+/// and while its disk takes nothing.
 pub(super) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -18,6 +19,8 @@ pub(super) fn routes(state: Arc<State>) -> Router {
 async fn ready(extract::State(state): extract::State<Arc<State>>) -> (StatusCode, Json<Value>) {
     let (status, word) = if state.stopping.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else if !state.shared.dispatcher.is_ready() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the store takes nothing")
     } else {
         (StatusCode::OK, "ready")
     };

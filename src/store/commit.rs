@@ -55,6 +55,31 @@ pub enum Patience {
     Hurry,
 }
 
+/// What must hold at the very moment of a commit, or nothing of it lands.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// Something is kept under this key still.
+    pub present: Option<(Table, &'a [u8])>,
+    /// Asked last of all: after it says yes, the commit lands.
+    pub claim: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Terms<'a> {
+    /// Nothing in particular.
+    pub const NONE: Self = Self {
+        present: None,
+        claim: &|| true,
+    };
+
+    /// That `claim` says so.
+    pub fn claimed_by(claim: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            claim,
+            ..Self::NONE
+        }
+    }
+}
+
 /// A commit that was refused, and what was to be called after it.
 pub struct Refused {
     /// Why.
@@ -63,9 +88,26 @@ pub struct Refused {
     pub done: Done,
 }
 
+/// Where to go on, see [`Store::scan`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// With the next key.
+    On,
+    /// With the next circle.
+    NextCircle,
+    /// Nowhere.
+    Stop,
+}
+
 impl std::fmt::Debug for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Refused").field(&self.why).finish()
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.disk).finish()
     }
 }
 
@@ -102,16 +144,16 @@ impl Store {
         self.transaction(circle, Some(view))
     }
 
-    /// Commits a transaction, with the `records` that go with it, if `claim` says so at the very moment.
+    /// Commits a transaction, with the `records` that go with it, if the `terms` hold at the very moment.
     /// `done` is called when it is on disk, on the thread that writes.
     ///
     /// # Errors
-    /// See [`CommitError`]; nothing has happened then, and `claim` was called last of all, or not at all.
+    /// See [`CommitError`]; nothing has happened then, and a claim was asked last of all, or not at all.
     pub fn commit(
         &self,
         transaction: Transaction,
         records: Vec<Record>,
-        claim: impl FnOnce() -> bool,
+        terms: Terms<'_>,
         done: Done,
         patience: Patience,
     ) -> Result<(), Refused> {
@@ -143,7 +185,7 @@ impl Store {
             circle: &circle,
             latest,
         };
-        alone.write(Some(transaction), records, claim, done, room)
+        alone.write(Some(transaction), records, terms, done, room)
     }
 
     /// Does `work` while no other commit of the circle lands: what it begins and commits can't collide.
@@ -177,6 +219,45 @@ impl Store {
         key: &[u8],
     ) -> Result<Option<Value>, Unavailable> {
         self.0.disk.get(table, circle, key)
+    }
+
+    /// Writes records, without waiting for them to be on disk. What the disk doesn't take is lost.
+    pub fn write(&self, circle: PublicKey, records: Vec<Record>) {
+        let transaction = self.begin(circle);
+        let done: Done = Box::new(|_| {});
+        // Refused only where the disk is: nobody waits for it.
+        let _ = self.commit(transaction, records, Terms::NONE, done, Patience::Wait);
+    }
+
+    /// Writes records, and waits until they are on disk. Blocks.
+    ///
+    /// # Errors
+    /// A disk that doesn't take them.
+    pub fn write_and_wait(
+        &self,
+        circle: PublicKey,
+        records: Vec<Record>,
+    ) -> Result<(), Unavailable> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let done: Done = Box::new(move |result| {
+            let _ = sender.send(result);
+        });
+        let transaction = self.begin(circle);
+        self.commit(transaction, records, Terms::NONE, done, Patience::Wait)
+            .map_err(|_| Unavailable)?;
+        receiver.recv().unwrap_or(Err(Unavailable))
+    }
+
+    /// Goes through what is on disk in a table, circle by circle, in the order of the keys.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn scan(
+        &self,
+        table: Table,
+        found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
+    ) -> Result<(), Unavailable> {
+        self.0.disk.scan(table, found)
     }
 
     /// The disk below.
@@ -249,7 +330,7 @@ impl Alone<'_> {
         &mut self,
         transaction: Option<Transaction>,
         records: Vec<Record>,
-        claim: impl FnOnce() -> bool,
+        terms: Terms<'_>,
         done: Done,
     ) -> Result<(), Refused> {
         let room = transaction.as_ref().map_or(0, Transaction::size)
@@ -259,19 +340,19 @@ impl Alone<'_> {
             let why = CommitError::Busy;
             return Err(Refused { why, done });
         }
-        self.write(transaction, records, claim, done, room)
+        self.write(transaction, records, terms, done, room)
     }
 
     fn write(
         &mut self,
         transaction: Option<Transaction>,
         records: Vec<Record>,
-        claim: impl FnOnce() -> bool,
+        terms: Terms<'_>,
         done: Done,
         room: usize,
     ) -> Result<(), Refused> {
         let queue = &self.store.0.shared.queue;
-        match self.check(transaction, records, claim) {
+        match self.check(transaction, records, terms) {
             Ok(records) => {
                 let number = self.latest.apply(&records);
                 queue.push(Write {
@@ -297,10 +378,15 @@ impl Alone<'_> {
         &mut self,
         transaction: Option<Transaction>,
         mut records: Vec<Record>,
-        claim: impl FnOnce() -> bool,
+        terms: Terms<'_>,
     ) -> Result<Vec<Record>, CommitError> {
         let disk = &self.store.0.disk;
         let mut usage = None;
+        if let Some((table, key)) = terms.present
+            && self.read(table, key)?.is_none()
+        {
+            return Err(CommitError::Gone);
+        }
         if let Some(transaction) = transaction {
             if !transaction.stands(&self.latest.view(disk))? {
                 return Err(CommitError::Conflict);
@@ -314,7 +400,7 @@ impl Alone<'_> {
                 usage = Some(after);
             }
         }
-        if !claim() {
+        if !(terms.claim)() {
             return Err(CommitError::Gone);
         }
         if let Some(usage) = usage {

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use super::{
+    commit::Scan,
     error::{OpenError, Unavailable},
     settings::DiskSettings,
     table::{Record, Table, Value, full},
@@ -99,6 +100,33 @@ impl Disk {
         self.keyspace(table)
             .get(full(circle, key))
             .map_err(|error| failed(&error))
+    }
+
+    pub(super) fn scan(
+        &self,
+        table: Table,
+        found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
+    ) -> Result<(), Unavailable> {
+        let snapshot = self.snapshot();
+        let mut from = Vec::new();
+        'circles: loop {
+            for entry in snapshot.range(self.keyspace(table), from.clone()..) {
+                let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
+                let Some((circle, rest)) = key.split_first_chunk::<{ PublicKey::LENGTH }>() else {
+                    continue;
+                };
+                match found(PublicKey::from_stored(*circle), rest, &value) {
+                    Scan::On => {}
+                    Scan::Stop => return Ok(()),
+                    Scan::NextCircle => {
+                        // No key of a circle is past this one.
+                        from = [circle.as_slice(), &[0xff; 1 << 10]].concat();
+                        continue 'circles;
+                    }
+                }
+            }
+            return Ok(());
+        }
     }
 
     /// Whether there is room for more.

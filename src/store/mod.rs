@@ -33,7 +33,7 @@ pub use table::{Key, Record, Table, Value};
 pub use transaction::Transaction;
 
 mod commit;
-pub use commit::{Alone, Done, Patience, Refused, Store};
+pub use commit::{Alone, Done, Patience, Refused, Scan, Store, Terms};
 
 #[cfg(test)]
 mod tests;

@@ -140,8 +140,10 @@ fn config_show_says_where_each_setting_comes_from() {
 fn a_port_in_use_is_told_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
     let served = Command::new(env!("CARGO_BIN_EXE_circled"))
         .arg("serve")
+        .current_dir(folder.path())
         .env("CIRCLED_SERVER__LISTEN", &address)
         .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
         .output()

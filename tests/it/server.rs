@@ -71,7 +71,7 @@ pub(crate) struct TestServer {
     admin: Option<SocketAddr>,
     child: Child,
     lines: watch::Receiver<Vec<String>>,
-    _directory: Option<TempDir>,
+    _directory: TempDir,
 }
 
 /// What a server is to be started with.
@@ -103,17 +103,20 @@ impl Builder {
                 command.env_remove(name);
             }
         }
-        let directory = self.toml.map(|text| {
-            let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(text) = self.toml {
             let file = directory.path().join("circled.toml");
             std::fs::write(&file, text).unwrap();
             command.arg("--config").arg(file);
-            directory
-        });
+        }
         command
             .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SCRIPT__THREADS", "2")
+            .env(
+                "CIRCLED_DISPATCH__EMBEDDED__DATA_DIR",
+                directory.path().join("data"),
+            )
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

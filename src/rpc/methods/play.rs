@@ -104,6 +104,10 @@ fn output(job_id: JobId, outcome: Outcome) -> Result<Run, Error> {
             timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
         }),
         Outcome::Cancelled => Err(Error::Cancelled),
+        Outcome::Conflict => Err(Error::Conflict),
+        Outcome::Unavailable => Err(Error::Unavailable {
+            retry_after_ms: 1000,
+        }),
         Outcome::QueueFull => Err(Error::LimitExceeded {
             limit: "script.queue",
             retry_after_ms: Some(100),

@@ -36,6 +36,18 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     });
 }
 
+/// What JSON that was kept says.
+pub(super) fn parsed(json: &[u8]) -> Result<Dynamic, Failed> {
+    budget::charge(json.len() / BYTES_PER_OPERATION)?;
+    match serde_json::from_slice(json) {
+        Ok(Parsed(value)) => Ok(value),
+        Err(error) => {
+            let message = format!("what is kept there can't be read: {error}");
+            Err(EvalAltResult::ErrorRuntime(message.into(), Position::NONE).into())
+        }
+    }
+}
+
 /// JSON straight into a script's values, one operation each, so that a limit stops it midway.
 struct Parsed(Dynamic);
 

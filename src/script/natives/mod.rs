@@ -15,6 +15,7 @@ mod json;
 mod lists;
 mod maps;
 mod sort;
+mod store;
 mod subject;
 mod text;
 
@@ -45,6 +46,7 @@ pub(super) fn module(limits: &Limits) -> Module {
     maps::register(&mut module);
     curry::register(&mut module);
     subject::register(&mut module, limits);
+    store::register(&mut module, limits);
     for_sleep(&mut module);
     #[cfg(test)]
     for_panics(&mut module);

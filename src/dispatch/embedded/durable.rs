@@ -1,0 +1,417 @@
+//! Jobs that are kept until they are done.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use uuid::fmt::Hyphenated;
+
+use super::{
+    claim::Claim,
+    lanes::Lanes,
+    ledger,
+    machine::{Machine, Ran, Work},
+    record::{self, JobError, JobRecord, Status, later},
+};
+use crate::{
+    auth::PublicKey,
+    dispatch::{Delivery, Ended, JobId, NotAccepted, Receipt, settings},
+    script::{Ending, Inputs},
+    store::{CommitError, Done, Patience, Table, Terms, Unavailable},
+};
+
+/// When to try again what the disk, or a full runner, kept from happening.
+const AGAIN: Duration = Duration::from_millis(500);
+const HELD: Duration = Duration::from_millis(20);
+/// How often what is past its time is looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The scripts of the providers, by name.
+pub type Scripts = HashMap<Arc<str>, Arc<str>>;
+
+/// Accepts deliveries and runs their jobs.
+#[derive(Debug)]
+pub(super) struct Durable {
+    machine: Arc<Machine>,
+    settings: settings::Durable,
+    scripts: Scripts,
+    lanes: Mutex<Lanes>,
+    wake: Condvar,
+    clock: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Says when a delivery is on disk, or that it isn't going to be.
+type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
+
+/// What becomes of a job whose run is over.
+enum Next {
+    /// It is over, or will be once the disk says so.
+    Over,
+    /// It runs again then.
+    At(Timestamp),
+}
+
+impl Durable {
+    /// Resumes what was pending, and starts the thread that wakes jobs up.
+    pub(super) fn start(
+        machine: Arc<Machine>,
+        settings: settings::Durable,
+        scripts: Scripts,
+    ) -> io::Result<Arc<Self>> {
+        let now = Timestamp::now();
+        let pending = ledger::recover(&machine.store, now, &settings).map_err(io::Error::other)?;
+        let durable = Arc::new(Self {
+            machine,
+            settings,
+            scripts,
+            lanes: Mutex::default(),
+            wake: Condvar::new(),
+            clock: Mutex::default(),
+        });
+        if !pending.is_empty() {
+            tracing::info!(jobs = pending.len(), "resuming jobs that were pending");
+        }
+        {
+            let mut lanes = durable.lock();
+            for job in pending {
+                // Those whose time has come already wait in their order, too.
+                match job.due.filter(|due| *due > now) {
+                    Some(due) => lanes.delay(job.circle, job.id, due),
+                    None => lanes.delay(job.circle, job.id, Timestamp::UNIX_EPOCH),
+                }
+            }
+        }
+        let this = durable.clone();
+        let clock = Builder::new()
+            .name("circled-clock".to_owned())
+            .spawn(move || this.keep_time())?;
+        *durable.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+        Ok(durable)
+    }
+
+    /// Keeps a delivery, and has its job run. Answers once it is on disk.
+    pub(super) async fn accept(
+        self: &Arc<Self>,
+        delivery: Delivery,
+    ) -> Result<Receipt, NotAccepted> {
+        let accepted = match self.try_accept(&delivery, Patience::Hurry) {
+            Some(accepted) => accepted?,
+            // Somebody is alone in the circle: that takes a moment, and blocks.
+            None => {
+                let this = self.clone();
+                let accept = move || this.try_accept(&delivery, Patience::Wait);
+                let accepted = tokio::task::spawn_blocking(accept).await;
+                accepted
+                    .ok()
+                    .flatten()
+                    .unwrap_or(Err(NotAccepted::Unavailable))?
+            }
+        };
+        let (receipt, on_disk) = accepted;
+        match on_disk.await {
+            Ok(Ok(())) => Ok(receipt),
+            Ok(Err(Unavailable)) | Err(_) => Err(NotAccepted::Unavailable),
+        }
+    }
+
+    /// `None`: it would have to wait, and was told not to.
+    fn try_accept(
+        self: &Arc<Self>,
+        delivery: &Delivery,
+        patience: Patience,
+    ) -> Option<Result<(Receipt, OnDisk), NotAccepted>> {
+        let circle = delivery.circle;
+        {
+            let lanes = self.lock();
+            if lanes.stopping {
+                return Some(Err(NotAccepted::Unavailable));
+            }
+            if lanes.backlog(&circle) >= self.settings.backlog {
+                return Some(Err(NotAccepted::Backlog));
+            }
+        }
+        self.machine.store.alone(circle, patience, |alone| {
+            let seen = alone
+                .read(Table::Seen, &delivery.identity)
+                .map_err(|Unavailable| NotAccepted::Unavailable)?;
+            let seen = seen.and_then(|value| record::seen_job(&value, delivery.received_at));
+            let (tell, on_disk) = oneshot::channel();
+            let (receipt, records, done): (_, _, Done) = match seen {
+                // The first one may be on its way to the disk still. This comes after it.
+                Some(job) => {
+                    let done = move |result| {
+                        let _ = tell.send(result);
+                    };
+                    (Receipt::Duplicate { job }, Vec::new(), Box::new(done))
+                }
+                None => {
+                    let job = JobId::new();
+                    let (waiter, ended) = oneshot::channel();
+                    let this = self.clone();
+                    let done = move |result: Result<(), Unavailable>| {
+                        if result.is_ok() {
+                            let mut lanes = this.lock();
+                            lanes.wait_for(job, waiter);
+                            lanes.push(circle, job);
+                            this.advance(&mut lanes, circle);
+                        }
+                        let _ = tell.send(result);
+                    };
+                    let records = ledger::accepted(job, delivery, &self.settings);
+                    (Receipt::Accepted { job, ended }, records, Box::new(done))
+                }
+            };
+            alone
+                .commit(None, records, Terms::NONE, done)
+                .map_err(|_| NotAccepted::Unavailable)?;
+            Ok((receipt, on_disk))
+        })
+    }
+
+    /// Starts what may start.
+    fn advance(self: &Arc<Self>, lanes: &mut Lanes, circle: PublicKey) {
+        while let Some(job) = lanes.start(&circle, self.settings.per_circle) {
+            let this = self.clone();
+            let task = Box::new(move || this.run(circle, job));
+            if self
+                .machine
+                .runner
+                .submit(circle, Arc::default(), task)
+                .is_err()
+            {
+                lanes.hold(circle, job);
+                self.wake.notify_one();
+                return;
+            }
+        }
+    }
+
+    /// Runs a job on a script thread.
+    fn run(self: &Arc<Self>, circle: PublicKey, id: JobId) {
+        let claim = Arc::new(Claim::default());
+        let stopping = {
+            let mut lanes = self.lock();
+            lanes.running(id, claim.clone());
+            lanes.stopping
+        };
+        // It stays on disk, and is resumed.
+        let next = if stopping {
+            Next::Over
+        } else {
+            tracing::debug_span!("job", %id).in_scope(|| self.attempt(circle, id, &claim))
+        };
+        let mut lanes = self.lock();
+        lanes.stopped(&circle, id);
+        if let Next::At(due) = next {
+            lanes.delay(circle, id, due);
+            self.wake.notify_one();
+        }
+        self.advance(&mut lanes, circle);
+    }
+
+    fn attempt(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
+        let store = &self.machine.store;
+        let again = || Next::At(later(Timestamp::now(), AGAIN));
+        let read = store.alone(circle, Patience::Wait, |alone| {
+            let job = alone.read(Table::Jobs, id.as_bytes())?;
+            let event = alone.read(Table::Inputs, id.as_bytes())?;
+            Ok::<_, Unavailable>((job, event))
+        });
+        let Some(Ok((job, event))) = read else {
+            return again();
+        };
+        let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
+        let (Some(job), Some(event)) = (job, event) else {
+            return Next::Over;
+        };
+        if job.status != Status::Pending {
+            return Next::Over;
+        }
+        store.write(circle, vec![record::open(id, true)]);
+        let Some(event) = record::read_event(&event) else {
+            return self.fail(job, JobError::plain("what was sent can't be read any more"));
+        };
+        let Some(source) = self.scripts.get(job.provider()).cloned() else {
+            let message = format!(
+                "there is no provider \"{}\" in the settings any more",
+                job.provider()
+            );
+            return self.fail(job, JobError::plain(message));
+        };
+        let (mut name, args) = ([0; Hyphenated::LENGTH], serde_json::Value::Null);
+        let inputs = Inputs {
+            caller_id: &job.caller,
+            context_id: &circle.to_string(),
+            job_id: id.encode(&mut name),
+            args: &args,
+            event: Some(&event),
+        };
+        let work = Work {
+            circle,
+            source: &source,
+            inputs: &inputs,
+            deadline: Instant::now() + self.machine.script_timeout,
+            cancelled: claim.cancelled(),
+            latest: true,
+        };
+        // The rule of all commits: if the job is still pending, or else nothing.
+        let may_commit = || claim.commit();
+        let terms = || Terms {
+            present: Some((Table::Open, id.as_bytes())),
+            claim: &may_commit,
+        };
+        let mut next = Next::Over;
+        let committed = self.machine.run(&work, |committer, ran| {
+            let Ran { ending, writes, .. } = ran;
+            let now = Timestamp::now();
+            let error = match ending {
+                Ending::Finished(Ok(success)) => {
+                    let records =
+                        ledger::finished(job.clone(), success.output, now, &self.settings);
+                    let done = self.done(circle, id, Ended::Finished);
+                    return committer.commit(writes, records, terms(), done);
+                }
+                Ending::Finished(Err(failure)) => JobError::from(&failure),
+                Ending::TimedOut => JobError::plain(format!(
+                    "it took longer than {} ms",
+                    self.machine.script_timeout.as_millis()
+                )),
+                Ending::Cancelled => return Err(CommitError::Gone),
+                Ending::Unavailable => return Err(Unavailable.into()),
+            };
+            let (records, due) = ledger::failed(job.clone(), error, now, &self.settings);
+            next = due.map_or(Next::Over, Next::At);
+            let done = self.done(circle, id, Ended::Failed);
+            committer.commit(None, records, terms(), done)
+        });
+        match committed {
+            Ok(()) => next,
+            // The server stops. The job stays pending, and nobody died of it.
+            Err(CommitError::Gone) => {
+                store.write(circle, vec![record::open(id, false)]);
+                Next::Over
+            }
+            Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => again(),
+            Err(why @ (CommitError::Conflict | CommitError::Quota { .. })) => {
+                self.fail(job, JobError::plain(why.to_string()))
+            }
+        }
+    }
+
+    /// Counts a try that failed.
+    fn fail(self: &Arc<Self>, job: JobRecord, error: JobError) -> Next {
+        let (circle, id) = (job.circle, job.id);
+        tracing::warn!(%circle, job = %id, error = error.message, "a durable job failed");
+        let (records, due) = ledger::failed(job, error, Timestamp::now(), &self.settings);
+        let done = self.done(circle, id, Ended::Failed);
+        let store = &self.machine.store;
+        let terms = Terms {
+            present: Some((Table::Open, id.as_bytes())),
+            ..Terms::NONE
+        };
+        let committed = store.commit(store.begin(circle), records, terms, done, Patience::Wait);
+        match committed.map_err(|refused| refused.why) {
+            Err(CommitError::Gone) => Next::Over,
+            Ok(()) => due.map_or(Next::Over, Next::At),
+            Err(_) => Next::At(later(Timestamp::now(), AGAIN)),
+        }
+    }
+
+    /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
+    fn done(self: &Arc<Self>, circle: PublicKey, id: JobId, ended: Ended) -> Done {
+        let this = self.clone();
+        Box::new(move |result| {
+            let mut lanes = this.lock();
+            match result {
+                Ok(()) => {
+                    if let Some(waiter) = lanes.waiter(id) {
+                        // Whoever waited may have left.
+                        let _ = waiter.send(ended);
+                    }
+                }
+                Err(Unavailable) => {
+                    lanes.delay(circle, id, later(Timestamp::now(), AGAIN));
+                    this.wake.notify_one();
+                }
+            }
+        })
+    }
+
+    /// Has a job run that was dead, and isn't any more.
+    pub(super) fn resume(self: &Arc<Self>, circle: PublicKey, id: JobId) {
+        let mut lanes = self.lock();
+        lanes.push(circle, id);
+        self.advance(&mut lanes, circle);
+    }
+
+    /// Jobs that are not over.
+    pub(super) fn pending(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Starts no more jobs.
+    pub(super) fn stop(&self) {
+        self.lock().stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// Cancels what runs.
+    pub(super) fn cancel_all(&self) {
+        self.lock().cancel_all();
+    }
+
+    /// Waits for the thread that wakes jobs up.
+    pub(super) fn join(&self) {
+        let clock = self
+            .clock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(clock) = clock {
+            let _ = clock.join();
+        }
+    }
+
+    fn keep_time(self: &Arc<Self>) {
+        let mut sweep_at = Instant::now();
+        let mut lanes = self.lock();
+        while !lanes.stopping {
+            if Instant::now() >= sweep_at {
+                drop(lanes);
+                let swept = ledger::sweep(&self.machine.store, Timestamp::now(), &self.settings);
+                let more = swept.unwrap_or(false);
+                sweep_at = Instant::now() + if more { AGAIN } else { SWEEP };
+                lanes = self.lock();
+                continue;
+            }
+            let now = Timestamp::now();
+            let (circles, next) = lanes.wake(now);
+            for circle in circles {
+                self.advance(&mut lanes, circle);
+            }
+            let mut wait = sweep_at.saturating_duration_since(Instant::now());
+            if let Some(next) = next {
+                let until = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+                wait = wait.min(until.max(Duration::from_millis(1)));
+            }
+            if lanes.holds() {
+                wait = wait.min(HELD);
+            }
+            lanes = self
+                .wake
+                .wait_timeout(lanes, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

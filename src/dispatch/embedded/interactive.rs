@@ -1,0 +1,225 @@
+//! Jobs whose caller waits for the outcome.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use uuid::fmt::Hyphenated;
+
+use super::{
+    Embedded,
+    claim::Claim,
+    machine::{Machine, Ran, Work},
+};
+use crate::{
+    dispatch::{Job, Outcome, Played},
+    script::{Ending, Failure, FailureKind, Inputs},
+    store::{CommitError, Done, Patience, Terms},
+};
+
+/// How long past its deadline a run may take to notice it. Then its caller is told without it.
+const NOTICE: Duration = Duration::from_millis(50);
+
+/// A job that is waiting or running. Dropping it cancels the job, unless it has committed.
+#[derive(Debug)]
+pub struct Ticket {
+    outcome: oneshot::Receiver<Outcome>,
+    deadline: Instant,
+    timeout: Duration,
+    claim: CancelGuard,
+    halt: CancellationToken,
+}
+
+#[derive(Debug)]
+struct CancelGuard(Arc<Claim>);
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Hands the outcome over, once.
+struct Reply(Mutex<Option<oneshot::Sender<Outcome>>>);
+
+impl Embedded {
+    /// Tries the fast lane: a script that is known to be short runs here and now, for two hops
+    /// between threads cost more than it does. Whatever doesn't end at once goes to a runner.
+    pub(in crate::dispatch) fn play(&self, job: Job<'_>, here: bool) -> Played {
+        let span = tracing::debug_span!("job", id = %job.id, caller = %job.caller);
+        if here && let Some(played) = span.in_scope(|| self.try_play(&job)) {
+            return played;
+        }
+        self.submit(job.into_owned(), span)
+    }
+
+    fn try_play(&self, job: &Job<'_>) -> Option<Played> {
+        let machine = &self.machine;
+        let mut transaction = Some(machine.store.begin(job.circle));
+        let result = with_inputs(job, |inputs| {
+            machine
+                .sandbox
+                .try_run(&job.script, inputs, &mut transaction)
+        })?;
+        let ran = Ran::new(Ending::Finished(result), transaction);
+        let outcome = outcome(ran.ending, job.timeout);
+        let Some(writes) = ran.writes else {
+            return Some(Played::Now(outcome));
+        };
+        let (reply, ticket) = self.ticket(job.timeout);
+        let claim = ticket.claim.0.clone();
+        let committed = machine.store.commit(
+            writes,
+            Vec::new(),
+            Terms::claimed_by(&|| claim.commit()),
+            reply.done(outcome),
+            Patience::Hurry,
+        );
+        match committed.map_err(|refused| refused.why) {
+            Ok(()) => Some(Played::Later(ticket)),
+            Err(CommitError::Conflict | CommitError::Busy) => None,
+            Err(why) => Some(Played::Now(refused(why))),
+        }
+    }
+
+    fn submit(&self, job: Job<'static>, span: Span) -> Played {
+        let (reply, ticket) = self.ticket(job.timeout);
+        let (circle, claim) = (job.circle, ticket.claim.0.clone());
+        let cancelled = claim.cancelled().clone();
+        let (machine, deadline) = (self.machine.clone(), ticket.deadline);
+        let task =
+            Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
+        match self.machine.runner.submit(circle, cancelled, task) {
+            Ok(()) => Played::Later(ticket),
+            Err(_) => Played::Now(Outcome::QueueFull),
+        }
+    }
+
+    fn ticket(&self, timeout: Duration) -> (Arc<Reply>, Ticket) {
+        let (sender, outcome) = oneshot::channel();
+        let ticket = Ticket {
+            outcome,
+            deadline: Instant::now() + timeout,
+            timeout,
+            claim: CancelGuard(Arc::default()),
+            halt: self.halt.clone(),
+        };
+        (Arc::new(Reply(Mutex::new(Some(sender)))), ticket)
+    }
+}
+
+impl Ticket {
+    /// Waits for the job, at most until its deadline. What has committed by then is waited for.
+    pub async fn outcome(mut self) -> Outcome {
+        let early = tokio::select! {
+            biased;
+            outcome = &mut self.outcome => return outcome.unwrap_or(Outcome::Cancelled),
+            () = self.halt.cancelled() => Outcome::Cancelled,
+            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
+                after: self.timeout,
+            },
+        };
+        if self.claim.0.cancel() {
+            return early;
+        }
+        self.outcome.await.unwrap_or(early)
+    }
+}
+
+impl Reply {
+    fn send(&self, outcome: Outcome) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // Whoever waited may have left.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    /// Hands the outcome over once the commit is on disk.
+    fn done(self: &Arc<Self>, outcome: Outcome) -> Done {
+        let reply = self.clone();
+        Box::new(move |result| {
+            reply.send(match result {
+                Ok(()) => outcome,
+                Err(_) => Outcome::Unavailable,
+            });
+        })
+    }
+}
+
+/// Runs a job on a script thread.
+fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply: &Arc<Reply>) {
+    let now = Instant::now();
+    let (until, after) = if now + machine.script_timeout < deadline {
+        (now + machine.script_timeout, machine.script_timeout)
+    } else {
+        (deadline, job.timeout)
+    };
+    if now >= deadline {
+        return reply.send(Outcome::TimedOut { after });
+    }
+    let committed = with_inputs(job, |inputs| {
+        let work = Work {
+            circle: job.circle,
+            source: &job.script,
+            inputs,
+            deadline: until,
+            cancelled: claim.cancelled(),
+            latest: false,
+        };
+        machine.run(&work, |committer, ran| {
+            let outcome = outcome(ran.ending, after);
+            tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
+            if ran.writes.is_none() && ran.safe {
+                reply.send(outcome);
+                return Ok(());
+            }
+            committer.commit(
+                ran.writes,
+                Vec::new(),
+                Terms::claimed_by(&|| claim.commit()),
+                reply.done(outcome),
+            )
+        })
+    });
+    if let Err(why) = committed {
+        reply.send(refused(why));
+    }
+}
+
+fn outcome(ending: Ending, after: Duration) -> Outcome {
+    match ending {
+        Ending::Finished(Ok(success)) => Outcome::Finished(success),
+        Ending::Finished(Err(failure)) => Outcome::Failed(Box::new(failure)),
+        Ending::TimedOut => Outcome::TimedOut { after },
+        Ending::Cancelled => Outcome::Cancelled,
+        Ending::Unavailable => Outcome::Unavailable,
+    }
+}
+
+fn refused(why: CommitError) -> Outcome {
+    match why {
+        CommitError::Conflict | CommitError::Busy => Outcome::Conflict,
+        CommitError::Gone => Outcome::Cancelled,
+        CommitError::Unavailable(_) => Outcome::Unavailable,
+        CommitError::Quota { .. } => {
+            Outcome::Failed(Box::new(Failure::new(FailureKind::Size, why.to_string())))
+        }
+    }
+}
+
+/// Spells the job out for its script.
+fn with_inputs<R>(job: &Job<'_>, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
+    let mut id = [0; Hyphenated::LENGTH];
+    run(&Inputs {
+        caller_id: &job.caller.to_string(),
+        context_id: &job.circle.to_string(),
+        job_id: job.id.encode(&mut id),
+        args: &job.args,
+        event: None,
+    })
+}

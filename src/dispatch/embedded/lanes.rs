@@ -1,0 +1,130 @@
+//! Which durable jobs wait, in which order, and which of them run.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::claim::Claim;
+use crate::{
+    auth::PublicKey,
+    dispatch::{Ended, JobId},
+};
+
+/// The jobs of all circles: first in, first out within each.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    circles: HashMap<PublicKey, Lane>,
+    /// Jobs that run again later.
+    delayed: BTreeMap<(Timestamp, JobId), PublicKey>,
+    /// Circles whose next job found no place with the runner.
+    held: HashSet<PublicKey>,
+    running: HashMap<JobId, Arc<Claim>>,
+    /// Who wants to know how a job's next run ends.
+    waiters: HashMap<JobId, oneshot::Sender<Ended>>,
+    /// No more jobs are started.
+    pub(super) stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    ready: VecDeque<JobId>,
+    running: usize,
+}
+
+impl Lanes {
+    /// Jobs of the circle that wait for their turn.
+    pub(super) fn backlog(&self, circle: &PublicKey) -> usize {
+        self.circles.get(circle).map_or(0, |lane| lane.ready.len())
+    }
+
+    /// All jobs that wait, or run.
+    pub(super) fn len(&self) -> usize {
+        let ready: usize = self.circles.values().map(|lane| lane.ready.len()).sum();
+        ready + self.delayed.len() + self.running.len()
+    }
+
+    pub(super) fn push(&mut self, circle: PublicKey, job: JobId) {
+        self.circles.entry(circle).or_default().ready.push_back(job);
+    }
+
+    pub(super) fn delay(&mut self, circle: PublicKey, job: JobId, due: Timestamp) {
+        self.delayed.insert((due, job), circle);
+    }
+
+    pub(super) fn wait_for(&mut self, job: JobId, waiter: oneshot::Sender<Ended>) {
+        self.waiters.insert(job, waiter);
+    }
+
+    pub(super) fn waiter(&mut self, job: JobId) -> Option<oneshot::Sender<Ended>> {
+        self.waiters.remove(&job)
+    }
+
+    /// The circle's next job, if it may run now. It counts as running from here on.
+    pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<JobId> {
+        if self.stopping {
+            return None;
+        }
+        let lane = self.circles.get_mut(circle)?;
+        if lane.running >= at_once {
+            return None;
+        }
+        let job = lane.ready.pop_front()?;
+        lane.running += 1;
+        Some(job)
+    }
+
+    /// The job found no place with the runner: it is the next one still.
+    pub(super) fn hold(&mut self, circle: PublicKey, job: JobId) {
+        let lane = self.circles.entry(circle).or_default();
+        lane.running = lane.running.saturating_sub(1);
+        lane.ready.push_front(job);
+        self.held.insert(circle);
+    }
+
+    /// A job is running: this decides how it ends.
+    pub(super) fn running(&mut self, job: JobId, claim: Arc<Claim>) {
+        self.running.insert(job, claim);
+    }
+
+    /// A job runs no more.
+    pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId) {
+        self.running.remove(&job);
+        if let Some(lane) = self.circles.get_mut(circle) {
+            lane.running = lane.running.saturating_sub(1);
+            if lane.running == 0 && lane.ready.is_empty() {
+                self.circles.remove(circle);
+            }
+        }
+    }
+
+    /// Has what is due by now wait for its turn. Answers the circles to look at, and when to look again.
+    pub(super) fn wake(&mut self, now: Timestamp) -> (HashSet<PublicKey>, Option<Timestamp>) {
+        let mut circles = std::mem::take(&mut self.held);
+        while let Some(entry) = self.delayed.first_entry() {
+            let (due, job) = *entry.key();
+            if due > now {
+                return (circles, Some(due));
+            }
+            let circle = entry.remove();
+            self.push(circle, job);
+            circles.insert(circle);
+        }
+        (circles, None)
+    }
+
+    /// Whether a circle waits for a place with the runner.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Cancels what runs.
+    pub(super) fn cancel_all(&self) {
+        for claim in self.running.values() {
+            claim.cancel();
+        }
+    }
+}

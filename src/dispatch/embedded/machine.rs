@@ -1,0 +1,143 @@
+//! What interactive and durable jobs share: threads, the sandbox, the store, and running until the commit
+//! doesn't collide.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    auth::PublicKey,
+    script::{Ending, Inputs, Runner, Sandbox},
+    store::{Alone, CommitError, Done, Patience, Record, Store, Terms, Transaction, Unavailable},
+};
+
+/// Runs beside others, before one that is alone in its circle.
+const TRIES: usize = 4;
+/// How long a run may keep all others of its circle from committing.
+const ALONE: Duration = Duration::from_millis(100);
+
+/// Runs scripts and commits what they do.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) store: Store,
+    pub(super) sandbox: Sandbox,
+    pub(super) runner: Runner<PublicKey>,
+    pub(super) script_timeout: Duration,
+}
+
+/// What is run, and how long.
+pub(super) struct Work<'a> {
+    pub(super) circle: PublicKey,
+    pub(super) source: &'a str,
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) deadline: Instant,
+    pub(super) cancelled: &'a Arc<AtomicBool>,
+    /// Whether the first run builds on commits that are still on their way to the disk: it commits whatever
+    /// comes of it, and so waits for the disk anyway.
+    pub(super) latest: bool,
+}
+
+/// What a run came to.
+pub(super) struct Ran {
+    pub(super) ending: Ending,
+    /// What it is going to write. A run that failed writes nothing.
+    pub(super) writes: Option<Transaction>,
+    /// Whether the ending may be told before anything else is on disk.
+    pub(super) safe: bool,
+}
+
+/// Commits within a circle.
+pub(super) enum Committer<'a, 'b> {
+    Beside(&'a Store, PublicKey),
+    Alone(&'a mut Alone<'b>),
+}
+
+impl Committer<'_, '_> {
+    pub(super) fn commit(
+        &mut self,
+        writes: Option<Transaction>,
+        records: Vec<Record>,
+        terms: Terms<'_>,
+        done: Done,
+    ) -> Result<(), CommitError> {
+        let result = match self {
+            Self::Beside(store, circle) => {
+                let writes = writes.unwrap_or_else(|| store.begin(*circle));
+                store.commit(writes, records, terms, done, Patience::Wait)
+            }
+            Self::Alone(alone) => alone.commit(writes, records, terms, done),
+        };
+        result.map_err(|refused| {
+            if refused.why == CommitError::Busy {
+                // Nobody may wait here for room to write, and there is none.
+                CommitError::Unavailable(Unavailable)
+            } else {
+                refused.why
+            }
+        })
+    }
+}
+
+impl Machine {
+    /// Runs the script and has `commit` commit what it does; over again where that collides with others, in
+    /// the end with all others of the circle kept out.
+    ///
+    /// # Errors
+    /// What `commit` answers last. [`CommitError::Conflict`]: it kept colliding, and alone it took too long.
+    pub(super) fn run(
+        &self,
+        work: &Work<'_>,
+        mut commit: impl FnMut(&mut Committer<'_, '_>, Ran) -> Result<(), CommitError>,
+    ) -> Result<(), CommitError> {
+        for n in 0..TRIES {
+            let transaction = if n > 0 || work.latest {
+                self.store.begin_latest(work.circle)
+            } else {
+                self.store.begin(work.circle)
+            };
+            let ran = self.once(work, transaction, work.deadline);
+            match commit(&mut Committer::Beside(&self.store, work.circle), ran) {
+                Err(CommitError::Conflict) => {}
+                result => return result,
+            }
+        }
+        let alone = |alone: &mut Alone<'_>| {
+            let until = Instant::now() + ALONE;
+            let ran = self.once(work, alone.begin(), until.min(work.deadline));
+            if matches!(ran.ending, Ending::TimedOut) && until < work.deadline {
+                return Err(CommitError::Conflict);
+            }
+            commit(&mut Committer::Alone(alone), ran)
+        };
+        self.store
+            .alone(work.circle, Patience::Wait, alone)
+            .unwrap_or(Err(CommitError::Conflict))
+    }
+
+    fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Instant) -> Ran {
+        let mut transaction = Some(transaction);
+        let ending = self.sandbox.run(
+            work.source,
+            work.inputs,
+            &mut transaction,
+            deadline,
+            work.cancelled,
+        );
+        Ran::new(ending, transaction)
+    }
+}
+
+impl Ran {
+    pub(super) fn new(ending: Ending, transaction: Option<Transaction>) -> Self {
+        let safe = transaction
+            .as_ref()
+            .is_none_or(Transaction::saw_what_is_safe);
+        let well = matches!(ending, Ending::Finished(Ok(_)));
+        Self {
+            ending,
+            safe,
+            writes: transaction.filter(|transaction| well && transaction.writes()),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The backend for one machine: jobs run on threads of this process, and are kept on its disk.
+
+mod claim;
+mod durable;
+mod interactive;
+mod lanes;
+mod ledger;
+mod machine;
+mod record;
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+pub use durable::Scripts;
+pub use interactive::Ticket;
+pub use record::{JobError, JobRecord, Status};
+
+use self::{durable::Durable, machine::Machine};
+use super::{Delivery, JobId, NotAccepted, Receipt, Settings};
+use crate::{
+    script::{Limits, Runner, Sandbox},
+    store::{Store, Unavailable},
+};
+
+/// Runs jobs in this process.
+#[derive(Debug)]
+pub struct Embedded {
+    machine: Arc<Machine>,
+    durable: Arc<Durable>,
+    job_timeout: Duration,
+    halt: CancellationToken,
+}
+
+impl Embedded {
+    /// Starts the threads, and resumes the jobs that were pending.
+    pub(super) fn start(
+        settings: &Settings,
+        limits: Limits,
+        store: Store,
+        scripts: Scripts,
+    ) -> io::Result<Self> {
+        let machine = Arc::new(Machine {
+            runner: Runner::start(limits.thread_count(), limits.queue)?,
+            script_timeout: limits.timeout,
+            sandbox: Sandbox::new(limits),
+            store,
+        });
+        Ok(Self {
+            durable: Durable::start(machine.clone(), settings.durable.clone(), scripts)?,
+            machine,
+            job_timeout: settings.job_timeout,
+            halt: CancellationToken::new(),
+        })
+    }
+
+    pub(super) fn job_timeout(&self) -> Duration {
+        self.job_timeout
+    }
+
+    pub(super) async fn accept(&self, delivery: Delivery) -> Result<Receipt, NotAccepted> {
+        self.durable.accept(delivery).await
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.machine.store.works()
+    }
+
+    pub(super) fn jobs(&self) -> Jobs {
+        Jobs {
+            store: self.machine.store.clone(),
+            durable: Some(self.durable.clone()),
+        }
+    }
+
+    pub(super) fn stop_durable(&self) {
+        self.durable.stop();
+    }
+
+    pub(super) fn cancel_all(&self) {
+        self.halt.cancel();
+        self.durable.cancel_all();
+    }
+
+    pub(super) fn shutdown(&self) {
+        self.durable.stop();
+        self.machine.runner.shutdown();
+        self.durable.join();
+        self.machine.store.shutdown();
+        let pending = self.durable.pending();
+        if pending > 0 {
+            tracing::info!(
+                jobs = pending,
+                "jobs stay pending; they are resumed at the next start"
+            );
+        }
+    }
+}
+
+/// The durable jobs of a data folder, to be looked at and retried: those of a running server, or those of
+/// one that is stopped.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    store: Store,
+    durable: Option<Arc<Durable>>,
+}
+
+impl Jobs {
+    /// Those in a folder that no server has.
+    pub fn stopped(store: Store) -> Self {
+        Self {
+            store,
+            durable: None,
+        }
+    }
+
+    /// Jobs in this state, the oldest first, `limit` at most. Blocks.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn list(&self, status: Status, limit: usize) -> Result<Vec<JobRecord>, Unavailable> {
+        ledger::list(&self.store, status, limit)
+    }
+
+    /// One job. Blocks.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn find(&self, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
+        ledger::find(&self.store, id)
+    }
+
+    /// Has a dead job run again, from the first try; by the next server, where none is running. Answers
+    /// whether there is such a job. Blocks.
+    ///
+    /// # Errors
+    /// A disk that can't be read or written.
+    pub fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
+        let Some(job) = self.find(id)?.filter(|job| job.status == Status::Dead) else {
+            return Ok(false);
+        };
+        let circle = job.circle;
+        self.store.write_and_wait(circle, ledger::retried(job))?;
+        if let Some(durable) = &self.durable {
+            durable.resume(circle, id);
+        }
+        Ok(true)
+    }
+}
