@@ -10,12 +10,15 @@ mod rules;
 mod tests;
 mod value;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{auth, dispatch, script, server, session, store};
+use crate::{auth, dispatch, script, server, session, store, webhooks};
 
 pub use layers::{Entry, Source};
 
@@ -40,8 +43,13 @@ pub struct Settings {
     pub store: store::Settings,
     /// `[script]`
     pub script: script::Limits,
+    /// `[webhooks]`
+    pub webhooks: webhooks::Settings,
     /// `[log]`
     pub log: Log,
+    /// The folder that paths in the settings file are relative to: its own.
+    #[serde(skip)]
+    pub base: PathBuf,
 }
 
 /// The `[log]` settings.
@@ -104,9 +112,10 @@ impl Settings {
     ) -> Result<Loaded, Problems> {
         let layers = layers::read(file, environment)?;
         let (settings, mut problems) = layers.settle();
-        let Some(settings) = settings else {
+        let Some(mut settings) = settings else {
             return Err(Problems(problems));
         };
+        settings.base = file.and_then(Path::parent).unwrap_or(Path::new("")).into();
         let broken = rules::check(&settings, &problems);
         problems.extend(
             broken

@@ -10,6 +10,7 @@
 //! * [`cli`]: one file a subcommand; [`config`]: settings from file and environment.
 //! * [`server`]: listeners, routes, and the order of shutting down.
 //! * [`session`]: one WebSocket, from upgrade to close.
+//! * [`webhooks`]: what services POST, from signature to delivery.
 //! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
 //! * [`auth`]: keys, the login text, signatures, roles.
 //! * [`dispatch`]: jobs, outcomes, and who runs them.
@@ -21,12 +22,14 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dispatch;
+mod refusal;
 pub mod rpc;
 pub mod script;
 pub mod server;
 pub mod session;
 pub mod store;
 mod units;
+pub mod webhooks;
 
 /// Counts what each thread has allocated, so that a script's memory is measured, not guessed.
 #[global_allocator]

@@ -8,7 +8,10 @@ mod upgrade;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{any, get},
+};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -25,6 +28,7 @@ use crate::{
     dispatch::{Dispatcher, Scripts, StartError},
     rpc::{Limits, Shared},
     session::{self, Registry},
+    webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
 
 /// A server that holds its addresses but serves nobody yet.
@@ -47,6 +51,8 @@ struct State {
     trusted_proxies: Vec<std::net::IpAddr>,
     /// Cancelled when the server begins to stop.
     stopping: CancellationToken,
+    /// In front of every webhook.
+    verify: VerifyLayer,
     /// Every session's task, and whatever else outlives its request.
     tasks: TaskTracker,
 }
@@ -80,6 +86,9 @@ pub enum ServeError {
     /// No data folder, or no threads.
     #[error(transparent)]
     Dispatch(#[from] StartError),
+    /// A provider of webhooks that makes no sense.
+    #[error(transparent)]
+    Webhooks(#[from] SetUpError),
 }
 
 impl Server {
@@ -112,18 +121,22 @@ impl Server {
             .iter()
             .map(|page| origin("server.allowed_origins", page))
             .collect::<Result<_, _>>()?;
-        let dispatcher = start(settings).await?;
+        let providers = providers(settings)?;
+        providers.announce();
+        let dispatcher = start(settings, providers.scripts()).await?;
         let tasks = TaskTracker::new();
+        let shared = Arc::new(Shared {
+            access: Access::new(settings.circles.open, &settings.circle),
+            dispatcher,
+            nonce_ttl: settings.auth.nonce_ttl,
+            limits: Limits {
+                max_batch: settings.session.max_batch,
+                max_in_flight: settings.session.max_in_flight,
+            },
+        });
         let state = State {
-            shared: Arc::new(Shared {
-                access: Access::new(settings.circles.open, &settings.circle),
-                dispatcher,
-                nonce_ttl: settings.auth.nonce_ttl,
-                limits: Limits {
-                    max_batch: settings.session.max_batch,
-                    max_in_flight: settings.session.max_in_flight,
-                },
-            }),
+            verify: VerifyLayer::new(&settings.webhooks, Arc::new(providers), shared.clone()),
+            shared,
             origins: Origins::new(public, local, allowed),
             registry: Registry::new(&settings.session),
             session: Arc::new(settings.session.clone()),
@@ -211,7 +224,11 @@ impl Server {
 
 /// What is served, and what every request goes through, outermost first.
 fn routes(state: Arc<State>) -> Router {
+    let webhooks = any(webhooks::deliver)
+        .layer(state.verify.clone())
+        .with_state(state.shared.clone());
     Router::new()
+        .route("/webhooks/{provider}/{circle}", webhooks)
         .route("/{circle}", get(upgrade::upgrade))
         .fallback(upgrade::not_found)
         .with_state(state)
@@ -219,14 +236,29 @@ fn routes(state: Arc<State>) -> Router {
         .layer(CatchPanicLayer::new())
 }
 
+/// The providers of webhooks, with their secrets looked up and their scripts compiled.
+///
+/// # Errors
+/// See [`Providers::set_up`].
+pub fn providers(settings: &config::Settings) -> Result<Providers, SetUpError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Providers::set_up(
+        &settings.webhooks,
+        &settings.circle,
+        &settings.script,
+        &settings.base,
+        &variable,
+    )
+}
+
 /// Reading what is on disk takes its time.
-async fn start(settings: &config::Settings) -> Result<Dispatcher, ServeError> {
+async fn start(settings: &config::Settings, scripts: Scripts) -> Result<Dispatcher, ServeError> {
     let (dispatch, limits, store) = (
         settings.dispatch.clone(),
         settings.script.clone(),
         settings.store.clone(),
     );
-    let start = move || Dispatcher::start(&dispatch, limits, store, Scripts::new());
+    let start = move || Dispatcher::start(&dispatch, limits, store, scripts);
     let started = tokio::task::spawn_blocking(start).await;
     Ok(started.map_err(|error| StartError::Threads(io::Error::other(error)))??)
 }

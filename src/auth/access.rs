@@ -1,11 +1,11 @@
 //! Which circles are served, and what a caller may do in them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PublicKey;
+use super::{PublicKey, SecretSource};
 
 /// The `[circles]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Circle {
     /// Who may play in it.
     #[serde(default)]
     pub members: Vec<PublicKey>,
+    /// What providers sign with for this circle alone, by provider. Where there are such, no others count.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, Vec<SecretSource>>,
 }
 
 /// What a caller is in a circle.
@@ -105,6 +108,7 @@ mod tests {
             &[Circle {
                 key: circle,
                 members: vec![member],
+                secrets: BTreeMap::new(),
             }],
         );
         assert!(access.serves(&circle) && !access.serves(&other));

@@ -1,4 +1,5 @@
-//! Who is at the other end: keys, the text that a caller signs, signature schemes, roles.
+//! Who is at the other end: keys, the text that a caller signs, signature schemes, roles; and the secrets that
+//! services sign with.
 //!
 //! Everything here is a pure decision: the time and the randomness are handed in.
 
@@ -7,6 +8,7 @@ mod challenge;
 mod key;
 mod origin;
 mod phase;
+mod secret;
 mod signature;
 
 pub use access::{Access, Circle, CirclesSettings, Role};
@@ -15,4 +17,5 @@ pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub(crate) use phase::login_key;
 pub use phase::{Anonymous, Authenticated, Challenged, Claim, Out, Phase, Refusal};
+pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use signature::{BadSignature, Scheme, sign, verify};

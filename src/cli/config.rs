@@ -74,12 +74,21 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     else {
         return Ok(());
     };
-    for Circle { key, members } in &loaded.settings.circle {
+    for Circle {
+        key,
+        members,
+        secrets,
+    } in &loaded.settings.circle
+    {
         let members: Vec<String> = members.iter().map(ToString::to_string).collect();
         writeln!(
             out,
             "\n[[circle]]  # {source}\nkey = \"{key}\"\nmembers = {members:?}"
         )?;
+        for (provider, sources) in secrets {
+            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            writeln!(out, "secrets.{provider} = {sources:?}")?;
+        }
     }
     Ok(())
 }

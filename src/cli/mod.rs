@@ -3,10 +3,13 @@
 mod config;
 mod explain;
 mod health;
+mod http;
+mod jobs;
 mod keygen;
 mod logging;
 mod play;
 mod serve;
+mod webhook;
 
 use std::{
     io::{self, Write},
@@ -42,6 +45,8 @@ enum Command {
     Keygen(keygen::Keygen),
     Play(play::Play),
     Config(config::Config),
+    Webhook(webhook::Webhook),
+    Jobs(jobs::Jobs),
     Health(health::Health),
 }
 
@@ -79,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::Keygen(keygen) => keygen.run(),
         Command::Play(play) => return play.run(),
         Command::Config(config) => config.run(),
+        Command::Webhook(webhook) => webhook.run(),
+        Command::Jobs(jobs) => jobs.run(),
         Command::Health(health) => health.run(),
     };
     code.unwrap_or_else(|error| {

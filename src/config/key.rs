@@ -44,8 +44,8 @@ pub(super) fn unknown(key: &str, source: &Source, known: &BTreeMap<String, Json>
     }
 }
 
-/// What is to be said about a key of a `[[circle]]` that there isn't.
-pub(super) fn unknown_in_circle(key: &str, known: &[&str]) -> String {
+/// What is to be said about a key that a table with these doesn't have.
+pub(super) fn unknown_of(key: &str, known: &[&str]) -> String {
     match nearest(key, 3, known.iter().map(|known| (*known, *known))) {
         Some(meant) => format!("there is no such setting; did you mean `{meant}`?"),
         None => format!("there is no such setting; there are {}", known.join(", ")),

@@ -13,12 +13,17 @@ use super::{
     Problem, Problems, Settings, key,
     value::{expected, leaves, shown, tree},
 };
-use crate::auth::PublicKey;
+use crate::{
+    auth::{PublicKey, SecretSource},
+    webhooks,
+};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The one part that the defaults leave empty: a list of tables with these keys.
 const CIRCLE: &str = "circle";
-const CIRCLE_KEYS: [&str; 2] = ["key", "members"];
+const CIRCLE_KEYS: [&str; 3] = ["key", "members", "secrets"];
+/// The one section with tables of any name, which the defaults have some of.
+const WEBHOOKS: &str = "webhooks";
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,22 @@ impl Layers {
             .iter()
             .map(|(key, (value, _))| (key.clone(), value.clone()))
             .collect();
+        for key in self.values.keys() {
+            let Some((name, setting)) = provider_setting(key) else {
+                continue;
+            };
+            let Some(value) = values.remove(key) else {
+                continue;
+            };
+            // Every setting of a provider can be read by itself.
+            let alone = json!({ setting: value.clone() });
+            match serde_json::from_value::<webhooks::ProviderSettings>(alone) {
+                Ok(_) => {
+                    values.insert(format!("{WEBHOOKS}.providers.{name}.{setting}"), value);
+                }
+                Err(error) => problems.push(self.problem(key, expected(&error.to_string()))),
+            }
+        }
         let in_circles = self.circle_problems();
         if !in_circles.is_empty() {
             values.remove(CIRCLE);
@@ -121,6 +142,12 @@ impl Layers {
     /// Every setting, in the order of the defaults, then the circles.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut keys = key::in_order(DEFAULTS, &self.defaults);
+        let own = self.values.keys();
+        let own = own.filter(|key| provider_setting(key).is_some() && !keys.contains(key));
+        let own: Vec<String> = own.cloned().collect();
+        let end_of_section = keys.iter().rposition(|key| key.starts_with(WEBHOOKS));
+        let at = end_of_section.map_or(keys.len(), |last| last + 1);
+        keys.splice(at..at, own);
         keys.push(CIRCLE.to_owned());
         let entry = |key: String| {
             let (value, source) = self.values.get(&key)?;
@@ -149,9 +176,18 @@ impl Layers {
             let prefix = format!("{key}.");
             self.defaults.keys().any(|key| key.starts_with(&prefix))
         };
-        let message = if self.defaults.contains_key(&key) || (key == CIRCLE && value.is_array()) {
+        let is_provider_key =
+            provider_setting(&key).is_some_and(|(_, setting)| is_provider_key(setting));
+        let message = if self.defaults.contains_key(&key)
+            || (key == CIRCLE && value.is_array())
+            || is_provider_key
+        {
             self.values.insert(key, (value, source));
             return;
+        } else if let Some((_, name)) = provider_setting(&key)
+            && !value.is_object()
+        {
+            key::unknown_of(name, webhooks::ProviderSettings::KEYS)
         } else if key == CIRCLE
             || key
                 .strip_prefix(CIRCLE)
@@ -193,7 +229,7 @@ impl Layers {
             };
             for (name, value) in table {
                 if !CIRCLE_KEYS.contains(&name.as_str()) {
-                    let message = key::unknown_in_circle(name, &CIRCLE_KEYS);
+                    let message = key::unknown_of(name, &CIRCLE_KEYS);
                     refuse(format!("{path}.{name}"), Some(value), message);
                 }
             }
@@ -226,6 +262,11 @@ impl Layers {
                 }
                 None => {}
             }
+            if let Some(secrets) = table.get("secrets")
+                && let Err(message) = secrets_by_provider(secrets)
+            {
+                refuse(format!("{path}.secrets"), Some(secrets), message);
+            }
         }
         problems
     }
@@ -241,11 +282,10 @@ impl Layers {
                 let yes = text.trim().parse::<bool>();
                 yes.map_or_else(|_| json!(text), |yes| json!(yes))
             }
-            Some(Json::Array(_)) => text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .collect(),
+            Some(Json::Array(_)) => list(text),
+            None if provider_setting(key).is_some_and(|(_, key)| LISTS.contains(&key)) => {
+                list(text)
+            }
             _ => json!(text),
         }
     }
@@ -266,6 +306,34 @@ fn parse(toml: &str) -> Result<BTreeMap<String, Json>, ConfigError> {
         .add_source(File::from_str(toml, FileFormat::Toml))
         .build()
         .map(leaves)
+}
+
+/// The provider that a key is about, and its setting: `stripe` and `secrets` in `webhooks.stripe.secrets`.
+fn provider_setting(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix(WEBHOOKS)?
+        .strip_prefix('.')?
+        .split_once('.')
+}
+
+fn is_provider_key(setting: &str) -> bool {
+    webhooks::ProviderSettings::KEYS.contains(&setting)
+}
+
+/// The settings of a provider that are lists.
+const LISTS: [&str; 3] = ["secrets", "body", "required"];
+
+fn list(text: &str) -> Json {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect()
+}
+
+fn secrets_by_provider(value: &Json) -> Result<(), String> {
+    let parsed = serde_json::from_value::<BTreeMap<String, Vec<SecretSource>>>(value.clone());
+    parsed.map(drop).map_err(|_| {
+        "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }".to_owned()
+    })
 }
 
 fn public_key(value: &Json) -> Result<(), String> {

@@ -34,7 +34,7 @@ pub(super) fn tree(values: &BTreeMap<String, Json>) -> Json {
 pub(super) fn shown(key: &str, value: &Json) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
     match value {
-        Json::String(text) if SECRET.contains(&name) && !text.is_empty() => {
+        Json::String(text) if SECRET.contains(&name) && !is_elsewhere(text) => {
             json!(HIDDEN).to_string()
         }
         Json::String(text) => json!(without_password(text)).to_string(),
@@ -46,7 +46,11 @@ pub(super) fn shown(key: &str, value: &Json) -> String {
         Json::Object(table) => {
             let members: Vec<String> = table
                 .iter()
-                .map(|(key, value)| format!("{key} = {}", shown(key, value)))
+                .map(|(key, value)| {
+                    // What is secret is so with everything in it.
+                    let about = if SECRET.contains(&name) { name } else { key };
+                    format!("{key} = {}", shown(about, value))
+                })
                 .collect();
             format!("{{ {} }}", members.join(", "))
         }
@@ -119,6 +123,11 @@ fn json_of(value: Value) -> Json {
     }
 }
 
+/// Where a secret is kept is none.
+fn is_elsewhere(text: &str) -> bool {
+    text.is_empty() || text.starts_with("env:") || text.starts_with("file:")
+}
+
 /// Hides the password in `scheme://user:password@host`. A password may hold any character, so it ends
 /// at the last @ there is: rather too much hidden than too little.
 fn without_password(text: &str) -> String {
@@ -156,6 +165,16 @@ mod tests {
                 "hooks",
                 json!([{ "secret": "a" }]),
                 "[{ secret = \"***\" }]",
+            ),
+            (
+                "webhooks.stripe.secrets",
+                json!(["env:NAME", "file:key", "whsec_x"]),
+                "[\"env:NAME\", \"file:key\", \"***\"]",
+            ),
+            (
+                "circle[0].secrets",
+                json!({ "stripe": ["env:NAME", "whsec_x"] }),
+                "{ stripe = [\"env:NAME\", \"***\"] }",
             ),
             ("redis.password", json!("hunter2"), "\"***\""),
         ] {

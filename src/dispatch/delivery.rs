@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::JobId;
@@ -22,10 +23,22 @@ pub struct Delivery {
     pub event_type: Option<String>,
     /// What tells it from all others of the provider: a hash of its id, or else of its body.
     pub identity: [u8; 32],
+    /// The series that it belongs to, if it does.
+    pub series: Option<Series>,
     /// What was sent, as JSON.
-    pub payload: Arc<RawValue>,
+    pub payload: Value,
     /// When.
     pub received_at: Timestamp,
+}
+
+/// A series of deliveries about one thing: once the final one has been committed, no other has any effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// What tells the series from all others: a hash of what its deliveries have in common.
+    #[serde(with = "hex::serde")]
+    pub identity: [u8; 32],
+    /// Whether this is the final one.
+    pub is_final: bool,
 }
 
 /// A delivery that is safely kept.

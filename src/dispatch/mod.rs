@@ -10,7 +10,7 @@ mod embedded;
 mod job;
 pub mod settings;
 
-pub use delivery::{Delivery, Ended, NotAccepted, Receipt};
+pub use delivery::{Delivery, Ended, NotAccepted, Receipt, Series};
 pub use embedded::{Embedded, JobError, JobRecord, Jobs, Scripts, Status, Ticket};
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome};
 pub use settings::{Backend, Settings};

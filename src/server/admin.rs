@@ -1,18 +1,37 @@
 //! The admin listener: for whoever runs the server, not for its clients.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::{Json, Router, extract, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::{self, Path, Query, Request, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::State;
+use crate::{
+    dispatch::{JobId, JobRecord, Jobs, Status},
+    refusal::refuse,
+    store::Unavailable,
+};
 
 /// `/healthz`: the process answers. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
-/// and while its disk takes nothing.
+/// and while its disk takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
 pub(super) fn routes(state: Arc<State>) -> Router {
+    let jobs = Router::new()
+        .route("/jobs", get(list))
+        .route("/jobs/{id}", get(show))
+        .route("/jobs/{id}/retry", post(retry))
+        .route_layer(middleware::from_fn(refuse_pages));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .merge(jobs)
         .with_state(state)
 }
 
@@ -29,4 +48,107 @@ async fn ready(extract::State(state): extract::State<Arc<State>>) -> (StatusCode
         status,
         Json(json!({ "status": word, "sessions": sessions, "circles": circles })),
     )
+}
+
+/// Why something isn't told of a job.
+enum Refused {
+    NoSuchJob,
+    NotDead,
+    Unavailable,
+    Query(String),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoSuchJob => refuse(StatusCode::NOT_FOUND, "no_such_job", "there is no such job"),
+            Self::NotDead => refuse(
+                StatusCode::NOT_FOUND,
+                "not_dead",
+                "there is no such job among the dead ones",
+            ),
+            Self::Unavailable => refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the store can't be reached",
+            ),
+            Self::Query(message) => refuse(StatusCode::BAD_REQUEST, "invalid_query", &message),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Which {
+    status: Status,
+    #[serde(default = "hundred")]
+    limit: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+async fn list(
+    extract::State(state): extract::State<Arc<State>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<JobRecord>>, Refused> {
+    let Query(Which { status, limit }) =
+        which.map_err(|error| Refused::Query(error.body_text()))?;
+    look(&state, move |jobs| jobs.list(status, limit))
+        .await
+        .map(Json)
+}
+
+async fn show(
+    extract::State(state): extract::State<Arc<State>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobRecord>, Refused> {
+    let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
+    let job = look(&state, move |jobs| jobs.find(id)).await?;
+    job.map(Json).ok_or(Refused::NoSuchJob)
+}
+
+async fn retry(
+    extract::State(state): extract::State<Arc<State>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refused> {
+    let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
+    if look(&state, move |jobs| jobs.retry(id)).await? {
+        tracing::info!(job = %id, "a dead job runs again");
+        Ok(Json(json!({ "job_id": id })))
+    } else {
+        Err(Refused::NotDead)
+    }
+}
+
+/// Reads what is on disk, which takes its time.
+async fn look<T: Send + 'static>(
+    state: &State,
+    look: impl FnOnce(Jobs) -> Result<T, Unavailable> + Send + 'static,
+) -> Result<T, Refused> {
+    let jobs = state.shared.dispatcher.jobs();
+    let looked = tokio::task::spawn_blocking(move || look(jobs)).await;
+    looked
+        .unwrap_or(Err(Unavailable))
+        .map_err(|Unavailable| Refused::Unavailable)
+}
+
+/// Web pages have no business here. One from elsewhere says so by its `Origin`, or asks for a name that was
+/// made to lead here (DNS rebinding); whoever runs the server dials an address.
+async fn refuse_pages(headers: HeaderMap, request: Request, next: Next) -> Response {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host: Option<Uri> = host.and_then(|host| host.parse().ok());
+    let is_address = host.as_ref().and_then(Uri::host).is_some_and(|host| {
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    });
+    if headers.contains_key(header::ORIGIN) || !is_address {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "not_for_pages",
+            "ask by the server's address, and not from a web page",
+        );
+    }
+    next.run(request).await
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use axum::{
-    Json,
     extract::{
         ConnectInfo, Path, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -14,10 +13,9 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 use tracing::Instrument;
 
-use crate::{auth::PublicKey, rpc::Context, session};
+use crate::{auth::PublicKey, refusal::refuse, rpc::Context, session};
 
 /// What is read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;
@@ -42,7 +40,7 @@ impl IntoResponse for Refused {
             Self::NoSuchPath => (
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "nothing is served here; sessions are at /<circle_pk>",
+                "nothing is served here; sessions are at /<circle_pk>, webhooks at /webhooks/<provider>/<circle_pk>",
             ),
             Self::NotAKey => (
                 StatusCode::NOT_FOUND,
@@ -65,7 +63,7 @@ impl IntoResponse for Refused {
                 "connect with a WebSocket (RFC 6455, version 13)",
             ),
         };
-        let body = Json(json!({ "error": { "code": code, "message": message } }));
+        let response = refuse(status, code, message);
         match self {
             Self::NotAnUpgrade => {
                 let headers = [
@@ -73,11 +71,9 @@ impl IntoResponse for Refused {
                     (header::CONNECTION, "upgrade"),
                     (header::SEC_WEBSOCKET_VERSION, "13"),
                 ];
-                (status, headers, body).into_response()
+                (headers, response).into_response()
             }
-            Self::NoSuchPath | Self::NotAKey | Self::UnknownCircle | Self::ForeignPage => {
-                (status, body).into_response()
-            }
+            Self::NoSuchPath | Self::NotAKey | Self::UnknownCircle | Self::ForeignPage => response,
         }
     }
 }

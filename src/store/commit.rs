@@ -60,6 +60,8 @@ pub enum Patience {
 pub struct Terms<'a> {
     /// Something is kept under this key still.
     pub present: Option<(Table, &'a [u8])>,
+    /// Nothing is kept under this key.
+    pub absent: Option<(Table, &'a [u8])>,
     /// Asked last of all: after it says yes, the commit lands.
     pub claim: &'a dyn Fn() -> bool,
 }
@@ -68,6 +70,7 @@ impl<'a> Terms<'a> {
     /// Nothing in particular.
     pub const NONE: Self = Self {
         present: None,
+        absent: None,
         claim: &|| true,
     };
 
@@ -386,6 +389,11 @@ impl Alone<'_> {
             && self.read(table, key)?.is_none()
         {
             return Err(CommitError::Gone);
+        }
+        if let Some((table, key)) = terms.absent
+            && self.read(table, key)?.is_some()
+        {
+            return Err(CommitError::Superseded);
         }
         if let Some(transaction) = transaction {
             if !transaction.stands(&self.latest.view(disk))? {

@@ -24,6 +24,9 @@ pub enum CommitError {
     /// Nobody wants it any more: its claim was refused.
     #[error("the job is no longer pending")]
     Gone,
+    /// Something is kept that makes it void.
+    #[error("the job is superseded")]
+    Superseded,
     /// It would have had to wait, and was told not to.
     #[error("another transaction is in the way")]
     Busy,

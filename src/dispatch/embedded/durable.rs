@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use crate::{
     auth::PublicKey,
     dispatch::{Delivery, Ended, JobId, NotAccepted, Receipt, settings},
     script::{Ending, Inputs},
-    store::{CommitError, Done, Patience, Table, Terms, Unavailable},
+    store::{CommitError, Done, Patience, Record, Table, Terms, Unavailable},
 };
 
 /// When to try again what the disk, or a full runner, kept from happening.
@@ -221,17 +221,25 @@ impl Durable {
         let read = store.alone(circle, Patience::Wait, |alone| {
             let job = alone.read(Table::Jobs, id.as_bytes())?;
             let event = alone.read(Table::Inputs, id.as_bytes())?;
-            Ok::<_, Unavailable>((job, event))
+            let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
+            let series = job.as_ref().and_then(JobRecord::superseded_by);
+            let superseded = match series {
+                Some(series) => alone.read(Table::Seen, series)?.is_some(),
+                None => false,
+            };
+            Ok::<_, Unavailable>((job, event, superseded))
         });
-        let Some(Ok((job, event))) = read else {
+        let Some(Ok((job, event, superseded))) = read else {
             return again();
         };
-        let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
         let (Some(job), Some(event)) = (job, event) else {
             return Next::Over;
         };
         if job.status != Status::Pending {
             return Next::Over;
+        }
+        if superseded {
+            return self.supersede(job);
         }
         store.write(circle, vec![record::open(id, true)]);
         let Some(event) = record::read_event(&event) else {
@@ -264,6 +272,7 @@ impl Durable {
         let may_commit = || claim.commit();
         let terms = || Terms {
             present: Some((Table::Open, id.as_bytes())),
+            absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
             claim: &may_commit,
         };
         let mut next = Next::Over;
@@ -293,10 +302,12 @@ impl Durable {
         match committed {
             Ok(()) => next,
             // The server stops. The job stays pending, and nobody died of it.
-            Err(CommitError::Gone) => {
+            Err(CommitError::Gone) if claim.cancelled().load(Ordering::Acquire) => {
                 store.write(circle, vec![record::open(id, false)]);
                 Next::Over
             }
+            Err(CommitError::Gone) => Next::Over,
+            Err(CommitError::Superseded) => self.supersede(job),
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => again(),
             Err(why @ (CommitError::Conflict | CommitError::Quota { .. })) => {
                 self.fail(job, JobError::plain(why.to_string()))
@@ -309,7 +320,27 @@ impl Durable {
         let (circle, id) = (job.circle, job.id);
         tracing::warn!(%circle, job = %id, error = error.message, "a durable job failed");
         let (records, due) = ledger::failed(job, error, Timestamp::now(), &self.settings);
-        let done = self.done(circle, id, Ended::Failed);
+        self.end(circle, id, records, Ended::Failed, due)
+    }
+
+    /// Ends a job that may have no effect any more: the final one of its series has been committed.
+    fn supersede(self: &Arc<Self>, job: JobRecord) -> Next {
+        let (circle, id) = (job.circle, job.id);
+        let output = "superseded by the final delivery".to_owned();
+        let records = ledger::finished(job, output, Timestamp::now(), &self.settings);
+        self.end(circle, id, records, Ended::Finished, None)
+    }
+
+    /// Commits how a run without effects ended.
+    fn end(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        id: JobId,
+        records: Vec<Record>,
+        ended: Ended,
+        due: Option<Timestamp>,
+    ) -> Next {
+        let done = self.done(circle, id, ended);
         let store = &self.machine.store;
         let terms = Terms {
             present: Some((Table::Open, id.as_bytes())),

@@ -204,7 +204,7 @@ fn outcome(ending: Ending, after: Duration) -> Outcome {
 fn refused(why: CommitError) -> Outcome {
     match why {
         CommitError::Conflict | CommitError::Busy => Outcome::Conflict,
-        CommitError::Gone => Outcome::Cancelled,
+        CommitError::Gone | CommitError::Superseded => Outcome::Cancelled,
         CommitError::Unavailable(_) => Outcome::Unavailable,
         CommitError::Quota { .. } => {
             Outcome::Failed(Box::new(Failure::new(FailureKind::Size, why.to_string())))

@@ -48,17 +48,20 @@ pub(super) fn finished(
     job.error = None;
     job.due = None;
     job.ended_at = Some(now);
-    vec![
+    let forget_at = later(now, settings.keep_for);
+    let mut records = vec![
         job.put(),
         Record::remove(Table::Open, job.id.as_bytes()),
         // What was sent has done its service.
         Record::remove(Table::Inputs, job.id.as_bytes()),
-        expiry(
-            Table::Jobs,
-            job.id.as_bytes(),
-            later(now, settings.keep_for),
-        ),
-    ]
+        expiry(Table::Jobs, job.id.as_bytes(), forget_at),
+    ];
+    if let Some(series) = job.series.filter(|series| series.is_final) {
+        let until = later(now, settings.dedupe_for);
+        records.push(record::seen(&series.identity, job.id, until));
+        records.push(expiry(Table::Seen, &series.identity, until));
+    }
+    records
 }
 
 /// The script failed. Answers when the job runs again, if it does.

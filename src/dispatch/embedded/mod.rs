@@ -114,6 +114,11 @@ impl Jobs {
         }
     }
 
+    /// Writes what waits, and takes no more: for those of a stopped server, at the end. Blocks.
+    pub fn close(&self) {
+        self.store.shutdown();
+    }
+
     /// Jobs in this state, the oldest first, `limit` at most. Blocks.
     ///
     /// # Errors

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     auth::PublicKey,
-    dispatch::{Delivery, JobId},
+    dispatch::{Delivery, JobId, Series},
     script::FailureKind,
     store::{Record, Table},
 };
@@ -26,6 +26,9 @@ pub struct JobRecord {
     pub event_id: Option<String>,
     /// What kind of event.
     pub event_type: Option<String>,
+    /// The series that its delivery belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
     /// When it came.
     pub received_at: Timestamp,
     /// Where it stands.
@@ -56,6 +59,16 @@ pub enum Status {
     Dead,
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Finished => "finished",
+            Self::Dead => "dead",
+        })
+    }
+}
+
 /// What went wrong with a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
@@ -75,7 +88,7 @@ struct Event<'a> {
     provider: &'a str,
     id: Option<&'a str>,
     r#type: Option<&'a str>,
-    payload: &'a RawValue,
+    payload: &'a Value,
     received_at: Timestamp,
 }
 
@@ -88,6 +101,7 @@ impl JobRecord {
             caller: format!("webhook:{}", delivery.provider),
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type.clone(),
+            series: delivery.series.clone(),
             received_at: delivery.received_at,
             status: Status::Pending,
             tries: 0,
@@ -102,6 +116,12 @@ impl JobRecord {
     /// The provider that sent it.
     pub(super) fn provider(&self) -> &str {
         self.caller.strip_prefix("webhook:").unwrap_or_default()
+    }
+
+    /// What keeps the job from having any effect, once it is kept under [`Table::Seen`].
+    pub(super) fn superseded_by(&self) -> Option<&[u8; 32]> {
+        let series = self.series.as_ref().filter(|series| !series.is_final)?;
+        Some(&series.identity)
     }
 
     /// The record itself.

@@ -1,0 +1,95 @@
+//! HTTP requests of the commands that make one.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use axum::{
+    body::Bytes,
+    http::{Request, StatusCode, Uri},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// Bytes of an answer.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// What a server answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// What a refusal says, in the words of the server.
+    pub(super) fn message(&self) -> String {
+        let body: Option<Value> = serde_json::from_str(&self.body).ok();
+        let message = body
+            .as_ref()
+            .and_then(|body| body["error"]["message"].as_str());
+        message.unwrap_or(self.body.trim()).to_owned()
+    }
+}
+
+/// Sends a request, and waits so long for the whole answer.
+pub(super) async fn send(
+    request: Request<Full<Bytes>>,
+    patience: Duration,
+) -> anyhow::Result<Answer> {
+    let address = request.uri().to_string();
+    // An error says that there is a provider already, which is all that is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let connector = HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .context("the system's certificates cannot be read")?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let exchange = async {
+        let response = client.request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER);
+        let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
+        let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        anyhow::Ok(Answer { status, body })
+    };
+    timeout(patience, exchange)
+        .await
+        .with_context(|| format!("{address} did not answer within {patience:?}"))?
+        .with_context(|| format!("{address} does not answer; is the server running?"))
+}
+
+/// The address of a server's admin listener, `http://host:port`, where it is said, or else as the settings say.
+pub(super) fn admin_url(said: Option<&str>, admin_listen: &str) -> anyhow::Result<String> {
+    if let Some(url) = said {
+        let uri: Option<Uri> = url.parse().ok();
+        return match uri
+            .as_ref()
+            .map(|uri| (uri.scheme_str(), uri.authority(), uri.path()))
+        {
+            Some((Some("http"), Some(authority), "" | "/")) => Ok(format!("http://{authority}")),
+            _ => bail!("{url:?} is no address to ask: write it like http://127.0.0.1:8081"),
+        };
+    }
+    if admin_listen.is_empty() {
+        bail!("server.admin_listen is \"\": there is nothing to ask");
+    }
+    let mut address: SocketAddr = admin_listen.parse().context("server.admin_listen")?;
+    if address.port() == 0 {
+        bail!("server.admin_listen leaves the port to chance: say whom to ask, http://host:port");
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(format!("http://{address}"))
+}

@@ -1,0 +1,184 @@
+//! `circled webhook`
+
+use std::{
+    fs,
+    io::{Read, Write, stdin, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use axum::http::{Request, StatusCode, Uri, header};
+use clap::{Args, Subcommand, ValueEnum};
+use http_body_util::Full;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    ConfigFile, client_runtime,
+    explain::printable,
+    http::{Answer, send},
+};
+use crate::{
+    auth::SecretSource,
+    webhooks::{Description, Preset, Signing},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0  the delivery was taken
+  1  it was refused, or nobody answered; what came back says why
+
+Examples:
+  circled webhook send http://127.0.0.1:8080/webhooks/stripe/<circle_pk> --provider stripe --secret whsec_test event.json
+  circled webhook send http://127.0.0.1:8080/webhooks/github/<circle_pk> --provider github --secret env:GITHUB_SECRET --type push push.json
+  echo '{\"type\": \"test\"}' | circled webhook send http://127.0.0.1:8080/webhooks/acme/<circle_pk> --provider acme --config circled.toml --secret hush -";
+
+/// Play the part of a webhook provider.
+#[derive(Debug, Args)]
+pub(super) struct Webhook {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Send(Send),
+}
+
+/// Sign a file as a provider would, and POST it.
+///
+/// Prints the status and what came back.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+struct Send {
+    /// Where to: http://host:port/webhooks/<provider>/<circle_pk>, or https://
+    url: String,
+    /// Who signs: stripe, idenfy, github, shopify, slack, standard, or a provider of the settings file.
+    #[arg(long)]
+    provider: String,
+    /// What to sign with: the secret itself, env:NAME or file:PATH.
+    #[arg(long, value_name = "SECRET")]
+    secret: SecretSource,
+    /// The body; - is standard input.
+    file: PathBuf,
+    /// The event's name, for providers that send it in a header. Without it, a new one each time.
+    #[arg(long)]
+    id: Option<String>,
+    /// The event's type, for providers that send it in a header.
+    #[arg(long = "type", value_name = "TYPE", default_value = "test")]
+    event_type: String,
+    /// When it was signed, to try what is stale: 2026-11-23T16:45:00Z. Without it, now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+impl Webhook {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let Command::Send(send) = &self.command;
+        send.run()
+    }
+}
+
+impl Send {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let request = self.request()?;
+        let answer = client_runtime()?.block_on(send(request, TIMEOUT))?;
+        writeln!(
+            stdout(),
+            "{} {}",
+            answer.status.as_u16(),
+            printable(answer.body.trim())
+        )?;
+        if answer.status.is_success() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(help) = help(&answer) {
+            eprintln!("help: {help}");
+        }
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn request(&self) -> anyhow::Result<Request<Full<axum::body::Bytes>>> {
+        let uri: Uri = self
+            .url
+            .parse()
+            .with_context(|| format!("{:?} is no URL", self.url))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            bail!(
+                "{:?} is not where webhooks go: write it like http://127.0.0.1:8080/webhooks/stripe/<circle_pk>",
+                self.url
+            );
+        }
+        let body = self.body()?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let secret = self
+            .secret
+            .read(Path::new(""), &variable)
+            .with_context(|| format!("the secret {} cannot be read", self.secret))?
+            .with_context(|| format!("the secret {} is not set", self.secret))?;
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => format!("evt_{}", Uuid::now_v7().simple()),
+        };
+        let signing = Signing {
+            secret: &secret,
+            at: self.at.unwrap_or_else(Timestamp::now),
+            id: &id,
+            body: &body,
+        };
+        let signed = self.description()?.sign(&signing, &self.event_type)?;
+        let mut request = Request::post(uri).header(
+            header::USER_AGENT,
+            concat!("circled/", env!("CARGO_PKG_VERSION")),
+        );
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(signed);
+        }
+        Ok(request.body(Full::from(body))?)
+    }
+
+    /// How the provider signs: as the settings say, if they do.
+    fn description(&self) -> anyhow::Result<Description> {
+        let settings = self.config.settings()?.webhooks;
+        if let Some(provider) = settings.providers.get(&self.provider) {
+            return Ok(provider.description());
+        }
+        match Preset::from_str(&self.provider, false) {
+            Ok(preset) => Ok(preset.description()),
+            Err(_) => bail!(
+                "no provider {:?} is known: it is neither a preset nor in the settings (--config)",
+                self.provider
+            ),
+        }
+    }
+
+    fn body(&self) -> anyhow::Result<Vec<u8>> {
+        if self.file == Path::new("-") {
+            let mut body = Vec::new();
+            stdin()
+                .read_to_end(&mut body)
+                .context("the body cannot be read from standard input")?;
+            return Ok(body);
+        }
+        fs::read(&self.file).with_context(|| format!("{} cannot be read", self.file.display()))
+    }
+}
+
+fn help(answer: &Answer) -> Option<&'static str> {
+    match answer.status {
+        StatusCode::UNAUTHORIZED => Some(
+            "the server has another secret, or its clock differs; its log says which (\"webhook refused\")",
+        ),
+        StatusCode::NOT_FOUND => Some(
+            "a provider is off as long as none of its secrets is set where the server runs; its log says so at start-up",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => Some("a provider would try again later"),
+        _ => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! What a body says.
+
+use axum::http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// JSON (RFC 8259).
+    Json,
+    /// Fields as HTML forms send them (`application/x-www-form-urlencoded`); a field `payload`, as GitHub and
+    /// Slack have it, is the JSON that counts.
+    Form,
+}
+
+impl Form {
+    /// How the body of a request is written, by its `Content-Type`. One that isn't said is taken for the
+    /// first of those that the provider sends.
+    pub(super) fn of(headers: &HeaderMap, sent: &[Self]) -> Option<Self> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return sent.first().copied();
+        };
+        let value = value.to_str().ok()?;
+        let essence = value.split(';').next()?.trim().to_ascii_lowercase();
+        let form = match essence.as_str() {
+            "application/json" => Self::Json,
+            "application/x-www-form-urlencoded" => Self::Form,
+            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
+            _ => return None,
+        };
+        sent.contains(&form).then_some(form)
+    }
+
+    /// The body as JSON.
+    pub(super) fn read(self, body: &[u8]) -> Option<Value> {
+        match self {
+            Self::Json => serde_json::from_slice(body).ok(),
+            Self::Form => {
+                std::str::from_utf8(body).ok()?;
+                let mut fields = Map::new();
+                for (name, value) in form_urlencoded::parse(body) {
+                    if name == "payload" {
+                        return serde_json::from_str(&value).ok();
+                    }
+                    // What is repeated is a list.
+                    let value = Value::String(value.into_owned());
+                    match fields.get_mut(name.as_ref()) {
+                        Some(Value::Array(values)) => values.push(value),
+                        Some(first) => *first = Value::Array(vec![first.take(), value]),
+                        None => {
+                            fields.insert(name.into_owned(), value);
+                        }
+                    }
+                }
+                (!fields.is_empty()).then_some(Value::Object(fields))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_content_type_says_how_a_body_is_written() {
+        let both = [Form::Json, Form::Form];
+        for (value, sent, expected) in [
+            ("application/json", &both[..], Some(Form::Json)),
+            ("Application/JSON; charset=utf-8", &both, Some(Form::Json)),
+            ("application/cloudevents+json", &both, Some(Form::Json)),
+            ("application/x-www-form-urlencoded", &both, Some(Form::Form)),
+            ("application/x-www-form-urlencoded", &both[..1], None),
+            ("text/plain", &both, None),
+            ("image/svg+json", &both, None),
+            ("", &both, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(Form::of(&headers, sent), expected, "{value}");
+        }
+        assert_eq!(Form::of(&HeaderMap::new(), &both), Some(Form::Json));
+    }
+
+    #[test]
+    fn fields_become_json() {
+        for (body, expected) in [
+            ("a=1&b=x+y%21", Some(json!({ "a": "1", "b": "x y!" }))),
+            ("a=1&a=2&a=3", Some(json!({ "a": ["1", "2", "3"] }))),
+            ("payload=%7B%22id%22%3A1%7D&a=1", Some(json!({ "id": 1 }))),
+            ("payload=nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(Form::Form.read(body.as_bytes()), expected, "{body}");
+        }
+        assert_eq!(Form::Json.read(b"{\"a\": 1.0}"), Some(json!({ "a": 1.0 })));
+        for wrong in [&b"{"[..], b"", b"Hello, World!", b"\"\xff\"", b"{} {}"] {
+            assert_eq!(Form::Json.read(wrong), None);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What becomes of a request once its signature was right.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+
+use super::{
+    field::Field,
+    layer::Verified,
+    provider::{Challenge, Reading},
+    refusal::Refusal,
+};
+use crate::{
+    dispatch::{self, Delivery, Ended, JobId, Receipt},
+    rpc::Shared,
+};
+
+/// The longest name or type of an event, in bytes.
+const MAX_NAME: usize = 255;
+
+/// What the sender of a delivery is told: it is safely kept.
+#[derive(Debug, Serialize)]
+struct Kept {
+    job_id: JobId,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// The script ended well.
+    Finished,
+    /// The script failed, and runs again later.
+    Failed,
+    /// The script hasn't ended yet.
+    Accepted,
+    /// It has been here before, and nothing more happens.
+    Duplicate,
+}
+
+/// Keeps a delivery, and waits a little for what its script comes to.
+pub async fn deliver(
+    State(shared): State<Arc<Shared>>,
+    Extension(verified): Extension<Verified>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let provider = verified.provider.clone();
+    let payload = verified
+        .form
+        .read(&verified.body)
+        .filter(|payload| provider.reading.is_complete(payload))
+        .ok_or(Refusal::NotTheProviders)?;
+    if let Some(answer) = provider.reading.challenge(&payload) {
+        return Ok(answer.into_response());
+    }
+    let delivery = delivery(&verified, &headers, payload)?;
+    tracing::debug!(
+        provider = %provider.name,
+        circle = %verified.circle,
+        event = delivery.event_id,
+        kind = delivery.event_type,
+        "webhook received"
+    );
+    // From here on the job has it.
+    drop(verified);
+    let kept = match shared.dispatcher.accept(delivery).await? {
+        Receipt::Duplicate { job } => Kept {
+            job_id: job,
+            status: Status::Duplicate,
+        },
+        Receipt::Accepted { job, ended } => Kept {
+            job_id: job,
+            status: match timeout(provider.wait, ended).await {
+                Ok(Ok(Ended::Finished)) => Status::Finished,
+                Ok(Ok(Ended::Failed)) => Status::Failed,
+                // Too slow, or the server stops: it runs all the same.
+                Ok(Err(_)) | Err(_) => Status::Accepted,
+            },
+        },
+    };
+    Ok(Json(kept).into_response())
+}
+
+fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<Delivery, Refusal> {
+    let Verified {
+        provider,
+        circle,
+        body,
+        ..
+    } = verified;
+    let reading = &provider.reading;
+    let read = |fields| Field::first(fields, headers, &payload);
+    let (event_id, event_type) = (read(&reading.event_id), read(&reading.event_type));
+    if [&event_id, &event_type]
+        .into_iter()
+        .flatten()
+        .any(|name| name.len() > MAX_NAME)
+    {
+        return Err(Refusal::NotTheProviders);
+    }
+    Ok(Delivery {
+        circle: *circle,
+        provider: provider.name.clone(),
+        identity: match &event_id {
+            Some(id) => identity(&provider.name, "id", id.as_bytes()),
+            None => identity(&provider.name, "body", body),
+        },
+        series: reading.series.as_ref().and_then(|series| {
+            let name = payload.pointer(&series.name)?.as_str()?;
+            Some(dispatch::Series {
+                identity: identity(&provider.name, "series", name.as_bytes()),
+                is_final: payload.pointer(&series.is_final) == Some(&Value::Bool(true)),
+            })
+        }),
+        event_id,
+        event_type,
+        payload,
+        received_at: Timestamp::now(),
+    })
+}
+
+/// Tells one thing of a provider from all others.
+fn identity(provider: &str, kind: &str, name: &[u8]) -> [u8; 32] {
+    // No provider's name has a zero in it.
+    let mut hash = Sha256::new();
+    for part in [provider.as_bytes(), b"\0", kind.as_bytes(), b"\0", name] {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl Reading {
+    fn is_complete(&self, payload: &Value) -> bool {
+        self.required
+            .iter()
+            .all(|pointer| payload.pointer(pointer).is_some())
+    }
+
+    /// What the provider wants back, if that is what it asks for.
+    fn challenge(&self, payload: &Value) -> Option<String> {
+        let Challenge { kind, answer } = self.challenge.as_ref()?;
+        let asks = payload.get("type").and_then(Value::as_str) == Some(kind.as_str());
+        let text = payload.pointer(answer)?.as_str()?;
+        asks.then(|| text.to_owned())
+    }
+}

@@ -1,0 +1,104 @@
+//! Why a request is not taken, and how that looks on the wire.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use thiserror::Error;
+
+use crate::{dispatch::NotAccepted, refusal::refuse};
+
+/// Seconds after which a sender is to try again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// Why a request is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No provider of this name has a secret here.
+    #[error("no such provider sends to this circle; see [webhooks] in the settings")]
+    UnknownProvider,
+    /// The path doesn't name a key.
+    #[error(
+        "the path does not end in a secp256k1 public key: 66 or 130 hex digits of a point on the curve"
+    )]
+    NotAKey,
+    /// The circle isn't served.
+    #[error("this server does not serve that circle")]
+    UnknownCircle,
+    /// The method isn't POST.
+    #[error("send a POST")]
+    NotAPost,
+    /// The provider sends nothing of this type.
+    #[error("the Content-Type is not one that the provider sends")]
+    MediaType,
+    /// The body is too long.
+    #[error("the body is longer than webhooks.max_body")]
+    TooLarge,
+    /// The body takes too long to arrive.
+    #[error("the body took longer than webhooks.receive_timeout")]
+    TooSlow,
+    /// The body ended before it was whole.
+    #[error("the body ended early")]
+    CutOff,
+    /// It isn't signed by whom it says.
+    #[error("the signature is missing, malformed, wrong or stale")]
+    Unsigned,
+    /// It is signed, but isn't what the provider sends.
+    #[error("the body is not what the provider sends")]
+    NotTheProviders,
+    /// Too much is being received already.
+    #[error("too much is being received; try again later")]
+    Busy,
+    /// It can't be kept.
+    #[error("the delivery cannot be kept now; try again later")]
+    Unavailable,
+}
+
+impl From<NotAccepted> for Refusal {
+    fn from(why: NotAccepted) -> Self {
+        match why {
+            NotAccepted::Backlog => Self::Busy,
+            NotAccepted::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code) = match self {
+            Self::UnknownProvider => (StatusCode::NOT_FOUND, "unknown_provider"),
+            Self::NotAKey => (StatusCode::NOT_FOUND, "invalid_circle"),
+            Self::UnknownCircle => (StatusCode::NOT_FOUND, "unknown_circle"),
+            Self::NotAPost => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
+            Self::CutOff => (StatusCode::BAD_REQUEST, "cut_off"),
+            Self::Unsigned => (StatusCode::UNAUTHORIZED, "unsigned"),
+            Self::NotTheProviders => (StatusCode::BAD_REQUEST, "invalid_payload"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        let mut response = refuse(status, code, &self.to_string());
+        let headers = response.headers_mut();
+        match self {
+            Self::Busy | Self::Unavailable => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            Self::NotAPost => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            // What is still to come of the body isn't read.
+            Self::TooLarge | Self::TooSlow | Self::CutOff => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::UnknownProvider
+            | Self::NotAKey
+            | Self::UnknownCircle
+            | Self::MediaType
+            | Self::Unsigned
+            | Self::NotTheProviders => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,393 @@
+//! How a provider signs, as data, and the one verifier for all of them.
+//!
+//! Every scheme here is an HMAC (RFC 2104) over the raw body, with more around it or not; what differs is
+//! where things stand and how they are written.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use data_encoding::{BASE64, BASE64URL, Encoding as Alphabet, HEXLOWER, HEXUPPER};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Sha256, Sha384, Sha512};
+
+use super::template::{Filling, Part, Template};
+use crate::auth::Secret;
+
+/// How a provider signs.
+///
+/// The value of the signature header is split at `separator`, if there is one. The items that begin with
+/// `signature_prefix` are signatures, any of which may be the right one; the item that begins with
+/// `timestamp_prefix` is when it was signed, in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheme {
+    /// Under which names; the first whose signature header is there counts.
+    pub(super) headers: Vec<Headers>,
+    pub(super) separator: Option<String>,
+    pub(super) signature_prefix: String,
+    pub(super) timestamp_prefix: Option<String>,
+    pub(super) signed: Template,
+    pub(super) hash: Hash,
+    pub(super) encoding: Encoding,
+    pub(super) key: KeyEncoding,
+    /// What stands before the key in the secret as the provider shows it.
+    pub(super) key_prefix: String,
+}
+
+/// The headers of one signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Headers {
+    pub(super) signature: HeaderName,
+    pub(super) timestamp: Option<HeaderName>,
+    pub(super) id: Option<HeaderName>,
+}
+
+/// The hash function of the HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hash {
+    /// SHA-256 (FIPS 180-4), as all the others.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a signature is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Lowercase hex digits.
+    Hex,
+    /// Uppercase hex digits.
+    HexUpper,
+    /// Base64 with padding (RFC 4648, section 4).
+    Base64,
+    /// Base64 for URLs, with padding (RFC 4648, section 5).
+    Base64url,
+}
+
+/// How the key is written in a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyEncoding {
+    /// The secret's own bytes are the key.
+    Text,
+    /// Hex digits of either case.
+    Hex,
+    /// Base64 with padding.
+    Base64,
+}
+
+/// A scheme that could not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemeError {
+    /// Something is said nowhere.
+    #[error("{0} is missing: a provider needs a preset, or signature_header and signed")]
+    Missing(&'static str),
+    /// The template has a place for something that the request doesn't have.
+    #[error("signed has {{{part}}} in it, but {needs} says where that is")]
+    Unfilled {
+        /// The place.
+        part: &'static str,
+        /// The settings that could.
+        needs: &'static str,
+    },
+    /// A list of names that doesn't match that of the signature headers.
+    #[error("{0} must have as many names as signature_header")]
+    Uneven(&'static str),
+    /// A time that stands in the header beside the signature, with nothing between them.
+    #[error("timestamp_prefix needs a separator between the time and the signature")]
+    Inseparable,
+    /// A secret that isn't written as it should be.
+    #[error("the secret is not written in {expected}")]
+    Key {
+        /// How it should be.
+        expected: &'static str,
+    },
+}
+
+/// Why a request is not believed. For the log: the sender learns nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// There is no signature.
+    #[error("the signature header is missing")]
+    Missing,
+    /// A header stands there twice, and nobody can tell which counts.
+    #[error("a header of the signature is repeated")]
+    Repeated,
+    /// A header isn't written as the provider writes it.
+    #[error("the signature is malformed")]
+    Malformed,
+    /// It was signed too long ago, or is dated too far ahead.
+    #[error("signed {seconds} s ago, which is past the tolerance")]
+    Stale {
+        /// How long ago; negative for ahead.
+        seconds: i64,
+    },
+    /// No secret fits.
+    #[error("the signature is wrong")]
+    Wrong,
+}
+
+/// The bytes that a provider signs with.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Key(Vec<u8>);
+
+/// What a request says of its signature.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Claim<'a> {
+    signatures: Vec<&'a str>,
+    timestamp: &'a str,
+    id: &'a str,
+}
+
+/// A request to be signed as the provider would.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    /// With this.
+    pub secret: &'a Secret,
+    /// At this time.
+    pub at: Timestamp,
+    /// The event's name, for schemes that sign one.
+    pub id: &'a str,
+    /// The raw body.
+    pub body: &'a [u8],
+}
+
+impl Scheme {
+    /// That everything in the template stands somewhere.
+    pub(super) fn check(&self) -> Result<(), SchemeError> {
+        let has_timestamp = self.timestamp_prefix.is_some()
+            || self.headers.iter().all(|names| names.timestamp.is_some());
+        if self.signed.has(&Part::Timestamp) && !has_timestamp {
+            return Err(SchemeError::Unfilled {
+                part: "timestamp",
+                needs: "neither timestamp_header nor timestamp_prefix",
+            });
+        }
+        if self.signed.has(&Part::Id) && !self.headers.iter().all(|names| names.id.is_some()) {
+            return Err(SchemeError::Unfilled {
+                part: "id",
+                needs: "no id_header",
+            });
+        }
+        if self.timestamp_prefix.is_some() && self.separator.is_none() {
+            return Err(SchemeError::Inseparable);
+        }
+        Ok(())
+    }
+
+    /// The key in a secret.
+    pub(super) fn key(&self, secret: &Secret) -> Result<Key, SchemeError> {
+        let text = secret.expose();
+        let text = text.strip_prefix(&self.key_prefix).unwrap_or(text);
+        let (bytes, expected) = match self.key {
+            KeyEncoding::Text => (Some(text.as_bytes().to_vec()), "text"),
+            KeyEncoding::Hex => (hex::decode(text).ok(), "hex"),
+            KeyEncoding::Base64 => (BASE64.decode(text.as_bytes()).ok(), "base64"),
+        };
+        bytes
+            .filter(|bytes| !bytes.is_empty())
+            .map(Key)
+            .ok_or(SchemeError::Key { expected })
+    }
+
+    /// Reads what the headers say of the signature, and checks how old it is.
+    pub(super) fn claim<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        now: Timestamp,
+        tolerance: Duration,
+    ) -> Result<Claim<'a>, Unsigned> {
+        let names = self.headers.iter();
+        let names = names
+            .clone()
+            .find(|names| headers.contains_key(&names.signature))
+            .ok_or(Unsigned::Missing)?;
+        let value = only(headers, &names.signature)?;
+        let mut claim = Claim {
+            signatures: Vec::new(),
+            timestamp: match &names.timestamp {
+                Some(name) => only(headers, name)?,
+                None => "",
+            },
+            id: match &names.id {
+                Some(name) => only(headers, name)?,
+                None => "",
+            },
+        };
+        for item in self.items(value) {
+            if let Some(signature) = item.strip_prefix(&self.signature_prefix) {
+                claim.signatures.push(signature);
+            } else if let Some(prefix) = &self.timestamp_prefix
+                && let Some(timestamp) = item.strip_prefix(prefix)
+                && !std::mem::replace(&mut claim.timestamp, timestamp).is_empty()
+            {
+                return Err(Unsigned::Repeated);
+            }
+        }
+        if claim.signatures.is_empty() {
+            return Err(Unsigned::Malformed);
+        }
+        if self.is_dated() {
+            let seconds = now.as_second() - seconds(claim.timestamp)?;
+            if seconds.unsigned_abs() > tolerance.as_secs() {
+                return Err(Unsigned::Stale { seconds });
+            }
+        }
+        Ok(claim)
+    }
+
+    /// Whether one of the keys made one of the signatures. Takes as long whichever it is that differs.
+    pub(super) fn verify(
+        &self,
+        claim: &Claim<'_>,
+        body: &[u8],
+        keys: &[Key],
+    ) -> Result<(), Unsigned> {
+        let signatures: Vec<Vec<u8>> = claim
+            .signatures
+            .iter()
+            .filter_map(|text| self.encoding.alphabet().decode(text.as_bytes()).ok())
+            .collect();
+        if signatures.is_empty() {
+            return Err(Unsigned::Malformed);
+        }
+        let filling = Filling {
+            timestamp: claim.timestamp,
+            id: claim.id,
+            body,
+        };
+        let is_right = |key: &Key| match self.hash {
+            Hash::Sha256 => self.is_signed::<Hmac<Sha256>>(key, filling, &signatures),
+            Hash::Sha384 => self.is_signed::<Hmac<Sha384>>(key, filling, &signatures),
+            Hash::Sha512 => self.is_signed::<Hmac<Sha512>>(key, filling, &signatures),
+        };
+        if keys.iter().any(is_right) {
+            Ok(())
+        } else {
+            Err(Unsigned::Wrong)
+        }
+    }
+
+    /// The headers of a signed request, under the first of each of its names.
+    ///
+    /// # Errors
+    /// A secret that isn't written as it should be.
+    pub fn sign(&self, signing: &Signing<'_>) -> Result<HeaderMap, SchemeError> {
+        let key = self.key(signing.secret)?;
+        let timestamp = signing.at.as_second().to_string();
+        let filling = Filling {
+            timestamp: &timestamp,
+            id: signing.id,
+            body: signing.body,
+        };
+        let signature = match self.hash {
+            Hash::Sha256 => self.digest::<Hmac<Sha256>>(&key, filling),
+            Hash::Sha384 => self.digest::<Hmac<Sha384>>(&key, filling),
+            Hash::Sha512 => self.digest::<Hmac<Sha512>>(&key, filling),
+        };
+        let signature = self.encoding.alphabet().encode(&signature);
+        let mut value = format!("{}{signature}", self.signature_prefix);
+        if let (Some(prefix), Some(separator)) = (&self.timestamp_prefix, &self.separator) {
+            value = format!("{prefix}{timestamp}{separator}{value}");
+        }
+        let mut headers = HeaderMap::new();
+        let mut put = |name: &HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        if let Some(names) = self.headers.first() {
+            put(&names.signature, &value);
+            if let Some(name) = &names.timestamp {
+                put(name, &timestamp);
+            }
+            if let Some(name) = &names.id {
+                put(name, signing.id);
+            }
+        }
+        Ok(headers)
+    }
+
+    fn items<'a>(&self, value: &'a str) -> Vec<&'a str> {
+        match &self.separator {
+            Some(separator) => value.split(separator.as_str()).collect(),
+            None => vec![value],
+        }
+    }
+
+    fn is_dated(&self) -> bool {
+        self.timestamp_prefix.is_some()
+            || self.headers.iter().any(|names| names.timestamp.is_some())
+    }
+
+    fn is_signed<M: Mac + KeyInit + Clone>(
+        &self,
+        key: &Key,
+        filling: Filling<'_>,
+        signatures: &[Vec<u8>],
+    ) -> bool {
+        let Some(mac) = self.mac::<M>(key, filling) else {
+            return false;
+        };
+        // In constant time, the length included.
+        signatures
+            .iter()
+            .any(|signature| mac.clone().verify_slice(signature).is_ok())
+    }
+
+    fn digest<M: Mac + KeyInit>(&self, key: &Key, filling: Filling<'_>) -> Vec<u8> {
+        self.mac::<M>(key, filling)
+            .map(|mac| mac.finalize().into_bytes().to_vec())
+            .unwrap_or_default()
+    }
+
+    fn mac<M: Mac + KeyInit>(&self, key: &Key, filling: Filling<'_>) -> Option<M> {
+        // An HMAC takes keys of any length.
+        let mut mac = <M as KeyInit>::new_from_slice(&key.0).ok()?;
+        self.signed.fill(filling, |piece| mac.update(piece));
+        Some(mac)
+    }
+}
+
+impl Encoding {
+    /// Strict: one text a signature, no white space, no missing padding.
+    fn alphabet(self) -> Alphabet {
+        match self {
+            Self::Hex => HEXLOWER,
+            Self::HexUpper => HEXUPPER,
+            Self::Base64 => BASE64,
+            Self::Base64url => BASE64URL,
+        }
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(***)")
+    }
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Unsigned> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or(Unsigned::Missing)?;
+    if values.next().is_some() {
+        return Err(Unsigned::Repeated);
+    }
+    value.to_str().map_err(|_| Unsigned::Malformed)
+}
+
+/// Seconds since 1970, in decimal digits and nothing else.
+fn seconds(text: &str) -> Result<i64, Unsigned> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = is_number.then(|| text.parse().ok()).flatten();
+    seconds.ok_or(Unsigned::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

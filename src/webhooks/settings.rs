@@ -1,0 +1,268 @@
+//! The `[webhooks]` settings.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::{Deserialize, Deserializer};
+
+use super::{
+    body::Form,
+    field::Field,
+    preset::Preset,
+    scheme::{Encoding, Hash, Headers, KeyEncoding, Scheme, SchemeError, Signing},
+    template::Template,
+};
+use crate::auth::SecretSource;
+
+/// What every request goes through, and the providers by name. The defaults stand in
+/// `config/default.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Bytes of one body.
+    #[serde(with = "crate::units::size")]
+    pub max_body: usize,
+    /// Bytes of all bodies that are being received or handed on at once. With more, senders are told to come
+    /// back (503).
+    #[serde(with = "crate::units::size")]
+    pub max_buffered: usize,
+    /// How long a body may take to arrive.
+    #[serde(with = "crate::units::duration")]
+    pub receive_timeout: Duration,
+    /// `[webhooks.<name>]`
+    #[serde(default)]
+    pub providers: BTreeMap<String, ProviderSettings>,
+}
+
+/// The `[webhooks.<name>]` settings.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ProviderSettings {
+    /// The service, if it is one that is known here.
+    pub preset: Option<Preset>,
+    /// What the provider signs with; any of them counts, so that they can be changed without a gap.
+    #[serde(default)]
+    pub secrets: Vec<SecretSource>,
+    /// How far the time of a signature may be from this server's.
+    #[serde(default = "five_minutes", with = "crate::units::duration")]
+    pub tolerance: Duration,
+    /// How long the sender waits for the script to end.
+    #[serde(default = "a_second", with = "crate::units::duration")]
+    pub wait: Duration,
+    /// The script that a delivery runs, relative to the settings file.
+    pub script: Option<PathBuf>,
+    /// How it signs, as far as that differs from the preset.
+    #[serde(flatten)]
+    pub description: Description,
+}
+
+impl ProviderSettings {
+    /// Every key that such a table may have.
+    pub const KEYS: &[&str] = &[
+        "preset",
+        "secrets",
+        "tolerance",
+        "wait",
+        "script",
+        "signature_header",
+        "timestamp_header",
+        "id_header",
+        "separator",
+        "signature_prefix",
+        "timestamp_prefix",
+        "signed",
+        "hash",
+        "encoding",
+        "key",
+        "key_prefix",
+        "body",
+        "event_id",
+        "event_type",
+        "required",
+        "challenge",
+        "challenge_type",
+        "series",
+        "series_final",
+    ];
+}
+
+fn five_minutes() -> Duration {
+    Duration::from_secs(300)
+}
+
+fn a_second() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// How a provider signs, and what its requests say where: see [`Scheme`] for how it all works together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Description {
+    /// The header with the signature. With several names, the first that is there counts, and the other
+    /// headers are looked for under the names at the same place.
+    #[serde(default, deserialize_with = "header_names")]
+    pub signature_header: Option<Vec<HeaderName>>,
+    /// The header that says when it was signed.
+    #[serde(default, deserialize_with = "header_names")]
+    pub timestamp_header: Option<Vec<HeaderName>>,
+    /// The header with the event's name, where that is signed too.
+    #[serde(default, deserialize_with = "header_names")]
+    pub id_header: Option<Vec<HeaderName>>,
+    /// What stands between the items of the signature header.
+    pub separator: Option<String>,
+    /// What an item that is a signature begins with.
+    pub signature_prefix: Option<String>,
+    /// What the item that is the time begins with.
+    pub timestamp_prefix: Option<String>,
+    /// What is signed: `{body}`, `{timestamp}` and `{id}`, with text between them.
+    pub signed: Option<Template>,
+    /// The hash function; SHA-256 if nothing else is said.
+    pub hash: Option<Hash>,
+    /// How a signature is written; in hex if nothing else is said.
+    pub encoding: Option<Encoding>,
+    /// How the key is written in the secret; as it is if nothing else is said.
+    pub key: Option<KeyEncoding>,
+    /// What stands before the key in the secret.
+    pub key_prefix: Option<String>,
+    /// How bodies are written; JSON if nothing else is said.
+    pub body: Option<Vec<Form>>,
+    /// Where the event's name is: the first place that says anything.
+    #[serde(default, deserialize_with = "fields")]
+    pub event_id: Option<Vec<Field>>,
+    /// Where its type is.
+    #[serde(default, deserialize_with = "fields")]
+    pub event_type: Option<Vec<Field>>,
+    /// JSON pointers (RFC 6901) to what every body has.
+    pub required: Option<Vec<String>>,
+    /// JSON pointer to a text that the provider wants back, when the body's `type` is `challenge_type`.
+    pub challenge: Option<String>,
+    /// See `challenge`.
+    pub challenge_type: Option<String>,
+    /// JSON pointer to what a series of deliveries has in common, of which none may undo the final one.
+    pub series: Option<String>,
+    /// JSON pointer to whether a delivery is the final one of its series.
+    pub series_final: Option<String>,
+}
+
+impl Description {
+    /// What is said here, and what isn't, as `other` says it.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            signature_header: self.signature_header.or(other.signature_header),
+            timestamp_header: self.timestamp_header.or(other.timestamp_header),
+            id_header: self.id_header.or(other.id_header),
+            separator: self.separator.or(other.separator),
+            signature_prefix: self.signature_prefix.or(other.signature_prefix),
+            timestamp_prefix: self.timestamp_prefix.or(other.timestamp_prefix),
+            signed: self.signed.or(other.signed),
+            hash: self.hash.or(other.hash),
+            encoding: self.encoding.or(other.encoding),
+            key: self.key.or(other.key),
+            key_prefix: self.key_prefix.or(other.key_prefix),
+            body: self.body.or(other.body),
+            event_id: self.event_id.or(other.event_id),
+            event_type: self.event_type.or(other.event_type),
+            required: self.required.or(other.required),
+            challenge: self.challenge.or(other.challenge),
+            challenge_type: self.challenge_type.or(other.challenge_type),
+            series: self.series.or(other.series),
+            series_final: self.series_final.or(other.series_final),
+        }
+    }
+
+    /// How it signs.
+    ///
+    /// # Errors
+    /// Something that a signature takes is said nowhere, or can't be.
+    pub fn scheme(&self) -> Result<Scheme, SchemeError> {
+        let missing = SchemeError::Missing;
+        let names = self
+            .signature_header
+            .as_ref()
+            .ok_or(missing("signature_header"))?;
+        let timestamps = self.timestamp_header.as_deref();
+        let ids = self.id_header.as_deref();
+        for (setting, other) in [("timestamp_header", timestamps), ("id_header", ids)] {
+            if other.is_some_and(|other| other.len() != names.len()) {
+                return Err(SchemeError::Uneven(setting));
+            }
+        }
+        let headers = names.iter().enumerate().map(|(n, signature)| Headers {
+            signature: signature.clone(),
+            timestamp: timestamps.and_then(|names| names.get(n)).cloned(),
+            id: ids.and_then(|names| names.get(n)).cloned(),
+        });
+        let scheme = Scheme {
+            headers: headers.collect(),
+            separator: self.separator.clone().filter(|text| !text.is_empty()),
+            signature_prefix: self.signature_prefix.clone().unwrap_or_default(),
+            timestamp_prefix: self.timestamp_prefix.clone(),
+            signed: self.signed.clone().ok_or(missing("signed"))?,
+            hash: self.hash.unwrap_or(Hash::Sha256),
+            encoding: self.encoding.unwrap_or(Encoding::Hex),
+            key: self.key.unwrap_or(KeyEncoding::Text),
+            key_prefix: self.key_prefix.clone().unwrap_or_default(),
+        };
+        scheme.check().map(|()| scheme)
+    }
+}
+
+impl Description {
+    /// The headers of a request as the provider would send it.
+    ///
+    /// # Errors
+    /// It can't be told how to sign.
+    pub fn sign(&self, signing: &Signing<'_>, event_type: &str) -> Result<HeaderMap, SchemeError> {
+        let mut headers = self.scheme()?.sign(signing)?;
+        let content_type = match self.body.as_deref() {
+            Some([Form::Form]) => "application/x-www-form-urlencoded",
+            _ => "application/json",
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        for (fields, value) in [(&self.event_id, signing.id), (&self.event_type, event_type)] {
+            if let Some([Field::Header(name), ..]) = fields.as_deref()
+                && let Ok(value) = value.parse()
+            {
+                headers.insert(name, value);
+            }
+        }
+        Ok(headers)
+    }
+}
+
+fn header_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<HeaderName>>, D::Error> {
+    one_or_more(
+        deserializer,
+        "must be the name of a header, or a list of names, like \"X-Signature\"",
+    )
+}
+
+fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Field>>, D::Error> {
+    one_or_more(
+        deserializer,
+        "must be like \"header:X-Event-Id\" or \"body:/data/id\", or a list of such",
+    )
+}
+
+fn one_or_more<'de, D: Deserializer<'de>, T: std::str::FromStr>(
+    deserializer: D,
+    expected: &str,
+) -> Result<Option<Vec<T>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+
+    let wrong = || serde::de::Error::custom(expected);
+    let texts = match OneOrMore::deserialize(deserializer).map_err(|_| wrong())? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    };
+    let parsed: Option<Vec<T>> = texts.iter().map(|text| text.parse().ok()).collect();
+    parsed
+        .filter(|parsed| !parsed.is_empty())
+        .map(Some)
+        .ok_or_else(wrong)
+}
