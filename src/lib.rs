@@ -31,6 +31,8 @@ pub mod store;
 mod units;
 pub mod webhooks;
 
-/// Counts what each thread has allocated, so that a script's memory is measured, not guessed.
+/// Counts what each thread has allocated, so that a script's memory is measured, not guessed. Below it is
+/// mimalloc: scripts and requests are made of many small pieces, which it handles in less time than the
+/// system's allocator, and it gives back what is freed.
 #[global_allocator]
-static ALLOCATOR: script::Meter<std::alloc::System> = script::Meter::new(std::alloc::System);
+static ALLOCATOR: script::Meter<mimalloc::MiMalloc> = script::Meter::new(mimalloc::MiMalloc);

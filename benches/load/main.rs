@@ -13,6 +13,7 @@ mod measure;
 mod server;
 mod session;
 mod table;
+mod webhook;
 
 use std::process::{Command, ExitCode};
 
@@ -22,17 +23,21 @@ use serde_json::{Value, json};
 
 use echo::Echo;
 use measure::Connections;
-use server::{Named, Server};
+use server::{Named, Process, Server};
 use table::Line;
 
 /// Plays per second, their latency, logins per second and memory per idle session, beside a bare
-/// axum echo in the same run.
+/// axum echo in the same run; plays that read and write the store, beside plays that don't; durable
+/// webhooks.
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 struct Options {
     /// Sessions that play, or log in, at once.
     #[arg(long, default_value_t = 16)]
     sessions: usize,
+    /// Connections that webhooks come over, one request each: one scenario each.
+    #[arg(long, value_delimiter = ',', default_value = "16,64")]
+    connections: Vec<usize>,
     /// Requests each of them has under way: one scenario each.
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     in_flight: Vec<usize>,
@@ -52,11 +57,19 @@ struct Options {
     /// and play. May be given several times.
     #[arg(long = "peer", value_name = "NAME=URL")]
     peers: Vec<Named<String>>,
+    /// Another running server that takes Stripe's webhooks, signed with "whsec_bench", to measure beside, by the
+    /// http:// address that they are sent to.
+    #[arg(long = "webhook-peer", value_name = "NAME=URL")]
+    webhook_peers: Vec<Named<String>>,
     /// The process of such a server, which should just have been started, to measure its memory too.
     #[arg(long = "peer-pid", value_name = "NAME=PID")]
     peer_processes: Vec<Named<u32>>,
     /// What to measure.
-    #[arg(long, value_delimiter = ',', default_value = "plays,logins,idle")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "plays,store,webhooks,logins,idle"
+    )]
     only: Vec<What>,
     /// Print the results as JSON too, in one last line.
     #[arg(long)]
@@ -73,6 +86,10 @@ struct Options {
 enum What {
     /// Plays over sessions that are logged in.
     Plays,
+    /// Plays that read, and that write, one key.
+    Store,
+    /// Stripe's webhooks, each kept on disk and its script run before it is answered.
+    Webhooks,
     /// Logins over new connections, and over open ones.
     Logins,
     /// Memory of sessions that do nothing.
@@ -149,12 +166,52 @@ async fn run(options: &Options) -> usize {
     servers.extend(peers);
     let mut lines = Vec::new();
     if options.only.contains(&What::Plays) {
-        Line::print_head();
+        Line::print_head("echo");
         for &in_flight in &options.in_flight {
             let what = format!("play, {} x {in_flight}", options.sessions);
-            let plays =
-                async |server: &Server| measure::plays(server, &key, options, in_flight).await;
+            let plays = async |server: &Server| {
+                measure::plays(server, &key, &options.script, options, in_flight).await
+            };
             lines.extend(in_turns(options.rounds, &servers, &what, true, plays).await);
+        }
+    }
+    if options.only.contains(&What::Store) {
+        let server = Server::circled(&key);
+        let scripts = SCRIPTS.map(|(name, source)| Script {
+            name,
+            source,
+            server: &server,
+        });
+        Line::print_head(scripts[0].name);
+        for &in_flight in &options.in_flight {
+            let what = format!("play, {} x {in_flight}", options.sessions);
+            let plays = async |script: &Script<'_>| {
+                measure::plays(&server, &key, script.source, options, in_flight).await
+            };
+            lines.extend(in_turns(options.rounds, &scripts, &what, true, plays).await);
+        }
+    }
+    if options.only.contains(&What::Webhooks) {
+        let circled = Server::circled(&key);
+        let peers = options.webhook_peers.iter().map(|peer| Target {
+            name: peer.name.clone(),
+            url: peer.value.clone(),
+            process: None,
+        });
+        let mut targets: Vec<Target> = peers.collect();
+        Line::print_head(targets.first().map_or("", |peer| peer.name.as_str()));
+        let compare = !targets.is_empty();
+        targets.push(Target {
+            name: circled.name.clone(),
+            url: circled.webhooks_url(&key),
+            process: circled.process(),
+        });
+        for &connections in &options.connections {
+            let what = format!("webhook, {connections} x 1");
+            let webhooks = async |target: &Target| {
+                webhook::deliveries(&target.url, options, connections).await
+            };
+            lines.extend(in_turns(options.rounds, &targets, &what, compare, webhooks).await);
         }
     }
     if options.only.contains(&What::Logins) {
@@ -164,7 +221,7 @@ async fn run(options: &Options) -> usize {
             (Connections::Open, "login, open connection"),
         ] {
             let logins =
-                async |server: &Server| measure::logins(server, options, connections).await;
+                async |server: &&Server| measure::logins(server, options, connections).await;
             let servers = servers.iter().filter(|server| !server.is_echo);
             let servers: Vec<&Server> = servers.collect();
             lines.extend(in_turns(options.rounds, &servers, what, false, logins).await);
@@ -200,28 +257,99 @@ async fn run(options: &Options) -> usize {
     lines.iter().map(|line| line.errors).sum()
 }
 
-/// Measures one thing at every server in turns, and prints a line each.
-async fn in_turns<S: std::borrow::Borrow<Server>>(
+/// Measures one thing of every subject in turns, and prints a line each.
+async fn in_turns<S: Subject>(
     rounds: usize,
-    servers: &[S],
+    subjects: &[S],
     what: &str,
     compare: bool,
-    measure: impl AsyncFn(&Server) -> table::Round,
+    measure: impl AsyncFn(&S) -> table::Round,
 ) -> Vec<Line> {
-    let mut by_server = vec![Vec::new(); servers.len()];
+    let mut by_subject = vec![Vec::new(); subjects.len()];
     for _ in 0..rounds {
-        for (rounds, server) in by_server.iter_mut().zip(servers) {
-            rounds.push(measure(server.borrow()).await);
+        for (rounds, subject) in by_subject.iter_mut().zip(subjects) {
+            let process = subject.process();
+            let before = process.map(Process::cpu);
+            let round = measure(subject).await;
+            let cpu = process.map(Process::cpu).zip(before);
+            rounds.push(round.with_cpu(cpu.map(|(after, before)| after.saturating_sub(before))));
         }
     }
-    let line = |(rounds, server): (&Vec<_>, &S)| {
-        let base = compare.then_some(by_server[0].as_slice());
-        let line = Line::new(what, &server.borrow().name, rounds, base);
+    let line = |(rounds, subject): (&Vec<_>, &S)| {
+        let base = compare.then_some(by_subject[0].as_slice());
+        let line = Line::new(what, subject.name(), rounds, base);
         line.print();
         line
     };
-    by_server.iter().zip(servers).map(line).collect()
+    by_subject.iter().zip(subjects).map(line).collect()
 }
+
+/// Something that is measured beside others.
+trait Subject {
+    fn name(&self) -> &str;
+    fn process(&self) -> Option<Process>;
+}
+
+impl Subject for Server {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&self) -> Option<Process> {
+        Server::process(self)
+    }
+}
+
+impl Subject for &Server {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&self) -> Option<Process> {
+        Server::process(self)
+    }
+}
+
+/// Where webhooks are sent.
+struct Target {
+    name: String,
+    url: String,
+    process: Option<Process>,
+}
+
+impl Subject for Target {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.process
+    }
+}
+
+/// What is played at one server.
+struct Script<'a> {
+    name: &'static str,
+    source: &'static str,
+    server: &'a Server,
+}
+
+impl Subject for Script<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.server.process()
+    }
+}
+
+/// What shows what the store costs.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("no store", "40 + 2"),
+    ("reads a key", r#"store.get("key", 42)"#),
+    ("writes a key", r#"store.set("key", 42)"#),
+];
 
 /// The commit that is measured, with `-dirty` where it has been changed.
 fn commit() -> Option<String> {

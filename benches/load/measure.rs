@@ -28,6 +28,7 @@ pub(super) enum Connections {
 pub(super) async fn plays(
     server: &Server,
     key: &SecretKey,
+    script: &str,
     options: &Options,
     in_flight: usize,
 ) -> Round {
@@ -44,7 +45,7 @@ pub(super) async fn plays(
     } else {
         "\"result\":"
     };
-    let requests = Requests::new(&options.script, in_flight, expected);
+    let requests = Requests::new(script, in_flight, expected);
     let (start, end) = window(options);
     let plan = Plan {
         in_flight,
@@ -78,6 +79,7 @@ pub(super) async fn logins(server: &Server, options: &Options, connections: Conn
                     None => Session::open(&url).await,
                 };
                 session.login(&key).await;
+                tally.answered += 1;
                 if before >= start {
                     tally.taken.push(before.elapsed());
                 }
@@ -123,12 +125,12 @@ pub(super) fn signing() -> Duration {
 }
 
 /// When a round begins to count, after a warm-up, and when it ends.
-fn window(options: &Options) -> (Instant, Instant) {
+pub(super) fn window(options: &Options) -> (Instant, Instant) {
     let start = Instant::now() + Duration::from_secs_f64(options.seconds / 5.0);
     (start, start + Duration::from_secs_f64(options.seconds))
 }
 
-async fn round(tasks: JoinSet<Tally>, start: Instant, end: Instant) -> Round {
+pub(super) async fn round(tasks: JoinSet<Tally>, start: Instant, end: Instant) -> Round {
     let tallies = timeout_at((end + PATIENCE).into(), tasks.join_all())
         .await
         .expect("every reply to come");

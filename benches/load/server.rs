@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     str::FromStr,
+    time::Duration,
 };
 
 use circled::auth::SecretKey;
@@ -75,6 +76,7 @@ impl Server {
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
             .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
             .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
+            .env("STRIPE_WEBHOOK_SECRET", crate::webhook::SECRET)
             .env("CIRCLED_LOG__FORMAT", "json")
             .stderr(Stdio::piped())
             .spawn()
@@ -102,6 +104,13 @@ impl Server {
         }
     }
 
+    /// Where Stripe's webhooks for the circle go.
+    pub(super) fn webhooks_url(&self, circle: &SecretKey) -> String {
+        let url = self.url.replacen("ws", "http", 1);
+        let (server, _) = url.rsplit_once('/').expect("a path");
+        format!("{server}/webhooks/stripe/{}", circle.public())
+    }
+
     /// A server that runs already. Its memory can be looked at if its process is known.
     pub(super) fn peer(peer: &Named<String>, processes: &[Named<u32>]) -> Self {
         let process = processes.iter().find(|process| process.name == peer.name);
@@ -115,6 +124,11 @@ impl Server {
         }
     }
 
+    /// How to look at what it costs.
+    pub(super) fn process(&self) -> Option<Process> {
+        self.id.map(Process)
+    }
+
     /// Its resident memory in KiB, if its process is known.
     pub(super) fn resident(&self) -> Option<f64> {
         let path = format!("/proc/{}/smaps_rollup", self.id?);
@@ -122,6 +136,24 @@ impl Server {
         let rss = maps.lines().find_map(|line| line.strip_prefix("Rss:"));
         let kib = rss.expect("Rss").trim().trim_end_matches(" kB").parse();
         Some(kib.expect("a number"))
+    }
+}
+
+/// A process that is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process(u32);
+
+impl Process {
+    /// The processor time that it has taken so far, in steps of 10 ms.
+    pub(super) fn cpu(self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).expect("a process");
+        // The name, in parentheses, may have spaces in it. The 14th and 15th fields are in ticks.
+        let (_, fields) = stat.rsplit_once(')').expect("its fields");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
+        Duration::from_millis(ticks * 10)
     }
 }
 

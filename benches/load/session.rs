@@ -32,6 +32,8 @@ pub(super) struct Plan {
 /// What became of what a client asked for.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// All that were answered, before the start of the plan too.
+    pub(super) answered: usize,
     /// How long each took.
     pub(super) taken: Vec<Duration>,
     /// Replies that were errors, or to nothing that was under way.
@@ -116,6 +118,7 @@ impl Session {
                     match id(&text).and_then(|id| Some((id, sent.get_mut(id)?.take()?))) {
                         Some((id, since)) => {
                             under_way -= 1;
+                            tally.answered += 1;
                             ready.push(id);
                             if !text.contains(requests.expected) {
                                 tally.errors += 1;

@@ -13,6 +13,9 @@ pub(super) struct Round {
     p50: Duration,
     p99: Duration,
     errors: usize,
+    answered: usize,
+    /// Processor time that the server took for each.
+    cpu: Option<Duration>,
 }
 
 /// What all rounds at one server came to.
@@ -25,12 +28,15 @@ pub(super) struct Line {
     p99: f64,
     /// Beside the first server of the same round: median, least, most.
     ratio: Option<[f64; 3]>,
+    /// Microseconds of processor time that the server took for each.
+    cpu: f64,
     pub(super) errors: usize,
 }
 
 impl Round {
     pub(super) fn new(tallies: Vec<Tally>, over: Duration) -> Self {
         let errors = tallies.iter().map(|tally| tally.errors).sum();
+        let tallies_answered = tallies.iter().map(|tally| tally.answered).sum();
         let mut taken: Vec<Duration> = tallies.into_iter().flat_map(|tally| tally.taken).collect();
         taken.sort_unstable();
         let at = |share: f64| {
@@ -44,7 +50,15 @@ impl Round {
             p50: at(0.5),
             p99: at(0.99),
             errors,
+            answered: tallies_answered,
+            cpu: None,
         }
+    }
+
+    /// The server's processes took so much processor time in this round.
+    pub(super) fn with_cpu(mut self, cpu: Option<Duration>) -> Self {
+        self.cpu = cpu.map(|cpu| cpu / u32::try_from(self.answered.max(1)).unwrap_or(u32::MAX));
+        self
     }
 }
 
@@ -70,14 +84,24 @@ impl Line {
                     });
                 [median(ratios), least, most]
             }),
+            cpu: median(
+                rounds
+                    .iter()
+                    .filter_map(|round| Some(round.cpu?.as_secs_f64() * 1e6)),
+            ),
             errors: rounds.iter().map(|round| round.errors).sum(),
         }
     }
 
-    pub(super) fn print_head() {
+    /// The head of the lines that come, and what their ratios are to.
+    pub(super) fn print_head(base: &str) {
+        let ratio = match base {
+            "" => String::new(),
+            base => format!("   beside {base} (least to most)"),
+        };
         println!(
-            "{:<24} {:<16} {:>10} {:>9} {:>9}   beside echo (least to most)",
-            "", "", "per second", "p50", "p99"
+            "\n{:<24} {:<16} {:>10} {:>9} {:>9} {:>9}{ratio}",
+            "", "", "per second", "p50", "p99", "cpu each"
         );
     }
 
@@ -89,8 +113,13 @@ impl Line {
             0 => String::new(),
             errors => format!("  {errors} ERRORS"),
         };
+        let cpu = if self.cpu.is_nan() {
+            format!("{:>9}", "")
+        } else {
+            format!("{:>6.1} us", self.cpu)
+        };
         let line = format!(
-            "{:<24} {:<16} {:>10.0} {:>6.0} us {:>6.0} us   {ratio}{errors}",
+            "{:<24} {:<16} {:>10.0} {:>6.0} us {:>6.0} us {cpu}   {ratio}{errors}",
             self.what, self.server, self.per_second, self.p50, self.p99
         );
         println!("{}", line.trim_end());
@@ -104,8 +133,9 @@ impl Line {
             "per_second": self.per_second,
             "p50_us": self.p50,
             "p99_us": self.p99,
+            "cpu_us": self.cpu,
             // What is no number becomes null.
-            "beside_echo": { "median": ratio, "least": least, "most": most },
+            "beside_first": { "median": ratio, "least": least, "most": most },
             "errors": self.errors,
         })
     }

@@ -52,6 +52,32 @@ impl From<&k256::PublicKey> for PublicKey {
     }
 }
 
+/// For keys that were checked before they were stored: for use as `#[serde(with = "crate::auth::trusted")]`.
+pub(crate) mod trusted {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::{InvalidKey, PublicKey};
+
+    pub(crate) fn serialize<S: Serializer>(
+        key: &PublicKey,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        key.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PublicKey, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let mut bytes = [0; PublicKey::LENGTH];
+        hex::decode_to_slice(text.as_ref(), &mut bytes)
+            .map_err(|_| D::Error::custom(InvalidKey))?;
+        Ok(PublicKey(bytes))
+    }
+}
+
 /// A public key with both its coordinates at hand: finding y takes microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Point {

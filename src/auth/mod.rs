@@ -13,6 +13,7 @@ mod signature;
 
 pub use access::{Access, Circle, CirclesSettings, Role};
 pub use challenge::{Challenge, ChallengeError, Settings};
+pub(crate) use key::trusted;
 pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub(crate) use phase::login_key;

@@ -55,7 +55,7 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct Send {
-    /// Where to: http://host:port/webhooks/<provider>/<circle_pk>, or https://
+    /// Where to: `http://host:port/webhooks/<provider>/<circle_pk>`, or https://
     url: String,
     /// Who signs: stripe, idenfy, github, shopify, slack, standard, or a provider of the settings file.
     #[arg(long)]

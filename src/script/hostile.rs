@@ -38,9 +38,9 @@ fn end_of(result: &Result<Success, Failure>) -> End {
 
 fn inputs(args: &Value) -> Inputs<'_> {
     Inputs {
-        caller_id: "03cc",
-        context_id: "02aa",
-        job_id: "job-1",
+        caller_id: &"03cc",
+        context_id: &"02aa",
+        job_id: &"job-1",
         args,
         event: None,
     }

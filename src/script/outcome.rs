@@ -1,17 +1,19 @@
 //! What a run is given and what comes of it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-/// What a script sees of its job, as constants.
-#[derive(Debug, Clone, Copy)]
+/// What a script sees of its job, as constants. Names are written out only for scripts that mention them.
+#[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// `CALLER_ID`: who runs the script.
-    pub caller_id: &'a str,
+    pub caller_id: &'a (dyn fmt::Display + Sync),
     /// `CONTEXT_ID`: the circle.
-    pub context_id: &'a str,
+    pub context_id: &'a (dyn fmt::Display + Sync),
     /// `JOB_ID`.
-    pub job_id: &'a str,
+    pub job_id: &'a (dyn fmt::Display + Sync),
     /// `ARGS`: what the caller passed; null becomes `()`.
     pub args: &'a Value,
     /// `EVENT`: a webhook's delivery. Not defined where there is none.

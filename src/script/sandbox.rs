@@ -311,13 +311,16 @@ fn scope(local: &Local, compiled: &Compiled, inputs: &Inputs<'_>) -> Scope<'stat
     let mut scope = Scope::new();
     let (uses, names) = (compiled.uses, &local.names);
     if uses.caller_id {
-        scope.push_constant_dynamic(names.caller_id.clone(), inputs.caller_id.into());
+        scope.push_constant_dynamic(names.caller_id.clone(), inputs.caller_id.to_string().into());
     }
     if uses.context_id {
-        scope.push_constant_dynamic(names.context_id.clone(), inputs.context_id.into());
+        scope.push_constant_dynamic(
+            names.context_id.clone(),
+            inputs.context_id.to_string().into(),
+        );
     }
     if uses.job_id {
-        scope.push_constant_dynamic(names.job_id.clone(), inputs.job_id.into());
+        scope.push_constant_dynamic(names.job_id.clone(), inputs.job_id.to_string().into());
     }
     if uses.args {
         scope.push_constant_dynamic(names.args.clone(), json::to_dynamic(inputs.args));

@@ -9,9 +9,9 @@ use super::super::{Ending, Failure, FailureKind, Inputs, Limits, Sandbox, Succes
 
 fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
     Inputs {
-        caller_id: "03cc",
-        context_id: "02aa",
-        job_id: "job-1",
+        caller_id: &"03cc",
+        context_id: &"02aa",
+        job_id: &"job-1",
         args,
         event,
     }

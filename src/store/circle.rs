@@ -13,6 +13,9 @@ use super::{
 };
 use crate::auth::PublicKey;
 
+/// Looks at a lock that is taken before somebody else's patience is asked for: some microseconds.
+const SPINS: usize = 200;
+
 /// What one circle's commits go through, one after another.
 #[derive(Debug, Default)]
 pub(super) struct Circle {
@@ -41,14 +44,21 @@ impl Circle {
         latest
     }
 
+    /// Waits for no longer than a commit usually takes.
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Latest>> {
-        let mut latest = match self.latest.try_lock() {
-            Ok(latest) => latest,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        latest.prune(self.landed.load(Ordering::Acquire));
-        Some(latest)
+        for _ in 0..SPINS {
+            let mut latest = match self.latest.try_lock() {
+                Ok(latest) => latest,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    std::hint::spin_loop();
+                    continue;
+                }
+            };
+            latest.prune(self.landed.load(Ordering::Acquire));
+            return Some(latest);
+        }
+        None
     }
 
     /// Commits up to this one are on disk, and visible there.

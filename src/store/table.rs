@@ -89,7 +89,7 @@ impl Record {
     }
 
     /// What it takes to write it, about.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         64 + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
 }

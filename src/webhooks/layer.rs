@@ -14,6 +14,7 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use quick_cache::sync::Cache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -56,10 +57,14 @@ struct Verifier {
     shared: Arc<Shared>,
     providers: Arc<Providers>,
     settings: Settings,
+    /// Circles by what they were called lately: finding a point of the curve takes microseconds.
+    circles: Cache<String, PublicKey>,
     /// Bytes of bodies that may still be taken in, in units of [`UNIT`].
     room: Arc<Semaphore>,
 }
 
+/// Names of circles that are remembered.
+const CIRCLES: usize = 1024;
 /// Bytes that one permit stands for: a semaphore can't count as far as memory goes.
 const UNIT: usize = 1 << 10;
 
@@ -79,6 +84,7 @@ impl VerifyLayer {
             shared,
             providers,
             settings: settings.clone(),
+            circles: Cache::new(CIRCLES),
             room: Arc::new(Semaphore::new(room)),
         }))
     }
@@ -163,7 +169,14 @@ impl Verifier {
             .map_err(|_| Refusal::NotAKey)?;
         let provider = self.providers.get(&provider);
         let provider = provider.ok_or(Refusal::UnknownProvider)?;
-        let circle: PublicKey = circle.parse().map_err(|_| Refusal::NotAKey)?;
+        let circle = match self.circles.get(&circle) {
+            Some(known) => known,
+            None => {
+                let parsed: PublicKey = circle.parse().map_err(|_| Refusal::NotAKey)?;
+                self.circles.insert(circle, parsed);
+                parsed
+            }
+        };
         if !self.shared.access.serves(&circle) {
             return Err(Refusal::UnknownCircle);
         }

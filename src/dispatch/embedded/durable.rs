@@ -3,27 +3,28 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::oneshot;
-use uuid::fmt::Hyphenated;
 
 use super::{
     claim::Claim,
-    lanes::Lanes,
-    ledger,
+    lanes::{Lanes, Ready},
+    ledger::{self, Fresh},
     machine::{Machine, Ran, Work},
     record::{self, JobError, JobRecord, Status, later},
+    running::Running,
 };
 use crate::{
     auth::PublicKey,
     dispatch::{Delivery, Ended, JobId, NotAccepted, Receipt, settings},
     script::{Ending, Inputs},
-    store::{CommitError, Done, Patience, Record, Table, Terms, Unavailable},
+    store::{Alone, CommitError, Done, Patience, Record, Table, Terms, Unavailable},
 };
 
 /// When to try again what the disk, or a full runner, kept from happening.
@@ -41,6 +42,7 @@ pub(super) struct Durable {
     machine: Arc<Machine>,
     settings: settings::Durable,
     scripts: Scripts,
+    running: Running,
     lanes: Mutex<Lanes>,
     wake: Condvar,
     clock: Mutex<Option<JoinHandle<()>>>,
@@ -48,6 +50,29 @@ pub(super) struct Durable {
 
 /// Says when a delivery is on disk, or that it isn't going to be.
 type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
+
+/// A delivery that is about to be kept.
+struct New {
+    identity: [u8; 32],
+    fresh: Fresh,
+    records: Vec<Record>,
+}
+
+impl New {
+    fn of(delivery: Delivery, settings: &settings::Durable) -> Self {
+        let identity = delivery.identity;
+        let (fresh, records) = ledger::accepted(delivery, settings);
+        Self {
+            identity,
+            fresh,
+            records,
+        }
+    }
+}
+
+fn again() -> Next {
+    Next::At(later(Timestamp::now(), AGAIN))
+}
 
 /// What becomes of a job whose run is over.
 enum Next {
@@ -65,11 +90,15 @@ impl Durable {
         scripts: Scripts,
     ) -> io::Result<Arc<Self>> {
         let now = Timestamp::now();
-        let pending = ledger::recover(&machine.store, now, &settings).map_err(io::Error::other)?;
+        let (running, died_of) = Running::open(machine.store.disk().path())?;
+        let pending =
+            ledger::recover(&machine.store, &died_of, now, &settings).map_err(io::Error::other)?;
+        running.clear()?;
         let durable = Arc::new(Self {
             machine,
             settings,
             scripts,
+            running,
             lanes: Mutex::default(),
             wake: Condvar::new(),
             clock: Mutex::default(),
@@ -100,16 +129,17 @@ impl Durable {
         self: &Arc<Self>,
         delivery: Delivery,
     ) -> Result<Receipt, NotAccepted> {
-        let accepted = match self.try_accept(&delivery, Patience::Hurry) {
-            Some(accepted) => accepted?,
+        let new = Box::new(New::of(delivery, &self.settings));
+        let accepted = match self.try_accept(new, Patience::Hurry) {
+            Ok(accepted) => accepted?,
             // Somebody is alone in the circle: that takes a moment, and blocks.
-            None => {
+            Err(new) => {
                 let this = self.clone();
-                let accept = move || this.try_accept(&delivery, Patience::Wait);
+                let accept = move || this.try_accept(new, Patience::Wait);
                 let accepted = tokio::task::spawn_blocking(accept).await;
                 accepted
                     .ok()
-                    .flatten()
+                    .and_then(Result::ok)
                     .unwrap_or(Err(NotAccepted::Unavailable))?
             }
         };
@@ -120,72 +150,80 @@ impl Durable {
         }
     }
 
-    /// `None`: it would have to wait, and was told not to.
+    /// Gives `new` back if it would have to wait, and was told not to.
     fn try_accept(
         self: &Arc<Self>,
-        delivery: &Delivery,
+        new: Box<New>,
         patience: Patience,
-    ) -> Option<Result<(Receipt, OnDisk), NotAccepted>> {
-        let circle = delivery.circle;
+    ) -> Result<Result<(Receipt, OnDisk), NotAccepted>, Box<New>> {
+        let circle = new.fresh.job.circle;
         {
             let lanes = self.lock();
             if lanes.stopping {
-                return Some(Err(NotAccepted::Unavailable));
+                return Ok(Err(NotAccepted::Unavailable));
             }
             if lanes.backlog(&circle) >= self.settings.backlog {
-                return Some(Err(NotAccepted::Backlog));
+                return Ok(Err(NotAccepted::Backlog));
             }
         }
-        self.machine.store.alone(circle, patience, |alone| {
-            let seen = alone
-                .read(Table::Seen, &delivery.identity)
-                .map_err(|Unavailable| NotAccepted::Unavailable)?;
-            let seen = seen.and_then(|value| record::seen_job(&value, delivery.received_at));
-            let (tell, on_disk) = oneshot::channel();
-            let (receipt, records, done): (_, _, Done) = match seen {
-                // The first one may be on its way to the disk still. This comes after it.
-                Some(job) => {
-                    let done = move |result| {
-                        let _ = tell.send(result);
-                    };
-                    (Receipt::Duplicate { job }, Vec::new(), Box::new(done))
-                }
-                None => {
-                    let job = JobId::new();
-                    let (waiter, ended) = oneshot::channel();
-                    let this = self.clone();
-                    let done = move |result: Result<(), Unavailable>| {
-                        if result.is_ok() {
-                            let mut lanes = this.lock();
-                            lanes.wait_for(job, waiter);
-                            lanes.push(circle, job);
-                            this.advance(&mut lanes, circle);
-                        }
-                        let _ = tell.send(result);
-                    };
-                    let records = ledger::accepted(job, delivery, &self.settings);
-                    (Receipt::Accepted { job, ended }, records, Box::new(done))
-                }
-            };
-            alone
-                .commit(None, records, Terms::NONE, done)
-                .map_err(|_| NotAccepted::Unavailable)?;
-            Ok((receipt, on_disk))
-        })
+        let mut given = Some(new);
+        let accepted = self.machine.store.alone(circle, patience, |alone| {
+            let new = given.take()?;
+            Some(self.keep(circle, *new, alone))
+        });
+        match (accepted.flatten(), given) {
+            (Some(accepted), _) => Ok(accepted),
+            (None, Some(new)) => Err(new),
+            (None, None) => Ok(Err(NotAccepted::Unavailable)),
+        }
+    }
+
+    fn keep(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        new: New,
+        alone: &mut Alone<'_>,
+    ) -> Result<(Receipt, OnDisk), NotAccepted> {
+        let New {
+            identity,
+            fresh,
+            records,
+        } = new;
+        let unavailable = |_| NotAccepted::Unavailable;
+        let seen = alone.read(Table::Seen, &identity).map_err(unavailable)?;
+        let seen = seen.and_then(|value| record::seen_job(&value, fresh.job.received_at));
+        let (tell, on_disk) = oneshot::channel();
+        let done: Done = Box::new(move |result| {
+            // Whoever waited may have left.
+            let _ = tell.send(result);
+        });
+        if let Some(job) = seen {
+            // The first one may be on its way to the disk still. This comes after it.
+            let nothing = alone.commit(None, Vec::new(), Terms::NONE, done);
+            nothing.map_err(|_| NotAccepted::Unavailable)?;
+            return Ok((Receipt::Duplicate { job }, on_disk));
+        }
+        alone
+            .commit(None, records, Terms::NONE, done)
+            .map_err(|_| NotAccepted::Unavailable)?;
+        // It may run at once: what it commits is written after this, or not at all.
+        let job = fresh.job.id;
+        let (waiter, ended) = oneshot::channel();
+        let mut lanes = self.lock();
+        lanes.wait_for(job, waiter);
+        lanes.push_fresh(circle, fresh);
+        self.advance(&mut lanes, circle);
+        Ok((Receipt::Accepted { job, ended }, on_disk))
     }
 
     /// Starts what may start.
     fn advance(self: &Arc<Self>, lanes: &mut Lanes, circle: PublicKey) {
-        while let Some(job) = lanes.start(&circle, self.settings.per_circle) {
+        while let Some(Ready { id, fresh }) = lanes.start(&circle, self.settings.per_circle) {
             let this = self.clone();
-            let task = Box::new(move || this.run(circle, job));
-            if self
-                .machine
-                .runner
-                .submit(circle, Arc::default(), task)
-                .is_err()
-            {
-                lanes.hold(circle, job);
+            let task = Box::new(move || this.run(circle, id, fresh));
+            let runner = &self.machine.runner;
+            if runner.submit(circle, Arc::default(), task).is_err() {
+                lanes.hold(circle, id);
                 self.wake.notify_one();
                 return;
             }
@@ -193,7 +231,7 @@ impl Durable {
     }
 
     /// Runs a job on a script thread.
-    fn run(self: &Arc<Self>, circle: PublicKey, id: JobId) {
+    fn run(self: &Arc<Self>, circle: PublicKey, id: JobId, fresh: Option<Box<Fresh>>) {
         let claim = Arc::new(Claim::default());
         let stopping = {
             let mut lanes = self.lock();
@@ -204,7 +242,12 @@ impl Durable {
         let next = if stopping {
             Next::Over
         } else {
-            tracing::debug_span!("job", %id).in_scope(|| self.attempt(circle, id, &claim))
+            let _slot = self.running.begin(id);
+            let attempt = || match fresh {
+                Some(fresh) => self.attempt(fresh.job, &fresh.event, &claim),
+                None => self.resume_or_end(circle, id, &claim),
+            };
+            tracing::debug_span!("job", %id).in_scope(attempt)
         };
         let mut lanes = self.lock();
         lanes.stopped(&circle, id);
@@ -215,36 +258,31 @@ impl Durable {
         self.advance(&mut lanes, circle);
     }
 
-    fn attempt(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
-        let store = &self.machine.store;
-        let again = || Next::At(later(Timestamp::now(), AGAIN));
-        let read = store.alone(circle, Patience::Wait, |alone| {
+    /// Runs a job as it is kept.
+    fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
+        let read = self.machine.store.alone(circle, Patience::Wait, |alone| {
             let job = alone.read(Table::Jobs, id.as_bytes())?;
             let event = alone.read(Table::Inputs, id.as_bytes())?;
-            let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
-            let series = job.as_ref().and_then(JobRecord::superseded_by);
-            let superseded = match series {
-                Some(series) => alone.read(Table::Seen, series)?.is_some(),
-                None => false,
-            };
-            Ok::<_, Unavailable>((job, event, superseded))
+            Ok::<_, Unavailable>((job, event))
         });
-        let Some(Ok((job, event, superseded))) = read else {
+        let Some(Ok((job, event))) = read else {
             return again();
         };
+        let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
         let (Some(job), Some(event)) = (job, event) else {
             return Next::Over;
         };
         if job.status != Status::Pending {
             return Next::Over;
         }
-        if superseded {
-            return self.supersede(job);
+        match record::read_event(&event) {
+            Some(event) => self.attempt(job, &event, claim),
+            None => self.fail(job, JobError::plain("what was sent can't be read any more")),
         }
-        store.write(circle, vec![record::open(id, true)]);
-        let Some(event) = record::read_event(&event) else {
-            return self.fail(job, JobError::plain("what was sent can't be read any more"));
-        };
+    }
+
+    fn attempt(self: &Arc<Self>, job: JobRecord, event: &Value, claim: &Arc<Claim>) -> Next {
+        let (circle, id) = (job.circle, job.id);
         let Some(source) = self.scripts.get(job.provider()).cloned() else {
             let message = format!(
                 "there is no provider \"{}\" in the settings any more",
@@ -252,13 +290,13 @@ impl Durable {
             );
             return self.fail(job, JobError::plain(message));
         };
-        let (mut name, args) = ([0; Hyphenated::LENGTH], serde_json::Value::Null);
+        let args = Value::Null;
         let inputs = Inputs {
             caller_id: &job.caller,
-            context_id: &circle.to_string(),
-            job_id: id.encode(&mut name),
+            context_id: &circle,
+            job_id: &id,
             args: &args,
-            event: Some(&event),
+            event: Some(event),
         };
         let work = Work {
             circle,
@@ -301,11 +339,7 @@ impl Durable {
         });
         match committed {
             Ok(()) => next,
-            // The server stops. The job stays pending, and nobody died of it.
-            Err(CommitError::Gone) if claim.cancelled().load(Ordering::Acquire) => {
-                store.write(circle, vec![record::open(id, false)]);
-                Next::Over
-            }
+            // The server stops, and the job stays pending; or it isn't any more.
             Err(CommitError::Gone) => Next::Over,
             Err(CommitError::Superseded) => self.supersede(job),
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => again(),
@@ -367,6 +401,7 @@ impl Durable {
                     }
                 }
                 Err(Unavailable) => {
+                    lanes.waiter(id);
                     lanes.delay(circle, id, later(Timestamp::now(), AGAIN));
                     this.wake.notify_one();
                 }

@@ -8,7 +8,6 @@ use std::{
 use tokio::{sync::oneshot, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
-use uuid::fmt::Hyphenated;
 
 use super::{
     Embedded,
@@ -60,11 +59,9 @@ impl Embedded {
     fn try_play(&self, job: &Job<'_>) -> Option<Played> {
         let machine = &self.machine;
         let mut transaction = Some(machine.store.begin(job.circle));
-        let result = with_inputs(job, |inputs| {
-            machine
-                .sandbox
-                .try_run(&job.script, inputs, &mut transaction)
-        })?;
+        let result = machine
+            .sandbox
+            .try_run(&job.script, &inputs(job), &mut transaction)?;
         let ran = Ran::new(Ending::Finished(result), transaction);
         let outcome = outcome(ran.ending, job.timeout);
         let Some(writes) = ran.writes else {
@@ -162,29 +159,28 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
     if now >= deadline {
         return reply.send(Outcome::TimedOut { after });
     }
-    let committed = with_inputs(job, |inputs| {
-        let work = Work {
-            circle: job.circle,
-            source: &job.script,
-            inputs,
-            deadline: until,
-            cancelled: claim.cancelled(),
-            latest: false,
-        };
-        machine.run(&work, |committer, ran| {
-            let outcome = outcome(ran.ending, after);
-            tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
-            if ran.writes.is_none() && ran.safe {
-                reply.send(outcome);
-                return Ok(());
-            }
-            committer.commit(
-                ran.writes,
-                Vec::new(),
-                Terms::claimed_by(&|| claim.commit()),
-                reply.done(outcome),
-            )
-        })
+    let inputs = inputs(job);
+    let work = Work {
+        circle: job.circle,
+        source: &job.script,
+        inputs: &inputs,
+        deadline: until,
+        cancelled: claim.cancelled(),
+        latest: false,
+    };
+    let committed = machine.run(&work, |committer, ran| {
+        let outcome = outcome(ran.ending, after);
+        tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
+        if ran.writes.is_none() && ran.safe {
+            reply.send(outcome);
+            return Ok(());
+        }
+        committer.commit(
+            ran.writes,
+            Vec::new(),
+            Terms::claimed_by(&|| claim.commit()),
+            reply.done(outcome),
+        )
     });
     if let Err(why) = committed {
         reply.send(refused(why));
@@ -212,14 +208,13 @@ fn refused(why: CommitError) -> Outcome {
     }
 }
 
-/// Spells the job out for its script.
-fn with_inputs<R>(job: &Job<'_>, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
-    let mut id = [0; Hyphenated::LENGTH];
-    run(&Inputs {
-        caller_id: &job.caller.to_string(),
-        context_id: &job.circle.to_string(),
-        job_id: job.id.encode(&mut id),
+/// What the script sees of the job.
+fn inputs<'a>(job: &'a Job<'_>) -> Inputs<'a> {
+    Inputs {
+        caller_id: &job.caller,
+        context_id: &job.circle,
+        job_id: &job.id,
         args: &job.args,
         event: None,
-    })
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::claim::Claim;
+use super::{claim::Claim, ledger::Fresh};
 use crate::{
     auth::PublicKey,
     dispatch::{Ended, JobId},
@@ -25,15 +25,27 @@ pub(super) struct Lanes {
     running: HashMap<JobId, Arc<Claim>>,
     /// Who wants to know how a job's next run ends.
     waiters: HashMap<JobId, oneshot::Sender<Ended>>,
+    fresh: usize,
     /// No more jobs are started.
     pub(super) stopping: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    ready: VecDeque<JobId>,
+    ready: VecDeque<Ready>,
     running: usize,
 }
+
+/// A job that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) id: JobId,
+    /// What its run takes, where it needn't be read from the disk.
+    pub(super) fresh: Option<Box<Fresh>>,
+}
+
+/// Bytes of new jobs that are kept in memory until they run. The others are read from the disk.
+const MAX_FRESH: usize = 16 << 20;
 
 impl Lanes {
     /// Jobs of the circle that wait for their turn.
@@ -47,8 +59,20 @@ impl Lanes {
         ready + self.delayed.len() + self.running.len()
     }
 
-    pub(super) fn push(&mut self, circle: PublicKey, job: JobId) {
-        self.circles.entry(circle).or_default().ready.push_back(job);
+    pub(super) fn push(&mut self, circle: PublicKey, id: JobId) {
+        let ready = Ready { id, fresh: None };
+        let lane = self.circles.entry(circle).or_default();
+        lane.ready.push_back(ready);
+    }
+
+    /// A job that has just been made.
+    pub(super) fn push_fresh(&mut self, circle: PublicKey, fresh: Fresh) {
+        let id = fresh.job.id;
+        let fits = self.fresh + fresh.size <= MAX_FRESH;
+        let fresh = fits.then(|| Box::new(fresh));
+        self.fresh += fresh.as_ref().map_or(0, |fresh| fresh.size);
+        let lane = self.circles.entry(circle).or_default();
+        lane.ready.push_back(Ready { id, fresh });
     }
 
     pub(super) fn delay(&mut self, circle: PublicKey, job: JobId, due: Timestamp) {
@@ -64,7 +88,7 @@ impl Lanes {
     }
 
     /// The circle's next job, if it may run now. It counts as running from here on.
-    pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<JobId> {
+    pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<Ready> {
         if self.stopping {
             return None;
         }
@@ -74,14 +98,15 @@ impl Lanes {
         }
         let job = lane.ready.pop_front()?;
         lane.running += 1;
+        self.fresh -= job.fresh.as_ref().map_or(0, |fresh| fresh.size);
         Some(job)
     }
 
     /// The job found no place with the runner: it is the next one still.
-    pub(super) fn hold(&mut self, circle: PublicKey, job: JobId) {
+    pub(super) fn hold(&mut self, circle: PublicKey, id: JobId) {
         let lane = self.circles.entry(circle).or_default();
         lane.running = lane.running.saturating_sub(1);
-        lane.ready.push_front(job);
+        lane.ready.push_front(Ready { id, fresh: None });
         self.held.insert(circle);
     }
 

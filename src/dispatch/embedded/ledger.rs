@@ -1,6 +1,7 @@
 //! What becomes of durable jobs, on disk: each step is a list of records that land together.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::record::{self, JobError, JobRecord, Status, expiry, later, open};
 use crate::{
@@ -20,20 +21,31 @@ pub(super) struct Pending {
     pub(super) due: Option<Timestamp>,
 }
 
-/// A new delivery's job.
-pub(super) fn accepted(
-    id: JobId,
-    delivery: &Delivery,
-    settings: &settings::Durable,
-) -> Vec<Record> {
+/// A job that has just been made, with all that its first run takes.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    pub(super) job: JobRecord,
+    pub(super) event: Value,
+    /// What it takes in memory, about.
+    pub(super) size: usize,
+}
+
+/// A new delivery's job, and what is kept of it.
+pub(super) fn accepted(delivery: Delivery, settings: &settings::Durable) -> (Fresh, Vec<Record>) {
+    let id = JobId::new();
     let until = later(delivery.received_at, settings.dedupe_for);
-    vec![
-        JobRecord::new(id, delivery).put(),
-        record::event(id, delivery),
-        open(id, false),
-        record::seen(&delivery.identity, id, until),
-        expiry(Table::Seen, &delivery.identity, until),
-    ]
+    let identity = delivery.identity;
+    let job = JobRecord::new(id, &delivery);
+    let event = record::event(delivery);
+    let records = vec![
+        job.put(),
+        record::input(id, &event),
+        open(id),
+        record::seen(&identity, id, until),
+        expiry(Table::Seen, &identity, until),
+    ];
+    let size = records.iter().map(Record::size).sum();
+    (Fresh { job, event, size }, records)
 }
 
 /// The job ended well.
@@ -78,7 +90,7 @@ pub(super) fn failed(
     }
     let due = later(now, backoff(job.tries, settings));
     job.due = Some(due);
-    (vec![job.put(), open(job.id, false)], Some(due))
+    (vec![job.put()], Some(due))
 }
 
 /// The job is given up.
@@ -107,7 +119,7 @@ pub(super) fn retried(mut job: JobRecord) -> Vec<Record> {
     job.ended_at = None;
     vec![
         job.put(),
-        open(job.id, false),
+        open(job.id),
         Record::remove(Table::Dead, job.id.as_bytes()),
     ]
 }
@@ -145,15 +157,17 @@ impl JobError {
     }
 }
 
-/// Goes through what isn't over, in the order in which it came, and counts the jobs that the server died of.
+/// Goes through what isn't over, in the order in which it came. Those of them that were `running` when the
+/// last server died count that against them.
 pub(super) fn recover(
     store: &Store,
+    running: &[JobId],
     now: Timestamp,
     settings: &settings::Durable,
 ) -> Result<Vec<Pending>, Unavailable> {
     let mut pending = Vec::new();
     let mut changed = Vec::new();
-    store.scan(Table::Open, &mut |circle, key, value| {
+    store.scan(Table::Open, &mut |circle, key, _| {
         let Some(id) = JobId::from_slice(key) else {
             return Scan::On;
         };
@@ -163,7 +177,7 @@ pub(super) fn recover(
         else {
             return Scan::On;
         };
-        if value[..] == [1] {
+        if running.contains(&id) {
             job.crashes += 1;
             if job.crashes >= MAX_CRASHES {
                 let message = format!("the server died {MAX_CRASHES} times while it ran this job");
@@ -171,7 +185,7 @@ pub(super) fn recover(
                 changed.push((circle, dead(job, now, settings)));
                 return Scan::On;
             }
-            changed.push((circle, vec![job.put(), open(id, false)]));
+            changed.push((circle, vec![job.put()]));
         }
         pending.push(Pending {
             circle,
@@ -181,7 +195,7 @@ pub(super) fn recover(
         Scan::On
     })?;
     for (circle, records) in changed {
-        store.write(circle, records);
+        store.write_and_wait(circle, records)?;
     }
     pending.sort_by_key(|job| job.id);
     Ok(pending)

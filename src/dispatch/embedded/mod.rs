@@ -7,6 +7,7 @@ mod lanes;
 mod ledger;
 mod machine;
 mod record;
+mod running;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -19,6 +19,7 @@ pub struct JobRecord {
     /// Its name.
     pub id: JobId,
     /// Where it runs.
+    #[serde(with = "crate::auth::trusted")]
     pub circle: PublicKey,
     /// Who runs it: `webhook:` and the provider.
     pub caller: String,
@@ -82,16 +83,6 @@ pub struct JobError {
     pub column: Option<usize>,
 }
 
-/// What a script sees as `EVENT`.
-#[derive(Serialize)]
-struct Event<'a> {
-    provider: &'a str,
-    id: Option<&'a str>,
-    r#type: Option<&'a str>,
-    payload: &'a Value,
-    received_at: Timestamp,
-}
-
 impl JobRecord {
     /// The job of a new delivery.
     pub(super) fn new(id: JobId, delivery: &Delivery) -> Self {
@@ -130,16 +121,28 @@ impl JobRecord {
     }
 }
 
-/// What a script sees as `EVENT`, as it is kept.
-pub(super) fn event(id: JobId, delivery: &Delivery) -> Record {
-    let event = Event {
-        provider: &delivery.provider,
-        id: delivery.event_id.as_deref(),
-        r#type: delivery.event_type.as_deref(),
-        payload: &delivery.payload,
-        received_at: delivery.received_at,
-    };
-    Record::put(Table::Inputs, id.as_bytes(), json(&event))
+/// What a script sees as `EVENT`.
+pub(super) fn event(delivery: Delivery) -> Value {
+    let text = |text: Option<String>| text.map_or(Value::Null, Value::String);
+    let members = [
+        ("provider", Value::String(delivery.provider.to_string())),
+        ("id", text(delivery.event_id)),
+        ("type", text(delivery.event_type)),
+        ("payload", delivery.payload),
+        (
+            "received_at",
+            Value::String(delivery.received_at.to_string()),
+        ),
+    ];
+    members
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// What a job is given, as it is kept.
+pub(super) fn input(id: JobId, event: &Value) -> Record {
+    Record::put(Table::Inputs, id.as_bytes(), json(event))
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
@@ -152,9 +155,9 @@ pub(super) fn read_event(bytes: &[u8]) -> Option<Value> {
     read(bytes)
 }
 
-/// Marks a job as not over; `running`, as started: a server that dies meanwhile counts against it.
-pub(super) fn open(id: JobId, running: bool) -> Record {
-    Record::put(Table::Open, id.as_bytes(), [u8::from(running)])
+/// Marks a job as not over.
+pub(super) fn open(id: JobId) -> Record {
+    Record::put(Table::Open, id.as_bytes(), [])
 }
 
 /// Remembers a delivery until then.

@@ -1,1 +1,99 @@
-//! Typed payloads.
+//! What providers send, as types: [`stripe::Event`] and [`idenfy::Verification`].
+//!
+//! What always holds:
+//!
+//! - **Nothing is lost.** A payload that is read and written again is the same JSON value, to the kind of
+//!   each number; only the order of fields and the spacing are not kept. A field that its type doesn't
+//!   name is in `rest`, and so is one that came as `null`: to its user a field is there or it isn't
+//!   (`Option`), and writing still tells `null` from absent.
+//! - **What is new is no error.** Unknown fields, event types, kinds of objects and words of a vocabulary
+//!   (`Other`) are kept. What a type can't be understood without is required; whatever else may be absent
+//!   or `null`. A field that has another type than it should is an error.
+//! - **Nobody is printed.** `Debug` shows no [`Personal`] text, and of `rest` only the names; an error says
+//!   where a payload doesn't fit, and not what stands there.
+
+mod fields;
+pub mod idenfy;
+mod open_enum;
+mod personal;
+pub mod stripe;
+
+pub use fields::Fields;
+use fields::object;
+use open_enum::open_enum;
+pub use personal::Personal;
+
+#[cfg(test)]
+mod testing {
+    use std::fmt::Debug;
+
+    use serde::{Serialize, de::DeserializeOwned};
+    use serde_json::{Value, json};
+
+    /// Reads `text`, which must lose nothing by it.
+    pub(super) fn read<T: Serialize + DeserializeOwned>(text: &str) -> T {
+        let read: T = serde_json::from_str(text).unwrap();
+        let came: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), came);
+        read
+    }
+
+    /// Changes each value of `text` in turn, to each of many things: what can still be read loses nothing
+    /// by it, and an error doesn't say what stood there.
+    pub(super) fn read_changed<T: Serialize + DeserializeOwned + Debug>(text: &str) {
+        let came: Value = serde_json::from_str(text).unwrap();
+        let others = [
+            json!(null),
+            json!("Eve"),
+            json!(-0.5),
+            json!(10.0),
+            json!(u64::MAX),
+            json!(true),
+            json!([]),
+            json!({}),
+            json!(["Eve", null, 1]),
+            json!({ "Eve": null, "object": "Eve" }),
+        ];
+        for place in places(&came) {
+            for other in others.iter().map(Some).chain([None]) {
+                let mut changed = came.clone();
+                change(&mut changed, &place, other);
+                match serde_json::from_value::<T>(changed.clone()) {
+                    Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap(), changed),
+                    Err(error) => assert!(!error.to_string().contains("Eve"), "{error}"),
+                }
+            }
+        }
+    }
+
+    /// The JSON pointers to all that is in `value`.
+    fn places(value: &Value) -> Vec<String> {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(map) => map.iter().map(|(name, v)| (name.clone(), v)).collect(),
+            Value::Array(items) => (0..).map(|i: usize| i.to_string()).zip(items).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+        };
+        children
+            .into_iter()
+            .flat_map(|(name, child)| {
+                let below = places(child).into_iter();
+                let here = format!("/{name}");
+                std::iter::once(here.clone())
+                    .chain(below.map(move |place| format!("{here}{place}")))
+            })
+            .collect()
+    }
+
+    fn change(value: &mut Value, place: &str, other: Option<&Value>) {
+        if let Some(other) = other {
+            *value.pointer_mut(place).unwrap() = other.clone();
+        } else {
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            match value.pointer_mut(parent).unwrap() {
+                Value::Object(map) => drop(map.remove(name)),
+                Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Which durable jobs run right now, in a file: what stands there at a start, the last server died of.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::dispatch::JobId;
+
+const NAME: &str = "running";
+/// Bytes of a slot: a job's name, or zeros.
+const SLOT: usize = 16;
+const EMPTY: [u8; SLOT] = [0; SLOT];
+
+/// A slot for each job that runs. It is written but never synced: what the process has written outlives it,
+/// and when the whole machine goes down no job is to blame.
+#[derive(Debug)]
+pub(super) struct Running {
+    file: File,
+    taken: Mutex<Vec<bool>>,
+}
+
+/// A job that runs. It doesn't any more when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    running: &'a Running,
+    number: usize,
+}
+
+impl Running {
+    /// Answers the jobs that ran when the last server died, too.
+    pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<JobId>)> {
+        let path = folder.join(NAME);
+        let found = match std::fs::read(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let jobs = found
+            .chunks_exact(SLOT)
+            .filter(|slot| **slot != EMPTY)
+            .filter_map(JobId::from_slice);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        let running = Self {
+            file,
+            taken: Mutex::default(),
+        };
+        Ok((running, jobs.collect()))
+    }
+
+    /// Forgets what ran before, once it is counted.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// A job begins to run.
+    pub(super) fn begin(&self, job: JobId) -> Slot<'_> {
+        let number = {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = taken.iter().position(|taken| !taken);
+            let number = free.unwrap_or(taken.len());
+            if free.is_none() {
+                taken.push(true);
+            } else {
+                taken[number] = true;
+            }
+            number
+        };
+        self.write(number, job.as_bytes());
+        Slot {
+            running: self,
+            number,
+        }
+    }
+
+    fn write(&self, slot: usize, bytes: &[u8; SLOT]) {
+        // With no room on the disk, a job that kills the server is found out later.
+        if let Err(error) = self.file.write_all_at(bytes, (slot * SLOT) as u64) {
+            tracing::debug!(%error, "failed to note which job runs");
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.running.write(self.number, &EMPTY);
+        let mut taken = self
+            .running
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        taken[self.number] = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_is_found_again_until_it_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, before) = Running::open(folder.path()).unwrap();
+        assert_eq!(before, []);
+        let jobs = [JobId::new(), JobId::new(), JobId::new()];
+        let first = running.begin(jobs[0]);
+        let second = running.begin(jobs[1]);
+        drop(first);
+        let third = running.begin(jobs[2]);
+        let found = || Running::open(folder.path()).unwrap().1;
+        assert_eq!(found(), [jobs[2], jobs[1]], "slots are used again");
+        drop((second, third));
+        assert_eq!(found(), []);
+        let _slot = running.begin(jobs[0]);
+        running.clear().unwrap();
+        assert_eq!(found(), []);
+    }
+}
