@@ -1,8 +1,11 @@
 //! The newest state of one circle: what is committed, on disk or on its way there.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -22,13 +25,27 @@ pub(super) struct Circle {
     latest: Mutex<Latest>,
     /// The number of its last commit that is on disk.
     landed: AtomicU64,
-    /// Counts the times that commits on their way were lost, because the disk failed.
-    era: AtomicU64,
+}
+
+/// Commits that build on one another. Where the disk fails, those of them that are on their way are lost,
+/// and so is whatever saw them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Era(Arc<AtomicBool>);
+
+impl Era {
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn lose(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Latest {
     pending: Arc<Pending>,
+    era: Era,
     /// The number of its last commit.
     number: u64,
     /// Commits up to this one have been taken out of `pending`.
@@ -66,16 +83,12 @@ impl Circle {
         self.landed.store(number, Ordering::Release);
     }
 
-    pub(super) fn era(&self) -> u64 {
-        self.era.load(Ordering::Acquire)
-    }
-
     /// The disk didn't take a commit: it is undone, and so are those after it, which may build on it.
     pub(super) fn start_over(&self) {
         let mut latest = self.lock();
         latest.pending = Arc::default();
         latest.usage = None;
-        self.era.fetch_add(1, Ordering::AcqRel);
+        mem::take(&mut latest.era).lose();
     }
 
     /// Whether it says nothing that isn't on disk.
@@ -89,8 +102,13 @@ impl Latest {
     /// What it looks like now.
     pub(super) fn view(&self, disk: &Disk) -> View {
         // What has landed since is in both.
-        let pending = (!self.pending.is_empty()).then(|| self.pending.clone());
+        let pending = (!self.pending.is_empty()).then(|| (self.pending.clone(), self.era.clone()));
         View::new(disk.snapshot(), pending)
+    }
+
+    /// What its next commit builds on.
+    pub(super) fn era(&self) -> Era {
+        self.era.clone()
     }
 
     /// Makes the records part of what it looks like from here on. Answers the commit's number.

@@ -15,7 +15,7 @@ use super::{
     circle::{Circle, Latest},
     disk::Disk,
     error::{CommitError, Unavailable},
-    queue::{Queue, Write},
+    queue::{Queue, Room, Write},
     settings::DiskSettings,
     table::{Key, Record, Table, Value},
     transaction::Transaction,
@@ -164,21 +164,20 @@ impl Store {
         let circle = self.circle(key);
         let room = transaction.size() + records.iter().map(Record::size).sum::<usize>();
         let wait = patience == Patience::Wait;
-        if !self.0.shared.queue.reserve(room, wait) {
+        let Some(room) = self.0.shared.queue.reserve(room, wait) else {
             let why = if wait {
                 CommitError::Unavailable(Unavailable)
             } else {
                 CommitError::Busy
             };
             return Err(Refused { why, done });
-        }
+        };
         let latest = if wait {
             Some(circle.lock())
         } else {
             circle.try_lock()
         };
         let Some(latest) = latest else {
-            self.0.shared.queue.release(room);
             let why = CommitError::Busy;
             return Err(Refused { why, done });
         };
@@ -232,23 +231,24 @@ impl Store {
         let _ = self.commit(transaction, records, Terms::NONE, done, Patience::Wait);
     }
 
-    /// Writes records, and waits until they are on disk. Blocks.
+    /// Writes records if the `terms` hold, and waits until they are on disk. Blocks.
     ///
     /// # Errors
-    /// A disk that doesn't take them.
+    /// As [`Store::commit`]; a disk that doesn't take them.
     pub fn write_and_wait(
         &self,
         circle: PublicKey,
         records: Vec<Record>,
-    ) -> Result<(), Unavailable> {
+        terms: Terms<'_>,
+    ) -> Result<(), CommitError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let done: Done = Box::new(move |result| {
             let _ = sender.send(result);
         });
         let transaction = self.begin(circle);
-        self.commit(transaction, records, Terms::NONE, done, Patience::Wait)
-            .map_err(|_| Unavailable)?;
-        receiver.recv().unwrap_or(Err(Unavailable))
+        self.commit(transaction, records, terms, done, Patience::Wait)
+            .map_err(|refused| refused.why)?;
+        Ok(receiver.recv().unwrap_or(Err(Unavailable))?)
     }
 
     /// Goes through what is on disk in a table, circle by circle, in the order of the keys.
@@ -339,10 +339,10 @@ impl Alone<'_> {
         let room = transaction.as_ref().map_or(0, Transaction::size)
             + records.iter().map(Record::size).sum::<usize>();
         // Others would wait for this one, so it doesn't.
-        if !self.store.0.shared.queue.reserve(room, false) {
+        let Some(room) = self.store.0.shared.queue.reserve(room, false) else {
             let why = CommitError::Busy;
             return Err(Refused { why, done });
-        }
+        };
         self.write(transaction, records, terms, done, room)
     }
 
@@ -352,7 +352,7 @@ impl Alone<'_> {
         records: Vec<Record>,
         terms: Terms<'_>,
         done: Done,
-        room: usize,
+        room: Room<'_>,
     ) -> Result<(), Refused> {
         let queue = &self.store.0.shared.queue;
         match self.check(transaction, records, terms) {
@@ -361,18 +361,15 @@ impl Alone<'_> {
                 queue.push(Write {
                     key: self.key,
                     circle: self.circle.clone(),
-                    era: self.circle.era(),
+                    era: self.latest.era(),
                     number,
                     records,
                     done,
-                    room,
+                    room: room.keep(),
                 });
                 Ok(())
             }
-            Err(why) => {
-                queue.release(room);
-                Err(Refused { why, done })
-            }
+            Err(why) => Err(Refused { why, done }),
         }
     }
 

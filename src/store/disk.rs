@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
@@ -23,6 +24,8 @@ const FORMAT_FILE: &str = "format";
 const NEW_FORMAT_FILE: &str = "format.new";
 const LOCK_FILE: &str = "lock";
 const DATABASE: &str = "database";
+/// What fjall begins with in a folder of its own.
+const DATABASE_VERSION: &str = "version";
 /// Bytes of one table in memory before they are written out in order.
 const MEMTABLE: u64 = 16 << 20;
 
@@ -32,9 +35,15 @@ pub struct Disk {
     path: PathBuf,
     min_free: u64,
     tables: Tables,
+    written: RwLock<Written>,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
 }
+
+/// What was on disk after the last write. fjall publishes a flush or a compaction as it does a write, and what
+/// is being written with it: a snapshot that is taken meanwhile can hold half a write, and more of it later.
+/// This one is taken when nothing is being written.
+struct Written(Snapshot);
 
 struct Tables {
     database: Database,
@@ -44,6 +53,12 @@ struct Tables {
 impl std::fmt::Debug for Tables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tables").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Written").field(&self.0.seqno()).finish()
     }
 }
 
@@ -60,18 +75,29 @@ impl Disk {
         };
         fs::create_dir_all(&path).map_err(on_io)?;
         let lock = lock(&path)?;
-        check_format(&path)?;
-        let tables = open(&path.join(DATABASE), settings.cache).map_err(|reason| match reason {
+        let database = path.join(DATABASE);
+        let damaged = |reason| OpenError::Damaged {
+            path: path.clone(),
+            reason,
+        };
+        let is_new = !has_format(&path)?;
+        if is_new {
+            begin(&path).map_err(on_io)?;
+        } else if !database.join(DATABASE_VERSION).exists() {
+            return Err(damaged("there is no database in it".to_owned()));
+        }
+        let tables = open(&database, settings.cache).map_err(|reason| match reason {
             Reason::Locked => OpenError::Locked(path.clone()),
             Reason::Io(source) => on_io(source),
-            Reason::Damaged(reason) => OpenError::Damaged {
-                path: path.clone(),
-                reason,
-            },
+            Reason::Damaged(reason) => damaged(reason),
         })?;
+        if is_new {
+            finish(&path).map_err(on_io)?;
+        }
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
+            written: RwLock::new(Written(tables.database.snapshot())),
             tables,
             _lock: lock,
         })
@@ -84,7 +110,8 @@ impl Disk {
 
     /// What is on disk right now.
     pub(super) fn snapshot(&self) -> Snapshot {
-        self.tables.database.snapshot()
+        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        written.0.clone()
     }
 
     pub(super) fn keyspace(&self, table: Table) -> &Keyspace {
@@ -140,7 +167,7 @@ impl Disk {
         }
     }
 
-    /// Writes all of it or nothing, and returns when it is safe.
+    /// Writes all of it or nothing, and returns when it is safe. Called by one thread.
     pub(super) fn write<'a>(
         &self,
         records: impl Iterator<Item = (&'a PublicKey, &'a Record)>,
@@ -157,7 +184,10 @@ impl Disk {
                 None => batch.remove(keyspace, key),
             }
         }
-        batch.commit().map_err(|error| failed(&error))
+        batch.commit().map_err(|error| failed(&error))?;
+        let written = Written(self.tables.database.snapshot());
+        *self.written.write().unwrap_or_else(PoisonError::into_inner) = written;
+        Ok(())
     }
 }
 
@@ -174,11 +204,16 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     };
     let mut entries = fs::read_dir(path).map_err(on_io)?;
     let ours = path.join(FORMAT_FILE).exists();
+    let begun = path.join(NEW_FORMAT_FILE).exists();
     // Whatever has neither our format file nor nothing in it is somebody's: not even a lock is left there.
     let foreign = entries.try_fold(false, |foreign, entry| {
         let name = entry.map_err(on_io)?.file_name();
         Ok::<_, OpenError>(
-            foreign || !(name == LOCK_FILE || name == NEW_FORMAT_FILE || name == "lost+found"),
+            foreign
+                || !(name == LOCK_FILE
+                    || name == NEW_FORMAT_FILE
+                    || name == "lost+found"
+                    || name == DATABASE && begun),
         )
     })?;
     if foreign && !ours {
@@ -197,16 +232,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Reads the format, and writes it to a new folder.
-fn check_format(path: &Path) -> Result<(), OpenError> {
+/// Reads the format. Answers whether there is one: a new folder has none.
+fn has_format(path: &Path) -> Result<bool, OpenError> {
     let on_io = |source| OpenError::Io {
         path: path.to_owned(),
         source,
     };
-    let file = path.join(FORMAT_FILE);
-    let ours = format!("circled {FORMAT}");
-    match fs::read_to_string(&file) {
-        Ok(text) if text.trim() == ours => Ok(()),
+    match fs::read_to_string(path.join(FORMAT_FILE)) {
+        Ok(text) if text.trim() == format!("circled {FORMAT}") => Ok(true),
         Ok(text) => Err(OpenError::Format {
             path: path.to_owned(),
             found: text
@@ -217,20 +250,26 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
                 .collect(),
             expected: FORMAT,
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_format(path, &file, &ours).map_err(on_io)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(on_io(error)),
     }
 }
 
-fn write_format(folder: &Path, file: &Path, text: &str) -> io::Result<()> {
-    // Renamed when it is whole.
-    let new = folder.join(NEW_FORMAT_FILE);
-    let mut writer = File::create(&new)?;
-    writeln!(writer, "{text}")?;
-    writer.sync_all()?;
-    fs::rename(new, file)?;
+/// Begins a new folder. One that was begun and never finished holds nothing yet, and maybe half a database.
+fn begin(folder: &Path) -> io::Result<()> {
+    let mut format = File::create(folder.join(NEW_FORMAT_FILE))?;
+    writeln!(format, "circled {FORMAT}")?;
+    format.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    match fs::remove_dir_all(folder.join(DATABASE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The new folder is ready: from here on it holds what must not be lost.
+fn finish(folder: &Path) -> io::Result<()> {
+    fs::rename(folder.join(NEW_FORMAT_FILE), folder.join(FORMAT_FILE))?;
     File::open(folder)?.sync_all()
 }
 

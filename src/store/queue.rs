@@ -5,15 +5,19 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{circle::Circle, commit::Done, table::Record};
+use super::{
+    circle::{Circle, Era},
+    commit::Done,
+    table::Record,
+};
 use crate::auth::PublicKey;
 
 /// One commit on its way to the disk.
 pub(super) struct Write {
     pub(super) key: PublicKey,
     pub(super) circle: Arc<Circle>,
-    /// The state of the circle that it builds on, see [`Circle::start_over`].
-    pub(super) era: u64,
+    /// What it builds on.
+    pub(super) era: Era,
     pub(super) number: u64,
     pub(super) records: Vec<Record>,
     pub(super) done: Done,
@@ -35,6 +39,27 @@ struct State {
     closed: bool,
 }
 
+/// Room for one commit. Given back when it is dropped.
+pub(super) struct Room<'a> {
+    queue: &'a Queue,
+    bytes: usize,
+}
+
+impl Room<'_> {
+    /// Keeps it until [`Queue::release`].
+    pub(super) fn keep(self) -> usize {
+        let bytes = self.bytes;
+        mem::forget(self);
+        bytes
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.queue.release(self.bytes);
+    }
+}
+
 impl Queue {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
@@ -49,26 +74,34 @@ impl Queue {
         }
     }
 
-    /// Takes room for so many bytes, and waits for it where `wait` says so. Answers whether there was room:
-    /// more than nothing is enough, so that no commit is too large.
-    pub(super) fn reserve(&self, bytes: usize, wait: bool) -> bool {
+    /// Takes room for so many bytes, and waits for it where `wait` says so. More than nothing is enough, so
+    /// that no commit is too large. Nothing where there is none, or the queue is closed.
+    pub(super) fn reserve(&self, bytes: usize, wait: bool) -> Option<Room<'_>> {
         let mut state = self.lock();
         while state.taken >= self.capacity && !state.closed {
             if !wait {
-                return false;
+                return None;
             }
             state = self
                 .drained
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        if state.closed {
+            return None;
+        }
         state.taken += bytes;
-        !state.closed
+        Some(Room { queue: self, bytes })
     }
 
     /// Gives room back.
     pub(super) fn release(&self, bytes: usize) {
-        self.lock().taken -= bytes;
+        let mut state = self.lock();
+        state.taken -= bytes;
+        if state.closed {
+            self.filled.notify_all();
+        }
+        drop(state);
         self.drained.notify_all();
     }
 
@@ -78,11 +111,12 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// All that waits, as soon as there is something; nothing when the queue is closed and empty.
+    /// All that waits, as soon as there is something; nothing when the queue is closed and empty, and nobody
+    /// has room in it any more.
     pub(super) fn take(&self) -> Option<Vec<Write>> {
         let mut state = self.lock();
         while state.writes.is_empty() {
-            if state.closed {
+            if state.closed && state.taken == 0 {
                 return None;
             }
             state = self

@@ -1,1 +1,111 @@
+//! The store from inside: what its callers rely on, whatever happens at the same time or to the disk.
 
+mod anomalies;
+mod folder;
+mod history;
+mod journal;
+mod limits;
+mod lost;
+mod queue;
+mod views;
+
+use std::{
+    path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
+};
+
+use super::{
+    CommitError, Disk, DiskSettings, OpenError, Patience, Settings, Store, Terms, Transaction,
+    Unavailable,
+};
+use crate::auth::PublicKey;
+
+/// How long anything may take that isn't expected to take long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const LIMITS: Settings = Settings {
+    max_key: 512,
+    max_value: 1 << 16,
+    max_writes: 1000,
+    quota: 1 << 28,
+};
+
+/// Done at the end, also of a test that fails: what others wait for.
+struct AtLast<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtLast<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn settings(folder: &Path) -> DiskSettings {
+    DiskSettings {
+        data_dir: folder.to_owned(),
+        min_free: 0,
+        write_queue: 1 << 20,
+        cache: 1 << 20,
+    }
+}
+
+fn try_open(folder: &Path) -> Result<Store, OpenError> {
+    let settings = settings(folder);
+    Ok(Store::start(Disk::open(&settings)?, &settings, LIMITS).unwrap())
+}
+
+fn open(folder: &Path) -> Store {
+    try_open(folder).unwrap()
+}
+
+fn circle(number: u16) -> PublicKey {
+    let mut bytes = [2; PublicKey::LENGTH];
+    bytes[1..3].copy_from_slice(&number.to_be_bytes());
+    PublicKey::from_stored(bytes)
+}
+
+fn number(value: Option<super::Value>) -> i64 {
+    value.map_or(0, |value| str::from_utf8(&value).unwrap().parse().unwrap())
+}
+
+fn set(transaction: &mut Transaction, key: &str, value: impl ToString) {
+    let value = value.to_string().into_bytes();
+    transaction.set(key, Some(value.into())).unwrap();
+}
+
+/// Hands the transaction in. What comes is what its `done` is called with.
+fn hand_in(
+    store: &Store,
+    transaction: Transaction,
+    terms: Terms<'_>,
+) -> Result<Receiver<Result<(), Unavailable>>, CommitError> {
+    let (sender, receiver) = channel();
+    let done = Box::new(move |result| {
+        let _ = sender.send(result);
+    });
+    store
+        .commit(transaction, Vec::new(), terms, done, Patience::Wait)
+        .map_err(|refused| refused.why)?;
+    Ok(receiver)
+}
+
+/// Keeps the writing thread from going on after this, until what it answers is dropped.
+fn hold(store: &Store) -> Sender<()> {
+    let (sender, receiver) = channel::<()>();
+    let (held, holds) = channel();
+    let done = Box::new(move |_| {
+        let _ = held.send(());
+        let _ = receiver.recv_timeout(PATIENCE);
+    });
+    let nothing = store.begin(circle(u16::MAX));
+    let committed = store.commit(nothing, Vec::new(), Terms::NONE, done, Patience::Wait);
+    committed.unwrap();
+    holds.recv_timeout(PATIENCE).unwrap();
+    sender
+}
+
+/// Commits the transaction, and waits until it is on disk.
+fn commit(store: &Store, transaction: Transaction) -> Result<(), CommitError> {
+    let done = hand_in(store, transaction, Terms::NONE)?;
+    Ok(done.recv_timeout(PATIENCE).unwrap()?)
+}

@@ -152,7 +152,7 @@ impl Transaction {
         keys.extend(own.filter(|(_, there)| *there).map(|(key, _)| key));
         // The longest look at a prefix tells the most.
         match self.lists.get(&prefix) {
-            Some(before) if before.whole || before.count >= listed.count => {}
+            Some(before) if before.whole || !listed.whole && before.count >= listed.count => {}
             _ => {
                 self.lists.insert(prefix, listed);
             }
@@ -161,6 +161,11 @@ impl Transaction {
             return Err(WriteError::Keys { max });
         }
         Ok(keys)
+    }
+
+    /// Takes back what it was going to write. What it has seen is still to be true when it is committed.
+    pub fn forget_writes(&mut self) {
+        self.writes.clear();
     }
 
     /// Whether it would change anything.
@@ -173,8 +178,15 @@ impl Transaction {
         self.view.as_ref().is_none_or(View::is_durable)
     }
 
-    /// What it has read still stands in `now`.
+    /// What it has read still stands in `now`. What writes nothing may come before all that has changed
+    /// since, but not if that is the end of something it saw.
     pub(super) fn stands(&self, now: &View) -> Result<bool, Unavailable> {
+        if self.view.as_ref().is_some_and(View::is_lost) {
+            return Ok(false);
+        }
+        if !self.writes() {
+            return Ok(true);
+        }
         for (key, value) in &self.reads {
             if now.get(&self.disk, &self.circle, Table::Store, key)? != *value {
                 return Ok(false);

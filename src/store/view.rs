@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use fjall::{Readable, Snapshot};
 
 use super::{
+    circle::Era,
     disk::{Disk, failed},
     error::Unavailable,
     table::{Key, Table, Value, full},
@@ -18,17 +19,22 @@ pub(super) type Pending = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 /// What was on disk at one moment, and what was on its way there.
 pub(super) struct View {
     snapshot: Snapshot,
-    pending: Option<Arc<Pending>>,
+    pending: Option<(Arc<Pending>, Era)>,
 }
 
 impl View {
-    pub(super) fn new(snapshot: Snapshot, pending: Option<Arc<Pending>>) -> Self {
+    pub(super) fn new(snapshot: Snapshot, pending: Option<(Arc<Pending>, Era)>) -> Self {
         Self { snapshot, pending }
     }
 
     /// Whether all that is seen here is on disk.
     pub(super) fn is_durable(&self) -> bool {
         self.pending.is_none()
+    }
+
+    /// Whether something that is seen here never came to be on disk.
+    pub(super) fn is_lost(&self) -> bool {
+        self.pending.as_ref().is_some_and(|(_, era)| era.is_lost())
     }
 
     pub(super) fn get(
@@ -38,7 +44,7 @@ impl View {
         table: Table,
         key: &Key,
     ) -> Result<Option<Value>, Unavailable> {
-        if let Some(pending) = &self.pending
+        if let Some((pending, _)) = &self.pending
             && let Some((_, value)) = pending.get(&(table, key.clone()))
         {
             return Ok(value.clone());
@@ -60,7 +66,7 @@ impl View {
         let mut pending = self
             .pending
             .iter()
-            .flat_map(|pending| {
+            .flat_map(|(pending, _)| {
                 let from = Bound::Included((table, prefix.clone()));
                 pending.range((from, Bound::Unbounded))
             })

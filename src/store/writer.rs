@@ -38,9 +38,8 @@ fn tell(disk: &Disk, full: bool) {
 
 fn write(disk: &Disk, shared: &Shared, writes: Vec<Write>, full: bool) {
     // What builds on a commit that was lost is lost.
-    let (writes, lost): (Vec<_>, Vec<_>) = writes
-        .into_iter()
-        .partition(|write| write.era == write.circle.era());
+    let (writes, lost): (Vec<_>, Vec<_>) =
+        writes.into_iter().partition(|write| !write.era.is_lost());
     let result = if full {
         Err(Unavailable)
     } else {

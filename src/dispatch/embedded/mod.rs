@@ -21,7 +21,7 @@ use self::{durable::Durable, machine::Machine};
 use super::{Delivery, JobId, NotAccepted, Receipt, Settings};
 use crate::{
     script::{Limits, Runner, Sandbox},
-    store::{Store, Unavailable},
+    store::{CommitError, Store, Table, Terms, Unavailable},
 };
 
 /// Runs jobs in this process.
@@ -146,7 +146,16 @@ impl Jobs {
             return Ok(false);
         };
         let circle = job.circle;
-        self.store.write_and_wait(circle, ledger::retried(job))?;
+        // Somebody else may be doing the same.
+        let still_dead = Terms {
+            present: Some((Table::Dead, id.as_bytes())),
+            ..Terms::NONE
+        };
+        let records = ledger::retried(job);
+        match self.store.write_and_wait(circle, records, still_dead) {
+            Err(CommitError::Gone) => return Ok(false),
+            result => result.map_err(|_| Unavailable)?,
+        }
         if let Some(durable) = &self.durable {
             durable.resume(circle, id);
         }

@@ -1,0 +1,301 @@
+//! Serializability: what transactions on several threads see and leave behind is what they would have seen
+//! and left one after another, in the order in which they were committed.
+
+mod script;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU16, AtomicUsize, Ordering},
+        mpsc::{Receiver, channel},
+    },
+    thread,
+};
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestRunner},
+};
+
+use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
+use super::{PATIENCE, circle, hand_in, open};
+use crate::{
+    auth::PublicKey,
+    store::{CommitError, Patience, Store, Table, Terms, Transaction, Unavailable},
+};
+
+/// Threads beside each other.
+const THREADS: usize = 4;
+/// Circles in one history.
+const CIRCLES: usize = 2;
+/// Runs beside others before one that is alone.
+const TRIES: usize = 4;
+
+/// One transaction of a history.
+#[derive(Debug, Clone)]
+struct Plan {
+    circle: usize,
+    ops: Vec<Op>,
+    /// It begins with commits that are still on their way to the disk.
+    latest: bool,
+    /// It ends with an error, and so leaves nothing.
+    fails: bool,
+    /// The next one of its thread begins when it is on disk.
+    waits: bool,
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let flags = (any::<bool>(), prop::bool::weighted(0.1), any::<bool>());
+    (0..CIRCLES, ops(), flags).prop_map(|(circle, ops, (latest, fails, waits))| Plan {
+        circle,
+        ops,
+        latest,
+        fails,
+        waits,
+    })
+}
+
+/// A circle, as the transactions of one history find it.
+struct Place {
+    circle: PublicKey,
+    /// Commits that were made.
+    made: AtomicUsize,
+    /// Commits that are known to be on disk.
+    landed: Mutex<usize>,
+}
+
+/// What came of one transaction.
+struct Ended {
+    plan: Plan,
+    seen: Vec<Seen>,
+    at: At,
+}
+
+/// Where in the order of its circle a transaction has its place.
+#[derive(Debug)]
+enum At {
+    /// It is this commit, counted from 0.
+    Commit(usize),
+    /// It wrote nothing, and saw what some number of commits left, from so many to so many.
+    Between(usize, usize),
+}
+
+impl Place {
+    fn new(circle: PublicKey) -> Self {
+        Self {
+            circle,
+            made: AtomicUsize::new(0),
+            landed: Mutex::new(0),
+        }
+    }
+
+    /// Gives everyone something to begin with.
+    fn endow(&self, store: &Store) {
+        let mut transaction = store.begin(self.circle);
+        for (key, value) in Model::endowed().0 {
+            transaction
+                .set(&key, Some(value.into_bytes().into()))
+                .unwrap();
+        }
+        let done = hand_in(store, transaction, Terms::NONE).unwrap();
+        done.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
+}
+
+/// Runs one thread's transactions, each again until it doesn't collide.
+fn work(store: &Store, places: &[Place], plans: Vec<Plan>) -> Vec<Ended> {
+    let mut on_their_way = Vec::new();
+    let ended = plans
+        .into_iter()
+        .map(|plan| {
+            let place = &places[plan.circle];
+            let least = *place.landed.lock().unwrap();
+            let (seen, at, done) = settle(store, place, &plan, least);
+            if let Some(done) = done {
+                if plan.waits {
+                    landed(place, &at, &done);
+                } else {
+                    on_their_way.push(done);
+                }
+            }
+            Ended { plan, seen, at }
+        })
+        .collect();
+    for done in on_their_way {
+        done.recv_timeout(PATIENCE).unwrap().unwrap();
+    }
+    ended
+}
+
+type Done = Receiver<Result<(), Unavailable>>;
+
+fn landed(place: &Place, at: &At, done: &Done) {
+    done.recv_timeout(PATIENCE).unwrap().unwrap();
+    if let At::Commit(number) = at {
+        let mut landed = place.landed.lock().unwrap();
+        *landed = (*landed).max(number + 1);
+    }
+}
+
+fn settle(
+    store: &Store,
+    place: &Place,
+    plan: &Plan,
+    least: usize,
+) -> (Vec<Seen>, At, Option<Done>) {
+    for n in 0..TRIES {
+        let mut transaction = if plan.latest || n > 0 {
+            store.begin_latest(place.circle)
+        } else {
+            store.begin(place.circle)
+        };
+        let seen = run(&plan.ops, &mut transaction);
+        match end(place, plan, least, transaction, |transaction, terms| {
+            hand_in(store, transaction, terms)
+        }) {
+            Ok((at, done)) => return (seen, at, done),
+            Err(why) => assert_eq!(why, CommitError::Conflict),
+        }
+    }
+    let alone = store.alone(place.circle, Patience::Wait, |alone| {
+        let mut transaction = alone.begin();
+        let seen = run(&plan.ops, &mut transaction);
+        let (at, done) = end(place, plan, least, transaction, |transaction, terms| {
+            let (sender, receiver) = channel();
+            let done = Box::new(move |result| sender.send(result).unwrap());
+            let committed = alone.commit(Some(transaction), Vec::new(), terms, done);
+            committed.map(|()| receiver).map_err(|refused| refused.why)
+        })
+        .unwrap();
+        (seen, at, done)
+    });
+    alone.unwrap()
+}
+
+fn end(
+    place: &Place,
+    plan: &Plan,
+    least: usize,
+    mut transaction: Transaction,
+    commit: impl FnOnce(Transaction, Terms<'_>) -> Result<Done, CommitError>,
+) -> Result<(At, Option<Done>), CommitError> {
+    if plan.fails {
+        transaction.forget_writes();
+    }
+    if transaction.writes() {
+        let place_in_order = AtomicUsize::new(0);
+        let claim = || {
+            let number = place.made.fetch_add(1, Ordering::SeqCst);
+            place_in_order.store(number, Ordering::SeqCst);
+            true
+        };
+        let done = commit(transaction, Terms::claimed_by(&claim))?;
+        return Ok((At::Commit(place_in_order.into_inner()), Some(done)));
+    }
+    let done = if transaction.saw_what_is_safe() {
+        None
+    } else {
+        Some(commit(transaction, Terms::NONE)?)
+    };
+    let most = place.made.load(Ordering::SeqCst);
+    Ok((At::Between(least, most), done))
+}
+
+/// Repeats what happened in one circle, one after another. Answers what is left in the end.
+fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
+    let mut commits: HashMap<usize, &Ended> = HashMap::new();
+    for ended in ended {
+        if let At::Commit(number) = ended.at {
+            prop_assert!(commits.insert(number, ended).is_none());
+        }
+    }
+    let mut states = vec![Model::endowed()];
+    for number in 0..commits.len() {
+        let ended = commits[&number];
+        let mut model = states[number].clone();
+        let seen = run(&ended.plan.ops, &mut model);
+        prop_assert_eq!(&seen, &ended.seen, "commit {} of {:?}", number, ended.plan);
+        states.push(model);
+    }
+    for ended in ended {
+        for seen in &ended.seen {
+            if let Seen::Total(total) = seen {
+                prop_assert_eq!(*total, MONEY);
+            }
+        }
+        if let At::Between(least, most) = ended.at {
+            let is_so = |model: &Model| run(&ended.plan.ops, &mut model.clone()) == ended.seen;
+            prop_assert!(
+                states[least..=most].iter().any(is_so),
+                "{:?} saw {:?}, which is no state from {} to {}",
+                ended.plan,
+                ended.seen,
+                least,
+                most
+            );
+        }
+    }
+    Ok(states.pop().unwrap())
+}
+
+/// What is kept of a circle is this, and takes as much room as is said.
+fn compare(store: &Store, circle: PublicKey, model: &Model) {
+    let mut transaction = store.begin(circle);
+    let keys = transaction.keys("", usize::MAX).unwrap();
+    let found = keys.iter().map(|key| {
+        let key = String::from_utf8(key.to_vec()).unwrap();
+        let value = transaction.look(&key).unwrap();
+        (key, value)
+    });
+    assert_eq!(Model(found.collect()), *model);
+    let usage = store.read(Table::Usage, &circle, &[]).unwrap();
+    let usage = usage.map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap()));
+    let room = model.0.iter().map(|(key, value)| key.len() + value.len());
+    assert_eq!(usage, Some(room.sum::<usize>() as u64));
+}
+
+#[test]
+fn all_is_as_if_it_had_happened_one_after_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let circles = AtomicU16::new(1);
+    let left = Mutex::new(Vec::new());
+    let config = Config {
+        cases: 60,
+        // What happens at the same time happens differently each time.
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let plans = vec(vec(plan(), 1..12), THREADS);
+    let result = TestRunner::new(config).run(&plans, |plans| {
+        let places: Vec<_> = (0..CIRCLES)
+            .map(|_| Place::new(circle(circles.fetch_add(1, Ordering::Relaxed))))
+            .collect();
+        places.iter().for_each(|place| place.endow(&store));
+        let ended: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = plans
+                .into_iter()
+                .map(|plans| scope.spawn(|| work(&store, &places, plans)))
+                .collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.flatten().collect()
+        });
+        for (number, place) in places.iter().enumerate() {
+            let here = |ended: &&Ended| ended.plan.circle == number;
+            let model = check(&ended.iter().filter(here).collect::<Vec<_>>())?;
+            compare(&store, place.circle, &model);
+            left.lock().unwrap().push((place.circle, model));
+        }
+        Ok(())
+    });
+    result.unwrap();
+    store.shutdown();
+    drop(store);
+    let store = open(folder.path());
+    for (circle, model) in left.into_inner().unwrap() {
+        compare(&store, circle, &model);
+    }
+}

@@ -1,0 +1,164 @@
+//! What the transactions of a history do, to a store or to a model of one.
+
+use std::{collections::BTreeMap, thread};
+
+use proptest::{collection::vec, prelude::*};
+
+use crate::store::{Transaction, WriteError};
+
+/// In all accounts together.
+pub(super) const MONEY: i64 = 30;
+const ACCOUNTS: [&str; 4] = ["account/a", "account/b", "account/c", "account/d"];
+const KEYS: [&str; 5] = ["k", "k/a", "k/ab", "k/b", "l"];
+const PREFIXES: [&str; 5] = ["k", "k/", "k/a", "l", ""];
+
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Get(&'static str),
+    Set(&'static str, i64),
+    Delete(&'static str),
+    Add(&'static str, i64),
+    /// The keys with a prefix, unless there are more than so many.
+    List(&'static str, usize),
+    /// Another key under "k/", if there are fewer than so many.
+    Join(i64, usize),
+    /// As much as there is, if there is enough. An account with nothing in it is closed.
+    Transfer(&'static str, &'static str, i64),
+    /// All that is in the accounts.
+    Total,
+    /// Lets others go on.
+    Yield,
+}
+
+/// What an operation answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Value(Option<String>),
+    Keys(Option<Vec<String>>),
+    Total(i64),
+}
+
+pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let key = || prop::sample::select(&KEYS[..]);
+    let account = || prop::sample::select(&ACCOUNTS[..]);
+    let prefix = prop::sample::select(&PREFIXES[..]);
+    let op = prop_oneof![
+        2 => key().prop_map(Op::Get),
+        2 => (key(), 0..100_000_i64).prop_map(|(key, n)| Op::Set(key, n)),
+        1 => key().prop_map(Op::Delete),
+        2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
+        2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::List(prefix, max)),
+        2 => (0..10_i64, 1..4_usize).prop_map(|(n, max)| Op::Join(n, max)),
+        3 => (account(), account(), 1..20_i64).prop_map(|(from, to, n)| Op::Transfer(from, to, n)),
+        2 => Just(Op::Total),
+        2 => Just(Op::Yield),
+    ];
+    vec(op, 1..7)
+}
+
+/// A store, or a model of one.
+pub(super) trait Access {
+    fn look(&mut self, key: &str) -> Option<String>;
+    fn put(&mut self, key: &str, value: Option<String>);
+    fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
+}
+
+impl Access for Transaction {
+    fn look(&mut self, key: &str) -> Option<String> {
+        let value = self.get(key).unwrap()?;
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn put(&mut self, key: &str, value: Option<String>) {
+        self.set(key, value.map(|value| value.into_bytes().into()))
+            .unwrap();
+    }
+
+    fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
+        match self.keys(prefix, max) {
+            Ok(keys) => {
+                let text = |key: &[u8]| String::from_utf8(key.to_vec()).unwrap();
+                Some(keys.iter().map(|key| text(key)).collect())
+            }
+            Err(WriteError::Keys { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Model(pub(super) BTreeMap<String, String>);
+
+impl Model {
+    /// What a history begins with.
+    pub(super) fn endowed() -> Self {
+        Self(BTreeMap::from([
+            (ACCOUNTS[0].to_owned(), (MONEY - 10).to_string()),
+            (ACCOUNTS[1].to_owned(), 10.to_string()),
+            (KEYS[1].to_owned(), 1.to_string()),
+        ]))
+    }
+}
+
+impl Access for Model {
+    fn look(&mut self, key: &str) -> Option<String> {
+        self.0.get(key).cloned()
+    }
+
+    fn put(&mut self, key: &str, value: Option<String>) {
+        match value {
+            Some(value) => self.0.insert(key.to_owned(), value),
+            None => self.0.remove(key),
+        };
+    }
+
+    fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
+        let keys = self.0.keys().filter(|key| key.starts_with(prefix));
+        let keys: Vec<_> = keys.cloned().collect();
+        (keys.len() <= max).then_some(keys)
+    }
+}
+
+pub(super) fn run(ops: &[Op], store: &mut impl Access) -> Vec<Seen> {
+    ops.iter().flat_map(|op| step(op, store)).collect()
+}
+
+fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
+    let number = |value: Option<String>| value.map_or(0, |value| value.parse::<i64>().unwrap());
+    match *op {
+        Op::Get(key) => return Some(Seen::Value(store.look(key))),
+        Op::Set(key, n) => store.put(key, Some(n.to_string())),
+        Op::Delete(key) => store.put(key, None),
+        Op::Add(key, n) => {
+            let sum = number(store.look(key)) + n;
+            store.put(key, Some(sum.to_string()));
+            return Some(Seen::Value(Some(sum.to_string())));
+        }
+        Op::List(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
+        Op::Join(n, max) => {
+            let keys = store.list("k/", 100);
+            if keys.as_ref().is_some_and(|keys| keys.len() < max) {
+                store.put(&format!("k/{n}"), Some(n.to_string()));
+            }
+            return Some(Seen::Keys(keys));
+        }
+        Op::Transfer(from, to, n) => {
+            let there = number(store.look(from));
+            if there < n {
+                return Some(Seen::Value(None));
+            }
+            let left = there - n;
+            store.put(from, (left > 0).then(|| left.to_string()));
+            let sum = number(store.look(to)) + n;
+            store.put(to, Some(sum.to_string()));
+            return Some(Seen::Value(Some(sum.to_string())));
+        }
+        Op::Total => {
+            let accounts = store.list("account/", 100).unwrap();
+            let total = accounts.iter().map(|key| number(store.look(key)));
+            return Some(Seen::Total(total.sum()));
+        }
+        Op::Yield => thread::yield_now(),
+    }
+    None
+}

@@ -1,0 +1,216 @@
+//! What waits for the disk, and what that keeps waiting.
+
+use std::{
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::Duration,
+};
+
+use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, number, open, set, settings};
+use crate::store::{
+    CommitError, Disk, DiskSettings, Patience, Record, Store, Table, Terms, Unavailable,
+};
+
+/// Less than one commit takes.
+fn tiny(folder: &std::path::Path) -> Store {
+    let settings = DiskSettings {
+        write_queue: 1,
+        ..settings(folder)
+    };
+    Store::start(Disk::open(&settings).unwrap(), &settings, LIMITS).unwrap()
+}
+
+/// Does `work` on a thread of its own; what doesn't end in time fails the test.
+fn in_time<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, receiver) = channel();
+    let thread = thread::spawn(move || sender.send(work()));
+    match receiver.recv_timeout(PATIENCE) {
+        Err(RecvTimeoutError::Timeout) => panic!("waited {PATIENCE:?}"),
+        Err(RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().unwrap_err())
+        }
+        Ok(result) => result,
+    }
+}
+
+/// Time for others to do what they shouldn't. What is right doesn't depend on it.
+fn grace() {
+    thread::sleep(Duration::from_millis(50));
+}
+
+#[test]
+fn a_queue_with_room_for_one_serves_them_all() {
+    const WRITERS: usize = 16;
+    const EACH: usize = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let store = tiny(folder.path());
+    let count = store.clone();
+    in_time(move || {
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let store = &store;
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        let add = || {
+                            let mut transaction = store.begin_latest(circle(1));
+                            let n = number(transaction.get("count").unwrap());
+                            set(&mut transaction, "count", n + 1);
+                            set(&mut transaction, &format!("writer/{writer}"), n);
+                            commit(store, transaction)
+                        };
+                        while let Err(why) = add() {
+                            assert_eq!(why, CommitError::Conflict);
+                        }
+                    }
+                });
+            }
+        });
+    });
+    let mut transaction = count.begin(circle(1));
+    let count = number(transaction.get("count").unwrap());
+    assert_eq!(usize::try_from(count), Ok(WRITERS * EACH));
+}
+
+#[test]
+fn who_wont_wait_is_told_that_the_queue_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = tiny(folder.path());
+    let held = hold(&store);
+    let mut first = store.begin(circle(1));
+    set(&mut first, "key", 1);
+    let first = hand_in(&store, first, Terms::NONE).unwrap();
+    let commit = |key| {
+        let mut transaction = store.begin_latest(circle(2));
+        set(&mut transaction, key, 1);
+        let done = Box::new(|_| {});
+        let committed = store.commit(transaction, Vec::new(), Terms::NONE, done, Patience::Hurry);
+        committed.map_err(|refused| refused.why)
+    };
+    assert_eq!(commit("a"), Err(CommitError::Busy));
+    // Nor does anyone wait for room while he keeps all others out.
+    let alone = store.alone(circle(3), Patience::Wait, |alone| {
+        let record = Record::put(Table::Jobs, b"job", []);
+        let committed = alone.commit(None, vec![record], Terms::NONE, Box::new(|_| {}));
+        committed.map_err(|refused| refused.why)
+    });
+    assert_eq!(alone, Some(Err(CommitError::Busy)));
+    drop(held);
+    assert_eq!(first.recv_timeout(PATIENCE), Ok(Ok(())));
+    let mut again = commit("a");
+    while again == Err(CommitError::Busy) {
+        thread::yield_now();
+        again = commit("a");
+    }
+    assert_eq!(again, Ok(()));
+}
+
+#[test]
+fn who_wont_wait_is_told_that_somebody_is_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.alone(circle(1), Patience::Wait, |_| {
+        let hurried = |number| {
+            let mut transaction = store.begin(circle(number));
+            set(&mut transaction, "key", 1);
+            let done = Box::new(|_| {});
+            let committed =
+                store.commit(transaction, Vec::new(), Terms::NONE, done, Patience::Hurry);
+            committed.map_err(|refused| refused.why)
+        };
+        assert_eq!(hurried(1), Err(CommitError::Busy));
+        assert!(store.alone(circle(1), Patience::Hurry, |_| ()).is_none());
+        // Circles are apart, and who reads what is on disk waits for nobody.
+        assert_eq!(hurried(2), Ok(()));
+        assert_eq!(store.begin(circle(1)).get("key"), Ok(None));
+    });
+}
+
+#[test]
+fn who_waits_for_room_at_the_end_is_told_that_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = tiny(folder.path());
+    let held = hold(&store);
+    let mut taken = store.begin(circle(1));
+    set(&mut taken, "key", 1);
+    let taken = hand_in(&store, taken, Terms::NONE).unwrap();
+    let waiting: Vec<_> = (2..10)
+        .map(|number| {
+            let store = store.clone();
+            thread::spawn(move || {
+                let mut transaction = store.begin(circle(number));
+                set(&mut transaction, "key", 1);
+                commit(&store, transaction)
+            })
+        })
+        .collect();
+    grace();
+    let closing = store.clone();
+    let closing = thread::spawn(move || closing.shutdown());
+    in_time(move || {
+        for thread in waiting {
+            let result = thread.join().unwrap();
+            assert_eq!(result, Err(CommitError::Unavailable(Unavailable)));
+        }
+    });
+    // What was taken before that is still written.
+    assert!(taken.recv_timeout(Duration::ZERO).is_err());
+    drop(held);
+    assert_eq!(taken.recv_timeout(PATIENCE), Ok(Ok(())));
+    in_time(move || closing.join().unwrap());
+    let refused = store.write_and_wait(circle(1), Vec::new(), Terms::NONE);
+    assert_eq!(refused, Err(CommitError::Unavailable(Unavailable)));
+}
+
+#[test]
+fn a_commit_that_is_under_way_at_the_end_is_still_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (begun, has_begun) = channel();
+    let (go_on, wait) = channel::<()>();
+    let committing = store.clone();
+    let thread = thread::spawn(move || {
+        let mut transaction = committing.begin(circle(1));
+        set(&mut transaction, "key", 1);
+        let claim = || {
+            begun.send(()).unwrap();
+            let _ = wait.recv_timeout(PATIENCE);
+            true
+        };
+        hand_in(&committing, transaction, Terms::claimed_by(&claim))
+    });
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    let closing = store.clone();
+    let closing = thread::spawn(move || closing.shutdown());
+    while store
+        .write_and_wait(circle(2), Vec::new(), Terms::NONE)
+        .is_ok()
+    {}
+    // There is nothing to write now, but there will be.
+    grace();
+    assert!(!closing.is_finished());
+    go_on.send(()).unwrap();
+    let done = in_time(move || thread.join().unwrap().unwrap());
+    assert_eq!(done.recv_timeout(PATIENCE), Ok(Ok(())));
+    in_time(move || closing.join().unwrap());
+    assert_eq!(number(store.begin(circle(1)).get("key").unwrap()), 1);
+}
+
+#[test]
+fn all_that_was_handed_in_is_answered_in_its_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (sender, answers) = channel();
+    for n in 0..200_u16 {
+        let mut transaction = store.begin_latest(circle(n % 3));
+        set(&mut transaction, "key", n);
+        let sender = sender.clone();
+        let done = Box::new(move |result| sender.send((n, result)).unwrap());
+        store
+            .commit(transaction, Vec::new(), Terms::NONE, done, Patience::Wait)
+            .unwrap();
+    }
+    drop(sender);
+    store.shutdown();
+    let expected: Vec<_> = (0..200).map(|n| (n, Ok(()))).collect();
+    assert_eq!(answers.iter().collect::<Vec<_>>(), expected);
+}
