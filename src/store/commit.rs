@@ -223,14 +223,6 @@ impl Store {
         self.0.disk.get(table, circle, key)
     }
 
-    /// Writes records, without waiting for them to be on disk. What the disk doesn't take is lost.
-    pub fn write(&self, circle: PublicKey, records: Vec<Record>) {
-        let transaction = self.begin(circle);
-        let done: Done = Box::new(|_| {});
-        // Refused only where the disk is: nobody waits for it.
-        let _ = self.commit(transaction, records, Terms::NONE, done, Patience::Wait);
-    }
-
     /// Writes records if the `terms` hold, and waits until they are on disk. Blocks.
     ///
     /// # Errors

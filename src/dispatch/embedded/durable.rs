@@ -315,6 +315,7 @@ impl Durable {
         };
         let mut next = Next::Over;
         let committed = self.machine.run(&work, |committer, ran| {
+            next = Next::Over;
             let Ran { ending, writes, .. } = ran;
             let now = Timestamp::now();
             let error = match ending {
@@ -335,7 +336,7 @@ impl Durable {
             let (records, due) = ledger::failed(job.clone(), error, now, &self.settings);
             next = due.map_or(Next::Over, Next::At);
             let done = self.done(circle, id, Ended::Failed);
-            committer.commit(None, records, terms(), done)
+            committer.commit(writes, records, terms(), done)
         });
         match committed {
             Ok(()) => next,
@@ -376,10 +377,7 @@ impl Durable {
     ) -> Next {
         let done = self.done(circle, id, ended);
         let store = &self.machine.store;
-        let terms = Terms {
-            present: Some((Table::Open, id.as_bytes())),
-            ..Terms::NONE
-        };
+        let terms = still_open(&id);
         let committed = store.commit(store.begin(circle), records, terms, done, Patience::Wait);
         match committed.map_err(|refused| refused.why) {
             Err(CommitError::Gone) => Next::Over,
@@ -479,5 +477,13 @@ impl Durable {
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// If the job isn't over, or else nothing.
+fn still_open(id: &JobId) -> Terms<'_> {
+    Terms {
+        present: Some((Table::Open, id.as_bytes())),
+        ..Terms::NONE
     }
 }

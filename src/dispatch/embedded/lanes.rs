@@ -20,6 +20,8 @@ pub(super) struct Lanes {
     circles: HashMap<PublicKey, Lane>,
     /// Jobs that run again later.
     delayed: BTreeMap<(Timestamp, JobId), PublicKey>,
+    /// When those run, by job: each of them once.
+    due: HashMap<JobId, Timestamp>,
     /// Circles whose next job found no place with the runner.
     held: HashSet<PublicKey>,
     running: HashMap<JobId, Arc<Claim>>,
@@ -75,7 +77,15 @@ impl Lanes {
         lane.ready.push_back(Ready { id, fresh });
     }
 
+    /// Has the job run at that time, or at the one that it was told before, if that is earlier.
     pub(super) fn delay(&mut self, circle: PublicKey, job: JobId, due: Timestamp) {
+        if let Some(before) = self.due.get(&job) {
+            if *before <= due {
+                return;
+            }
+            self.delayed.remove(&(*before, job));
+        }
+        self.due.insert(job, due);
         self.delayed.insert((due, job), circle);
     }
 
@@ -135,6 +145,7 @@ impl Lanes {
                 return (circles, Some(due));
             }
             let circle = entry.remove();
+            self.due.remove(&job);
             self.push(circle, job);
             circles.insert(circle);
         }

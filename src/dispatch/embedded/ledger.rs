@@ -8,7 +8,7 @@ use crate::{
     auth::PublicKey,
     dispatch::{Delivery, JobId, settings},
     script::Failure,
-    store::{Record, Scan, Store, Table, Unavailable},
+    store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
 
 /// Servers that may die while they run a job, before it is given up.
@@ -177,6 +177,10 @@ pub(super) fn recover(
         else {
             return Scan::On;
         };
+        if job.status != Status::Pending {
+            changed.push((circle, vec![Record::remove(Table::Open, key)]));
+            return Scan::On;
+        }
         if running.contains(&id) {
             job.crashes += 1;
             if job.crashes >= MAX_CRASHES {
@@ -195,7 +199,9 @@ pub(super) fn recover(
         Scan::On
     })?;
     for (circle, records) in changed {
-        store.write_and_wait(circle, records)?;
+        store
+            .write_and_wait(circle, records, Terms::NONE)
+            .map_err(|_| Unavailable)?;
     }
     pending.sort_by_key(|job| job.id);
     Ok(pending)
@@ -269,27 +275,32 @@ pub(super) fn sweep(
     })?;
     let more = due.len() == AT_ONCE;
     for (circle, key, table, about) in due {
-        let found = store.read(table, &circle, &about)?;
-        // A later entry is about it, where it has come to life again.
-        let keep = found.is_some_and(|value| match table {
-            Table::Jobs => record::read(&value).is_some_and(|job| is_kept(&job, now, settings)),
-            Table::Seen => record::seen_job(&value, now).is_some(),
-            Table::Store
-            | Table::Usage
-            | Table::Inputs
-            | Table::Open
-            | Table::Dead
-            | Table::Expiry => true,
+        // It may be coming to life again right now.
+        store.alone(circle, Patience::Wait, |alone| {
+            let found = alone.read(table, &about)?;
+            // A later entry is about it, where it has.
+            let keep = found.is_some_and(|value| match table {
+                Table::Jobs => record::read(&value).is_some_and(|job| is_kept(&job, now, settings)),
+                Table::Seen => record::seen_job(&value, now).is_some(),
+                Table::Store
+                | Table::Usage
+                | Table::Inputs
+                | Table::Open
+                | Table::Dead
+                | Table::Expiry => true,
+            });
+            let mut records = vec![Record::remove(Table::Expiry, key)];
+            if !keep {
+                records.push(Record::remove(table, &about));
+            }
+            if !keep && table == Table::Jobs {
+                records.push(Record::remove(Table::Inputs, &about));
+                records.push(Record::remove(Table::Dead, &about));
+            }
+            // Refused where too much waits for the disk already: it is found again.
+            let _ = alone.commit(None, records, Terms::NONE, Box::new(|_| {}));
+            Ok::<_, Unavailable>(())
         });
-        let mut records = vec![Record::remove(Table::Expiry, key)];
-        if !keep {
-            records.push(Record::remove(table, &about));
-        }
-        if !keep && table == Table::Jobs {
-            records.push(Record::remove(Table::Inputs, &about));
-            records.push(Record::remove(Table::Dead, &about));
-        }
-        store.write(circle, records);
     }
     Ok(more)
 }

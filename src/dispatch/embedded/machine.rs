@@ -41,7 +41,8 @@ pub(super) struct Work<'a> {
 /// What a run came to.
 pub(super) struct Ran {
     pub(super) ending: Ending,
-    /// What it is going to write. A run that failed writes nothing.
+    /// What it is going to write, and what it saw. A run that failed writes nothing; where it writes nothing,
+    /// there is something here as long as what it saw isn't safe, for it may still turn out never to have been.
     pub(super) writes: Option<Transaction>,
     /// Whether the ending may be told before anything else is on disk.
     pub(super) safe: bool,
@@ -129,15 +130,18 @@ impl Machine {
 }
 
 impl Ran {
-    pub(super) fn new(ending: Ending, transaction: Option<Transaction>) -> Self {
+    pub(super) fn new(ending: Ending, mut transaction: Option<Transaction>) -> Self {
         let safe = transaction
             .as_ref()
             .is_none_or(Transaction::saw_what_is_safe);
         let well = matches!(ending, Ending::Finished(Ok(_)));
+        if let Some(transaction) = transaction.as_mut().filter(|_| !well) {
+            transaction.forget_writes();
+        }
         Self {
             ending,
             safe,
-            writes: transaction.filter(|transaction| well && transaction.writes()),
+            writes: transaction.filter(|transaction| transaction.writes() || !safe),
         }
     }
 }

@@ -8,6 +8,8 @@ mod ledger;
 mod machine;
 mod record;
 mod running;
+#[cfg(test)]
+mod tests;
 
 use std::{io, sync::Arc, time::Duration};
 

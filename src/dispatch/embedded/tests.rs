@@ -1,0 +1,253 @@
+//! Durable jobs where two things happen to them at once, and runs that saw what isn't on disk yet.
+
+use std::{
+    sync::mpsc::{Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    Jobs, Status,
+    lanes::Lanes,
+    ledger,
+    machine::Ran,
+    record::{self, JobRecord},
+};
+use crate::{
+    auth::{PublicKey, SecretKey},
+    dispatch::{JobId, settings::Durable},
+    script::Ending,
+    store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
+};
+
+/// How long anything may take that isn't expected to take long.
+const PATIENCE: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const SETTINGS: Durable = Durable {
+    per_circle: 4,
+    backlog: 100,
+    max_tries: 5,
+    retry_after: HOUR,
+    retry_at_most: HOUR,
+    dedupe_for: HOUR,
+    keep_for: HOUR,
+    keep_dead_for: HOUR,
+};
+
+fn store() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = DiskSettings {
+        data_dir: folder.path().to_owned(),
+        min_free: 0,
+        write_queue: 1 << 20,
+        cache: 1 << 20,
+    };
+    let limits = Settings {
+        max_key: 512,
+        max_value: 1 << 16,
+        max_writes: 1000,
+        quota: 1 << 20,
+    };
+    let store = Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap();
+    (folder, store)
+}
+
+fn circle(seed: u8) -> PublicKey {
+    SecretKey::from_hex(&hex::encode([seed; 32]))
+        .unwrap()
+        .public()
+}
+
+fn keep(store: &Store, records: Vec<Record>) {
+    store
+        .write_and_wait(circle(1), records, Terms::NONE)
+        .unwrap();
+}
+
+/// A job's record, as far as it matters here.
+fn job(status: &str) -> JobRecord {
+    let record = json!({
+        "id": JobId::new(),
+        "circle": circle(1),
+        "caller": "webhook:test",
+        "received_at": "2026-01-01T00:00:00Z",
+        "status": status,
+        "tries": 0,
+        "crashes": 0,
+    });
+    serde_json::from_value(record).unwrap()
+}
+
+/// Keeps what is committed from the disk, until what it answers is dropped.
+fn hold(store: &Store) -> Sender<()> {
+    let (sender, receiver) = channel::<()>();
+    let (held, holds) = channel();
+    let done = Box::new(move |_| {
+        let _ = held.send(());
+        let _ = receiver.recv_timeout(PATIENCE);
+    });
+    let nothing = store.begin(circle(2));
+    let committed = store.commit(nothing, Vec::new(), Terms::NONE, done, Patience::Wait);
+    committed.unwrap();
+    holds.recv_timeout(PATIENCE).unwrap();
+    sender
+}
+
+fn is_there(store: &Store, table: Table, key: &[u8]) -> bool {
+    let found = store.alone(circle(1), Patience::Wait, |alone| alone.read(table, key));
+    found.unwrap().unwrap().is_some()
+}
+
+#[test]
+fn a_delivery_that_is_remembered_anew_isnt_forgotten_with_the_old_one() {
+    let (_folder, store) = store();
+    let (identity, now) = ([7; 32], Timestamp::now());
+    let accepted = |at: Timestamp| {
+        vec![
+            record::seen(&identity, JobId::new(), at),
+            record::expiry(Table::Seen, &identity, at),
+        ]
+    };
+    keep(&store, accepted(now - HOUR));
+    let held = hold(&store);
+    let (done, patience) = (Box::new(|_| {}), Patience::Wait);
+    let transaction = store.begin(circle(1));
+    let records = accepted(now + HOUR);
+    let committed = store.commit(transaction, records, Terms::NONE, done, patience);
+    committed.unwrap();
+    // The new one isn't on disk yet.
+    ledger::sweep(&store, now, &SETTINGS).unwrap();
+    drop(held);
+    store.shutdown();
+    let seen = store.read(Table::Seen, &circle(1), &identity).unwrap();
+    let seen = seen.unwrap();
+    assert!(record::seen_job(&seen, now).is_some());
+}
+
+#[test]
+fn what_is_due_is_forgotten_and_nothing_else() {
+    let (_folder, store) = store();
+    let (old, new, now) = ([1; 32], [2; 32], Timestamp::now());
+    for (identity, until) in [(old, now - HOUR), (new, now + HOUR)] {
+        keep(
+            &store,
+            vec![
+                record::seen(&identity, JobId::new(), until),
+                record::expiry(Table::Seen, &identity, until),
+            ],
+        );
+    }
+    let more = ledger::sweep(&store, now, &SETTINGS).unwrap();
+    assert!(!more);
+    assert!(!is_there(&store, Table::Seen, &old));
+    assert!(is_there(&store, Table::Seen, &new));
+}
+
+#[test]
+fn a_dead_job_that_two_retry_runs_again_once() {
+    let (_folder, store) = store();
+    let job = job("dead");
+    let (id, dead) = (job.id, Record::put(Table::Dead, job.id.as_bytes(), []));
+    keep(&store, vec![job.put(), dead]);
+    let jobs = Jobs::stopped(store.clone());
+    let held = hold(&store);
+    let first = {
+        let jobs = jobs.clone();
+        thread::spawn(move || jobs.retry(id))
+    };
+    while is_there(&store, Table::Dead, id.as_bytes()) {
+        thread::yield_now();
+    }
+    // On disk, it is dead still.
+    assert_eq!(jobs.find(id).unwrap().unwrap().status, Status::Dead);
+    assert_eq!(jobs.retry(id), Ok(false));
+    drop(held);
+    assert_eq!(first.join().unwrap(), Ok(true));
+    assert_eq!(jobs.find(id).unwrap().unwrap().status, Status::Pending);
+}
+
+#[test]
+fn a_job_that_is_over_isnt_resumed() {
+    let (_folder, store) = store();
+    let (over, pending) = (job("finished"), job("pending"));
+    for job in [&over, &pending] {
+        keep(&store, vec![job.put(), record::open(job.id)]);
+    }
+    let found = ledger::recover(&store, &[], Timestamp::now(), &SETTINGS).unwrap();
+    let found: Vec<_> = found.iter().map(|job| job.id).collect();
+    assert_eq!(found, [pending.id]);
+    assert!(!is_there(&store, Table::Open, over.id.as_bytes()));
+}
+
+#[test]
+fn a_job_that_kills_the_server_three_times_is_given_up() {
+    let (_folder, store) = store();
+    let (deadly, other) = (job("pending"), job("pending"));
+    for job in [&deadly, &other] {
+        keep(&store, vec![job.put(), record::open(job.id)]);
+    }
+    for crashes in 1..=3 {
+        let found = ledger::recover(&store, &[deadly.id], Timestamp::now(), &SETTINGS).unwrap();
+        let found: Vec<_> = found.iter().map(|job| job.id).collect();
+        let job = ledger::find(&store, deadly.id).unwrap().unwrap();
+        assert_eq!((job.crashes, job.tries), (crashes, 0));
+        if crashes < 3 {
+            assert_eq!(
+                (found, job.status),
+                (vec![deadly.id, other.id], Status::Pending)
+            );
+        } else {
+            assert_eq!((found, job.status), (vec![other.id], Status::Dead));
+        }
+    }
+    let other = ledger::find(&store, other.id).unwrap().unwrap();
+    assert_eq!(other.crashes, 0);
+}
+
+#[test]
+fn a_job_that_is_delayed_twice_runs_once_at_the_earlier_time() {
+    let (job, now) = (JobId::new(), Timestamp::now());
+    for (one, other) in [(HOUR, HOUR * 2), (HOUR * 2, HOUR), (HOUR, HOUR)] {
+        let mut lanes = Lanes::default();
+        lanes.delay(circle(1), job, now + one);
+        lanes.delay(circle(1), job, now + other);
+        assert_eq!(lanes.len(), 1);
+        let (_, next) = lanes.wake(now);
+        assert_eq!(next, Some(now + HOUR));
+        let (circles, next) = lanes.wake(now + HOUR * 3);
+        assert_eq!((circles.len(), next), (1, None));
+        let mut start = || lanes.start(&circle(1), 4).map(|ready| ready.id);
+        assert_eq!([start(), start()], [Some(job), None]);
+        // And again another time.
+        lanes.delay(circle(1), job, now);
+        assert_eq!(lanes.len(), 1);
+    }
+}
+
+#[test]
+fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
+    let (_folder, store) = store();
+    let held = hold(&store);
+    let mut writer = store.begin_latest(circle(1));
+    writer.set("key", Some(b"1"[..].into())).unwrap();
+    let done = Box::new(|_| {});
+    let committed = store.commit(writer, Vec::new(), Terms::NONE, done, Patience::Wait);
+    committed.unwrap();
+    let mut failed = store.begin_latest(circle(1));
+    failed.get("key").unwrap();
+    failed.set("other", Some(b"1"[..].into())).unwrap();
+    let ran = Ran::new(Ending::TimedOut, Some(failed));
+    assert!(!ran.safe);
+    assert!(!ran.writes.unwrap().writes());
+    let mut safe = store.begin(circle(1));
+    safe.get("key").unwrap();
+    safe.set("other", Some(b"1"[..].into())).unwrap();
+    let ran = Ran::new(Ending::TimedOut, Some(safe));
+    assert!(ran.safe && ran.writes.is_none());
+    drop(held);
+}
