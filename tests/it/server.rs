@@ -6,6 +6,7 @@ mod ws;
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-pub(crate) use http::{Response, send};
+pub(crate) use http::{Response, post, send};
 pub(crate) use ws::{Answer, Received, Ws};
 
 /// How long anything may take that isn't expected to take long.
@@ -79,6 +80,7 @@ pub(crate) struct TestServer {
 pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     toml: Option<String>,
+    data: Option<PathBuf>,
 }
 
 impl Builder {
@@ -94,8 +96,30 @@ impl Builder {
         self
     }
 
+    /// The data folder, where it is to outlive the server, or another one's.
+    pub(crate) fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
     /// Starts the server and waits until it serves.
     pub(crate) async fn start(self) -> TestServer {
+        let mut server = self.launch();
+        if !server.serves().await {
+            panic!("the server ended:\n{}", server.lines.borrow().join("\n"));
+        }
+        server
+    }
+
+    /// Starts a server that is to give up by itself. Answers how it ended, and what it said.
+    pub(crate) async fn give_up(self) -> (ExitStatus, String) {
+        let mut server = self.launch();
+        let said = server.whole_log().await;
+        (server.wait().await, said)
+    }
+
+    /// Starts the server, which may give up by itself; [`TestServer::serves`] tells.
+    pub(crate) fn launch(self) -> TestServer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
         command.arg("serve");
         for (name, _) in std::env::vars_os() {
@@ -109,35 +133,25 @@ impl Builder {
             std::fs::write(&file, text).unwrap();
             command.arg("--config").arg(file);
         }
+        let data = self.data.unwrap_or_else(|| directory.path().join("data"));
         command
             .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SCRIPT__THREADS", "2")
-            .env(
-                "CIRCLED_DISPATCH__EMBEDDED__DATA_DIR",
-                directory.path().join("data"),
-            )
+            .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data)
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = follow(BufReader::new(child.stderr.take().unwrap()));
-        let mut server = TestServer {
+        TestServer {
             address: SocketAddr::from(([0; 4], 0)),
             admin: None,
             child,
             lines,
             _directory: directory,
-        };
-        let serving = server
-            .logged("that it serves", |line| line["message"] == "serving")
-            .await;
-        let url = serving["url"].as_str().unwrap();
-        let authority = url.strip_prefix("ws://").unwrap().split('/').next();
-        server.address = authority.unwrap().parse().unwrap();
-        server.admin = serving["admin"].as_str().unwrap().parse().ok();
-        server
+        }
     }
 }
 
@@ -149,6 +163,21 @@ impl TestServer {
     /// With the defaults, on free ports.
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
+    }
+
+    /// Waits until it serves, or has ended without.
+    pub(crate) async fn serves(&mut self) -> bool {
+        let serving = self
+            .first("that it serves", |line| line["message"] == "serving")
+            .await;
+        let Some(serving) = serving else {
+            return false;
+        };
+        let url = serving["url"].as_str().unwrap();
+        let authority = url.strip_prefix("ws://").unwrap().split('/').next();
+        self.address = authority.unwrap().parse().unwrap();
+        self.admin = serving["admin"].as_str().unwrap().parse().ok();
+        true
     }
 
     /// Where a circle's sessions are.
@@ -199,7 +228,17 @@ impl TestServer {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Ends the process at once, as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Asks the server to stop and waits until it has begun to.
@@ -225,23 +264,27 @@ impl TestServer {
 
     /// The first line of the log that is so, once there is one.
     pub(crate) async fn logged(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        self.first(what, is_so).await.unwrap_or_else(|| {
+            panic!(
+                "the server ended without logging {what}:\n{}",
+                self.lines.borrow().join("\n")
+            )
+        })
+    }
+
+    /// The same; nothing where the server ends without.
+    async fn first(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Option<Value> {
         let find = |lines: &Vec<String>| {
             let mut parsed = lines.iter().map(|line| parse(line));
             parsed.find(|line| is_so(line))
         };
-        let found = within(
+        within(
             &format!("the server to log {what}"),
             self.lines.wait_for(|lines| find(lines).is_some()),
         )
         .await
-        .map(|lines| find(&lines));
-        match found {
-            Ok(line) => line.unwrap(),
-            Err(_) => panic!(
-                "the server ended without logging {what}:\n{}",
-                self.lines.borrow().join("\n")
-            ),
-        }
+        .ok()
+        .and_then(|lines| find(&lines))
     }
 
     /// Everything that was logged until the server ended.

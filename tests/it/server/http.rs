@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use axum::http::HeaderMap;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -62,11 +63,31 @@ pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)
     send(address, &(request + "\r\n")).await
 }
 
+/// A `POST` with these headers.
+pub(crate) async fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
+    let length = body.len();
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    send_bytes(address, &[(request + "\r\n").as_bytes(), body].concat()).await
+}
+
 /// Sends a request as it is.
 pub(crate) async fn send(address: SocketAddr, request: &str) -> Response {
+    send_bytes(address, request.as_bytes()).await
+}
+
+async fn send_bytes(address: SocketAddr, request: &[u8]) -> Response {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(request).await.unwrap();
         let mut received = Vec::new();
         loop {
             if let Some(response) = whole(&received) {
@@ -76,6 +97,7 @@ pub(crate) async fn send(address: SocketAddr, request: &str) -> Response {
             assert!(read > 0, "half an answer: {received:?}");
         }
     };
+    let request = String::from_utf8_lossy(request);
     within(&format!("an answer to {request:?}"), exchange).await
 }
 
