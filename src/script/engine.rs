@@ -83,6 +83,8 @@ fn on_token(engine: &mut Engine) {
 fn on_variable(engine: &mut Engine) {
     engine.on_var(|name, index, mut context| {
         cells::on_variable(name, index, &mut context);
-        Ok(None::<Dynamic>)
+        // A closure captures what it mentions, and Rhai looks for that in the scope alone.
+        let is_store = name == natives::STORE && index == 0 && !context.scope().contains(name);
+        Ok(is_store.then(|| Dynamic::from(natives::Store)))
     });
 }

@@ -22,6 +22,7 @@ mod text;
 use rhai::{EvalAltResult, Module, Position};
 
 pub(super) use curry::{MAX_ARGUMENTS, renamed};
+pub(super) use store::{STORE, Store};
 
 use super::{Limits, print::Unprintable};
 

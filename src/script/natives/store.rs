@@ -12,6 +12,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(in crate::script) struct Store;
 
+/// Its name.
+pub(in crate::script) const STORE: &str = "store";
+
 /// What a look at the store costs, in operations.
 const LOOK: usize = 8;
 /// Bytes that count as one operation.
@@ -23,8 +26,8 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         depth: limits.max_result_depth,
     };
     let max_array = limits.max_array;
-    module.set_custom_type::<Store>("store");
-    module.set_var("store", Store);
+    module.set_custom_type::<Store>(STORE);
+    module.set_var(STORE, Store);
     native!(module, pure: true, "get", |_: &mut Store, key: ImmutableString| get(&key));
     native!(module, pure: true, "get", |_: &mut Store, key: ImmutableString, default: Dynamic| {
         read(&key)?.map_or(Ok(default), |value| parsed(&value))
