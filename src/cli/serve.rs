@@ -47,6 +47,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    // A write past a limit on the size of files would end the process. With a handler, it fails like any
+    // other write that the disk doesn't take.
+    let _file_too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let server = Server::bind(settings).await?;
     let address = server.local_addr()?;
     let admin = server
