@@ -36,6 +36,16 @@ fn tell(disk: &Disk, full: bool) {
     }
 }
 
+/// What has reached the disk of a write that failed can't be told, and so nothing may come after it.
+fn give_up(disk: &Disk, shared: &Shared) {
+    if !shared.broken.swap(true, Ordering::Relaxed) {
+        tracing::error!(
+            folder = %disk.path().display(),
+            "the disk failed to take a write: nothing more is accepted until circled is restarted; see that the disk has room and works, and restart it. What was acknowledged is safe"
+        );
+    }
+}
+
 fn write(disk: &Disk, shared: &Shared, writes: Vec<Write>, full: bool) {
     // What builds on a commit that was lost is lost.
     let (writes, lost): (Vec<_>, Vec<_>) =
@@ -47,8 +57,7 @@ fn write(disk: &Disk, shared: &Shared, writes: Vec<Write>, full: bool) {
             let records = write.records.iter();
             records.map(|record| (&write.key, record))
         });
-        disk.write(records)
-            .inspect_err(|_| shared.broken.store(true, Ordering::Relaxed))
+        disk.write(records).inspect_err(|_| give_up(disk, shared))
     };
     let room = writes.iter().chain(&lost).map(|write| write.room).sum();
     let mut circles = HashMap::new();
