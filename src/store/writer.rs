@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    io, mem,
     sync::{Arc, atomic::Ordering},
     thread::{Builder, JoinHandle},
 };
@@ -37,8 +37,10 @@ fn tell(disk: &Disk, full: bool) {
 }
 
 /// What has reached the disk of a write that failed can't be told, and so nothing may come after it.
-fn give_up(disk: &Disk, shared: &Shared) {
+fn give_up(disk: &Arc<Disk>, shared: &Shared) {
     if !shared.broken.swap(true, Ordering::Relaxed) {
+        // Closing it would write what the disk hadn't taken: by then, its senders know that it was refused.
+        mem::forget(disk.clone());
         tracing::error!(
             folder = %disk.path().display(),
             "the disk failed to take a write: nothing more is accepted until circled is restarted; see that the disk has room and works, and restart it. What was acknowledged is safe"
@@ -46,7 +48,7 @@ fn give_up(disk: &Disk, shared: &Shared) {
     }
 }
 
-fn write(disk: &Disk, shared: &Shared, writes: Vec<Write>, full: bool) {
+fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
     // What builds on a commit that was lost is lost.
     let (writes, lost): (Vec<_>, Vec<_>) =
         writes.into_iter().partition(|write| !write.era.is_lost());
