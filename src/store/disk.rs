@@ -3,16 +3,17 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
 use super::{
     commit::Scan,
+    database::{LAST_WRITE, Reason, Tables},
     error::{OpenError, Unavailable},
+    mark::Mark,
     settings::DiskSettings,
     table::{Record, Table, Value, full},
 };
@@ -26,8 +27,6 @@ const LOCK_FILE: &str = "lock";
 const DATABASE: &str = "database";
 /// What fjall begins with in a folder of its own.
 const DATABASE_VERSION: &str = "version";
-/// Bytes of one table in memory before they are written out in order.
-const MEMTABLE: u64 = 16 << 20;
 
 /// The data folder of one server. No two can have it at once.
 #[derive(Debug)]
@@ -36,6 +35,7 @@ pub struct Disk {
     min_free: u64,
     tables: Tables,
     written: RwLock<Written>,
+    mark: Mark,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
 }
@@ -44,17 +44,6 @@ pub struct Disk {
 /// is being written with it: a snapshot that is taken meanwhile can hold half a write, and more of it later.
 /// This one is taken when nothing is being written.
 struct Written(Snapshot);
-
-struct Tables {
-    database: Database,
-    by_table: [Keyspace; Table::ALL.len()],
-}
-
-impl std::fmt::Debug for Tables {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tables").finish_non_exhaustive()
-    }
-}
 
 impl std::fmt::Debug for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,19 +75,30 @@ impl Disk {
         } else if !database.join(DATABASE_VERSION).exists() {
             return Err(damaged("there is no database in it".to_owned()));
         }
-        let tables = open(&database, settings.cache).map_err(|reason| match reason {
+        let refuse = |reason| match reason {
             Reason::Locked => OpenError::Locked(path.clone()),
             Reason::Io(source) => on_io(source),
             Reason::Damaged(reason) => damaged(reason),
-        })?;
+            Reason::Lost(missing) => OpenError::Lost {
+                path: path.clone(),
+                missing,
+                mark: Mark::path(&path),
+            },
+        };
+        let tables = Tables::open(&database, settings.cache).map_err(refuse)?;
         if is_new {
+            tables.check(0).map_err(refuse)?;
             finish(&path).map_err(on_io)?;
         }
+        let mark = Mark::open(&path).map_err(on_io)?;
+        let last = tables.check(mark.number()).map_err(refuse)?;
+        mark.set(last).map_err(on_io)?;
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
             written: RwLock::new(Written(tables.database.snapshot())),
             tables,
+            mark,
             _lock: lock,
         })
     }
@@ -184,7 +184,16 @@ impl Disk {
                 None => batch.remove(keyspace, key),
             }
         }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let number = self.mark.number() + 1;
+        batch.insert(&self.tables.writes, LAST_WRITE, number.to_be_bytes());
         batch.commit().map_err(|error| failed(&error))?;
+        if let Err(error) = self.mark.set(number) {
+            // It is safe all the same. Less will be noticed, should the database be damaged.
+            tracing::warn!(%error, "failed to note how far the disk has got");
+        }
         let written = Written(self.tables.database.snapshot());
         *self.written.write().unwrap_or_else(PoisonError::into_inner) = written;
         Ok(())
@@ -271,36 +280,4 @@ fn begin(folder: &Path) -> io::Result<()> {
 fn finish(folder: &Path) -> io::Result<()> {
     fs::rename(folder.join(NEW_FORMAT_FILE), folder.join(FORMAT_FILE))?;
     File::open(folder)?.sync_all()
-}
-
-enum Reason {
-    Locked,
-    Io(io::Error),
-    Damaged(String),
-}
-
-fn open(path: &Path, cache: usize) -> Result<Tables, Reason> {
-    let open = || {
-        let database = Database::builder(path).cache_size(cache as u64).open()?;
-        let keyspace = |table: Table| {
-            database.keyspace(table.name(), || {
-                KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
-            })
-        };
-        let [a, b, c, d, e, f, g, h] = Table::ALL.map(keyspace);
-        Ok(Tables {
-            by_table: [a?, b?, c?, d?, e?, f?, g?, h?],
-            database,
-        })
-    };
-    // A damaged file can be more than the library expects of one.
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(tables)) => Ok(tables),
-        Ok(Err(fjall::Error::Locked)) => Err(Reason::Locked),
-        Ok(Err(fjall::Error::Io(error))) => Err(Reason::Io(error)),
-        Ok(Err(error)) => Err(Reason::Damaged(error.to_string())),
-        Err(_) => Err(Reason::Damaged(
-            "reading it ended in a panic, see above".to_owned(),
-        )),
-    }
 }

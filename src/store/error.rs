@@ -101,7 +101,7 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "{} is damaged: {reason}. Keep a copy of it, and restore the folder from a backup; circled changes nothing in a folder it cannot read",
+        "{} is damaged: {reason}. Keep a copy of it, and restore the folder from a backup",
         path.display()
     )]
     Damaged {
@@ -109,6 +109,20 @@ pub enum OpenError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// What was safe is gone.
+    #[error(
+        "{} is damaged: {missing} writes that were acknowledged are gone. Keep a copy of it, and restore the folder from a backup; or remove {} to go on with what is left",
+        path.display(),
+        mark.display()
+    )]
+    Lost {
+        /// The folder.
+        path: PathBuf,
+        /// How many.
+        missing: u64,
+        /// The file that tells.
+        mark: PathBuf,
     },
     /// The operating system refuses.
     #[error("{} cannot be used as the data folder (dispatch.embedded.data_dir)", path.display())]

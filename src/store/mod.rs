@@ -17,8 +17,10 @@
 //! are written before it, or not at all, and then it isn't either.
 
 mod circle;
+mod database;
 mod disk;
 mod error;
+mod mark;
 mod queue;
 mod settings;
 mod table;

@@ -1,5 +1,5 @@
 //! What is left of a folder whose last write was cut short, or whose journal is damaged: the commits up to
-//! some point, each whole, or a refusal.
+//! some point, each whole, or a refusal; and a refusal wherever one is missing that was reported.
 
 use std::{
     fs::{self, File},
@@ -95,10 +95,13 @@ impl Closed {
         }
     }
 
-    /// A copy of it that came to harm.
-    fn damaged(&self, damage: &Damage) -> TempDir {
+    /// A copy of it that came to harm, `reported` or not that all of it was safe.
+    fn damaged(&self, damage: &Damage, reported: bool) -> TempDir {
         let to = tempfile::tempdir().unwrap();
         copy(self.folder.path(), to.path());
+        if !reported {
+            fs::remove_file(to.path().join("written")).unwrap();
+        }
         let mut bytes = self.bytes.clone();
         let mut ahead = 1 << 20;
         match damage {
@@ -188,10 +191,12 @@ fn what_was_reported_is_there_after_a_restart() {
 fn a_torn_last_write_is_gone_and_nothing_else_is() {
     let closed = Closed::new();
     let [begin, end] = [closed.ends[COMMITS - 1], closed.ends[COMMITS]];
-    for at in [begin, begin + HEAD, begin + PAGE, end - 1, end] {
+    // Each place in the head of an item, and some others.
+    let item = begin + HEAD..begin + HEAD + 24;
+    for at in item.chain([begin, begin + PAGE, end - 1, end]) {
         assert!(at <= end);
         for damage in [Damage::Truncated(at), Damage::Zeroed(at)] {
-            let folder = closed.damaged(&damage);
+            let folder = closed.damaged(&damage, false);
             let store = open(folder.path());
             let last = kept(&store);
             assert_eq!(last, closed.whole_at(at), "{damage:?} of {begin} to {end}");
@@ -231,7 +236,16 @@ fn whatever_befalls_the_journal_no_commit_is_kept_in_part() {
             Damage::Flipped(at, _) => (*at, 1),
         };
         prop_assume!(!(at..at + length).any(|at| closed.is_unchecked(at)));
-        let folder = closed.damaged(&damage);
+        let folder = closed.damaged(&damage, true);
+        match try_open(folder.path()) {
+            Ok(store) => prop_assert_eq!(kept(&store), COMMITS),
+            Err(OpenError::Lost { missing, .. }) => {
+                prop_assert!((1..=COMMITS as u64).contains(&missing), "{missing}");
+            }
+            Err(OpenError::Damaged { .. }) => {}
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        }
+        let folder = closed.damaged(&damage, false);
         match try_open(folder.path()) {
             Ok(store) => {
                 let kept = kept(&store);

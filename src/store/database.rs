@@ -1,0 +1,138 @@
+//! The database in the folder: one keyspace a table, and the number of the last write.
+
+use std::{
+    io,
+    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
+
+use super::table::Table;
+
+/// Where the number of the last write is kept, see [`Mark`](super::mark::Mark).
+const WRITES: &str = "writes";
+pub(super) const LAST_WRITE: &str = "last";
+/// A key in every table: a table that is gone would look like one with nothing in it. No circle's is so short.
+const THERE: &str = "there";
+/// Bytes of one table in memory before they are written out in order.
+const MEMTABLE: u64 = 16 << 20;
+
+/// Why it can't be used.
+pub(super) enum Reason {
+    Locked,
+    Io(io::Error),
+    Damaged(String),
+    /// So many writes that were safe are gone.
+    Lost(u64),
+}
+
+/// The tables, and what they are part of.
+pub(super) struct Tables {
+    pub(super) database: Database,
+    pub(super) writes: Keyspace,
+    pub(super) by_table: [Keyspace; Table::ALL.len()],
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").finish_non_exhaustive()
+    }
+}
+
+impl Tables {
+    pub(super) fn open(path: &Path, cache: usize) -> Result<Self, Reason> {
+        let open = || {
+            let database = Database::builder(path).cache_size(cache as u64).open()?;
+            let keyspace = |name| {
+                database.keyspace(name, || {
+                    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+                })
+            };
+            let [a, b, c, d, e, f, g, h] = Table::ALL.map(|table| keyspace(table.name()));
+            Ok(Self {
+                by_table: [a?, b?, c?, d?, e?, f?, g?, h?],
+                writes: keyspace(WRITES)?,
+                database,
+            })
+        };
+        quietly(open).map_err(Reason::Damaged)?.map_err(Reason::of)
+    }
+
+    /// That everything is there up to the write with the number `safe`, see [`Mark`](super::mark::Mark).
+    /// Answers the number of the last one that is.
+    pub(super) fn check(&self, safe: u64) -> Result<u64, Reason> {
+        let number = self.writes.get(LAST_WRITE).map_err(Reason::of)?;
+        let last = number
+            .and_then(|bytes| bytes[..].try_into().ok())
+            .map_or(0, u64::from_be_bytes);
+        if last < safe {
+            return Err(Reason::Lost(safe - last));
+        }
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (table, keyspace) in Table::ALL.into_iter().zip(&self.by_table) {
+            if keyspace.contains_key(THERE).map_err(Reason::of)? {
+                continue;
+            }
+            if safe > 0 {
+                let name = table.name();
+                return Err(Reason::Damaged(format!("its table \"{name}\" is gone")));
+            }
+            batch.insert(keyspace, THERE, []);
+        }
+        batch.commit().map_err(Reason::of)?;
+        Ok(last)
+    }
+}
+
+impl Reason {
+    fn of(error: fjall::Error) -> Self {
+        use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+
+        if matches!(error, fjall::Error::Locked) {
+            return Self::Locked;
+        }
+        // The folder itself can be used, and what is in it isn't as it should be.
+        let broken = [
+            AlreadyExists,
+            InvalidData,
+            InvalidInput,
+            NotFound,
+            UnexpectedEof,
+        ];
+        if let fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) = error {
+            if !broken.contains(&error.kind()) {
+                return Self::Io(error);
+            }
+            return Self::Damaged(error.to_string());
+        }
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// A damaged file can be more than the library expects of one. Answers what it says then, which is nothing
+/// to show whoever starts a server as it comes.
+fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static ONE: Mutex<()> = Mutex::new(());
+
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = Arc::new(Mutex::new(String::new()));
+    let loud: Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = panic::take_hook().into();
+    let (here, saying, others) = (thread::current().id(), said.clone(), loud.clone());
+    panic::set_hook(Box::new(move |panicked| {
+        if thread::current().id() == here {
+            let text = panicked.payload_as_str().unwrap_or("no reason given");
+            text.clone_into(&mut saying.lock().unwrap_or_else(PoisonError::into_inner));
+        } else {
+            others(panicked);
+        }
+    }));
+    let done = catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(Box::new(move |panicked| loud(panicked)));
+    done.map_err(|_| {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("reading it fails ({})", said.replace('\n', " "))
+    })
+}

@@ -1,0 +1,60 @@
+//! How far the disk has got, kept beside the database, so that what the database loses is noticed.
+//!
+//! A journal is read up to where it makes no sense any more. Whether that is its last write, cut off before
+//! anybody was told of it, or damage to what was safe long ago, it can't tell. So every write has a number,
+//! kept with it, and the number of the last one that was safe stands in this file. That is not synced:
+//! after a power cut it may say less than there is, and never more.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+const FILE: &str = "written";
+
+/// The number of the last write that was safe.
+#[derive(Debug)]
+pub(super) struct Mark {
+    file: File,
+    number: AtomicU64,
+}
+
+impl Mark {
+    pub(super) fn path(folder: &Path) -> PathBuf {
+        folder.join(FILE)
+    }
+
+    /// Reads it, and makes it where there is none.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(Self::path(folder))?;
+        let mut bytes = [0; size_of::<u64>()];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            // New, or as a power cut left it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bytes = [0; _],
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            file,
+            number: AtomicU64::new(u64::from_be_bytes(bytes)),
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Everything up to this one is safe.
+    pub(super) fn set(&self, number: u64) -> io::Result<()> {
+        self.number.store(number, Ordering::Release);
+        self.file.write_all_at(&number.to_be_bytes(), 0)
+    }
+}
