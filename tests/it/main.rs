@@ -20,3 +20,4 @@ mod play;
 mod rpc;
 mod server;
 mod shutdown;
+mod store;
