@@ -10,6 +10,7 @@
 mod cli;
 mod client;
 mod config;
+mod disk;
 mod http;
 mod isolation;
 mod limits;

@@ -1,0 +1,119 @@
+//! Whose folder it is.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::json;
+
+use super::server;
+use crate::{
+    server::{TestServer, key},
+    store::value,
+};
+
+/// All files below a folder.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.insert(path.display().to_string(), Vec::new());
+            found.extend(files(&path));
+        } else {
+            found.insert(path.display().to_string(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// That no server starts on it, and that this says so.
+async fn assert_refused(folder: &Path, words: &[&str]) {
+    let (status, said) = server().data(folder).give_up().await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{said}");
+    for word in words.iter().copied().chain([folder.to_str().unwrap()]) {
+        assert!(last.contains(word), "no {word}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_and_the_first_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = server().data(folder.path()).start().await;
+    let mut session = first.log_in(&key(2)).await;
+    for n in 1..4 {
+        assert_refused(
+            folder.path(),
+            &["in use", "stop that one", "dispatch.embedded.data_dir"],
+        )
+        .await;
+        let counted = value(&mut session, "store.incr(\"n\", 1)").await;
+        assert_eq!(counted, json!(n));
+    }
+    // Free again as soon as the first one is gone.
+    first.kill();
+    let second = server().data(folder.path()).start().await;
+    let mut session = second.log_in(&key(2)).await;
+    assert_eq!(value(&mut session, "store.get(\"n\")").await, json!(3));
+}
+
+#[tokio::test]
+async fn somebody_elses_folder_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("letter.txt", "Dear"), ("lock", "mine"), ("format.new", "")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("database")).unwrap();
+    let before = files(folder.path());
+    assert_refused(
+        folder.path(),
+        &["not circled's", "dispatch.embedded.data_dir"],
+    )
+    .await;
+    assert_eq!(files(folder.path()), before);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_a_file_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert_refused(file.path(), &["dispatch.embedded.data_dir"]).await;
+}
+
+#[tokio::test]
+async fn a_folder_of_another_version_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    server().data(folder.path()).start().await.kill();
+    let format = folder.path().join("format");
+    let ours = std::fs::read_to_string(&format).unwrap();
+    for theirs in ["circled 2\n", "circled 10\n", "something else", ""] {
+        std::fs::write(&format, theirs).unwrap();
+        let before = files(folder.path());
+        assert_refused(
+            folder.path(),
+            &["has format", "version of circled that wrote it"],
+        )
+        .await;
+        assert_eq!(files(folder.path()), before);
+    }
+    std::fs::write(&format, ours).unwrap();
+    server().data(folder.path()).start().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = async |folder: &Path| {
+        let server: TestServer = server().data(folder).start().await;
+        let mut session = server.log_in(&key(2)).await;
+        assert_eq!(value(&mut session, "store.incr(\"n\", 1)").await, json!(1));
+    };
+    started(&folder.path().join("not/there/yet")).await;
+    started(folder.path().join("not/there/yet/../either").as_path()).await;
+    // One whose first start was cut short.
+    let begun = folder.path().join("begun");
+    std::fs::create_dir(&begun).unwrap();
+    std::fs::write(begun.join("lock"), "").unwrap();
+    std::fs::write(begun.join("format.new"), "circ").unwrap();
+    started(&begun).await;
+}
