@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# docker build -t circled . && docker run --rm -p 8080:8080 -v ./circled.toml:/etc/circled/circled.toml:ro circled
+# docker build -t circled . && docker run --rm -p 8080:8080 -v circled:/var/lib/circled -v ./circled.toml:/etc/circled/circled.toml:ro circled
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
@@ -8,16 +8,20 @@ COPY Cargo.toml Cargo.lock ./
 COPY benches ./benches
 COPY config ./config
 COPY src ./src
-RUN cargo build --release --locked --bin circled
+RUN cargo build --release --locked --bin circled && strip target/release/circled
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circled
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circled \
+    && install -d -o circled -m 0700 /var/lib/circled
 COPY --from=build /src/target/release/circled /usr/local/bin/circled
 USER circled
 # Past loopback, circled wants to know its public URL and its circles: mount a file that says so.
 ENV CIRCLED_SERVER__LISTEN=0.0.0.0:8080 \
-    CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8081
+    CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8081 \
+    CIRCLED_DISPATCH__EMBEDDED__DATA_DIR=/var/lib/circled
 EXPOSE 8080
+# Everything that is kept.
+VOLUME /var/lib/circled
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["circled", "health", "--config", "/etc/circled/circled.toml"]
 ENTRYPOINT ["circled"]

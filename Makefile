@@ -4,8 +4,10 @@ CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
+KILLS ?= 1500
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt
+.PHONY: help run test soak check bench fmt
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +22,9 @@ else
 	$(CARGO) test --lib --bins --tests $(FLAGS)
 endif
 	$(CARGO) test --doc
+
+soak: ## Kill the server over and over while it works, for minutes. KILLS=1500
+	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact webhooks::crash::nothing_is_lost_and_nothing_doubled_through_kills
 
 check: ## Formatting, lints, docs, and what the dependencies are.
 	$(CARGO) fmt --check

@@ -15,6 +15,7 @@
 //! * [`auth`]: keys, the login text, signatures, roles.
 //! * [`dispatch`]: jobs, outcomes, and who runs them.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
+//! * [`store`]: what circles keep, in transactions.
 //! * [`client`]: the other end of a session.
 
 pub mod auth;

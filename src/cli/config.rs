@@ -11,6 +11,7 @@ use super::ConfigFile;
 use crate::{
     auth::Circle,
     config::{Entry, Loaded},
+    server,
 };
 
 const EXAMPLES: &str = "\
@@ -49,7 +50,14 @@ impl Config {
         };
         let mut out = stdout().lock();
         match self.command {
-            Command::Check(_) => writeln!(out, "ok")?,
+            Command::Check(_) => {
+                // Scripts, and secrets that aren't written as they should be.
+                if let Err(error) = server::providers(&loaded.settings) {
+                    writeln!(stderr(), "{error}")?;
+                    return Ok(ExitCode::FAILURE);
+                }
+                writeln!(out, "ok")?;
+            }
             Command::Show(_) => show(&loaded, &mut out)?,
         }
         Ok(ExitCode::SUCCESS)

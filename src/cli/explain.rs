@@ -35,7 +35,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
             code::AUTHENTICATION_REQUIRED | code::INVALID_CREDENTIALS => 4,
             code::FORBIDDEN => 5,
             code::TIMEOUT => 6,
-            code::LIMIT_EXCEEDED | code::UNAVAILABLE | code::CANCELLED => 7,
+            code::LIMIT_EXCEEDED | code::UNAVAILABLE | code::CANCELLED | code::CONFLICT => 7,
             _ => 3,
         },
     }
@@ -267,6 +267,7 @@ mod tests {
             (code::FORBIDDEN, 5),
             (code::TIMEOUT, 6),
             (code::LIMIT_EXCEEDED, 7),
+            (code::CONFLICT, 7),
         ] {
             assert_eq!(exit_code(&rpc(code, "", Value::Null)), expected, "{code}");
         }

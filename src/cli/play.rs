@@ -120,8 +120,15 @@ impl Play {
 
     fn key(&self) -> anyhow::Result<SecretKey> {
         let path = self.key.display();
-        let text = fs::read_to_string(&self.key).with_context(|| {
-            format!("the key {path} cannot be read (`circled keygen {path}` makes one)")
+        let text = fs::read_to_string(&self.key).map_err(|error| {
+            let message = if error.kind() == io::ErrorKind::NotFound {
+                format!("the key {path} cannot be read (`circled keygen {path}` makes one)")
+            } else if error.kind() == io::ErrorKind::InvalidData {
+                format!("{path} is not a key file")
+            } else {
+                format!("the key {path} cannot be read")
+            };
+            anyhow::Error::new(error).context(message)
         })?;
         if fs::metadata(&self.key)?.mode() & 0o077 != 0 {
             eprintln!("warning: others on this machine can read the key {path}: chmod 600 {path}");

@@ -56,11 +56,14 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
         .admin_addr()
         .map(|address| address.to_string())
         .unwrap_or_default();
+    let data_dir = &settings.dispatch.embedded.data_dir;
+    let data = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
     let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
     tracing::info!(
         url = %format_args!("ws://{address}/<circle_pk>"),
         public_url,
         %admin,
+        data = %data.display(),
         "serving"
     );
 
@@ -110,7 +113,7 @@ fn raise_open_files(sessions: usize) {
     if let Some(permitted) = permitted
         && permitted < sessions as u64
     {
-        tracing::warn!(
+        tracing::info!(
             permitted,
             max_sessions = sessions,
             "the system permits fewer open files than session.max_sessions; see `ulimit -Hn`"

@@ -95,6 +95,7 @@ fn errors(needs: Needs) -> Vec<Value> {
             },
             Error::Unavailable { retry_after_ms: 0 },
             Error::Cancelled,
+            Error::Conflict,
         ],
     };
     let mut errors: Vec<Value> = own

@@ -13,7 +13,10 @@ pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHand
     Builder::new()
         .name("circled-writer".to_owned())
         .spawn(move || {
-            let mut full = false;
+            let mut full = !disk.has_room();
+            if full {
+                tell(&disk, full);
+            }
             while let Some(writes) = shared.queue.take() {
                 if full == disk.has_room() {
                     full = !full;

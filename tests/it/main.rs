@@ -22,3 +22,4 @@ mod rpc;
 mod server;
 mod shutdown;
 mod store;
+mod webhooks;

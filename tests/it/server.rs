@@ -80,6 +80,7 @@ pub(crate) struct TestServer {
 pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     toml: Option<String>,
+    config: Option<PathBuf>,
     data: Option<PathBuf>,
 }
 
@@ -93,6 +94,12 @@ impl Builder {
     /// The settings file.
     pub(crate) fn toml(mut self, text: impl Into<String>) -> Self {
         self.toml = Some(text.into());
+        self
+    }
+
+    /// A settings file that stands in a folder with others.
+    pub(crate) fn config(mut self, file: &Path) -> Self {
+        self.config = Some(file.to_owned());
         self
     }
 
@@ -131,6 +138,8 @@ impl Builder {
         if let Some(text) = self.toml {
             let file = directory.path().join("circled.toml");
             std::fs::write(&file, text).unwrap();
+            command.arg("--config").arg(file);
+        } else if let Some(file) = self.config {
             command.arg("--config").arg(file);
         }
         let data = self.data.unwrap_or_else(|| directory.path().join("data"));

@@ -11,7 +11,7 @@ use crate::{
     store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
 
-/// Servers that may die while they run a job, before it is given up.
+/// Servers that may die while they run a job, one after another, before it is given up.
 const MAX_CRASHES: u32 = 3;
 
 /// A job that is not over, found when the server starts.
@@ -84,6 +84,8 @@ pub(super) fn failed(
     settings: &settings::Durable,
 ) -> (Vec<Record>, Option<Timestamp>) {
     job.tries += 1;
+    // It has been run to its end: whatever the server died of before, it wasn't this.
+    job.crashes = 0;
     job.error = Some(error);
     if job.tries >= settings.max_tries {
         return (dead(job, now, settings), None);

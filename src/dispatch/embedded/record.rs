@@ -36,7 +36,7 @@ pub struct JobRecord {
     pub status: Status,
     /// Runs that ended with an error of the script.
     pub tries: u32,
-    /// Runs that ended with the server.
+    /// Runs that ended with the server, since one that came to its end.
     pub crashes: u32,
     /// Not before then will it run.
     pub due: Option<Timestamp>,

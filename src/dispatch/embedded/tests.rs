@@ -15,7 +15,7 @@ use super::{
     lanes::Lanes,
     ledger,
     machine::Ran,
-    record::{self, JobRecord},
+    record::{self, JobError, JobRecord},
 };
 use crate::{
     auth::{PublicKey, SecretKey},
@@ -207,6 +207,12 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
     }
     let other = ledger::find(&store, other.id).unwrap().unwrap();
     assert_eq!(other.crashes, 0);
+    // Whoever has been run to the end since isn't the one.
+    let mut blamed = job("pending");
+    blamed.crashes = 2;
+    let (records, _) = ledger::failed(blamed, JobError::plain("no"), Timestamp::now(), &SETTINGS);
+    let failed: JobRecord = record::read(records[0].value.as_ref().unwrap()).unwrap();
+    assert_eq!((failed.crashes, failed.tries), (0, 1));
 }
 
 #[test]

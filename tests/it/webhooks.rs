@@ -1,0 +1,129 @@
+//! Webhooks from outside: who is believed, what is answered, and what comes of it.
+
+mod answers;
+mod crash;
+mod jobs;
+mod providers;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::HeaderMap;
+use circled::{
+    auth::{PublicKey, Secret},
+    webhooks::{Description, Preset, Signing},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::server::{Builder, Response, TestServer, circle, key, post};
+
+/// What Stripe signs with here.
+const SECRET: &str = "whsec_test";
+
+/// A server that takes Stripe's webhooks.
+fn taking_stripes() -> Builder {
+    TestServer::builder().env("STRIPE_WEBHOOK_SECRET", SECRET)
+}
+
+/// One event of Stripe's, as a body.
+fn event(id: &str) -> String {
+    json!({
+        "id": id,
+        "object": "event",
+        "type": "payment_intent.succeeded",
+        "data": { "object": { "id": "pi_1", "object": "payment_intent", "amount": 2000 } },
+    })
+    .to_string()
+}
+
+/// A request that a provider has signed.
+struct Webhook {
+    provider: String,
+    circle: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Webhook {
+    /// Stripe's, to [`circle`], right in every way.
+    fn stripe(body: impl AsRef<str>) -> Self {
+        Self::signed(Preset::Stripe, SECRET, body)
+    }
+
+    fn signed(preset: Preset, secret: &str, body: impl AsRef<str>) -> Self {
+        let name = format!("{preset:?}").to_lowercase();
+        Self::described(&name, &preset.description(), secret, body, Timestamp::now())
+    }
+
+    fn signed_at(at: Timestamp, body: impl AsRef<str>) -> Self {
+        Self::described("stripe", &Preset::Stripe.description(), SECRET, body, at)
+    }
+
+    fn described(
+        name: &str,
+        description: &Description,
+        secret: &str,
+        body: impl AsRef<str>,
+        at: Timestamp,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let body = body.as_ref().as_bytes();
+        let signing = Signing {
+            secret: &Secret::new(secret),
+            at,
+            id: &format!("delivery-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+            body,
+        };
+        Self {
+            provider: name.to_owned(),
+            circle: circle().to_string(),
+            headers: description.sign(&signing, "test").unwrap(),
+            body: body.to_vec(),
+        }
+    }
+
+    fn to(mut self, circle: PublicKey) -> Self {
+        self.circle = circle.to_string();
+        self
+    }
+
+    /// With a header of this value instead, or without it.
+    fn with(mut self, name: &'static str, value: Option<&str>) -> Self {
+        self.headers.remove(name);
+        if let Some(value) = value {
+            self.headers.insert(name, value.parse().unwrap());
+        }
+        self
+    }
+
+    async fn send(&self, server: &TestServer) -> Response {
+        let path = format!("/webhooks/{}/{}", self.provider, self.circle);
+        post(server.address, &path, &self.headers, &self.body).await
+    }
+
+    /// Its job's name, and how that stands.
+    async fn kept(&self, server: &TestServer) -> (String, String) {
+        let response = self.send(server).await;
+        assert_eq!(response.status, 200, "{response:?}");
+        let answer = response.json();
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        assert_eq!(answer.as_object().unwrap().len(), 2, "{answer}");
+        (text("job_id"), text("status"))
+    }
+}
+
+/// What a script comes to, run by the circle's owner.
+async fn ask(server: &TestServer, circle: u8, script: &str) -> Value {
+    let mut session = server.connect_to(key(circle).public()).await;
+    session.login(&key(circle)).await;
+    session.play(script).await.unwrap()["value"].take()
+}
+
+/// A script in a folder of its own, and the settings that have Stripe's deliveries run it.
+fn scripted(script: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stripe.rhai");
+    std::fs::write(&path, script).unwrap();
+    let settings = format!("[webhooks.stripe]\nscript = {path:?}\n");
+    (folder, settings)
+}
