@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::JobId;
 use crate::auth::PublicKey;
@@ -42,29 +41,27 @@ pub struct Series {
 }
 
 /// A delivery that is safely kept.
-#[derive(Debug)]
-pub enum Receipt {
-    /// It is a new one.
-    Accepted {
-        /// Its job.
-        job: JobId,
-        /// What becomes of the first run; nothing if the server stops before that.
-        ended: oneshot::Receiver<Ended>,
-    },
-    /// It has been here before.
-    Duplicate {
-        /// The job of the first one.
-        job: JobId,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// Its job; that of the first one for a delivery that has been here before.
+    #[serde(rename = "job_id")]
+    pub job: JobId,
+    /// How far that has come.
+    pub status: Progress,
 }
 
-/// How a run of a durable job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Well.
+/// How far a delivery's job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    /// The script ended well.
     Finished,
     /// The script failed. It runs again later, or is given up.
     Failed,
+    /// The script hasn't ended yet.
+    Accepted,
+    /// It has been here before, and nothing more happens.
+    Duplicate,
 }
 
 /// Why a delivery was not accepted: it must be sent again.

@@ -10,7 +10,7 @@ mod embedded;
 mod job;
 pub mod settings;
 
-pub use delivery::{Delivery, Ended, NotAccepted, Receipt, Series};
+pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, JobError, JobRecord, Jobs, Scripts, Status, Ticket};
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome};
 pub use settings::{Backend, Settings};
@@ -74,13 +74,14 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps a webhook's delivery, and has its job run: from then on, it is done sooner or later.
+    /// Keeps a webhook's delivery, and has its job run: from then on, it is done sooner or later. Waits so long
+    /// for it to end.
     ///
     /// # Errors
     /// It is not kept, and must be sent again.
-    pub async fn accept(&self, delivery: Delivery) -> Result<Receipt, NotAccepted> {
+    pub async fn accept(&self, delivery: Delivery, wait: Duration) -> Result<Receipt, NotAccepted> {
         match self {
-            Self::Embedded(embedded) => embedded.accept(delivery).await,
+            Self::Embedded(embedded) => embedded.accept(delivery, wait).await,
         }
     }
 

@@ -147,6 +147,12 @@ impl Store {
         self.transaction(circle, Some(view))
     }
 
+    /// Begins with the newest state, if that takes no waiting.
+    pub fn try_begin_latest(&self, circle: PublicKey) -> Option<Transaction> {
+        let view = self.circle(circle).try_lock()?.view(&self.0.disk);
+        Some(self.transaction(circle, Some(view)))
+    }
+
     /// Commits a transaction, with the `records` that go with it, if the `terms` hold at the very moment.
     /// `done` is called when it is on disk, on the thread that writes.
     ///

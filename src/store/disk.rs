@@ -1,10 +1,11 @@
 //! The folder on disk: its lock, its format, and the database in it.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use fjall::{Keyspace, PersistMode, Readable, Snapshot};
@@ -42,8 +43,8 @@ pub struct Disk {
 
 /// What was on disk after the last write. fjall publishes a flush or a compaction as it does a write, and what
 /// is being written with it: a snapshot that is taken meanwhile can hold half a write, and more of it later.
-/// This one is taken when nothing is being written.
-struct Written(Snapshot);
+/// This one is taken when nothing is being written, and shared: taking one costs as much as a read.
+struct Written(Arc<Snapshot>);
 
 impl std::fmt::Debug for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,7 +97,7 @@ impl Disk {
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
-            written: RwLock::new(Written(tables.database.snapshot())),
+            written: RwLock::new(Written(Arc::new(tables.database.snapshot()))),
             tables,
             mark,
             _lock: lock,
@@ -109,7 +110,7 @@ impl Disk {
     }
 
     /// What is on disk right now.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
         written.0.clone()
     }
@@ -177,15 +178,19 @@ impl Disk {
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
-        for (circle, record) in records {
-            let (keyspace, key) = (self.keyspace(record.table), full(circle, &record.key));
-            match &record.value {
+        // Of what is written more than once, a job's record for one, only the last counts.
+        let last: HashMap<_, _> = records
+            .map(|(circle, record)| ((record.table, circle, &record.key), &record.value))
+            .collect();
+        if last.is_empty() {
+            return Ok(());
+        }
+        for ((table, circle, key), value) in last {
+            let (keyspace, key) = (self.keyspace(table), full(circle, key));
+            match value {
                 Some(value) => batch.insert(keyspace, key, value.clone()),
                 None => batch.remove(keyspace, key),
             }
-        }
-        if batch.is_empty() {
-            return Ok(());
         }
         let number = self.mark.number() + 1;
         batch.insert(&self.tables.writes, LAST_WRITE, number.to_be_bytes());
@@ -194,7 +199,7 @@ impl Disk {
             // It is safe all the same. Less will be noticed, should the database be damaged.
             tracing::warn!(%error, "failed to note how far the disk has got");
         }
-        let written = Written(self.tables.database.snapshot());
+        let written = Written(Arc::new(self.tables.database.snapshot()));
         *self.written.write().unwrap_or_else(PoisonError::into_inner) = written;
         Ok(())
     }

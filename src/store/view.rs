@@ -18,12 +18,12 @@ pub(super) type Pending = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
 /// What was on disk at one moment, and what was on its way there.
 pub(super) struct View {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     pending: Option<(Arc<Pending>, Era)>,
 }
 
 impl View {
-    pub(super) fn new(snapshot: Snapshot, pending: Option<(Arc<Pending>, Era)>) -> Self {
+    pub(super) fn new(snapshot: Arc<Snapshot>, pending: Option<(Arc<Pending>, Era)>) -> Self {
         Self { snapshot, pending }
     }
 

@@ -9,10 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 
 use super::{
     field::Field,
@@ -21,32 +19,12 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    dispatch::{self, Delivery, Ended, JobId, Receipt},
+    dispatch::{self, Delivery},
     rpc::Shared,
 };
 
 /// The longest name or type of an event, in bytes.
 const MAX_NAME: usize = 255;
-
-/// What the sender of a delivery is told: it is safely kept.
-#[derive(Debug, Serialize)]
-struct Kept {
-    job_id: JobId,
-    status: Status,
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    /// The script ended well.
-    Finished,
-    /// The script failed, and runs again later.
-    Failed,
-    /// The script hasn't ended yet.
-    Accepted,
-    /// It has been here before, and nothing more happens.
-    Duplicate,
-}
 
 /// Keeps a delivery, and waits a little for what its script comes to.
 pub async fn deliver(
@@ -73,22 +51,8 @@ pub async fn deliver(
     );
     // From here on the job has it.
     drop(verified);
-    let kept = match shared.dispatcher.accept(delivery).await? {
-        Receipt::Duplicate { job } => Kept {
-            job_id: job,
-            status: Status::Duplicate,
-        },
-        Receipt::Accepted { job, ended } => Kept {
-            job_id: job,
-            status: match timeout(provider.wait, ended).await {
-                Ok(Ok(Ended::Finished)) => Status::Finished,
-                Ok(Ok(Ended::Failed)) => Status::Failed,
-                // Too slow, or the server stops: it runs all the same.
-                Ok(Err(_)) | Err(_) => Status::Accepted,
-            },
-        },
-    };
-    Ok(Json(kept).into_response())
+    let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
+    Ok(Json(receipt).into_response())
 }
 
 fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<Delivery, Refusal> {

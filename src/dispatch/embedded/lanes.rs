@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{claim::Claim, ledger::Fresh};
 use crate::{
     auth::PublicKey,
-    dispatch::{Ended, JobId},
+    dispatch::{JobId, Progress},
 };
 
 /// The jobs of all circles: first in, first out within each.
@@ -26,7 +26,7 @@ pub(super) struct Lanes {
     held: HashSet<PublicKey>,
     running: HashMap<JobId, Arc<Claim>>,
     /// Who wants to know how a job's next run ends.
-    waiters: HashMap<JobId, oneshot::Sender<Ended>>,
+    waiters: HashMap<JobId, oneshot::Sender<Progress>>,
     fresh: usize,
     /// No more jobs are started.
     pub(super) stopping: bool,
@@ -89,11 +89,11 @@ impl Lanes {
         self.delayed.insert((due, job), circle);
     }
 
-    pub(super) fn wait_for(&mut self, job: JobId, waiter: oneshot::Sender<Ended>) {
+    pub(super) fn wait_for(&mut self, job: JobId, waiter: oneshot::Sender<Progress>) {
         self.waiters.insert(job, waiter);
     }
 
-    pub(super) fn waiter(&mut self, job: JobId) -> Option<oneshot::Sender<Ended>> {
+    pub(super) fn waiter(&mut self, job: JobId) -> Option<oneshot::Sender<Progress>> {
         self.waiters.remove(&job)
     }
 

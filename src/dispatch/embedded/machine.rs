@@ -50,7 +50,7 @@ pub(super) struct Ran {
 
 /// Commits within a circle.
 pub(super) enum Committer<'a, 'b> {
-    Beside(&'a Store, PublicKey),
+    Beside(&'a Store, PublicKey, Patience),
     Alone(&'a mut Alone<'b>),
 }
 
@@ -62,21 +62,25 @@ impl Committer<'_, '_> {
         terms: Terms<'_>,
         done: Done,
     ) -> Result<(), CommitError> {
-        let result = match self {
-            Self::Beside(store, circle) => {
+        match self {
+            Self::Beside(store, circle, patience) => {
                 let writes = writes.unwrap_or_else(|| store.begin(*circle));
-                store.commit(writes, records, terms, done, Patience::Wait)
+                let result = store.commit(writes, records, terms, done, *patience);
+                result.map_err(|refused| refused.why)
             }
-            Self::Alone(alone) => alone.commit(writes, records, terms, done),
-        };
-        result.map_err(|refused| {
-            if refused.why == CommitError::Busy {
-                // Nobody may wait here for room to write, and there is none.
-                CommitError::Unavailable(Unavailable)
-            } else {
-                refused.why
+            Self::Alone(alone) => {
+                let result = alone.commit(writes, records, terms, done);
+                result.map_err(|refused| match refused.why {
+                    // Nobody may wait here for room to write, and there is none.
+                    CommitError::Busy => CommitError::Unavailable(Unavailable),
+                    why @ (CommitError::Conflict
+                    | CommitError::Quota { .. }
+                    | CommitError::Gone
+                    | CommitError::Superseded
+                    | CommitError::Unavailable(_)) => why,
+                })
             }
-        })
+        }
     }
 }
 
@@ -86,11 +90,11 @@ impl Machine {
     ///
     /// # Errors
     /// What `commit` answers last. [`CommitError::Conflict`]: it kept colliding, and alone it took too long.
-    pub(super) fn run(
+    pub(super) fn run<R>(
         &self,
         work: &Work<'_>,
-        mut commit: impl FnMut(&mut Committer<'_, '_>, Ran) -> Result<(), CommitError>,
-    ) -> Result<(), CommitError> {
+        mut commit: impl FnMut(&mut Committer<'_, '_>, Ran) -> Result<R, CommitError>,
+    ) -> Result<R, CommitError> {
         for n in 0..TRIES {
             let transaction = if n > 0 || work.latest {
                 self.store.begin_latest(work.circle)
@@ -98,7 +102,8 @@ impl Machine {
                 self.store.begin(work.circle)
             };
             let ran = self.once(work, transaction, work.deadline);
-            match commit(&mut Committer::Beside(&self.store, work.circle), ran) {
+            let mut beside = Committer::Beside(&self.store, work.circle, Patience::Wait);
+            match commit(&mut beside, ran) {
                 Err(CommitError::Conflict) => {}
                 result => return result,
             }

@@ -61,8 +61,12 @@ impl Embedded {
         self.job_timeout
     }
 
-    pub(super) async fn accept(&self, delivery: Delivery) -> Result<Receipt, NotAccepted> {
-        self.durable.accept(delivery).await
+    pub(super) async fn accept(
+        &self,
+        delivery: Delivery,
+        wait: Duration,
+    ) -> Result<Receipt, NotAccepted> {
+        self.durable.accept(delivery, wait).await
     }
 
     pub(super) fn is_ready(&self) -> bool {

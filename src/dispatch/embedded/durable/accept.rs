@@ -1,0 +1,180 @@
+//! From a delivery to a job that is kept.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::Durable;
+use crate::{
+    auth::PublicKey,
+    dispatch::{
+        Delivery, JobId, NotAccepted, Progress, Receipt,
+        embedded::{
+            lanes::Ready,
+            ledger::{self, Fresh},
+            record,
+        },
+        settings,
+    },
+    store::{Alone, Done, Patience, Record, Table, Terms, Unavailable},
+};
+
+/// Says when a delivery is on disk, or that it isn't going to be.
+type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
+
+/// A delivery that is about to be kept.
+struct New {
+    identity: [u8; 32],
+    fresh: Fresh,
+    records: Vec<Record>,
+}
+
+/// A delivery that is on its way to the disk.
+struct Kept {
+    job: JobId,
+    on_disk: OnDisk,
+    /// How its job's first run ends. Nothing for one that has been here before.
+    ended: Option<oneshot::Receiver<Progress>>,
+    /// A job that may run now, this one or an earlier one of the circle.
+    ready: Option<Ready>,
+}
+
+impl New {
+    fn of(delivery: Delivery, settings: &settings::Durable) -> Self {
+        let identity = delivery.identity;
+        let (fresh, records) = ledger::accepted(delivery, settings);
+        Self {
+            identity,
+            fresh,
+            records,
+        }
+    }
+}
+
+impl Durable {
+    /// Keeps a delivery, and has its job run. Answers when it is on disk and its first run has ended, or so
+    /// much time is over.
+    pub(in crate::dispatch::embedded) async fn accept(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        wait: Duration,
+    ) -> Result<Receipt, NotAccepted> {
+        let circle = delivery.circle;
+        let new = Box::new(New::of(delivery, &self.settings));
+        let kept = match self.try_keep(new, Patience::Hurry) {
+            Ok(kept) => kept?,
+            // Somebody is alone in the circle: that takes a moment, and blocks.
+            Err(new) => {
+                let this = self.clone();
+                let keep = move || this.try_keep(new, Patience::Wait);
+                let kept = tokio::task::spawn_blocking(keep).await;
+                kept.ok()
+                    .and_then(Result::ok)
+                    .unwrap_or(Err(NotAccepted::Unavailable))?
+            }
+        };
+        let Kept {
+            job,
+            on_disk,
+            ended,
+            ready,
+        } = kept;
+        if let Some(ready) = ready {
+            self.run_here(circle, ready);
+        }
+        let mut status = Progress::Duplicate;
+        if let Some(ended) = ended {
+            // What a run comes to is on disk after the delivery itself.
+            if let Ok(Ok(status)) = timeout(wait, ended).await {
+                return Ok(Receipt { job, status });
+            }
+            status = Progress::Accepted;
+        }
+        match on_disk.await {
+            Ok(Ok(())) => Ok(Receipt { job, status }),
+            Ok(Err(Unavailable)) | Err(_) => Err(NotAccepted::Unavailable),
+        }
+    }
+
+    /// Gives `new` back if it would have to wait, and was told not to.
+    fn try_keep(
+        self: &Arc<Self>,
+        new: Box<New>,
+        patience: Patience,
+    ) -> Result<Result<Kept, NotAccepted>, Box<New>> {
+        let circle = new.fresh.job.circle;
+        {
+            let lanes = self.lock();
+            if lanes.stopping {
+                return Ok(Err(NotAccepted::Unavailable));
+            }
+            if lanes.backlog(&circle) >= self.settings.backlog {
+                return Ok(Err(NotAccepted::Backlog));
+            }
+        }
+        let mut given = Some(new);
+        let kept = self.machine.store.alone(circle, patience, |alone| {
+            let new = given.take()?;
+            Some(self.keep(circle, *new, alone))
+        });
+        match (kept.flatten(), given) {
+            (Some(kept), _) => Ok(kept),
+            (None, Some(new)) => Err(new),
+            (None, None) => Ok(Err(NotAccepted::Unavailable)),
+        }
+    }
+
+    fn keep(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        new: New,
+        alone: &mut Alone<'_>,
+    ) -> Result<Kept, NotAccepted> {
+        let New {
+            identity,
+            fresh,
+            records,
+        } = new;
+        let unavailable = |_| NotAccepted::Unavailable;
+        let seen = alone.read(Table::Seen, &identity).map_err(unavailable)?;
+        let seen = seen.and_then(|value| record::seen_job(&value, fresh.job.received_at));
+        let (tell, on_disk) = oneshot::channel();
+        if let Some(job) = seen {
+            // The first one may be on its way to the disk still. This comes after it.
+            let done: Done = Box::new(move |result| {
+                // Whoever waited may have left.
+                let _ = tell.send(result);
+            });
+            let nothing = alone.commit(None, Vec::new(), Terms::NONE, done);
+            nothing.map_err(|_| NotAccepted::Unavailable)?;
+            return Ok(Kept {
+                job,
+                on_disk,
+                ended: None,
+                ready: None,
+            });
+        }
+        let (job, this) = (fresh.job.id, self.clone());
+        let done: Done = Box::new(move |result| {
+            if result.is_err() {
+                // No run of it is going to end.
+                this.lock().waiter(job);
+            }
+            let _ = tell.send(result);
+        });
+        alone
+            .commit(None, records, Terms::NONE, done)
+            .map_err(|_| NotAccepted::Unavailable)?;
+        // It may run at once: what it commits is written after this, or not at all.
+        let (waiter, ended) = oneshot::channel();
+        let mut lanes = self.lock();
+        lanes.wait_for(job, waiter);
+        lanes.push_fresh(circle, fresh);
+        Ok(Kept {
+            job,
+            on_disk,
+            ended: Some(ended),
+            ready: lanes.start(&circle, self.settings.per_circle),
+        })
+    }
+}

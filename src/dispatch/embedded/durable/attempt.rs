@@ -1,0 +1,290 @@
+//! One run of a durable job, and what becomes of it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Durable;
+use crate::{
+    auth::PublicKey,
+    dispatch::{
+        JobId, Progress,
+        embedded::{
+            claim::Claim,
+            lanes::Ready,
+            ledger::{self, Fresh},
+            machine::{Committer, Ran, Work},
+            record::{self, JobError, JobRecord, Status, later},
+        },
+    },
+    script::{Ending, Inputs},
+    store::{CommitError, Done, Patience, Record, Table, Terms, Unavailable},
+};
+
+/// When to try again what the disk kept from happening.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What becomes of a job whose run is over.
+enum Next {
+    /// It is over, or will be once the disk says so.
+    Over,
+    /// It runs again then.
+    At(Timestamp),
+}
+
+impl Next {
+    fn again() -> Self {
+        Self::At(later(Timestamp::now(), AGAIN))
+    }
+}
+
+impl Durable {
+    /// Runs a job that may run, on a script thread.
+    pub(super) fn run(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
+        let Ready { id, fresh } = ready;
+        self.running(circle, id, |claim| {
+            Some(match fresh {
+                Some(fresh) => self.attempt(&fresh.job, &fresh.event, claim),
+                None => self.resume_or_end(circle, id, claim),
+            })
+        });
+    }
+
+    /// Runs a new job here and now if its script is known to be short, as sessions do with theirs: two hops
+    /// between threads cost more than it does. Whatever doesn't end at once goes to a script thread.
+    pub(super) fn run_here(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
+        let is_over = ready.fresh.as_ref().is_some_and(|fresh| {
+            self.running(circle, ready.id, |claim| self.try_attempt(fresh, claim))
+        });
+        if !is_over {
+            let mut lanes = self.lock();
+            self.submit(&mut lanes, circle, ready);
+        }
+    }
+
+    /// Does `attempt` for a job that runs, and what comes after it. Answers whether it was done: if not, the
+    /// job counts as running still.
+    fn running(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        id: JobId,
+        attempt: impl FnOnce(&Claim) -> Option<Next>,
+    ) -> bool {
+        let claim = Arc::new(Claim::default());
+        let stopping = {
+            let mut lanes = self.lock();
+            lanes.running(id, claim.clone());
+            lanes.stopping
+        };
+        let next = if stopping {
+            // It stays on disk, and is resumed.
+            Some(Next::Over)
+        } else {
+            let _slot = self.running.begin(id);
+            tracing::debug_span!("job", %id).in_scope(|| attempt(&claim))
+        };
+        let Some(next) = next else {
+            return false;
+        };
+        let mut lanes = self.lock();
+        lanes.stopped(&circle, id);
+        if let Next::At(due) = next {
+            lanes.delay(circle, id, due);
+            self.wake.notify_one();
+        }
+        self.advance(&mut lanes, circle);
+        true
+    }
+
+    /// Runs a job as it is kept.
+    fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Claim) -> Next {
+        let read = self.machine.store.alone(circle, Patience::Wait, |alone| {
+            let job = alone.read(Table::Jobs, id.as_bytes())?;
+            let event = alone.read(Table::Inputs, id.as_bytes())?;
+            Ok::<_, Unavailable>((job, event))
+        });
+        let Some(Ok((job, event))) = read else {
+            return Next::again();
+        };
+        let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
+        let (Some(job), Some(event)) = (job, event) else {
+            return Next::Over;
+        };
+        if job.status != Status::Pending {
+            return Next::Over;
+        }
+        match record::read_event(&event) {
+            Some(event) => self.attempt(&job, &event, claim),
+            None => self.fail(
+                &job,
+                JobError::plain("what was sent can't be read any more"),
+            ),
+        }
+    }
+
+    /// Nothing has happened where it answers `None`.
+    fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Claim) -> Option<Next> {
+        let Fresh { job, event, .. } = fresh;
+        let source = self.scripts.get(job.provider())?;
+        let store = &self.machine.store;
+        let mut transaction = Some(store.try_begin_latest(job.circle)?);
+        let sandbox = &self.machine.sandbox;
+        let result = with_inputs(job, event, |inputs| {
+            sandbox.try_run(source, inputs, &mut transaction)
+        })?;
+        let ran = Ran::new(Ending::Finished(result), transaction);
+        let mut committer = Committer::Beside(store, job.circle, Patience::Hurry);
+        self.settle(job, claim, &mut committer, ran).ok()
+    }
+
+    fn attempt(self: &Arc<Self>, job: &JobRecord, event: &Value, claim: &Claim) -> Next {
+        let Some(source) = self.scripts.get(job.provider()) else {
+            let message = format!(
+                "there is no provider \"{}\" in the settings any more",
+                job.provider()
+            );
+            return self.fail(job, JobError::plain(message));
+        };
+        let settled = with_inputs(job, event, |inputs| {
+            let work = Work {
+                circle: job.circle,
+                source,
+                inputs,
+                deadline: Instant::now() + self.machine.script_timeout,
+                cancelled: claim.cancelled(),
+                latest: true,
+            };
+            self.machine.run(&work, |committer, ran| {
+                self.settle(job, claim, committer, ran)
+            })
+        });
+        match settled {
+            Ok(next) => next,
+            // The server stops, and the job stays pending; or it isn't any more.
+            Err(CommitError::Gone) => Next::Over,
+            Err(CommitError::Superseded) => self.supersede(job),
+            Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
+            Err(why @ (CommitError::Conflict | CommitError::Quota { .. })) => {
+                self.fail(job, JobError::plain(why.to_string()))
+            }
+        }
+    }
+
+    /// Commits what a run came to, by the rule of all commits: if the job is still pending, or else nothing.
+    fn settle(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        claim: &Claim,
+        committer: &mut Committer<'_, '_>,
+        ran: Ran,
+    ) -> Result<Next, CommitError> {
+        let Ran { ending, writes, .. } = ran;
+        let now = Timestamp::now();
+        let error = match ending {
+            Ending::Finished(Ok(success)) => Ok(success.output),
+            Ending::Finished(Err(failure)) => Err(JobError::from(&failure)),
+            Ending::TimedOut => Err(JobError::plain(format!(
+                "it took longer than {} ms",
+                self.machine.script_timeout.as_millis()
+            ))),
+            Ending::Cancelled => return Err(CommitError::Gone),
+            Ending::Unavailable => return Err(Unavailable.into()),
+        };
+        let (records, due, progress) = match error {
+            Ok(output) => {
+                let records = ledger::finished(job.clone(), output, now, &self.settings);
+                (records, None, Progress::Finished)
+            }
+            Err(error) => {
+                let (records, due) = ledger::failed(job.clone(), error, now, &self.settings);
+                (records, due, Progress::Failed)
+            }
+        };
+        let may_commit = || claim.commit();
+        let terms = Terms {
+            absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
+            claim: &may_commit,
+            ..still_open(&job.id)
+        };
+        let done = self.done(job.circle, job.id, progress);
+        committer.commit(writes, records, terms, done)?;
+        Ok(due.map_or(Next::Over, Next::At))
+    }
+
+    /// Counts a try that failed.
+    fn fail(self: &Arc<Self>, job: &JobRecord, error: JobError) -> Next {
+        tracing::warn!(circle = %job.circle, job = %job.id, error = error.message, "a durable job failed");
+        let (records, due) = ledger::failed(job.clone(), error, Timestamp::now(), &self.settings);
+        self.end(job, records, Progress::Failed, due)
+    }
+
+    /// Ends a job that may have no effect any more: the final one of its series has been committed.
+    fn supersede(self: &Arc<Self>, job: &JobRecord) -> Next {
+        let output = "superseded by the final delivery".to_owned();
+        let records = ledger::finished(job.clone(), output, Timestamp::now(), &self.settings);
+        self.end(job, records, Progress::Finished, None)
+    }
+
+    /// Commits how a run without effects ended.
+    fn end(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        records: Vec<Record>,
+        progress: Progress,
+        due: Option<Timestamp>,
+    ) -> Next {
+        let done = self.done(job.circle, job.id, progress);
+        let store = &self.machine.store;
+        let transaction = store.begin(job.circle);
+        let terms = still_open(&job.id);
+        let committed = store.commit(transaction, records, terms, done, Patience::Wait);
+        match committed.map_err(|refused| refused.why) {
+            Err(CommitError::Gone) => Next::Over,
+            Ok(()) => due.map_or(Next::Over, Next::At),
+            Err(_) => Next::again(),
+        }
+    }
+
+    /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
+    fn done(self: &Arc<Self>, circle: PublicKey, id: JobId, progress: Progress) -> Done {
+        let this = self.clone();
+        Box::new(move |result| {
+            let mut lanes = this.lock();
+            match result {
+                Ok(()) => {
+                    if let Some(waiter) = lanes.waiter(id) {
+                        // Whoever waited may have left.
+                        let _ = waiter.send(progress);
+                    }
+                }
+                Err(Unavailable) => {
+                    lanes.delay(circle, id, later(Timestamp::now(), AGAIN));
+                    this.wake.notify_one();
+                }
+            }
+        })
+    }
+}
+
+/// If the job isn't over, or else nothing.
+fn still_open(id: &JobId) -> Terms<'_> {
+    Terms {
+        present: Some((Table::Open, id.as_bytes())),
+        ..Terms::NONE
+    }
+}
+
+/// Spells the job out for its script.
+fn with_inputs<R>(job: &JobRecord, event: &Value, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
+    run(&Inputs {
+        caller_id: &job.caller,
+        context_id: &job.circle,
+        job_id: &job.id,
+        args: &Value::Null,
+        event: Some(event),
+    })
+}
