@@ -215,7 +215,7 @@ async fn run(options: &Options) -> usize {
         }
     }
     if options.only.contains(&What::Logins) {
-        println!();
+        Line::print_head("circled");
         for (connections, what) in [
             (Connections::New, "login, new connection"),
             (Connections::Open, "login, open connection"),
@@ -224,7 +224,7 @@ async fn run(options: &Options) -> usize {
                 async |server: &&Server| measure::logins(server, options, connections).await;
             let servers = servers.iter().filter(|server| !server.is_echo);
             let servers: Vec<&Server> = servers.collect();
-            lines.extend(in_turns(options.rounds, &servers, what, false, logins).await);
+            lines.extend(in_turns(options.rounds, &servers, what, true, logins).await);
         }
         println!(
             "{:<41} {:>10.0} us of it are the client's own signature, on the same cores",
@@ -345,8 +345,9 @@ impl Subject for Script<'_> {
 }
 
 /// What shows what the store costs.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
     ("no store", "40 + 2"),
+    ("calls a function", r#""key".contains("k")"#),
     ("reads a key", r#"store.get("key", 42)"#),
     ("writes a key", r#"store.set("key", 42)"#),
 ];

@@ -18,5 +18,6 @@ pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub(crate) use phase::login_key;
 pub use phase::{Anonymous, Authenticated, Challenged, Claim, Out, Phase, Refusal};
+pub(crate) use secret::HIDDEN;
 pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use signature::{BadSignature, Scheme, sign, verify};

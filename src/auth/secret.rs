@@ -4,6 +4,9 @@ use std::{fmt, io, path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+/// What is shown in place of a secret.
+pub(crate) const HIDDEN: &str = "***";
+
 /// What a provider signs with. Never prints itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -36,10 +39,18 @@ pub enum SecretSource {
     Literal(Secret),
 }
 
-/// A text that names no place for a secret.
+/// A text that is no secret, and names no place for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be \"env:NAME\", \"file:PATH\" or the secret itself")]
-pub struct InvalidSecretSource;
+pub enum InvalidSecretSource {
+    /// A place without a name.
+    #[error("must be \"env:NAME\", \"file:PATH\" or the secret itself")]
+    Nameless,
+    /// What is shown in place of a secret. Taken for one, it would be one that everybody knows.
+    #[error(
+        "\"***\" is what `circled config show` writes in place of a secret: put the secret itself there, or env:NAME"
+    )]
+    Hidden,
+}
 
 impl SecretSource {
     /// Looks the secret up; `None` where there is none, or an empty one, with which anyone could sign.
@@ -69,7 +80,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
-            Self::Literal(_) => f.write_str("***"),
+            Self::Literal(_) => f.write_str(HIDDEN),
         }
     }
 }
@@ -78,13 +89,16 @@ impl FromStr for SecretSource {
     type Err = InvalidSecretSource;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecretSource> {
+        if text == HIDDEN {
+            return Err(InvalidSecretSource::Hidden);
+        }
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let source = match text.split_once(':') {
             Some(("env", name)) => named(name).map(Self::Env),
             Some(("file", path)) => named(path).map(Self::File),
             _ => Some(Self::Literal(Secret::new(text))),
         };
-        source.ok_or(InvalidSecretSource)
+        source.ok_or(InvalidSecretSource::Nameless)
     }
 }
 
@@ -133,7 +147,7 @@ mod tests {
         }
         // A folder is no file.
         assert!(source("file:.").read(folder.path(), &variable).is_err());
-        for wrong in ["env:", "file:"] {
+        for wrong in ["env:", "file:", "***"] {
             assert!(serde_json::from_value::<SecretSource>(json!(wrong)).is_err());
         }
     }

@@ -43,17 +43,22 @@ pub(super) async fn send(
     patience: Duration,
 ) -> anyhow::Result<Answer> {
     let address = request.uri().to_string();
-    // An error says that there is a provider already, which is all that is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let connector = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .context("the system's certificates cannot be read")?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
     let exchange = async {
-        let response = client.request(request).await?;
+        let response = if request.uri().scheme_str() == Some("https") {
+            // An error says that there is a provider already, which is all that is wanted.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let connector = HttpsConnectorBuilder::new()
+                .with_native_roots()
+                .context("the system's certificates cannot be read")?
+                .https_only()
+                .enable_http1()
+                .build();
+            let client = Client::builder(TokioExecutor::new()).build(connector);
+            client.request(request).await?
+        } else {
+            let client = Client::builder(TokioExecutor::new()).build_http();
+            client.request(request).await?
+        };
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST_ANSWER);
         let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;

@@ -63,7 +63,8 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Print all that is known of a job, as JSON. What the provider sent is not shown.
+    /// Print all that is known of a job, as JSON. What the provider sent is not shown, unless the script
+    /// returned or threw it.
     Show {
         id: JobId,
         #[command(flatten)]
@@ -146,7 +147,7 @@ impl Place {
             ..
         } = settings;
         let folder = &dispatch.embedded.data_dir;
-        if !folder.exists() {
+        if !Disk::is_there(&dispatch.embedded) {
             bail!(
                 "there is no data folder {} (dispatch.embedded.data_dir)",
                 folder.display()

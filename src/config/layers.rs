@@ -165,7 +165,9 @@ impl Layers {
         let set = self.values.get(key);
         Problem {
             key: key.to_owned(),
-            value: set.map(|(value, _)| shown(key, value)),
+            value: set
+                .filter(|_| !may_be_secret(key))
+                .map(|(value, _)| shown(key, value)),
             source: set.map(|(_, source)| source.clone()),
             message,
         }
@@ -194,13 +196,17 @@ impl Layers {
                 .is_some_and(|key| key.starts_with('.'))
         {
             "circles are listed in the settings file, each as a table [[circle]]".to_owned()
+        } else if key.starts_with(WEBHOOKS) && value == json!({}) && !is_section() {
+            "has nothing in it: a provider needs a preset, or signature_header and signed"
+                .to_owned()
         } else if value == json!({}) && is_section() {
             return;
         } else {
             key::unknown(&key, &source, &self.defaults)
         };
         self.problems.push(Problem {
-            value: (!value.is_object()).then(|| shown(&key, &value)),
+            // What stands under a name that isn't known may be anything.
+            value: (!value.is_object() && !may_be_secret(&key)).then(|| shown(&key, &value)),
             source: Some(source),
             key,
             message,
@@ -230,7 +236,8 @@ impl Layers {
             for (name, value) in table {
                 if !CIRCLE_KEYS.contains(&name.as_str()) {
                     let message = key::unknown_of(name, &CIRCLE_KEYS);
-                    refuse(format!("{path}.{name}"), Some(value), message);
+                    let value = (!may_be_secret(name)).then_some(value);
+                    refuse(format!("{path}.{name}"), value, message);
                 }
             }
             match table.get("key") {
@@ -315,6 +322,27 @@ fn provider_setting(key: &str) -> Option<(&str, &str)> {
         .split_once('.')
 }
 
+/// Whether a value that can't be used may be a secret, given in the wrong place.
+fn may_be_secret(key: &str) -> bool {
+    const TELLING: [&str; 4] = ["secr", "passw", "token", "credential"];
+    const HARMLESS: [&str; 8] = [
+        "preset",
+        "tolerance",
+        "wait",
+        "hash",
+        "encoding",
+        "max_body",
+        "max_buffered",
+        "receive_timeout",
+    ];
+
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let in_webhooks = key
+        .strip_prefix(WEBHOOKS)
+        .is_some_and(|rest| rest.starts_with('.'));
+    (in_webhooks && !HARMLESS.contains(&name)) || TELLING.iter().any(|part| name.contains(part))
+}
+
 fn is_provider_key(setting: &str) -> bool {
     webhooks::ProviderSettings::KEYS.contains(&setting)
 }
@@ -331,8 +359,14 @@ fn list(text: &str) -> Json {
 
 fn secrets_by_provider(value: &Json) -> Result<(), String> {
     let parsed = serde_json::from_value::<BTreeMap<String, Vec<SecretSource>>>(value.clone());
-    parsed.map(drop).map_err(|_| {
-        "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }".to_owned()
+    parsed.map(drop).map_err(|error| {
+        let message = error.to_string();
+        if message.starts_with("invalid type") {
+            "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }"
+                .to_owned()
+        } else {
+            message
+        }
     })
 }
 

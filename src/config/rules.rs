@@ -238,6 +238,21 @@ fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
             "there is no circle to serve: list them as [[circle]], or set circles.open = true",
         ));
     }
+    let providers = &settings.webhooks.providers;
+    let mut named = settings
+        .circle
+        .iter()
+        .flat_map(|circle| circle.secrets.keys());
+    if let Some(unknown) = named.find(|name| !providers.contains_key(*name)) {
+        let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+        broken.push(Broken::new(
+            &["circle"],
+            format!(
+                "a circle has secrets of a provider \"{unknown}\", and there is no [webhooks.{unknown}]; there are {}",
+                known.join(", ")
+            ),
+        ));
+    }
     if let Some(twice) = listed_twice(&settings.circle) {
         broken.push(Broken::new(
             &["circle"],

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::JobId;
 use crate::auth::PublicKey;
 
-/// What a provider has sent to a circle.
-#[derive(Debug, Clone)]
+/// What a provider has sent to a circle. Its payload is never printed.
+#[derive(Clone)]
 pub struct Delivery {
     /// For whom.
     pub circle: PublicKey,
@@ -28,6 +28,17 @@ pub struct Delivery {
     pub payload: Value,
     /// When.
     pub received_at: Timestamp,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("circle", &self.circle)
+            .field("provider", &self.provider)
+            .field("event_id", &self.event_id)
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A series of deliveries about one thing: once the final one has been committed, no other has any effect.

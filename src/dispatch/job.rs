@@ -63,6 +63,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What the script had printed.
+    pub(super) fn logs(&self) -> &[String] {
+        match self {
+            Self::Finished(success) => &success.logs,
+            Self::Failed(failure) => &failure.logs,
+            Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::QueueFull
+            | Self::Conflict
+            | Self::Unavailable => &[],
+        }
+    }
+
     /// For the log.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -19,7 +19,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     script::Limits,
-    store::{self, Disk, OpenError, Store},
+    store::{self, Disk, OpenError, Store, Unavailable},
 };
 
 /// Hands jobs to whoever runs them. A cheap handle.
@@ -44,7 +44,15 @@ pub enum StartError {
     /// The data folder.
     #[error(transparent)]
     Disk(#[from] OpenError),
-    /// No threads, or what they begin with can't be read.
+    /// The jobs in it.
+    #[error(
+        "the jobs that are kept in the data folder cannot be read; the log above says why (dispatch.embedded.data_dir)"
+    )]
+    Jobs(#[from] Unavailable),
+    /// The file that says which of them run.
+    #[error("the file \"running\" in the data folder cannot be used (dispatch.embedded.data_dir)")]
+    Running(#[source] io::Error),
+    /// No threads.
     #[error("the threads that jobs run on cannot be started")]
     Threads(#[source] io::Error),
 }
@@ -66,10 +74,8 @@ impl Dispatcher {
                 let disk = Disk::open(&settings.embedded)?;
                 let store =
                     Store::start(disk, &settings.embedded, store).map_err(StartError::Threads)?;
-                let embedded = Embedded::start(settings, limits, store, scripts);
-                Ok(Self::Embedded(Arc::new(
-                    embedded.map_err(StartError::Threads)?,
-                )))
+                let embedded = Embedded::start(settings, limits, store, scripts)?;
+                Ok(Self::Embedded(Arc::new(embedded)))
             }
         }
     }

@@ -103,7 +103,7 @@ impl Latest {
     pub(super) fn view(&self, disk: &Disk) -> View {
         // What has landed since is in both.
         let pending = (!self.pending.is_empty()).then(|| (self.pending.clone(), self.era.clone()));
-        View::new(disk.snapshot(), pending)
+        View::new(disk.landed(), pending)
     }
 
     /// What its next commit builds on.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -12,12 +12,13 @@ use dashmap::DashMap;
 
 use super::{
     Settings,
-    circle::{Circle, Latest},
+    alone::Alone,
+    circle::Circle,
     disk::Disk,
     error::{CommitError, Unavailable},
-    queue::{Queue, Room, Write},
+    queue::Queue,
     settings::DiskSettings,
-    table::{Key, Record, Table, Value},
+    table::{Record, Table, Value},
     transaction::Transaction,
     view::View,
     writer,
@@ -187,13 +188,7 @@ impl Store {
             let why = CommitError::Busy;
             return Err(Refused { why, done });
         };
-        let mut alone = Alone {
-            store: self,
-            key,
-            circle: &circle,
-            latest,
-        };
-        alone.write(Some(transaction), records, terms, done, room)
+        Alone::new(self, key, &circle, latest).write(Some(transaction), records, terms, done, room)
     }
 
     /// Does `work` while no other commit of the circle lands: what it begins and commits can't collide.
@@ -208,12 +203,7 @@ impl Store {
             Patience::Wait => shared.lock(),
             Patience::Hurry => shared.try_lock()?,
         };
-        Some(work(&mut Alone {
-            store: self,
-            key: circle,
-            circle: &shared,
-            latest,
-        }))
+        Some(work(&mut Alone::new(self, circle, &shared, latest)))
     }
 
     /// What is on disk under a key.
@@ -285,7 +275,15 @@ impl Store {
         }
     }
 
-    fn transaction(&self, circle: PublicKey, view: Option<View>) -> Transaction {
+    pub(super) fn limits(&self) -> &Settings {
+        &self.0.limits
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.0.shared.queue
+    }
+
+    pub(super) fn transaction(&self, circle: PublicKey, view: Option<View>) -> Transaction {
         Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, view)
     }
 
@@ -294,121 +292,5 @@ impl Store {
             return circle.clone();
         }
         self.0.shared.circles.entry(key).or_default().clone()
-    }
-}
-
-/// The one transaction of its circle that may commit right now.
-pub struct Alone<'a> {
-    store: &'a Store,
-    key: PublicKey,
-    circle: &'a Arc<Circle>,
-    latest: MutexGuard<'a, Latest>,
-}
-
-impl Alone<'_> {
-    /// Begins with the newest state.
-    pub fn begin(&self) -> Transaction {
-        let view = self.latest.view(&self.store.0.disk);
-        self.store.transaction(self.key, Some(view))
-    }
-
-    /// What stands under a key in the newest state.
-    ///
-    /// # Errors
-    /// A disk that can't be read.
-    pub fn read(&self, table: Table, key: &[u8]) -> Result<Option<Value>, Unavailable> {
-        let disk = &self.store.0.disk;
-        self.latest
-            .view(disk)
-            .get(disk, &self.key, table, &Key::new(key))
-    }
-
-    /// Like [`Store::commit`].
-    ///
-    /// # Errors
-    /// Never [`CommitError::Conflict`]; [`CommitError::Busy`] where too much waits for the disk.
-    pub fn commit(
-        &mut self,
-        transaction: Option<Transaction>,
-        records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
-    ) -> Result<(), Refused> {
-        let room = transaction.as_ref().map_or(0, Transaction::size)
-            + records.iter().map(Record::size).sum::<usize>();
-        // Others would wait for this one, so it doesn't.
-        let Some(room) = self.store.0.shared.queue.reserve(room, false) else {
-            let why = CommitError::Busy;
-            return Err(Refused { why, done });
-        };
-        self.write(transaction, records, terms, done, room)
-    }
-
-    fn write(
-        &mut self,
-        transaction: Option<Transaction>,
-        records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
-        room: Room<'_>,
-    ) -> Result<(), Refused> {
-        let queue = &self.store.0.shared.queue;
-        match self.check(transaction, records, terms) {
-            Ok(records) => {
-                let number = self.latest.apply(&records);
-                queue.push(Write {
-                    key: self.key,
-                    circle: self.circle.clone(),
-                    era: self.latest.era(),
-                    number,
-                    records,
-                    done,
-                    room: room.keep(),
-                });
-                Ok(())
-            }
-            Err(why) => Err(Refused { why, done }),
-        }
-    }
-
-    /// Everything that is to be written, if it may be.
-    fn check(
-        &mut self,
-        transaction: Option<Transaction>,
-        mut records: Vec<Record>,
-        terms: Terms<'_>,
-    ) -> Result<Vec<Record>, CommitError> {
-        let disk = &self.store.0.disk;
-        let mut usage = None;
-        if let Some((table, key)) = terms.present
-            && self.read(table, key)?.is_none()
-        {
-            return Err(CommitError::Gone);
-        }
-        if let Some((table, key)) = terms.absent
-            && self.read(table, key)?.is_some()
-        {
-            return Err(CommitError::Superseded);
-        }
-        if let Some(transaction) = transaction {
-            if !transaction.stands(&self.latest.view(disk))? {
-                return Err(CommitError::Conflict);
-            }
-            let writes = transaction.into_records();
-            if !writes.is_empty() {
-                let quota = self.store.0.limits.quota;
-                let after = self.latest.usage_after(&writes, disk, &self.key, quota)?;
-                records.extend(writes);
-                records.push(Record::put(Table::Usage, [], after.to_be_bytes()));
-                usage = Some(after);
-            }
-        }
-        if !(terms.claim)() {
-            return Err(CommitError::Gone);
-        }
-        if let Some(usage) = usage {
-            self.latest.set_usage(usage);
-        }
-        Ok(records)
     }
 }

@@ -8,12 +8,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use fjall::{Keyspace, PersistMode, Readable, Snapshot};
+use fjall::{Keyspace, PersistMode, Readable};
 
 use super::{
     commit::Scan,
     database::{LAST_WRITE, Reason, Tables},
     error::{OpenError, Unavailable},
+    landed::Landed,
     mark::Mark,
     settings::DiskSettings,
     table::{Record, Table, Value, full},
@@ -35,21 +36,11 @@ pub struct Disk {
     path: PathBuf,
     min_free: u64,
     tables: Tables,
-    written: RwLock<Written>,
+    /// After the last write.
+    landed: RwLock<Arc<Landed>>,
     mark: Mark,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
-}
-
-/// What was on disk after the last write. fjall publishes a flush or a compaction as it does a write, and what
-/// is being written with it: a snapshot that is taken meanwhile can hold half a write, and more of it later.
-/// This one is taken when nothing is being written, and shared: taking one costs as much as a read.
-struct Written(Arc<Snapshot>);
-
-impl std::fmt::Debug for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Written").field(&self.0.seqno()).finish()
-    }
 }
 
 impl Disk {
@@ -97,11 +88,16 @@ impl Disk {
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
-            written: RwLock::new(Written(Arc::new(tables.database.snapshot()))),
+            landed: RwLock::new(Arc::new(Landed::new(tables.database.snapshot()))),
             tables,
             mark,
             _lock: lock,
         })
+    }
+
+    /// Whether there is a data folder at all. Looking makes none.
+    pub fn is_there(settings: &DiskSettings) -> bool {
+        settings.data_dir.join(FORMAT_FILE).exists()
     }
 
     /// The folder.
@@ -110,9 +106,11 @@ impl Disk {
     }
 
     /// What is on disk right now.
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        let written = self.written.read().unwrap_or_else(PoisonError::into_inner);
-        written.0.clone()
+    pub(super) fn landed(&self) -> Arc<Landed> {
+        self.landed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn keyspace(&self, table: Table) -> &Keyspace {
@@ -135,10 +133,13 @@ impl Disk {
         table: Table,
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
-        let snapshot = self.snapshot();
+        let landed = self.landed();
         let mut from = Vec::new();
         'circles: loop {
-            for entry in snapshot.range(self.keyspace(table), from.clone()..) {
+            for entry in landed
+                .snapshot()
+                .range(self.keyspace(table), from.clone()..)
+            {
                 let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
                 let Some((circle, rest)) = key.split_first_chunk::<{ PublicKey::LENGTH }>() else {
                     continue;
@@ -199,8 +200,8 @@ impl Disk {
             // It is safe all the same. Less will be noticed, should the database be damaged.
             tracing::warn!(%error, "failed to note how far the disk has got");
         }
-        let written = Written(Arc::new(self.tables.database.snapshot()));
-        *self.written.write().unwrap_or_else(PoisonError::into_inner) = written;
+        let landed = Arc::new(Landed::new(self.tables.database.snapshot()));
+        *self.landed.write().unwrap_or_else(PoisonError::into_inner) = landed;
         Ok(())
     }
 }

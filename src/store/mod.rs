@@ -16,10 +16,13 @@
 //! disk anyway, may build on commits that are still on their way there ([`Store::begin_latest`]): those
 //! are written before it, or not at all, and then it isn't either.
 
+mod alone;
 mod circle;
+mod commit;
 mod database;
 mod disk;
 mod error;
+mod landed;
 mod mark;
 mod queue;
 mod settings;
@@ -28,14 +31,13 @@ mod transaction;
 mod view;
 mod writer;
 
+pub use alone::Alone;
+pub use commit::{Done, Patience, Refused, Scan, Store, Terms};
 pub use disk::Disk;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
 pub use settings::{DiskSettings, Settings};
 pub use table::{Key, Record, Table, Value};
 pub use transaction::Transaction;
-
-mod commit;
-pub use commit::{Alone, Done, Patience, Refused, Scan, Store, Terms};
 
 #[cfg(test)]
 mod tests;

@@ -228,7 +228,7 @@ impl Transaction {
     fn view(&mut self) -> (&View, &Disk) {
         let view = self
             .view
-            .get_or_insert_with(|| View::new(self.disk.snapshot(), None));
+            .get_or_insert_with(|| View::new(self.disk.landed(), None));
         (view, &self.disk)
     }
 

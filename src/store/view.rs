@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use fjall::{Readable, Snapshot};
+use fjall::Readable;
 
 use super::{
     circle::Era,
     disk::{Disk, failed},
     error::Unavailable,
+    landed::Landed,
     table::{Key, Table, Value, full},
 };
 use crate::auth::PublicKey;
@@ -18,13 +19,13 @@ pub(super) type Pending = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
 /// What was on disk at one moment, and what was on its way there.
 pub(super) struct View {
-    snapshot: Arc<Snapshot>,
+    landed: Arc<Landed>,
     pending: Option<(Arc<Pending>, Era)>,
 }
 
 impl View {
-    pub(super) fn new(snapshot: Arc<Snapshot>, pending: Option<(Arc<Pending>, Era)>) -> Self {
-        Self { snapshot, pending }
+    pub(super) fn new(landed: Arc<Landed>, pending: Option<(Arc<Pending>, Era)>) -> Self {
+        Self { landed, pending }
     }
 
     /// Whether all that is seen here is on disk.
@@ -49,9 +50,7 @@ impl View {
         {
             return Ok(value.clone());
         }
-        self.snapshot
-            .get(disk.keyspace(table), full(circle, key))
-            .map_err(|error| failed(&error))
+        self.landed.get(disk, circle, table, key)
     }
 
     /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop.
@@ -74,7 +73,8 @@ impl View {
             .map(|((_, key), (_, value))| (key, value.is_some()))
             .peekable();
         let on_disk = self
-            .snapshot
+            .landed
+            .snapshot()
             .prefix(disk.keyspace(table), full(circle, prefix));
         for entry in on_disk {
             let key = entry.key().map_err(|error| failed(&error))?;

@@ -4,6 +4,8 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::scheme::{Unsigned, only};
+
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,10 +21,11 @@ impl Form {
     /// How the body of a request is written, by its `Content-Type`. One that isn't said is taken for the
     /// first of those that the provider sends.
     pub(super) fn of(headers: &HeaderMap, sent: &[Self]) -> Option<Self> {
-        let Some(value) = headers.get(header::CONTENT_TYPE) else {
-            return sent.first().copied();
+        let value = match only(headers, &header::CONTENT_TYPE) {
+            Ok(value) => value,
+            Err(Unsigned::Missing) => return sent.first().copied(),
+            Err(_) => return None,
         };
-        let value = value.to_str().ok()?;
         let essence = value.split(';').next()?.trim().to_ascii_lowercase();
         let form = match essence.as_str() {
             "application/json" => Self::Json,

@@ -13,9 +13,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    field::Field,
-    layer::Verified,
-    provider::{Challenge, Reading},
+    field::{self, Field, Odd},
+    layer::{Verified, at_length},
+    provider::{Challenge, Reading, Series},
     refusal::Refusal,
 };
 use crate::{
@@ -33,9 +33,8 @@ pub async fn deliver(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let provider = verified.provider.clone();
-    let payload = verified
-        .form
-        .read(&verified.body)
+    let read = || verified.form.read(&verified.body);
+    let payload = at_length(verified.body.len(), read)
         .filter(|payload| provider.reading.is_complete(payload))
         .ok_or(Refusal::NotTheProviders)?;
     if let Some(answer) = provider.reading.challenge(&payload) {
@@ -49,8 +48,6 @@ pub async fn deliver(
         kind = delivery.event_type,
         "webhook received"
     );
-    // From here on the job has it.
-    drop(verified);
     let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
     Ok(Json(receipt).into_response())
 }
@@ -63,8 +60,14 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
         ..
     } = verified;
     let reading = &provider.reading;
-    let read = |fields| Field::first(fields, headers, &payload);
-    let (event_id, event_type) = (read(&reading.event_id), read(&reading.event_type));
+    let read =
+        |fields| Field::first(fields, headers, &payload).map_err(|Odd| Refusal::NotTheProviders);
+    // What is signed can't be given to a request that has been here before.
+    let event_id = match &verified.signed_id {
+        Some(id) => Some(id.clone()),
+        None => read(&reading.event_id)?,
+    };
+    let event_type = read(&reading.event_type)?;
     if [&event_id, &event_type]
         .into_iter()
         .flatten()
@@ -79,13 +82,10 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
             Some(id) => identity(&provider.name, "id", id.as_bytes()),
             None => identity(&provider.name, "body", body),
         },
-        series: reading.series.as_ref().and_then(|series| {
-            let name = payload.pointer(&series.name)?.as_str()?;
-            Some(dispatch::Series {
-                identity: identity(&provider.name, "series", name.as_bytes()),
-                is_final: payload.pointer(&series.is_final) == Some(&Value::Bool(true)),
-            })
-        }),
+        series: match &reading.series {
+            Some(series) => Some(series.read(&provider.name, &payload)?),
+            None => None,
+        },
         event_id,
         event_type,
         payload,
@@ -103,11 +103,26 @@ fn identity(provider: &str, kind: &str, name: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+impl Series {
+    /// Which one a delivery belongs to.
+    fn read(&self, provider: &str, payload: &Value) -> Result<dispatch::Series, Refusal> {
+        let name = payload.pointer(&self.name).and_then(field::text);
+        let is_final = payload.pointer(&self.is_final).and_then(Value::as_bool);
+        let (name, is_final) = name.zip(is_final).ok_or(Refusal::NotTheProviders)?;
+        Ok(dispatch::Series {
+            identity: identity(provider, "series", name.as_bytes()),
+            is_final,
+        })
+    }
+}
+
 impl Reading {
     fn is_complete(&self, payload: &Value) -> bool {
-        self.required
-            .iter()
-            .all(|pointer| payload.pointer(pointer).is_some())
+        self.required.iter().all(|pointer| {
+            payload
+                .pointer(pointer)
+                .is_some_and(|value| !value.is_null())
+        })
     }
 
     /// What the provider wants back, if that is what it asks for.

@@ -6,6 +6,8 @@ use axum::http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::scheme::{Unsigned, only};
+
 /// A place in a request: `header:X-GitHub-Event`, or `body:/data/id`, a JSON pointer (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field {
@@ -20,26 +22,50 @@ pub enum Field {
 #[error("must be like \"header:X-Event-Id\", or like \"body:/data/id\", a JSON pointer")]
 pub struct InvalidField;
 
+/// Something stands there that can't be what is asked for: a header twice, or a body's member that is neither
+/// text nor a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Odd;
+
 impl Field {
-    /// What stands there.
-    pub(super) fn read(&self, headers: &HeaderMap, body: &Value) -> Option<String> {
-        match self {
-            Self::Header(name) => {
-                let value = headers.get(name)?.to_str().ok()?;
-                Some(value.to_owned())
-            }
-            Self::Body(pointer) => match body.pointer(pointer)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    /// What stands there, if anything does.
+    pub(super) fn read(&self, headers: &HeaderMap, body: &Value) -> Result<Option<String>, Odd> {
+        let text = match self {
+            Self::Header(name) => match only(headers, name) {
+                Ok(value) => Some(value.to_owned()),
+                Err(Unsigned::Missing) => None,
+                Err(_) => return Err(Odd),
             },
-        }
-        .filter(|text| !text.is_empty())
+            Self::Body(pointer) => match body.pointer(pointer) {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(text(value).ok_or(Odd)?),
+            },
+        };
+        Ok(text.filter(|text| !text.is_empty()))
     }
 
     /// What stands at the first of these places that says anything.
-    pub(super) fn first(fields: &[Self], headers: &HeaderMap, body: &Value) -> Option<String> {
-        fields.iter().find_map(|field| field.read(headers, body))
+    pub(super) fn first(
+        fields: &[Self],
+        headers: &HeaderMap,
+        body: &Value,
+    ) -> Result<Option<String>, Odd> {
+        let mut found = None;
+        // All are looked at: what is odd is so wherever it stands.
+        for field in fields {
+            let text = field.read(headers, body)?;
+            found = found.or(text);
+        }
+        Ok(found)
+    }
+}
+
+/// A text or a number as text.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -84,19 +110,29 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-event", "created".parse().unwrap());
         headers.insert("x-empty", "".parse().unwrap());
-        let body = json!({ "id": "evt_1", "n": 7, "deep": { "a/b": ["x", "y"] }, "yes": true });
+        headers.append("x-twice", "one".parse().unwrap());
+        headers.append("x-twice", "two".parse().unwrap());
+        let body = json!({ "id": "evt_1", "n": 7, "deep": { "a/b": ["x", "y"] }, "yes": true, "nothing": null });
         for (field, expected) in [
-            ("header:X-Event", Some("created")),
-            ("header:X-Empty", None),
-            ("header:X-Other", None),
-            ("body:/id", Some("evt_1")),
-            ("body:/n", Some("7")),
-            ("body:/deep/a~1b/1", Some("y")),
-            ("body:/yes", None),
-            ("body:/other", None),
+            ("header:X-Event", Ok(Some("created"))),
+            ("header:X-Empty", Ok(None)),
+            ("header:X-Other", Ok(None)),
+            ("header:X-Twice", Err(Odd)),
+            ("body:/id", Ok(Some("evt_1"))),
+            ("body:/n", Ok(Some("7"))),
+            ("body:/deep/a~1b/1", Ok(Some("y"))),
+            ("body:/nothing", Ok(None)),
+            ("body:/yes", Err(Odd)),
+            ("body:/deep", Err(Odd)),
+            ("body:/other", Ok(None)),
         ] {
             let field: Field = field.parse().unwrap();
-            assert_eq!(field.read(&headers, &body).as_deref(), expected, "{field}");
+            let read = field.read(&headers, &body);
+            assert_eq!(
+                read.as_ref().map(Option::as_deref),
+                expected.as_ref().copied(),
+                "{field}"
+            );
         }
         for wrong in [
             "",

@@ -34,7 +34,7 @@ type Request = axum::http::Request<Body>;
 
 /// A request whose signature was right. Whatever stands behind [`VerifyLayer`] finds it among the request's
 /// extensions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Verified {
     /// Who signed it.
     pub provider: Arc<Provider>,
@@ -44,8 +44,31 @@ pub struct Verified {
     pub body: Bytes,
     /// How the body is written.
     pub(super) form: Form,
+    /// The event's name, where that is signed.
+    pub(super) signed_id: Option<String>,
     /// Keeps the body's room for as long as anybody has it.
     _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl std::fmt::Debug for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verified")
+            .field("provider", &self.provider.name)
+            .field("circle", &self.circle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that may be worked through without letting this thread's other requests go on elsewhere.
+const LONG: usize = 64 << 10;
+
+/// Does work on a body of so many bytes.
+pub(super) fn at_length<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+    if bytes > LONG {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
 }
 
 /// Puts [`Verify`] in front of a service.
@@ -148,15 +171,19 @@ impl Verifier {
         let claim = claim.map_err(unsigned)?;
         let room = self.room(&parts.headers)?;
         let body = self.receive(body).await?;
-        provider
-            .scheme
-            .verify(&claim, &body, provider.keys(&circle))
-            .map_err(unsigned)?;
+        let verify = || {
+            provider
+                .scheme
+                .verify(&claim, &body, provider.keys(&circle))
+        };
+        at_length(body.len(), verify).map_err(unsigned)?;
+        let signed_id = Some(claim.id.to_owned()).filter(|id| !id.is_empty());
         parts.extensions.insert(Verified {
             provider,
             circle,
             body,
             form,
+            signed_id,
             _room: Arc::new(room),
         });
         Ok(Request::from_parts(parts, Body::empty()))

@@ -22,6 +22,7 @@ mod refusal;
 mod scheme;
 mod settings;
 mod template;
+mod written;
 
 pub use body::Form;
 pub use deliver::deliver;
@@ -30,6 +31,7 @@ pub use layer::{Verified, Verify, VerifyLayer};
 pub use preset::Preset;
 pub use provider::{Provider, Providers, SetUpError};
 pub use refusal::Refusal;
-pub use scheme::{Encoding, Hash, KeyEncoding, Scheme, SchemeError, Signing, Unsigned};
+pub use scheme::{Scheme, SchemeError, Signing, Unsigned};
 pub use settings::{Description, ProviderSettings, Settings};
 pub use template::{InvalidTemplate, Template};
+pub use written::{Encoding, Hash, KeyEncoding};

@@ -14,8 +14,9 @@ use super::{
     body::Form,
     field::Field,
     preset::Preset,
-    scheme::{Key, Scheme, SchemeError},
+    scheme::{Scheme, SchemeError},
     settings::{Description, ProviderSettings, Settings},
+    written::Key,
 };
 use crate::{
     auth::{Circle, PublicKey, SecretSource},
@@ -75,6 +76,15 @@ pub struct Providers {
     by_name: HashMap<Arc<str>, Arc<Provider>>,
     scripts: Scripts,
     off: Vec<Off>,
+    unset: Vec<Unset>,
+}
+
+/// A secret that is nowhere, of a provider that has others.
+#[derive(Debug)]
+struct Unset {
+    provider: String,
+    circle: Option<PublicKey>,
+    source: String,
 }
 
 /// A provider whose deliveries aren't taken, for want of a secret.
@@ -184,6 +194,15 @@ impl Providers {
         if !on.is_empty() {
             tracing::info!(providers = on.join(", "), "taking webhooks");
         }
+        for unset in &self.unset {
+            let circle = unset.circle.map(|circle| circle.to_string());
+            tracing::warn!(
+                provider = unset.provider,
+                circle,
+                secret = unset.source,
+                "a secret is not set, and counts for nothing"
+            );
+        }
         for Off { name, sources } in &self.off {
             tracing::info!(
                 provider = name,
@@ -205,12 +224,24 @@ impl Providers {
         let description = settings.description();
         let scheme = description.scheme()?;
         let script = script(settings, surroundings)?;
-        let (name, keys): (Arc<str>, _) =
-            (name.into(), keys(&scheme, &settings.secrets, surroundings)?);
+        let name: Arc<str> = name.into();
+        let mut unset = Vec::new();
+        let mut note = |circle, sources: Vec<String>| {
+            let unset_of = |source| Unset {
+                provider: name.to_string(),
+                circle,
+                source,
+            };
+            unset.extend(sources.into_iter().map(unset_of));
+        };
+        let (keys, missing) = keys(&scheme, &settings.secrets, surroundings)?;
+        note(None, missing);
         let mut by_circle = HashMap::new();
         for circle in surroundings.circles {
             if let Some(sources) = circle.secrets.get(&*name) {
-                by_circle.insert(circle.key, self::keys(&scheme, sources, surroundings)?);
+                let (keys, missing) = self::keys(&scheme, sources, surroundings)?;
+                note(Some(circle.key), missing);
+                by_circle.insert(circle.key, keys);
             }
         }
         self.scripts.insert(name.clone(), script);
@@ -222,6 +253,7 @@ impl Providers {
             });
             return Ok(());
         }
+        self.unset.extend(unset);
         let provider = Provider {
             name: name.clone(),
             scheme,
@@ -289,12 +321,13 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_part)
 }
 
+/// The keys, and where there should be some but aren't.
 fn keys(
     scheme: &Scheme,
     sources: &[SecretSource],
     surroundings: &Surroundings<'_>,
-) -> Result<Vec<Key>, Reason> {
-    let mut keys = Vec::new();
+) -> Result<(Vec<Key>, Vec<String>), Reason> {
+    let (mut keys, mut unset) = (Vec::new(), Vec::new());
     for from in sources {
         let secret = from
             .read(surroundings.base, surroundings.variable)
@@ -302,14 +335,16 @@ fn keys(
                 from: from.to_string(),
                 source,
             })?;
-        if let Some(secret) = secret {
-            keys.push(scheme.key(&secret).map_err(|source| Reason::Secret {
-                from: from.to_string(),
-                source,
-            })?);
-        }
+        let Some(secret) = secret else {
+            unset.push(from.to_string());
+            continue;
+        };
+        keys.push(scheme.key(&secret).map_err(|source| Reason::Secret {
+            from: from.to_string(),
+            source,
+        })?);
     }
-    Ok(keys)
+    Ok((keys, unset))
 }
 
 fn script(

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use data_encoding::{BASE64, BASE64URL, Encoding as Alphabet, HEXLOWER, HEXUPPER};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use serde::Deserialize;
 use sha2::{Sha256, Sha384, Sha512};
 
-use super::template::{Filling, Part, Template};
+use super::{
+    template::{Filling, Part, Template},
+    written::{Encoding, Hash, Key, KeyEncoding},
+};
 use crate::auth::Secret;
 
 /// How a provider signs.
@@ -43,44 +44,6 @@ pub(super) struct Headers {
     pub(super) id: Option<HeaderName>,
 }
 
-/// The hash function of the HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hash {
-    /// SHA-256 (FIPS 180-4), as all the others.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
-
-/// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Lowercase hex digits.
-    Hex,
-    /// Uppercase hex digits.
-    HexUpper,
-    /// Base64 with padding (RFC 4648, section 4).
-    Base64,
-    /// Base64 for URLs, with padding (RFC 4648, section 5).
-    Base64url,
-}
-
-/// How the key is written in a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyEncoding {
-    /// The secret's own bytes are the key.
-    Text,
-    /// Hex digits of either case.
-    Hex,
-    /// Base64 with padding.
-    Base64,
-}
-
 /// A scheme that could not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemeError {
@@ -98,8 +61,19 @@ pub enum SchemeError {
     /// A list of names that doesn't match that of the signature headers.
     #[error("{0} must have as many names as signature_header")]
     Uneven(&'static str),
+    /// One of two settings that mean something together alone.
+    #[error("{0} needs {1}")]
+    Half(&'static str, &'static str),
+    /// A time that anybody could change.
+    #[error("the time isn't signed: signed must have {{timestamp}} in it")]
+    Undated,
+    /// Two times.
+    #[error("timestamp_header and timestamp_prefix exclude each other")]
+    TwoTimes,
     /// A time that stands in the header beside the signature, with nothing between them.
-    #[error("timestamp_prefix needs a separator between the time and the signature")]
+    #[error(
+        "timestamp_prefix needs a separator and a signature_prefix, to tell the time from the signature"
+    )]
     Inseparable,
     /// A secret that isn't written as it should be.
     #[error("the secret is not written in {expected}")]
@@ -132,16 +106,13 @@ pub enum Unsigned {
     Wrong,
 }
 
-/// The bytes that a provider signs with.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Key(Vec<u8>);
-
 /// What a request says of its signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     signatures: Vec<&'a str>,
     timestamp: &'a str,
-    id: &'a str,
+    /// The event's name, where that is signed.
+    pub(super) id: &'a str,
 }
 
 /// A request to be signed as the provider would.
@@ -174,7 +145,15 @@ impl Scheme {
                 needs: "no id_header",
             });
         }
-        if self.timestamp_prefix.is_some() && self.separator.is_none() {
+        let has_header = self.headers.iter().any(|names| names.timestamp.is_some());
+        if self.timestamp_prefix.is_some() && has_header {
+            return Err(SchemeError::TwoTimes);
+        }
+        if self.is_dated() && !self.signed.has(&Part::Timestamp) {
+            return Err(SchemeError::Undated);
+        }
+        let is_split = self.separator.is_some() && !self.signature_prefix.is_empty();
+        if self.timestamp_prefix.is_some() && !is_split {
             return Err(SchemeError::Inseparable);
         }
         Ok(())
@@ -184,11 +163,7 @@ impl Scheme {
     pub(super) fn key(&self, secret: &Secret) -> Result<Key, SchemeError> {
         let text = secret.expose();
         let text = text.strip_prefix(&self.key_prefix).unwrap_or(text);
-        let (bytes, expected) = match self.key {
-            KeyEncoding::Text => (Some(text.as_bytes().to_vec()), "text"),
-            KeyEncoding::Hex => (hex::decode(text).ok(), "hex"),
-            KeyEncoding::Base64 => (BASE64.decode(text.as_bytes()).ok(), "base64"),
-        };
+        let (bytes, expected) = self.key.decode(text);
         bytes
             .filter(|bytes| !bytes.is_empty())
             .map(Key)
@@ -354,26 +329,8 @@ impl Scheme {
     }
 }
 
-impl Encoding {
-    /// Strict: one text a signature, no white space, no missing padding.
-    fn alphabet(self) -> Alphabet {
-        match self {
-            Self::Hex => HEXLOWER,
-            Self::HexUpper => HEXUPPER,
-            Self::Base64 => BASE64,
-            Self::Base64url => BASE64URL,
-        }
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(***)")
-    }
-}
-
 /// The value of a header that is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Unsigned> {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Unsigned> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().ok_or(Unsigned::Missing)?;
     if values.next().is_some() {

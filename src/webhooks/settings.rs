@@ -9,8 +9,9 @@ use super::{
     body::Form,
     field::Field,
     preset::Preset,
-    scheme::{Encoding, Hash, Headers, KeyEncoding, Scheme, SchemeError, Signing},
+    scheme::{Headers, Scheme, SchemeError, Signing},
     template::Template,
+    written::{Encoding, Hash, KeyEncoding},
 };
 use crate::auth::SecretSource;
 
@@ -131,14 +132,18 @@ pub struct Description {
     #[serde(default, deserialize_with = "fields")]
     pub event_type: Option<Vec<Field>>,
     /// JSON pointers (RFC 6901) to what every body has.
+    #[serde(default, deserialize_with = "pointers")]
     pub required: Option<Vec<String>>,
     /// JSON pointer to a text that the provider wants back, when the body's `type` is `challenge_type`.
+    #[serde(default, deserialize_with = "pointer")]
     pub challenge: Option<String>,
     /// See `challenge`.
     pub challenge_type: Option<String>,
     /// JSON pointer to what a series of deliveries has in common, of which none may undo the final one.
+    #[serde(default, deserialize_with = "pointer")]
     pub series: Option<String>,
     /// JSON pointer to whether a delivery is the final one of its series.
+    #[serde(default, deserialize_with = "pointer")]
     pub series_final: Option<String>,
 }
 
@@ -174,6 +179,26 @@ impl Description {
     /// Something that a signature takes is said nowhere, or can't be.
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
         let missing = SchemeError::Missing;
+        for (one, one_is, other, other_is) in [
+            (
+                "challenge",
+                self.challenge.is_some(),
+                "challenge_type",
+                self.challenge_type.is_some(),
+            ),
+            (
+                "series",
+                self.series.is_some(),
+                "series_final",
+                self.series_final.is_some(),
+            ),
+        ] {
+            match (one_is, other_is) {
+                (true, false) => return Err(SchemeError::Half(one, other)),
+                (false, true) => return Err(SchemeError::Half(other, one)),
+                (true, true) | (false, false) => {}
+            }
+        }
         let names = self
             .signature_header
             .as_ref()
@@ -243,6 +268,26 @@ fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Field
         "must be like \"header:X-Event-Id\" or \"body:/data/id\", or a list of such",
     )
 }
+
+fn pointer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.starts_with('/') {
+        Ok(Some(text))
+    } else {
+        Err(serde::de::Error::custom(POINTER))
+    }
+}
+
+fn pointers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    if texts.iter().all(|text| text.starts_with('/')) {
+        Ok(Some(texts))
+    } else {
+        Err(serde::de::Error::custom(POINTER))
+    }
+}
+
+const POINTER: &str = "must be a JSON pointer, which begins with /, like \"/data/id\"";
 
 fn one_or_more<'de, D: Deserializer<'de>, T: std::str::FromStr>(
     deserializer: D,

@@ -1,9 +1,11 @@
 //! Webhooks from outside: who is believed, what is answered, and what comes of it.
 
 mod answers;
+mod commands;
 mod crash;
 mod jobs;
 mod providers;
+mod secrets;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +17,7 @@ use circled::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::server::{Builder, Response, TestServer, circle, key, post};
+use crate::server::{Builder, Response, TestServer, circle, eventually, key, post};
 
 /// What Stripe signs with here.
 const SECRET: &str = "whsec_test";
@@ -126,4 +128,23 @@ fn scripted(script: &str) -> (tempfile::TempDir, String) {
     std::fs::write(&path, script).unwrap();
     let settings = format!("[webhooks.stripe]\nscript = {path:?}\n");
     (folder, settings)
+}
+
+/// Fails until it is told not to.
+const STUBBORN: &str = r#"
+    store.incr("kept only if it ends well", 1);
+    if !store.has("give in") { throw "not yet" }
+    store.incr("runs", 1);
+"#;
+
+async fn job(server: &TestServer, id: &str) -> Value {
+    server.admin(&format!("/jobs/{id}")).await.json()
+}
+
+async fn until(server: &TestServer, id: &str, status: &str) -> Value {
+    eventually(&format!("the job to be {status}"), async || {
+        job(server, id).await["status"] == status
+    })
+    .await;
+    job(server, id).await
 }

@@ -5,7 +5,6 @@ mod attempt;
 
 use std::{
     collections::HashMap,
-    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, settings},
+    dispatch::{JobId, StartError, settings},
 };
 
 /// When to look again for a place that a full runner didn't have.
@@ -52,12 +51,12 @@ impl Durable {
         machine: Arc<Machine>,
         settings: settings::Durable,
         scripts: Scripts,
-    ) -> io::Result<Arc<Self>> {
+    ) -> Result<Arc<Self>, StartError> {
         let now = Timestamp::now();
-        let (running, died_of) = Running::open(machine.store.disk().path())?;
-        let pending =
-            ledger::recover(&machine.store, &died_of, now, &settings).map_err(io::Error::other)?;
-        running.clear()?;
+        let (running, died_of) =
+            Running::open(machine.store.disk().path()).map_err(StartError::Running)?;
+        let pending = ledger::recover(&machine.store, &died_of, now, &settings)?;
+        running.clear().map_err(StartError::Running)?;
         let durable = Arc::new(Self {
             machine,
             settings,
@@ -83,7 +82,8 @@ impl Durable {
         let this = durable.clone();
         let clock = Builder::new()
             .name("circled-clock".to_owned())
-            .spawn(move || this.keep_time())?;
+            .spawn(move || this.keep_time())
+            .map_err(StartError::Threads)?;
         *durable.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
         Ok(durable)
     }

@@ -67,6 +67,7 @@ impl Embedded {
         let Some(writes) = ran.writes else {
             return Some(Played::Now(outcome));
         };
+        let logs = outcome.logs().to_vec();
         let (reply, ticket) = self.ticket(job.timeout);
         let claim = ticket.claim.0.clone();
         let committed = machine.store.commit(
@@ -79,7 +80,7 @@ impl Embedded {
         match committed.map_err(|refused| refused.why) {
             Ok(()) => Some(Played::Later(ticket)),
             Err(CommitError::Conflict | CommitError::Busy) => None,
-            Err(why) => Some(Played::Now(refused(why))),
+            Err(why) => Some(Played::Now(refused(why, logs))),
         }
     }
 
@@ -168,6 +169,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         cancelled: claim.cancelled(),
         latest: false,
     };
+    let mut logs = Vec::new();
     let committed = machine.run(&work, |committer, ran| {
         let outcome = outcome(ran.ending, after);
         tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
@@ -175,6 +177,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             reply.send(outcome);
             return Ok(());
         }
+        logs = outcome.logs().to_vec();
         committer.commit(
             ran.writes,
             Vec::new(),
@@ -183,7 +186,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         )
     });
     if let Err(why) = committed {
-        reply.send(refused(why));
+        reply.send(refused(why, logs));
     }
 }
 
@@ -197,13 +200,15 @@ fn outcome(ending: Ending, after: Duration) -> Outcome {
     }
 }
 
-fn refused(why: CommitError) -> Outcome {
+/// What comes of a run that had logged these when its commit was refused.
+fn refused(why: CommitError, logs: Vec<String>) -> Outcome {
     match why {
         CommitError::Conflict | CommitError::Busy => Outcome::Conflict,
         CommitError::Gone | CommitError::Superseded => Outcome::Cancelled,
         CommitError::Unavailable(_) => Outcome::Unavailable,
         CommitError::Quota { .. } => {
-            Outcome::Failed(Box::new(Failure::new(FailureKind::Size, why.to_string())))
+            let failure = Failure::new(FailureKind::Size, why.to_string());
+            Outcome::Failed(Box::new(Failure { logs, ..failure }))
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct Lane {
     ready: VecDeque<Ready>,
+    /// How many of its jobs run again later.
+    delayed: usize,
     running: usize,
 }
 
@@ -50,9 +52,10 @@ pub(super) struct Ready {
 const MAX_FRESH: usize = 16 << 20;
 
 impl Lanes {
-    /// Jobs of the circle that wait for their turn.
+    /// Jobs of the circle that wait for their turn, or for their next try.
     pub(super) fn backlog(&self, circle: &PublicKey) -> usize {
-        self.circles.get(circle).map_or(0, |lane| lane.ready.len())
+        let lane = self.circles.get(circle);
+        lane.map_or(0, |lane| lane.ready.len() + lane.delayed)
     }
 
     /// All jobs that wait, or run.
@@ -84,6 +87,8 @@ impl Lanes {
                 return;
             }
             self.delayed.remove(&(*before, job));
+        } else {
+            self.circles.entry(circle).or_default().delayed += 1;
         }
         self.due.insert(job, due);
         self.delayed.insert((due, job), circle);
@@ -130,7 +135,7 @@ impl Lanes {
         self.running.remove(&job);
         if let Some(lane) = self.circles.get_mut(circle) {
             lane.running = lane.running.saturating_sub(1);
-            if lane.running == 0 && lane.ready.is_empty() {
+            if lane.running == 0 && lane.ready.is_empty() && lane.delayed == 0 {
                 self.circles.remove(circle);
             }
         }
@@ -146,6 +151,9 @@ impl Lanes {
             }
             let circle = entry.remove();
             self.due.remove(&job);
+            if let Some(lane) = self.circles.get_mut(&circle) {
+                lane.delayed = lane.delayed.saturating_sub(1);
+            }
             self.push(circle, job);
             circles.insert(circle);
         }

@@ -22,12 +22,18 @@ pub(super) struct Pending {
 }
 
 /// A job that has just been made, with all that its first run takes.
-#[derive(Debug)]
 pub(super) struct Fresh {
     pub(super) job: JobRecord,
     pub(super) event: Value,
     /// What it takes in memory, about.
     pub(super) size: usize,
+}
+
+impl std::fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not what was sent.
+        f.debug_tuple("Fresh").field(&self.job.id).finish()
+    }
 }
 
 /// A new delivery's job, and what is kept of it.
@@ -69,9 +75,8 @@ pub(super) fn finished(
         expiry(Table::Jobs, job.id.as_bytes(), forget_at),
     ];
     if let Some(series) = job.series.filter(|series| series.is_final) {
-        let until = later(now, settings.dedupe_for);
-        records.push(record::seen(&series.identity, job.id, until));
-        records.push(expiry(Table::Seen, &series.identity, until));
+        // For good: a job of the series may be retried at any time.
+        records.push(record::seen(&series.identity, job.id, Timestamp::MAX));
     }
     records
 }
@@ -169,14 +174,19 @@ pub(super) fn recover(
 ) -> Result<Vec<Pending>, Unavailable> {
     let mut pending = Vec::new();
     let mut changed = Vec::new();
+    let mut unread = Ok(());
     store.scan(Table::Open, &mut |circle, key, _| {
         let Some(id) = JobId::from_slice(key) else {
             return Scan::On;
         };
-        let record = store.read(Table::Jobs, &circle, key);
-        let Ok(Some(mut job)) =
-            record.map(|found| found.and_then(|bytes| record::read::<JobRecord>(&bytes)))
-        else {
+        let record = match store.read(Table::Jobs, &circle, key) {
+            Ok(record) => record,
+            Err(unavailable) => {
+                unread = Err(unavailable);
+                return Scan::Stop;
+            }
+        };
+        let Some(mut job) = record.and_then(|bytes| record::read::<JobRecord>(&bytes)) else {
             return Scan::On;
         };
         if job.status != Status::Pending {
@@ -200,6 +210,7 @@ pub(super) fn recover(
         });
         Scan::On
     })?;
+    unread?;
     for (circle, records) in changed {
         store
             .write_and_wait(circle, records, Terms::NONE)
@@ -243,12 +254,12 @@ pub(super) fn list(
     keys.sort();
     let mut jobs = Vec::new();
     for (id, circle) in keys {
+        if jobs.len() >= limit {
+            break;
+        }
         let bytes = store.read(Table::Jobs, &circle, id.as_bytes())?;
         let job = bytes.and_then(|bytes| record::read::<JobRecord>(&bytes));
         jobs.extend(job.filter(|job| job.status == status));
-        if jobs.len() == limit {
-            break;
-        }
     }
     Ok(jobs)
 }

@@ -11,7 +11,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ pub use interactive::Ticket;
 pub use record::{JobError, JobRecord, Status};
 
 use self::{durable::Durable, machine::Machine};
-use super::{Delivery, JobId, NotAccepted, Receipt, Settings};
+use super::{Delivery, JobId, NotAccepted, Receipt, Settings, StartError};
 use crate::{
     script::{Limits, Runner, Sandbox},
     store::{CommitError, Store, Table, Terms, Unavailable},
@@ -42,9 +42,10 @@ impl Embedded {
         limits: Limits,
         store: Store,
         scripts: Scripts,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StartError> {
+        let runner = Runner::start(limits.thread_count(), limits.queue);
         let machine = Arc::new(Machine {
-            runner: Runner::start(limits.thread_count(), limits.queue)?,
+            runner: runner.map_err(StartError::Threads)?,
             script_timeout: limits.timeout,
             sandbox: Sandbox::new(limits),
             store,

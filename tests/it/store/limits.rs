@@ -173,6 +173,11 @@ async fn a_circle_keeps_as_much_as_its_quota() {
         assert_too_large(&mut session, &script, named).await;
         assert_eq!(value(&mut session, "store.keys(\"\")").await, all);
     }
+    let error = session
+        .play("print(\"so far\"); store.set(\"c\", 1)")
+        .await
+        .unwrap_err();
+    assert_eq!(error["data"]["logs"], json!(["so far"]));
     // What is replaced, or makes room itself, fits.
     value(&mut session, &put("a", 600)).await;
     value(

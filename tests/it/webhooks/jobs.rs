@@ -1,53 +1,11 @@
 //! What becomes of a delivery: its job, tried again, given up, looked at, and run again.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{SECRET, Webhook, ask, event, scripted, taking_stripes};
-use crate::server::{ENDLESS, TestServer, busy, eventually, key, send, within};
-
-async fn job(server: &TestServer, id: &str) -> Value {
-    server.admin(&format!("/jobs/{id}")).await.json()
-}
-
-async fn until(server: &TestServer, id: &str, status: &str) -> Value {
-    eventually(&format!("the job to be {status}"), async || {
-        job(server, id).await["status"] == status
-    })
-    .await;
-    job(server, id).await
-}
-
-/// The command line, with no settings but these.
-fn circled(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CIRCLED_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .args(arguments)
-        .envs(settings.iter().copied())
-        .output()
-        .unwrap()
-}
-
-fn text(output: &[u8]) -> &str {
-    std::str::from_utf8(output).unwrap()
-}
-
-/// Fails until it is told not to.
-const STUBBORN: &str = r#"
-    store.incr("kept only if it ends well", 1);
-    if !store.has("give in") { throw "not yet" }
-    store.incr("runs", 1);
-"#;
+use super::{SECRET, STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until};
+use crate::server::{ENDLESS, busy, eventually, key, send, within};
 
 #[tokio::test]
 async fn what_fails_is_tried_again_and_leaves_nothing_of_it() {
@@ -124,101 +82,6 @@ async fn the_wait_grows_with_each_try() {
             "{tries} tries: {wait}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_dead_letter_can_be_looked_at_and_run_again() {
-    let (_folder, settings) = scripted(STUBBORN);
-    let server = taking_stripes()
-        .toml(settings)
-        .env("CIRCLED_DISPATCH__DURABLE__RETRY_AFTER", "10ms")
-        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "2")
-        .start()
-        .await;
-    let webhook = Webhook::stripe(event("evt_1"));
-    let (id, _) = webhook.kept(&server).await;
-    let dead = until(&server, &id, "dead").await;
-    assert_eq!(dead["tries"], 2);
-    // It was acknowledged, so it is still known.
-    assert_eq!(
-        webhook.kept(&server).await,
-        (id.clone(), "duplicate".to_owned())
-    );
-
-    let admin = format!("http://{}", server.admin_address().unwrap());
-    let listed = circled(&["jobs", "list", "--url", &admin], &[]);
-    let line = text(&listed.stdout);
-    assert!(
-        line.contains(&id) && line.contains("webhook:stripe") && line.contains("not yet"),
-        "{line}"
-    );
-    let shown = circled(&["jobs", "show", &id, "--url", &admin], &[]);
-    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!(shown, dead);
-
-    ask(&server, 1, r#"store.set("give in", true)"#).await;
-    let retried = circled(&["jobs", "retry", &id, "--url", &admin], &[]);
-    assert!(retried.status.success(), "{}", text(&retried.stderr));
-    until(&server, &id, "finished").await;
-    assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
-    let again = circled(&["jobs", "retry", &id, "--url", &admin], &[]);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("no such job among the dead ones"));
-    let none = circled(&["jobs", "list", "--url", &admin], &[]);
-    assert_eq!(
-        (text(&none.stdout), text(&none.stderr)),
-        ("", "there are none\n")
-    );
-}
-
-#[tokio::test]
-async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
-    let (_folder, settings) = scripted(STUBBORN);
-    let data = tempfile::tempdir().unwrap();
-    let folder = data.path().join("data");
-    let start = || {
-        taking_stripes()
-            .toml(settings.clone())
-            .data(&folder)
-            .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
-    };
-    let named = [(
-        "CIRCLED_DISPATCH__EMBEDDED__DATA_DIR",
-        folder.to_str().unwrap(),
-    )];
-    let missing = circled(&["jobs", "list"], &named);
-    assert!(text(&missing.stderr).contains("there is no data folder"));
-    assert!(!folder.exists(), "looking makes none");
-
-    let mut server = start().start().await;
-    let (id, _) = Webhook::stripe(event("evt_1")).kept(&server).await;
-    until(&server, &id, "dead").await;
-    ask(&server, 1, r#"store.set("give in", true)"#).await;
-    // A running server has its folder to itself, and is asked.
-    let admin = server.admin_address().unwrap().to_string();
-    let running = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", admin.as_str())];
-    let listed = circled(&["jobs", "list", "--json"], &running);
-    let line: Value = serde_json::from_str(text(&listed.stdout)).unwrap();
-    assert_eq!(line["id"], id);
-    let without = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", "")];
-    let deaf = circled(&["jobs", "list"], &without);
-    assert!(
-        text(&deaf.stderr).contains("it can't be asked"),
-        "{}",
-        text(&deaf.stderr)
-    );
-    server.sigterm();
-    server.wait().await;
-
-    let listed = circled(&["jobs", "list"], &named);
-    assert!(text(&listed.stdout).contains(&id));
-    let retried = circled(&["jobs", "retry", &id], &named);
-    assert!(text(&retried.stdout).contains("when the server starts"));
-    let pending = circled(&["jobs", "list", "--status", "pending"], &named);
-    assert!(text(&pending.stdout).contains(&id));
-    let server = start().start().await;
-    until(&server, &id, "finished").await;
-    assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
 }
 
 #[tokio::test]
@@ -314,8 +177,119 @@ async fn a_job_that_the_server_dies_of_is_given_up() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_next_try_counts_as_waiting() {
+    let (_folder, settings) = scripted(r#"throw "never""#);
+    let mut server = taking_stripes()
+        .toml(settings)
+        .env("CIRCLED_DISPATCH__DURABLE__BACKLOG", "3")
+        .env("CIRCLED_DISPATCH__DURABLE__RETRY_AFTER", "1h")
+        .env("CIRCLED_DISPATCH__DURABLE__RETRY_AT_MOST", "1h")
+        .start()
+        .await;
+    for n in 0..3 {
+        let webhook = Webhook::stripe(event(&format!("evt_{n}")));
+        assert_eq!(webhook.kept(&server).await.1, "failed");
+    }
+    let response = Webhook::stripe(event("evt_3")).send(&server).await;
+    response.assert_is_an_error(503);
+    // The log says that it fails, and not what it says.
+    let failed = server
+        .logged("the failure", |line| {
+            line["message"] == "a webhook's script failed"
+        })
+        .await;
+    assert_eq!(
+        (&failed["line"], &failed["dead"]),
+        (&json!(1), &json!(false))
+    );
+    assert!(!failed.to_string().contains("never"));
+}
+
+#[tokio::test]
+async fn colliding_is_no_try() {
+    // Too long to be alone in the circle.
+    let slow = busy(Duration::from_millis(150), "store.set(\"hot\", n + 1)");
+    let (_folder, settings) = scripted(&format!("let n = store.get(\"hot\", 0); {slow}"));
+    let server = taking_stripes()
+        .toml(settings + "wait = \"0s\"\n")
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
+        .start()
+        .await;
+    let (id, _) = Webhook::stripe(event("evt_1")).kept(&server).await;
+    let mut session = server.log_in(&key(2)).await;
+    let mut plays = 0;
+    let start = tokio::time::Instant::now();
+    // Longer than all of its runs one after another take.
+    while start.elapsed() < Duration::from_millis(1500) {
+        session.play("store.incr(\"hot\", 1)").await.unwrap();
+        plays += 1;
+    }
+    let done = until(&server, &id, "finished").await;
+    assert_eq!(done["tries"], 0);
+    assert_eq!(ask(&server, 1, "store.get(\"hot\")").await, plays + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_hangs_up_leaves_no_job_behind() {
+    use tokio::io::AsyncWriteExt;
+
+    let (_folder, settings) = scripted(r#"store.incr("runs", 1)"#);
+    let server = taking_stripes()
+        .toml(settings)
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .start()
+        .await;
+    // Plays that collide until one of them is alone in the circle, where deliveries have to wait for it.
+    let slow = busy(Duration::from_millis(30), "store.set(\"hot\", n + 1)");
+    let slow = format!("let n = store.get(\"hot\", 0); {slow}");
+    let mut session = server.log_in(&key(2)).await;
+    let mut sent = 0;
+    for round in 0..30 {
+        let mut calls = Vec::new();
+        for _ in 0..4 {
+            calls.push(session.begin_play(&slow).await);
+        }
+        session.fence().await;
+        for _ in 0..10 {
+            let webhook = Webhook::stripe(event(&format!("evt_{sent}")));
+            let signature = webhook.headers["stripe-signature"].to_str().unwrap();
+            let request = format!(
+                "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {signature}\r\nContent-Length: {}\r\n\r\n{}",
+                webhook.circle,
+                webhook.body.len(),
+                String::from_utf8(webhook.body.clone()).unwrap()
+            );
+            let mut stream = tokio::net::TcpStream::connect(server.address)
+                .await
+                .unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            sent += 1;
+            // Some are answered by then, and some are not.
+            tokio::task::yield_now().await;
+            drop(stream);
+        }
+        for call in calls {
+            session
+                .answer(call)
+                .await
+                .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+    eventually("all jobs to be over", async || {
+        server.admin("/jobs?status=pending").await.json() == json!([])
+    })
+    .await;
+    // One more, so that none is stuck in the circle's lane.
+    assert_eq!(
+        Webhook::stripe(event("last")).kept(&server).await.1,
+        "finished"
+    );
+}
+
+#[tokio::test]
 async fn one_circles_flood_leaves_others_their_turn() {
-    let (_folder, settings) = scripted(&busy(Duration::from_millis(20), "1"));
+    let (_folder, settings) = scripted(&busy(Duration::from_millis(60), "1"));
     let server = taking_stripes()
         .toml(settings + "wait = \"0s\"\n")
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -395,81 +369,4 @@ async fn payloads_and_secrets_are_never_logged() {
         assert_eq!(line, None);
     }
     assert!(log.contains("webhook received"), "{log}");
-}
-
-#[tokio::test]
-async fn the_command_line_signs_as_providers_do() {
-    let server = taking_stripes().start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("event.json");
-    std::fs::write(&file, event("evt_1")).unwrap();
-    let url = format!(
-        "http://{}/webhooks/stripe/{}",
-        server.address,
-        key(1).public()
-    );
-    let sent = |url: &str, secret: &str, file: &Path| {
-        circled(
-            &[
-                "webhook",
-                "send",
-                url,
-                "--provider",
-                "stripe",
-                "--secret",
-                secret,
-                file.to_str().unwrap(),
-            ],
-            &[("MY_SECRET", SECRET)],
-        )
-    };
-    let first = sent(&url, SECRET, &file);
-    assert!(first.status.success(), "{}", text(&first.stderr));
-    assert!(
-        text(&first.stdout).starts_with("200 {\"job_id\":\""),
-        "{}",
-        text(&first.stdout)
-    );
-    assert!(text(&first.stdout).contains("\"finished\""));
-    let again = sent(&url, "env:MY_SECRET", &file);
-    assert!(text(&again.stdout).contains("\"duplicate\""));
-    let wrong = sent(&url, "other", &file);
-    assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        text(&wrong.stdout).starts_with("401 ") && text(&wrong.stderr).contains("its log says")
-    );
-    for (url, secret, file, expected) in [
-        (
-            url.as_str(),
-            "env:UNSET_SECRET",
-            file.as_path(),
-            "is not set",
-        ),
-        (
-            &url,
-            SECRET,
-            Path::new("missing.json"),
-            "missing.json cannot be read",
-        ),
-        (
-            "ws://127.0.0.1/x",
-            SECRET,
-            &file,
-            "is not where webhooks go",
-        ),
-        (
-            "http://127.0.0.1:1/webhooks/stripe/x",
-            SECRET,
-            &file,
-            "does not answer",
-        ),
-    ] {
-        let failed = sent(url, secret, file);
-        assert_eq!(failed.status.code(), Some(1));
-        assert!(
-            text(&failed.stderr).contains(expected),
-            "{}",
-            text(&failed.stderr)
-        );
-    }
 }

@@ -66,7 +66,17 @@ impl Durable {
             // Somebody is alone in the circle: that takes a moment, and blocks.
             Err(new) => {
                 let this = self.clone();
-                let keep = move || this.try_keep(new, Patience::Wait);
+                // Whoever waits for the answer may leave meanwhile: the job is handed over here.
+                let keep = move || {
+                    let mut kept = this.try_keep(new, Patience::Wait);
+                    if let Ok(Ok(Kept { ready, .. })) = &mut kept
+                        && let Some(ready) = ready.take()
+                    {
+                        let mut lanes = this.lock();
+                        this.submit(&mut lanes, circle, ready);
+                    }
+                    kept
+                };
                 let kept = tokio::task::spawn_blocking(keep).await;
                 kept.ok()
                     .and_then(Result::ok)

@@ -168,7 +168,12 @@ impl Durable {
             Err(CommitError::Gone) => Next::Over,
             Err(CommitError::Superseded) => self.supersede(job),
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
-            Err(why @ (CommitError::Conflict | CommitError::Quota { .. })) => {
+            // The script isn't to blame, so this is no try.
+            Err(CommitError::Conflict) => {
+                tracing::warn!(circle = %job.circle, job = %job.id, "a webhook's script keeps colliding with others; it runs again");
+                Next::again()
+            }
+            Err(why @ CommitError::Quota { .. }) => {
                 self.fail(job, JobError::plain(why.to_string()))
             }
         }
@@ -200,7 +205,11 @@ impl Durable {
                 (records, None, Progress::Finished)
             }
             Err(error) => {
+                // Not what the script says: it may say what was sent.
+                let (kind, line) = (error.kind, error.line);
                 let (records, due) = ledger::failed(job.clone(), error, now, &self.settings);
+                let (circle, job, dead) = (job.circle, job.id, due.is_none());
+                tracing::warn!(%circle, %job, ?kind, line, dead, "a webhook's script failed");
                 (records, due, Progress::Failed)
             }
         };

@@ -1,0 +1,97 @@
+//! What is on disk at one moment, and what was read of it lately.
+//!
+//! fjall publishes a flush or a compaction as it does a write, and what is being written with it: a snapshot
+//! that is taken meanwhile can hold half a write, and more of it later. This one is taken when nothing is
+//! being written, and shared by all who look before the next write lands. What they find is kept: looking
+//! it up again in a log-structured tree costs several times as much.
+
+use std::sync::OnceLock;
+
+use fjall::{Readable, Snapshot};
+use quick_cache::{Equivalent, Weighter, sync::Cache};
+
+use super::{
+    disk::{Disk, failed},
+    error::Unavailable,
+    table::{Key, Table, Value, full},
+};
+use crate::auth::PublicKey;
+
+/// Values that are kept, about, and their bytes.
+const VALUES: usize = 256;
+const BYTES: u64 = 1 << 20;
+
+/// The state after one write.
+pub(super) struct Landed {
+    snapshot: Snapshot,
+    recent: OnceLock<Recent>,
+}
+
+type Recent = Cache<(PublicKey, Key), Option<Value>, BySize>;
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<(PublicKey, Key), Option<Value>> for BySize {
+    fn weight(&self, (_, key): &(PublicKey, Key), value: &Option<Value>) -> u64 {
+        (64 + key.len() + value.as_ref().map_or(0, |value| value.len())) as u64
+    }
+}
+
+/// The key of an entry, borrowed.
+#[derive(Hash)]
+struct About<'a>(&'a PublicKey, &'a Key);
+
+impl Equivalent<(PublicKey, Key)> for About<'_> {
+    fn equivalent(&self, (circle, key): &(PublicKey, Key)) -> bool {
+        self.0 == circle && self.1 == key
+    }
+}
+
+impl Landed {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self {
+            snapshot,
+            recent: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What stands under a key of a circle's.
+    pub(super) fn get(
+        &self,
+        disk: &Disk,
+        circle: &PublicKey,
+        table: Table,
+        key: &Key,
+    ) -> Result<Option<Value>, Unavailable> {
+        let find = || {
+            let found = self.snapshot.get(disk.keyspace(table), full(circle, key));
+            found.map_err(|error| failed(&error))
+        };
+        // The other tables' entries are looked at once.
+        if table != Table::Store {
+            return find();
+        }
+        let recent = self
+            .recent
+            .get_or_init(|| Cache::with_weighter(VALUES, BYTES, BySize));
+        if let Some(value) = recent.get(&About(circle, key)) {
+            return Ok(value);
+        }
+        let value = find()?;
+        recent.insert((*circle, key.clone()), value.clone());
+        Ok(value)
+    }
+}
+
+impl std::fmt::Debug for Landed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Landed")
+            .field(&self.snapshot.seqno())
+            .finish()
+    }
+}

@@ -1,0 +1,75 @@
+//! How signatures and keys are written.
+
+use data_encoding::{BASE64, BASE64URL, Encoding as Alphabet, HEXLOWER, HEXUPPER};
+use serde::Deserialize;
+
+/// The hash function of the HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hash {
+    /// SHA-256 (FIPS 180-4), as all the others.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a signature is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Lowercase hex digits.
+    Hex,
+    /// Uppercase hex digits.
+    HexUpper,
+    /// Base64 with padding (RFC 4648, section 4).
+    Base64,
+    /// Base64 for URLs, with padding (RFC 4648, section 5).
+    Base64url,
+}
+
+/// How the key is written in a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyEncoding {
+    /// The secret's own bytes are the key.
+    Text,
+    /// Hex digits of either case.
+    Hex,
+    /// Base64 with padding.
+    Base64,
+}
+
+/// The bytes that a provider signs with.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Key(pub(super) Vec<u8>);
+
+impl Encoding {
+    /// Strict: one text a signature, no white space, no missing padding.
+    pub(super) fn alphabet(self) -> Alphabet {
+        match self {
+            Self::Hex => HEXLOWER,
+            Self::HexUpper => HEXUPPER,
+            Self::Base64 => BASE64,
+            Self::Base64url => BASE64URL,
+        }
+    }
+}
+
+impl KeyEncoding {
+    /// The key, if the text is written so, and what it is called.
+    pub(super) fn decode(self, text: &str) -> (Option<Vec<u8>>, &'static str) {
+        match self {
+            Self::Text => (Some(text.as_bytes().to_vec()), "text"),
+            Self::Hex => (hex::decode(text).ok(), "hex"),
+            Self::Base64 => (BASE64.decode(text.as_bytes()).ok(), "base64"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(***)")
+    }
+}

@@ -1,0 +1,184 @@
+//! What providers sign with, and who is on or off.
+
+use circled::webhooks::Preset;
+
+use super::{SECRET, Webhook, event, taking_stripes};
+use crate::server::{TestServer, key};
+
+#[tokio::test]
+async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "from-a-file\n").unwrap();
+    let file = folder.path().join("secret");
+    let server = TestServer::builder()
+        .env("NEW_SECRET", "from-the-environment")
+        .toml(format!(
+            "[webhooks.stripe]\nsecrets = [\"env:NEW_SECRET\", \"file:{}\", \"literal\", \"env:UNSET\"]\n",
+            file.display()
+        ))
+        .start()
+        .await;
+    for (n, (secret, status)) in [
+        ("from-the-environment", 200),
+        ("from-a-file", 200),
+        ("literal", 200),
+        ("from-a-file\n", 401),
+        ("other", 401),
+        ("", 401),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let webhook = Webhook::signed(
+            Preset::Stripe,
+            if secret.is_empty() { "\0" } else { secret },
+            event(&format!("evt_{n}")),
+        );
+        assert_eq!(webhook.send(&server).await.status, status, "{secret:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_circles_own_secret_counts_there_alone() {
+    let (own, other) = (key(1).public(), key(2).public());
+    let server = taking_stripes()
+        .toml(format!(
+            "[[circle]]\nkey = \"{own}\"\nsecrets = {{ stripe = [\"its own\"] }}\n[[circle]]\nkey = \"{other}\"\n"
+        ))
+        .start()
+        .await;
+    for (circle, secret, status) in [
+        (own, "its own", 200),
+        (own, SECRET, 401),
+        (other, "its own", 401),
+        (other, SECRET, 200),
+    ] {
+        let webhook = Webhook::signed(Preset::Stripe, secret, event("evt_1")).to(circle);
+        assert_eq!(
+            webhook.send(&server).await.status,
+            status,
+            "{circle} {secret}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_takes_webhooks_is_said_at_the_start() {
+    let mut server = taking_stripes().start().await;
+    let on = server
+        .logged("who is on", |line| line["message"] == "taking webhooks")
+        .await;
+    assert_eq!(on["providers"], "stripe");
+    let off = server
+        .logged("who is off", |line| {
+            line["message"] == "webhooks are off: none of the secrets is set"
+        })
+        .await;
+    assert_eq!(off["provider"], "idenfy");
+    assert_eq!(off["secrets"], "env:IDENFY_WEBHOOK_SECRET");
+
+    let own = key(1).public();
+    let mut server = taking_stripes()
+        .toml(format!(
+            "[webhooks.stripe]\nsecrets = [\"env:STRIPE_WEBHOOK_SECRET\", \"env:NEW_ONE\"]\n[[circle]]\nkey = \"{own}\"\nsecrets = {{ stripe = [\"env:ITS_OWN\"] }}\n"
+        ))
+        .start()
+        .await;
+    for (secret, circle) in [
+        ("env:NEW_ONE", None),
+        ("env:ITS_OWN", Some(own.to_string())),
+    ] {
+        let unset = server
+            .logged("what isn't set", |line| line["secret"] == secret)
+            .await;
+        assert_eq!(unset["level"], "WARN");
+        assert_eq!(unset["circle"].as_str(), circle.as_deref());
+    }
+}
+
+#[tokio::test]
+async fn providers_that_make_no_sense_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("broken.rhai");
+    std::fs::write(&script, "let x = 1;\nlet y = ;\n").unwrap();
+    let unknown = format!(
+        "[[circle]]\nkey = \"{}\"\nsecrets = {{ strpie = [\"env:X\"] }}\n",
+        key(1).public()
+    );
+    let broken = format!("[webhooks.stripe]\nscript = {script:?}\n");
+    for (settings, expected) in [
+        (
+            "[webhooks.acme]\nsecrets = [\"x\"]\n",
+            "webhooks.acme: signature_header is missing",
+        ),
+        (
+            "[webhooks.acme]\nsignature_header = \"X\"\nsigned = \"{timestamp}.{body}\"\n",
+            "signed has {timestamp} in it",
+        ),
+        (
+            "[webhooks.acme]\nsignature_header = \"X\"\nsigned = \"{timestamp}\"\n",
+            "must have {body} in it",
+        ),
+        (
+            "[webhooks.acme]\npreset = \"strip\"\n",
+            "must be one of \"stripe\"",
+        ),
+        (
+            "[webhooks.acme]\npreset = \"stripe\"\nsecret = \"x\"\n",
+            "did you mean `secrets`?",
+        ),
+        (
+            "[webhooks.acme]\npreset = \"stripe\"\ntolerance = 5\n",
+            "must be a duration",
+        ),
+        (
+            "[webhooks.Acme]\npreset = \"stripe\"\n",
+            "is no name for a provider",
+        ),
+        (
+            "[webhooks.hooks]\npreset = \"standard\"\nsecrets = [\"not base64!\"]\n",
+            "the secret *** cannot be used",
+        ),
+        (
+            "[webhooks.stripe]\nscript = \"missing.rhai\"\n",
+            "missing.rhai cannot be read",
+        ),
+        ("[webhooks]\nmax_body = 5\n", "webhooks.max_body = 5"),
+        ("[webhooks.acme]\n", "has nothing in it"),
+        (
+            "[webhooks.stripe]\nsecrets = [\"***\"]\n",
+            "put the secret itself there",
+        ),
+        (
+            "[webhooks.acme]\nsignature_header = \"X\"\nsigned = \"{body}\"\ntimestamp_header = \"T\"\n",
+            "the time isn't signed",
+        ),
+        (
+            "[webhooks.stripe]\nseries = \"/id\"\n",
+            "series needs series_final",
+        ),
+        (
+            "[webhooks.stripe]\nrequired = [\"id\"]\n",
+            "must be a JSON pointer",
+        ),
+        (
+            "[webhooks.stripe]\nsecrts = [\"not base64!\"]\n",
+            "did you mean `secrets`?",
+        ),
+        (
+            "[webhooks.stripe]\nkey = \"not base64!\"\n",
+            "must be one of \"text\"",
+        ),
+        (
+            "[webhooks.stripe]\nsigning_key = \"not base64!\"\n",
+            "webhooks.stripe.signing_key",
+        ),
+        (unknown.as_str(), "there is no [webhooks.strpie]"),
+        (broken.as_str(), "broken.rhai:2:9 is no Rhai"),
+    ] {
+        let (status, said) = TestServer::builder().toml(settings).give_up().await;
+        assert_eq!(status.code(), Some(1), "{settings}");
+        assert!(said.contains(expected), "{settings}: {said}");
+        assert!(!said.contains("not base64!"), "a secret is told: {said}");
+    }
+}
