@@ -168,6 +168,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         deadline: until,
         cancelled: claim.cancelled(),
         latest: false,
+        noted: None,
     };
     let mut logs = Vec::new();
     let committed = machine.run(&work, |committer, ran| {

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::running::Running;
 use crate::{
     auth::PublicKey,
+    dispatch::JobId,
     script::{Ending, Inputs, Runner, Sandbox},
     store::{Alone, CommitError, Done, Patience, Record, Store, Terms, Transaction, Unavailable},
 };
@@ -36,6 +38,8 @@ pub(super) struct Work<'a> {
     /// Whether the first run builds on commits that are still on their way to the disk: it commits whatever
     /// comes of it, and so waits for the disk anyway.
     pub(super) latest: bool,
+    /// Where it is noted that the script runs, for a job that the server may die of.
+    pub(super) noted: Option<(&'a Running, JobId)>,
 }
 
 /// What a run came to.
@@ -123,6 +127,8 @@ impl Machine {
 
     fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Instant) -> Ran {
         let mut transaction = Some(transaction);
+        // While the script itself runs and no longer: waiting for others' locks kills nobody.
+        let slot = work.noted.map(|(running, job)| running.begin(job));
         let ending = self.sandbox.run(
             work.source,
             work.inputs,
@@ -130,6 +136,7 @@ impl Machine {
             deadline,
             work.cancelled,
         );
+        drop(slot);
         Ran::new(ending, transaction)
     }
 }

@@ -1,4 +1,4 @@
-//! Which durable jobs run right now, in a file: what stands there at a start, the last server died of.
+//! Which durable jobs' scripts run right now, in a file: what stands there at a start, the last server died of.
 
 use std::{
     fs::File,

@@ -84,7 +84,6 @@ impl Durable {
             // It stays on disk, and is resumed.
             Some(Next::Over)
         } else {
-            let _slot = self.running.begin(id);
             tracing::debug_span!("job", %id).in_scope(|| attempt(&claim))
         };
         let Some(next) = next else {
@@ -133,9 +132,12 @@ impl Durable {
         let store = &self.machine.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
         let sandbox = &self.machine.sandbox;
+        let slot = self.running.begin(job.id);
         let result = with_inputs(job, event, |inputs| {
             sandbox.try_run(source, inputs, &mut transaction)
-        })?;
+        });
+        drop(slot);
+        let result = result?;
         let ran = Ran::new(Ending::Finished(result), transaction);
         let mut committer = Committer::Beside(store, job.circle, Patience::Hurry);
         self.settle(job, claim, &mut committer, ran).ok()
@@ -157,6 +159,7 @@ impl Durable {
                 deadline: Instant::now() + self.machine.script_timeout,
                 cancelled: claim.cancelled(),
                 latest: true,
+                noted: Some((&self.running, job.id)),
             };
             self.machine.run(&work, |committer, ran| {
                 self.settle(job, claim, committer, ran)
