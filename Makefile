@@ -4,7 +4,7 @@ CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
-KILLS ?= 1000
+KILLS ?= 1500
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak check bench fmt
@@ -23,7 +23,7 @@ else
 endif
 	$(CARGO) test --doc
 
-soak: ## Kill the server over and over while it works, for minutes. KILLS=1000
+soak: ## Kill the server over and over while it works, for minutes. KILLS=1500
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact webhooks::crash::nothing_is_lost_and_nothing_doubled_through_kills
 
 check: ## Formatting, lints, docs, and what the dependencies are.

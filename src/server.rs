@@ -5,6 +5,7 @@ mod admin;
 mod linger;
 mod settings;
 mod upgrade;
+mod worker;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -21,11 +22,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use settings::Settings;
+pub use worker::Worker;
 
 use crate::{
     auth::{Access, InvalidOrigin, Origin, Origins},
     config,
-    dispatch::{Dispatcher, Scripts, StartError},
+    dispatch::{Dispatcher, Role, StartError},
     rpc::{Limits, Shared},
     session::{self, Registry},
     webhooks::{self, Providers, SetUpError, VerifyLayer},
@@ -93,7 +95,7 @@ pub enum ServeError {
 
 impl Server {
     /// Takes the addresses and starts the dispatcher.
-    pub async fn bind(settings: &config::Settings) -> Result<Self, ServeError> {
+    pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         let listener = bind("server.listen", &settings.server.listen.to_string()).await?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
@@ -123,7 +125,14 @@ impl Server {
             .collect::<Result<_, _>>()?;
         let providers = providers(settings)?;
         providers.announce();
-        let dispatcher = start(settings, providers.scripts()).await?;
+        let dispatcher = Dispatcher::start(
+            &settings.dispatch,
+            settings.script.clone(),
+            settings.store.clone(),
+            providers.scripts(),
+            Role::Gateway { fail_fast },
+        )
+        .await?;
         let tasks = TaskTracker::new();
         let shared = Arc::new(Shared {
             access: Access::new(settings.circles.open, &settings.circle),
@@ -154,6 +163,12 @@ impl Server {
         })
     }
 
+    /// Waits for a reason why the server can't go on, for as long as there is none.
+    pub fn failed(&self) -> impl Future<Output = ServeError> + Send + use<> {
+        let dispatcher = self.state.shared.dispatcher.clone();
+        async move { dispatcher.failed().await.into() }
+    }
+
     /// Where people connect.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
@@ -179,7 +194,11 @@ impl Server {
         if let Some(admin) = admin {
             admin_tasks.spawn(accept.clone().run(
                 admin,
-                admin::routes(state.clone()),
+                admin::routes(admin::Admin {
+                    dispatcher: state.shared.dispatcher.clone(),
+                    stopping: state.stopping.clone(),
+                    gateway: Some(state.clone()),
+                }),
                 admin_stop.clone(),
                 admin_tasks.clone(),
             ));
@@ -209,16 +228,21 @@ impl Server {
             // Closing a session is bounded, and so is this.
             let _ = timeout(session::CLOSE_TIMEOUT * 2, state.tasks.wait()).await;
         }
-        let ending = dispatcher.clone();
-        let mut ended = tokio::task::spawn_blocking(move || ending.shutdown());
-        if timeout_at(grace_ends, &mut ended).await.is_err() {
-            dispatcher.cancel_all();
-            let _ = ended.await;
-        }
+        end(&dispatcher, grace_ends).await;
         admin_stop.cancel();
         admin_tasks.close();
         let _ = timeout(session::CLOSE_TIMEOUT, admin_tasks.wait()).await;
         tracing::info!("stopped");
+    }
+}
+
+/// Ends the backend. What still runs after the grace is cancelled.
+async fn end(dispatcher: &Dispatcher, grace_ends: Instant) {
+    let ending = dispatcher.clone();
+    let mut ended = tokio::task::spawn_blocking(move || ending.shutdown());
+    if timeout_at(grace_ends, &mut ended).await.is_err() {
+        dispatcher.cancel_all();
+        let _ = ended.await;
     }
 }
 
@@ -249,18 +273,6 @@ pub fn providers(settings: &config::Settings) -> Result<Providers, SetUpError> {
         &settings.base,
         &variable,
     )
-}
-
-/// Reading what is on disk takes its time.
-async fn start(settings: &config::Settings, scripts: Scripts) -> Result<Dispatcher, ServeError> {
-    let (dispatch, limits, store) = (
-        settings.dispatch.clone(),
-        settings.script.clone(),
-        settings.store.clone(),
-    );
-    let start = move || Dispatcher::start(&dispatch, limits, store, scripts);
-    let started = tokio::task::spawn_blocking(start).await;
-    Ok(started.map_err(|error| StartError::Threads(io::Error::other(error)))??)
 }
 
 async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, ServeError> {

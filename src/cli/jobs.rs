@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    dispatch::{JobId, JobRecord, Jobs as Ledger, Status},
+    dispatch::{Backend, JobId, JobRecord, Ledger, Status},
     store::{Disk, OpenError, Store},
 };
 
@@ -146,6 +146,11 @@ impl Place {
             store,
             ..
         } = settings;
+        if dispatch.backend == Backend::Redis {
+            let url = admin_url(None, &server.admin_listen)
+                .context("a gateway or a worker is asked: give it a server.admin_listen")?;
+            return Ok(Source::Running(url));
+        }
         let folder = &dispatch.embedded.data_dir;
         if !Disk::is_there(&dispatch.embedded) {
             bail!(

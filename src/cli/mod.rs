@@ -9,7 +9,9 @@ mod keygen;
 mod logging;
 mod play;
 mod serve;
+mod signals;
 mod webhook;
+mod worker;
 
 use std::{
     io::{self, Write},
@@ -42,6 +44,7 @@ First steps:
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Worker(worker::Worker),
     Keygen(keygen::Keygen),
     Play(play::Play),
     Config(config::Config),
@@ -81,6 +84,7 @@ impl ConfigFile {
 pub fn run() -> ExitCode {
     let code = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Worker(worker) => worker.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Play(play) => return play.run(),
         Command::Config(config) => config.run(),

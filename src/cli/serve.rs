@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ConfigFile, logging};
-use crate::{config::Settings, server::Server};
+use super::{ConfigFile, logging, signals::Signals};
+use crate::{config::Settings, dispatch::Backend, server::Server};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +22,9 @@ a second one exits at once, with 143 or 130.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
+    /// End at once if Redis can't be reached, rather than to try until it can (dispatch.backend = "redis").
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -38,59 +38,31 @@ impl Serve {
             .enable_all()
             .thread_name("circled")
             .build()?;
-        runtime.block_on(serve(&settings))
+        runtime.block_on(serve(&settings, self.fail_fast))
     }
 }
 
-async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    // A write past a limit on the size of files would end the process. With a handler, it fails like any
-    // other write that the disk doesn't take.
-    let _file_too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
-    let server = Server::bind(settings).await?;
+async fn serve(settings: &Settings, fail_fast: bool) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let server = Server::bind(settings, fail_fast).await?;
     let address = server.local_addr()?;
     let admin = server
         .admin_addr()
         .map(|address| address.to_string())
         .unwrap_or_default();
     let data_dir = &settings.dispatch.embedded.data_dir;
-    let data = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
+    let data = (settings.dispatch.backend == Backend::Embedded)
+        .then(|| std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone()));
     let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
     tracing::info!(
         url = %format_args!("ws://{address}/<circle_pk>"),
         public_url,
         %admin,
-        data = %data.display(),
+        data = data.map(|data| tracing::field::display(data.display().to_string())),
         "serving"
     );
-
-    let shutdown = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let running = tasks.spawn(server.run(shutdown.clone()));
-    let code = first(&mut terminate, &mut interrupt).await;
-    tracing::info!(
-        signal = code - 128,
-        "asked to stop; a second signal ends at once"
-    );
-    shutdown.cancel();
-    tokio::select! {
-        ended = running => ended.map(|()| ExitCode::SUCCESS).context("the server panicked"),
-        code = first(&mut terminate, &mut interrupt) => {
-            tracing::warn!("ended at once");
-            std::process::exit(code);
-        }
-    }
-}
-
-/// Waits for a signal, and answers what a shell would make of a process that it ended.
-async fn first(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = terminate.recv() => 128 + 15,
-        _ = interrupt.recv() => 128 + 2,
-    }
+    let failed = server.failed();
+    signals.run(|shutdown| server.run(shutdown), failed).await
 }
 
 /// Every session is an open file; shells permit few by default.

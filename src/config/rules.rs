@@ -9,7 +9,10 @@ use std::{
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{Problem, Settings};
-use crate::auth::{Circle, Origin};
+use crate::{
+    auth::{Circle, Origin},
+    dispatch::{self, RedisSettings},
+};
 
 /// Instants this far ahead can still be told; nobody waits longer.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -37,6 +40,7 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     origins(settings, &mut broken);
     addresses(settings, &mut broken);
     circles(settings, &mut broken);
+    redis(&settings.dispatch.redis, &mut broken);
     if let Err(message) = level(&settings.log.level) {
         broken.push(Broken::new(&["log.level"], message));
     }
@@ -59,7 +63,16 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
         store,
         ..
     } = settings;
-    let counts: [(&'static [&'static str], usize); 25] = [
+    let redis = &dispatch.redis;
+    let counts: [(&'static [&'static str], usize); 30] = [
+        (
+            &["dispatch.redis.partitions"],
+            usize::from(redis.partitions),
+        ),
+        (&["dispatch.redis.per_circle"], redis.per_circle),
+        (&["dispatch.redis.queue"], redis.queue),
+        (&["dispatch.redis.hold"], redis.hold),
+        (&["dispatch.redis.inbox"], redis.inbox),
         (&["session.max_message"], session.max_message),
         (&["session.max_batch"], session.max_batch),
         (&["session.max_in_flight"], session.max_in_flight),
@@ -105,6 +118,24 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
         if count == 0 {
             broken.push(Broken::new(about, "must be at least 1"));
         }
+    }
+}
+
+fn redis(redis: &RedisSettings, broken: &mut Vec<Broken>) {
+    if let Err(message) = dispatch::check_url(&redis.url) {
+        broken.push(Broken::new(&["dispatch.redis.url"], message));
+    }
+    if redis.namespace.is_empty() || redis.namespace.contains(['{', '}']) {
+        let message = "must be a name, without braces";
+        broken.push(Broken::new(&["dispatch.redis.namespace"], message));
+    }
+    if redis.lease < Duration::from_secs(1) {
+        let message = "must be at least 1s: workers show four times within it that they are there";
+        broken.push(Broken::new(&["dispatch.redis.lease"], message));
+    }
+    if redis.timeout < Duration::from_millis(100) {
+        let message = "must be at least 100ms";
+        broken.push(Broken::new(&["dispatch.redis.timeout"], message));
     }
 }
 

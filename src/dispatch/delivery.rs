@@ -62,7 +62,7 @@ pub struct Receipt {
 }
 
 /// How far a delivery's job has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
     /// The script ended well.

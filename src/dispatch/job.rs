@@ -9,7 +9,8 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     auth::PublicKey,
-    script::{Failure, Success},
+    script::{Ending, Failure, FailureKind, Success},
+    store::CommitError,
 };
 
 /// One requested run of a script.
@@ -41,7 +42,8 @@ pub enum Caller {
 pub struct JobId(Uuid);
 
 /// What comes of a job.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The script ended with a value.
     Finished(Success),
@@ -63,6 +65,30 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What a run came to that was given so much time.
+    pub(super) fn of(ending: Ending, after: Duration) -> Self {
+        match ending {
+            Ending::Finished(Ok(success)) => Self::Finished(success),
+            Ending::Finished(Err(failure)) => Self::Failed(Box::new(failure)),
+            Ending::TimedOut => Self::TimedOut { after },
+            Ending::Cancelled => Self::Cancelled,
+            Ending::Unavailable => Self::Unavailable,
+        }
+    }
+
+    /// What comes of a run that had logged these when its commit was refused.
+    pub(super) fn refused(why: CommitError, logs: Vec<String>) -> Self {
+        match why {
+            CommitError::Conflict | CommitError::Busy => Self::Conflict,
+            CommitError::Gone | CommitError::Superseded => Self::Cancelled,
+            CommitError::Unavailable(_) => Self::Unavailable,
+            CommitError::Quota { .. } => {
+                let failure = Failure::new(FailureKind::Size, why.to_string());
+                Self::Failed(Box::new(Failure { logs, ..failure }))
+            }
+        }
+    }
+
     /// What the script had printed.
     pub(super) fn logs(&self) -> &[String] {
         match self {

@@ -8,11 +8,17 @@
 mod delivery;
 mod embedded;
 mod job;
+mod jobs;
+mod record;
+mod redis;
 pub mod settings;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
-pub use embedded::{Embedded, JobError, JobRecord, Jobs, Scripts, Status, Ticket};
+pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome};
+pub use jobs::Jobs;
+pub use record::{JobError, JobRecord, Status};
+pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
 pub use settings::{Backend, Settings};
 
 use std::{io, sync::Arc, time::Duration};
@@ -27,6 +33,23 @@ use crate::{
 pub enum Dispatcher {
     /// In this process.
     Embedded(Arc<Embedded>),
+    /// In workers, which Redis hands them to.
+    Redis(Arc<Redis>),
+}
+
+/// What a server does of all there is to do. On one machine, everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Serves people and providers.
+    Gateway {
+        /// Whether it gives up at once where Redis can't be reached.
+        fail_fast: bool,
+    },
+    /// Runs jobs.
+    Worker {
+        /// Whether it gives up at once where Redis can't be reached.
+        fail_fast: bool,
+    },
 }
 
 /// What comes of asking for a run.
@@ -38,7 +61,16 @@ pub enum Played {
     Later(Ticket),
 }
 
-/// Why a backend could not be started.
+/// A job that is waiting or running. Dropping it cancels the job, unless it has been committed.
+#[derive(Debug)]
+pub enum Ticket {
+    /// In this process.
+    Embedded(EmbeddedTicket),
+    /// In a worker.
+    Redis(RedisTicket),
+}
+
+/// Why a backend could not be started, or can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder.
@@ -55,28 +87,83 @@ pub enum StartError {
     /// No threads.
     #[error("the threads that jobs run on cannot be started")]
     Threads(#[source] io::Error),
+    /// How Redis is to be reached.
+    #[error("no connection to Redis can be made (dispatch.redis.url): {0}")]
+    Redis(String),
+    /// It wasn't reached, and nobody wants to wait for it.
+    #[error(
+        "Redis can't be reached (dispatch.redis.url); without --fail-fast, it would be tried again until it can"
+    )]
+    NoRedis,
+    /// Servers of another kind use it.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+}
+
+impl StartError {
+    fn redis(error: impl std::fmt::Display) -> Self {
+        Self::Redis(error.to_string())
+    }
+}
+
+impl Role {
+    fn fails_fast(self) -> bool {
+        match self {
+            Self::Gateway { fail_fast } | Self::Worker { fail_fast } => fail_fast,
+        }
+    }
+}
+
+impl Ticket {
+    /// Waits for the job, at most until its deadline. What has been committed by then is waited for.
+    pub async fn outcome(self) -> Outcome {
+        match self {
+            Self::Embedded(ticket) => ticket.outcome().await,
+            Self::Redis(ticket) => ticket.outcome().await,
+        }
+    }
 }
 
 impl Dispatcher {
-    /// Starts the backend, and resumes the jobs that were pending. Blocks. `scripts` are those of the
-    /// providers whose deliveries are accepted.
+    /// Starts the backend, and resumes the jobs that were pending. `scripts` are those of the providers whose
+    /// deliveries are accepted.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(
+    pub async fn start(
         settings: &Settings,
         limits: Limits,
         store: store::Settings,
         scripts: Scripts,
+        role: Role,
     ) -> Result<Self, StartError> {
         match settings.backend {
             Backend::Embedded => {
-                let disk = Disk::open(&settings.embedded)?;
-                let store =
-                    Store::start(disk, &settings.embedded, store).map_err(StartError::Threads)?;
-                let embedded = Embedded::start(settings, limits, store, scripts)?;
-                Ok(Self::Embedded(Arc::new(embedded)))
+                let settings = settings.clone();
+                // Reading what is on disk takes its time.
+                let start = move || {
+                    let disk = Disk::open(&settings.embedded)?;
+                    let store = Store::start(disk, &settings.embedded, store)
+                        .map_err(StartError::Threads)?;
+                    Embedded::start(&settings, limits, store, scripts)
+                };
+                let started = tokio::task::spawn_blocking(start).await;
+                let embedded =
+                    started.map_err(|error| StartError::Threads(io::Error::other(error)))?;
+                Ok(Self::Embedded(Arc::new(embedded?)))
             }
+            Backend::Redis => {
+                let redis = Redis::start(settings, limits, store, scripts, role).await?;
+                Ok(Self::Redis(Arc::new(redis)))
+            }
+        }
+    }
+
+    /// Waits for a reason why the backend can't go on, for as long as there is none.
+    pub async fn failed(&self) -> StartError {
+        match self {
+            Self::Embedded(_) => std::future::pending().await,
+            Self::Redis(redis) => redis.failed().await,
         }
     }
 
@@ -88,6 +175,7 @@ impl Dispatcher {
     pub async fn accept(&self, delivery: Delivery, wait: Duration) -> Result<Receipt, NotAccepted> {
         match self {
             Self::Embedded(embedded) => embedded.accept(delivery, wait).await,
+            Self::Redis(redis) => redis.accept(delivery, wait).await,
         }
     }
 
@@ -95,13 +183,15 @@ impl Dispatcher {
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Embedded(embedded) => embedded.is_ready(),
+            Self::Redis(redis) => redis.is_ready(),
         }
     }
 
     /// The durable jobs, to be looked at.
     pub fn jobs(&self) -> Jobs {
         match self {
-            Self::Embedded(embedded) => embedded.jobs(),
+            Self::Embedded(embedded) => Jobs::Embedded(embedded.jobs()),
+            Self::Redis(redis) => Jobs::Redis(redis.jobs()),
         }
     }
 
@@ -109,6 +199,7 @@ impl Dispatcher {
     pub fn stop_durable(&self) {
         match self {
             Self::Embedded(embedded) => embedded.stop_durable(),
+            Self::Redis(redis) => redis.stop_durable(),
         }
     }
 
@@ -117,6 +208,7 @@ impl Dispatcher {
     pub fn play(&self, job: Job<'_>, here: bool) -> Played {
         match self {
             Self::Embedded(embedded) => embedded.play(job, here),
+            Self::Redis(redis) => redis.play(&job),
         }
     }
 
@@ -124,6 +216,7 @@ impl Dispatcher {
     pub fn job_timeout(&self) -> Duration {
         match self {
             Self::Embedded(embedded) => embedded.job_timeout(),
+            Self::Redis(redis) => redis.job_timeout(),
         }
     }
 
@@ -131,6 +224,7 @@ impl Dispatcher {
     pub fn cancel_all(&self) {
         match self {
             Self::Embedded(embedded) => embedded.cancel_all(),
+            Self::Redis(redis) => redis.cancel_all(),
         }
     }
 
@@ -138,6 +232,7 @@ impl Dispatcher {
     pub fn shutdown(&self) {
         match self {
             Self::Embedded(embedded) => embedded.shutdown(),
+            Self::Redis(redis) => redis.shutdown(),
         }
     }
 }

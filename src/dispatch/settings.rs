@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::redis::RedisSettings;
 use crate::store::DiskSettings;
 
 /// How jobs reach whoever runs them. The defaults stand in `config/default.toml`.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub durable: Durable,
     /// The backend for one machine.
     pub embedded: DiskSettings,
+    /// The backend for any number of machines.
+    pub redis: RedisSettings,
 }
 
 /// Where jobs run.
@@ -27,6 +30,8 @@ pub struct Settings {
 pub enum Backend {
     /// In this process.
     Embedded,
+    /// In workers, which Redis hands them to.
+    Redis,
 }
 
 /// The `[dispatch.durable]` settings: jobs that are kept until they are done.

@@ -21,7 +21,7 @@ pub struct Inputs<'a> {
 }
 
 /// A run that came to its end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Success {
     /// The value as Rhai prints it; empty for `()`.
     pub output: String,
@@ -32,7 +32,7 @@ pub struct Success {
 }
 
 /// A script that doesn't compile, failed, or ran into a limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// Which sort of failure.

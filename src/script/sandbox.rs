@@ -205,6 +205,8 @@ impl Sandbox {
                 Some(Ok(success))
             }
             Err(Ended::Failed(failure)) => Some(Err(failure)),
+            // It would have had to wait, which says nothing about its length.
+            Err(Ended::Stopped(Stop::Unavailable, _)) => None,
             Err(Ended::Stopped(..)) => {
                 match compiled.or_else(|| local.compiled(source)) {
                     Some(compiled) => compiled.was_long(),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{self, Path, Query, Request, rejection::QueryRejection},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -12,17 +12,26 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::State;
 use crate::{
-    dispatch::{JobId, JobRecord, Jobs, Status},
+    dispatch::{Dispatcher, JobId, JobRecord, Status},
     refusal::refuse,
     store::Unavailable,
 };
 
+/// What is told of a server.
+pub(super) struct Admin {
+    pub(super) dispatcher: Dispatcher,
+    /// Cancelled when the server begins to stop.
+    pub(super) stopping: CancellationToken,
+    /// What only a server has that people connect to.
+    pub(super) gateway: Option<Arc<super::State>>,
+}
+
 /// `/healthz`: the process answers. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
 /// and while its disk takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
-pub(super) fn routes(state: Arc<State>) -> Router {
+pub(super) fn routes(admin: Admin) -> Router {
     let jobs = Router::new()
         .route("/jobs", get(list))
         .route("/jobs/{id}", get(show))
@@ -32,22 +41,23 @@ pub(super) fn routes(state: Arc<State>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .merge(jobs)
-        .with_state(state)
+        .with_state(Arc::new(admin))
 }
 
-async fn ready(extract::State(state): extract::State<Arc<State>>) -> (StatusCode, Json<Value>) {
-    let (status, word) = if state.stopping.is_cancelled() {
+async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
+    let (status, word) = if admin.stopping.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
-    } else if !state.shared.dispatcher.is_ready() {
+    } else if !admin.dispatcher.is_ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "the store takes nothing")
     } else {
         (StatusCode::OK, "ready")
     };
-    let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
-    (
-        status,
-        Json(json!({ "status": word, "sessions": sessions, "circles": circles })),
-    )
+    let mut answer = json!({ "status": word });
+    if let Some(gateway) = &admin.gateway {
+        answer["sessions"] = gateway.registry.sessions().into();
+        answer["circles"] = gateway.registry.circles().into();
+    }
+    (status, Json(answer))
 }
 
 /// Why something isn't told of a job.
@@ -56,6 +66,12 @@ enum Refused {
     NotDead,
     Unavailable,
     Query(String),
+}
+
+impl From<Unavailable> for Refused {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
 }
 
 impl IntoResponse for Refused {
@@ -89,48 +105,35 @@ fn hundred() -> usize {
 }
 
 async fn list(
-    extract::State(state): extract::State<Arc<State>>,
+    State(admin): State<Arc<Admin>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Vec<JobRecord>>, Refused> {
     let Query(Which { status, limit }) =
         which.map_err(|error| Refused::Query(error.body_text()))?;
-    look(&state, move |jobs| jobs.list(status, limit))
-        .await
-        .map(Json)
+    let jobs = admin.dispatcher.jobs().list(status, limit).await;
+    Ok(Json(jobs?))
 }
 
 async fn show(
-    extract::State(state): extract::State<Arc<State>>,
+    State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Json<JobRecord>, Refused> {
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
-    let job = look(&state, move |jobs| jobs.find(id)).await?;
+    let job = admin.dispatcher.jobs().find(id).await?;
     job.map(Json).ok_or(Refused::NoSuchJob)
 }
 
 async fn retry(
-    extract::State(state): extract::State<Arc<State>>,
+    State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refused> {
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
-    if look(&state, move |jobs| jobs.retry(id)).await? {
+    if admin.dispatcher.jobs().retry(id).await? {
         tracing::info!(job = %id, "a dead job runs again");
         Ok(Json(json!({ "job_id": id })))
     } else {
         Err(Refused::NotDead)
     }
-}
-
-/// Reads what is on disk, which takes its time.
-async fn look<T: Send + 'static>(
-    state: &State,
-    look: impl FnOnce(Jobs) -> Result<T, Unavailable> + Send + 'static,
-) -> Result<T, Refused> {
-    let jobs = state.shared.dispatcher.jobs();
-    let looked = tokio::task::spawn_blocking(move || look(jobs)).await;
-    looked
-        .unwrap_or(Err(Unavailable))
-        .map_err(|Unavailable| Refused::Unavailable)
 }
 
 /// Web pages have no business here. One from elsewhere says so by its `Origin`, or asks for a name that was

@@ -37,7 +37,7 @@ pub use disk::Disk;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
 pub use settings::{DiskSettings, Settings};
 pub use table::{Key, Record, Table, Value};
-pub use transaction::Transaction;
+pub use transaction::{Effects, List, Reads, Transaction};
 
 #[cfg(test)]
 mod tests;

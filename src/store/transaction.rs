@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
 
 use super::{
     Settings,
@@ -16,11 +16,9 @@ use crate::auth::PublicKey;
 /// A consistent look at one circle's store, and changes to it that nobody else sees before they are
 /// committed. Dropping it changes nothing.
 pub struct Transaction {
-    disk: Arc<Disk>,
+    source: Source,
     limits: Arc<Settings>,
     circle: PublicKey,
-    /// Taken at the first read, unless it was given.
-    view: Option<View>,
     /// What was found, or not found, under each key that was looked at.
     reads: BTreeMap<Key, Option<Value>>,
     /// What was found under each prefix that was listed.
@@ -28,9 +26,60 @@ pub struct Transaction {
     writes: BTreeMap<Key, Option<Value>>,
 }
 
-/// A list of keys, told from any other by its hash.
+/// Where it reads.
+enum Source {
+    Disk {
+        disk: Arc<Disk>,
+        /// Taken at the first read, unless it was given.
+        view: Option<View>,
+    },
+    Elsewhere(Box<dyn Reads>),
+}
+
+/// Reads a circle's store that is somewhere else, and may change between two reads: whoever commits checks
+/// that what was read still stands.
+pub trait Reads: Send {
+    /// What stands under `key`.
+    ///
+    /// # Errors
+    /// It can't be told.
+    fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
+
+    /// The keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
+    ///
+    /// # Errors
+    /// They can't be told.
+    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable>;
+}
+
+/// What a run has read and is going to write, for whoever commits it elsewhere.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What was found, or not found, under each key that was looked at.
+    pub reads: BTreeMap<Key, Option<Value>>,
+    /// What was found under each prefix that was listed.
+    pub lists: Vec<List>,
+    /// What is to stand under each key, or that nothing is.
+    pub writes: BTreeMap<Key, Option<Value>>,
+}
+
+/// What was found under a prefix.
+#[derive(Debug)]
+pub struct List {
+    /// The prefix.
+    pub prefix: Key,
+    /// How many keys were seen.
+    pub count: usize,
+    /// Whether these were all of them.
+    pub whole: bool,
+    /// SHA-1 over them, each after its length in decimal and a colon. No other hash can be had inside Redis;
+    /// who makes up keys that collide fools nobody but the scripts of their own circle.
+    pub hash: [u8; 20],
+}
+
+/// A list of keys, told from any other by its hash, see [`List::hash`].
 struct Listed {
-    hash: Sha256,
+    hash: Sha1,
     count: usize,
     /// Whether it went to the end.
     whole: bool,
@@ -39,7 +88,7 @@ struct Listed {
 impl Listed {
     fn new() -> Self {
         Self {
-            hash: Sha256::new(),
+            hash: Sha1::new(),
             count: 0,
             whole: true,
         }
@@ -47,7 +96,7 @@ impl Listed {
 
     fn push(&mut self, key: &[u8]) {
         // The length first, so that no two lists look the same.
-        self.hash.update((key.len() as u64).to_be_bytes());
+        self.hash.update(format!("{}:", key.len()));
         self.hash.update(key);
         self.count += 1;
     }
@@ -60,11 +109,19 @@ impl Transaction {
         circle: PublicKey,
         view: Option<View>,
     ) -> Self {
+        Self::with(Source::Disk { disk, view }, limits, circle)
+    }
+
+    /// One that reads a store elsewhere.
+    pub fn elsewhere(reads: Box<dyn Reads>, limits: Arc<Settings>, circle: PublicKey) -> Self {
+        Self::with(Source::Elsewhere(reads), limits, circle)
+    }
+
+    fn with(source: Source, limits: Arc<Settings>, circle: PublicKey) -> Self {
         Self {
-            disk,
+            source,
             limits,
             circle,
-            view,
             reads: BTreeMap::new(),
             lists: BTreeMap::new(),
             writes: BTreeMap::new(),
@@ -88,9 +145,7 @@ impl Transaction {
         if let Some(value) = self.reads.get(&key) {
             return Ok(value.clone());
         }
-        let circle = self.circle;
-        let (view, disk) = self.view();
-        let value = view.get(disk, &circle, Table::Store, &key)?;
+        let value = self.source.get(&self.circle, &key)?;
         self.reads.insert(key, value.clone());
         Ok(value)
     }
@@ -133,9 +188,9 @@ impl Transaction {
             .peekable();
         let mut keys = Vec::new();
         let mut listed = Listed::new();
-        let circle = self.circle;
-        let (view, disk) = self.view();
-        view.keys(disk, &circle, Table::Store, &prefix, |key| {
+        // Those that it deletes are no longer counted, so it may look at more.
+        let most = max.saturating_add(self.writes.len()).saturating_add(1);
+        self.source.keys(&self.circle, &prefix, most, &mut |key| {
             listed.push(key);
             while let Some((own, there)) = own.next_if(|(own, _)| own[..] < *key) {
                 if there {
@@ -173,28 +228,34 @@ impl Transaction {
         !self.writes.is_empty()
     }
 
-    /// Whether what it has seen may be told at once: it is on disk.
+    /// Whether what it has seen may be told at once: it is on disk, or nothing was.
     pub fn saw_what_is_safe(&self) -> bool {
-        self.view.as_ref().is_none_or(View::is_durable)
+        match &self.source {
+            Source::Disk { view, .. } => view.as_ref().is_none_or(View::is_durable),
+            Source::Elsewhere(_) => self.reads.is_empty() && self.lists.is_empty(),
+        }
     }
 
     /// What it has read still stands in `now`. What writes nothing may come before all that has changed
     /// since, but not if that is the end of something it saw.
     pub(super) fn stands(&self, now: &View) -> Result<bool, Unavailable> {
-        if self.view.as_ref().is_some_and(View::is_lost) {
+        let Source::Disk { disk, view } = &self.source else {
+            return Ok(false);
+        };
+        if view.as_ref().is_some_and(View::is_lost) {
             return Ok(false);
         }
         if !self.writes() {
             return Ok(true);
         }
         for (key, value) in &self.reads {
-            if now.get(&self.disk, &self.circle, Table::Store, key)? != *value {
+            if now.get(disk, &self.circle, Table::Store, key)? != *value {
                 return Ok(false);
             }
         }
         for (prefix, before) in &self.lists {
             let mut listed = Listed::new();
-            now.keys(&self.disk, &self.circle, Table::Store, prefix, |key| {
+            now.keys(disk, &self.circle, Table::Store, prefix, |key| {
                 listed.push(key);
                 before.whole || listed.count < before.count
             })?;
@@ -217,19 +278,27 @@ impl Transaction {
         self.writes.into_iter().map(record).collect()
     }
 
+    /// Lets go of everything, for whoever commits it elsewhere.
+    pub fn into_effects(self) -> Effects {
+        let list = |(prefix, listed): (Key, Listed)| List {
+            prefix,
+            count: listed.count,
+            whole: listed.whole,
+            hash: listed.hash.finalize().into(),
+        };
+        Effects {
+            reads: self.reads,
+            lists: self.lists.into_iter().map(list).collect(),
+            writes: self.writes,
+        }
+    }
+
     /// What its writes take, about.
     pub(super) fn size(&self) -> usize {
         let size = |(key, value): (&Key, &Option<Value>)| {
             64 + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
         self.writes.iter().map(size).sum()
-    }
-
-    fn view(&mut self) -> (&View, &Disk) {
-        let view = self
-            .view
-            .get_or_insert_with(|| View::new(self.disk.landed(), None));
-        (view, &self.disk)
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
@@ -241,6 +310,44 @@ impl Transaction {
         }
         Ok(Key::new(key.as_bytes()))
     }
+}
+
+impl Source {
+    fn get(&mut self, circle: &PublicKey, key: &Key) -> Result<Option<Value>, Unavailable> {
+        match self {
+            Self::Disk { disk, view } => viewed(view, disk).get(disk, circle, Table::Store, key),
+            Self::Elsewhere(reads) => reads.get(key),
+        }
+    }
+
+    /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop or has
+    /// seen `max`.
+    fn keys(
+        &mut self,
+        circle: &PublicKey,
+        prefix: &Key,
+        max: usize,
+        found: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), Unavailable> {
+        match self {
+            Self::Disk { disk, view } => {
+                viewed(view, disk).keys(disk, circle, Table::Store, prefix, found)
+            }
+            Self::Elsewhere(reads) => {
+                for key in reads.keys(prefix, max)? {
+                    if !found(&key) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is looked at, from the first look on.
+fn viewed<'a>(view: &'a mut Option<View>, disk: &Disk) -> &'a View {
+    view.get_or_insert_with(|| View::new(disk.landed(), None))
 }
 
 impl std::fmt::Debug for Transaction {

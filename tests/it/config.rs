@@ -150,14 +150,17 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
 fn a_password_in_a_url_is_never_shown() {
     let said = problems(
         "",
-        &[(
-            "CIRCLED_DISPATCH__REDIS__URL",
-            "redis://me:hunter2@localhost",
-        )],
+        &[("CIRCLED_DISPATCH__REDIS__URL", "ftp://me:hunter2@localhost")],
     );
     assert!(
-        said.contains("redis://me:***@localhost") && !said.contains("hunter2"),
+        said.contains("ftp://me:***@localhost") && !said.contains("hunter2"),
         "{said}"
+    );
+    let toml = "[dispatch.redis]\nurl = \"rediss://me:hunter2@localhost\"";
+    let (_, shown) = config("show", toml, &[]);
+    assert!(
+        shown.contains("rediss://me:***@localhost") && !shown.contains("hunter2"),
+        "{shown}"
     );
 }
 

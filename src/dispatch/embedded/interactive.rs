@@ -15,8 +15,8 @@ use super::{
     machine::{Machine, Ran, Work},
 };
 use crate::{
-    dispatch::{Job, Outcome, Played},
-    script::{Ending, Failure, FailureKind, Inputs},
+    dispatch::{self, Job, Outcome, Played},
+    script::{Ending, Inputs},
     store::{CommitError, Done, Patience, Terms},
 };
 
@@ -25,7 +25,7 @@ const NOTICE: Duration = Duration::from_millis(50);
 
 /// A job that is waiting or running. Dropping it cancels the job, unless it has committed.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct EmbeddedTicket {
     outcome: oneshot::Receiver<Outcome>,
     deadline: Instant,
     timeout: Duration,
@@ -63,7 +63,7 @@ impl Embedded {
             .sandbox
             .try_run(&job.script, &inputs(job), &mut transaction)?;
         let ran = Ran::new(Ending::Finished(result), transaction);
-        let outcome = outcome(ran.ending, job.timeout);
+        let outcome = Outcome::of(ran.ending, job.timeout);
         let Some(writes) = ran.writes else {
             return Some(Played::Now(outcome));
         };
@@ -78,9 +78,9 @@ impl Embedded {
             Patience::Hurry,
         );
         match committed.map_err(|refused| refused.why) {
-            Ok(()) => Some(Played::Later(ticket)),
+            Ok(()) => Some(Played::Later(dispatch::Ticket::Embedded(ticket))),
             Err(CommitError::Conflict | CommitError::Busy) => None,
-            Err(why) => Some(Played::Now(refused(why, logs))),
+            Err(why) => Some(Played::Now(Outcome::refused(why, logs))),
         }
     }
 
@@ -92,14 +92,14 @@ impl Embedded {
         let task =
             Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
         match self.machine.runner.submit(circle, cancelled, task) {
-            Ok(()) => Played::Later(ticket),
+            Ok(()) => Played::Later(dispatch::Ticket::Embedded(ticket)),
             Err(_) => Played::Now(Outcome::QueueFull),
         }
     }
 
-    fn ticket(&self, timeout: Duration) -> (Arc<Reply>, Ticket) {
+    fn ticket(&self, timeout: Duration) -> (Arc<Reply>, EmbeddedTicket) {
         let (sender, outcome) = oneshot::channel();
-        let ticket = Ticket {
+        let ticket = EmbeddedTicket {
             outcome,
             deadline: Instant::now() + timeout,
             timeout,
@@ -110,7 +110,7 @@ impl Embedded {
     }
 }
 
-impl Ticket {
+impl EmbeddedTicket {
     /// Waits for the job, at most until its deadline. What has committed by then is waited for.
     pub async fn outcome(mut self) -> Outcome {
         let early = tokio::select! {
@@ -172,7 +172,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
     };
     let mut logs = Vec::new();
     let committed = machine.run(&work, |committer, ran| {
-        let outcome = outcome(ran.ending, after);
+        let outcome = Outcome::of(ran.ending, after);
         tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
         if ran.writes.is_none() && ran.safe {
             reply.send(outcome);
@@ -187,30 +187,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         )
     });
     if let Err(why) = committed {
-        reply.send(refused(why, logs));
-    }
-}
-
-fn outcome(ending: Ending, after: Duration) -> Outcome {
-    match ending {
-        Ending::Finished(Ok(success)) => Outcome::Finished(success),
-        Ending::Finished(Err(failure)) => Outcome::Failed(Box::new(failure)),
-        Ending::TimedOut => Outcome::TimedOut { after },
-        Ending::Cancelled => Outcome::Cancelled,
-        Ending::Unavailable => Outcome::Unavailable,
-    }
-}
-
-/// What comes of a run that had logged these when its commit was refused.
-fn refused(why: CommitError, logs: Vec<String>) -> Outcome {
-    match why {
-        CommitError::Conflict | CommitError::Busy => Outcome::Conflict,
-        CommitError::Gone | CommitError::Superseded => Outcome::Cancelled,
-        CommitError::Unavailable(_) => Outcome::Unavailable,
-        CommitError::Quota { .. } => {
-            let failure = Failure::new(FailureKind::Size, why.to_string());
-            Outcome::Failed(Box::new(Failure { logs, ..failure }))
-        }
+        reply.send(Outcome::refused(why, logs));
     }
 }
 

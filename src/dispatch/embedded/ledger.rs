@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::record::{self, JobError, JobRecord, Status, expiry, later, open};
+use super::record::{self, expiry, open};
 use crate::{
     auth::PublicKey,
-    dispatch::{Delivery, JobId, settings},
-    script::Failure,
+    dispatch::{
+        Delivery, JobId, JobRecord, Status,
+        record::{event, later},
+        settings,
+    },
     store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
-
-/// Servers that may die while they run a job, one after another, before it is given up.
-const MAX_CRASHES: u32 = 3;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct Pending {
@@ -42,9 +42,9 @@ pub(super) fn accepted(delivery: Delivery, settings: &settings::Durable) -> (Fre
     let until = later(delivery.received_at, settings.dedupe_for);
     let identity = delivery.identity;
     let job = JobRecord::new(id, &delivery);
-    let event = record::event(delivery);
+    let event = event(delivery);
     let records = vec![
-        job.put(),
+        record::put(&job),
         record::input(id, &event),
         open(id),
         record::seen(&identity, id, until),
@@ -54,114 +54,36 @@ pub(super) fn accepted(delivery: Delivery, settings: &settings::Durable) -> (Fre
     (Fresh { job, event, size }, records)
 }
 
-/// The job ended well.
-pub(super) fn finished(
-    mut job: JobRecord,
-    output: String,
-    now: Timestamp,
-    settings: &settings::Durable,
-) -> Vec<Record> {
-    job.status = Status::Finished;
-    job.output = Some(output);
-    job.error = None;
-    job.due = None;
-    job.ended_at = Some(now);
-    let forget_at = later(now, settings.keep_for);
-    let mut records = vec![
-        job.put(),
-        Record::remove(Table::Open, job.id.as_bytes()),
-        // What was sent has done its service.
-        Record::remove(Table::Inputs, job.id.as_bytes()),
-        expiry(Table::Jobs, job.id.as_bytes(), forget_at),
-    ];
-    if let Some(series) = job.series.filter(|series| series.is_final) {
-        // For good: a job of the series may be retried at any time.
-        records.push(record::seen(&series.identity, job.id, Timestamp::MAX));
+/// What is kept of a job that is over, or runs again later.
+pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Record> {
+    let id = job.id.as_bytes();
+    let mut records = vec![record::put(job)];
+    if let (Some(ended_at), Some(keep_for)) = (job.ended_at, job.keep_for(settings)) {
+        records.push(Record::remove(Table::Open, id));
+        records.push(expiry(Table::Jobs, id, later(ended_at, keep_for)));
+    }
+    match job.status {
+        Status::Pending => {}
+        Status::Dead => records.push(Record::put(Table::Dead, id, [])),
+        Status::Finished => {
+            // What was sent has done its service.
+            records.push(Record::remove(Table::Inputs, id));
+            if let Some(series) = job.series.as_ref().filter(|series| series.is_final) {
+                // For good: a job of the series may be retried at any time.
+                records.push(record::seen(&series.identity, job.id, Timestamp::MAX));
+            }
+        }
     }
     records
 }
 
-/// The script failed. Answers when the job runs again, if it does.
-pub(super) fn failed(
-    mut job: JobRecord,
-    error: JobError,
-    now: Timestamp,
-    settings: &settings::Durable,
-) -> (Vec<Record>, Option<Timestamp>) {
-    job.tries += 1;
-    // It has been run to its end: whatever the server died of before, it wasn't this.
-    job.crashes = 0;
-    job.error = Some(error);
-    if job.tries >= settings.max_tries {
-        return (dead(job, now, settings), None);
-    }
-    let due = later(now, backoff(job.tries, settings));
-    job.due = Some(due);
-    (vec![job.put()], Some(due))
-}
-
-/// The job is given up.
-fn dead(mut job: JobRecord, now: Timestamp, settings: &settings::Durable) -> Vec<Record> {
-    job.status = Status::Dead;
-    job.due = None;
-    job.ended_at = Some(now);
+/// What is kept of a job that was dead and runs again.
+pub(super) fn retried(job: &JobRecord) -> Vec<Record> {
     vec![
-        job.put(),
-        Record::remove(Table::Open, job.id.as_bytes()),
-        Record::put(Table::Dead, job.id.as_bytes(), []),
-        expiry(
-            Table::Jobs,
-            job.id.as_bytes(),
-            later(now, settings.keep_dead_for),
-        ),
-    ]
-}
-
-/// Somebody wants a dead job to run again, from the first try.
-pub(super) fn retried(mut job: JobRecord) -> Vec<Record> {
-    job.status = Status::Pending;
-    job.tries = 0;
-    job.crashes = 0;
-    job.due = None;
-    job.ended_at = None;
-    vec![
-        job.put(),
+        record::put(job),
         open(job.id),
         Record::remove(Table::Dead, job.id.as_bytes()),
     ]
-}
-
-/// Twice as long after each failure, and not all at the same moment: from three quarters to all of it.
-fn backoff(tries: u32, settings: &settings::Durable) -> std::time::Duration {
-    let doubled = settings
-        .retry_after
-        .saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
-    let jitter = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-    doubled
-        .min(settings.retry_at_most)
-        .mul_f64(0.75 + jitter / 4.0)
-}
-
-impl From<&Failure> for JobError {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            kind: Some(failure.kind),
-            message: failure.message.clone(),
-            line: failure.line,
-            column: failure.column,
-        }
-    }
-}
-
-impl JobError {
-    pub(super) fn plain(message: impl Into<String>) -> Self {
-        Self {
-            kind: None,
-            message: message.into(),
-            line: None,
-            column: None,
-        }
-    }
 }
 
 /// Goes through what isn't over, in the order in which it came. Those of them that were `running` when the
@@ -194,14 +116,11 @@ pub(super) fn recover(
             return Scan::On;
         }
         if running.contains(&id) {
-            job.crashes += 1;
-            if job.crashes >= MAX_CRASHES {
-                let message = format!("the server died {MAX_CRASHES} times while it ran this job");
-                job.error = Some(JobError::plain(message));
-                changed.push((circle, dead(job, now, settings)));
+            job.crash(now);
+            changed.push((circle, settled(&job, settings)));
+            if job.status == Status::Dead {
                 return Scan::On;
             }
-            changed.push((circle, vec![job.put()]));
         }
         pending.push(Pending {
             circle,
@@ -319,10 +238,8 @@ pub(super) fn sweep(
 }
 
 fn is_kept(job: &JobRecord, now: Timestamp, settings: &settings::Durable) -> bool {
-    let keep_for = match job.status {
-        Status::Pending => return true,
-        Status::Finished => settings.keep_for,
-        Status::Dead => settings.keep_dead_for,
+    let Some(keep_for) = job.keep_for(settings) else {
+        return true;
     };
     job.ended_at
         .is_some_and(|ended_at| later(ended_at, keep_for) > now)

@@ -16,11 +16,10 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use durable::Scripts;
-pub use interactive::Ticket;
-pub use record::{JobError, JobRecord, Status};
+pub use interactive::EmbeddedTicket;
 
 use self::{durable::Durable, machine::Machine};
-use super::{Delivery, JobId, NotAccepted, Receipt, Settings, StartError};
+use super::{Delivery, JobId, JobRecord, NotAccepted, Receipt, Settings, StartError, Status};
 use crate::{
     script::{Limits, Runner, Sandbox},
     store::{CommitError, Store, Table, Terms, Unavailable},
@@ -74,8 +73,8 @@ impl Embedded {
         self.machine.store.works()
     }
 
-    pub(super) fn jobs(&self) -> Jobs {
-        Jobs {
+    pub(super) fn jobs(&self) -> Ledger {
+        Ledger {
             store: self.machine.store.clone(),
             durable: Some(self.durable.clone()),
         }
@@ -108,12 +107,12 @@ impl Embedded {
 /// The durable jobs of a data folder, to be looked at and retried: those of a running server, or those of
 /// one that is stopped.
 #[derive(Debug, Clone)]
-pub struct Jobs {
+pub struct Ledger {
     store: Store,
     durable: Option<Arc<Durable>>,
 }
 
-impl Jobs {
+impl Ledger {
     /// Those in a folder that no server has.
     pub fn stopped(store: Store) -> Self {
         Self {
@@ -149,7 +148,7 @@ impl Jobs {
     /// # Errors
     /// A disk that can't be read or written.
     pub fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
-        let Some(job) = self.find(id)?.filter(|job| job.status == Status::Dead) else {
+        let Some(mut job) = self.find(id)?.filter(|job| job.status == Status::Dead) else {
             return Ok(false);
         };
         let circle = job.circle;
@@ -158,7 +157,8 @@ impl Jobs {
             present: Some((Table::Dead, id.as_bytes())),
             ..Terms::NONE
         };
-        let records = ledger::retried(job);
+        job.retry();
+        let records = ledger::retried(&job);
         match self.store.write_and_wait(circle, records, still_dead) {
             Err(CommitError::Gone) => return Ok(false),
             result => result.map_err(|_| Unavailable)?,

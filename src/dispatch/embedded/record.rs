@@ -1,143 +1,17 @@
-//! What is kept of a durable job, and under which keys.
-
-use std::time::Duration;
+//! What is kept of a durable job on disk, and under which keys.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    auth::PublicKey,
-    dispatch::{Delivery, JobId, Series},
-    script::FailureKind,
+    dispatch::{JobId, JobRecord},
     store::{Record, Table},
 };
 
-/// A durable job, as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct JobRecord {
-    /// Its name.
-    pub id: JobId,
-    /// Where it runs.
-    #[serde(with = "crate::auth::trusted")]
-    pub circle: PublicKey,
-    /// Who runs it: `webhook:` and the provider.
-    pub caller: String,
-    /// The provider's name for the event, if it has one.
-    pub event_id: Option<String>,
-    /// What kind of event.
-    pub event_type: Option<String>,
-    /// The series that its delivery belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub series: Option<Series>,
-    /// When it came.
-    pub received_at: Timestamp,
-    /// Where it stands.
-    pub status: Status,
-    /// Runs that ended with an error of the script.
-    pub tries: u32,
-    /// Runs that ended with the server, since one that came to its end.
-    pub crashes: u32,
-    /// Not before then will it run.
-    pub due: Option<Timestamp>,
-    /// When it was over.
-    pub ended_at: Option<Timestamp>,
-    /// What the script answered, as Rhai prints it.
-    pub output: Option<String>,
-    /// What went wrong last.
-    pub error: Option<JobError>,
-}
-
-/// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// It waits for its turn, or for its next try.
-    Pending,
-    /// It ended well.
-    Finished,
-    /// It was given up, and waits for somebody to look at it.
-    Dead,
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Finished => "finished",
-            Self::Dead => "dead",
-        })
-    }
-}
-
-/// What went wrong with a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobError {
-    /// Which sort of failure; nothing where the script wasn't to blame.
-    pub kind: Option<FailureKind>,
-    /// In words.
-    pub message: String,
-    /// Line in the script, from 1.
-    pub line: Option<usize>,
-    /// Column in the line, from 1.
-    pub column: Option<usize>,
-}
-
-impl JobRecord {
-    /// The job of a new delivery.
-    pub(super) fn new(id: JobId, delivery: &Delivery) -> Self {
-        Self {
-            id,
-            circle: delivery.circle,
-            caller: format!("webhook:{}", delivery.provider),
-            event_id: delivery.event_id.clone(),
-            event_type: delivery.event_type.clone(),
-            series: delivery.series.clone(),
-            received_at: delivery.received_at,
-            status: Status::Pending,
-            tries: 0,
-            crashes: 0,
-            due: None,
-            ended_at: None,
-            output: None,
-            error: None,
-        }
-    }
-
-    /// The provider that sent it.
-    pub(super) fn provider(&self) -> &str {
-        self.caller.strip_prefix("webhook:").unwrap_or_default()
-    }
-
-    /// What keeps the job from having any effect, once it is kept under [`Table::Seen`].
-    pub(super) fn superseded_by(&self) -> Option<&[u8; 32]> {
-        let series = self.series.as_ref().filter(|series| !series.is_final)?;
-        Some(&series.identity)
-    }
-
-    /// The record itself.
-    pub(super) fn put(&self) -> Record {
-        Record::put(Table::Jobs, self.id.as_bytes(), json(self))
-    }
-}
-
-/// What a script sees as `EVENT`.
-pub(super) fn event(delivery: Delivery) -> Value {
-    let text = |text: Option<String>| text.map_or(Value::Null, Value::String);
-    let members = [
-        ("provider", Value::String(delivery.provider.to_string())),
-        ("id", text(delivery.event_id)),
-        ("type", text(delivery.event_type)),
-        ("payload", delivery.payload),
-        (
-            "received_at",
-            Value::String(delivery.received_at.to_string()),
-        ),
-    ];
-    members
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+/// The record itself.
+pub(super) fn put(job: &JobRecord) -> Record {
+    Record::put(Table::Jobs, job.id.as_bytes(), json(job))
 }
 
 /// What a job is given, as it is kept.
@@ -198,11 +72,6 @@ fn table_code(table: Table) -> u8 {
             b'-'
         }
     }
-}
-
-/// Later by `by`, or as late as can be told.
-pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
-    now.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn millis(at: Timestamp) -> [u8; 8] {

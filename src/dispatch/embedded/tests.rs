@@ -10,16 +10,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{
-    Jobs, Status,
-    lanes::Lanes,
-    ledger,
-    machine::Ran,
-    record::{self, JobError, JobRecord},
-};
+use super::{Ledger, lanes::Lanes, ledger, machine::Ran, record};
 use crate::{
     auth::{PublicKey, SecretKey},
-    dispatch::{JobId, settings::Durable},
+    dispatch::{JobError, JobId, JobRecord, Status, settings::Durable},
     script::Ending,
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
@@ -153,8 +147,8 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     let (_folder, store) = store();
     let job = job("dead");
     let (id, dead) = (job.id, Record::put(Table::Dead, job.id.as_bytes(), []));
-    keep(&store, vec![job.put(), dead]);
-    let jobs = Jobs::stopped(store.clone());
+    keep(&store, vec![record::put(&job), dead]);
+    let jobs = Ledger::stopped(store.clone());
     let held = hold(&store);
     let first = {
         let jobs = jobs.clone();
@@ -176,7 +170,7 @@ fn a_job_that_is_over_isnt_resumed() {
     let (_folder, store) = store();
     let (over, pending) = (job("finished"), job("pending"));
     for job in [&over, &pending] {
-        keep(&store, vec![job.put(), record::open(job.id)]);
+        keep(&store, vec![record::put(job), record::open(job.id)]);
     }
     let found = ledger::recover(&store, &[], Timestamp::now(), &SETTINGS).unwrap();
     let found: Vec<_> = found.iter().map(|job| job.id).collect();
@@ -189,7 +183,7 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
     let (_folder, store) = store();
     let (deadly, other) = (job("pending"), job("pending"));
     for job in [&deadly, &other] {
-        keep(&store, vec![job.put(), record::open(job.id)]);
+        keep(&store, vec![record::put(job), record::open(job.id)]);
     }
     for crashes in 1..=3 {
         let found = ledger::recover(&store, &[deadly.id], Timestamp::now(), &SETTINGS).unwrap();
@@ -210,9 +204,8 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
     // Whoever has been run to the end since isn't the one.
     let mut blamed = job("pending");
     blamed.crashes = 2;
-    let (records, _) = ledger::failed(blamed, JobError::plain("no"), Timestamp::now(), &SETTINGS);
-    let failed: JobRecord = record::read(records[0].value.as_ref().unwrap()).unwrap();
-    assert_eq!((failed.crashes, failed.tries), (0, 1));
+    blamed.fail(JobError::plain("no"), Timestamp::now(), &SETTINGS);
+    assert_eq!((blamed.crashes, blamed.tries), (0, 1));
 }
 
 #[test]

@@ -12,17 +12,18 @@ use super::Durable;
 use crate::{
     auth::PublicKey,
     dispatch::{
-        JobId, Progress,
+        JobError, JobId, JobRecord, Progress, Status,
         embedded::{
             claim::Claim,
             lanes::Ready,
             ledger::{self, Fresh},
             machine::{Committer, Ran, Work},
-            record::{self, JobError, JobRecord, Status, later},
+            record,
         },
+        record::later,
     },
     script::{Ending, Inputs},
-    store::{CommitError, Done, Patience, Record, Table, Terms, Unavailable},
+    store::{CommitError, Done, Patience, Table, Terms, Unavailable},
 };
 
 /// When to try again what the disk kept from happening.
@@ -39,6 +40,11 @@ enum Next {
 impl Next {
     fn again() -> Self {
         Self::At(later(Timestamp::now(), AGAIN))
+    }
+
+    /// What the record says.
+    fn of(job: &JobRecord) -> Self {
+        job.due.map_or(Self::Over, Self::At)
     }
 }
 
@@ -191,31 +197,16 @@ impl Durable {
         ran: Ran,
     ) -> Result<Next, CommitError> {
         let Ran { ending, writes, .. } = ran;
-        let now = Timestamp::now();
-        let error = match ending {
-            Ending::Finished(Ok(success)) => Ok(success.output),
-            Ending::Finished(Err(failure)) => Err(JobError::from(&failure)),
-            Ending::TimedOut => Err(JobError::plain(format!(
-                "it took longer than {} ms",
-                self.machine.script_timeout.as_millis()
-            ))),
-            Ending::Cancelled => return Err(CommitError::Gone),
-            Ending::Unavailable => return Err(Unavailable.into()),
+        let why = match ending {
+            Ending::Unavailable => Unavailable.into(),
+            Ending::Finished(_) | Ending::TimedOut | Ending::Cancelled => CommitError::Gone,
         };
-        let (records, due, progress) = match error {
-            Ok(output) => {
-                let records = ledger::finished(job.clone(), output, now, &self.settings);
-                (records, None, Progress::Finished)
-            }
-            Err(error) => {
-                // Not what the script says: it may say what was sent.
-                let (kind, line) = (error.kind, error.line);
-                let (records, due) = ledger::failed(job.clone(), error, now, &self.settings);
-                let (circle, job, dead) = (job.circle, job.id, due.is_none());
-                tracing::warn!(%circle, %job, ?kind, line, dead, "a webhook's script failed");
-                (records, due, Progress::Failed)
-            }
-        };
+        let mut job = job.clone();
+        let (now, time) = (Timestamp::now(), self.machine.script_timeout);
+        let progress = job.ran(ending, time, now, &self.settings).ok_or(why)?;
+        if progress == Progress::Failed {
+            job.log_failure();
+        }
         let may_commit = || claim.commit();
         let terms = Terms {
             absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
@@ -223,32 +214,29 @@ impl Durable {
             ..still_open(&job.id)
         };
         let done = self.done(job.circle, job.id, progress);
+        let records = ledger::settled(&job, &self.settings);
         committer.commit(writes, records, terms, done)?;
-        Ok(due.map_or(Next::Over, Next::At))
+        Ok(Next::of(&job))
     }
 
     /// Counts a try that failed.
     fn fail(self: &Arc<Self>, job: &JobRecord, error: JobError) -> Next {
         tracing::warn!(circle = %job.circle, job = %job.id, error = error.message, "a durable job failed");
-        let (records, due) = ledger::failed(job.clone(), error, Timestamp::now(), &self.settings);
-        self.end(job, records, Progress::Failed, due)
+        let mut job = job.clone();
+        let progress = job.fail(error, Timestamp::now(), &self.settings);
+        self.end(&job, progress)
     }
 
     /// Ends a job that may have no effect any more: the final one of its series has been committed.
     fn supersede(self: &Arc<Self>, job: &JobRecord) -> Next {
-        let output = "superseded by the final delivery".to_owned();
-        let records = ledger::finished(job.clone(), output, Timestamp::now(), &self.settings);
-        self.end(job, records, Progress::Finished, None)
+        let mut job = job.clone();
+        let progress = job.supersede(Timestamp::now());
+        self.end(&job, progress)
     }
 
     /// Commits how a run without effects ended.
-    fn end(
-        self: &Arc<Self>,
-        job: &JobRecord,
-        records: Vec<Record>,
-        progress: Progress,
-        due: Option<Timestamp>,
-    ) -> Next {
+    fn end(self: &Arc<Self>, job: &JobRecord, progress: Progress) -> Next {
+        let records = ledger::settled(job, &self.settings);
         let done = self.done(job.circle, job.id, progress);
         let store = &self.machine.store;
         let transaction = store.begin(job.circle);
@@ -256,7 +244,7 @@ impl Durable {
         let committed = store.commit(transaction, records, terms, done, Patience::Wait);
         match committed.map_err(|refused| refused.why) {
             Err(CommitError::Gone) => Next::Over,
-            Ok(()) => due.map_or(Next::Over, Next::At),
+            Ok(()) => Next::of(job),
             Err(_) => Next::again(),
         }
     }

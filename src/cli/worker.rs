@@ -1,0 +1,60 @@
+//! `circled worker`
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+
+use super::{ConfigFile, logging, signals::Signals};
+use crate::{config::Settings, dispatch::Backend, server::Worker as Server};
+
+const EXAMPLES: &str = "\
+Examples:
+  circled worker --config circled.toml           # with dispatch.backend = \"redis\" in it
+  CIRCLED_DISPATCH__BACKEND=redis CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8082 circled worker
+
+Signals: SIGTERM or SIGINT lets what runs finish (server.shutdown_grace), gives the rest back, and exits
+with 0; a second one exits at once, with 143 or 130.";
+
+/// Run jobs that gateways put into Redis.
+///
+/// Any number of workers share the work; one that dies loses its jobs to another (dispatch.redis.lease). It reads
+/// the same settings as `circled serve`; of its addresses, it takes server.admin_listen alone.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Worker {
+    /// End at once if Redis can't be reached, rather than to try until it can.
+    #[arg(long)]
+    fail_fast: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+impl Worker {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let settings = self.config.settings()?;
+        if settings.dispatch.backend != Backend::Redis {
+            bail!(
+                "with dispatch.backend = \"embedded\", `circled serve` runs all jobs itself; workers are for \"redis\""
+            );
+        }
+        logging::init(&settings.log)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("circled")
+            .build()?;
+        runtime.block_on(work(&settings, self.fail_fast))
+    }
+}
+
+async fn work(settings: &Settings, fail_fast: bool) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let worker = Server::start(settings, fail_fast).await?;
+    let admin = worker
+        .admin_addr()
+        .map(|address| address.to_string())
+        .unwrap_or_default();
+    tracing::info!(%admin, "working");
+    let failed = worker.failed();
+    signals.run(|shutdown| worker.run(shutdown), failed).await
+}

@@ -1,0 +1,232 @@
+//! Committing what runs came to: all of a circle that is ready at the same time in one call.
+
+use std::sync::Arc;
+
+use fred::types::Value;
+use sha1::{Digest, Sha1};
+
+use super::{
+    gateway::{millis, number},
+    held::Held,
+    keys::Partition,
+    link::Link,
+    scripts::Lua,
+};
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobRecord, Outcome, Progress, Status, settings},
+    store::{self, Effects, List, Unavailable},
+};
+
+/// Values longer than this are told from others by their hash.
+const INLINE: usize = 64;
+
+/// What a run came to, ready to be committed.
+#[derive(Debug)]
+pub(super) struct Landing {
+    pub(super) effects: Effects,
+    pub(super) told: Told,
+    /// Whether it is void once the final delivery of its series is there.
+    pub(super) may_be_superseded: bool,
+}
+
+/// Who is told what.
+#[derive(Debug)]
+pub(super) enum Told {
+    Play(Outcome),
+    Durable(Box<JobRecord>, Progress),
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Done,
+    /// The job isn't pending any more.
+    Gone,
+    /// The store would be too large.
+    Quota,
+    /// The final delivery of the series is there already.
+    Superseded,
+    /// These are the values of what was read, as they are now.
+    Conflict(Vec<Option<store::Value>>),
+}
+
+/// Commits, and knows the bounds of it.
+pub(super) struct Committer {
+    pub(super) link: Link,
+    pub(super) durable: settings::Durable,
+    pub(super) limits: Arc<store::Settings>,
+    pub(super) per_circle: usize,
+    pub(super) inbox: usize,
+}
+
+/// Keys and arguments of the script, being written.
+struct Call<'a> {
+    partition: &'a Partition,
+    keys: Vec<String>,
+    args: Vec<Value>,
+}
+
+impl Committer {
+    /// Commits runs of one circle, one after another. Sending the same again changes nothing.
+    ///
+    /// # Errors
+    /// Whether they are committed can't be told.
+    pub(super) async fn commit(
+        &self,
+        circle: PublicKey,
+        runs: &[(Held, Landing)],
+    ) -> Result<Vec<Answer>, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let mut call = Call {
+            partition,
+            keys: vec![
+                partition.jobs(),
+                partition.lane(&circle),
+                partition.queue(&circle),
+                partition.plays(&circle),
+                partition.backlog(&circle),
+                partition.store(&circle),
+                partition.names(&circle),
+                partition.usage(&circle),
+                partition.pending(),
+                partition.delayed(),
+                partition.finished(),
+                partition.dead(),
+            ],
+            args: vec![
+                circle.to_string().into(),
+                number(self.per_circle),
+                number(self.durable.per_circle),
+                number(self.limits.quota),
+                number(self.inbox),
+            ],
+        };
+        for (held, landing) in runs {
+            self.add(&mut call, held, landing);
+        }
+        let Call { keys, args, .. } = call;
+        let answer = self.link.call(Lua::Commit, partition, keys, args).await?;
+        let answers = answer.into_array();
+        if answers.len() != runs.len() {
+            return Err(Unavailable);
+        }
+        Ok(answers.into_iter().map(Answer::read).collect())
+    }
+
+    fn add(&self, call: &mut Call<'_>, held: &Held, landing: &Landing) {
+        let Landing { effects, told, .. } = landing;
+        let (is_play, message) = match told {
+            Told::Play(outcome) => (true, serde_json::to_vec(outcome)),
+            Told::Durable(_, progress) => (false, serde_json::to_vec(progress)),
+        };
+        let message = message.unwrap_or_else(|error| {
+            tracing::error!(%error, "failed to write an outcome");
+            Vec::new()
+        });
+        call.push(held.entry.as_str());
+        call.push(held.id().to_string());
+        call.push(if is_play { "1" } else { "0" });
+        let inbox = call.partition.inbox(held.gateway());
+        call.push_key(Some(inbox));
+        call.args.push(bytes(&message));
+        call.args.push(number(effects.reads.len()));
+        for (key, value) in &effects.reads {
+            call.args.extend([bytes(key), expected(value.as_ref())]);
+        }
+        call.args.push(number(effects.lists.len()));
+        for List {
+            prefix,
+            count,
+            whole,
+            hash,
+        } in &effects.lists
+        {
+            let whole = if *whole { "1" } else { "0" };
+            let hash = hex::encode(hash);
+            call.args
+                .extend([bytes(prefix), number(*count), whole.into(), hash.into()]);
+        }
+        call.args.push(number(effects.writes.len()));
+        for (key, value) in &effects.writes {
+            let value = value.as_ref().map_or(&[][..], |value| value);
+            call.args.extend([bytes(key), bytes(value)]);
+        }
+        if let Told::Durable(job, _) = told {
+            self.add_durable(call, job, landing.may_be_superseded);
+        }
+    }
+
+    fn add_durable(&self, call: &mut Call<'_>, job: &JobRecord, may_be_superseded: bool) {
+        call.push_key(Some(call.partition.job(job.id)));
+        call.push(job.status.to_string());
+        let record = serde_json::to_vec(job).unwrap_or_default();
+        call.args.push(bytes(&record));
+        let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
+        call.args.push(Value::Integer(time.as_millisecond()));
+        let keep_for = job.keep_for(&self.durable).unwrap_or_default();
+        call.args.push(millis(keep_for));
+        let last = |series| call.partition.last(&job.circle, series);
+        let (absent, leaves) = match &job.series {
+            Some(series) if !series.is_final => (Some(last(&series.identity)), None),
+            Some(series) if job.status == Status::Finished => (None, Some(last(&series.identity))),
+            Some(_) | None => (None, None),
+        };
+        call.push_key(absent.filter(|_| may_be_superseded));
+        call.push_key(leaves);
+    }
+}
+
+impl Call<'_> {
+    fn push(&mut self, arg: impl Into<Value>) {
+        self.args.push(arg.into());
+    }
+
+    /// An argument that says which key.
+    fn push_key(&mut self, key: Option<String>) {
+        let Some(key) = key else {
+            return self.push("");
+        };
+        let number = match self.keys.iter().skip(12).position(|other| *other == key) {
+            Some(number) => 13 + number,
+            None => {
+                self.keys.push(key);
+                self.keys.len()
+            }
+        };
+        self.args.push(Value::Integer(number as i64));
+    }
+}
+
+impl Answer {
+    fn read(answer: Value) -> Self {
+        if let Some(word) = answer.as_bytes() {
+            return match word {
+                b"done" => Self::Done,
+                b"quota" => Self::Quota,
+                b"superseded" => Self::Superseded,
+                _ => Self::Gone,
+            };
+        }
+        let values = answer.into_array().into_iter().skip(1);
+        Self::Conflict(values.map(|value| stored(&value)).collect())
+    }
+}
+
+/// What is kept, or that nothing is.
+pub(super) fn stored(value: &Value) -> Option<store::Value> {
+    value.as_bytes().map(store::Value::new)
+}
+
+pub(super) fn bytes(bytes: &[u8]) -> Value {
+    Value::Bytes(fred::bytes::Bytes::copy_from_slice(bytes))
+}
+
+/// As the script compares it.
+fn expected(value: Option<&store::Value>) -> Value {
+    match value {
+        None => "-".into(),
+        Some(value) if value.len() <= INLINE => bytes(&[b"=", &value[..]].concat()),
+        Some(value) => format!("#{}", hex::encode(Sha1::digest(value))).into(),
+    }
+}

@@ -1,0 +1,345 @@
+//! The end of Redis where jobs come from: plays and deliveries go in, their outcomes come back by the inbox.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dashmap::DashMap;
+use fred::types::Value;
+use futures_util::{
+    future::Either,
+    stream::{FuturesUnordered, StreamExt},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{link::Link, scripts::Lua, settings::RedisSettings, wire};
+use crate::{
+    auth::PublicKey,
+    dispatch::{
+        Delivery, Job, JobId, JobRecord, NotAccepted, Outcome, Played, Progress, Receipt, Ticket,
+        record, settings,
+    },
+    store::Unavailable,
+};
+
+/// How much longer than its deadline a worker's word is waited for.
+const NOTICE: Duration = Duration::from_millis(50);
+/// Requests that go to Redis in one call at most.
+const AT_ONCE: usize = 256;
+
+/// Sends jobs, and waits for what comes of them.
+pub(super) struct Gateway {
+    pub(super) link: Link,
+    pub(super) settings: RedisSettings,
+    durable: settings::Durable,
+    /// One for each ticket at most, so sessions' limits bound it.
+    requests: mpsc::UnboundedSender<Request>,
+    pub(super) plays: DashMap<JobId, oneshot::Sender<Outcome>>,
+    pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
+    pub(super) halt: CancellationToken,
+    pub(super) stop: CancellationToken,
+}
+
+enum Request {
+    Play {
+        circle: PublicKey,
+        id: JobId,
+        play: String,
+    },
+    /// Nobody waits for it any more.
+    Cancel { circle: PublicKey, id: JobId },
+}
+
+/// A play that is under way. Dropping it cancels the play, unless it has been committed.
+pub struct RedisTicket {
+    outcome: oneshot::Receiver<Outcome>,
+    deadline: Instant,
+    timeout: Duration,
+    circle: PublicKey,
+    id: JobId,
+    gateway: Arc<Gateway>,
+    settled: bool,
+}
+
+impl Gateway {
+    pub(super) fn start(
+        link: Link,
+        settings: RedisSettings,
+        durable: settings::Durable,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let gateway = Arc::new(Self {
+            link,
+            settings,
+            durable,
+            requests,
+            plays: DashMap::new(),
+            deliveries: DashMap::new(),
+            halt: CancellationToken::new(),
+            stop,
+        });
+        tasks.spawn(gateway.clone().send(receiver));
+        gateway
+    }
+
+    /// Sends a play on its way.
+    pub(super) fn play(self: &Arc<Self>, job: &Job<'_>) -> Played {
+        if !self.link.is_up() {
+            return Played::Now(Outcome::Unavailable);
+        }
+        let play = wire::Play::new(job, self.link.name());
+        let Ok(play) = serde_json::to_string(&play) else {
+            return Played::Now(Outcome::Unavailable);
+        };
+        let (sender, outcome) = oneshot::channel();
+        let (circle, id) = (job.circle, job.id);
+        self.plays.insert(id, sender);
+        // It is closed only once everybody has left.
+        let _ = self.requests.send(Request::Play { circle, id, play });
+        Played::Later(Ticket::Redis(RedisTicket {
+            outcome,
+            deadline: Instant::now() + job.timeout,
+            timeout: job.timeout,
+            circle,
+            id,
+            gateway: self.clone(),
+            settled: false,
+        }))
+    }
+
+    /// Keeps a delivery, and waits so long for its job's first run.
+    pub(super) async fn accept(
+        &self,
+        delivery: Delivery,
+        wait: Duration,
+    ) -> Result<Receipt, NotAccepted> {
+        if !self.link.is_up() {
+            return Err(NotAccepted::Unavailable);
+        }
+        let id = JobId::new();
+        let (sender, ended) = oneshot::channel();
+        self.deliveries.insert(id, sender);
+        let kept = self.keep(id, delivery).await;
+        let status = match kept {
+            Ok(None) => match timeout(wait, ended).await {
+                Ok(Ok(progress)) => progress,
+                Ok(Err(_)) | Err(_) => Progress::Accepted,
+            },
+            Ok(Some(first)) => {
+                self.deliveries.remove(&id);
+                return Ok(Receipt {
+                    job: first,
+                    status: Progress::Duplicate,
+                });
+            }
+            Err(why) => {
+                self.deliveries.remove(&id);
+                return Err(why);
+            }
+        };
+        self.deliveries.remove(&id);
+        Ok(Receipt { job: id, status })
+    }
+
+    /// Answers the first job of a delivery that has been here before.
+    async fn keep(&self, id: JobId, delivery: Delivery) -> Result<Option<JobId>, NotAccepted> {
+        let circle = delivery.circle;
+        let partition = self.link.keys().of(&circle);
+        let identity = delivery.identity;
+        let job = JobRecord::new(id, &delivery);
+        let event = record::event(delivery);
+        let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
+        let keys = [
+            partition.seen(&circle, &identity),
+            partition.job(id),
+            partition.jobs(),
+            partition.lane(&circle),
+            partition.backlog(&circle),
+            partition.pending(),
+        ];
+        let args = [
+            Value::from(id.to_string()),
+            json(serde_json::to_string(&job))?.into(),
+            json(serde_json::to_string(&event))?.into(),
+            self.link.name().into(),
+            circle.to_string().into(),
+            millis(self.durable.dedupe_for),
+            number(self.durable.per_circle),
+            number(self.durable.backlog),
+            Value::Integer(job.received_at.as_millisecond()),
+        ];
+        let unavailable = |Unavailable| NotAccepted::Unavailable;
+        let answer = self.link.call(Lua::Accept, partition, keys, args).await;
+        let answer = answer.map_err(unavailable)?.into_array();
+        match answer.first().and_then(Value::as_i64) {
+            Some(1) => {}
+            Some(0) => {
+                let first = answer.get(1).and_then(Value::as_string);
+                let first = first.and_then(|text| text.parse().ok());
+                return first.map(Some).ok_or(NotAccepted::Unavailable);
+            }
+            Some(_) => return Err(NotAccepted::Backlog),
+            None => return Err(NotAccepted::Unavailable),
+        }
+        if self.settings.min_replicas > 0 {
+            let wanted = i64::from(self.settings.min_replicas);
+            let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
+            let have = self.link.send("WAIT", partition, args).await;
+            if have.map_err(unavailable)?.as_i64().unwrap_or(0) < wanted {
+                tracing::warn!(job = %id, "too few replicas have a delivery: it isn't acknowledged (dispatch.redis.min_replicas)");
+                return Err(NotAccepted::Unavailable);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Carries requests to Redis: what is there at the same time goes together.
+    async fn send(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let this = &*self;
+        let mut batch = Vec::new();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                _ = requests.recv_many(&mut batch, AT_ONCE) => {
+                    let mut plays: HashMap<PublicKey, Vec<(JobId, String)>> = HashMap::new();
+                    let mut left = Vec::new();
+                    for request in batch.drain(..) {
+                        match request {
+                            Request::Play { circle, id, play } => {
+                                plays.entry(circle).or_default().push((id, play));
+                            }
+                            Request::Cancel { circle, id } => left.push((circle, id)),
+                        }
+                    }
+                    // In this order: a play that is taken back is there to be taken back.
+                    for (circle, plays) in plays {
+                        under_way.push(Either::Left(this.submit(circle, plays)));
+                    }
+                    for (circle, id) in left {
+                        under_way.push(Either::Right(async move {
+                            // A worker that runs it finds out, at the latest when it commits.
+                            let _ = this.cancel(circle, id).await;
+                        }));
+                    }
+                }
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn submit(&self, circle: PublicKey, plays: Vec<(JobId, String)>) {
+        let partition = self.link.keys().of(&circle);
+        let keys = [
+            partition.jobs(),
+            partition.lane(&circle),
+            partition.queue(&circle),
+            partition.plays(&circle),
+        ];
+        let (ids, texts): (Vec<_>, Vec<_>) = plays.into_iter().unzip();
+        let most = [
+            number(self.settings.per_circle),
+            number(self.settings.queue),
+        ];
+        let each = ids.iter().zip(texts);
+        let each = each.flat_map(|(id, play)| [Value::from(id.to_string()), Value::from(play)]);
+        let args = most.into_iter().chain(each).collect::<Vec<_>>();
+        let answer = self.link.call(Lua::Submit, partition, keys, args).await;
+        let answers = answer.map(Value::into_array);
+        for (n, id) in ids.into_iter().enumerate() {
+            match &answers {
+                Ok(answers) if answers.get(n).and_then(Value::as_i64) != Some(0) => {}
+                Ok(_) => self.tell(id, Outcome::QueueFull),
+                // It may have come through: then nobody wants it.
+                Err(Unavailable) => {
+                    self.tell(id, Outcome::Unavailable);
+                    let _ = self.requests.send(Request::Cancel { circle, id });
+                }
+            }
+        }
+    }
+
+    /// Takes a play back. Answers whether nothing of it lands any more; if not, its outcome is on its way.
+    async fn cancel(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let keys = [
+            partition.jobs(),
+            partition.lane(&circle),
+            partition.queue(&circle),
+            partition.plays(&circle),
+        ];
+        let args = [number(self.settings.per_circle), id.to_string().into()];
+        let answer = self.link.call(Lua::Cancel, partition, keys, args).await?;
+        Ok(answer.as_i64() == Some(1))
+    }
+
+    /// Hands an outcome to whoever waits for it.
+    pub(super) fn tell(&self, id: JobId, outcome: Outcome) {
+        if let Some((_, waiter)) = self.plays.remove(&id) {
+            // Whoever waited may have left.
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
+impl RedisTicket {
+    /// Waits for the play, at most until its deadline. What has been committed by then is waited for.
+    pub(crate) async fn outcome(mut self) -> Outcome {
+        let gateway = self.gateway.clone();
+        let early = tokio::select! {
+            biased;
+            outcome = &mut self.outcome => {
+                self.settled = true;
+                return outcome.unwrap_or(Outcome::Unavailable);
+            }
+            () = gateway.halt.cancelled() => Outcome::Cancelled,
+            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
+                after: self.timeout,
+            },
+        };
+        match gateway.cancel(self.circle, self.id).await {
+            Ok(true) => early,
+            Ok(false) => {
+                let outcome = timeout(gateway.settings.timeout, &mut self.outcome).await;
+                outcome
+                    .ok()
+                    .and_then(Result::ok)
+                    .unwrap_or(Outcome::Unavailable)
+            }
+            Err(Unavailable) => Outcome::Unavailable,
+        }
+    }
+}
+
+impl Drop for RedisTicket {
+    fn drop(&mut self) {
+        self.gateway.plays.remove(&self.id);
+        if !self.settled {
+            let (circle, id) = (self.circle, self.id);
+            let _ = self.gateway.requests.send(Request::Cancel { circle, id });
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RedisTicket").field(&self.id).finish()
+    }
+}
+
+pub(super) fn number(number: usize) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+pub(super) fn millis(duration: Duration) -> Value {
+    Value::Integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,139 @@
+//! A job that a worker has taken.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::wire;
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobId, JobRecord},
+    script::Inputs,
+};
+
+/// A job that is this worker's to run, until it is committed, or another worker's.
+pub(super) struct Held {
+    /// In the stream of its partition.
+    pub(super) entry: String,
+    pub(super) partition: usize,
+    pub(super) what: What,
+    /// Whether another worker has had it, and may have died of it.
+    pub(super) was_anothers: bool,
+    /// Until when it may run.
+    pub(super) deadline: Option<Instant>,
+    /// Runs that collided with others.
+    pub(super) collisions: u32,
+    /// Runs that began without something that they read.
+    pub(super) misses: u32,
+    /// Ends the run.
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) _place: Place,
+}
+
+/// What is to be run.
+pub(super) enum What {
+    Play(Box<wire::Play<'static>>),
+    Durable {
+        job: Box<JobRecord>,
+        event: Box<Value>,
+        /// Whose inbox is told.
+        gateway: String,
+    },
+}
+
+impl Held {
+    pub(super) fn id(&self) -> JobId {
+        match &self.what {
+            What::Play(play) => play.id,
+            What::Durable { job, .. } => job.id,
+        }
+    }
+
+    pub(super) fn circle(&self) -> PublicKey {
+        match &self.what {
+            What::Play(play) => play.circle,
+            What::Durable { job, .. } => job.circle,
+        }
+    }
+
+    pub(super) fn gateway(&self) -> &str {
+        match &self.what {
+            What::Play(play) => &play.gateway,
+            What::Durable { gateway, .. } => gateway,
+        }
+    }
+
+    /// Spells the job out for its script.
+    pub(super) fn with_inputs<R>(&self, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
+        match &self.what {
+            What::Play(play) => run(&Inputs {
+                caller_id: &play.caller,
+                context_id: &play.circle,
+                job_id: &play.id,
+                args: &play.args,
+                event: None,
+            }),
+            What::Durable { job, event, .. } => run(&Inputs {
+                caller_id: &job.caller,
+                context_id: &job.circle,
+                job_id: &job.id,
+                args: &Value::Null,
+                event: Some(event),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held")
+            .field("entry", &self.entry)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many jobs a worker holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places(Arc<(AtomicUsize, Notify)>);
+
+/// One of them; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Places);
+
+impl Places {
+    pub(super) fn take(&self) -> Place {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        Place(self.clone())
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits until fewer than so many are taken. Answers how many are free.
+    pub(super) async fn free(&self, most: usize) -> usize {
+        loop {
+            let notified = self.0.1.notified();
+            let taken = self.taken();
+            if taken < most {
+                return most - taken;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.1.notify_waiters();
+    }
+}

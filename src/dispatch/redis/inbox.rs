@@ -1,0 +1,141 @@
+//! What comes back to a gateway: outcomes, in a stream for each partition.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use fred::types::Value;
+use tokio::time::{interval, sleep};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    gateway::{Gateway, millis},
+    link::Blocking,
+    reply,
+};
+use crate::{
+    dispatch::{JobId, Outcome, Progress},
+    store::Unavailable,
+};
+
+/// How long one look into the inbox lasts.
+const BLOCK: Duration = Duration::from_secs(1);
+/// How long to wait before looking again, where that failed.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How often it is kept from expiring.
+const RENEW: Duration = Duration::from_secs(1);
+/// Messages taken at a time.
+const AT_ONCE: i64 = 1000;
+/// Messages that were read, before they are removed.
+const TRIM: usize = 1000;
+
+/// Reads the inboxes, and keeps them there.
+pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
+    for partitions in reply::shared_reads(&gateway.link) {
+        let reader = gateway.link.blocking()?;
+        tasks.spawn(read(gateway.clone(), reader, partitions));
+    }
+    tasks.spawn(keep(gateway.clone()));
+    Ok(())
+}
+
+/// An inbox outlives its gateway for a while only.
+async fn keep(gateway: Arc<Gateway>) {
+    let mut tick = interval(RENEW);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = gateway.stop.cancelled() => break,
+        }
+        let link = &gateway.link;
+        let keep_for = millis(gateway.settings.lease * 6);
+        for partition in link.keys().partitions() {
+            let inbox = partition.inbox(link.name());
+            let expire = [Value::from(inbox.clone()), keep_for.clone()];
+            match link.send("PEXPIRE", partition, expire.clone()).await {
+                Ok(renewed) if renewed.as_i64() == Some(0) => {
+                    let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
+                    let _ = link.send("XGROUP", partition, create).await;
+                    let _ = link.send("PEXPIRE", partition, expire).await;
+                }
+                Ok(_) => {}
+                Err(Unavailable) => break,
+            }
+        }
+    }
+    for partition in gateway.link.keys().partitions() {
+        let inbox = Value::from(partition.inbox(gateway.link.name()));
+        let _ = gateway.link.send("DEL", partition, [inbox]).await;
+    }
+}
+
+async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
+    let all = gateway.link.keys().partitions();
+    let name = gateway.link.name();
+    let inboxes: Vec<_> = partitions.iter().map(|n| all[*n].inbox(name)).collect();
+    let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
+    let mut last = vec!["0-0".to_owned(); inboxes.len()];
+    let mut read = vec![0; inboxes.len()];
+    loop {
+        let mut args = vec![
+            Value::from("COUNT"),
+            Value::Integer(AT_ONCE),
+            Value::from("BLOCK"),
+            millis(BLOCK),
+            Value::from("STREAMS"),
+        ];
+        args.extend(inboxes.iter().map(Value::from));
+        args.extend(last.iter().map(Value::from));
+        let answer = tokio::select! {
+            answer = reader.send("XREAD", &all[partitions[0]], args, BLOCK) => answer,
+            () = gateway.stop.cancelled() => break,
+        };
+        let Ok(answer) = answer else {
+            sleep(AGAIN).await;
+            continue;
+        };
+        let streams = reply::streams(answer);
+        let idle = streams.is_empty();
+        for (stream, entries) in streams {
+            let Some(number) = numbers.get(&stream) else {
+                continue;
+            };
+            for entry in entries {
+                handle(&gateway, &entry);
+                last[*number] = entry.id;
+                read[*number] += 1;
+            }
+        }
+        for number in 0..inboxes.len() {
+            if read[number] >= TRIM || idle && read[number] > 0 {
+                read[number] = 0;
+                // They have done their service.
+                let inbox = Value::from(&inboxes[number]);
+                let trim = [inbox, "MINID".into(), last[number].as_str().into()];
+                let _ = gateway
+                    .link
+                    .send("XTRIM", &all[partitions[number]], trim)
+                    .await;
+            }
+        }
+    }
+    reader.close().await;
+}
+
+fn handle(gateway: &Gateway, entry: &reply::Entry) {
+    let Some(id) = entry.text("id").and_then(|id| id.parse::<JobId>().ok()) else {
+        return;
+    };
+    if let Some(play) = entry.bytes("play") {
+        let outcome = serde_json::from_slice::<Outcome>(play).unwrap_or_else(|error| {
+            tracing::error!(job = %id, %error, "failed to read an outcome");
+            Outcome::Unavailable
+        });
+        gateway.tell(id, outcome);
+    }
+    if let Some(job) = entry.bytes("job")
+        && let Ok(progress) = serde_json::from_slice::<Progress>(job)
+        && let Some((_, waiter)) = gateway.deliveries.remove(&id)
+    {
+        // Whoever waited may have left.
+        let _ = waiter.send(progress);
+    }
+}

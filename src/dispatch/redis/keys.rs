@@ -1,0 +1,169 @@
+//! The names of everything in Redis; nothing else knows them. What each is for: docs/OPERATIONS.md.
+//!
+//! All that is about a circle is in the circle's partition, and a partition is a hash tag: one script can
+//! change all of it at once, on a cluster too.
+
+use fred::types::ClusterHash;
+
+use crate::{auth::PublicKey, dispatch::JobId};
+
+/// The group of all workers, in every partition's stream. The Lua scripts name it, too.
+pub(super) const GROUP: &str = "workers";
+
+/// All names within a namespace.
+#[derive(Debug)]
+pub(super) struct Keys {
+    namespace: String,
+    partitions: Vec<Partition>,
+}
+
+/// The names within a partition.
+#[derive(Debug, Clone)]
+pub(super) struct Partition {
+    prefix: String,
+    /// How commands find the node that has it.
+    pub(super) hash: ClusterHash,
+}
+
+impl Keys {
+    pub(super) fn new(namespace: &str, partitions: u16) -> Self {
+        let partition = |number| {
+            let prefix = format!("{{{namespace}:{number:02}}}:");
+            let slot = redis_slot(&prefix);
+            Partition {
+                prefix,
+                hash: ClusterHash::Custom(slot),
+            }
+        };
+        Self {
+            namespace: namespace.to_owned(),
+            partitions: (0..partitions).map(partition).collect(),
+        }
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The partition that a circle is in. Points of a curve are spread evenly.
+    pub(super) fn number_of(&self, circle: &PublicKey) -> usize {
+        let bytes = circle.as_bytes();
+        let number = bytes[1..9]
+            .iter()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        usize::try_from(number % self.partitions.len() as u64).unwrap_or_default()
+    }
+
+    pub(super) fn of(&self, circle: &PublicKey) -> &Partition {
+        &self.partitions[self.number_of(circle)]
+    }
+
+    /// A hash: what all servers of the namespace must agree about.
+    pub(super) fn agreement(&self) -> String {
+        format!("{{{}}}:agreement", self.namespace)
+    }
+
+    pub(super) fn agreement_hash(&self) -> ClusterHash {
+        ClusterHash::Custom(redis_slot(&self.agreement()))
+    }
+}
+
+/// As Redis Cluster has it: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>
+fn redis_slot(key: &str) -> u16 {
+    fred::util::redis_keyslot(key.as_bytes())
+}
+
+impl Partition {
+    /// A stream, group [`GROUP`]: what may run now.
+    pub(super) fn jobs(&self) -> String {
+        self.name("jobs")
+    }
+
+    /// A hash: a durable job's record, what was sent, and the gateway that accepted it.
+    pub(super) fn job(&self, id: JobId) -> String {
+        format!("{}job:{id}", self.prefix)
+    }
+
+    /// A stream: what comes back to one gateway.
+    pub(super) fn inbox(&self, gateway: &str) -> String {
+        format!("{}inbox:{gateway}", self.prefix)
+    }
+
+    /// Is there as long as a worker is.
+    pub(super) fn alive(&self, worker: &str) -> String {
+        format!("{}alive:{worker}", self.prefix)
+    }
+
+    /// A hash: how many of a circle's jobs are in the stream, or wait for their next try.
+    pub(super) fn lane(&self, circle: &PublicKey) -> String {
+        format!("{}lane:{circle}", self.prefix)
+    }
+
+    /// A list: plays of a circle that wait.
+    pub(super) fn queue(&self, circle: &PublicKey) -> String {
+        format!("{}queue:{circle}", self.prefix)
+    }
+
+    /// A hash: each pending play of a circle, with its entry in the stream, or while it waits, all of it.
+    pub(super) fn plays(&self, circle: &PublicKey) -> String {
+        format!("{}plays:{circle}", self.prefix)
+    }
+
+    /// A list: durable jobs of a circle that wait.
+    pub(super) fn backlog(&self, circle: &PublicKey) -> String {
+        format!("{}backlog:{circle}", self.prefix)
+    }
+
+    /// A hash: what scripts keep, as JSON.
+    pub(super) fn store(&self, circle: &PublicKey) -> String {
+        format!("{}store:{circle}", self.prefix)
+    }
+
+    /// A sorted set, all with the same score: the keys of the store in order.
+    pub(super) fn names(&self, circle: &PublicKey) -> String {
+        format!("{}names:{circle}", self.prefix)
+    }
+
+    /// A number: bytes in the store.
+    pub(super) fn usage(&self, circle: &PublicKey) -> String {
+        format!("{}usage:{circle}", self.prefix)
+    }
+
+    /// A job's name, for a while: that of a delivery that has been here.
+    pub(super) fn seen(&self, circle: &PublicKey, identity: &[u8; 32]) -> String {
+        format!("{}seen:{circle}:{}", self.prefix, hex::encode(identity))
+    }
+
+    /// A job's name, for good: the final one of a series.
+    pub(super) fn last(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
+        format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
+    }
+
+    /// A sorted set by time of arrival: durable jobs that are not over.
+    pub(super) fn pending(&self) -> String {
+        self.name("pending")
+    }
+
+    /// A sorted set by time: durable jobs that run again then.
+    pub(super) fn delayed(&self) -> String {
+        self.name("delayed")
+    }
+
+    /// A sorted set by time of the end: durable jobs that ended well.
+    pub(super) fn finished(&self) -> String {
+        self.name("finished")
+    }
+
+    /// A sorted set by time of the end: dead letters.
+    pub(super) fn dead(&self) -> String {
+        self.name("dead")
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}{what}", self.prefix)
+    }
+}

@@ -1,0 +1,202 @@
+//! What a worker does beside running jobs: it shows that it is there, takes the jobs of those that aren't, wakes
+//! jobs whose time has come, and forgets what is past its time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use fred::types::Value;
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    gateway::{millis, number},
+    keys::{GROUP, Partition},
+    scripts::Lua,
+    worker::Worker,
+};
+use crate::{auth::PublicKey, dispatch::JobId, store::Unavailable};
+
+/// How often jobs are looked for whose time has come.
+const WAKE: Duration = Duration::from_millis(250);
+/// How often it is asked whether what runs is still wanted, once it has run for as long.
+const LOST: Duration = Duration::from_millis(100);
+/// How often what is past its time is forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+/// Jobs woken at a time.
+const AT_ONCE: i64 = 256;
+
+impl Worker {
+    /// Shows that the worker is there, for so long at a time, until it ends.
+    pub(super) async fn stay_alive(self: Arc<Self>, lease: Duration) {
+        let mut tick = interval(lease / 4);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.goes_on(&mut tick).await {
+            for partition in self.link.keys().partitions() {
+                let alive = partition.alive(self.link.name());
+                let args = [alive.into(), "1".into(), "PX".into(), millis(lease)];
+                if let Err(Unavailable) = self.link.send("SET", partition, args).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes over what silent workers hold. Where Redis has been away, all are silent at first.
+    pub(super) async fn look_after_others(self: Arc<Self>, lease: Duration) {
+        let mut tick = interval(lease / 4);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut up_since: Option<Instant> = None;
+        while self.goes_on(&mut tick).await {
+            if !self.link.is_up() {
+                up_since = None;
+                continue;
+            }
+            if up_since.get_or_insert_with(Instant::now).elapsed() < lease / 2 {
+                continue;
+            }
+            for (number, partition) in self.link.keys().partitions().iter().enumerate() {
+                for silent in self.others(partition).await {
+                    self.take_over(number, &silent).await;
+                }
+            }
+        }
+    }
+
+    /// The other workers that a partition knows.
+    async fn others(&self, partition: &Partition) -> Vec<String> {
+        let args = ["CONSUMERS", &partition.jobs(), GROUP].map(Value::from);
+        let Ok(consumers) = self.link.send("XINFO", partition, args).await else {
+            return Vec::new();
+        };
+        let name = |consumer: Value| {
+            // Pairs of a name and a value; or a map.
+            let fields = consumer.into_array();
+            let mut pairs = fields.chunks_exact(2);
+            let name = pairs.find(|pair| pair[0].as_bytes() == Some(b"name"))?;
+            name[1].as_string()
+        };
+        let names = consumers.into_array().into_iter().filter_map(name);
+        names.filter(|name| name != self.link.name()).collect()
+    }
+
+    /// Ends what runs on script threads and isn't wanted any more: its caller has left, or another worker has it.
+    pub(super) async fn let_go_of_lost(self: Arc<Self>) {
+        let mut tick = interval(LOST);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.goes_on(&mut tick).await {
+            let mut long: HashMap<usize, Vec<String>> = HashMap::new();
+            for (entry, running) in self.running().iter() {
+                if running.since.elapsed() >= LOST {
+                    long.entry(running.partition)
+                        .or_default()
+                        .push(entry.clone());
+                }
+            }
+            for (number, entries) in long {
+                let partition = &self.link.keys().partitions()[number];
+                let me = Value::from(self.link.name());
+                let args = std::iter::once(me).chain(entries.into_iter().map(Value::from));
+                let keys = [partition.jobs()];
+                let Ok(lost) = self.link.call(Lua::Lost, partition, keys, args).await else {
+                    continue;
+                };
+                let running = self.running();
+                for entry in lost.into_array() {
+                    let entry = entry.into_string().unwrap_or_default();
+                    if let Some(running) = running.get(&entry) {
+                        running.cancelled.store(true, Ordering::Release);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has durable jobs wait for their turn whose next try is due.
+    pub(super) async fn wake_delayed(self: Arc<Self>) {
+        let mut tick = interval(WAKE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.goes_on(&mut tick).await {
+            if !self.link.is_up() {
+                continue;
+            }
+            for partition in self.link.keys().partitions() {
+                let _ = self.wake(partition).await;
+            }
+        }
+    }
+
+    async fn wake(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let now = Value::Integer(Timestamp::now().as_millisecond());
+        let args = [
+            partition.delayed().into(),
+            "-inf".into(),
+            now,
+            "LIMIT".into(),
+            Value::Integer(0),
+            Value::Integer(AT_ONCE),
+        ];
+        let due = self.link.send("ZRANGEBYSCORE", partition, args).await?;
+        for member in due.into_array() {
+            let member = member.into_string().unwrap_or_default();
+            let parsed = member.split_once(' ').and_then(|(id, circle)| {
+                Some((id.parse::<JobId>().ok()?, circle.parse::<PublicKey>().ok()?))
+            });
+            let Some((id, circle)) = parsed else {
+                continue;
+            };
+            let keys = [
+                partition.delayed(),
+                partition.jobs(),
+                partition.lane(&circle),
+                partition.backlog(&circle),
+            ];
+            let args = [
+                Value::from(id.to_string()),
+                circle.to_string().into(),
+                number(self.committer.durable.per_circle),
+            ];
+            self.link.call(Lua::Wake, partition, keys, args).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops jobs from the lists of those that are over, once their records have expired.
+    pub(super) async fn forget_old(self: Arc<Self>) {
+        let mut tick = interval(FORGET);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let durable = &self.committer.durable;
+        while self.goes_on(&mut tick).await {
+            let now = Timestamp::now().as_millisecond();
+            for partition in self.link.keys().partitions() {
+                for (list, keep_for) in [
+                    (partition.finished(), durable.keep_for),
+                    (partition.dead(), durable.keep_dead_for),
+                ] {
+                    let keep_for = i64::try_from(keep_for.as_millis()).unwrap_or(i64::MAX);
+                    let before = Value::Integer(now.saturating_sub(keep_for));
+                    let args = [list.into(), "-inf".into(), before];
+                    let _ = self.link.send("ZREMRANGEBYSCORE", partition, args).await;
+                }
+            }
+        }
+    }
+
+    /// Hands over whatever it still holds.
+    pub(super) async fn leave(&self) {
+        for partition in self.link.keys().partitions() {
+            let keys = [partition.jobs(), partition.alive(self.link.name())];
+            let args = [Value::from(self.link.name())];
+            let _ = self.link.call(Lua::Leave, partition, keys, args).await;
+        }
+    }
+
+    async fn goes_on(&self, tick: &mut tokio::time::Interval) -> bool {
+        tokio::select! {
+            _ = tick.tick() => true,
+            () = self.ending.cancelled() => false,
+        }
+    }
+}

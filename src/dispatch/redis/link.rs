@@ -1,0 +1,419 @@
+//! Connections to Redis, and what goes over them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use fred::{
+    clients::{Client, WithOptions},
+    error::Error,
+    interfaces::{ClientLike, EventInterface},
+    types::{
+        Builder, ClusterHash, CustomCommand, Value,
+        config::{Config, Options, ReconnectPolicy},
+    },
+};
+use jiff::Timestamp;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    keys::{GROUP, Keys, Partition},
+    scripts::{Hashes, Lua},
+    settings::RedisSettings,
+};
+use crate::store::Unavailable;
+
+/// How often it is asked whether Redis is there.
+const PULSE: Duration = Duration::from_millis(250);
+
+/// The connection that everything goes over but what blocks. A cheap handle.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
+    client: WithOptions<Client>,
+    config: Config,
+    hashes: Hashes,
+    keys: Arc<Keys>,
+    timeout: Duration,
+    name: String,
+    up: AtomicBool,
+    ready: AtomicBool,
+    came_up: Notify,
+    /// Milliseconds that Redis's clock is ahead of this machine's.
+    ahead: AtomicI64,
+}
+
+/// What a server of another kind says about a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Disagreement {
+    /// Another number of partitions.
+    #[error(
+        "the namespace \"{namespace}\" in Redis has {found} partitions, and this server has {own}: set dispatch.redis.partitions = {found}, or take another dispatch.redis.namespace"
+    )]
+    Partitions {
+        /// Which one.
+        namespace: String,
+        /// How many it has.
+        found: String,
+        /// How many it should have.
+        own: u16,
+    },
+}
+
+/// The URLs that are understood: `redis`, `redis-cluster` and `redis-sentinel`, each with TLS or without.
+const EXPECTED: &str = "expected one like redis://host:6379, rediss://user:password@host:6379, redis-cluster://host:6379?node=host2:6379 or redis-sentinel://host:26379?sentinelServiceName=name";
+
+/// Says why a URL of Redis can't be used.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let scheme = url.split("://").next().unwrap_or_default();
+    let (service, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
+    let is_known = matches!(service, "redis" | "rediss" | "valkey" | "valkeys")
+        && matches!(kind, "" | "cluster" | "sentinel");
+    if !is_known {
+        return Err(EXPECTED.to_owned());
+    }
+    Config::from_url(url).map(drop).map_err(|error| {
+        let why = error.details().trim_end_matches('.');
+        format!("{why}; {EXPECTED}")
+    })
+}
+
+impl Link {
+    /// Begins to connect, and keeps on trying. `name` is what Redis calls the connection.
+    pub(super) fn start(
+        settings: &RedisSettings,
+        keys: Arc<Keys>,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let config = Config::from_url(&settings.url)?;
+        let client = client(&config, settings.timeout, name)?;
+        client.connect();
+        let options = Options {
+            // Whatever was sent may have been done: sending it again is for those to decide who know what it was.
+            max_attempts: Some(1),
+            timeout: Some(settings.timeout),
+            fail_fast: true,
+            ..Options::default()
+        };
+        Ok(Self(Arc::new(Inner {
+            client: client.with_options(&options),
+            config,
+            hashes: Hashes::new(),
+            keys,
+            timeout: settings.timeout,
+            name: name.to_owned(),
+            up: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            came_up: Notify::new(),
+            ahead: AtomicI64::new(0),
+        })))
+    }
+
+    /// Whether Redis answers, and all is prepared there.
+    pub(super) fn is_up(&self) -> bool {
+        self.0.up.load(Ordering::Relaxed) && self.0.ready.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is up.
+    pub(super) async fn came_up(&self) {
+        loop {
+            let notified = self.0.came_up.notified();
+            if self.is_up() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// What Redis's clock says, in milliseconds.
+    pub(super) fn now(&self) -> i64 {
+        Timestamp::now().as_millisecond() + self.0.ahead.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.0.config.server.is_clustered()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Calls a script in a partition.
+    pub(super) async fn call(
+        &self,
+        lua: Lua,
+        partition: &Partition,
+        keys: impl IntoIterator<Item = String>,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<Value, Unavailable> {
+        let mut all = vec![Value::from(self.0.hashes.of(lua)), Value::Null];
+        all.extend(keys.into_iter().map(Value::from));
+        all[1] = Value::Integer(all.len() as i64 - 2);
+        all.extend(args);
+        let evalsha = CustomCommand::new_static("EVALSHA", partition.hash.clone(), false);
+        let again = all.clone();
+        let result = self.0.client.custom::<Value, Value>(evalsha, all).await;
+        let result = match result {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                let mut all = again;
+                all[0] = Value::from(lua.source());
+                let eval = CustomCommand::new_static("EVAL", partition.hash.clone(), false);
+                self.0.client.custom(eval, all).await
+            }
+            result => result,
+        };
+        result.map_err(|error| self.failed(lua.name(), &error))
+    }
+
+    /// Sends a command to a partition.
+    pub(super) async fn send(
+        &self,
+        command: &'static str,
+        partition: &Partition,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<Value, Unavailable> {
+        self.send_to(command, partition.hash.clone(), args.into_iter().collect())
+            .await
+            .map_err(|error| self.failed(command, &error))
+    }
+
+    async fn send_to(
+        &self,
+        command: &'static str,
+        hash: ClusterHash,
+        args: Vec<Value>,
+    ) -> Result<Value, Error> {
+        let command = CustomCommand::new_static(command, hash, false);
+        self.0.client.custom(command, args).await
+    }
+
+    /// Sees to an error that says more than that a command failed.
+    pub(super) fn notice(&self, error: &Error) {
+        if error.details().starts_with("NOGROUP") {
+            // Somebody has emptied Redis.
+            self.0.ready.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &Error) -> Unavailable {
+        self.notice(error);
+        tracing::debug!(what, %error, "Redis didn't do it");
+        Unavailable
+    }
+
+    /// Keeps an eye on Redis for as long as it is polled: whether it answers, whether all is prepared there, and
+    /// whether it can lose what it acknowledges.
+    ///
+    /// # Errors
+    /// A server of another kind uses the namespace.
+    pub(super) async fn watch(&self) -> Result<(), Disagreement> {
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failures = 0_u32;
+        loop {
+            pulse.tick().await;
+            let agreement = self.0.keys.agreement_hash();
+            let asked = self.send_to("EXISTS", agreement, vec![self.0.keys.agreement().into()]);
+            let answer = asked.await;
+            self.0.up.store(answer.is_ok(), Ordering::Relaxed);
+            if let Err(error) = &answer {
+                self.0.ready.store(false, Ordering::Relaxed);
+                failures = failures.saturating_add(1);
+                // The first one of a server that starts comes before it is connected.
+                if failures == 2 {
+                    tracing::warn!(%error, "Redis can't be reached; trying again until it can (dispatch.redis.url)");
+                }
+                continue;
+            }
+            failures = 0;
+            if !self.0.ready.load(Ordering::Relaxed) {
+                match self.prepare().await {
+                    Ok(agreed) => agreed?,
+                    Err(error) => {
+                        tracing::debug!(%error, "failed to prepare Redis");
+                        continue;
+                    }
+                }
+                self.warn_of_losses().await;
+                self.0.ready.store(true, Ordering::Relaxed);
+                self.0.came_up.notify_waiters();
+                tracing::info!("Redis is there");
+            }
+        }
+    }
+
+    async fn compare_clocks(&self) -> Result<(), Error> {
+        let hash = self.0.keys.agreement_hash();
+        let time = self.send_to("TIME", hash, Vec::new()).await?.into_array();
+        let number = |n: usize| time.get(n).and_then(Value::as_i64).unwrap_or(0);
+        let theirs = number(0) * 1000 + number(1) / 1000;
+        let ahead = theirs - Timestamp::now().as_millisecond();
+        self.0.ahead.store(ahead, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Agrees with the other servers, and has every partition's stream be there.
+    async fn prepare(&self) -> Result<Result<(), Disagreement>, Error> {
+        self.compare_clocks().await?;
+        let keys = &self.0.keys;
+        let own = keys.partitions().len();
+        let (name, hash) = (keys.agreement(), keys.agreement_hash());
+        let field = |rest: &[Value]| {
+            let mut args = vec![Value::from(name.clone()), Value::from("partitions")];
+            args.extend_from_slice(rest);
+            args
+        };
+        let wanted = field(&[Value::Integer(own as i64)]);
+        self.send_to("HSETNX", hash.clone(), wanted).await?;
+        let found = self.send_to("HGET", hash, field(&[])).await?;
+        let found = found.as_string().unwrap_or_default();
+        if found != own.to_string() {
+            return Ok(Err(Disagreement::Partitions {
+                namespace: keys.namespace().to_owned(),
+                found,
+                own: u16::try_from(own).unwrap_or(u16::MAX),
+            }));
+        }
+        for partition in keys.partitions() {
+            let args = ["CREATE", &partition.jobs(), GROUP, "0", "MKSTREAM"].map(Value::from);
+            match self
+                .send_to("XGROUP", partition.hash.clone(), args.into())
+                .await
+            {
+                Err(error) if !error.details().starts_with("BUSYGROUP") => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Redis acknowledges what it has in memory; whether it can still lose that is a matter of its settings.
+    async fn warn_of_losses(&self) {
+        let mut settings = Vec::new();
+        for name in ["appendonly", "maxmemory-policy", "maxmemory"] {
+            let hash = self.0.keys.agreement_hash();
+            let args = ["GET", name].map(Value::from).into();
+            let Ok(answer) = self.send_to("CONFIG", hash, args).await else {
+                tracing::info!(
+                    "Redis doesn't tell its settings: whether it can lose acknowledged work isn't known here"
+                );
+                return;
+            };
+            settings.push(
+                answer
+                    .into_array()
+                    .get(1)
+                    .and_then(Value::as_string)
+                    .unwrap_or_default(),
+            );
+        }
+        if settings[0] == "no" {
+            tracing::warn!(
+                "Redis has appendonly no: when it ends, acknowledged webhooks and everything in the stores are lost. Set appendonly yes"
+            );
+        }
+        if settings[1] != "noeviction" && !settings[1].is_empty() && settings[2] != "0" {
+            tracing::warn!(
+                policy = settings[1],
+                "Redis may evict keys when its memory is full, and with them acknowledged webhooks and stores. Set maxmemory-policy noeviction"
+            );
+        }
+    }
+
+    /// Another connection, for commands that block.
+    pub(super) fn blocking(&self) -> Result<Blocking, Error> {
+        let client = client(&self.0.config, self.0.timeout, &self.0.name)?;
+        client.connect();
+        Ok(Blocking {
+            client,
+            patience: self.0.timeout,
+        })
+    }
+
+    /// Ends the connection.
+    pub(super) async fn close(&self) {
+        let _ = timeout(self.0.timeout, self.0.client.quit()).await;
+    }
+}
+
+/// A connection for one command that blocks at a time.
+pub(super) struct Blocking {
+    client: Client,
+    patience: Duration,
+}
+
+impl Blocking {
+    /// Sends a command that blocks for so long at most.
+    pub(super) async fn send(
+        &self,
+        command: &'static str,
+        partition: &Partition,
+        args: Vec<Value>,
+        block: Duration,
+    ) -> Result<Value, Error> {
+        let command = CustomCommand::new_static(command, partition.hash.clone(), true);
+        let sent = self.client.custom(command, args);
+        match timeout(block + self.patience, sent).await {
+            Ok(result) => result,
+            Err(_) => {
+                // Whoever listens there doesn't speak any more.
+                let _ = timeout(self.patience, self.client.force_reconnection()).await;
+                Err(Error::new(fred::error::ErrorKind::Timeout, "no answer"))
+            }
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        let _ = timeout(self.patience, self.client.quit()).await;
+    }
+}
+
+fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Error> {
+    let client = Builder::from_config(config.clone())
+        .with_connection_config(|connection| {
+            connection.connection_timeout = patience;
+            connection.internal_command_timeout = patience;
+            connection.max_command_attempts = 1;
+            connection.tcp.nodelay = Some(true);
+            connection.unresponsive.max_timeout = Some(patience);
+            connection.unresponsive.interval = patience / 4;
+        })
+        .set_policy(reconnect_policy())
+        .build()?;
+    let (named, name) = (client.clone(), name.to_owned());
+    // Its task ends with the client.
+    drop(client.on_reconnect(move |server| {
+        let (client, name) = (named.clone(), name.clone());
+        async move {
+            let options = Options {
+                cluster_node: client.is_clustered().then_some(server),
+                ..Options::default()
+            };
+            let setname = CustomCommand::new_static("CLIENT", None::<u16>, false);
+            let args = ["SETNAME", &name].map(Value::from).to_vec();
+            client
+                .with_options(&options)
+                .custom::<(), Value>(setname, args)
+                .await
+        }
+    }));
+    Ok(client)
+}
+
+fn reconnect_policy() -> ReconnectPolicy {
+    let mut policy = ReconnectPolicy::new_exponential(0, 50, 1000, 2);
+    policy.set_jitter(50);
+    policy
+}

@@ -1,0 +1,289 @@
+//! The backend for any number of machines: gateways put jobs into Redis, workers take them out, run them, and
+//! commit what they come to in one atomic script.
+//!
+//! What always holds:
+//!
+//! - **A job is pending as long as its entry in the stream is.** Whoever commits takes the entry away in the
+//!   same script; a run that comes second finds nothing, and changes nothing.
+//! - **Nothing is only in a server.** A worker that is gone is noticed by its lease, and others take what it held;
+//!   a gateway that is gone leaves no more than an inbox that expires.
+//! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
+
+mod commit;
+mod gateway;
+mod held;
+mod inbox;
+mod jobs;
+mod keys;
+mod lease;
+mod link;
+mod recent;
+mod reply;
+mod scripts;
+mod settings;
+mod take;
+mod wire;
+mod worker;
+
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use gateway::RedisTicket;
+pub use jobs::RedisJobs;
+pub use link::{Disagreement, check_url};
+pub use settings::RedisSettings;
+
+use self::{
+    commit::Committer, gateway::Gateway, held::Places, keys::Keys, link::Link, recent::Recent,
+    worker::Worker,
+};
+use super::{
+    Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings, StartError,
+};
+use crate::{
+    script::{Limits, Runner, Sandbox},
+    store,
+};
+
+/// Runs that may wait for a script thread: what a worker holds is bounded already.
+const UNBOUNDED: usize = usize::MAX / 4;
+
+/// One server of many.
+pub struct Redis {
+    link: Link,
+    gateway: Option<Arc<Gateway>>,
+    worker: Option<Arc<Worker>>,
+    job_timeout: Duration,
+    per_circle: usize,
+    handle: Handle,
+    /// Sends and receives.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Cancelled when the server can't go on.
+    fatal: CancellationToken,
+    why: Arc<OnceLock<Disagreement>>,
+}
+
+impl Redis {
+    /// Connects, or keeps on trying.
+    ///
+    /// # Errors
+    /// A URL that makes no sense; servers of another kind in the same namespace; no threads.
+    pub(super) async fn start(
+        settings: &Settings,
+        limits: Limits,
+        store: store::Settings,
+        scripts: Scripts,
+        role: Role,
+    ) -> Result<Self, StartError> {
+        let own = &settings.redis;
+        let name = format!(
+            "circled-{:012x}",
+            getrandom::u64().unwrap_or_default() >> 16
+        );
+        let keys = Arc::new(Keys::new(&own.namespace, own.partitions));
+        let link = Link::start(own, keys, &name).map_err(StartError::redis)?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let fatal = CancellationToken::new();
+        let why = Arc::new(OnceLock::new());
+        tasks.spawn({
+            let (link, stop, fatal, why) = (link.clone(), stop.clone(), fatal.clone(), why.clone());
+            async move {
+                tokio::select! {
+                    Err(disagreement) = link.watch() => {
+                        let _ = why.set(disagreement);
+                        fatal.cancel();
+                    }
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+        let (gateway, worker) = match role {
+            Role::Gateway { .. } => (true, own.worker),
+            Role::Worker { .. } => (false, true),
+        };
+        let gateway = if gateway {
+            let gateway = Gateway::start(
+                link.clone(),
+                own.clone(),
+                settings.durable.clone(),
+                &tasks,
+                stop.clone(),
+            );
+            inbox::start(&gateway, &tasks).map_err(StartError::redis)?;
+            Some(gateway)
+        } else {
+            None
+        };
+        let worker = worker
+            .then(|| start_worker(settings, &link, limits, store, scripts))
+            .transpose()?;
+        let redis = Self {
+            gateway,
+            worker,
+            job_timeout: settings.job_timeout,
+            per_circle: settings.durable.per_circle,
+            handle: Handle::current(),
+            tasks,
+            stop,
+            fatal,
+            why,
+            link,
+        };
+        let came = timeout(own.timeout * 2, redis.link.came_up());
+        tokio::select! {
+            came = came => if came.is_err() {
+                if role.fails_fast() {
+                    return Err(StartError::NoRedis);
+                }
+                tracing::warn!("starting without Redis, and trying on: plays and webhooks are refused until it is there");
+            },
+            () = redis.fatal.cancelled() => {}
+        }
+        match redis.why.get() {
+            Some(disagreement) => Err(disagreement.clone().into()),
+            None => Ok(redis),
+        }
+    }
+
+    /// Waits for the reason why this server can't go on, for as long as there is none.
+    pub(super) async fn failed(&self) -> StartError {
+        self.fatal.cancelled().await;
+        match self.why.get() {
+            Some(disagreement) => disagreement.clone().into(),
+            None => StartError::NoRedis,
+        }
+    }
+
+    pub(super) fn job_timeout(&self) -> Duration {
+        self.job_timeout
+    }
+
+    pub(super) fn play(&self, job: &Job<'_>) -> Played {
+        match &self.gateway {
+            Some(gateway) => gateway.play(job),
+            None => Played::Now(Outcome::Unavailable),
+        }
+    }
+
+    pub(super) async fn accept(
+        &self,
+        delivery: Delivery,
+        wait: Duration,
+    ) -> Result<Receipt, NotAccepted> {
+        match &self.gateway {
+            Some(gateway) => gateway.accept(delivery, wait).await,
+            None => Err(NotAccepted::Unavailable),
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.link.is_up()
+    }
+
+    pub(super) fn jobs(&self) -> RedisJobs {
+        RedisJobs {
+            link: self.link.clone(),
+            per_circle: self.per_circle,
+        }
+    }
+
+    pub(super) fn stop_durable(&self) {
+        if let Some(worker) = self.worker.as_ref().filter(|_| self.gateway.is_none()) {
+            worker.stopping.cancel();
+        }
+    }
+
+    pub(super) fn cancel_all(&self) {
+        if let Some(gateway) = &self.gateway {
+            gateway.halt.cancel();
+        }
+        if let Some(worker) = &self.worker {
+            worker.cancel_all();
+        }
+    }
+
+    /// Lets what runs finish, gives back what doesn't, and leaves. Blocks.
+    pub(super) fn shutdown(&self) {
+        if let Some(worker) = &self.worker {
+            worker.stopping.cancel();
+            worker.runner.shutdown();
+            worker.tasks.close();
+            self.handle.block_on(async {
+                worker.tasks.wait().await;
+                worker.ending.cancel();
+                worker.beside.close();
+                worker.beside.wait().await;
+                worker.leave().await;
+            });
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.handle.block_on(async {
+            self.tasks.wait().await;
+            self.link.close().await;
+        });
+    }
+}
+
+fn start_worker(
+    settings: &Settings,
+    link: &Link,
+    limits: Limits,
+    store: store::Settings,
+    scripts: Scripts,
+) -> Result<Arc<Worker>, StartError> {
+    let own = &settings.redis;
+    let runner = Runner::start(limits.thread_count(), UNBOUNDED);
+    let worker = Arc::new(Worker {
+        link: link.clone(),
+        committer: Committer {
+            link: link.clone(),
+            durable: settings.durable.clone(),
+            limits: Arc::new(store),
+            per_circle: own.per_circle,
+            inbox: own.inbox,
+        },
+        runner: runner.map_err(StartError::Threads)?,
+        script_timeout: limits.timeout,
+        sandbox: Sandbox::new(limits),
+        scripts,
+        recent: Arc::new(Recent::new(own.cache)),
+        places: Places::default(),
+        running: Mutex::default(),
+        stopping: CancellationToken::new(),
+        halt: CancellationToken::new(),
+        ending: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        beside: TaskTracker::new(),
+        handle: Handle::current(),
+    });
+    for partitions in reply::shared_reads(link) {
+        let reader = link.blocking().map_err(StartError::redis)?;
+        worker
+            .tasks
+            .spawn(worker.clone().take(reader, partitions, own.hold));
+    }
+    let beside = &worker.beside;
+    beside.spawn(worker.clone().stay_alive(own.lease));
+    beside.spawn(worker.clone().look_after_others(own.lease));
+    beside.spawn(worker.clone().let_go_of_lost());
+    beside.spawn(worker.clone().wake_delayed());
+    beside.spawn(worker.clone().forget_old());
+    Ok(worker)
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis")
+            .field("name", &self.link.name())
+            .field("gateway", &self.gateway.is_some())
+            .field("worker", &self.worker.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! What a worker has lately seen of the circles' stores. Nothing here is certain: whatever a run builds on is
+//! checked when it is committed, and where that fails, Redis answers what there is now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{
+    auth::PublicKey,
+    store::{Effects, Key, Reads, Unavailable, Value},
+};
+
+/// Values by circle and key, those that were used last.
+pub(super) struct Recent(Cache<(PublicKey, Key), Option<Value>, Bytes>);
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<(PublicKey, Key), Option<Value>> for Bytes {
+    fn weight(&self, (_, key): &(PublicKey, Key), value: &Option<Value>) -> u64 {
+        (128 + key.len() + value.as_ref().map_or(0, |value| value.len())) as u64
+    }
+}
+
+impl Recent {
+    pub(super) fn new(bytes: usize) -> Self {
+        let entries = bytes / 256;
+        Self(Cache::with_weighter(entries, bytes as u64, Bytes))
+    }
+
+    pub(super) fn learn(&self, circle: PublicKey, key: Key, value: Option<Value>) {
+        self.0.insert((circle, key), value);
+    }
+
+    /// What a run is going to leave, for those that come after it.
+    pub(super) fn expect(&self, circle: PublicKey, effects: &Effects) {
+        for (key, value) in &effects.writes {
+            self.learn(circle, key.clone(), value.clone());
+        }
+    }
+
+    /// It isn't going to leave that.
+    pub(super) fn forget(&self, circle: PublicKey, effects: &Effects) {
+        for key in effects.writes.keys() {
+            self.0.remove(&(circle, key.clone()));
+        }
+    }
+}
+
+/// Reads for a run that mustn't wait: what isn't here ends it, and is noted.
+pub(super) struct AtHand {
+    pub(super) recent: Arc<Recent>,
+    pub(super) circle: PublicKey,
+    pub(super) missing: Missing,
+}
+
+/// What a run would have had to wait for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Missing(Arc<Mutex<Option<Wanted>>>);
+
+/// A read that takes time.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    Value(Key),
+    List,
+}
+
+impl Missing {
+    pub(super) fn take(&self) -> Option<Wanted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, wanted: Wanted) -> Unavailable {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+        Unavailable
+    }
+}
+
+impl Reads for AtHand {
+    fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
+        let found = self.recent.0.get(&(self.circle, key.clone()));
+        found.ok_or_else(|| self.missing.note(Wanted::Value(key.clone())))
+    }
+
+    fn keys(&mut self, _: &Key, _: usize) -> Result<Vec<Key>, Unavailable> {
+        Err(self.missing.note(Wanted::List))
+    }
+}

@@ -1,0 +1,72 @@
+//! What Redis answers, taken apart.
+
+use fred::types::Value;
+
+use super::link::Link;
+
+/// An entry of a stream.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: String,
+    fields: Vec<Value>,
+}
+
+impl Entry {
+    pub(super) fn new(id: String, fields: Value) -> Self {
+        Self {
+            id,
+            fields: fields.into_array(),
+        }
+    }
+
+    fn read(value: Value) -> Option<Self> {
+        let mut parts = value.into_array().into_iter();
+        let id = parts.next()?.into_string()?;
+        Some(Self::new(id, parts.next()?))
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        let mut pairs = self.fields.chunks_exact(2);
+        pairs
+            .find(|pair| pair[0].as_bytes() == Some(name.as_bytes()))
+            .map(|pair| &pair[1])
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.get(name)?.as_bytes()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.bytes(name)?).ok()
+    }
+
+    /// When Redis took it, in milliseconds of its own clock.
+    pub(super) fn millis(&self) -> i64 {
+        let millis = self.id.split('-').next().unwrap_or_default();
+        millis.parse().unwrap_or(0)
+    }
+}
+
+/// What `XREAD` and `XREADGROUP` answer: the entries of each stream.
+pub(super) fn streams(answer: Value) -> Vec<(String, Vec<Entry>)> {
+    if answer.is_null() {
+        return Vec::new();
+    }
+    let stream = |value: Value| {
+        let mut parts = value.into_array().into_iter();
+        let name = parts.next()?.into_string()?;
+        let entries = parts.next()?.into_array();
+        Some((name, entries.into_iter().filter_map(Entry::read).collect()))
+    };
+    answer.into_array().into_iter().filter_map(stream).collect()
+}
+
+/// Which partitions one command can read from: all of them, or on a cluster, each by itself.
+pub(super) fn shared_reads(link: &Link) -> Vec<Vec<usize>> {
+    let all = 0..link.keys().partitions().len();
+    if link.is_cluster() {
+        all.map(|number| vec![number]).collect()
+    } else {
+        vec![all.collect()]
+    }
+}

@@ -1,0 +1,58 @@
+//! The Lua scripts: what must happen at once, happens in one of them.
+
+use sha1::{Digest, Sha1};
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
+        /// A script, called by its hash.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Lua { $($(#[$doc])* $name),+ }
+
+        impl Lua {
+            const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Its source, with what they share in front.
+            pub(super) fn source(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!(include_str!("lua/lane.lua"), include_str!(concat!("lua/", $file)))),+
+                }
+            }
+
+            /// For the log.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $file),+
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    Submit = "submit.lua",
+    Cancel = "cancel.lua",
+    Accept = "accept.lua",
+    Commit = "commit.lua",
+    Wake = "wake.lua",
+    Retry = "retry.lua",
+    TakeOver = "take_over.lua",
+    Begin = "begin.lua",
+    Lost = "lost.lua",
+    Leave = "leave.lua",
+    Forget = "forget.lua",
+}
+
+/// The hashes of all scripts.
+#[derive(Debug)]
+pub(super) struct Hashes(Vec<String>);
+
+impl Hashes {
+    pub(super) fn new() -> Self {
+        let hash = |lua: &Lua| hex::encode(Sha1::digest(lua.source()));
+        Self(Lua::ALL.iter().map(hash).collect())
+    }
+
+    pub(super) fn of(&self, lua: Lua) -> &str {
+        &self.0[lua as usize]
+    }
+}

@@ -1,0 +1,48 @@
+//! The `[dispatch.redis]` settings.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How gateways and workers find each other. The defaults stand in `config/default.toml`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Where Redis is, with user and password where it asks for them.
+    pub url: String,
+    /// What every key begins with.
+    pub namespace: String,
+    /// Shares of all circles. It can't be changed once a namespace is in use.
+    pub partitions: u16,
+    /// A worker that is silent for so long loses its jobs to another.
+    #[serde(with = "crate::units::duration")]
+    pub lease: Duration,
+    /// Whether `circled serve` runs jobs, too.
+    pub worker: bool,
+    /// Plays of one circle that are with the workers at a time.
+    pub per_circle: usize,
+    /// Plays of one circle that wait for these. One more is refused.
+    pub queue: usize,
+    /// Jobs that a worker holds, running or about to.
+    pub hold: usize,
+    /// Bytes of values that a worker has read last, kept in memory.
+    #[serde(with = "crate::units::size")]
+    pub cache: usize,
+    /// Outcomes that wait for a gateway to fetch them. The oldest are dropped.
+    pub inbox: usize,
+    /// How long Redis may take to answer.
+    #[serde(with = "crate::units::duration")]
+    pub timeout: Duration,
+    /// Replicas that must have a delivery before it is acknowledged.
+    pub min_replicas: u32,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may have a password in it.
+        f.debug_struct("RedisSettings")
+            .field("namespace", &self.namespace)
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}

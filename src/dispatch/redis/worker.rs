@@ -1,0 +1,512 @@
+//! The end of Redis where jobs are run.
+//!
+//! A script that is known to be short is run right where its job is taken, on what is at hand of its circle's
+//! store; what isn't at hand is fetched, for all that wait at once, and the run starts over. Everything else
+//! goes to a script thread, which may wait for Redis. What runs of one circle come to is committed together.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fred::types::Value;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::{runtime::Handle, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    commit::{Answer, Committer, Landing, Told, bytes, stored},
+    held::{Held, Places, What},
+    link::Link,
+    recent::{AtHand, Missing, Recent, Wanted},
+    scripts::Lua,
+};
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobError, Outcome, Progress, Scripts, record::later},
+    script::{Ending, Runner, Sandbox},
+    store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
+};
+
+/// Runs of a job that collide with others, before it is given up.
+const COLLISIONS: u32 = 64;
+/// Reads that a short run is started over for.
+const MISSES: u32 = 4;
+/// When to try again what Redis kept from happening.
+const AGAIN: Duration = Duration::from_millis(100);
+/// When a durable job runs again that was not to blame.
+const LATER: Duration = Duration::from_millis(500);
+
+/// Takes jobs, runs them, and commits what they come to.
+pub(super) struct Worker {
+    pub(super) link: Link,
+    pub(super) committer: Committer,
+    pub(super) sandbox: Sandbox,
+    pub(super) runner: Runner<PublicKey>,
+    pub(super) script_timeout: Duration,
+    pub(super) scripts: Scripts,
+    pub(super) recent: Arc<Recent>,
+    pub(super) places: Places,
+    /// What runs on script threads, by its entry.
+    pub(super) running: Mutex<HashMap<String, Running>>,
+    /// Takes no more jobs, and starts none.
+    pub(super) stopping: CancellationToken,
+    /// Doesn't even wait for Redis any more.
+    pub(super) halt: CancellationToken,
+    /// Shows no more that it is there.
+    pub(super) ending: CancellationToken,
+    /// Take and commit.
+    pub(super) tasks: TaskTracker,
+    /// What goes on until all else has ended.
+    pub(super) beside: TaskTracker,
+    pub(super) handle: Handle,
+}
+
+/// A run on a script thread.
+pub(super) struct Running {
+    pub(super) partition: usize,
+    pub(super) since: Instant,
+    /// Ends it.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// What comes after a commit.
+enum Next {
+    Over,
+    /// It is to run again.
+    Run,
+    /// Something else is to be committed.
+    Land(Landing),
+}
+
+/// How far a run came that mustn't wait.
+enum Tried {
+    Ran(Box<Landing>),
+    Missing(Key),
+    Slow,
+}
+
+impl Worker {
+    /// Runs jobs that were taken, and sees to what becomes of them. Those that can't run here and now are begun.
+    pub(super) fn process(self: &Arc<Self>, jobs: Vec<Held>) {
+        let mut missing = Vec::new();
+        let mut ran: Vec<(PublicKey, Vec<(Held, Landing)>)> = Vec::new();
+        for mut held in jobs {
+            match self.try_run(&held) {
+                Tried::Ran(landing) => {
+                    let circle = held.circle();
+                    match ran.iter_mut().find(|(other, _)| *other == circle) {
+                        Some((_, runs)) => runs.push((held, *landing)),
+                        None => ran.push((circle, vec![(held, *landing)])),
+                    }
+                }
+                Tried::Missing(key) if held.misses < MISSES => {
+                    held.misses += 1;
+                    missing.push((held, key));
+                }
+                Tried::Missing(_) | Tried::Slow => self.start(held),
+            }
+        }
+        for (circle, runs) in ran {
+            self.tasks.spawn(self.clone().land(circle, runs));
+        }
+        if !missing.is_empty() {
+            self.tasks.spawn(self.clone().fetch_and_process(missing));
+        }
+    }
+
+    async fn fetch_and_process(self: Arc<Self>, missing: Vec<(Held, Key)>) {
+        if self.fetch(&missing).await {
+            self.process(missing.into_iter().map(|(held, _)| held).collect());
+        }
+    }
+
+    /// Runs a script that is known to be short, here and now.
+    fn try_run(&self, held: &Held) -> Tried {
+        if held.was_anothers {
+            return Tried::Slow;
+        }
+        let Some(source) = self.source(held) else {
+            return Tried::Slow;
+        };
+        let circle = held.circle();
+        let missing = Missing::default();
+        let reads = AtHand {
+            recent: self.recent.clone(),
+            circle,
+            missing: missing.clone(),
+        };
+        let mut transaction = Some(self.transaction(circle, Box::new(reads)));
+        let result = held.with_inputs(|inputs| {
+            let _span = tracing::debug_span!("job", id = %held.id()).entered();
+            self.sandbox.try_run(source, inputs, &mut transaction)
+        });
+        match (result, missing.take()) {
+            (_, Some(Wanted::Value(key))) => Tried::Missing(key),
+            (_, Some(Wanted::List)) | (None, None) => Tried::Slow,
+            (Some(result), None) => {
+                let ending = Ending::Finished(result);
+                match self.landing(held, ending, transaction, self.script_timeout, false) {
+                    Some(landing) => Tried::Ran(Box::new(landing)),
+                    None => Tried::Slow,
+                }
+            }
+        }
+    }
+
+    fn source<'a>(&'a self, held: &'a Held) -> Option<&'a str> {
+        match &held.what {
+            What::Play(play) => Some(&play.script),
+            What::Durable { job, .. } => self.scripts.get(job.provider()).map(|source| &**source),
+        }
+    }
+
+    fn transaction(&self, circle: PublicKey, reads: Box<dyn Reads>) -> Transaction {
+        Transaction::elsewhere(reads, self.committer.limits.clone(), circle)
+    }
+
+    /// What is to be committed of a run. `None`: nothing. `fresh`: what it read, it read in Redis.
+    fn landing(
+        &self,
+        held: &Held,
+        ending: Ending,
+        transaction: Option<Transaction>,
+        after: Duration,
+        fresh: bool,
+    ) -> Option<Landing> {
+        let well = matches!(ending, Ending::Finished(Ok(_)));
+        let mut effects = transaction
+            .map(Transaction::into_effects)
+            .unwrap_or_default();
+        if !well {
+            effects.writes.clear();
+        }
+        let told = match &held.what {
+            What::Play(_) => {
+                // Whoever cancelled it has taken it back already.
+                if matches!(ending, Ending::Cancelled) {
+                    return None;
+                }
+                Told::Play(Outcome::of(ending, after))
+            }
+            What::Durable { job, .. } => {
+                let mut job = job.clone();
+                let durable = &self.committer.durable;
+                let progress = job.ran(ending, after, Timestamp::now(), durable)?;
+                Told::Durable(job, progress)
+            }
+        };
+        if well {
+            self.recent.expect(held.circle(), &effects);
+        }
+        if fresh && effects.writes.is_empty() && effects.reads.len() + effects.lists.len() == 1 {
+            // One look sees one state.
+            effects = Effects::default();
+        }
+        Some(Landing {
+            effects,
+            told,
+            may_be_superseded: true,
+        })
+    }
+
+    /// Fetches what runs would have had to wait for. Answers whether that was possible.
+    async fn fetch(&self, missing: &[(Held, Key)]) -> bool {
+        let mut wanted: HashMap<PublicKey, Vec<Key>> = HashMap::new();
+        for (held, key) in missing {
+            wanted.entry(held.circle()).or_default().push(key.clone());
+        }
+        let fetch = async |circle: PublicKey, keys: Vec<Key>| {
+            let partition = self.link.keys().of(&circle);
+            let store = Value::from(partition.store(&circle));
+            let args = std::iter::once(store).chain(keys.iter().map(|key| bytes(key)));
+            loop {
+                match self.link.send("HMGET", partition, args.clone()).await {
+                    Ok(values) => {
+                        for (key, value) in keys.into_iter().zip(values.into_array()) {
+                            self.recent.learn(circle, key, stored(&value));
+                        }
+                        return true;
+                    }
+                    Err(Unavailable) if self.halt.is_cancelled() => return false,
+                    Err(Unavailable) => sleep(AGAIN).await,
+                }
+            }
+        };
+        let fetches = wanted.into_iter().map(|(circle, keys)| fetch(circle, keys));
+        let fetched = join_all(fetches).await;
+        fetched.into_iter().all(|fetched| fetched)
+    }
+
+    /// Commits runs of one circle, and runs those again that collided.
+    pub(super) async fn land(self: Arc<Self>, circle: PublicKey, mut runs: Vec<(Held, Landing)>) {
+        while !runs.is_empty() {
+            let Some(answers) = self.commit(circle, &runs).await else {
+                // The lease ends, and another worker takes them.
+                return;
+            };
+            let mut again = Vec::new();
+            let mut others = Vec::new();
+            for ((mut held, landing), answer) in runs.into_iter().zip(answers) {
+                match self.next(&mut held, landing, answer) {
+                    Next::Over => {}
+                    Next::Run => again.push(held),
+                    Next::Land(landing) => others.push((held, landing)),
+                }
+            }
+            if !again.is_empty() {
+                self.process(again);
+            }
+            runs = others;
+        }
+    }
+
+    /// Sends a commit until it is known what became of it. Nothing: the worker must end before.
+    async fn commit(&self, circle: PublicKey, runs: &[(Held, Landing)]) -> Option<Vec<Answer>> {
+        loop {
+            match self.committer.commit(circle, runs).await {
+                Ok(answers) => return Some(answers),
+                Err(Unavailable) if self.halt.is_cancelled() => return None,
+                Err(Unavailable) => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    fn next(&self, held: &mut Held, landing: Landing, answer: Answer) -> Next {
+        let circle = held.circle();
+        if !matches!(answer, Answer::Done) {
+            self.recent.forget(circle, &landing.effects);
+        }
+        let why = match answer {
+            Answer::Done => {
+                if let Told::Durable(job, Progress::Failed) = &landing.told {
+                    job.log_failure();
+                }
+                return Next::Over;
+            }
+            Answer::Gone => {
+                tracing::debug!(job = %held.id(), "it isn't this worker's any more");
+                return Next::Over;
+            }
+            Answer::Quota => CommitError::Quota {
+                quota: self.committer.limits.quota,
+            },
+            Answer::Superseded => CommitError::Superseded,
+            Answer::Conflict(values) => {
+                for (key, value) in landing.effects.reads.keys().zip(values) {
+                    self.recent.learn(circle, key.clone(), value);
+                }
+                held.collisions += 1;
+                if held.collisions < COLLISIONS {
+                    return Next::Run;
+                }
+                CommitError::Conflict
+            }
+        };
+        Next::Land(self.refused(held, landing.told, why))
+    }
+
+    /// What is committed instead of what can't be.
+    fn refused(&self, held: &Held, told: Told, why: CommitError) -> Landing {
+        let now = Timestamp::now();
+        let told = match (told, &held.what) {
+            (Told::Play(outcome), _) => Told::Play(Outcome::refused(why, outcome.logs().to_vec())),
+            (Told::Durable(..), What::Durable { job, .. }) => {
+                let mut job = job.clone();
+                let progress = match why {
+                    CommitError::Superseded => job.supersede(now),
+                    CommitError::Quota { .. } => {
+                        let error = JobError::plain(why.to_string());
+                        job.fail(error, now, &self.committer.durable)
+                    }
+                    CommitError::Conflict
+                    | CommitError::Gone
+                    | CommitError::Busy
+                    | CommitError::Unavailable(_) => {
+                        tracing::warn!(circle = %job.circle, job = %job.id, "a webhook's script keeps colliding with others; it runs again");
+                        job.postpone(later(now, LATER))
+                    }
+                };
+                Told::Durable(job, progress)
+            }
+            (told @ Told::Durable(..), What::Play(_)) => told,
+        };
+        Landing {
+            effects: Effects::default(),
+            told,
+            may_be_superseded: false,
+        }
+    }
+
+    /// Gives a job to a script thread.
+    pub(super) fn start(self: &Arc<Self>, held: Held) {
+        let (circle, cancelled, this) = (held.circle(), held.cancelled.clone(), self.clone());
+        let task = Box::new(move || this.run(held));
+        if self.runner.submit(circle, cancelled, task).is_err() {
+            tracing::debug!("a job was taken while the worker ends; it is another worker's");
+        }
+    }
+
+    /// Runs a job on a script thread, over again where it collides.
+    fn run(self: &Arc<Self>, mut held: Held) {
+        let circle = held.circle();
+        loop {
+            if self.stopping.is_cancelled() || !self.begin(&held) {
+                return;
+            }
+            let landing = self.run_once(&held);
+            let Some(landing) = landing else {
+                return;
+            };
+            let mut runs = vec![(held, landing)];
+            loop {
+                let committed = self.handle.block_on(self.commit(circle, &runs));
+                let (Some(answer), Some((mut job, landing))) =
+                    (committed.and_then(|mut answers| answers.pop()), runs.pop())
+                else {
+                    return;
+                };
+                match self.next(&mut job, landing, answer) {
+                    Next::Over => return,
+                    Next::Land(landing) => runs.push((job, landing)),
+                    Next::Run => {
+                        held = job;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts the run of a job that another worker may have died of. Answers whether it may run.
+    fn begin(&self, held: &Held) -> bool {
+        if !held.was_anothers {
+            return true;
+        }
+        let partition = &self.link.keys().partitions()[held.partition];
+        let (keys, args) = (
+            [partition.jobs()],
+            [Value::from(self.link.name()), held.entry.as_str().into()],
+        );
+        self.handle.block_on(async {
+            loop {
+                match self
+                    .link
+                    .call(Lua::Begin, partition, keys.clone(), args.clone())
+                    .await
+                {
+                    Ok(number) => return number.as_i64() != Some(0),
+                    Err(Unavailable) if self.stopping.is_cancelled() => return false,
+                    Err(Unavailable) => sleep(AGAIN).await,
+                }
+            }
+        })
+    }
+
+    fn run_once(&self, held: &Held) -> Option<Landing> {
+        let Some(source) = self.source(held) else {
+            return self.no_script(held);
+        };
+        let now = Instant::now();
+        let longest = now + self.script_timeout;
+        let (until, after) = match (held.deadline, &held.what) {
+            (Some(deadline), What::Play(play)) if deadline < longest => {
+                (deadline, Duration::from_millis(play.timeout_ms))
+            }
+            _ => (longest, self.script_timeout),
+        };
+        if until <= now {
+            let ending = Ending::TimedOut;
+            return self.landing(held, ending, None, after, true);
+        }
+        let circle = held.circle();
+        let reads = FromRedis {
+            link: self.link.clone(),
+            handle: self.handle.clone(),
+            circle,
+        };
+        let mut transaction = Some(self.transaction(circle, Box::new(reads)));
+        let running = Running {
+            partition: held.partition,
+            since: now,
+            cancelled: held.cancelled.clone(),
+        };
+        self.running().insert(held.entry.clone(), running);
+        let ending = held.with_inputs(|inputs| {
+            let _span = tracing::debug_span!("job", id = %held.id()).entered();
+            self.sandbox
+                .run(source, inputs, &mut transaction, until, &held.cancelled)
+        });
+        self.running().remove(&held.entry);
+        self.landing(held, ending, transaction, after, true)
+    }
+
+    fn no_script(&self, held: &Held) -> Option<Landing> {
+        let What::Durable { job, .. } = &held.what else {
+            return None;
+        };
+        let mut job = job.clone();
+        let message = format!(
+            "there is no provider \"{}\" in the settings any more",
+            job.provider()
+        );
+        let error = JobError::plain(message);
+        let progress = job.fail(error, Timestamp::now(), &self.committer.durable);
+        Some(Landing {
+            effects: Effects::default(),
+            told: Told::Durable(job, progress),
+            may_be_superseded: false,
+        })
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what runs.
+    pub(super) fn cancel_all(&self) {
+        self.stopping.cancel();
+        self.halt.cancel();
+        for running in self.running().values() {
+            running.cancelled.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Reads for a run that may wait, on a script thread.
+struct FromRedis {
+    link: Link,
+    handle: Handle,
+    circle: PublicKey,
+}
+
+impl Reads for FromRedis {
+    fn get(&mut self, key: &Key) -> Result<Option<crate::store::Value>, Unavailable> {
+        let partition = self.link.keys().of(&self.circle);
+        let args = [partition.store(&self.circle).into(), bytes(key)];
+        let value = self
+            .handle
+            .block_on(self.link.send("HGET", partition, args))?;
+        Ok(stored(&value))
+    }
+
+    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
+        let partition = self.link.keys().of(&self.circle);
+        let args = [
+            partition.names(&self.circle).into(),
+            bytes(&[b"[", &prefix[..]].concat()),
+            bytes(&[b"(", &prefix[..], b"\xff"].concat()),
+            "LIMIT".into(),
+            Value::Integer(0),
+            Value::Integer(i64::try_from(max).unwrap_or(i64::MAX)),
+        ];
+        let sent = self.link.send("ZRANGEBYLEX", partition, args);
+        let names = self.handle.block_on(sent)?.into_array();
+        Ok(names.iter().filter_map(stored).collect())
+    }
+}

@@ -1,0 +1,89 @@
+//! A server that nobody connects to: it takes jobs out of Redis.
+
+use std::net::SocketAddr;
+
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{ServeError, accept::Accept, admin, bind, end, providers};
+use crate::{
+    config,
+    dispatch::{Dispatcher, Role},
+};
+
+/// A worker that has begun to take jobs.
+#[derive(Debug)]
+pub struct Worker {
+    admin: Option<TcpListener>,
+    accept: Accept,
+    dispatcher: Dispatcher,
+    shutdown_grace: std::time::Duration,
+}
+
+impl Worker {
+    /// Takes the admin address, and begins to take jobs.
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
+        let admin = match settings.server.admin_listen.as_str() {
+            "" => None,
+            address => Some(bind("server.admin_listen", address).await?),
+        };
+        let dispatcher = Dispatcher::start(
+            &settings.dispatch,
+            settings.script.clone(),
+            settings.store.clone(),
+            providers(settings)?.scripts(),
+            Role::Worker { fail_fast },
+        )
+        .await?;
+        Ok(Self {
+            admin,
+            accept: Accept::new(&settings.server, &settings.session),
+            dispatcher,
+            shutdown_grace: settings.server.shutdown_grace,
+        })
+    }
+
+    /// Where health is asked for.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Waits for a reason why the worker can't go on, for as long as there is none.
+    pub fn failed(&self) -> impl Future<Output = ServeError> + Send + use<> {
+        let dispatcher = self.dispatcher.clone();
+        async move { dispatcher.failed().await.into() }
+    }
+
+    /// Works until `shutdown` is cancelled. Then: no more jobs are taken; what runs may finish within
+    /// `server.shutdown_grace`; the rest is given back.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self {
+            admin,
+            accept,
+            dispatcher,
+            shutdown_grace,
+        } = self;
+        let (stopping, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        if let Some(admin) = admin {
+            let routes = admin::routes(admin::Admin {
+                dispatcher: dispatcher.clone(),
+                stopping: stopping.clone(),
+                gateway: None,
+            });
+            tasks.spawn(accept.run(admin, routes, admin_stop.clone(), tasks.clone()));
+        }
+        shutdown.cancelled().await;
+        tracing::info!(grace = ?shutdown_grace, "stopping");
+        stopping.cancel();
+        dispatcher.stop_durable();
+        end(&dispatcher, Instant::now() + shutdown_grace).await;
+        admin_stop.cancel();
+        tasks.close();
+        let _ = tokio::time::timeout(crate::session::CLOSE_TIMEOUT, tasks.wait()).await;
+        tracing::info!("stopped");
+    }
+}
