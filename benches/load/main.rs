@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use echo::Echo;
 use measure::Connections;
-use server::{Named, Process, Server};
+use server::{Named, Persistence, Process, Server, ThroughRedis};
 use table::Line;
 
 /// Plays per second, their latency, logins per second and memory per idle session, beside a bare
@@ -68,7 +68,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "plays,store,webhooks,logins,idle"
+        default_value = "plays,store,webhooks,redis,logins,idle"
     )]
     only: Vec<What>,
     /// Print the results as JSON too, in one last line.
@@ -90,6 +90,9 @@ enum What {
     Store,
     /// Stripe's webhooks, each kept on disk and its script run before it is answered.
     Webhooks,
+    /// Plays and webhooks through Redis: one worker and two, its log off, synced each second and always, and by
+    /// the number of partitions.
+    Redis,
     /// Logins over new connections, and over open ones.
     Logins,
     /// Memory of sessions that do nothing.
@@ -170,7 +173,15 @@ async fn run(options: &Options) -> usize {
         for &in_flight in &options.in_flight {
             let what = format!("play, {} x {in_flight}", options.sessions);
             let plays = async |server: &Server| {
-                measure::plays(server, &key, &options.script, options, in_flight).await
+                measure::plays(
+                    server,
+                    &key,
+                    &options.script,
+                    options,
+                    options.sessions,
+                    in_flight,
+                )
+                .await
             };
             lines.extend(in_turns(options.rounds, &servers, &what, true, plays).await);
         }
@@ -186,7 +197,15 @@ async fn run(options: &Options) -> usize {
         for &in_flight in &options.in_flight {
             let what = format!("play, {} x {in_flight}", options.sessions);
             let plays = async |script: &Script<'_>| {
-                measure::plays(&server, &key, script.source, options, in_flight).await
+                measure::plays(
+                    &server,
+                    &key,
+                    script.source,
+                    options,
+                    options.sessions,
+                    in_flight,
+                )
+                .await
             };
             lines.extend(in_turns(options.rounds, &scripts, &what, true, plays).await);
         }
@@ -213,6 +232,9 @@ async fn run(options: &Options) -> usize {
             };
             lines.extend(in_turns(options.rounds, &targets, &what, compare, webhooks).await);
         }
+    }
+    if options.only.contains(&What::Redis) {
+        lines.extend(through_redis(options, &key, &servers).await);
     }
     if options.only.contains(&What::Logins) {
         Line::print_head("circled");
@@ -255,6 +277,62 @@ async fn run(options: &Options) -> usize {
         println!("\n{results}");
     }
     lines.iter().map(|line| line.errors).sum()
+}
+
+/// What goes through Redis, beside the peers if there are any.
+async fn through_redis(options: &Options, key: &SecretKey, servers: &[Server]) -> Vec<Line> {
+    let of_log = |persistence| {
+        [1, 2].map(|workers| ThroughRedis {
+            persistence,
+            workers,
+            partitions: 16,
+        })
+    };
+    let logs = [
+        Persistence::Off,
+        Persistence::EverySecond,
+        Persistence::Always,
+    ];
+    let partitions = [1, 4, 64].map(|partitions| ThroughRedis {
+        persistence: Persistence::Off,
+        workers: 1,
+        partitions,
+    });
+    let setups = logs.into_iter().flat_map(of_log).chain(partitions);
+    let circled: Vec<_> = setups
+        .map(|setup| Server::through_redis(key, setup))
+        .collect();
+    let peers = servers.iter().filter(|server| server.is_peer());
+    let all: Vec<&Server> = peers.chain(&circled).collect();
+    let mut lines = Vec::new();
+    println!("\nThrough Redis: when its log is synced, w workers, p partitions");
+    Line::print_head(&all[0].name);
+    for (sessions, in_flight) in [(16, 1), (16, 32), (512, 1)] {
+        let what = format!("play, {sessions} x {in_flight}");
+        let plays = async |server: &&Server| {
+            measure::plays(server, key, &options.script, options, sessions, in_flight).await
+        };
+        lines.extend(in_turns(options.rounds, &all, &what, true, plays).await);
+    }
+    let peers = options.webhook_peers.iter().map(|peer| Target {
+        name: peer.name.clone(),
+        url: peer.value.clone(),
+        process: None,
+    });
+    let circled = circled.iter().map(|server| Target {
+        name: server.name.clone(),
+        url: server.webhooks_url(key),
+        process: server.process(),
+    });
+    let targets: Vec<_> = peers.chain(circled).collect();
+    Line::print_head(&targets[0].name);
+    for &connections in &options.connections {
+        let what = format!("webhook, {connections} x 1");
+        let webhooks =
+            async |target: &Target| webhook::deliveries(&target.url, options, connections).await;
+        lines.extend(in_turns(options.rounds, &targets, &what, true, webhooks).await);
+    }
+    lines
 }
 
 /// Measures one thing of every subject in turns, and prints a line each.

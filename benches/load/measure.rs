@@ -30,10 +30,11 @@ pub(super) async fn plays(
     key: &SecretKey,
     script: &str,
     options: &Options,
+    count: usize,
     in_flight: usize,
 ) -> Round {
     let mut sessions = Vec::new();
-    for _ in 0..options.sessions {
+    for _ in 0..count {
         let mut session = Session::open(&server.url).await;
         if !server.is_echo {
             session.login(key).await;

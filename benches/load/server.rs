@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
     process::{Child, Command, Stdio},
     str::FromStr,
     time::Duration,
@@ -19,7 +20,37 @@ pub(super) struct Server {
     pub(super) is_echo: bool,
     process: Option<Child>,
     id: Option<u32>,
+    /// What it works with: workers, and last the Redis of theirs.
+    others: Vec<Child>,
     _data: Option<tempfile::TempDir>,
+}
+
+/// circled past one machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ThroughRedis {
+    pub(super) persistence: Persistence,
+    pub(super) workers: usize,
+    pub(super) partitions: usize,
+}
+
+/// When Redis has its log synced.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Persistence {
+    Off,
+    EverySecond,
+    Always,
+}
+
+impl ThroughRedis {
+    /// How it is called in a table.
+    fn name(self) -> String {
+        let log = match self.persistence {
+            Persistence::Off => "off",
+            Persistence::EverySecond => "1 s",
+            Persistence::Always => "always",
+        };
+        format!("{log}, {} w, {} p", self.workers, self.partitions)
+    }
 }
 
 /// `NAME=VALUE`, as flags have it.
@@ -63,21 +94,73 @@ impl Server {
             _data: None,
             id: Some(process.id()),
             process: Some(process),
+            others: Vec::new(),
         }
     }
 
     /// circled as it is released, with a circle of this key.
     pub(super) fn circled(circle: &SecretKey) -> Self {
+        Self::serve(circle, "circled", Vec::new(), &[])
+    }
+
+    /// A gateway, its workers and a Redis of theirs.
+    pub(super) fn through_redis(circle: &SecretKey, setup: ThroughRedis) -> Self {
+        let port = free_port();
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut redis = Command::new("redis-server");
+        redis
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ])
+            .args(match setup.persistence {
+                Persistence::Off => ["--appendonly", "no", "--appendfsync", "no"],
+                Persistence::EverySecond => ["--appendonly", "yes", "--appendfsync", "everysec"],
+                Persistence::Always => ["--appendonly", "yes", "--appendfsync", "always"],
+            })
+            .arg("--dir")
+            .arg(folder.path())
+            .stdout(Stdio::null());
+        let mut others = vec![
+            redis
+                .spawn()
+                .expect("redis-server, which has to be installed"),
+        ];
+        let settings = [
+            ("CIRCLED_DISPATCH__BACKEND", "redis".to_owned()),
+            (
+                "CIRCLED_DISPATCH__REDIS__URL",
+                format!("redis://127.0.0.1:{port}"),
+            ),
+            (
+                "CIRCLED_DISPATCH__REDIS__PARTITIONS",
+                setup.partitions.to_string(),
+            ),
+        ];
+        for _ in 0..setup.workers {
+            let mut worker = circled("worker");
+            worker.envs(settings.clone()).stderr(Stdio::null());
+            others.insert(0, worker.spawn().expect("a worker"));
+        }
+        let mut server = Self::serve(circle, &setup.name(), others, &settings);
+        server._data = Some(folder);
+        server
+    }
+
+    fn serve(
+        circle: &SecretKey,
+        name: &str,
+        others: Vec<Child>,
+        settings: &[(&str, String)],
+    ) -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_circled"))
-            .arg("serve")
-            .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
+        let mut process = circled("serve")
             .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data.path())
-            .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
-            .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
-            .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
-            .env("STRIPE_WEBHOOK_SECRET", crate::webhook::SECRET)
-            .env("CIRCLED_LOG__FORMAT", "json")
+            .envs(settings.iter().cloned())
             .stderr(Stdio::piped())
             .spawn()
             .expect("circled");
@@ -95,12 +178,13 @@ impl Server {
         // Nothing more is expected; what comes all the same must not block the server.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
         Self {
-            name: "circled".to_owned(),
+            name: name.to_owned(),
             url: format!("{address}{}", circle.public()),
             is_echo: false,
             _data: Some(data),
             id: Some(process.id()),
             process: Some(process),
+            others,
         }
     }
 
@@ -120,8 +204,14 @@ impl Server {
             is_echo: false,
             id: process.map(|process| process.value),
             process: None,
+            others: Vec::new(),
             _data: None,
         }
+    }
+
+    /// Whether it ran before.
+    pub(super) fn is_peer(&self) -> bool {
+        self.process.is_none()
     }
 
     /// How to look at what it costs.
@@ -159,11 +249,30 @@ impl Process {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        for mut process in self.process.take().into_iter().chain(self.others.drain(..)) {
             let _ = process.kill();
             let _ = process.wait();
         }
     }
+}
+
+/// The program, as it is released, with few words.
+fn circled(command: &str) -> Command {
+    let mut circled = Command::new(env!("CARGO_BIN_EXE_circled"));
+    circled
+        .arg(command)
+        .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
+        .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
+        .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
+        .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
+        .env("CIRCLED_LOG__FORMAT", "json")
+        .env("STRIPE_WEBHOOK_SECRET", crate::webhook::SECRET);
+    circled
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
 }
 
 fn line(from: &mut impl BufRead) -> String {

@@ -97,7 +97,6 @@ impl Committer {
             args: vec![
                 circle.to_string().into(),
                 number(self.per_circle),
-                number(self.durable.per_circle),
                 number(self.limits.quota),
                 number(self.inbox),
             ],
@@ -124,7 +123,7 @@ impl Committer {
             tracing::error!(%error, "failed to write an outcome");
             Vec::new()
         });
-        call.push(held.entry.as_str());
+        call.push(held.place.entry());
         call.push(held.id().to_string());
         call.push(if is_play { "1" } else { "0" });
         let inbox = call.partition.inbox(held.gateway());

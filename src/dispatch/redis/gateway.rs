@@ -2,23 +2,27 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use dashmap::DashMap;
 use fred::types::Value;
 use futures_util::{
-    future::Either,
+    future::FutureExt,
     stream::{FuturesUnordered, StreamExt},
 };
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{link::Link, scripts::Lua, settings::RedisSettings, wire};
+use super::{keys::Partition, link::Link, scripts::Lua, settings::RedisSettings, wire};
 use crate::{
     auth::PublicKey,
     dispatch::{
@@ -42,6 +46,8 @@ pub(super) struct Gateway {
     requests: mpsc::UnboundedSender<Request>,
     pub(super) plays: DashMap<JobId, oneshot::Sender<Outcome>>,
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
+    /// Whether there are inboxes for outcomes to go to.
+    pub(super) has_inboxes: AtomicBool,
     pub(super) halt: CancellationToken,
     pub(super) stop: CancellationToken,
 }
@@ -52,8 +58,26 @@ enum Request {
         id: JobId,
         play: String,
     },
+    Delivery {
+        circle: PublicKey,
+        new: Box<New>,
+    },
     /// Nobody waits for it any more.
-    Cancel { circle: PublicKey, id: JobId },
+    Cancel {
+        circle: PublicKey,
+        id: JobId,
+    },
+}
+
+/// A delivery that is to be kept.
+struct New {
+    id: JobId,
+    identity: [u8; 32],
+    record: String,
+    event: String,
+    received_at: Timestamp,
+    /// Told the first job, if it has been here before.
+    kept: oneshot::Sender<Result<Option<JobId>, NotAccepted>>,
 }
 
 /// A play that is under way. Dropping it cancels the play, unless it has been committed.
@@ -83,6 +107,7 @@ impl Gateway {
             requests,
             plays: DashMap::new(),
             deliveries: DashMap::new(),
+            has_inboxes: AtomicBool::new(false),
             halt: CancellationToken::new(),
             stop,
         });
@@ -90,9 +115,13 @@ impl Gateway {
         gateway
     }
 
+    pub(super) fn is_ready(&self) -> bool {
+        self.link.is_up() && self.has_inboxes.load(Ordering::Relaxed)
+    }
+
     /// Sends a play on its way.
     pub(super) fn play(self: &Arc<Self>, job: &Job<'_>) -> Played {
-        if !self.link.is_up() {
+        if !self.is_ready() {
             return Played::Now(Outcome::Unavailable);
         }
         let play = wire::Play::new(job, self.link.name());
@@ -121,7 +150,7 @@ impl Gateway {
         delivery: Delivery,
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
-        if !self.link.is_up() {
+        if !self.is_ready() {
             return Err(NotAccepted::Unavailable);
         }
         let id = JobId::new();
@@ -151,54 +180,89 @@ impl Gateway {
 
     /// Answers the first job of a delivery that has been here before.
     async fn keep(&self, id: JobId, delivery: Delivery) -> Result<Option<JobId>, NotAccepted> {
-        let circle = delivery.circle;
-        let partition = self.link.keys().of(&circle);
-        let identity = delivery.identity;
+        let (circle, identity) = (delivery.circle, delivery.identity);
         let job = JobRecord::new(id, &delivery);
         let event = record::event(delivery);
         let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
-        let keys = [
-            partition.seen(&circle, &identity),
-            partition.job(id),
+        let (kept, answer) = oneshot::channel();
+        let new = New {
+            id,
+            identity,
+            record: json(serde_json::to_string(&job))?,
+            event: json(serde_json::to_string(&event))?,
+            received_at: job.received_at,
+            kept,
+        };
+        // It is closed only once everybody has left.
+        let _ = self.requests.send(Request::Delivery {
+            circle,
+            new: Box::new(new),
+        });
+        answer.await.unwrap_or(Err(NotAccepted::Unavailable))
+    }
+
+    /// Keeps deliveries of a circle.
+    async fn keep_all(&self, circle: PublicKey, all: Vec<New>) {
+        let partition = self.link.keys().of(&circle);
+        let mut keys = vec![
             partition.jobs(),
             partition.lane(&circle),
             partition.backlog(&circle),
             partition.pending(),
         ];
-        let args = [
-            Value::from(id.to_string()),
-            json(serde_json::to_string(&job))?.into(),
-            json(serde_json::to_string(&event))?.into(),
-            self.link.name().into(),
+        let mut args = vec![
             circle.to_string().into(),
+            self.link.name().into(),
             millis(self.durable.dedupe_for),
-            number(self.durable.per_circle),
+            number(self.settings.per_circle),
             number(self.durable.backlog),
-            Value::Integer(job.received_at.as_millisecond()),
         ];
-        let unavailable = |Unavailable| NotAccepted::Unavailable;
-        let answer = self.link.call(Lua::Accept, partition, keys, args).await;
-        let answer = answer.map_err(unavailable)?.into_array();
-        match answer.first().and_then(Value::as_i64) {
-            Some(1) => {}
-            Some(0) => {
-                let first = answer.get(1).and_then(Value::as_string);
-                let first = first.and_then(|text| text.parse().ok());
-                return first.map(Some).ok_or(NotAccepted::Unavailable);
-            }
-            Some(_) => return Err(NotAccepted::Backlog),
-            None => return Err(NotAccepted::Unavailable),
+        let mut waiting = Vec::new();
+        for new in all {
+            keys.push(partition.seen(&circle, &new.identity));
+            keys.push(partition.job(new.id));
+            args.push(new.id.to_string().into());
+            args.push(new.record.into());
+            args.push(new.event.into());
+            args.push(Value::Integer(new.received_at.as_millisecond()));
+            waiting.push(new.kept);
         }
-        if self.settings.min_replicas > 0 {
-            let wanted = i64::from(self.settings.min_replicas);
-            let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
-            let have = self.link.send("WAIT", partition, args).await;
-            if have.map_err(unavailable)?.as_i64().unwrap_or(0) < wanted {
-                tracing::warn!(job = %id, "too few replicas have a delivery: it isn't acknowledged (dispatch.redis.min_replicas)");
-                return Err(NotAccepted::Unavailable);
-            }
+        let answers = self.link.call(Lua::Accept, partition, keys, args).await;
+        let mut answers = answers.map(Value::into_array);
+        if answers.is_ok() && !self.is_replicated(partition).await {
+            answers = Err(Unavailable);
         }
-        Ok(None)
+        for (n, kept) in waiting.into_iter().enumerate() {
+            let answer = answers.as_ref().ok().and_then(|answers| answers.get(n));
+            let result = match (answer.and_then(Value::as_i64), answer) {
+                (Some(1), _) => Ok(None),
+                (Some(0), _) => Err(NotAccepted::Backlog),
+                (_, answer) => {
+                    let first = answer.and_then(Value::as_string);
+                    let first = first.and_then(|text| text.parse().ok());
+                    first.map(Some).ok_or(NotAccepted::Unavailable)
+                }
+            };
+            // Whoever waited may have left.
+            let _ = kept.send(result);
+        }
+    }
+
+    /// Whether as many replicas as it takes have what was written.
+    async fn is_replicated(&self, partition: &Partition) -> bool {
+        let wanted = i64::from(self.settings.min_replicas);
+        if wanted == 0 {
+            return true;
+        }
+        let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
+        let have = self.link.send("WAIT", partition, args).await;
+        let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
+        if !enough {
+            tracing::warn!(
+                "too few replicas have deliveries: they aren't acknowledged (dispatch.redis.min_replicas)"
+            );
+        }
+        enough
     }
 
     /// Carries requests to Redis: what is there at the same time goes together.
@@ -212,24 +276,32 @@ impl Gateway {
                 Some(()) = under_way.next(), if !under_way.is_empty() => {}
                 _ = requests.recv_many(&mut batch, AT_ONCE) => {
                     let mut plays: HashMap<PublicKey, Vec<(JobId, String)>> = HashMap::new();
+                    let mut deliveries: HashMap<PublicKey, Vec<New>> = HashMap::new();
                     let mut left = Vec::new();
                     for request in batch.drain(..) {
                         match request {
                             Request::Play { circle, id, play } => {
                                 plays.entry(circle).or_default().push((id, play));
                             }
+                            Request::Delivery { circle, new } => {
+                                deliveries.entry(circle).or_default().push(*new);
+                            }
                             Request::Cancel { circle, id } => left.push((circle, id)),
                         }
                     }
                     // In this order: a play that is taken back is there to be taken back.
                     for (circle, plays) in plays {
-                        under_way.push(Either::Left(this.submit(circle, plays)));
+                        under_way.push(this.submit(circle, plays).boxed());
+                    }
+                    for (circle, deliveries) in deliveries {
+                        under_way.push(this.keep_all(circle, deliveries).boxed());
                     }
                     for (circle, id) in left {
-                        under_way.push(Either::Right(async move {
+                        let cancel = async move {
                             // A worker that runs it finds out, at the latest when it commits.
                             let _ = this.cancel(circle, id).await;
-                        }));
+                        };
+                        under_way.push(cancel.boxed());
                     }
                 }
                 () = self.stop.cancelled() => return,

@@ -1,10 +1,8 @@
 //! A job that a worker has taken.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -20,9 +18,6 @@ use crate::{
 
 /// A job that is this worker's to run, until it is committed, or another worker's.
 pub(super) struct Held {
-    /// In the stream of its partition.
-    pub(super) entry: String,
-    pub(super) partition: usize,
     pub(super) what: What,
     /// Whether another worker has had it, and may have died of it.
     pub(super) was_anothers: bool,
@@ -34,7 +29,8 @@ pub(super) struct Held {
     pub(super) misses: u32,
     /// Ends the run.
     pub(super) cancelled: Arc<AtomicBool>,
-    pub(super) _place: Place,
+    /// Where it is: its partition, and its entry there.
+    pub(super) place: Place,
 }
 
 /// What is to be run.
@@ -94,46 +90,73 @@ impl Held {
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Held")
-            .field("entry", &self.entry)
+            .field("entry", &self.place.entry())
             .field("id", &self.id())
             .finish_non_exhaustive()
     }
 }
 
-/// How many jobs a worker holds.
+/// What a worker holds, by partition and entry: it takes no more than it has places for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<(AtomicUsize, Notify)>);
+pub(super) struct Places(Arc<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    jobs: Mutex<HashSet<(usize, Arc<str>)>>,
+    freed: Notify,
+}
 
 /// One of them; it is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Places);
+pub(super) struct Place {
+    places: Places,
+    job: (usize, Arc<str>),
+}
 
 impl Places {
-    pub(super) fn take(&self) -> Place {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-        Place(self.clone())
+    /// Nothing, where the job is held already.
+    pub(super) fn take(&self, partition: usize, entry: &str) -> Option<Place> {
+        let job = (partition, Arc::from(entry));
+        self.held().insert(job.clone()).then(|| Place {
+            places: self.clone(),
+            job,
+        })
     }
 
-    pub(super) fn taken(&self) -> usize {
-        self.0.0.load(Ordering::Relaxed)
+    pub(super) fn has(&self, partition: usize, entry: &str) -> bool {
+        self.held().contains(&(partition, Arc::from(entry)))
     }
 
     /// Waits until fewer than so many are taken. Answers how many are free.
     pub(super) async fn free(&self, most: usize) -> usize {
         loop {
-            let notified = self.0.1.notified();
-            let taken = self.taken();
+            let notified = self.0.freed.notified();
+            let taken = self.held().len();
             if taken < most {
                 return most - taken;
             }
             notified.await;
         }
     }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<(usize, Arc<str>)>> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    pub(super) fn partition(&self) -> usize {
+        self.job.0
+    }
+
+    pub(super) fn entry(&self) -> &str {
+        &self.job.1
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
-        self.0.0.1.notify_waiters();
+        self.places.held().remove(&self.job);
+        self.places.0.freed.notify_waiters();
     }
 }

@@ -1,13 +1,19 @@
 //! What comes back to a gateway: outcomes, in a stream for each partition.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use fred::types::Value;
+use futures_util::future::try_join_all;
 use tokio::time::{interval, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::{
     gateway::{Gateway, millis},
+    keys::Partition,
     link::Blocking,
     reply,
 };
@@ -40,31 +46,39 @@ pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), f
 /// An inbox outlives its gateway for a while only.
 async fn keep(gateway: Arc<Gateway>) {
     let mut tick = interval(RENEW);
+    let link = &gateway.link;
     loop {
+        let kept = link.is_up() && renew(&gateway).await.is_ok();
+        gateway.has_inboxes.store(kept, Ordering::Relaxed);
         tokio::select! {
             _ = tick.tick() => {}
+            () = link.came_up(), if !kept => sleep(AGAIN / 10).await,
             () = gateway.stop.cancelled() => break,
         }
-        let link = &gateway.link;
-        let keep_for = millis(gateway.settings.lease * 6);
-        for partition in link.keys().partitions() {
-            let inbox = partition.inbox(link.name());
-            let expire = [Value::from(inbox.clone()), keep_for.clone()];
-            match link.send("PEXPIRE", partition, expire.clone()).await {
-                Ok(renewed) if renewed.as_i64() == Some(0) => {
-                    let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
-                    let _ = link.send("XGROUP", partition, create).await;
-                    let _ = link.send("PEXPIRE", partition, expire).await;
-                }
-                Ok(_) => {}
-                Err(Unavailable) => break,
-            }
+    }
+    for partition in link.keys().partitions() {
+        let inbox = Value::from(partition.inbox(link.name()));
+        let _ = link.send("DEL", partition, [inbox]).await;
+    }
+}
+
+async fn renew(gateway: &Gateway) -> Result<(), Unavailable> {
+    let link = &gateway.link;
+    let keep_for = millis(gateway.settings.lease * 6);
+    let renew = async |partition: &Partition| {
+        let inbox = partition.inbox(link.name());
+        let expire = [Value::from(inbox.clone()), keep_for.clone()];
+        let renewed = link.send("PEXPIRE", partition, expire.clone()).await?;
+        if renewed.as_i64() == Some(0) {
+            // No other way makes an empty stream.
+            let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
+            link.send("XGROUP", partition, create).await?;
+            link.send("PEXPIRE", partition, expire).await?;
         }
-    }
-    for partition in gateway.link.keys().partitions() {
-        let inbox = Value::from(partition.inbox(gateway.link.name()));
-        let _ = gateway.link.send("DEL", partition, [inbox]).await;
-    }
+        Ok::<_, Unavailable>(())
+    };
+    let all = link.keys().partitions().iter().map(renew);
+    try_join_all(all).await.map(drop)
 }
 
 async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {

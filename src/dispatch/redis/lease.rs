@@ -44,7 +44,7 @@ impl Worker {
         }
     }
 
-    /// Takes over what silent workers hold. Where Redis has been away, all are silent at first.
+    /// Takes over what silent workers hold, and what got lost on its way here. Where Redis has been away, all are silent at first.
     pub(super) async fn look_after_others(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,6 +58,7 @@ impl Worker {
                 continue;
             }
             for (number, partition) in self.link.keys().partitions().iter().enumerate() {
+                self.recall(number, lease / 2).await;
                 for silent in self.others(partition).await {
                     self.take_over(number, &silent).await;
                 }
@@ -156,7 +157,7 @@ impl Worker {
             let args = [
                 Value::from(id.to_string()),
                 circle.to_string().into(),
-                number(self.committer.durable.per_circle),
+                number(self.committer.per_circle),
             ];
             self.link.call(Lua::Wake, partition, keys, args).await?;
         }

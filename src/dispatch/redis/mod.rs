@@ -30,7 +30,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use gateway::RedisTicket;
@@ -52,6 +55,8 @@ use crate::{
 
 /// Runs that may wait for a script thread: what a worker holds is bounded already.
 const UNBOUNDED: usize = usize::MAX / 4;
+/// When to look again whether all is prepared.
+const SOON: Duration = Duration::from_millis(5);
 
 /// One server of many.
 pub struct Redis {
@@ -127,7 +132,7 @@ impl Redis {
             gateway,
             worker,
             job_timeout: settings.job_timeout,
-            per_circle: settings.durable.per_circle,
+            per_circle: own.per_circle,
             handle: Handle::current(),
             tasks,
             stop,
@@ -135,7 +140,7 @@ impl Redis {
             why,
             link,
         };
-        let came = timeout(own.timeout * 2, redis.link.came_up());
+        let came = timeout(own.timeout * 2, redis.came_up());
         tokio::select! {
             came = came => if came.is_err() {
                 if role.fails_fast() {
@@ -148,6 +153,13 @@ impl Redis {
         match redis.why.get() {
             Some(disagreement) => Err(disagreement.clone().into()),
             None => Ok(redis),
+        }
+    }
+
+    async fn came_up(&self) {
+        self.link.came_up().await;
+        while !self.is_ready() {
+            sleep(SOON).await;
         }
     }
 
@@ -183,7 +195,10 @@ impl Redis {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.link.is_up()
+        match &self.gateway {
+            Some(gateway) => gateway.is_ready(),
+            None => self.link.is_up(),
+        }
     }
 
     pub(super) fn jobs(&self) -> RedisJobs {

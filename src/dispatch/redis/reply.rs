@@ -47,6 +47,15 @@ impl Entry {
     }
 }
 
+/// Entries of one stream.
+pub(super) fn entries(answer: Value) -> Vec<Entry> {
+    answer
+        .into_array()
+        .into_iter()
+        .filter_map(Entry::read)
+        .collect()
+}
+
 /// What `XREAD` and `XREADGROUP` answer: the entries of each stream.
 pub(super) fn streams(answer: Value) -> Vec<(String, Vec<Entry>)> {
     if answer.is_null() {
@@ -55,8 +64,7 @@ pub(super) fn streams(answer: Value) -> Vec<(String, Vec<Entry>)> {
     let stream = |value: Value| {
         let mut parts = value.into_array().into_iter();
         let name = parts.next()?.into_string()?;
-        let entries = parts.next()?.into_array();
-        Some((name, entries.into_iter().filter_map(Entry::read).collect()))
+        Some((name, entries(parts.next()?)))
     };
     answer.into_array().into_iter().filter_map(stream).collect()
 }

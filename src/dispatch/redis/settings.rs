@@ -19,7 +19,7 @@ pub struct RedisSettings {
     pub lease: Duration,
     /// Whether `circled serve` runs jobs, too.
     pub worker: bool,
-    /// Plays of one circle that are with the workers at a time.
+    /// Plays of one circle that are with the workers at a time, and as many of its durable jobs.
     pub per_circle: usize,
     /// Plays of one circle that wait for these. One more is refused.
     pub queue: usize,

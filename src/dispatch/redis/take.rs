@@ -6,6 +6,7 @@ use std::{
 };
 
 use fred::types::Value;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -79,80 +80,93 @@ impl Worker {
             };
             let taken = reply::streams(answer);
             busy = taken.len();
-            let mut plays = Vec::new();
+            let mut jobs = Vec::new();
             for (stream, entries) in taken {
                 if let Some(n) = streams.iter().position(|other| *other == stream) {
-                    plays.extend(self.hold(partitions[n], entries, false));
+                    jobs.extend(self.hold(partitions[n], entries, false));
                 }
             }
-            while plays.len() > CHUNK {
-                let rest = plays.split_off(CHUNK);
-                let (this, chunk) = (self.clone(), std::mem::replace(&mut plays, rest));
+            while jobs.len() > CHUNK {
+                let rest = jobs.split_off(CHUNK);
+                let (this, chunk) = (self.clone(), std::mem::replace(&mut jobs, rest));
                 self.tasks.spawn(async move { this.process(chunk) });
             }
-            self.process(plays);
+            self.process(jobs);
         }
         reader.close().await;
     }
 
-    /// Makes plays of entries that are this worker's now, and sees to those that take more than that.
+    /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
     fn hold(
         self: &Arc<Self>,
         partition: usize,
         entries: Vec<Entry>,
         was_anothers: bool,
     ) -> Vec<Held> {
-        let mut plays = Vec::new();
+        let mut jobs = Vec::new();
+        let mut others = Vec::new();
         for entry in entries {
-            let place = self.places.take();
-            if let Some(play) = entry.bytes("play") {
-                let Some(play) = self.read_play(play) else {
-                    continue;
-                };
-                plays.push(Held {
-                    deadline: Some(self.deadline(&entry, &play)),
-                    entry: entry.id,
-                    partition,
-                    what: What::Play(play),
-                    was_anothers,
-                    collisions: 0,
-                    misses: 0,
-                    cancelled: Arc::default(),
-                    _place: place,
-                });
+            // One that it holds already it has been given again.
+            let Some(place) = self.places.take(partition, &entry.id) else {
+                continue;
+            };
+            let what = if let Some(play) = entry.bytes("play") {
+                self.read_play(play).map(What::Play)
+            } else if let Some(what) = was_taken_along(&entry) {
+                Some(what)
             } else {
-                let this = self.clone();
-                self.tasks
-                    .spawn(async move { this.see_to(partition, entry, was_anothers, place).await });
+                others.push((entry, place));
+                continue;
+            };
+            if let Some(what) = what {
+                jobs.push(self.held(&entry, what, was_anothers, place));
             }
         }
-        plays
+        if !others.is_empty() {
+            let this = self.clone();
+            self.tasks
+                .spawn(async move { this.see_to(partition, others, was_anothers).await });
+        }
+        jobs
     }
 
-    /// Runs a durable job, or hears that another worker has gone.
+    fn held(&self, entry: &Entry, what: What, was_anothers: bool, place: Place) -> Held {
+        let deadline = match &what {
+            What::Play(play) => Some(self.deadline(entry, play)),
+            What::Durable { .. } => None,
+        };
+        Held {
+            what,
+            was_anothers,
+            deadline,
+            collisions: 0,
+            misses: 0,
+            cancelled: Arc::default(),
+            place,
+        }
+    }
+
+    /// Runs durable jobs that are to be read first, and hears that another worker has gone.
     async fn see_to(
         self: Arc<Self>,
         partition: usize,
-        entry: Entry,
+        entries: Vec<(Entry, Place)>,
         was_anothers: bool,
-        place: Place,
     ) {
-        if let Some(gone) = entry.text("gone") {
-            self.take_over(partition, gone).await;
-            self.settle(partition, &entry).await;
-        } else if let Some(what) = self.durable(partition, &entry).await {
-            self.process(vec![Held {
-                entry: entry.id,
-                partition,
-                what,
-                was_anothers,
-                deadline: None,
-                collisions: 0,
-                misses: 0,
-                cancelled: Arc::default(),
-                _place: place,
-            }]);
-        }
+        let reads = entries.iter().map(async |(entry, _)| {
+            if let Some(gone) = entry.text("gone") {
+                self.take_over(partition, gone).await;
+                self.settle(partition, entry).await;
+                return None;
+            }
+            self.durable(partition, entry).await
+        });
+        let read = join_all(reads).await;
+        let found = read.into_iter().zip(entries);
+        let jobs = found.filter_map(|(what, (entry, place))| {
+            Some(self.held(&entry, what?, was_anothers, place))
+        });
+        self.process(jobs.collect());
     }
 
     fn read_play(&self, json: &[u8]) -> Option<Box<wire::Play<'static>>> {
@@ -191,25 +205,18 @@ impl Worker {
                 Err(Unavailable) => sleep(AGAIN).await,
             }
         };
-        let job = found.first().and_then(Value::as_bytes);
-        let job = job.and_then(|json| serde_json::from_slice::<JobRecord>(json).ok());
-        let event = found.get(1).and_then(Value::as_bytes);
-        let event = event.and_then(|json| serde_json::from_slice(json).ok());
-        let gateway = found.get(2).and_then(Value::as_string);
-        match (job, event) {
-            (Some(job), Some(event)) if job.status == Status::Pending => Some(What::Durable {
-                job: Box::new(job),
-                event: Box::new(event),
-                gateway: gateway.unwrap_or_default(),
-            }),
-            _ => {
+        let found = |n: usize| found.get(n).and_then(Value::as_bytes);
+        let what = read_durable(found(0), found(1), found(2));
+        match what {
+            Some(_) => what,
+            None => {
                 tracing::error!(job = %id, "a durable job is not there to be run");
                 let circle = entry.text("circle")?.parse::<PublicKey>().ok()?;
                 let keys = [names.jobs(), names.lane(&circle), names.backlog(&circle)];
                 let args = [
                     Value::from(entry.id.as_str()),
                     circle.to_string().into(),
-                    number(self.committer.durable.per_circle),
+                    number(self.committer.per_circle),
                 ];
                 let _ = self.link.call(Lua::Forget, names, keys, args).await;
                 None
@@ -224,6 +231,48 @@ impl Worker {
         let ack = [jobs.clone(), GROUP.into(), id.clone()];
         let _ = self.link.send("XACK", names, ack).await;
         let _ = self.link.send("XDEL", names, [jobs, id]).await;
+    }
+
+    /// Takes what Redis has given this worker and it hasn't got: the answer was lost on its way, or Redis has
+    /// forgotten that it is done.
+    pub(super) async fn recall(self: &Arc<Self>, partition: usize, idle: Duration) {
+        let names = &self.link.keys().partitions()[partition];
+        let (jobs, me) = (names.jobs(), self.link.name());
+        let args = [
+            jobs.as_str().into(),
+            GROUP.into(),
+            "IDLE".into(),
+            millis(idle),
+            "-".into(),
+            "+".into(),
+            Value::Integer(1000),
+            me.into(),
+        ];
+        let Ok(pending) = self.link.send("XPENDING", names, args).await else {
+            return;
+        };
+        let entry = |pending: Value| pending.into_array().into_iter().next()?.into_string();
+        let entries = pending.into_array().into_iter().filter_map(entry);
+        let missing: Vec<_> = entries
+            .filter(|entry| !self.places.has(partition, entry))
+            .map(Value::from)
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        tracing::info!(jobs = missing.len(), "running jobs whose delivery was lost");
+        let mut args = vec![
+            Value::from(jobs),
+            GROUP.into(),
+            me.into(),
+            Value::Integer(0),
+        ];
+        args.extend(missing);
+        args.extend(["RETRYCOUNT", "1"].map(Value::from));
+        if let Ok(claimed) = self.link.send("XCLAIM", names, args).await {
+            let entries = reply::entries(claimed);
+            self.process(self.hold(partition, entries, false));
+        }
     }
 
     /// Takes the jobs of a worker that is silent, unless it isn't.
@@ -285,17 +334,10 @@ impl Worker {
             let progress = job.died_of(Timestamp::now());
             (what, Told::Durable(job, progress))
         };
-        let held = Held {
-            entry: entry.id,
-            partition,
-            what,
-            was_anothers: true,
-            deadline: None,
-            collisions: 0,
-            misses: 0,
-            cancelled: Arc::default(),
-            _place: self.places.take(),
+        let Some(place) = self.places.take(partition, &entry.id) else {
+            return;
         };
+        let held = self.held(&entry, what, true, place);
         let (job, circle) = (held.id(), held.circle());
         tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
         let landing = Landing {
@@ -306,4 +348,25 @@ impl Worker {
         self.tasks
             .spawn(self.clone().land(circle, vec![(held, landing)]));
     }
+}
+
+/// A durable job whose entry says all of it.
+fn was_taken_along(entry: &Entry) -> Option<What> {
+    let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);
+    read_durable(Some(record), Some(input), entry.bytes("gateway"))
+}
+
+/// Nothing, if there is nothing to run.
+fn read_durable(
+    record: Option<&[u8]>,
+    input: Option<&[u8]>,
+    gateway: Option<&[u8]>,
+) -> Option<What> {
+    let job = serde_json::from_slice::<JobRecord>(record?).ok()?;
+    let event = serde_json::from_slice(input?).ok()?;
+    (job.status == Status::Pending).then(|| What::Durable {
+        job: Box::new(job),
+        event: Box::new(event),
+        gateway: String::from_utf8_lossy(gateway.unwrap_or_default()).into_owned(),
+    })
 }

@@ -388,10 +388,10 @@ impl Worker {
         if !held.was_anothers {
             return true;
         }
-        let partition = &self.link.keys().partitions()[held.partition];
+        let partition = &self.link.keys().partitions()[held.place.partition()];
         let (keys, args) = (
             [partition.jobs()],
-            [Value::from(self.link.name()), held.entry.as_str().into()],
+            [Value::from(self.link.name()), held.place.entry().into()],
         );
         self.handle.block_on(async {
             loop {
@@ -432,17 +432,18 @@ impl Worker {
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
         let running = Running {
-            partition: held.partition,
+            partition: held.place.partition(),
             since: now,
             cancelled: held.cancelled.clone(),
         };
-        self.running().insert(held.entry.clone(), running);
+        self.running()
+            .insert(held.place.entry().to_owned(), running);
         let ending = held.with_inputs(|inputs| {
             let _span = tracing::debug_span!("job", id = %held.id()).entered();
             self.sandbox
                 .run(source, inputs, &mut transaction, until, &held.cancelled)
         });
-        self.running().remove(&held.entry);
+        self.running().remove(held.place.entry());
         self.landing(held, ending, transaction, after, true)
     }
 

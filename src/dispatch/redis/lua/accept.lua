@@ -1,14 +1,36 @@
--- A new delivery's job, if there is none yet: {1}, {0, the first job's id}, or {-1} where too many wait.
-local seen, job, jobs, lane, backlog, pending = unpack(KEYS)
-local id, record, input, gateway, circle = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local dedupe_for, most, most_waiting, received_at = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-local first = redis.call('GET', seen)
-if first == id then return {1} end
-if first then return {0, first} end
-if redis.call('LLEN', backlog) + counted(lane, 'delayed') >= most_waiting then return {-1} end
-redis.call('SET', seen, id, 'PX', dedupe_for)
-redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
-redis.call('ZADD', pending, received_at, id)
-redis.call('RPUSH', backlog, id)
+-- New deliveries of a circle. For each: 1 its job is kept; 0 too many wait; or the name of the first job, for one
+-- that has been here before.
+local jobs, lane, backlog, pending = unpack(KEYS, 1, 4)
+local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
+local most, most_waiting = tonumber(ARGV[4]), tonumber(ARGV[5])
+local room = most - counted(lane, 'durable')
+local waiting = redis.call('LLEN', backlog)
+local delayed = counted(lane, 'delayed')
+local handed = 0
+local answers = {}
+for i = 0, (#ARGV - 5) / 4 - 1 do
+  local id, record, input, received_at = unpack(ARGV, 6 + 4 * i, 9 + 4 * i)
+  local seen, job = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
+  local first = redis.call('GET', seen)
+  if first then
+    answers[i + 1] = first == id and 1 or first
+  elseif waiting + delayed >= most_waiting then
+    answers[i + 1] = 0
+  else
+    redis.call('SET', seen, id, 'PX', dedupe_for)
+    redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
+    redis.call('ZADD', pending, received_at, id)
+    if waiting == 0 and handed < room and #record + #input <= 4096 then
+      -- It runs at once, so it takes along what its worker would have to ask for.
+      redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, 'record', record, 'input', input, 'gateway', gateway)
+      handed = handed + 1
+    else
+      redis.call('RPUSH', backlog, id)
+      waiting = waiting + 1
+    end
+    answers[i + 1] = 1
+  end
+end
+count(lane, 'durable', handed)
 hand_out_durable(jobs, lane, backlog, circle, most)
-return {1}
+return answers

@@ -2,10 +2,9 @@
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
 local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, finished, dead = unpack(KEYS, 1, 12)
-local circle, most_plays, most_durable = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local quota, inbox_length = tonumber(ARGV[4]), ARGV[5]
+local circle, most, quota, inbox_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
-local at = 5
+local at = 4
 local function take()
   at = at + 1
   return ARGV[at]
@@ -118,10 +117,10 @@ while at < #ARGV do
 end
 if ended_plays > 0 then
   count(lane, 'plays', -ended_plays)
-  hand_out_plays(jobs, lane, queue, plays, most_plays)
+  hand_out_plays(jobs, lane, queue, plays, most)
 end
 if ended_durable > 0 then
   count(lane, 'durable', -ended_durable)
-  hand_out_durable(jobs, lane, backlog, circle, most_durable)
+  hand_out_durable(jobs, lane, backlog, circle, most)
 end
 return answers
