@@ -7,7 +7,7 @@ DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 KILLS ?= 1500
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak check bench fmt
+.PHONY: help run test redis soak check bench fmt
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -15,13 +15,16 @@ help: ## This list.
 run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="--config circled.toml"
 	$(CARGO) run --release -- serve $(FLAGS)
 
-test: ## All tests.
+test: redis ## All tests. They need redis-server: as root, apt-get installs it.
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run $(FLAGS)
 else
 	$(CARGO) test --lib --bins --tests $(FLAGS)
 endif
 	$(CARGO) test --doc
+
+redis:
+	@command -v redis-server >/dev/null || .ci/redis
 
 soak: ## Kill the server over and over while it works, for minutes. KILLS=1500
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact webhooks::crash::nothing_is_lost_and_nothing_doubled_through_kills

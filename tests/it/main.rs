@@ -18,6 +18,7 @@ mod load;
 mod logging;
 mod login;
 mod play;
+mod redis;
 mod rpc;
 mod server;
 mod shutdown;

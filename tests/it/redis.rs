@@ -1,0 +1,35 @@
+//! Redis itself, for tests that need one: servers of the test's own, alone, as a cluster or with sentinels, and a
+//! network that fails when it is told to. All of it ends with the test.
+
+mod cluster;
+mod port;
+mod proxy;
+mod resp;
+mod sentinel;
+mod server;
+mod support;
+
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+pub(crate) use cluster::Cluster;
+pub(crate) use proxy::Proxy;
+pub(crate) use sentinel::Sentinels;
+pub(crate) use server::RedisServer;
+
+/// How long servers may take to come to terms among themselves: an election that nobody wins is held again.
+const ELECTIONS: Duration = Duration::from_secs(30);
+
+/// Asks until the answer is yes, for what servers have to agree on.
+async fn agreed(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        let mut pause = interval(Duration::from_millis(20));
+        while !ask().await {
+            pause.tick().await;
+        }
+    };
+    timeout(ELECTIONS, asking)
+        .await
+        .unwrap_or_else(|_| panic!("waited {ELECTIONS:?} for {what}"));
+}

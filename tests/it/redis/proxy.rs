@@ -1,0 +1,132 @@
+//! A network between a server and its clients, which fails when it is told to.
+
+use std::{io, net::Ipv4Addr};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Passes connections on to a port of loopback. Its connections end when it is dropped.
+pub(crate) struct Proxy {
+    port: u16,
+    network: watch::Sender<Network>,
+    _accepting: JoinSet<()>,
+}
+
+/// How the network is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Network {
+    /// Connections end when this has become another.
+    cuts: u64,
+    stalled: bool,
+    refusing: bool,
+}
+
+impl Proxy {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (network, current) = watch::channel(Network::default());
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, port, current));
+        Self {
+            port: own,
+            network,
+            _accepting: accepting,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends every connection there is, with what was under way in it. New ones are taken.
+    pub(crate) fn cut(&self) {
+        self.network.send_modify(|network| network.cuts += 1);
+    }
+
+    /// Nothing gets through in either direction from here on, not even a connection's end. Connections stay open, and
+    /// new ones can be made.
+    pub(crate) fn stall(&self) {
+        self.network.send_modify(|network| network.stalled = true);
+    }
+
+    /// What was held up by a stall gets through, and all that follows.
+    pub(crate) fn flow(&self) {
+        self.network.send_modify(|network| network.stalled = false);
+    }
+
+    /// New connections end at once. Those that there are stay.
+    pub(crate) fn refuse(&self) {
+        self.network.send_modify(|network| network.refusing = true);
+    }
+
+    /// New connections are passed on again.
+    pub(crate) fn accept(&self) {
+        self.network.send_modify(|network| network.refusing = false);
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, network: watch::Receiver<Network>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        while connections.try_join_next().is_some() {}
+        let Network { cuts, refusing, .. } = *network.borrow();
+        if refusing {
+            continue;
+        }
+        let mut current = network.clone();
+        let passing = pass(client, port, network.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                // First, so that no byte moves once it is cut.
+                biased;
+                _ = current.wait_for(|network| network.cuts != cuts) => {}
+                _ = passing => {}
+            }
+        });
+    }
+}
+
+/// Until both sides are done, or one is gone.
+async fn pass(client: TcpStream, port: u16, network: watch::Receiver<Network>) -> io::Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::try_join!(
+        carry(from_client, to_server, network.clone()),
+        carry(from_server, to_client, network)
+    )?;
+    Ok(())
+}
+
+/// Carries bytes in one direction, and then their end.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut network: watch::Receiver<Network>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let flows = network.wait_for(|network| !network.stalled).await;
+        flows.map_err(io::Error::other)?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
+}
