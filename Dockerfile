@@ -11,6 +11,8 @@ COPY src ./src
 RUN cargo build --release --locked --bin circled && strip target/release/circled
 
 FROM debian:bookworm-slim
+# For rediss:// and wss://: whom to trust.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circled \
     && install -d -o circled -m 0700 /var/lib/circled
 COPY --from=build /src/target/release/circled /usr/local/bin/circled

@@ -57,7 +57,10 @@ pub enum Outcome {
     /// Its caller left, or the server stopped.
     Cancelled,
     /// Too many jobs wait already; this one was not begun.
-    QueueFull,
+    QueueFull {
+        /// The setting that says how many may.
+        limit: Cow<'static, str>,
+    },
     /// The transaction kept colliding with others.
     Conflict,
     /// The store could not be reached.
@@ -96,7 +99,7 @@ impl Outcome {
             Self::Failed(failure) => &failure.logs,
             Self::TimedOut { .. }
             | Self::Cancelled
-            | Self::QueueFull
+            | Self::QueueFull { .. }
             | Self::Conflict
             | Self::Unavailable => &[],
         }
@@ -109,7 +112,7 @@ impl Outcome {
             Self::Failed(_) => "failed",
             Self::TimedOut { .. } => "timed out",
             Self::Cancelled => "cancelled",
-            Self::QueueFull => "queue full",
+            Self::QueueFull { .. } => "queue full",
             Self::Conflict => "conflict",
             Self::Unavailable => "unavailable",
         }

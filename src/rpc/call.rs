@@ -36,7 +36,7 @@ pub fn on_text(context: &mut Context, text: &str) -> Reply {
         Ok(Incoming::Single(Ok(request))) => on_request(context, request),
         Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
             let error = Error::LimitExceeded {
-                limit: "session.max_batch",
+                limit: "session.max_batch".into(),
                 retry_after_ms: None,
             };
             Reply::Now(Some(failed(&error, &Id::NULL)))
@@ -91,7 +91,7 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
     }
     if !context.has_room() {
         let error = Error::LimitExceeded {
-            limit: "session.max_in_flight",
+            limit: "session.max_in_flight".into(),
             retry_after_ms: Some(100),
         };
         return refuse(request.id, error);

@@ -1,5 +1,7 @@
 //! Everything a call can fail with, and what it looks like on the wire. Codes live here alone.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
@@ -85,7 +87,7 @@ pub enum Error {
     #[error("Limit Exceeded")]
     LimitExceeded {
         /// The name of the setting.
-        limit: &'static str,
+        limit: Cow<'static, str>,
         /// When to try again, where that can help.
         retry_after_ms: Option<u64>,
     },

@@ -90,7 +90,7 @@ fn errors(needs: Needs) -> Vec<Value> {
             },
             Error::Timeout { timeout_ms: 0 },
             Error::LimitExceeded {
-                limit: "",
+                limit: "".into(),
                 retry_after_ms: None,
             },
             Error::Unavailable { retry_after_ms: 0 },

@@ -93,7 +93,9 @@ impl Embedded {
             Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
         match self.machine.runner.submit(circle, cancelled, task) {
             Ok(()) => Played::Later(dispatch::Ticket::Embedded(ticket)),
-            Err(_) => Played::Now(Outcome::QueueFull),
+            Err(_) => Played::Now(Outcome::QueueFull {
+                limit: "script.queue".into(),
+            }),
         }
     }
 

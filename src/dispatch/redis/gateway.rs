@@ -40,6 +40,8 @@ const AT_ONCE: usize = 256;
 /// Sends jobs, and waits for what comes of them.
 pub(super) struct Gateway {
     pub(super) link: Link,
+    /// Deliveries go over this one: where replicas are waited for, all that comes after it waits too.
+    keeping: Link,
     pub(super) settings: RedisSettings,
     durable: settings::Durable,
     /// One for each ticket at most, so sessions' limits bound it.
@@ -94,6 +96,7 @@ pub struct RedisTicket {
 impl Gateway {
     pub(super) fn start(
         link: Link,
+        keeping: Link,
         settings: RedisSettings,
         durable: settings::Durable,
         tasks: &TaskTracker,
@@ -102,6 +105,7 @@ impl Gateway {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gateway = Arc::new(Self {
             link,
+            keeping,
             settings,
             durable,
             requests,
@@ -216,6 +220,7 @@ impl Gateway {
             millis(self.durable.dedupe_for),
             number(self.settings.per_circle),
             number(self.durable.backlog),
+            Value::Integer(i64::from(self.settings.min_replicas)),
         ];
         let mut waiting = Vec::new();
         for new in all {
@@ -227,7 +232,7 @@ impl Gateway {
             args.push(Value::Integer(new.received_at.as_millisecond()));
             waiting.push(new.kept);
         }
-        let answers = self.link.call(Lua::Accept, partition, keys, args).await;
+        let answers = self.keeping.call(Lua::Accept, partition, keys, args).await;
         let mut answers = answers.map(Value::into_array);
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);
@@ -255,7 +260,7 @@ impl Gateway {
             return true;
         }
         let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
-        let have = self.link.send("WAIT", partition, args).await;
+        let have = self.keeping.send("WAIT", partition, args).await;
         let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
         if !enough {
             tracing::warn!(
@@ -330,7 +335,12 @@ impl Gateway {
         for (n, id) in ids.into_iter().enumerate() {
             match &answers {
                 Ok(answers) if answers.get(n).and_then(Value::as_i64) != Some(0) => {}
-                Ok(_) => self.tell(id, Outcome::QueueFull),
+                Ok(_) => self.tell(
+                    id,
+                    Outcome::QueueFull {
+                        limit: "dispatch.redis.queue".into(),
+                    },
+                ),
                 // It may have come through: then nobody wants it.
                 Err(Unavailable) => {
                     self.tell(id, Outcome::Unavailable);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use fred::types::Value;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -29,19 +30,40 @@ const FORGET: Duration = Duration::from_secs(60);
 const AT_ONCE: i64 = 256;
 
 impl Worker {
-    /// Shows that the worker is there, for so long at a time, until it ends.
+    /// Shows that the worker is there, for so long at a time, until it ends. It takes jobs only while it does.
     pub(super) async fn stay_alive(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.goes_on(&mut tick).await {
-            for partition in self.link.keys().partitions() {
-                let alive = partition.alive(self.link.name());
-                let args = [alive.into(), "1".into(), "PX".into(), millis(lease)];
-                if let Err(Unavailable) = self.link.send("SET", partition, args).await {
-                    break;
-                }
+            tokio::select! {
+                () = self.link.came_up() => {}
+                () = self.ending.cancelled() => return,
+            }
+            let all = self.link.keys().partitions().iter();
+            let shown = all.map(|partition| self.show_itself(partition, lease));
+            if try_join_all(shown).await.is_ok() {
+                let _ = self.shown.send_replace(Some(Instant::now()));
             }
         }
+    }
+
+    async fn show_itself(&self, partition: &Partition, lease: Duration) -> Result<(), Unavailable> {
+        let alive = partition.alive(self.link.name());
+        // Possible even where Redis takes no more: those who are there mustn't seem to be gone.
+        let renew = [Value::from(alive.clone()), millis(lease)];
+        let renewed = self.link.send("PEXPIRE", partition, renew).await?;
+        if renewed.as_i64() == Some(0) {
+            let args = [alive.into(), "1".into(), "PX".into(), millis(lease)];
+            self.link.send("SET", partition, args).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the others know that this worker is there.
+    pub(super) async fn is_shown(&self, lease: Duration) {
+        let recent = |shown: &Option<Instant>| shown.is_some_and(|at| at.elapsed() < lease);
+        // It lives as long as this worker does.
+        let _ = self.shown.subscribe().wait_for(recent).await;
     }
 
     /// Takes over what silent workers hold, and what got lost on its way here. Where Redis has been away, all are silent at first.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,8 @@ use crate::store::Unavailable;
 
 /// How often it is asked whether Redis is there.
 const PULSE: Duration = Duration::from_millis(250);
+/// Clocks are compared every so many times.
+const CLOCKS: u32 = 20;
 
 /// The connection that everything goes over but what blocks. A cheap handle.
 #[derive(Clone)]
@@ -44,6 +46,8 @@ struct Inner {
     up: AtomicBool,
     ready: AtomicBool,
     came_up: Notify,
+    /// What went wrong with a connection last, which says more than that there is none.
+    last_error: Arc<Mutex<Option<Error>>>,
     /// Milliseconds that Redis's clock is ahead of this machine's.
     ahead: AtomicI64,
 }
@@ -94,7 +98,14 @@ impl Link {
         name: &str,
     ) -> Result<Self, Error> {
         let config = Config::from_url(&settings.url)?;
+        let last_error = Arc::new(Mutex::new(None));
         let client = client(&config, settings.timeout, name)?;
+        let noted = last_error.clone();
+        // Its task ends with the client.
+        drop(client.on_error(move |(error, _)| {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            async { Ok(()) }
+        }));
         client.connect();
         let options = Options {
             // Whatever was sent may have been done: sending it again is for those to decide who know what it was.
@@ -113,6 +124,7 @@ impl Link {
             up: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             came_up: Notify::new(),
+            last_error,
             ahead: AtomicI64::new(0),
         })))
     }
@@ -213,8 +225,8 @@ impl Link {
         Unavailable
     }
 
-    /// Keeps an eye on Redis for as long as it is polled: whether it answers, whether all is prepared there, and
-    /// whether it can lose what it acknowledges.
+    /// Keeps an eye on Redis for as long as it is polled: whether it takes writes, whether all is prepared there,
+    /// and whether it can lose what it acknowledges.
     ///
     /// # Errors
     /// A server of another kind uses the namespace.
@@ -222,22 +234,35 @@ impl Link {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = 0_u32;
-        loop {
+        for beat in 0_u32.. {
             pulse.tick().await;
-            let agreement = self.0.keys.agreement_hash();
-            let asked = self.send_to("EXISTS", agreement, vec![self.0.keys.agreement().into()]);
-            let answer = asked.await;
-            self.0.up.store(answer.is_ok(), Ordering::Relaxed);
-            if let Err(error) = &answer {
-                self.0.ready.store(false, Ordering::Relaxed);
-                failures = failures.saturating_add(1);
-                // The first one of a server that starts comes before it is connected.
-                if failures == 2 {
-                    tracing::warn!(%error, "Redis can't be reached; trying again until it can (dispatch.redis.url)");
+            let agreed = self.agree().await;
+            self.0.up.store(agreed.is_ok(), Ordering::Relaxed);
+            match agreed {
+                // Somebody has emptied Redis.
+                Ok(true) => self.0.ready.store(false, Ordering::Relaxed),
+                Ok(false) => {}
+                Err(error) => {
+                    self.0.ready.store(false, Ordering::Relaxed);
+                    failures = failures.saturating_add(1);
+                    // The first one of a server that starts comes before it is connected.
+                    if failures == 2 {
+                        let last = self
+                            .0
+                            .last_error
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .take();
+                        let error = last.unwrap_or(error);
+                        tracing::warn!(%error, "Redis can't be used; trying again until it can (dispatch.redis.url)");
+                    }
+                    continue;
                 }
-                continue;
             }
             failures = 0;
+            if beat % CLOCKS == 0 && self.0.ready.load(Ordering::Relaxed) {
+                let _ = self.compare_clocks().await;
+            }
             if !self.0.ready.load(Ordering::Relaxed) {
                 match self.prepare().await {
                     Ok(agreed) => agreed?,
@@ -252,6 +277,17 @@ impl Link {
                 tracing::info!("Redis is there");
             }
         }
+        Ok(())
+    }
+
+    /// Says what the others are to agree with, if nobody has said so. Answers whether nobody had. It is a write,
+    /// and so fails where Redis takes none.
+    async fn agree(&self) -> Result<bool, Error> {
+        let keys = &self.0.keys;
+        let partitions = Value::Integer(keys.partitions().len() as i64);
+        let args = vec![keys.agreement().into(), "partitions".into(), partitions];
+        let new = self.send_to("HSETNX", keys.agreement_hash(), args).await?;
+        Ok(new.as_i64() == Some(1))
     }
 
     async fn compare_clocks(&self) -> Result<(), Error> {
@@ -267,17 +303,11 @@ impl Link {
     /// Agrees with the other servers, and has every partition's stream be there.
     async fn prepare(&self) -> Result<Result<(), Disagreement>, Error> {
         self.compare_clocks().await?;
+        self.agree().await?;
         let keys = &self.0.keys;
         let own = keys.partitions().len();
-        let (name, hash) = (keys.agreement(), keys.agreement_hash());
-        let field = |rest: &[Value]| {
-            let mut args = vec![Value::from(name.clone()), Value::from("partitions")];
-            args.extend_from_slice(rest);
-            args
-        };
-        let wanted = field(&[Value::Integer(own as i64)]);
-        self.send_to("HSETNX", hash.clone(), wanted).await?;
-        let found = self.send_to("HGET", hash, field(&[])).await?;
+        let field = vec![keys.agreement().into(), "partitions".into()];
+        let found = self.send_to("HGET", keys.agreement_hash(), field).await?;
         let found = found.as_string().unwrap_or_default();
         if found != own.to_string() {
             return Ok(Err(Disagreement::Partitions {
@@ -330,6 +360,26 @@ impl Link {
                 "Redis may evict keys when its memory is full, and with them acknowledged webhooks and stores. Set maxmemory-policy noeviction"
             );
         }
+    }
+
+    /// The same over a connection of its own.
+    pub(super) fn apart(&self) -> Result<Self, Error> {
+        let inner = &self.0;
+        let client = client(&inner.config, inner.timeout, &inner.name)?;
+        client.connect();
+        Ok(Self(Arc::new(Inner {
+            client: client.with_options(inner.client.options()),
+            config: inner.config.clone(),
+            hashes: Hashes::new(),
+            keys: inner.keys.clone(),
+            timeout: inner.timeout,
+            name: inner.name.clone(),
+            up: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            came_up: Notify::new(),
+            last_error: Arc::default(),
+            ahead: AtomicI64::new(0),
+        })))
     }
 
     /// Another connection, for commands that block.
@@ -386,6 +436,8 @@ fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Err
             connection.connection_timeout = patience;
             connection.internal_command_timeout = patience;
             connection.max_command_attempts = 1;
+            // The password may be put right.
+            connection.reconnect_on_auth_error = true;
             connection.tcp.nodelay = Some(true);
             connection.unresponsive.max_timeout = Some(patience);
             connection.unresponsive.interval = patience / 4;

@@ -32,6 +32,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -113,8 +114,13 @@ impl Redis {
             Role::Worker { .. } => (false, true),
         };
         let gateway = if gateway {
+            let keeping = match own.min_replicas {
+                0 => link.clone(),
+                _ => link.apart().map_err(StartError::redis)?,
+            };
             let gateway = Gateway::start(
                 link.clone(),
+                keeping,
                 own.clone(),
                 settings.durable.clone(),
                 &tasks,
@@ -273,6 +279,7 @@ fn start_worker(
         running: Mutex::default(),
         stopping: CancellationToken::new(),
         halt: CancellationToken::new(),
+        shown: watch::Sender::new(None),
         ending: CancellationToken::new(),
         tasks: TaskTracker::new(),
         beside: TaskTracker::new(),
@@ -282,7 +289,7 @@ fn start_worker(
         let reader = link.blocking().map_err(StartError::redis)?;
         worker
             .tasks
-            .spawn(worker.clone().take(reader, partitions, own.hold));
+            .spawn(worker.clone().take(reader, partitions, own.hold, own.lease));
     }
     let beside = &worker.beside;
     beside.spawn(worker.clone().stay_alive(own.lease));

@@ -41,14 +41,19 @@ impl Worker {
         reader: Blocking,
         partitions: Vec<usize>,
         hold: usize,
+        lease: Duration,
     ) {
         let all = self.link.keys().partitions();
         let streams: Vec<_> = partitions.iter().map(|n| all[*n].jobs()).collect();
         // Redis counts for each stream; how many of them have something is as it was last time.
         let mut busy = streams.len();
         loop {
+            let may_take = async {
+                self.is_shown(lease).await;
+                self.places.free(hold).await
+            };
             let free = tokio::select! {
-                free = self.places.free(hold) => free,
+                free = may_take => free,
                 () = self.stopping.cancelled() => break,
             };
             let each = (free / busy.max(1)).max(1);
@@ -206,10 +211,14 @@ impl Worker {
             }
         };
         let found = |n: usize| found.get(n).and_then(Value::as_bytes);
-        let what = read_durable(found(0), found(1), found(2));
-        match what {
-            Some(_) => what,
-            None => {
+        match (read_durable(found(0), found(1), found(2)), found(0)) {
+            (Ok(Some(what)), _) => Some(what),
+            (Err(error), Some(_)) => {
+                // It stays where it is, for a worker that can.
+                tracing::error!(job = %id, %error, "failed to read a job; was it written by a newer version?");
+                None
+            }
+            (Ok(None) | Err(_), _) => {
                 tracing::error!(job = %id, "a durable job is not there to be run");
                 let circle = entry.text("circle")?.parse::<PublicKey>().ok()?;
                 let keys = [names.jobs(), names.lane(&circle), names.backlog(&circle)];
@@ -353,7 +362,7 @@ impl Worker {
 /// A durable job whose entry says all of it.
 fn was_taken_along(entry: &Entry) -> Option<What> {
     let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);
-    read_durable(Some(record), Some(input), entry.bytes("gateway"))
+    read_durable(Some(record), Some(input), entry.bytes("gateway")).ok()?
 }
 
 /// Nothing, if there is nothing to run.
@@ -361,12 +370,15 @@ fn read_durable(
     record: Option<&[u8]>,
     input: Option<&[u8]>,
     gateway: Option<&[u8]>,
-) -> Option<What> {
-    let job = serde_json::from_slice::<JobRecord>(record?).ok()?;
-    let event = serde_json::from_slice(input?).ok()?;
-    (job.status == Status::Pending).then(|| What::Durable {
+) -> serde_json::Result<Option<What>> {
+    let job = serde_json::from_slice::<JobRecord>(record.unwrap_or_default())?;
+    if job.status != Status::Pending {
+        return Ok(None);
+    }
+    let event = serde_json::from_slice(input.unwrap_or_default())?;
+    Ok(Some(What::Durable {
         job: Box::new(job),
         event: Box::new(event),
         gateway: String::from_utf8_lossy(gateway.unwrap_or_default()).into_owned(),
-    })
+    }))
 }

@@ -16,7 +16,7 @@ use std::{
 use fred::types::Value;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::{runtime::Handle, time::sleep};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -58,6 +58,8 @@ pub(super) struct Worker {
     pub(super) stopping: CancellationToken,
     /// Doesn't even wait for Redis any more.
     pub(super) halt: CancellationToken,
+    /// When it showed last that it is there.
+    pub(super) shown: watch::Sender<Option<Instant>>,
     /// Shows no more that it is there.
     pub(super) ending: CancellationToken,
     /// Take and commit.

@@ -108,8 +108,8 @@ fn output(job_id: JobId, outcome: Outcome) -> Result<Run, Error> {
         Outcome::Unavailable => Err(Error::Unavailable {
             retry_after_ms: 1000,
         }),
-        Outcome::QueueFull => Err(Error::LimitExceeded {
-            limit: "script.queue",
+        Outcome::QueueFull { limit } => Err(Error::LimitExceeded {
+            limit,
             retry_after_ms: Some(100),
         }),
     }
