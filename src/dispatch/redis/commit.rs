@@ -30,6 +30,30 @@ pub(super) struct Landing {
     pub(super) may_be_superseded: bool,
 }
 
+impl Landing {
+    pub(super) fn has_read(&self) -> bool {
+        !self.effects.reads.is_empty() || !self.effects.lists.is_empty()
+    }
+
+    /// Bytes of it, about.
+    pub(super) fn size(&self) -> usize {
+        let Effects { reads, writes, .. } = &self.effects;
+        let kept = reads.iter().chain(writes);
+        let kept: usize = kept
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
+            .sum();
+        let told = match &self.told {
+            Told::Play(Outcome::Finished(success)) => {
+                let logs: usize = success.logs.iter().map(String::len).sum();
+                success.output.len() + success.value.get().len() + logs
+            }
+            Told::Play(_) => 0,
+            Told::Durable(job, _) => job.output.as_ref().map_or(0, String::len),
+        };
+        kept + told + 512
+    }
+}
+
 /// Who is told what.
 #[derive(Debug)]
 pub(super) enum Told {

@@ -1,7 +1,8 @@
 //! The end of Redis where jobs come from: plays and deliveries go in, their outcomes come back by the inbox.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,10 +13,9 @@ use std::{
 use dashmap::DashMap;
 use fred::types::Value;
 use futures_util::{
-    future::FutureExt,
+    future::{BoxFuture, FutureExt},
     stream::{FuturesUnordered, StreamExt},
 };
-use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep_until, timeout},
@@ -36,6 +36,8 @@ use crate::{
 const NOTICE: Duration = Duration::from_millis(50);
 /// Requests that go to Redis in one call at most.
 const AT_ONCE: usize = 256;
+/// Bytes of them, about.
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Sends jobs, and waits for what comes of them.
 pub(super) struct Gateway {
@@ -71,13 +73,74 @@ enum Request {
     },
 }
 
+/// What is to be sent.
+#[derive(Default)]
+struct Gathered {
+    plays: HashMap<PublicKey, Vec<(JobId, String)>>,
+    deliveries: HashMap<PublicKey, Vec<New>>,
+    /// For which something has come.
+    new: HashSet<Flight>,
+    under_way: HashSet<Flight>,
+}
+
+/// What goes in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Flight {
+    Plays(PublicKey),
+    Deliveries(PublicKey),
+}
+
+impl Gathered {
+    /// Answers a play that is to be taken back, and isn't here any more.
+    fn add(&mut self, request: Request) -> Option<(PublicKey, JobId)> {
+        match request {
+            Request::Play { circle, id, play } => {
+                self.plays.entry(circle).or_default().push((id, play));
+                self.new.insert(Flight::Plays(circle));
+            }
+            Request::Delivery { circle, new } => {
+                self.deliveries.entry(circle).or_default().push(*new);
+                self.new.insert(Flight::Deliveries(circle));
+            }
+            Request::Cancel { circle, id } => {
+                let plays = self.plays.get_mut(&circle);
+                let waiting = plays.and_then(|plays| {
+                    let position = plays.iter().position(|(play, _)| *play == id)?;
+                    Some(plays.remove(position))
+                });
+                return waiting.is_none().then_some((circle, id));
+            }
+        }
+        None
+    }
+}
+
+/// Those of a circle that go in one call. Nothing, where there are none.
+fn take_some<T>(
+    all: &mut HashMap<PublicKey, Vec<T>>,
+    circle: &PublicKey,
+    size: impl Fn(&T) -> usize,
+) -> Option<Vec<T>> {
+    let mut waiting = all.remove(circle)?;
+    let mut bytes = 0;
+    let fits = waiting.iter().take_while(|one| {
+        let fits = bytes < BYTES_AT_ONCE;
+        bytes += size(one);
+        fits
+    });
+    let rest = waiting.split_off(fits.take(AT_ONCE).count());
+    if !rest.is_empty() {
+        all.insert(*circle, rest);
+    }
+    (!waiting.is_empty()).then_some(waiting)
+}
+
 /// A delivery that is to be kept.
 struct New {
     id: JobId,
     identity: [u8; 32],
     record: String,
     event: String,
-    received_at: Timestamp,
     /// Told the first job, if it has been here before.
     kept: oneshot::Sender<Result<Option<JobId>, NotAccepted>>,
 }
@@ -194,7 +257,6 @@ impl Gateway {
             identity,
             record: json(serde_json::to_string(&job))?,
             event: json(serde_json::to_string(&event))?,
-            received_at: job.received_at,
             kept,
         };
         // It is closed only once everybody has left.
@@ -229,7 +291,6 @@ impl Gateway {
             args.push(new.id.to_string().into());
             args.push(new.record.into());
             args.push(new.event.into());
-            args.push(Value::Integer(new.received_at.as_millisecond()));
             waiting.push(new.kept);
         }
         let answers = self.keeping.call(Lua::Accept, partition, keys, args).await;
@@ -270,48 +331,65 @@ impl Gateway {
         enough
     }
 
-    /// Carries requests to Redis: what is there at the same time goes together.
+    /// Carries requests to Redis. Of each circle one call is under way at a time, and takes along all that has
+    /// gathered meanwhile.
     async fn send(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<Request>) {
         let this = &*self;
         let mut batch = Vec::new();
-        let mut under_way = FuturesUnordered::new();
+        let mut gathered = Gathered::default();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Option<Flight>>> =
+            FuturesUnordered::new();
         loop {
             tokio::select! {
                 biased;
-                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+                Some(landed) = under_way.next(), if !under_way.is_empty() => {
+                    if let Some(flight) = landed {
+                        gathered.under_way.remove(&flight);
+                        under_way.extend(this.fly(flight, &mut gathered));
+                    }
+                }
                 _ = requests.recv_many(&mut batch, AT_ONCE) => {
-                    let mut plays: HashMap<PublicKey, Vec<(JobId, String)>> = HashMap::new();
-                    let mut deliveries: HashMap<PublicKey, Vec<New>> = HashMap::new();
-                    let mut left = Vec::new();
                     for request in batch.drain(..) {
-                        match request {
-                            Request::Play { circle, id, play } => {
-                                plays.entry(circle).or_default().push((id, play));
-                            }
-                            Request::Delivery { circle, new } => {
-                                deliveries.entry(circle).or_default().push(*new);
-                            }
-                            Request::Cancel { circle, id } => left.push((circle, id)),
+                        if let Some((circle, id)) = gathered.add(request) {
+                            let cancel = async move {
+                                // A worker that runs it finds out, at the latest when it commits.
+                                let _ = this.cancel(circle, id).await;
+                                None
+                            };
+                            under_way.push(cancel.boxed());
                         }
                     }
-                    // In this order: a play that is taken back is there to be taken back.
-                    for (circle, plays) in plays {
-                        under_way.push(this.submit(circle, plays).boxed());
-                    }
-                    for (circle, deliveries) in deliveries {
-                        under_way.push(this.keep_all(circle, deliveries).boxed());
-                    }
-                    for (circle, id) in left {
-                        let cancel = async move {
-                            // A worker that runs it finds out, at the latest when it commits.
-                            let _ = this.cancel(circle, id).await;
-                        };
-                        under_way.push(cancel.boxed());
+                    for flight in mem::take(&mut gathered.new) {
+                        under_way.extend(this.fly(flight, &mut gathered));
                     }
                 }
                 () = self.stop.cancelled() => return,
             }
         }
+    }
+
+    /// What has gathered for a flight goes, unless one like it is under way.
+    fn fly<'a>(
+        &'a self,
+        flight: Flight,
+        gathered: &mut Gathered,
+    ) -> Option<BoxFuture<'a, Option<Flight>>> {
+        if gathered.under_way.contains(&flight) {
+            return None;
+        }
+        let sent = match flight {
+            Flight::Plays(circle) => {
+                let plays = take_some(&mut gathered.plays, &circle, |(_, play)| play.len())?;
+                self.submit(circle, plays).boxed()
+            }
+            Flight::Deliveries(circle) => {
+                let size = |new: &New| new.event.len();
+                let deliveries = take_some(&mut gathered.deliveries, &circle, size)?;
+                self.keep_all(circle, deliveries).boxed()
+            }
+        };
+        gathered.under_way.insert(flight);
+        Some(sent.map(move |()| Some(flight)).boxed())
     }
 
     async fn submit(&self, circle: PublicKey, plays: Vec<(JobId, String)>) {

@@ -26,19 +26,24 @@ impl RedisJobs {
         status: Status,
         limit: usize,
     ) -> Result<Vec<JobRecord>, Unavailable> {
-        let last = i64::try_from(limit).unwrap_or(i64::MAX) - 1;
+        let last = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX) - 1);
         let names = async |partition: &Partition| {
-            let list = match status {
-                Status::Pending => partition.pending(),
-                Status::Finished => partition.finished(),
-                Status::Dead => partition.dead(),
+            let first = Value::Integer(0);
+            let (command, args) = match status {
+                Status::Pending => ("SMEMBERS", vec![partition.pending().into()]),
+                Status::Finished => {
+                    let args = [partition.finished().into(), first, last.clone()];
+                    ("LRANGE", args.into())
+                }
+                Status::Dead => {
+                    let args = [partition.dead().into(), first, last.clone()];
+                    ("ZRANGE", args.into())
+                }
             };
-            let range = [list.into(), Value::Integer(0), Value::Integer(last)];
-            let names = self.link.send("ZRANGE", partition, range).await?;
+            let names = self.link.send(command, partition, args).await?;
             let parse = |name: Value| name.into_string()?.parse::<JobId>().ok();
-            Ok::<Vec<JobId>, Unavailable>(
-                names.into_array().into_iter().filter_map(parse).collect(),
-            )
+            let names = names.into_array().into_iter().filter_map(parse);
+            Ok::<Vec<JobId>, Unavailable>(names.collect())
         };
         let partitions = self.link.keys().partitions();
         let found = try_join_all(partitions.iter().map(names)).await?;
@@ -109,7 +114,6 @@ impl RedisJobs {
         let args = [
             Value::from(id.to_string()),
             bytes(&record),
-            Value::Integer(job.received_at.as_millisecond()),
             circle.to_string().into(),
             number(self.per_circle),
         ];

@@ -143,7 +143,7 @@ impl Partition {
         format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
     }
 
-    /// A sorted set by time of arrival: durable jobs that are not over.
+    /// A set: durable jobs that are not over.
     pub(super) fn pending(&self) -> String {
         self.name("pending")
     }
@@ -153,7 +153,7 @@ impl Partition {
         self.name("delayed")
     }
 
-    /// A sorted set by time of the end: durable jobs that ended well.
+    /// A list: durable jobs that ended well, in that order.
     pub(super) fn finished(&self) -> String {
         self.name("finished")
     }

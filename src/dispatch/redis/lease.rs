@@ -190,19 +190,51 @@ impl Worker {
     pub(super) async fn forget_old(self: Arc<Self>) {
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let durable = &self.committer.durable;
         while self.goes_on(&mut tick).await {
-            let now = Timestamp::now().as_millisecond();
             for partition in self.link.keys().partitions() {
-                for (list, keep_for) in [
-                    (partition.finished(), durable.keep_for),
-                    (partition.dead(), durable.keep_dead_for),
-                ] {
-                    let keep_for = i64::try_from(keep_for.as_millis()).unwrap_or(i64::MAX);
-                    let before = Value::Integer(now.saturating_sub(keep_for));
-                    let args = [list.into(), "-inf".into(), before];
-                    let _ = self.link.send("ZREMRANGEBYSCORE", partition, args).await;
-                }
+                let _ = self.forget_dead(partition).await;
+                let _ = self.forget_finished(partition).await;
+            }
+        }
+    }
+
+    async fn forget_dead(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let keep_for = self.committer.durable.keep_dead_for.as_millis();
+        let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
+        let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
+        let args = [
+            partition.dead().into(),
+            "-inf".into(),
+            Value::Integer(before),
+        ];
+        let forgotten = self.link.send("ZREMRANGEBYSCORE", partition, args);
+        forgotten.await.map(drop)
+    }
+
+    /// They end in this order, and so they expire in it.
+    async fn forget_finished(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let list = Value::from(partition.finished());
+        loop {
+            let first = [list.clone(), Value::Integer(0), Value::Integer(AT_ONCE - 1)];
+            let names = self.link.send("LRANGE", partition, first).await?;
+            let names = names.into_array().into_iter();
+            let names: Vec<JobId> = names
+                .filter_map(|name| name.into_string()?.parse().ok())
+                .collect();
+            let exists = names.iter().map(async |id| {
+                let job = [Value::from(partition.job(*id))];
+                self.link.send("EXISTS", partition, job).await
+            });
+            let exist = try_join_all(exists).await?;
+            let gone = exist.iter().zip(&names);
+            let gone = gone.take_while(|(exists, _)| exists.as_i64() == Some(0));
+            // By name, for another worker may be doing the same.
+            let drops = gone.map(async |(_, id)| {
+                let drop = [list.clone(), Value::Integer(1), id.to_string().into()];
+                self.link.send("LREM", partition, drop).await
+            });
+            if try_join_all(drops).await?.is_empty() {
+                return Ok(());
             }
         }
     }

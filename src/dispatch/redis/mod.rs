@@ -15,6 +15,7 @@ mod held;
 mod inbox;
 mod jobs;
 mod keys;
+mod landings;
 mod lease;
 mod link;
 mod recent;
@@ -43,8 +44,8 @@ pub use link::{Disagreement, check_url};
 pub use settings::RedisSettings;
 
 use self::{
-    commit::Committer, gateway::Gateway, held::Places, keys::Keys, link::Link, recent::Recent,
-    worker::Worker,
+    commit::Committer, gateway::Gateway, held::Places, keys::Keys, landings::Landings, link::Link,
+    recent::Recent, worker::Worker,
 };
 use super::{
     Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings, StartError,
@@ -275,6 +276,7 @@ fn start_worker(
         sandbox: Sandbox::new(limits),
         scripts,
         recent: Arc::new(Recent::new(own.cache)),
+        landings: Landings::new(),
         places: Places::default(),
         running: Mutex::default(),
         stopping: CancellationToken::new(),

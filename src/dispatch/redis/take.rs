@@ -31,8 +31,6 @@ use crate::{
 const BLOCK: Duration = Duration::from_secs(1);
 /// How long to wait before looking again, where that failed.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Jobs that run one after another where they are taken; those beyond it run beside them.
-const CHUNK: usize = 64;
 
 impl Worker {
     /// Takes jobs out of these partitions until the worker stops.
@@ -90,11 +88,6 @@ impl Worker {
                 if let Some(n) = streams.iter().position(|other| *other == stream) {
                     jobs.extend(self.hold(partitions[n], entries, false));
                 }
-            }
-            while jobs.len() > CHUNK {
-                let rest = jobs.split_off(CHUNK);
-                let (this, chunk) = (self.clone(), std::mem::replace(&mut jobs, rest));
-                self.tasks.spawn(async move { this.process(chunk) });
             }
             self.process(jobs);
         }
@@ -354,8 +347,7 @@ impl Worker {
             told,
             may_be_superseded: false,
         };
-        self.tasks
-            .spawn(self.clone().land(circle, vec![(held, landing)]));
+        self.land(circle, vec![(held, landing)]);
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     commit::{Answer, Committer, Landing, Told, bytes, stored},
     held::{Held, Places, What},
+    landings::Landings,
     link::Link,
     recent::{AtHand, Missing, Recent, Wanted},
     scripts::Lua,
@@ -51,6 +52,7 @@ pub(super) struct Worker {
     pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
     pub(super) recent: Arc<Recent>,
+    pub(super) landings: Landings,
     pub(super) places: Places,
     /// What runs on script threads, by its entry.
     pub(super) running: Mutex<HashMap<String, Running>>,
@@ -96,26 +98,43 @@ enum Tried {
 impl Worker {
     /// Runs jobs that were taken, and sees to what becomes of them. Those that can't run here and now are begun.
     pub(super) fn process(self: &Arc<Self>, jobs: Vec<Held>) {
-        let mut missing = Vec::new();
-        let mut ran: Vec<(PublicKey, Vec<(Held, Landing)>)> = Vec::new();
-        for mut held in jobs {
-            match self.try_run(&held) {
-                Tried::Ran(landing) => {
-                    let circle = held.circle();
-                    match ran.iter_mut().find(|(other, _)| *other == circle) {
-                        Some((_, runs)) => runs.push((held, *landing)),
-                        None => ran.push((circle, vec![(held, *landing)])),
-                    }
-                }
-                Tried::Missing(key) if held.misses < MISSES => {
-                    held.misses += 1;
-                    missing.push((held, key));
-                }
-                Tried::Missing(_) | Tried::Slow => self.start(held),
+        let mut circles: Vec<(PublicKey, Vec<Held>)> = Vec::new();
+        for held in jobs {
+            let circle = held.circle();
+            match circles.iter_mut().find(|(other, _)| *other == circle) {
+                Some((_, jobs)) => jobs.push(held),
+                None => circles.push((circle, vec![held])),
             }
         }
-        for (circle, runs) in ran {
-            self.tasks.spawn(self.clone().land(circle, runs));
+        let mut circles = circles.into_iter();
+        let first = circles.next();
+        for (circle, jobs) in circles {
+            let this = self.clone();
+            self.tasks
+                .spawn(async move { this.process_in(circle, jobs) });
+        }
+        if let Some((circle, jobs)) = first {
+            self.process_in(circle, jobs);
+        }
+    }
+
+    fn process_in(self: &Arc<Self>, circle: PublicKey, jobs: Vec<Held>) {
+        let mut missing = Vec::new();
+        let mut ran = Vec::new();
+        {
+            // What comes after builds on what came before, and is committed after it.
+            let _in_order = self.landings.in_order(&circle);
+            for mut held in jobs {
+                match self.try_run(&held) {
+                    Tried::Ran(landing) => ran.push((held, *landing)),
+                    Tried::Missing(key) if held.misses < MISSES => {
+                        held.misses += 1;
+                        missing.push((held, key));
+                    }
+                    Tried::Missing(_) | Tried::Slow => self.start(held),
+                }
+            }
+            self.land(circle, ran);
         }
         if !missing.is_empty() {
             self.tasks.spawn(self.clone().fetch_and_process(missing));
@@ -245,15 +264,32 @@ impl Worker {
         fetched.into_iter().all(|fetched| fetched)
     }
 
-    /// Commits runs of one circle, and runs those again that collided.
-    pub(super) async fn land(self: Arc<Self>, circle: PublicKey, mut runs: Vec<(Held, Landing)>) {
-        while !runs.is_empty() {
+    /// Has runs of a circle committed, after those that wait for it already.
+    pub(super) fn land(self: &Arc<Self>, circle: PublicKey, runs: Vec<(Held, Landing)>) {
+        if self.landings.add(circle, runs) {
+            self.tasks.spawn(self.clone().land_all(circle));
+        }
+    }
+
+    /// Commits what waits for it in a circle, all of it at a time, and runs those again that collided.
+    async fn land_all(self: Arc<Self>, circle: PublicKey) {
+        while let Some(runs) = self.landings.next(&circle) {
             let Some(answers) = self.commit(circle, &runs).await else {
                 // The lease ends, and another worker takes them.
                 return;
             };
             let mut again = Vec::new();
             let mut others = Vec::new();
+            if answers
+                .iter()
+                .any(|answer| matches!(answer, Answer::Conflict(_)))
+            {
+                // Those that wait have built on what isn't so.
+                for (held, landing) in self.landings.take_readers(&circle) {
+                    self.recent.forget(circle, &landing.effects);
+                    again.push(held);
+                }
+            }
             for ((mut held, landing), answer) in runs.into_iter().zip(answers) {
                 match self.next(&mut held, landing, answer) {
                     Next::Over => {}
@@ -261,10 +297,8 @@ impl Worker {
                     Next::Land(landing) => others.push((held, landing)),
                 }
             }
-            if !again.is_empty() {
-                self.process(again);
-            }
-            runs = others;
+            self.process(again);
+            self.land(circle, others);
         }
     }
 

@@ -8,8 +8,8 @@ local waiting = redis.call('LLEN', backlog)
 local delayed = counted(lane, 'delayed')
 local handed = 0
 local answers = {}
-for i = 0, (#ARGV - 6) / 4 - 1 do
-  local id, record, input, received_at = unpack(ARGV, 7 + 4 * i, 10 + 4 * i)
+for i = 0, (#ARGV - 6) / 3 - 1 do
+  local id, record, input = unpack(ARGV, 7 + 3 * i, 9 + 3 * i)
   local seen, job = KEYS[5 + 2 * i], KEYS[6 + 2 * i]
   local first = redis.call('GET', seen)
   if first then
@@ -21,7 +21,7 @@ for i = 0, (#ARGV - 6) / 4 - 1 do
   else
     if dedupe_for ~= '0' then redis.call('SET', seen, id, 'PX', dedupe_for) end
     redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
-    redis.call('ZADD', pending, received_at, id)
+    redis.call('SADD', pending, id)
     if waiting == 0 and handed < room and #record + #input <= 4096 then
       -- It runs at once, so it takes along what its worker would have to ask for.
       redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, 'record', record, 'input', input, 'gateway', gateway)

@@ -102,10 +102,14 @@ while at < #ARGV do
         redis.call('ZADD', delayed, time, id .. ' ' .. circle)
         count(lane, 'delayed', 1)
       else
-        redis.call('ZREM', pending, id)
-        redis.call('ZADD', status == 'dead' and dead or finished, time, id)
+        redis.call('SREM', pending, id)
         redis.call('PEXPIRE', job, keep_for)
-        if status == 'finished' then redis.call('HDEL', job, 'input') end
+        if status == 'finished' then
+          redis.call('HDEL', job, 'input')
+          redis.call('RPUSH', finished, id)
+        else
+          redis.call('ZADD', dead, time, id)
+        end
         if final then redis.call('SET', final, id) end
       end
     end

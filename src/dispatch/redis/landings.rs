@@ -1,0 +1,95 @@
+//! What waits to be committed: one call for each circle is under way at a time, and takes along all that has
+//! gathered meanwhile.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{commit::Landing, held::Held};
+use crate::auth::PublicKey;
+
+/// Bytes that one call commits, about.
+const AT_ONCE: usize = 1 << 20;
+/// Circles that run in order share this many locks.
+const LOCKS: usize = 64;
+
+type Runs = Vec<(Held, Landing)>;
+
+/// Runs that wait to be committed, by circle. A circle is here as long as somebody commits for it.
+#[derive(Debug)]
+pub(super) struct Landings {
+    waiting: Mutex<HashMap<PublicKey, Runs>>,
+    order: Vec<Mutex<()>>,
+    hasher: RandomState,
+}
+
+impl Landings {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            order: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Runs of a circle that are added under this lock wait in the order in which they ran.
+    pub(super) fn in_order(&self, circle: &PublicKey) -> MutexGuard<'_, ()> {
+        let number = self.hasher.hash_one(circle) as usize % LOCKS;
+        self.order[number]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers whether somebody has to begin to commit for the circle.
+    pub(super) fn add(&self, circle: PublicKey, runs: Runs) -> bool {
+        if runs.is_empty() {
+            return false;
+        }
+        let mut waiting = self.waiting();
+        if let Some(before) = waiting.get_mut(&circle) {
+            before.extend(runs);
+            return false;
+        }
+        waiting.insert(circle, runs);
+        true
+    }
+
+    /// What is committed next. Nothing, once nothing waits.
+    pub(super) fn next(&self, circle: &PublicKey) -> Option<Runs> {
+        let mut waiting = self.waiting();
+        let runs = waiting.get_mut(circle)?;
+        if runs.is_empty() {
+            waiting.remove(circle);
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = runs.iter().take_while(|(_, landing)| {
+            let fits = bytes < AT_ONCE;
+            bytes += landing.size();
+            fits
+        });
+        let count = fits.count();
+        let rest = runs.split_off(count);
+        Some(mem::replace(runs, rest))
+    }
+
+    /// Takes back those that have read something.
+    pub(super) fn take_readers(&self, circle: &PublicKey) -> Runs {
+        let mut waiting = self.waiting();
+        let Some(runs) = waiting.get_mut(circle) else {
+            return Vec::new();
+        };
+        let (readers, rest) = mem::take(runs)
+            .into_iter()
+            .partition(|(_, landing)| landing.has_read());
+        *runs = rest;
+        readers
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<PublicKey, Runs>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
