@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     gateway::{Gateway, millis},
     keys::Partition,
-    link::Blocking,
+    link::{BLOCK, Blocking},
     reply,
 };
 use crate::{
@@ -22,8 +22,6 @@ use crate::{
     store::Unavailable,
 };
 
-/// How long one look into the inbox lasts.
-const BLOCK: Duration = Duration::from_secs(1);
 /// How long to wait before looking again, where that failed.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often it is kept from expiring.
@@ -99,7 +97,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
         args.extend(inboxes.iter().map(Value::from));
         args.extend(last.iter().map(Value::from));
         let answer = tokio::select! {
-            answer = reader.send("XREAD", &all[partitions[0]], args, BLOCK) => answer,
+            answer = reader.send("XREAD", &all[partitions[0]], args) => answer,
             () = gateway.stop.cancelled() => break,
         };
         let Ok(answer) = answer else {

@@ -29,6 +29,8 @@ use crate::store::Unavailable;
 
 /// How often it is asked whether Redis is there.
 const PULSE: Duration = Duration::from_millis(250);
+/// How long a command that blocks does so.
+pub(super) const BLOCK: Duration = Duration::from_secs(1);
 /// Clocks are compared every so many times.
 const CLOCKS: u32 = 20;
 
@@ -384,7 +386,8 @@ impl Link {
 
     /// Another connection, for commands that block.
     pub(super) fn blocking(&self) -> Result<Blocking, Error> {
-        let client = client(&self.0.config, self.0.timeout, &self.0.name)?;
+        // Silence is what it is for, up to then.
+        let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
         client.connect();
         Ok(Blocking {
             client,
@@ -405,17 +408,16 @@ pub(super) struct Blocking {
 }
 
 impl Blocking {
-    /// Sends a command that blocks for so long at most.
+    /// Sends a command that blocks for [`BLOCK`] at most.
     pub(super) async fn send(
         &self,
         command: &'static str,
         partition: &Partition,
         args: Vec<Value>,
-        block: Duration,
     ) -> Result<Value, Error> {
         let command = CustomCommand::new_static(command, partition.hash.clone(), true);
         let sent = self.client.custom(command, args);
-        match timeout(block + self.patience, sent).await {
+        match timeout(BLOCK + self.patience, sent).await {
             Ok(result) => result,
             Err(_) => {
                 // Whoever listens there doesn't speak any more.

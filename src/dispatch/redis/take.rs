@@ -15,7 +15,7 @@ use super::{
     gateway::{millis, number},
     held::{Held, Place, What},
     keys::GROUP,
-    link::Blocking,
+    link::{BLOCK, Blocking},
     reply::{self, Entry},
     scripts::Lua,
     wire,
@@ -27,8 +27,6 @@ use crate::{
     store::{Effects, Unavailable},
 };
 
-/// How long one look for jobs lasts.
-const BLOCK: Duration = Duration::from_secs(1);
 /// How long to wait before looking again, where that failed.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -67,7 +65,7 @@ impl Worker {
             ];
             args.extend(streams.iter().map(Value::from));
             args.extend(streams.iter().map(|_| Value::from(">")));
-            let taken = reader.send("XREADGROUP", &all[partitions[0]], args, BLOCK);
+            let taken = reader.send("XREADGROUP", &all[partitions[0]], args);
             let answer = tokio::select! {
                 answer = taken => answer,
                 // What it still takes is another worker's, once this one has left.
