@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fred::{
@@ -31,6 +31,8 @@ use crate::store::Unavailable;
 const PULSE: Duration = Duration::from_millis(250);
 /// How long a command that blocks does so.
 pub(super) const BLOCK: Duration = Duration::from_secs(1);
+/// How long nothing more is said of commands that fail.
+const QUIET: Duration = Duration::from_secs(5);
 /// Clocks are compared every so many times.
 const CLOCKS: u32 = 20;
 
@@ -50,6 +52,8 @@ struct Inner {
     came_up: Notify,
     /// What went wrong with a connection last, which says more than that there is none.
     last_error: Arc<Mutex<Option<Error>>>,
+    /// Until when no more is said of commands that fail.
+    quiet_until: Mutex<Option<Instant>>,
     /// Milliseconds that Redis's clock is ahead of this machine's.
     ahead: AtomicI64,
 }
@@ -127,6 +131,7 @@ impl Link {
             ready: AtomicBool::new(false),
             came_up: Notify::new(),
             last_error,
+            quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
     }
@@ -223,7 +228,16 @@ impl Link {
 
     fn failed(&self, what: &str, error: &Error) -> Unavailable {
         self.notice(error);
-        tracing::debug!(what, %error, "Redis didn't do it");
+        // Where Redis is there, it should: many wait for the same thing, so not each time.
+        let mut quiet_until = self
+            .0
+            .quiet_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.is_up() && quiet_until.is_none_or(|until| until <= Instant::now()) {
+            *quiet_until = Some(Instant::now() + QUIET);
+            tracing::warn!(what, %error, "Redis didn't do what it was asked for");
+        }
         Unavailable
     }
 
@@ -380,6 +394,7 @@ impl Link {
             ready: AtomicBool::new(false),
             came_up: Notify::new(),
             last_error: Arc::default(),
+            quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
     }
