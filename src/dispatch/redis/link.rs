@@ -97,7 +97,9 @@ impl Link {
         keys: Arc<Keys>,
         name: &str,
     ) -> Result<Self, Error> {
-        let config = Config::from_url(&settings.url)?;
+        let mut config = Config::from_url(&settings.url)?;
+        // That is about the first time alone, and would have it be the last one, too.
+        config.fail_fast = false;
         let last_error = Arc::new(Mutex::new(None));
         let client = client(&config, settings.timeout, name)?;
         let noted = last_error.clone();
@@ -425,8 +427,10 @@ impl Blocking {
         }
     }
 
-    pub(super) async fn close(&self) {
-        let _ = timeout(self.patience, self.client.quit()).await;
+    /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
+    /// not to take later.
+    pub(super) async fn close(&self, block: Duration) {
+        let _ = timeout(block + self.patience, self.client.quit()).await;
     }
 }
 
