@@ -440,6 +440,9 @@ fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Err
             connection.connection_timeout = patience;
             connection.internal_command_timeout = patience;
             connection.max_command_attempts = 1;
+            // Where slots are is learnt without them. While one moves, scripts couldn't run on either side anyway;
+            // and with a single attempt left, a redirection to where it goes would end the connection for good.
+            connection.max_redirections = 0;
             // The password may be put right.
             connection.reconnect_on_auth_error = true;
             connection.tcp.nodelay = Some(true);
