@@ -103,7 +103,9 @@ impl Link {
         keys: Arc<Keys>,
         name: &str,
     ) -> Result<Self, Error> {
-        let config = Config::from_url(&settings.url)?;
+        let mut config = Config::from_url(&settings.url)?;
+        // That is about the first time alone, and would have it be the last one, too.
+        config.fail_fast = false;
         let last_error = Arc::new(Mutex::new(None));
         let client = client(&config, settings.timeout, name)?;
         let noted = last_error.clone();
@@ -442,8 +444,10 @@ impl Blocking {
         }
     }
 
-    pub(super) async fn close(&self) {
-        let _ = timeout(self.patience, self.client.quit()).await;
+    /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
+    /// not to take later.
+    pub(super) async fn close(&self, block: Duration) {
+        let _ = timeout(block + self.patience, self.client.quit()).await;
     }
 }
 
@@ -453,6 +457,9 @@ fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Err
             connection.connection_timeout = patience;
             connection.internal_command_timeout = patience;
             connection.max_command_attempts = 1;
+            // Where slots are is learnt without them. While one moves, scripts couldn't run on either side anyway;
+            // and with a single attempt left, a redirection to where it goes would end the connection for good.
+            connection.max_redirections = 0;
             // The password may be put right.
             connection.reconnect_on_auth_error = true;
             connection.tcp.nodelay = Some(true);
