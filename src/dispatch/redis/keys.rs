@@ -167,3 +167,37 @@ impl Partition {
         format!("{}{what}", self.prefix)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fred::{types::ClusterHash, util::redis_keyslot};
+
+    use super::Keys;
+    use crate::{auth::SecretKey, dispatch::JobId};
+
+    #[test]
+    fn all_that_is_about_a_circle_is_in_one_slot() {
+        let keys = Keys::new("town", 16);
+        let mut taken = [0; 16];
+        for seed in 1..=200_u8 {
+            let secret = SecretKey::from_hex(&hex::encode([seed; 32])).unwrap();
+            let circle = secret.public();
+            taken[keys.number_of(&circle)] += 1;
+            let partition = keys.of(&circle);
+            let ClusterHash::Custom(slot) = partition.hash else {
+                panic!("a slot is known beforehand");
+            };
+            for key in [
+                partition.jobs(),
+                partition.job(JobId::new()),
+                partition.inbox("gateway"),
+                partition.store(&circle),
+                partition.seen(&circle, &[seed; 32]),
+            ] {
+                assert!(key.starts_with("{town:"), "{key}");
+                assert_eq!(redis_keyslot(key.as_bytes()), slot, "{key}");
+            }
+        }
+        assert!(taken.iter().all(|count| *count > 0), "{taken:?}");
+    }
+}

@@ -56,3 +56,21 @@ impl Hashes {
         &self.0[lua as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Hashes, Lua};
+
+    #[test]
+    fn each_script_has_a_hash_of_its_own_and_what_they_share_in_front() {
+        let hashes = Hashes::new();
+        for lua in Lua::ALL {
+            assert!(lua.source().contains("local GROUP = 'workers'"));
+            assert_eq!(hashes.of(*lua).len(), 40);
+            let same = Lua::ALL
+                .iter()
+                .filter(|other| hashes.of(**other) == hashes.of(*lua));
+            assert_eq!(same.count(), 1, "{}", lua.name());
+        }
+    }
+}

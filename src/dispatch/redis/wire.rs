@@ -54,3 +54,75 @@ impl<'a> Play<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::Play;
+    use crate::{
+        auth::SecretKey,
+        dispatch::{Caller, Job, JobId, Outcome},
+        script::{Failure, FailureKind, Success},
+    };
+
+    #[test]
+    fn a_play_arrives_as_it_was_sent_whatever_newer_versions_add() {
+        let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let job = Job {
+            id: JobId::new(),
+            circle: key,
+            caller: Caller::Key(key),
+            script: "\"line\\n\" + ARGS".into(),
+            args: json!({ "big": u64::MAX, "none": null }),
+            timeout: Duration::from_millis(1500),
+        };
+        let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
+        sent["since"] = json!("a later version");
+        let text = sent.to_string();
+        let play: Play<'_> = serde_json::from_str(&text).unwrap();
+        let play = play.into_owned();
+        assert_eq!(
+            (play.id, play.circle, play.caller, play.timeout_ms),
+            (job.id, key, key, 1500)
+        );
+        assert_eq!(
+            (play.script, play.args.into_owned()),
+            (job.script, job.args)
+        );
+        assert_eq!(play.gateway, "gateway");
+    }
+
+    #[test]
+    fn outcomes_arrive_as_they_were_sent() {
+        let success = Success {
+            output: "1.0".to_owned(),
+            value: serde_json::value::to_raw_value(&json!([1.0, 9_007_199_254_740_993_i64]))
+                .unwrap(),
+            logs: vec!["one".to_owned(), String::new()],
+        };
+        let failure = Failure {
+            line: Some(3),
+            column: Some(1),
+            logs: vec!["before".to_owned()],
+            ..Failure::new(FailureKind::Runtime, "no")
+        };
+        for outcome in [
+            Outcome::Finished(success),
+            Outcome::Failed(Box::new(failure)),
+            Outcome::TimedOut {
+                after: Duration::from_millis(1234),
+            },
+            Outcome::Cancelled,
+            Outcome::Conflict,
+            Outcome::Unavailable,
+        ] {
+            let sent = serde_json::to_string(&outcome).unwrap();
+            let arrived: Outcome = serde_json::from_str(&sent).unwrap();
+            assert_eq!(format!("{outcome:?}"), format!("{arrived:?}"));
+            assert!(serde_json::from_str::<Value>(&sent).is_ok());
+        }
+    }
+}
