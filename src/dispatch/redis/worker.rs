@@ -476,8 +476,12 @@ impl Worker {
             .insert(held.place.entry().to_owned(), running);
         let ending = held.with_inputs(|inputs| {
             let _span = tracing::debug_span!("job", id = %held.id()).entered();
-            self.sandbox
-                .run(source, inputs, &mut transaction, until, &held.cancelled)
+            let cancelled = &held.cancelled;
+            let ending = self
+                .sandbox
+                .run(source, inputs, &mut transaction, until, cancelled);
+            tracing::debug!(took = ?now.elapsed(), "ran");
+            ending
         });
         self.running().remove(held.place.entry());
         self.landing(held, ending, transaction, after, true)
