@@ -7,6 +7,7 @@
     reason = "a test that meets what it doesn't expect is to fail right there"
 )]
 
+mod backend;
 mod cli;
 mod client;
 mod config;

@@ -20,6 +20,8 @@ use tokio::{
     time::{interval, timeout},
 };
 
+use crate::backend;
+
 pub(crate) use http::{Response, post, send};
 pub(crate) use ws::{Answer, Received, Ws};
 
@@ -143,6 +145,9 @@ impl Builder {
             command.arg("--config").arg(file);
         }
         let data = self.data.unwrap_or_else(|| directory.path().join("data"));
+        if let Some(redis) = backend::redis() {
+            command.envs(backend::through(&redis, &data));
+        }
         command
             .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")
