@@ -21,6 +21,7 @@ mod login;
 mod play;
 mod redis;
 mod rpc;
+mod same;
 mod server;
 mod shutdown;
 mod store;
