@@ -129,7 +129,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
             }
         }
     }
-    reader.close().await;
+    reader.close(BLOCK).await;
 }
 
 fn handle(gateway: &Gateway, entry: &reply::Entry) {

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fred::{
@@ -31,6 +31,8 @@ use crate::store::Unavailable;
 const PULSE: Duration = Duration::from_millis(250);
 /// How long a command that blocks does so.
 pub(super) const BLOCK: Duration = Duration::from_secs(1);
+/// How long nothing more is said of commands that fail.
+const QUIET: Duration = Duration::from_secs(5);
 /// Clocks are compared every so many times.
 const CLOCKS: u32 = 20;
 
@@ -50,6 +52,8 @@ struct Inner {
     came_up: Notify,
     /// What went wrong with a connection last, which says more than that there is none.
     last_error: Arc<Mutex<Option<Error>>>,
+    /// Until when no more is said of commands that fail.
+    quiet_until: Mutex<Option<Instant>>,
     /// Milliseconds that Redis's clock is ahead of this machine's.
     ahead: AtomicI64,
 }
@@ -99,7 +103,9 @@ impl Link {
         keys: Arc<Keys>,
         name: &str,
     ) -> Result<Self, Error> {
-        let config = Config::from_url(&settings.url)?;
+        let mut config = Config::from_url(&settings.url)?;
+        // That is about the first time alone, and would have it be the last one, too.
+        config.fail_fast = false;
         let last_error = Arc::new(Mutex::new(None));
         let client = client(&config, settings.timeout, name)?;
         let noted = last_error.clone();
@@ -127,6 +133,7 @@ impl Link {
             ready: AtomicBool::new(false),
             came_up: Notify::new(),
             last_error,
+            quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
     }
@@ -223,7 +230,16 @@ impl Link {
 
     fn failed(&self, what: &str, error: &Error) -> Unavailable {
         self.notice(error);
-        tracing::debug!(what, %error, "Redis didn't do it");
+        // Where Redis is there, it should: many wait for the same thing, so not each time.
+        let mut quiet_until = self
+            .0
+            .quiet_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.is_up() && quiet_until.is_none_or(|until| until <= Instant::now()) {
+            *quiet_until = Some(Instant::now() + QUIET);
+            tracing::warn!(what, %error, "Redis didn't do what it was asked for");
+        }
         Unavailable
     }
 
@@ -380,6 +396,7 @@ impl Link {
             ready: AtomicBool::new(false),
             came_up: Notify::new(),
             last_error: Arc::default(),
+            quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
     }
@@ -427,8 +444,10 @@ impl Blocking {
         }
     }
 
-    pub(super) async fn close(&self) {
-        let _ = timeout(self.patience, self.client.quit()).await;
+    /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
+    /// not to take later.
+    pub(super) async fn close(&self, block: Duration) {
+        let _ = timeout(block + self.patience, self.client.quit()).await;
     }
 }
 
@@ -438,6 +457,9 @@ fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Err
             connection.connection_timeout = patience;
             connection.internal_command_timeout = patience;
             connection.max_command_attempts = 1;
+            // Where slots are is learnt without them. While one moves, scripts couldn't run on either side anyway;
+            // and with a single attempt left, a redirection to where it goes would end the connection for good.
+            connection.max_redirections = 0;
             // The password may be put right.
             connection.reconnect_on_auth_error = true;
             connection.tcp.nodelay = Some(true);

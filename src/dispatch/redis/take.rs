@@ -89,7 +89,7 @@ impl Worker {
             }
             self.process(jobs);
         }
-        reader.close().await;
+        reader.close(BLOCK).await;
     }
 
     /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
