@@ -6,6 +6,10 @@ use serde_json::{Map, Value};
 
 use super::scheme::{Unsigned, only};
 
+/// Levels of arrays and objects within each other. JSON is read to 127 of them, here and wherever a delivery is read
+/// again, and what is kept of one has one more around it.
+const MAX_DEPTH: usize = 126;
+
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,8 +40,12 @@ impl Form {
         sent.contains(&form).then_some(form)
     }
 
-    /// The body as JSON.
+    /// The body as JSON, if it is no deeper than can be kept.
     pub(super) fn read(self, body: &[u8]) -> Option<Value> {
+        self.parse(body).filter(|value| is_within(value, MAX_DEPTH))
+    }
+
+    fn parse(self, body: &[u8]) -> Option<Value> {
         match self {
             Self::Json => serde_json::from_slice(body).ok(),
             Self::Form => {
@@ -60,6 +68,16 @@ impl Form {
                 (!fields.is_empty()).then_some(Value::Object(fields))
             }
         }
+    }
+}
+
+/// Whether it has so many levels at most.
+fn is_within(value: &Value, levels: usize) -> bool {
+    let within = |inner: &Value| is_within(inner, levels - 1);
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(within),
+        Value::Object(members) => levels > 0 && members.values().all(within),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
@@ -103,6 +121,18 @@ mod tests {
         assert_eq!(Form::Json.read(b"{\"a\": 1.0}"), Some(json!({ "a": 1.0 })));
         for wrong in [&b"{"[..], b"", b"Hello, World!", b"\"\xff\"", b"{} {}"] {
             assert_eq!(Form::Json.read(wrong), None);
+        }
+    }
+    #[test]
+    fn what_is_read_can_be_kept_and_read_again() {
+        for depth in 1..200 {
+            let body = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let read = Form::Json.read(body.as_bytes());
+            assert_eq!(read.is_some(), depth <= MAX_DEPTH, "{depth}");
+            if let Some(read) = read {
+                let kept = json!({ "payload": read }).to_string();
+                assert!(serde_json::from_str::<Value>(&kept).is_ok(), "{depth}");
+            }
         }
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key};
+use crate::{
+    backend::on_both,
+    server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key},
+};
 
 /// Scripts may take a minute here: what is answered to others was not waited for.
 fn patient() -> Builder {
@@ -27,7 +30,6 @@ async fn hog(server: &TestServer) -> (Ws, Vec<u64>) {
     (session, calls)
 }
 
-#[tokio::test]
 async fn busy_threads_hold_nothing_else_back() {
     let server = patient().start().await;
     let mut early = server.log_in(&key(2)).await;
@@ -55,7 +57,6 @@ async fn busy_threads_hold_nothing_else_back() {
     );
 }
 
-#[tokio::test]
 async fn pings_go_out_while_every_thread_is_busy() {
     let server = patient()
         .env("CIRCLED_SESSION__PING_INTERVAL", "100ms")
@@ -75,7 +76,6 @@ async fn pings_go_out_while_every_thread_is_busy() {
     );
 }
 
-#[tokio::test]
 async fn a_script_that_waits_is_run_when_a_thread_is_free() {
     let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
     let (mut hog, mut session) = (server.log_in(&key(13)).await, server.log_in(&key(2)).await);
@@ -90,7 +90,6 @@ async fn a_script_that_waits_is_run_when_a_thread_is_free() {
     assert_eq!(hog.answer(long).await.unwrap()["output"], "long");
 }
 
-#[tokio::test]
 async fn waiting_counts_as_time() {
     let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
     let (_hog, _calls) = hog(&server).await;
@@ -101,7 +100,6 @@ async fn waiting_counts_as_time() {
     assert_eq!(error["data"], json!({ "timeout_ms": 300 }));
 }
 
-#[tokio::test]
 async fn circles_that_wait_take_turns() {
     let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
     let mut greedy = server.log_in(&key(13)).await;
@@ -125,7 +123,6 @@ async fn circles_that_wait_take_turns() {
     assert!(answered < 15, "{answered} of the other circle's went first");
 }
 
-#[tokio::test]
 async fn who_leaves_leaves_no_script_behind() {
     let server = patient().start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -142,7 +139,6 @@ async fn who_leaves_leaves_no_script_behind() {
     }
 }
 
-#[tokio::test]
 async fn who_leaves_leaves_room_in_the_queue() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -150,6 +146,8 @@ async fn who_leaves_leaves_room_in_the_queue() {
         .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_SCRIPT__QUEUE", "2")
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
+        .env("CIRCLED_DISPATCH__REDIS__QUEUE", "2")
         .start()
         .await;
     let mut hog = server.log_in(&key(13)).await;
@@ -177,3 +175,13 @@ async fn who_leaves_leaves_room_in_the_queue() {
     assert!(run.is_ok(), "{run:?}");
     assert!(!hog.has_answer(call));
 }
+
+on_both!(
+    busy_threads_hold_nothing_else_back,
+    pings_go_out_while_every_thread_is_busy,
+    a_script_that_waits_is_run_when_a_thread_is_free,
+    waiting_counts_as_time,
+    circles_that_wait_take_turns,
+    who_leaves_leaves_no_script_behind,
+    who_leaves_leaves_room_in_the_queue,
+);

@@ -11,8 +11,9 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::server::{
-    Builder, ENDLESS, Received, TestServer, Ws, busy, circle, eventually, key, within,
+use crate::{
+    backend::{Backend, backend, on_both},
+    server::{Builder, ENDLESS, Received, TestServer, Ws, busy, circle, eventually, key, within},
 };
 
 const WHOAMI: &str = r#"{"jsonrpc":"2.0","id":1,"method":"whoami"}"#;
@@ -222,7 +223,6 @@ async fn a_batch_may_be_so_long_and_no_longer() {
     session.assert_silent().await;
 }
 
-#[tokio::test]
 async fn one_request_too_many_is_refused_at_once() {
     let server = patient()
         .env("CIRCLED_SESSION__MAX_IN_FLIGHT", "2")
@@ -275,15 +275,35 @@ async fn one_request_too_many_is_refused_at_once() {
     session.answer(call).await.unwrap();
 }
 
-#[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_SCRIPT__QUEUE", "1")
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
+        .env("CIRCLED_DISPATCH__REDIS__QUEUE", "1")
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;
-    // One runs and one waits; until the thread has taken the first, there is no room for the second.
+    fill_queue(&mut session).await;
+    let limit = match backend() {
+        Backend::Embedded => "script.queue",
+        Backend::Redis => "dispatch.redis.queue",
+    };
+    for _ in 0..3 {
+        let error = session.play("\"not known\"").await.unwrap_err();
+        assert_eq!(error["code"], -32005);
+        assert_eq!(error["data"]["limit"], limit);
+        assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
+    }
+    let mut same = server.log_in(&key(3)).await;
+    assert_eq!(same.play("1").await.unwrap_err()["code"], -32005);
+    session.leave().await;
+    eventually("room in the queue", async || same.play("1").await.is_ok()).await;
+}
+
+/// Has one script run and another one wait, where there are one thread and room for one.
+async fn fill_queue(session: &mut Ws) {
+    // Until the thread has taken the first, there is no room for the second.
     let mut accepted = 0;
     while accepted < 2 {
         let call = session.begin_play("loop {}").await;
@@ -294,18 +314,24 @@ async fn a_full_queue_refuses_at_once() {
             accepted += 1;
         }
     }
-    for _ in 0..3 {
-        let error = session.play("\"not known\"").await.unwrap_err();
-        assert_eq!(error["code"], -32005);
-        assert_eq!(error["data"]["limit"], "script.queue");
-        assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
-    }
-    // One circle doesn't fill it for another, but twice as many is all.
+}
+
+/// One queue for all circles is what a server has that runs its own jobs; in Redis, each circle has one.
+#[tokio::test]
+async fn one_circle_does_not_fill_the_queue_for_another() {
+    let server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_SCRIPT__QUEUE", "1")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    fill_queue(&mut session).await;
     let mut other = server.connect_to(key(3).public()).await;
     other.login(&key(3)).await;
     let waiting = other.begin_play("1").await;
     other.fence().await;
     assert!(!other.has_answer(waiting));
+    // Twice as many is all.
     let mut third = server.connect_to(key(4).public()).await;
     third.login(&key(4)).await;
     assert_eq!(third.play("1").await.unwrap_err()["code"], -32005);
@@ -625,3 +651,8 @@ async fn who_reads_nothing_for_good_is_given_up() {
     })
     .await;
 }
+
+on_both!(
+    one_request_too_many_is_refused_at_once,
+    a_full_queue_refuses_at_once,
+);

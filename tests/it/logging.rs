@@ -4,9 +4,11 @@ use circled::auth::{Scheme, sign};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::server::{TestServer, key, within};
+use crate::{
+    backend::on_both,
+    server::{TestServer, key, within},
+};
 
-#[tokio::test]
 async fn nothing_that_was_said_is_ever_logged() {
     let mut server = TestServer::builder()
         .env("CIRCLED_LOG__LEVEL", "trace")
@@ -116,7 +118,6 @@ async fn nothing_that_was_said_is_ever_logged() {
     }
 }
 
-#[tokio::test]
 async fn the_life_of_a_session_is_logged() {
     let mut server = TestServer::builder()
         .env("CIRCLED_LOG__LEVEL", "debug")
@@ -143,3 +144,8 @@ async fn the_life_of_a_session_is_logged() {
         })
         .await;
 }
+
+on_both!(
+    nothing_that_was_said_is_ever_logged,
+    the_life_of_a_session_is_logged,
+);

@@ -7,6 +7,7 @@
     reason = "a test that meets what it doesn't expect is to fail right there"
 )]
 
+mod backend;
 mod cli;
 mod client;
 mod config;
@@ -20,6 +21,7 @@ mod login;
 mod play;
 mod redis;
 mod rpc;
+mod same;
 mod server;
 mod shutdown;
 mod store;

@@ -4,9 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::server::{ENDLESS, TestServer, circle, key};
+use crate::{
+    backend::on_both,
+    server::{ENDLESS, TestServer, circle, key},
+};
 
-#[tokio::test]
 async fn a_value_comes_as_text_and_as_json() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -75,7 +77,6 @@ async fn a_value_comes_as_text_and_as_json() {
     }
 }
 
-#[tokio::test]
 async fn a_script_sees_who_runs_it_where_and_with_what() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -122,7 +123,6 @@ async fn a_script_sees_who_runs_it_where_and_with_what() {
     assert_eq!(event["data"]["kind"], "runtime", "there is none here");
 }
 
-#[tokio::test]
 async fn nothing_of_a_run_is_left_for_the_next() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -145,7 +145,6 @@ async fn nothing_of_a_run_is_left_for_the_next() {
     );
 }
 
-#[tokio::test]
 async fn what_is_printed_comes_back_line_by_line() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -169,7 +168,6 @@ async fn what_is_printed_comes_back_line_by_line() {
     assert_eq!((&kept[0], &kept[99]), (&json!("0"), &json!("99")));
 }
 
-#[tokio::test]
 async fn a_script_that_fails_says_how_and_where() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_MEMORY", "4MiB")
@@ -218,7 +216,6 @@ async fn a_script_that_fails_says_how_and_where() {
     assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
 }
 
-#[tokio::test]
 async fn what_a_script_throws_is_in_the_message() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -234,7 +231,6 @@ async fn what_a_script_throws_is_in_the_message() {
     assert!(error.to_string().len() < 10_000, "it is cut");
 }
 
-#[tokio::test]
 async fn a_script_has_no_way_out() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -251,7 +247,6 @@ async fn a_script_has_no_way_out() {
     }
 }
 
-#[tokio::test]
 async fn a_script_that_takes_too_long_is_stopped() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -278,7 +273,6 @@ async fn a_script_that_takes_too_long_is_stopped() {
     assert!(waiting.elapsed() >= Duration::from_millis(490));
 }
 
-#[tokio::test]
 async fn a_caller_may_ask_for_less_time_but_not_for_more() {
     let server = TestServer::builder()
         .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "10s")
@@ -305,3 +299,15 @@ async fn a_caller_may_ask_for_less_time_but_not_for_more() {
         }
     }
 }
+
+on_both!(
+    a_value_comes_as_text_and_as_json,
+    a_script_sees_who_runs_it_where_and_with_what,
+    nothing_of_a_run_is_left_for_the_next,
+    what_is_printed_comes_back_line_by_line,
+    a_script_that_fails_says_how_and_where,
+    what_a_script_throws_is_in_the_message,
+    a_script_has_no_way_out,
+    a_script_that_takes_too_long_is_stopped,
+    a_caller_may_ask_for_less_time_but_not_for_more,
+);

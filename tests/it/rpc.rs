@@ -5,7 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::server::{ENDLESS, TestServer, Ws, busy, circle, key};
+use crate::{
+    backend::on_both,
+    server::{ENDLESS, TestServer, Ws, busy, circle, key},
+};
 
 /// A reply without what every reply has.
 fn of(mut reply: Value) -> Value {
@@ -115,7 +118,6 @@ async fn the_examples_of_the_specification_hold() {
     session.assert_silent().await;
 }
 
-#[tokio::test]
 async fn the_examples_of_the_specification_hold_for_methods_that_there_are() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -162,7 +164,6 @@ async fn the_examples_of_the_specification_hold_for_methods_that_there_are() {
     assert_eq!(replies[4]["error"], -32600);
 }
 
-#[tokio::test]
 async fn an_id_comes_back_as_it_was_written() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -245,7 +246,6 @@ async fn what_is_no_request_gets_an_error_without_an_id() {
     session.assert_silent().await;
 }
 
-#[tokio::test]
 async fn a_notification_is_never_answered() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__THREADS", "1")
@@ -337,7 +337,6 @@ async fn parameters_that_do_not_fit_are_told() {
     }
 }
 
-#[tokio::test]
 async fn depth_is_no_trouble() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -394,7 +393,6 @@ async fn bad_messages_never_close_the_session() {
     assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
 }
 
-#[tokio::test]
 async fn a_long_request_holds_no_short_one_back() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -520,3 +518,11 @@ async fn nothing_but_a_login_lets_a_caller_play() {
     let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"play","params":["40 + 2"]}]"#;
     assert_eq!(session.ask(batch).await[0]["error"]["code"], -32001);
 }
+
+on_both!(
+    the_examples_of_the_specification_hold_for_methods_that_there_are,
+    an_id_comes_back_as_it_was_written,
+    a_notification_is_never_answered,
+    depth_is_no_trouble,
+    a_long_request_holds_no_short_one_back,
+);

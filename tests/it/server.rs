@@ -20,6 +20,8 @@ use tokio::{
     time::{interval, timeout},
 };
 
+use crate::backend;
+
 pub(crate) use http::{Response, post, send};
 pub(crate) use ws::{Answer, Received, Ws};
 
@@ -82,6 +84,7 @@ pub(crate) struct Builder {
     toml: Option<String>,
     config: Option<PathBuf>,
     data: Option<PathBuf>,
+    redis: Option<String>,
 }
 
 impl Builder {
@@ -106,6 +109,12 @@ impl Builder {
     /// The data folder, where it is to outlive the server, or another one's.
     pub(crate) fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Has it take its jobs through this Redis, whatever the test on this thread is for.
+    pub(crate) fn redis(mut self, url: impl Into<String>) -> Self {
+        self.redis = Some(url.into());
         self
     }
 
@@ -143,6 +152,9 @@ impl Builder {
             command.arg("--config").arg(file);
         }
         let data = self.data.unwrap_or_else(|| directory.path().join("data"));
+        if let Some(redis) = self.redis.or_else(backend::redis) {
+            command.envs(backend::through(&redis, &data));
+        }
         command
             .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")

@@ -7,7 +7,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::server::{Builder, ENDLESS, Received, TestServer, Ws, busy, key, within};
+use crate::{
+    backend::on_both,
+    server::{Builder, ENDLESS, Received, TestServer, Ws, busy, key, within},
+};
 
 fn patient() -> Builder {
     TestServer::builder()
@@ -28,7 +31,6 @@ async fn idle_sessions_are_told_and_the_server_ends() {
     }
 }
 
-#[tokio::test]
 async fn what_runs_is_answered_and_nothing_new_begins() {
     let mut server = patient().start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -58,7 +60,6 @@ async fn what_runs_is_answered_and_nothing_new_begins() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-#[tokio::test]
 async fn what_outlasts_the_grace_is_cancelled() {
     let mut server = patient()
         .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "500ms")
@@ -104,7 +105,6 @@ async fn a_client_that_does_not_listen_does_not_keep_the_server() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-#[tokio::test]
 async fn a_second_signal_ends_the_server_at_once() {
     let mut server = patient()
         .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "60s")
@@ -139,7 +139,6 @@ async fn replies(mut session: Ws) -> (BTreeMap<u64, Value>, Option<u16>) {
     }
 }
 
-#[tokio::test]
 async fn under_load_every_call_that_was_accepted_is_answered_once() {
     const SESSIONS: u8 = 8;
     const CALLS: u64 = 40;
@@ -187,7 +186,6 @@ async fn under_load_every_call_that_was_accepted_is_answered_once() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-#[tokio::test]
 async fn every_call_before_the_signal_gets_its_result() {
     const SESSIONS: u8 = 4;
     const CALLS: u64 = 40;
@@ -235,7 +233,6 @@ async fn every_call_before_the_signal_gets_its_result() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-#[tokio::test]
 async fn who_reads_late_is_answered_before_the_end() {
     let mut server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
@@ -268,3 +265,12 @@ async fn who_reads_late_is_answered_before_the_end() {
     assert_eq!(other.closed().await, 1001);
     assert_eq!(server.wait().await.code(), Some(0));
 }
+
+on_both!(
+    what_runs_is_answered_and_nothing_new_begins,
+    what_outlasts_the_grace_is_cancelled,
+    a_second_signal_ends_the_server_at_once,
+    under_load_every_call_that_was_accepted_is_answered_once,
+    every_call_before_the_signal_gets_its_result,
+    who_reads_late_is_answered_before_the_end,
+);

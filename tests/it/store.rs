@@ -7,7 +7,10 @@ mod limits;
 
 use serde_json::{Value, json};
 
-use crate::server::{TestServer, Ws, key};
+use crate::{
+    backend::on_both,
+    server::{TestServer, Ws, key},
+};
 
 /// What a script comes to.
 pub(crate) async fn value(session: &mut Ws, script: &str) -> Value {
@@ -25,7 +28,6 @@ async fn failure(session: &mut Ws, script: &str) -> (String, String) {
     (text(&error["data"]["kind"]), text(&error["message"]))
 }
 
-#[tokio::test]
 async fn values_keep_their_kind_and_their_precision() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -78,7 +80,6 @@ async fn values_keep_their_kind_and_their_precision() {
     }
 }
 
-#[tokio::test]
 async fn what_has_no_json_form_is_refused() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -108,7 +109,6 @@ async fn what_has_no_json_form_is_refused() {
     assert_eq!(value(&mut session, "store.has(\"it\")").await, json!(false));
 }
 
-#[tokio::test]
 async fn what_is_there_is_read_and_what_is_not_is_unit_or_the_default() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -152,7 +152,6 @@ async fn what_is_there_is_read_and_what_is_not_is_unit_or_the_default() {
     }
 }
 
-#[tokio::test]
 async fn incr_adds_to_a_number() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -204,7 +203,6 @@ async fn incr_adds_to_a_number() {
     assert_eq!(kind, "runtime");
 }
 
-#[tokio::test]
 async fn keys_come_in_the_order_of_their_bytes_own_writes_among_them() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -252,7 +250,6 @@ async fn keys_come_in_the_order_of_their_bytes_own_writes_among_them() {
     }
 }
 
-#[tokio::test]
 async fn circles_see_nothing_of_each_other() {
     let server = TestServer::start().await;
     let mut sessions = Vec::new();
@@ -270,7 +267,6 @@ async fn circles_see_nothing_of_each_other() {
     }
 }
 
-#[tokio::test]
 async fn closures_have_the_store_too() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -311,3 +307,13 @@ async fn closures_have_the_store_too() {
         }
     }
 }
+
+on_both!(
+    values_keep_their_kind_and_their_precision,
+    what_has_no_json_form_is_refused,
+    what_is_there_is_read_and_what_is_not_is_unit_or_the_default,
+    incr_adds_to_a_number,
+    keys_come_in_the_order_of_their_bytes_own_writes_among_them,
+    circles_see_nothing_of_each_other,
+    closures_have_the_store_too,
+);

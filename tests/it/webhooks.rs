@@ -23,7 +23,7 @@ use crate::server::{Builder, Response, TestServer, circle, eventually, key, post
 const SECRET: &str = "whsec_test";
 
 /// A server that takes Stripe's webhooks.
-fn taking_stripes() -> Builder {
+pub(crate) fn taking_stripes() -> Builder {
     TestServer::builder().env("STRIPE_WEBHOOK_SECRET", SECRET)
 }
 
@@ -39,7 +39,7 @@ fn event(id: &str) -> String {
 }
 
 /// A request that a provider has signed.
-struct Webhook {
+pub(crate) struct Webhook {
     provider: String,
     circle: String,
     headers: HeaderMap,
@@ -48,11 +48,11 @@ struct Webhook {
 
 impl Webhook {
     /// Stripe's, to [`circle`], right in every way.
-    fn stripe(body: impl AsRef<str>) -> Self {
+    pub(crate) fn stripe(body: impl AsRef<str>) -> Self {
         Self::signed(Preset::Stripe, SECRET, body)
     }
 
-    fn signed(preset: Preset, secret: &str, body: impl AsRef<str>) -> Self {
+    pub(crate) fn signed(preset: Preset, secret: &str, body: impl AsRef<str>) -> Self {
         let name = format!("{preset:?}").to_lowercase();
         Self::described(&name, &preset.description(), secret, body, Timestamp::now())
     }
@@ -98,7 +98,7 @@ impl Webhook {
         self
     }
 
-    async fn send(&self, server: &TestServer) -> Response {
+    pub(crate) async fn send(&self, server: &TestServer) -> Response {
         let path = format!("/webhooks/{}/{}", self.provider, self.circle);
         post(server.address, &path, &self.headers, &self.body).await
     }
@@ -122,7 +122,7 @@ async fn ask(server: &TestServer, circle: u8, script: &str) -> Value {
 }
 
 /// A script in a folder of its own, and the settings that have Stripe's deliveries run it.
-fn scripted(script: &str) -> (tempfile::TempDir, String) {
+pub(crate) fn scripted(script: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stripe.rhai");
     std::fs::write(&path, script).unwrap();

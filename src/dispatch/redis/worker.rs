@@ -36,6 +36,10 @@ use crate::{
 
 /// Runs of a job that collide with others, before it is given up.
 const COLLISIONS: u32 = 64;
+/// The same for runs that take [`LONG`].
+const LONG_COLLISIONS: u32 = 5;
+/// A run that takes so long keeps a thread from the others, and collides again before long.
+const LONG: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
 /// When to try again what Redis kept from happening.
@@ -395,10 +399,11 @@ impl Worker {
             if self.stopping.is_cancelled() || !self.begin(&held) {
                 return;
             }
-            let landing = self.run_once(&held);
-            let Some(landing) = landing else {
+            let begun = Instant::now();
+            let Some(landing) = self.run_once(&held) else {
                 return;
             };
+            let took = begun.elapsed();
             let mut runs = vec![(held, landing)];
             loop {
                 let committed = self.handle.block_on(self.commit(circle, &runs));
@@ -411,6 +416,9 @@ impl Worker {
                     Next::Over => return,
                     Next::Land(landing) => runs.push((job, landing)),
                     Next::Run => {
+                        if took >= LONG {
+                            job.collisions += COLLISIONS / (LONG_COLLISIONS - 1);
+                        }
                         held = job;
                         break;
                     }
@@ -476,8 +484,12 @@ impl Worker {
             .insert(held.place.entry().to_owned(), running);
         let ending = held.with_inputs(|inputs| {
             let _span = tracing::debug_span!("job", id = %held.id()).entered();
-            self.sandbox
-                .run(source, inputs, &mut transaction, until, &held.cancelled)
+            let cancelled = &held.cancelled;
+            let ending = self
+                .sandbox
+                .run(source, inputs, &mut transaction, until, cancelled);
+            tracing::debug!(took = ?now.elapsed(), "ran");
+            ending
         });
         self.running().remove(held.place.entry());
         self.landing(held, ending, transaction, after, true)

@@ -6,7 +6,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::value;
-use crate::server::{ENDLESS, TestServer, Ws, busy, key};
+use crate::{
+    backend::on_both,
+    server::{ENDLESS, TestServer, Ws, busy, key},
+};
 
 /// So many sessions of so many callers.
 async fn sessions(server: &TestServer, count: u8) -> Vec<Ws> {
@@ -17,7 +20,6 @@ async fn sessions(server: &TestServer, count: u8) -> Vec<Ws> {
     sessions
 }
 
-#[tokio::test]
 async fn many_callers_count_on_one_key() {
     let server = TestServer::start().await;
     let mut callers = JoinSet::new();
@@ -43,7 +45,6 @@ async fn many_callers_count_on_one_key() {
     assert_eq!(value(&mut session, "store.get(\"n\")").await, json!(320));
 }
 
-#[tokio::test]
 async fn transfers_keep_the_total() {
     const ACCOUNTS: u64 = 5;
     let server = TestServer::start().await;
@@ -91,7 +92,6 @@ async fn transfers_keep_the_total() {
     assert_eq!(value(&mut session, sum).await, json!([500, 0]));
 }
 
-#[tokio::test]
 async fn of_two_that_depend_on_each_other_one_comes_first() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -147,7 +147,6 @@ async fn of_two_that_depend_on_each_other_one_comes_first() {
     }
 }
 
-#[tokio::test]
 async fn who_finds_a_key_missing_and_makes_it_is_the_only_one() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -176,7 +175,6 @@ async fn who_finds_a_key_missing_and_makes_it_is_the_only_one() {
     );
 }
 
-#[tokio::test]
 async fn a_long_script_that_keeps_colliding_is_told_and_leaves_nothing() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -215,3 +213,11 @@ async fn a_long_script_that_keeps_colliding_is_told_and_leaves_nothing() {
     let same = "store.get(\"out\") == store.get(\"hot\")";
     assert_eq!(value(&mut session, same).await, json!(true));
 }
+
+on_both!(
+    many_callers_count_on_one_key,
+    transfers_keep_the_total,
+    of_two_that_depend_on_each_other_one_comes_first,
+    who_finds_a_key_missing_and_makes_it_is_the_only_one,
+    a_long_script_that_keeps_colliding_is_told_and_leaves_nothing,
+);

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::value;
-use crate::server::{TestServer, key};
+use crate::{
+    backend::on_both,
+    server::{TestServer, key},
+};
 
-#[tokio::test]
 async fn what_was_answered_is_there_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
@@ -22,7 +24,6 @@ async fn what_was_answered_is_there_after_a_kill() {
     }
 }
 
-#[tokio::test]
 async fn what_others_are_told_is_there_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut told = 0;
@@ -48,3 +49,8 @@ async fn what_others_are_told_is_there_after_a_kill() {
     }
     assert!(told > 0, "nothing was ever read");
 }
+
+on_both!(
+    what_was_answered_is_there_after_a_kill,
+    what_others_are_told_is_there_after_a_kill,
+);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{failure, value};
-use crate::server::{Answer, ENDLESS, TestServer, busy, eventually, key};
+use crate::{
+    backend::on_both,
+    server::{Answer, ENDLESS, TestServer, busy, eventually, key},
+};
 
-#[tokio::test]
 async fn a_script_that_fails_leaves_nothing_behind() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__TIMEOUT", "2s")
@@ -45,7 +47,6 @@ async fn a_script_that_fails_leaves_nothing_behind() {
     assert_eq!(kept, json!(["count", "new"]));
 }
 
-#[tokio::test]
 async fn a_script_that_takes_too_long_leaves_nothing_behind() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -74,7 +75,6 @@ async fn a_script_that_takes_too_long_leaves_nothing_behind() {
     );
 }
 
-#[tokio::test]
 async fn a_caller_that_leaves_leaves_nothing_behind() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -105,7 +105,6 @@ async fn a_caller_that_leaves_leaves_nothing_behind() {
     }
 }
 
-#[tokio::test]
 async fn calls_of_the_store_count_as_work() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", 20_000)
@@ -146,3 +145,10 @@ async fn calls_of_the_store_count_as_work() {
     }
     assert_eq!(value(&mut session, "store.keys(\"\")").await, json!([]));
 }
+
+on_both!(
+    a_script_that_fails_leaves_nothing_behind,
+    a_script_that_takes_too_long_leaves_nothing_behind,
+    a_caller_that_leaves_leaves_nothing_behind,
+    calls_of_the_store_count_as_work,
+);

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{failure, value};
-use crate::server::{TestServer, Ws, key};
+use crate::{
+    backend::on_both,
+    server::{TestServer, Ws, key},
+};
 
 /// That a script fails for its size, wherever it runs, and that nothing of it has landed.
 async fn assert_too_large(session: &mut Ws, script: &str, named: &str) {
@@ -17,7 +20,6 @@ async fn assert_too_large(session: &mut Ws, script: &str, named: &str) {
     assert_eq!(value(session, "store.keys(\"\")").await, before, "{script}");
 }
 
-#[tokio::test]
 async fn keys_are_as_long_as_they_may_be() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -45,7 +47,6 @@ async fn keys_are_as_long_as_they_may_be() {
     }
 }
 
-#[tokio::test]
 async fn values_are_as_long_as_they_may_be_as_json() {
     let server = TestServer::builder()
         .env("CIRCLED_STORE__MAX_VALUE", "100B")
@@ -73,7 +74,6 @@ async fn values_are_as_long_as_they_may_be_as_json() {
     assert_too_large(&mut session, &caught, "at most 100 bytes").await;
 }
 
-#[tokio::test]
 async fn the_default_limits_are_those_that_are_documented() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -91,7 +91,6 @@ async fn the_default_limits_are_those_that_are_documented() {
     assert_too_large(&mut session, more, "a job may write at most 1000 keys").await;
 }
 
-#[tokio::test]
 async fn a_job_writes_as_many_keys_as_it_may() {
     let server = TestServer::builder()
         .env("CIRCLED_STORE__MAX_WRITES", 3)
@@ -116,7 +115,6 @@ async fn a_job_writes_as_many_keys_as_it_may() {
     assert_eq!(kept, json!([8, 9]));
 }
 
-#[tokio::test]
 async fn a_list_of_keys_is_as_long_as_an_array_may_be() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_ARRAY", 10)
@@ -144,7 +142,6 @@ async fn a_list_of_keys_is_as_long_as_an_array_may_be() {
     );
 }
 
-#[tokio::test]
 async fn a_circle_keeps_as_much_as_its_quota() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
@@ -221,3 +218,12 @@ async fn a_circle_keeps_as_much_as_its_quota() {
         json!(497)
     );
 }
+
+on_both!(
+    keys_are_as_long_as_they_may_be,
+    values_are_as_long_as_they_may_be_as_json,
+    the_default_limits_are_those_that_are_documented,
+    a_job_writes_as_many_keys_as_it_may,
+    a_list_of_keys_is_as_long_as_an_array_may_be,
+    a_circle_keeps_as_much_as_its_quota,
+);

@@ -10,9 +10,11 @@ use tokio::{
 };
 
 use super::{SECRET, Webhook, ask, event, scripted, taking_stripes};
-use crate::server::{TestServer, busy, circle, eventually, key, send, within};
+use crate::{
+    backend::on_both,
+    server::{TestServer, busy, circle, eventually, key, send, within},
+};
 
-#[tokio::test]
 async fn what_is_signed_is_kept_and_run() {
     let server = taking_stripes().start().await;
     let (job, status) = Webhook::stripe(event("evt_1")).kept(&server).await;
@@ -23,7 +25,6 @@ async fn what_is_signed_is_kept_and_run() {
     assert_eq!(kept["type"], "payment_intent.succeeded");
 }
 
-#[tokio::test]
 async fn every_spelling_of_the_circle_is_the_same() {
     let server = taking_stripes().start().await;
     let mut webhook = Webhook::stripe(event("evt_1"));
@@ -32,7 +33,6 @@ async fn every_spelling_of_the_circle_is_the_same() {
     assert_eq!(webhook.kept(&server).await, (job, "duplicate".to_owned()));
 }
 
-#[tokio::test]
 async fn the_second_time_nothing_runs() {
     let (_folder, settings) = scripted(r#"store.incr("runs", 1)"#);
     let server = taking_stripes().toml(settings).start().await;
@@ -52,7 +52,6 @@ async fn the_second_time_nothing_runs() {
     assert_eq!(ask(&server, 2, r#"store.get("runs")"#).await, 1);
 }
 
-#[tokio::test]
 async fn of_many_at_once_one_runs() {
     let (_folder, settings) = scripted(r#"store.incr("runs", 1)"#);
     let server = taking_stripes().toml(settings).start().await;
@@ -68,7 +67,6 @@ async fn of_many_at_once_one_runs() {
     .await;
 }
 
-#[tokio::test]
 async fn what_isnt_believed_is_told_nothing_more() {
     let mut server = taking_stripes().start().await;
     let body = event("evt_1");
@@ -122,7 +120,6 @@ async fn what_isnt_believed_is_told_nothing_more() {
     assert_eq!(keys, json!([]), "nothing has run");
 }
 
-#[tokio::test]
 async fn what_the_provider_doesnt_send_is_a_bad_request() {
     let server = taking_stripes().start().await;
     for body in [
@@ -149,7 +146,6 @@ async fn what_the_provider_doesnt_send_is_a_bad_request() {
     assert_eq!(keys, json!([]));
 }
 
-#[tokio::test]
 async fn providers_circles_and_methods_that_there_arent() {
     let server = TestServer::builder()
         .env("STRIPE_WEBHOOK_SECRET", SECRET)
@@ -200,7 +196,6 @@ async fn providers_circles_and_methods_that_there_arent() {
     assert_eq!(Webhook::stripe(&body).kept(&server).await.1, "finished");
 }
 
-#[tokio::test]
 async fn media_types_that_the_provider_doesnt_send() {
     let server = taking_stripes().start().await;
     let body = event("evt_1");
@@ -225,7 +220,6 @@ async fn media_types_that_the_provider_doesnt_send() {
     }
 }
 
-#[tokio::test]
 async fn bodies_have_a_longest_length() {
     let server = taking_stripes()
         .env("CIRCLED_WEBHOOKS__MAX_BODY", "1KiB")
@@ -257,7 +251,6 @@ async fn bodies_have_a_longest_length() {
     send(server.address, &chunked).await.assert_is_an_error(413);
 }
 
-#[tokio::test]
 async fn bodies_that_take_their_time_are_not_waited_for() {
     let server = taking_stripes()
         .env("CIRCLED_WEBHOOKS__RECEIVE_TIMEOUT", "2s")
@@ -302,7 +295,6 @@ async fn bodies_that_take_their_time_are_not_waited_for() {
     .await;
 }
 
-#[tokio::test]
 async fn a_sender_waits_no_longer_than_the_setting_says() {
     let (_folder, settings) = scripted(&busy(
         Duration::from_millis(400),
@@ -323,7 +315,6 @@ async fn a_sender_waits_no_longer_than_the_setting_says() {
     .await;
 }
 
-#[tokio::test]
 async fn a_backlog_has_an_end() {
     let (_folder, settings) = scripted("loop {}");
     let server = taking_stripes()
@@ -331,6 +322,7 @@ async fn a_backlog_has_an_end() {
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", crate::server::ENDLESS)
         .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
         .env("CIRCLED_DISPATCH__DURABLE__PER_CIRCLE", "1")
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
         .env("CIRCLED_DISPATCH__DURABLE__BACKLOG", "3")
         .start()
         .await;
@@ -354,7 +346,6 @@ async fn a_backlog_has_an_end() {
     assert_eq!(elsewhere.kept(&server).await.1, "accepted");
 }
 
-#[tokio::test]
 async fn a_server_that_stops_sends_senders_away() {
     let (_folder, settings) = scripted(&busy(Duration::from_secs(1), "1"));
     let mut server = taking_stripes()
@@ -387,3 +378,19 @@ async fn a_server_that_stops_sends_senders_away() {
     session.answer(running).await.unwrap();
     assert_eq!(server.wait().await.code(), Some(0));
 }
+
+on_both!(
+    what_is_signed_is_kept_and_run,
+    every_spelling_of_the_circle_is_the_same,
+    the_second_time_nothing_runs,
+    of_many_at_once_one_runs,
+    what_isnt_believed_is_told_nothing_more,
+    what_the_provider_doesnt_send_is_a_bad_request,
+    providers_circles_and_methods_that_there_arent,
+    media_types_that_the_provider_doesnt_send,
+    bodies_have_a_longest_length,
+    bodies_that_take_their_time_are_not_waited_for,
+    a_sender_waits_no_longer_than_the_setting_says,
+    a_backlog_has_an_end,
+    a_server_that_stops_sends_senders_away,
+);

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{SECRET, STUBBORN, Webhook, ask, event, scripted, taking_stripes, until};
-use crate::server::key;
+use crate::{backend::on_both, server::key};
 
 /// The command line, with no settings but these.
 fn circled(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -29,7 +29,6 @@ fn text(output: &[u8]) -> &str {
     std::str::from_utf8(output).unwrap()
 }
 
-#[tokio::test]
 async fn a_dead_letter_can_be_looked_at_and_run_again() {
     let (_folder, settings) = scripted(STUBBORN);
     let server = taking_stripes()
@@ -128,7 +127,6 @@ async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
 }
 
-#[tokio::test]
 async fn the_command_line_signs_as_providers_do() {
     let server = taking_stripes().start().await;
     let folder = tempfile::tempdir().unwrap();
@@ -204,3 +202,8 @@ async fn the_command_line_signs_as_providers_do() {
         );
     }
 }
+
+on_both!(
+    a_dead_letter_can_be_looked_at_and_run_again,
+    the_command_line_signs_as_providers_do,
+);

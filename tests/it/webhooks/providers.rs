@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Webhook, ask, event, taking_stripes};
-use crate::server::{TestServer, circle, post};
+use crate::{
+    backend::on_both,
+    server::{TestServer, circle, post},
+};
 
 /// A base64 text, for those who want one.
 const ANY_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -23,7 +26,6 @@ fn all() -> String {
     Preset::ALL.map(table).concat()
 }
 
-#[tokio::test]
 async fn every_preset_is_taken() {
     let server = TestServer::builder().toml(all()).start().await;
     for (preset, body, id, kind) in [
@@ -82,7 +84,6 @@ struct Vector {
     headers: BTreeMap<String, String>,
 }
 
-#[tokio::test]
 async fn what_providers_sign_is_believed() {
     let vectors: Vec<Vector> =
         serde_json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
@@ -118,7 +119,6 @@ async fn what_providers_sign_is_believed() {
     assert_eq!(seen, 3);
 }
 
-#[tokio::test]
 async fn a_signed_id_cant_be_replaced_by_another() {
     let server = TestServer::builder().toml(all()).start().await;
     let body = json!({ "type": "user.created" }).to_string();
@@ -134,7 +134,6 @@ async fn a_signed_id_cant_be_replaced_by_another() {
     assert_eq!(again.kept(&server).await, (job, "duplicate".to_owned()));
 }
 
-#[tokio::test]
 async fn headers_that_are_read_stand_there_once() {
     let server = TestServer::builder().toml(all()).start().await;
     let twice = |preset, name: &'static str, value: &str| {
@@ -150,7 +149,6 @@ async fn headers_that_are_read_stand_there_once() {
     media.send(&server).await.assert_is_an_error(415);
 }
 
-#[tokio::test]
 async fn slack_gets_its_challenge_back_and_its_forms_are_read() {
     let server = TestServer::builder().toml(all()).start().await;
     let challenge = json!({ "type": "url_verification", "challenge": "3eZbrw1aB" }).to_string();
@@ -177,7 +175,6 @@ async fn slack_gets_its_challenge_back_and_its_forms_are_read() {
     assert_eq!(kept["type"], "/weather");
 }
 
-#[tokio::test]
 async fn a_final_result_of_idenfy_stands() {
     let server = TestServer::builder().toml(all()).start().await;
     let result = |scan: &str, is_final: bool, overall: &str| {
@@ -224,7 +221,6 @@ async fn a_final_result_of_idenfy_stands() {
     assert_eq!(stands("two").await, ("ACTIVE".to_owned(), false));
 }
 
-#[tokio::test]
 async fn no_script_undoes_what_is_final_not_even_by_trying_again() {
     let folder = tempfile::tempdir().unwrap();
     // What isn't final fails the first time, and would come after the final one.
@@ -257,7 +253,6 @@ async fn no_script_undoes_what_is_final_not_even_by_trying_again() {
     assert_eq!(ask(&server, 1, r#"store.get("one")"#).await, "APPROVED");
 }
 
-#[tokio::test]
 async fn one_can_describe_ones_own() {
     let settings = r#"
         [webhooks.acme]
@@ -297,7 +292,6 @@ async fn one_can_describe_ones_own() {
     webhook.send(&server).await.assert_is_an_error(401);
 }
 
-#[tokio::test]
 async fn scripts_see_the_event_and_who_sent_it() {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"store.set("seen", [CALLER_ID, CONTEXT_ID, EVENT, JOB_ID, ARGS])"#;
@@ -326,3 +320,15 @@ async fn scripts_see_the_event_and_who_sent_it() {
     assert_eq!(seen[3], job);
     assert_eq!(seen[4], Value::Null);
 }
+
+on_both!(
+    every_preset_is_taken,
+    what_providers_sign_is_believed,
+    a_signed_id_cant_be_replaced_by_another,
+    headers_that_are_read_stand_there_once,
+    slack_gets_its_challenge_back_and_its_forms_are_read,
+    a_final_result_of_idenfy_stands,
+    no_script_undoes_what_is_final_not_even_by_trying_again,
+    one_can_describe_ones_own,
+    scripts_see_the_event_and_who_sent_it,
+);

@@ -3,9 +3,11 @@
 use circled::webhooks::Preset;
 
 use super::{SECRET, Webhook, event, taking_stripes};
-use crate::server::{TestServer, key};
+use crate::{
+    backend::on_both,
+    server::{TestServer, key},
+};
 
-#[tokio::test]
 async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), "from-a-file\n").unwrap();
@@ -38,7 +40,6 @@ async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {
     }
 }
 
-#[tokio::test]
 async fn a_circles_own_secret_counts_there_alone() {
     let (own, other) = (key(1).public(), key(2).public());
     let server = taking_stripes()
@@ -62,7 +63,6 @@ async fn a_circles_own_secret_counts_there_alone() {
     }
 }
 
-#[tokio::test]
 async fn who_takes_webhooks_is_said_at_the_start() {
     let mut server = taking_stripes().start().await;
     let on = server
@@ -182,3 +182,9 @@ async fn providers_that_make_no_sense_are_refused() {
         assert!(!said.contains("not base64!"), "a secret is told: {said}");
     }
 }
+
+on_both!(
+    secrets_come_from_everywhere_and_can_be_changed_without_a_gap,
+    a_circles_own_secret_counts_there_alone,
+    who_takes_webhooks_is_said_at_the_start,
+);

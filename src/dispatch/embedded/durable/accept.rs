@@ -113,14 +113,8 @@ impl Durable {
         patience: Patience,
     ) -> Result<Result<Kept, NotAccepted>, Box<New>> {
         let circle = new.fresh.job.circle;
-        {
-            let lanes = self.lock();
-            if lanes.stopping {
-                return Ok(Err(NotAccepted::Unavailable));
-            }
-            if lanes.backlog(&circle) >= self.settings.backlog {
-                return Ok(Err(NotAccepted::Backlog));
-            }
+        if self.lock().stopping {
+            return Ok(Err(NotAccepted::Unavailable));
         }
         let mut given = Some(new);
         let kept = self.machine.store.alone(circle, patience, |alone| {
@@ -163,6 +157,10 @@ impl Durable {
                 ended: None,
                 ready: None,
             });
+        }
+        // What has been here before takes no place.
+        if self.lock().backlog(&circle) >= self.settings.backlog {
+            return Err(NotAccepted::Backlog);
         }
         let (job, this) = (fresh.job.id, self.clone());
         let done: Done = Box::new(move |result| {

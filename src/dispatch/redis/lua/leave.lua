@@ -1,7 +1,12 @@
--- A worker goes: whatever it holds is another's at once.
+-- A worker goes: whatever it holds is another's at once. It didn't die of any of that, so no run of it here
+-- counts.
 local jobs, alive, me = KEYS[1], KEYS[2], ARGV[1]
 redis.call('DEL', alive)
-if #redis.call('XPENDING', jobs, GROUP, '-', '+', 1, me) > 0 then
+local held = redis.call('XPENDING', jobs, GROUP, '-', '+', 100000, me)
+for _, job in ipairs(held) do
+  redis.call('XCLAIM', jobs, GROUP, me, 0, job[1], 'RETRYCOUNT', math.max(job[4] - 1, 0), 'JUSTID')
+end
+if #held > 0 then
   redis.call('XADD', jobs, '*', 'gone', me)
   return 1
 end

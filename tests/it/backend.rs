@@ -1,0 +1,94 @@
+//! Tests of what holds wherever jobs run: in the server itself, or handed through Redis.
+//!
+//! [`on_both!`] at the end of a file lists its tests of that kind. Each runs once for each backend, against the same
+//! servers with nothing in their settings changed but the backend. A test that isn't listed, and isn't a `#[test]` of
+//! one backend alone, is dead code, which the lints refuse.
+
+use std::{
+    cell::RefCell,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+};
+
+use tokio::runtime;
+
+use crate::redis::RedisServer;
+
+/// Where jobs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Embedded,
+    Redis,
+}
+
+thread_local! {
+    /// The Redis of the test on this thread, where it has one.
+    static REDIS: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes a test for each backend of each of these functions.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[test]
+            fn $test() {
+                $crate::backend::run($crate::backend::Backend::Embedded, super::$test());
+            })+
+        }
+
+        mod redis {
+            $(#[test]
+            fn $test() {
+                $crate::backend::run($crate::backend::Backend::Redis, super::$test());
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// Runs a test to its end. The servers that it starts, on this thread, have that backend.
+pub(crate) fn run(backend: Backend, test: impl Future<Output = ()>) {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let redis = match backend {
+            Backend::Embedded => None,
+            Backend::Redis => Some(RedisServer::start().await),
+        };
+        // Another test may have had this thread before.
+        REDIS.set(redis.as_ref().map(RedisServer::url));
+        test.await;
+        REDIS.set(None);
+    });
+}
+
+/// That of the test on this thread.
+pub(crate) fn backend() -> Backend {
+    match redis() {
+        None => Backend::Embedded,
+        Some(_) => Backend::Redis,
+    }
+}
+
+/// The Redis of the test on this thread, where it has one.
+pub(crate) fn redis() -> Option<String> {
+    REDIS.with_borrow(Clone::clone)
+}
+
+/// What has a server take its jobs through this Redis, and run them as well. As with a data folder, what one server
+/// has left there, the next one of the same `data` finds.
+pub(crate) fn through(redis: &str, data: &Path) -> [(&'static str, String); 5] {
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    let namespace = format!("test-{:x}", hasher.finish());
+    [
+        ("CIRCLED_DISPATCH__BACKEND", "redis".to_owned()),
+        ("CIRCLED_DISPATCH__REDIS__URL", redis.to_owned()),
+        ("CIRCLED_DISPATCH__REDIS__NAMESPACE", namespace),
+        ("CIRCLED_DISPATCH__REDIS__WORKER", "true".to_owned()),
+        // What a killed server held is the next one's soon.
+        ("CIRCLED_DISPATCH__REDIS__LEASE", "1s".to_owned()),
+    ]
+}
