@@ -21,6 +21,8 @@ pub(super) struct Held {
     pub(super) what: What,
     /// Whether another worker has had it, and may have died of it.
     pub(super) was_anothers: bool,
+    /// When it was taken.
+    pub(super) since: Instant,
     /// Until when it may run.
     pub(super) deadline: Option<Instant>,
     /// Runs that collided with others.

@@ -82,7 +82,7 @@ impl Worker {
             for (number, partition) in self.link.keys().partitions().iter().enumerate() {
                 self.recall(number, lease / 2).await;
                 for silent in self.others(partition).await {
-                    self.take_over(number, &silent).await;
+                    let _ = self.take_over(number, &silent).await;
                 }
             }
         }

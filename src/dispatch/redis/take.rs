@@ -134,6 +134,7 @@ impl Worker {
         Held {
             what,
             was_anothers,
+            since: Instant::now(),
             deadline,
             collisions: 0,
             misses: 0,
@@ -151,8 +152,9 @@ impl Worker {
     ) {
         let reads = entries.iter().map(async |(entry, _)| {
             if let Some(gone) = entry.text("gone") {
-                self.take_over(partition, gone).await;
-                self.settle(partition, entry).await;
+                if self.take_over(partition, gone).await.is_ok() {
+                    self.settle(partition, entry).await;
+                }
                 return None;
             }
             self.durable(partition, entry).await
@@ -251,42 +253,51 @@ impl Worker {
         let Ok(pending) = self.link.send("XPENDING", names, args).await else {
             return;
         };
-        let entry = |pending: Value| pending.into_array().into_iter().next()?.into_string();
-        let entries = pending.into_array().into_iter().filter_map(entry);
-        let missing: Vec<_> = entries
-            .filter(|entry| !self.places.has(partition, entry))
-            .map(Value::from)
-            .collect();
+        let missing = pending.into_array().into_iter().filter_map(|pending| {
+            // Its entry, its consumer, how long that has been idle, and how often it was delivered.
+            let mut parts = pending.into_array().into_iter();
+            let entry = parts.next()?.into_string()?;
+            let begun = parts.nth(2)?;
+            (!self.places.has(partition, &entry)).then_some((entry, begun))
+        });
+        let missing: Vec<_> = missing.collect();
         if missing.is_empty() {
             return;
         }
         tracing::info!(jobs = missing.len(), "running jobs whose delivery was lost");
-        let mut args = vec![
-            Value::from(jobs),
-            GROUP.into(),
-            me.into(),
-            Value::Integer(0),
-        ];
-        args.extend(missing);
-        args.extend(["RETRYCOUNT", "1"].map(Value::from));
-        if let Ok(claimed) = self.link.send("XCLAIM", names, args).await {
-            let entries = reply::entries(claimed);
-            self.process(self.hold(partition, entries, false));
+        let mut entries = Vec::new();
+        for (entry, begun) in missing {
+            let claim = [
+                Value::from(jobs.as_str()),
+                GROUP.into(),
+                me.into(),
+                Value::Integer(0),
+                entry.into(),
+                "RETRYCOUNT".into(),
+                begun,
+            ];
+            if let Ok(claimed) = self.link.send("XCLAIM", names, claim).await {
+                entries.extend(reply::entries(claimed));
+            }
         }
+        let jobs = self.hold(partition, entries, false);
+        self.process(jobs);
     }
 
     /// Takes the jobs of a worker that is silent, unless it isn't.
-    pub(super) async fn take_over(self: &Arc<Self>, partition: usize, silent: &str) {
+    pub(super) async fn take_over(
+        self: &Arc<Self>,
+        partition: usize,
+        silent: &str,
+    ) -> Result<(), Unavailable> {
         let names = &self.link.keys().partitions()[partition];
         loop {
             let keys = [names.jobs(), names.alive(silent)];
             let args = [self.link.name(), silent, "64"].map(Value::from);
-            let Ok(taken) = self.link.call(Lua::TakeOver, names, keys, args).await else {
-                return;
-            };
+            let taken = self.link.call(Lua::TakeOver, names, keys, args).await?;
             let taken = taken.into_array();
             if taken.is_empty() {
-                return;
+                return Ok(());
             }
             tracing::info!(
                 worker = silent,

@@ -40,6 +40,8 @@ const COLLISIONS: u32 = 64;
 const LONG_COLLISIONS: u32 = 5;
 /// A run that takes so long keeps a thread from the others, and collides again before long.
 const LONG: Duration = Duration::from_millis(100);
+/// A job that has waited so long for a thread may not be wanted any more.
+const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
 /// When to try again what Redis kept from happening.
@@ -427,24 +429,26 @@ impl Worker {
         }
     }
 
-    /// Counts the run of a job that another worker may have died of. Answers whether it may run.
+    /// Counts the run of a job that another worker may have died of, and looks whether one that has waited is still
+    /// wanted. Answers whether it may run.
     fn begin(&self, held: &Held) -> bool {
-        if !held.was_anothers {
+        let lua = if held.was_anothers {
+            Lua::Begin
+        } else if held.since.elapsed() >= WAITED {
+            Lua::Lost
+        } else {
             return true;
-        }
+        };
         let partition = &self.link.keys().partitions()[held.place.partition()];
-        let (keys, args) = (
-            [partition.jobs()],
-            [Value::from(self.link.name()), held.place.entry().into()],
-        );
+        let keys = [partition.jobs()];
+        let args = [Value::from(self.link.name()), held.place.entry().into()];
         self.handle.block_on(async {
             loop {
-                match self
-                    .link
-                    .call(Lua::Begin, partition, keys.clone(), args.clone())
-                    .await
-                {
-                    Ok(number) => return number.as_i64() != Some(0),
+                let answer = self.link.call(lua, partition, keys.clone(), args.clone());
+                match answer.await {
+                    // Which run of it this is; or the jobs that are lost.
+                    Ok(answer) if lua == Lua::Begin => return answer.as_i64() != Some(0),
+                    Ok(lost) => return lost.into_array().is_empty(),
                     Err(Unavailable) if self.stopping.is_cancelled() => return false,
                     Err(Unavailable) => sleep(AGAIN).await,
                 }
