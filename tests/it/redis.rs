@@ -2,17 +2,25 @@
 //! network that fails when it is told to. All of it ends with the test.
 
 mod backlog;
+mod blame;
 mod book;
 mod cluster;
+mod commands;
 mod faults;
 mod fleet;
+mod forgetful;
+mod leaving;
+mod limits;
 mod load;
 mod port;
 mod proxy;
 mod resp;
+mod secured;
 mod sentinel;
 mod server;
 mod session;
+mod starting;
+mod stopping;
 mod stripe;
 mod support;
 
