@@ -5,6 +5,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 KILLS ?= 1500
+FAULTS ?= 60
 
 .DEFAULT_GOAL := help
 .PHONY: help run test redis soak check bench fmt
@@ -26,8 +27,9 @@ endif
 redis:
 	@command -v redis-server >/dev/null || .ci/redis
 
-soak: ## Kill the server over and over while it works, for minutes. KILLS=1500
+soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact webhooks::crash::nothing_is_lost_and_nothing_doubled_through_kills
+	CIRCLED_TEST_SECONDS=$(FAULTS) $(CARGO) test --test it -- --nocapture --test-threads=1 redis::faults
 
 check: ## Formatting, lints, docs, and what the dependencies are.
 	$(CARGO) fmt --check

@@ -1,12 +1,27 @@
 //! Redis itself, for tests that need one: servers of the test's own, alone, as a cluster or with sentinels, and a
 //! network that fails when it is told to. All of it ends with the test.
 
+mod backlog;
+mod blame;
+mod book;
 mod cluster;
+mod commands;
+mod faults;
+mod fleet;
+mod forgetful;
+mod leaving;
+mod limits;
+mod load;
 mod port;
 mod proxy;
 mod resp;
+mod secured;
 mod sentinel;
 mod server;
+mod session;
+mod starting;
+mod stopping;
+mod stripe;
 mod support;
 
 use std::time::Duration;
@@ -14,6 +29,8 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 pub(crate) use cluster::Cluster;
+use fleet::{Fleet, circle};
+use load::Load;
 pub(crate) use proxy::Proxy;
 pub(crate) use sentinel::Sentinels;
 pub(crate) use server::RedisServer;

@@ -80,6 +80,8 @@ pub(crate) struct TestServer {
 /// What a server is to be started with.
 #[derive(Default)]
 pub(crate) struct Builder {
+    worker: bool,
+    flags: Vec<String>,
     environment: Vec<(String, String)>,
     toml: Option<String>,
     config: Option<PathBuf>,
@@ -88,6 +90,18 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
+    /// Not a server that people connect to, but a worker.
+    pub(crate) fn worker(mut self) -> Self {
+        self.worker = true;
+        self
+    }
+
+    /// Of its command line: `--fail-fast`.
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
     /// A variable of the server's environment: `CIRCLED_SESSION__MAX_BATCH`.
     pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
@@ -137,7 +151,8 @@ impl Builder {
     /// Starts the server, which may give up by itself; [`TestServer::serves`] tells.
     pub(crate) fn launch(self) -> TestServer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
-        command.arg("serve");
+        command.arg(if self.worker { "worker" } else { "serve" });
+        command.args(self.flags);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CIRCLED_") {
                 command.env_remove(name);
@@ -186,17 +201,21 @@ impl TestServer {
         Self::builder().start().await
     }
 
-    /// Waits until it serves, or has ended without.
+    /// Waits until it serves, or works, or has ended without.
     pub(crate) async fn serves(&mut self) -> bool {
         let serving = self
-            .first("that it serves", |line| line["message"] == "serving")
+            .first("that it serves", |line| {
+                line["message"] == "serving" || line["message"] == "working"
+            })
             .await;
         let Some(serving) = serving else {
             return false;
         };
-        let url = serving["url"].as_str().unwrap();
-        let authority = url.strip_prefix("ws://").unwrap().split('/').next();
-        self.address = authority.unwrap().parse().unwrap();
+        // Nobody connects to a worker.
+        if let Some(url) = serving["url"].as_str() {
+            let authority = url.strip_prefix("ws://").unwrap().split('/').next();
+            self.address = authority.unwrap().parse().unwrap();
+        }
         self.admin = serving["admin"].as_str().unwrap().parse().ok();
         true
     }

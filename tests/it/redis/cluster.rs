@@ -64,6 +64,12 @@ impl Cluster {
         url
     }
 
+    /// Where a key is.
+    pub(crate) async fn slot_of(&self, key: &str) -> u16 {
+        let slot = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).await;
+        slot.parse().unwrap()
+    }
+
     /// Kills a master, or another node. [`Cluster::master_of`] waits until a replica has taken over.
     pub(crate) fn fail_master(&mut self, index: usize) {
         self.nodes[index].kill();

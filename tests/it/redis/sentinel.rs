@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{RedisServer, agreed, resp::ask};
 
@@ -68,6 +68,24 @@ impl Sentinels {
         let mut servers = self.servers.iter_mut();
         let master = servers.find(|server| server.port() == port);
         master.unwrap().kill();
+    }
+
+    /// Once there is another master, the one that failed comes back as its replica. The sentinels would see to that
+    /// after ten seconds.
+    pub(crate) async fn replace_replica(&mut self) {
+        let port = self.master_port().await;
+        let mut servers = self.servers.iter_mut();
+        let failed = servers.find(|server| server.port() != port).unwrap();
+        failed.restart().await;
+        let port = port.to_string();
+        agreed("the failed one to be a replica", async || {
+            // The sentinels may have thought otherwise in the meantime.
+            failed.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+            sleep(Duration::from_millis(200)).await;
+            let replication = failed.command(&["INFO", "replication"]).await;
+            replication.contains("master_link_status:up")
+        })
+        .await;
     }
 
     /// The server that all sentinels take for the master, once it says so too.

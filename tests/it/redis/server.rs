@@ -14,7 +14,7 @@ use super::{
 };
 use crate::server::{eventually, within};
 
-/// Nothing that was answered is lost when the process is killed: it is in the file before, if not on disk.
+/// What was answered is lost with the process only where a sync took long just then; with `appendfsync always`, never.
 const DURABLE: &str = "save \"\"\nappendonly yes\nappendfsync everysec\n";
 
 /// A `redis-server` process. Killed when it is dropped.

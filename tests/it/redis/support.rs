@@ -146,8 +146,7 @@ fn keys() -> impl Iterator<Item = String> {
 
 /// The slot of [`keys`].
 async fn slot(cluster: &Cluster) -> u16 {
-    let slot = cluster.nodes[0].command(&["CLUSTER", "KEYSLOT", "{07}"]);
-    slot.await.parse().unwrap()
+    cluster.slot_of("{07}").await
 }
 
 #[tokio::test]

@@ -1,0 +1,44 @@
+//! What Redis says about jobs that are under way, where nothing else tells. The names are those of docs/OPERATIONS.md.
+
+use super::{RedisServer, resp::Reply};
+use crate::server::eventually;
+
+/// Has all jobs in one stream.
+pub(crate) const ONE_PARTITION: (&str, &str) = ("DISPATCH__REDIS__PARTITIONS", "1");
+
+const JOBS: &str = "{circled:00}:jobs";
+
+impl RedisServer {
+    /// Waits until workers hold so many jobs, all of them together.
+    pub(crate) async fn until_held(&self, count: usize) {
+        eventually(&format!("workers to hold {count} jobs"), async || {
+            self.held().await.len() == count
+        })
+        .await;
+    }
+
+    /// Waits until a run has begun that is the so-manieth of a job.
+    pub(crate) async fn until_begun(&self, times: usize) {
+        eventually(&format!("run {times} to begin"), async || {
+            self.held().await.contains(&times)
+        })
+        .await;
+    }
+
+    /// Of each job that workers hold, how often a run of it may have begun.
+    async fn held(&self) -> Vec<usize> {
+        let command = ["XPENDING", JOBS, "workers", "-", "+", "1000"];
+        let held = self.ask(&command).await;
+        // Its entry, its worker, since when, and this.
+        let begun = |job: &Reply| job.items()[3].to_string().parse().unwrap();
+        held.items().iter().map(begun).collect()
+    }
+
+    /// Waits until so many keys are called like that.
+    pub(crate) async fn until_keys(&self, pattern: &str, count: usize) {
+        eventually(&format!("{count} keys like {pattern}"), async || {
+            self.ask(&["KEYS", pattern]).await.items().len() == count
+        })
+        .await;
+    }
+}

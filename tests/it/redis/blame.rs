@@ -1,0 +1,86 @@
+//! Jobs that workers die of.
+
+use serde_json::Value;
+
+use super::{
+    Fleet, RedisServer,
+    backlog::ONE_PARTITION,
+    session::ask,
+    stripe::{self, Said},
+};
+use crate::server::{Response, TestServer, eventually};
+
+/// One delivery never ends, until it is told to.
+const SCRIPT: &str = r#"
+    if EVENT.id == "long" && !store.has("give in") {
+        loop {}
+    }
+    store.incr(EVENT.id, 1);
+"#;
+
+/// With one thread, so that all but one wait.
+fn fleet(redis: &RedisServer) -> Fleet {
+    Fleet::running(redis.url(), SCRIPT)
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("SCRIPT__TIMEOUT", "60s")
+        .with("SCRIPT__THREADS", 1)
+}
+
+async fn deliver(gateway: &TestServer, id: &str) {
+    let body = stripe::delivery(id, false, false);
+    let said = stripe::send(gateway.address, 0, &body).await;
+    assert_eq!(said, Some(Said::Kept));
+}
+
+/// The jobs in this state, by the names of their events.
+async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
+    let listed: Response = gateway.admin(&format!("/jobs?status={status}")).await;
+    listed.json().as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_job_that_three_workers_died_of_is_dead_and_those_behind_it_are_not() {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis);
+    let (gateway, mut worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    for id in ["long", "short", "other"] {
+        deliver(&gateway, id).await;
+    }
+    redis.until_held(3).await;
+    for begun in 1..=3 {
+        redis.until_begun(begun).await;
+        worker.kill();
+        worker = fleet.worker().await;
+    }
+    eventually("the others to be done", async || {
+        jobs(&gateway, "pending").await.is_empty()
+    })
+    .await;
+    let dead = jobs(&gateway, "dead").await;
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0]["event_id"], "long");
+    assert_eq!(dead[0]["crashes"], 3);
+    let script = r#"[store.get("long"), store.get("short"), store.get("other")]"#;
+    let done = ask(&gateway, 0, script).await;
+    assert_eq!(done, serde_json::json!([null, 1, 1]));
+}
+
+#[tokio::test]
+async fn a_job_that_two_workers_died_of_is_run_by_a_third() {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis).with("SCRIPT__THREADS", 2);
+    let (gateway, mut worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    deliver(&gateway, "long").await;
+    redis.until_begun(1).await;
+    worker.kill();
+    worker = fleet.worker().await;
+    redis.until_begun(2).await;
+    ask(&gateway, 0, r#"store.set("give in", true)"#).await;
+    worker.kill();
+    let _worker = fleet.worker().await;
+    eventually("it to be done", async || {
+        jobs(&gateway, "finished").await.len() == 1
+    })
+    .await;
+    assert_eq!(ask(&gateway, 0, r#"store.get("long")"#).await, 1);
+}

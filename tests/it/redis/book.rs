@@ -1,0 +1,159 @@
+//! What was asked for under load, and whether what was acknowledged came of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::session::ask;
+use crate::server::{TestServer, post};
+
+/// How long all that is pending may take to end.
+const REST: Duration = Duration::from_secs(30);
+
+/// What has been asked for, and what has been acknowledged.
+pub(super) struct Book {
+    next: AtomicU64,
+    pub(super) stop: AtomicBool,
+    pub(super) circles: u8,
+    /// Whether gateways are left alone.
+    pub(super) sessions_last: bool,
+    /// Those that were acknowledged.
+    pub(super) deliveries: Mutex<BTreeSet<(u8, String)>>,
+    /// All, and whether they were answered with a value.
+    pub(super) plays: Mutex<BTreeMap<(u8, String), bool>>,
+    pub(super) refused: AtomicU64,
+}
+
+/// What has happened meanwhile, as far as it makes a difference to what is there afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Nothing,
+    Kills,
+    Failovers,
+}
+
+impl Book {
+    pub(super) fn new(circles: u8, sessions_last: bool) -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            circles,
+            sessions_last,
+            deliveries: Mutex::default(),
+            plays: Mutex::default(),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// A new one.
+    pub(super) fn name(&self) -> (u64, String) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number, format!("{number:08}"))
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Plays, and deliveries.
+    pub(super) fn done(&self) -> (usize, usize) {
+        let plays = self.plays.lock().unwrap();
+        let plays = plays.values().filter(|answered| **answered).count();
+        (plays, self.deliveries.lock().unwrap().len())
+    }
+
+    /// Waits until no job is pending, and has those run again that were given up for being killed three times in a row:
+    /// nobody can tell that from a job that kills.
+    pub(super) async fn settle(&self, gateway: &TestServer, after: After) {
+        let since = Instant::now();
+        loop {
+            let dead = jobs(gateway, "dead").await;
+            for job in &dead {
+                assert!(after == After::Kills && job["crashes"] == 3, "{job}");
+                let path = format!("/jobs/{}/retry", job["id"].as_str().unwrap());
+                let admin = gateway.admin_address().unwrap();
+                post(admin, &path, &HeaderMap::new(), b"").await;
+            }
+            let pending = jobs(gateway, "pending").await;
+            if dead.is_empty() && pending.is_empty() {
+                return;
+            }
+            assert!(since.elapsed() < REST, "still pending: {pending:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Counts: all that was acknowledged is there, once.
+    pub(super) async fn check(&self, gateway: &TestServer, after: After) {
+        for number in 0..self.circles {
+            self.check_circle(gateway, number, after).await;
+        }
+    }
+
+    async fn check_circle(&self, gateway: &TestServer, number: u8, after: After) {
+        let kept = self.kept(gateway, number, "delivery").await;
+        let deliveries = self.deliveries.lock().unwrap().clone();
+        let deliveries = deliveries.into_iter().filter(|(of, _)| *of == number);
+        // Each was sent until it was acknowledged.
+        let sent: BTreeSet<_> = deliveries.map(|(_, name)| name).collect();
+        let lost: Vec<_> = sent.difference(&kept).collect();
+        assert!(lost.is_empty(), "lost deliveries: {lost:?}");
+        assert_eq!(kept, sent);
+
+        // One that got no value has happened or not, but not twice.
+        let kept = self.kept(gateway, number, "play").await;
+        let plays = self.plays.lock().unwrap().clone();
+        for ((_, name), answered) in plays.iter().filter(|((of, _), _)| *of == number) {
+            let may_be_lost = !answered || after == After::Failovers;
+            assert!(may_be_lost || kept.contains(name), "a lost play: {name}");
+        }
+        for name in kept {
+            assert!(plays.contains_key(&(number, name)));
+        }
+    }
+
+    /// The names that were counted, each of them once, and as many in all.
+    async fn kept(&self, gateway: &TestServer, number: u8, what: &str) -> BTreeSet<String> {
+        let mut kept = BTreeSet::new();
+        // A thousand at a time.
+        for thousand in 0..=self.next.load(Ordering::Relaxed) / 1000 {
+            let script = format!(
+                "let all = []; for key in store.keys(\"{what}/{thousand:05}\") {{ all.push([key, store.get(key)]) }} all"
+            );
+            let all = ask(gateway, number, &script).await;
+            for pair in all.as_array().unwrap() {
+                let name = pair[0].as_str().unwrap().split_once('/').unwrap().1;
+                assert_eq!(pair[1], 1, "not once: {what} {name}");
+                kept.insert(name.to_owned());
+            }
+        }
+        let total = if what == "play" {
+            "plays"
+        } else {
+            "deliveries"
+        };
+        let total = ask(gateway, number, &format!("store.get(\"{total}\", 0)")).await;
+        assert_eq!(total, kept.len(), "{what}");
+        kept
+    }
+}
+
+async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
+    let path = format!("/jobs?status={status}&limit=100000");
+    gateway
+        .admin(&path)
+        .await
+        .json()
+        .as_array()
+        .unwrap()
+        .clone()
+}

@@ -1,0 +1,52 @@
+//! Redis is gone for a while.
+
+use serde_json::json;
+
+use super::{
+    super::{Fleet, Load, RedisServer, circle, session::Session, stripe},
+    faults,
+};
+use crate::server::{TestServer, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_goes_on_after_redis_was_gone() {
+    // Synced each second only, it answers before it has written while a sync takes its time.
+    let mut redis = RedisServer::start_with(&["--appendfsync", "always"]).await;
+    let fleet = Fleet::on(redis.url());
+    let gateways = fleet.gateways(2).await;
+    let workers = fleet.workers(2).await;
+    let load = Load::on(&gateways, 3);
+    for n in faults(2) {
+        load.progress(20).await;
+        redis.kill();
+        // They stay, and so do the sessions: the load would notice.
+        for server in gateways.iter().chain(&workers) {
+            readiness(server, 503).await;
+        }
+        // Whoever comes can log in.
+        let gateway = &gateways[n % 2];
+        let mut session = Session::open(gateway.address, circle(0)).await.unwrap();
+        let refused = session.play("1", json!(null)).await.unwrap().unwrap_err();
+        assert_eq!(refused["code"], -32007, "{refused}");
+        assert!(refused["data"]["retry_after_ms"].is_u64(), "{refused}");
+        let body = stripe::delivery("refused", false, false);
+        let said = stripe::send(gateway.address, 0, &body).await;
+        assert_eq!(said, Some(stripe::Said::ComeBack));
+        load.refusals(4).await;
+        redis.restart().await;
+        for server in gateways.iter().chain(&workers) {
+            readiness(server, 200).await;
+        }
+        load.progress(5).await;
+        let played = session.play("1 + 1", json!(null)).await.unwrap();
+        assert_eq!(played.unwrap()["value"], 2);
+    }
+    load.finish(&gateways[0]).await;
+}
+
+async fn readiness(server: &TestServer, status: u16) {
+    eventually(&format!("/readyz to say {status}"), async || {
+        server.admin("/readyz").await.status == status
+    })
+    .await;
+}

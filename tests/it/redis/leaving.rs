@@ -1,0 +1,95 @@
+//! Callers who leave: nothing runs that nobody waits for.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Fleet, RedisServer, backlog::ONE_PARTITION};
+use crate::server::{TestServer, busy, key};
+
+/// Would run for longer than anything here waits.
+const ENDLESS_LOOP: &str = "loop {}";
+
+/// With one thread to run scripts on, so that whatever runs is in the way.
+async fn one_thread(redis: &RedisServer, per_circle: &str) -> (TestServer, TestServer) {
+    let fleet = Fleet::on(redis.url())
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("DISPATCH__REDIS__PER_CIRCLE", per_circle)
+        .with("DISPATCH__JOB_TIMEOUT", "60s")
+        .with("SCRIPT__TIMEOUT", "60s")
+        .with("SCRIPT__THREADS", 1);
+    tokio::join!(fleet.gateway(), fleet.worker())
+}
+
+#[tokio::test]
+async fn a_job_that_runs_is_ended_when_its_caller_leaves() {
+    let redis = RedisServer::start().await;
+    let (gateway, _worker) = one_thread(&redis, "64").await;
+    let mut leaver = gateway.log_in(&key(1)).await;
+    leaver.begin_play("store.set(\"ran\", true); loop {}").await;
+    redis.until_held(1).await;
+    let mut other = gateway.log_in(&key(2)).await;
+    let waits = other.begin_play("store.has(\"ran\")").await;
+    redis.until_held(2).await;
+    let since = Instant::now();
+    leaver.leave().await;
+    assert_eq!(other.answer(waits).await.unwrap()["value"], false);
+    assert!(since.elapsed() < Duration::from_secs(5));
+    nothing_is_left(&redis).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_in_a_worker_is_not_run_once_its_caller_has_left() {
+    let redis = RedisServer::start().await;
+    let (gateway, _worker) = one_thread(&redis, "64").await;
+    let mut stayer = gateway.log_in(&key(1)).await;
+    let long = stayer.begin_play(&busy(Duration::from_secs(1), "1")).await;
+    redis.until_held(1).await;
+    let mut leaver = gateway.log_in(&key(2)).await;
+    leaver.begin_play("store.set(\"waited\", true)").await;
+    redis.until_held(2).await;
+    leaver.leave().await;
+    redis.until_held(1).await;
+    assert_eq!(stayer.answer(long).await.unwrap()["value"], 1);
+    let seen = stayer.play("store.has(\"waited\")").await;
+    assert_eq!(seen.unwrap()["value"], false);
+    nothing_is_left(&redis).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_in_redis_is_not_run_once_its_caller_has_left() {
+    let redis = RedisServer::start().await;
+    let (gateway, _worker) = one_thread(&redis, "1").await;
+    let mut stayer = gateway.log_in(&key(1)).await;
+    let long = stayer.begin_play(&busy(Duration::from_secs(1), "1")).await;
+    redis.until_held(1).await;
+    let mut leaver = gateway.log_in(&key(2)).await;
+    leaver.begin_play("store.set(\"waited\", true)").await;
+    redis.until_keys("*:queue:*", 1).await;
+    leaver.leave().await;
+    redis.until_keys("*:queue:*", 0).await;
+    assert_eq!(stayer.answer(long).await.unwrap()["value"], 1);
+    let seen = stayer.play("store.has(\"waited\")").await;
+    assert_eq!(seen.unwrap()["value"], false);
+    nothing_is_left(&redis).await;
+}
+
+#[tokio::test]
+async fn a_job_that_takes_too_long_for_its_caller_is_ended() {
+    let redis = RedisServer::start().await;
+    let (gateway, _worker) = one_thread(&redis, "64").await;
+    let mut session = gateway.log_in(&key(1)).await;
+    let limited = json!({ "script": ENDLESS_LOOP, "timeout_ms": 300 });
+    let late = session.call("play", limited).await.unwrap_err();
+    assert_eq!(late["code"], -32004, "{late}");
+    assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
+    nothing_is_left(&redis).await;
+}
+
+/// A play leaves nothing behind in Redis.
+async fn nothing_is_left(redis: &RedisServer) {
+    for kind in ["plays", "queue", "lane"] {
+        redis.until_keys(&format!("*:{kind}:*"), 0).await;
+    }
+    redis.until_held(0).await;
+}
