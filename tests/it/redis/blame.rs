@@ -8,7 +8,7 @@ use super::{
     session::ask,
     stripe::{self, Said},
 };
-use crate::server::{Response, TestServer, eventually};
+use crate::server::{Response, TestServer, eventually, key};
 
 /// One delivery never ends, until it is told to.
 const SCRIPT: &str = r#"
@@ -83,4 +83,22 @@ async fn a_job_that_two_workers_died_of_is_run_by_a_third() {
     })
     .await;
     assert_eq!(ask(&gateway, 0, r#"store.get("long")"#).await, 1);
+}
+
+#[tokio::test]
+async fn a_play_that_three_workers_died_of_is_given_up() {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis).with("DISPATCH__JOB_TIMEOUT", "60s");
+    let (gateway, mut worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    let mut session = gateway.log_in(&key(1)).await;
+    let deadly = session.begin_play("loop {}").await;
+    for begun in 1..=3 {
+        redis.until_begun(begun).await;
+        worker.kill();
+        worker = fleet.worker().await;
+    }
+    let given_up = session.answer(deadly).await.unwrap_err();
+    assert_eq!(given_up["code"], -32007, "{given_up}");
+    assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
+    redis.until_held(0).await;
 }
