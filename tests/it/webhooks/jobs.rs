@@ -313,13 +313,14 @@ async fn a_sender_that_hangs_up_leaves_no_job_behind() {
 }
 
 async fn one_circles_flood_leaves_others_their_turn() {
-    let (_folder, settings) = scripted(&busy(Duration::from_millis(60), "1"));
+    // Much more than can be done while this test lasts, however slowly it is served.
+    let (_folder, settings) = scripted(&busy(Duration::from_millis(200), "1"));
     let server = taking_stripes()
         .toml(settings + "wait = \"0s\"\n")
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .start()
         .await;
-    for n in 0..300 {
+    for n in 0..200 {
         Webhook::stripe(event(&format!("evt_{n}")))
             .kept(&server)
             .await;
@@ -333,7 +334,7 @@ async fn one_circles_flood_leaves_others_their_turn() {
     }
     let waiting = server.admin("/jobs?status=pending&limit=1000").await.json();
     assert!(
-        waiting.as_array().unwrap().len() > 100,
+        waiting.as_array().unwrap().len() > 10,
         "the flood is over already"
     );
 }
