@@ -1,4 +1,4 @@
-//! Redis is gone for a while.
+//! Redis is gone for a while, or takes nothing.
 
 use serde_json::json;
 
@@ -41,6 +41,32 @@ async fn all_goes_on_after_redis_was_gone() {
         let played = session.play("1 + 1", json!(null)).await.unwrap();
         assert_eq!(played.unwrap()["value"], 2);
     }
+    load.finish(&gateways[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_goes_on_after_redis_was_full() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url());
+    let gateways = fleet.gateways(2).await;
+    let workers = fleet.workers(2).await;
+    let load = Load::on(&gateways, 3);
+    let limit_memory = async |bytes: &str| {
+        redis.command(&["CONFIG", "SET", "maxmemory", bytes]).await;
+    };
+    for _ in faults(2) {
+        load.progress(10).await;
+        limit_memory("1").await;
+        for server in gateways.iter().chain(&workers) {
+            readiness(server, 503).await;
+        }
+        load.refusals(4).await;
+        limit_memory("0").await;
+        for server in gateways.iter().chain(&workers) {
+            readiness(server, 200).await;
+        }
+    }
+    load.progress(5).await;
     load.finish(&gateways[0]).await;
 }
 
