@@ -323,7 +323,7 @@ impl Gateway {
         let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
         let have = self.keeping.send("WAIT", partition, args).await;
         let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
-        if !enough {
+        if !enough && self.keeping.may_complain() {
             tracing::warn!(
                 "too few replicas have deliveries: they aren't acknowledged (dispatch.redis.min_replicas)"
             );

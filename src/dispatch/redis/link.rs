@@ -228,16 +228,25 @@ impl Link {
         }
     }
 
-    fn failed(&self, what: &str, error: &Error) -> Unavailable {
-        self.notice(error);
-        // Where Redis is there, it should: many wait for the same thing, so not each time.
+    /// Many fail for the same reason, so not each of them is told.
+    pub(super) fn may_complain(&self) -> bool {
+        let now = Instant::now();
         let mut quiet_until = self
             .0
             .quiet_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if self.is_up() && quiet_until.is_none_or(|until| until <= Instant::now()) {
-            *quiet_until = Some(Instant::now() + QUIET);
+        let may = quiet_until.is_none_or(|until| until <= now);
+        if may {
+            *quiet_until = Some(now + QUIET);
+        }
+        may
+    }
+
+    fn failed(&self, what: &str, error: &Error) -> Unavailable {
+        self.notice(error);
+        // Where Redis is there, it should.
+        if self.is_up() && self.may_complain() {
             tracing::warn!(what, %error, "Redis didn't do what it was asked for");
         }
         Unavailable
