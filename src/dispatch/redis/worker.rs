@@ -158,6 +158,13 @@ impl Worker {
         if held.was_anothers {
             return Tried::Slow;
         }
+        // Nobody waits for it any more, and nobody may be there to take it back.
+        if held
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            return Tried::Slow;
+        }
         let Some(source) = self.source(held) else {
             return Tried::Slow;
         };

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION};
 use crate::server::{TestServer, busy, key};
@@ -84,6 +86,33 @@ async fn a_job_that_takes_too_long_for_its_caller_is_ended() {
     assert_eq!(late["code"], -32004, "{late}");
     assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
     nothing_is_left(&redis).await;
+}
+
+#[tokio::test]
+async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url())
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("DISPATCH__JOB_TIMEOUT", "500ms");
+    let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    let mut session = gateway.log_in(&key(1)).await;
+    // Known to be short, so that it would run where it is taken.
+    let script = "store.incr(\"ran\", 1)";
+    for n in 1..4 {
+        assert_eq!(session.play(script).await.unwrap()["value"], n);
+    }
+    worker.signal(Signal::STOP);
+    session.begin_play(script).await;
+    redis.until_keys("*:plays:*", 1).await;
+    gateway.kill();
+    // Its time, and what the clocks of two machines may differ by.
+    sleep(Duration::from_millis(600)).await;
+    worker.signal(Signal::CONT);
+    nothing_is_left(&redis).await;
+    let gateway = fleet.gateway().await;
+    let mut session = gateway.log_in(&key(1)).await;
+    let ran = session.play("store.get(\"ran\")").await;
+    assert_eq!(ran.unwrap()["value"], 3);
 }
 
 /// A play leaves nothing behind in Redis.
