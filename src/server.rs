@@ -85,7 +85,7 @@ pub enum ServeError {
         /// What would be one.
         source: InvalidOrigin,
     },
-    /// No data folder, or no threads.
+    /// No data folder, no Redis, or no threads.
     #[error(transparent)]
     Dispatch(#[from] StartError),
     /// A provider of webhooks that makes no sense.

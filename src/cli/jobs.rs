@@ -28,7 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 const ABOUT: &str = "\
 Where they are looked for: in the data folder of the settings, if no server has it; else the running server
-is asked, at its server.admin_listen. No two processes ever have a data folder at once.
+is asked, at its server.admin_listen. No two processes ever have a data folder at once. With
+dispatch.backend = \"redis\", a gateway or a worker is asked, whichever has that server.admin_listen.
 
 Examples:
   circled jobs list --config circled.toml              # the dead letters

@@ -151,7 +151,9 @@ fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
     let durable = &dispatch.durable;
     // With the least that makes sense of each.
     let (none, some) = (Duration::ZERO, Duration::from_nanos(1));
-    let durations: [(&'static [&'static str], Duration, Duration); 15] = [
+    let durations: [(&'static [&'static str], Duration, Duration); 17] = [
+        (&["dispatch.redis.lease"], dispatch.redis.lease, some),
+        (&["dispatch.redis.timeout"], dispatch.redis.timeout, some),
         (
             &["server.handshake_timeout"],
             server.handshake_timeout,

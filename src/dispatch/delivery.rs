@@ -81,7 +81,7 @@ pub enum NotAccepted {
     /// The circle has too many jobs waiting already.
     #[error("too many deliveries wait")]
     Backlog,
-    /// The server stops, or its disk takes nothing.
+    /// The server stops, or there is nowhere to keep it.
     #[error("the delivery can't be kept")]
     Unavailable,
 }

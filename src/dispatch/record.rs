@@ -111,7 +111,7 @@ impl JobRecord {
         self.caller.strip_prefix("webhook:").unwrap_or_default()
     }
 
-    /// What keeps the job from having any effect, once it is kept under [`Table::Seen`].
+    /// What keeps the job from having any effect, once that is remembered as final.
     pub(super) fn superseded_by(&self) -> Option<&[u8; 32]> {
         let series = self.series.as_ref().filter(|series| !series.is_final)?;
         Some(&series.identity)

@@ -30,7 +30,7 @@ pub(super) struct Admin {
 }
 
 /// `/healthz`: the process answers. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
-/// and while its disk takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
+/// and while its store takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
 pub(super) fn routes(admin: Admin) -> Router {
     let jobs = Router::new()
         .route("/jobs", get(list))
@@ -100,6 +100,9 @@ struct Which {
     limit: usize,
 }
 
+/// Jobs that are told of in one answer.
+const MOST: usize = 100_000;
+
 fn hundred() -> usize {
     100
 }
@@ -110,7 +113,7 @@ async fn list(
 ) -> Result<Json<Vec<JobRecord>>, Refused> {
     let Query(Which { status, limit }) =
         which.map_err(|error| Refused::Query(error.body_text()))?;
-    let jobs = admin.dispatcher.jobs().list(status, limit).await;
+    let jobs = admin.dispatcher.jobs().list(status, limit.min(MOST)).await;
     Ok(Json(jobs?))
 }
 

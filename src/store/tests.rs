@@ -1,6 +1,7 @@
 //! The store from inside: what its callers rely on, whatever happens at the same time or to the disk.
 
 mod anomalies;
+mod elsewhere;
 mod folder;
 mod history;
 mod journal;

@@ -23,6 +23,8 @@ pub struct Transaction {
     reads: BTreeMap<Key, Option<Value>>,
     /// What was found under each prefix that was listed.
     lists: BTreeMap<Key, Listed>,
+    /// The same elsewhere, each time that it was: what is there may change between two looks.
+    looks: Vec<(Key, Listed)>,
     writes: BTreeMap<Key, Option<Value>>,
 }
 
@@ -57,7 +59,7 @@ pub trait Reads: Send {
 pub struct Effects {
     /// What was found, or not found, under each key that was looked at.
     pub reads: BTreeMap<Key, Option<Value>>,
-    /// What was found under each prefix that was listed.
+    /// What was found under each prefix that was listed, each time.
     pub lists: Vec<List>,
     /// What is to stand under each key, or that nothing is.
     pub writes: BTreeMap<Key, Option<Value>>,
@@ -124,6 +126,7 @@ impl Transaction {
             circle,
             reads: BTreeMap::new(),
             lists: BTreeMap::new(),
+            looks: Vec::new(),
             writes: BTreeMap::new(),
         }
     }
@@ -205,8 +208,9 @@ impl Transaction {
             listed.whole
         })?;
         keys.extend(own.filter(|(_, there)| *there).map(|(key, _)| key));
-        // The longest look at a prefix tells the most.
+        // One state was looked at, so the longest look at a prefix tells the most.
         match self.lists.get(&prefix) {
+            _ if matches!(self.source, Source::Elsewhere(_)) => self.looks.push((prefix, listed)),
             Some(before) if before.whole || !listed.whole && before.count >= listed.count => {}
             _ => {
                 self.lists.insert(prefix, listed);
@@ -232,7 +236,7 @@ impl Transaction {
     pub fn saw_what_is_safe(&self) -> bool {
         match &self.source {
             Source::Disk { view, .. } => view.as_ref().is_none_or(View::is_durable),
-            Source::Elsewhere(_) => self.reads.is_empty() && self.lists.is_empty(),
+            Source::Elsewhere(_) => self.reads.is_empty() && self.looks.is_empty(),
         }
     }
 
@@ -288,7 +292,7 @@ impl Transaction {
         };
         Effects {
             reads: self.reads,
-            lists: self.lists.into_iter().map(list).collect(),
+            lists: self.looks.into_iter().map(list).collect(),
             writes: self.writes,
         }
     }

@@ -43,10 +43,10 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 pub(super) struct Gateway {
     pub(super) link: Link,
     /// Deliveries go over this one: where replicas are waited for, all that comes after it waits too.
-    keeping: Link,
+    pub(super) keeping: Link,
     pub(super) settings: RedisSettings,
     durable: settings::Durable,
-    /// One for each ticket at most, so sessions' limits bound it.
+    /// One for each ticket and each webhook's request at most, so the limits of those bound it.
     requests: mpsc::UnboundedSender<Request>,
     pub(super) plays: DashMap<JobId, oneshot::Sender<Outcome>>,
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
@@ -135,6 +135,29 @@ fn take_some<T>(
     (!waiting.is_empty()).then_some(waiting)
 }
 
+/// Somebody waits for the first run of a new delivery's job, for as long as this is there.
+struct Waiting<'a> {
+    all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
+    job: JobId,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(
+        all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
+        sender: oneshot::Sender<Progress>,
+    ) -> Self {
+        let job = JobId::new();
+        all.insert(job, sender);
+        Self { all, job }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.remove(&self.job);
+    }
+}
+
 /// A delivery that is to be kept.
 struct New {
     id: JobId,
@@ -220,29 +243,20 @@ impl Gateway {
         if !self.is_ready() {
             return Err(NotAccepted::Unavailable);
         }
-        let id = JobId::new();
         let (sender, ended) = oneshot::channel();
-        self.deliveries.insert(id, sender);
-        let kept = self.keep(id, delivery).await;
-        let status = match kept {
-            Ok(None) => match timeout(wait, ended).await {
-                Ok(Ok(progress)) => progress,
-                Ok(Err(_)) | Err(_) => Progress::Accepted,
-            },
-            Ok(Some(first)) => {
-                self.deliveries.remove(&id);
-                return Ok(Receipt {
-                    job: first,
-                    status: Progress::Duplicate,
-                });
-            }
-            Err(why) => {
-                self.deliveries.remove(&id);
-                return Err(why);
-            }
+        let waiting = Waiting::new(&self.deliveries, sender);
+        let job = waiting.job;
+        if let Some(first) = self.keep(job, delivery).await? {
+            return Ok(Receipt {
+                job: first,
+                status: Progress::Duplicate,
+            });
+        }
+        let status = match timeout(wait, ended).await {
+            Ok(Ok(progress)) => progress,
+            Ok(Err(_)) | Err(_) => Progress::Accepted,
         };
-        self.deliveries.remove(&id);
-        Ok(Receipt { job: id, status })
+        Ok(Receipt { job, status })
     }
 
     /// Answers the first job of a delivery that has been here before.
@@ -467,8 +481,12 @@ impl RedisTicket {
             },
         };
         match gateway.cancel(self.circle, self.id).await {
-            Ok(true) => early,
+            Ok(true) => {
+                self.settled = true;
+                early
+            }
             Ok(false) => {
+                self.settled = true;
                 let outcome = timeout(gateway.settings.timeout, &mut self.outcome).await;
                 outcome
                     .ok()

@@ -19,8 +19,8 @@ use crate::{
 /// A job that is this worker's to run, until it is committed, or another worker's.
 pub(super) struct Held {
     pub(super) what: What,
-    /// Whether another worker has had it, and may have died of it.
-    pub(super) was_anothers: bool,
+    /// How many runs of it had begun when it was taken from another worker, which may have died of it.
+    pub(super) begun: Option<i64>,
     /// When it was taken.
     pub(super) since: Instant,
     /// Until when it may run.
@@ -153,6 +153,11 @@ impl Place {
 
     pub(super) fn entry(&self) -> &str {
         &self.job.1
+    }
+
+    /// Both.
+    pub(super) fn name(&self) -> (usize, String) {
+        (self.job.0, self.job.1.to_string())
     }
 }
 

@@ -100,9 +100,13 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
             answer = reader.send("XREAD", &all[partitions[0]], args) => answer,
             () = gateway.stop.cancelled() => break,
         };
-        let Ok(answer) = answer else {
-            sleep(AGAIN).await;
-            continue;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                gateway.link.failed("XREAD", &error);
+                sleep(AGAIN).await;
+                continue;
+            }
         };
         let streams = reply::streams(answer);
         let idle = streams.is_empty();

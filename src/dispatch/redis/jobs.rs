@@ -26,20 +26,17 @@ impl RedisJobs {
         status: Status,
         limit: usize,
     ) -> Result<Vec<JobRecord>, Unavailable> {
-        let last = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX) - 1);
+        let Some(last) = limit.checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let last = Value::Integer(i64::try_from(last).unwrap_or(i64::MAX));
         let names = async |partition: &Partition| {
-            let first = Value::Integer(0);
-            let (command, args) = match status {
-                Status::Pending => ("SMEMBERS", vec![partition.pending().into()]),
-                Status::Finished => {
-                    let args = [partition.finished().into(), first, last.clone()];
-                    ("LRANGE", args.into())
-                }
-                Status::Dead => {
-                    let args = [partition.dead().into(), first, last.clone()];
-                    ("ZRANGE", args.into())
-                }
+            let (command, list) = match status {
+                Status::Pending => ("ZRANGE", partition.pending()),
+                Status::Finished => ("LRANGE", partition.finished()),
+                Status::Dead => ("ZRANGE", partition.dead()),
             };
+            let args = [list.into(), Value::Integer(0), last.clone()];
             let names = self.link.send(command, partition, args).await?;
             let parse = |name: Value| name.into_string()?.parse::<JobId>().ok();
             let names = names.into_array().into_iter().filter_map(parse);

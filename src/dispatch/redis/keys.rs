@@ -143,7 +143,8 @@ impl Partition {
         format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
     }
 
-    /// A set: durable jobs that are not over.
+    /// A sorted set, all with the same score, so in the order of their names, which is that of their arrival: durable
+    /// jobs that are not over.
     pub(super) fn pending(&self) -> String {
         self.name("pending")
     }

@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{auth::PublicKey, dispatch::JobId, store::Unavailable};
 
+/// When to try again what Redis kept from happening.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How often jobs are looked for whose time has come.
 const WAKE: Duration = Duration::from_millis(250);
 /// How often it is asked whether what runs is still wanted, once it has run for as long.
@@ -35,14 +37,13 @@ impl Worker {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.goes_on(&mut tick).await {
-            tokio::select! {
-                () = self.link.came_up() => {}
-                () = self.ending.cancelled() => return,
-            }
             let all = self.link.keys().partitions().iter();
             let shown = all.map(|partition| self.show_itself(partition, lease));
-            if try_join_all(shown).await.is_ok() {
-                let _ = self.shown.send_replace(Some(Instant::now()));
+            match try_join_all(shown).await {
+                Ok(_) => {
+                    self.shown.send_replace(Some(Instant::now()));
+                }
+                Err(Unavailable) => tick.reset_after(AGAIN),
             }
         }
     }
@@ -72,6 +73,9 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut up_since: Option<Instant> = None;
         while self.goes_on(&mut tick).await {
+            if self.stopping.is_cancelled() {
+                return;
+            }
             if !self.link.is_up() {
                 up_since = None;
                 continue;
@@ -81,7 +85,7 @@ impl Worker {
             }
             for (number, partition) in self.link.keys().partitions().iter().enumerate() {
                 self.recall(number, lease / 2).await;
-                for silent in self.others(partition).await {
+                for silent in self.other_workers(partition).await {
                     let _ = self.take_over(number, &silent).await;
                 }
             }
@@ -89,7 +93,7 @@ impl Worker {
     }
 
     /// The other workers that a partition knows.
-    async fn others(&self, partition: &Partition) -> Vec<String> {
+    async fn other_workers(&self, partition: &Partition) -> Vec<String> {
         let args = ["CONSUMERS", &partition.jobs(), GROUP].map(Value::from);
         let Ok(consumers) = self.link.send("XINFO", partition, args).await else {
             return Vec::new();
@@ -111,11 +115,9 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.goes_on(&mut tick).await {
             let mut long: HashMap<usize, Vec<String>> = HashMap::new();
-            for (entry, running) in self.running().iter() {
+            for ((partition, entry), running) in self.running().iter() {
                 if running.since.elapsed() >= LOST {
-                    long.entry(running.partition)
-                        .or_default()
-                        .push(entry.clone());
+                    long.entry(*partition).or_default().push(entry.clone());
                 }
             }
             for (number, entries) in long {
@@ -129,7 +131,7 @@ impl Worker {
                 let running = self.running();
                 for entry in lost.into_array() {
                     let entry = entry.into_string().unwrap_or_default();
-                    if let Some(running) = running.get(&entry) {
+                    if let Some(running) = running.get(&(number, entry)) {
                         running.cancelled.store(true, Ordering::Release);
                     }
                 }
@@ -241,9 +243,13 @@ impl Worker {
 
     /// Hands over whatever it still holds.
     pub(super) async fn leave(&self) {
-        for partition in self.link.keys().partitions() {
+        for (number, partition) in self.link.keys().partitions().iter().enumerate() {
             let keys = [partition.jobs(), partition.alive(self.link.name())];
-            let args = [Value::from(self.link.name())];
+            let me = Value::from(self.link.name());
+            let not_begun = self.others().clone().into_iter();
+            let not_begun = not_begun.filter(|((of, _), begun)| *of == number && !begun);
+            let not_begun = not_begun.map(|((_, entry), _)| Value::from(entry));
+            let args = std::iter::once(me).chain(not_begun);
             let _ = self.link.call(Lua::Leave, partition, keys, args).await;
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use fred::{
     clients::{Client, WithOptions},
-    error::Error,
+    error::{Error, ErrorKind},
     interfaces::{ClientLike, EventInterface},
     types::{
         Builder, ClusterHash, CustomCommand, Value,
@@ -47,11 +47,13 @@ struct Inner {
     keys: Arc<Keys>,
     timeout: Duration,
     name: String,
-    up: AtomicBool,
-    ready: AtomicBool,
+    up: Arc<AtomicBool>,
+    ready: Arc<AtomicBool>,
     came_up: Notify,
     /// What went wrong with a connection last, which says more than that there is none.
     last_error: Arc<Mutex<Option<Error>>>,
+    /// When it last left a server that was a replica.
+    leaving: Mutex<Option<Instant>>,
     /// Until when no more is said of commands that fail.
     quiet_until: Mutex<Option<Instant>>,
     /// Milliseconds that Redis's clock is ahead of this machine's.
@@ -129,10 +131,11 @@ impl Link {
             keys,
             timeout: settings.timeout,
             name: name.to_owned(),
-            up: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
+            up: Arc::default(),
+            ready: Arc::default(),
             came_up: Notify::new(),
             last_error,
+            leaving: Mutex::default(),
             quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
@@ -195,6 +198,7 @@ impl Link {
             }
             result => result,
         };
+        self.leave_replica(&result).await;
         result.map_err(|error| self.failed(lua.name(), &error))
     }
 
@@ -205,9 +209,26 @@ impl Link {
         partition: &Partition,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<Value, Unavailable> {
-        self.send_to(command, partition.hash.clone(), args.into_iter().collect())
-            .await
-            .map_err(|error| self.failed(command, &error))
+        let args = args.into_iter().collect();
+        let result = self.send_to(command, partition.hash.clone(), args).await;
+        self.leave_replica(&result).await;
+        result.map_err(|error| self.failed(command, &error))
+    }
+
+    /// The master that it was connected to is none any more: only a new connection finds the other one.
+    async fn leave_replica(&self, result: &Result<Value, Error>) {
+        if is_of_replica(result)
+            && self.0.leaving.try_lock().is_ok_and(|mut last| {
+                let now = Instant::now();
+                let may = last.is_none_or(|last| now.duration_since(last) > PULSE * 2);
+                if may {
+                    *last = Some(now);
+                }
+                may
+            })
+        {
+            let _ = timeout(self.0.timeout, self.0.client.force_reconnection()).await;
+        }
     }
 
     async fn send_to(
@@ -221,7 +242,7 @@ impl Link {
     }
 
     /// Sees to an error that says more than that a command failed.
-    pub(super) fn notice(&self, error: &Error) {
+    fn notice(&self, error: &Error) {
         if error.details().starts_with("NOGROUP") {
             // Somebody has emptied Redis.
             self.0.ready.store(false, Ordering::Relaxed);
@@ -243,7 +264,8 @@ impl Link {
         may
     }
 
-    fn failed(&self, what: &str, error: &Error) -> Unavailable {
+    /// Sees to a command that failed.
+    pub(super) fn failed(&self, what: &str, error: &Error) -> Unavailable {
         self.notice(error);
         // Where Redis is there, it should.
         if self.is_up() && self.may_complain() {
@@ -313,8 +335,9 @@ impl Link {
         let keys = &self.0.keys;
         let partitions = Value::Integer(keys.partitions().len() as i64);
         let args = vec![keys.agreement().into(), "partitions".into(), partitions];
-        let new = self.send_to("HSETNX", keys.agreement_hash(), args).await?;
-        Ok(new.as_i64() == Some(1))
+        let new = self.send_to("HSETNX", keys.agreement_hash(), args).await;
+        self.leave_replica(&new).await;
+        Ok(new?.as_i64() == Some(1))
     }
 
     async fn compare_clocks(&self) -> Result<(), Error> {
@@ -401,10 +424,11 @@ impl Link {
             keys: inner.keys.clone(),
             timeout: inner.timeout,
             name: inner.name.clone(),
-            up: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
+            up: inner.up.clone(),
+            ready: inner.ready.clone(),
             came_up: Notify::new(),
             last_error: Arc::default(),
+            leaving: Mutex::default(),
             quiet_until: Mutex::default(),
             ahead: AtomicI64::new(0),
         })))
@@ -415,8 +439,16 @@ impl Link {
         // Silence is what it is for, up to then.
         let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
         client.connect();
+        let options = Options {
+            // What can't be asked now is not to be asked later, when nobody listens.
+            max_attempts: Some(1),
+            timeout: Some(BLOCK + self.0.timeout),
+            fail_fast: true,
+            ..Options::default()
+        };
         Ok(Blocking {
             client,
+            options,
             patience: self.0.timeout,
         })
     }
@@ -430,6 +462,7 @@ impl Link {
 /// A connection for one command that blocks at a time.
 pub(super) struct Blocking {
     client: Client,
+    options: Options,
     patience: Duration,
 }
 
@@ -442,15 +475,17 @@ impl Blocking {
         args: Vec<Value>,
     ) -> Result<Value, Error> {
         let command = CustomCommand::new_static(command, partition.hash.clone(), true);
-        let sent = self.client.custom(command, args);
-        match timeout(BLOCK + self.patience, sent).await {
-            Ok(result) => result,
-            Err(_) => {
-                // Whoever listens there doesn't speak any more.
-                let _ = timeout(self.patience, self.client.force_reconnection()).await;
-                Err(Error::new(fred::error::ErrorKind::Timeout, "no answer"))
-            }
+        let client = self.client.with_options(&self.options);
+        let sent = client.custom(command, args).await;
+        if is_of_replica(&sent)
+            || sent
+                .as_ref()
+                .is_err_and(|error| *error.kind() == ErrorKind::Timeout)
+        {
+            // Whoever listens there doesn't speak any more, or isn't the master any more.
+            let _ = timeout(self.patience, self.client.force_reconnection()).await;
         }
+        sent
     }
 
     /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
@@ -495,6 +530,11 @@ fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Err
         }
     }));
     Ok(client)
+}
+
+fn is_of_replica(result: &Result<Value, Error>) -> bool {
+    let error = result.as_ref().err();
+    error.is_some_and(|error| error.details().starts_with("READONLY"))
 }
 
 fn reconnect_policy() -> ReconnectPolicy {

@@ -248,6 +248,9 @@ impl Redis {
         self.tasks.close();
         self.handle.block_on(async {
             self.tasks.wait().await;
+            if let Some(gateway) = &self.gateway {
+                gateway.keeping.close().await;
+            }
             self.link.close().await;
         });
     }
@@ -279,6 +282,7 @@ fn start_worker(
         landings: Landings::new(),
         places: Places::default(),
         running: Mutex::default(),
+        others: Mutex::default(),
         stopping: CancellationToken::new(),
         halt: CancellationToken::new(),
         shown: watch::Sender::new(None),

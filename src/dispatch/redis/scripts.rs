@@ -40,6 +40,7 @@ scripts! {
     Lost = "lost.lua",
     Leave = "leave.lua",
     Forget = "forget.lua",
+    Settle = "settle.lua",
 }
 
 /// The hashes of all scripts.

@@ -29,6 +29,11 @@ use crate::{
 
 /// How long to wait before looking again, where that failed.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Streams that may turn out to have something at once, where fewer had lately.
+const FEW: usize = 4;
+
+/// An entry, and where another worker has had it, how many runs of it had begun there.
+type Taken = (Entry, Option<i64>);
 
 impl Worker {
     /// Takes jobs out of these partitions until the worker stops.
@@ -52,7 +57,7 @@ impl Worker {
                 free = may_take => free,
                 () = self.stopping.cancelled() => break,
             };
-            let each = (free / busy.max(1)).max(1);
+            let each = (free / busy.max(FEW)).max(1);
             let mut args = vec![
                 Value::from("GROUP"),
                 GROUP.into(),
@@ -74,7 +79,7 @@ impl Worker {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.link.notice(&error);
+                    self.link.failed("XREADGROUP", &error);
                     sleep(AGAIN).await;
                     continue;
                 }
@@ -84,7 +89,8 @@ impl Worker {
             let mut jobs = Vec::new();
             for (stream, entries) in taken {
                 if let Some(n) = streams.iter().position(|other| *other == stream) {
-                    jobs.extend(self.hold(partitions[n], entries, false));
+                    let entries = entries.into_iter().map(|entry| (entry, None));
+                    jobs.extend(self.hold(partitions[n], entries.collect()));
                 }
             }
             self.process(jobs);
@@ -93,15 +99,10 @@ impl Worker {
     }
 
     /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
-    fn hold(
-        self: &Arc<Self>,
-        partition: usize,
-        entries: Vec<Entry>,
-        was_anothers: bool,
-    ) -> Vec<Held> {
+    fn hold(self: &Arc<Self>, partition: usize, entries: Vec<Taken>) -> Vec<Held> {
         let mut jobs = Vec::new();
         let mut others = Vec::new();
-        for entry in entries {
+        for (entry, begun) in entries {
             // One that it holds already it has been given again.
             let Some(place) = self.places.take(partition, &entry.id) else {
                 continue;
@@ -111,29 +112,29 @@ impl Worker {
             } else if let Some(what) = was_taken_along(&entry) {
                 Some(what)
             } else {
-                others.push((entry, place));
+                others.push((entry, begun, place));
                 continue;
             };
             if let Some(what) = what {
-                jobs.push(self.held(&entry, what, was_anothers, place));
+                jobs.push(self.held(&entry, what, begun, place));
             }
         }
         if !others.is_empty() {
             let this = self.clone();
             self.tasks
-                .spawn(async move { this.see_to(partition, others, was_anothers).await });
+                .spawn(async move { this.see_to(partition, others).await });
         }
         jobs
     }
 
-    fn held(&self, entry: &Entry, what: What, was_anothers: bool, place: Place) -> Held {
+    fn held(&self, entry: &Entry, what: What, begun: Option<i64>, place: Place) -> Held {
         let deadline = match &what {
             What::Play(play) => Some(self.deadline(entry, play)),
             What::Durable { .. } => None,
         };
         Held {
             what,
-            was_anothers,
+            begun,
             since: Instant::now(),
             deadline,
             collisions: 0,
@@ -144,15 +145,11 @@ impl Worker {
     }
 
     /// Runs durable jobs that are to be read first, and hears that another worker has gone.
-    async fn see_to(
-        self: Arc<Self>,
-        partition: usize,
-        entries: Vec<(Entry, Place)>,
-        was_anothers: bool,
-    ) {
-        let reads = entries.iter().map(async |(entry, _)| {
+    async fn see_to(self: Arc<Self>, partition: usize, entries: Vec<(Entry, Option<i64>, Place)>) {
+        let reads = entries.iter().map(async |(entry, _, _)| {
             if let Some(gone) = entry.text("gone") {
-                if self.take_over(partition, gone).await.is_ok() {
+                let stays = !self.stopping.is_cancelled();
+                if stays && self.take_over(partition, gone).await.is_ok() {
                     self.settle(partition, entry).await;
                 }
                 return None;
@@ -161,8 +158,8 @@ impl Worker {
         });
         let read = join_all(reads).await;
         let found = read.into_iter().zip(entries);
-        let jobs = found.filter_map(|(what, (entry, place))| {
-            Some(self.held(&entry, what?, was_anothers, place))
+        let jobs = found.filter_map(|(what, (entry, begun, place))| {
+            Some(self.held(&entry, what?, begun, place))
         });
         self.process(jobs.collect());
     }
@@ -214,11 +211,17 @@ impl Worker {
             (Ok(None) | Err(_), _) => {
                 tracing::error!(job = %id, "a durable job is not there to be run");
                 let circle = entry.text("circle")?.parse::<PublicKey>().ok()?;
-                let keys = [names.jobs(), names.lane(&circle), names.backlog(&circle)];
+                let keys = [
+                    names.jobs(),
+                    names.lane(&circle),
+                    names.backlog(&circle),
+                    names.pending(),
+                ];
                 let args = [
                     Value::from(entry.id.as_str()),
                     circle.to_string().into(),
                     number(self.committer.per_circle),
+                    id.to_string().into(),
                 ];
                 let _ = self.link.call(Lua::Forget, names, keys, args).await;
                 None
@@ -229,10 +232,8 @@ impl Worker {
     /// An entry has done its service.
     async fn settle(&self, partition: usize, entry: &Entry) {
         let names = &self.link.keys().partitions()[partition];
-        let (jobs, id) = (Value::from(names.jobs()), Value::from(entry.id.as_str()));
-        let ack = [jobs.clone(), GROUP.into(), id.clone()];
-        let _ = self.link.send("XACK", names, ack).await;
-        let _ = self.link.send("XDEL", names, [jobs, id]).await;
+        let (keys, args) = ([names.jobs()], [Value::from(entry.id.as_str())]);
+        let _ = self.link.call(Lua::Settle, names, keys, args).await;
     }
 
     /// Takes what Redis has given this worker and it hasn't got: the answer was lost on its way, or Redis has
@@ -257,7 +258,7 @@ impl Worker {
             // Its entry, its consumer, how long that has been idle, and how often it was delivered.
             let mut parts = pending.into_array().into_iter();
             let entry = parts.next()?.into_string()?;
-            let begun = parts.nth(2)?;
+            let begun = parts.nth(2)?.as_i64()?;
             (!self.places.has(partition, &entry)).then_some((entry, begun))
         });
         let missing: Vec<_> = missing.collect();
@@ -274,13 +275,17 @@ impl Worker {
                 Value::Integer(0),
                 entry.into(),
                 "RETRYCOUNT".into(),
-                begun,
+                Value::Integer(begun),
             ];
             if let Ok(claimed) = self.link.send("XCLAIM", names, claim).await {
-                entries.extend(reply::entries(claimed));
+                let claimed = reply::entries(claimed).into_iter();
+                entries.extend(claimed.map(|entry| {
+                    let is_others = self.others().contains_key(&(partition, entry.id.clone()));
+                    (entry, is_others.then_some(begun))
+                }));
             }
         }
-        let jobs = self.hold(partition, entries, false);
+        let jobs = self.hold(partition, entries);
         self.process(jobs);
     }
 
@@ -308,18 +313,20 @@ impl Worker {
             for job in taken {
                 let mut parts = job.into_array().into_iter();
                 let id = parts.next().and_then(Value::into_string);
-                let begun = parts.next().as_ref().and_then(Value::as_u64);
+                let begun = parts.next().as_ref().and_then(Value::as_i64);
                 let (Some(id), Some(begun), Some(fields)) = (id, begun, parts.next()) else {
                     continue;
                 };
                 let entry = Entry::new(id, fields);
-                if begun >= u64::from(MAX_CRASHES) {
+                if begun >= i64::from(MAX_CRASHES) {
                     fatal.push(entry);
                 } else {
-                    entries.push(entry);
+                    let name = (partition, entry.id.clone());
+                    self.others().insert(name, false);
+                    entries.push((entry, Some(begun)));
                 }
             }
-            let plays = self.hold(partition, entries, true);
+            let plays = self.hold(partition, entries);
             self.process(plays);
             for entry in fatal {
                 self.give_up(partition, entry).await;
@@ -348,7 +355,7 @@ impl Worker {
         let Some(place) = self.places.take(partition, &entry.id) else {
             return;
         };
-        let held = self.held(&entry, what, true, place);
+        let held = self.held(&entry, what, Some(0), place);
         let (job, circle) = (held.id(), held.circle());
         tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
         let landing = Landing {

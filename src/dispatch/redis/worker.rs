@@ -60,8 +60,10 @@ pub(super) struct Worker {
     pub(super) recent: Arc<Recent>,
     pub(super) landings: Landings,
     pub(super) places: Places,
-    /// What runs on script threads, by its entry.
-    pub(super) running: Mutex<HashMap<String, Running>>,
+    /// What runs on script threads, by partition and entry.
+    pub(super) running: Mutex<HashMap<(usize, String), Running>>,
+    /// What other workers have had, and whether a run of it has begun here.
+    pub(super) others: Mutex<HashMap<(usize, String), bool>>,
     /// Takes no more jobs, and starts none.
     pub(super) stopping: CancellationToken,
     /// Doesn't even wait for Redis any more.
@@ -79,7 +81,6 @@ pub(super) struct Worker {
 
 /// A run on a script thread.
 pub(super) struct Running {
-    pub(super) partition: usize,
     pub(super) since: Instant,
     /// Ends it.
     pub(super) cancelled: Arc<AtomicBool>,
@@ -155,7 +156,7 @@ impl Worker {
 
     /// Runs a script that is known to be short, here and now.
     fn try_run(&self, held: &Held) -> Tried {
-        if held.was_anothers {
+        if held.begun.is_some() {
             return Tried::Slow;
         }
         // Nobody waits for it any more, and nobody may be there to take it back.
@@ -328,6 +329,9 @@ impl Worker {
 
     fn next(&self, held: &mut Held, landing: Landing, answer: Answer) -> Next {
         let circle = held.circle();
+        if matches!(answer, Answer::Done | Answer::Gone) {
+            self.others().remove(&held.place.name());
+        }
         if !matches!(answer, Answer::Done) {
             self.recent.forget(circle, &landing.effects);
         }
@@ -439,28 +443,31 @@ impl Worker {
     /// Counts the run of a job that another worker may have died of, and looks whether one that has waited is still
     /// wanted. Answers whether it may run.
     fn begin(&self, held: &Held) -> bool {
-        let lua = if held.was_anothers {
-            Lua::Begin
-        } else if held.since.elapsed() >= WAITED {
-            Lua::Lost
-        } else {
-            return true;
+        let (lua, begun) = match held.begun {
+            Some(begun) => (Lua::Begin, Some(begun + 1)),
+            None if held.since.elapsed() >= WAITED => (Lua::Lost, None),
+            None => return true,
         };
         let partition = &self.link.keys().partitions()[held.place.partition()];
         let keys = [partition.jobs()];
-        let args = [Value::from(self.link.name()), held.place.entry().into()];
-        self.handle.block_on(async {
+        let mut args = vec![Value::from(self.link.name()), held.place.entry().into()];
+        args.extend(begun.map(Value::Integer));
+        let may_run = self.handle.block_on(async {
             loop {
                 let answer = self.link.call(lua, partition, keys.clone(), args.clone());
                 match answer.await {
-                    // Which run of it this is; or the jobs that are lost.
-                    Ok(answer) if lua == Lua::Begin => return answer.as_i64() != Some(0),
+                    // Whether it is this worker's; or the jobs that aren't.
+                    Ok(answer) if lua == Lua::Begin => return answer.as_i64() == Some(1),
                     Ok(lost) => return lost.into_array().is_empty(),
                     Err(Unavailable) if self.stopping.is_cancelled() => return false,
                     Err(Unavailable) => sleep(AGAIN).await,
                 }
             }
-        })
+        });
+        if begun.is_some() && may_run {
+            self.others().insert(held.place.name(), true);
+        }
+        may_run
     }
 
     fn run_once(&self, held: &Held) -> Option<Landing> {
@@ -487,12 +494,10 @@ impl Worker {
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
         let running = Running {
-            partition: held.place.partition(),
             since: now,
             cancelled: held.cancelled.clone(),
         };
-        self.running()
-            .insert(held.place.entry().to_owned(), running);
+        self.running().insert(held.place.name(), running);
         let ending = held.with_inputs(|inputs| {
             let _span = tracing::debug_span!("job", id = %held.id()).entered();
             let cancelled = &held.cancelled;
@@ -502,7 +507,7 @@ impl Worker {
             tracing::debug!(took = ?now.elapsed(), "ran");
             ending
         });
-        self.running().remove(held.place.entry());
+        self.running().remove(&held.place.name());
         self.landing(held, ending, transaction, after, true)
     }
 
@@ -524,7 +529,11 @@ impl Worker {
         })
     }
 
-    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+    pub(super) fn others(&self) -> MutexGuard<'_, HashMap<(usize, String), bool>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<(usize, String), Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -21,7 +21,7 @@ for i = 0, (#ARGV - 6) / 3 - 1 do
   else
     if dedupe_for ~= '0' then redis.call('SET', seen, id, 'PX', dedupe_for) end
     redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
-    redis.call('SADD', pending, id)
+    redis.call('ZADD', pending, 0, id)
     if waiting == 0 and handed < room and #record + #input <= 4096 then
       -- It runs at once, so it takes along what its worker would have to ask for.
       redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, 'record', record, 'input', input, 'gateway', gateway)

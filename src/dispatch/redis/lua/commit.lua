@@ -102,7 +102,7 @@ while at < #ARGV do
         redis.call('ZADD', delayed, time, id .. ' ' .. circle)
         count(lane, 'delayed', 1)
       else
-        redis.call('SREM', pending, id)
+        redis.call('ZREM', pending, id)
         redis.call('PEXPIRE', job, keep_for)
         if status == 'finished' then
           redis.call('HDEL', job, 'input')

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{
     super::{Fleet, Load, RedisServer, circle, session::Session, stripe},
     faults,
+    pause::stand_still,
 };
 use crate::server::{TestServer, eventually};
 
@@ -61,6 +62,8 @@ async fn all_goes_on_after_redis_was_full() {
             readiness(server, 503).await;
         }
         load.refusals(4).await;
+        // Longer than a lease: workers are there all the same.
+        stand_still().await;
         limit_memory("0").await;
         for server in gateways.iter().chain(&workers) {
             readiness(server, 200).await;

@@ -15,7 +15,7 @@ use crate::server::{TestServer, busy, key};
 const STANDSTILL: Duration = Duration::from_millis(2500);
 
 /// Where there is nothing to be waited for but the time.
-async fn stand_still() {
+pub(super) async fn stand_still() {
     sleep(STANDSTILL).await;
 }
 
