@@ -18,11 +18,13 @@ use futures_util::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{sleep_until, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{keys::Partition, link::Link, scripts::Lua, settings::RedisSettings, wire};
+use super::{
+    keys::Partition, link::Link, scripts::Lua, settings::RedisSettings, ticket::RedisTicket, wire,
+};
 use crate::{
     auth::PublicKey,
     dispatch::{
@@ -32,8 +34,6 @@ use crate::{
     store::Unavailable,
 };
 
-/// How much longer than its deadline a worker's word is waited for.
-const NOTICE: Duration = Duration::from_millis(50);
 /// Requests that go to Redis in one call at most.
 const AT_ONCE: usize = 256;
 /// Bytes of them, about.
@@ -166,17 +166,6 @@ struct New {
     event: String,
     /// Told the first job, if it has been here before.
     kept: oneshot::Sender<Result<Option<JobId>, NotAccepted>>,
-}
-
-/// A play that is under way. Dropping it cancels the play, unless it has been committed.
-pub struct RedisTicket {
-    outcome: oneshot::Receiver<Outcome>,
-    deadline: Instant,
-    timeout: Duration,
-    circle: PublicKey,
-    id: JobId,
-    gateway: Arc<Gateway>,
-    settled: bool,
 }
 
 impl Gateway {
@@ -408,12 +397,7 @@ impl Gateway {
 
     async fn submit(&self, circle: PublicKey, plays: Vec<(JobId, String)>) {
         let partition = self.link.keys().of(&circle);
-        let keys = [
-            partition.jobs(),
-            partition.lane(&circle),
-            partition.queue(&circle),
-            partition.plays(&circle),
-        ];
+        let keys = partition.of_plays(&circle);
         let (ids, texts): (Vec<_>, Vec<_>) = plays.into_iter().unzip();
         let most = [
             number(self.settings.per_circle),
@@ -442,15 +426,16 @@ impl Gateway {
         }
     }
 
+    /// Nobody waits for a play any more.
+    pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
+        self.plays.remove(&id);
+        let _ = self.requests.send(Request::Cancel { circle, id });
+    }
+
     /// Takes a play back. Answers whether nothing of it lands any more; if not, its outcome is on its way.
-    async fn cancel(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+    pub(super) async fn cancel(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let partition = self.link.keys().of(&circle);
-        let keys = [
-            partition.jobs(),
-            partition.lane(&circle),
-            partition.queue(&circle),
-            partition.plays(&circle),
-        ];
+        let keys = partition.of_plays(&circle);
         let args = [number(self.settings.per_circle), id.to_string().into()];
         let answer = self.link.call(Lua::Cancel, partition, keys, args).await?;
         Ok(answer.as_i64() == Some(1))
@@ -462,55 +447,6 @@ impl Gateway {
             // Whoever waited may have left.
             let _ = waiter.send(outcome);
         }
-    }
-}
-
-impl RedisTicket {
-    /// Waits for the play, at most until its deadline. What has been committed by then is waited for.
-    pub(crate) async fn outcome(mut self) -> Outcome {
-        let gateway = self.gateway.clone();
-        let early = tokio::select! {
-            biased;
-            outcome = &mut self.outcome => {
-                self.settled = true;
-                return outcome.unwrap_or(Outcome::Unavailable);
-            }
-            () = gateway.halt.cancelled() => Outcome::Cancelled,
-            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
-                after: self.timeout,
-            },
-        };
-        match gateway.cancel(self.circle, self.id).await {
-            Ok(true) => {
-                self.settled = true;
-                early
-            }
-            Ok(false) => {
-                self.settled = true;
-                let outcome = timeout(gateway.settings.timeout, &mut self.outcome).await;
-                outcome
-                    .ok()
-                    .and_then(Result::ok)
-                    .unwrap_or(Outcome::Unavailable)
-            }
-            Err(Unavailable) => Outcome::Unavailable,
-        }
-    }
-}
-
-impl Drop for RedisTicket {
-    fn drop(&mut self) {
-        self.gateway.plays.remove(&self.id);
-        if !self.settled {
-            let (circle, id) = (self.circle, self.id);
-            let _ = self.gateway.requests.send(Request::Cancel { circle, id });
-        }
-    }
-}
-
-impl std::fmt::Debug for RedisTicket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RedisTicket").field(&self.id).finish()
     }
 }
 

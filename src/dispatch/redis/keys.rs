@@ -113,6 +113,16 @@ impl Partition {
         format!("{}plays:{circle}", self.prefix)
     }
 
+    /// What changes with a circle's plays: their stream, the lane, the queue and the plays themselves.
+    pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 4] {
+        [
+            self.jobs(),
+            self.lane(circle),
+            self.queue(circle),
+            self.plays(circle),
+        ]
+    }
+
     /// A list: durable jobs of a circle that wait.
     pub(super) fn backlog(&self, circle: &PublicKey) -> String {
         format!("{}backlog:{circle}", self.prefix)

@@ -10,6 +10,7 @@
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
 mod commit;
+mod fresh;
 mod gateway;
 mod held;
 mod inbox;
@@ -23,6 +24,7 @@ mod reply;
 mod scripts;
 mod settings;
 mod take;
+mod ticket;
 mod wire;
 mod worker;
 
@@ -38,10 +40,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use gateway::RedisTicket;
 pub use jobs::RedisJobs;
 pub use link::{Disagreement, check_url};
 pub use settings::RedisSettings;
+pub use ticket::RedisTicket;
 
 use self::{
     commit::Committer, gateway::Gateway, held::Places, keys::Keys, landings::Landings, link::Link,

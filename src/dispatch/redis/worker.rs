@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     commit::{Answer, Committer, Landing, Told, bytes, stored},
+    fresh::FromRedis,
     held::{Held, Places, What},
     landings::Landings,
     link::Link,
@@ -544,38 +545,5 @@ impl Worker {
         for running in self.running().values() {
             running.cancelled.store(true, Ordering::Release);
         }
-    }
-}
-
-/// Reads for a run that may wait, on a script thread.
-struct FromRedis {
-    link: Link,
-    handle: Handle,
-    circle: PublicKey,
-}
-
-impl Reads for FromRedis {
-    fn get(&mut self, key: &Key) -> Result<Option<crate::store::Value>, Unavailable> {
-        let partition = self.link.keys().of(&self.circle);
-        let args = [partition.store(&self.circle).into(), bytes(key)];
-        let value = self
-            .handle
-            .block_on(self.link.send("HGET", partition, args))?;
-        Ok(stored(&value))
-    }
-
-    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
-        let partition = self.link.keys().of(&self.circle);
-        let args = [
-            partition.names(&self.circle).into(),
-            bytes(&[b"[", &prefix[..]].concat()),
-            bytes(&[b"(", &prefix[..], b"\xff"].concat()),
-            "LIMIT".into(),
-            Value::Integer(0),
-            Value::Integer(i64::try_from(max).unwrap_or(i64::MAX)),
-        ];
-        let sent = self.link.send("ZRANGEBYLEX", partition, args);
-        let names = self.handle.block_on(sent)?.into_array();
-        Ok(names.iter().filter_map(stored).collect())
     }
 }

@@ -1,0 +1,46 @@
+//! Reads for a run that may wait, on a script thread.
+
+use fred::types::Value;
+use tokio::runtime::Handle;
+
+use super::{
+    commit::{bytes, stored},
+    link::Link,
+};
+use crate::{
+    auth::PublicKey,
+    store::{self, Key, Reads, Unavailable},
+};
+
+/// Reads each time that a run asks.
+pub(super) struct FromRedis {
+    pub(super) link: Link,
+    pub(super) handle: Handle,
+    pub(super) circle: PublicKey,
+}
+
+impl Reads for FromRedis {
+    fn get(&mut self, key: &Key) -> Result<Option<store::Value>, Unavailable> {
+        let partition = self.link.keys().of(&self.circle);
+        let args = [partition.store(&self.circle).into(), bytes(key)];
+        let value = self
+            .handle
+            .block_on(self.link.send("HGET", partition, args))?;
+        Ok(stored(&value))
+    }
+
+    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
+        let partition = self.link.keys().of(&self.circle);
+        let args = [
+            partition.names(&self.circle).into(),
+            bytes(&[b"[", &prefix[..]].concat()),
+            bytes(&[b"(", &prefix[..], b"\xff"].concat()),
+            "LIMIT".into(),
+            Value::Integer(0),
+            Value::Integer(i64::try_from(max).unwrap_or(i64::MAX)),
+        ];
+        let sent = self.link.send("ZRANGEBYLEX", partition, args);
+        let names = self.handle.block_on(sent)?.into_array();
+        Ok(names.iter().filter_map(stored).collect())
+    }
+}

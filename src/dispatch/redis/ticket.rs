@@ -1,0 +1,80 @@
+//! A play that somebody waits for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{sleep_until, timeout},
+};
+
+use super::gateway::Gateway;
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobId, Outcome},
+    store::Unavailable,
+};
+
+/// How much longer than its deadline a worker's word is waited for.
+const NOTICE: Duration = Duration::from_millis(50);
+/// A play that is under way. Dropping it cancels the play, unless it has been committed.
+pub struct RedisTicket {
+    pub(super) outcome: oneshot::Receiver<Outcome>,
+    pub(super) deadline: Instant,
+    pub(super) timeout: Duration,
+    pub(super) circle: PublicKey,
+    pub(super) id: JobId,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) settled: bool,
+}
+
+impl RedisTicket {
+    /// Waits for the play, at most until its deadline. What has been committed by then is waited for.
+    pub(crate) async fn outcome(mut self) -> Outcome {
+        let gateway = self.gateway.clone();
+        let early = tokio::select! {
+            biased;
+            outcome = &mut self.outcome => {
+                self.settled = true;
+                return outcome.unwrap_or(Outcome::Unavailable);
+            }
+            () = gateway.halt.cancelled() => Outcome::Cancelled,
+            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
+                after: self.timeout,
+            },
+        };
+        match gateway.cancel(self.circle, self.id).await {
+            Ok(true) => {
+                self.settled = true;
+                early
+            }
+            Ok(false) => {
+                self.settled = true;
+                let outcome = timeout(gateway.settings.timeout, &mut self.outcome).await;
+                outcome
+                    .ok()
+                    .and_then(Result::ok)
+                    .unwrap_or(Outcome::Unavailable)
+            }
+            Err(Unavailable) => Outcome::Unavailable,
+        }
+    }
+}
+
+impl Drop for RedisTicket {
+    fn drop(&mut self) {
+        if self.settled {
+            self.gateway.plays.remove(&self.id);
+        } else {
+            self.gateway.leave(self.circle, self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RedisTicket").field(&self.id).finish()
+    }
+}
