@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobRecord, Outcome, Progress, Status, settings},
+    dispatch::{JobRecord, Outcome, Progress, Series, Status, settings},
     store::{self, Effects, List, Unavailable},
 };
 
@@ -89,6 +89,8 @@ struct Call<'a> {
     partition: &'a Partition,
     keys: Vec<String>,
     args: Vec<Value>,
+    /// Which of the keys are inboxes, and of which gateways.
+    inboxes: Vec<(String, usize)>,
 }
 
 impl Committer {
@@ -115,7 +117,6 @@ impl Committer {
                 partition.usage(&circle),
                 partition.pending(),
                 partition.delayed(),
-                partition.finished(),
                 partition.dead(),
             ],
             args: vec![
@@ -124,6 +125,7 @@ impl Committer {
                 number(self.limits.quota),
                 number(self.inbox),
             ],
+            inboxes: Vec::new(),
         };
         for (held, landing) in runs {
             self.add(&mut call, held, landing);
@@ -139,9 +141,10 @@ impl Committer {
 
     fn add(&self, call: &mut Call<'_>, held: &Held, landing: &Landing) {
         let Landing { effects, told, .. } = landing;
-        let (is_play, message) = match told {
-            Told::Play(outcome) => (true, serde_json::to_vec(outcome)),
-            Told::Durable(_, progress) => (false, serde_json::to_vec(progress)),
+        let (kind, message) = match told {
+            Told::Play(outcome) if held.has_waited => ("2", serde_json::to_vec(outcome)),
+            Told::Play(outcome) => ("1", serde_json::to_vec(outcome)),
+            Told::Durable(_, progress) => ("0", serde_json::to_vec(progress)),
         };
         let message = message.unwrap_or_else(|error| {
             tracing::error!(%error, "failed to write an outcome");
@@ -149,15 +152,59 @@ impl Committer {
         });
         call.push(held.place.entry());
         call.push(held.id().to_string());
-        call.push(if is_play { "1" } else { "0" });
-        let inbox = call.partition.inbox(held.gateway());
-        call.push_key(Some(inbox));
-        call.args.push(bytes(&message));
-        call.args.push(number(effects.reads.len()));
-        for (key, value) in &effects.reads {
-            call.args.extend([bytes(key), expected(value.as_ref())]);
+        call.push(kind);
+        call.push_inbox(held.gateway());
+        call.args.push(Value::Bytes(message.into()));
+        if landing.has_read() || !effects.writes.is_empty() {
+            call.add_effects(effects);
+        } else {
+            call.push("");
         }
-        call.args.push(number(effects.lists.len()));
+        if let Told::Durable(job, _) = told {
+            self.add_durable(call, job, landing.may_be_superseded);
+        }
+    }
+
+    fn add_durable(&self, call: &mut Call<'_>, job: &JobRecord, may_be_superseded: bool) {
+        call.push_key(call.partition.job(job.id));
+        call.push(job.status.to_string());
+        let record = serde_json::to_vec(job).unwrap_or_default();
+        call.args.push(Value::Bytes(record.into()));
+        if let Some(keep_for) = job.keep_for(&self.durable) {
+            call.args.push(millis(keep_for));
+        }
+        if job.status != Status::Finished {
+            let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
+            call.args.push(Value::Integer(time.as_millisecond()));
+        }
+        let last = |series: &Series| call.partition.last(&job.circle, &series.identity);
+        match &job.series {
+            Some(series) if !series.is_final && may_be_superseded => {
+                let last = last(series);
+                call.push("void after");
+                call.push_key(last);
+            }
+            Some(series) if series.is_final && job.status == Status::Finished => {
+                let last = last(series);
+                call.push("final");
+                call.push_key(last);
+            }
+            Some(_) | None => call.push(""),
+        }
+    }
+}
+
+impl Call<'_> {
+    fn push(&mut self, arg: impl Into<Value>) {
+        self.args.push(arg.into());
+    }
+
+    fn add_effects(&mut self, effects: &Effects) {
+        self.args.push(number(effects.reads.len()));
+        for (key, value) in &effects.reads {
+            self.args.extend([bytes(key), expected(value.as_ref())]);
+        }
+        self.args.push(number(effects.lists.len()));
         for List {
             prefix,
             count,
@@ -167,57 +214,30 @@ impl Committer {
         {
             let whole = if *whole { "1" } else { "0" };
             let hash = hex::encode(hash);
-            call.args
+            self.args
                 .extend([bytes(prefix), number(*count), whole.into(), hash.into()]);
         }
-        call.args.push(number(effects.writes.len()));
+        self.args.push(number(effects.writes.len()));
         for (key, value) in &effects.writes {
             let value = value.as_ref().map_or(&[][..], |value| value);
-            call.args.extend([bytes(key), bytes(value)]);
+            self.args.extend([bytes(key), bytes(value)]);
         }
-        if let Told::Durable(job, _) = told {
-            self.add_durable(call, job, landing.may_be_superseded);
-        }
-    }
-
-    fn add_durable(&self, call: &mut Call<'_>, job: &JobRecord, may_be_superseded: bool) {
-        call.push_key(Some(call.partition.job(job.id)));
-        call.push(job.status.to_string());
-        let record = serde_json::to_vec(job).unwrap_or_default();
-        call.args.push(bytes(&record));
-        let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
-        call.args.push(Value::Integer(time.as_millisecond()));
-        let keep_for = job.keep_for(&self.durable).unwrap_or_default();
-        call.args.push(millis(keep_for));
-        let last = |series| call.partition.last(&job.circle, series);
-        let (absent, leaves) = match &job.series {
-            Some(series) if !series.is_final => (Some(last(&series.identity)), None),
-            Some(series) if job.status == Status::Finished => (None, Some(last(&series.identity))),
-            Some(_) | None => (None, None),
-        };
-        call.push_key(absent.filter(|_| may_be_superseded));
-        call.push_key(leaves);
-    }
-}
-
-impl Call<'_> {
-    fn push(&mut self, arg: impl Into<Value>) {
-        self.args.push(arg.into());
     }
 
     /// An argument that says which key.
-    fn push_key(&mut self, key: Option<String>) {
-        let Some(key) = key else {
-            return self.push("");
-        };
-        let number = match self.keys.iter().skip(12).position(|other| *other == key) {
-            Some(number) => 13 + number,
-            None => {
-                self.keys.push(key);
-                self.keys.len()
-            }
-        };
-        self.args.push(Value::Integer(number as i64));
+    fn push_key(&mut self, key: String) {
+        self.keys.push(key);
+        self.args.push(number(self.keys.len()));
+    }
+
+    fn push_inbox(&mut self, gateway: &str) {
+        let known = self.inboxes.iter().find(|(other, _)| other == gateway);
+        if let Some((_, key)) = known {
+            self.args.push(number(*key));
+        } else {
+            self.push_key(self.partition.inbox(gateway));
+            self.inboxes.push((gateway.to_owned(), self.keys.len()));
+        }
     }
 }
 

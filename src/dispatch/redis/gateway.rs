@@ -38,6 +38,8 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// Bytes of them, about.
 const BYTES_AT_ONCE: usize = 1 << 20;
+/// How far Redis's clock may have been put forward while a play is under way.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// Sends jobs, and waits for what comes of them.
 pub(super) struct Gateway {
@@ -48,12 +50,31 @@ pub(super) struct Gateway {
     durable: settings::Durable,
     /// One for each ticket and each webhook's request at most, so the limits of those bound it.
     requests: mpsc::UnboundedSender<Request>,
-    pub(super) plays: DashMap<JobId, oneshot::Sender<Outcome>>,
+    pub(super) plays: DashMap<JobId, Sent>,
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
     /// Whether there are inboxes for outcomes to go to.
     pub(super) has_inboxes: AtomicBool,
     pub(super) halt: CancellationToken,
     pub(super) stop: CancellationToken,
+}
+
+/// A play that has been sent, or is about to be.
+pub(super) struct Sent {
+    /// Nobody, once whoever waited for it has left.
+    waiter: Option<oneshot::Sender<Outcome>>,
+    since: Instant,
+    place: Place,
+}
+
+/// Where a play is, as far as its gateway has been told.
+#[derive(Debug, Clone)]
+enum Place {
+    /// It hasn't been told yet.
+    OnItsWay,
+    /// In the stream, by its entry there.
+    Stream(Value),
+    /// In the queue, or handed out from there since.
+    Queue,
 }
 
 enum Request {
@@ -66,11 +87,24 @@ enum Request {
         circle: PublicKey,
         new: Box<New>,
     },
-    /// Nobody waits for it any more.
-    Cancel {
+    /// Nobody waits for it any more. It isn't sent, if it hasn't been.
+    Leave {
         circle: PublicKey,
         id: JobId,
     },
+    /// It is to be taken back from where it is.
+    Cancel {
+        circle: PublicKey,
+        id: JobId,
+        sent: Sent,
+    },
+}
+
+/// What a request asks for that can't wait for others.
+enum Now {
+    /// A play was not sent at all.
+    Forget(JobId),
+    Cancel(PublicKey, JobId, Sent),
 }
 
 /// What is to be sent.
@@ -90,9 +124,17 @@ enum Flight {
     Deliveries(PublicKey),
 }
 
+impl Sent {
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(waiter) = self.waiter.take() {
+            // Whoever waited may have left.
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
 impl Gathered {
-    /// Answers a play that is to be taken back, and isn't here any more.
-    fn add(&mut self, request: Request) -> Option<(PublicKey, JobId)> {
+    fn add(&mut self, request: Request) -> Option<Now> {
         match request {
             Request::Play { circle, id, play } => {
                 self.plays.entry(circle).or_default().push((id, play));
@@ -102,14 +144,13 @@ impl Gathered {
                 self.deliveries.entry(circle).or_default().push(*new);
                 self.new.insert(Flight::Deliveries(circle));
             }
-            Request::Cancel { circle, id } => {
-                let plays = self.plays.get_mut(&circle);
-                let waiting = plays.and_then(|plays| {
-                    let position = plays.iter().position(|(play, _)| *play == id)?;
-                    Some(plays.remove(position))
-                });
-                return waiting.is_none().then_some((circle, id));
+            Request::Leave { circle, id } => {
+                let plays = self.plays.get_mut(&circle)?;
+                let position = plays.iter().position(|(play, _)| *play == id)?;
+                plays.remove(position);
+                return Some(Now::Forget(id));
             }
+            Request::Cancel { circle, id, sent } => return Some(Now::Cancel(circle, id, sent)),
         }
         None
     }
@@ -165,8 +206,10 @@ struct New {
     record: String,
     event: String,
     /// Told the first job, if it has been here before.
-    kept: oneshot::Sender<Result<Option<JobId>, NotAccepted>>,
+    kept: oneshot::Sender<Kept>,
 }
+
+type Kept = Result<Option<JobId>, NotAccepted>;
 
 impl Gateway {
     pub(super) fn start(
@@ -208,13 +251,18 @@ impl Gateway {
             return Played::Now(Outcome::Unavailable);
         };
         let (sender, outcome) = oneshot::channel();
-        let (circle, id) = (job.circle, job.id);
-        self.plays.insert(id, sender);
+        let (circle, id, since) = (job.circle, job.id, Instant::now());
+        let sent = Sent {
+            waiter: Some(sender),
+            since,
+            place: Place::OnItsWay,
+        };
+        self.plays.insert(id, sent);
         // It is closed only once everybody has left.
         let _ = self.requests.send(Request::Play { circle, id, play });
         Played::Later(Ticket::Redis(RedisTicket {
             outcome,
-            deadline: Instant::now() + job.timeout,
+            deadline: since + job.timeout,
             timeout: job.timeout,
             circle,
             id,
@@ -235,21 +283,29 @@ impl Gateway {
         let (sender, ended) = oneshot::channel();
         let waiting = Waiting::new(&self.deliveries, sender);
         let job = waiting.job;
-        if let Some(first) = self.keep(job, delivery).await? {
-            return Ok(Receipt {
+        let kept = self.keep(job, delivery)?;
+        // It ends early where it isn't kept.
+        let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
+        if let Some(status) = ended
+            && self.settings.min_replicas == 0
+        {
+            // Whatever has run, has been kept.
+            return Ok(Receipt { job, status });
+        }
+        match kept.await.unwrap_or(Err(NotAccepted::Unavailable))? {
+            None => Ok(Receipt {
+                job,
+                status: ended.unwrap_or(Progress::Accepted),
+            }),
+            Some(first) => Ok(Receipt {
                 job: first,
                 status: Progress::Duplicate,
-            });
+            }),
         }
-        let status = match timeout(wait, ended).await {
-            Ok(Ok(progress)) => progress,
-            Ok(Err(_)) | Err(_) => Progress::Accepted,
-        };
-        Ok(Receipt { job, status })
     }
 
-    /// Answers the first job of a delivery that has been here before.
-    async fn keep(&self, id: JobId, delivery: Delivery) -> Result<Option<JobId>, NotAccepted> {
+    /// Has a delivery be kept. It is answered the first job of one that has been here before.
+    fn keep(&self, id: JobId, delivery: Delivery) -> Result<oneshot::Receiver<Kept>, NotAccepted> {
         let (circle, identity) = (delivery.circle, delivery.identity);
         let job = JobRecord::new(id, &delivery);
         let event = record::event(delivery);
@@ -267,7 +323,7 @@ impl Gateway {
             circle,
             new: Box::new(new),
         });
-        answer.await.unwrap_or(Err(NotAccepted::Unavailable))
+        Ok(answer)
     }
 
     /// Keeps deliveries of a circle.
@@ -278,6 +334,7 @@ impl Gateway {
             partition.lane(&circle),
             partition.backlog(&circle),
             partition.pending(),
+            partition.index(),
         ];
         let mut args = vec![
             circle.to_string().into(),
@@ -294,14 +351,14 @@ impl Gateway {
             args.push(new.id.to_string().into());
             args.push(new.record.into());
             args.push(new.event.into());
-            waiting.push(new.kept);
+            waiting.push((new.id, new.kept));
         }
         let answers = self.keeping.call(Lua::Accept, partition, keys, args).await;
         let mut answers = answers.map(Value::into_array);
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);
         }
-        for (n, kept) in waiting.into_iter().enumerate() {
+        for (n, (id, kept)) in waiting.into_iter().enumerate() {
             let answer = answers.as_ref().ok().and_then(|answers| answers.get(n));
             let result = match (answer.and_then(Value::as_i64), answer) {
                 (Some(1), _) => Ok(None),
@@ -312,8 +369,13 @@ impl Gateway {
                     first.map(Some).ok_or(NotAccepted::Unavailable)
                 }
             };
+            let is_new = matches!(result, Ok(None));
             // Whoever waited may have left.
             let _ = kept.send(result);
+            if !is_new {
+                // It has no run of its own that could be waited for.
+                self.deliveries.remove(&id);
+            }
         }
     }
 
@@ -353,13 +415,19 @@ impl Gateway {
                 }
                 _ = requests.recv_many(&mut batch, AT_ONCE) => {
                     for request in batch.drain(..) {
-                        if let Some((circle, id)) = gathered.add(request) {
-                            let cancel = async move {
-                                // A worker that runs it finds out, at the latest when it commits.
-                                let _ = this.cancel(circle, id).await;
-                                None
-                            };
-                            under_way.push(cancel.boxed());
+                        match gathered.add(request) {
+                            None => {}
+                            Some(Now::Forget(id)) => {
+                                this.plays.remove(&id);
+                            }
+                            Some(Now::Cancel(circle, id, sent)) => {
+                                let cancel = async move {
+                                    // A worker that runs it finds out, at the latest when it commits.
+                                    let _ = this.cancel(circle, id, sent.place, sent.since).await;
+                                    None
+                                };
+                                under_way.push(cancel.boxed());
+                            }
                         }
                     }
                     for flight in mem::take(&mut gathered.new) {
@@ -403,49 +471,103 @@ impl Gateway {
             number(self.settings.per_circle),
             number(self.settings.queue),
         ];
-        let each = ids.iter().zip(texts);
-        let each = each.flat_map(|(id, play)| [Value::from(id.to_string()), Value::from(play)]);
-        let args = most.into_iter().chain(each).collect::<Vec<_>>();
+        let args = most.into_iter().chain(texts.into_iter().map(Value::from));
         let answer = self.link.call(Lua::Submit, partition, keys, args).await;
-        let answers = answer.map(Value::into_array);
-        for (n, id) in ids.into_iter().enumerate() {
-            match &answers {
-                Ok(answers) if answers.get(n).and_then(Value::as_i64) != Some(0) => {}
-                Ok(_) => self.tell(
-                    id,
-                    Outcome::QueueFull {
-                        limit: "dispatch.redis.queue".into(),
-                    },
-                ),
-                // It may have come through: then nobody wants it.
-                Err(Unavailable) => {
-                    self.tell(id, Outcome::Unavailable);
-                    let _ = self.requests.send(Request::Cancel { circle, id });
+        match answer.map(Value::into_array) {
+            Ok(answers) if answers.len() == ids.len() => {
+                for (id, answer) in ids.into_iter().zip(answers) {
+                    match answer.as_i64() {
+                        Some(0) => self.tell(
+                            id,
+                            Outcome::QueueFull {
+                                limit: "dispatch.redis.queue".into(),
+                            },
+                        ),
+                        Some(_) => self.learn(circle, id, Place::Queue),
+                        None => self.learn(circle, id, Place::Stream(answer)),
+                    }
+                }
+            }
+            // They may have come through: then nobody wants them.
+            Ok(_) | Err(Unavailable) => {
+                for id in ids {
+                    if let Some((_, mut sent)) = self.plays.remove(&id) {
+                        sent.tell(Outcome::Unavailable);
+                        let _ = self.requests.send(Request::Cancel { circle, id, sent });
+                    }
                 }
             }
         }
     }
 
-    /// Nobody waits for a play any more.
-    pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
-        self.plays.remove(&id);
-        let _ = self.requests.send(Request::Cancel { circle, id });
+    /// Notes where a play is, or takes it back from there, if whoever waited for it has left meanwhile.
+    fn learn(&self, circle: PublicKey, id: JobId, place: Place) {
+        let Some(mut sent) = self.plays.get_mut(&id) else {
+            return;
+        };
+        sent.place = place;
+        if sent.waiter.is_none() {
+            drop(sent);
+            self.leave(circle, id);
+        }
     }
 
-    /// Takes a play back. Answers whether nothing of it lands any more; if not, its outcome is on its way.
-    pub(super) async fn cancel(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+    /// Nobody waits for a play any more.
+    pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
+        let known = self.plays.remove_if_mut(&id, |_, sent| {
+            sent.waiter = None;
+            !matches!(sent.place, Place::OnItsWay)
+        });
+        let _ = self.requests.send(match known {
+            Some((_, sent)) => Request::Cancel { circle, id, sent },
+            // It is taken back once it is known where it is.
+            None => Request::Leave { circle, id },
+        });
+    }
+
+    /// Takes a play back that somebody waits for. Answers whether nothing of it lands any more; if not, its outcome
+    /// is on its way.
+    pub(super) async fn take_back(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<bool, Unavailable> {
+        let place = self.plays.get(&id).map(|sent| (sent.place.clone(), sent.since));
+        match place {
+            Some((place, since)) => self.cancel(circle, id, place, since).await,
+            // It came just now.
+            None => Ok(false),
+        }
+    }
+
+    async fn cancel(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+        place: Place,
+        since: Instant,
+    ) -> Result<bool, Unavailable> {
         let partition = self.link.keys().of(&circle);
         let keys = partition.of_plays(&circle);
-        let args = [number(self.settings.per_circle), id.to_string().into()];
+        let (entry, age) = match place {
+            Place::OnItsWay => ("".into(), millis(since.elapsed() + CLOCK)),
+            Place::Stream(entry) => (entry, "".into()),
+            Place::Queue => ("".into(), "".into()),
+        };
+        let args = [
+            number(self.settings.per_circle),
+            id.to_string().into(),
+            entry,
+            age,
+        ];
         let answer = self.link.call(Lua::Cancel, partition, keys, args).await?;
         Ok(answer.as_i64() == Some(1))
     }
 
     /// Hands an outcome to whoever waits for it.
     pub(super) fn tell(&self, id: JobId, outcome: Outcome) {
-        if let Some((_, waiter)) = self.plays.remove(&id) {
-            // Whoever waited may have left.
-            let _ = waiter.send(outcome);
+        if let Some((_, mut sent)) = self.plays.remove(&id) {
+            sent.tell(outcome);
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) collisions: u32,
     /// Runs that began without something that they read.
     pub(super) misses: u32,
+    /// Whether it is a play that had to wait in the queue.
+    pub(super) has_waited: bool,
     /// Ends the run.
     pub(super) cancelled: Arc<AtomicBool>,
     /// Where it is: its partition, and its entry there.

@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const RENEW: Duration = Duration::from_secs(1);
 /// Messages taken at a time.
 const AT_ONCE: i64 = 1000;
-/// Messages that were read, before they are removed.
+/// Outcomes that were read, before they are removed.
 const TRIM: usize = 1000;
 
 /// Reads the inboxes, and keeps them there.
@@ -115,9 +115,8 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
                 continue;
             };
             for entry in entries {
-                handle(&gateway, &entry);
+                read[*number] += handle(&gateway, &entry);
                 last[*number] = entry.id;
-                read[*number] += 1;
             }
         }
         for number in 0..inboxes.len() {
@@ -136,22 +135,26 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     reader.close(BLOCK).await;
 }
 
-fn handle(gateway: &Gateway, entry: &reply::Entry) {
-    let Some(id) = entry.text("id").and_then(|id| id.parse::<JobId>().ok()) else {
-        return;
-    };
-    if let Some(play) = entry.bytes("play") {
-        let outcome = serde_json::from_slice::<Outcome>(play).unwrap_or_else(|error| {
-            tracing::error!(job = %id, %error, "failed to read an outcome");
-            Outcome::Unavailable
-        });
-        gateway.tell(id, outcome);
+/// A message has what became of one job or of several. Answers of how many.
+fn handle(gateway: &Gateway, message: &reply::Entry) -> usize {
+    let mut count = 0;
+    for (id, outcome) in message.pairs() {
+        count += 1;
+        let Ok(id) = id.parse::<JobId>() else {
+            continue;
+        };
+        if let Some((_, waiter)) = gateway.deliveries.remove(&id) {
+            if let Ok(progress) = serde_json::from_slice::<Progress>(outcome) {
+                // Whoever waited may have left.
+                let _ = waiter.send(progress);
+            }
+        } else if gateway.plays.contains_key(&id) {
+            let outcome = serde_json::from_slice::<Outcome>(outcome).unwrap_or_else(|error| {
+                tracing::error!(job = %id, %error, "failed to read an outcome");
+                Outcome::Unavailable
+            });
+            gateway.tell(id, outcome);
+        }
     }
-    if let Some(job) = entry.bytes("job")
-        && let Ok(progress) = serde_json::from_slice::<Progress>(job)
-        && let Some((_, waiter)) = gateway.deliveries.remove(&id)
-    {
-        // Whoever waited may have left.
-        let _ = waiter.send(progress);
-    }
+    count
 }

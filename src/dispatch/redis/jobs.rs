@@ -3,7 +3,7 @@
 use fred::types::Value;
 use futures_util::future::try_join_all;
 
-use super::{commit::bytes, gateway::number, keys::Partition, link::Link, scripts::Lua};
+use super::{commit::bytes, gateway::number, index, keys::Partition, link::Link, scripts::Lua};
 use crate::{
     dispatch::{JobId, JobRecord, Status},
     store::Unavailable,
@@ -31,13 +31,13 @@ impl RedisJobs {
         };
         let last = Value::Integer(i64::try_from(last).unwrap_or(i64::MAX));
         let names = async |partition: &Partition| {
-            let (command, list) = match status {
-                Status::Pending => ("ZRANGE", partition.pending()),
-                Status::Finished => ("LRANGE", partition.finished()),
-                Status::Dead => ("ZRANGE", partition.dead()),
+            let list = match status {
+                Status::Pending => partition.pending(),
+                Status::Dead => partition.dead(),
+                Status::Finished => return self.all(partition).await,
             };
             let args = [list.into(), Value::Integer(0), last.clone()];
-            let names = self.link.send(command, partition, args).await?;
+            let names = self.link.send("ZRANGE", partition, args).await?;
             let parse = |name: Value| name.into_string()?.parse::<JobId>().ok();
             let names = names.into_array().into_iter().filter_map(parse);
             Ok::<Vec<JobId>, Unavailable>(names.collect())
@@ -61,6 +61,18 @@ impl RedisJobs {
             }
         }
         Ok(jobs)
+    }
+
+    /// All jobs of a partition, whatever their state.
+    async fn all(&self, partition: &Partition) -> Result<Vec<JobId>, Unavailable> {
+        let mut all = Vec::new();
+        let mut next = Some(index::START.to_owned());
+        while let Some(from) = next {
+            let (some, more) = index::read(&self.link, partition, from).await?;
+            all.extend(some.into_iter().map(|(_, id)| id));
+            next = more;
+        }
+        Ok(all)
     }
 
     /// One job.

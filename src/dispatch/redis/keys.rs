@@ -83,7 +83,8 @@ impl Partition {
         self.name("jobs")
     }
 
-    /// A hash: a durable job's record, what was sent, and the gateway that accepted it.
+    /// A hash: a durable job's record, what was sent, the gateway that accepted it, and its entry in the stream.
+    /// `lua/lane.lua` makes that name, too.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}job:{id}", self.prefix)
     }
@@ -108,7 +109,7 @@ impl Partition {
         format!("{}queue:{circle}", self.prefix)
     }
 
-    /// A hash: each pending play of a circle, with its entry in the stream, or while it waits, all of it.
+    /// A hash: each play of a circle that waits, all of it; and then its entry in the stream, until it is over.
     pub(super) fn plays(&self, circle: &PublicKey) -> String {
         format!("{}plays:{circle}", self.prefix)
     }
@@ -164,9 +165,10 @@ impl Partition {
         self.name("delayed")
     }
 
-    /// A list: durable jobs that ended well, in that order.
-    pub(super) fn finished(&self) -> String {
-        self.name("finished")
+    /// A sorted set, all with the same score: each durable job that there is a record of, circle and name, so
+    /// those of a circle by their arrival.
+    pub(super) fn index(&self) -> String {
+        self.name("index")
     }
 
     /// A sorted set by time of the end: dead letters.

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     gateway::{millis, number},
+    index,
     keys::{GROUP, Partition},
     scripts::Lua,
     worker::Worker,
@@ -28,6 +29,8 @@ const WAKE: Duration = Duration::from_millis(250);
 const LOST: Duration = Duration::from_millis(100);
 /// How often what is past its time is forgotten.
 const FORGET: Duration = Duration::from_secs(60);
+/// Times until all has been looked through.
+const SHARES: usize = 60;
 /// Jobs woken at a time.
 const AT_ONCE: i64 = 256;
 
@@ -192,10 +195,12 @@ impl Worker {
     pub(super) async fn forget_old(self: Arc<Self>) {
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let partitions = self.link.keys().partitions();
+        let mut next = vec![None; partitions.len()];
         while self.goes_on(&mut tick).await {
-            for partition in self.link.keys().partitions() {
+            for (partition, next) in partitions.iter().zip(&mut next) {
                 let _ = self.forget_dead(partition).await;
-                let _ = self.forget_finished(partition).await;
+                let _ = self.forget_gone(partition, next).await;
             }
         }
     }
@@ -213,32 +218,40 @@ impl Worker {
         forgotten.await.map(drop)
     }
 
-    /// They end in this order, and so they expire in it.
-    async fn forget_finished(&self, partition: &Partition) -> Result<(), Unavailable> {
-        let list = Value::from(partition.finished());
-        loop {
-            let first = [list.clone(), Value::Integer(0), Value::Integer(AT_ONCE - 1)];
-            let names = self.link.send("LRANGE", partition, first).await?;
-            let names = names.into_array().into_iter();
-            let names: Vec<JobId> = names
-                .filter_map(|name| name.into_string()?.parse().ok())
-                .collect();
-            let exists = names.iter().map(async |id| {
-                let job = [Value::from(partition.job(*id))];
-                self.link.send("EXISTS", partition, job).await
+    /// A share of the index, so that all of it is looked through once an hour.
+    async fn forget_gone(
+        &self,
+        partition: &Partition,
+        next: &mut Option<String>,
+    ) -> Result<(), Unavailable> {
+        let index = Value::from(partition.index());
+        let count = self.link.send("ZCARD", partition, [index.clone()]).await?;
+        let count = usize::try_from(count.as_i64().unwrap_or(0)).unwrap_or(0);
+        let durable = &self.committer.durable;
+        let keep_for = durable.keep_for.min(durable.keep_dead_for).as_millis();
+        let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
+        let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
+        for _ in 0..=count / (SHARES * index::PAGE) {
+            let from = next.take().unwrap_or_else(|| index::START.to_owned());
+            let (jobs, more) = index::read(&self.link, partition, from).await?;
+            let old = jobs.into_iter().filter(|(_, id)| index::millis(*id) < before);
+            let gone = old.map(async |(member, id)| {
+                let job = [Value::from(partition.job(id))];
+                let exists = self.link.send("EXISTS", partition, job).await?;
+                Ok::<_, Unavailable>((exists.as_i64() == Some(0)).then(|| Value::from(member)))
             });
-            let exist = try_join_all(exists).await?;
-            let gone = exist.iter().zip(&names);
-            let gone = gone.take_while(|(exists, _)| exists.as_i64() == Some(0));
-            // By name, for another worker may be doing the same.
-            let drops = gone.map(async |(_, id)| {
-                let drop = [list.clone(), Value::Integer(1), id.to_string().into()];
-                self.link.send("LREM", partition, drop).await
-            });
-            if try_join_all(drops).await?.is_empty() {
-                return Ok(());
+            let gone = try_join_all(gone).await?;
+            let mut drop = vec![index.clone()];
+            drop.extend(gone.into_iter().flatten());
+            if drop.len() > 1 {
+                self.link.send("ZREM", partition, drop).await?;
+            }
+            *next = more;
+            if next.is_none() {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Hands over whatever it still holds.

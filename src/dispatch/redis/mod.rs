@@ -14,6 +14,7 @@ mod fresh;
 mod gateway;
 mod held;
 mod inbox;
+mod index;
 mod jobs;
 mod keys;
 mod landings;

@@ -32,6 +32,14 @@ impl Entry {
             .map(|pair| &pair[1])
     }
 
+    /// All fields: their names, and what they say.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.chunks_exact(2).filter_map(|pair| {
+            let name = std::str::from_utf8(pair[0].as_bytes()?).ok()?;
+            Some((name, pair[1].as_bytes()?))
+        })
+    }
+
     pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.get(name)?.as_bytes()
     }

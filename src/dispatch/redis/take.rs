@@ -31,6 +31,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(100);
 /// Streams that may turn out to have something at once, where fewer had lately.
 const FEW: usize = 4;
+/// What a play is called in its entry that had to wait in the queue.
+const WAITED: &str = "waited";
 
 /// An entry, and where another worker has had it, how many runs of it had begun there.
 type Taken = (Entry, Option<i64>);
@@ -107,7 +109,7 @@ impl Worker {
             let Some(place) = self.places.take(partition, &entry.id) else {
                 continue;
             };
-            let what = if let Some(play) = entry.bytes("play") {
+            let what = if let Some(play) = play_of(&entry) {
                 self.read_play(play).map(What::Play)
             } else if let Some(what) = was_taken_along(&entry) {
                 Some(what)
@@ -139,6 +141,7 @@ impl Worker {
             deadline,
             collisions: 0,
             misses: 0,
+            has_waited: entry.bytes(WAITED).is_some(),
             cancelled: Arc::default(),
             place,
         }
@@ -216,6 +219,7 @@ impl Worker {
                     names.lane(&circle),
                     names.backlog(&circle),
                     names.pending(),
+                    names.job(id),
                 ];
                 let args = [
                     Value::from(entry.id.as_str()),
@@ -336,7 +340,7 @@ impl Worker {
 
     /// A job that workers died of is run by none of them any more.
     async fn give_up(self: &Arc<Self>, partition: usize, entry: Entry) {
-        let (what, told) = if let Some(play) = entry.bytes("play") {
+        let (what, told) = if let Some(play) = play_of(&entry) {
             let Some(play) = self.read_play(play) else {
                 return;
             };
@@ -365,6 +369,11 @@ impl Worker {
         };
         self.land(circle, vec![(held, landing)]);
     }
+}
+
+/// The play that an entry is about, whether it had to wait in the queue or not.
+fn play_of(entry: &Entry) -> Option<&[u8]> {
+    entry.bytes("play").or_else(|| entry.bytes(WAITED))
 }
 
 /// A durable job whose entry says all of it.

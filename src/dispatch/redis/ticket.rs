@@ -45,7 +45,7 @@ impl RedisTicket {
                 after: self.timeout,
             },
         };
-        match gateway.cancel(self.circle, self.id).await {
+        match gateway.take_back(self.circle, self.id).await {
             Ok(true) => {
                 self.settled = true;
                 early

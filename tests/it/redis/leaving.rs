@@ -103,7 +103,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     }
     worker.signal(Signal::STOP);
     session.begin_play(script).await;
-    redis.until_keys("*:plays:*", 1).await;
+    redis.until_keys("*:lane:*", 1).await;
     gateway.kill();
     // Its time, and what the clocks of two machines may differ by.
     sleep(Duration::from_millis(600)).await;

@@ -1,15 +1,36 @@
 -- Takes a play back. 1: nothing of it lands any more. 0: it has been committed, or never came here.
 local jobs, lane, queue, plays = unpack(KEYS)
-local most, id = tonumber(ARGV[1]), ARGV[2]
-local state = redis.call('HGET', plays, id)
-if not state then return 0 end
-redis.call('HDEL', plays, id)
-if state:find('^%d+%-%d+$') then
-  redis.call('XACK', jobs, GROUP, state)
-  redis.call('XDEL', jobs, state)
-  count(lane, 'plays', -1)
-  hand_out_plays(jobs, lane, queue, plays, most)
-else
-  redis.call('LREM', queue, 1, id)
+local most, id, entry, age = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+-- Its gateway was never told where it is: among those that came since it was sent, so many milliseconds ago.
+local function search()
+  local now = redis.call('TIME')
+  local from = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - age)
+  for _ = 1, 16 do
+    local found = redis.call('XRANGE', jobs, from, '+', 'COUNT', 256)
+    for _, job in ipairs(found) do
+      local fields = job[2]
+      if fields[1] == 'play' and name_of(fields[2]) == id then return job[1] end
+    end
+    if #found < 256 then return nil end
+    from = '(' .. found[256][1]
+  end
 end
+
+if entry == '' then
+  local state = redis.call('HGET', plays, id)
+  if not state then
+    entry = age and search()
+  elseif state:find('^%d+%-%d+$') then
+    entry = state
+  else
+    redis.call('HDEL', plays, id)
+    redis.call('LREM', queue, 1, id)
+    return 1
+  end
+  if state then redis.call('HDEL', plays, id) end
+end
+if not entry or redis.call('XDEL', jobs, entry) == 0 then return 0 end
+redis.call('XACK', jobs, GROUP, entry)
+hand_out_plays(jobs, lane, queue, plays, most, 1)
 return 1

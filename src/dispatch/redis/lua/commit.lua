@@ -1,7 +1,7 @@
 -- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
-local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, finished, dead = unpack(KEYS, 1, 12)
+local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 11)
 local circle, most, quota, inbox_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 local at = 4
@@ -11,6 +11,9 @@ local function take()
 end
 local function take_key()
   return KEYS[tonumber(take())]
+end
+local function take_number()
+  return tonumber(take())
 end
 
 -- '-' nothing, '=' this very value, '#' a value with this SHA-1.
@@ -35,52 +38,69 @@ local function lists(prefix, number, whole, hash)
   return redis.sha1hex(table.concat(parts)) == hash
 end
 
+-- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
+local entries, light, waited, over, told = {}, {}, {}, {}, {}
+local function add(list, item)
+  list[#list + 1] = item
+end
+
 local answers = {}
 local ended_plays, ended_durable = 0, 0
+local size_before, size
 while at < #ARGV do
-  local entry, id, is_play, inbox, message = take(), take(), take() == '1', take_key(), take()
+  -- 0 a durable job, 1 a play, 2 a play that had to wait in the queue.
+  local entry, id, kind, inbox, message, reads = take(), take(), take(), take_key(), take(), take_number()
+  local is_play = kind ~= '0'
 
-  local stands, values = true, {}
-  for i = 1, tonumber(take()) do
-    local value = redis.call('HGET', store, take())
-    values[i] = value
-    if not is(value, take()) then stands = false end
-  end
-  for _ = 1, tonumber(take()) do
-    local prefix, number, whole, hash = take(), tonumber(take()), take(), take()
-    if stands and not lists(prefix, number, whole, hash) then stands = false end
+  local stands, values, writes, after = true, {}, {}, nil
+  if reads then
+    for i = 1, reads do
+      local value = redis.call('HGET', store, take())
+      values[i] = value
+      if not is(value, take()) then stands = false end
+    end
+    for _ = 1, take_number() do
+      local prefix, number, whole, hash = take(), take_number(), take(), take()
+      if stands and not lists(prefix, number, whole, hash) then stands = false end
+    end
+    if not size then
+      size = tonumber(redis.call('GET', usage) or '0')
+      size_before = size
+    end
+    after = size
+    for i = 1, take_number() do
+      local key, value = take(), take()
+      local old = redis.call('HSTRLEN', store, key)
+      if old > 0 then after = after - #key - old end
+      if value ~= '' then after = after + #key + #value end
+      writes[i] = {key, value, old > 0}
+    end
   end
 
-  local before = tonumber(redis.call('GET', usage) or '0')
-  local after = before
-  local writes = {}
-  for i = 1, tonumber(take()) do
-    local key, value = take(), take()
-    local old = redis.call('HSTRLEN', store, key)
-    if old > 0 then after = after - #key - old end
-    if value ~= '' then after = after + #key + #value end
-    writes[i] = {key, value, old > 0}
-  end
-
-  local job, status, record, time, keep_for, absent, final
+  local job, status, record, keep_for, time, absent, final
   if not is_play then
-    job, status, record, time, keep_for = take_key(), take(), take(), take(), take()
-    absent, final = take_key(), take_key()
+    job, status, record = take_key(), take(), take()
+    if status ~= 'pending' then keep_for = take() end
+    if status ~= 'finished' then time = take() end
+    local series = take()
+    if series == 'void after' then absent = take_key() end
+    if series == 'final' then final = take_key() end
   end
 
-  local answer
+  local answer = 'done'
   if not stands then
     table.insert(values, 1, 'conflict')
     answer = values
-  elseif after > quota and after > before then
+  elseif after and after > quota and after > size then
     answer = 'quota'
   elseif absent and redis.call('EXISTS', absent) == 1 then
     answer = 'superseded'
+  elseif is_play and #writes == 0 then
+    -- It leaves nothing but its outcome, of which the first one counts.
+    add(light, entry)
   elseif redis.call('XACK', jobs, GROUP, entry) == 0 then
     answer = 'gone'
   else
-    answer = 'done'
-    redis.call('XDEL', jobs, entry)
     for _, write in ipairs(writes) do
       local key, value, was_there = unpack(write)
       if value == '' then
@@ -91,10 +111,9 @@ while at < #ARGV do
         if not was_there then redis.call('ZADD', names, 0, key) end
       end
     end
-    if after ~= before then redis.call('SET', usage, string.format('%.0f', after)) end
+    if after then size = after end
     if is_play then
       ended_plays = ended_plays + 1
-      redis.call('HDEL', plays, id)
     else
       ended_durable = ended_durable + 1
       redis.call('HSET', job, 'record', record)
@@ -102,29 +121,34 @@ while at < #ARGV do
         redis.call('ZADD', delayed, time, id .. ' ' .. circle)
         count(lane, 'delayed', 1)
       else
-        redis.call('ZREM', pending, id)
+        add(over, id)
         redis.call('PEXPIRE', job, keep_for)
-        if status == 'finished' then
-          redis.call('HDEL', job, 'input')
-          redis.call('RPUSH', finished, id)
-        else
-          redis.call('ZADD', dead, time, id)
-        end
+        if status == 'dead' then redis.call('ZADD', dead, time, id) end
         if final then redis.call('SET', final, id) end
       end
     end
+  end
+  if answer == 'done' then
+    add(entries, entry)
+    if kind == '2' then add(waited, id) end
     if inbox then
-      redis.call('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', inbox_length, '*', 'id', id, is_play and 'play' or 'job', message)
+      local outcomes = told[inbox] or {}
+      told[inbox] = outcomes
+      add(outcomes, id)
+      add(outcomes, message)
     end
   end
-  answers[#answers + 1] = answer
+  add(answers, answer)
 end
-if ended_plays > 0 then
-  count(lane, 'plays', -ended_plays)
-  hand_out_plays(jobs, lane, queue, plays, most)
+
+if #light > 0 then ended_plays = ended_plays + redis.call('XACK', jobs, GROUP, unpack(light)) end
+if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
+if size ~= size_before then redis.call('SET', usage, string.format('%.0f', size)) end
+if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
+if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
+for inbox, outcomes in pairs(told) do
+  redis.call('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', inbox_length, '*', unpack(outcomes))
 end
-if ended_durable > 0 then
-  count(lane, 'durable', -ended_durable)
-  hand_out_durable(jobs, lane, backlog, circle, most)
-end
+if ended_plays > 0 then hand_out_plays(jobs, lane, queue, plays, most, ended_plays) end
+if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end
 return answers

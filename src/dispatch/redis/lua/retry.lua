@@ -6,5 +6,5 @@ redis.call('HSET', job, 'record', record)
 redis.call('PERSIST', job)
 redis.call('ZADD', pending, 0, id)
 redis.call('RPUSH', backlog, id)
-hand_out_durable(jobs, lane, backlog, circle, most)
+hand_out_durable(jobs, lane, backlog, circle, most, 0)
 return 1
