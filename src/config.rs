@@ -18,7 +18,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{auth, dispatch, script, server, session, store, webhooks};
+use crate::{auth, dispatch, rpc, script, server, session, store, webhooks};
 
 pub use layers::{Entry, Source};
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub server: server::Settings,
     /// `[session]`
     pub session: session::Settings,
+    /// `[limits]`
+    pub limits: rpc::QuotaSettings,
     /// `[auth]`
     pub auth: auth::Settings,
     /// `[circles]`

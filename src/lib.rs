@@ -14,11 +14,13 @@
 //! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
 //! * [`auth`]: keys, the login text, signatures, roles.
 //! * [`dispatch`]: jobs, outcomes, and who runs them.
+//! * [`circle`]: what a circle is made of besides its store: members, named scripts, and runs of all kinds.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
 //! * [`store`]: what circles keep, in transactions.
 //! * [`client`]: the other end of a session.
 
 pub mod auth;
+pub mod circle;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -26,9 +26,10 @@ pub use worker::Worker;
 
 use crate::{
     auth::{Access, InvalidOrigin, Origin, Origins},
+    circle::{self, Executor},
     config,
     dispatch::{Dispatcher, Role, StartError},
-    rpc::{Limits, Shared},
+    rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
@@ -127,7 +128,7 @@ impl Server {
         providers.announce();
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
-            settings.script.clone(),
+            executor(settings),
             settings.store.clone(),
             providers.scripts(),
             Role::Gateway { fail_fast },
@@ -135,13 +136,15 @@ impl Server {
         .await?;
         let tasks = TaskTracker::new();
         let shared = Arc::new(Shared {
-            access: Access::new(settings.circles.open, &settings.circle),
+            access: Access::new(&settings.circles, &settings.circle),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl,
             limits: Limits {
                 max_batch: settings.session.max_batch,
                 max_in_flight: settings.session.max_in_flight,
+                max_subscriptions: settings.session.max_subscriptions,
             },
+            quotas: Quotas::new(&settings.limits, std::time::Instant::now()),
         });
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, Arc::new(providers), shared.clone()),
@@ -258,6 +261,17 @@ fn routes(state: Arc<State>) -> Router {
         .with_state(state)
         // A panic is a mistake of ours: it ends one request, not the server.
         .layer(CatchPanicLayer::new())
+}
+
+/// What runs jobs, within the limits of the settings.
+fn executor(settings: &config::Settings) -> Executor {
+    let circles = &settings.circles;
+    let own = circle::Settings {
+        max_members: circles.max_members,
+        max_scripts: circles.max_scripts,
+        script_versions: circles.script_versions,
+    };
+    Executor::new(settings.script.clone(), own)
 }
 
 /// The providers of webhooks, with their secrets looked up and their scripts compiled.

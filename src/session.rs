@@ -9,9 +9,14 @@ mod heartbeat;
 mod registry;
 mod settings;
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::{pending, ready},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::extract::ws::{CloseFrame, WebSocket};
+use axum::extract::ws::{CloseFrame, Utf8Bytes, WebSocket};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use registry::{Full, Registry, SessionId, SessionPermit};
 pub use settings::Settings;
 
-use crate::rpc::{self, Context, Id, Pending, Reply};
+use crate::rpc::{self, Context, Events, Id, Pending, Reply};
 use connection::{Connection, Input};
 use heartbeat::{Heartbeat, Tick};
 
@@ -126,13 +131,37 @@ async fn converse(
     settings: &Settings,
     stopping: &CancellationToken,
 ) -> End {
+    let mut events: Option<Box<Events>> = None;
+    // What was told and finds no room yet.
+    let mut told: VecDeque<Utf8Bytes> = VecDeque::new();
     let mut in_flight: FuturesUnordered<Pending<Option<String>>> = FuturesUnordered::new();
     let mut heartbeat = Heartbeat::new(settings, Instant::now());
+    if context.shared.access.serves_anyone(&context.circle) {
+        // Nobody has to log in.
+        heartbeat.on_login();
+    }
     let timer = sleep_until(heartbeat.next());
     let stopping = stopping.cancelled();
     tokio::pin!(timer, stopping);
 
     loop {
+        // Few sessions have any, and the others are to stay small.
+        if events.is_none() && context.subscriptions.any() {
+            events = Some(Box::new(context.events()));
+        }
+        while connection.has_room()
+            && let Some(text) = told.pop_front()
+        {
+            if let Err(closing) = connection.send(text) {
+                return End::Closing(closing);
+            }
+        }
+        let more = async {
+            match &mut events {
+                Some(events) => events.next().await,
+                None => pending().await,
+            }
+        };
         let reply = tokio::select! {
             biased;
             input = connection.next() => match input {
@@ -164,10 +193,15 @@ async fn converse(
                     timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
                     None
                 }
+                Input::Room => None,
                 Input::Left => return End::Left,
                 Input::Broken(closing) => return End::Closing(closing),
             },
             Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
+            texts = more, if told.is_empty() => {
+                told = texts.into();
+                None
+            }
             () = &mut timer => {
                 let tick = heartbeat.on_tick(Instant::now(), connection.blocked_since());
                 timer.as_mut().reset(heartbeat.next());

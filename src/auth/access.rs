@@ -15,6 +15,20 @@ pub struct CirclesSettings {
     pub open: bool,
     /// Permits `open` on an address past loopback.
     pub allow_open: bool,
+    /// Who may run a script of their own.
+    pub play: Rule,
+    /// Who may run a script that the circle has under a name.
+    pub call: Rule,
+    /// Who is told of events.
+    pub subscribe: Rule,
+    /// Who may change what the circle has under names, and look at its deliveries.
+    pub manage: Rule,
+    /// Members that a circle may have, beside those of the settings.
+    pub max_members: usize,
+    /// Names that a circle may have scripts under.
+    pub max_scripts: usize,
+    /// Versions of a script that are kept.
+    pub script_versions: usize,
 }
 
 /// One `[[circle]]` of the settings.
@@ -23,16 +37,59 @@ pub struct CirclesSettings {
 pub struct Circle {
     /// The circle's own key, whose holder is its owner.
     pub key: PublicKey,
-    /// Who may play in it.
+    /// Who is a member in any case. Others are added at run time.
     #[serde(default)]
     pub members: Vec<PublicKey>,
+    /// Rules of its own, where they are not those of `[circles]`.
+    #[serde(default)]
+    pub play: Option<Rule>,
+    /// As `play`.
+    #[serde(default)]
+    pub call: Option<Rule>,
+    /// As `play`.
+    #[serde(default)]
+    pub subscribe: Option<Rule>,
+    /// As `play`.
+    #[serde(default)]
+    pub manage: Option<Rule>,
     /// What providers sign with for this circle alone, by provider. Where there are such, no others count.
     #[serde(default)]
     pub secrets: BTreeMap<String, Vec<SecretSource>>,
 }
 
+/// Who may do something, as the settings say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Guests of an open server and members of a closed one; to manage, the owner.
+    Auto,
+    /// Whoever connects, without a login.
+    Anyone,
+    /// Whoever has logged in.
+    Guest,
+    /// Members, and the owner.
+    Member,
+    /// The holder of the circle's own key.
+    Owner,
+}
+
+/// What there is to be permitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Running a script of one's own.
+    Play,
+    /// Running a script that the circle has under a name.
+    Call,
+    /// Being told of events.
+    Subscribe,
+    /// Changing what the circle has under names, and looking at its deliveries.
+    Manage,
+}
+
 /// What a caller is in a circle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Proved a key, which the circle doesn't know.
@@ -43,39 +100,130 @@ pub enum Role {
     Owner,
 }
 
+/// That something may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Whatever the circle's own list says.
+    Granted,
+    /// If the circle's own list has the caller as a member, at the very moment that it is done.
+    IfMember,
+}
+
+/// Why something may not be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// The caller has not logged in.
+    Unauthenticated,
+    /// The caller is less than this.
+    Needs(Role),
+}
+
+/// Decides whether a caller may do what takes at least `needs` (nothing: no login). `fixed` is what the caller is
+/// by the settings and the circle's key, or nothing, without a login; what the circle's own list says comes later.
+pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Admission, Denied> {
+    match (needs, fixed) {
+        (None, _) => Ok(Admission::Granted),
+        (Some(_), None) => Err(Denied::Unauthenticated),
+        (Some(needs), Some(role)) if role >= needs => Ok(Admission::Granted),
+        (Some(Role::Member), Some(_)) => Ok(Admission::IfMember),
+        (Some(needs), Some(_)) => Err(Denied::Needs(needs)),
+    }
+}
+
 /// Answers which circles are served and who is what in them.
 #[derive(Debug, Clone)]
 pub struct Access {
     open: bool,
-    members: HashMap<PublicKey, HashSet<PublicKey>>,
+    common: Rules,
+    circles: HashMap<PublicKey, Known>,
+}
+
+/// What the settings say of a circle.
+#[derive(Debug, Clone)]
+struct Known {
+    rules: Rules,
+    members: HashSet<PublicKey>,
+}
+
+/// The least role for each action; nothing: no login.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    play: Option<Role>,
+    call: Option<Role>,
+    subscribe: Option<Role>,
+    manage: Option<Role>,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Anyone => "anyone",
+            Self::Guest => "guest",
+            Self::Member => "member",
+            Self::Owner => "owner",
+        })
+    }
+}
+
+impl Rule {
+    fn least(self, auto: Role) -> Option<Role> {
+        match self {
+            Self::Auto => Some(auto),
+            Self::Anyone => None,
+            Self::Guest => Some(Role::Guest),
+            Self::Member => Some(Role::Member),
+            Self::Owner => Some(Role::Owner),
+        }
+    }
 }
 
 impl Access {
     /// From the settings.
-    pub fn new(open: bool, circles: &[Circle]) -> Self {
-        let mut members: HashMap<PublicKey, HashSet<PublicKey>> = HashMap::new();
+    pub fn new(common: &CirclesSettings, circles: &[Circle]) -> Self {
+        let auto = if common.open {
+            Role::Guest
+        } else {
+            Role::Member
+        };
+        let rules = |play: Rule, call: Rule, subscribe: Rule, manage: Rule| Rules {
+            play: play.least(auto),
+            call: call.least(auto),
+            subscribe: subscribe.least(auto),
+            manage: manage.least(Role::Owner),
+        };
+        let mut known: HashMap<PublicKey, Known> = HashMap::new();
         for circle in circles {
-            members
-                .entry(circle.key)
-                .or_default()
-                .extend(&circle.members);
+            let rules = rules(
+                circle.play.unwrap_or(common.play),
+                circle.call.unwrap_or(common.call),
+                circle.subscribe.unwrap_or(common.subscribe),
+                circle.manage.unwrap_or(common.manage),
+            );
+            let members = HashSet::new();
+            let known = known.entry(circle.key).or_insert(Known { rules, members });
+            known.members.extend(&circle.members);
         }
-        Self { open, members }
+        Self {
+            open: common.open,
+            common: rules(common.play, common.call, common.subscribe, common.manage),
+            circles: known,
+        }
     }
 
     /// Whether this server serves `circle`.
     pub fn serves(&self, circle: &PublicKey) -> bool {
-        self.open || self.members.contains_key(circle)
+        self.open || self.circles.contains_key(circle)
     }
 
-    /// What the holder of `key` is in `circle`.
-    pub fn role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
+    /// What the holder of `key` is in `circle`, by the settings and the circle's key alone.
+    pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
         if key == circle {
             Role::Owner
         } else if self
-            .members
+            .circles
             .get(circle)
-            .is_some_and(|members| members.contains(key))
+            .is_some_and(|known| known.members.contains(key))
         {
             Role::Member
         } else {
@@ -83,15 +231,44 @@ impl Access {
         }
     }
 
-    /// The least role that may run scripts.
-    pub fn to_play(&self) -> Role {
-        if self.open { Role::Guest } else { Role::Member }
+    /// The members that the settings give a circle.
+    pub fn fixed_members(&self, circle: &PublicKey) -> Vec<PublicKey> {
+        let members = self.circles.get(circle).map(|known| known.members.iter());
+        let mut members: Vec<_> = members.into_iter().flatten().copied().collect();
+        members.sort_by_key(|member| *member.as_bytes());
+        members
+    }
+
+    /// The least role that may do something in `circle`; nothing: no login is needed.
+    pub fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
+        let rules = match self.circles.get(circle) {
+            Some(known) => &known.rules,
+            None => &self.common,
+        };
+        match action {
+            Action::Play => rules.play,
+            Action::Call => rules.call,
+            Action::Subscribe => rules.subscribe,
+            Action::Manage => rules.manage,
+        }
+    }
+
+    /// Whether a session of `circle` has anything to do without a login.
+    pub fn serves_anyone(&self, circle: &PublicKey) -> bool {
+        [
+            Action::Play,
+            Action::Call,
+            Action::Subscribe,
+            Action::Manage,
+        ]
+        .into_iter()
+        .any(|action| self.needs(circle, action).is_none())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Role::*, *};
     use crate::auth::SecretKey;
 
     fn key(seed: u8) -> PublicKey {
@@ -100,32 +277,110 @@ mod tests {
             .public()
     }
 
-    #[test]
-    fn a_closed_server_knows_its_circles_and_members() {
-        let (circle, member, other) = (key(1), key(2), key(3));
-        let access = Access::new(
-            false,
-            &[Circle {
-                key: circle,
-                members: vec![member],
-                secrets: BTreeMap::new(),
-            }],
-        );
-        assert!(access.serves(&circle) && !access.serves(&other));
-        assert_eq!(access.role(&circle, &circle), Role::Owner);
-        assert_eq!(access.role(&circle, &member), Role::Member);
-        assert_eq!(access.role(&circle, &other), Role::Guest);
-        assert!(
-            Role::Guest < access.to_play()
-                && Role::Member >= access.to_play()
-                && Role::Owner >= access.to_play()
-        );
+    fn common(open: bool) -> CirclesSettings {
+        CirclesSettings {
+            open,
+            allow_open: false,
+            play: Rule::Auto,
+            call: Rule::Auto,
+            subscribe: Rule::Auto,
+            manage: Rule::Auto,
+            max_members: 10,
+            max_scripts: 10,
+            script_versions: 2,
+        }
+    }
+
+    fn circle(key: PublicKey, members: Vec<PublicKey>) -> Circle {
+        Circle {
+            key,
+            members,
+            play: None,
+            call: None,
+            subscribe: None,
+            manage: None,
+            secrets: BTreeMap::new(),
+        }
     }
 
     #[test]
-    fn an_open_server_lets_anyone_play_anywhere() {
-        let access = Access::new(true, &[]);
+    fn the_whole_policy() {
+        use Admission::{Granted, IfMember};
+        use Denied::{Needs, Unauthenticated};
+
+        let table = [
+            (None, None, Ok(Granted)),
+            (None, Some(Guest), Ok(Granted)),
+            (None, Some(Member), Ok(Granted)),
+            (None, Some(Owner), Ok(Granted)),
+            (Some(Guest), None, Err(Unauthenticated)),
+            (Some(Guest), Some(Guest), Ok(Granted)),
+            (Some(Guest), Some(Member), Ok(Granted)),
+            (Some(Guest), Some(Owner), Ok(Granted)),
+            (Some(Member), None, Err(Unauthenticated)),
+            (Some(Member), Some(Guest), Ok(IfMember)),
+            (Some(Member), Some(Member), Ok(Granted)),
+            (Some(Member), Some(Owner), Ok(Granted)),
+            (Some(Owner), None, Err(Unauthenticated)),
+            (Some(Owner), Some(Guest), Err(Needs(Owner))),
+            (Some(Owner), Some(Member), Err(Needs(Owner))),
+            (Some(Owner), Some(Owner), Ok(Granted)),
+        ];
+        for (needs, fixed, decision) in table {
+            assert_eq!(decide(needs, fixed), decision, "{needs:?} of {fixed:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_settings_make_of_a_rule() {
+        let own = Circle {
+            play: Some(Rule::Anyone),
+            call: Some(Rule::Owner),
+            subscribe: Some(Rule::Guest),
+            manage: Some(Rule::Member),
+            ..circle(key(1), Vec::new())
+        };
+        let actions = [
+            Action::Play,
+            Action::Call,
+            Action::Subscribe,
+            Action::Manage,
+        ];
+        let plain = circle(key(2), Vec::new());
+        let guest = [Some(Guest), Some(Guest), Some(Guest), Some(Owner)];
+        let member = [Some(Member), Some(Member), Some(Member), Some(Owner)];
+        let of_its_own = [None, Some(Owner), Some(Guest), Some(Member)];
+        for (open, number, needs) in [
+            (true, 2, guest),
+            (true, 3, guest),
+            (false, 2, member),
+            (false, 3, member),
+            (true, 1, of_its_own),
+            (false, 1, of_its_own),
+        ] {
+            let access = Access::new(&common(open), &[own.clone(), plain.clone()]);
+            let found = actions.map(|action| access.needs(&key(number), action));
+            assert_eq!(found, needs, "circle {number}, open: {open}");
+            assert_eq!(access.serves_anyone(&key(number)), number == 1);
+        }
+    }
+
+    #[test]
+    fn a_closed_server_knows_its_circles_and_members() {
+        let (own, member, other) = (key(1), key(2), key(3));
+        let access = Access::new(&common(false), &[circle(own, vec![member])]);
+        assert!(access.serves(&own) && !access.serves(&other));
+        assert_eq!(access.fixed_role(&own, &own), Owner);
+        assert_eq!(access.fixed_role(&own, &member), Member);
+        assert_eq!(access.fixed_role(&own, &other), Guest);
+        assert_eq!(access.fixed_members(&own), [member]);
+    }
+
+    #[test]
+    fn an_open_server_serves_any_circle() {
+        let access = Access::new(&common(true), &[]);
         assert!(access.serves(&key(1)));
-        assert!(access.role(&key(1), &key(2)) >= access.to_play());
+        assert_eq!(access.needs(&key(1), Action::Play), Some(Guest));
+        assert!(access.fixed_members(&key(1)).is_empty());
     }
 }

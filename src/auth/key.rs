@@ -76,6 +76,30 @@ pub(crate) mod trusted {
             .map_err(|_| D::Error::custom(InvalidKey))?;
         Ok(PublicKey(bytes))
     }
+
+    /// For those that may be missing.
+    pub(crate) mod option {
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        use super::PublicKey;
+
+        pub(crate) fn serialize<S: Serializer>(
+            key: &Option<PublicKey>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            key.serialize(serializer)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<PublicKey>, D::Error> {
+            #[derive(Deserialize)]
+            struct Trusted(#[serde(with = "super")] PublicKey);
+
+            let key = Option::<Trusted>::deserialize(deserializer)?;
+            Ok(key.map(|Trusted(key)| key))
+        }
+    }
 }
 
 /// A public key with both its coordinates at hand: finding y takes microseconds.
@@ -153,6 +177,19 @@ impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for PublicKey {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PublicKey".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A secp256k1 public key: 66 or 130 hex digits; answers have the 66 lowercase ones.",
+        })
     }
 }
 

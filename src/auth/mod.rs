@@ -11,7 +11,7 @@ mod phase;
 mod secret;
 mod signature;
 
-pub use access::{Access, Circle, CirclesSettings, Role};
+pub use access::{Access, Action, Admission, Circle, CirclesSettings, Denied, Role, Rule, decide};
 pub use challenge::{Challenge, ChallengeError, Settings};
 pub(crate) use key::trusted;
 pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{BadSignature, Challenge, PublicKey, Role, Scheme, key::Point, signature::verify_at};
+use super::{BadSignature, Challenge, PublicKey, Scheme, key::Point, signature::verify_at};
 
 /// The phases of a login.
 #[derive(Debug)]
@@ -40,8 +40,6 @@ pub struct Out {
 pub struct Authenticated {
     /// The key that was proved.
     pub key: PublicKey,
-    /// What that makes the caller in this circle.
-    pub role: Role,
 }
 
 /// Why a login was refused.
@@ -287,7 +285,6 @@ mod tests {
         let mut phase = Phase::default();
         let first = Authenticated {
             key: key(1).public(),
-            role: Role::Owner,
         };
         phase.authenticated(first);
         phase.challenge(&challenge(&key(2), 7), point(&key(2)));

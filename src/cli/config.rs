@@ -85,6 +85,10 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     for Circle {
         key,
         members,
+        play,
+        call,
+        subscribe,
+        manage,
         secrets,
     } in &loaded.settings.circle
     {
@@ -93,6 +97,17 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
             out,
             "\n[[circle]]  # {source}\nkey = \"{key}\"\nmembers = {members:?}"
         )?;
+        let rules = [
+            ("play", play),
+            ("call", call),
+            ("subscribe", subscribe),
+            ("manage", manage),
+        ];
+        for (action, rule) in rules {
+            if let Some(rule) = rule {
+                writeln!(out, "{action} = \"{rule}\"")?;
+            }
+        }
         for (provider, sources) in secrets {
             let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
             writeln!(out, "secrets.{provider} = {sources:?}")?;

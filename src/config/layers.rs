@@ -7,6 +7,7 @@ use std::{
 };
 
 use config::{Config, ConfigError, File, FileFormat};
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -14,14 +15,24 @@ use super::{
     value::{expected, leaves, shown, tree},
 };
 use crate::{
-    auth::{PublicKey, SecretSource},
+    auth::{PublicKey, Rule, SecretSource},
     webhooks,
 };
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The one part that the defaults leave empty: a list of tables with these keys.
 const CIRCLE: &str = "circle";
-const CIRCLE_KEYS: [&str; 3] = ["key", "members", "secrets"];
+const CIRCLE_KEYS: [&str; 7] = [
+    "key",
+    "members",
+    "play",
+    "call",
+    "subscribe",
+    "manage",
+    "secrets",
+];
+/// Those of them that say who may do something.
+const RULES: [&str; 4] = ["play", "call", "subscribe", "manage"];
 /// The one section with tables of any name, which the defaults have some of.
 const WEBHOOKS: &str = "webhooks";
 
@@ -268,6 +279,16 @@ impl Layers {
                     refuse(format!("{path}.members"), Some(other), message);
                 }
                 None => {}
+            }
+            for name in RULES {
+                if let Some(rule) = table.get(name)
+                    && Rule::deserialize(rule).is_err()
+                {
+                    let message =
+                        "must be one of \"auto\", \"anyone\", \"guest\", \"member\", \"owner\""
+                            .to_owned();
+                    refuse(format!("{path}.{name}"), Some(rule), message);
+                }
             }
             if let Some(secrets) = table.get("secrets")
                 && let Err(message) = secrets_by_provider(secrets)

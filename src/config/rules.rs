@@ -12,10 +12,13 @@ use super::{Problem, Settings};
 use crate::{
     auth::{Circle, Origin},
     dispatch::{self, RedisSettings},
+    rpc::QuotaSettings,
 };
 
 /// Instants this far ahead can still be told; nobody waits longer.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A rate is counted in whole nanoseconds: with more, it would be off by more than a hundredth.
+const MOST_EACH_SECOND: u32 = 10_000_000;
 
 /// A rule that the settings break.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +44,7 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     addresses(settings, &mut broken);
     circles(settings, &mut broken);
     redis(&settings.dispatch.redis, &mut broken);
+    rates(&settings.limits, &mut broken);
     if let Err(message) = level(&settings.log.level) {
         broken.push(Broken::new(&["log.level"], message));
     }
@@ -58,13 +62,20 @@ impl Broken {
 fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
     let Settings {
         session,
+        circles,
         script,
         dispatch,
         store,
         ..
     } = settings;
     let redis = &dispatch.redis;
-    let counts: [(&'static [&'static str], usize); 30] = [
+    let counts: [(&'static [&'static str], usize); 36] = [
+        (&["session.max_subscriptions"], session.max_subscriptions),
+        (&["circles.max_members"], circles.max_members),
+        (&["circles.max_scripts"], circles.max_scripts),
+        (&["circles.script_versions"], circles.script_versions),
+        (&["store.event_log"], store.event_log),
+        (&["store.max_events"], store.max_events),
         (
             &["dispatch.redis.partitions"],
             usize::from(redis.partitions),
@@ -117,6 +128,19 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
     for (about, count) in counts {
         if count == 0 {
             broken.push(Broken::new(about, "must be at least 1"));
+        }
+    }
+}
+
+fn rates(limits: &QuotaSettings, broken: &mut Vec<Broken>) {
+    let rates: [(&'static [&'static str], u32); 2] = [
+        (&["limits.caller_rate"], limits.caller_rate),
+        (&["limits.circle_rate"], limits.circle_rate),
+    ];
+    for (about, rate) in rates {
+        if rate > MOST_EACH_SECOND {
+            let message = format!("must be {MOST_EACH_SECOND} at most, or 0 for no limit");
+            broken.push(Broken::new(about, message));
         }
     }
 }

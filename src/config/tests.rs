@@ -93,6 +93,8 @@ fn every_mistake_is_told_at_once() {
         member = []
         [[circle]]
         members = ["03", 4]
+        play = "nobody"
+        manage = 7
         [log]
         format = "xml"
     "#;
@@ -111,6 +113,8 @@ fn every_mistake_is_told_at_once() {
     circle[1] (circled.toml): the circle's `key` is missing
     circle[1].members[0] = "03" (circled.toml): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
     circle[1].members[1] = 4 (circled.toml): must be a public key in quotes
+    circle[1].play = "nobody" (circled.toml): must be one of "auto", "anyone", "guest", "member", "owner"
+    circle[1].manage = 7 (circled.toml): must be one of "auto", "anyone", "guest", "member", "owner"
     log.format = "xml" (circled.toml): must be one of "auto", "human", "json"
     server.listen = "localhost:8080" (circled.toml): must be an IP address and a port, like "127.0.0.1:8080"
     server.trusted_proxies = ["10.0.0.7", "10.0.0.0/8"] (circled.toml): must be an IP address, like "10.0.0.7"
@@ -166,6 +170,8 @@ fn senseless_values_are_refused() {
             "[server]\nadmin_listen = \"127.0.0.1:8080\"",
             "server.admin_listen",
         ),
+        ("[limits]\ncaller_rate = 10_000_001", "limits.caller_rate"),
+        ("[limits]\ncircle_rate = -1", "limits.circle_rate"),
         ("[circles]\nopen = false", "circles.open"),
         ("[log]\nlevel = \"inof\"", "log.level"),
         (

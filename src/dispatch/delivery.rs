@@ -20,8 +20,9 @@ pub struct Delivery {
     pub event_id: Option<String>,
     /// What kind of event.
     pub event_type: Option<String>,
-    /// What tells it from all others of the provider: a hash of its id, or else of its body.
-    pub identity: [u8; 32],
+    /// What tells it from all others of the provider: a hash of its id, or else of its body. Nothing, where it is
+    /// to be run whether or not it has been here before.
+    pub identity: Option<[u8; 32]>,
     /// The series that it belongs to, if it does.
     pub series: Option<Series>,
     /// What was sent, as JSON.

@@ -8,8 +8,9 @@ use serde_json::Value;
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    auth::PublicKey,
-    script::{Ending, Failure, FailureKind, Success},
+    auth::{PublicKey, Role},
+    circle::{Ending, Procedure, Refusal, Run, Task},
+    script::{Failure, Inputs, Success},
     store::CommitError,
 };
 
@@ -22,12 +23,32 @@ pub struct Job<'a> {
     pub circle: PublicKey,
     /// Who runs it.
     pub caller: Caller,
-    /// The source.
-    pub script: Cow<'a, str>,
-    /// What the script sees as `ARGS`.
+    /// Whether the caller must be a member, by the circle's own list, when it runs.
+    pub only_members: bool,
+    /// What is run.
+    pub work: Work<'a>,
+    /// What a script sees as `ARGS`.
     pub args: Value,
     /// How long it may take, waiting for its turn included.
     pub timeout: Duration,
+}
+
+/// What a job runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work<'a> {
+    /// This source.
+    #[serde(borrow)]
+    Script(Cow<'a, str>),
+    /// The script that the circle has under a name.
+    Named {
+        /// The name.
+        name: Cow<'a, str>,
+        /// Which version; the newest one if none is given.
+        version: Option<Cow<'a, str>>,
+    },
+    /// No script.
+    Procedure(Procedure),
 }
 
 /// Who runs a script.
@@ -35,6 +56,8 @@ pub struct Job<'a> {
 pub enum Caller {
     /// The holder of a key.
     Key(PublicKey),
+    /// Whoever connected, where no login is needed.
+    Anyone,
 }
 
 /// Names a job, across servers and restarts: a UUID of version 7 (RFC 9562), so that names sort by time.
@@ -56,10 +79,25 @@ pub enum Outcome {
     },
     /// Its caller left, or the server stopped.
     Cancelled,
-    /// Too many jobs wait already; this one was not begun.
-    QueueFull {
-        /// The setting that says how many may.
+    /// Too many jobs wait already, or there would be too much of something; nothing has happened.
+    Limit {
+        /// The setting that says how much may be.
         limit: Cow<'static, str>,
+    },
+    /// There is no such thing.
+    NotFound {
+        /// What kind of thing.
+        what: Cow<'static, str>,
+    },
+    /// The caller is less than this.
+    Forbidden {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// What was asked for makes no sense.
+    Invalid {
+        /// Why.
+        reason: String,
     },
     /// The transaction kept colliding with others.
     Conflict,
@@ -75,33 +113,23 @@ impl Outcome {
             Ending::Finished(Err(failure)) => Self::Failed(Box::new(failure)),
             Ending::TimedOut => Self::TimedOut { after },
             Ending::Cancelled => Self::Cancelled,
-            Ending::Unavailable => Self::Unavailable,
+            Ending::Unavailable | Ending::Refused(Refusal::Unavailable) => Self::Unavailable,
+            Ending::Refused(Refusal::NotFound { what }) => Self::NotFound { what },
+            Ending::Refused(Refusal::Forbidden { needs }) => Self::Forbidden { needs },
+            Ending::Refused(Refusal::Invalid { reason }) => Self::Invalid { reason },
+            Ending::Refused(Refusal::Limit { limit }) => Self::Limit { limit },
         }
     }
 
-    /// What comes of a run that had logged these when its commit was refused.
-    pub(super) fn refused(why: CommitError, logs: Vec<String>) -> Self {
+    /// What comes of a run whose commit was refused.
+    pub(super) fn refused(why: CommitError) -> Self {
         match why {
             CommitError::Conflict | CommitError::Busy => Self::Conflict,
             CommitError::Gone | CommitError::Superseded => Self::Cancelled,
             CommitError::Unavailable(_) => Self::Unavailable,
-            CommitError::Quota { .. } => {
-                let failure = Failure::new(FailureKind::Size, why.to_string());
-                Self::Failed(Box::new(Failure { logs, ..failure }))
-            }
-        }
-    }
-
-    /// What the script had printed.
-    pub(super) fn logs(&self) -> &[String] {
-        match self {
-            Self::Finished(success) => &success.logs,
-            Self::Failed(failure) => &failure.logs,
-            Self::TimedOut { .. }
-            | Self::Cancelled
-            | Self::QueueFull { .. }
-            | Self::Conflict
-            | Self::Unavailable => &[],
+            CommitError::Quota { .. } => Self::Limit {
+                limit: "store.quota".into(),
+            },
         }
     }
 
@@ -112,7 +140,10 @@ impl Outcome {
             Self::Failed(_) => "failed",
             Self::TimedOut { .. } => "timed out",
             Self::Cancelled => "cancelled",
-            Self::QueueFull { .. } => "queue full",
+            Self::Limit { .. } => "limit",
+            Self::NotFound { .. } => "not found",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Invalid { .. } => "invalid",
             Self::Conflict => "conflict",
             Self::Unavailable => "unavailable",
         }
@@ -126,7 +157,8 @@ impl Job<'_> {
             id,
             circle,
             caller,
-            script,
+            only_members,
+            work,
             args,
             timeout,
         } = self;
@@ -134,9 +166,74 @@ impl Job<'_> {
             id,
             circle,
             caller,
-            script: Cow::Owned(script.into_owned()),
+            only_members,
+            work: work.into_owned(),
             args,
             timeout,
+        }
+    }
+
+    /// Spells out what is run.
+    pub(super) fn run(&self) -> Run<'_> {
+        Run {
+            task: self.work.task(),
+            member: self.caller.key().filter(|_| self.only_members),
+            inputs: Inputs {
+                caller_id: &self.caller,
+                context_id: &self.circle,
+                job_id: &self.id,
+                args: &self.args,
+                event: None,
+                modules: None,
+            },
+        }
+    }
+}
+
+impl Work<'_> {
+    /// A copy that outlives the message it came in.
+    pub fn into_owned(self) -> Work<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Script(source) => Work::Script(owned(source)),
+            Self::Named { name, version } => Work::Named {
+                name: owned(name),
+                version: version.map(owned),
+            },
+            Self::Procedure(procedure) => Work::Procedure(procedure),
+        }
+    }
+
+    /// The same, without a copy of it.
+    pub(super) fn borrowed(&self) -> Work<'_> {
+        match self {
+            Self::Script(source) => Work::Script(Cow::Borrowed(source)),
+            Self::Named { name, version } => Work::Named {
+                name: Cow::Borrowed(name),
+                version: version.as_deref().map(Cow::Borrowed),
+            },
+            Self::Procedure(procedure) => Work::Procedure(procedure.clone()),
+        }
+    }
+
+    pub(super) fn task(&self) -> Task<'_> {
+        match self {
+            Self::Script(source) => Task::Source(source),
+            Self::Named { name, version } => Task::Named {
+                name,
+                version: version.as_deref(),
+            },
+            Self::Procedure(procedure) => Task::Procedure(procedure),
+        }
+    }
+}
+
+impl Caller {
+    /// Its key, if it has proved one.
+    pub fn key(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Anyone => None,
         }
     }
 }
@@ -215,10 +312,30 @@ impl JsonSchema for JobId {
     }
 }
 
+impl Serialize for Caller {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(key) => key.serialize(serializer),
+            Self::Anyone => serializer.serialize_none(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Caller {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Trusted(#[serde(with = "crate::auth::trusted")] PublicKey);
+
+        let key = Option::<Trusted>::deserialize(deserializer)?;
+        Ok(key.map_or(Self::Anyone, |Trusted(key)| Self::Key(key)))
+    }
+}
+
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(key) => key.fmt(f),
+            Self::Anyone => f.write_str("anonymous"),
         }
     }
 }

@@ -1,9 +1,46 @@
 //! The durable jobs of a running server, to be looked at and retried.
 
+use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::{JobId, JobRecord, Ledger, RedisJobs, Status};
-use crate::store::Unavailable;
+use super::{JobId, JobRecord, Ledger, RedisJobs, State, Status, submission::Input};
+use crate::{auth::PublicKey, store::Unavailable};
+
+/// Some of a circle's jobs, the newest first.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Where.
+    pub circle: PublicKey,
+    /// Whose; nothing: all.
+    pub caller: Option<PublicKey>,
+    /// Those that stand so.
+    pub state: Option<State>,
+    /// Deliveries alone, or none of them.
+    pub deliveries: Option<bool>,
+    /// Those of one provider.
+    pub provider: Option<String>,
+    /// Those before this one.
+    pub before: Option<JobId>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// Jobs, each with whether it runs right now, and what comes before them, if anything may.
+pub(super) type Listed = (Vec<(JobRecord, bool)>, Option<JobId>);
+
+impl Page {
+    pub(super) fn wants(&self, job: &JobRecord, running: bool) -> bool {
+        let provider = job.provider();
+        self.state.is_none_or(|state| state == job.state(running))
+            && self
+                .deliveries
+                .is_none_or(|wanted| wanted == provider.is_some())
+            && self
+                .provider
+                .as_deref()
+                .is_none_or(|wanted| provider == Some(wanted))
+    }
+}
 
 /// The durable jobs, wherever they are kept. A cheap handle.
 #[derive(Debug, Clone)]
@@ -37,7 +74,7 @@ impl Jobs {
         }
     }
 
-    /// Has a dead job run again, from the first try. Answers whether there is such a job.
+    /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
     ///
     /// # Errors
     /// It can't be read or written.
@@ -45,6 +82,73 @@ impl Jobs {
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.retry(id)).await,
             Self::Redis(jobs) => jobs.retry(id).await,
+        }
+    }
+
+    /// As [`Jobs::retry`], of one circle's.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub async fn retry_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        match self {
+            Self::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id)).await,
+            Self::Redis(jobs) => jobs.retry_in(circle, id).await,
+        }
+    }
+
+    /// Ends a job that isn't over. Answers whether there is such a job.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        match self {
+            Self::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
+            Self::Redis(jobs) => jobs.stop_in(circle, id).await,
+        }
+    }
+
+    /// One job of a circle, and whether it runs right now.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn find_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        match self {
+            Self::Embedded(ledger) => blocking(move || ledger.find_in(&circle, id)).await,
+            Self::Redis(jobs) => jobs.find_in(circle, id).await,
+        }
+    }
+
+    /// What a delivery's job was given as `EVENT`.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn event_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<Value>, Unavailable> {
+        let input: Option<Input> = match self {
+            Self::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await?,
+            Self::Redis(jobs) => jobs.input_in(circle, id).await?,
+        };
+        Ok(input.and_then(|input| input.event))
+    }
+
+    /// Some of a circle's jobs, each with whether it runs right now, and what comes before them, if anything may.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn page(
+        self,
+        page: Page,
+    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
+        match self {
+            Self::Embedded(ledger) => blocking(move || ledger.page(&page)).await,
+            Self::Redis(jobs) => jobs.page(page).await,
         }
     }
 }

@@ -12,20 +12,23 @@ mod jobs;
 mod record;
 mod redis;
 pub mod settings;
+mod submission;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
-pub use job::{Caller, InvalidJobId, Job, JobId, Outcome};
-pub use jobs::Jobs;
-pub use record::{JobError, JobRecord, Status};
+pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Work};
+pub use jobs::{Jobs, Page};
+pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
 pub use settings::{Backend, Settings};
+pub use submission::Submission;
 
 use std::{io, sync::Arc, time::Duration};
 
 use crate::{
-    script::Limits,
-    store::{self, Disk, OpenError, Store, Unavailable},
+    auth::PublicKey,
+    circle::{self, Executor, Pinned, Unpinned},
+    store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };
 
 /// Hands jobs to whoever runs them. A cheap handle.
@@ -132,7 +135,7 @@ impl Dispatcher {
     /// See [`StartError`].
     pub async fn start(
         settings: &Settings,
-        limits: Limits,
+        executor: Executor,
         store: store::Settings,
         scripts: Scripts,
         role: Role,
@@ -145,7 +148,7 @@ impl Dispatcher {
                     let disk = Disk::open(&settings.embedded)?;
                     let store = Store::start(disk, &settings.embedded, store)
                         .map_err(StartError::Threads)?;
-                    Embedded::start(&settings, limits, store, scripts)
+                    Embedded::start(&settings, executor, store, scripts)
                 };
                 let started = tokio::task::spawn_blocking(start).await;
                 let embedded =
@@ -153,7 +156,7 @@ impl Dispatcher {
                 Ok(Self::Embedded(Arc::new(embedded?)))
             }
             Backend::Redis => {
-                let redis = Redis::start(settings, limits, store, scripts, role).await?;
+                let redis = Redis::start(settings, executor, store, scripts, role).await?;
                 Ok(Self::Redis(Arc::new(redis)))
             }
         }
@@ -176,6 +179,95 @@ impl Dispatcher {
         match self {
             Self::Embedded(embedded) => embedded.accept(delivery, wait).await,
             Self::Redis(redis) => redis.accept(delivery, wait).await,
+        }
+    }
+
+    /// A script as it is now, with all that it imports: the one that the circle has under a name, in its newest version
+    /// if none is given.
+    ///
+    /// # Errors
+    /// See [`circle::pin`].
+    pub async fn pin_named(
+        &self,
+        circle: PublicKey,
+        name: String,
+        version: Option<String>,
+    ) -> Result<Pinned, Unpinned> {
+        self.pin(circle, move |transaction, executor| {
+            circle::pin(transaction, &executor.sandbox, &name, version.as_deref())
+        })
+        .await
+    }
+
+    /// A source with all that it imports, as that is now.
+    ///
+    /// # Errors
+    /// See [`circle::pin_source`].
+    pub async fn pin_source(&self, circle: PublicKey, source: String) -> Result<Pinned, Unpinned> {
+        self.pin(circle, move |transaction, executor| {
+            circle::pin_source(transaction, &executor.sandbox, &source)
+        })
+        .await
+    }
+
+    async fn pin(
+        &self,
+        circle: PublicKey,
+        pin: impl FnOnce(&mut store::Transaction, &Executor) -> Result<Pinned, Unpinned>
+        + Send
+        + 'static,
+    ) -> Result<Pinned, Unpinned> {
+        match self {
+            Self::Embedded(embedded) => embedded.pin(circle, pin).await,
+            Self::Redis(redis) => redis.pin(circle, pin).await,
+        }
+    }
+
+    /// Keeps a job that a caller asks for, and has it run: from then on, it is done sooner or later.
+    ///
+    /// # Errors
+    /// It is not kept.
+    pub async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
+        match self {
+            Self::Embedded(embedded) => embedded.submit(submission).await,
+            Self::Redis(redis) => redis.submit(submission).await,
+        }
+    }
+
+    /// Whether the circle's own list has the caller as a member.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn is_member(
+        &self,
+        circle: PublicKey,
+        caller: PublicKey,
+    ) -> Result<bool, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.is_member(circle, &caller),
+            Self::Redis(redis) => redis.is_member(circle, caller).await,
+        }
+    }
+
+    /// Listens to a circle's events. From then on, none is missed.
+    ///
+    /// # Errors
+    /// Nobody would be told of any.
+    pub async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded.listen(circle)),
+            Self::Redis(redis) => redis.listen(circle).await,
+        }
+    }
+
+    /// The events of a circle that are kept, from the number `from` on, so many at most.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub async fn log(&self, circle: PublicKey, from: u64, most: usize) -> Result<Log, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.log(circle, from, most).await,
+            Self::Redis(redis) => redis.log(circle, from, most).await,
         }
     }
 

@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
-use super::{Delivery, JobId, Progress, Series, settings};
+use super::{Delivery, JobId, Progress, Series, Submission, settings};
 use crate::{
     auth::PublicKey,
-    script::{Ending, Failure, FailureKind},
+    circle::{Ending, Refusal},
+    script::{Failure, FailureKind, Success},
+    store::{self, Emitted},
 };
+
+/// What the caller of a delivery's job begins with.
+const WEBHOOK: &str = "webhook:";
 
 /// Servers that may die while they run a job, one after another, before it is given up.
 pub(super) const MAX_CRASHES: u32 = 3;
@@ -23,8 +29,17 @@ pub struct JobRecord {
     /// Where it runs.
     #[serde(with = "crate::auth::trusted")]
     pub circle: PublicKey,
-    /// Who runs it: `webhook:` and the provider.
+    /// Who runs it: a key, or `webhook:` and the provider.
     pub caller: String,
+    /// The name of the script, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Which version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Not before then was it to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
     /// The provider's name for the event, if it has one.
     pub event_id: Option<String>,
     /// What kind of event.
@@ -46,6 +61,9 @@ pub struct JobRecord {
     pub ended_at: Option<Timestamp>,
     /// What the script answered, as Rhai prints it.
     pub output: Option<String>,
+    /// The same as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
     /// What went wrong last.
     pub error: Option<JobError>,
 }
@@ -58,6 +76,8 @@ pub enum Status {
     Pending,
     /// It ended well.
     Finished,
+    /// It was stopped before it ended.
+    Cancelled,
     /// It was given up, and waits for somebody to look at it.
     Dead,
 }
@@ -67,13 +87,14 @@ impl std::fmt::Display for Status {
         f.write_str(match self {
             Self::Pending => "pending",
             Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
             Self::Dead => "dead",
         })
     }
 }
 
 /// What went wrong with a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobError {
     /// Which sort of failure; nothing where the script wasn't to blame.
     pub kind: Option<FailureKind>,
@@ -87,28 +108,67 @@ pub struct JobError {
 
 impl JobRecord {
     /// The job of a new delivery.
-    pub(super) fn new(id: JobId, delivery: &Delivery) -> Self {
+    pub(super) fn of_delivery(id: JobId, delivery: &Delivery) -> Self {
+        let caller = format!("{WEBHOOK}{}", delivery.provider);
         Self {
-            id,
-            circle: delivery.circle,
-            caller: format!("webhook:{}", delivery.provider),
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type.clone(),
             series: delivery.series.clone(),
-            received_at: delivery.received_at,
+            ..Self::new(id, delivery.circle, caller, delivery.received_at)
+        }
+    }
+
+    /// The job that a caller asks for.
+    pub(super) fn of_submission(id: JobId, submission: &Submission) -> Self {
+        let Submission {
+            circle,
+            caller,
+            script,
+            ..
+        } = submission;
+        Self {
+            name: script.name.clone(),
+            version: script.version.clone(),
+            run_at: submission.run_at,
+            due: submission.run_at,
+            ..Self::new(id, *circle, caller.to_string(), submission.submitted_at)
+        }
+    }
+
+    fn new(id: JobId, circle: PublicKey, caller: String, received_at: Timestamp) -> Self {
+        Self {
+            id,
+            circle,
+            caller,
+            name: None,
+            version: None,
+            run_at: None,
+            event_id: None,
+            event_type: None,
+            series: None,
+            received_at,
             status: Status::Pending,
             tries: 0,
             crashes: 0,
             due: None,
             ended_at: None,
             output: None,
+            value: None,
             error: None,
         }
     }
 
-    /// The provider that sent it.
-    pub(super) fn provider(&self) -> &str {
-        self.caller.strip_prefix("webhook:").unwrap_or_default()
+    /// The provider that sent it, if one did.
+    pub fn provider(&self) -> Option<&str> {
+        self.caller.strip_prefix(WEBHOOK)
+    }
+
+    /// The key that asked for it, if one did.
+    pub fn submitter(&self) -> Option<PublicKey> {
+        if self.provider().is_some() {
+            return None;
+        }
+        self.caller.parse().ok()
     }
 
     /// What keeps the job from having any effect, once that is remembered as final.
@@ -126,8 +186,15 @@ impl JobRecord {
         settings: &settings::Durable,
     ) -> Option<Progress> {
         let error = match ending {
-            Ending::Finished(Ok(success)) => return Some(self.finish(success.output, now)),
+            Ending::Finished(Ok(success)) => return Some(self.finish(success, now)),
             Ending::Finished(Err(failure)) => JobError::from(&failure),
+            Ending::Refused(refusal) => JobError::plain(match refusal {
+                Refusal::Unavailable => return None,
+                Refusal::NotFound { what } => format!("there is no such {what}"),
+                Refusal::Forbidden { needs } => format!("it takes the role {needs:?}"),
+                Refusal::Invalid { reason } => reason,
+                Refusal::Limit { limit } => format!("it takes more than {limit}"),
+            }),
             Ending::TimedOut => {
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
             }
@@ -137,9 +204,11 @@ impl JobRecord {
     }
 
     /// It ended well.
-    fn finish(&mut self, output: String, now: Timestamp) -> Progress {
+    fn finish(&mut self, success: Success, now: Timestamp) -> Progress {
         self.status = Status::Finished;
-        self.output = Some(output);
+        self.output = Some(success.output);
+        // Nobody asks what a webhook's script answered in JSON.
+        self.value = self.provider().is_none().then_some(success.value);
         self.error = None;
         self.due = None;
         self.ended_at = Some(now);
@@ -148,7 +217,19 @@ impl JobRecord {
 
     /// It ended without any effect: the final delivery of its series has been committed.
     pub(super) fn supersede(&mut self, now: Timestamp) -> Progress {
-        self.finish("superseded by the final delivery".to_owned(), now)
+        self.status = Status::Finished;
+        self.output = Some("superseded by the final delivery".to_owned());
+        self.error = None;
+        self.due = None;
+        self.ended_at = Some(now);
+        Progress::Finished
+    }
+
+    /// Somebody wants it to end here.
+    pub(super) fn cancel(&mut self, now: Timestamp) {
+        self.status = Status::Cancelled;
+        self.due = None;
+        self.ended_at = Some(now);
     }
 
     /// It runs again then; that was no try.
@@ -201,7 +282,11 @@ impl JobRecord {
             error.and_then(|error| error.line),
         );
         let dead = self.status == Status::Dead;
-        tracing::warn!(circle = %self.circle, job = %self.id, ?kind, line, dead, "a webhook's script failed");
+        let what = match self.provider() {
+            Some(_) => "a webhook's script failed",
+            None => "the script of a submitted job failed",
+        };
+        tracing::warn!(circle = %self.circle, job = %self.id, ?kind, line, dead, "{what}");
     }
 
     fn give_up(&mut self, now: Timestamp) {
@@ -210,7 +295,12 @@ impl JobRecord {
         self.ended_at = Some(now);
     }
 
-    /// Somebody wants a dead job to run again, from the first try.
+    /// Whether somebody may have it run again.
+    pub(super) fn may_be_retried(&self) -> bool {
+        matches!(self.status, Status::Dead | Status::Cancelled)
+    }
+
+    /// Somebody wants a job that was given up or stopped to run again, from the first try.
     pub(super) fn retry(&mut self) {
         self.status = Status::Pending;
         self.tries = 0;
@@ -223,9 +313,120 @@ impl JobRecord {
     pub(super) fn keep_for(&self, settings: &settings::Durable) -> Option<Duration> {
         match self.status {
             Status::Pending => None,
-            Status::Finished => Some(settings.keep_for),
+            Status::Finished | Status::Cancelled => Some(settings.keep_for),
             Status::Dead => Some(settings.keep_dead_for),
         }
+    }
+}
+
+/// A job as its caller sees it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct JobView {
+    /// Its name.
+    pub job_id: JobId,
+    /// Who runs it: a key, or `webhook:` and the provider.
+    pub caller: String,
+    /// Where it stands.
+    pub status: State,
+    /// The name of the script, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Which version of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When it was asked for.
+    #[schemars(with = "String")]
+    pub submitted_at: Timestamp,
+    /// Not before then was it to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run_at: Option<Timestamp>,
+    /// Not before then will it run, or run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub due: Option<Timestamp>,
+    /// When it was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<Timestamp>,
+    /// Runs that ended with an error of the script.
+    pub tries: u32,
+    /// What the script answered, as Rhai prints it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The same as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Value>")]
+    pub value: Option<Box<RawValue>>,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+}
+
+/// Where a job stands, as its caller sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits for its time, or for its turn.
+    Pending,
+    /// It runs right now.
+    Running,
+    /// It ended well.
+    Finished,
+    /// Its last try failed, and it runs again when it is due.
+    Failed,
+    /// It was stopped before it ended.
+    Cancelled,
+    /// It was given up.
+    Dead,
+}
+
+impl JobRecord {
+    /// Where it stands. Whether it runs isn't kept.
+    pub fn state(&self, running: bool) -> State {
+        match self.status {
+            Status::Pending if running => State::Running,
+            Status::Pending if self.tries > 0 => State::Failed,
+            Status::Pending => State::Pending,
+            Status::Finished => State::Finished,
+            Status::Cancelled => State::Cancelled,
+            Status::Dead => State::Dead,
+        }
+    }
+
+    /// As its caller sees it.
+    pub fn view(self, running: bool) -> JobView {
+        JobView {
+            status: self.state(running),
+            job_id: self.id,
+            caller: self.caller,
+            name: self.name,
+            version: self.version,
+            submitted_at: self.received_at,
+            run_at: self.run_at,
+            due: self.due,
+            ended_at: self.ended_at,
+            tries: self.tries,
+            output: self.output,
+            value: self.value,
+            error: self.error,
+        }
+    }
+
+    /// What whoever asked for it is told: its topic, what is told, and whom. Nothing of a delivery's job.
+    pub(super) fn told(&self) -> Option<Emitted> {
+        let to = self.submitter()?;
+        let view = JobView {
+            output: None,
+            value: None,
+            ..self.clone().view(false)
+        };
+        let data = serde_json::to_vec(&view).unwrap_or_default();
+        Some(Emitted {
+            topic: format!("job.{}", self.id).into(),
+            data: store::Value::new(&data),
+            to: Some(to),
+        })
     }
 }
 
@@ -238,6 +439,16 @@ impl JobError {
             line: None,
             column: None,
         }
+    }
+}
+
+impl JobError {
+    /// There is nothing to run for a delivery any more.
+    pub(super) fn no_provider(job: &JobRecord) -> Self {
+        let provider = job.provider().unwrap_or_default();
+        Self::plain(format!(
+            "there is no provider \"{provider}\" in the settings any more"
+        ))
     }
 }
 

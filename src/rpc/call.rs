@@ -86,9 +86,10 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
         };
         return refuse(request.id, error);
     };
-    if let Err(error) = context.permits(method.needs) {
-        return refuse(request.id, error);
-    }
+    let admitted = match context.permits(method.needs) {
+        Ok(admitted) => admitted,
+        Err(error) => return refuse(request.id, error),
+    };
     if !context.has_room() {
         let error = Error::LimitExceeded {
             limit: "session.max_in_flight".into(),
@@ -96,9 +97,13 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
         };
         return refuse(request.id, error);
     }
-    match (method.call)(context, request.id, request.params) {
+    let quota = match context.count(method.needs, admitted) {
+        Ok(quota) => quota,
+        Err(error) => return refuse(request.id, error),
+    };
+    match (method.call)(context, admitted, request.id, request.params) {
         Reply::Later(pending) => {
-            let permit = context.begin();
+            let permit = (context.begin(), quota);
             Reply::Later(Box::pin(async move {
                 let _permit = permit;
                 pending.await

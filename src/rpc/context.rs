@@ -7,11 +7,11 @@ use std::sync::{
 use std::time::{Duration, Instant};
 
 use crate::{
-    auth::{Access, Authenticated, Phase, PublicKey, Role},
-    dispatch::Dispatcher,
+    auth::{Access, Action, Admission, Denied, Phase, PublicKey, Role, decide},
+    dispatch::{Caller, Dispatcher},
 };
 
-use super::{Error, Needs};
+use super::{Error, Events, Needs, Quotas, Subscriptions, quota};
 
 /// How long one session may run scripts on its own thread before others get their turn.
 const TURN: Duration = Duration::from_millis(2);
@@ -27,6 +27,8 @@ pub struct Context {
     pub session_id: uuid::Uuid,
     /// How far its login has come.
     pub phase: Phase,
+    /// What the session is told of events.
+    pub subscriptions: Subscriptions,
     /// Whether the server is about to stop: nothing new is begun.
     pub draining: bool,
     /// What the session shares with all others.
@@ -46,6 +48,8 @@ pub struct Shared {
     pub nonce_ttl: Duration,
     /// What a session may ask for.
     pub limits: Limits,
+    /// What a caller and a circle may ask for.
+    pub quotas: Quotas,
 }
 
 /// What one session may ask for at once.
@@ -55,6 +59,17 @@ pub struct Limits {
     pub max_batch: usize,
     /// Requests under way.
     pub max_in_flight: usize,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
+}
+
+/// Who makes a call, and whether that is enough.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admitted {
+    /// The key that the session has proved.
+    pub(super) key: Option<PublicKey>,
+    /// Whether the circle's own list must have it as a member, when the call is carried out.
+    pub(super) only_members: bool,
 }
 
 /// A request under way. Dropping it makes room for the next.
@@ -74,11 +89,17 @@ impl Context {
             origin,
             session_id,
             phase: Phase::default(),
+            subscriptions: Subscriptions::default(),
             draining: false,
             shared,
             under_way: Arc::default(),
             turn: Instant::now(),
         }
+    }
+
+    /// What the session is told of events, for whoever sends it.
+    pub fn events(&self) -> Events {
+        Events::new(self.subscriptions.clone(), self.shared.clone(), self.circle)
     }
 
     /// Other sessions have had their turn on this thread, and now it is this one's.
@@ -91,24 +112,39 @@ impl Context {
         self.turn.elapsed() < TURN
     }
 
-    /// Whether a caller may use a method.
-    pub(super) fn permits(&self, needs: Needs) -> Result<(), Error> {
-        match needs {
-            Needs::Nothing | Needs::Credentials => Ok(()),
-            Needs::Play if self.draining => Err(Error::Unavailable {
-                retry_after_ms: 1000,
-            }),
-            Needs::Play => self.caller_with(self.shared.access.to_play()).map(drop),
-        }
+    /// Whether the caller may use a method, as far as that can be told at once.
+    pub(super) fn permits(&self, needs: Needs) -> Result<Admitted, Error> {
+        let needs = match needs {
+            Needs::Nothing | Needs::Credentials => return self.decide(None),
+            _ if self.draining => {
+                return Err(Error::Unavailable {
+                    retry_after_ms: 1000,
+                });
+            }
+            Needs::Login => Some(Role::Guest),
+            Needs::Owner => Some(Role::Owner),
+            Needs::To(action) => self.shared.access.needs(&self.circle, action),
+        };
+        self.decide(needs)
     }
 
-    /// The caller, if it has at least this role.
-    pub(super) fn caller_with(&self, needs: Role) -> Result<&Authenticated, Error> {
-        let caller = self.phase.caller().ok_or(Error::AuthenticationRequired)?;
-        if caller.role < needs {
-            return Err(Error::Forbidden { needs });
+    /// As [`Context::permits`], for what the parameters make of a call.
+    pub(super) fn permits_to(&self, action: Action) -> Result<Admitted, Error> {
+        self.decide(self.shared.access.needs(&self.circle, action))
+    }
+
+    fn decide(&self, needs: Option<Role>) -> Result<Admitted, Error> {
+        let key = self.phase.caller().map(|caller| caller.key);
+        let access = &self.shared.access;
+        let fixed = key.map(|key| access.fixed_role(&self.circle, &key));
+        match decide(needs, fixed) {
+            Ok(admission) => Ok(Admitted {
+                key,
+                only_members: admission == Admission::IfMember,
+            }),
+            Err(Denied::Unauthenticated) => Err(Error::AuthenticationRequired),
+            Err(Denied::Needs(needs)) => Err(Error::Forbidden { needs }),
         }
-        Ok(caller)
     }
 
     /// Whether one more request may begin.
@@ -116,10 +152,51 @@ impl Context {
         self.under_way.load(Ordering::Relaxed) < self.shared.limits.max_in_flight
     }
 
+    /// Counts a call as the caller's and the circle's, if it is one that costs them anything.
+    pub(super) fn count(
+        &self,
+        needs: Needs,
+        admitted: Admitted,
+    ) -> Result<Option<quota::Permit>, Error> {
+        if matches!(needs, Needs::Nothing | Needs::Credentials) {
+            return Ok(None);
+        }
+        let (quotas, key) = (&self.shared.quotas, admitted.key.as_ref());
+        Ok(Some(quotas.admit(&self.circle, key, Instant::now())?))
+    }
+
     /// Counts a request until the permit is dropped.
     pub(super) fn begin(&self) -> Permit {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         Permit(self.under_way.clone())
+    }
+}
+
+impl Admitted {
+    /// As jobs know them.
+    pub(super) fn caller(&self) -> Caller {
+        self.key.map_or(Caller::Anyone, Caller::Key)
+    }
+
+    /// Whether the caller holds the circle's own key.
+    pub(super) fn is_owner(&self, circle: &PublicKey) -> bool {
+        self.key.as_ref() == Some(circle)
+    }
+
+    /// Looks into the circle's own list, where that decides; for calls that don't do so in a transaction of theirs.
+    pub(super) async fn confirm(self, shared: &Shared, circle: PublicKey) -> Result<(), Error> {
+        let Some(key) = self.key.filter(|_| self.only_members) else {
+            return Ok(());
+        };
+        match shared.dispatcher.is_member(circle, key).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Forbidden {
+                needs: Role::Member,
+            }),
+            Err(_) => Err(Error::Unavailable {
+                retry_after_ms: 1000,
+            }),
+        }
     }
 }
 

@@ -27,81 +27,117 @@ pub mod code {
     pub const FORBIDDEN: i32 = -32003;
     pub const TIMEOUT: i32 = -32004;
     pub const LIMIT_EXCEEDED: i32 = -32005;
+    pub const NOT_FOUND: i32 = -32006;
     pub const UNAVAILABLE: i32 = -32007;
     pub const CANCELLED: i32 = -32008;
     pub const CONFLICT: i32 = -32009;
+
+    /// What a script that runs can end with.
+    pub(in crate::rpc) const OF_RUNS: &[i32] = &[EXECUTION_ERROR, TIMEOUT, CANCELLED, CONFLICT];
+    /// The same for one that may not be there.
+    pub(in crate::rpc) const OF_NAMED: &[i32] =
+        &[EXECUTION_ERROR, TIMEOUT, NOT_FOUND, CANCELLED, CONFLICT];
+    /// What a change of a circle can end with.
+    pub(in crate::rpc) const OF_CHANGES: &[i32] = &[TIMEOUT, CANCELLED, CONFLICT];
+
+    /// The message that comes with a code, or what it begins with.
+    pub(in crate::rpc) fn message(code: i32) -> &'static str {
+        match code {
+            PARSE_ERROR => "Parse error",
+            INVALID_REQUEST => "Invalid Request",
+            METHOD_NOT_FOUND => "Method not found",
+            INVALID_PARAMS => "Invalid params",
+            EXECUTION_ERROR => "Execution Error",
+            AUTHENTICATION_REQUIRED => "Authentication Required",
+            INVALID_CREDENTIALS => "Invalid Credentials",
+            FORBIDDEN => "Forbidden",
+            TIMEOUT => "Timeout",
+            LIMIT_EXCEEDED => "Limit Exceeded",
+            NOT_FOUND => "Not Found",
+            UNAVAILABLE => "Unavailable",
+            CANCELLED => "Cancelled",
+            CONFLICT => "Conflict",
+            _ => "Internal error",
+        }
+    }
 }
 
 /// Why a call failed. Displays as the `message` that the client gets.
 #[derive(Debug, Clone, ThisError)]
 pub enum Error {
     /// The message is no JSON.
-    #[error("Parse error")]
+    #[error("{}", code::message(code::PARSE_ERROR))]
     Parse {
         /// Where, and what was expected there.
         reason: String,
     },
     /// The message is no request.
-    #[error("Invalid Request")]
+    #[error("{}", code::message(code::INVALID_REQUEST))]
     InvalidRequest {
         /// What is wrong with it.
         reason: String,
     },
     /// There is no such method.
-    #[error("Method not found")]
+    #[error("{}", code::message(code::METHOD_NOT_FOUND))]
     MethodNotFound {
         /// What was asked for, and where to look.
         reason: String,
     },
     /// The parameters don't fit the method.
-    #[error("Invalid params")]
+    #[error("{}", code::message(code::INVALID_PARAMS))]
     InvalidParams {
         /// Which, and what would.
         reason: String,
     },
     /// A mistake of ours; the log knows more.
-    #[error("Internal error")]
+    #[error("{}", code::message(code::INTERNAL_ERROR))]
     Internal,
     /// The script failed.
     #[error("Execution Error: {}", .0.message)]
     Execution(Box<Failure>),
     /// The method needs a login.
-    #[error("Authentication Required")]
+    #[error("{}", code::message(code::AUTHENTICATION_REQUIRED))]
     AuthenticationRequired,
     /// The login failed.
-    #[error("Invalid Credentials")]
+    #[error("{}", code::message(code::INVALID_CREDENTIALS))]
     InvalidCredentials(Refusal),
     /// The caller may not do that here.
-    #[error("Forbidden")]
+    #[error("{}", code::message(code::FORBIDDEN))]
     Forbidden {
         /// The least role that may.
         needs: Role,
     },
     /// The job took too long.
-    #[error("Timeout")]
+    #[error("{}", code::message(code::TIMEOUT))]
     Timeout {
         /// What it had, in milliseconds.
         timeout_ms: u64,
     },
     /// Something is full.
-    #[error("Limit Exceeded")]
+    #[error("{}", code::message(code::LIMIT_EXCEEDED))]
     LimitExceeded {
         /// The name of the setting.
         limit: Cow<'static, str>,
         /// When to try again, where that can help.
         retry_after_ms: Option<u64>,
     },
+    /// There is no such thing, or it isn't the caller's.
+    #[error("{}", code::message(code::NOT_FOUND))]
+    NotFound {
+        /// What kind of thing.
+        what: Cow<'static, str>,
+    },
     /// The server can't run it now.
-    #[error("Unavailable")]
+    #[error("{}", code::message(code::UNAVAILABLE))]
     Unavailable {
         /// When to try again.
         retry_after_ms: u64,
     },
     /// The job was stopped.
-    #[error("Cancelled")]
+    #[error("{}", code::message(code::CANCELLED))]
     Cancelled,
     /// The job kept colliding with others that change what it reads; nothing of it has landed.
-    #[error("Conflict")]
+    #[error("{}", code::message(code::CONFLICT))]
     Conflict,
 }
 
@@ -132,6 +168,7 @@ impl Error {
             Self::Forbidden { .. } => code::FORBIDDEN,
             Self::Timeout { .. } => code::TIMEOUT,
             Self::LimitExceeded { .. } => code::LIMIT_EXCEEDED,
+            Self::NotFound { .. } => code::NOT_FOUND,
             Self::Unavailable { .. } => code::UNAVAILABLE,
             Self::Cancelled => code::CANCELLED,
             Self::Conflict => code::CONFLICT,
@@ -165,6 +202,7 @@ impl Error {
                 limit,
                 retry_after_ms: None,
             } => Some(json!({ "limit": limit })),
+            Self::NotFound { what } => Some(json!({ "what": what })),
             Self::Unavailable { retry_after_ms } => {
                 Some(json!({ "retry_after_ms": retry_after_ms }))
             }

@@ -3,7 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Error, Id, Reply, call, methods};
+use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
+use crate::auth::Action;
 
 /// One row of the table: all that is known of a method, for calling it and for describing it.
 pub struct Method {
@@ -13,9 +14,11 @@ pub struct Method {
     pub summary: &'static str,
     /// What a caller must be.
     pub needs: Needs,
+    /// Codes of errors that are its own.
+    pub(super) errors: &'static [i32],
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
     pub(super) result: fn(&mut SchemaGenerator) -> Schema,
-    pub(super) call: fn(&mut Context, Option<Id<'_>>, Option<&str>) -> Reply,
+    pub(super) call: fn(&mut Context, Admitted, Option<Id<'_>>, Option<&str>) -> Reply,
 }
 
 /// What a caller must be for a method.
@@ -25,17 +28,39 @@ pub enum Needs {
     Nothing,
     /// Anyone, with credentials to show.
     Credentials,
-    /// Someone who may run scripts in this circle.
-    Play,
+    /// Someone who has logged in.
+    Login,
+    /// Someone who may do this in the circle.
+    To(Action),
+    /// The circle's owner.
+    Owner,
 }
 
 impl Method {
     /// Every method there is.
     pub const TABLE: &'static [Self] = &[
         Self::of::<methods::Play>(),
+        Self::of::<methods::CallScript>(),
         Self::of::<methods::FetchNonce>(),
         Self::of::<methods::Authenticate>(),
         Self::of::<methods::Whoami>(),
+        Self::of::<methods::PutScript>(),
+        Self::of::<methods::GetScript>(),
+        Self::of::<methods::ListScripts>(),
+        Self::of::<methods::DeleteScript>(),
+        Self::of::<methods::AddMember>(),
+        Self::of::<methods::RemoveMember>(),
+        Self::of::<methods::ListMembers>(),
+        Self::of::<methods::SubmitJob>(),
+        Self::of::<methods::GetJob>(),
+        Self::of::<methods::ListJobs>(),
+        Self::of::<methods::StopJob>(),
+        Self::of::<methods::RetryJob>(),
+        Self::of::<methods::ListDeliveries>(),
+        Self::of::<methods::GetDelivery>(),
+        Self::of::<methods::Redeliver>(),
+        Self::of::<methods::Subscribe>(),
+        Self::of::<methods::Unsubscribe>(),
         Self::of::<methods::Discover>(),
     ];
 
@@ -49,11 +74,12 @@ impl Method {
             name: C::NAME,
             summary: C::SUMMARY,
             needs: C::NEEDS,
+            errors: C::ERRORS,
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
             result: |schemas| schemas.subschema_for::<C::Output>(),
-            call: |context, id, params| {
+            call: |context, admitted, id, params| {
                 let answer = match read_params::<C>(params) {
-                    Ok(params) => C::call(context, params),
+                    Ok(params) => C::call(context, admitted, params),
                     Err(error) => {
                         C::refused(context);
                         Answer::Now(Err(error))
@@ -70,11 +96,17 @@ pub(super) trait Call {
     const NAME: &'static str;
     const SUMMARY: &'static str;
     const NEEDS: Needs;
+    /// Codes of the errors that are its own, beside those that come of what it needs.
+    const ERRORS: &'static [i32] = &[];
     /// Read by name from an object, by position from an array: fields stand in the order of positions.
     type Params<'a>: Deserialize<'a> + JsonSchema;
     type Output: Serialize + JsonSchema + Send + 'static;
 
-    fn call(context: &mut Context, params: Self::Params<'_>) -> Answer<Self::Output>;
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self::Params<'_>,
+    ) -> Answer<Self::Output>;
 
     /// The parameters could not be read.
     fn refused(_context: &mut Context) {}

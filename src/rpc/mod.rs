@@ -10,6 +10,8 @@ mod message;
 mod method;
 mod methods;
 mod openrpc;
+mod quota;
+mod subscriptions;
 
 pub(crate) use call::failed;
 pub use call::{Answer, Pending, Reply, on_text};
@@ -17,3 +19,5 @@ pub use context::{Context, Limits, Shared};
 pub use error::{Error, code};
 pub use message::{Batch, Id, Incoming, Request};
 pub use method::{Method, Needs};
+pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
+pub use subscriptions::{Events, Subscriptions};

@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{Error, Method, Needs};
-use crate::auth::{Refusal, Role};
+use super::{Method, Needs, code};
 
 /// The document of this very server.
 pub(super) fn document() -> &'static Value {
@@ -57,7 +56,7 @@ fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
         "paramStructure": "either",
         "params": params,
         "result": { "name": "result", "schema": (method.result)(schemas) },
-        "errors": errors(method.needs),
+        "errors": errors(method),
     })
 }
 
@@ -79,31 +78,19 @@ fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> 
 }
 
 /// The errors that are the method's own, beside those of every JSON-RPC method.
-fn errors(needs: Needs) -> Vec<Value> {
-    let own: &[Error] = match needs {
+fn errors(method: &Method) -> Vec<Value> {
+    let denied = [
+        code::AUTHENTICATION_REQUIRED,
+        code::FORBIDDEN,
+        code::LIMIT_EXCEEDED,
+        code::UNAVAILABLE,
+    ];
+    let of_needs: &[i32] = match method.needs {
         Needs::Nothing => &[],
-        Needs::Credentials => &[Error::InvalidCredentials(Refusal::NoNonce)],
-        Needs::Play => &[
-            Error::AuthenticationRequired,
-            Error::Forbidden {
-                needs: Role::Member,
-            },
-            Error::Timeout { timeout_ms: 0 },
-            Error::LimitExceeded {
-                limit: "".into(),
-                retry_after_ms: None,
-            },
-            Error::Unavailable { retry_after_ms: 0 },
-            Error::Cancelled,
-            Error::Conflict,
-        ],
+        Needs::Credentials => &[code::INVALID_CREDENTIALS],
+        Needs::Login | Needs::To(_) | Needs::Owner => &denied,
     };
-    let mut errors: Vec<Value> = own
-        .iter()
-        .map(|error| json!({ "code": error.code(), "message": error.to_string() }))
-        .collect();
-    if needs == Needs::Play {
-        errors.push(json!({ "code": super::code::EXECUTION_ERROR, "message": "Execution Error" }));
-    }
-    errors
+    let own = of_needs.iter().chain(method.errors);
+    own.map(|number| json!({ "code": number, "message": code::message(*number) }))
+        .collect()
 }

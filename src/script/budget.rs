@@ -110,11 +110,6 @@ impl Guard {
         }
     }
 
-    /// From here on, limits unwind at once instead of returning an error (see [`insist`]).
-    pub(super) fn unwind(&self) {
-        BUDGET.with(|budget| budget.unwind.set(true));
-    }
-
     /// Why the run was stopped, if it was.
     pub(super) fn stop(&self) -> Option<Stop> {
         BUDGET.with(|budget| budget.stop.get())
@@ -150,6 +145,11 @@ impl Drop for Guard {
             budget.cancel.take();
         });
     }
+}
+
+/// From here on, limits unwind at once instead of returning an error (see [`insist`]).
+pub(super) fn unwind() {
+    BUDGET.with(|budget| budget.unwind.set(true));
 }
 
 /// Whether a run is under way on this thread.

@@ -2,11 +2,10 @@
 
 use rhai::{
     Dynamic, Engine, LexError, OptimizationLevel, Shared, Token,
-    module_resolvers::DummyModuleResolver,
     packages::{Package, StandardPackage},
 };
 
-use super::{Limits, budget, cells, local, logs, natives};
+use super::{Limits, budget, cells, local, logs, modules, natives};
 
 /// What the engines of one thread share.
 #[derive(Clone)]
@@ -24,7 +23,8 @@ impl Library {
     }
 }
 
-/// An engine with all limits. `capturing`: for scripts whose closures may capture variables (see `cells`).
+/// An engine with all limits. `capturing`: for scripts whose closures, or those of what they import, may
+/// capture variables (see `cells`).
 pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engine {
     let mut engine = Engine::new_raw();
     // The later one is searched first, so the bounded functions stand before the standard ones.
@@ -42,14 +42,14 @@ pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engi
     engine.set_max_map_size(limits.max_map.max(1));
     engine.set_max_variables(limits.max_variables);
     engine.set_max_functions(limits.max_functions);
-    engine.set_max_modules(limits.max_modules);
-    engine.set_module_resolver(DummyModuleResolver::new());
+    // Bounded by the resolver, which knows one that is imported twice.
+    engine.set_max_modules(usize::MAX);
+    engine.set_module_resolver(modules::Resolver);
     // Interned strings outlive a run.
     engine.set_max_strings_interned(0);
     // Folding constants at compile time isn't bounded by anything.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.disable_symbol("eval");
-    engine.disable_symbol("import");
 
     engine.on_print(logs::push);
     engine.on_debug(|text, _, _| logs::push(text));

@@ -4,12 +4,16 @@ use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
 use super::{
     Failure, FailureKind, Limits,
+    local::Compiled,
+    modules,
     print::{self, Bounds, Unprintable},
     subjects::Insertions,
 };
 
-/// Begins the text of a limit that says everything itself.
-pub(super) const OWN_LIMIT: &str = "store: ";
+/// What the texts of limits begin with that say everything themselves.
+pub(super) const STORE_LIMIT: &str = "store: ";
+pub(super) const EMIT_LIMIT: &str = "emit: ";
+pub(super) const IMPORT_LIMIT: &str = "import: ";
 
 /// Bytes of a message; what a script throws can be as large as it likes.
 const MESSAGE: Bounds = Bounds {
@@ -97,15 +101,42 @@ impl Failure {
         Self::new(kind, shorten(error.err_type().to_string())).at(error.position())
     }
 
-    pub(super) fn from_run(error: &EvalAltResult) -> Self {
+    /// `in "name", line 1, column 2: `, for a failure in an imported script.
+    pub(super) fn place_in(&self, module: &str) -> String {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => {
+                format!("in \"{module}\", line {line}, column {column}: ")
+            }
+            _ => format!("in \"{module}\": "),
+        }
+    }
+
+    /// What went wrong in a run of this script. Where it is in a module, the message says so, and the position
+    /// is that of the import or the call.
+    pub(super) fn from_run(error: &EvalAltResult, script: &Compiled) -> Self {
+        if let Some(failure) = modules::uncompiled(error) {
+            return failure.originally(&script.insertions);
+        }
+        // Whose code it is in, and where; and where it is in the script.
+        let mut owner = None;
+        let mut inner = (None, error.position());
         let mut position = error.position();
         let mut error = error;
-        while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
-        | EvalAltResult::ErrorInModule(_, inner, _) = error
-        {
-            error = inner;
+        loop {
+            if let EvalAltResult::ErrorInFunctionCall(function, _, next, _) = error {
+                owner = modules::owner(owner, function, script);
+                error = next;
+            } else if let EvalAltResult::ErrorInModule(module, next, _) = error {
+                owner = Some(module.into());
+                error = next;
+            } else {
+                break;
+            }
             if !error.position().is_none() {
-                position = error.position();
+                inner = (owner.clone(), error.position());
+                if owner.is_none() {
+                    position = error.position();
+                }
             }
         }
         let kind = if matches!(
@@ -127,7 +158,15 @@ impl Failure {
         } else {
             FailureKind::Runtime
         };
-        Self::new(kind, message(error)).at(position)
+        let place = match inner {
+            (Some(module), position) => Some(modules::place(&module, position)),
+            (None, _) if error.is_system_exception() => modules::blamed(),
+            (None, _) => None,
+        };
+        let message = place.unwrap_or_default() + message(error).as_str();
+        Self::new(kind, message)
+            .at(position)
+            .originally(&script.insertions)
     }
 }
 
@@ -138,7 +177,9 @@ fn message(error: &EvalAltResult) -> String {
     } else if let EvalAltResult::ErrorIndexNotFound(value, _) = error {
         ("Invalid index", value)
     } else if let EvalAltResult::ErrorDataTooLarge(text, _) = error
-        && text.starts_with(OWN_LIMIT)
+        && [STORE_LIMIT, EMIT_LIMIT, IMPORT_LIMIT]
+            .iter()
+            .any(|own| text.starts_with(own))
     {
         return shorten(text.clone());
     } else {

@@ -1,6 +1,7 @@
 //! Scripts that try to hang, crash or bloat the process. Each must end in one of the ways it is allowed to,
 //! in time, and leave no memory behind, on a script thread and on a session's.
 
+mod modules;
 mod table;
 
 use std::{
@@ -43,6 +44,7 @@ fn inputs(args: &Value) -> Inputs<'_> {
         job_id: &"job-1",
         args,
         event: None,
+        modules: None,
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Limits {
     pub max_variables: usize,
     /// Functions and closures that a script defines.
     pub max_functions: usize,
-    /// Modules that a script may import. There is nothing to import from: 0.
+    /// Scripts that a run may import, those that they import included.
     pub max_modules: usize,
     /// Bytes of `output`, and of `value` as JSON.
     #[serde(with = "crate::units::size")]
@@ -80,7 +80,7 @@ impl Limits {
 
     /// What the tests run with: small, so that hostile scripts hit the limits soon.
     #[cfg(test)]
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self {
             threads: 1,
             queue: 16,
@@ -95,7 +95,7 @@ impl Limits {
             max_map: 65_536,
             max_variables: 1000,
             max_functions: 500,
-            max_modules: 0,
+            max_modules: 16,
             max_result: 1 << 20,
             max_result_depth: 64,
             max_logs: 64 << 10,

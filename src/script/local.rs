@@ -7,7 +7,7 @@ use std::{
 };
 
 use quick_cache::{Weighter, unsync::Cache};
-use rhai::{AST, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
+use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
     Failure, FailureKind, Limits, budget, engine, meter, natives,
@@ -32,6 +32,10 @@ pub(super) struct Compiled {
     pub(super) ast: AST,
     pub(super) uses: Uses,
     pub(super) insertions: Insertions,
+    /// The scripts that it imports, each once.
+    pub(super) imports: Vec<ImmutableString>,
+    /// Variables that it exports, and under which names.
+    pub(super) exports: Vec<(ImmutableString, ImmutableString)>,
     /// Tries on this thread to leave out, because it ran out of the fast budget, and how many it was last.
     pub(super) skip: Cell<u32>,
     pub(super) skipped: Cell<u32>,
@@ -47,7 +51,7 @@ pub(super) struct Uses {
     pub(super) job_id: bool,
     pub(super) args: bool,
     pub(super) event: bool,
-    /// Closures that capture variables.
+    /// Closures that capture variables, here or in what is imported.
     pub(super) captures: bool,
     /// `${...}` in strings.
     pub(super) interpolation: bool,
@@ -159,10 +163,14 @@ impl Local {
             .plain
             .compile(if uses.switch { &wrapped } else { source })
             .map_err(|error| Failure::from_parse(&error).originally(&insertions))?;
-        uses.captures = captures(&ast)?;
+        let found = inspect(&ast).map_err(|failure| failure.originally(&insertions))?;
+        uses.captures = found.captures || !found.imports.is_empty();
+        let exports = exports(&ast);
         let compiled = Rc::new(Compiled {
             ast,
             insertions,
+            imports: found.imports,
+            exports,
             uses,
             skip: Cell::new(0),
             skipped: Cell::new(0),
@@ -180,33 +188,75 @@ impl Local {
     }
 }
 
-/// Whether closures capture variables (see `cells`). Refuses calls with too many arguments: Rhai bounds
-/// neither them nor a function's parameters, captured variables included.
-fn captures(ast: &AST) -> Result<bool, Failure> {
-    let mut captures = false;
+/// What stands in a script.
+#[derive(Default)]
+struct Found {
+    /// Closures capture variables (see `cells`).
+    captures: bool,
+    imports: Vec<ImmutableString>,
+}
+
+/// Looks through a script. Refuses calls with too many arguments: Rhai bounds neither them nor a function's
+/// parameters, captured variables included. And imports of anything but a name, which nobody could look up
+/// before it runs.
+fn inspect(ast: &AST) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    let mut unnamed = None;
     let mut too_many = ast
         .iter_functions()
         .any(|function| function.params.len() > natives::MAX_ARGUMENTS)
         .then_some(Position::NONE);
     ast.walk(&mut |path| {
         match path.last() {
-            Some(ASTNode::Stmt(Stmt::Share(..))) => captures = true,
+            Some(ASTNode::Stmt(Stmt::Share(..))) => found.captures = true,
+            Some(ASTNode::Stmt(Stmt::Import(import, _))) => {
+                if let Expr::StringConstant(name, _) = &import.0 {
+                    if !found.imports.contains(name) {
+                        found.imports.push(name.clone());
+                    }
+                } else {
+                    unnamed = Some(import.0.position());
+                }
+            }
             Some(
                 ASTNode::Expr(Expr::FnCall(call, position) | Expr::MethodCall(call, position))
                 | ASTNode::Stmt(Stmt::FnCall(call, position)),
             ) if call.args.len() > natives::MAX_ARGUMENTS => too_many = Some(*position),
             _ => {}
         }
-        too_many.is_none()
+        too_many.is_none() && unnamed.is_none()
     });
+    if let Some(position) = unnamed {
+        let message = "an import takes the name itself, in quotes: import \"name\" as x";
+        return Err(Failure::new(FailureKind::Compile, message).at(position));
+    }
     let Some(position) = too_many else {
-        return Ok(captures);
+        return Ok(found);
     };
     let message = format!(
         "a function has more than {} arguments",
         natives::MAX_ARGUMENTS
     );
     Err(Failure::new(FailureKind::Size, message).at(position))
+}
+
+/// What a script exports, which can only be done at its top.
+fn exports(ast: &AST) -> Vec<(ImmutableString, ImmutableString)> {
+    let export = |statement: &Stmt| {
+        if let Stmt::Var(variable, flags, _) = statement
+            && flags.contains(ASTFlags::EXPORTED)
+        {
+            let name = &variable.0.name;
+            return Some((name.clone(), name.clone()));
+        }
+        let Stmt::Export(export, _) = statement else {
+            return None;
+        };
+        let (name, alias) = (&export.0.name, &export.1.name);
+        let alias = if alias.is_empty() { name } else { alias };
+        Some((name.clone(), alias.clone()))
+    };
+    ast.statements().iter().filter_map(export).collect()
 }
 
 impl Uses {

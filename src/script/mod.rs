@@ -4,7 +4,8 @@
 //!
 //! - A run ends: operations, wall clock, memory, depth and sizes have named limits ([`Limits`]), and no
 //!   script can catch or outlast one of them. Functions of Rhai's standard library that could do unbounded
-//!   work in one call are replaced with bounded ones (`natives`).
+//!   work in one call are replaced with bounded ones (`natives`). All of it holds in what a script imports
+//!   (`modules`), which shares the run's budget.
 //! - A run keeps nothing: its memory is back when it ends, cycles of captured variables included (`cells`).
 //! - A panic below ends one run, never a thread.
 //!
@@ -14,6 +15,7 @@
 
 mod budget;
 mod cells;
+mod constants;
 mod engine;
 mod failure;
 #[cfg(test)]
@@ -25,6 +27,7 @@ mod limits;
 mod local;
 mod logs;
 mod meter;
+mod modules;
 mod natives;
 mod outcome;
 mod print;
@@ -36,6 +39,7 @@ mod subjects;
 
 pub use limits::Limits;
 pub use meter::Meter;
+pub use modules::{FindModule, Pinned};
 pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
 pub use runner::{QueueFull, Runner};
 pub use sandbox::Sandbox;

@@ -1,9 +1,12 @@
 //! What a run is given and what comes of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+
+use super::Pinned;
 
 /// What a script sees of its job, as constants. Names are written out only for scripts that mention them.
 #[derive(Clone, Copy)]
@@ -18,6 +21,8 @@ pub struct Inputs<'a> {
     pub args: &'a Value,
     /// `EVENT`: a webhook's delivery. Not defined where there is none.
     pub event: Option<&'a Value>,
+    /// The scripts that this one may import; `None`: those that the circle has when it runs.
+    pub modules: Option<&'a Arc<Pinned>>,
 }
 
 /// A run that came to its end.
@@ -29,6 +34,9 @@ pub struct Success {
     pub value: Box<RawValue>,
     /// What `print` and `debug` wrote, line by line.
     pub logs: Vec<String>,
+    /// Which version of a named script it was that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A script that doesn't compile, failed, or ran into a limit.
@@ -48,7 +56,7 @@ pub struct Failure {
 }
 
 /// Sorts of [`Failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureKind {
     /// The source is no Rhai.

@@ -10,17 +10,20 @@ use std::{
     time::Instant,
 };
 
-use rhai::{Dynamic, Scope};
+use rhai::Dynamic;
 
 use crate::store::Transaction;
 
 use super::{
-    Ending, Failure, Inputs, Limits, Success,
-    budget::{Allowance, Guard, Stop},
-    cells, json, keeping,
+    Ending, Failure, FindModule, Inputs, Limits, Success,
+    budget::{self, Allowance, Guard, Stop},
+    cells,
+    constants::{self, Constants},
+    json, keeping,
     known::Known,
     local::{self, Compiled, Local},
     logs,
+    modules::{self, Run},
     print::{self, Bounds},
     stack,
 };
@@ -34,6 +37,7 @@ struct Inner {
     /// Tells sandboxes apart in a thread's own storage.
     id: u64,
     limits: Limits,
+    finder: Option<FindModule>,
     known: Known,
 }
 
@@ -44,13 +48,23 @@ enum Ended {
 }
 
 impl Sandbox {
-    /// A sandbox with these limits.
+    /// A sandbox with these limits, in which there is nothing to import.
     pub fn new(limits: Limits) -> Self {
+        Self::with(limits, None)
+    }
+
+    /// A sandbox with these limits, in which scripts may import what `finder` finds.
+    pub fn with_modules(limits: Limits, finder: FindModule) -> Self {
+        Self::with(limits, Some(finder))
+    }
+
+    fn with(limits: Limits, finder: Option<FindModule>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             known: Known::new(),
             limits,
+            finder,
         }))
     }
 
@@ -59,8 +73,23 @@ impl Sandbox {
         &self.0.limits
     }
 
+    pub(super) fn finder(&self) -> Option<FindModule> {
+        self.0.finder
+    }
+
     /// Compiles the script, to find out whether it can run at all.
+    ///
+    /// # Errors
+    /// It can't.
     pub fn check(&self, source: &str) -> Result<(), Failure> {
+        self.imports(source).map(drop)
+    }
+
+    /// Compiles the script, and answers the names of the scripts that it imports, each once.
+    ///
+    /// # Errors
+    /// It can't run.
+    pub fn imports(&self, source: &str) -> Result<Vec<String>, Failure> {
         let deadline = Instant::now() + self.0.limits.timeout;
         let check = || {
             let local = local::get(self.0.id, &self.0.limits);
@@ -68,10 +97,10 @@ impl Sandbox {
             match self.contain(&guard, || {
                 local
                     .compile(source, &self.0.limits)
-                    .map(drop)
+                    .map(|compiled| compiled.imports.iter().map(ToString::to_string).collect())
                     .map_err(Ended::Failed)
             }) {
-                Ok(()) => Ok(()),
+                Ok(imports) => Ok(imports),
                 Err(Ended::Failed(failure)) => Err(failure),
                 Err(Ended::Stopped(stop, failure)) => Err(self.stopped(stop, failure)),
             }
@@ -125,7 +154,7 @@ impl Sandbox {
             };
             guard.restart_memory();
             let start = Instant::now();
-            let success = self.evaluate(&guard, &local, &compiled, inputs)?;
+            let success = self.evaluate(&local, &compiled, inputs)?;
             let short = guard.operations() <= limits.fast_operations
                 && guard.peak() <= limits.fast_memory
                 && start.elapsed().max(compiled.compile_time) <= limits.fast_time;
@@ -195,7 +224,7 @@ impl Sandbox {
                     compiled
                 }
             };
-            self.evaluate(&guard, &local, &compiled, inputs)
+            self.evaluate(&local, &compiled, inputs)
         });
         match ended {
             Ok(success) => {
@@ -246,6 +275,9 @@ impl Sandbox {
             // Not told as failures, except of `check`.
             Stop::Time | Stop::Cancelled | Stop::Unavailable => Failure::operations(limits),
         };
+        if let Some(place) = modules::blamed() {
+            told.message.insert_str(0, &place);
+        }
         told.line = failure.line;
         told.column = failure.column;
         told.logs = failure.logs;
@@ -258,7 +290,9 @@ impl Sandbox {
         guard: &Guard,
         work: impl FnOnce() -> Result<T, Ended>,
     ) -> Result<T, Ended> {
+        modules::forget_blame();
         let ended = catch_unwind(AssertUnwindSafe(work));
+        modules::release();
         cells::release();
         let mut ended = match (ended, guard.stop()) {
             // A limit that was swallowed on its last step still counts.
@@ -280,21 +314,23 @@ impl Sandbox {
 
     fn evaluate(
         &self,
-        guard: &Guard,
-        local: &Local,
+        local: &Rc<Local>,
         compiled: &Compiled,
         inputs: &Inputs<'_>,
     ) -> Result<Success, Ended> {
         if compiled.uses.interpolation {
-            guard.unwind();
+            budget::unwind();
         }
-        let mut scope = scope(local, compiled, inputs);
+        if !compiled.imports.is_empty() {
+            let constants = Constants::of(inputs);
+            let pinned = inputs.modules.cloned();
+            modules::start(Run::new(self.clone(), Rc::clone(local), pinned, constants));
+        }
+        let mut scope = constants::scope(&local.names, compiled.uses, inputs);
         let value = local
             .engine(compiled.uses)
             .eval_ast_with_scope::<Dynamic>(&mut scope, &compiled.ast)
-            .map_err(|error| {
-                Ended::Failed(Failure::from_run(&error).originally(&compiled.insertions))
-            })?;
+            .map_err(|error| Ended::Failed(Failure::from_run(&error, compiled)))?;
         let limits = &self.0.limits;
         let bounds = Bounds {
             length: limits.max_result,
@@ -305,32 +341,9 @@ impl Sandbox {
             output: print::display(&value, bounds).map_err(failed)?,
             value: json::to_raw(&value, bounds).map_err(failed)?,
             logs: logs::take(),
+            version: None,
         })
     }
-}
-
-fn scope(local: &Local, compiled: &Compiled, inputs: &Inputs<'_>) -> Scope<'static> {
-    let mut scope = Scope::new();
-    let (uses, names) = (compiled.uses, &local.names);
-    if uses.caller_id {
-        scope.push_constant_dynamic(names.caller_id.clone(), inputs.caller_id.to_string().into());
-    }
-    if uses.context_id {
-        scope.push_constant_dynamic(
-            names.context_id.clone(),
-            inputs.context_id.to_string().into(),
-        );
-    }
-    if uses.job_id {
-        scope.push_constant_dynamic(names.job_id.clone(), inputs.job_id.to_string().into());
-    }
-    if uses.args {
-        scope.push_constant_dynamic(names.args.clone(), json::to_dynamic(inputs.args));
-    }
-    if let (true, Some(event)) = (uses.event, inputs.event) {
-        scope.push_constant_dynamic(names.event.clone(), json::to_dynamic(event));
-    }
-    scope
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
         job_id: &"job-1",
         args,
         event,
+        modules: None,
     }
 }
 

@@ -32,7 +32,7 @@ impl Worker {
         };
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
-            settings.script.clone(),
+            super::executor(settings),
             settings.store.clone(),
             providers(settings)?.scripts(),
             Role::Worker { fail_fast },

@@ -35,6 +35,8 @@ pub(super) enum Input {
     Pong,
     /// The client has stopped taking what is sent. Said once each time.
     Blocked,
+    /// There is room for events again. Said once after there was none.
+    Room,
     /// The client closed, or is gone.
     Left,
     /// What came can't go on.
@@ -52,6 +54,8 @@ pub(super) struct Connection<S> {
     burst: usize,
     unflushed: bool,
     blocked_since: Option<Instant>,
+    /// Whether somebody was told that there is no room for events.
+    crowded: bool,
 }
 
 impl<S> Connection<S>
@@ -68,14 +72,26 @@ where
             burst: 0,
             unflushed: false,
             blocked_since: None,
+            crowded: false,
         }
+    }
+
+    /// Whether there is room for events: they may wait elsewhere, and replies may not.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.crowded = !self.is_spacious();
+        !self.crowded
+    }
+
+    fn is_spacious(&self) -> bool {
+        self.queue.len() < self.max_queue / 4 + 1 && self.queued_bytes <= self.max_bytes / 4
     }
 
     /// Puts a reply into the queue.
     ///
     /// # Errors
     /// [`Closing::TooSlow`] where the queue is full: the client isn't reading.
-    pub(super) fn send(&mut self, text: String) -> Result<(), Closing> {
+    pub(super) fn send(&mut self, text: impl Into<Utf8Bytes>) -> Result<(), Closing> {
+        let text = text.into();
         // One message larger than all the room there is may still go, alone.
         let fits =
             self.queue.len() < self.max_queue && self.queued_bytes + text.len() <= self.max_bytes;
@@ -83,7 +99,7 @@ where
             return Err(Closing::TooSlow);
         }
         self.queued_bytes += text.len();
-        self.queue.push_back(Message::Text(text.into()));
+        self.queue.push_back(Message::Text(text));
         Ok(())
     }
 
@@ -132,6 +148,10 @@ where
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         if let Err(input) = self.feed(cx) {
             return Poll::Ready(input);
+        }
+        if self.crowded && self.is_spacious() {
+            self.crowded = false;
+            return Poll::Ready(Input::Room);
         }
         if self.blocked_since.is_none() && self.burst < BURST {
             while let Poll::Ready(message) = self.socket.poll_next_unpin(cx) {
@@ -297,6 +317,7 @@ mod tests {
             burst: 0,
             unflushed: false,
             blocked_since: None,
+            crowded: false,
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Settings {
     pub max_batch: usize,
     /// Requests of one session under way at once.
     pub max_in_flight: usize,
+    /// Subscriptions of one session.
+    pub max_subscriptions: usize,
     /// Time between pings.
     #[serde(with = "crate::units::duration")]
     pub ping_interval: Duration,

@@ -7,11 +7,19 @@ use super::{
     circle::{Circle, Latest},
     commit::{Done, Refused, Store, Terms},
     error::{CommitError, Unavailable},
+    hub::Event,
+    log,
     queue::{Room, Write},
     table::{Key, Record, Table, Value},
     transaction::Transaction,
 };
 use crate::auth::PublicKey;
+
+/// What is to be written, and told.
+struct Checked {
+    records: Vec<Record>,
+    events: Vec<Arc<Event>>,
+}
 
 /// The one transaction of its circle that may commit right now.
 pub struct Alone<'a> {
@@ -86,7 +94,7 @@ impl Alone<'_> {
     ) -> Result<(), Refused> {
         let queue = self.store.queue();
         match self.check(transaction, records, terms) {
-            Ok(records) => {
+            Ok(Checked { records, events }) => {
                 let number = self.latest.apply(&records);
                 queue.push(Write {
                     key: self.key,
@@ -94,6 +102,7 @@ impl Alone<'_> {
                     era: self.latest.era(),
                     number,
                     records,
+                    events,
                     done,
                     room: room.keep(),
                 });
@@ -109,9 +118,11 @@ impl Alone<'_> {
         transaction: Option<Transaction>,
         mut records: Vec<Record>,
         terms: Terms<'_>,
-    ) -> Result<Vec<Record>, CommitError> {
+    ) -> Result<Checked, CommitError> {
         let disk = self.store.disk();
         let mut usage = None;
+        let mut told = Vec::new();
+        let mut numbers = None;
         if let Some((table, key)) = terms.present
             && self.read(table, key)?.is_none()
         {
@@ -122,9 +133,16 @@ impl Alone<'_> {
         {
             return Err(CommitError::Superseded);
         }
-        if let Some(transaction) = transaction {
+        if let Some(mut transaction) = transaction {
             if !transaction.stands(&self.latest.view(disk))? {
                 return Err(CommitError::Conflict);
+            }
+            let emitted = transaction.take_events();
+            if !emitted.is_empty() {
+                let mut events = self.latest.events(disk, &self.key)?;
+                let most = self.store.limits().event_log;
+                told = log::append(emitted, &mut events, most, &mut records);
+                numbers = Some(events);
             }
             let writes = transaction.into_records();
             if !writes.is_empty() {
@@ -141,6 +159,12 @@ impl Alone<'_> {
         if let Some(usage) = usage {
             self.latest.set_usage(usage);
         }
-        Ok(records)
+        if let Some(numbers) = numbers {
+            self.latest.set_events(numbers);
+        }
+        Ok(Checked {
+            records,
+            events: told,
+        })
     }
 }

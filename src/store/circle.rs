@@ -11,6 +11,7 @@ use std::{
 use super::{
     disk::Disk,
     error::{CommitError, Unavailable},
+    log,
     table::{Key, Record, Table, Value},
     view::{Pending, View},
 };
@@ -52,6 +53,15 @@ pub(super) struct Latest {
     pruned: u64,
     /// Bytes in its store, once they have been looked up.
     usage: Option<u64>,
+    /// Its events, once they have been looked up.
+    events: Option<Events>,
+}
+
+/// The numbers of the first event that is kept, and of the next one that is going to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Events {
+    pub(super) first: u64,
+    pub(super) next: u64,
 }
 
 impl Circle {
@@ -88,6 +98,7 @@ impl Circle {
         let mut latest = self.lock();
         latest.pending = Arc::default();
         latest.usage = None;
+        latest.events = None;
         mem::take(&mut latest.era).lose();
     }
 
@@ -148,6 +159,19 @@ impl Latest {
             return Err(CommitError::Quota { quota });
         }
         Ok(usage)
+    }
+
+    /// The numbers of its events.
+    pub(super) fn events(&self, disk: &Disk, circle: &PublicKey) -> Result<Events, Unavailable> {
+        match self.events {
+            Some(events) => Ok(events),
+            // None are on their way: whoever sends some knows the numbers from then on.
+            None => log::bounds(disk, circle),
+        }
+    }
+
+    pub(super) fn set_events(&mut self, events: Events) {
+        self.events = Some(events);
     }
 
     pub(super) fn set_usage(&mut self, usage: u64) {

@@ -16,6 +16,8 @@ use super::{
     circle::Circle,
     disk::Disk,
     error::{CommitError, Unavailable},
+    hub::{Hub, Log},
+    log,
     queue::Queue,
     settings::DiskSettings,
     table::{Record, Table, Value},
@@ -43,6 +45,7 @@ struct Inner {
 pub(super) struct Shared {
     pub(super) circles: DashMap<PublicKey, Arc<Circle>>,
     pub(super) queue: Queue,
+    pub(super) hub: Hub,
     /// Whether the disk failed to take a write. Only a restart mends that.
     pub(super) broken: AtomicBool,
 }
@@ -125,6 +128,7 @@ impl Store {
         let shared = Arc::new(Shared {
             circles: DashMap::new(),
             queue: Queue::new(settings.write_queue),
+            hub: Hub::default(),
             broken: AtomicBool::new(false),
         });
         let writer = writer::start(disk.clone(), shared.clone())?;
@@ -249,6 +253,35 @@ impl Store {
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
         self.0.disk.scan(table, found)
+    }
+
+    /// Goes through one circle's entries of a table that are on disk, from the key `from` on or, where `newest` says
+    /// so, from it backwards, until `found` says to stop.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn walk(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        from: &[u8],
+        newest: bool,
+        found: &mut dyn FnMut(&[u8], &Value) -> bool,
+    ) -> Result<(), Unavailable> {
+        self.0.disk.walk(table, circle, from, newest, found)
+    }
+
+    /// Who is told of events.
+    pub fn hub(&self) -> &Hub {
+        &self.0.shared.hub
+    }
+
+    /// The events of a circle from one on, so many at most. Reads the disk.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn log(&self, circle: &PublicKey, from: u64, most: usize) -> Result<Log, Unavailable> {
+        log::read(&self.0.disk, circle, from, most)
     }
 
     /// The disk below.

@@ -51,9 +51,9 @@ impl Tables {
                     KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
                 })
             };
-            let [a, b, c, d, e, f, g, h] = Table::ALL.map(|table| keyspace(table.name()));
+            let [a, b, c, d, e, f, g, h, i, j] = Table::ALL.map(|table| keyspace(table.name()));
             Ok(Self {
-                by_table: [a?, b?, c?, d?, e?, f?, g?, h?],
+                by_table: [a?, b?, c?, d?, e?, f?, g?, h?, i?, j?],
                 writes: keyspace(WRITES)?,
                 database,
             })

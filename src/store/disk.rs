@@ -22,7 +22,7 @@ use super::{
 use crate::auth::PublicKey;
 
 /// Changes whenever an older circled could not read what a newer one writes, or the other way round.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FORMAT_FILE: &str = "format";
 const NEW_FORMAT_FILE: &str = "format.new";
 const LOCK_FILE: &str = "lock";
@@ -156,6 +156,38 @@ impl Disk {
             }
             return Ok(());
         }
+    }
+
+    /// Goes through the entries of one circle's table, from the key `from` on or, where `newest` says so, from it
+    /// backwards, until `found` says to stop.
+    pub(super) fn walk(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        from: &[u8],
+        newest: bool,
+        found: &mut dyn FnMut(&[u8], &Value) -> bool,
+    ) -> Result<(), Unavailable> {
+        let landed = self.landed();
+        let (first, last) = (full(circle, &[]), full(circle, &[0xff; 1 << 7]));
+        let from = full(circle, from);
+        let (range, keyspace) = if newest {
+            (first..=from, self.keyspace(table))
+        } else {
+            (from..=last, self.keyspace(table))
+        };
+        let mut entries = landed.snapshot().range(keyspace, range);
+        while let Some(entry) = if newest {
+            entries.next_back()
+        } else {
+            entries.next()
+        } {
+            let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
+            if !found(&key[PublicKey::LENGTH..], &value) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is room for more.

@@ -60,6 +60,28 @@ pub enum WriteError {
         /// The setting.
         max: usize,
     },
+    /// The topic of an event is too long, or empty.
+    #[error("a topic must have from 1 to {max} bytes, this one has {length}")]
+    Topic {
+        /// Its length.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
+    /// An event is too long.
+    #[error("an event must have at most {max} bytes as JSON, this one has {length}")]
+    Event {
+        /// The length of its data.
+        length: usize,
+        /// The setting.
+        max: usize,
+    },
+    /// Too many events.
+    #[error("a job may emit at most {max} events")]
+    Events {
+        /// The setting.
+        max: usize,
+    },
     /// A list of keys is too long.
     #[error("there are more than {max} such keys")]
     Keys {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     circle::{Circle, Era},
     commit::Done,
+    hub::Event,
     table::Record,
 };
 use crate::auth::PublicKey;
@@ -20,6 +21,8 @@ pub(super) struct Write {
     pub(super) era: Era,
     pub(super) number: u64,
     pub(super) records: Vec<Record>,
+    /// To be told once it is on disk.
+    pub(super) events: Vec<Arc<Event>>,
     pub(super) done: Done,
     pub(super) room: usize,
 }

@@ -16,6 +16,13 @@ pub struct Settings {
     pub max_value: usize,
     /// Keys that one job may write.
     pub max_writes: usize,
+    /// Events that one job may emit.
+    pub max_events: usize,
+    /// Bytes of one event's data, as JSON.
+    #[serde(with = "crate::units::size")]
+    pub max_event: usize,
+    /// Events of one circle that are kept, for whoever catches up.
+    pub event_log: usize,
     /// Bytes of all keys and values of one circle.
     #[serde(with = "crate::units::size")]
     pub quota: usize,

@@ -29,10 +29,14 @@ pub enum Table {
     Seen,
     /// What is to be forgotten, by time.
     Expiry,
+    /// Events that have landed, by number.
+    Events,
+    /// Jobs that keys have submitted, by key and job.
+    Own,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Store,
         Self::Usage,
         Self::Jobs,
@@ -41,6 +45,8 @@ impl Table {
         Self::Dead,
         Self::Seen,
         Self::Expiry,
+        Self::Events,
+        Self::Own,
     ];
 
     /// Its name on disk.
@@ -54,6 +60,8 @@ impl Table {
             Self::Dead => "dead",
             Self::Seen => "seen",
             Self::Expiry => "expiry",
+            Self::Events => "events",
+            Self::Own => "own",
         }
     }
 }

@@ -7,6 +7,7 @@ mod history;
 mod journal;
 mod limits;
 mod lost;
+mod own;
 mod queue;
 mod views;
 
@@ -29,6 +30,9 @@ const LIMITS: Settings = Settings {
     max_key: 512,
     max_value: 1 << 16,
     max_writes: 1000,
+    max_events: 100,
+    max_event: 1 << 14,
+    event_log: 100,
     quota: 1 << 28,
 };
 

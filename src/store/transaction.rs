@@ -8,10 +8,14 @@ use super::{
     Settings,
     disk::Disk,
     error::{Unavailable, WriteError},
+    event::Emitted,
     table::{Key, Record, Table, Value},
     view::View,
 };
 use crate::auth::PublicKey;
+
+/// What the circle's own keys begin with. No script can name one of them: its keys are UTF-8.
+const OWN: u8 = 0xff;
 
 /// A consistent look at one circle's store, and changes to it that nobody else sees before they are
 /// committed. Dropping it changes nothing.
@@ -26,6 +30,9 @@ pub struct Transaction {
     /// The same elsewhere, each time that it was: what is there may change between two looks.
     looks: Vec<(Key, Listed)>,
     writes: BTreeMap<Key, Option<Value>>,
+    /// How many of them are the circle's own.
+    own_writes: usize,
+    events: Vec<Emitted>,
 }
 
 /// Where it reads.
@@ -63,6 +70,8 @@ pub struct Effects {
     pub lists: Vec<List>,
     /// What is to stand under each key, or that nothing is.
     pub writes: BTreeMap<Key, Option<Value>>,
+    /// What it tells, in order.
+    pub events: Vec<Emitted>,
 }
 
 /// What was found under a prefix.
@@ -128,6 +137,8 @@ impl Transaction {
             lists: BTreeMap::new(),
             looks: Vec::new(),
             writes: BTreeMap::new(),
+            own_writes: 0,
+            events: Vec::new(),
         }
     }
 
@@ -142,6 +153,10 @@ impl Transaction {
     /// A key that none can have; a disk that can't be read.
     pub fn get(&mut self, key: &str) -> Result<Option<Value>, WriteError> {
         let key = self.checked(key)?;
+        self.look(key)
+    }
+
+    fn look(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
         if let Some(value) = self.writes.get(&key) {
             return Ok(value.clone());
         }
@@ -166,7 +181,8 @@ impl Transaction {
                 max: self.limits.max_value,
             });
         }
-        if self.writes.len() >= self.limits.max_writes && !self.writes.contains_key(&key) {
+        let written = self.writes.len() - self.own_writes;
+        if written >= self.limits.max_writes && !self.writes.contains_key(&key) {
             return Err(WriteError::Writes {
                 max: self.limits.max_writes,
             });
@@ -180,11 +196,14 @@ impl Transaction {
     /// # Errors
     /// More than `max` keys; a disk that can't be read.
     pub fn keys(&mut self, prefix: &str, max: usize) -> Result<Vec<Key>, WriteError> {
-        let prefix = Key::new(prefix.as_bytes());
+        self.list(Key::new(prefix.as_bytes()), max)
+    }
+
+    fn list(&mut self, prefix: Key, max: usize) -> Result<Vec<Key>, WriteError> {
         let mut own = self
             .writes
             .range::<Key, _>((Bound::Included(&prefix), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(&prefix))
+            .take_while(|(key, _)| is_under(key, &prefix))
             .map(|(key, value)| (key.clone(), value.is_some()))
             .collect::<Vec<_>>()
             .into_iter()
@@ -194,6 +213,9 @@ impl Transaction {
         // Those that it deletes are no longer counted, so it may look at more.
         let most = max.saturating_add(self.writes.len()).saturating_add(1);
         self.source.keys(&self.circle, &prefix, most, &mut |key| {
+            if !is_under(key, &prefix) {
+                return false;
+            }
             listed.push(key);
             while let Some((own, there)) = own.next_if(|(own, _)| own[..] < *key) {
                 if there {
@@ -222,14 +244,88 @@ impl Transaction {
         Ok(keys)
     }
 
-    /// Takes back what it was going to write. What it has seen is still to be true when it is committed.
+    /// What stands under a key of the circle's own, which no script sees.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn own_get(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
+        self.look(own(key))
+    }
+
+    /// The same, without any need that it still stands at the commit: for what never changes under its key.
+    /// What isn't there may come, and nobody notices.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn own_peek(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
+        let key = own(key);
+        match self.writes.get(&key).or_else(|| self.reads.get(&key)) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.source.get(&self.circle, &key)?),
+        }
+    }
+
+    /// Has `value` stand under a key of the circle's own, or with none, nothing. The limits of a job don't
+    /// hold for it, the circle's quota does.
+    pub fn own_set(&mut self, key: &[u8], value: Option<Value>) {
+        if self.writes.insert(own(key), value).is_none() {
+            self.own_writes += 1;
+        }
+    }
+
+    /// The circle's own keys that begin with `prefix` and don't go on with a byte 0xFF, in order, at most
+    /// `max` of them.
+    ///
+    /// # Errors
+    /// More than `max` keys; a disk that can't be read.
+    pub fn own_keys(&mut self, prefix: &[u8], max: usize) -> Result<Vec<Key>, WriteError> {
+        let keys = self.list(own(prefix), max)?;
+        Ok(keys.iter().map(|key| Key::new(&key[1..])).collect())
+    }
+
+    /// Tells the circle's sessions, once it is committed, that something has happened: `data`, which must be
+    /// JSON. `to`: only this key and the owner are told. Limits hold for what scripts may emit alone.
+    ///
+    /// # Errors
+    /// A topic or data past its limit, or one event too many.
+    pub fn emit(
+        &mut self,
+        topic: &str,
+        data: Value,
+        to: Option<PublicKey>,
+    ) -> Result<(), WriteError> {
+        let topic = topic.into();
+        let event = Emitted { topic, data, to };
+        event.check(&self.events, &self.limits)?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// The same for what circled itself tells, whatever the limits.
+    pub fn tell(&mut self, event: Emitted) {
+        self.events.push(event);
+    }
+
+    /// What it is going to tell.
+    pub fn events(&self) -> &[Emitted] {
+        &self.events
+    }
+
+    /// The same, for whoever sees to it that it lands with the commit.
+    pub fn take_events(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes back what it was going to write and to tell. What it has seen is still to be true when it is committed.
     pub fn forget_writes(&mut self) {
         self.writes.clear();
+        self.own_writes = 0;
+        self.events.clear();
     }
 
     /// Whether it would change anything.
     pub fn writes(&self) -> bool {
-        !self.writes.is_empty()
+        !self.writes.is_empty() || !self.events.is_empty()
     }
 
     /// Whether what it has seen may be told at once: it is on disk, or nothing was.
@@ -260,6 +356,9 @@ impl Transaction {
         for (prefix, before) in &self.lists {
             let mut listed = Listed::new();
             now.keys(disk, &self.circle, Table::Store, prefix, |key| {
+                if !is_under(key, prefix) {
+                    return false;
+                }
                 listed.push(key);
                 before.whole || listed.count < before.count
             })?;
@@ -294,15 +393,17 @@ impl Transaction {
             reads: self.reads,
             lists: self.looks.into_iter().map(list).collect(),
             writes: self.writes,
+            events: self.events,
         }
     }
 
-    /// What its writes take, about.
+    /// What its writes and events take, about.
     pub(super) fn size(&self) -> usize {
         let size = |(key, value): (&Key, &Option<Value>)| {
             64 + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
-        self.writes.iter().map(size).sum()
+        let writes: usize = self.writes.iter().map(size).sum();
+        writes + self.events.iter().map(Emitted::size).sum::<usize>()
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
@@ -349,6 +450,18 @@ impl Source {
     }
 }
 
+/// The key as it is kept.
+fn own(key: &[u8]) -> Key {
+    Key::from([&[OWN], key].concat())
+}
+
+/// Whether a list of what begins with `prefix` has this key in it. The circle's own come last of all, so
+/// that a script's list of everything ends before them; and Redis has no end for a prefix but this.
+fn is_under(key: &[u8], prefix: &[u8]) -> bool {
+    key.strip_prefix(prefix)
+        .is_some_and(|rest| rest.first() != Some(&OWN))
+}
+
 /// What is looked at, from the first look on.
 fn viewed<'a>(view: &'a mut Option<View>, disk: &Disk) -> &'a View {
     view.get_or_insert_with(|| View::new(disk.landed(), None))
@@ -361,6 +474,7 @@ impl std::fmt::Debug for Transaction {
             .field("reads", &self.reads.len())
             .field("lists", &self.lists.len())
             .field("writes", &self.writes.len())
+            .field("events", &self.events.len())
             .finish_non_exhaustive()
     }
 }

@@ -76,6 +76,9 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
         }
     }
     for write in writes {
+        if result.is_ok() && !write.events.is_empty() {
+            shared.hub.tell(&write.key, write.events);
+        }
         (write.done)(result);
     }
     for write in lost {

@@ -78,10 +78,10 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
     Ok(Delivery {
         circle: *circle,
         provider: provider.name.clone(),
-        identity: match &event_id {
+        identity: Some(match &event_id {
             Some(id) => identity(&provider.name, "id", id.as_bytes()),
             None => identity(&provider.name, "body", body),
-        },
+        }),
         series: match &reading.series {
             Some(series) => Some(series.read(&provider.name, &payload)?),
             None => None,

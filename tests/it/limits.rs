@@ -574,12 +574,13 @@ async fn who_reads_late_gets_everything() {
     let (mut sink, mut replies) = narrow(&server).await.split();
     let call = |id: usize| {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.discover"}}"#);
-        Message::text(padded(&call, 16 << 10))
+        Message::text(padded(&call, 32 << 10))
     };
     // More than fits on the way there, and on the way back.
+    let all = 500;
     let sent = Cell::new(0);
     let send = async {
-        while sent.get() < 2000 {
+        while sent.get() < all {
             sink.send(call(sent.get())).await.unwrap();
             sent.set(sent.get() + 1);
         }
@@ -594,7 +595,7 @@ async fn who_reads_late_gets_everything() {
         }
     }
     let receive = async {
-        for id in 0..2000 {
+        for id in 0..all {
             let reply = replies.next().await.unwrap().unwrap();
             let reply: Value = serde_json::from_str(reply.to_text().unwrap()).unwrap();
             assert_eq!(reply["id"], id, "{reply}");

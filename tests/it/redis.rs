@@ -1,6 +1,7 @@
 //! Redis itself, for tests that need one: servers of the test's own, alone, as a cluster or with sentinels, and a
 //! network that fails when it is told to. All of it ends with the test.
 
+mod across;
 mod backlog;
 mod blame;
 mod book;
@@ -10,6 +11,7 @@ mod faults;
 mod fleet;
 mod forgetful;
 mod leaving;
+mod life;
 mod limits;
 mod load;
 mod port;

@@ -428,10 +428,28 @@ async fn a_server_describes_itself() {
     let mut signatures: Vec<String> = methods.iter().map(signature).collect();
     signatures.sort();
     insta::assert_snapshot!(signatures.join("\n"), @r"
+    add_member(pubkey)
     authenticate(pubkey, signature, scheme?)
+    call(name, args?, version?, timeout_ms?)
+    delete_script(name)
     fetch_nonce(pubkey)
+    get_delivery(job_id)
+    get_job(job_id)
+    get_script(name, version?)
+    list_deliveries(provider?, limit?, cursor?)
+    list_jobs(status?, limit?, cursor?)
+    list_members()
+    list_scripts()
     play(script, args?, timeout_ms?)
+    put_script(name, source)
+    redeliver(job_id)
+    remove_member(pubkey)
+    retry_job(job_id)
     rpc.discover()
+    stop_job(job_id)
+    submit_job(script?, name?, args?, idempotency_key?, run_at?, version?)
+    subscribe(topic?, since?)
+    unsubscribe(subscription)
     whoami()
     ");
 

@@ -84,7 +84,7 @@ impl Webhook {
         }
     }
 
-    fn to(mut self, circle: PublicKey) -> Self {
+    pub(crate) fn to(mut self, circle: PublicKey) -> Self {
         self.circle = circle.to_string();
         self
     }
@@ -104,7 +104,7 @@ impl Webhook {
     }
 
     /// Its job's name, and how that stands.
-    async fn kept(&self, server: &TestServer) -> (String, String) {
+    pub(crate) async fn kept(&self, server: &TestServer) -> (String, String) {
         let response = self.send(server).await;
         assert_eq!(response.status, 200, "{response:?}");
         let answer = response.json();

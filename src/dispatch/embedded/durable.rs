@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, StartError, settings},
+    dispatch::{JobId, StartError, Status, settings},
+    store::Unavailable,
 };
 
 /// When to look again for a place that a full runner didn't have.
@@ -115,6 +116,29 @@ impl Durable {
         let mut lanes = self.lock();
         lanes.push(circle, id);
         self.advance(&mut lanes, circle);
+    }
+
+    /// Ends a job that isn't over, wherever it is. Answers whether that was so. Blocks.
+    pub(super) fn stop_job(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        self.lock().cancel(id);
+        let stopped = ledger::change(&self.machine.store, circle, id, |job| {
+            let open = job.status == Status::Pending;
+            open.then(|| {
+                job.cancel(Timestamp::now());
+                ledger::settled(job, &self.settings)
+            })
+        })?;
+        if stopped {
+            let mut lanes = self.lock();
+            // It may have begun to run meanwhile, in vain.
+            lanes.cancel(id);
+            lanes.forget(&circle, id);
+        }
+        Ok(stopped)
+    }
+
+    pub(super) fn is_running(&self, id: JobId) -> bool {
+        self.lock().is_running(id)
     }
 
     /// Jobs that are not over.

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     dispatch::{self, Job, Outcome, Played},
-    script::{Ending, Inputs},
     store::{CommitError, Done, Patience, Terms},
 };
 
@@ -53,21 +52,18 @@ impl Embedded {
         if here && let Some(played) = span.in_scope(|| self.try_play(&job)) {
             return played;
         }
-        self.submit(job.into_owned(), span)
+        self.hand_over(job.into_owned(), span)
     }
 
     fn try_play(&self, job: &Job<'_>) -> Option<Played> {
         let machine = &self.machine;
         let mut transaction = Some(machine.store.begin(job.circle));
-        let result = machine
-            .sandbox
-            .try_run(&job.script, &inputs(job), &mut transaction)?;
-        let ran = Ran::new(Ending::Finished(result), transaction);
+        let ending = machine.executor.try_run(&job.run(), &mut transaction)?;
+        let ran = Ran::new(ending, transaction);
         let outcome = Outcome::of(ran.ending, job.timeout);
         let Some(writes) = ran.writes else {
             return Some(Played::Now(outcome));
         };
-        let logs = outcome.logs().to_vec();
         let (reply, ticket) = self.ticket(job.timeout);
         let claim = ticket.claim.0.clone();
         let committed = machine.store.commit(
@@ -80,11 +76,11 @@ impl Embedded {
         match committed.map_err(|refused| refused.why) {
             Ok(()) => Some(Played::Later(dispatch::Ticket::Embedded(ticket))),
             Err(CommitError::Conflict | CommitError::Busy) => None,
-            Err(why) => Some(Played::Now(Outcome::refused(why, logs))),
+            Err(why) => Some(Played::Now(Outcome::refused(why))),
         }
     }
 
-    fn submit(&self, job: Job<'static>, span: Span) -> Played {
+    fn hand_over(&self, job: Job<'static>, span: Span) -> Played {
         let (reply, ticket) = self.ticket(job.timeout);
         let (circle, claim) = (job.circle, ticket.claim.0.clone());
         let cancelled = claim.cancelled().clone();
@@ -93,7 +89,7 @@ impl Embedded {
             Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
         match self.machine.runner.submit(circle, cancelled, task) {
             Ok(()) => Played::Later(dispatch::Ticket::Embedded(ticket)),
-            Err(_) => Played::Now(Outcome::QueueFull {
+            Err(_) => Played::Now(Outcome::Limit {
                 limit: "script.queue".into(),
             }),
         }
@@ -162,17 +158,15 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
     if now >= deadline {
         return reply.send(Outcome::TimedOut { after });
     }
-    let inputs = inputs(job);
+    let spelled_out = job.run();
     let work = Work {
         circle: job.circle,
-        source: &job.script,
-        inputs: &inputs,
+        run: &spelled_out,
         deadline: until,
         cancelled: claim.cancelled(),
         latest: false,
         noted: None,
     };
-    let mut logs = Vec::new();
     let committed = machine.run(&work, |committer, ran| {
         let outcome = Outcome::of(ran.ending, after);
         tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
@@ -180,26 +174,15 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             reply.send(outcome);
             return Ok(());
         }
-        logs = outcome.logs().to_vec();
         committer.commit(
             ran.writes,
+            None,
             Vec::new(),
             Terms::claimed_by(&|| claim.commit()),
             reply.done(outcome),
         )
     });
     if let Err(why) = committed {
-        reply.send(Outcome::refused(why, logs));
-    }
-}
-
-/// What the script sees of the job.
-fn inputs<'a>(job: &'a Job<'_>) -> Inputs<'a> {
-    Inputs {
-        caller_id: &job.caller,
-        context_id: &job.circle,
-        job_id: &job.id,
-        args: &job.args,
-        event: None,
+        reply.send(Outcome::refused(why));
     }
 }

@@ -125,6 +125,39 @@ impl Lanes {
         self.held.insert(circle);
     }
 
+    /// Whether a job runs right now.
+    pub(super) fn is_running(&self, job: JobId) -> bool {
+        self.running.contains_key(&job)
+    }
+
+    /// Ends a job's run, if there is one and it isn't about to be committed.
+    pub(super) fn cancel(&self, job: JobId) {
+        if let Some(claim) = self.running.get(&job) {
+            claim.cancel();
+        }
+    }
+
+    /// A job that waits is not to run.
+    pub(super) fn forget(&mut self, circle: &PublicKey, job: JobId) {
+        self.waiters.remove(&job);
+        let due = self.due.remove(&job);
+        let Some(lane) = self.circles.get_mut(circle) else {
+            return;
+        };
+        if let Some(due) = due {
+            self.delayed.remove(&(due, job));
+            lane.delayed = lane.delayed.saturating_sub(1);
+        }
+        if let Some(place) = lane.ready.iter().position(|ready| ready.id == job)
+            && let Some(ready) = lane.ready.remove(place)
+        {
+            self.fresh -= ready.fresh.as_ref().map_or(0, |fresh| fresh.size);
+        }
+        if lane.running == 0 && lane.ready.is_empty() && lane.delayed == 0 {
+            self.circles.remove(circle);
+        }
+    }
+
     /// A job is running: this decides how it ends.
     pub(super) fn running(&mut self, job: JobId, claim: Arc<Claim>) {
         self.running.insert(job, claim);

@@ -1,18 +1,21 @@
 //! What becomes of durable jobs, on disk: each step is a list of records that land together.
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::record::{self, expiry, open};
 use crate::{
     auth::PublicKey,
     dispatch::{
-        Delivery, JobId, JobRecord, Status,
-        record::{event, later},
+        JobId, JobRecord, Status,
+        record::later,
         settings,
+        submission::{Input, Order},
     },
     store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
+
+/// Jobs that are looked at for one page of them.
+const LOOKS: usize = 2000;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct Pending {
@@ -24,7 +27,7 @@ pub(super) struct Pending {
 /// A job that has just been made, with all that its first run takes.
 pub(super) struct Fresh {
     pub(super) job: JobRecord,
-    pub(super) event: Value,
+    pub(super) input: Input,
     /// What it takes in memory, about.
     pub(super) size: usize,
 }
@@ -36,22 +39,23 @@ impl std::fmt::Debug for Fresh {
     }
 }
 
-/// A new delivery's job, and what is kept of it.
-pub(super) fn accepted(delivery: Delivery, settings: &settings::Durable) -> (Fresh, Vec<Record>) {
-    let id = JobId::new();
-    let until = later(delivery.received_at, settings.dedupe_for);
-    let identity = delivery.identity;
-    let job = JobRecord::new(id, &delivery);
-    let event = event(delivery);
-    let records = vec![
-        record::put(&job),
-        record::input(id, &event),
-        open(id),
-        record::seen(&identity, id, until),
-        expiry(Table::Seen, &identity, until),
-    ];
+/// A new job, and what is kept of it.
+pub(super) fn accepted(order: Order, settings: &settings::Durable) -> (Fresh, Vec<Record>) {
+    let Order {
+        job,
+        input,
+        identity,
+    } = order;
+    let id = job.id;
+    let mut records = vec![record::put(&job), record::input(id, &input), open(id)];
+    if let Some(identity) = &identity {
+        let until = later(job.received_at, settings.dedupe_for);
+        records.push(record::seen(identity, id, until));
+        records.push(expiry(Table::Seen, identity, until));
+    }
+    records.extend(job.submitter().map(|caller| record::own(&caller, id)));
     let size = records.iter().map(Record::size).sum();
-    (Fresh { job, event, size }, records)
+    (Fresh { job, input, size }, records)
 }
 
 /// What is kept of a job that is over, or runs again later.
@@ -63,11 +67,9 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
         records.push(expiry(Table::Jobs, id, later(ended_at, keep_for)));
     }
     match job.status {
-        Status::Pending => {}
+        Status::Pending | Status::Cancelled => {}
         Status::Dead => records.push(Record::put(Table::Dead, id, [])),
         Status::Finished => {
-            // What was sent has done its service.
-            records.push(Record::remove(Table::Inputs, id));
             if let Some(series) = job.series.as_ref().filter(|series| series.is_final) {
                 // For good: a job of the series may be retried at any time.
                 records.push(record::seen(&series.identity, job.id, Timestamp::MAX));
@@ -161,7 +163,7 @@ pub(super) fn list(
     let table = match status {
         Status::Pending => Table::Open,
         Status::Dead => Table::Dead,
-        Status::Finished => Table::Jobs,
+        Status::Finished | Status::Cancelled => Table::Jobs,
     };
     let mut keys = Vec::new();
     store.scan(table, &mut |circle, key, _| {
@@ -181,6 +183,103 @@ pub(super) fn list(
         jobs.extend(job.filter(|job| job.status == status));
     }
     Ok(jobs)
+}
+
+/// A job of a circle, if it is still known.
+pub(super) fn read(
+    store: &Store,
+    circle: &PublicKey,
+    id: JobId,
+) -> Result<Option<JobRecord>, Unavailable> {
+    let bytes = store.read(Table::Jobs, circle, id.as_bytes())?;
+    Ok(bytes.and_then(|bytes| record::read(&bytes)))
+}
+
+/// Jobs of a circle, of one caller alone or all, the newest first: those before `before`. Looks at so many at
+/// most, `limit` and some more, and answers where it stopped if that isn't the end.
+pub(super) fn page(
+    store: &Store,
+    circle: &PublicKey,
+    caller: Option<&PublicKey>,
+    before: Option<JobId>,
+    limit: usize,
+    wanted: &dyn Fn(&JobRecord) -> bool,
+) -> Result<(Vec<JobRecord>, Option<JobId>), Unavailable> {
+    let last = before.map_or([0xff; 16], |id| *id.as_bytes());
+    let (table, from) = match caller {
+        Some(caller) => (Table::Own, [caller.as_bytes().as_slice(), &last].concat()),
+        None => (Table::Jobs, last.to_vec()),
+    };
+    let mut looked = 0;
+    let (mut jobs, mut stopped) = (Vec::new(), None);
+    let mut read = Ok(());
+    store.walk(table, circle, &from, true, &mut |key, value| {
+        let id = match caller {
+            Some(caller) => key.strip_prefix(caller.as_bytes().as_slice()),
+            None => Some(key),
+        };
+        // Another caller's come before this one's.
+        let Some(id) = id.and_then(JobId::from_slice) else {
+            return false;
+        };
+        if before.is_some_and(|before| id >= before) {
+            return true;
+        }
+        if jobs.len() == limit || looked == LOOKS {
+            return false;
+        }
+        looked += 1;
+        stopped = Some(id);
+        let job = match caller {
+            None => Ok(record::read(value)),
+            Some(_) => self::read(store, circle, id),
+        };
+        match job {
+            Ok(job) => jobs.extend(job.filter(|job| wanted(job))),
+            Err(unavailable) => read = Err(unavailable),
+        }
+        read.is_ok()
+    })?;
+    read?;
+    let more = jobs.len() == limit || looked == LOOKS;
+    Ok((jobs, stopped.filter(|_| more)))
+}
+
+/// Changes a job's record to what `change` makes of it, if it does, and tells whose it is. Answers whether it did.
+/// Blocks.
+pub(super) fn change(
+    store: &Store,
+    circle: PublicKey,
+    id: JobId,
+    change: impl FnOnce(&mut JobRecord) -> Option<Vec<Record>>,
+) -> Result<bool, Unavailable> {
+    let (sender, on_disk) = std::sync::mpsc::sync_channel(1);
+    let changed = store.alone(circle, Patience::Wait, |alone| {
+        let bytes = alone.read(Table::Jobs, id.as_bytes())?;
+        let job = bytes.and_then(|bytes| record::read::<JobRecord>(&bytes));
+        let Some(mut job) = job else {
+            return Ok(false);
+        };
+        let Some(records) = change(&mut job) else {
+            return Ok(false);
+        };
+        let told = job.told().map(|told| {
+            let mut transaction = alone.begin();
+            transaction.tell(told);
+            transaction
+        });
+        let done = Box::new(move |result| {
+            let _ = sender.send(result);
+        });
+        match alone.commit(told, records, Terms::NONE, done) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(Unavailable),
+        }
+    });
+    if !changed.unwrap_or(Err(Unavailable))? {
+        return Ok(false);
+    }
+    on_disk.recv().unwrap_or(Err(Unavailable)).map(|()| true)
 }
 
 /// Forgets what is due, so much at a time. Answers whether there may be more.
@@ -211,16 +310,20 @@ pub(super) fn sweep(
         store.alone(circle, Patience::Wait, |alone| {
             let found = alone.read(table, &about)?;
             // A later entry is about it, where it has.
-            let keep = found.is_some_and(|value| match table {
-                Table::Jobs => record::read(&value).is_some_and(|job| is_kept(&job, now, settings)),
-                Table::Seen => record::seen_job(&value, now).is_some(),
+            let keep = found.as_ref().is_some_and(|value| match table {
+                Table::Jobs => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
+                Table::Seen => record::seen_job(value, now).is_some(),
                 Table::Store
                 | Table::Usage
                 | Table::Inputs
                 | Table::Open
                 | Table::Dead
-                | Table::Expiry => true,
+                | Table::Expiry
+                | Table::Events
+                | Table::Own => true,
             });
+            let job = found.filter(|_| !keep && table == Table::Jobs);
+            let caller = job.and_then(|value| record::read::<JobRecord>(&value)?.submitter());
             let mut records = vec![Record::remove(Table::Expiry, key)];
             if !keep {
                 records.push(Record::remove(table, &about));
@@ -228,6 +331,10 @@ pub(super) fn sweep(
             if !keep && table == Table::Jobs {
                 records.push(Record::remove(Table::Inputs, &about));
                 records.push(Record::remove(Table::Dead, &about));
+                if let (Some(caller), Some(id)) = (caller, JobId::from_slice(&about)) {
+                    let key = record::own_key(&caller, id);
+                    records.push(Record::remove(Table::Own, key));
+                }
             }
             // Refused where too much waits for the disk already: it is found again.
             let _ = alone.commit(None, records, Terms::NONE, Box::new(|_| {}));

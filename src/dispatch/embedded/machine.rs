@@ -9,9 +9,12 @@ use std::{
 use super::running::Running;
 use crate::{
     auth::PublicKey,
+    circle::{Ending, Executor, Run},
     dispatch::JobId,
-    script::{Ending, Inputs, Runner, Sandbox},
-    store::{Alone, CommitError, Done, Patience, Record, Store, Terms, Transaction, Unavailable},
+    script::Runner,
+    store::{
+        Alone, CommitError, Done, Emitted, Patience, Record, Store, Terms, Transaction, Unavailable,
+    },
 };
 
 /// Runs beside others, before one that is alone in its circle.
@@ -23,7 +26,7 @@ const ALONE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) store: Store,
-    pub(super) sandbox: Sandbox,
+    pub(super) executor: Executor,
     pub(super) runner: Runner<PublicKey>,
     pub(super) script_timeout: Duration,
 }
@@ -31,8 +34,7 @@ pub(super) struct Machine {
 /// What is run, and how long.
 pub(super) struct Work<'a> {
     pub(super) circle: PublicKey,
-    pub(super) source: &'a str,
-    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) run: &'a Run<'a>,
     pub(super) deadline: Instant,
     pub(super) cancelled: &'a Arc<AtomicBool>,
     /// Whether the first run builds on commits that are still on their way to the disk: it commits whatever
@@ -61,11 +63,19 @@ pub(super) enum Committer<'a, 'b> {
 impl Committer<'_, '_> {
     pub(super) fn commit(
         &mut self,
-        writes: Option<Transaction>,
+        mut writes: Option<Transaction>,
+        told: Option<Emitted>,
         records: Vec<Record>,
         terms: Terms<'_>,
         done: Done,
     ) -> Result<(), CommitError> {
+        if let Some(told) = told {
+            let writes = writes.get_or_insert_with(|| match self {
+                Self::Beside(store, circle, _) => store.begin(*circle),
+                Self::Alone(alone) => alone.begin(),
+            });
+            writes.tell(told);
+        }
         match self {
             Self::Beside(store, circle, patience) => {
                 let writes = writes.unwrap_or_else(|| store.begin(*circle));
@@ -129,13 +139,9 @@ impl Machine {
         let mut transaction = Some(transaction);
         // While the script itself runs and no longer: waiting for others' locks kills nobody.
         let slot = work.noted.map(|(running, job)| running.begin(job));
-        let ending = self.sandbox.run(
-            work.source,
-            work.inputs,
-            &mut transaction,
-            deadline,
-            work.cancelled,
-        );
+        let ending = self
+            .executor
+            .run(work.run, &mut transaction, deadline, work.cancelled);
         drop(slot);
         Ran::new(ending, transaction)
     }

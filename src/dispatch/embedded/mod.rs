@@ -13,16 +13,23 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 pub use durable::Scripts;
 pub use interactive::EmbeddedTicket;
 
 use self::{durable::Durable, machine::Machine};
-use super::{Delivery, JobId, JobRecord, NotAccepted, Receipt, Settings, StartError, Status};
+use super::{
+    Delivery, JobId, JobRecord, NotAccepted, Page, Receipt, Settings, StartError, Status,
+    jobs::Listed,
+    submission::{Input, Order, Submission},
+};
 use crate::{
-    script::{Limits, Runner, Sandbox},
-    store::{CommitError, Store, Table, Terms, Unavailable},
+    auth::PublicKey,
+    circle::{self, Executor, Pinned, Unpinned},
+    script::Runner,
+    store::{Feed, Log, Store, Table, Transaction, Unavailable},
 };
 
 /// Runs jobs in this process.
@@ -38,15 +45,16 @@ impl Embedded {
     /// Starts the threads, and resumes the jobs that were pending.
     pub(super) fn start(
         settings: &Settings,
-        limits: Limits,
+        executor: Executor,
         store: Store,
         scripts: Scripts,
     ) -> Result<Self, StartError> {
+        let limits = executor.sandbox.limits();
         let runner = Runner::start(limits.thread_count(), limits.queue);
         let machine = Arc::new(Machine {
             runner: runner.map_err(StartError::Threads)?,
             script_timeout: limits.timeout,
-            sandbox: Sandbox::new(limits),
+            executor,
             store,
         });
         Ok(Self {
@@ -66,7 +74,71 @@ impl Embedded {
         delivery: Delivery,
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
-        self.durable.accept(delivery, wait).await
+        let script = self.script_for(&delivery).await?;
+        let order = Order::of_delivery(delivery, script);
+        self.durable.accept(order, wait).await
+    }
+
+    /// What the circle has for a provider's deliveries, as it is now.
+    async fn script_for(&self, delivery: &Delivery) -> Result<Option<Arc<Pinned>>, NotAccepted> {
+        let name = circle::script_for(&delivery.provider);
+        let mut transaction = self.machine.store.begin(delivery.circle);
+        let there = circle::has_script(&mut transaction, &name);
+        if !there.map_err(|_| NotAccepted::Unavailable)? {
+            return Ok(None);
+        }
+        let (machine, circle) = (self.machine.clone(), delivery.circle);
+        let pinned = spawn_blocking(move || {
+            let mut transaction = machine.store.begin(circle);
+            circle::pin_for_deliveries(&mut transaction, &machine.executor.sandbox, &name)
+        });
+        let pinned = pinned.await.unwrap_or(Err(Unavailable));
+        let pinned = pinned.map_err(|Unavailable| NotAccepted::Unavailable)?;
+        Ok(pinned.map(Arc::new))
+    }
+
+    pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
+        let order = Order::of_submission(submission);
+        self.durable.accept(order, Duration::ZERO).await
+    }
+
+    /// Looks at a circle's scripts on a thread that may block.
+    pub(super) async fn pin(
+        &self,
+        circle: PublicKey,
+        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
+    ) -> Result<Pinned, Unpinned> {
+        let machine = self.machine.clone();
+        let pinned = spawn_blocking(move || {
+            let mut transaction = machine.store.begin(circle);
+            pin(&mut transaction, &machine.executor)
+        });
+        let unavailable = Err(Unpinned::Refused(circle::Refusal::Unavailable));
+        pinned.await.unwrap_or(unavailable)
+    }
+
+    pub(super) fn is_member(
+        &self,
+        circle: PublicKey,
+        caller: &PublicKey,
+    ) -> Result<bool, Unavailable> {
+        let mut transaction = self.machine.store.begin(circle);
+        circle::is_member(&mut transaction, caller).map_err(|_| Unavailable)
+    }
+
+    pub(super) fn listen(&self, circle: PublicKey) -> Feed {
+        self.machine.store.hub().listen(circle)
+    }
+
+    pub(super) async fn log(
+        &self,
+        circle: PublicKey,
+        from: u64,
+        most: usize,
+    ) -> Result<Log, Unavailable> {
+        let store = self.machine.store.clone();
+        let read = spawn_blocking(move || store.log(&circle, from, most));
+        read.await.unwrap_or(Err(Unavailable))
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -142,30 +214,80 @@ impl Ledger {
         ledger::find(&self.store, id)
     }
 
-    /// Has a dead job run again, from the first try; by the next server, where none is running. Answers
-    /// whether there is such a job. Blocks.
+    /// Has a job run again that was given up or stopped, from the first try; by the next server, where none is
+    /// running. Answers whether there is such a job. Blocks.
     ///
     /// # Errors
     /// A disk that can't be read or written.
     pub fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
-        let Some(mut job) = self.find(id)?.filter(|job| job.status == Status::Dead) else {
-            return Ok(false);
-        };
-        let circle = job.circle;
-        // Somebody else may be doing the same.
-        let still_dead = Terms {
-            present: Some((Table::Dead, id.as_bytes())),
-            ..Terms::NONE
-        };
-        job.retry();
-        let records = ledger::retried(&job);
-        match self.store.write_and_wait(circle, records, still_dead) {
-            Err(CommitError::Gone) => return Ok(false),
-            result => result.map_err(|_| Unavailable)?,
+        match self.find(id)? {
+            Some(job) => self.retry_in(job.circle, id),
+            None => Ok(false),
         }
-        if let Some(durable) = &self.durable {
+    }
+
+    pub(super) fn retry_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        let retried = ledger::change(&self.store, circle, id, |job| {
+            let may = job.may_be_retried();
+            may.then(|| {
+                job.retry();
+                ledger::retried(job)
+            })
+        })?;
+        if let Some(durable) = self.durable.as_ref().filter(|_| retried) {
             durable.resume(circle, id);
         }
-        Ok(true)
+        Ok(retried)
+    }
+
+    pub(super) fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        match &self.durable {
+            Some(durable) => durable.stop_job(circle, id),
+            None => Ok(false),
+        }
+    }
+
+    pub(super) fn find_in(
+        &self,
+        circle: &PublicKey,
+        id: JobId,
+    ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        let job = ledger::read(&self.store, circle, id)?;
+        Ok(job.map(|job| (job, self.is_running(id))))
+    }
+
+    pub(super) fn input_in(
+        &self,
+        circle: &PublicKey,
+        id: JobId,
+    ) -> Result<Option<Input>, Unavailable> {
+        let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
+        Ok(input.and_then(|bytes| record::read(&bytes)))
+    }
+
+    pub(super) fn page(&self, page: &Page) -> Result<Listed, Unavailable> {
+        let wanted = |job: &JobRecord| page.wants(job, self.is_running(job.id));
+        let (jobs, next) = ledger::page(
+            &self.store,
+            &page.circle,
+            page.caller.as_ref(),
+            page.before,
+            page.limit,
+            &wanted,
+        )?;
+        let jobs = jobs.into_iter();
+        Ok((
+            jobs.map(|job| {
+                let running = self.is_running(job.id);
+                (job, running)
+            })
+            .collect(),
+            next,
+        ))
+    }
+
+    fn is_running(&self, id: JobId) -> bool {
+        let durable = self.durable.as_ref();
+        durable.is_some_and(|durable| durable.is_running(id))
     }
 }

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    dispatch::{JobId, JobRecord},
+    auth::PublicKey,
+    dispatch::{JobId, JobRecord, submission::Input},
     store::{Record, Table},
 };
 
@@ -15,8 +15,8 @@ pub(super) fn put(job: &JobRecord) -> Record {
 }
 
 /// What a job is given, as it is kept.
-pub(super) fn input(id: JobId, event: &Value) -> Record {
-    Record::put(Table::Inputs, id.as_bytes(), json(event))
+pub(super) fn input(id: JobId, input: &Input) -> Record {
+    Record::put(Table::Inputs, id.as_bytes(), json(input))
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
@@ -25,8 +25,13 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
         .ok()
 }
 
-pub(super) fn read_event(bytes: &[u8]) -> Option<Value> {
-    read(bytes)
+/// Notes whose job it is.
+pub(super) fn own(caller: &PublicKey, job: JobId) -> Record {
+    Record::put(Table::Own, own_key(caller, job), [])
+}
+
+pub(super) fn own_key(caller: &PublicKey, job: JobId) -> Vec<u8> {
+    [caller.as_bytes().as_slice(), job.as_bytes()].concat()
 }
 
 /// Marks a job as not over.
@@ -68,9 +73,14 @@ fn table_code(table: Table) -> u8 {
     match table {
         Table::Jobs => b'j',
         Table::Seen => b's',
-        Table::Store | Table::Usage | Table::Inputs | Table::Open | Table::Dead | Table::Expiry => {
-            b'-'
-        }
+        Table::Store
+        | Table::Usage
+        | Table::Inputs
+        | Table::Open
+        | Table::Dead
+        | Table::Expiry
+        | Table::Events
+        | Table::Own => b'-',
     }
 }
 

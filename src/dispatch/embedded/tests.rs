@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use super::{Ledger, lanes::Lanes, ledger, machine::Ran, record};
 use crate::{
     auth::{PublicKey, SecretKey},
+    circle::Ending,
     dispatch::{JobError, JobId, JobRecord, Status, settings::Durable},
-    script::Ending,
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
 
@@ -45,6 +45,9 @@ fn store() -> (TempDir, Store) {
         max_key: 512,
         max_value: 1 << 16,
         max_writes: 1000,
+        max_events: 100,
+        event_log: 100,
+        max_event: 1 << 14,
         quota: 1 << 20,
     };
     let store = Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap();
@@ -249,4 +252,32 @@ fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
     let ran = Ran::new(Ending::TimedOut, Some(safe));
     assert!(ran.safe && ran.writes.is_none());
     drop(held);
+}
+
+#[test]
+fn a_job_that_is_forgotten_waits_no_more() {
+    let (here, there) = (circle(1), circle(2));
+    let mut lanes = Lanes::default();
+    let jobs: Vec<JobId> = (0..4).map(|_| JobId::new()).collect();
+    let (soon, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    lanes.push(here, jobs[0]);
+    lanes.push(here, jobs[1]);
+    lanes.delay(here, jobs[2], later);
+    lanes.delay(here, jobs[3], soon);
+    assert_eq!((lanes.backlog(&here), lanes.len()), (4, 4));
+    for job in [jobs[0], jobs[2], jobs[3]] {
+        // In another circle, or a second time, there is none.
+        lanes.forget(&there, JobId::new());
+        lanes.forget(&here, job);
+        lanes.forget(&here, job);
+    }
+    assert_eq!(lanes.backlog(&here), 1);
+    assert!(lanes.wake(Timestamp::now()).0.is_empty());
+    let next = lanes.start(&here, 4).unwrap();
+    assert_eq!(next.id, jobs[1]);
+    // One that runs isn't anybody's to forget.
+    lanes.forget(&here, jobs[1]);
+    assert!(lanes.start(&here, 4).is_none());
+    lanes.stopped(&here, jobs[1]);
+    assert_eq!(lanes.len(), 0);
 }

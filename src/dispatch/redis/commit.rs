@@ -6,6 +6,7 @@ use fred::types::Value;
 use sha1::{Digest, Sha1};
 
 use super::{
+    events,
     gateway::{millis, number},
     held::Held,
     keys::Partition,
@@ -31,13 +32,43 @@ pub(super) struct Landing {
 }
 
 impl Landing {
+    /// That it is over, or runs again later, and nothing else.
+    pub(super) fn bare(told: Told) -> Self {
+        let events = match &told {
+            Told::Play(_) => None,
+            Told::Durable(job, _) => job.told(),
+        };
+        Self {
+            effects: Effects {
+                events: events.into_iter().collect(),
+                ..Effects::default()
+            },
+            told,
+            may_be_superseded: false,
+        }
+    }
+
     pub(super) fn has_read(&self) -> bool {
         !self.effects.reads.is_empty() || !self.effects.lists.is_empty()
     }
 
+    /// Whether anything is different after it, besides that it is over.
+    fn leaves(&self) -> bool {
+        !self.effects.writes.is_empty() || !self.effects.events.is_empty()
+    }
+
     /// Bytes of it, about.
     pub(super) fn size(&self) -> usize {
-        let Effects { reads, writes, .. } = &self.effects;
+        let Effects {
+            reads,
+            writes,
+            events,
+            ..
+        } = &self.effects;
+        let told_circle: usize = events
+            .iter()
+            .map(|event| event.topic.len() + event.data.len() + 128)
+            .sum();
         let kept = reads.iter().chain(writes);
         let kept: usize = kept
             .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
@@ -50,7 +81,7 @@ impl Landing {
             Told::Play(_) => 0,
             Told::Durable(job, _) => job.output.as_ref().map_or(0, String::len),
         };
-        kept + told + 512
+        kept + told + told_circle + 512
     }
 }
 
@@ -91,6 +122,8 @@ struct Call<'a> {
     args: Vec<Value>,
     /// Which of the keys are inboxes, and of which gateways.
     inboxes: Vec<(String, usize)>,
+    /// Where the keys of the circle's events begin, once it takes them.
+    log: Option<usize>,
 }
 
 impl Committer {
@@ -124,8 +157,10 @@ impl Committer {
                 number(self.per_circle),
                 number(self.limits.quota),
                 number(self.inbox),
+                number(self.limits.event_log),
             ],
             inboxes: Vec::new(),
+            log: None,
         };
         for (held, landing) in runs {
             self.add(&mut call, held, landing);
@@ -155,8 +190,8 @@ impl Committer {
         call.push(kind);
         call.push_inbox(held.gateway());
         call.args.push(Value::Bytes(message.into()));
-        if landing.has_read() || !effects.writes.is_empty() {
-            call.add_effects(effects);
+        if landing.has_read() || landing.leaves() {
+            call.add_effects(held.circle(), effects);
         } else {
             call.push("");
         }
@@ -199,7 +234,7 @@ impl Call<'_> {
         self.args.push(arg.into());
     }
 
-    fn add_effects(&mut self, effects: &Effects) {
+    fn add_effects(&mut self, circle: PublicKey, effects: &Effects) {
         self.args.push(number(effects.reads.len()));
         for (key, value) in &effects.reads {
             self.args.extend([bytes(key), expected(value.as_ref())]);
@@ -221,6 +256,17 @@ impl Call<'_> {
         for (key, value) in &effects.writes {
             let value = value.as_ref().map_or(&[][..], |value| value);
             self.args.extend([bytes(key), bytes(value)]);
+        }
+        self.args.push(number(effects.events.len()));
+        if !effects.events.is_empty() {
+            let log = *self.log.get_or_insert_with(|| {
+                self.keys.extend(self.partition.of_events(&circle));
+                self.keys.len() - 2
+            });
+            self.args.push(number(log));
+        }
+        for event in &effects.events {
+            self.args.push(Value::Bytes(events::written(event).into()));
         }
     }
 
@@ -265,8 +311,8 @@ pub(super) fn bytes(bytes: &[u8]) -> Value {
     Value::Bytes(fred::bytes::Bytes::copy_from_slice(bytes))
 }
 
-/// As the script compares it.
-fn expected(value: Option<&store::Value>) -> Value {
+/// As the scripts compare it.
+pub(super) fn expected(value: Option<&store::Value>) -> Value {
     match value {
         None => "-".into(),
         Some(value) if value.len() <= INLINE => bytes(&[b"=", &value[..]].concat()),

@@ -6,14 +6,13 @@ use std::{
     time::Instant,
 };
 
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::wire;
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, JobRecord},
-    script::Inputs,
+    circle::Run,
+    dispatch::{JobId, JobRecord, submission::Input},
 };
 
 /// A job that is this worker's to run, until it is committed, or another worker's.
@@ -42,7 +41,7 @@ pub(super) enum What {
     Play(Box<wire::Play<'static>>),
     Durable {
         job: Box<JobRecord>,
-        event: Box<Value>,
+        input: Box<Input>,
         /// Whose inbox is told.
         gateway: String,
     },
@@ -70,23 +69,11 @@ impl Held {
         }
     }
 
-    /// Spells the job out for its script.
-    pub(super) fn with_inputs<R>(&self, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
+    /// Spells out what is run; `provided`: the script of a delivery's provider. Nothing, where there is none.
+    pub(super) fn run<'a>(&'a self, provided: Option<&'a str>) -> Option<Run<'a>> {
         match &self.what {
-            What::Play(play) => run(&Inputs {
-                caller_id: &play.caller,
-                context_id: &play.circle,
-                job_id: &play.id,
-                args: &play.args,
-                event: None,
-            }),
-            What::Durable { job, event, .. } => run(&Inputs {
-                caller_id: &job.caller,
-                context_id: &job.circle,
-                job_id: &job.id,
-                args: &Value::Null,
-                event: Some(event),
-            }),
+            What::Play(play) => Some(play.run()),
+            What::Durable { job, input, .. } => input.run(job, provided),
         }
     }
 }

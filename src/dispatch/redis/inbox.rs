@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -47,7 +48,13 @@ async fn keep(gateway: Arc<Gateway>) {
     let link = &gateway.link;
     loop {
         let kept = link.is_up() && renew(&gateway).await.is_ok();
-        gateway.has_inboxes.store(kept, Ordering::Relaxed);
+        let had = gateway.has_inboxes.swap(kept, Ordering::Relaxed);
+        if kept {
+            if !had {
+                gateway.look();
+            }
+            gateway.watch_less().await;
+        }
         tokio::select! {
             _ = tick.tick() => {}
             () = link.came_up(), if !kept => sleep(AGAIN / 10).await,
@@ -72,6 +79,7 @@ async fn renew(gateway: &Gateway) -> Result<(), Unavailable> {
             let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
             link.send("XGROUP", partition, create).await?;
             link.send("PEXPIRE", partition, expire).await?;
+            gateway.watch_again(partition).await?;
         }
         Ok::<_, Unavailable>(())
     };
@@ -86,6 +94,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
     let mut last = vec!["0-0".to_owned(); inboxes.len()];
     let mut read = vec![0; inboxes.len()];
+    let mut was_cut_off = false;
     loop {
         let mut args = vec![
             Value::from("COUNT"),
@@ -104,10 +113,15 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
             Ok(answer) => answer,
             Err(error) => {
                 gateway.link.failed("XREAD", &error);
+                was_cut_off = true;
                 sleep(AGAIN).await;
                 continue;
             }
         };
+        if mem::take(&mut was_cut_off) {
+            // Redis may be another one, which hasn't got all that the first one had told.
+            gateway.look();
+        }
         let streams = reply::streams(answer);
         let idle = streams.is_empty();
         for (stream, entries) in streams {
@@ -135,12 +149,13 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     reader.close(BLOCK).await;
 }
 
-/// A message has what became of one job or of several. Answers of how many.
+/// A message has what became of jobs, or events. Answers how many.
 fn handle(gateway: &Gateway, message: &reply::Entry) -> usize {
     let mut count = 0;
     for (id, outcome) in message.pairs() {
         count += 1;
         let Ok(id) = id.parse::<JobId>() else {
+            gateway.tell_event(id, outcome);
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {

@@ -2,21 +2,37 @@
 
 use fred::types::Value;
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 
-use super::{commit::bytes, gateway::number, index, keys::Partition, link::Link, scripts::Lua};
+use super::{
+    events,
+    gateway::{millis, number},
+    index,
+    keys::{GROUP, Partition},
+    link::Link,
+    scripts::Lua,
+};
 use crate::{
-    dispatch::{JobId, JobRecord, Status},
+    auth::PublicKey,
+    dispatch::{JobId, JobRecord, Page, Status, settings, submission::Input},
     store::Unavailable,
 };
 
 /// Records asked for at a time.
 const AT_ONCE: usize = 256;
+/// Jobs that are looked at for one page of them, about.
+const LOOKS: usize = 2000;
+/// Times that a record is read to be changed.
+const CHANGES: usize = 8;
 
 /// The durable jobs of a namespace.
 #[derive(Clone)]
 pub struct RedisJobs {
     pub(super) link: Link,
     pub(super) per_circle: usize,
+    pub(super) inbox: usize,
+    pub(super) event_log: usize,
+    pub(super) durable: settings::Durable,
 }
 
 impl RedisJobs {
@@ -34,7 +50,7 @@ impl RedisJobs {
             let list = match status {
                 Status::Pending => partition.pending(),
                 Status::Dead => partition.dead(),
-                Status::Finished => return self.all(partition).await,
+                Status::Finished | Status::Cancelled => return self.all(partition).await,
             };
             let args = [list.into(), Value::Integer(0), last.clone()];
             let names = self.link.send("ZRANGE", partition, args).await?;
@@ -68,7 +84,7 @@ impl RedisJobs {
         let mut all = Vec::new();
         let mut next = Some(index::START.to_owned());
         while let Some(from) = next {
-            let (some, more) = index::read(&self.link, partition, from).await?;
+            let (some, more) = index::read(&self.link, partition, partition.index(), from).await?;
             all.extend(some.into_iter().map(|(_, id)| id));
             next = more;
         }
@@ -89,46 +105,203 @@ impl RedisJobs {
     ) -> Result<Option<JobRecord>, Unavailable> {
         let args = [partition.job(id).into(), "record".into()];
         let record = self.link.send("HGET", partition, args).await?;
-        let record = record.as_bytes().map(serde_json::from_slice::<JobRecord>);
-        Ok(record.and_then(|record| {
-            record
-                .inspect_err(
-                    |error| tracing::error!(job = %id, %error, "failed to read a job's record"),
-                )
-                .ok()
-        }))
+        Ok(parse(id, &record))
     }
 
-    /// Has a dead job run again, from the first try. Answers whether there is such a job.
+    /// As [`RedisJobs::retry_in`], wherever it is.
     pub(crate) async fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
-        let Some(mut job) = self
-            .find(id)
-            .await?
-            .filter(|job| job.status == Status::Dead)
-        else {
-            return Ok(false);
-        };
-        job.retry();
-        let circle = job.circle;
+        match self.find(id).await? {
+            Some(job) => self.retry_in(job.circle, id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
+    pub(crate) async fn retry_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let partition = self.link.keys().of(&circle);
-        let keys = [
-            partition.dead(),
-            partition.job(id),
-            partition.pending(),
+        let keys = vec![
             partition.jobs(),
             partition.lane(&circle),
             partition.backlog(&circle),
+            partition.pending(),
+            partition.dead(),
+            partition.job(id),
         ];
-        let record = serde_json::to_vec(&job).map_err(|_| Unavailable)?;
-        let args = [
-            Value::from(id.to_string()),
-            bytes(&record),
-            circle.to_string().into(),
-            number(self.per_circle),
-        ];
-        let answer = self.link.call(Lua::Retry, partition, keys, args).await?;
-        Ok(answer.as_i64() == Some(1))
+        let retried = |job: &mut JobRecord| {
+            let may = job.may_be_retried();
+            may.then(|| {
+                job.retry();
+                None
+            })
+        };
+        self.change(circle, id, Lua::Retry, keys, retried).await
     }
+
+    /// Ends a job that isn't over. Answers whether there is such a job.
+    pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let keys = vec![
+            partition.jobs(),
+            partition.lane(&circle),
+            partition.backlog(&circle),
+            partition.pending(),
+            partition.delayed(),
+            partition.job(id),
+        ];
+        let stopped = |job: &mut JobRecord| {
+            let may = job.status == Status::Pending;
+            may.then(|| {
+                job.cancel(Timestamp::now());
+                Some(millis(job.keep_for(&self.durable).unwrap_or_default()))
+            })
+        };
+        self.change(circle, id, Lua::Stop, keys, stopped).await
+    }
+
+    /// Changes a job to what `change` makes of it, if it does, over again where it is another one by then. Answers
+    /// whether it did. `change` answers what the script is told besides.
+    async fn change(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+        lua: Lua,
+        mut keys: Vec<String>,
+        change: impl Fn(&mut JobRecord) -> Option<Option<Value>>,
+    ) -> Result<bool, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        keys.extend(partition.of_events(&circle));
+        for _ in 0..CHANGES {
+            let args = [partition.job(id).into(), "record".into()];
+            let before = self.link.send("HGET", partition, args).await?;
+            let job = parse(id, &before).filter(|job| job.circle == circle);
+            let Some(mut job) = job else {
+                return Ok(false);
+            };
+            let Some(more) = change(&mut job) else {
+                return Ok(false);
+            };
+            let mut args = self.args(&job, before)?;
+            args.extend(more);
+            args.extend(self.telling(&job));
+            let answer = self.link.call(lua, partition, keys.clone(), args).await?;
+            match answer.as_i64() {
+                Some(1) => return Ok(true),
+                Some(0) => {}
+                _ => return Err(Unavailable),
+            }
+        }
+        Err(Unavailable)
+    }
+
+    fn args(&self, job: &JobRecord, before: Value) -> Result<Vec<Value>, Unavailable> {
+        let record = serde_json::to_vec(job).map_err(|_| Unavailable)?;
+        Ok(vec![
+            job.id.to_string().into(),
+            job.circle.to_string().into(),
+            number(self.per_circle),
+            before,
+            Value::Bytes(record.into()),
+        ])
+    }
+
+    /// What is told of a change, and how far.
+    fn telling(&self, job: &JobRecord) -> [Value; 3] {
+        let event = job.told().map(|told| events::written(&told));
+        [
+            number(self.inbox),
+            number(self.event_log),
+            Value::Bytes(event.unwrap_or_default().into()),
+        ]
+    }
+
+    /// One job of a circle, and whether a worker has it right now.
+    pub(crate) async fn find_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let args = [partition.job(id).into(), "record".into(), "entry".into()];
+        let found = self.link.send("HMGET", partition, args).await?;
+        let mut found = found.into_array().into_iter();
+        let job = found.next().and_then(|record| parse(id, &record));
+        let Some(job) = job.filter(|job| job.circle == circle) else {
+            return Ok(None);
+        };
+        let entry = found.next().filter(|entry| !entry.is_null());
+        let running = match entry {
+            Some(entry) if job.status == Status::Pending => {
+                let args = [
+                    partition.jobs().into(),
+                    GROUP.into(),
+                    entry.clone(),
+                    entry,
+                    Value::Integer(1),
+                ];
+                let held = self.link.send("XPENDING", partition, args).await?;
+                !held.into_array().is_empty()
+            }
+            Some(_) | None => false,
+        };
+        Ok(Some((job, running)))
+    }
+
+    /// What a job of a circle runs on.
+    pub(in crate::dispatch) async fn input_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<Input>, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let args = [partition.job(id).into(), "record".into(), "input".into()];
+        let found = self.link.send("HMGET", partition, args).await?.into_array();
+        let job = found.first().and_then(|record| parse(id, record));
+        if job.is_none_or(|job| job.circle != circle) {
+            return Ok(None);
+        }
+        let input = found.get(1).and_then(Value::as_bytes);
+        let input = input.map(serde_json::from_slice::<Input>).transpose();
+        input.map_err(|error| {
+            tracing::error!(job = %id, %error, "failed to read what a job runs on");
+            Unavailable
+        })
+    }
+
+    /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
+    /// goes on before, if it goes on.
+    pub(crate) async fn page(
+        &self,
+        page: Page,
+    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
+        let (mut jobs, mut before) = (Vec::new(), page.before);
+        let mut looked = 0;
+        while looked < LOOKS {
+            let some = index::newest(&self.link, &page.circle, page.caller.as_ref(), before);
+            let ids = some.await?;
+            let is_last = ids.len() < index::SOME;
+            let reads = ids.iter().map(|id| self.find_in(page.circle, *id));
+            let found = try_join_all(reads).await?;
+            for (id, found) in ids.into_iter().zip(found) {
+                before = Some(id);
+                jobs.extend(found.filter(|(job, running)| page.wants(job, *running)));
+                if jobs.len() == page.limit {
+                    return Ok((jobs, before));
+                }
+            }
+            if is_last {
+                return Ok((jobs, None));
+            }
+            looked += index::SOME;
+        }
+        Ok((jobs, before))
+    }
+}
+
+fn parse(id: JobId, record: &Value) -> Option<JobRecord> {
+    let record = serde_json::from_slice::<JobRecord>(record.as_bytes()?);
+    let record = record
+        .inspect_err(|error| tracing::error!(job = %id, %error, "failed to read a job's record"));
+    record.ok()
 }
 
 impl std::fmt::Debug for RedisJobs {

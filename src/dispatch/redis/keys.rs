@@ -84,7 +84,7 @@ impl Partition {
     }
 
     /// A hash: a durable job's record, what was sent, the gateway that accepted it, and its entry in the stream.
-    /// `lua/lane.lua` makes that name, too.
+    /// `lua/lane.lua` makes that name, too, and that of an inbox.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}job:{id}", self.prefix)
     }
@@ -129,6 +129,30 @@ impl Partition {
         format!("{}backlog:{circle}", self.prefix)
     }
 
+    /// A number: events of a circle that there have been.
+    pub(super) fn told(&self, circle: &PublicKey) -> String {
+        format!("{}told:{circle}", self.prefix)
+    }
+
+    /// A stream: the last events of a circle, by their numbers.
+    pub(super) fn events(&self, circle: &PublicKey) -> String {
+        format!("{}events:{circle}", self.prefix)
+    }
+
+    /// A set: the gateways where somebody listens to a circle.
+    pub(super) fn watchers(&self, circle: &PublicKey) -> String {
+        format!("{}watchers:{circle}", self.prefix)
+    }
+
+    /// What changes with a circle's events.
+    pub(super) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
+        [
+            self.told(circle),
+            self.events(circle),
+            self.watchers(circle),
+        ]
+    }
+
     /// A hash: what scripts keep, as JSON.
     pub(super) fn store(&self, circle: &PublicKey) -> String {
         format!("{}store:{circle}", self.prefix)
@@ -160,7 +184,13 @@ impl Partition {
         self.name("pending")
     }
 
-    /// A sorted set by time: durable jobs that run again then.
+    /// A sorted set, all with the same score: each durable job that was asked for with a login; circle, caller and
+    /// name.
+    pub(super) fn own(&self) -> String {
+        self.name("own")
+    }
+
+    /// A sorted set by time: durable jobs that run then, for the first time or again.
     pub(super) fn delayed(&self) -> String {
         self.name("delayed")
     }

@@ -196,11 +196,12 @@ impl Worker {
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let partitions = self.link.keys().partitions();
-        let mut next = vec![None; partitions.len()];
+        let mut next = vec![(None, None); partitions.len()];
         while self.goes_on(&mut tick).await {
-            for (partition, next) in partitions.iter().zip(&mut next) {
+            for (partition, (all, own)) in partitions.iter().zip(&mut next) {
                 let _ = self.forget_dead(partition).await;
-                let _ = self.forget_gone(partition, next).await;
+                let _ = self.forget_gone(partition, partition.index(), all).await;
+                let _ = self.forget_gone(partition, partition.own(), own).await;
             }
         }
     }
@@ -218,14 +219,15 @@ impl Worker {
         forgotten.await.map(drop)
     }
 
-    /// A share of the index, so that all of it is looked through once an hour.
+    /// Looks through a share of an index, so that it gets through all of it in an hour.
     async fn forget_gone(
         &self,
         partition: &Partition,
+        index: String,
         next: &mut Option<String>,
     ) -> Result<(), Unavailable> {
-        let index = Value::from(partition.index());
-        let count = self.link.send("ZCARD", partition, [index.clone()]).await?;
+        let card = [Value::from(&index)];
+        let count = self.link.send("ZCARD", partition, card).await?;
         let count = usize::try_from(count.as_i64().unwrap_or(0)).unwrap_or(0);
         let durable = &self.committer.durable;
         let keep_for = durable.keep_for.min(durable.keep_dead_for).as_millis();
@@ -233,15 +235,17 @@ impl Worker {
         let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
         for _ in 0..=count / (SHARES * index::PAGE) {
             let from = next.take().unwrap_or_else(|| index::START.to_owned());
-            let (jobs, more) = index::read(&self.link, partition, from).await?;
-            let old = jobs.into_iter().filter(|(_, id)| index::millis(*id) < before);
+            let (jobs, more) = index::read(&self.link, partition, index.clone(), from).await?;
+            let old = jobs
+                .into_iter()
+                .filter(|(_, id)| index::millis(*id) < before);
             let gone = old.map(async |(member, id)| {
                 let job = [Value::from(partition.job(id))];
                 let exists = self.link.send("EXISTS", partition, job).await?;
                 Ok::<_, Unavailable>((exists.as_i64() == Some(0)).then(|| Value::from(member)))
             });
             let gone = try_join_all(gone).await?;
-            let mut drop = vec![index.clone()];
+            let mut drop = vec![Value::from(&index)];
             drop.extend(gone.into_iter().flatten());
             if drop.len() > 1 {
                 self.link.send("ZREM", partition, drop).await?;

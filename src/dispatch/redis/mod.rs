@@ -9,7 +9,9 @@
 //!   a gateway that is gone leaves no more than an inbox that expires.
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
+mod accept;
 mod commit;
+mod events;
 mod fresh;
 mod gateway;
 mod held;
@@ -17,9 +19,11 @@ mod inbox;
 mod index;
 mod jobs;
 mod keys;
+mod known;
 mod landings;
 mod lease;
 mod link;
+mod plays;
 mod recent;
 mod reply;
 mod scripts;
@@ -37,6 +41,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::watch,
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,29 +52,44 @@ pub use settings::RedisSettings;
 pub use ticket::RedisTicket;
 
 use self::{
-    commit::Committer, gateway::Gateway, held::Places, keys::Keys, landings::Landings, link::Link,
-    recent::Recent, worker::Worker,
+    accept::Accepted,
+    commit::Committer,
+    gateway::Gateway,
+    held::Places,
+    keys::Keys,
+    known::{Known, KnownScripts},
+    landings::Landings,
+    link::Link,
+    recent::Recent,
+    worker::Worker,
 };
 use super::{
     Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings, StartError,
+    submission::{Order, Submission},
 };
 use crate::{
-    script::{Limits, Runner, Sandbox},
-    store,
+    auth::PublicKey,
+    circle::{self, Executor, Pinned, Unpinned},
+    script::Runner,
+    store::{self, Feed, Log, Transaction, Unavailable},
 };
 
 /// Runs that may wait for a script thread: what a worker holds is bounded already.
 const UNBOUNDED: usize = usize::MAX / 4;
+/// Times that it is looked what a circle has for a delivery that is to be kept.
+const LOOKS: u32 = 8;
 /// When to look again whether all is prepared.
 const SOON: Duration = Duration::from_millis(5);
 
 /// One server of many.
 pub struct Redis {
     link: Link,
+    executor: Executor,
+    limits: Arc<store::Settings>,
     gateway: Option<Arc<Gateway>>,
     worker: Option<Arc<Worker>>,
-    job_timeout: Duration,
-    per_circle: usize,
+    settings: Settings,
+    known: KnownScripts,
     handle: Handle,
     /// Sends and receives.
     tasks: TaskTracker,
@@ -86,7 +106,7 @@ impl Redis {
     /// A URL that makes no sense; servers of another kind in the same namespace; no threads.
     pub(super) async fn start(
         settings: &Settings,
-        limits: Limits,
+        executor: Executor,
         store: store::Settings,
         scripts: Scripts,
         role: Role,
@@ -117,6 +137,7 @@ impl Redis {
             Role::Gateway { .. } => (true, own.worker),
             Role::Worker { .. } => (false, true),
         };
+        let limits = Arc::new(store);
         let gateway = if gateway {
             let keeping = match own.min_replicas {
                 0 => link.clone(),
@@ -127,6 +148,7 @@ impl Redis {
                 keeping,
                 own.clone(),
                 settings.durable.clone(),
+                limits.clone(),
                 &tasks,
                 stop.clone(),
             );
@@ -136,13 +158,15 @@ impl Redis {
             None
         };
         let worker = worker
-            .then(|| start_worker(settings, &link, limits, store, scripts))
+            .then(|| start_worker(settings, &link, executor.clone(), limits.clone(), scripts))
             .transpose()?;
         let redis = Self {
+            executor,
+            limits,
             gateway,
             worker,
-            job_timeout: settings.job_timeout,
-            per_circle: own.per_circle,
+            settings: settings.clone(),
+            known: KnownScripts::new(),
             handle: Handle::current(),
             tasks,
             stop,
@@ -183,7 +207,7 @@ impl Redis {
     }
 
     pub(super) fn job_timeout(&self) -> Duration {
-        self.job_timeout
+        self.settings.job_timeout
     }
 
     pub(super) fn play(&self, job: &Job<'_>) -> Played {
@@ -198,9 +222,98 @@ impl Redis {
         delivery: Delivery,
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
+        let Some(gateway) = &self.gateway else {
+            return Err(NotAccepted::Unavailable);
+        };
+        let (circle, provider) = (delivery.circle, delivery.provider.clone());
+        let mut known = self.known(circle, &provider).await?;
+        let mut order = Order::of_delivery(delivery, known.script.clone());
+        for _ in 0..LOOKS {
+            let accepted = gateway.accept(&order, Some(known.clone()), wait);
+            if let Accepted::Kept(receipt) = accepted.await? {
+                return Ok(receipt);
+            }
+            self.known.forget(circle, &provider);
+            known = self.known(circle, &provider).await?;
+            order.give(known.script.clone());
+        }
+        Err(NotAccepted::Unavailable)
+    }
+
+    /// What the circle has for a provider's deliveries, as it was last time.
+    async fn known(
+        &self,
+        circle: PublicKey,
+        provider: &Arc<str>,
+    ) -> Result<Arc<Known>, NotAccepted> {
+        let transaction = || self.look(circle);
+        let known = self
+            .known
+            .find(circle, provider, &self.executor, transaction);
+        known.await
+    }
+
+    pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
         match &self.gateway {
-            Some(gateway) => gateway.accept(delivery, wait).await,
+            Some(gateway) => {
+                let order = Order::of_submission(submission);
+                match gateway.accept(&order, None, Duration::ZERO).await? {
+                    Accepted::Kept(receipt) => Ok(receipt),
+                    Accepted::Outdated => Err(NotAccepted::Unavailable),
+                }
+            }
             None => Err(NotAccepted::Unavailable),
+        }
+    }
+
+    /// Looks at a circle's scripts on a thread that may block.
+    pub(super) async fn pin(
+        &self,
+        circle: PublicKey,
+        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
+    ) -> Result<Pinned, Unpinned> {
+        let (executor, mut transaction) = (self.executor.clone(), self.look(circle));
+        let pinned = spawn_blocking(move || pin(&mut transaction, &executor)).await;
+        let unavailable = Err(Unpinned::Refused(circle::Refusal::Unavailable));
+        pinned.unwrap_or(unavailable)
+    }
+
+    pub(super) async fn is_member(
+        &self,
+        circle: PublicKey,
+        caller: PublicKey,
+    ) -> Result<bool, Unavailable> {
+        let mut transaction = self.look(circle);
+        let found = spawn_blocking(move || circle::is_member(&mut transaction, &caller)).await;
+        found.ok().and_then(Result::ok).ok_or(Unavailable)
+    }
+
+    /// A transaction that is never committed. It blocks where it reads.
+    fn look(&self, circle: PublicKey) -> Transaction {
+        let reads = fresh::FromRedis {
+            link: self.link.clone(),
+            handle: self.handle.clone(),
+            circle,
+        };
+        Transaction::elsewhere(Box::new(reads), self.limits.clone(), circle)
+    }
+
+    pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {
+        match &self.gateway {
+            Some(gateway) => gateway.listen(circle).await,
+            None => Err(Unavailable),
+        }
+    }
+
+    pub(super) async fn log(
+        &self,
+        circle: PublicKey,
+        from: u64,
+        most: usize,
+    ) -> Result<Log, Unavailable> {
+        match &self.gateway {
+            Some(gateway) => gateway.log(circle, from, most).await,
+            None => Err(Unavailable),
         }
     }
 
@@ -214,7 +327,10 @@ impl Redis {
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
             link: self.link.clone(),
-            per_circle: self.per_circle,
+            per_circle: self.settings.redis.per_circle,
+            inbox: self.settings.redis.inbox,
+            event_log: self.limits.event_log,
+            durable: self.settings.durable.clone(),
         }
     }
 
@@ -262,24 +378,25 @@ impl Redis {
 fn start_worker(
     settings: &Settings,
     link: &Link,
-    limits: Limits,
-    store: store::Settings,
+    executor: Executor,
+    store: Arc<store::Settings>,
     scripts: Scripts,
 ) -> Result<Arc<Worker>, StartError> {
     let own = &settings.redis;
+    let limits = executor.sandbox.limits();
     let runner = Runner::start(limits.thread_count(), UNBOUNDED);
     let worker = Arc::new(Worker {
         link: link.clone(),
         committer: Committer {
             link: link.clone(),
             durable: settings.durable.clone(),
-            limits: Arc::new(store),
+            limits: store,
             per_circle: own.per_circle,
             inbox: own.inbox,
         },
         runner: runner.map_err(StartError::Threads)?,
         script_timeout: limits.timeout,
-        sandbox: Sandbox::new(limits),
+        executor,
         scripts,
         recent: Arc::new(Recent::new(own.cache)),
         landings: Landings::new(),

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{JobId, JobRecord, Outcome, Status, record::MAX_CRASHES},
-    store::{Effects, Unavailable},
+    store::Unavailable,
 };
 
 /// How long to wait before looking again, where that failed.
@@ -362,11 +362,7 @@ impl Worker {
         let held = self.held(&entry, what, Some(0), place);
         let (job, circle) = (held.id(), held.circle());
         tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
-        let landing = Landing {
-            effects: Effects::default(),
-            told,
-            may_be_superseded: false,
-        };
+        let landing = Landing::bare(told);
         self.land(circle, vec![(held, landing)]);
     }
 }
@@ -392,10 +388,10 @@ fn read_durable(
     if job.status != Status::Pending {
         return Ok(None);
     }
-    let event = serde_json::from_slice(input.unwrap_or_default())?;
+    let input = serde_json::from_slice(input.unwrap_or_default())?;
     Ok(Some(What::Durable {
         job: Box::new(job),
-        event: Box::new(event),
+        input: Box::new(input),
         gateway: String::from_utf8_lossy(gateway.unwrap_or_default()).into_owned(),
     }))
 }

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::{
     auth::PublicKey,
-    dispatch::{Job, JobId},
+    circle::Run,
+    dispatch::{Caller, Job, JobId, Work},
+    script::Inputs,
 };
 
 /// A play, as it waits for a worker.
@@ -17,10 +19,11 @@ pub(super) struct Play<'a> {
     pub(super) id: JobId,
     #[serde(with = "crate::auth::trusted")]
     pub(super) circle: PublicKey,
-    #[serde(with = "crate::auth::trusted")]
-    pub(super) caller: PublicKey,
+    pub(super) caller: Caller,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) only_members: bool,
     #[serde(borrow)]
-    pub(super) script: Cow<'a, str>,
+    pub(super) work: Work<'a>,
     pub(super) args: Cow<'a, Value>,
     pub(super) timeout_ms: u64,
     /// Whose inbox the outcome goes to.
@@ -30,12 +33,12 @@ pub(super) struct Play<'a> {
 
 impl<'a> Play<'a> {
     pub(super) fn new(job: &'a Job<'_>, gateway: &'a str) -> Self {
-        let crate::dispatch::Caller::Key(caller) = job.caller;
         Self {
             id: job.id,
             circle: job.circle,
-            caller,
-            script: Cow::Borrowed(&job.script),
+            caller: job.caller,
+            only_members: job.only_members,
+            work: job.work.borrowed(),
             args: Cow::Borrowed(&job.args),
             timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             gateway: Cow::Borrowed(gateway),
@@ -47,10 +50,27 @@ impl<'a> Play<'a> {
             id: self.id,
             circle: self.circle,
             caller: self.caller,
-            script: Cow::Owned(self.script.into_owned()),
+            only_members: self.only_members,
+            work: self.work.into_owned(),
             args: Cow::Owned(self.args.into_owned()),
             timeout_ms: self.timeout_ms,
             gateway: Cow::Owned(self.gateway.into_owned()),
+        }
+    }
+
+    /// Spells out what is run.
+    pub(super) fn run(&self) -> Run<'_> {
+        Run {
+            task: self.work.task(),
+            member: self.caller.key().filter(|_| self.only_members),
+            inputs: Inputs {
+                caller_id: &self.caller,
+                context_id: &self.circle,
+                job_id: &self.id,
+                args: &self.args,
+                event: None,
+                modules: None,
+            },
         }
     }
 }
@@ -64,7 +84,7 @@ mod tests {
     use super::Play;
     use crate::{
         auth::SecretKey,
-        dispatch::{Caller, Job, JobId, Outcome},
+        dispatch::{Caller, Job, JobId, Outcome, Work},
         script::{Failure, FailureKind, Success},
     };
 
@@ -75,7 +95,8 @@ mod tests {
             id: JobId::new(),
             circle: key,
             caller: Caller::Key(key),
-            script: "\"line\\n\" + ARGS".into(),
+            only_members: true,
+            work: Work::Script("\"line\\n\" + ARGS".into()),
             args: json!({ "big": u64::MAX, "none": null }),
             timeout: Duration::from_millis(1500),
         };
@@ -86,11 +107,11 @@ mod tests {
         let play = play.into_owned();
         assert_eq!(
             (play.id, play.circle, play.caller, play.timeout_ms),
-            (job.id, key, key, 1500)
+            (job.id, key, job.caller, 1500)
         );
         assert_eq!(
-            (play.script, play.args.into_owned()),
-            (job.script, job.args)
+            (play.work, play.only_members, play.args.into_owned()),
+            (job.work, true, job.args)
         );
         assert_eq!(play.gateway, "gateway");
     }
@@ -102,6 +123,7 @@ mod tests {
             value: serde_json::value::to_raw_value(&json!([1.0, 9_007_199_254_740_993_i64]))
                 .unwrap(),
             logs: vec!["one".to_owned(), String::new()],
+            version: Some("aa".to_owned()),
         };
         let failure = Failure {
             line: Some(3),

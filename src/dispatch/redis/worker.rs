@@ -30,8 +30,9 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
+    circle::{Ending, Executor, Run},
     dispatch::{JobError, Outcome, Progress, Scripts, record::later},
-    script::{Ending, Runner, Sandbox},
+    script::Runner,
     store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
 };
 
@@ -54,7 +55,7 @@ const LATER: Duration = Duration::from_millis(500);
 pub(super) struct Worker {
     pub(super) link: Link,
     pub(super) committer: Committer,
-    pub(super) sandbox: Sandbox,
+    pub(super) executor: Executor,
     pub(super) runner: Runner<PublicKey>,
     pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
@@ -167,7 +168,7 @@ impl Worker {
         {
             return Tried::Slow;
         }
-        let Some(source) = self.source(held) else {
+        let Some(run) = self.spell_out(held) else {
             return Tried::Slow;
         };
         let circle = held.circle();
@@ -178,15 +179,12 @@ impl Worker {
             missing: missing.clone(),
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
-        let result = held.with_inputs(|inputs| {
-            let _span = tracing::debug_span!("job", id = %held.id()).entered();
-            self.sandbox.try_run(source, inputs, &mut transaction)
-        });
-        match (result, missing.take()) {
+        let ending = tracing::debug_span!("job", id = %held.id())
+            .in_scope(|| self.executor.try_run(&run, &mut transaction));
+        match (ending, missing.take()) {
             (_, Some(Wanted::Value(key))) => Tried::Missing(key),
             (_, Some(Wanted::List)) | (None, None) => Tried::Slow,
-            (Some(result), None) => {
-                let ending = Ending::Finished(result);
+            (Some(ending), None) => {
                 match self.landing(held, ending, transaction, self.script_timeout, false) {
                     Some(landing) => Tried::Ran(Box::new(landing)),
                     None => Tried::Slow,
@@ -195,11 +193,13 @@ impl Worker {
         }
     }
 
-    fn source<'a>(&'a self, held: &'a Held) -> Option<&'a str> {
-        match &held.what {
-            What::Play(play) => Some(&play.script),
-            What::Durable { job, .. } => self.scripts.get(job.provider()).map(|source| &**source),
-        }
+    fn spell_out<'a>(&'a self, held: &'a Held) -> Option<Run<'a>> {
+        let provider = match &held.what {
+            What::Play(_) => None,
+            What::Durable { job, .. } => job.provider(),
+        };
+        let provided = provider.and_then(|name| self.scripts.get(name));
+        held.run(provided.map(|source| &**source))
     }
 
     fn transaction(&self, circle: PublicKey, reads: Box<dyn Reads>) -> Transaction {
@@ -221,6 +221,7 @@ impl Worker {
             .unwrap_or_default();
         if !well {
             effects.writes.clear();
+            effects.events.clear();
         }
         let told = match &held.what {
             What::Play(_) => {
@@ -234,13 +235,18 @@ impl Worker {
                 let mut job = job.clone();
                 let durable = &self.committer.durable;
                 let progress = job.ran(ending, after, Timestamp::now(), durable)?;
+                effects.events.extend(job.told());
                 Told::Durable(job, progress)
             }
         };
         if well {
             self.recent.expect(held.circle(), &effects);
         }
-        if fresh && effects.writes.is_empty() && effects.reads.len() + effects.lists.len() == 1 {
+        if fresh
+            && effects.writes.is_empty()
+            && effects.events.is_empty()
+            && effects.reads.len() + effects.lists.len() == 1
+        {
             // One look sees one state.
             effects = Effects::default();
         }
@@ -369,7 +375,7 @@ impl Worker {
     fn refused(&self, held: &Held, told: Told, why: CommitError) -> Landing {
         let now = Timestamp::now();
         let told = match (told, &held.what) {
-            (Told::Play(outcome), _) => Told::Play(Outcome::refused(why, outcome.logs().to_vec())),
+            (Told::Play(_), _) => Told::Play(Outcome::refused(why)),
             (Told::Durable(..), What::Durable { job, .. }) => {
                 let mut job = job.clone();
                 let progress = match why {
@@ -390,11 +396,7 @@ impl Worker {
             }
             (told @ Told::Durable(..), What::Play(_)) => told,
         };
-        Landing {
-            effects: Effects::default(),
-            told,
-            may_be_superseded: false,
-        }
+        Landing::bare(told)
     }
 
     /// Gives a job to a script thread.
@@ -472,7 +474,7 @@ impl Worker {
     }
 
     fn run_once(&self, held: &Held) -> Option<Landing> {
-        let Some(source) = self.source(held) else {
+        let Some(run) = self.spell_out(held) else {
             return self.no_script(held);
         };
         let now = Instant::now();
@@ -499,12 +501,9 @@ impl Worker {
             cancelled: held.cancelled.clone(),
         };
         self.running().insert(held.place.name(), running);
-        let ending = held.with_inputs(|inputs| {
-            let _span = tracing::debug_span!("job", id = %held.id()).entered();
+        let ending = tracing::debug_span!("job", id = %held.id()).in_scope(|| {
             let cancelled = &held.cancelled;
-            let ending = self
-                .sandbox
-                .run(source, inputs, &mut transaction, until, cancelled);
+            let ending = self.executor.run(&run, &mut transaction, until, cancelled);
             tracing::debug!(took = ?now.elapsed(), "ran");
             ending
         });
@@ -517,17 +516,9 @@ impl Worker {
             return None;
         };
         let mut job = job.clone();
-        let message = format!(
-            "there is no provider \"{}\" in the settings any more",
-            job.provider()
-        );
-        let error = JobError::plain(message);
+        let error = JobError::no_provider(&job);
         let progress = job.fail(error, Timestamp::now(), &self.committer.durable);
-        Some(Landing {
-            effects: Effects::default(),
-            told: Told::Durable(job, progress),
-            may_be_superseded: false,
-        })
+        Some(Landing::bare(Told::Durable(job, progress)))
     }
 
     pub(super) fn others(&self) -> MutexGuard<'_, HashMap<(usize, String), bool>> {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::rpc::{
     Answer, Context,
+    context::Admitted,
     method::{Call, Needs, NoParams},
     openrpc,
 };
@@ -18,7 +19,7 @@ impl Call for Discover {
     type Params<'a> = NoParams;
     type Output = &'static Value;
 
-    fn call(_: &mut Context, _: NoParams) -> Answer<&'static Value> {
+    fn call(_: &mut Context, _: Admitted, _: NoParams) -> Answer<&'static Value> {
         Answer::Now(Ok(openrpc::document()))
     }
 }

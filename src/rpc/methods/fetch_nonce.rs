@@ -8,6 +8,7 @@ use crate::{
     auth::{Challenge, login_key},
     rpc::{
         Answer, Context, Error,
+        context::Admitted,
         method::{Call, Needs},
     },
 };
@@ -30,7 +31,7 @@ impl Call for FetchNonce {
     type Params<'a> = Params;
     type Output = String;
 
-    fn call(context: &mut Context, params: Params) -> Answer<String> {
+    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<String> {
         Answer::Now(challenge(context, &params.pubkey))
     }
 }

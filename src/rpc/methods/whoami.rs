@@ -3,12 +3,15 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::run::unavailable;
 use crate::{
     auth::Role,
     rpc::{
         Answer, Context,
+        context::Admitted,
         method::{Call, Needs, NoParams},
     },
+    store::Unavailable,
 };
 
 pub(in crate::rpc) struct Whoami;
@@ -36,15 +39,32 @@ impl Call for Whoami {
     type Params<'a> = NoParams;
     type Output = Identity;
 
-    fn call(context: &mut Context, _: NoParams) -> Answer<Identity> {
-        let caller = context.phase.caller();
-        Answer::Now(Ok(Identity {
-            authenticated: caller.is_some(),
-            pubkey: caller.map(|caller| caller.key.to_string()),
-            circle: context.circle.to_string(),
-            role: caller.map(|caller| caller.role),
+    fn call(context: &mut Context, admitted: Admitted, _: NoParams) -> Answer<Identity> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        let key = admitted.key;
+        let identity = Identity {
+            authenticated: key.is_some(),
+            pubkey: key.map(|key| key.to_string()),
+            circle: circle.to_string(),
+            role: key.map(|key| shared.access.fixed_role(&circle, &key)),
             session_id: context.session_id.to_string(),
             server: concat!("circled/", env!("CARGO_PKG_VERSION")),
+        };
+        // A guest may be on the circle's own list.
+        let Some(key) = key.filter(|_| identity.role == Some(Role::Guest)) else {
+            return Answer::Now(Ok(identity));
+        };
+        Answer::Later(Box::pin(async move {
+            let member = shared.dispatcher.is_member(circle, key).await;
+            let role = match member {
+                Ok(true) => Role::Member,
+                Ok(false) => Role::Guest,
+                Err(Unavailable) => return Err(unavailable()),
+            };
+            Ok(Identity {
+                role: Some(role),
+                ..identity
+            })
         }))
     }
 }

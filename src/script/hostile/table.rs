@@ -332,6 +332,10 @@ pub(super) fn table() -> Vec<(&'static str, String, &'static [End])> {
     add("eval by name", "Fn(\"eval\").call(\"40 + 2\")", &[Runtime, Compile]);
     add("import", "import \"x\" as y;", &[Compile, Size, Runtime]);
     add("export", "export let x = 1;", &[Fine, Compile]);
+    add("emit in a loop", "loop { try { emit(\"t\", 1) } catch { } }", LONG);
+    add("emit of what is nested", "let a = []; for i in 0..60 { a = [a, a] } emit(\"t\", a)", &[Size, Depth, Memory, Operations, TimedOut]);
+    add("emit of many references", "let s = \"\"; s.pad(1000000, 'x'); let a = []; a.pad(30000, 0); for i in 0..30000 { a[i] = s } emit(\"t\", a)", &[Size, TimedOut]);
+    add("emit of a cycle", "let a = [0]; let f = || a; a[0] = f; emit(\"t\", a)", &[Runtime, Depth]);
     add("sleep", "sleep(10)", &[Runtime, Compile]);
     add("sleep by name", "Fn(\"sleep\").call(10.0)", &[Runtime]);
     add("sleep as a callback", "[1000].map(Fn(\"sleep\"))", &[Runtime]);

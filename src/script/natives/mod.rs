@@ -11,6 +11,7 @@
 
 mod callbacks;
 mod curry;
+mod events;
 mod json;
 mod lists;
 mod maps;
@@ -48,6 +49,7 @@ pub(super) fn module(limits: &Limits) -> Module {
     curry::register(&mut module);
     subject::register(&mut module, limits);
     store::register(&mut module, limits);
+    events::register(&mut module, limits);
     for_sleep(&mut module);
     #[cfg(test)]
     for_panics(&mut module);

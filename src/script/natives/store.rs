@@ -120,6 +120,6 @@ fn failed(message: String) -> Failed {
 }
 
 fn limit(message: String) -> Failed {
-    let message = format!("{}{message}", failure::OWN_LIMIT);
+    let message = format!("{}{message}", failure::STORE_LIMIT);
     EvalAltResult::ErrorDataTooLarge(message, Position::NONE).into()
 }

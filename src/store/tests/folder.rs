@@ -114,7 +114,7 @@ fn an_empty_folder_of_a_new_disk_is_taken() {
 fn another_format_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     fill(temp.path());
-    for format in ["circled 2\n", "circled 10", "something", "", "circled 1 2"] {
+    for format in ["circled 1\n", "circled 20", "something", "", "circled 2 1"] {
         fs::write(temp.path().join("format"), format).unwrap();
         let error = refused(temp.path());
         assert!(
@@ -125,7 +125,7 @@ fn another_format_is_refused() {
     fs::write(temp.path().join("format"), "circled 7").unwrap();
     let message = refused(temp.path()).to_string();
     assert!(
-        message.contains("has format 7, and this circled reads format 1"),
+        message.contains("has format 7, and this circled reads format 2"),
         "{message}"
     );
 }

@@ -12,6 +12,9 @@ fn small(folder: &std::path::Path) -> Store {
         max_key: 8,
         max_value: 20,
         max_writes: 3,
+        max_events: 2,
+        max_event: 5,
+        event_log: 100,
         quota: 50,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()

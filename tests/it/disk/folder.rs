@@ -86,7 +86,7 @@ async fn a_folder_of_another_version_is_refused_and_left_as_it_is() {
     server().data(folder.path()).start().await.kill();
     let format = folder.path().join("format");
     let ours = std::fs::read_to_string(&format).unwrap();
-    for theirs in ["circled 2\n", "circled 10\n", "something else", ""] {
+    for theirs in ["circled 1\n", "circled 20\n", "something else", ""] {
         std::fs::write(&format, theirs).unwrap();
         let before = files(folder.path());
         assert_refused(

@@ -170,6 +170,23 @@ impl Ws {
         }
     }
 
+    /// The parameters of the next notification of an event.
+    pub(crate) async fn event(&mut self) -> Value {
+        loop {
+            let told = |message: &Value| message["method"] == "event";
+            let mut message = match self.early.iter().position(told) {
+                Some(index) => self.early.remove(index),
+                None => self.json().await,
+            };
+            if told(&message) {
+                assert_eq!(message["jsonrpc"], "2.0", "{message}");
+                assert!(message.get("id").is_none(), "a notification: {message}");
+                return message["params"].take();
+            }
+            self.early.push(message);
+        }
+    }
+
     /// Whether the answer to a call has come while another one was waited for.
     pub(crate) fn has_answer(&self, id: u64) -> bool {
         self.early.iter().any(|reply| reply["id"] == id)

@@ -1,4 +1,4 @@
-//! From a delivery to a job that is kept.
+//! From a delivery, or what a caller asks for, to a job that is kept.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,13 +8,14 @@ use super::Durable;
 use crate::{
     auth::PublicKey,
     dispatch::{
-        Delivery, JobId, NotAccepted, Progress, Receipt,
+        JobId, NotAccepted, Progress, Receipt,
         embedded::{
             lanes::Ready,
             ledger::{self, Fresh},
             record,
         },
         settings,
+        submission::Order,
     },
     store::{Alone, Done, Patience, Record, Table, Terms, Unavailable},
 };
@@ -22,14 +23,14 @@ use crate::{
 /// Says when a delivery is on disk, or that it isn't going to be.
 type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
 
-/// A delivery that is about to be kept.
+/// A job that is about to be kept.
 struct New {
-    identity: [u8; 32],
+    identity: Option<[u8; 32]>,
     fresh: Fresh,
     records: Vec<Record>,
 }
 
-/// A delivery that is on its way to the disk.
+/// A job that is on its way to the disk.
 struct Kept {
     job: JobId,
     on_disk: OnDisk,
@@ -40,9 +41,9 @@ struct Kept {
 }
 
 impl New {
-    fn of(delivery: Delivery, settings: &settings::Durable) -> Self {
-        let identity = delivery.identity;
-        let (fresh, records) = ledger::accepted(delivery, settings);
+    fn of(order: Order, settings: &settings::Durable) -> Self {
+        let identity = order.identity;
+        let (fresh, records) = ledger::accepted(order, settings);
         Self {
             identity,
             fresh,
@@ -52,15 +53,14 @@ impl New {
 }
 
 impl Durable {
-    /// Keeps a delivery, and has its job run. Answers when it is on disk and its first run has ended, or so
-    /// much time is over.
+    /// Keeps a job, and has it run. Answers when it is on disk and its first run has ended, or so much time is over.
     pub(in crate::dispatch::embedded) async fn accept(
         self: &Arc<Self>,
-        delivery: Delivery,
+        order: Order,
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
-        let circle = delivery.circle;
-        let new = Box::new(New::of(delivery, &self.settings));
+        let circle = order.job.circle;
+        let new = Box::new(New::of(order, &self.settings));
         let kept = match self.try_keep(new, Patience::Hurry) {
             Ok(kept) => kept?,
             // Somebody is alone in the circle: that takes a moment, and blocks.
@@ -140,7 +140,10 @@ impl Durable {
             records,
         } = new;
         let unavailable = |_| NotAccepted::Unavailable;
-        let seen = alone.read(Table::Seen, &identity).map_err(unavailable)?;
+        let seen = match &identity {
+            Some(identity) => alone.read(Table::Seen, identity).map_err(unavailable)?,
+            None => None,
+        };
         let seen = seen.and_then(|value| record::seen_job(&value, fresh.job.received_at));
         let (tell, on_disk) = oneshot::channel();
         if let Some(job) = seen {
@@ -170,14 +173,26 @@ impl Durable {
             }
             let _ = tell.send(result);
         });
+        let told = fresh.job.told().map(|told| {
+            let mut transaction = alone.begin();
+            transaction.tell(told);
+            transaction
+        });
+        let due = fresh.job.due;
         alone
-            .commit(None, records, Terms::NONE, done)
+            .commit(told, records, Terms::NONE, done)
             .map_err(|_| NotAccepted::Unavailable)?;
         // It may run at once: what it commits is written after this, or not at all.
         let (waiter, ended) = oneshot::channel();
         let mut lanes = self.lock();
         lanes.wait_for(job, waiter);
-        lanes.push_fresh(circle, fresh);
+        match due {
+            Some(due) => {
+                lanes.delay(circle, job, due);
+                self.wake.notify_one();
+            }
+            None => lanes.push_fresh(circle, fresh),
+        }
         Ok(Kept {
             job,
             on_disk,

@@ -6,11 +6,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::Durable;
 use crate::{
     auth::PublicKey,
+    circle::{Ending, Run},
     dispatch::{
         JobError, JobId, JobRecord, Progress, Status,
         embedded::{
@@ -21,8 +21,8 @@ use crate::{
             record,
         },
         record::later,
+        submission::Input,
     },
-    script::{Ending, Inputs},
     store::{CommitError, Done, Patience, Table, Terms, Unavailable},
 };
 
@@ -54,7 +54,7 @@ impl Durable {
         let Ready { id, fresh } = ready;
         self.running(circle, id, |claim| {
             Some(match fresh {
-                Some(fresh) => self.attempt(&fresh.job, &fresh.event, claim),
+                Some(fresh) => self.attempt(&fresh.job, &fresh.input, claim),
                 None => self.resume_or_end(circle, id, claim),
             })
         });
@@ -109,67 +109,61 @@ impl Durable {
     fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Claim) -> Next {
         let read = self.machine.store.alone(circle, Patience::Wait, |alone| {
             let job = alone.read(Table::Jobs, id.as_bytes())?;
-            let event = alone.read(Table::Inputs, id.as_bytes())?;
-            Ok::<_, Unavailable>((job, event))
+            let input = alone.read(Table::Inputs, id.as_bytes())?;
+            Ok::<_, Unavailable>((job, input))
         });
-        let Some(Ok((job, event))) = read else {
+        let Some(Ok((job, input))) = read else {
             return Next::again();
         };
         let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
-        let (Some(job), Some(event)) = (job, event) else {
+        let (Some(job), Some(input)) = (job, input) else {
             return Next::Over;
         };
         if job.status != Status::Pending {
             return Next::Over;
         }
-        match record::read_event(&event) {
-            Some(event) => self.attempt(&job, &event, claim),
+        match record::read::<Input>(&input) {
+            Some(input) => self.attempt(&job, &input, claim),
             None => self.fail(
                 &job,
-                JobError::plain("what was sent can't be read any more"),
+                JobError::plain("what it is to run on can't be read any more"),
             ),
         }
     }
 
     /// Nothing has happened where it answers `None`.
     fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Claim) -> Option<Next> {
-        let Fresh { job, event, .. } = fresh;
-        let source = self.scripts.get(job.provider())?;
+        let Fresh { job, input, .. } = fresh;
+        let run = self.spell_out(job, input)?;
         let store = &self.machine.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
-        let sandbox = &self.machine.sandbox;
         let slot = self.running.begin(job.id);
-        let result = with_inputs(job, event, |inputs| {
-            sandbox.try_run(source, inputs, &mut transaction)
-        });
+        let ending = self.machine.executor.try_run(&run, &mut transaction);
         drop(slot);
-        let result = result?;
-        let ran = Ran::new(Ending::Finished(result), transaction);
+        let ran = Ran::new(ending?, transaction);
         let mut committer = Committer::Beside(store, job.circle, Patience::Hurry);
         self.settle(job, claim, &mut committer, ran).ok()
     }
 
-    fn attempt(self: &Arc<Self>, job: &JobRecord, event: &Value, claim: &Claim) -> Next {
-        let Some(source) = self.scripts.get(job.provider()) else {
-            let message = format!(
-                "there is no provider \"{}\" in the settings any more",
-                job.provider()
-            );
-            return self.fail(job, JobError::plain(message));
+    fn spell_out<'a>(&'a self, job: &'a JobRecord, input: &'a Input) -> Option<Run<'a>> {
+        let provided = job.provider().and_then(|name| self.scripts.get(name));
+        input.run(job, provided.map(|source| &**source))
+    }
+
+    fn attempt(self: &Arc<Self>, job: &JobRecord, input: &Input, claim: &Claim) -> Next {
+        let Some(run) = self.spell_out(job, input) else {
+            return self.fail(job, JobError::no_provider(job));
         };
-        let settled = with_inputs(job, event, |inputs| {
-            let work = Work {
-                circle: job.circle,
-                source,
-                inputs,
-                deadline: Instant::now() + self.machine.script_timeout,
-                cancelled: claim.cancelled(),
-                latest: true,
-                noted: Some((&self.running, job.id)),
-            };
-            self.machine.run(&work, |committer, ran| {
-                self.settle(job, claim, committer, ran)
-            })
+        let work = Work {
+            circle: job.circle,
+            run: &run,
+            deadline: Instant::now() + self.machine.script_timeout,
+            cancelled: claim.cancelled(),
+            latest: true,
+            noted: Some((&self.running, job.id)),
+        };
+        let settled = self.machine.run(&work, |committer, ran| {
+            self.settle(job, claim, committer, ran)
         });
         match settled {
             Ok(next) => next,
@@ -199,7 +193,9 @@ impl Durable {
         let Ran { ending, writes, .. } = ran;
         let why = match ending {
             Ending::Unavailable => Unavailable.into(),
-            Ending::Finished(_) | Ending::TimedOut | Ending::Cancelled => CommitError::Gone,
+            Ending::Finished(_) | Ending::TimedOut | Ending::Cancelled | Ending::Refused(_) => {
+                CommitError::Gone
+            }
         };
         let mut job = job.clone();
         let (now, time) = (Timestamp::now(), self.machine.script_timeout);
@@ -215,7 +211,8 @@ impl Durable {
         };
         let done = self.done(job.circle, job.id, progress);
         let records = ledger::settled(&job, &self.settings);
-        committer.commit(writes, records, terms, done)?;
+        let told = job.told();
+        committer.commit(writes, told, records, terms, done)?;
         Ok(Next::of(&job))
     }
 
@@ -239,7 +236,10 @@ impl Durable {
         let records = ledger::settled(job, &self.settings);
         let done = self.done(job.circle, job.id, progress);
         let store = &self.machine.store;
-        let transaction = store.begin(job.circle);
+        let mut transaction = store.begin(job.circle);
+        if let Some(told) = job.told() {
+            transaction.tell(told);
+        }
         let terms = still_open(&job.id);
         let committed = store.commit(transaction, records, terms, done, Patience::Wait);
         match committed.map_err(|refused| refused.why) {
@@ -276,15 +276,4 @@ fn still_open(id: &JobId) -> Terms<'_> {
         present: Some((Table::Open, id.as_bytes())),
         ..Terms::NONE
     }
-}
-
-/// Spells the job out for its script.
-fn with_inputs<R>(job: &JobRecord, event: &Value, run: impl FnOnce(&Inputs<'_>) -> R) -> R {
-    run(&Inputs {
-        caller_id: &job.caller,
-        context_id: &job.circle,
-        job_id: &job.id,
-        args: &Value::Null,
-        event: Some(event),
-    })
 }

@@ -1,47 +1,91 @@
--- New deliveries of a circle. For each: 1 its job is kept; 0 too many wait; or the name of the first job, for one
--- that has been here before.
-local jobs, lane, backlog, pending, index = unpack(KEYS, 1, 5)
+-- New durable jobs of a circle. For each: 1 it is kept; 0 too many wait; 2 what its script was chosen by isn't so any
+-- more; or the name of the first job, for one that has been here before.
+local jobs, lane, backlog, pending, index, own, delayed, store, told, events, watchers = unpack(KEYS, 1, 11)
 local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
 local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local inbox_length, log_length = ARGV[7], ARGV[8]
+
+local at, at_key = 8, 11
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+local function take_key()
+  at_key = at_key + 1
+  return KEYS[at_key]
+end
+
+-- What scripts were chosen by: what stood in the store.
+local stands = {}
+for i = 1, tonumber(take()) do
+  stands[i] = true
+  for _ = 1, tonumber(take()) do
+    local value = redis.call('HGET', store, take())
+    if not is(value, take()) then stands[i] = false end
+  end
+end
+
 local room = most - counted(lane, 'durable')
 local waiting = redis.call('LLEN', backlog)
-local delayed = counted(lane, 'delayed')
-local handed = 0
-local answers, of_pending, of_index = {}, {}, {}
-for i = 0, (#ARGV - 6) / 3 - 1 do
-  local id, record, input = unpack(ARGV, 7 + 3 * i, 9 + 3 * i)
-  local seen, job = KEYS[6 + 2 * i], KEYS[7 + 2 * i]
-  local is_full = waiting + delayed >= most_waiting
+local late = counted(lane, 'delayed')
+local handed, postponed = 0, 0
+local answers, of_pending, of_index, of_own, emitted = {}, {}, {}, {}, {}
+while at < #ARGV do
+  local id, record, input, chosen_by, kind = take(), take(), take(), take(), take()
+  local job = take_key()
+  -- 'd' a delivery, 'o' somebody's own; 'D' and 'O' one that may have been here before.
+  local caller, due, event, seen
+  if kind == 'o' or kind == 'O' then caller, due, event = take(), take(), take() end
+  if kind == 'D' or kind == 'O' then seen = take_key() end
+
+  local is_full = waiting + late + postponed >= most_waiting
   local first
-  if is_full or dedupe_for == '0' or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX') then
+  if chosen_by ~= '' and not stands[tonumber(chosen_by)] then
+    first = 2
+  elseif seen and (is_full or dedupe_for == '0' or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
     first = redis.call('GET', seen)
-  end
-  if first then
-    answers[i + 1] = first == id and 1 or first
     -- A write, for those who wait until the replicas have the first one.
-    if replicas > 0 then redis.call('SET', seen, first, 'KEEPTTL') end
-  elseif is_full then
-    answers[i + 1] = 0
-  else
-    if waiting == 0 and handed < room and #record + #input <= 4096 then
+    if first and replicas > 0 then redis.call('SET', seen, first, 'KEEPTTL') end
+    if first == id then first = 1 end
+  end
+  if not first and is_full then first = 0 end
+  if not first then
+    first = 1
+    local entry
+    if due and due ~= '' then
+      redis.call('ZADD', delayed, due, id .. ' ' .. circle)
+      postponed = postponed + 1
+    elseif waiting == 0 and handed < room and #record + #input <= 4096 then
       -- It runs at once, so it takes along what its worker would have to ask for.
-      local entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, 'record', record, 'input', input, 'gateway', gateway)
-      redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway, 'entry', entry)
+      entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, 'record', record, 'input', input, 'gateway', gateway)
       handed = handed + 1
     else
-      redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
       redis.call('RPUSH', backlog, id)
       waiting = waiting + 1
     end
-    local n = #of_pending
-    of_pending[n + 1], of_pending[n + 2] = 0, id
-    of_index[n + 1], of_index[n + 2] = 0, circle .. id
-    answers[i + 1] = 1
+    if entry then
+      redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway, 'entry', entry)
+    else
+      redis.call('HSET', job, 'record', record, 'input', input, 'gateway', gateway)
+    end
+    add(of_pending, 0)
+    add(of_pending, id)
+    add(of_index, 0)
+    add(of_index, circle .. id)
+    if caller then
+      add(of_own, 0)
+      add(of_own, circle .. caller .. id)
+      add(emitted, event)
+    end
   end
+  add(answers, first)
 end
 if #of_pending > 0 then
   redis.call('ZADD', pending, unpack(of_pending))
   redis.call('ZADD', index, unpack(of_index))
 end
+if #of_own > 0 then redis.call('ZADD', own, unpack(of_own)) end
+if #emitted > 0 then emit(jobs, told, events, watchers, circle, log_length, inbox_length, emitted) end
+count(lane, 'delayed', postponed)
 hand_out_durable(jobs, lane, backlog, circle, most, -handed)
 return answers

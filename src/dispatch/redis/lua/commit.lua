@@ -2,9 +2,9 @@
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
 local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 11)
-local circle, most, quota, inbox_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
-local at = 4
+local at = 5
 local function take()
   at = at + 1
   return ARGV[at]
@@ -14,15 +14,6 @@ local function take_key()
 end
 local function take_number()
   return tonumber(take())
-end
-
--- '-' nothing, '=' this very value, '#' a value with this SHA-1.
-local function is(value, wanted)
-  local how = wanted:byte(1)
-  if how == 45 then return not value end
-  if not value then return false end
-  if how == 61 then return value == wanted:sub(2) end
-  return redis.sha1hex(value) == wanted:sub(2)
 end
 
 -- Whether a prefix lists what it listed: so many keys at least, or exactly so many where the list was whole.
@@ -39,10 +30,8 @@ local function lists(prefix, number, whole, hash)
 end
 
 -- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
-local entries, light, waited, over, told = {}, {}, {}, {}, {}
-local function add(list, item)
-  list[#list + 1] = item
-end
+local entries, light, waited, over, told, events = {}, {}, {}, {}, {}, {}
+local log
 
 local answers = {}
 local ended_plays, ended_durable = 0, 0
@@ -52,7 +41,7 @@ while at < #ARGV do
   local entry, id, kind, inbox, message, reads = take(), take(), take(), take_key(), take(), take_number()
   local is_play = kind ~= '0'
 
-  local stands, values, writes, after = true, {}, {}, nil
+  local stands, values, writes, emitted, after = true, {}, {}, {}, nil
   if reads then
     for i = 1, reads do
       local value = redis.call('HGET', store, take())
@@ -75,6 +64,10 @@ while at < #ARGV do
       if value ~= '' then after = after + #key + #value end
       writes[i] = {key, value, old > 0}
     end
+    local count = take_number()
+    -- Their number, the log and who listens: three keys.
+    if count > 0 then log = take_number() end
+    for i = 1, count do emitted[i] = take() end
   end
 
   local job, status, record, keep_for, time, absent, final
@@ -95,7 +88,7 @@ while at < #ARGV do
     answer = 'quota'
   elseif absent and redis.call('EXISTS', absent) == 1 then
     answer = 'superseded'
-  elseif is_play and #writes == 0 then
+  elseif is_play and #writes == 0 and #emitted == 0 then
     -- It leaves nothing but its outcome, of which the first one counts.
     add(light, entry)
   elseif redis.call('XACK', jobs, GROUP, entry) == 0 then
@@ -112,6 +105,7 @@ while at < #ARGV do
       end
     end
     if after then size = after end
+    for _, event in ipairs(emitted) do add(events, event) end
     if is_play then
       ended_plays = ended_plays + 1
     else
@@ -146,6 +140,9 @@ if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
 if size ~= size_before then redis.call('SET', usage, string.format('%.0f', size)) end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
+if #events > 0 then
+  emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, events)
+end
 for inbox, outcomes in pairs(told) do
   redis.call('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', inbox_length, '*', unpack(outcomes))
 end

@@ -1,7 +1,16 @@
--- Goes before every script that hands jobs out. A circle's lane: how many of its plays and durable jobs are
--- in the stream, and how many durable ones wait for their next try.
+-- Goes before every script. A circle's lane: how many of its plays and durable jobs are in the stream, and how many
+-- durable ones wait for their time.
 
 local GROUP = 'workers'
+
+local function add(list, item)
+  list[#list + 1] = item
+end
+
+-- What a key of the partition is called, as keys.rs has it.
+local function beside(jobs, what)
+  return (jobs:gsub('jobs$', function() return what end))
+end
 
 local function counted(lane, what)
   return tonumber(redis.call('HGET', lane, what) or '0')
@@ -42,10 +51,40 @@ local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
     local id = redis.call('LPOP', backlog)
     if not id then break end
     local entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle)
-    -- The job's hash, beside the stream. Where its slot moves just now, it goes without.
-    redis.pcall('HSET', jobs:gsub('jobs$', 'job:') .. id, 'entry', entry)
+    -- Where its slot moves just now, it goes without.
+    redis.pcall('HSET', beside(jobs, 'job:' .. id), 'entry', entry)
     handed = handed + 1
   end
   count(lane, 'durable', handed - ended)
+end
+
+-- '-' nothing, '=' this very value, '#' a value with this SHA-1.
+local function is(value, wanted)
+  local how = wanted:byte(1)
+  if how == 45 then return not value end
+  if not value then return false end
+  if how == 61 then return value == wanted:sub(2) end
+  return redis.sha1hex(value) == wanted:sub(2)
+end
+
+-- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
+local function emit(jobs, told, events, watchers, circle, most, inbox_length, list)
+  local number = redis.call('INCRBY', told, #list) - #list
+  local fields = {}
+  for _, event in ipairs(list) do
+    number = number + 1
+    local text = string.format('%.0f', number)
+    redis.pcall('XADD', events, 'MAXLEN', most, text .. '-0', 'event', event)
+    add(fields, circle .. ' ' .. text)
+    add(fields, event)
+  end
+  for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
+    for from = 1, #fields, 1000 do
+      -- Where its slot moves just now, the gateway finds them in the log.
+      local sent = redis.pcall('XADD', beside(jobs, 'inbox:' .. gateway), 'NOMKSTREAM', 'MAXLEN', '~', inbox_length,
+        '*', unpack(fields, from, math.min(from + 999, #fields)))
+      if not sent then redis.call('SREM', watchers, gateway) end
+    end
+  end
 end
 

@@ -1,10 +1,13 @@
--- A dead job that is to run again. 0: it isn't dead.
-local dead, job, pending, jobs, lane, backlog = unpack(KEYS)
-local id, record, circle, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-if redis.call('ZREM', dead, id) == 0 or redis.call('EXISTS', job) == 0 then return 0 end
+-- A job that was given up or stopped, and is to run again. 0: its record isn't so any more.
+local jobs, lane, backlog, pending, dead, job, told, events, watchers = unpack(KEYS)
+local id, circle, most, before, record = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local inbox_length, log_length, event = ARGV[6], ARGV[7], ARGV[8]
+if redis.call('HGET', job, 'record') ~= before then return 0 end
+redis.call('ZREM', dead, id)
 redis.call('HSET', job, 'record', record)
 redis.call('PERSIST', job)
 redis.call('ZADD', pending, 0, id)
 redis.call('RPUSH', backlog, id)
+if event ~= '' then emit(jobs, told, events, watchers, circle, log_length, inbox_length, {event}) end
 hand_out_durable(jobs, lane, backlog, circle, most, 0)
 return 1

@@ -1,0 +1,301 @@
+//! Runs what there is to run, in a transaction.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Pinned, Procedure, Settings, is_member, scripts};
+use crate::{
+    auth::{PublicKey, Role},
+    script::{self, Failure, Inputs, Limits, Sandbox, Success},
+    store::{Transaction, Unavailable, Value, WriteError},
+};
+
+/// Runs scripts and procedures within their limits. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    /// Runs the scripts.
+    pub sandbox: Sandbox,
+    settings: Settings,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, Copy)]
+pub enum Task<'a> {
+    /// This source.
+    Source(&'a str),
+    /// The script that the circle has under a name when it runs.
+    Named {
+        /// The name.
+        name: &'a str,
+        /// Which version; the newest one if none is given.
+        version: Option<&'a str>,
+    },
+    /// A script as it was when its job was accepted.
+    Pinned(&'a Pinned),
+    /// No script.
+    Procedure(&'a Procedure),
+}
+
+/// One run.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Of what.
+    pub task: Task<'a>,
+    /// Who must be a member when it runs, by the circle's own list.
+    pub member: Option<&'a PublicKey>,
+    /// What a script sees of its job.
+    pub inputs: Inputs<'a>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub enum Ending {
+    /// It ended by itself, well or not.
+    Finished(Result<Success, Failure>),
+    /// The deadline passed.
+    TimedOut,
+    /// The caller cancelled.
+    Cancelled,
+    /// The store could not be reached.
+    Unavailable,
+    /// Nothing was run.
+    Refused(Refusal),
+}
+
+/// Why nothing was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such thing.
+    NotFound {
+        /// What kind of thing: `script`, `version`.
+        what: Cow<'static, str>,
+    },
+    /// The caller is less than this.
+    Forbidden {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// What was asked for makes no sense.
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+    /// There would be too much of something.
+    Limit {
+        /// The setting that says how much may be.
+        limit: Cow<'static, str>,
+    },
+    /// The store can't be reached.
+    Unavailable,
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Unavailable(Unavailable) => Self::Unavailable,
+            error @ (WriteError::Key { .. }
+            | WriteError::Value { .. }
+            | WriteError::Writes { .. }
+            | WriteError::Topic { .. }
+            | WriteError::Event { .. }
+            | WriteError::Events { .. }
+            | WriteError::Keys { .. }) => Self::Invalid {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<script::Ending> for Ending {
+    fn from(ending: script::Ending) -> Self {
+        match ending {
+            script::Ending::Finished(result) => Self::Finished(result),
+            script::Ending::TimedOut => Self::TimedOut,
+            script::Ending::Cancelled => Self::Cancelled,
+            script::Ending::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl From<Refusal> for Ending {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unavailable => Self::Unavailable,
+            refusal @ (Refusal::NotFound { .. }
+            | Refusal::Forbidden { .. }
+            | Refusal::Invalid { .. }
+            | Refusal::Limit { .. }) => Self::Refused(refusal),
+        }
+    }
+}
+
+/// A source that was found.
+struct Found<'a> {
+    source: Source<'a>,
+    version: Option<String>,
+    pinned: Option<&'a Pinned>,
+}
+
+enum Source<'a> {
+    Given(&'a str),
+    Kept(Value),
+}
+
+impl Source<'_> {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Given(text) => Cow::Borrowed(text),
+            Self::Kept(value) => scripts::text(value),
+        }
+    }
+}
+
+impl Executor {
+    /// With these limits.
+    pub fn new(limits: Limits, settings: Settings) -> Self {
+        Self {
+            sandbox: Sandbox::with_modules(limits, super::find_module),
+            settings,
+        }
+    }
+
+    /// Runs it here and now, if it is known to be short; for threads that mustn't block. Nothing has happened
+    /// where it answers `None`, though the transaction may have been used.
+    pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Ending> {
+        if let Task::Procedure(procedure) = run.task {
+            // Compiling takes its time, and a large stack; and long lists take theirs.
+            if procedure.source().is_some() || procedure.is_list() {
+                return None;
+            }
+            let ending = self.perform(procedure, run, transaction.as_mut()?);
+            return (!matches!(ending, Ending::Unavailable)).then_some(ending);
+        }
+        let found = match find(run, transaction.as_mut()?) {
+            Ok(found) => found,
+            Err(Refusal::Unavailable) => return None,
+            Err(refusal) => return Some(refusal.into()),
+        };
+        let inputs = inputs(run, &found);
+        let result = self
+            .sandbox
+            .try_run(&found.source.text(), &inputs, transaction)?;
+        Some(Ending::Finished(versioned(result, found.version)))
+    }
+
+    /// Runs it on this thread, until the deadline at most. What it reads and writes goes through the transaction;
+    /// committing that is the caller's.
+    pub fn run(
+        &self,
+        run: &Run<'_>,
+        transaction: &mut Option<Transaction>,
+        deadline: Instant,
+        cancel: &Arc<AtomicBool>,
+    ) -> Ending {
+        let Some(own) = transaction.as_mut() else {
+            return Ending::Unavailable;
+        };
+        if let Task::Procedure(procedure) = run.task {
+            // Nothing is compiled for whoever may not put it.
+            if let Err(refusal) = admit(run, own) {
+                return refusal.into();
+            }
+            return match procedure.source().map(|source| self.sandbox.check(source)) {
+                Some(Err(failure)) => Ending::Finished(Err(failure)),
+                Some(Ok(())) | None => self.perform(procedure, run, own),
+            };
+        }
+        let found = match find(run, own) {
+            Ok(found) => found,
+            Err(refusal) => return refusal.into(),
+        };
+        let inputs = inputs(run, &found);
+        let source = found.source.text();
+        match self
+            .sandbox
+            .run(&source, &inputs, transaction, deadline, cancel)
+            .into()
+        {
+            Ending::Finished(result) => Ending::Finished(versioned(result, found.version)),
+            other @ (Ending::TimedOut
+            | Ending::Cancelled
+            | Ending::Unavailable
+            | Ending::Refused(_)) => other,
+        }
+    }
+
+    fn perform(
+        &self,
+        procedure: &Procedure,
+        run: &Run<'_>,
+        transaction: &mut Transaction,
+    ) -> Ending {
+        let by = run.inputs.caller_id;
+        let value = admit(run, transaction)
+            .and_then(|()| procedure.perform(transaction, by, Timestamp::now(), &self.settings));
+        match value {
+            Ok(value) => Ending::Finished(Ok(Success {
+                output: String::new(),
+                value,
+                logs: Vec::new(),
+                version: None,
+            })),
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+fn admit(run: &Run<'_>, transaction: &mut Transaction) -> Result<(), Refusal> {
+    let needs = Role::Member;
+    match run.member {
+        Some(member) if !is_member(transaction, member)? => Err(Refusal::Forbidden { needs }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What is to be run, if the caller may.
+fn find<'a>(run: &Run<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
+    admit(run, transaction)?;
+    let given = |source| Found {
+        source: Source::Given(source),
+        version: None,
+        pinned: None,
+    };
+    Ok(match run.task {
+        Task::Source(source) => given(source),
+        Task::Procedure(_) => given(""),
+        Task::Pinned(pinned) => Found {
+            version: pinned.version.clone(),
+            pinned: Some(pinned),
+            ..given(&pinned.source)
+        },
+        Task::Named { name, version } => {
+            let (put, source) = scripts::find(transaction, name, version)?;
+            Found {
+                source: Source::Kept(source),
+                version: Some(put.version),
+                pinned: None,
+            }
+        }
+    })
+}
+
+fn inputs<'a>(run: &Run<'a>, found: &Found<'a>) -> Inputs<'a> {
+    Inputs {
+        modules: found.pinned.map(|pinned| &pinned.modules),
+        ..run.inputs
+    }
+}
+
+fn versioned(
+    result: Result<Success, Failure>,
+    version: Option<String>,
+) -> Result<Success, Failure> {
+    result.map(|success| Success { version, ..success })
+}

@@ -1,0 +1,93 @@
+//! Members that a circle's owner has added.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ALL, Refusal, is_full};
+use crate::{
+    auth::PublicKey,
+    store::{Transaction, Value, WriteError},
+};
+
+/// What their keys in the store begin with.
+const MEMBERS: &[u8] = b"m";
+
+/// What is kept of a member.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    added_at: Timestamp,
+}
+
+/// A member, as it is told.
+#[derive(Debug, Serialize)]
+pub(super) struct Member {
+    pubkey: PublicKey,
+    added_at: Timestamp,
+}
+
+fn key(member: &PublicKey) -> Vec<u8> {
+    [MEMBERS, member.as_bytes()].concat()
+}
+
+/// Whether the circle's own list has `key`.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn is_member(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, WriteError> {
+    Ok(transaction.own_get(&key(member))?.is_some())
+}
+
+/// Answers whether it wasn't one before.
+pub(super) fn add(
+    transaction: &mut Transaction,
+    member: &PublicKey,
+    now: Timestamp,
+    most: usize,
+) -> Result<bool, Refusal> {
+    if is_member(transaction, member)? {
+        return Ok(false);
+    }
+    if is_full(transaction, MEMBERS, most)? {
+        return Err(Refusal::Limit {
+            limit: "circles.max_members".into(),
+        });
+    }
+    let entry = serde_json::to_vec(&Entry { added_at: now }).unwrap_or_default();
+    transaction.own_set(&key(member), Some(Value::new(&entry)));
+    tell(transaction, "circle.member_added", member)?;
+    Ok(true)
+}
+
+/// Answers whether it was one.
+pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, Refusal> {
+    if !is_member(transaction, member)? {
+        return Ok(false);
+    }
+    transaction.own_set(&key(member), None);
+    tell(transaction, "circle.member_removed", member)?;
+    Ok(true)
+}
+
+/// All of them, in the order of their keys.
+pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal> {
+    let mut members = Vec::new();
+    for key in transaction.own_keys(MEMBERS, ALL)? {
+        let entry = transaction.own_get(&key)?;
+        let entry = entry.and_then(|value| serde_json::from_slice::<Entry>(&value).ok());
+        let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
+        if let (Some(pubkey), Some(Entry { added_at })) = (pubkey, entry) {
+            members.push(Member {
+                pubkey: PublicKey::from_stored(pubkey),
+                added_at,
+            });
+        }
+    }
+    Ok(members)
+}
+
+/// The owner is told, and so are the sessions of whoever it is about, see `circle.` in docs/PROTOCOL.md.
+fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) -> Result<(), WriteError> {
+    let data = format!("{{\"pubkey\":\"{member}\"}}");
+    let owner = transaction.circle();
+    transaction.emit(topic, Value::new(data.as_bytes()), Some(owner))
+}

@@ -1,0 +1,116 @@
+//! What a circle can be told to do besides running a script.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+
+use super::{Refusal, Settings, members, scripts};
+use crate::{auth::PublicKey, store::Transaction};
+
+/// A change of a circle, or a look at it, done like a script: in a transaction, wherever jobs run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Procedure {
+    /// Puts a source under a name. It has been compiled by then, see [`Executor`](super::Executor).
+    PutScript {
+        /// The name.
+        name: String,
+        /// The source.
+        source: String,
+    },
+    /// Shows a script.
+    GetScript {
+        /// Its name.
+        name: String,
+        /// Which version; the newest one if none is given.
+        version: Option<String>,
+    },
+    /// Lists the scripts.
+    ListScripts,
+    /// Deletes a script with all its versions.
+    DeleteScript {
+        /// Its name.
+        name: String,
+    },
+    /// Makes somebody a member.
+    AddMember {
+        /// Whom.
+        #[serde(with = "crate::auth::trusted")]
+        pubkey: PublicKey,
+    },
+    /// Makes somebody a guest again.
+    RemoveMember {
+        /// Whom.
+        #[serde(with = "crate::auth::trusted")]
+        pubkey: PublicKey,
+    },
+    /// Lists the members.
+    ListMembers {
+        /// Those that the settings list.
+        fixed: Vec<PublicKey>,
+    },
+}
+
+impl Procedure {
+    /// The source that must compile before it is done.
+    pub(super) fn source(&self) -> Option<&str> {
+        match self {
+            Self::PutScript { source, .. } => Some(source),
+            Self::GetScript { .. }
+            | Self::ListScripts
+            | Self::DeleteScript { .. }
+            | Self::AddMember { .. }
+            | Self::RemoveMember { .. }
+            | Self::ListMembers { .. } => None,
+        }
+    }
+
+    /// Whether it looks at all that there is of something.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::ListScripts | Self::ListMembers { .. })
+    }
+
+    /// Does it, as `by`. Answers what the caller is told, as JSON.
+    pub(super) fn perform(
+        &self,
+        transaction: &mut Transaction,
+        by: &dyn std::fmt::Display,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Result<Box<RawValue>, Refusal> {
+        let answer = match self {
+            Self::PutScript { name, source } => {
+                let (version, created) =
+                    scripts::put(transaction, name, source, by, now, settings)?;
+                json(&json!({ "name": name, "version": version, "created": created }))
+            }
+            Self::GetScript { name, version } => {
+                json(&scripts::show(transaction, name, version.as_deref())?)
+            }
+            Self::ListScripts => {
+                let scripts = scripts::list(transaction)?;
+                json(&json!({ "scripts": scripts }))
+            }
+            Self::DeleteScript { name } => {
+                json(&json!({ "deleted": scripts::delete(transaction, name)? }))
+            }
+            Self::AddMember { pubkey } => {
+                let added = members::add(transaction, pubkey, now, settings.max_members)?;
+                json(&json!({ "added": added }))
+            }
+            Self::RemoveMember { pubkey } => {
+                json(&json!({ "removed": members::remove(transaction, pubkey)? }))
+            }
+            Self::ListMembers { fixed } => {
+                let members = members::list(transaction)?;
+                json(&json!({ "members": members, "fixed": fixed }))
+            }
+        };
+        Ok(answer)
+    }
+}
+
+fn json(value: &impl Serialize) -> Box<RawValue> {
+    // Names and numbers: nothing that JSON has no word for.
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}

@@ -1,0 +1,382 @@
+//! The scripts that a circle has under names. Each version is kept by the hash of its source, and never changes.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{ALL, Refusal, Settings, is_full};
+use crate::{
+    script::{self, Failure, Sandbox},
+    store::{Transaction, Unavailable, Value, WriteError},
+};
+
+/// What the keys of names begin with, and those of sources.
+const NAMES: &[u8] = b"s";
+const SOURCES: &[u8] = b"v";
+/// The longest name.
+const LONGEST_NAME: usize = 64;
+/// What a name is.
+pub const NAME_RULE: &str =
+    "a script's name has 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`";
+
+/// The SHA-256 of a source, in hex.
+pub type Version = String;
+
+/// One version of a script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Put {
+    /// The SHA-256 of the source, in hex.
+    pub version: Version,
+    /// When it was put last.
+    #[schemars(with = "String")]
+    pub put_at: Timestamp,
+    /// The key of who put it.
+    pub put_by: String,
+}
+
+/// What is kept under a name: the newest version comes first.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Entry {
+    versions: Vec<Put>,
+}
+
+/// A script with all that it imports, as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Its name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The version that its name had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The source.
+    pub source: Arc<str>,
+    /// The sources of what it imports, by name.
+    #[serde(default, with = "by_name")]
+    pub modules: Arc<script::Pinned>,
+}
+
+/// Modules, as they are kept.
+mod by_name {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::script::Pinned;
+
+    pub(super) fn serialize<S: Serializer>(
+        modules: &Arc<Pinned>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        modules.0.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Pinned>, D::Error> {
+        let modules = BTreeMap::<String, Arc<str>>::deserialize(deserializer)?;
+        Ok(Arc::new(Pinned(modules)))
+    }
+}
+
+/// What is told of a script.
+#[derive(Debug, Serialize)]
+pub(super) struct Described {
+    name: String,
+    #[serde(flatten)]
+    current: Put,
+}
+
+/// What `get_script` answers.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    name: String,
+    #[serde(flatten)]
+    put: Put,
+    source: String,
+    versions: Vec<Put>,
+}
+
+/// Whether a script may be called that.
+pub fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    first
+        && name.len() <= LONGEST_NAME
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
+}
+
+fn name_key(name: &str) -> Vec<u8> {
+    [NAMES, name.as_bytes()].concat()
+}
+
+fn source_key(name: &str, version: &str) -> Vec<u8> {
+    [SOURCES, name.as_bytes(), b"\0", version.as_bytes()].concat()
+}
+
+fn entry(transaction: &mut Transaction, name: &str) -> Result<Option<Entry>, WriteError> {
+    if !is_name(name) {
+        return Ok(None);
+    }
+    let value = transaction.own_get(&name_key(name))?;
+    Ok(value.and_then(|value| {
+        serde_json::from_slice::<Entry>(&value)
+            .inspect_err(|error| tracing::error!(name, %error, "failed to read a named script"))
+            .ok()
+            .filter(|entry| !entry.versions.is_empty())
+    }))
+}
+
+/// The name of the script that a provider's deliveries run, where the circle has it.
+pub fn script_for(provider: &str) -> String {
+    format!("on_{provider}")
+}
+
+/// Whether the circle has a script under a name.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn has_script(transaction: &mut Transaction, name: &str) -> Result<bool, WriteError> {
+    Ok(transaction.own_get(&name_key(name))?.is_some())
+}
+
+fn keep(transaction: &mut Transaction, name: &str, entry: &Entry) {
+    let value = serde_json::to_vec(entry).unwrap_or_default();
+    transaction.own_set(&name_key(name), Some(Value::new(&value)));
+}
+
+/// The source of the newest version.
+pub(super) fn current_source(
+    transaction: &mut Transaction,
+    name: &str,
+) -> Result<Option<Value>, WriteError> {
+    match entry(transaction, name)? {
+        Some(entry) => transaction.own_peek(&source_key(name, &entry.versions[0].version)),
+        None => Ok(None),
+    }
+}
+
+/// Finds a version of a script, the newest one where none is given.
+pub(super) fn find(
+    transaction: &mut Transaction,
+    name: &str,
+    version: Option<&str>,
+) -> Result<(Put, Value), Refusal> {
+    let Some(entry) = entry(transaction, name)? else {
+        return Err(Refusal::NotFound {
+            what: "script".into(),
+        });
+    };
+    let wanted = |put: &&Put| version.is_none_or(|version| version == put.version);
+    let put = entry.versions.iter().find(wanted).cloned();
+    let source = match &put {
+        Some(put) => transaction.own_peek(&source_key(name, &put.version))?,
+        None => None,
+    };
+    put.zip(source).ok_or(Refusal::NotFound {
+        what: "version".into(),
+    })
+}
+
+/// Puts a source under a name. Answers its version, and whether it wasn't the newest one already.
+pub(super) fn put(
+    transaction: &mut Transaction,
+    name: &str,
+    source: &str,
+    by: &dyn std::fmt::Display,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<(Version, bool), Refusal> {
+    if !is_name(name) {
+        return Err(Refusal::Invalid {
+            reason: NAME_RULE.to_owned(),
+        });
+    }
+    let version = hex::encode(Sha256::digest(source));
+    let known = entry(transaction, name)?;
+    if known.is_none() && is_full(transaction, NAMES, settings.max_scripts)? {
+        return Err(Refusal::Limit {
+            limit: "circles.max_scripts".into(),
+        });
+    }
+    let mut entry = known.unwrap_or_default();
+    if entry
+        .versions
+        .first()
+        .is_some_and(|put| put.version == version)
+    {
+        return Ok((version, false));
+    }
+    entry.versions.retain(|put| put.version != version);
+    let put = Put {
+        version: version.clone(),
+        put_at: now,
+        put_by: by.to_string(),
+    };
+    entry.versions.insert(0, put);
+    let kept = entry.versions.len().min(settings.script_versions.max(1));
+    for old in entry.versions.split_off(kept) {
+        transaction.own_set(&source_key(name, &old.version), None);
+    }
+    transaction.own_set(
+        &source_key(name, &version),
+        Some(Value::new(source.as_bytes())),
+    );
+    keep(transaction, name, &entry);
+    Ok((version, true))
+}
+
+/// Answers whether there was one.
+pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, Refusal> {
+    let Some(entry) = entry(transaction, name)? else {
+        return Ok(false);
+    };
+    for put in entry.versions {
+        transaction.own_set(&source_key(name, &put.version), None);
+    }
+    transaction.own_set(&name_key(name), None);
+    Ok(true)
+}
+
+pub(super) fn show(
+    transaction: &mut Transaction,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Shown, Refusal> {
+    let (put, source) = find(transaction, name, version)?;
+    let versions = entry(transaction, name)?.unwrap_or_default().versions;
+    Ok(Shown {
+        name: name.to_owned(),
+        put,
+        source: text(&source).into_owned(),
+        versions,
+    })
+}
+
+/// All of them, in the order of their names.
+pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refusal> {
+    let mut scripts = Vec::new();
+    for key in transaction.own_keys(NAMES, ALL)? {
+        let name = text(key.get(NAMES.len()..).unwrap_or_default()).into_owned();
+        let current =
+            entry(transaction, &name)?.and_then(|mut entry| entry.versions.drain(..1).next());
+        scripts.extend(current.map(|current| Described { name, current }));
+    }
+    Ok(scripts)
+}
+
+/// A named script as it is now, or as it was in a version that is kept.
+///
+/// # Errors
+/// There is none; it, or one that it imports, doesn't compile, or isn't there.
+pub fn pin(
+    transaction: &mut Transaction,
+    sandbox: &Sandbox,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Pinned, Unpinned> {
+    let (put, source) = find(transaction, name, version)?;
+    let pinned = pin_source(transaction, sandbox, &text(&source))?;
+    Ok(Pinned {
+        name: Some(name.to_owned()),
+        version: Some(put.version),
+        ..pinned
+    })
+}
+
+/// The script that a circle has for a provider's deliveries, if it has one. No other may run instead: one that can't be
+/// pinned is all the same, without what it imports, and fails when it runs, so that its author sees why.
+///
+/// # Errors
+/// A store that can't be read.
+pub fn pin_for_deliveries(
+    transaction: &mut Transaction,
+    sandbox: &Sandbox,
+    name: &str,
+) -> Result<Option<Pinned>, Unavailable> {
+    match pin(transaction, sandbox, name, None) {
+        Ok(pinned) => return Ok(Some(pinned)),
+        Err(Unpinned::Refused(Refusal::NotFound { .. })) => return Ok(None),
+        Err(Unpinned::Refused(Refusal::Unavailable)) => return Err(Unavailable),
+        Err(Unpinned::Refused(_) | Unpinned::Failed(_)) => {}
+    }
+    let (put, source) = match find(transaction, name, None) {
+        Ok(found) => found,
+        Err(Refusal::Unavailable) => return Err(Unavailable),
+        Err(_) => return Ok(None),
+    };
+    Ok(Some(Pinned {
+        name: Some(name.to_owned()),
+        version: Some(put.version),
+        source: text(&source).into(),
+        modules: Arc::default(),
+    }))
+}
+
+/// A source with all that it imports.
+///
+/// # Errors
+/// It, or one that it imports, doesn't compile, or isn't there.
+pub fn pin_source(
+    transaction: &mut Transaction,
+    sandbox: &Sandbox,
+    source: &str,
+) -> Result<Pinned, Unpinned> {
+    let mut modules = BTreeMap::new();
+    let mut wanted = sandbox.imports(source)?;
+    while let Some(name) = wanted.pop() {
+        if modules.contains_key(&name) {
+            continue;
+        }
+        if modules.len() >= sandbox.limits().max_modules {
+            return Err(Refusal::Limit {
+                limit: "script.max_modules".into(),
+            }
+            .into());
+        }
+        let Some(module) = current_source(transaction, &name).map_err(Refusal::from)? else {
+            // As it fails when it runs: its author sees where.
+            continue;
+        };
+        let module: Arc<str> = text(&module).into();
+        wanted.extend(sandbox.imports(&module)?);
+        modules.insert(name, module);
+    }
+    Ok(Pinned {
+        name: None,
+        version: None,
+        source: source.into(),
+        modules: Arc::new(script::Pinned(modules)),
+    })
+}
+
+/// Why a script can't be pinned.
+#[derive(Debug)]
+pub enum Unpinned {
+    /// It isn't there.
+    Refused(Refusal),
+    /// It doesn't compile.
+    Failed(Failure),
+}
+
+impl From<Refusal> for Unpinned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Unpinned {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Sources are kept as they were sent, in UTF-8.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}

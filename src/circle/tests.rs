@@ -1,0 +1,419 @@
+//! What a circle keeps of its own, in a store on a disk.
+
+use std::{path::Path, sync::mpsc::channel, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+
+use super::{
+    NAME_RULE, Procedure, Refusal, Settings, Unpinned, has_script, is_member, is_name, pin,
+    pin_source, scripts,
+};
+use crate::{
+    auth::PublicKey,
+    script::{Limits, Sandbox},
+    store::{self, Disk, DiskSettings, Patience, Store, Terms, Transaction},
+};
+
+const SETTINGS: Settings = Settings {
+    max_members: 3,
+    max_scripts: 3,
+    script_versions: 2,
+};
+
+fn open(folder: &Path) -> Store {
+    let settings = DiskSettings {
+        data_dir: folder.to_owned(),
+        min_free: 0,
+        write_queue: 1 << 20,
+        cache: 1 << 20,
+    };
+    let limits = store::Settings {
+        max_key: 512,
+        max_value: 64,
+        max_writes: 1,
+        max_events: 1,
+        max_event: 8,
+        event_log: 100,
+        quota: 1 << 20,
+    };
+    Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()
+}
+
+fn key(number: u8) -> PublicKey {
+    let mut bytes = [2; PublicKey::LENGTH];
+    bytes[1] = number;
+    PublicKey::from_stored(bytes)
+}
+
+fn begin(store: &Store) -> Transaction {
+    store.begin_latest(key(0))
+}
+
+fn commit(store: &Store, transaction: Transaction) {
+    let (sender, done) = channel();
+    let tell = Box::new(move |result| sender.send(result).unwrap());
+    store
+        .commit(transaction, Vec::new(), Terms::NONE, tell, Patience::Wait)
+        .unwrap();
+    done.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+}
+
+/// Does it in a transaction of its own, as `key(1)` and at this second.
+fn at(
+    store: &Store,
+    second: i64,
+    settings: &Settings,
+    procedure: &Procedure,
+) -> Result<Json, Refusal> {
+    let mut transaction = begin(store);
+    let now = Timestamp::from_second(second).unwrap();
+    let answer = procedure.perform(&mut transaction, &key(1), now, settings)?;
+    commit(store, transaction);
+    Ok(serde_json::from_str(answer.get()).unwrap())
+}
+
+fn perform(store: &Store, procedure: &Procedure) -> Result<Json, Refusal> {
+    at(store, 0, &SETTINGS, procedure)
+}
+
+fn put(name: &str, source: &str) -> Procedure {
+    Procedure::PutScript {
+        name: name.to_owned(),
+        source: source.to_owned(),
+    }
+}
+
+fn get(name: &str, version: Option<&str>) -> Procedure {
+    Procedure::GetScript {
+        name: name.to_owned(),
+        version: version.map(str::to_owned),
+    }
+}
+
+fn limit(name: &'static str) -> Refusal {
+    Refusal::Limit { limit: name.into() }
+}
+
+fn not_found(what: &'static str) -> Refusal {
+    Refusal::NotFound { what: what.into() }
+}
+
+/// The topics of what a procedure tells, and that the owner alone is told.
+fn told(store: &Store, procedure: &Procedure) -> Vec<String> {
+    let mut transaction = begin(store);
+    procedure
+        .perform(&mut transaction, &key(1), Timestamp::UNIX_EPOCH, &SETTINGS)
+        .unwrap();
+    let events = transaction.events().iter();
+    events
+        .map(|event| {
+            assert_eq!(event.to, Some(key(0)));
+            let data: Json = serde_json::from_slice(&event.data).unwrap();
+            format!("{} {}", event.topic, data["pubkey"].as_str().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn members_are_kept_in_order_and_told_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let add = |number| Procedure::AddMember {
+        pubkey: key(number),
+    };
+    let remove = |number| Procedure::RemoveMember {
+        pubkey: key(number),
+    };
+    let list = Procedure::ListMembers {
+        fixed: vec![key(9)],
+    };
+    assert_eq!(
+        told(&store, &add(7)),
+        [format!("circle.member_added {}", key(7))]
+    );
+    for (second, number) in [(1, 7), (2, 3), (3, 5)] {
+        let added = at(&store, second, &SETTINGS, &add(number)).unwrap();
+        assert_eq!(added, json!({ "added": true }));
+    }
+    assert!(told(&store, &add(7)).is_empty() && told(&store, &remove(8)).is_empty());
+    assert_eq!(perform(&store, &add(3)).unwrap(), json!({ "added": false }));
+    let member = |number: u8, second: i64| json!({ "pubkey": key(number), "added_at": Timestamp::from_second(second).unwrap() });
+    let all = json!({ "members": [member(3, 2), member(5, 3), member(7, 1)], "fixed": [key(9)] });
+    assert_eq!(perform(&store, &list).unwrap(), all);
+
+    // As many as may be, or more than that.
+    for most in [3, 2, 0] {
+        let settings = Settings {
+            max_members: most,
+            ..SETTINGS
+        };
+        let full = Err(limit("circles.max_members"));
+        assert_eq!(at(&store, 4, &settings, &add(8)), full);
+        assert_eq!(at(&store, 4, &settings, &list).unwrap(), all);
+        let again = at(&store, 4, &settings, &add(3)).unwrap();
+        assert_eq!(again, json!({ "added": false }));
+    }
+    assert_eq!(
+        told(&store, &remove(5)),
+        [format!("circle.member_removed {}", key(5))]
+    );
+    for removed in [true, false] {
+        let answer = perform(&store, &remove(5)).unwrap();
+        assert_eq!(answer, json!({ "removed": removed }));
+    }
+    store.shutdown();
+    drop(store);
+    let store = open(folder.path());
+    let mut transaction = begin(&store);
+    let is = [3, 5, 7, 9].map(|number| is_member(&mut transaction, &key(number)).unwrap());
+    assert_eq!(is, [true, false, true, false]);
+    // No other circle's.
+    let mut elsewhere = store.begin_latest(key(100));
+    assert!(!is_member(&mut elsewhere, &key(3)).unwrap());
+    assert!(begin(&store).keys("", 10).unwrap().is_empty());
+}
+
+#[test]
+fn versions_are_kept_by_their_hash_the_newest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut versions = Vec::new();
+    // The limits of what scripts may write don't hold for scripts.
+    let sources = ["1", "2", &format!("// {}\n3", "x".repeat(1000))];
+    for (second, source) in (1..).zip(sources) {
+        let answer = at(&store, second, &SETTINGS, &put("a", source)).unwrap();
+        assert_eq!(
+            (&answer["name"], &answer["created"]),
+            (&json!("a"), &json!(true))
+        );
+        versions.push(answer["version"].as_str().unwrap().to_owned());
+        let again = at(&store, 100, &SETTINGS, &put("a", source)).unwrap();
+        assert_eq!(
+            (&again["version"], &again["created"]),
+            (&answer["version"], &json!(false))
+        );
+    }
+    // "1" is gone.
+    let (two, three) = (&versions[1], &versions[2]);
+    let shown = perform(&store, &get("a", None)).unwrap();
+    assert_eq!(
+        (&shown["source"], &shown["version"]),
+        (&json!(sources[2]), &json!(three))
+    );
+    assert_eq!(shown["put_at"], "1970-01-01T00:00:03Z");
+    assert_eq!(shown["put_by"], json!(key(1)));
+    let kept: Vec<&Json> = shown["versions"].as_array().unwrap().iter().collect();
+    assert_eq!(kept.len(), 2);
+    assert_eq!(
+        (&kept[0]["version"], &kept[1]["version"]),
+        (&json!(three), &json!(two))
+    );
+    assert_eq!(
+        perform(&store, &get("a", Some(two))).unwrap()["source"],
+        "2"
+    );
+    assert_eq!(
+        perform(&store, &get("a", Some(&versions[0]))),
+        Err(not_found("version"))
+    );
+    assert_eq!(perform(&store, &get("b", None)), Err(not_found("script")));
+    assert_eq!(
+        perform(&store, &get("b", Some(two))),
+        Err(not_found("script"))
+    );
+    // An older one that comes again is the newest.
+    assert_eq!(perform(&store, &put("a", "2")).unwrap()["created"], true);
+    let mut transaction = begin(&store);
+    assert_eq!(
+        scripts::find(&mut transaction, "a", None)
+            .unwrap()
+            .0
+            .version,
+        *two
+    );
+    // Sources that nothing leads to are gone, as are all of a script that is deleted.
+    let sources = |store: &Store| begin(store).own_keys(b"v", 10).unwrap().len();
+    assert_eq!(sources(&store), 2);
+    let delete = Procedure::DeleteScript {
+        name: "a".to_owned(),
+    };
+    assert!(has_script(&mut transaction, "a").unwrap());
+    assert_eq!(
+        perform(&store, &delete).unwrap(),
+        json!({ "deleted": true })
+    );
+    assert_eq!(
+        perform(&store, &delete).unwrap(),
+        json!({ "deleted": false })
+    );
+    assert_eq!(sources(&store), 0);
+    assert!(!has_script(&mut begin(&store), "a").unwrap());
+}
+
+#[test]
+fn with_fewer_versions_the_oldest_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let keep = |script_versions| Settings {
+        script_versions,
+        ..SETTINGS
+    };
+    for n in 0..5 {
+        at(&store, n, &keep(10), &put("a", &n.to_string())).unwrap();
+    }
+    // None at all would be no script.
+    for (most, kept) in [(3, 3), (1, 1), (0, 1)] {
+        at(&store, 9, &keep(most), &put("a", &format!("{most}0"))).unwrap();
+        let shown = perform(&store, &get("a", None)).unwrap();
+        assert_eq!(shown["versions"].as_array().unwrap().len(), kept);
+        assert_eq!(shown["source"], format!("{most}0"));
+        assert_eq!(begin(&store).own_keys(b"v", 10).unwrap().len(), kept);
+    }
+}
+
+#[test]
+fn names_are_listed_in_order_and_as_many_as_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for name in ["b", "a/c", "a"] {
+        perform(&store, &put(name, "1")).unwrap();
+    }
+    for most in [3, 1, 0] {
+        let settings = Settings {
+            max_scripts: most,
+            ..SETTINGS
+        };
+        let full = Err(limit("circles.max_scripts"));
+        assert_eq!(at(&store, 0, &settings, &put("c", "1")), full);
+        let list = at(&store, 0, &settings, &Procedure::ListScripts).unwrap();
+        let names: Vec<&Json> = list["scripts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|script| &script["name"])
+            .collect();
+        assert_eq!(names, ["a", "a/c", "b"]);
+        at(&store, 0, &settings, &put("a", &most.to_string())).unwrap();
+    }
+    // What one is called is in no other's sources.
+    perform(
+        &store,
+        &Procedure::DeleteScript {
+            name: "a".to_owned(),
+        },
+    )
+    .unwrap();
+    assert_eq!(perform(&store, &get("a/c", None)).unwrap()["source"], "1");
+}
+
+#[test]
+fn a_name_is_a_name() {
+    for name in [
+        "a",
+        "Z",
+        "_",
+        "a1",
+        "on_stripe",
+        "a/b-c.d_e",
+        &"n".repeat(64),
+    ] {
+        assert!(is_name(name), "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for name in [
+        "",
+        "1",
+        "-",
+        ".",
+        "/",
+        "a b",
+        "a\0",
+        "ä",
+        "aä",
+        "a\u{ff}",
+        &"n".repeat(65),
+    ] {
+        assert!(!is_name(name), "{name:?}");
+        let reason = NAME_RULE.to_owned();
+        assert_eq!(
+            perform(&store, &put(name, "1")),
+            Err(Refusal::Invalid { reason })
+        );
+        assert_eq!(perform(&store, &get(name, None)), Err(not_found("script")));
+    }
+}
+
+#[test]
+fn what_is_pinned_is_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let sandbox = Sandbox::new(Limits::small());
+    let one = perform(&store, &put("a", "1")).unwrap()["version"].take();
+    let two = perform(&store, &put("a", "2")).unwrap()["version"].take();
+    let mut transaction = begin(&store);
+    for (version, found, source) in [(None, &two, "2"), (one.as_str(), &one, "1")] {
+        let pinned = pin(&mut transaction, &sandbox, "a", version).unwrap();
+        assert_eq!(pinned.name.as_deref(), Some("a"));
+        assert_eq!(
+            (json!(pinned.version), &*pinned.source),
+            (found.clone(), source)
+        );
+        let kept = serde_json::to_string(&pinned).unwrap();
+        assert_eq!(
+            serde_json::from_str::<super::Pinned>(&kept).unwrap(),
+            pinned
+        );
+    }
+    let pinned = pin_source(&mut transaction, &sandbox, "1 + 1").unwrap();
+    assert_eq!((pinned.name, pinned.version), (None, None));
+    assert_eq!(&*pinned.source, "1 + 1");
+    for (name, version, what) in [("b", None, "script"), ("a", Some("none"), "version")] {
+        match pin(&mut transaction, &sandbox, name, version) {
+            Err(Unpinned::Refused(refusal)) => assert_eq!(refusal, not_found(what)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let failed = pin_source(&mut transaction, &sandbox, "let x =");
+    assert!(matches!(failed, Err(Unpinned::Failed(_))), "{failed:?}");
+}
+
+/// Of two that change the same, one has to look again.
+#[test]
+fn what_was_looked_at_must_still_be_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let add = |number| Procedure::AddMember {
+        pubkey: key(number),
+    };
+    let collide = |one: &Procedure, other: &Procedure| {
+        let mut first = begin(&store);
+        let now = Timestamp::UNIX_EPOCH;
+        one.perform(&mut first, &key(1), now, &SETTINGS).unwrap();
+        perform(&store, other).unwrap();
+        let done = Box::new(|_| {});
+        let refused = store.commit(first, Vec::new(), Terms::NONE, done, Patience::Wait);
+        refused.map_err(|refused| refused.why.to_string())
+    };
+    let conflict = crate::store::CommitError::Conflict.to_string();
+    // The third member, and the fourth.
+    perform(&store, &add(1)).unwrap();
+    perform(&store, &add(2)).unwrap();
+    assert_eq!(collide(&add(3), &add(4)), Err(conflict.clone()));
+    assert_eq!(
+        collide(&put("a", "1"), &put("a", "2")),
+        Err(conflict.clone())
+    );
+    assert_eq!(collide(&put("b", "1"), &put("c", "1")), Err(conflict));
+    assert_eq!(collide(&put("a", "3"), &put("c", "2")), Ok(()));
+    // A run for a member alone.
+    let mut run = begin(&store);
+    assert!(is_member(&mut run, &key(1)).unwrap());
+    run.set("a", Some(b"1".to_vec().into())).unwrap();
+    let pubkey = key(1);
+    perform(&store, &Procedure::RemoveMember { pubkey }).unwrap();
+    let done = Box::new(|_| {});
+    let refused = store.commit(run, Vec::new(), Terms::NONE, done, Patience::Wait);
+    assert!(refused.is_err());
+}

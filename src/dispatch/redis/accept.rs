@@ -1,0 +1,263 @@
+//! Durable jobs on their way: kept in Redis before anybody is told so.
+
+use std::{sync::Arc, time::Duration};
+
+use dashmap::DashMap;
+use fred::types::Value;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    events,
+    gateway::{Gateway, Request, millis, number},
+    keys::Partition,
+    known::Known,
+    scripts::Lua,
+};
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobId, NotAccepted, Progress, Receipt, submission::Order},
+    store::Unavailable,
+};
+
+/// Somebody waits for the first run of a new job, for as long as this is there.
+struct Waiting<'a> {
+    all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
+    job: JobId,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(
+        all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
+        job: JobId,
+        sender: oneshot::Sender<Progress>,
+    ) -> Self {
+        all.insert(job, sender);
+        Self { all, job }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.remove(&self.job);
+    }
+}
+
+/// A job that is to be kept.
+pub(super) struct New {
+    id: JobId,
+    identity: Option<[u8; 32]>,
+    record: String,
+    input: String,
+    /// What its script was chosen by.
+    known: Option<Arc<Known>>,
+    /// Whose it is, when it is due, and what is told of it, where it is no delivery's.
+    own: Option<Own>,
+    told: oneshot::Sender<Result<Kept, NotAccepted>>,
+}
+
+/// A job that somebody asked for with a login.
+struct Own {
+    caller: String,
+    due: Value,
+    event: Vec<u8>,
+}
+
+/// What has become of a job that was to be kept.
+pub(super) enum Kept {
+    /// It is.
+    New,
+    /// It has been here before.
+    Before(JobId),
+    /// What its script was chosen by isn't so any more.
+    Outdated,
+}
+
+impl New {
+    /// Bytes of it, about.
+    pub(super) fn size(&self) -> usize {
+        self.record.len() + self.input.len()
+    }
+}
+
+/// What came of it.
+pub(super) enum Accepted {
+    Kept(Receipt),
+    /// What its script was chosen by isn't so any more.
+    Outdated,
+}
+
+impl Gateway {
+    /// Keeps a job, and waits so long for its first run. `known`: what its script was chosen by.
+    pub(super) async fn accept(
+        &self,
+        order: &Order,
+        known: Option<Arc<Known>>,
+        wait: Duration,
+    ) -> Result<Accepted, NotAccepted> {
+        if !self.is_ready() {
+            return Err(NotAccepted::Unavailable);
+        }
+        let (sender, ended) = oneshot::channel();
+        let job = order.job.id;
+        let _waiting = Waiting::new(&self.deliveries, job, sender);
+        let kept = self.keep(order, known)?;
+        // It ends early where it isn't kept.
+        let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
+        if let Some(status) = ended
+            && self.settings.min_replicas == 0
+        {
+            // Whatever has run, has been kept.
+            return Ok(Accepted::Kept(Receipt { job, status }));
+        }
+        match kept.await.unwrap_or(Err(NotAccepted::Unavailable))? {
+            Kept::New => Ok(Accepted::Kept(Receipt {
+                job,
+                status: ended.unwrap_or(Progress::Accepted),
+            })),
+            Kept::Before(first) => Ok(Accepted::Kept(Receipt {
+                job: first,
+                status: Progress::Duplicate,
+            })),
+            Kept::Outdated => Ok(Accepted::Outdated),
+        }
+    }
+
+    /// Has a job be kept.
+    fn keep(
+        &self,
+        order: &Order,
+        known: Option<Arc<Known>>,
+    ) -> Result<oneshot::Receiver<Result<Kept, NotAccepted>>, NotAccepted> {
+        let job = &order.job;
+        let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
+        let (told, answer) = oneshot::channel();
+        let new = New {
+            id: job.id,
+            identity: order.identity,
+            record: json(serde_json::to_string(job))?,
+            input: json(serde_json::to_string(&order.input))?,
+            known,
+            own: job.told().map(|told| Own {
+                caller: job.caller.clone(),
+                due: match job.due {
+                    Some(due) => Value::Integer(due.as_millisecond()),
+                    None => "".into(),
+                },
+                event: events::written(&told),
+            }),
+            told,
+        };
+        // It is closed only once everybody has left.
+        let _ = self.requests.send(Request::Keep {
+            circle: job.circle,
+            new: Box::new(new),
+        });
+        Ok(answer)
+    }
+
+    /// Keeps jobs of a circle.
+    pub(super) async fn keep_all(&self, circle: PublicKey, all: Vec<New>) {
+        let partition = self.link.keys().of(&circle);
+        let mut keys = vec![
+            partition.jobs(),
+            partition.lane(&circle),
+            partition.backlog(&circle),
+            partition.pending(),
+            partition.index(),
+            partition.own(),
+            partition.delayed(),
+            partition.store(&circle),
+        ];
+        keys.extend(partition.of_events(&circle));
+        let mut args = vec![
+            circle.to_string().into(),
+            self.link.name().into(),
+            millis(self.durable.dedupe_for),
+            number(self.settings.per_circle),
+            number(self.durable.backlog),
+            Value::Integer(i64::from(self.settings.min_replicas)),
+            number(self.settings.inbox),
+            number(self.limits.event_log),
+        ];
+        let mut known: Vec<&Arc<Known>> = Vec::new();
+        for one in all.iter().filter_map(|new| new.known.as_ref()) {
+            if !known.iter().any(|other| Arc::ptr_eq(other, one)) {
+                known.push(one);
+            }
+        }
+        args.push(number(known.len()));
+        for one in &known {
+            one.write(&mut args);
+        }
+        let chosen_by: Vec<_> = all
+            .iter()
+            .map(|new| {
+                let one = new.known.as_ref()?;
+                known.iter().position(|other| Arc::ptr_eq(other, one))
+            })
+            .collect();
+        let mut waiting = Vec::new();
+        for (new, chosen_by) in all.into_iter().zip(chosen_by) {
+            args.push(new.id.to_string().into());
+            args.push(new.record.into());
+            args.push(new.input.into());
+            args.push(chosen_by.map_or("".into(), |place| number(place + 1)));
+            args.push(match (&new.own, &new.identity) {
+                (None, Some(_)) => "D".into(),
+                (None, None) => "d".into(),
+                (Some(_), Some(_)) => "O".into(),
+                (Some(_), None) => "o".into(),
+            });
+            if let Some(own) = new.own {
+                args.extend([own.caller.into(), own.due, Value::Bytes(own.event.into())]);
+            }
+            keys.push(partition.job(new.id));
+            if let Some(identity) = &new.identity {
+                keys.push(partition.seen(&circle, identity));
+            }
+            waiting.push((new.id, new.told));
+        }
+        let answers = self.keeping.call(Lua::Accept, partition, keys, args).await;
+        let mut answers = answers.map(Value::into_array);
+        if answers.is_ok() && !self.is_replicated(partition).await {
+            answers = Err(Unavailable);
+        }
+        for (n, (id, told)) in waiting.into_iter().enumerate() {
+            let answer = answers.as_ref().ok().and_then(|answers| answers.get(n));
+            let result = match (answer.and_then(Value::as_i64), answer) {
+                (Some(1), _) => Ok(Kept::New),
+                (Some(0), _) => Err(NotAccepted::Backlog),
+                (Some(2), _) => Ok(Kept::Outdated),
+                (_, answer) => {
+                    let first = answer.and_then(Value::as_string);
+                    let first = first.and_then(|text| text.parse().ok());
+                    first.map(Kept::Before).ok_or(NotAccepted::Unavailable)
+                }
+            };
+            let is_new = matches!(result, Ok(Kept::New));
+            // Whoever waited may have left.
+            let _ = told.send(result);
+            if !is_new {
+                // It has no run of its own that could be waited for.
+                self.deliveries.remove(&id);
+            }
+        }
+    }
+
+    /// Whether as many replicas as it takes have what was written.
+    async fn is_replicated(&self, partition: &Partition) -> bool {
+        let wanted = i64::from(self.settings.min_replicas);
+        if wanted == 0 {
+            return true;
+        }
+        let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
+        let have = self.keeping.send("WAIT", partition, args).await;
+        let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
+        if !enough && self.keeping.may_complain() {
+            tracing::warn!(
+                "too few replicas have deliveries: they aren't acknowledged (dispatch.redis.min_replicas)"
+            );
+        }
+        enough
+    }
+}

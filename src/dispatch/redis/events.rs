@@ -1,0 +1,170 @@
+//! Events: what Redis keeps of them, and how they come to whoever listens here.
+//!
+//! A gateway is in the set of a circle's watchers as long as somebody listens to the circle here; whatever lands there
+//! comes to its inbox, in order. Where that may have been missed, whoever listens looks into the log.
+
+use std::sync::Arc;
+
+use fred::types::Value;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Serialize,
+    de::{
+        IntoDeserializer,
+        value::{Error, StrDeserializer},
+    },
+};
+use serde_json::value::RawValue;
+
+use super::{gateway::Gateway, keys::Partition, reply, scripts::Lua};
+use crate::{
+    auth::PublicKey,
+    store::{Emitted, Event, Feed, Log, Unavailable},
+};
+
+/// An event, as it is kept and sent. Its number is the key.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    topic: std::borrow::Cow<'a, str>,
+    data: Box<RawValue>,
+    at: Timestamp,
+    #[serde(
+        default,
+        with = "crate::auth::trusted::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    to: Option<PublicKey>,
+}
+
+/// An event that happens now, as it is kept.
+pub(super) fn written(event: &Emitted) -> Vec<u8> {
+    let kept = Kept {
+        topic: (&*event.topic).into(),
+        // What was emitted is JSON.
+        data: serde_json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        at: Timestamp::now(),
+        to: event.to,
+    };
+    serde_json::to_vec(&kept).unwrap_or_default()
+}
+
+fn read(number: u64, json: &[u8]) -> Option<Arc<Event>> {
+    let Kept {
+        topic,
+        data,
+        at,
+        to,
+    } = serde_json::from_slice(json)
+        .inspect_err(|error| tracing::error!(%error, "failed to read an event"))
+        .ok()?;
+    Some(Arc::new(Event::new(number, topic, data, at, to)))
+}
+
+impl Gateway {
+    /// Listens to a circle's events. From then on, none is missed.
+    pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {
+        let feed = self.hub.listen(circle);
+        self.watched.insert(circle);
+        self.watch(&circle).await?;
+        Ok(feed)
+    }
+
+    async fn watch(&self, circle: &PublicKey) -> Result<(), Unavailable> {
+        let partition = self.link.keys().of(circle);
+        let args = [partition.watchers(circle), self.link.name().to_owned()].map(Value::from);
+        self.link.send("SADD", partition, args).await.map(drop)
+    }
+
+    /// Watches a partition's circles again, after its inbox was lost.
+    pub(super) async fn watch_again(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let circles = self.hub.circles().into_iter();
+        let ours = |circle: &PublicKey| std::ptr::eq(self.link.keys().of(circle), partition);
+        let circles: Vec<_> = circles.filter(ours).collect();
+        try_join_all(circles.iter().map(|circle| self.watch(circle))).await?;
+        for circle in &circles {
+            self.hub.look(circle);
+        }
+        Ok(())
+    }
+
+    /// Lets whoever listens look into the log.
+    pub(super) fn look(&self) {
+        for circle in self.hub.circles() {
+            self.hub.look(&circle);
+        }
+    }
+
+    /// Watches circles no more that nobody listens to.
+    pub(super) async fn watch_less(&self) {
+        let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
+        for circle in watched {
+            if self.hub.listens(&circle) {
+                continue;
+            }
+            let partition = self.link.keys().of(&circle);
+            let args = [partition.watchers(&circle), self.link.name().to_owned()].map(Value::from);
+            if self.link.send("SREM", partition, args).await.is_err() {
+                return;
+            }
+            self.watched.remove(&circle);
+            if self.hub.listens(&circle) {
+                // Somebody has come meanwhile.
+                self.watched.insert(circle);
+                if self.watch(&circle).await.is_ok() {
+                    self.hub.look(&circle);
+                }
+            }
+        }
+    }
+
+    /// Tells whoever listens of an event that came to the inbox.
+    pub(super) fn tell_event(&self, name: &str, json: &[u8]) {
+        let named = name.split_once(' ').and_then(|(circle, number)| {
+            let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
+            Some((
+                crate::auth::trusted::deserialize(circle).ok()?,
+                number.parse().ok()?,
+            ))
+        });
+        let Some((circle, number)) = named else {
+            return;
+        };
+        if self.hub.listens(&circle) {
+            self.hub.tell(&circle, read(number, json));
+        }
+    }
+
+    /// The events of a circle that are kept, from one on, so many at most.
+    pub(super) async fn log(
+        &self,
+        circle: PublicKey,
+        from: u64,
+        most: usize,
+    ) -> Result<Log, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let keys = [partition.events(&circle), partition.told(&circle)];
+        let args = [Value::from(from.to_string()), super::gateway::number(most)];
+        let answer = self.link.call(Lua::Log, partition, keys, args).await?;
+        let mut parts = answer.into_array().into_iter();
+        let first = parts.next().and_then(Value::into_string);
+        let last = parts.next().and_then(Value::into_string);
+        let (Some(first), Some(last), Some(events)) = (first, last, parts.next()) else {
+            return Err(Unavailable);
+        };
+        let events = reply::entries(events).into_iter();
+        Ok(Log {
+            first: number(&first),
+            last: last.parse().unwrap_or(0),
+            events: events
+                .filter_map(|entry| read(number(&entry.id), entry.bytes("event")?))
+                .collect(),
+        })
+    }
+}
+
+/// Which one an entry of the log is.
+fn number(id: &str) -> u64 {
+    let number = id.split('-').next().unwrap_or_default();
+    number.parse().unwrap_or(0)
+}

@@ -1,0 +1,92 @@
+//! The scripts that circles have for providers' deliveries, as a gateway has last seen them. Redis compares what they
+//! were chosen by when it keeps a delivery's job.
+
+use std::sync::Arc;
+
+use fred::types::Value;
+use quick_cache::sync::Cache;
+use tokio::task::spawn_blocking;
+
+use super::commit::{bytes, expected};
+use crate::{
+    auth::PublicKey,
+    circle::{self, Executor, Pinned},
+    dispatch::NotAccepted,
+    store::{Effects, Transaction, Unavailable},
+};
+
+/// Circles and providers that are remembered.
+const MOST: usize = 10_000;
+
+/// What a circle has for a provider.
+pub(super) struct Known {
+    /// What was read for that, as Redis compares it.
+    reads: Vec<(Value, Value)>,
+    pub(super) script: Option<Arc<Pinned>>,
+}
+
+/// Those that were used last.
+pub(super) struct KnownScripts(Cache<(PublicKey, Arc<str>), Arc<Known>>);
+
+impl Known {
+    /// As arguments of the script.
+    pub(super) fn write(&self, args: &mut Vec<Value>) {
+        args.push(super::gateway::number(self.reads.len()));
+        for (key, value) in &self.reads {
+            args.extend([key.clone(), value.clone()]);
+        }
+    }
+}
+
+impl KnownScripts {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(MOST))
+    }
+
+    /// What a circle has for a provider, by what was read now or before.
+    pub(super) async fn find(
+        &self,
+        circle: PublicKey,
+        provider: &Arc<str>,
+        executor: &Executor,
+        transaction: impl FnOnce() -> Transaction,
+    ) -> Result<Arc<Known>, NotAccepted> {
+        let key = (circle, provider.clone());
+        if let Some(known) = self.0.get(&key) {
+            return Ok(known);
+        }
+        let (executor, transaction) = (executor.clone(), transaction());
+        let name = circle::script_for(provider);
+        let looked = spawn_blocking(move || look(transaction, &executor, &name)).await;
+        let known = Arc::new(looked.unwrap_or(Err(NotAccepted::Unavailable))?);
+        self.0.insert(key, known.clone());
+        Ok(known)
+    }
+
+    pub(super) fn forget(&self, circle: PublicKey, provider: &Arc<str>) {
+        self.0.remove(&(circle, provider.clone()));
+    }
+}
+
+/// Blocks.
+fn look(
+    mut transaction: Transaction,
+    executor: &Executor,
+    name: &str,
+) -> Result<Known, NotAccepted> {
+    let there = circle::has_script(&mut transaction, name);
+    let script = match there.map_err(|_| NotAccepted::Unavailable)? {
+        false => None,
+        true => circle::pin_for_deliveries(&mut transaction, &executor.sandbox, name)
+            .map_err(|Unavailable| NotAccepted::Unavailable)?
+            .map(Arc::new),
+    };
+    let Effects { reads, .. } = transaction.into_effects();
+    let reads = reads.iter();
+    Ok(Known {
+        reads: reads
+            .map(|(key, value)| (bytes(key), expected(value.as_ref())))
+            .collect(),
+        script,
+    })
+}

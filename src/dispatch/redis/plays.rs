@@ -1,0 +1,196 @@
+//! Plays on their way: where each of them is, and who waits for it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fred::types::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    gateway::{Gateway, Request, millis, number},
+    scripts::Lua,
+    ticket::RedisTicket,
+    wire,
+};
+use crate::{
+    auth::PublicKey,
+    dispatch::{Job, JobId, Outcome, Played, Ticket},
+    store::Unavailable,
+};
+
+/// How far Redis's clock may have been put forward while a play is under way.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// A play that has been sent, or is about to be.
+pub(super) struct Sent {
+    /// Nobody, once whoever waited for it has left.
+    waiter: Option<oneshot::Sender<Outcome>>,
+    since: Instant,
+    place: Place,
+}
+
+/// Where a play is, as far as its gateway has been told.
+#[derive(Debug, Clone)]
+enum Place {
+    /// It hasn't been told yet.
+    OnItsWay,
+    /// In the stream, by its entry there.
+    Stream(Value),
+    /// In the queue, or handed out from there since.
+    Queue,
+}
+
+impl Sent {
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(waiter) = self.waiter.take() {
+            // Whoever waited may have left.
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
+impl Gateway {
+    /// Sends a play on its way.
+    pub(super) fn play(self: &Arc<Self>, job: &Job<'_>) -> Played {
+        if !self.is_ready() {
+            return Played::Now(Outcome::Unavailable);
+        }
+        let play = wire::Play::new(job, self.link.name());
+        let Ok(play) = serde_json::to_string(&play) else {
+            return Played::Now(Outcome::Unavailable);
+        };
+        let (sender, outcome) = oneshot::channel();
+        let (circle, id, since) = (job.circle, job.id, Instant::now());
+        let sent = Sent {
+            waiter: Some(sender),
+            since,
+            place: Place::OnItsWay,
+        };
+        self.plays.insert(id, sent);
+        // It is closed only once everybody has left.
+        let _ = self.requests.send(Request::Play { circle, id, play });
+        Played::Later(Ticket::Redis(RedisTicket {
+            outcome,
+            deadline: since + job.timeout,
+            timeout: job.timeout,
+            circle,
+            id,
+            gateway: self.clone(),
+            settled: false,
+        }))
+    }
+
+    /// Sends plays of a circle.
+    pub(super) async fn submit(&self, circle: PublicKey, plays: Vec<(JobId, String)>) {
+        let partition = self.link.keys().of(&circle);
+        let keys = partition.of_plays(&circle);
+        let (ids, texts): (Vec<_>, Vec<_>) = plays.into_iter().unzip();
+        let most = [
+            number(self.settings.per_circle),
+            number(self.settings.queue),
+        ];
+        let args = most.into_iter().chain(texts.into_iter().map(Value::from));
+        let answer = self.link.call(Lua::Submit, partition, keys, args).await;
+        match answer.map(Value::into_array) {
+            Ok(answers) if answers.len() == ids.len() => {
+                for (id, answer) in ids.into_iter().zip(answers) {
+                    match answer.as_i64() {
+                        Some(0) => self.tell(
+                            id,
+                            Outcome::Limit {
+                                limit: "dispatch.redis.queue".into(),
+                            },
+                        ),
+                        Some(_) => self.learn(circle, id, Place::Queue),
+                        None => self.learn(circle, id, Place::Stream(answer)),
+                    }
+                }
+            }
+            // They may have come through: then nobody wants them.
+            Ok(_) | Err(Unavailable) => {
+                for id in ids {
+                    if let Some((_, mut sent)) = self.plays.remove(&id) {
+                        sent.tell(Outcome::Unavailable);
+                        let _ = self.requests.send(Request::Cancel { circle, id, sent });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes where a play is, or takes it back from there, if whoever waited for it has left meanwhile.
+    fn learn(&self, circle: PublicKey, id: JobId, place: Place) {
+        let Some(mut sent) = self.plays.get_mut(&id) else {
+            return;
+        };
+        sent.place = place;
+        if sent.waiter.is_none() {
+            drop(sent);
+            self.leave(circle, id);
+        }
+    }
+
+    /// Nobody waits for a play any more.
+    pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
+        let known = self.plays.remove_if_mut(&id, |_, sent| {
+            sent.waiter = None;
+            !matches!(sent.place, Place::OnItsWay)
+        });
+        let _ = self.requests.send(match known {
+            Some((_, sent)) => Request::Cancel { circle, id, sent },
+            // It is taken back once it is known where it is.
+            None => Request::Leave { circle, id },
+        });
+    }
+
+    /// Takes a play back that somebody waits for. Answers whether nothing of it lands any more; if not, its outcome
+    /// is on its way.
+    pub(super) async fn take_back(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<bool, Unavailable> {
+        let sent = self.plays.get(&id).map(|sent| Sent {
+            waiter: None,
+            since: sent.since,
+            place: sent.place.clone(),
+        });
+        match sent {
+            Some(sent) => self.cancel(circle, id, &sent).await,
+            // It came just now.
+            None => Ok(false),
+        }
+    }
+
+    pub(super) async fn cancel(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+        sent: &Sent,
+    ) -> Result<bool, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let keys = partition.of_plays(&circle);
+        let (entry, age) = match &sent.place {
+            Place::OnItsWay => ("".into(), millis(sent.since.elapsed() + CLOCK)),
+            Place::Stream(entry) => (entry.clone(), "".into()),
+            Place::Queue => ("".into(), "".into()),
+        };
+        let args = [
+            number(self.settings.per_circle),
+            id.to_string().into(),
+            entry,
+            age,
+        ];
+        let answer = self.link.call(Lua::Cancel, partition, keys, args).await?;
+        Ok(answer.as_i64() == Some(1))
+    }
+
+    /// Hands an outcome to whoever waits for it.
+    pub(super) fn tell(&self, id: JobId, outcome: Outcome) {
+        if let Some((_, mut sent)) = self.plays.remove(&id) {
+            sent.tell(outcome);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What the methods about deliveries have in common.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::run::unavailable;
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobError, JobId, JobRecord, State},
+    rpc::{Error, Shared},
+    store::Unavailable,
+};
+
+/// A webhook's delivery, without what was sent.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Delivery {
+    /// Its job.
+    job_id: JobId,
+    /// Who sent it.
+    provider: String,
+    /// The provider's name for the event, if it has one.
+    event_id: Option<String>,
+    /// What kind of event.
+    event_type: Option<String>,
+    /// When it came.
+    #[schemars(with = "String")]
+    received_at: Timestamp,
+    /// Where its job stands.
+    status: State,
+    /// Runs that ended with an error of the script.
+    tries: u32,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<JobError>,
+}
+
+impl Delivery {
+    pub(super) fn new(job: JobRecord, running: bool) -> Self {
+        Self {
+            status: job.state(running),
+            job_id: job.id,
+            provider: job.provider().unwrap_or_default().to_owned(),
+            event_id: job.event_id,
+            event_type: job.event_type,
+            received_at: job.received_at,
+            tries: job.tries,
+            error: job.error,
+        }
+    }
+}
+
+/// The job of a delivery, and whether it runs right now.
+pub(super) async fn delivery(
+    shared: &Shared,
+    circle: PublicKey,
+    id: JobId,
+) -> Result<(JobRecord, bool), Error> {
+    let found = shared.dispatcher.jobs().find_in(circle, id).await;
+    let found = found.map_err(|Unavailable| unavailable())?;
+    found
+        .filter(|(job, _)| job.provider().is_some())
+        .ok_or(Error::NotFound {
+            what: "delivery".into(),
+        })
+}
+
+/// What was sent, as scripts see it.
+pub(super) async fn event(
+    shared: &Shared,
+    circle: PublicKey,
+    id: JobId,
+) -> Result<serde_json::Value, Error> {
+    let event = shared.dispatcher.jobs().event_in(circle, id).await;
+    event
+        .map_err(|Unavailable| unavailable())?
+        .ok_or(Error::NotFound {
+            what: "delivery".into(),
+        })
+}

@@ -1,0 +1,56 @@
+//! `get_delivery`: one delivery, with what was sent.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    deliveries::{Delivery, delivery, event},
+    jobs::job,
+};
+use crate::rpc::{
+    Answer, Context, code,
+    context::Admitted,
+    method::{Call, Needs},
+};
+
+pub(in crate::rpc) struct GetDelivery;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// The delivery's job.
+    job_id: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Output {
+    #[serde(flatten)]
+    delivery: Delivery,
+    /// What was sent, as JSON.
+    payload: Value,
+}
+
+impl Call for GetDelivery {
+    const NAME: &'static str = "get_delivery";
+    const SUMMARY: &'static str = "Shows what a webhook has delivered, with all that was sent.";
+    const NEEDS: Needs = Needs::Owner;
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    type Params<'a> = Params;
+    type Output = Output;
+
+    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<Output> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        match job(&params.job_id) {
+            Err(error) => Answer::Now(Err(error)),
+            Ok(id) => Answer::Later(Box::pin(async move {
+                let (job, running) = delivery(&shared, circle, id).await?;
+                let mut event = event(&shared, circle, id).await?;
+                Ok(Output {
+                    delivery: Delivery::new(job, running),
+                    payload: event["payload"].take(),
+                })
+            })),
+        }
+    }
+}

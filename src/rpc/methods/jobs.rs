@@ -1,0 +1,85 @@
+//! What the methods about durable jobs have in common.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::run::unavailable;
+use crate::{
+    auth::PublicKey,
+    dispatch::{JobId, JobRecord, JobView, NotAccepted},
+    rpc::{Context, Error, Shared, context::Admitted},
+    store::Unavailable,
+};
+
+/// Jobs that are listed at a time, where nothing is said.
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
+/// Some jobs.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Jobs {
+    /// The newest first.
+    jobs: Vec<JobView>,
+    /// What to ask for those that come before; nothing where there are none. A page may have fewer than were asked
+    /// for, and still not be the last.
+    cursor: Option<JobId>,
+}
+
+impl Jobs {
+    pub(super) fn new(jobs: Vec<(JobRecord, bool)>, cursor: Option<JobId>) -> Self {
+        let jobs = jobs.into_iter();
+        Self {
+            jobs: jobs.map(|(job, running)| job.view(running)).collect(),
+            cursor,
+        }
+    }
+}
+
+/// How many are to be listed.
+pub(super) fn limit(limit: Option<usize>) -> Result<usize, Error> {
+    match limit {
+        None => Ok(PAGE),
+        Some(limit) if (1..=LARGEST_PAGE).contains(&limit) => Ok(limit),
+        Some(_) => Err(Error::InvalidParams {
+            reason: format!("`limit` must be from 1 to {LARGEST_PAGE}"),
+        }),
+    }
+}
+
+pub(super) fn job(id: &str) -> Result<JobId, Error> {
+    id.parse().map_err(|_| Error::InvalidParams {
+        reason: format!("`job_id` is {}", crate::dispatch::InvalidJobId),
+    })
+}
+
+/// Whose jobs the caller may see; nothing: all.
+pub(super) fn whose(context: &Context, admitted: Admitted) -> Result<Option<PublicKey>, Error> {
+    if admitted.is_owner(&context.circle) {
+        return Ok(None);
+    }
+    admitted.key.map(Some).ok_or(Error::AuthenticationRequired)
+}
+
+/// A job that the caller may see, and whether it runs right now. Deliveries are looked at otherwise.
+pub(super) async fn visible(
+    shared: &Shared,
+    circle: PublicKey,
+    id: JobId,
+    whose: Option<PublicKey>,
+) -> Result<(JobRecord, bool), Error> {
+    let found = shared.dispatcher.jobs().find_in(circle, id).await;
+    let found = found.map_err(|Unavailable| unavailable())?;
+    let theirs = |(job, _): &(JobRecord, bool)| whose.is_none() || job.submitter() == whose;
+    found
+        .filter(theirs)
+        .ok_or(Error::NotFound { what: "job".into() })
+}
+
+impl From<NotAccepted> for Error {
+    fn from(error: NotAccepted) -> Self {
+        match error {
+            NotAccepted::Backlog => super::run::over("dispatch.durable.backlog".into()),
+            NotAccepted::Unavailable => unavailable(),
+        }
+    }
+}

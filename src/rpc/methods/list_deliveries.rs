@@ -1,0 +1,84 @@
+//! `list_deliveries`: what providers have sent.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    deliveries::Delivery,
+    jobs::{job, limit},
+    run::unavailable,
+};
+use crate::{
+    auth::Action,
+    dispatch::{JobId, Page},
+    rpc::{
+        Answer, Context, Error,
+        context::Admitted,
+        method::{Call, Needs},
+    },
+    store::Unavailable,
+};
+
+pub(in crate::rpc) struct ListDeliveries;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// Those of one provider alone.
+    #[serde(default)]
+    provider: Option<String>,
+    /// So many at most: from 1 to 500, 50 if nothing is said.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Where to go on, as the last page said.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Deliveries {
+    /// The newest first.
+    deliveries: Vec<Delivery>,
+    /// What to ask for those that come before; nothing where there are none. A page may have fewer than were asked
+    /// for, and still not be the last.
+    cursor: Option<JobId>,
+}
+
+impl Call for ListDeliveries {
+    const NAME: &'static str = "list_deliveries";
+    const SUMMARY: &'static str = "Lists what webhooks have delivered to the circle, the newest first, without what was sent.";
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Params;
+    type Output = Deliveries;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Deliveries> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        let page = (|| {
+            Ok::<_, Error>(Page {
+                circle,
+                caller: None,
+                state: None,
+                deliveries: Some(true),
+                provider: params.provider,
+                before: params.cursor.as_deref().map(job).transpose()?,
+                limit: limit(params.limit)?,
+            })
+        })();
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+        Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let found = shared.dispatcher.jobs().page(page).await;
+            let (jobs, cursor) = found.map_err(|Unavailable| unavailable())?;
+            let jobs = jobs.into_iter();
+            Ok(Deliveries {
+                deliveries: jobs
+                    .map(|(job, running)| Delivery::new(job, running))
+                    .collect(),
+                cursor,
+            })
+        }))
+    }
+}

@@ -1,0 +1,65 @@
+//! `list_jobs`: the caller's durable jobs.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    jobs::{Jobs, job, limit, whose},
+    run::unavailable,
+};
+use crate::{
+    dispatch::{Page, State},
+    rpc::{
+        Answer, Context, Error,
+        context::Admitted,
+        method::{Call, Needs},
+    },
+    store::Unavailable,
+};
+
+pub(in crate::rpc) struct ListJobs;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// Those that stand so alone.
+    #[serde(default)]
+    status: Option<State>,
+    /// So many at most: from 1 to 500, 50 if nothing is said.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Where to go on, as the last page said.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+impl Call for ListJobs {
+    const NAME: &'static str = "list_jobs";
+    const SUMMARY: &'static str = "Lists the durable jobs of the caller, the newest first; to the owner, all that are no deliveries.";
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Params;
+    type Output = Jobs;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Jobs> {
+        let page = (|| {
+            Ok::<_, Error>(Page {
+                circle: context.circle,
+                caller: whose(context, admitted)?,
+                state: params.status,
+                deliveries: Some(false),
+                provider: None,
+                before: params.cursor.as_deref().map(job).transpose()?,
+                limit: limit(params.limit)?,
+            })
+        })();
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+        let jobs = context.shared.dispatcher.jobs();
+        Answer::Later(Box::pin(async move {
+            let (jobs, cursor) = jobs.page(page).await.map_err(|Unavailable| unavailable())?;
+            Ok(Jobs::new(jobs, cursor))
+        }))
+    }
+}

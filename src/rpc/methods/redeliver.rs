@@ -1,0 +1,73 @@
+//! `redeliver`: what a provider has sent, once more.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    deliveries::{delivery, event},
+    jobs::job,
+};
+use crate::{
+    auth::Action,
+    dispatch::{Delivery, JobId},
+    rpc::{
+        Answer, Context, code,
+        context::Admitted,
+        method::{Call, Needs},
+    },
+};
+
+pub(in crate::rpc) struct Redeliver;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// The delivery's job.
+    job_id: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Output {
+    /// The new job.
+    job_id: JobId,
+}
+
+impl Call for Redeliver {
+    const NAME: &'static str = "redeliver";
+    const SUMMARY: &'static str = "Has what a webhook has delivered run once more, as a job of its own, by the script as it is now.";
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    type Params<'a> = Params;
+    type Output = Output;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        let id = match job(&params.job_id) {
+            Ok(id) => id,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+        Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let (job, _) = delivery(&shared, circle, id).await?;
+            let mut event = event(&shared, circle, id).await?;
+            let again = Delivery {
+                circle,
+                provider: job.provider().unwrap_or_default().into(),
+                identity: None,
+                series: job.series,
+                event_id: job.event_id,
+                event_type: job.event_type,
+                payload: event["payload"].take(),
+                received_at: Timestamp::now(),
+            };
+            let receipt = shared
+                .dispatcher
+                .accept(again, std::time::Duration::ZERO)
+                .await?;
+            Ok(Output {
+                job_id: receipt.job,
+            })
+        }))
+    }
+}

@@ -1,0 +1,125 @@
+//! What `play` and `call` have in common.
+
+use std::{borrow::Cow, marker::PhantomData, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    circle::Procedure,
+    dispatch::{Job, JobId, Outcome, Played, Work},
+    rpc::{Answer, Context, Error, context::Admitted},
+    script::Success,
+};
+
+/// When to try again where a queue was full, and where something else was.
+const QUEUE: u64 = 100;
+const OTHERS: u64 = 1000;
+
+/// JSON that is passed on as it is. `T` says what is in it.
+pub(in crate::rpc) struct Raw<T>(Box<RawValue>, PhantomData<fn() -> T>);
+
+impl<T> Serialize for Raw<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Raw<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        T::json_schema(schemas)
+    }
+}
+
+/// Runs something as the caller, who waits for it. Answers what `told` makes of it.
+pub(super) fn run<T: Send + 'static>(
+    context: &Context,
+    admitted: Admitted,
+    work: Work<'_>,
+    args: Value,
+    timeout_ms: Option<u64>,
+    told: fn(JobId, Success) -> T,
+) -> Answer<T> {
+    let dispatcher = &context.shared.dispatcher;
+    let timeout = match timeout_ms.map(Duration::from_millis) {
+        None => dispatcher.job_timeout(),
+        Some(timeout) if timeout <= dispatcher.job_timeout() && !timeout.is_zero() => timeout,
+        Some(_) => {
+            let most = dispatcher.job_timeout().as_millis();
+            return Answer::Now(Err(Error::InvalidParams {
+                reason: format!("`timeout_ms` must be from 1 to {most}"),
+            }));
+        }
+    };
+    let job = Job {
+        id: JobId::new(),
+        circle: context.circle,
+        caller: admitted.caller(),
+        only_members: admitted.only_members,
+        work,
+        args,
+        timeout,
+    };
+    let id = job.id;
+    let answer = move |outcome| succeeded(outcome).map(|success| told(id, success));
+    match dispatcher.play(job, context.may_run_here()) {
+        Played::Now(outcome) => Answer::Now(answer(outcome)),
+        Played::Later(ticket) => {
+            Answer::Later(Box::pin(async move { answer(ticket.outcome().await) }))
+        }
+    }
+}
+
+/// Does something in the circle as the caller, who waits for it.
+pub(super) fn perform<T: 'static>(
+    context: &Context,
+    admitted: Admitted,
+    procedure: Procedure,
+) -> Answer<Raw<T>> {
+    let work = Work::Procedure(procedure);
+    run(context, admitted, work, Value::Null, None, |_, success| {
+        Raw(success.value, PhantomData)
+    })
+}
+
+fn succeeded(outcome: Outcome) -> Result<Success, Error> {
+    match outcome {
+        Outcome::Finished(success) => Ok(success),
+        Outcome::Failed(failure) => Err(Error::Execution(failure)),
+        Outcome::TimedOut { after } => Err(Error::Timeout {
+            timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        }),
+        Outcome::Cancelled => Err(Error::Cancelled),
+        Outcome::Conflict => Err(Error::Conflict),
+        Outcome::Unavailable => Err(unavailable()),
+        Outcome::Limit { limit } => Err(over(limit)),
+        Outcome::NotFound { what } => Err(Error::NotFound { what }),
+        Outcome::Forbidden { needs } => Err(Error::Forbidden { needs }),
+        Outcome::Invalid { reason } => Err(Error::InvalidParams { reason }),
+    }
+}
+
+/// Something is full.
+pub(super) fn over(limit: Cow<'static, str>) -> Error {
+    let wait = if limit.ends_with("queue") {
+        QUEUE
+    } else {
+        OTHERS
+    };
+    Error::LimitExceeded {
+        limit,
+        retry_after_ms: Some(wait),
+    }
+}
+
+/// The store can't be reached.
+pub(super) fn unavailable() -> Error {
+    Error::Unavailable {
+        retry_after_ms: OTHERS,
+    }
+}

@@ -1,0 +1,56 @@
+//! `stop_job`: stops a durable job of the caller that is not over; nothing of a run that is under way lands.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    jobs::{job, visible, whose},
+    run::unavailable,
+};
+use crate::{
+    rpc::{
+        Answer, Context, Error, code,
+        context::Admitted,
+        method::{Call, Needs},
+    },
+    store::Unavailable,
+};
+
+pub(in crate::rpc) struct StopJob;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// The job's name, as submit_job answered it.
+    job_id: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Output {
+    /// Whether it was not over yet.
+    stopped: bool,
+}
+
+impl Call for StopJob {
+    const NAME: &'static str = "stop_job";
+    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over; nothing of a run that is under way lands.";
+    const NEEDS: Needs = Needs::Login;
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    type Params<'a> = Params;
+    type Output = Output;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
+        match asked {
+            Err(error) => Answer::Now(Err(error)),
+            Ok((id, whose)) => Answer::Later(Box::pin(async move {
+                visible(&shared, circle, id, whose).await?;
+                let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
+                Ok(Output {
+                    stopped: stopped.map_err(|Unavailable| unavailable())?,
+                })
+            })),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `submit_job`: has a script run, whoever is connected by then.
+
+use std::sync::Arc;
+
+use jiff::{Span, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::run::{over, unavailable};
+use crate::{
+    auth::Action,
+    circle::{Refusal, Unpinned},
+    dispatch::{JobId, Progress, Submission},
+    rpc::{
+        Answer, Context, Error, code,
+        context::Admitted,
+        method::{Call, Needs},
+    },
+};
+
+/// The longest that a job may be put off.
+const FURTHEST: i64 = 366 * 24;
+/// The longest key that tells one request from another, in bytes.
+const LONGEST_KEY: usize = 255;
+
+pub(in crate::rpc) struct SubmitJob;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::rpc) struct Params {
+    /// The script, in Rhai; or else a name.
+    #[serde(default)]
+    script: Option<String>,
+    /// The name that the circle has the script under.
+    #[serde(default)]
+    name: Option<String>,
+    /// Any value: what the script sees as ARGS.
+    #[serde(default)]
+    args: Value,
+    /// Submitting again with the same key runs nothing more, for as long as deliveries are remembered.
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    /// Not before then, as in RFC 3339; at most 366 days from now.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    run_at: Option<Timestamp>,
+    /// Which version of the named script; the newest one if none is given.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::rpc) struct Output {
+    /// The job's name; that of the first one where it has been submitted before.
+    job_id: JobId,
+    /// Whether it has been submitted before.
+    duplicate: bool,
+}
+
+/// What is to be run.
+enum What {
+    Source(String),
+    Named(String, Option<String>),
+}
+
+impl Call for SubmitJob {
+    const NAME: &'static str = "submit_job";
+    const SUMMARY: &'static str = "Keeps a job and has its script run as the caller, now or later, however often it takes; answers once it is kept. Takes what play takes for a script, and what call takes for a name.";
+    const NEEDS: Needs = Needs::Login;
+    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::NOT_FOUND];
+    type Params<'a> = Params;
+    type Output = Output;
+
+    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<Output> {
+        match submit(context, params) {
+            Ok(answer) => answer,
+            Err(error) => Answer::Now(Err(error)),
+        }
+    }
+}
+
+fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
+    let invalid = |reason: &str| Error::InvalidParams {
+        reason: reason.to_owned(),
+    };
+    let (what, action) = match (params.script, params.name, params.version) {
+        (Some(script), None, None) => (What::Source(script), Action::Play),
+        (None, Some(name), version) => (What::Named(name, version), Action::Call),
+        _ => {
+            return Err(invalid(
+                "give either `script`, or `name` and maybe `version`",
+            ));
+        }
+    };
+    let admitted = context.permits_to(action)?;
+    let caller = admitted.key.ok_or(Error::AuthenticationRequired)?;
+    let now = Timestamp::now();
+    let run_at = params.run_at.filter(|run_at| *run_at > now);
+    if run_at.is_some_and(|run_at| run_at > now + Span::new().hours(FURTHEST)) {
+        return Err(invalid("`run_at` is more than 366 days from now"));
+    }
+    let identity = match params.idempotency_key {
+        Some(key) if key.is_empty() || key.len() > LONGEST_KEY => {
+            return Err(invalid("`idempotency_key` must have from 1 to 255 bytes"));
+        }
+        Some(key) => Some(identity(&caller, &key)),
+        None => None,
+    };
+    let (circle, shared, args) = (context.circle, context.shared.clone(), params.args);
+    Ok(Answer::Later(Box::pin(async move {
+        admitted.confirm(&shared, circle).await?;
+        let dispatcher = &shared.dispatcher;
+        let pinned = match what {
+            What::Source(source) => dispatcher.pin_source(circle, source).await,
+            What::Named(name, version) => dispatcher.pin_named(circle, name, version).await,
+        };
+        let submission = Submission {
+            circle,
+            caller,
+            script: Arc::new(pinned.map_err(unpinned)?),
+            args,
+            identity,
+            run_at,
+            submitted_at: now,
+        };
+        let receipt = dispatcher.submit(submission).await?;
+        Ok(Output {
+            job_id: receipt.job,
+            duplicate: receipt.status == Progress::Duplicate,
+        })
+    })))
+}
+
+/// Tells what a caller submits from all else that a circle is sent.
+fn identity(caller: &crate::auth::PublicKey, key: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [b"submitted\0".as_slice(), caller.as_bytes(), key.as_bytes()] {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+pub(super) fn unpinned(why: Unpinned) -> Error {
+    match why {
+        Unpinned::Failed(failure) => Error::Execution(Box::new(failure)),
+        Unpinned::Refused(Refusal::NotFound { what }) => Error::NotFound { what },
+        Unpinned::Refused(Refusal::Limit { limit }) => over(limit),
+        Unpinned::Refused(Refusal::Invalid { reason }) => Error::InvalidParams { reason },
+        Unpinned::Refused(Refusal::Forbidden { needs }) => Error::Forbidden { needs },
+        Unpinned::Refused(Refusal::Unavailable) => unavailable(),
+    }
+}

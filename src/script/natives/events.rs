@@ -1,0 +1,52 @@
+//! `emit`: what a circle's sessions are told once the run is committed.
+
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
+
+use super::{Failed, native, unprintable};
+use crate::{
+    script::{Limits, budget, failure::EMIT_LIMIT, json, keeping, print::Bounds},
+    store::{Emitted, Value, WriteError},
+};
+
+/// What an event costs, in operations.
+const EVENT: usize = 8;
+/// Bytes that count as one operation.
+const BYTES_PER_OPERATION: usize = 256;
+
+pub(super) fn register(module: &mut Module, limits: &Limits) {
+    let bounds = Bounds {
+        length: limits.max_string,
+        depth: limits.max_result_depth,
+    };
+    native!(module, pure: true, "emit", move |topic: ImmutableString, value: Dynamic| {
+        emit(&topic, &value, bounds)
+    });
+}
+
+fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
+    if Emitted::is_own(topic) {
+        return Err(failed(
+            "topics that begin with \"job.\" or \"circle.\" are the circle's own".to_owned(),
+        ));
+    }
+    if let Err(kind) = json::check(value, bounds.depth) {
+        return Err(failed(format!("a {kind} can't be told: it is no JSON")));
+    }
+    let raw = json::to_raw(value, bounds).map_err(unprintable)?;
+    budget::charge(EVENT + raw.get().len() / BYTES_PER_OPERATION)?;
+    let data = Value::new(raw.get().as_bytes());
+    match keeping::with(|transaction| transaction.emit(topic, data, None)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
+        Some(Err(error @ WriteError::Topic { .. })) => Err(failed(error.to_string())),
+        Some(Err(error)) => {
+            let message = format!("{EMIT_LIMIT}{error}");
+            Err(EvalAltResult::ErrorDataTooLarge(message, Position::NONE).into())
+        }
+        None => Err(failed("there is nobody here to tell".to_owned())),
+    }
+}
+
+fn failed(message: String) -> Failed {
+    EvalAltResult::ErrorRuntime(format!("emit: {message}").into(), Position::NONE).into()
+}

@@ -1,0 +1,133 @@
+//! Events on disk: a table by their numbers, without a hole.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    circle::Events,
+    disk::Disk,
+    error::Unavailable,
+    event::Emitted,
+    hub::{Event, Log},
+    table::{Record, Table},
+};
+use crate::auth::PublicKey;
+
+/// Old ones that a commit takes away at most, beside as many as it adds.
+const AT_ONCE: u64 = 64;
+
+/// An event, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    topic: Box<str>,
+    data: Box<RawValue>,
+    at: Timestamp,
+    #[serde(
+        default,
+        with = "crate::auth::trusted::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    to: Option<PublicKey>,
+}
+
+/// The numbers of a circle's events.
+pub(super) fn bounds(disk: &Disk, circle: &PublicKey) -> Result<Events, Unavailable> {
+    let mut bounds = Events { first: 1, next: 1 };
+    disk.walk(Table::Events, circle, &[], false, &mut |key, _| {
+        bounds.first = number(key);
+        false
+    })?;
+    disk.walk(Table::Events, circle, &[0xff; 8], true, &mut |key, _| {
+        bounds.next = number(key) + 1;
+        false
+    })?;
+    Ok(bounds)
+}
+
+/// Gives events their numbers, and adds what is to be written for them.
+pub(super) fn append(
+    emitted: Vec<Emitted>,
+    events: &mut Events,
+    most: usize,
+    records: &mut Vec<Record>,
+) -> Vec<Arc<Event>> {
+    let at = Timestamp::now();
+    let mut told = Vec::with_capacity(emitted.len());
+    let (old, mut spare) = (events.next, AT_ONCE + emitted.len() as u64);
+    // Where there are more at once than are kept, the first of them aren't.
+    let first = (old + emitted.len() as u64).saturating_sub(most as u64);
+    for Emitted { topic, data, to } in emitted {
+        let id = events.next;
+        events.next += 1;
+        // What was emitted is JSON.
+        let data = serde_json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let kept = Kept {
+            topic,
+            data,
+            at,
+            to,
+        };
+        if id >= first {
+            let value = serde_json::to_vec(&kept).unwrap_or_default();
+            records.push(Record::put(Table::Events, id.to_be_bytes(), value));
+        }
+        told.push(Arc::new(Event::new(id, kept.topic, kept.data, at, to)));
+    }
+    while events.first < first.min(old) && spare > 0 {
+        records.push(Record::remove(Table::Events, events.first.to_be_bytes()));
+        events.first += 1;
+        spare -= 1;
+    }
+    if events.first == old {
+        events.first = events.first.max(first);
+    }
+    told
+}
+
+/// Those from one on, so many at most.
+pub(super) fn read(
+    disk: &Disk,
+    circle: &PublicKey,
+    from: u64,
+    most: usize,
+) -> Result<Log, Unavailable> {
+    let Events { first, next } = bounds(disk, circle)?;
+    let mut log = Log {
+        first: if next > first { first } else { 0 },
+        last: next - 1,
+        events: Vec::new(),
+    };
+    if most == 0 {
+        return Ok(log);
+    }
+    disk.walk(
+        Table::Events,
+        circle,
+        &from.to_be_bytes(),
+        false,
+        &mut |key, value| {
+            match serde_json::from_slice::<Kept>(value) {
+                Ok(Kept {
+                    topic,
+                    data,
+                    at,
+                    to,
+                }) => {
+                    let event = Event::new(number(key), topic, data, at, to);
+                    log.last = log.last.max(event.id);
+                    log.events.push(Arc::new(event));
+                }
+                Err(error) => tracing::error!(%circle, %error, "failed to read an event"),
+            }
+            log.events.len() < most
+        },
+    )?;
+    Ok(log)
+}
+
+fn number(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
+}
