@@ -14,8 +14,17 @@
 //! # }
 //! ```
 
+mod answers;
+mod backoff;
 mod calls;
+mod connection;
 mod error;
+mod follow;
+mod methods;
+mod routes;
+mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
@@ -26,23 +35,29 @@ use std::{
 };
 
 use axum::http::Uri;
-use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
-    sync::{Mutex, Semaphore},
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite::Message,
-};
+use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use answers::{
+    Called, Delivery, DeliveryPage, Job, JobError, JobPage, JobStatus, Member, Members, Script,
+    ScriptEntry, ScriptVersion, Submitted,
+};
 pub use error::{Closed, Error, RpcError};
+pub use follow::{Change, Follow, Following};
+pub use methods::{Paging, Submission, Work};
+pub use subscription::{Event, Notice, Subscription};
 
 use crate::auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign};
 use calls::Calls;
+use connection::Sink;
+use routes::{Command, Routes};
 
 /// How long a server may take to accept a connection, and over each step of a login.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,14 +72,12 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     origin: Origin,
     circle: PublicKey,
-    sink: Mutex<SplitSink<Socket, Message>>,
+    sink: Arc<Sink>,
     next_id: AtomicU64,
     calls: Arc<Calls>,
     free: Semaphore,
     _reader: AbortOnDropHandle<()>,
 }
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What a script came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,9 +111,10 @@ impl Client {
     /// [`Error::Connect`] where nobody answers within 10 s, or something else does.
     pub async fn connect(address: &str) -> Result<Self, Error> {
         let (origin, circle) = parse(address)?;
-        let connect_error = |reason: String| Error::Connect {
+        let connect_error = |(reason, status)| Error::Connect {
             address: address.to_owned(),
             reason,
+            status,
         };
         // An error says that there is a provider already, which is all that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -108,19 +122,22 @@ impl Client {
         let no_delay = true;
         let (socket, _) = timeout(PATIENCE, connect_async_with_config(address, None, no_delay))
             .await
-            .map_err(|_| connect_error(format!("no answer within {PATIENCE:?}")))?
+            .map_err(|_| connect_error((format!("no answer within {PATIENCE:?}"), None)))?
             .map_err(|error| connect_error(error::refusal(error)))?;
         let (sink, stream) = socket.split();
-        let calls = Arc::new(Calls::default());
+        let sink = Arc::new(Sink::new(sink));
+        let (sender, commands) = mpsc::unbounded_channel();
+        let calls = Arc::new(Calls::new(Routes::new(sender)));
+        let connection = connection::run(stream, sink.clone(), calls.clone(), commands);
         #[expect(
             clippy::disallowed_methods,
             reason = "the handle ends it with the client"
         )]
-        let reader = AbortOnDropHandle::new(tokio::spawn(read(stream, calls.clone())));
+        let reader = AbortOnDropHandle::new(tokio::spawn(connection));
         let inner = Inner {
             origin,
             circle,
-            sink: Mutex::new(sink),
+            sink,
             next_id: AtomicU64::new(1),
             calls,
             free: Semaphore::new(MAX_CALLS),
@@ -186,26 +203,46 @@ impl Client {
         let _permit = inner.free.acquire().await;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let params = serde_json::to_value(params)?;
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let call = inner.calls.begin(id)?;
-        // Where it can't be sent, the reader learns why.
-        let _ = inner
-            .sink
-            .lock()
-            .await
-            .send(Message::text(request.to_string()))
-            .await;
-        let reply = call.reply().await?;
-        match reply.error {
-            Some(error) => Err(Error::Rpc(serde_json::from_value(error)?)),
-            None => Ok(serde_json::from_value(reply.result)?),
+        let request = Message::text(request(id, method, &params));
+        inner.sink.send(request).await;
+        call.reply().await?.read()
+    }
+
+    /// Subscribes to the circle's events: to the topics that begin with `prefix`, and after the event `since`, or from now on.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not, [`Error::Silent`] where the server takes more than 10 s.
+    pub async fn subscribe(&self, prefix: &str, since: Option<u64>) -> Result<Subscription, Error> {
+        let inner = &self.0;
+        // It is never closed, and if it were, there would just be no limit.
+        let _permit = inner.free.acquire().await;
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut params = json!({ "topic": prefix });
+        if let Some(since) = since {
+            params["since"] = since.into();
         }
+        let method = "subscribe";
+        let reply = inner.calls.begin_subscribe(id)?;
+        // Sent for sure, even if this call is given up now: so that there is a reply, which ends what nobody wants.
+        let request = Command::Send(request(id, method, &params));
+        inner.calls.routes().command(request);
+        let after = PATIENCE;
+        let subscribed = timeout(PATIENCE, reply)
+            .await
+            .map_err(|_| Error::Silent { method, after })?
+            .map_err(|_| inner.calls.gone())??;
+        Ok(Subscription::new(subscribed, self.clone()))
+    }
+
+    /// How the connection was closed, if it was.
+    pub fn closed(&self) -> Option<&Closed> {
+        self.0.calls.closed()
     }
 
     /// Closes the connection, for all clones.
     pub async fn close(self) {
-        // Where the server is gone, it is closed already.
-        let _ = self.0.sink.lock().await.close().await;
+        self.0.sink.close().await;
     }
 
     /// For calls that every server answers at once.
@@ -223,17 +260,8 @@ impl Client {
     }
 }
 
-/// Hands replies out until the connection ends.
-async fn read(mut stream: SplitStream<Socket>, calls: Arc<Calls>) {
-    let mut last = None;
-    while let Some(Ok(message)) = stream.next().await {
-        match message {
-            Message::Text(text) => calls.on_text(&text),
-            Message::Close(frame) => last = frame,
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-        }
-    }
-    calls.close(last);
+fn request(id: u64, method: &str, params: &Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
 
 /// What an address leads to: what the login text has to name.
@@ -244,35 +272,5 @@ fn parse(address: &str) -> Result<(Origin, PublicKey), Error> {
     match uri.path().trim_start_matches('/') {
         "" => Err(Error::NoCircle(address.to_owned())),
         circle => Ok((origin, circle.parse()?)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
-
-    #[test]
-    fn an_address_names_a_server_and_a_circle() {
-        let (origin, circle) = parse(&format!("WSS://Example.org:443/0x{CIRCLE}")).unwrap();
-        assert_eq!(origin.to_string(), "wss://example.org");
-        assert_eq!(circle.to_string(), CIRCLE);
-        for wrong in [
-            "",
-            "localhost:8080",
-            &format!("http://localhost/{CIRCLE}"),
-            &format!("ws://me@localhost/{CIRCLE}"),
-        ] {
-            assert!(matches!(parse(wrong), Err(Error::Address(_))), "{wrong}");
-        }
-        for missing in ["ws://localhost", "ws://localhost:80/"] {
-            assert!(
-                matches!(parse(missing), Err(Error::NoCircle(_))),
-                "{missing}"
-            );
-        }
-        let other = parse("ws://localhost/02aa");
-        assert!(matches!(other, Err(Error::Circle(_))), "{other:?}");
     }
 }

@@ -4,17 +4,17 @@ use std::{iter::repeat_n, time::Duration};
 
 use unicode_width::UnicodeWidthChar;
 
+use super::login::Source;
 use crate::{
     auth::PublicKey,
     client::{Error, RpcError},
     rpc::code,
 };
 
-/// What a run was about.
+/// What a call was about.
 pub(super) struct Run<'a> {
-    /// Where the script comes from.
-    pub(super) name: &'a str,
-    pub(super) script: &'a str,
+    /// The script, where it was about one.
+    pub(super) source: Option<Source<'a>>,
     pub(super) caller: PublicKey,
 }
 
@@ -28,6 +28,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
             _ => 3,
         },
         Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) => 3,
+        Error::Behind => 7,
         Error::Challenge(_) | Error::Unsigned(_) => 4,
         Error::Rpc(error) => match error.code {
             code::EXECUTION_ERROR => 1,
@@ -36,6 +37,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
             code::FORBIDDEN => 5,
             code::TIMEOUT => 6,
             code::LIMIT_EXCEEDED | code::UNAVAILABLE | code::CANCELLED | code::CONFLICT => 7,
+            code::NOT_FOUND => 8,
             _ => 3,
         },
     }
@@ -47,8 +49,8 @@ pub(super) fn explain(error: &Error, run: &Run<'_>) -> String {
     if let Error::Rpc(error) = error {
         text = in_words(error);
         let place = |name: &str| error.data[name].as_u64().and_then(|n| n.try_into().ok());
-        if let Some(line) = place("line") {
-            text += &excerpt(run, line, place("column").unwrap_or(0));
+        if let (Some(source), Some(line)) = (&run.source, place("line")) {
+            text += &excerpt(source, line, place("column").unwrap_or(0));
         }
     }
     if let Some(help) = help(error, run) {
@@ -70,6 +72,9 @@ pub(super) fn printable(text: &str) -> String {
 
 fn in_words(error: &RpcError) -> String {
     let data = &error.data;
+    if let (code::NOT_FOUND, Some(what)) = (error.code, data["what"].as_str()) {
+        return format!("there is no such {what}");
+    }
     let message = error.message.strip_prefix("Execution Error: ");
     let mut text = message.unwrap_or(&error.message).to_owned();
     for (name, what) in [
@@ -112,6 +117,7 @@ fn help(error: &Error, run: &Run<'_>) -> Option<String> {
         | Error::Silent { .. }
         | Error::Unsigned(_)
         | Error::Closed(_)
+        | Error::Behind
         | Error::Answer(_) => return None,
     };
     match (error.code, error.data["kind"].as_str()) {
@@ -124,10 +130,15 @@ fn help(error: &Error, run: &Run<'_>) -> Option<String> {
         (code::EXECUTION_ERROR, Some("memory")) => {
             Some("the server allows script.max_memory".to_owned())
         }
-        (code::FORBIDDEN, _) => Some(format!(
-            "the circle's owner can list your key among its members: {}",
+        (code::FORBIDDEN, _) if error.data["needs"] == "owner" => Some(format!(
+            "the owner is who holds the circle's own key; yours is {}",
             run.caller
         )),
+        (code::FORBIDDEN, _) => Some(format!(
+            "the circle's owner can make your key a member: circled members add URL --key circle.key {}",
+            run.caller
+        )),
+        (code::METHOD_NOT_FOUND, _) => Some("the server may be an older one than this command".to_owned()),
         _ => None,
     }
 }
@@ -137,11 +148,18 @@ fn readable(ms: u64) -> String {
 }
 
 /// The line of a script with a caret under the column, both counted from 1, columns in characters.
-fn excerpt(run: &Run<'_>, line: usize, column: usize) -> String {
-    let mut lines = run.script.lines();
+fn excerpt(source: &Source<'_>, line: usize, column: usize) -> String {
+    let Source { name, text } = source;
     let Some(mut before) = line.checked_sub(1) else {
         return String::new();
     };
+    let Some(text) = text else {
+        return match column {
+            0 => format!("\n --> {name}:{line}"),
+            column => format!("\n --> {name}:{line}:{column}"),
+        };
+    };
+    let mut lines = text.lines();
     let (mut line, mut column) = (line, column);
     let count = lines.clone().count();
     if before == count && count > 0 {
@@ -155,7 +173,6 @@ fn excerpt(run: &Run<'_>, line: usize, column: usize) -> String {
     let column = column.min(source.chars().count() + 1);
     let number = line.to_string();
     let margin = " ".repeat(number.len());
-    let name = run.name;
     let Some(before) = column.checked_sub(1) else {
         return format!("\n{margin}--> {name}:{line}\n{margin} |\n{number} | {source}");
     };
@@ -185,11 +202,17 @@ mod tests {
     use super::*;
     use crate::{auth::SecretKey, client::Closed};
 
+    fn source(script: &str) -> Source<'_> {
+        Source {
+            name: "script",
+            text: Some(script),
+        }
+    }
+
     fn run(script: &str) -> Run<'_> {
         let caller = SecretKey::from_hex(&"17".repeat(32)).unwrap().public();
         Run {
-            name: "script",
-            script,
+            source: Some(source(script)),
             caller,
         }
     }
@@ -226,8 +249,18 @@ mod tests {
             ("x", 7, 1, ""),
             ("x", 0, 1, ""),
         ] {
-            assert_eq!(excerpt(&run(script), line, column), expected, "{script:?}");
+            assert_eq!(
+                excerpt(&source(script), line, column),
+                expected,
+                "{script:?}"
+            );
         }
+        let elsewhere = Source {
+            name: "greet",
+            text: None,
+        };
+        assert_eq!(excerpt(&elsewhere, 3, 7), "\n --> greet:3:7");
+        assert_eq!(excerpt(&elsewhere, 3, 0), "\n --> greet:3");
     }
 
     #[test]
@@ -243,7 +276,7 @@ mod tests {
         assert_eq!(
             explain(&error, &run),
             format!(
-                "error: Forbidden: needs the role member\n  = help: the circle's owner can list your key among its members: {}",
+                "error: Forbidden: needs the role member\n  = help: the circle's owner can make your key a member: circled members add URL --key circle.key {}",
                 run.caller
             )
         );
@@ -268,6 +301,7 @@ mod tests {
             (code::TIMEOUT, 6),
             (code::LIMIT_EXCEEDED, 7),
             (code::CONFLICT, 7),
+            (code::NOT_FOUND, 8),
         ] {
             assert_eq!(exit_code(&rpc(code, "", Value::Null)), expected, "{code}");
         }

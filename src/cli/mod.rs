@@ -1,13 +1,20 @@
 //! The command line: one file a subcommand.
 
+mod call;
 mod config;
+mod deliveries;
+mod events;
 mod explain;
 mod health;
 mod http;
 mod jobs;
 mod keygen;
 mod logging;
+mod login;
+mod members;
 mod play;
+mod repl;
+mod script;
 mod serve;
 mod signals;
 mod webhook;
@@ -39,7 +46,8 @@ First steps:
   circled serve                        # on 127.0.0.1:8080, open to anyone on this machine
   circled keygen circle.key            # a circle is a key; prints its public half
   circled keygen me.key
-  circled play ws://127.0.0.1:8080/<circle_pk> --key me.key '40 + 2'";
+  circled play ws://127.0.0.1:8080/<circle_pk> --key me.key '40 + 2'
+  circled repl ws://127.0.0.1:8080/<circle_pk> --key me.key";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,9 +55,15 @@ enum Command {
     Worker(worker::Worker),
     Keygen(keygen::Keygen),
     Play(play::Play),
+    Repl(repl::Repl),
+    Script(script::Scripts),
+    Call(call::Call),
+    Jobs(jobs::Jobs),
+    Events(events::Events),
+    Members(members::Members),
+    Deliveries(deliveries::Deliveries),
     Config(config::Config),
     Webhook(webhook::Webhook),
-    Jobs(jobs::Jobs),
     Health(health::Health),
 }
 
@@ -87,6 +101,12 @@ pub fn run() -> ExitCode {
         Command::Worker(worker) => worker.run(),
         Command::Keygen(keygen) => keygen.run(),
         Command::Play(play) => return play.run(),
+        Command::Repl(repl) => return repl.run(),
+        Command::Script(scripts) => return scripts.run(),
+        Command::Call(call) => return call.run(),
+        Command::Events(events) => return events.run(),
+        Command::Members(members) => return members.run(),
+        Command::Deliveries(deliveries) => return deliveries.run(),
         Command::Config(config) => config.run(),
         Command::Webhook(webhook) => webhook.run(),
         Command::Jobs(jobs) => jobs.run(),

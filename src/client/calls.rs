@@ -5,25 +5,43 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 use tokio::sync::oneshot;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::Closed;
+use super::{
+    Closed, Error,
+    routes::{Feed, Routes},
+};
 
 /// Who waits for which reply; nobody can any more once the connection has closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calls {
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    waiting: Mutex<HashMap<u64, Waiting>>,
     closed: OnceLock<Closed>,
+    routes: Routes,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Reply(oneshot::Sender<Reply>),
+    /// For a subscription, which is one from the moment of the reply. If nobody waits any more, dropping it ends it.
+    Subscription(oneshot::Sender<Result<Subscribed, Error>>),
+}
+
+/// A subscription that came about.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    /// What comes for it.
+    pub(super) feed: Feed,
+    /// The event after which it begins.
+    pub(super) since: u64,
 }
 
 /// What the server answered to one call.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Reply {
     /// Where the call succeeded.
-    #[serde(default)]
     pub(super) result: Value,
     /// Where it failed. Looked at by the caller, so that a senseless one reaches them too.
     pub(super) error: Option<Value>,
@@ -38,54 +56,142 @@ pub(super) struct CallGuard {
 }
 
 impl Calls {
+    pub(super) fn new(routes: Routes) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            closed: OnceLock::new(),
+            routes,
+        }
+    }
+
+    /// Where events go.
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// How the connection was closed, if it was.
+    pub(super) fn closed(&self) -> Option<&Closed> {
+        self.closed.get()
+    }
+
     /// Puts a call on the list, to be sent then.
     pub(super) fn begin(self: &Arc<Self>, id: u64) -> Result<CallGuard, Closed> {
         let (sender, reply) = oneshot::channel();
+        self.wait(id, Waiting::Reply(sender))?;
+        let calls = self.clone();
+        Ok(CallGuard { calls, id, reply })
+    }
+
+    /// Puts a call of `subscribe` on the list, where it stays until it is answered, even if it is given up: the server may
+    /// have taken it.
+    pub(super) fn begin_subscribe(
+        &self,
+        id: u64,
+    ) -> Result<oneshot::Receiver<Result<Subscribed, Error>>, Closed> {
+        let (sender, reply) = oneshot::channel();
+        self.wait(id, Waiting::Subscription(sender))?;
+        Ok(reply)
+    }
+
+    /// Hands a reply to who waits for it, and an event on. Whatever else a server sends is for nobody.
+    pub(super) fn on_text(&self, text: &str) {
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            id: Option<u64>,
+            #[serde(default)]
+            result: Value,
+            error: Option<Value>,
+            #[serde(borrow)]
+            method: Option<&'a RawValue>,
+            #[serde(borrow)]
+            params: Option<&'a RawValue>,
+        }
+        let Ok(message) = serde_json::from_str(text) else {
+            return;
+        };
+        match message {
+            Message {
+                id: Some(id),
+                method: None,
+                result,
+                error,
+                ..
+            } => self.on_reply(id, Reply { result, error }),
+            Message {
+                method: Some(method),
+                params: Some(params),
+                ..
+            } if method.get() == "\"event\"" => self.routes.on_event(params, text.len()),
+            Message { .. } => {}
+        }
+    }
+
+    fn on_reply(&self, id: u64, reply: Reply) {
+        // Whoever gave up in this moment doesn't want it.
+        match self.waiting().remove(&id) {
+            Some(Waiting::Reply(sender)) => drop(sender.send(reply)),
+            Some(Waiting::Subscription(sender)) => drop(sender.send(self.subscribed(reply))),
+            None => {}
+        }
+    }
+
+    fn subscribed(&self, reply: Reply) -> Result<Subscribed, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            subscription: String,
+            since: u64,
+        }
+        let answer = reply.read().inspect_err(|_| {
+            self.routes.answered(None);
+        })?;
+        let Answer {
+            subscription,
+            since,
+        } = answer;
+        match self.routes.answered(Some(subscription)) {
+            Some(feed) => Ok(Subscribed { feed, since }),
+            None => Err(self.gone().into()),
+        }
+    }
+
+    /// There will be no more replies, nor events.
+    pub(super) fn close(&self, closed: Closed) {
+        // Only the first reason counts.
+        let closed = self.closed.get_or_init(|| closed);
+        self.waiting().clear();
+        self.routes.close(closed);
+    }
+
+    /// Why there is no reply.
+    pub(super) fn gone(&self) -> Closed {
+        self.closed.get().cloned().unwrap_or_else(Closed::silently)
+    }
+
+    fn wait(&self, id: u64, who: Waiting) -> Result<(), Closed> {
         let mut waiting = self.waiting();
         // Under the lock: closing says why, then empties the list.
         if let Some(closed) = self.closed.get() {
             return Err(closed.clone());
         }
-        waiting.insert(id, sender);
-        let calls = self.clone();
-        Ok(CallGuard { calls, id, reply })
-    }
-
-    /// Hands a reply to who waits for it. Whatever else a server sends is for nobody.
-    pub(super) fn on_text(&self, text: &str) {
-        #[derive(Deserialize)]
-        struct Answer {
-            id: Option<u64>,
-            #[serde(flatten)]
-            reply: Reply,
+        if matches!(who, Waiting::Subscription(_)) {
+            self.routes.ask();
         }
-        let Ok(Answer {
-            id: Some(id),
-            reply,
-        }) = serde_json::from_str(text)
-        else {
-            return;
-        };
-        let waiting = self.waiting().remove(&id);
-        if let Some(waiting) = waiting {
-            // Whoever gave up in this moment doesn't want it.
-            let _ = waiting.send(reply);
-        }
+        waiting.insert(id, who);
+        Ok(())
     }
 
-    /// There will be no more replies.
-    pub(super) fn close(&self, frame: Option<CloseFrame>) {
-        let closed = frame.map_or_else(went_away, |frame| Closed {
-            code: Some(frame.code.into()),
-            reason: frame.reason.as_str().to_owned(),
-        });
-        // Only the first reason counts.
-        let _ = self.closed.set(closed);
-        self.waiting().clear();
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Reply>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reply {
+    /// What the server answered, or the error that it answered.
+    pub(super) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
+        match self.error {
+            Some(error) => Err(Error::Rpc(serde_json::from_value(error)?)),
+            None => Ok(serde_json::from_value(self.result)?),
+        }
     }
 }
 
@@ -93,7 +199,7 @@ impl CallGuard {
     /// Waits for the reply.
     pub(super) async fn reply(mut self) -> Result<Reply, Closed> {
         let reply = (&mut self.reply).await;
-        reply.map_err(|_| self.calls.closed.get().cloned().unwrap_or_else(went_away))
+        reply.map_err(|_| self.calls.gone())
     }
 }
 
@@ -103,20 +209,25 @@ impl Drop for CallGuard {
     }
 }
 
-fn went_away() -> Closed {
-    Closed {
-        code: None,
-        reason: String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::{FutureExt, future::poll_fn};
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::{
+        super::{Notice, routes::Command},
+        *,
+    };
+
+    fn calls() -> (Arc<Calls>, mpsc::UnboundedReceiver<Command>) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        (Arc::new(Calls::new(Routes::new(sender))), commands)
+    }
 
     #[tokio::test]
     async fn replies_find_their_calls() {
-        let calls = Arc::new(Calls::default());
+        let (calls, _commands) = calls();
         let (one, two) = (calls.begin(1).unwrap(), calls.begin(2).unwrap());
         calls.on_text("no JSON");
         calls.on_text(r#"{"jsonrpc":"2.0","id":"1","result":0}"#);
@@ -130,13 +241,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_connection_answers_nobody() {
-        let calls = Arc::new(Calls::default());
+        let (calls, _commands) = calls();
         let waiting = calls.begin(1).unwrap();
-        calls.close(Some(CloseFrame {
-            code: 1001.into(),
+        calls.close(Closed {
+            code: Some(1001),
             reason: "stopping".into(),
-        }));
-        calls.close(None);
+        });
+        calls.close(Closed::silently());
         let closed = waiting.reply().await.unwrap_err();
         assert_eq!(closed.code, Some(1001));
         assert_eq!(calls.begin(2).unwrap_err(), closed);
@@ -144,8 +255,165 @@ mod tests {
 
     #[test]
     fn a_call_that_is_given_up_leaves_nothing() {
-        let calls = Arc::new(Calls::default());
+        let (calls, _commands) = calls();
         drop(calls.begin(1).unwrap());
         assert!(calls.waiting().is_empty());
+    }
+
+    fn event(subscription: &str, id: u64) -> String {
+        let params = json!({
+            "subscription": subscription, "id": id, "topic": "t", "data": null, "at": "2026-11-25T10:00:00Z", "more": [],
+        });
+        json!({ "jsonrpc": "2.0", "method": "event", "params": params }).to_string()
+    }
+
+    fn subscribed(id: u64, name: &str, since: u64) -> String {
+        let result = json!({ "subscription": name, "since": since });
+        json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()
+    }
+
+    /// What has come until now; `end` for an end without an error.
+    fn read(feed: &mut Feed) -> Vec<String> {
+        let mut read = Vec::new();
+        while let Some(next) = poll_fn(|context| feed.poll_next(context)).now_or_never() {
+            match next {
+                Some(Ok(Notice::Event(event))) => read.push(event.id.to_string()),
+                Some(Ok(notice)) => read.push(format!("{notice:?}")),
+                Some(Err(error)) => read.push(error.to_string()),
+                None => {
+                    read.push("end".to_owned());
+                    break;
+                }
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn events_before_the_reply_are_kept_for_whose_they_are() {
+        let (calls, mut commands) = calls();
+        calls.on_text(&event("1", 1));
+        let mut one = calls.begin_subscribe(1).unwrap();
+        let mut two = calls.begin_subscribe(2).unwrap();
+        for (name, id) in [("2", 7), ("1", 7), ("x", 7), ("1", 8)] {
+            calls.on_text(&event(name, id));
+        }
+        calls.on_text(&subscribed(1, "1", 6));
+        calls.on_text(&event("1", 9));
+        calls.on_text(&subscribed(2, "2", 6));
+        let mut one = one.try_recv().unwrap().unwrap();
+        let mut two = two.try_recv().unwrap().unwrap();
+        assert_eq!(
+            (one.since, read(&mut one.feed)),
+            (6, vec!["7".to_owned(), "8".to_owned(), "9".to_owned()])
+        );
+        assert_eq!(read(&mut two.feed), ["7"]);
+        // Nobody had asked for that one.
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("x".to_owned()))
+        );
+        drop(two);
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("2".to_owned()))
+        );
+        calls.on_text(&event("3", 10));
+        assert!(commands.try_recv().is_err() && read(&mut one.feed).is_empty());
+    }
+
+    #[test]
+    fn a_subscription_that_nobody_waits_for_is_ended() {
+        let (calls, mut commands) = calls();
+        let early = calls.begin_subscribe(1).unwrap();
+        drop(early);
+        calls.on_text(&subscribed(1, "1", 0));
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("1".to_owned()))
+        );
+        let late = calls.begin_subscribe(2).unwrap();
+        calls.on_text(&subscribed(2, "2", 0));
+        drop(late);
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("2".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_subscription_tells_how_it_ended() {
+        let (calls, mut commands) = calls();
+        let mut feeds: Vec<Feed> = (1..=4)
+            .map(|id| {
+                let mut reply = calls.begin_subscribe(id).unwrap();
+                calls.on_text(&subscribed(id, &id.to_string(), 0));
+                reply.try_recv().unwrap().unwrap().feed
+            })
+            .collect();
+        let told = |params: Value| {
+            json!({ "jsonrpc": "2.0", "method": "event", "params": params }).to_string()
+        };
+        calls.on_text(&told(
+            json!({ "subscription": "1", "gap": true, "since": 40 }),
+        ));
+        calls.on_text(&told(json!({ "subscription": "1", "later": "things" })));
+        calls.on_text(&told(
+            json!({ "subscription": "1", "ended": true, "needs": "member" }),
+        ));
+        calls.on_text(&event("1", 41));
+        assert_eq!(
+            read(&mut feeds[0]),
+            [
+                "Gap { since: 40 }",
+                "Ended { needs: Some(\"member\") }",
+                "end"
+            ]
+        );
+        calls.on_text(&told(json!({ "subscription": "2", "id": "?" })));
+        assert!(read(&mut feeds[1])[0].contains("makes no sense"));
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("2".to_owned()))
+        );
+        for id in 1..=5000 {
+            calls.on_text(&event("3", id));
+        }
+        let behind = read(&mut feeds[2]);
+        assert_eq!((behind.len(), behind[4095].as_str()), (4098, "4096"));
+        assert_eq!(behind[4096], Error::Behind.to_string());
+        assert_eq!(
+            commands.try_recv(),
+            Ok(Command::Unsubscribe("3".to_owned()))
+        );
+        calls.on_text(&event("4", 1));
+        calls.close(Closed {
+            code: Some(1013),
+            reason: "slow".into(),
+        });
+        let closed = read(&mut feeds[3]);
+        assert!(
+            closed[0] == "1" && closed[1].contains("1013") && closed[2] == "end",
+            "{closed:?}"
+        );
+        drop(feeds);
+        assert!(commands.try_recv().is_err(), "there is nothing to end");
+    }
+
+    #[test]
+    fn what_is_not_read_is_bounded_in_bytes_too() {
+        let (calls, _commands) = calls();
+        let mut reply = calls.begin_subscribe(1).unwrap();
+        calls.on_text(&subscribed(1, "1", 0));
+        let mut feed = reply.try_recv().unwrap().unwrap().feed;
+        let long = "x".repeat(1 << 20);
+        for id in 1..=20 {
+            calls.on_text(&event("1", id).replace("null", &format!("{long:?}")));
+        }
+        let read = read(&mut feed);
+        assert_eq!(
+            (read.len(), read[15].as_str()),
+            (17, &*Error::Behind.to_string())
+        );
     }
 }

@@ -7,7 +7,10 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 
-use crate::auth::{ChallengeError, InvalidKey, PublicKey};
+use crate::{
+    auth::{ChallengeError, InvalidKey, PublicKey},
+    rpc::code,
+};
 
 /// Why something failed.
 #[derive(Debug, Error)]
@@ -30,6 +33,8 @@ pub enum Error {
         address: String,
         /// Why not.
         reason: String,
+        /// What the server answered in place of a welcome, if it did: 404 where it doesn't serve the circle.
+        status: Option<u16>,
     },
     /// The server takes too long over a login.
     #[error("the server did not answer `{method}` within {after:?}")]
@@ -54,6 +59,69 @@ pub enum Error {
     /// The server answered something that makes no sense.
     #[error("the server's answer makes no sense: {0}")]
     Answer(#[from] serde_json::Error),
+    /// A subscription was read too slowly, and more came than is kept for it. What it had until then was handed out; the
+    /// server's log has the rest.
+    #[error("events were read too slowly; those after the last one are in the server's log")]
+    Behind,
+}
+
+impl Error {
+    /// Whether trying again, with a new connection, may end better: nothing listened, the connection was lost, the server is
+    /// busy or stopping. Not where the key, the circle or the call is what's wrong.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { status, .. } => match status {
+                // Of a proxy whose server is away, or of one that asks for patience.
+                Some(status) => *status >= 500 || matches!(status, 408 | 429),
+                None => true,
+            },
+            Self::Silent { .. } | Self::Closed(_) | Self::Behind => true,
+            Self::Rpc(error) => error.may_pass(),
+            Self::Address(_)
+            | Self::NoCircle(_)
+            | Self::Circle(_)
+            | Self::Challenge(_)
+            | Self::Unsigned(_)
+            | Self::Answer(_) => false,
+        }
+    }
+
+    /// How long the server asks to wait first, if it says.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rpc(error) => error.data["retry_after_ms"]
+                .as_u64()
+                .map(Duration::from_millis),
+            Self::Connect { .. }
+            | Self::Silent { .. }
+            | Self::Closed(_)
+            | Self::Behind
+            | Self::Address(_)
+            | Self::NoCircle(_)
+            | Self::Circle(_)
+            | Self::Challenge(_)
+            | Self::Unsigned(_)
+            | Self::Answer(_) => None,
+        }
+    }
+}
+
+impl RpcError {
+    fn may_pass(&self) -> bool {
+        match self.code {
+            code::INTERNAL_ERROR
+            | code::TIMEOUT
+            | code::LIMIT_EXCEEDED
+            | code::UNAVAILABLE
+            | code::CANCELLED
+            | code::CONFLICT => true,
+            // The text to sign can have become too old on the way.
+            code::INVALID_CREDENTIALS => {
+                matches!(self.data["reason"].as_str(), Some("no_nonce" | "expired"))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// An error that the server answered.
@@ -69,22 +137,34 @@ pub struct RpcError {
     pub data: Value,
 }
 
-/// How the server closed the connection.
+/// How the connection was closed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the server closed the connection{}", describe(*.code, .reason))]
+#[error("{}", describe(*.code, .reason))]
 pub struct Closed {
-    /// RFC 6455, section 7.4; none where it just went away.
+    /// What the server closed it with (RFC 6455, section 7.4); none where it just went away.
     pub code: Option<u16>,
-    /// What it says.
+    /// What the server says, or what became of the connection.
     pub reason: String,
 }
 
+impl Closed {
+    /// It just went away.
+    pub(super) fn silently() -> Self {
+        Self::lost(String::new())
+    }
+
+    /// It went away, and this is known about it.
+    pub(super) fn lost(reason: String) -> Self {
+        Self { code: None, reason }
+    }
+}
+
 /// Why an upgrade failed; a server of ours says more in the body.
-pub(super) fn refusal(error: tungstenite::Error) -> String {
+pub(super) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
     let response = match error {
         tungstenite::Error::Http(response) => response,
-        tungstenite::Error::Io(error) => return error.to_string(),
-        tungstenite::Error::Url(error) => return error.to_string(),
+        tungstenite::Error::Io(error) => return (error.to_string(), None),
+        tungstenite::Error::Url(error) => return (error.to_string(), None),
         other @ (tungstenite::Error::ConnectionClosed
         | tungstenite::Error::AlreadyClosed
         | tungstenite::Error::Tls(_)
@@ -93,26 +173,28 @@ pub(super) fn refusal(error: tungstenite::Error) -> String {
         | tungstenite::Error::WriteBufferFull(_)
         | tungstenite::Error::Utf8(_)
         | tungstenite::Error::AttackAttempt
-        | tungstenite::Error::HttpFormat(_)) => return other.to_string(),
+        | tungstenite::Error::HttpFormat(_)) => return (other.to_string(), None),
     };
     let body: Value = response
         .body()
         .as_deref()
         .and_then(|body| serde_json::from_slice(body).ok())
         .unwrap_or_default();
-    match body["error"]["message"].as_str() {
+    let reason = match body["error"]["message"].as_str() {
         Some(message) => format!("{message} ({})", response.status()),
         None => format!(
             "the server answers {}, not as a WebSocket",
             response.status()
         ),
-    }
+    };
+    (reason, Some(response.status().as_u16()))
 }
 
 fn describe(code: Option<u16>, reason: &str) -> String {
     match (code, reason) {
-        (None, _) => String::new(),
-        (Some(code), "") => format!(" ({code})"),
-        (Some(code), reason) => format!(" ({code}: {reason})"),
+        (None, "") => "the server closed the connection".to_owned(),
+        (None, reason) => format!("the connection was lost: {reason}"),
+        (Some(code), "") => format!("the server closed the connection ({code})"),
+        (Some(code), reason) => format!("the server closed the connection ({code}: {reason})"),
     }
 }

@@ -10,6 +10,7 @@
 mod backend;
 mod cli;
 mod client;
+mod commands;
 mod config;
 mod disk;
 mod http;

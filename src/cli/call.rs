@@ -1,0 +1,51 @@
+//! `circled call`
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{
+    login::{Login, Source, exit_codes},
+    play::{With, print_played},
+};
+
+const EXIT_CODES: &str = exit_codes!(
+    "the script ended with a value",
+    "1  the script failed",
+    "6  the script took too long",
+    examples: "  circled call C --key me.key greet --args '{\"name\": \"Ada\"}'
+  circled call C --key me.key greet --version 3f1a...          # as it was"
+);
+
+/// Log in to a circle and run one of its scripts by name.
+///
+/// What the script prints goes to standard error, its value to standard output.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Call {
+    #[command(flatten)]
+    login: Login,
+    /// What the script is called by; `circled script list` shows them.
+    name: String,
+    /// The version to run, of those that are kept; without it, the current one.
+    #[arg(long)]
+    version: Option<String>,
+    #[command(flatten)]
+    with: With,
+}
+
+impl Call {
+    pub(super) fn run(&self) -> ExitCode {
+        let source = Source {
+            name: &self.name,
+            text: None,
+        };
+        let options = self.with.options();
+        let version = self.version.as_deref();
+        self.login.run(
+            Some(source),
+            async |client| client.call_script(&self.name, version, &options).await,
+            |called| print_played(&called.played),
+        )
+    }
+}

@@ -1,0 +1,133 @@
+//! `circled deliveries`
+
+use std::{io, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    jobs::{first_line, print_pretty},
+    login::{Login, exit_codes, print_json, print_text},
+    script::{print_line, seconds},
+};
+use crate::{
+    client::{Client, Delivery, Error, Paging},
+    dispatch::JobId,
+};
+
+const EXIT_CODES: &str = exit_codes!(
+    "it is done",
+    examples: "  circled deliveries list C --key circle.key --provider stripe
+  circled deliveries show C --key circle.key 019ab1c2-...
+  circled deliveries redeliver C --key circle.key 019ab1c2-..."
+);
+
+/// What came to a circle by webhook, and what became of it.
+#[derive(Debug, Args)]
+pub(super) struct Deliveries {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List deliveries, the newest first: job, when it came, provider, type, status, tries, what went wrong last.
+    #[command(after_help = EXIT_CODES)]
+    List {
+        #[command(flatten)]
+        login: Login,
+        /// Only this provider's.
+        #[arg(long)]
+        provider: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Print all that is known of a delivery, and what the provider sent, as JSON; only the owner can.
+    #[command(after_help = EXIT_CODES)]
+    Show {
+        #[command(flatten)]
+        login: Login,
+        /// Its job.
+        id: JobId,
+    },
+    /// Run a delivery once more, with the script as it is now. Prints the new job's id.
+    #[command(after_help = EXIT_CODES)]
+    Redeliver {
+        #[command(flatten)]
+        login: Login,
+        /// Its job.
+        id: JobId,
+    },
+}
+
+impl Deliveries {
+    pub(super) fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::List {
+                login,
+                provider,
+                limit,
+            } => login.run_to(
+                None,
+                async |client| list(client, provider.as_deref(), *limit).await,
+                |deliveries| {
+                    if deliveries.is_empty() && !login.manner.json {
+                        eprintln!("there are none");
+                    }
+                    deliveries.iter().try_for_each(|delivery| {
+                        if login.manner.json {
+                            print_json(delivery)
+                        } else {
+                            print(delivery)
+                        }
+                    })
+                },
+            ),
+            Command::Show { login, id } => login.run(
+                None,
+                async |client| client.get_delivery(&id.to_string()).await,
+                print_pretty,
+            ),
+            Command::Redeliver { login, id } => login.run(
+                None,
+                async |client| {
+                    let job_id = client.redeliver(&id.to_string()).await?;
+                    Ok(json!({ "job_id": job_id }))
+                },
+                |answer| print_text(answer["job_id"].as_str().unwrap_or_default()),
+            ),
+        }
+    }
+}
+
+async fn list(client: &Client, provider: Option<&str>, limit: u32) -> Result<Vec<Delivery>, Error> {
+    super::jobs::pages(limit, async |paging: &Paging| {
+        let page = client.list_deliveries(provider, paging).await?;
+        Ok((page.deliveries, page.cursor))
+    })
+    .await
+}
+
+/// One line, for people.
+fn print(delivery: &Delivery) -> io::Result<()> {
+    let Delivery {
+        job_id,
+        provider,
+        event_type,
+        received_at,
+        status,
+        tries,
+        error,
+        ..
+    } = delivery;
+    print_line(&[
+        job_id,
+        &seconds(*received_at),
+        provider,
+        event_type.as_deref().unwrap_or("-"),
+        status.name(),
+        &format!("tries {tries}"),
+        first_line(error.as_ref()),
+    ])
+}

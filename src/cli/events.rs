@@ -1,0 +1,209 @@
+//! `circled events`
+
+use std::{
+    io::{self, Write, stdout},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    client_runtime,
+    login::{Login, exit_codes, print_json, read_key, unreadable},
+    script::{print_line, seconds},
+};
+use crate::{
+    auth::SecretKey,
+    client::{Change, Client, Error, Event, Follow, Notice},
+};
+
+/// Of what the log has, the last may be for somebody else, and then nothing says that it is over.
+const SILENCE: Duration = Duration::from_secs(2);
+
+const EXIT_CODES: &str = exit_codes!(
+    "the end of the log was reached",
+    examples: "  circled events C --key me.key                          # all that the log has
+  circled events C --key me.key chat. --follow           # what comes from now on
+  circled events C --key me.key --since 17 --follow --json"
+);
+
+/// Print a circle's events: id, time, topic and data, a line each.
+///
+/// The server keeps the last ones in a log. Where it doesn't reach back to --since any more, standard error says so; with --json
+/// there is a line {"gap": true, "since": N} too, and what comes next is after N.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Events {
+    #[command(flatten)]
+    login: Login,
+    /// Only topics that begin like this.
+    #[arg(default_value = "")]
+    topic: String,
+    /// Begin after the event with this id. Without it: at the log's beginning, or, with --follow, now.
+    #[arg(long, value_name = "ID")]
+    since: Option<u64>,
+    /// Go on with what comes, and connect again whenever the connection is lost; standard error tells.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// What ended it.
+enum End {
+    Reached,
+    /// Nobody reads what is printed.
+    Unread,
+    /// The caller may not see any more.
+    Forbidden,
+    Failed(Error),
+}
+
+impl Events {
+    pub(super) fn run(&self) -> ExitCode {
+        let key = match read_key(&self.login.key) {
+            Ok(key) => key,
+            Err(error) => return unreadable(&error),
+        };
+        let end = match client_runtime() {
+            Ok(runtime) => runtime.block_on(async {
+                if self.follow {
+                    self.follow(key.clone()).await
+                } else {
+                    self.log(&key).await
+                }
+            }),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(3);
+            }
+        };
+        match end {
+            End::Reached | End::Unread => ExitCode::SUCCESS,
+            End::Forbidden => ExitCode::from(5),
+            End::Failed(error) => self.login.failed(&error, None, &key),
+        }
+    }
+
+    /// What the log has now.
+    async fn log(&self, key: &SecretKey) -> End {
+        let client = match self.login.connect(key).await {
+            Ok(client) => client,
+            Err(error) => return End::Failed(error),
+        };
+        let end = self.log_of(&client).await;
+        client.close().await;
+        end.unwrap_or_else(End::Failed)
+    }
+
+    async fn log_of(&self, client: &Client) -> Result<End, Error> {
+        let mut since = self.since.unwrap_or(0);
+        // A subscription from now on begins after the last event there is.
+        let last = client.subscribe(&self.topic, None).await?.since();
+        if since > last {
+            eprintln!("there is no event {since} yet: the last one is {last}");
+        }
+        while since < last {
+            let mut events = client.subscribe(&self.topic, Some(since)).await?;
+            while since < last {
+                let Ok(next) = timeout(SILENCE, events.next()).await else {
+                    return Ok(End::Reached);
+                };
+                let notice = match next {
+                    Some(Err(Error::Behind)) => break,
+                    Some(notice) => notice?,
+                    None => return Ok(End::Reached),
+                };
+                match &notice {
+                    Notice::Event(event) if event.id > last => return Ok(End::Reached),
+                    Notice::Event(event) => since = event.id,
+                    Notice::Gap { since: after } => since = *after,
+                    Notice::Ended { .. } => {}
+                }
+                if let Some(end) = self.print(&notice) {
+                    return Ok(end);
+                }
+            }
+        }
+        Ok(End::Reached)
+    }
+
+    /// What comes.
+    async fn follow(&self, key: SecretKey) -> End {
+        let (mut lost, mut before) = (false, String::new());
+        let mut follow = Follow::new(&self.login.url, key)
+            .scheme(self.login.manner.scheme.into())
+            .topic(&self.topic)
+            .on_change(move |change| match change {
+                Change::Connected if lost => {
+                    (lost, before) = (false, String::new());
+                    eprintln!("connected again");
+                }
+                Change::Connected => {}
+                Change::Lost { why, retry_in } => {
+                    lost = true;
+                    // The same is said once.
+                    let why = why.to_string();
+                    if why != before {
+                        eprintln!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
+                        before = why;
+                    }
+                }
+            });
+        if let Some(since) = self.since {
+            follow = follow.since(since);
+        }
+        let mut events = follow.start();
+        while let Some(next) = events.next().await {
+            match next.map(|notice| self.print(&notice)) {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(error) => return End::Failed(error),
+            }
+        }
+        End::Reached
+    }
+
+    /// Prints it; whether that was the last.
+    fn print(&self, notice: &Notice) -> Option<End> {
+        let json = self.login.manner.json;
+        let printed = match notice {
+            Notice::Event(event) if json => print_json(event),
+            Notice::Event(event) => print(event),
+            Notice::Gap { since } => {
+                eprintln!(
+                    "events up to {since} may be missing: the log does not reach back to them"
+                );
+                match json {
+                    true => print_json(&json!({ "gap": true, "since": since })),
+                    false => Ok(()),
+                }
+            }
+            Notice::Ended { needs } => {
+                let needs = needs.as_deref().unwrap_or("another");
+                eprintln!(
+                    "error: you may not see this circle's events any more: that needs the role {needs}"
+                );
+                return Some(End::Forbidden);
+            }
+        };
+        // Whoever waits for an event wants it now.
+        printed
+            .and_then(|()| stdout().flush())
+            .err()
+            .map(|_| End::Unread)
+    }
+}
+
+/// One line, for people.
+fn print(event: &Event) -> io::Result<()> {
+    let Event {
+        id,
+        topic,
+        data,
+        at,
+    } = event;
+    print_line(&[&id.to_string(), &seconds(*at), topic, &data.to_string()])
+}

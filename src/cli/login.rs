@@ -1,0 +1,251 @@
+//! What every command that logs in has in common: where, as whom, and what becomes of the answer.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write, stderr, stdin, stdout},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    client_runtime,
+    explain::{Run, exit_code, explain, printable},
+};
+use crate::{
+    auth::{Scheme, SecretKey},
+    client::{Client, Error},
+};
+
+/// What the exit codes of these commands say, with those that not all have.
+macro_rules! exit_codes {
+    ($ok:literal, $($own:literal,)* examples: $examples:literal) => {
+        concat!(
+            "Exit codes:\n  0  ",
+            $ok,
+            $("\n  ", $own,)*
+            "
+  2  the command line makes no sense, or a file can't be read
+  3  no connection, it was lost, or the server failed
+  4  the login failed, or the server asked to sign something that isn't its own login text
+  5  the caller may not do that in this circle
+  7  the server is too busy, or stopping: try again later
+  8  there is no such script, version, job or delivery
+
+Examples (C is ws://host:port/<circle_pk>):
+",
+            $examples
+        )
+    };
+}
+pub(super) use exit_codes;
+
+/// Where to log in, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// The circle: ws://host:port/<circle_pk>, or wss://
+    pub(super) url: String,
+    /// The file with your secret key, made by `circled keygen`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: PathBuf,
+    #[command(flatten)]
+    pub(super) manner: Manner,
+}
+
+/// How to log in, and how to print the answer.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Manner {
+    /// How to sign the login.
+    #[arg(long, value_enum, default_value_t = SchemeName::Eip191)]
+    pub(super) scheme: SchemeName,
+    /// Print the answer as JSON on one line, or {"error"}; of a list, a line for each.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum SchemeName {
+    Eip191,
+    Sha256,
+    Schnorr,
+}
+
+/// A script, as an error in it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// Where it comes from, or what it is called.
+    pub(super) name: &'a str,
+    /// Where it is at hand.
+    pub(super) text: Option<&'a str>,
+}
+
+impl Login {
+    /// Logs in, does the work, and prints what comes of it: the answer to standard output, an error in words to standard
+    /// error.
+    pub(super) fn run<T: Serialize>(
+        &self,
+        source: Option<Source<'_>>,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> ExitCode {
+        let print = |answer: &T| {
+            if self.manner.json {
+                print_json(answer)
+            } else {
+                print(answer)
+            }
+        };
+        self.run_to(source, work, print)
+    }
+
+    /// As `run`, of an answer that is printed as it is to be in JSON too.
+    pub(super) fn run_to<T>(
+        &self,
+        source: Option<Source<'_>>,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> ExitCode {
+        let key = match read_key(&self.key) {
+            Ok(key) => key,
+            Err(error) => return unreadable(&error),
+        };
+        let answer = match client_runtime() {
+            Ok(runtime) => runtime.block_on(async {
+                let client = self.connect(&key).await?;
+                let answer = work(&client).await;
+                client.close().await;
+                answer
+            }),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(3);
+            }
+        };
+        match answer {
+            // Whoever reads this may have left; the exit code tells all the same.
+            Ok(answer) => {
+                let _ = print(&answer);
+                ExitCode::SUCCESS
+            }
+            Err(error) => self.failed(&error, source, &key),
+        }
+    }
+
+    /// Says what went wrong.
+    pub(super) fn failed(
+        &self,
+        error: &Error,
+        source: Option<Source<'_>>,
+        key: &SecretKey,
+    ) -> ExitCode {
+        let _ = if self.manner.json {
+            let error = if let Error::Rpc(error) = error {
+                json!(error)
+            } else {
+                json!({ "message": error.to_string() })
+            };
+            print_json(&json!({ "error": error }))
+        } else {
+            if let Error::Rpc(error) = error {
+                let logs = error.data["logs"].as_array().into_iter().flatten();
+                print_logs(logs.filter_map(Value::as_str));
+            }
+            let run = Run {
+                source,
+                caller: key.public(),
+            };
+            writeln!(stderr(), "{}", explain(error, &run))
+        };
+        ExitCode::from(exit_code(error))
+    }
+
+    pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
+        let client = Client::connect(&self.url).await?;
+        client.authenticate(key, self.manner.scheme.into()).await?;
+        Ok(client)
+    }
+}
+
+impl From<SchemeName> for Scheme {
+    fn from(name: SchemeName) -> Self {
+        match name {
+            SchemeName::Eip191 => Self::Eip191,
+            SchemeName::Sha256 => Self::Sha256,
+            SchemeName::Schnorr => Self::Schnorr,
+        }
+    }
+}
+
+/// What was on the command line can't be used.
+pub(super) fn unreadable(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(2)
+}
+
+pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
+    let path = file.display();
+    let text = fs::read_to_string(file).map_err(|error| {
+        let message = if error.kind() == io::ErrorKind::NotFound {
+            format!("the key {path} cannot be read (`circled keygen {path}` makes one)")
+        } else if error.kind() == io::ErrorKind::InvalidData {
+            format!("{path} is not a key file")
+        } else {
+            format!("the key {path} cannot be read")
+        };
+        anyhow::Error::new(error).context(message)
+    })?;
+    if fs::metadata(file)?.mode() & 0o077 != 0 {
+        eprintln!("warning: others on this machine can read the key {path}: chmod 600 {path}");
+    }
+    SecretKey::from_hex(text.trim()).with_context(|| format!("{path} is not a key file"))
+}
+
+/// A script from a file; `-` is standard input.
+pub(super) fn read_script(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        return io::read_to_string(stdin())
+            .context("the script cannot be read from standard input");
+    }
+    fs::read_to_string(file)
+        .with_context(|| format!("the script {} cannot be read", file.display()))
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    crate::units::duration::parse(text)
+        .filter(|duration| duration.as_millis() > 0)
+        .ok_or_else(|| "write it like 500ms, 2s or 1m".to_owned())
+}
+
+pub(super) fn json_value(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
+    writeln!(stdout(), "{}", json!(value))
+}
+
+/// Text of others to standard output: as it is, but for a terminal.
+pub(super) fn print_text(text: &str) -> io::Result<()> {
+    if stdout().is_terminal() {
+        writeln!(stdout(), "{}", printable(text))
+    } else {
+        writeln!(stdout(), "{text}")
+    }
+}
+
+/// Where nobody reads them, the value may still be wanted.
+pub(super) fn print_logs<'a>(lines: impl Iterator<Item = &'a str>) {
+    for line in lines {
+        let _ = writeln!(stderr(), "{}", printable(line));
+    }
+}

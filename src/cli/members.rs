@@ -1,0 +1,102 @@
+//! `circled members`
+
+use std::{
+    io::{self, Write, stdout},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{
+    login::{Login, exit_codes},
+    script::{print_line, seconds},
+};
+use crate::{auth::PublicKey, client::Members as List};
+
+const EXIT_CODES: &str = exit_codes!(
+    "it is done",
+    examples: "  circled members add C --key circle.key 03...
+  circled members list C --key circle.key
+  circled members remove C --key circle.key 03..."
+);
+
+/// Say who belongs to a circle. Its owner is who holds the circle's own key.
+#[derive(Debug, Args)]
+pub(super) struct Members {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make someone a member; only the owner can.
+    #[command(after_help = EXIT_CODES)]
+    Add {
+        #[command(flatten)]
+        login: Login,
+        /// Their public key, as `circled keygen` prints it.
+        pubkey: PublicKey,
+    },
+    /// Have someone be a member no longer, at once, wherever they are connected; only the owner can.
+    #[command(after_help = EXIT_CODES)]
+    Remove {
+        #[command(flatten)]
+        login: Login,
+        /// Their public key.
+        pubkey: PublicKey,
+    },
+    /// List the members: key, and since when, or that the server's settings name them.
+    #[command(after_help = EXIT_CODES)]
+    List {
+        #[command(flatten)]
+        login: Login,
+    },
+}
+
+impl Members {
+    pub(super) fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::Add { login, pubkey } => login.run(
+                None,
+                async |client| {
+                    let added = client.add_member(pubkey).await?;
+                    Ok(json!({ "added": added }))
+                },
+                |answer| match answer["added"] == true {
+                    true => writeln!(stdout(), "added {pubkey}"),
+                    false => writeln!(stdout(), "{pubkey} is a member already"),
+                },
+            ),
+            Command::Remove { login, pubkey } => login.run(
+                None,
+                async |client| {
+                    let removed = client.remove_member(pubkey).await?;
+                    Ok(json!({ "removed": removed }))
+                },
+                |answer| match answer["removed"] == true {
+                    true => writeln!(stdout(), "removed {pubkey}"),
+                    false => writeln!(stdout(), "{pubkey} was no member"),
+                },
+            ),
+            Command::List { login } => {
+                login.run(None, async |client| client.list_members().await, print)
+            }
+        }
+    }
+}
+
+fn print(list: &List) -> io::Result<()> {
+    let List { members, fixed } = list;
+    for key in fixed {
+        print_line(&[&key.to_string(), "in the server's settings"])?;
+    }
+    for member in members {
+        let since = format!("since {}", seconds(member.added_at));
+        print_line(&[&member.pubkey.to_string(), &since])?;
+    }
+    if members.is_empty() && fixed.is_empty() {
+        eprintln!("there are none");
+    }
+    Ok(())
+}

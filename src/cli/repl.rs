@@ -1,0 +1,249 @@
+//! `circled repl`
+
+mod helper;
+mod history;
+mod input;
+mod link;
+mod words;
+
+use std::{
+    io::{self, IsTerminal, Write, stdin, stdout},
+    path::Path,
+    process::ExitCode,
+    rc::Rc,
+};
+
+use clap::Args;
+use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
+use serde_json::{Value, json};
+
+use super::{
+    explain::printable,
+    jobs,
+    login::{Login, Source, print_json, read_key, unreadable},
+    play::print_played,
+    script,
+};
+use crate::{
+    auth::SecretKey,
+    client::{Error, Options, Played},
+};
+use helper::Prompt;
+use link::{Ended, Link};
+
+const EXAMPLES: &str = "\
+Example:
+  circled repl ws://127.0.0.1:8080/<circle_pk> --key me.key";
+
+/// What can be typed after a colon.
+const COMMANDS: [(&str, &str); 5] = [
+    (
+        "call",
+        ":call NAME [ARGS]   run the circle's script of this name; ARGS is JSON",
+    ),
+    ("help", ":help               this"),
+    ("jobs", ":jobs               your last jobs"),
+    ("quit", ":quit               leave, as Ctrl-D does"),
+    ("scripts", ":scripts            the circle's scripts"),
+];
+
+const KEYS: &str = "\
+Every input is a script of its own: what is to be kept goes into the store. An input with an open bracket goes on in the
+next line. Tab completes keys of the store, names of scripts, and functions; the arrows bring back what was typed before;
+what begins with a space is not remembered. Ctrl-C drops an input, or stops what runs.";
+
+/// Log in to a circle and run scripts there, line by line.
+///
+/// What was typed is kept in $XDG_STATE_HOME/circled/history (or ~/.local/state), which only you can read.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Repl {
+    #[command(flatten)]
+    login: Login,
+}
+
+type Lines<'a> = Editor<Prompt<'a>, FileHistory>;
+
+impl Repl {
+    pub(super) fn run(&self) -> ExitCode {
+        let key = match read_key(&self.login.key) {
+            Ok(key) => key,
+            Err(error) => return unreadable(&error),
+        };
+        let link = match Link::new(&self.login, &key) {
+            Ok(link) => Rc::new(link),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(3);
+            }
+        };
+        match link.ask(async |client| client.call::<Value>("whoami", json!({})).await) {
+            Ended::Answered(me) => {
+                if stdin().is_terminal() {
+                    let role = printable(me["role"].as_str().unwrap_or("unknown"));
+                    eprintln!(
+                        "You are {} here, as {role}. :help says what can be done.",
+                        key.public()
+                    );
+                }
+            }
+            Ended::Failed(error) => return self.login.failed(&error, None, &key),
+            Ended::Interrupted => return ExitCode::from(130),
+        }
+        let ended = self.prompt(&link, &key);
+        link.close();
+        match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(3)
+            }
+        }
+    }
+
+    fn prompt(&self, link: &Rc<Link<'_>>, key: &SecretKey) -> rustyline::Result<()> {
+        let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .history_ignore_space(true)
+            .max_history_size(history::LENGTH)?
+            .build();
+        let mut lines: Lines<'_> = Editor::with_config(config)?;
+        lines.set_helper(Some(Prompt(link.clone())));
+        let history =
+            history::file(|name| std::env::var_os(name)).filter(|_| stdin().is_terminal());
+        if let Some(file) = &history {
+            remembered(&mut lines, file);
+        }
+        loop {
+            let input = match lines.readline("> ") {
+                Ok(input) => input,
+                Err(ReadlineError::Interrupted) => continue,
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if input.trim().is_empty() {
+                continue;
+            }
+            if let Some(file) = &history {
+                let _ = lines.add_history_entry(&input);
+                // At once: who is killed later has it all the same.
+                let _ = lines.append_history(file);
+            }
+            let printed = match input.trim().strip_prefix(':') {
+                Some("quit" | "q") => return Ok(()),
+                Some(command) => self.command(link, key, command),
+                None => {
+                    let source = Source {
+                        name: "input",
+                        text: Some(&input),
+                    };
+                    let played = link.ask(async |client| client.play(&input).await);
+                    self.show(played, Some(source), key, |played| self.print(played))
+                }
+            };
+            if printed.is_err() {
+                // Nobody reads it.
+                return Ok(());
+            }
+        }
+    }
+
+    fn command(&self, link: &Link<'_>, key: &SecretKey, command: &str) -> io::Result<()> {
+        let (name, rest) = command
+            .split_once(char::is_whitespace)
+            .unwrap_or((command, ""));
+        match name {
+            "help" => {
+                for (_, help) in COMMANDS {
+                    writeln!(stdout(), "{help}")?;
+                }
+                writeln!(stdout(), "\n{KEYS}")
+            }
+            "call" => {
+                let rest = rest.trim();
+                let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+                let args = match args.trim() {
+                    "" => Value::Null,
+                    args => match serde_json::from_str(args) {
+                        Ok(args) => args,
+                        Err(error) => {
+                            eprintln!("error: the arguments are no JSON: {error}");
+                            return Ok(());
+                        }
+                    },
+                };
+                let options = Options {
+                    args,
+                    timeout_ms: None,
+                };
+                let source = Source { name, text: None };
+                let called =
+                    link.ask(async |client| client.call_script(name, None, &options).await);
+                self.show(called, Some(source), key, |called| {
+                    self.print(&called.played)
+                })
+            }
+            "jobs" => {
+                let found = link.ask(async |client| jobs::list_some(client, None, 20).await);
+                self.show(found, None, key, |found| {
+                    found.iter().try_for_each(jobs::print)
+                })
+            }
+            "scripts" => {
+                let found = link.ask(async |client| client.list_scripts().await);
+                self.show(found, None, key, |found| script::print_all(found, false))
+            }
+            _ => {
+                eprintln!("there is no such command; :help lists them");
+                Ok(())
+            }
+        }
+    }
+
+    fn print(&self, played: &Played) -> io::Result<()> {
+        if self.login.manner.json {
+            print_json(played)
+        } else {
+            print_played(played)
+        }
+    }
+
+    fn show<T>(
+        &self,
+        ended: Ended<T>,
+        source: Option<Source<'_>>,
+        key: &SecretKey,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match ended {
+            Ended::Answered(answer) => print(&answer),
+            Ended::Failed(error) => {
+                let _ = self.login.failed(&error, source, key);
+                if matches!(error, Error::Closed(_)) {
+                    eprintln!("The next input connects again.");
+                }
+                Ok(())
+            }
+            Ended::Interrupted => {
+                eprintln!("stopped");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What was typed before. Without it, there is just nothing to bring back.
+fn remembered(lines: &mut Lines<'_>, file: &Path) {
+    if let Err(error) = history::make_folder(file) {
+        eprintln!(
+            "warning: what you type is not kept: {}: {error}",
+            file.display()
+        );
+        return;
+    }
+    if file.exists()
+        && let Err(error) = lines.load_history(file)
+    {
+        eprintln!("warning: {} cannot be read: {error}", file.display());
+    }
+}

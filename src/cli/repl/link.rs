@@ -1,0 +1,132 @@
+//! The connection of a prompt, which is made again when it is needed and gone.
+
+use std::{cell::RefCell, io, time::Duration};
+
+use serde_json::Value;
+use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
+
+use crate::{
+    auth::SecretKey,
+    cli::login::Login,
+    client::{Client, Error, Options},
+};
+
+/// How long whoever pressed Tab waits.
+const GLANCE: Duration = Duration::from_secs(1);
+/// Keys to choose from, at most.
+const MAX_KEYS: usize = 100;
+
+pub(super) struct Link<'a> {
+    login: &'a Login,
+    key: &'a SecretKey,
+    runtime: Runtime,
+    client: RefCell<Option<Client>>,
+}
+
+/// What a call came to.
+pub(super) enum Ended<T> {
+    Answered(T),
+    Failed(Error),
+    Interrupted,
+}
+
+impl<'a> Link<'a> {
+    /// With a thread of its own, which answers the server's pings while somebody thinks about what to type.
+    pub(super) fn new(login: &'a Login, key: &'a SecretKey) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            login,
+            key,
+            runtime,
+            client: RefCell::default(),
+        })
+    }
+
+    /// Connects if need be, and waits for an answer or for Ctrl-C, which leaves the connection: so the server stops what it was
+    /// asked to do.
+    pub(super) fn ask<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Ended<T> {
+        self.runtime.block_on(async {
+            let asking = async {
+                let client = self.client().await?;
+                work(&client).await
+            };
+            tokio::select! {
+                answer = asking => match answer {
+                    Ok(answer) => Ended::Answered(answer),
+                    Err(error) => Ended::Failed(error),
+                },
+                _ = ctrl_c() => {
+                    self.leave().await;
+                    Ended::Interrupted
+                }
+            }
+        })
+    }
+
+    /// Keys of the store that begin like this; none, where that can't be told quickly.
+    pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
+        let script = format!(
+            "let keys = store.keys(ARGS); if keys.len() > {MAX_KEYS} {{ keys.truncate({MAX_KEYS}) }} keys"
+        );
+        let options = Options {
+            args: prefix.into(),
+            timeout_ms: u64::try_from(GLANCE.as_millis()).ok(),
+        };
+        let keys = self.glance(async |client| client.play_with(&script, &options).await);
+        let keys = keys.map(|played| played.value);
+        keys.as_ref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| key.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Scripts of the circle's that begin like this.
+    pub(super) fn scripts(&self, prefix: &str) -> Vec<String> {
+        let scripts = self.glance(async |client| client.list_scripts().await);
+        scripts
+            .into_iter()
+            .flatten()
+            .map(|script| script.name)
+            .filter(|name| name.starts_with(prefix))
+            .collect()
+    }
+
+    /// Says good-bye.
+    pub(super) fn close(&self) {
+        self.runtime.block_on(self.leave());
+    }
+
+    fn glance<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Option<T> {
+        let looking = async {
+            let client = self.client().await?;
+            work(&client).await
+        };
+        self.runtime
+            .block_on(async { timeout(GLANCE, looking).await })
+            .ok()?
+            .ok()
+    }
+
+    async fn client(&self) -> Result<Client, Error> {
+        let client = self.client.borrow().clone();
+        if let Some(client) = client.filter(|client| client.closed().is_none()) {
+            return Ok(client);
+        }
+        let client = self.login.connect(self.key).await?;
+        self.client.replace(Some(client.clone()));
+        Ok(client)
+    }
+
+    async fn leave(&self) {
+        let client = self.client.take();
+        if let Some(client) = client {
+            // Whoever doesn't listen is left all the same.
+            let _ = timeout(GLANCE, client.close()).await;
+        }
+    }
+}

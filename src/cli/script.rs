@@ -1,0 +1,196 @@
+//! `circled script`
+
+use std::{
+    io::{self, Write, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    explain::printable,
+    login::{Login, Source, exit_codes, print_json, print_text, read_script, unreadable},
+};
+use crate::client::{Script, ScriptEntry};
+
+const EXIT_CODES: &str = exit_codes!(
+    "it is done",
+    "1  the script doesn't compile",
+    examples: "  circled script put C --key circle.key greet greet.rhai
+  circled script list C --key me.key
+  circled script get C --key circle.key greet > greet.rhai
+  circled script get C --key circle.key greet --versions
+  circled script delete C --key circle.key greet"
+);
+
+/// The scripts that a circle has by name: what `circled call` runs, scripts import, and webhooks run (`on_stripe`, `on_idenfy`).
+#[derive(Debug, Args)]
+pub(super) struct Scripts {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Give the circle a script, or a script a new version. It is compiled first; prints the version.
+    #[command(after_help = EXIT_CODES)]
+    Put {
+        #[command(flatten)]
+        login: Login,
+        /// What it is called by: letters, digits and _ - . /, the first a letter or _
+        name: String,
+        /// The source; - is standard input.
+        file: PathBuf,
+    },
+    /// Print the source of a script.
+    #[command(after_help = EXIT_CODES)]
+    Get {
+        #[command(flatten)]
+        login: Login,
+        /// What it is called by.
+        name: String,
+        /// The version to print, of those that are kept; without it, the current one.
+        #[arg(long)]
+        version: Option<String>,
+        /// List the versions that are kept, the newest first, in place of the source.
+        #[arg(long, conflicts_with = "version")]
+        versions: bool,
+    },
+    /// List the scripts: name, version, when and by whom it was put there.
+    #[command(after_help = EXIT_CODES)]
+    List {
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Remove a script with all its versions.
+    #[command(after_help = EXIT_CODES)]
+    Delete {
+        #[command(flatten)]
+        login: Login,
+        /// What it is called by.
+        name: String,
+    },
+}
+
+impl Scripts {
+    pub(super) fn run(&self) -> ExitCode {
+        match &self.command {
+            Command::Put { login, name, file } => put(login, name, file),
+            Command::Get {
+                login,
+                name,
+                version,
+                versions,
+            } => login.run(
+                None,
+                async |client| client.get_script(name, version.as_deref()).await,
+                |script| {
+                    if *versions {
+                        print_versions(script)
+                    } else {
+                        print_source(script)
+                    }
+                },
+            ),
+            Command::List { login } => login.run_to(
+                None,
+                async |client| client.list_scripts().await,
+                |scripts| {
+                    if scripts.is_empty() && !login.manner.json {
+                        eprintln!("there are none");
+                    }
+                    print_all(scripts, login.manner.json)
+                },
+            ),
+            Command::Delete { login, name } => login.run(
+                None,
+                async |client| {
+                    let deleted = client.delete_script(name).await?;
+                    Ok(json!({ "deleted": deleted }))
+                },
+                |answer| {
+                    if answer["deleted"] == true {
+                        writeln!(stdout(), "deleted {name}")
+                    } else {
+                        writeln!(stdout(), "there was no script {name}")
+                    }
+                },
+            ),
+        }
+    }
+}
+
+fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
+    let text = match read_script(file) {
+        Ok(text) => text,
+        Err(error) => return unreadable(&error),
+    };
+    let path = file.to_str().filter(|path| *path != "-");
+    let source = Source {
+        name: path.unwrap_or(name),
+        text: Some(&text),
+    };
+    login.run(
+        Some(source),
+        async |client| {
+            let (version, created) = client.put_script(name, &text).await?;
+            Ok(json!({ "name": name, "version": version, "created": created }))
+        },
+        |put| {
+            if put["created"] != true {
+                eprintln!("{name} is at this version already");
+            }
+            print_text(put["version"].as_str().unwrap_or_default())
+        },
+    )
+}
+
+/// As it was put there, without a line end of ours: so that putting it there again is the same version.
+fn print_source(script: &Script) -> io::Result<()> {
+    let mut out = stdout().lock();
+    if io::IsTerminal::is_terminal(&out) {
+        write!(out, "{}", printable(&script.source))?;
+        if !script.source.ends_with('\n') {
+            writeln!(out)?;
+        }
+    } else {
+        write!(out, "{}", script.source)?;
+    }
+    out.flush()
+}
+
+fn print_versions(script: &Script) -> io::Result<()> {
+    for version in &script.versions {
+        print_line(&[&version.version, &seconds(version.put_at), &version.put_by])?;
+    }
+    Ok(())
+}
+
+pub(super) fn print_all(scripts: &[ScriptEntry], json: bool) -> io::Result<()> {
+    let width = scripts.iter().map(|script| script.name.len()).max();
+    for script in scripts {
+        if json {
+            print_json(script)?;
+            continue;
+        }
+        let ScriptEntry { name, current } = script;
+        let name = format!("{name:width$}", width = width.unwrap_or_default());
+        let version = current.version.get(..12).unwrap_or(&current.version);
+        print_line(&[&name, version, &seconds(current.put_at), &current.put_by])?;
+    }
+    Ok(())
+}
+
+/// To the second.
+pub(super) fn seconds(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
+/// One line of a list, for people.
+pub(super) fn print_line(fields: &[&str]) -> io::Result<()> {
+    let line = fields.join("  ");
+    writeln!(stdout(), "{}", printable(line.trim_end()))
+}

@@ -1,0 +1,233 @@
+//! A subscription that outlives its connections.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Client, Error, Event, Notice, Subscription, backoff::Backoff};
+use crate::auth::{Scheme, SecretKey};
+
+/// A connection that held so long was a good one: the next loss begins with short waits again.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// Follows a circle's events, whatever becomes of the connection: connects, logs in, subscribes, and when the connection is lost
+/// or can't be made, does so again, with waits from 250 ms to 30 s, and resumes after the last event.
+///
+/// ```no_run
+/// # async fn example(key: circled::auth::SecretKey) -> Result<(), circled::client::Error> {
+/// use circled::client::{Follow, Notice};
+/// use futures_util::StreamExt;
+///
+/// let mut events = Follow::new("ws://127.0.0.1:8080/02...", key).topic("chat.").start();
+/// while let Some(notice) = events.next().await {
+///     match notice? {
+///         Notice::Event(event) => println!("{} {} {}", event.id, event.topic, event.data),
+///         Notice::Gap { since } => println!("events up to {since} are missing"),
+///         Notice::Ended { .. } => println!("not a member any more"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Follow {
+    address: String,
+    key: SecretKey,
+    scheme: Scheme,
+    topic: String,
+    since: Option<u64>,
+    on_change: Box<dyn FnMut(Change<'_>) + Send>,
+}
+
+/// What becomes of the connection.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// It is there, and so is the subscription.
+    Connected,
+    /// There is none.
+    Lost {
+        /// What happened to it, or why there is still none.
+        why: &'a Error,
+        /// When the next try is.
+        retry_in: Duration,
+    },
+}
+
+/// What [`Follow`] finds: every event once, in order. An error is the last; it is one that trying again wouldn't mend.
+pub struct Following(BoxStream<'static, Result<Notice, Error>>);
+
+impl Follow {
+    /// All events of the circle at `address`, from now on, as the holder of this key.
+    pub fn new(address: impl Into<String>, key: SecretKey) -> Self {
+        Self {
+            address: address.into(),
+            key,
+            scheme: Scheme::Eip191,
+            topic: String::new(),
+            since: None,
+            on_change: Box::new(|_| {}),
+        }
+    }
+
+    /// How to sign the logins.
+    #[must_use]
+    pub fn scheme(self, scheme: Scheme) -> Self {
+        Self { scheme, ..self }
+    }
+
+    /// Only topics that begin like this.
+    #[must_use]
+    pub fn topic(self, prefix: impl Into<String>) -> Self {
+        let topic = prefix.into();
+        Self { topic, ..self }
+    }
+
+    /// Begins after the event with this id; 0 for all that the server still has.
+    #[must_use]
+    pub fn since(self, id: u64) -> Self {
+        let since = Some(id);
+        Self { since, ..self }
+    }
+
+    /// Tells when the connection is there, or lost.
+    #[must_use]
+    pub fn on_change(self, tell: impl FnMut(Change<'_>) + Send + 'static) -> Self {
+        let on_change = Box::new(tell);
+        Self { on_change, ..self }
+    }
+
+    /// Begins once it is polled.
+    pub fn start(self) -> Following {
+        let state = State {
+            position: self.since,
+            follow: self,
+            session: None,
+            backoff: Backoff::default(),
+            over: false,
+        };
+        Following(stream::unfold(state, State::next).fuse().boxed())
+    }
+}
+
+impl Stream for Following {
+    type Item = Result<Notice, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow")
+            .field("address", &self.address)
+            .field("topic", &self.topic)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Following")
+    }
+}
+
+struct State {
+    follow: Follow,
+    session: Option<Session>,
+    /// The id of the last event that was seen, or where the first is after.
+    position: Option<u64>,
+    backoff: Backoff,
+    over: bool,
+}
+
+struct Session {
+    events: Subscription,
+    began: Instant,
+}
+
+impl State {
+    async fn next(mut self) -> Option<(Result<Notice, Error>, Self)> {
+        while !self.over {
+            match self.try_next().await {
+                Ok(Some(notice)) => {
+                    self.over = matches!(notice, Notice::Ended { .. });
+                    return Some((Ok(notice), self));
+                }
+                Ok(None) => {}
+                Err(error) if error.may_pass() => self.pause(&error).await,
+                Err(error) => {
+                    self.over = true;
+                    return Some((Err(error), self));
+                }
+            }
+        }
+        None
+    }
+
+    /// What comes next; nothing, where it has been seen before.
+    async fn try_next(&mut self) -> Result<Option<Notice>, Error> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none @ None => {
+                let client = Client::connect(&self.follow.address).await?;
+                client
+                    .authenticate(&self.follow.key, self.follow.scheme)
+                    .await?;
+                let events = client.subscribe(&self.follow.topic, self.position).await?;
+                // From here on, nothing is missed, even if nothing comes before the connection is lost.
+                self.position.get_or_insert(events.since());
+                (self.follow.on_change)(Change::Connected);
+                let began = Instant::now();
+                none.insert(Session { events, began })
+            }
+        };
+        match session.events.next().await {
+            Some(Ok(Notice::Event(event))) => Ok(self.on_event(event).map(Notice::Event)),
+            Some(Ok(Notice::Gap { since })) => {
+                // Where the log is an older one than the events that were seen, this goes back.
+                self.position = Some(since);
+                Ok(Some(Notice::Gap { since }))
+            }
+            Some(Ok(ended @ Notice::Ended { .. })) => Ok(Some(ended)),
+            Some(Err(Error::Behind)) => {
+                let client = session.events.client().clone();
+                session.events = client.subscribe(&self.follow.topic, self.position).await?;
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(Error::Closed(super::Closed::silently())),
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<Event> {
+        if self.position.is_some_and(|position| event.id <= position) {
+            return None;
+        }
+        self.position = Some(event.id);
+        self.backoff.reset();
+        Some(event)
+    }
+
+    async fn pause(&mut self, why: &Error) {
+        let session = self.session.take();
+        if session.is_some_and(|session| session.began.elapsed() >= STEADY) {
+            self.backoff.reset();
+        }
+        // Without randomness, all waits are as long as the shortest.
+        let random = getrandom::u32().unwrap_or_default();
+        let wait = self.backoff.next(random);
+        let retry_in = why.retry_after().map_or(wait, |least| wait.max(least));
+        (self.follow.on_change)(Change::Lost { why, retry_in });
+        sleep(retry_in).await;
+    }
+}

@@ -1,0 +1,304 @@
+//! Which events go to which subscription, and what is kept for those who haven't read them yet.
+//!
+//! The task that reads the connection never waits for who reads a subscription: replies, and the events of others,
+//! would wait with it. So what isn't read is kept, up to a bound, and a subscription past it ends with
+//! [`Error::Behind`]: what it had until then can still be read, and the rest is in the server's log.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tokio::sync::mpsc;
+
+use super::{Closed, Error, Event, Notice};
+
+/// Notices that a subscription keeps for who doesn't read them.
+const MAX_NOTICES: usize = 4096;
+/// Bytes of the messages that they came in.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What the connection is to send by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Nobody wants this subscription's events any more.
+    Unsubscribe(String),
+    /// A request.
+    Send(String),
+    /// See whether the server is still there.
+    Ping,
+}
+
+/// Where events go.
+#[derive(Debug)]
+pub(super) struct Routes {
+    /// No more at a time than there are subscriptions, and a ping.
+    commands: mpsc::UnboundedSender<Command>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<String, Route>,
+    /// Subscriptions that are asked for. As long as there are any, an event for a name that nobody knows may be the first
+    /// of one of them.
+    asked: usize,
+    /// What came for such names.
+    unclaimed: HashMap<String, Feed>,
+}
+
+#[derive(Debug)]
+struct Route {
+    sender: mpsc::Sender<(Notice, usize)>,
+    kept: Arc<AtomicUsize>,
+    end: End,
+}
+
+/// Why there is no more; nothing, where the server said so in a notice.
+type End = Arc<Mutex<Option<Error>>>;
+
+/// The notices of one subscription. Dropping it has the connection unsubscribe.
+#[derive(Debug)]
+pub(super) struct Feed {
+    name: String,
+    receiver: mpsc::Receiver<(Notice, usize)>,
+    kept: Arc<AtomicUsize>,
+    end: End,
+    over: bool,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Routes {
+    pub(super) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self {
+            commands,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Something is to be sent, if there is still a connection.
+    pub(super) fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// A subscription is being asked for.
+    pub(super) fn ask(&self) {
+        self.table().asked += 1;
+    }
+
+    /// One that was asked for has been answered: this is its name, if it came about.
+    pub(super) fn answered(&self, name: Option<String>) -> Option<Feed> {
+        let mut table = self.table();
+        table.asked = table.asked.saturating_sub(1);
+        let feed = name.map(|name| match table.unclaimed.remove(&name) {
+            Some(feed) => feed,
+            None => self.open(&mut table, name),
+        });
+        let forgotten = if table.asked == 0 {
+            std::mem::take(&mut table.unclaimed)
+        } else {
+            HashMap::new()
+        };
+        drop(table);
+        drop(forgotten);
+        feed
+    }
+
+    /// Hands on what the server told a subscription, in so many bytes.
+    pub(super) fn on_event(&self, params: &RawValue, size: usize) {
+        #[derive(Deserialize)]
+        struct Name {
+            subscription: String,
+        }
+        let told: Result<Told, serde_json::Error> = serde_json::from_str(params.get());
+        match told {
+            Ok(told) => {
+                let (name, notice) = told.notice();
+                if let Some(notice) = notice {
+                    self.push(name, notice, size);
+                }
+            }
+            // An event that makes no sense is one that is missing: its subscription must not go on without it.
+            Err(error) => {
+                if let Ok(Name { subscription }) = serde_json::from_str(params.get()) {
+                    self.fail(&subscription, Error::Answer(error));
+                }
+            }
+        }
+    }
+
+    /// Nobody reads this subscription any more.
+    pub(super) fn forget(&self, name: &str) {
+        self.table().known.remove(name);
+    }
+
+    /// There will be no more events.
+    pub(super) fn close(&self, closed: &Closed) {
+        let mut table = self.table();
+        let (known, unclaimed) = (
+            std::mem::take(&mut table.known),
+            std::mem::take(&mut table.unclaimed),
+        );
+        drop(table);
+        for (_, route) in known {
+            route.end(Error::Closed(closed.clone()));
+        }
+        drop(unclaimed);
+    }
+
+    fn push(&self, name: String, notice: Notice, size: usize) {
+        let mut table = self.table();
+        if !table.known.contains_key(&name) {
+            if table.asked == 0 {
+                return;
+            }
+            let feed = self.open(&mut table, name.clone());
+            table.unclaimed.insert(name.clone(), feed);
+        }
+        let Some(route) = table.known.get(&name) else {
+            return;
+        };
+        let last = matches!(notice, Notice::Ended { .. });
+        // Only the task that reads the connection adds to it.
+        let kept = route.kept.load(Ordering::Relaxed);
+        let full = kept.saturating_add(size) > MAX_BYTES && kept > 0;
+        if !full && route.sender.try_send((notice, size)).is_ok() {
+            route.kept.fetch_add(size, Ordering::Relaxed);
+            if last {
+                table.known.remove(&name);
+            }
+            return;
+        }
+        let route = table.known.remove(&name);
+        drop(table);
+        if let Some(route) = route
+            && !route.sender.is_closed()
+        {
+            route.end(Error::Behind);
+            self.command(Command::Unsubscribe(name));
+        }
+    }
+
+    fn fail(&self, name: &str, error: Error) {
+        let route = self.table().known.remove(name);
+        if let Some(route) = route {
+            route.end(error);
+            self.command(Command::Unsubscribe(name.to_owned()));
+        }
+    }
+
+    fn open(&self, table: &mut Table, name: String) -> Feed {
+        let (sender, receiver) = mpsc::channel(MAX_NOTICES);
+        let kept = Arc::<AtomicUsize>::default();
+        let end = End::default();
+        let route = Route {
+            sender,
+            kept: kept.clone(),
+            end: end.clone(),
+        };
+        table.known.insert(name.clone(), route);
+        Feed {
+            name,
+            receiver,
+            kept,
+            end,
+            over: false,
+            commands: self.commands.clone(),
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Route {
+    fn end(self, why: Error) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+impl Feed {
+    /// What comes next; an error is the last.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Notice, Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        match self.receiver.poll_recv(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some((notice, size))) => {
+                self.kept.fetch_sub(size, Ordering::Relaxed);
+                Poll::Ready(Some(Ok(notice)))
+            }
+            Poll::Ready(None) => {
+                self.over = true;
+                let why = self
+                    .end
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                Poll::Ready(why.map(Err))
+            }
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // Where it has ended, the server knows.
+        if !self.receiver.is_closed() {
+            let name = std::mem::take(&mut self.name);
+            let _ = self.commands.send(Command::Unsubscribe(name));
+        }
+    }
+}
+
+/// What the server tells a subscription. What a later server adds is passed over.
+#[derive(Debug, Deserialize)]
+struct Told {
+    subscription: String,
+    id: Option<u64>,
+    topic: Option<String>,
+    #[serde(default)]
+    data: Value,
+    at: Option<Timestamp>,
+    #[serde(default)]
+    gap: bool,
+    since: Option<u64>,
+    #[serde(default)]
+    ended: bool,
+    needs: Option<String>,
+}
+
+impl Told {
+    fn notice(self) -> (String, Option<Notice>) {
+        let notice = match self {
+            Self { ended: true, .. } => Some(Notice::Ended { needs: self.needs }),
+            Self { gap: true, .. } => self.since.map(|since| Notice::Gap { since }),
+            Self {
+                id: Some(id),
+                topic: Some(topic),
+                at: Some(at),
+                data,
+                ..
+            } => Some(Notice::Event(Event {
+                id,
+                topic,
+                data,
+                at,
+            })),
+            Self { .. } => None,
+        };
+        (self.subscription, notice)
+    }
+}

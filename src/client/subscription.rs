@@ -1,0 +1,85 @@
+//! The events of a circle, as they come.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Client, Error, calls::Subscribed, routes::Feed};
+
+/// What a script, or the circle itself, told those who listen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number in the circle; a later event has a greater one.
+    pub id: u64,
+    /// What it is about.
+    pub topic: String,
+    /// What it says.
+    #[serde(default)]
+    pub data: Value,
+    /// When it landed.
+    pub at: Timestamp,
+}
+
+/// What comes for a subscription.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// An event, in the order of the circle's, each once.
+    Event(Event),
+    /// Events are missing: the server's log doesn't reach back to them any more.
+    Gap {
+        /// What comes next is after this id.
+        since: u64,
+    },
+    /// There will be no more: the caller may not subscribe any longer.
+    Ended {
+        /// The role that they would need.
+        needs: Option<String>,
+    },
+}
+
+/// The events of one topic, as a stream. It keeps its connection open, and unsubscribes when it is dropped.
+///
+/// What isn't read is kept: 4096 notices, or 16 MiB. If more come, the stream ends with [`Error::Behind`] after those; a new
+/// subscription goes on with `since` where it stopped. It ends with [`Error::Closed`] when the connection does;
+/// [`Follow`](super::Follow) is the stream that goes on.
+#[derive(Debug)]
+pub struct Subscription {
+    feed: Feed,
+    since: u64,
+    client: Client,
+}
+
+impl Subscription {
+    pub(super) fn new(subscribed: Subscribed, client: Client) -> Self {
+        let Subscribed { feed, since } = subscribed;
+        Self {
+            feed,
+            since,
+            client,
+        }
+    }
+
+    /// The id after which its events begin.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The connection that it comes over.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Notice, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.feed.poll_next(context)
+    }
+}

@@ -1,0 +1,514 @@
+//! The commands that log in to a circle, as their user sees them.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use circled::auth::SecretKey;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::server::{PATIENCE, TestServer, circle, key};
+
+/// Somebody at a terminal, who has the owner's key and one of their own.
+struct Shell {
+    url: String,
+    folder: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Shell {
+    fn new(server: &TestServer) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let shell = Self {
+            url: server.url(circle()),
+            folder,
+        };
+        shell.write_key("owner.key", &key(1));
+        shell.write_key("me.key", &key(2));
+        shell
+    }
+
+    fn write_key(&self, name: &str, key: &SecretKey) {
+        self.write(name, &key.to_hex());
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(self.folder.path().join(name), private).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// A command line in which `URL` stands for the circle, and words are apart by spaces, but for the last ones.
+    fn command(&self, line: &str, last: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        command
+            .args(line.split(' ').map(|word| match word {
+                "URL" => &self.url,
+                word => word,
+            }))
+            .args(last)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str, last: &[&str]) -> Ran {
+        self.command(line, last).output().unwrap().into()
+    }
+
+    /// What a command prints that is to end well.
+    fn ok(&self, line: &str, last: &[&str]) -> String {
+        let ran = self.run(line, last);
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        ran.stdout.trim_end().to_owned()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn scripts_are_put_called_listed_and_deleted() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    assert_eq!(
+        shell.run("script list URL --key me.key", &[]).stderr,
+        "there are none\n"
+    );
+    let source = "// no line end\n`hello ${ARGS.name}`";
+    shell.write("greet.rhai", source);
+    let version = shell.ok("script put URL --key owner.key greet greet.rhai", &[]);
+    assert_eq!(version.len(), 64);
+    let again = shell.run("script put URL --key owner.key greet greet.rhai", &[]);
+    assert_eq!(
+        (again.stdout.trim_end(), again.stderr.as_str()),
+        (version.as_str(), "greet is at this version already\n")
+    );
+    let called = shell.ok(
+        "call URL --key me.key greet --args",
+        &[r#"{"name": "Ada"}"#],
+    );
+    assert_eq!(called, "hello Ada");
+    let got = shell.run("script get URL --key owner.key greet", &[]);
+    assert_eq!(got.stdout, source, "byte for byte");
+
+    shell.write("greet.rhai", "throw \"no\"");
+    shell.ok("script put URL --key owner.key greet greet.rhai", &[]);
+    let failed = shell.run("call URL --key me.key greet", &[]);
+    assert_eq!(failed.code, 1);
+    assert!(failed.stderr.contains("no\n --> greet:1:1\n"), "{failed:?}");
+    let old = shell.ok(
+        "call URL --key me.key greet --args {\"name\":1} --version",
+        &[&version],
+    );
+    assert_eq!(old, "hello 1");
+    let versions = shell.ok("script get URL --key owner.key greet --versions", &[]);
+    assert!(
+        versions.lines().count() == 2 && versions.lines().nth(1).unwrap().starts_with(&version)
+    );
+    let list = shell.ok("script list URL --key me.key --json", &[]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(
+        (&list["name"], &list["put_by"]),
+        (&"greet".into(), &circle().to_string().into())
+    );
+
+    shell.write("broken.rhai", "let a = 1;\nlet b = ;");
+    let broken = shell.run("script put URL --key owner.key broken broken.rhai", &[]);
+    assert_eq!(broken.code, 1);
+    assert!(
+        broken
+            .stderr
+            .contains(" --> broken.rhai:2:9\n  |\n2 | let b = ;\n  |         ^"),
+        "{}",
+        broken.stderr
+    );
+    let forbidden = shell.run("script put URL --key me.key greet greet.rhai", &[]);
+    assert_eq!(forbidden.code, 5);
+    assert!(
+        forbidden.stderr.contains("needs the role owner"),
+        "{forbidden:?}"
+    );
+    let missing = shell.run("call URL --key me.key nobody", &[]);
+    assert_eq!(missing.code, 8);
+    assert!(missing.stderr.contains("no such script"), "{missing:?}");
+
+    assert_eq!(
+        shell.ok("script delete URL --key owner.key greet", &[]),
+        "deleted greet"
+    );
+    assert_eq!(
+        shell.ok("script delete URL --key owner.key greet", &[]),
+        "there was no script greet"
+    );
+}
+
+#[tokio::test]
+async fn jobs_are_submitted_shown_stopped_and_run_again() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    let job = shell.ok(
+        "jobs submit URL --key me.key --idempotency-key k",
+        &["40 + 2"],
+    );
+    let again = shell.run(
+        "jobs submit URL --key me.key --idempotency-key k",
+        &["40 + 2"],
+    );
+    assert_eq!(again.stdout.trim_end(), job);
+    assert!(again.stderr.contains("earlier"), "{again:?}");
+    let shown = loop {
+        let shown = shell.ok("jobs show URL --key me.key", &[&job]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        if shown["status"] == "finished" {
+            break shown;
+        }
+    };
+    assert_eq!(shown["value"], 42);
+
+    let later = shell.ok(
+        "jobs submit URL --key me.key --run-at 2027-11-01T00:00:00Z",
+        &["1"],
+    );
+    let pending = shell.ok("jobs list URL --key me.key --status pending", &[]);
+    assert!(
+        pending.starts_with(&later) && pending.lines().count() == 1,
+        "{pending}"
+    );
+    let others = shell.run(
+        "jobs show URL --key me.key",
+        &["019ab1c2-0000-7000-8000-000000000000"],
+    );
+    assert_eq!(others.code, 8, "{others:?}");
+    let not_dead = shell.run("jobs retry URL --key me.key", &[&later]);
+    assert_eq!(
+        (not_dead.code, not_dead.stderr.as_str()),
+        (1, "it is neither dead nor stopped\n")
+    );
+    assert_eq!(shell.ok("jobs stop URL --key me.key", &[&later]), "stopped");
+    assert_eq!(
+        shell.ok("jobs stop URL --key me.key", &[&later]),
+        "it was over already"
+    );
+    assert_eq!(
+        shell.ok("jobs retry URL --key me.key", &[&later]),
+        "it runs again"
+    );
+    let all = shell.ok("jobs list URL --key owner.key --json", &[]);
+    assert_eq!(all.lines().count(), 2);
+
+    let broken = shell.run("jobs submit URL --key me.key", &["1 +"]);
+    assert_eq!(broken.code, 1);
+    assert!(broken.stderr.contains("1 | 1 +\n"), "{broken:?}");
+    let two_places = shell.run("jobs list URL --key me.key --url http://127.0.0.1:1", &[]);
+    assert_eq!(two_places.code, 2, "{two_places:?}");
+    let no_key = shell.run("jobs list URL", &[]);
+    assert_eq!(no_key.code, 2, "{no_key:?}");
+}
+
+#[tokio::test]
+async fn members_come_and_go() {
+    let server = TestServer::builder()
+        .toml(format!(
+            "[circles]\nopen = false\n[[circle]]\nkey = \"{}\"\nmembers = [\"{}\"]",
+            circle(),
+            key(9).public()
+        ))
+        .start()
+        .await;
+    let shell = Shell::new(&server);
+    let me = key(2).public().to_string();
+    let outside = shell.run("play URL --key me.key", &["1"]);
+    assert_eq!(outside.code, 5);
+    assert!(
+        outside.stderr.contains("circled members add"),
+        "{outside:?}"
+    );
+    let mine = shell.run("members add URL --key me.key", &[&me]);
+    assert_eq!(mine.code, 5, "{mine:?}");
+    assert_eq!(
+        shell.ok("members add URL --key owner.key", &[&me]),
+        format!("added {me}")
+    );
+    assert_eq!(
+        shell.ok("members add URL --key owner.key", &[&me]),
+        format!("{me} is a member already")
+    );
+    assert_eq!(shell.ok("play URL --key me.key", &["1"]), "1");
+    let list = shell.ok("members list URL --key owner.key", &[]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(
+        lines[0] == format!("{}  in the server's settings", key(9).public())
+            && lines[1].starts_with(&format!("{me}  since 20")),
+        "{list}"
+    );
+    let fixed = shell.run(
+        "members remove URL --key owner.key",
+        &[&key(9).public().to_string()],
+    );
+    assert!(
+        fixed.code == 2 && fixed.stderr.contains("settings"),
+        "{fixed:?}"
+    );
+    assert_eq!(
+        shell.ok("members remove URL --key owner.key", &[&me]),
+        format!("removed {me}")
+    );
+    assert_eq!(shell.run("play URL --key me.key", &["1"]).code, 5);
+}
+
+/// A command that goes on, and what it prints, line by line.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// Waits for a line that is so.
+    fn line(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("waited for {what}"));
+            if is_so(&line) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(mut command: Command) -> Running {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    for output in [
+        Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>,
+        Box::new(child.stderr.take().unwrap()),
+    ] {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
+    }
+    Running { child, lines }
+}
+
+#[tokio::test]
+async fn events_are_printed_and_followed_through_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::builder().data(data.path()).start().await;
+    let address = server.address;
+    let shell = Shell::new(&server);
+    assert_eq!(shell.ok("events URL --key me.key", &[]), "");
+    shell.ok(
+        "play URL --key me.key",
+        &["emit(\"chat.a\", 1); emit(\"other\", 2); emit(\"chat.b\", #{ x: 3 })"],
+    );
+    let all = shell.ok("events URL --key me.key", &[]);
+    let words: Vec<&str> = all.split_whitespace().collect();
+    assert_eq!((words[0], &words[2..4]), ("1", &["chat.a", "1"][..]));
+    assert_eq!(all.lines().count(), 3, "{all}");
+    let some = shell.ok("events URL --key me.key chat. --since 1 --json", &[]);
+    let some: Value = serde_json::from_str(&some).unwrap();
+    assert_eq!((&some["id"], &some["data"]["x"]), (&3.into(), &3.into()));
+
+    let following = start(shell.command("events URL --key me.key chat. --since 0 --follow", &[]));
+    following.line("the last event", |line| line.contains("chat.b"));
+    server.kill();
+    following.line("the loss", |line| line.contains("trying again in"));
+    let server = TestServer::builder()
+        .data(data.path())
+        .env("CIRCLED_SERVER__LISTEN", address)
+        .start()
+        .await;
+    following.line("the connection", |line| line == "connected again");
+    shell.ok("play URL --key me.key", &["emit(\"chat.c\", 4)"]);
+    let next = following.line("the next event", |_| true);
+    assert!(next.starts_with("4 ") && next.contains("chat.c"), "{next}");
+    drop(server);
+}
+
+#[tokio::test]
+async fn the_prompt_reads_runs_and_remembers() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    shell.ok("play URL --key me.key", &["store.set(\"user/ada\", 7)"]);
+    shell.write("greet.rhai", "`hi ${ARGS}`");
+    shell.ok("script put URL --key owner.key greeting greet.rhai", &[]);
+    let mut prompt = Terminal::open(&shell, "repl URL --key me.key");
+    prompt.shows("> ");
+    prompt.answers("40 +\r", "input:1:5");
+    prompt.answers("fn f(x) {\r x * 2 } f(21)\r", "\r\n42");
+    prompt.types("store.get(\"us\t");
+    prompt.shows("user/ada");
+    prompt.answers("\")\r", "\r\n7");
+    prompt.types(":call gr\t");
+    prompt.shows(":call greeting");
+    prompt.answers(" \"Bob\"\r", "hi Bob");
+    prompt.answers("unfinished(\x03", "unfinished(");
+    prompt.answers("loop {}\r", "operations");
+    prompt.answers(" 1 + 1 // not remembered\r", "\r\n2");
+    prompt.types("\x04");
+    assert!(prompt.ends());
+    let history = shell.folder.path().join("state/circled/history");
+    let kept = std::fs::read_to_string(&history).unwrap();
+    assert!(
+        kept.contains("fn f(x) {") && !kept.contains("not remembered"),
+        "{kept}"
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(&history), mode(history.parent().unwrap())),
+        (0o600, 0o700)
+    );
+}
+
+#[tokio::test]
+async fn ctrl_c_at_the_prompt_stops_what_runs() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", 1_000_000_000_000_u64)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+        .start()
+        .await;
+    let shell = Shell::new(&server);
+    let mut prompt = Terminal::open(&shell, "repl URL --key me.key");
+    prompt.shows("> ");
+    prompt.types("loop {}\r");
+    // As long as the editor has the terminal, this drops an input, of which there is none.
+    prompt.types("\x03");
+    while !prompt.showed("stopped", Duration::from_millis(200)) {
+        prompt.types("\x03");
+    }
+    prompt.shows("> ");
+    prompt.answers("6 * 7\r", "\r\n42");
+    prompt.types(":quit\r");
+    assert!(prompt.ends());
+}
+
+/// A pseudo-terminal, by `script` of util-linux, with a command in it.
+struct Terminal {
+    child: Child,
+    shown: mpsc::Receiver<u8>,
+    /// What was shown and not looked at yet.
+    text: String,
+}
+
+impl Terminal {
+    fn open(shell: &Shell, line: &str) -> Self {
+        let line = line.replace("URL", &shell.url);
+        let mut child = Command::new("script")
+            .args([
+                "-qefc",
+                &format!("exec {} {line}", env!("CARGO_BIN_EXE_circled")),
+                "/dev/null",
+            ])
+            .env("XDG_STATE_HOME", shell.folder.path().join("state"))
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
+            .current_dir(shell.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let (sender, shown) = mpsc::channel();
+        thread::spawn(move || {
+            for byte in BufReader::new(output).bytes() {
+                let _ = sender.send(byte.unwrap_or_default());
+            }
+        });
+        Self {
+            child,
+            shown,
+            text: String::new(),
+        }
+    }
+
+    fn types(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
+    /// Types, and waits for this and for the next prompt.
+    fn answers(&mut self, keys: &str, expected: &str) {
+        self.types(keys);
+        self.shows(expected);
+        self.shows("\n\r> ");
+    }
+
+    /// Waits until it shows this, escape sequences aside.
+    fn shows(&mut self, expected: &str) {
+        assert!(
+            self.showed(expected, PATIENCE),
+            "waited for {expected:?} in {:?}",
+            self.text
+        );
+    }
+
+    /// Whether it shows this before it has shown nothing for so long.
+    fn showed(&mut self, expected: &str, patience: Duration) -> bool {
+        loop {
+            if let Some(at) = self.text.find(expected) {
+                self.text.drain(..at + expected.len());
+                return true;
+            }
+            let Ok(byte) = self.shown.recv_timeout(patience) else {
+                return false;
+            };
+            self.text.push(char::from(byte));
+            if let Some(start) = self.text.rfind('\x1b')
+                && byte.is_ascii_alphabetic()
+            {
+                self.text.truncate(start);
+            }
+        }
+    }
+
+    /// Whether it ends well.
+    fn ends(&mut self) -> bool {
+        while self.shown.recv_timeout(PATIENCE).is_ok() {}
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
