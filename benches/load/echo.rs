@@ -1,4 +1,4 @@
-//! The bare axum echo: the least that a WebSocket server can do.
+//! The bare axum echo: the least that a WebSocket server can do; and who serves the bare broadcast.
 
 use axum::{
     Router,
@@ -12,6 +12,8 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
+use crate::broadcast::{self, Writes};
+
 /// Which echo is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Echo {
@@ -19,6 +21,10 @@ pub(super) enum Echo {
     Default,
     /// With buffers of the sizes that circled gives its sessions.
     Tuned,
+    /// No echo, but a broadcast.
+    Broadcast,
+    /// The same, where events that are ready together leave in one write.
+    BroadcastTogether,
 }
 
 /// Serves on a free port, which it prints.
@@ -26,14 +32,18 @@ pub(super) async fn serve(echo: Echo) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     println!("{}", listener.local_addr().expect("an address"));
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("TCP_NODELAY"));
-    let routes = Router::new().route("/", any(upgrade)).with_state(echo);
+    let routes = match echo {
+        Echo::Default | Echo::Tuned => Router::new().route("/", any(upgrade)).with_state(echo),
+        Echo::Broadcast => broadcast::routes(Writes::Each),
+        Echo::BroadcastTogether => broadcast::routes(Writes::Together),
+    };
     axum::serve(listener, routes).await.expect("a server");
 }
 
 async fn upgrade(State(echo): State<Echo>, upgrade: WebSocketUpgrade) -> Response {
     let upgrade = match echo {
         Echo::Default => upgrade,
-        Echo::Tuned => upgrade
+        Echo::Tuned | Echo::Broadcast | Echo::BroadcastTogether => upgrade
             .read_buffer_size(4 << 10)
             .write_buffer_size(16 << 10),
     };

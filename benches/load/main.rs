@@ -8,7 +8,11 @@
     reason = "a benchmark that can't go on has nothing to say but why"
 )]
 
+mod audience;
+mod broadcast;
 mod echo;
+mod fairness;
+mod fanout;
 mod measure;
 mod server;
 mod session;
@@ -22,13 +26,15 @@ use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use serde_json::{Value, json};
 
 use echo::Echo;
+use fairness::Neighbour;
+use fanout::{Fanout, Pace};
 use measure::Connections;
 use server::{Named, Persistence, Process, Server, ThroughRedis};
-use table::Line;
+use table::{Beside, Line};
 
 /// Plays per second, their latency, logins per second and memory per idle session, beside a bare
 /// axum echo in the same run; plays that read and write the store, beside plays that don't; durable
-/// webhooks.
+/// webhooks; events to many subscribers, beside a bare broadcast; and what a flooded circle does to another.
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 struct Options {
@@ -50,6 +56,9 @@ struct Options {
     /// How long each time, in seconds, after a warm-up of a fifth of that.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Subscribers of one session's events: one scenario each.
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
+    subscribers: Vec<usize>,
     /// Idle sessions for the memory figure.
     #[arg(long, default_value_t = 8000)]
     idle: usize,
@@ -68,7 +77,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "plays,store,webhooks,redis,logins,idle"
+        default_value = "plays,store,webhooks,redis,logins,idle,fanout,fairness"
     )]
     only: Vec<What>,
     /// Print the results as JSON too, in one last line.
@@ -97,6 +106,10 @@ enum What {
     Logins,
     /// Memory of sessions that do nothing.
     Idle,
+    /// Events from one session to very many: how many arrive, and how long after the commit.
+    Fanout,
+    /// Plays of one circle while another is flooded.
+    Fairness,
 }
 
 fn main() -> ExitCode {
@@ -127,8 +140,12 @@ fn check(options: &Options) {
         .find(|process| peers.iter().all(|peer| peer.name != process.name));
     let message = if let Some(stray) = stray {
         format!("--peer-pid {0}=... without --peer {0}=...", stray.name)
-    } else if options.sessions == 0 || options.rounds == 0 || options.in_flight.contains(&0) {
-        "with no sessions, rounds or requests there is nothing to measure".to_owned()
+    } else if options.sessions == 0
+        || options.rounds == 0
+        || options.in_flight.contains(&0)
+        || options.subscribers.contains(&0)
+    {
+        "with no sessions, subscribers, rounds or requests there is nothing to measure".to_owned()
     } else {
         return;
     };
@@ -183,7 +200,7 @@ async fn run(options: &Options) -> usize {
                 )
                 .await
             };
-            lines.extend(in_turns(options.rounds, &servers, &what, true, plays).await);
+            lines.extend(in_turns(options.rounds, &servers, &what, Beside::PerSecond, plays).await);
         }
     }
     if options.only.contains(&What::Store) {
@@ -207,7 +224,7 @@ async fn run(options: &Options) -> usize {
                 )
                 .await
             };
-            lines.extend(in_turns(options.rounds, &scripts, &what, true, plays).await);
+            lines.extend(in_turns(options.rounds, &scripts, &what, Beside::PerSecond, plays).await);
         }
     }
     if options.only.contains(&What::Webhooks) {
@@ -219,7 +236,10 @@ async fn run(options: &Options) -> usize {
         });
         let mut targets: Vec<Target> = peers.collect();
         Line::print_head(targets.first().map_or("", |peer| peer.name.as_str()));
-        let compare = !targets.is_empty();
+        let beside = match targets.as_slice() {
+            [] => Beside::Nothing,
+            _ => Beside::PerSecond,
+        };
         targets.push(Target {
             name: circled.name.clone(),
             url: circled.webhooks_url(&key),
@@ -230,7 +250,7 @@ async fn run(options: &Options) -> usize {
             let webhooks = async |target: &Target| {
                 webhook::deliveries(&target.url, options, connections).await
             };
-            lines.extend(in_turns(options.rounds, &targets, &what, compare, webhooks).await);
+            lines.extend(in_turns(options.rounds, &targets, &what, beside, webhooks).await);
         }
     }
     if options.only.contains(&What::Redis) {
@@ -246,13 +266,19 @@ async fn run(options: &Options) -> usize {
                 async |server: &&Server| measure::logins(server, options, connections).await;
             let servers = servers.iter().filter(|server| !server.is_echo);
             let servers: Vec<&Server> = servers.collect();
-            lines.extend(in_turns(options.rounds, &servers, what, true, logins).await);
+            lines.extend(in_turns(options.rounds, &servers, what, Beside::PerSecond, logins).await);
         }
         println!(
             "{:<41} {:>10.0} us of it are the client's own signature, on the same cores",
             "",
             measure::signing().as_secs_f64() * 1e6
         );
+    }
+    if options.only.contains(&What::Fanout) {
+        lines.extend(fanned_out(options).await);
+    }
+    if options.only.contains(&What::Fairness) {
+        lines.extend(beside_a_flood(options, &key).await);
     }
     if !memory.is_empty() {
         println!();
@@ -312,7 +338,7 @@ async fn through_redis(options: &Options, key: &SecretKey, servers: &[Server]) -
         let plays = async |server: &&Server| {
             measure::plays(server, key, &options.script, options, sessions, in_flight).await
         };
-        lines.extend(in_turns(options.rounds, &all, &what, true, plays).await);
+        lines.extend(in_turns(options.rounds, &all, &what, Beside::PerSecond, plays).await);
     }
     let peers = options.webhook_peers.iter().map(|peer| Target {
         name: peer.name.clone(),
@@ -330,7 +356,40 @@ async fn through_redis(options: &Options, key: &SecretKey, servers: &[Server]) -
         let what = format!("webhook, {connections} x 1");
         let webhooks =
             async |target: &Target| webhook::deliveries(&target.url, options, connections).await;
-        lines.extend(in_turns(options.rounds, &targets, &what, true, webhooks).await);
+        lines.extend(in_turns(options.rounds, &targets, &what, Beside::PerSecond, webhooks).await);
+    }
+    lines
+}
+
+/// One session's events at very many subscribers.
+async fn fanned_out(options: &Options) -> Vec<Line> {
+    let mut lines = Vec::new();
+    println!("\nDeliveries, and how long each arrives after the first sign of its commit");
+    Line::print_head("broadcast");
+    for &subscribers in &options.subscribers {
+        let servers = Fanout::all(subscribers).await;
+        for (pace, how) in [(Pace::Full, ""), (Pace::Steady, ", paced")] {
+            let what = format!("events, 1 to {subscribers}{how}");
+            let events = async |server: &Fanout| server.round(options, pace).await;
+            let beside = Beside::PerSecond;
+            lines.extend(in_turns(options.rounds, &servers, &what, beside, events).await);
+        }
+    }
+    lines
+}
+
+/// Plays of one circle while another is quiet, and while it is flooded.
+async fn beside_a_flood(options: &Options, circle: &SecretKey) -> Vec<Line> {
+    let server = Server::circled(circle);
+    let neighbours = Neighbour::all(&server, options);
+    let mut lines = Vec::new();
+    println!("\nPlays of a circle, by what another is flooded with; the ratio is of the p99");
+    Line::print_head(neighbours[0].name());
+    for (what, script) in fairness::scripts(options) {
+        let what = format!("{what}, {} x 1", options.sessions);
+        let plays =
+            async |neighbour: &Neighbour<'_>| neighbour.round(circle, script, options).await;
+        lines.extend(in_turns(options.rounds, &neighbours, &what, Beside::P99, plays).await);
     }
     lines
 }
@@ -340,7 +399,7 @@ async fn in_turns<S: Subject>(
     rounds: usize,
     subjects: &[S],
     what: &str,
-    compare: bool,
+    beside: Beside,
     measure: impl AsyncFn(&S) -> table::Round,
 ) -> Vec<Line> {
     let mut by_subject = vec![Vec::new(); subjects.len()];
@@ -354,8 +413,7 @@ async fn in_turns<S: Subject>(
         }
     }
     let line = |(rounds, subject): (&Vec<_>, &S)| {
-        let base = compare.then_some(by_subject[0].as_slice());
-        let line = Line::new(what, subject.name(), rounds, base);
+        let line = Line::new(what, subject.name(), rounds, &by_subject[0], beside);
         line.print();
         line
     };

@@ -195,6 +195,12 @@ impl Server {
         format!("{server}/webhooks/stripe/{}", circle.public())
     }
 
+    /// The address of another circle at this server.
+    pub(super) fn beside(&self, circle: &SecretKey) -> String {
+        let (server, _) = self.url.rsplit_once('/').expect("a path");
+        format!("{server}/{}", circle.public())
+    }
+
     /// A server that runs already. Its memory can be looked at if its process is known.
     pub(super) fn peer(peer: &Named<String>, processes: &[Named<u32>]) -> Self {
         let process = processes.iter().find(|process| process.name == peer.name);
@@ -264,6 +270,11 @@ fn circled(command: &str) -> Command {
         .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
         .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
         .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
+        // The clients of a scenario have one key. What a limit costs is to be seen, and not the limit.
+        .env("CIRCLED_LIMITS__CALLER_RATE", "10000000")
+        .env("CIRCLED_LIMITS__CIRCLE_RATE", "10000000")
+        .env("CIRCLED_LIMITS__CALLER_JOBS", "1000000")
+        .env("CIRCLED_LIMITS__CIRCLE_JOBS", "1000000")
         .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
         .env("CIRCLED_LOG__FORMAT", "json")
         .env("STRIPE_WEBHOOK_SECRET", crate::webhook::SECRET);

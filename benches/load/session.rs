@@ -72,16 +72,35 @@ impl Session {
         }
     }
 
-    async fn call(&mut self, method: &str, params: Value) -> Value {
+    /// Writes one message, which leaves with [`Session::flush`].
+    pub(super) async fn feed(&mut self, text: Utf8Bytes) {
+        self.0.feed(Message::Text(text)).await.expect("to be sent");
+    }
+
+    pub(super) async fn flush(&mut self) {
+        self.0.flush().await.expect("to be sent");
+    }
+
+    /// The next message. Loses nothing when it is dropped.
+    pub(super) async fn text(&mut self) -> Utf8Bytes {
+        loop {
+            // Pings are answered by the library.
+            if let Message::Text(text) = self.0.next().await.expect("more").expect("a message") {
+                return text;
+            }
+        }
+    }
+
+    /// The bare socket, where nothing has been sent that was not read.
+    pub(super) fn into_stream(self) -> std::net::TcpStream {
+        self.0.into_inner().into_std().expect("a socket")
+    }
+
+    pub(super) async fn call(&mut self, method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
         let request = Message::text(request.to_string());
         self.0.send(request).await.expect("to be sent");
-        let reply = loop {
-            // Pings are answered by the library.
-            if let Message::Text(text) = self.0.next().await.expect("a reply").expect("a message") {
-                break text;
-            }
-        };
+        let reply = self.text().await;
         let mut reply: Value = serde_json::from_str(&reply).expect("JSON");
         match reply.get_mut("result") {
             Some(result) => result.take(),

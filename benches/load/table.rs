@@ -33,6 +33,14 @@ pub(super) struct Line {
     pub(super) errors: usize,
 }
 
+/// What of a round is set beside the first server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Nothing,
+    PerSecond,
+    P99,
+}
+
 impl Round {
     pub(super) fn new(tallies: Vec<Tally>, over: Duration) -> Self {
         let errors = tallies.iter().map(|tally| tally.errors).sum();
@@ -64,7 +72,18 @@ impl Round {
 
 impl Line {
     /// From the rounds at one server, and those at the server that it is compared with.
-    pub(super) fn new(what: &str, server: &str, rounds: &[Round], base: Option<&[Round]>) -> Self {
+    pub(super) fn new(
+        what: &str,
+        server: &str,
+        rounds: &[Round],
+        base: &[Round],
+        beside: Beside,
+    ) -> Self {
+        let figure = |round: &Round| match beside {
+            Beside::Nothing => f64::NAN,
+            Beside::PerSecond => round.per_second,
+            Beside::P99 => round.p99.as_secs_f64(),
+        };
         let micros = |of: fn(&Round) -> Duration| {
             median(rounds.iter().map(|round| of(round).as_secs_f64() * 1e6))
         };
@@ -74,9 +93,9 @@ impl Line {
             per_second: median(rounds.iter().map(|round| round.per_second)),
             p50: micros(|round| round.p50),
             p99: micros(|round| round.p99),
-            ratio: base.map(|base| {
+            ratio: (beside != Beside::Nothing).then(|| {
                 let ratios = rounds.iter().zip(base);
-                let ratios = ratios.map(|(round, base)| round.per_second / base.per_second);
+                let ratios = ratios.map(|(round, base)| figure(round) / figure(base));
                 let (least, most) = ratios
                     .clone()
                     .fold((f64::INFINITY, 0.0_f64), |(least, most), ratio| {

@@ -1,0 +1,199 @@
+//! One session emits, very many get it: deliveries each second, and how long after the commit each arrives.
+//!
+//! The client sees a commit by its first sign: the reply to the emitter, or the first arrival at any subscriber,
+//! whichever comes sooner. An arrival's time is counted from there.
+
+use std::time::{Duration, Instant};
+
+use circled::auth::SecretKey;
+use serde_json::json;
+use tokio::{sync::Mutex, time::timeout_at};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::{
+    Options, Subject,
+    audience::{Arrival, Audience, PATIENCE},
+    echo::Echo,
+    measure,
+    server::{Process, Server},
+    session::{Session, Tally},
+    table::Round,
+};
+
+/// Events under way at once: emitted, and not yet at every subscriber.
+const WINDOW: usize = 32;
+/// Deliveries each second where the latency is what counts: far from all that goes.
+const PACED: usize = 20_000;
+
+/// How fast events are emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As many as go, with [`WINDOW`] under way.
+    Full,
+    /// [`PACED`] deliveries each second.
+    Steady,
+}
+
+/// A server with subscribers, and who emits.
+pub(super) struct Fanout {
+    server: Server,
+    emitter: Mutex<Emitter>,
+    audience: Audience,
+}
+
+struct Emitter {
+    session: Session,
+    /// Events so far.
+    emitted: usize,
+}
+
+impl Fanout {
+    /// The bare broadcasts, and circled, each with so many subscribers.
+    pub(super) async fn all(subscribers: usize) -> Vec<Self> {
+        let circle = SecretKey::generate().expect("randomness");
+        let servers = [
+            Server::echo("broadcast", Echo::Broadcast),
+            Server::echo("broadcast, batch", Echo::BroadcastTogether),
+            Server::circled(&circle),
+        ];
+        let mut all = Vec::new();
+        for server in servers {
+            all.push(Self::new(server, &circle, subscribers).await);
+        }
+        all
+    }
+
+    async fn new(server: Server, circle: &SecretKey, subscribers: usize) -> Self {
+        let guest = SecretKey::generate().expect("randomness");
+        let mut sockets = Vec::new();
+        for _ in 0..subscribers {
+            let mut session = Session::open(&server.url).await;
+            if !server.is_echo {
+                session.login(&guest).await;
+                session.call("subscribe", json!({ "topic": "news" })).await;
+            }
+            sockets.push(session.into_stream());
+        }
+        let session = if server.is_echo {
+            Session::open(&format!("{}emit", server.url)).await
+        } else {
+            let mut session = Session::open(&server.url).await;
+            session.login(circle).await;
+            session
+        };
+        Self {
+            server,
+            emitter: Mutex::new(Emitter {
+                session,
+                emitted: 0,
+            }),
+            audience: Audience::new(sockets),
+        }
+    }
+
+    /// Emits for a while, and waits until all has arrived.
+    pub(super) async fn round(&self, options: &Options, pace: Pace) -> Round {
+        let audience = &self.audience;
+        let mut emitter = self.emitter.lock().await;
+        let first = emitter.emitted;
+        let (start, end) = measure::window(options);
+        let emission = emitter.emit(self.server.is_echo, pace, audience, end);
+        let (mut signs, errors) = timeout_at((end + PATIENCE).into(), emission)
+            .await
+            .expect("every event to arrive");
+        let mut arrivals = audience.take_arrivals();
+        let expected = signs.len() * audience.count;
+        let mut tally = Tally {
+            answered: arrivals.len(),
+            errors: errors + expected.abs_diff(arrivals.len()) + audience.gone(),
+            ..Tally::default()
+        };
+        arrivals.sort_by_key(|arrival| arrival.at);
+        for Arrival { event, at } in arrivals {
+            let Some(sign) = event.checked_sub(first).and_then(|n| signs.get_mut(n)) else {
+                tally.errors += 1;
+                continue;
+            };
+            *sign = at.min(*sign);
+            if (start..end).contains(&at) {
+                tally.taken.push(at - *sign);
+            }
+        }
+        Round::new(vec![tally], end - start)
+    }
+}
+
+impl Emitter {
+    /// Emits until the end, and waits until it has arrived everywhere. Answers when each event's reply came, and
+    /// how many of them were errors.
+    async fn emit(
+        &mut self,
+        bare: bool,
+        pace: Pace,
+        audience: &Audience,
+        end: Instant,
+    ) -> (Vec<Instant>, usize) {
+        let count = audience.count;
+        let everywhere = || usize::try_from(audience.arrived()).expect("64 bits") / count;
+        let every = Duration::from_secs_f64(count as f64 / PACED as f64);
+        let mut due = Instant::now();
+        let first = self.emitted;
+        let (mut replied, mut errors) = (Vec::new(), 0);
+        loop {
+            let now = Instant::now();
+            let goes_on = now < end;
+            while goes_on
+                && match pace {
+                    Pace::Full => self.emitted < everywhere() + WINDOW,
+                    Pace::Steady => due <= now,
+                }
+            {
+                due += every;
+                self.session.feed(request(bare, self.emitted)).await;
+                self.emitted += 1;
+            }
+            self.session.flush().await;
+            if !goes_on && replied.len() == self.emitted - first && everywhere() >= self.emitted {
+                return (replied, errors);
+            }
+            tokio::select! {
+                text = self.session.text() => {
+                    replied.push(Instant::now());
+                    let expected = if bare { "\"method\":" } else { "\"result\":" };
+                    errors += usize::from(!text.contains(expected));
+                }
+                () = audience.progress() => {}
+                () = tokio::time::sleep_until(due.into()), if pace == Pace::Steady && goes_on => {}
+                () = tokio::time::sleep_until(end.into()), if goes_on => {}
+            }
+        }
+    }
+}
+
+/// What has the `n`th event emitted: a play, or the event itself for a server that knows nothing else, in as
+/// many bytes as circled writes.
+fn request(bare: bool, n: usize) -> Utf8Bytes {
+    const DATA: &str =
+        r#"{"headline":"The river is back within its banks","section":"local","words":512}"#;
+
+    let text = if bare {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"event","params":{{"subscription":"1","id":{n},"topic":"news","data":{DATA},"at":"2026-11-23T16:45:00.123456Z"}}}}"#
+        )
+    } else {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"play","params":{{"script":"emit(\"news\", ARGS)","args":{DATA}}},"id":{n}}}"#
+        )
+    };
+    text.into()
+}
+
+impl Subject for Fanout {
+    fn name(&self) -> &str {
+        &self.server.name
+    }
+
+    fn process(&self) -> Option<Process> {
+        self.server.process()
+    }
+}
