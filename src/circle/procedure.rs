@@ -67,7 +67,10 @@ impl Procedure {
 
     /// Whether it looks at all that there is of something.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, Self::ListScripts | Self::ListMembers { .. })
+        matches!(
+            self,
+            Self::ListScripts | Self::ListMembers { .. } | Self::AddMember { .. }
+        )
     }
 
     /// Does it, as `by`. Answers what the caller is told, as JSON.

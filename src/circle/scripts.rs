@@ -328,6 +328,8 @@ pub fn pin_source(
     source: &str,
 ) -> Result<Pinned, Unpinned> {
     let mut modules = BTreeMap::new();
+    // All of it is kept with each job.
+    let mut room = sandbox.limits().max_source.saturating_sub(source.len());
     let mut wanted = sandbox.imports(source)?;
     while let Some(name) = wanted.pop() {
         if modules.contains_key(&name) {
@@ -343,6 +345,10 @@ pub fn pin_source(
             // As it fails when it runs: its author sees where.
             continue;
         };
+        let too_long = || Refusal::Limit {
+            limit: "script.max_source".into(),
+        };
+        room = room.checked_sub(module.len()).ok_or_else(too_long)?;
         let module: Arc<str> = text(&module).into();
         wanted.extend(sandbox.imports(&module)?);
         modules.insert(name, module);

@@ -165,10 +165,26 @@ impl JobRecord {
 
     /// The key that asked for it, if one did.
     pub fn submitter(&self) -> Option<PublicKey> {
-        if self.provider().is_some() {
-            return None;
+        // It has proved it: no need to find its point.
+        let mut bytes = [0; PublicKey::LENGTH];
+        hex::decode_to_slice(&self.caller, &mut bytes).ok()?;
+        Some(PublicKey::from_stored(bytes))
+    }
+
+    /// Bytes of it, about.
+    pub(super) fn size(&self) -> usize {
+        let output = self.output.as_ref().map_or(0, String::len);
+        let value = self.value.as_ref().map_or(0, |value| value.get().len());
+        512 + output + value
+    }
+
+    /// How many of its circle's jobs may wait when it comes, of so many in all: those that callers submit leave
+    /// half of the room to deliveries.
+    pub(super) fn most_waiting(&self, backlog: usize) -> usize {
+        match self.provider() {
+            Some(_) => backlog,
+            None => backlog.div_ceil(2),
         }
-        self.caller.parse().ok()
     }
 
     /// What keeps the job from having any effect, once that is remembered as final.
@@ -416,11 +432,19 @@ impl JobRecord {
     /// What whoever asked for it is told: its topic, what is told, and whom. Nothing of a delivery's job.
     pub(super) fn told(&self) -> Option<Emitted> {
         let to = self.submitter()?;
-        let view = JobView {
+        let bare = Self {
             output: None,
             value: None,
-            ..self.clone().view(false)
+            error: self.error.clone(),
+            caller: self.caller.clone(),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            event_id: None,
+            event_type: None,
+            series: None,
+            ..*self
         };
+        let view = bare.view(false);
         let data = serde_json::to_vec(&view).unwrap_or_default();
         Some(Emitted {
             topic: format!("job.{}", self.id).into(),

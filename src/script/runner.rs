@@ -77,18 +77,20 @@ impl<K: Hash + Eq + Clone + Send + 'static> Runner<K> {
     }
 
     /// Has `task` run when a thread is free and it is the key's turn. A task that is `given_up` meanwhile
-    /// leaves its place to others. When the queue is full, a key with nothing in it still gets a place, up
-    /// to twice the queue in all: one key can't fill it for the others.
+    /// leaves its place to others. When the queue is full, a key with less in it than its share, were all
+    /// places shared alike, still gets one, up to twice the queue in all: one key can't fill it for the others.
     pub fn submit(&self, key: K, given_up: Arc<AtomicBool>, task: Task) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
         let capacity = self.shared.capacity;
         if state.waiting >= capacity {
             state.clear_out();
         }
-        let bound = if state.backlogs.contains_key(&key) {
-            capacity
-        } else {
+        let own = state.backlogs.get(&key).map_or(0, VecDeque::len);
+        let keys = state.backlogs.len() + usize::from(own == 0);
+        let bound = if own < (capacity / keys).max(1) {
             capacity.saturating_mul(2)
+        } else {
+            capacity
         };
         if state.closed || state.waiting >= bound {
             return Err(QueueFull);
@@ -283,6 +285,17 @@ mod tests {
         runner.shutdown();
         runner.shutdown();
         assert_eq!(submit(5), Err(QueueFull));
+    }
+
+    #[test]
+    fn a_full_queue_takes_as_much_of_a_key_as_is_its_share() {
+        let (runner, gate) = busy(4);
+        let submit = |key| runner.submit(key, wanted(), Box::new(|| ()));
+        assert_eq!([(); 4].map(|()| submit(1)), [Ok(()); 4]);
+        assert_eq!([submit(2), submit(2)], [Ok(()); 2]);
+        assert_eq!([submit(1), submit(2)], [Err(QueueFull); 2]);
+        gate.send(()).unwrap();
+        runner.shutdown();
     }
 
     #[test]

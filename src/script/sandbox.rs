@@ -95,10 +95,16 @@ impl Sandbox {
             let local = local::get(self.0.id, &self.0.limits);
             let guard = Guard::start(self.full(deadline, None));
             match self.contain(&guard, || {
-                local
-                    .compile(source, &self.0.limits)
-                    .map(|compiled| compiled.imports.iter().map(ToString::to_string).collect())
-                    .map_err(Ended::Failed)
+                let compiled = match local.compiled(source) {
+                    Some(compiled) => compiled,
+                    None => {
+                        let compiled = local.compile(source, &self.0.limits);
+                        compiled
+                            .inspect(|compiled| local.keep(source, compiled))
+                            .map_err(Ended::Failed)?
+                    }
+                };
+                Ok(compiled.imports.iter().map(ToString::to_string).collect())
             }) {
                 Ok(imports) => Ok(imports),
                 Err(Ended::Failed(failure)) => Err(failure),

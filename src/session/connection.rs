@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -23,6 +24,9 @@ use super::{Closing, Settings};
 
 /// Messages read before the socket is flushed and other sessions get their turn.
 const BURST: usize = 64;
+/// The same, in time; looked at after each few messages.
+const TURN: Duration = Duration::from_micros(100);
+const FEW: usize = 4;
 
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
@@ -52,6 +56,8 @@ pub(super) struct Connection<S> {
     max_queue: usize,
     max_bytes: usize,
     burst: usize,
+    turn: Instant,
+    longest_turn: Duration,
     unflushed: bool,
     blocked_since: Option<Instant>,
     /// Whether somebody was told that there is no room for events.
@@ -70,6 +76,8 @@ where
             max_queue: settings.outbound_queue,
             max_bytes: settings.outbound_bytes,
             burst: 0,
+            turn: Instant::now(),
+            longest_turn: TURN,
             unflushed: false,
             blocked_since: None,
             crowded: false,
@@ -153,8 +161,18 @@ where
             self.crowded = false;
             return Poll::Ready(Input::Room);
         }
+        if self.burst > 0
+            && self.burst.is_multiple_of(FEW)
+            && self.turn.elapsed() > self.longest_turn
+        {
+            // Others get their turn, as after so many messages.
+            self.burst = BURST;
+        }
         if self.blocked_since.is_none() && self.burst < BURST {
             while let Poll::Ready(message) = self.socket.poll_next_unpin(cx) {
+                if self.burst == 0 {
+                    self.turn = Instant::now();
+                }
                 self.burst += 1;
                 if let Some(input) = input(message) {
                     return Poll::Ready(input);
@@ -315,6 +333,8 @@ mod tests {
             max_queue,
             max_bytes,
             burst: 0,
+            turn: Instant::now(),
+            longest_turn: Duration::MAX,
             unflushed: false,
             blocked_since: None,
             crowded: false,
@@ -353,6 +373,19 @@ mod tests {
         }
         assert!(turns >= 2, "other sessions get their turn");
         assert_eq!(connection.socket.writes[0].len(), BURST);
+    }
+
+    #[test]
+    fn a_burst_that_takes_long_ends_early() {
+        let mut connection = connection(8, 1024);
+        connection.longest_turn = Duration::ZERO;
+        let many = (0..2 * FEW).map(|n| Message::text(n.to_string()));
+        connection.socket.incoming.extend(many);
+        while let Some(Input::Text(text)) = next(&mut connection) {
+            std::thread::sleep(Duration::from_micros(1));
+            connection.send(text.to_string()).unwrap();
+        }
+        assert_eq!(connection.socket.writes[0].len(), FEW);
     }
 
     #[test]

@@ -139,8 +139,8 @@ impl Alone<'_> {
             }
             let emitted = transaction.take_events();
             if !emitted.is_empty() {
-                let mut events = self.latest.events(disk, &self.key)?;
                 let most = self.store.limits().event_log;
+                let mut events = self.latest.events(disk, &self.key)?;
                 told = log::append(emitted, &mut events, most, &mut records);
                 numbers = Some(events);
             }

@@ -166,7 +166,7 @@ impl Latest {
         match self.events {
             Some(events) => Ok(events),
             // None are on their way: whoever sends some knows the numbers from then on.
-            None => log::bounds(disk, circle),
+            None => log::numbers(disk, &disk.landed(), circle),
         }
     }
 

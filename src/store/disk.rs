@@ -168,7 +168,19 @@ impl Disk {
         newest: bool,
         found: &mut dyn FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
-        let landed = self.landed();
+        self.walk_in(&self.landed(), table, circle, from, newest, found)
+    }
+
+    /// The same, as it was at one moment.
+    pub(super) fn walk_in(
+        &self,
+        landed: &Landed,
+        table: Table,
+        circle: &PublicKey,
+        from: &[u8],
+        newest: bool,
+        found: &mut dyn FnMut(&[u8], &Value) -> bool,
+    ) -> Result<(), Unavailable> {
         let (first, last) = (full(circle, &[]), full(circle, &[0xff; 1 << 7]));
         let from = full(circle, from);
         let (range, keyspace) = if newest {

@@ -12,10 +12,13 @@ use super::{
     error::Unavailable,
     event::Emitted,
     hub::{Event, Log},
-    table::{Record, Table},
+    landed::Landed,
+    table::{Key, Record, Table},
 };
 use crate::auth::PublicKey;
 
+/// Where a circle's numbers are kept: of the first event that is there, and of the next one.
+const NUMBERS: &[u8] = b"events";
 /// Old ones that a commit takes away at most, beside as many as it adds.
 const AT_ONCE: u64 = 64;
 
@@ -34,17 +37,20 @@ struct Kept {
 }
 
 /// The numbers of a circle's events.
-pub(super) fn bounds(disk: &Disk, circle: &PublicKey) -> Result<Events, Unavailable> {
-    let mut bounds = Events { first: 1, next: 1 };
-    disk.walk(Table::Events, circle, &[], false, &mut |key, _| {
-        bounds.first = number(key);
-        false
-    })?;
-    disk.walk(Table::Events, circle, &[0xff; 8], true, &mut |key, _| {
-        bounds.next = number(key) + 1;
-        false
-    })?;
-    Ok(bounds)
+pub(super) fn numbers(
+    disk: &Disk,
+    landed: &Landed,
+    circle: &PublicKey,
+) -> Result<Events, Unavailable> {
+    let kept = landed.get(disk, circle, Table::Usage, &Key::new(NUMBERS))?;
+    let numbers = kept.and_then(|bytes| {
+        let (first, next) = bytes.split_first_chunk()?;
+        Some(Events {
+            first: u64::from_be_bytes(*first),
+            next: u64::from_be_bytes(next.try_into().ok()?),
+        })
+    });
+    Ok(numbers.unwrap_or(Events { first: 1, next: 1 }))
 }
 
 /// Gives events their numbers, and adds what is to be written for them.
@@ -84,6 +90,8 @@ pub(super) fn append(
     if events.first == old {
         events.first = events.first.max(first);
     }
+    let numbers = [events.first.to_be_bytes(), events.next.to_be_bytes()].concat();
+    records.push(Record::put(Table::Usage, NUMBERS, numbers));
     told
 }
 
@@ -94,7 +102,9 @@ pub(super) fn read(
     from: u64,
     most: usize,
 ) -> Result<Log, Unavailable> {
-    let Events { first, next } = bounds(disk, circle)?;
+    // One moment for both: an event is in the log once its number is known.
+    let landed = disk.landed();
+    let Events { first, next } = numbers(disk, &landed, circle)?;
     let mut log = Log {
         first: if next > first { first } else { 0 },
         last: next - 1,
@@ -103,10 +113,11 @@ pub(super) fn read(
     if most == 0 {
         return Ok(log);
     }
-    disk.walk(
+    disk.walk_in(
+        &landed,
         Table::Events,
         circle,
-        &from.to_be_bytes(),
+        &from.max(first).to_be_bytes(),
         false,
         &mut |key, value| {
             match serde_json::from_slice::<Kept>(value) {

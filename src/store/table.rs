@@ -15,7 +15,7 @@ pub type Value = Slice;
 pub enum Table {
     /// What scripts keep.
     Store,
-    /// How many bytes that is; one entry, without a key.
+    /// How many bytes that is, without a key; and the numbers of the events, under one.
     Usage,
     /// Records of durable jobs, by job.
     Jobs,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, StartError, Status, settings},
+    dispatch::{JobId, StartError, Status, record::later, settings},
     store::Unavailable,
 };
 
@@ -124,17 +124,22 @@ impl Durable {
         let stopped = ledger::change(&self.machine.store, circle, id, |job| {
             let open = job.status == Status::Pending;
             open.then(|| {
+                // While nobody can have it run again: whoever holds a circle may take the lanes.
+                let mut lanes = self.lock();
+                lanes.cancel(id);
+                lanes.forget(&circle, id);
+                drop(lanes);
                 job.cancel(Timestamp::now());
                 ledger::settled(job, &self.settings)
             })
-        })?;
-        if stopped {
-            let mut lanes = self.lock();
-            // It may have begun to run meanwhile, in vain.
-            lanes.cancel(id);
-            lanes.forget(&circle, id);
+        });
+        if stopped.is_err() {
+            // It is pending still, and what was to run it is gone. Running one that is over does nothing.
+            let due = later(Timestamp::now(), attempt::AGAIN);
+            self.lock().delay(circle, id, due);
+            self.wake.notify_one();
         }
-        Ok(stopped)
+        stopped
     }
 
     pub(super) fn is_running(&self, id: JobId) -> bool {

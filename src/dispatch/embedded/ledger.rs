@@ -14,8 +14,9 @@ use crate::{
     store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
 
-/// Jobs that are looked at for one page of them.
+/// Jobs that are looked at for one page of them, and bytes of their records.
 const LOOKS: usize = 2000;
+const LOOKED_BYTES: usize = 2 << 20;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct Pending {
@@ -97,7 +98,7 @@ pub(super) fn recover(
     settings: &settings::Durable,
 ) -> Result<Vec<Pending>, Unavailable> {
     let mut pending = Vec::new();
-    let mut changed = Vec::new();
+    let (mut changed, mut crashed) = (Vec::new(), Vec::new());
     let mut unread = Ok(());
     store.scan(Table::Open, &mut |circle, key, _| {
         let Some(id) = JobId::from_slice(key) else {
@@ -119,7 +120,7 @@ pub(super) fn recover(
         }
         if running.contains(&id) {
             job.crash(now);
-            changed.push((circle, settled(&job, settings)));
+            crashed.push((circle, id));
             if job.status == Status::Dead {
                 return Scan::On;
             }
@@ -136,6 +137,12 @@ pub(super) fn recover(
         store
             .write_and_wait(circle, records, Terms::NONE)
             .map_err(|_| Unavailable)?;
+    }
+    for (circle, id) in crashed {
+        change(store, circle, id, |job| {
+            job.crash(now);
+            Some(settled(job, settings))
+        })?;
     }
     pending.sort_by_key(|job| job.id);
     Ok(pending)
@@ -210,7 +217,7 @@ pub(super) fn page(
         Some(caller) => (Table::Own, [caller.as_bytes().as_slice(), &last].concat()),
         None => (Table::Jobs, last.to_vec()),
     };
-    let mut looked = 0;
+    let (mut looked, mut bytes) = (0, 0);
     let (mut jobs, mut stopped) = (Vec::new(), None);
     let mut read = Ok(());
     store.walk(table, circle, &from, true, &mut |key, value| {
@@ -225,23 +232,27 @@ pub(super) fn page(
         if before.is_some_and(|before| id >= before) {
             return true;
         }
-        if jobs.len() == limit || looked == LOOKS {
+        if jobs.len() == limit || looked == LOOKS || bytes >= LOOKED_BYTES {
             return false;
         }
         looked += 1;
         stopped = Some(id);
-        let job = match caller {
-            None => Ok(record::read(value)),
-            Some(_) => self::read(store, circle, id),
+        let found = match caller {
+            None => Ok(Some(value.clone())),
+            Some(_) => store.read(Table::Jobs, circle, id.as_bytes()),
         };
-        match job {
-            Ok(job) => jobs.extend(job.filter(|job| wanted(job))),
+        match found {
+            Ok(Some(found)) => {
+                bytes += found.len();
+                jobs.extend(record::read::<JobRecord>(&found).filter(|job| wanted(job)));
+            }
+            Ok(None) => {}
             Err(unavailable) => read = Err(unavailable),
         }
         read.is_ok()
     })?;
     read?;
-    let more = jobs.len() == limit || looked == LOOKS;
+    let more = jobs.len() == limit || looked == LOOKS || bytes >= LOOKED_BYTES;
     Ok((jobs, stopped.filter(|_| more)))
 }
 

@@ -13,7 +13,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::spawn_blocking;
+use tokio::{sync::oneshot, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 pub use durable::Scripts;
@@ -87,12 +87,10 @@ impl Embedded {
         if !there.map_err(|_| NotAccepted::Unavailable)? {
             return Ok(None);
         }
-        let (machine, circle) = (self.machine.clone(), delivery.circle);
-        let pinned = spawn_blocking(move || {
-            let mut transaction = machine.store.begin(circle);
-            circle::pin_for_deliveries(&mut transaction, &machine.executor.sandbox, &name)
+        let pinned = self.look(delivery.circle, move |transaction, executor| {
+            circle::pin_for_deliveries(transaction, &executor.sandbox, &name)
         });
-        let pinned = pinned.await.unwrap_or(Err(Unavailable));
+        let pinned = pinned.await.ok_or(NotAccepted::Backlog)?;
         let pinned = pinned.map_err(|Unavailable| NotAccepted::Unavailable)?;
         Ok(pinned.map(Arc::new))
     }
@@ -102,19 +100,34 @@ impl Embedded {
         self.durable.accept(order, Duration::ZERO).await
     }
 
-    /// Looks at a circle's scripts on a thread that may block.
+    /// Looks at a circle's scripts, see [`circle::pin`].
     pub(super) async fn pin(
         &self,
         circle: PublicKey,
         pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
     ) -> Result<Pinned, Unpinned> {
-        let machine = self.machine.clone();
-        let pinned = spawn_blocking(move || {
+        let full = circle::Refusal::Limit {
+            limit: "script.queue".into(),
+        };
+        let pinned = self.look(circle, pin).await;
+        pinned.unwrap_or(Err(Unpinned::Refused(full)))
+    }
+
+    /// Does what may compile, and so takes its time and its turn, on a script thread. Nothing, where too much waits.
+    async fn look<R: Send + 'static>(
+        &self,
+        circle: PublicKey,
+        look: impl FnOnce(&mut Transaction, &Executor) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (machine, (tell, looked)) = (self.machine.clone(), oneshot::channel());
+        let task = Box::new(move || {
             let mut transaction = machine.store.begin(circle);
-            pin(&mut transaction, &machine.executor)
+            // Whoever asked may have left.
+            let _ = tell.send(look(&mut transaction, &machine.executor));
         });
-        let unavailable = Err(Unpinned::Refused(circle::Refusal::Unavailable));
-        pinned.await.unwrap_or(unavailable)
+        let submitted = self.machine.runner.submit(circle, Arc::default(), task);
+        submitted.ok()?;
+        looked.await.ok()
     }
 
     pub(super) fn is_member(

@@ -22,6 +22,9 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// Jobs that are looked at for one page of them, about.
 const LOOKS: usize = 2000;
+/// Bytes of their records, about; and how many are read at a time.
+const LOOKED_BYTES: usize = 2 << 20;
+const AT_A_TIME: usize = 16;
 /// Times that a record is read to be changed.
 const CHANGES: usize = 8;
 
@@ -274,17 +277,22 @@ impl RedisJobs {
         page: Page,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
         let (mut jobs, mut before) = (Vec::new(), page.before);
-        let mut looked = 0;
+        let (mut looked, mut bytes) = (0, 0);
         while looked < LOOKS {
             let some = index::newest(&self.link, &page.circle, page.caller.as_ref(), before);
             let ids = some.await?;
             let is_last = ids.len() < index::SOME;
-            let reads = ids.iter().map(|id| self.find_in(page.circle, *id));
-            let found = try_join_all(reads).await?;
-            for (id, found) in ids.into_iter().zip(found) {
-                before = Some(id);
-                jobs.extend(found.filter(|(job, running)| page.wants(job, *running)));
-                if jobs.len() == page.limit {
+            for ids in ids.chunks(AT_A_TIME) {
+                let reads = ids.iter().map(|id| self.find_in(page.circle, *id));
+                for (id, found) in ids.iter().zip(try_join_all(reads).await?) {
+                    before = Some(*id);
+                    bytes += found.as_ref().map_or(0, |(job, _)| job.size());
+                    jobs.extend(found.filter(|(job, running)| page.wants(job, *running)));
+                    if jobs.len() == page.limit {
+                        return Ok((jobs, before));
+                    }
+                }
+                if bytes >= LOOKED_BYTES {
                     return Ok((jobs, before));
                 }
             }

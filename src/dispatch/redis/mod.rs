@@ -40,7 +40,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -85,6 +85,8 @@ const SOON: Duration = Duration::from_millis(5);
 pub struct Redis {
     link: Link,
     executor: Executor,
+    /// How many scripts may be compiled at once, to be submitted.
+    compiling: Semaphore,
     limits: Arc<store::Settings>,
     gateway: Option<Arc<Gateway>>,
     worker: Option<Arc<Worker>>,
@@ -161,6 +163,7 @@ impl Redis {
             .then(|| start_worker(settings, &link, executor.clone(), limits.clone(), scripts))
             .transpose()?;
         let redis = Self {
+            compiling: Semaphore::new(executor.sandbox.limits().thread_count()),
             executor,
             limits,
             gateway,
@@ -273,6 +276,8 @@ impl Redis {
         pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
     ) -> Result<Pinned, Unpinned> {
         let (executor, mut transaction) = (self.executor.clone(), self.look(circle));
+        // Compiling takes a core: not more at once than there are.
+        let _turn = self.compiling.acquire().await;
         let pinned = spawn_blocking(move || pin(&mut transaction, &executor)).await;
         let unavailable = Err(Unpinned::Refused(circle::Refusal::Unavailable));
         pinned.unwrap_or(unavailable)

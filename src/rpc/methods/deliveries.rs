@@ -36,7 +36,14 @@ pub(in crate::rpc) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn new(job: JobRecord, running: bool) -> Self {
+    /// What went wrong may say what was sent: in words, only the owner sees it.
+    pub(super) fn new(job: JobRecord, running: bool, owner: bool) -> Self {
+        let error = job.error.clone().map(|mut error| {
+            if !owner && error.kind.is_some() {
+                "the script failed; the owner sees how".clone_into(&mut error.message);
+            }
+            error
+        });
         Self {
             status: job.state(running),
             job_id: job.id,
@@ -45,7 +52,7 @@ impl Delivery {
             event_type: job.event_type,
             received_at: job.received_at,
             tries: job.tries,
-            error: job.error,
+            error,
         }
     }
 }

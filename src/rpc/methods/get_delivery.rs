@@ -47,7 +47,7 @@ impl Call for GetDelivery {
                 let (job, running) = delivery(&shared, circle, id).await?;
                 let mut event = event(&shared, circle, id).await?;
                 Ok(Output {
-                    delivery: Delivery::new(job, running),
+                    delivery: Delivery::new(job, running, true),
                     payload: event["payload"].take(),
                 })
             })),

@@ -47,8 +47,17 @@ pub(super) fn limit(limit: Option<usize>) -> Result<usize, Error> {
 }
 
 pub(super) fn job(id: &str) -> Result<JobId, Error> {
+    named("job_id", id)
+}
+
+/// Where a page begins.
+pub(super) fn cursor(cursor: Option<&str>) -> Result<Option<JobId>, Error> {
+    cursor.map(|cursor| named("cursor", cursor)).transpose()
+}
+
+fn named(param: &str, id: &str) -> Result<JobId, Error> {
     id.parse().map_err(|_| Error::InvalidParams {
-        reason: format!("`job_id` is {}", crate::dispatch::InvalidJobId),
+        reason: format!("`{param}` is {}", crate::dispatch::InvalidJobId),
     })
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     deliveries::Delivery,
-    jobs::{job, limit},
+    jobs::{cursor, limit},
     run::unavailable,
 };
 use crate::{
@@ -53,6 +53,7 @@ impl Call for ListDeliveries {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Deliveries> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        let owner = admitted.is_owner(&circle);
         let page = (|| {
             Ok::<_, Error>(Page {
                 circle,
@@ -60,7 +61,7 @@ impl Call for ListDeliveries {
                 state: None,
                 deliveries: Some(true),
                 provider: params.provider,
-                before: params.cursor.as_deref().map(job).transpose()?,
+                before: cursor(params.cursor.as_deref())?,
                 limit: limit(params.limit)?,
             })
         })();
@@ -75,7 +76,7 @@ impl Call for ListDeliveries {
             let jobs = jobs.into_iter();
             Ok(Deliveries {
                 deliveries: jobs
-                    .map(|(job, running)| Delivery::new(job, running))
+                    .map(|(job, running)| Delivery::new(job, running, owner))
                     .collect(),
                 cursor,
             })

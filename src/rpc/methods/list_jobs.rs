@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    jobs::{Jobs, job, limit, whose},
+    jobs::{Jobs, cursor, limit, whose},
     run::unavailable,
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Call for ListJobs {
                 state: params.status,
                 deliveries: Some(false),
                 provider: None,
-                before: params.cursor.as_deref().map(job).transpose()?,
+                before: cursor(params.cursor.as_deref())?,
                 limit: limit(params.limit)?,
             })
         })();

@@ -8,6 +8,7 @@ use super::{
     run::unavailable,
 };
 use crate::{
+    auth::Action,
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -41,11 +42,16 @@ impl Call for RetryJob {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        // Running it again takes what submitting it did.
+        let play = context.permits_to(Action::Play);
+        let call = context.permits_to(Action::Call);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                visible(&shared, circle, id, whose).await?;
+                let (job, _) = visible(&shared, circle, id, whose).await?;
+                let admitted = if job.name.is_some() { call? } else { play? };
+                admitted.confirm(&shared, circle).await?;
                 let retried = shared.dispatcher.jobs().retry_in(circle, id).await;
                 Ok(Output {
                     retried: retried.map_err(|Unavailable| unavailable())?,

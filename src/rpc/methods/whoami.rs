@@ -54,7 +54,12 @@ impl Call for Whoami {
         let Some(key) = key.filter(|_| identity.role == Some(Role::Guest)) else {
             return Answer::Now(Ok(identity));
         };
+        let quota = match context.count(Needs::Login, admitted) {
+            Ok(quota) => quota,
+            Err(error) => return Answer::Now(Err(error)),
+        };
         Answer::Later(Box::pin(async move {
+            let _quota = quota;
             let member = shared.dispatcher.is_member(circle, key).await;
             let role = match member {
                 Ok(true) => Role::Member,

@@ -810,7 +810,8 @@ async fn what_a_job_emits_comes_once() {
 
 async fn a_backlog_is_as_long_as_it_may_be() {
     let server = one_at_a_time()
-        .env("CIRCLED_DISPATCH__DURABLE__BACKLOG", "2")
+        // Half of it is for deliveries.
+        .env("CIRCLED_DISPATCH__DURABLE__BACKLOG", "4")
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;

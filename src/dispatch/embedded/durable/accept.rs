@@ -89,8 +89,14 @@ impl Durable {
             ended,
             ready,
         } = kept;
-        if let Some(ready) = ready {
-            self.run_here(circle, ready);
+        match ready {
+            // Nobody waits for it, so it is not to keep this thread from others.
+            Some(ready) if wait.is_zero() => {
+                let mut lanes = self.lock();
+                self.submit(&mut lanes, circle, ready);
+            }
+            Some(ready) => self.run_here(circle, ready),
+            None => {}
         }
         let mut status = Progress::Duplicate;
         if let Some(ended) = ended {
@@ -162,7 +168,8 @@ impl Durable {
             });
         }
         // What has been here before takes no place.
-        if self.lock().backlog(&circle) >= self.settings.backlog {
+        let most = fresh.job.most_waiting(self.settings.backlog);
+        if self.lock().backlog(&circle) >= most {
             return Err(NotAccepted::Backlog);
         }
         let (job, this) = (fresh.job.id, self.clone());

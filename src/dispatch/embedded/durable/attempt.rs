@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// When to try again what the disk kept from happening.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// What becomes of a job whose run is over.
 enum Next {
@@ -173,7 +173,7 @@ impl Durable {
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
             // The script isn't to blame, so this is no try.
             Err(CommitError::Conflict) => {
-                tracing::warn!(circle = %job.circle, job = %job.id, "a webhook's script keeps colliding with others; it runs again");
+                tracing::warn!(circle = %job.circle, job = %job.id, "a durable job keeps colliding with others; it runs again");
                 Next::again()
             }
             Err(why @ CommitError::Quota { .. }) => {

@@ -38,7 +38,9 @@ while at < #ARGV do
   if kind == 'o' or kind == 'O' then caller, due, event = take(), take(), take() end
   if kind == 'D' or kind == 'O' then seen = take_key() end
 
-  local is_full = waiting + late + postponed >= most_waiting
+  -- What callers submit leaves half of the room to deliveries.
+  local room_for_it = caller and math.ceil(most_waiting / 2) or most_waiting
+  local is_full = waiting + late + postponed >= room_for_it
   local first
   if chosen_by ~= '' and not stands[tonumber(chosen_by)] then
     first = 2
