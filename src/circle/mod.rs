@@ -15,8 +15,8 @@ pub use executor::{Ending, Executor, Refusal, Run, Task};
 pub use members::is_member;
 pub use procedure::Procedure;
 pub use scripts::{
-    NAME_RULE, Pinned, Put, Unpinned, Version, has_script, is_name, pin, pin_for_deliveries,
-    pin_source, script_for,
+    NAME_RULE, Pinned, Put, Unpinned, Version, has_script, is_name, name_key, pin,
+    pin_for_deliveries, pin_source, script_for,
 };
 
 use crate::store::{Transaction, WriteError};

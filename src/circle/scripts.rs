@@ -111,7 +111,8 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
 }
 
-fn name_key(name: &str) -> Vec<u8> {
+/// Where a script is among the circle's own keys, if it is there.
+pub fn name_key(name: &str) -> Vec<u8> {
     [NAMES, name.as_bytes()].concat()
 }
 

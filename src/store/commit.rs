@@ -21,7 +21,7 @@ use super::{
     queue::Queue,
     settings::DiskSettings,
     table::{Record, Table, Value},
-    transaction::Transaction,
+    transaction::{Transaction, own},
     view::View,
     writer,
 };
@@ -221,6 +221,14 @@ impl Store {
         key: &[u8],
     ) -> Result<Option<Value>, Unavailable> {
         self.0.disk.get(table, circle, key)
+    }
+
+    /// What is on disk under a key of the circle's own, for one look that nothing else comes of.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn read_own(&self, circle: &PublicKey, key: &[u8]) -> Result<Option<Value>, Unavailable> {
+        self.read(Table::Store, circle, &own(key))
     }
 
     /// Writes records if the `terms` hold, and waits until they are on disk. Blocks.

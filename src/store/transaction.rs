@@ -451,7 +451,7 @@ impl Source {
 }
 
 /// The key as it is kept.
-fn own(key: &[u8]) -> Key {
+pub(super) fn own(key: &[u8]) -> Key {
     Key::from([&[OWN], key].concat())
 }
 

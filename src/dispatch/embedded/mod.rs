@@ -82,9 +82,12 @@ impl Embedded {
     /// What the circle has for a provider's deliveries, as it is now.
     async fn script_for(&self, delivery: &Delivery) -> Result<Option<Arc<Pinned>>, NotAccepted> {
         let name = circle::script_for(&delivery.provider);
-        let mut transaction = self.machine.store.begin(delivery.circle);
-        let there = circle::has_script(&mut transaction, &name);
-        if !there.map_err(|_| NotAccepted::Unavailable)? {
+        let (store, key) = (&self.machine.store, circle::name_key(&name));
+        let there = store.read_own(&delivery.circle, &key);
+        if there
+            .map_err(|Unavailable| NotAccepted::Unavailable)?
+            .is_none()
+        {
             return Ok(None);
         }
         let pinned = self.look(delivery.circle, move |transaction, executor| {
