@@ -85,7 +85,7 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal
     Ok(members)
 }
 
-/// The owner is told, and so are the sessions of whoever it is about, see `circle.` in docs/PROTOCOL.md.
+/// The owner is told, and so are the sessions of whoever it is about, see the events in docs/PROTOCOL.md.
 fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) -> Result<(), WriteError> {
     let data = format!("{{\"pubkey\":\"{member}\"}}");
     let owner = transaction.circle();

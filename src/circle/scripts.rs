@@ -33,7 +33,7 @@ pub struct Put {
     /// When it was put last.
     #[schemars(with = "String")]
     pub put_at: Timestamp,
-    /// The key of who put it.
+    /// The key of who put it; `anonymous` where that took no login.
     pub put_by: String,
 }
 

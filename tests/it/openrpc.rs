@@ -94,8 +94,6 @@ async fn the_guide_has_every_error() {
     }
 }
 
-/// OpenRPC's schema of its documents. What it takes from JSON Schema it takes from a copy that it has on the web;
-/// draft 7 is the same, and built in.
 /// OpenRPC's own schema. What it refers to elsewhere, JSON Schema itself, is built in.
 struct MetaSchema {
     schemas: Schemas,

@@ -111,7 +111,7 @@ impl Durable {
         found
     }
 
-    /// Has a job run that was dead, and isn't any more.
+    /// Has a job run that was given up or stopped, and isn't any more.
     pub(super) fn resume(self: &Arc<Self>, circle: PublicKey, id: JobId) {
         let mut lanes = self.lock();
         lanes.push(circle, id);

@@ -80,7 +80,7 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
     records
 }
 
-/// What is kept of a job that was dead and runs again.
+/// What is kept of a job that was given up or stopped, and runs again.
 pub(super) fn retried(job: &JobRecord) -> Vec<Record> {
     vec![
         record::put(job),

@@ -37,7 +37,7 @@ pub(in crate::rpc) struct Output {
     source: String,
     /// When it was put last.
     put_at: String,
-    /// The key of who put it.
+    /// The key of who put it; `anonymous` where that took no login.
     put_by: String,
     /// All versions that are kept, the newest first.
     versions: Vec<Put>,

@@ -24,7 +24,7 @@ pub(in crate::rpc) struct Described {
     version: String,
     /// When it was put last.
     put_at: String,
-    /// The key of who put it.
+    /// The key of who put it; `anonymous` where that took no login.
     put_by: String,
 }
 
