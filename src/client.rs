@@ -46,8 +46,8 @@ use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use answers::{
-    Called, Delivery, DeliveryPage, Job, JobError, JobPage, JobStatus, Member, Members, Script,
-    ScriptEntry, ScriptVersion, Submitted,
+    Called, Delivery, DeliveryPage, Job, JobError, JobPage, JobStatus, Member, Members, Removed,
+    Script, ScriptEntry, ScriptVersion, Submitted,
 };
 pub use error::{Closed, Error, RpcError};
 pub use follow::{Change, Follow, Following};

@@ -126,9 +126,10 @@ impl Server {
             .collect::<Result<_, _>>()?;
         let providers = providers(settings)?;
         providers.announce();
+        let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
-            executor(settings),
+            executor(settings, access.clone()),
             settings.store.clone(),
             providers.scripts(),
             Role::Gateway { fail_fast },
@@ -136,7 +137,7 @@ impl Server {
         .await?;
         let tasks = TaskTracker::new();
         let shared = Arc::new(Shared {
-            access: Access::new(&settings.circles, &settings.circle),
+            access,
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl,
             limits: Limits {
@@ -264,14 +265,14 @@ fn routes(state: Arc<State>) -> Router {
 }
 
 /// What runs jobs, within the limits of the settings.
-fn executor(settings: &config::Settings) -> Executor {
+fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
     let circles = &settings.circles;
     let own = circle::Settings {
         max_members: circles.max_members,
         max_scripts: circles.max_scripts,
         script_versions: circles.script_versions,
     };
-    Executor::new(settings.script.clone(), own)
+    Executor::new(settings.script.clone(), own, access)
 }
 
 /// The providers of webhooks, with their secrets looked up and their scripts compiled.

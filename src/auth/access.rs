@@ -100,6 +100,16 @@ pub enum Role {
     Owner,
 }
 
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "guest",
+            Self::Member => "member",
+            Self::Owner => "owner",
+        })
+    }
+}
+
 /// That something may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {

@@ -9,9 +9,9 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Pinned, Procedure, Settings, is_member, scripts};
+use super::{Pinned, Procedure, Settings, has_script, is_member, scripts};
 use crate::{
-    auth::{PublicKey, Role},
+    auth::{Access, Action, Admission, Denied, PublicKey, Role, decide},
     script::{self, Failure, Inputs, Limits, Sandbox, Success},
     store::{Transaction, Unavailable, Value, WriteError},
 };
@@ -22,6 +22,7 @@ pub struct Executor {
     /// Runs the scripts.
     pub sandbox: Sandbox,
     settings: Settings,
+    access: Arc<Access>,
 }
 
 /// What is to be run.
@@ -47,10 +48,29 @@ pub enum Task<'a> {
 pub struct Run<'a> {
     /// Of what.
     pub task: Task<'a>,
-    /// Who must be a member when it runs, by the circle's own list.
-    pub member: Option<&'a PublicKey>,
+    /// By what right.
+    pub authority: Authority<'a>,
     /// What a script sees of its job.
     pub inputs: Inputs<'a>,
+}
+
+/// By what right something runs. What changes with time is looked at when it runs, in its own transaction.
+#[derive(Debug, Clone, Copy)]
+pub enum Authority<'a> {
+    /// It was permitted when it was asked for, a moment ago.
+    Granted,
+    /// Its caller must be a member, by the circle's own list.
+    Member(&'a PublicKey),
+    /// It was submitted some time ago: its caller must still be one who may, by the settings and the circle's own
+    /// list, and a named script must still be there.
+    Submitted {
+        /// By whom.
+        caller: PublicKey,
+        /// What the script is called, if it has a name.
+        name: Option<&'a str>,
+    },
+    /// A provider has sent it, and signed it.
+    Provider(&'a str),
 }
 
 /// What a run came to.
@@ -104,6 +124,7 @@ impl From<WriteError> for Refusal {
             | WriteError::Value { .. }
             | WriteError::Writes { .. }
             | WriteError::Topic { .. }
+            | WriteError::Reserved
             | WriteError::Event { .. }
             | WriteError::Events { .. }
             | WriteError::Keys { .. }) => Self::Invalid {
@@ -158,11 +179,12 @@ impl Source<'_> {
 }
 
 impl Executor {
-    /// With these limits.
-    pub fn new(limits: Limits, settings: Settings) -> Self {
+    /// With these limits. `access` says who may have submitted jobs run.
+    pub fn new(limits: Limits, settings: Settings, access: Arc<Access>) -> Self {
         Self {
             sandbox: Sandbox::with_modules(limits, super::find_module),
             settings,
+            access,
         }
     }
 
@@ -177,7 +199,7 @@ impl Executor {
             let ending = self.perform(procedure, run, transaction.as_mut()?);
             return (!matches!(ending, Ending::Unavailable)).then_some(ending);
         }
-        let found = match find(run, transaction.as_mut()?) {
+        let found = match self.find(run, transaction.as_mut()?) {
             Ok(found) => found,
             Err(Refusal::Unavailable) => return None,
             Err(refusal) => return Some(refusal.into()),
@@ -203,7 +225,7 @@ impl Executor {
         };
         if let Task::Procedure(procedure) = run.task {
             // Nothing is compiled for whoever may not put it.
-            if let Err(refusal) = admit(run, own) {
+            if let Err(refusal) = self.admit(run, own) {
                 return refusal.into();
             }
             return match procedure.source().map(|source| self.sandbox.check(source)) {
@@ -211,7 +233,7 @@ impl Executor {
                 Some(Ok(())) | None => self.perform(procedure, run, own),
             };
         }
-        let found = match find(run, own) {
+        let found = match self.find(run, own) {
             Ok(found) => found,
             Err(refusal) => return refusal.into(),
         };
@@ -237,7 +259,8 @@ impl Executor {
         transaction: &mut Transaction,
     ) -> Ending {
         let by = run.inputs.caller_id;
-        let value = admit(run, transaction)
+        let value = self
+            .admit(run, transaction)
             .and_then(|()| procedure.perform(transaction, by, Timestamp::now(), &self.settings));
         match value {
             Ok(value) => Ending::Finished(Ok(Success {
@@ -249,25 +272,63 @@ impl Executor {
             Err(refusal) => refusal.into(),
         }
     }
-}
 
-fn admit(run: &Run<'_>, transaction: &mut Transaction) -> Result<(), Refusal> {
-    let needs = Role::Member;
-    match run.member {
-        Some(member) if !is_member(transaction, member)? => Err(Refusal::Forbidden { needs }),
-        Some(_) | None => Ok(()),
+    /// Looks whether the caller may.
+    fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), Refusal> {
+        match run.authority {
+            Authority::Granted => Ok(()),
+            Authority::Provider(provider) => {
+                transaction.run_for(provider);
+                Ok(())
+            }
+            Authority::Member(member) => must_be_member(transaction, member),
+            Authority::Submitted { caller, name } => {
+                let action = name.map_or(Action::Play, |_| Action::Call);
+                let circle = transaction.circle();
+                let needs = self.access.needs(&circle, action);
+                match decide(needs, Some(self.access.fixed_role(&circle, &caller))) {
+                    Ok(Admission::Granted) => {}
+                    Ok(Admission::IfMember) => must_be_member(transaction, &caller)?,
+                    Err(Denied::Needs(needs)) => return Err(Refusal::Forbidden { needs }),
+                    Err(Denied::Unauthenticated) => {
+                        let needs = Role::Guest;
+                        return Err(Refusal::Forbidden { needs });
+                    }
+                }
+                match name {
+                    Some(name) if !has_script(transaction, name)? => {
+                        let what = "script".into();
+                        Err(Refusal::NotFound { what })
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// What is to be run, if the caller may.
+    fn find<'a>(&self, run: &Run<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
+        self.admit(run, transaction)?;
+        find(run.task, transaction)
     }
 }
 
-/// What is to be run, if the caller may.
-fn find<'a>(run: &Run<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
-    admit(run, transaction)?;
+fn must_be_member(transaction: &mut Transaction, caller: &PublicKey) -> Result<(), Refusal> {
+    let needs = Role::Member;
+    if is_member(transaction, caller)? {
+        Ok(())
+    } else {
+        Err(Refusal::Forbidden { needs })
+    }
+}
+
+fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
     let given = |source| Found {
         source: Source::Given(source),
         version: None,
         pinned: None,
     };
-    Ok(match run.task {
+    Ok(match task {
         Task::Source(source) => given(source),
         Task::Procedure(_) => given(""),
         Task::Pinned(pinned) => Found {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ALL, Refusal, is_full};
 use crate::{
     auth::PublicKey,
-    store::{Transaction, Value, WriteError},
+    store::{Emitted, Transaction, Value, WriteError},
 };
 
 /// What their keys in the store begin with.
@@ -54,7 +54,7 @@ pub(super) fn add(
     }
     let entry = serde_json::to_vec(&Entry { added_at: now }).unwrap_or_default();
     transaction.own_set(&key(member), Some(Value::new(&entry)));
-    tell(transaction, "circle.member_added", member)?;
+    tell(transaction, "circle.member_added", member);
     Ok(true)
 }
 
@@ -64,7 +64,7 @@ pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Resul
         return Ok(false);
     }
     transaction.own_set(&key(member), None);
-    tell(transaction, "circle.member_removed", member)?;
+    tell(transaction, "circle.member_removed", member);
     Ok(true)
 }
 
@@ -86,8 +86,12 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal
 }
 
 /// The owner is told, and so are the sessions of whoever it is about, see the events in docs/PROTOCOL.md.
-fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) -> Result<(), WriteError> {
+fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) {
     let data = format!("{{\"pubkey\":\"{member}\"}}");
     let owner = transaction.circle();
-    transaction.emit(topic, Value::new(data.as_bytes()), Some(owner))
+    transaction.tell(Emitted {
+        topic: topic.into(),
+        data: Value::new(data.as_bytes()),
+        to: Some(owner),
+    });
 }

@@ -11,7 +11,7 @@ mod scripts;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Ending, Executor, Refusal, Run, Task};
+pub use executor::{Authority, Ending, Executor, Refusal, Run, Task};
 pub use members::is_member;
 pub use procedure::Procedure;
 pub use scripts::{

@@ -162,7 +162,7 @@ pub(super) fn current_source(
     }
 }
 
-/// Finds a version of a script, the newest one where none is given.
+/// Finds a version of a script, the newest one where none is given. It may be abbreviated where that is clear.
 pub(super) fn find(
     transaction: &mut Transaction,
     name: &str,
@@ -173,15 +173,37 @@ pub(super) fn find(
             what: "script".into(),
         });
     };
-    let wanted = |put: &&Put| version.is_none_or(|version| version == put.version);
-    let put = entry.versions.iter().find(wanted).cloned();
-    let source = match &put {
-        Some(put) => transaction.own_peek(&source_key(name, &put.version))?,
-        None => None,
+    let put = version_of(&entry, version)?;
+    let source = transaction.own_peek(&source_key(name, &put.version))?;
+    source
+        .map(|source| (put.clone(), source))
+        .ok_or_else(no_version)
+}
+
+/// The version that is called so, or begins so.
+fn version_of<'a>(entry: &'a Entry, version: Option<&str>) -> Result<&'a Put, Refusal> {
+    let versions = &entry.versions;
+    let Some(version) = version else {
+        return versions.first().ok_or_else(no_version);
     };
-    put.zip(source).ok_or(Refusal::NotFound {
+    let begins = |put: &&Put| !version.is_empty() && put.version.starts_with(version);
+    let mut found = versions.iter().filter(begins);
+    match (found.next(), found.count()) {
+        (Some(put), 0) => Ok(put),
+        (Some(_), others) => Err(Refusal::Invalid {
+            reason: format!(
+                "`version`: {} versions begin with \"{version}\"; give more of it",
+                others + 1
+            ),
+        }),
+        (None, _) => Err(no_version()),
+    }
+}
+
+fn no_version() -> Refusal {
+    Refusal::NotFound {
         what: "version".into(),
-    })
+    }
 }
 
 /// Puts a source under a name. Answers its version, and whether it wasn't the newest one already.

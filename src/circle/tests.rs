@@ -417,3 +417,42 @@ fn what_was_looked_at_must_still_be_so() {
     let refused = store.commit(run, Vec::new(), Terms::NONE, done, Patience::Wait);
     assert!(refused.is_err());
 }
+
+#[test]
+fn a_version_may_be_abbreviated_where_that_is_clear() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let settings = Settings {
+        script_versions: 40,
+        ..SETTINGS
+    };
+    let mut versions = Vec::new();
+    // More than there are digits: two begin with the same one.
+    for n in 0..17 {
+        let put = at(&store, 0, &settings, &put("a", &n.to_string())).unwrap();
+        versions.push(put["version"].as_str().unwrap().to_owned());
+    }
+    for version in &versions {
+        for length in 1..=64 {
+            let begin = &version[..length];
+            let others = versions.iter().filter(|other| other.starts_with(begin));
+            match (others.count(), perform(&store, &get("a", Some(begin)))) {
+                (1, Ok(shown)) => assert_eq!(shown["version"], *version),
+                (count, Err(Refusal::Invalid { reason })) => {
+                    let expected = format!("{count} versions begin with \"{begin}\"");
+                    assert!(reason.contains(&expected), "{reason}");
+                }
+                (count, other) => panic!("{begin}, of {count}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(
+        perform(&store, &get("a", Some(""))),
+        Err(not_found("version"))
+    );
+    let longer = format!("{}0", versions[0]);
+    assert_eq!(
+        perform(&store, &get("a", Some(&longer))),
+        Err(not_found("version"))
+    );
+}

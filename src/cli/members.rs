@@ -45,6 +45,9 @@ enum Command {
         login: Login,
         /// Their public key.
         pubkey: PublicKey,
+        /// Stop their jobs that are not over, too. They would end as dead when their time comes.
+        #[arg(long)]
+        stop_jobs: bool,
     },
     /// List the members: key, and since when, or that the server's settings name them.
     #[command(after_help = EXIT_CODES)]
@@ -68,15 +71,23 @@ impl Members {
                     false => writeln!(stdout(), "{pubkey} is a member already"),
                 },
             ),
-            Command::Remove { login, pubkey } => login.run(
+            Command::Remove {
+                login,
+                pubkey,
+                stop_jobs,
+            } => login.run(
                 None,
-                async |client| {
-                    let removed = client.remove_member(pubkey).await?;
-                    Ok(json!({ "removed": removed }))
-                },
-                |answer| match answer["removed"] == true {
-                    true => writeln!(stdout(), "removed {pubkey}"),
-                    false => writeln!(stdout(), "{pubkey} was no member"),
+                async |client| client.remove_member(pubkey, *stop_jobs).await,
+                |answer| {
+                    match answer.removed {
+                        true => writeln!(stdout(), "removed {pubkey}")?,
+                        false => writeln!(stdout(), "{pubkey} was no member")?,
+                    }
+                    match answer.stopped {
+                        Some(1) => writeln!(stdout(), "stopped 1 job"),
+                        Some(stopped) => writeln!(stdout(), "stopped {stopped} jobs"),
+                        None => Ok(()),
+                    }
                 },
             ),
             Command::List { login } => {

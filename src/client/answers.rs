@@ -76,6 +76,16 @@ pub struct Member {
     pub added_at: Timestamp,
 }
 
+/// What became of somebody's membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Whether they were a member.
+    pub removed: bool,
+    /// How many of their jobs were stopped, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
+}
+
 /// A run that was handed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Called, Client, Delivery, DeliveryPage, Error, Job, JobPage, JobStatus, Members, Options,
-    Script, ScriptEntry, Submitted,
+    Removed, Script, ScriptEntry, Submitted,
 };
 use crate::auth::PublicKey;
 
@@ -147,13 +147,17 @@ impl Client {
             .await
     }
 
-    /// Has someone be a member no longer, at once. Answers whether they were one.
+    /// Has someone be a member no longer, at once, and their jobs stopped that are not over, if that is wanted.
     ///
     /// # Errors
     /// [`Error::Rpc`] where the caller isn't the owner, or the settings file names the member.
-    pub async fn remove_member(&self, pubkey: &PublicKey) -> Result<bool, Error> {
-        self.flag("remove_member", json!({ "pubkey": pubkey }), "removed")
-            .await
+    pub async fn remove_member(
+        &self,
+        pubkey: &PublicKey,
+        stop_jobs: bool,
+    ) -> Result<Removed, Error> {
+        let params = json!({ "pubkey": pubkey, "stop_jobs": stop_jobs });
+        self.call("remove_member", params).await
     }
 
     /// Who is a member.

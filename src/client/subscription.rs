@@ -36,9 +36,9 @@ pub enum Notice {
         /// What comes next is after this id.
         since: u64,
     },
-    /// There will be no more: the caller may not subscribe any longer.
+    /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
     Ended {
-        /// The role that they would need.
+        /// The role that it would take; nothing, where somebody else has logged in.
         needs: Option<String>,
     },
 }

@@ -9,7 +9,7 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     auth::{PublicKey, Role},
-    circle::{Ending, Procedure, Refusal, Run, Task},
+    circle::{Authority, Ending, Procedure, Refusal, Run, Task},
     script::{Failure, Inputs, Success},
     store::CommitError,
 };
@@ -177,7 +177,7 @@ impl Job<'_> {
     pub(super) fn run(&self) -> Run<'_> {
         Run {
             task: self.work.task(),
-            member: self.caller.key().filter(|_| self.only_members),
+            authority: self.caller.authority(self.only_members),
             inputs: Inputs {
                 caller_id: &self.caller,
                 context_id: &self.circle,
@@ -229,6 +229,14 @@ impl Work<'_> {
 }
 
 impl Caller {
+    /// By what right it has something run, now.
+    pub(super) fn authority(&self, only_members: bool) -> Authority<'_> {
+        match self {
+            Self::Key(key) if only_members => Authority::Member(key),
+            Self::Key(_) | Self::Anyone => Authority::Granted,
+        }
+    }
+
     /// Its key, if it has proved one.
     pub fn key(&self) -> Option<&PublicKey> {
         match self {

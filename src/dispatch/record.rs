@@ -204,19 +204,35 @@ impl JobRecord {
         let error = match ending {
             Ending::Finished(Ok(success)) => return Some(self.finish(success, now)),
             Ending::Finished(Err(failure)) => JobError::from(&failure),
-            Ending::Refused(refusal) => JobError::plain(match refusal {
-                Refusal::Unavailable => return None,
-                Refusal::NotFound { what } => format!("there is no such {what}"),
-                Refusal::Forbidden { needs } => format!("it takes the role {needs:?}"),
-                Refusal::Invalid { reason } => reason,
-                Refusal::Limit { limit } => format!("it takes more than {limit}"),
-            }),
+            Ending::Refused(refusal) => return self.refuse(&refusal, now),
             Ending::TimedOut => {
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
             }
             Ending::Cancelled | Ending::Unavailable => return None,
         };
         Some(self.fail(error, now, settings))
+    }
+
+    /// It may not run, and another try would mend nothing: it is dead. That was no try.
+    fn refuse(&mut self, refusal: &Refusal, now: Timestamp) -> Option<Progress> {
+        let script = self.name.as_deref().unwrap_or_default();
+        let message = match refusal {
+            Refusal::Unavailable => return None,
+            Refusal::NotFound { what } => format!(
+                "the circle has no {what} \"{script}\" any more: have one put there and the job retried"
+            ),
+            Refusal::Forbidden { needs } => {
+                let rule = if self.name.is_some() { "call" } else { "play" };
+                format!(
+                    "its caller may not run it any more: that takes the role \"{needs}\" (circles.{rule})"
+                )
+            }
+            Refusal::Invalid { reason } => reason.clone(),
+            Refusal::Limit { limit } => format!("it takes more than {limit}"),
+        };
+        self.error = Some(JobError::plain(message));
+        self.give_up(now);
+        Some(Progress::Failed)
     }
 
     /// It ended well.

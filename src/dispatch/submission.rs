@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use super::{Delivery, JobId, JobRecord, record};
 use crate::{
     auth::PublicKey,
-    circle::{Pinned, Run, Task},
+    circle::{Authority, Pinned, Run, Task},
     script::Inputs,
 };
 
@@ -115,7 +115,14 @@ impl Input {
         };
         Some(Run {
             task,
-            member: None,
+            authority: match (job.provider(), job.submitter()) {
+                (Some(provider), _) => Authority::Provider(provider),
+                (None, Some(caller)) => Authority::Submitted {
+                    caller,
+                    name: job.name.as_deref(),
+                },
+                (None, None) => return None,
+            },
             inputs: Inputs {
                 caller_id: &job.caller,
                 context_id: &job.circle,

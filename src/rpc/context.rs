@@ -41,7 +41,7 @@ pub struct Context {
 #[derive(Debug)]
 pub struct Shared {
     /// Circles, members and owners.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Runs the jobs.
     pub dispatcher: Dispatcher,
     /// How long a login text is good for.
@@ -131,6 +131,24 @@ impl Context {
     /// As [`Context::permits`], for what the parameters make of a call.
     pub(super) fn permits_to(&self, action: Action) -> Result<Admitted, Error> {
         self.decide(self.shared.access.needs(&self.circle, action))
+    }
+
+    /// As [`Context::permits_to`], and with a `version` also to manage: what a newer version has mended is not for
+    /// everybody to bring back.
+    pub(super) fn permits_version(
+        &self,
+        action: Action,
+        version: Option<&str>,
+    ) -> Result<Admitted, Error> {
+        let admitted = self.permits_to(action)?;
+        let manages = version.map(|_| self.permits_to(Action::Manage));
+        Ok(Admitted {
+            only_members: admitted.only_members
+                || manages
+                    .transpose()?
+                    .is_some_and(|manages| manages.only_members),
+            ..admitted
+        })
     }
 
     fn decide(&self, needs: Option<Role>) -> Result<Admitted, Error> {

@@ -44,6 +44,10 @@ struct State {
     list: Vec<Subscription>,
     /// A feed that nobody has taken yet.
     feed: Option<Feed>,
+    /// Who the session's caller is, once they have logged in.
+    caller: Option<PublicKey>,
+    /// What is to be said of subscriptions that are there no more.
+    notices: Vec<Utf8Bytes>,
 }
 
 /// One of them.
@@ -117,7 +121,8 @@ struct Gap {
 struct Ended {
     subscription: String,
     ended: bool,
-    needs: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<Role>,
 }
 
 fn notification(params: impl Serialize) -> Utf8Bytes {
@@ -143,10 +148,29 @@ impl Subscriptions {
         self.0.state().list.len()
     }
 
-    /// Begins one, with a feed that was there before the log was looked at. Answers its name, and the event after
-    /// which it begins.
-    pub(super) fn begin(&self, wanted: Wanted, feed: Feed, log: &Log) -> (String, u64) {
+    /// Makes the session another caller's: what the one before has subscribed to ends.
+    pub(super) fn belong_to(&self, caller: PublicKey) {
         let mut state = self.0.state();
+        let State { list, notices, .. } = &mut *state;
+        list.retain(|one| {
+            let stays = one.caller.is_none_or(|before| before == caller);
+            if !stays {
+                notices.push(ended(one, None));
+            }
+            stays
+        });
+        state.caller = Some(caller);
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// Begins one, with a feed that was there before the log was looked at. Returns its name, and the event after
+    /// which it begins; nothing, where the session is another caller's by now.
+    pub(super) fn begin(&self, wanted: Wanted, feed: Feed, log: &Log) -> Option<(String, u64)> {
+        let mut state = self.0.state();
+        if wanted.caller.is_some() && wanted.caller != state.caller {
+            return None;
+        }
         state.names += 1;
         let name = state.names;
         let since = wanted.since.unwrap_or(log.last);
@@ -163,7 +187,7 @@ impl Subscriptions {
         state.feed.get_or_insert(feed);
         drop(state);
         self.0.changed.notify_one();
-        (name.to_string(), since)
+        Some((name.to_string(), since))
     }
 
     /// Answers whether there was one of this name.
@@ -201,7 +225,10 @@ impl Events {
         loop {
             let changed = self.subscriptions.0.clone();
             let changed = changed.changed.notified();
-            self.settle_feed();
+            let notices = self.settle_feed();
+            if !notices.is_empty() {
+                return notices;
+            }
             if self.reading.is_none() {
                 self.read_for_those_behind(Duration::ZERO);
             }
@@ -230,8 +257,8 @@ impl Events {
     }
 
     /// Has a feed as long as somebody wants to be told. One is enough for all, and the one that is there longest
-    /// has missed the least.
-    fn settle_feed(&mut self) {
+    /// has missed the least. Returns what is to be said of subscriptions that have ended.
+    fn settle_feed(&mut self) -> Vec<Utf8Bytes> {
         let mut state = self.subscriptions.0.state();
         let new = state.feed.take();
         self.feed = if state.list.is_empty() {
@@ -239,6 +266,7 @@ impl Events {
         } else {
             self.feed.take().or(new)
         };
+        std::mem::take(&mut state.notices)
     }
 
     /// Begins to read the log for one of them, that much later.
@@ -349,11 +377,16 @@ fn catch_up(
 /// Ends a subscription whose caller is no member any more.
 fn end(list: &mut Vec<Subscription>, place: usize, texts: &mut Vec<Utf8Bytes>) {
     let one = list.remove(place);
-    texts.push(notification(Ended {
+    texts.push(ended(&one, Some(Role::Member)));
+}
+
+/// Says that a subscription is there no more, and what it would take.
+fn ended(one: &Subscription, needs: Option<Role>) -> Utf8Bytes {
+    notification(Ended {
         subscription: one.name.to_string(),
         ended: true,
-        needs: Role::Member,
-    }));
+        needs,
+    })
 }
 
 /// Tells everyone who wants it.

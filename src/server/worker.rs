@@ -1,12 +1,13 @@
 //! A server that nobody connects to: it takes jobs out of Redis.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{ServeError, accept::Accept, admin, bind, end, providers};
 use crate::{
+    auth::Access,
     config,
     dispatch::{Dispatcher, Role},
 };
@@ -30,9 +31,10 @@ impl Worker {
             "" => None,
             address => Some(bind("server.admin_listen", address).await?),
         };
+        let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
-            super::executor(settings),
+            super::executor(settings, access),
             settings.store.clone(),
             providers(settings)?.scripts(),
             Role::Worker { fail_fast },

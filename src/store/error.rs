@@ -68,6 +68,11 @@ pub enum WriteError {
         /// How long it may be.
         max: usize,
     },
+    /// The topic of an event is one of the server's own.
+    #[error(
+        "topics that begin with \"job.\", \"circle.\", \"webhook.\" or \"presence\" are the server's own"
+    )]
+    Reserved,
     /// An event is too long.
     #[error("an event must have at most {max} bytes as JSON, this one has {length}")]
     Event {

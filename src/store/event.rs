@@ -3,8 +3,12 @@
 use super::{error::WriteError, settings::Settings, table::Value};
 use crate::auth::PublicKey;
 
-/// What topics begin with that no script may use: jobs and circles tell about themselves there.
-const OWN: [&str; 2] = ["job.", "circle."];
+/// What topics begin with that scripts may not use: the server itself tells of jobs, circles, deliveries and who is
+/// connected there.
+const RESERVED: [&str; 4] = ["job.", "circle.", WEBHOOK, "presence."];
+/// Topics of deliveries go on with the provider's name.
+const WEBHOOK: &str = "webhook.";
+const PRESENCE: &str = "presence";
 
 /// An event that lands with the rest of its transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,28 +25,40 @@ impl Emitted {
     /// Bytes of a topic.
     pub const MAX_TOPIC: usize = 256;
 
-    /// Whether topics like this are the circle's own, and not for scripts.
-    pub fn is_own(topic: &str) -> bool {
-        OWN.iter().any(|own| topic.starts_with(own))
+    /// Whether a script may use a topic. `provider`: whose delivery it runs for, if it does; such a run has
+    /// `webhook.<provider>`, and what goes on after that with a point.
+    fn is_for_scripts(topic: &str, provider: Option<&str>) -> bool {
+        let of_provider = provider.is_some_and(|provider| {
+            let rest = topic.strip_prefix(WEBHOOK);
+            let rest = rest.and_then(|rest| rest.strip_prefix(provider));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        let is_reserved =
+            topic == PRESENCE || RESERVED.iter().any(|prefix| topic.starts_with(prefix));
+        of_provider || !is_reserved
     }
 
-    /// Whether it may be emitted after these.
-    pub(super) fn check(&self, before: &[Self], limits: &Settings) -> Result<(), WriteError> {
+    /// Whether a script may emit it after these.
+    pub(super) fn check(
+        &self,
+        before: &[Self],
+        provider: Option<&str>,
+        limits: &Settings,
+    ) -> Result<(), WriteError> {
         let length = self.topic.len();
         if length == 0 || length > Self::MAX_TOPIC {
             let max = Self::MAX_TOPIC;
             return Err(WriteError::Topic { length, max });
         }
-        if Self::is_own(&self.topic) {
-            return Ok(());
+        if !Self::is_for_scripts(&self.topic, provider) {
+            return Err(WriteError::Reserved);
         }
         let (length, max) = (self.data.len(), limits.max_event);
         if length > max {
             return Err(WriteError::Event { length, max });
         }
-        let count = before.iter().filter(|event| !Self::is_own(&event.topic));
         let max = limits.max_events;
-        if count.count() >= max {
+        if before.len() >= max {
             return Err(WriteError::Events { max });
         }
         Ok(())
@@ -51,5 +67,58 @@ impl Emitted {
     /// What it takes to keep it, about.
     pub(super) fn size(&self) -> usize {
         64 + self.topic.len() + self.data.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_own_topics_are_not_for_scripts() {
+        for topic in [
+            "job.1",
+            "job.",
+            "circle.x",
+            "presence",
+            "presence.x",
+            "webhook.",
+            "webhook.stripe",
+            "webhook.stripe.paid",
+            "webhook..",
+        ] {
+            assert!(!Emitted::is_for_scripts(topic, None), "{topic}");
+        }
+        for topic in [
+            "job",
+            "jobs",
+            "circles.x",
+            "webhook",
+            "webhooks.stripe",
+            "presences",
+            "x.webhook.stripe",
+            ".webhook",
+            "Webhook.stripe",
+        ] {
+            assert!(Emitted::is_for_scripts(topic, None), "{topic}");
+            assert!(Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_deliverys_script_has_the_topics_of_its_provider() {
+        for topic in ["webhook.stripe", "webhook.stripe.paid", "webhook.stripe."] {
+            assert!(Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+        }
+        for topic in [
+            "webhook.",
+            "webhook.stripes",
+            "webhook.strip",
+            "webhook.idenfy",
+            "job.stripe",
+            "circle.stripe",
+        ] {
+            assert!(!Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+        }
     }
 }

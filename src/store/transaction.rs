@@ -33,6 +33,8 @@ pub struct Transaction {
     /// How many of them are the circle's own.
     own_writes: usize,
     events: Vec<Emitted>,
+    /// Whose delivery it runs for, if it does.
+    provider: Option<Box<str>>,
 }
 
 /// Where it reads.
@@ -139,6 +141,14 @@ impl Transaction {
             writes: BTreeMap::new(),
             own_writes: 0,
             events: Vec::new(),
+            provider: None,
+        }
+    }
+
+    /// Has it run for a provider's delivery: its script may tell of that under the provider's own topic.
+    pub fn run_for(&mut self, provider: &str) {
+        if self.provider.as_deref() != Some(provider) {
+            self.provider = Some(provider.into());
         }
     }
 
@@ -283,11 +293,11 @@ impl Transaction {
         Ok(keys.iter().map(|key| Key::new(&key[1..])).collect())
     }
 
-    /// Tells the circle's sessions, once it is committed, that something has happened: `data`, which must be
-    /// JSON. `to`: only this key and the owner are told. Limits hold for what scripts may emit alone.
+    /// Tells the circle's sessions, once it is committed, that something has happened, for a script: `data`, which
+    /// must be JSON. `to`: only this key and the owner are told.
     ///
     /// # Errors
-    /// A topic or data past its limit, or one event too many.
+    /// A topic that is the server's own; a topic or data past its limit, or one event too many.
     pub fn emit(
         &mut self,
         topic: &str,
@@ -296,7 +306,7 @@ impl Transaction {
     ) -> Result<(), WriteError> {
         let topic = topic.into();
         let event = Emitted { topic, data, to };
-        event.check(&self.events, &self.limits)?;
+        event.check(&self.events, self.provider.as_deref(), &self.limits)?;
         self.events.push(event);
         Ok(())
     }

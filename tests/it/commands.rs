@@ -119,10 +119,11 @@ async fn scripts_are_put_called_listed_and_deleted() {
     let failed = shell.run("call URL --key me.key greet", &[]);
     assert_eq!(failed.code, 1);
     assert!(failed.stderr.contains("no\n --> greet:1:1\n"), "{failed:?}");
-    let old = shell.ok(
-        "call URL --key me.key greet --args {\"name\":1} --version",
-        &[&version],
-    );
+    // An older one is for those who manage, and may be abbreviated.
+    let call = "call URL --args {\"name\":1} greet --version";
+    let not_mine = shell.run(&format!("{call} {version} --key me.key"), &[]);
+    assert_eq!(not_mine.code, 5, "{not_mine:?}");
+    let old = shell.ok(&format!("{call} {} --key owner.key", &version[..10]), &[]);
     assert_eq!(old, "hello 1");
     let versions = shell.ok("script get URL --key owner.key greet --versions", &[]);
     assert!(

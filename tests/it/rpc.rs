@@ -312,13 +312,13 @@ async fn parameters_that_do_not_fit_are_told() {
         ("authenticate", json!([circle(), "00", "sha256", 4]), ""),
         (
             "authenticate",
-            json!({ "credentials": { "pubkey": circle() } }),
-            "signature",
+            json!({ "credentials": { "pubkey": circle(), "signature": "00" } }),
+            "credentials",
         ),
         (
             "authenticate",
-            json!({ "credentials": { "pubkey": circle(), "signature": "00" }, "more": 1 }),
-            "more",
+            json!([{ "pubkey": circle(), "signature": "00" }]),
+            "",
         ),
         ("play", json!({}), "script"),
         ("play", json!({ "script": 7 }), ""),
@@ -443,7 +443,7 @@ async fn a_server_describes_itself() {
     play(script, args?, timeout_ms?)
     put_script(name, source)
     redeliver(job_id)
-    remove_member(pubkey)
+    remove_member(pubkey, stop_jobs?)
     retry_job(job_id)
     rpc.discover()
     stop_job(job_id)

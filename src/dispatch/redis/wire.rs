@@ -62,7 +62,7 @@ impl<'a> Play<'a> {
     pub(super) fn run(&self) -> Run<'_> {
         Run {
             task: self.work.task(),
-            member: self.caller.key().filter(|_| self.only_members),
+            authority: self.caller.authority(self.only_members),
             inputs: Inputs {
                 caller_id: &self.caller,
                 context_id: &self.circle,

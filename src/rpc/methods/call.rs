@@ -28,7 +28,8 @@ pub(in crate::rpc) struct Params<'a> {
     /// Any value: what the script sees as ARGS.
     #[serde(default)]
     args: Value,
-    /// Which version of it, by the SHA-256 of its source; the newest one if none is given.
+    /// Which version of it, by the SHA-256 of its source or how that begins, for those who may `manage`; the newest
+    /// one if none is given.
     #[serde(default, borrow)]
     version: Option<Cow<'a, str>>,
     /// How long the job may take, waiting for its turn included; the server's own limit at most.
@@ -59,13 +60,17 @@ impl Call for CallScript {
     type Params<'a> = Params<'a>;
     type Output = Called;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params<'_>) -> Answer<Called> {
+    fn call(context: &mut Context, _: Admitted, params: Params<'_>) -> Answer<Called> {
         let Params {
             name,
             args,
             version,
             timeout_ms,
         } = params;
+        let admitted = match context.permits_version(Action::Call, version.as_deref()) {
+            Ok(admitted) => admitted,
+            Err(error) => return Answer::Now(Err(error)),
+        };
         let work = Work::Named { name, version };
         run(context, admitted, work, args, timeout_ms, |job_id, ran| {
             Called {

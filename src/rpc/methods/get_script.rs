@@ -21,7 +21,7 @@ pub(in crate::rpc) struct GetScript;
 pub(in crate::rpc) struct Params {
     /// The name.
     name: String,
-    /// Which version; the newest one if none is given.
+    /// Which version, by the SHA-256 of its source or how that begins; the newest one if none is given.
     #[serde(default)]
     version: Option<String>,
 }

@@ -1,18 +1,26 @@
 //! `remove_member`: makes a member a guest again.
 
+use futures_util::future::try_join_all;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::run::{Raw, perform};
+use super::run::{run, unavailable};
 use crate::{
     auth::PublicKey,
     circle::Procedure,
+    dispatch::{Page, Status, Work},
     rpc::{
-        Answer, Context, Error, code,
+        Answer, Context, Error, Shared, code,
         context::Admitted,
         method::{Call, Needs},
     },
+    store::Unavailable,
 };
+
+/// Jobs that are looked at, and that are stopped, at a time.
+const PAGE: usize = 500;
+const AT_A_TIME: usize = 16;
 
 pub(in crate::rpc) struct RemoveMember;
 
@@ -21,13 +29,18 @@ pub(in crate::rpc) struct RemoveMember;
 pub(in crate::rpc) struct Params {
     /// Whom.
     pubkey: PublicKey,
+    /// Whether their jobs that are not over are stopped, too.
+    #[serde(default)]
+    stop_jobs: bool,
 }
 
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "describes what is passed on as JSON")]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
     /// Whether they were one.
     removed: bool,
+    /// How many of their jobs were stopped, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<usize>,
 }
 
 impl Call for RemoveMember {
@@ -37,10 +50,10 @@ impl Call for RemoveMember {
     const NEEDS: Needs = Needs::Owner;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Params<'a> = Params;
-    type Output = Raw<Output>;
+    type Output = Output;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Raw<Output>> {
-        let pubkey = params.pubkey;
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+        let Params { pubkey, stop_jobs } = params;
         if context
             .shared
             .access
@@ -52,7 +65,65 @@ impl Call for RemoveMember {
                     .to_owned(),
             }));
         }
-        let procedure = Procedure::RemoveMember { pubkey };
-        perform(context, admitted, procedure)
+        let work = Work::Procedure(Procedure::RemoveMember { pubkey });
+        let answer = run(context, admitted, work, Value::Null, None, |_, success| {
+            // What the procedure says, word for word.
+            Output {
+                removed: success.value.get() == r#"{"removed":true}"#,
+                stopped: None,
+            }
+        });
+        if !stop_jobs {
+            return answer;
+        }
+        let (shared, circle) = (context.shared.clone(), context.circle);
+        Answer::Later(Box::pin(async move {
+            let output = match answer {
+                Answer::Now(output) => output?,
+                Answer::Later(output) => output.await?,
+            };
+            // Whatever they submit from now on is refused.
+            let stopped = stop_all(&shared, circle, pubkey).await;
+            Ok(Output {
+                stopped: Some(stopped.map_err(|Unavailable| unavailable())?),
+                ..output
+            })
+        }))
+    }
+}
+
+/// Stops what somebody has submitted and is not over. Returns how many jobs that were.
+async fn stop_all(
+    shared: &Shared,
+    circle: PublicKey,
+    caller: PublicKey,
+) -> Result<usize, Unavailable> {
+    let mut page = Page {
+        circle,
+        caller: Some(caller),
+        state: None,
+        deliveries: Some(false),
+        provider: None,
+        before: None,
+        limit: PAGE,
+    };
+    let mut stopped = 0;
+    loop {
+        let (jobs, next) = shared.dispatcher.jobs().page(page.clone()).await?;
+        let open = jobs
+            .iter()
+            .filter(|(job, _)| job.status == Status::Pending)
+            .map(|(job, _)| job.id);
+        for ids in open.collect::<Vec<_>>().chunks(AT_A_TIME) {
+            let stops = ids
+                .iter()
+                .map(|id| shared.dispatcher.jobs().stop_in(circle, *id));
+            let done = try_join_all(stops).await?;
+            stopped += done.into_iter().filter(|stopped| *stopped).count();
+        }
+        page.before = next;
+        if page.before.is_none() {
+            return Ok(stopped);
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     run_at: Option<Timestamp>,
-    /// Which version of the named script; the newest one if none is given.
+    /// Which version of the named script, as of call.
     #[serde(default)]
     version: Option<String>,
 }
@@ -63,6 +63,15 @@ pub(in crate::rpc) struct Output {
 enum What {
     Source(String),
     Named(String, Option<String>),
+}
+
+impl What {
+    fn version(&self) -> Option<&str> {
+        match self {
+            Self::Source(_) => None,
+            Self::Named(_, version) => version.as_deref(),
+        }
+    }
 }
 
 impl Call for SubmitJob {
@@ -94,7 +103,7 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
             ));
         }
     };
-    let admitted = context.permits_to(action)?;
+    let admitted = context.permits_version(action, what.version())?;
     let caller = admitted.key.ok_or(Error::AuthenticationRequired)?;
     let now = Timestamp::now();
     let run_at = params.run_at.filter(|run_at| *run_at > now);

@@ -72,11 +72,14 @@ impl Call for Subscribe {
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());
             }
-            let (subscription, since) = subscriptions.begin(wanted, feed, &log);
-            Ok::<_, Error>(Output {
-                subscription,
-                since,
-            })
+            match subscriptions.begin(wanted, feed, &log) {
+                Some((subscription, since)) => Ok(Output {
+                    subscription,
+                    since,
+                }),
+                // Somebody else has logged in meanwhile.
+                None => Err(Error::Cancelled),
+            }
         }))
     }
 }

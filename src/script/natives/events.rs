@@ -5,7 +5,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
 use super::{Failed, native, unprintable};
 use crate::{
     script::{Limits, budget, failure::EMIT_LIMIT, json, keeping, print::Bounds},
-    store::{Emitted, Value, WriteError},
+    store::{Value, WriteError},
 };
 
 /// What an event costs, in operations.
@@ -24,11 +24,6 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
 }
 
 fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
-    if Emitted::is_own(topic) {
-        return Err(failed(
-            "topics that begin with \"job.\" or \"circle.\" are the circle's own".to_owned(),
-        ));
-    }
     if let Err(kind) = json::check(value, bounds.depth) {
         return Err(failed(format!("a {kind} can't be told: it is no JSON")));
     }
@@ -38,7 +33,9 @@ fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     match keeping::with(|transaction| transaction.emit(topic, data, None)) {
         Some(Ok(())) => Ok(()),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
-        Some(Err(error @ WriteError::Topic { .. })) => Err(failed(error.to_string())),
+        Some(Err(error @ (WriteError::Topic { .. } | WriteError::Reserved))) => {
+            Err(failed(error.to_string()))
+        }
         Some(Err(error)) => {
             let message = format!("{EMIT_LIMIT}{error}");
             Err(EvalAltResult::ErrorDataTooLarge(message, Position::NONE).into())

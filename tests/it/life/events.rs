@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::{assert_invalid, assert_refused, closed, ok, refused, subscribe};
+use super::{assert_invalid, assert_refused, closed, ok, put, refused, submit, subscribe, until};
 use crate::{
     backend::on_both,
     server::{Received, TestServer, Ws, circle, eventually, key, within},
@@ -100,6 +100,8 @@ async fn a_run_that_fails_tells_nothing() {
         format!("emit(\"a\", 1); emit(\"{long}\", 1)"),
         "emit(\"a\", 1); emit(\"job.x\", 1)".to_owned(),
         "emit(\"a\", 1); emit(\"circle.x\", 1)".to_owned(),
+        "emit(\"a\", 1); emit(\"webhook.stripe\", 1)".to_owned(),
+        "emit(\"a\", 1); emit(\"presence\", 1)".to_owned(),
         "emit(\"a\", 1); emit(\"b\", |x| x)".to_owned(),
         "for n in 0..101 { emit(\"a\", n) }".to_owned(),
         "let s = \"\"; s.pad(20_000, 'x'); emit(\"a\", 1); emit(\"b\", s)".to_owned(),
@@ -656,7 +658,90 @@ async fn whoever_leaves_is_forgotten() {
         .expect_err("nothing has happened");
 }
 
+/// What stands under `webhook.<provider>` comes from that provider's deliveries alone.
+async fn only_a_providers_deliveries_tell_of_it() {
+    let server = crate::webhooks::taking_stripes()
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut guest = server.log_in(&key(2)).await;
+    subscribe(&mut guest, json!({ "topic": "webhook." })).await;
+    let deliver = async |id: &str| {
+        let event = json!({ "id": id, "object": "event", "type": "x", "data": { "object": {} } });
+        let webhook = crate::webhooks::Webhook::stripe(event.to_string());
+        webhook.kept(&server).await
+    };
+    deliver("evt_1").await;
+    let event = guest.event().await;
+    assert_eq!(
+        (&event["topic"], &event["data"]["id"]),
+        (&json!("webhook.stripe"), &json!("evt_1"))
+    );
+    // Named, and submitted, and imported: it is who asks that counts.
+    put(&mut owner, "forge", "emit(\"webhook.stripe\", 1)").await;
+    for (method, params) in [
+        ("play", json!(["emit(\"webhook.stripe\", 1)"])),
+        ("play", json!(["import \"forge\" as f;"])),
+        ("call", json!(["forge"])),
+    ] {
+        let (code, _) = refused(method, guest.call(method, params.clone()).await);
+        assert_eq!(code, -32000, "{method} {params}");
+    }
+    let job = submit(&mut guest, json!({ "name": "forge" })).await;
+    until(&mut guest, &job, "dead").await;
+    // A circle's own script for the provider has its topics, and no other's.
+    let own = "emit(\"webhook.stripe.\" + EVENT.type, 1); emit(\"webhook.stripe\", 2)";
+    put(&mut owner, "on_stripe", own).await;
+    assert_eq!(deliver("evt_2").await.1, "finished");
+    for topic in ["webhook.stripe.x", "webhook.stripe"] {
+        assert_eq!(guest.event().await["topic"], topic);
+    }
+    put(&mut owner, "on_stripe", "emit(\"webhook.idenfy\", 1)").await;
+    assert_eq!(deliver("evt_3").await.1, "failed");
+    put(&mut owner, "on_stripe", "emit(\"webhook.stripe\", 3)").await;
+    deliver("evt_4").await;
+    assert_eq!(guest.event().await["data"], 3);
+}
+
+/// Whoever logs in is told what they have subscribed to, and nothing of whoever was there before.
+async fn subscriptions_end_with_the_login() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(1)).await;
+    let mut other = server.log_in(&key(3)).await;
+    let (first, _) = subscribe(&mut session, json!({})).await;
+    let (second, _) = subscribe(&mut session, json!({ "topic": "none" })).await;
+    // A login that fails changes nothing, nor does one as the same caller.
+    session.fetch_nonce(key(2).public()).await;
+    let params = json!([key(2).public(), "00".repeat(64)]);
+    refused("authenticate", session.call("authenticate", params).await);
+    session.login(&key(1)).await;
+    emit(&mut other, "news", 0, 1).await;
+    assert_eq!(session.event().await["data"], 0);
+    session.login(&key(2)).await;
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let event = session.event().await;
+        let name = event["subscription"].as_str().unwrap().to_owned();
+        assert_eq!(event, json!({ "subscription": name, "ended": true }));
+        ended.push(name);
+    }
+    assert_eq!(ended, [first.clone(), second]);
+    assert_eq!(ok(&mut session, "unsubscribe", json!([first])).await, false);
+    // What only the owner is told doesn't come, and what is one's own does.
+    let (name, _) = subscribe(&mut session, json!({})).await;
+    submit(&mut other, json!({ "script": "1" })).await;
+    emit(&mut other, "news", 1, 1).await;
+    let event = session.event().await;
+    assert_eq!(
+        (&event["subscription"], &event["topic"]),
+        (&json!(name), &json!("news"))
+    );
+}
+
 on_both!(
+    only_a_providers_deliveries_tell_of_it,
+    subscriptions_end_with_the_login,
     an_event_reaches_whoever_is_subscribed,
     a_run_that_fails_tells_nothing,
     a_subscription_is_to_what_topics_begin_with,

@@ -104,7 +104,7 @@ async fn a_job_has_what_it_imported_when_it_was_accepted() {
         submit(&mut owner, json!({ "script": main, "run_at": run_at })).await,
     ];
     put(&mut owner, "lib", "fn n() { 2 }").await;
-    ok(&mut owner, "delete_script", json!(["main"])).await;
+    put(&mut owner, "main", "3").await;
     server.kill();
     let server = start().await;
     let mut owner = server.log_in(&key(1)).await;

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    assert_invalid, assert_not_found, closed, get_job, ok, put, refused, submit, subscribe, until,
+    assert_invalid, assert_not_found, assert_refused, closed, get_job, ok, put, refused, submit,
+    subscribe, until,
 };
 use crate::{
     backend::on_both,
@@ -360,7 +361,6 @@ async fn jobs_wait_for_a_server_that_stops() {
     assert_eq!(kept(&server, "n").await, 3);
 }
 
-/// Whatever becomes of the name later.
 async fn a_job_runs_the_version_that_it_was_accepted_with() {
     let folder = tempfile::tempdir().unwrap();
     let start = || TestServer::builder().data(folder.path()).start();
@@ -372,21 +372,45 @@ async fn a_job_runs_the_version_that_it_was_accepted_with() {
     let first = submit(&mut session, json!({ "name": "a", "run_at": run_at })).await;
     let two = put(&mut owner, "a", "2").await;
     let second = submit(&mut session, json!({ "name": "a", "run_at": run_at })).await;
-    let params = json!({ "name": "a", "version": one, "run_at": run_at });
-    let older = submit(&mut session, params).await;
-    ok(&mut owner, "delete_script", json!(["a"])).await;
+    // An older one is for those who manage.
+    let params = json!({ "name": "a", "version": &one[..12], "run_at": run_at });
+    let answer = session.call("submit_job", params.clone()).await;
+    assert_refused(
+        "an older version",
+        answer,
+        -32003,
+        json!({ "needs": "owner" }),
+    );
+    let older = submit(&mut owner, params).await;
+    put(&mut owner, "a", "3").await;
     server.kill();
     let server = start().await;
-    let mut session = server.log_in(&key(2)).await;
+    let mut owner = server.log_in(&key(1)).await;
     for (id, version, value) in [(&first, &one, 1), (&second, &two, 2), (&older, &one, 1)] {
-        let job = until(&mut session, id, "finished").await;
+        let job = until(&mut owner, id, "finished").await;
         assert_eq!(
             (&job["version"], &job["value"]),
             (&json!(version), &json!(value))
         );
     }
+}
+
+/// A job of a name that is gone ends there, at once.
+async fn a_job_does_not_run_what_was_deleted() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut session = server.log_in(&key(2)).await;
+    put(&mut owner, "a", "store.set(\"ran\", 1)").await;
+    let params = json!({ "name": "a", "run_at": soon(Duration::from_millis(700)) });
+    let id = submit(&mut session, params).await;
+    ok(&mut owner, "delete_script", json!(["a"])).await;
     let answer = session.call("submit_job", json!({ "name": "a" })).await;
     assert_not_found("what is deleted", answer, "script");
+    let job = until(&mut session, &id, "dead").await;
+    assert_eq!(job["tries"], 0, "{job}");
+    let message = job["error"]["message"].as_str().unwrap();
+    assert!(message.contains("no script \"a\" any more"), "{message}");
+    assert_eq!(kept(&server, "ran").await, Value::Null);
 }
 
 async fn jobs_are_listed_page_by_page() {
@@ -855,6 +879,7 @@ on_both!(
     jobs_that_wait_outlive_the_server,
     jobs_wait_for_a_server_that_stops,
     a_job_runs_the_version_that_it_was_accepted_with,
+    a_job_does_not_run_what_was_deleted,
     jobs_are_listed_page_by_page,
     a_job_is_its_callers_and_the_owners_business,
     what_is_stopped_leaves_nothing,

@@ -1,9 +1,11 @@
 //! Members that the owner adds and removes while the server runs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
-    add, assert_invalid, assert_refused, closed, ok, put, refused, remove, submit, subscribe,
+    add, assert_invalid, assert_refused, closed, ok, put, refused, remove, submit, subscribe, until,
 };
 use crate::{
     backend::on_both,
@@ -233,6 +235,83 @@ async fn whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries() {
     assert_eq!(super::get_job(&mut member, &job).await["job_id"], job);
 }
 
+/// Role and name are looked at again when a job runs: what was submitted doesn't outlive the right to.
+async fn jobs_of_whoever_is_removed_do_not_run() {
+    let server = closed("").start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    put(&mut owner, "hello", "store.set(\"called\", 1)").await;
+    let mut sessions = Vec::new();
+    for seed in [60, 61] {
+        add(&mut owner, &key(seed)).await;
+        sessions.push(server.log_in(&key(seed)).await);
+    }
+    let run_at = (jiff::Timestamp::now() + Duration::from_millis(700)).to_string();
+    let mut jobs = Vec::new();
+    for session in &mut sessions {
+        for work in [
+            json!({ "script": "store.set(\"played\", 1)" }),
+            json!({ "name": "hello" }),
+        ] {
+            let mut params = work;
+            params["run_at"] = json!(run_at);
+            jobs.push(submit(session, params).await);
+        }
+    }
+    remove(&mut owner, &key(60)).await;
+    for id in &jobs[..2] {
+        let job = until(&mut sessions[0], id, "dead").await;
+        assert_eq!(job["tries"], 0, "{job}");
+        let message = job["error"]["message"].as_str().unwrap();
+        assert!(message.contains("role \"member\""), "{message}");
+        // Nor does it when they ask again.
+        let answer = sessions[0].call("retry_job", json!([id])).await;
+        assert_refused("retry_job", answer, -32003, json!({ "needs": "member" }));
+    }
+    for id in &jobs[2..] {
+        until(&mut sessions[1], id, "finished").await;
+    }
+    remove(&mut owner, &key(61)).await;
+    // Members again, they may.
+    add(&mut owner, &key(60)).await;
+    assert_eq!(
+        ok(&mut sessions[0], "retry_job", json!([jobs[0]])).await["retried"],
+        true
+    );
+    until(&mut sessions[0], &jobs[0], "finished").await;
+}
+
+async fn jobs_are_stopped_with_whoever_submitted_them() {
+    let server = closed("").start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    add(&mut owner, &key(60)).await;
+    let mut member = server.log_in(&key(60)).await;
+    let mut other = server.log_in(&key(2)).await;
+    let later = json!({ "script": "1", "run_at": (jiff::Timestamp::now() + Duration::from_secs(600)).to_string() });
+    let done = submit(&mut member, json!({ "script": "1" })).await;
+    until(&mut member, &done, "finished").await;
+    let mut jobs = Vec::new();
+    for _ in 0..40 {
+        jobs.push(submit(&mut member, later.clone()).await);
+    }
+    let others = submit(&mut other, later).await;
+    let params = json!({ "pubkey": key(60).public(), "stop_jobs": true });
+    let answer = ok(&mut owner, "remove_member", params.clone()).await;
+    assert_eq!(answer, json!({ "removed": true, "stopped": 40 }));
+    for id in &jobs {
+        assert_eq!(super::get_job(&mut member, id).await["status"], "cancelled");
+    }
+    assert_eq!(
+        super::get_job(&mut other, &others).await["status"],
+        "pending"
+    );
+    assert_eq!(
+        super::get_job(&mut member, &done).await["status"],
+        "finished"
+    );
+    let answer = ok(&mut owner, "remove_member", params).await;
+    assert_eq!(answer, json!({ "removed": false, "stopped": 0 }));
+}
+
 /// Reads until the subscription ends; answers how many events came before.
 async fn ended(session: &mut Ws, name: &str) -> usize {
     for n in 0.. {
@@ -440,6 +519,8 @@ on_both!(
     whoever_is_removed_may_do_no_more,
     a_run_that_is_under_way_lands_only_for_a_member,
     whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries,
+    jobs_of_whoever_is_removed_do_not_run,
+    jobs_are_stopped_with_whoever_submitted_them,
     subscriptions_end_with_the_membership,
     guests_that_were_members_are_told_what_guests_are_told,
     the_owner_alone_is_told_who_comes_and_goes,

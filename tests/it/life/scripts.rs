@@ -95,7 +95,16 @@ async fn scripts_are_put_shown_listed_called_and_deleted() {
         assert_eq!(listed(&mut guest).await, list);
         assert_eq!(called(&mut guest, json!(["add", 40])).await, 42);
         let old = json!({ "name": "add", "args": 40, "version": version(first) });
-        assert_eq!(called(&mut guest, old).await, 41);
+        // What a newer one has mended is not for everybody to bring back.
+        assert_refused(
+            "call",
+            guest.call("call", old.clone()).await,
+            -32003,
+            json!({ "needs": "owner" }),
+        );
+        assert_eq!(called(&mut owner, old).await, 41);
+        let abbreviated = json!({ "name": "add", "args": 40, "version": &version(first)[..8] });
+        assert_eq!(called(&mut owner, abbreviated).await, 41);
     };
     check(&server).await;
     server.kill();
