@@ -149,6 +149,14 @@ async fn scripts_end_the_same() {
         "store.incr(\"é\", 1)",
         "store.set(\"a\", 9223372036854775807); store.incr(\"a\", 1)",
         "store.set(\"\", 1)",
+        "for v in [\"\", (), 0, false, [], #{}, \"nil\", \"null\", \"-\", \"=\", \"#\", \"-1\"] { store.set(`s/${v}`, v) }",
+        "store.keys(\"s/\").map(|k| [k, store.has(k), store.get(k), store.get(k, \"none\")])",
+        "for v in [\"\", ()] { store.set(\"s/nil\", v) } [store.has(\"s/nil\"), store.get(\"s/nil\", 1)]",
+        "for k in [\" \", \"\\x00\", \"-\", \"0\", \"a b\", \"a:b\", \"{a}\", \"(\", \"[\", \"+\"] { store.set(k, k) } store.keys(\"\")",
+        "store.keys(\"\").filter(|k| k.len() < 4).map(|k| [k, store.get(k)])",
+        "for k in store.keys(\"\") { if k.len() < 4 { store.delete(k) } } store.keys(\"\")",
+        "emit(\"\", 1)",
+        "emit(\"t\", \"\"); emit(\"t\", ()); emit(\" \", 0)",
         "store.get(\"123456789012345678901234567890123\")",
         "let s = \"\"; s.pad(1023, 'x'); store.set(\"f\", s)",
         "print(1); for n in 0..11 { store.set(`w/${n}`, n) }",
@@ -166,6 +174,125 @@ async fn scripts_end_the_same() {
             let _ = same_play(&mut sessions, &json!({ "script": script })).await;
         }
     }
+}
+
+/// How a call ends, without what no two servers answer the same.
+async fn call(session: &mut Ws, method: &str, params: &Value) -> Answer {
+    fn forget(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match &**name {
+                        "job_id" | "put_at" | "submitted_at" | "ended_at" | "at" => {
+                            assert!(member.take().is_string());
+                        }
+                        _ => forget(member),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(forget),
+            _ => {}
+        }
+    }
+    let mut answer = session.call(method, params.clone()).await;
+    if let Ok(result) = &mut answer {
+        forget(result);
+    }
+    answer
+}
+
+#[tokio::test]
+async fn what_is_empty_is_no_sign_of_anything() {
+    let both = Both::start(|| {
+        TestServer::builder()
+            .env("CIRCLED_STORE__QUOTA", "4KiB")
+            .env("CIRCLED_CIRCLES__SCRIPT_VERSIONS", 2)
+    })
+    .await;
+    let [embedded, redis] = &both.servers;
+    let mut sessions = [embedded.log_in(&key(1)).await, redis.log_in(&key(1)).await];
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let mut answers = Vec::new();
+    for (method, params) in [
+        ("subscribe", json!([""])),
+        ("put_script", json!(["e", ""])),
+        ("put_script", json!(["e", ""])),
+        ("get_script", json!(["e"])),
+        ("list_scripts", json!({})),
+        ("call", json!(["e"])),
+        ("play", json!(["import \"e\" as e; 1"])),
+        ("submit_job", json!({ "name": "e" })),
+        ("put_script", json!(["e", "1"])),
+        ("get_script", json!({ "name": "e", "version": empty })),
+        ("call", json!({ "name": "e", "version": empty })),
+        ("put_script", json!(["e", ""])),
+        ("call", json!(["e"])),
+        ("put_script", json!(["e", "2"])),
+        ("put_script", json!(["e", "3"])),
+        ("get_script", json!({ "name": "e", "version": empty })),
+        ("get_script", json!({ "name": "e", "version": "" })),
+        ("call", json!({ "name": "e", "version": "" })),
+        ("put_script", json!(["", ""])),
+        ("get_script", json!([""])),
+        ("call", json!([""])),
+        ("delete_script", json!([""])),
+        ("delete_script", json!(["e"])),
+        ("delete_script", json!(["e"])),
+        ("list_scripts", json!({})),
+        ("play", json!([""])),
+        ("play", json!(["ARGS", ""])),
+        ("submit_job", json!([""])),
+        ("submit_job", json!({ "name": "" })),
+        (
+            "submit_job",
+            json!({ "script": "1", "idempotency_key": "" }),
+        ),
+        ("submit_job", json!({ "script": "ARGS", "args": "" })),
+        ("submit_job", json!({ "script": "1", "version": "" })),
+        ("get_job", json!([""])),
+        ("list_jobs", json!({ "cursor": "" })),
+        ("list_deliveries", json!({ "provider": "" })),
+        ("unsubscribe", json!([""])),
+        ("add_member", json!([""])),
+    ] {
+        let [embedded, redis] = &mut sessions;
+        let what = format!("{method} {params}");
+        let answered = [
+            call(embedded, method, &params).await,
+            call(redis, method, &params).await,
+        ];
+        answers.push(same(&what, answered));
+    }
+    assert_eq!(answers[1].as_ref().unwrap()["created"], true);
+    assert_eq!(answers[2].as_ref().unwrap()["created"], false);
+    assert_eq!(answers[3].as_ref().unwrap()["source"], "");
+    assert_eq!(answers[4].as_ref().unwrap()["scripts"][0]["version"], empty);
+    for run in [5, 10, 12] {
+        assert_eq!(answers[run].as_ref().unwrap()["output"], "");
+    }
+    // Nothing of it counts twice, or is left.
+    for session in &mut sessions {
+        for _ in 0..40 {
+            for source in ["", "1", "", "2"] {
+                session
+                    .call("put_script", json!(["e", source]))
+                    .await
+                    .unwrap();
+            }
+            session.call("delete_script", json!(["e"])).await.unwrap();
+        }
+    }
+    let mut kept = 0;
+    for length in (3000..4200).step_by(25) {
+        let script = format!("let s = \"\"; s.pad({length}, 'x'); store.set(\"k\", s)");
+        if same_play(&mut sessions, &json!({ "script": script }))
+            .await
+            .is_ok()
+        {
+            kept = length;
+        }
+    }
+    assert!(kept > 4000, "{kept}");
 }
 
 #[tokio::test]

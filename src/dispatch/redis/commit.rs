@@ -252,11 +252,17 @@ impl Call<'_> {
             self.args
                 .extend([bytes(prefix), number(*count), whole.into(), hash.into()]);
         }
-        self.args.push(number(effects.writes.len()));
-        for (key, value) in &effects.writes {
-            let value = value.as_ref().map_or(&[][..], |value| value);
+        let kept = effects
+            .writes
+            .iter()
+            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        self.args.push(number(kept.clone().count()));
+        for (key, value) in kept {
             self.args.extend([bytes(key), bytes(value)]);
         }
+        let deleted = effects.writes.iter().filter(|(_, value)| value.is_none());
+        self.args.push(number(deleted.clone().count()));
+        self.args.extend(deleted.map(|(key, _)| bytes(key)));
         self.args.push(number(effects.events.len()));
         if !effects.events.is_empty() {
             let log = *self.log.get_or_insert_with(|| {

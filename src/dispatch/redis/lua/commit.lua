@@ -16,6 +16,13 @@ local function take_number()
   return tonumber(take())
 end
 
+-- How long the value of a key is, if it has one.
+local function kept(key)
+  local length = redis.call('HSTRLEN', store, key)
+  if length > 0 or redis.call('HEXISTS', store, key) == 1 then return length end
+  return nil
+end
+
 -- Whether a prefix lists what it listed: so many keys at least, or exactly so many where the list was whole.
 local function lists(prefix, number, whole, hash)
   local from, to = '[' .. prefix, '(' .. prefix .. '\255'
@@ -57,12 +64,19 @@ while at < #ARGV do
       size_before = size
     end
     after = size
-    for i = 1, take_number() do
+    -- First what is kept, then what is deleted: a value may be empty.
+    for _ = 1, take_number() do
       local key, value = take(), take()
-      local old = redis.call('HSTRLEN', store, key)
-      if old > 0 then after = after - #key - old end
-      if value ~= '' then after = after + #key + #value end
-      writes[i] = {key, value, old > 0}
+      local old = kept(key)
+      if old then after = after - #key - old end
+      after = after + #key + #value
+      add(writes, {key, value, old})
+    end
+    for _ = 1, take_number() do
+      local key = take()
+      local old = kept(key)
+      if old then after = after - #key - old end
+      add(writes, {key, nil, old})
     end
     local count = take_number()
     -- Their number, the log and who listens: three keys.
@@ -95,13 +109,13 @@ while at < #ARGV do
     answer = 'gone'
   else
     for _, write in ipairs(writes) do
-      local key, value, was_there = unpack(write)
-      if value == '' then
+      local key, value, old = write[1], write[2], write[3]
+      if value then
+        redis.call('HSET', store, key, value)
+        if not old then redis.call('ZADD', names, 0, key) end
+      else
         redis.call('HDEL', store, key)
         redis.call('ZREM', names, key)
-      else
-        redis.call('HSET', store, key, value)
-        if not was_there then redis.call('ZADD', names, 0, key) end
       end
     end
     if after then size = after end
