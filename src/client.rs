@@ -54,7 +54,10 @@ pub use follow::{Change, Follow, Following};
 pub use methods::{Paging, Submission, Work};
 pub use subscription::{Event, Notice, Subscription};
 
-use crate::auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign};
+use crate::{
+    auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign},
+    json,
+};
 use calls::Calls;
 use connection::Sink;
 use routes::{Command, Routes};
@@ -85,6 +88,7 @@ pub struct Played {
     /// Its value as Rhai prints it.
     pub output: String,
     /// The same as JSON.
+    #[serde(deserialize_with = "json::value")]
     pub value: Value,
     /// What it printed, line by line.
     pub logs: Vec<String>,
@@ -192,7 +196,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Rpc`] with the server's answer, [`Error::Closed`] once there is no connection,
-    /// [`Error::Answer`] where the reply is no `R`.
+    /// [`Error::Answer`] where the reply is no `R`. An `R` for any value is [`Json`](json::Json): serde_json's own `Value`
+    /// reads some keys as signs of its own.
     pub async fn call<R: DeserializeOwned>(
         &self,
         method: &str,

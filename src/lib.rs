@@ -18,6 +18,7 @@
 //! * [`script`]: the sandbox, and the threads that scripts run on.
 //! * [`store`]: what circles keep, in transactions.
 //! * [`client`]: the other end of a session.
+//! * [`json`]: how JSON from outside is read, everywhere.
 
 pub mod auth;
 pub mod circle;
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dispatch;
+pub mod json;
 mod refusal;
 pub mod rpc;
 pub mod script;

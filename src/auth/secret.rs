@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> SecretSource {
-        serde_json::from_value(json!(text)).unwrap()
+        crate::json::from_value(json!(text)).unwrap()
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         // A folder is no file.
         assert!(source("file:.").read(folder.path(), &variable).is_err());
         for wrong in ["env:", "file:", "***"] {
-            assert!(serde_json::from_value::<SecretSource>(json!(wrong)).is_err());
+            assert!(crate::json::from_value::<SecretSource>(json!(wrong)).is_err());
         }
     }
 

@@ -142,7 +142,8 @@ mod tests {
 
     /// Made with eth-account, web3.js and libsecp256k1.
     fn vectors() -> Vec<Value> {
-        serde_json::from_str(include_str!("../../tests/vectors/logins.json")).unwrap()
+        let vectors = crate::json::parse(include_str!("../../tests/vectors/logins.json"));
+        vectors.unwrap().as_array().unwrap().clone()
     }
 
     fn field<'a>(vector: &'a Value, name: &str) -> &'a str {
@@ -150,7 +151,7 @@ mod tests {
     }
 
     fn scheme(vector: &Value) -> Scheme {
-        serde_json::from_value(vector["scheme"].clone()).unwrap()
+        crate::json::from_value(vector["scheme"].clone()).unwrap()
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
         let entry = transaction.own_get(&key)?;
-        let entry = entry.and_then(|value| serde_json::from_slice::<Entry>(&value).ok());
+        let entry = entry.and_then(|value| crate::json::from_slice::<Entry>(&value).ok());
         let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
         if let (Some(pubkey), Some(Entry { added_at })) = (pubkey, entry) {
             members.push(Member {

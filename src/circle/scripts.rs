@@ -126,7 +126,7 @@ fn entry(transaction: &mut Transaction, name: &str) -> Result<Option<Entry>, Wri
     }
     let value = transaction.own_get(&name_key(name))?;
     Ok(value.and_then(|value| {
-        serde_json::from_slice::<Entry>(&value)
+        crate::json::from_slice::<Entry>(&value)
             .inspect_err(|error| tracing::error!(name, %error, "failed to read a named script"))
             .ok()
             .filter(|entry| !entry.versions.is_empty())

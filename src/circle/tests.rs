@@ -70,7 +70,7 @@ fn at(
     let now = Timestamp::from_second(second).unwrap();
     let answer = procedure.perform(&mut transaction, &key(1), now, settings)?;
     commit(store, transaction);
-    Ok(serde_json::from_str(answer.get()).unwrap())
+    Ok(crate::json::parse(answer.get()).unwrap())
 }
 
 fn perform(store: &Store, procedure: &Procedure) -> Result<Json, Refusal> {
@@ -109,7 +109,7 @@ fn told(store: &Store, procedure: &Procedure) -> Vec<String> {
     events
         .map(|event| {
             assert_eq!(event.to, Some(key(0)));
-            let data: Json = serde_json::from_slice(&event.data).unwrap();
+            let data: Json = crate::json::parse(&event.data).unwrap();
             format!("{} {}", event.topic, data["pubkey"].as_str().unwrap())
         })
         .collect()
@@ -362,7 +362,7 @@ fn what_is_pinned_is_as_it_was() {
         );
         let kept = serde_json::to_string(&pinned).unwrap();
         assert_eq!(
-            serde_json::from_str::<super::Pinned>(&kept).unwrap(),
+            crate::json::from_str::<super::Pinned>(&kept).unwrap(),
             pinned
         );
     }

@@ -34,7 +34,8 @@ const EXIT_CODES: &str = exit_codes!(
 /// Print a circle's events: id, time, topic and data, a line each.
 ///
 /// The server keeps the last ones in a log. Where it doesn't reach back to --since any more, standard error says so; with --json
-/// there is a line {"gap": true, "since": N} too, and what comes next is after N.
+/// there is a line {"gap": true, "since": N} too, and what comes next is after N. An event that can't be read is passed over, and
+/// standard error says so; with --json there is a line {"unreadable": true, "id": N} too.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Events {
@@ -120,6 +121,7 @@ impl Events {
                     Notice::Event(event) if event.id > last => return Ok(End::Reached),
                     Notice::Event(event) => since = event.id,
                     Notice::Gap { since: after } => since = *after,
+                    Notice::Unreadable { id, .. } => since = id.unwrap_or(since),
                     Notice::Ended { .. } => {}
                 }
                 if let Some(end) = self.print(&notice) {
@@ -178,6 +180,14 @@ impl Events {
                 );
                 match json {
                     true => print_json(&json!({ "gap": true, "since": since })),
+                    false => Ok(()),
+                }
+            }
+            Notice::Unreadable { id, why } => {
+                let name = id.map_or_else(|| "an event".to_owned(), |id| format!("event {id}"));
+                eprintln!("{name} is passed over: it can't be read: {why}");
+                match json {
+                    true => print_json(&json!({ "unreadable": true, "id": id })),
                     false => Ok(()),
                 }
             }

@@ -223,7 +223,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn json_value(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
+    crate::json::parse(text)
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {

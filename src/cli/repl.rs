@@ -27,6 +27,7 @@ use super::{
 use crate::{
     auth::SecretKey,
     client::{Error, Options, Played},
+    json::Json,
 };
 use helper::Prompt;
 use link::{Ended, Link};
@@ -77,7 +78,7 @@ impl Repl {
                 return ExitCode::from(3);
             }
         };
-        match link.ask(async |client| client.call::<Value>("whoami", json!({})).await) {
+        match link.ask(async |client| client.call::<Json>("whoami", json!({})).await) {
             Ended::Answered(me) => {
                 if stdin().is_terminal() {
                     let role = printable(me["role"].as_str().unwrap_or("unknown"));
@@ -164,7 +165,7 @@ impl Repl {
                 let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
                 let args = match args.trim() {
                     "" => Value::Null,
-                    args => match serde_json::from_str(args) {
+                    args => match crate::json::parse(args) {
                         Ok(args) => args,
                         Err(error) => {
                             eprintln!("error: the arguments are no JSON: {error}");

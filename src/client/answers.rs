@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Played;
-use crate::auth::PublicKey;
+use crate::{auth::PublicKey, json};
 
 /// What a script of the circle's came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,7 +127,11 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// The same as JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "json::some_value",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub value: Option<Value>,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,7 +209,11 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
     /// What the provider sent, where it was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "json::some_value",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub payload: Option<Value>,
 }
 
@@ -247,14 +255,14 @@ mod tests {
 
     #[test]
     fn what_a_later_server_adds_is_passed_over() {
-        let job: Job = serde_json::from_value(json!({
+        let job: Job = crate::json::from_value(json!({
             "job_id": "j", "caller": "webhook:stripe", "status": "resting", "submitted_at": "2026-11-25T10:00:00Z",
             "tries": 0, "due": null, "error": { "message": "no", "more": 1 }, "more": {},
         }))
         .unwrap();
         assert_eq!(job.status, JobStatus::Other);
         assert_eq!(job.error.unwrap().message, "no");
-        let called: Called = serde_json::from_value(json!({
+        let called: Called = crate::json::from_value(json!({
             "output": "1", "value": 1, "logs": [], "job_id": "j", "version": "ab", "more": 1,
         }))
         .unwrap();

@@ -6,13 +6,14 @@ use std::{
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
     Closed, Error,
     routes::{Feed, Routes},
 };
+use crate::json;
 
 /// Who waits for which reply; nobody can any more once the connection has closed.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 enum Waiting {
-    Reply(oneshot::Sender<Reply>),
+    Reply(oneshot::Sender<Result<Reply, serde_json::Error>>),
     /// For a subscription, which is one from the moment of the reply. If nobody waits any more, dropping it ends it.
     Subscription(oneshot::Sender<Result<Subscribed, Error>>),
 }
@@ -41,10 +42,10 @@ pub(super) struct Subscribed {
 /// What the server answered to one call.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// Where the call succeeded.
-    pub(super) result: Value,
-    /// Where it failed. Looked at by the caller, so that a senseless one reaches them too.
-    pub(super) error: Option<Value>,
+    /// Where the call succeeded. Read by the caller, so that a senseless one reaches them too.
+    pub(super) result: Option<Box<RawValue>>,
+    /// Where it failed.
+    pub(super) error: Option<Box<RawValue>>,
 }
 
 /// Takes the call off the list when it is answered or given up.
@@ -52,7 +53,7 @@ pub(super) struct Reply {
 pub(super) struct CallGuard {
     calls: Arc<Calls>,
     id: u64,
-    reply: oneshot::Receiver<Reply>,
+    reply: oneshot::Receiver<Result<Reply, serde_json::Error>>,
 }
 
 impl Calls {
@@ -97,17 +98,18 @@ impl Calls {
     pub(super) fn on_text(&self, text: &str) {
         #[derive(Deserialize)]
         struct Message<'a> {
-            id: Option<u64>,
-            #[serde(default)]
-            result: Value,
-            error: Option<Value>,
+            #[serde(borrow)]
+            id: Option<&'a RawValue>,
+            result: Option<Box<RawValue>>,
+            error: Option<Box<RawValue>>,
             #[serde(borrow)]
             method: Option<&'a RawValue>,
             #[serde(borrow)]
             params: Option<&'a RawValue>,
         }
-        let Ok(message) = serde_json::from_str(text) else {
-            return;
+        let message = match json::borrowed(text.as_bytes()) {
+            Ok(message) => message,
+            Err(error) => return self.on_odd(text, error),
         };
         match message {
             Message {
@@ -116,7 +118,11 @@ impl Calls {
                 result,
                 error,
                 ..
-            } => self.on_reply(id, Reply { result, error }),
+            } => {
+                if let Ok(id) = id.get().parse() {
+                    self.on_reply(id, Ok(Reply { result, error }));
+                }
+            }
             Message {
                 method: Some(method),
                 params: Some(params),
@@ -126,7 +132,18 @@ impl Calls {
         }
     }
 
-    fn on_reply(&self, id: u64, reply: Reply) {
+    /// A message that makes no sense: who waits for it is told so, if it says who that is.
+    fn on_odd(&self, text: &str, error: serde_json::Error) {
+        #[derive(Deserialize)]
+        struct Identified {
+            id: u64,
+        }
+        if let Ok(Identified { id }) = json::from_str(text) {
+            self.on_reply(id, Err(error));
+        }
+    }
+
+    fn on_reply(&self, id: u64, reply: Result<Reply, serde_json::Error>) {
         // Whoever gave up in this moment doesn't want it.
         match self.waiting().remove(&id) {
             Some(Waiting::Reply(sender)) => drop(sender.send(reply)),
@@ -135,13 +152,14 @@ impl Calls {
         }
     }
 
-    fn subscribed(&self, reply: Reply) -> Result<Subscribed, Error> {
+    fn subscribed(&self, reply: Result<Reply, serde_json::Error>) -> Result<Subscribed, Error> {
         #[derive(Deserialize)]
         struct Answer {
             subscription: String,
             since: u64,
         }
-        let answer = reply.read().inspect_err(|_| {
+        let answer = reply.map_err(Error::Answer).and_then(Reply::read);
+        let answer = answer.inspect_err(|_| {
             self.routes.answered(None);
         })?;
         let Answer {
@@ -189,17 +207,20 @@ impl Reply {
     /// What the server answered, or the error that it answered.
     pub(super) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
         match self.error {
-            Some(error) => Err(Error::Rpc(serde_json::from_value(error)?)),
-            None => Ok(serde_json::from_value(self.result)?),
+            Some(error) => Err(Error::Rpc(json::from_str(error.get())?)),
+            None => {
+                let result = self.result.as_deref().unwrap_or(RawValue::NULL);
+                Ok(json::from_str(result.get())?)
+            }
         }
     }
 }
 
 impl CallGuard {
     /// Waits for the reply.
-    pub(super) async fn reply(mut self) -> Result<Reply, Closed> {
+    pub(super) async fn reply(mut self) -> Result<Reply, Error> {
         let reply = (&mut self.reply).await;
-        reply.map_err(|_| self.calls.gone())
+        Ok(reply.map_err(|_| self.calls.gone())??)
     }
 }
 
@@ -212,13 +233,14 @@ impl Drop for CallGuard {
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, future::poll_fn};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tokio::sync::mpsc;
 
     use super::{
         super::{Notice, routes::Command},
         *,
     };
+    use crate::json::Json;
 
     fn calls() -> (Arc<Calls>, mpsc::UnboundedReceiver<Command>) {
         let (sender, commands) = mpsc::unbounded_channel();
@@ -235,8 +257,32 @@ mod tests {
         calls.on_text(r#"{"jsonrpc":"2.0","id":3,"result":3}"#);
         calls.on_text(r#"{"jsonrpc":"2.0","id":2,"result":2}"#);
         calls.on_text(r#"{"jsonrpc":"2.0","id":1,"error":"odd"}"#);
-        assert_eq!(two.reply().await.unwrap().result, 2);
-        assert_eq!(one.reply().await.unwrap().error, Some("odd".into()));
+        let two: u64 = two.reply().await.unwrap().read().unwrap();
+        assert_eq!(two, 2);
+        let one = one.reply().await.unwrap().read::<u64>();
+        assert!(matches!(one, Err(Error::Answer(_))), "{one:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_cannot_be_read_is_an_error_of_that_call_alone() {
+        let (calls, _commands) = calls();
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for (id, reply) in [
+            r#""result":1,"result":2"#,
+            r#""error":{"code":"x"}"#,
+            &format!(r#""result":{deep}"#),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let id = u64::try_from(id).unwrap();
+            let (odd, next) = (calls.begin(id).unwrap(), calls.begin(100).unwrap());
+            calls.on_text(&format!(r#"{{"jsonrpc":"2.0","id":{id},{reply}}}"#));
+            calls.on_text(r#"{"jsonrpc":"2.0","id":100,"result":7}"#);
+            let odd = odd.reply().await.and_then(Reply::read::<Json>);
+            assert!(matches!(odd, Err(Error::Answer(_))), "{reply}: {odd:?}");
+            assert_eq!(next.reply().await.unwrap().read::<u64>().unwrap(), 7);
+        }
     }
 
     #[tokio::test]
@@ -248,7 +294,9 @@ mod tests {
             reason: "stopping".into(),
         });
         calls.close(Closed::silently());
-        let closed = waiting.reply().await.unwrap_err();
+        let Err(Error::Closed(closed)) = waiting.reply().await else {
+            panic!("it was closed")
+        };
         assert_eq!(closed.code, Some(1001));
         assert_eq!(calls.begin(2).unwrap_err(), closed);
     }
@@ -370,12 +418,6 @@ mod tests {
                 "end"
             ]
         );
-        calls.on_text(&told(json!({ "subscription": "2", "id": "?" })));
-        assert!(read(&mut feeds[1])[0].contains("makes no sense"));
-        assert_eq!(
-            commands.try_recv(),
-            Ok(Command::Unsubscribe("2".to_owned()))
-        );
         for id in 1..=5000 {
             calls.on_text(&event("3", id));
         }
@@ -398,6 +440,29 @@ mod tests {
         );
         drop(feeds);
         assert!(commands.try_recv().is_err(), "there is nothing to end");
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_passed_over_and_told() {
+        let (calls, mut commands) = calls();
+        let mut reply = calls.begin_subscribe(1).unwrap();
+        calls.on_text(&subscribed(1, "1", 0));
+        let mut feed = reply.try_recv().unwrap().unwrap().feed;
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        calls.on_text(&event("1", 1));
+        calls.on_text(&event("1", 2).replace("null", &deep));
+        calls.on_text(&event("1", 3).replace("2026-11-25", "some day"));
+        calls.on_text(&event("1", 4).replace("\"id\":4", "\"id\":\"?\""));
+        calls.on_text(&event("1", 5));
+        let read = read(&mut feed);
+        assert_eq!((read[0].as_str(), read[4].as_str()), ("1", "5"));
+        for (notice, id) in read[1..4].iter().zip(["Some(2)", "Some(3)", "None"]) {
+            assert!(
+                notice.starts_with(&format!("Unreadable {{ id: {id}, why: ")),
+                "{notice}"
+            );
+        }
+        assert!(commands.try_recv().is_err(), "the subscription goes on");
     }
 
     #[test]

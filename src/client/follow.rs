@@ -32,6 +32,7 @@ const STEADY: Duration = Duration::from_secs(30);
 ///     match notice? {
 ///         Notice::Event(event) => println!("{} {} {}", event.id, event.topic, event.data),
 ///         Notice::Gap { since } => println!("events up to {since} are missing"),
+///         Notice::Unreadable { id, why } => println!("the event {id:?} can't be read: {why}"),
 ///         Notice::Ended { .. } => println!("not a member any more"),
 ///     }
 /// }
@@ -198,6 +199,7 @@ impl State {
                 self.position = Some(since);
                 Ok(Some(Notice::Gap { since }))
             }
+            Some(Ok(Notice::Unreadable { id, why })) => Ok(self.on_unreadable(id, why)),
             Some(Ok(ended @ Notice::Ended { .. })) => Ok(Some(ended)),
             Some(Err(Error::Behind)) => {
                 let client = session.events.client().clone();
@@ -216,6 +218,17 @@ impl State {
         self.position = Some(event.id);
         self.backoff.reset();
         Some(event)
+    }
+
+    /// It is seen as far as that can be: asked for again, it would come as it is.
+    fn on_unreadable(&mut self, id: Option<u64>, why: String) -> Option<Notice> {
+        if let Some(id) = id {
+            if self.position.is_some_and(|position| id <= position) {
+                return None;
+            }
+            self.position = Some(id);
+        }
+        Some(Notice::Unreadable { id, why })
     }
 
     async fn pause(&mut self, why: &Error) {

@@ -8,7 +8,10 @@ use super::{
     Called, Client, Delivery, DeliveryPage, Error, Job, JobPage, JobStatus, Members, Options,
     Removed, Script, ScriptEntry, Submitted,
 };
-use crate::auth::PublicKey;
+use crate::{
+    auth::PublicKey,
+    json::{self, Json},
+};
 
 /// A run to be kept until it is done.
 #[derive(Debug, Clone, Serialize)]
@@ -263,8 +266,8 @@ impl Client {
     }
 
     async fn flag(&self, method: &str, params: Value, name: &str) -> Result<bool, Error> {
-        let result: Value = self.call(method, params).await?;
-        Ok(serde_json::from_value(result[name].clone())?)
+        let Json(mut result) = self.call(method, params).await?;
+        Ok(json::from_value(result[name].take())?)
     }
 }
 

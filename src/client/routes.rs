@@ -19,6 +19,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::sync::mpsc;
 
 use super::{Closed, Error, Event, Notice};
+use crate::json::{self, Json};
 
 /// Notices that a subscription keeps for who doesn't read them.
 const MAX_NOTICES: usize = 4096;
@@ -113,24 +114,12 @@ impl Routes {
 
     /// Hands on what the server told a subscription, in so many bytes.
     pub(super) fn on_event(&self, params: &RawValue, size: usize) {
-        #[derive(Deserialize)]
-        struct Name {
-            subscription: String,
-        }
-        let told: Result<Told, serde_json::Error> = serde_json::from_str(params.get());
-        match told {
-            Ok(told) => {
-                let (name, notice) = told.notice();
-                if let Some(notice) = notice {
-                    self.push(name, notice, size);
-                }
-            }
-            // An event that makes no sense is one that is missing: its subscription must not go on without it.
-            Err(error) => {
-                if let Ok(Name { subscription }) = serde_json::from_str(params.get()) {
-                    self.fail(&subscription, Error::Answer(error));
-                }
-            }
+        let (name, notice) = match json::from_str::<Told>(params.get()) {
+            Ok(told) => told.notice(),
+            Err(error) => unreadable(params, &error),
+        };
+        if let Some(notice) = notice {
+            self.push(name, notice, size);
         }
     }
 
@@ -183,14 +172,6 @@ impl Routes {
         {
             route.end(Error::Behind);
             self.command(Command::Unsubscribe(name));
-        }
-    }
-
-    fn fail(&self, name: &str, error: Error) {
-        let route = self.table().known.remove(name);
-        if let Some(route) = route {
-            route.end(error);
-            self.command(Command::Unsubscribe(name.to_owned()));
         }
     }
 
@@ -269,7 +250,7 @@ struct Told {
     subscription: String,
     id: Option<u64>,
     topic: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     data: Value,
     at: Option<Timestamp>,
     #[serde(default)]
@@ -278,6 +259,23 @@ struct Told {
     #[serde(default)]
     ended: bool,
     needs: Option<String>,
+}
+
+/// An event that makes no sense is one that is missing, and whoever reads the subscription is told so.
+fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<Notice>) {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        subscription: Json,
+        id: Json,
+    }
+    let named: Named = json::from_str(params.get()).unwrap_or_default();
+    let notice = named.subscription.as_str().map(|_| Notice::Unreadable {
+        id: named.id.as_u64(),
+        why: error.to_string(),
+    });
+    let name = named.subscription.as_str().unwrap_or_default();
+    (name.to_owned(), notice)
 }
 
 impl Told {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Client, Error, calls::Subscribed, routes::Feed};
+use crate::json;
 
 /// What a script, or the circle itself, told those who listen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct Event {
     /// What it is about.
     pub topic: String,
     /// What it says.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     pub data: Value,
     /// When it landed.
     pub at: Timestamp,
@@ -35,6 +36,13 @@ pub enum Notice {
     Gap {
         /// What comes next is after this id.
         since: u64,
+    },
+    /// An event that makes no sense to this client: it is passed over.
+    Unreadable {
+        /// Its id, where that can be read.
+        id: Option<u64>,
+        /// What is wrong with it.
+        why: String,
     },
     /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
     Ended {

@@ -58,6 +58,8 @@ struct Fate {
     early: bool,
     /// Ends a subscription after so many events.
     end_after: Option<usize>,
+    /// No client can read the event with this id.
+    odd: Option<u64>,
 }
 
 struct Fake {
@@ -139,7 +141,7 @@ async fn serve(
             message = ws.next() => {
                 let Some(Ok(message)) = message else { return };
                 let Message::Text(request) = message else { continue };
-                let request: Value = serde_json::from_str(&request).unwrap();
+                let request: Value = crate::json::parse(&request).unwrap();
                 let params = &request["params"];
                 let method = request["method"].as_str().unwrap();
                 let _ = calls.send(method.to_owned());
@@ -211,7 +213,12 @@ async fn serve(
                         }
                         *cursor += 1;
                         sent += 1;
-                        if ws.feed(Message::text(event(name, *cursor))).await.is_err() {
+                        let mut event = event(name, *cursor);
+                        if fate.odd == Some(*cursor) {
+                            let deep = "[".repeat(500) + &*"]".repeat(500);
+                            event = event.replace("\"data\":", &format!("\"data\":{deep},\"was\":"));
+                        }
+                        if ws.feed(Message::text(event)).await.is_err() {
                             return;
                         }
                     }
@@ -281,6 +288,24 @@ async fn an_event_before_the_reply_is_not_lost() {
     let mut events = client.subscribe("", Some(0)).await.unwrap();
     assert_eq!(next(&mut events).await, "1");
     assert_eq!(next(&mut events).await, "2");
+}
+
+#[tokio::test]
+async fn who_follows_passes_an_event_that_cannot_be_read() {
+    let fake = Fake::start(|number| Fate {
+        cut_after: (number < 2).then_some(2),
+        odd: Some(2),
+        ..Fate::default()
+    })
+    .await;
+    fake.emit(6);
+    let mut events = fake.follow().since(0).start();
+    assert_eq!(next(&mut events).await, "1");
+    let odd = next(&mut events).await;
+    assert!(odd.starts_with("Unreadable { id: Some(2), why: "), "{odd}");
+    for expected in ["3", "4", "5", "6"] {
+        assert_eq!(next(&mut events).await, expected);
+    }
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ impl Layers {
             };
             // Every setting of a provider can be read by itself.
             let alone = json!({ setting: value.clone() });
-            match serde_json::from_value::<webhooks::ProviderSettings>(alone) {
+            match crate::json::from_value::<webhooks::ProviderSettings>(alone) {
                 Ok(_) => {
                     values.insert(format!("{WEBHOOKS}.providers.{name}.{setting}"), value);
                 }
@@ -379,7 +379,7 @@ fn list(text: &str) -> Json {
 }
 
 fn secrets_by_provider(value: &Json) -> Result<(), String> {
-    let parsed = serde_json::from_value::<BTreeMap<String, Vec<SecretSource>>>(value.clone());
+    let parsed = crate::json::from_value::<BTreeMap<String, Vec<SecretSource>>>(value.clone());
     parsed.map(drop).map_err(|error| {
         let message = error.to_string();
         if message.starts_with("invalid type") {

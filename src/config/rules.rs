@@ -12,6 +12,7 @@ use super::{Problem, Settings};
 use crate::{
     auth::{Circle, Origin},
     dispatch::{self, RedisSettings},
+    json,
     rpc::QuotaSettings,
 };
 
@@ -129,6 +130,13 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
         if count == 0 {
             broken.push(Broken::new(about, "must be at least 1"));
         }
+    }
+    if script.max_result_depth > json::DEEPEST {
+        let message = format!(
+            "must be {} at most: JSON can't be read much deeper",
+            json::DEEPEST
+        );
+        broken.push(Broken::new(&["script.max_result_depth"], message));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -264,6 +265,13 @@ impl JobId {
 
     pub(super) fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
+    }
+
+    /// When it was made: the name begins with that.
+    pub(super) fn made_at(self) -> Timestamp {
+        let bytes = self.0.as_bytes()[..6].iter();
+        let millis = bytes.fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Writes the name into `buffer`.

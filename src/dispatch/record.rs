@@ -11,6 +11,7 @@ use super::{Delivery, JobId, Progress, Series, Submission, settings};
 use crate::{
     auth::PublicKey,
     circle::{Ending, Refusal},
+    json::{self, Json},
     script::{Failure, FailureKind, Success},
     store::{self, Emitted},
 };
@@ -66,6 +67,9 @@ pub struct JobRecord {
     pub value: Option<Box<RawValue>>,
     /// What went wrong last.
     pub error: Option<JobError>,
+    /// What is kept of a job whose record can't be read, for a version that can: this record stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<Box<str>>,
 }
 
 /// Where a job stands.
@@ -155,6 +159,55 @@ impl JobRecord {
             output: None,
             value: None,
             error: None,
+            unread: None,
+        }
+    }
+
+    /// Reads what is kept of a job. For a record that can't be read stands one that says so, and whose every try fails.
+    /// Nothing, where it isn't known of which circle it is.
+    pub(super) fn read(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
+        let Ok(job) = json::from_slice::<Self>(kept) else {
+            return Self::in_place_of(id, circle, kept);
+        };
+        let original = job
+            .unread
+            .as_deref()
+            .filter(|_| job.status == Status::Pending);
+        let original = original.and_then(|kept| json::from_str::<Self>(kept).ok());
+        Some(match original {
+            // Some other version has taken it for one that can't be read.
+            Some(original) => Self {
+                tries: job.tries,
+                ..original
+            },
+            None => job,
+        })
+    }
+
+    fn in_place_of(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Known {
+            circle: Json,
+            caller: Json,
+        }
+        let known: Known = json::from_slice(kept).unwrap_or_default();
+        let circle = circle.or_else(|| known.circle.as_str()?.parse().ok())?;
+        let caller = known.caller.as_str().unwrap_or("unknown").to_owned();
+        Some(Self {
+            unread: Some(String::from_utf8_lossy(kept).into()),
+            ..Self::new(id, circle, caller, id.made_at())
+        })
+    }
+
+    /// That a job can't be read, said once for each.
+    pub(super) fn log_unreadable(&self) {
+        if self.tries == 0 {
+            tracing::error!(
+                circle = %self.circle,
+                job = %self.id,
+                "failed to read a durable job: it is damaged, or of a newer version; each try of it fails"
+            );
         }
     }
 
@@ -175,7 +228,8 @@ impl JobRecord {
     pub(super) fn size(&self) -> usize {
         let output = self.output.as_ref().map_or(0, String::len);
         let value = self.value.as_ref().map_or(0, |value| value.get().len());
-        512 + output + value
+        let unread = self.unread.as_ref().map_or(0, |kept| kept.len());
+        512 + output + value + unread
     }
 
     /// How many of its circle's jobs may wait when it comes, of so many in all: those that callers submit leave
@@ -458,6 +512,7 @@ impl JobRecord {
             event_id: None,
             event_type: None,
             series: None,
+            unread: None,
             ..*self
         };
         let view = bare.view(false);
@@ -483,6 +538,11 @@ impl JobError {
 }
 
 impl JobError {
+    /// The job, or what it is to run on, can't be read.
+    pub(super) fn unreadable() -> Self {
+        Self::plain("what is kept of this job can't be read: it is damaged, or of a newer version")
+    }
+
     /// There is nothing to run for a delivery any more.
     pub(super) fn no_provider(job: &JobRecord) -> Self {
         let provider = job.provider().unwrap_or_default();

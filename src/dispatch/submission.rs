@@ -10,6 +10,7 @@ use super::{Delivery, JobId, JobRecord, record};
 use crate::{
     auth::PublicKey,
     circle::{Authority, Pinned, Run, Task},
+    json,
     script::Inputs,
 };
 
@@ -50,7 +51,11 @@ pub(super) struct Input {
     )]
     pub(super) event: Option<Value>,
     /// What it sees as `ARGS`.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(
+        default,
+        deserialize_with = "json::value",
+        skip_serializing_if = "Value::is_null"
+    )]
     pub(super) args: Value,
     /// The script, where it isn't the provider's in the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +66,8 @@ pub(super) struct Input {
 /// from its own beginning.
 fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let event = Box::<RawValue>::deserialize(deserializer)?;
-    serde_json::from_str(event.get()).map_err(D::Error::custom)
+    let event = json::parse(event.get()).map_err(D::Error::custom)?;
+    Ok(Some(event).filter(|event| !event.is_null()))
 }
 
 impl Order {
@@ -150,16 +156,16 @@ mod tests {
     fn what_was_sent_may_be_as_deep_as_json_is_read() {
         for depth in [0, 1, 100, 126, 127] {
             let text = format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
-            let event: Option<Value> = Some(serde_json::from_str(&text).unwrap());
+            let event: Option<Value> = Some(json::parse(&text).unwrap());
             let input = Input {
                 event,
                 ..Input::default()
             };
             let kept = serde_json::to_vec(&input).unwrap();
-            let read: Input = serde_json::from_slice(&kept).unwrap();
+            let read: Input = json::from_slice(&kept).unwrap();
             assert_eq!(read.event, input.event, "{depth}");
         }
-        let none: Input = serde_json::from_str("{}").unwrap();
+        let none: Input = json::from_str("{}").unwrap();
         assert!(none.event.is_none() && none.args.is_null() && none.script.is_none());
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Error, Id, Incoming, Method, Request};
+use super::{Context, Error, Id, Incoming, Invalid, Method, Request};
 
 /// A future of a call that is under way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -30,9 +30,8 @@ pub enum Reply {
 /// Handles one message: runs what can be run at once, begins the rest.
 pub fn on_text(context: &mut Context, text: &str) -> Reply {
     match Incoming::parse(text) {
-        Err(error) | Ok(Incoming::Single(Err(error))) => {
-            Reply::Now(Some(failed(&error, &Id::NULL)))
-        }
+        Err(error) => Reply::Now(Some(failed(&error, &Id::NULL))),
+        Ok(Incoming::Single(Err(invalid))) => Reply::Now(Some(invalid.reply())),
         Ok(Incoming::Single(Ok(request))) => on_request(context, request),
         Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
             let error = Error::LimitExceeded {
@@ -44,7 +43,7 @@ pub fn on_text(context: &mut Context, text: &str) -> Reply {
         Ok(Incoming::Batch(batch)) => {
             let replies = batch.requests().map(|request| match request {
                 Ok(request) => on_request(context, request),
-                Err(error) => Reply::Now(Some(failed(&error, &Id::NULL))),
+                Err(invalid) => Reply::Now(Some(invalid.reply())),
             });
             gather(replies.collect())
         }
@@ -62,6 +61,12 @@ pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
         },
         id,
     )
+}
+
+impl Invalid<'_> {
+    fn reply(&self) -> String {
+        failed(&self.error, &self.id)
+    }
 }
 
 /// Turns a method's answer into the reply for `id`; a notification's answer goes nowhere.

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::Error;
+use crate::json;
 
 /// A message as it came in.
 #[derive(Debug)]
 pub enum Incoming<'a> {
     /// One request or notification, or what should have been one.
-    Single(Result<Request<'a>, Error>),
+    Single(Result<Request<'a>, Invalid<'a>>),
     /// An array of them.
     Batch(Batch<'a>),
 }
@@ -43,12 +44,15 @@ impl<'a> Incoming<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         if !text.trim_ascii_start().starts_with('[') {
             return match Request::parse(text) {
-                Err(error @ Error::Parse { .. }) => Err(error),
+                Err(Invalid {
+                    error: error @ Error::Parse { .. },
+                    ..
+                }) => Err(error),
                 single => Ok(Self::Single(single)),
             };
         }
         let elements: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|error| Error::parse(&error))?;
+            json::borrowed(text.as_bytes()).map_err(|error| Error::parse(&error))?;
         if elements.is_empty() {
             return Err(Error::invalid_request("an empty batch"));
         }
@@ -67,21 +71,22 @@ impl<'a> Batch<'a> {
     }
 
     /// Reads the elements, one by one.
-    pub fn requests(&self) -> impl Iterator<Item = Result<Request<'a>, Error>> {
+    pub fn requests(&self) -> impl Iterator<Item = Result<Request<'a>, Invalid<'a>>> {
         self.0.iter().map(|element| Request::parse(element.get()))
     }
 }
 
 /// A request before its members are checked.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Envelope<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, deserialize_with = "present")]
     jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, deserialize_with = "present")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, deserialize_with = "present")]
     method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, deserialize_with = "present")]
     params: Option<&'a RawValue>,
 }
 
@@ -92,40 +97,84 @@ fn present<'de, D: serde::Deserializer<'de>>(
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-impl<'a> Request<'a> {
-    fn parse(text: &'a str) -> Result<Self, Error> {
-        if !text.trim_ascii_start().starts_with('{') {
-            return Err(not_an_object(text));
+/// What is no request, and whom to tell: its id, as far as it has one that can be read.
+#[derive(Debug)]
+pub struct Invalid<'a> {
+    /// What is wrong with it.
+    pub error: Error,
+    /// Null, where there is none.
+    pub id: Id<'a>,
+}
+
+impl<'a> Invalid<'a> {
+    fn nobodys(error: Error) -> Self {
+        Self {
+            error,
+            id: Id::NULL,
         }
-        let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|error| {
-            // A doubled member, say, is found before the rest is read: is it JSON at all?
-            let syntax = serde_json::from_str::<IgnoredAny>(text).err();
-            syntax.map_or_else(
-                || Error::invalid_request(&error.to_string()),
-                |error| Error::parse(&error),
-            )
-        })?;
-        if envelope.jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
-            return Err(Error::invalid_request("`jsonrpc` must be \"2.0\""));
-        }
-        let id = envelope.id.map(|id| Id::parse(id.get())).transpose()?;
-        let Some(method) = envelope.method else {
-            return Err(Error::invalid_request("`method` is missing"));
-        };
-        let method = text_of(method.get())
-            .ok_or_else(|| Error::invalid_request("`method` must be a string"))?;
-        let params = envelope.params.map(RawValue::get);
-        if params.is_some_and(|params| !params.starts_with(['{', '['])) {
-            return Err(Error::invalid_request(
-                "`params` must be an object or an array",
-            ));
-        }
-        Ok(Self { id, method, params })
     }
 }
 
+impl<'a> Request<'a> {
+    fn parse(text: &'a str) -> Result<Self, Invalid<'a>> {
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(Invalid::nobodys(not_an_object(text)));
+        }
+        let envelope: Envelope<'a> = json::borrowed(text.as_bytes()).map_err(|error| {
+            // A doubled member, say, is found before the rest is read: is it JSON at all?
+            let syntax = json::borrowed::<IgnoredAny>(text.as_bytes()).err();
+            match syntax {
+                Some(error) => Invalid::nobodys(Error::parse(&error)),
+                None => Invalid {
+                    error: Error::invalid_request(&error.to_string()),
+                    id: id_of(text),
+                },
+            }
+        })?;
+        let id = envelope.id.map(|id| Id::parse(id.get())).transpose();
+        let id = id.map_err(Invalid::nobodys)?;
+        match envelope.call() {
+            Ok((method, params)) => Ok(Self { id, method, params }),
+            Err(reason) => Err(Invalid {
+                error: Error::invalid_request(reason),
+                id: id.unwrap_or(Id::NULL),
+            }),
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// The method and its parameters, or what is wrong with them.
+    fn call(&self) -> Result<(Cow<'a, str>, Option<&'a str>), &'static str> {
+        let version = self.jsonrpc.and_then(|text| text_of(text.get()));
+        if version.as_deref() != Some("2.0") {
+            return Err("`jsonrpc` must be \"2.0\"");
+        }
+        let method = self.method.ok_or("`method` is missing")?;
+        let method = text_of(method.get()).ok_or("`method` must be a string")?;
+        let params = self.params.map(RawValue::get);
+        match params.map(str::as_bytes) {
+            None | Some(b"null") => Ok((method, None)),
+            Some([b'{' | b'[', ..]) => Ok((method, params)),
+            Some(_) => Err("`params` must be an object or an array"),
+        }
+    }
+}
+
+/// The id of what has some member twice: of one that has two ids, it can't be told.
+fn id_of(text: &str) -> Id<'_> {
+    #[derive(Deserialize)]
+    struct Identified<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let found = json::borrowed::<Identified<'_>>(text.as_bytes()).ok();
+    let id = found.and_then(|found| Id::parse(found.id.get()).ok());
+    id.unwrap_or(Id::NULL)
+}
+
 fn not_an_object(text: &str) -> Error {
-    match serde_json::from_str::<IgnoredAny>(text) {
+    match json::borrowed::<IgnoredAny>(text.as_bytes()) {
         Ok(_) => Error::invalid_request("a request is an object"),
         Err(error) => Error::parse(&error),
     }
@@ -135,7 +184,7 @@ fn not_an_object(text: &str) -> Error {
 fn text_of(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        return serde_json::from_str(json).ok().map(Cow::Owned);
+        return json::from_str(json).ok().map(Cow::Owned);
     }
     Some(Cow::Borrowed(inner))
 }
@@ -166,7 +215,7 @@ impl<'a> Id<'a> {
 
 impl Serialize for Id<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::from_str::<&RawValue>(&self.0)
+        json::borrowed::<&RawValue>(self.0.as_bytes())
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
     }
@@ -181,7 +230,7 @@ mod tests {
 
     fn code_of(text: &str) -> i32 {
         match Incoming::parse(text) {
-            Err(error) | Ok(Incoming::Single(Err(error))) => error.code(),
+            Err(error) | Ok(Incoming::Single(Err(Invalid { error, .. }))) => error.code(),
             Ok(other) => panic!("{other:?}"),
         }
     }
@@ -241,7 +290,6 @@ mod tests {
             "{}",
             r#"{"jsonrpc":"2.0","method":1,"params":"bar"}"#,
             r#"{"jsonrpc":"2.0","method":"m","params":"bar"}"#,
-            r#"{"jsonrpc":"2.0","method":"m","params":null}"#,
             r#"{"jsonrpc":"1.0","method":"m"}"#,
             r#"{"method":"m","id":1}"#,
             r#"{"jsonrpc":"2.0","method":"m","id":{}}"#,
@@ -249,6 +297,61 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"m","id":1,"id":2}"#,
         ] {
             assert_eq!(code_of(text), code::INVALID_REQUEST, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_with_its_id() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let id = |text: &str| match Incoming::parse(text) {
+            Ok(Incoming::Single(Err(Invalid { id, .. }))) => id.as_json().to_owned(),
+            other => panic!("{text}: {other:?}"),
+        };
+        for rest in [
+            "",
+            r#","method":"m""#,
+            r#","jsonrpc":"1.0","method":"m""#,
+            r#","jsonrpc":2,"method":"m""#,
+            r#","jsonrpc":"2.0","method":null"#,
+            r#","jsonrpc":"2.0","method":["m"]"#,
+            r#","jsonrpc":"2.0","method":"m","params":"p""#,
+            r#","jsonrpc":"2.0","method":"m","params":7"#,
+            r#","jsonrpc":"2.0","method":"m","method":"m""#,
+            r#","params":{},"more":1,"params":{}"#,
+            &format!(r#","more":{deep}"#),
+            &format!(r#","method":{deep}"#),
+        ] {
+            for written in ["7", "\"a\"", "1.50", "\"\\ud800\"", "null"] {
+                let text = format!(r#"{{"id":{written}{rest}}}"#);
+                assert_eq!(id(&text), written, "{text}");
+            }
+        }
+        for text in [
+            r#"{"method":"m"}"#,
+            r#"{"id":{},"method":"m"}"#,
+            r#"{"id":1,"id":2,"jsonrpc":"2.0","method":"m"}"#,
+        ] {
+            assert_eq!(id(text), "null", "{text}");
+        }
+        let batch = r#"[{"id":1},{"id":"b","jsonrpc":"2.0"},3]"#;
+        let Ok(Incoming::Batch(batch)) = Incoming::parse(batch) else {
+            panic!()
+        };
+        let ids: Vec<_> = batch
+            .requests()
+            .map(|request| request.unwrap_err().id.as_json().to_owned())
+            .collect();
+        assert_eq!(ids, ["1", "\"b\"", "null"]);
+    }
+
+    #[test]
+    fn null_is_no_params_and_halves_of_surrogate_pairs_are_no_trouble() {
+        for params in ["null", "  null "] {
+            let text = format!(r#"{{"jsonrpc":"\u0032.0","method":"\ud800","params":{params}}}"#);
+            let Ok(Incoming::Single(Ok(request))) = Incoming::parse(&text) else {
+                panic!("{text}")
+            };
+            assert_eq!((&*request.method, request.params), ("\u{fffd}", None));
         }
     }
 
@@ -265,7 +368,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_breaks_the_parser(text in "\\PC*|[\\[\\]{}\",:0-9a-z.\\\\ ]{0,80}") {
-            let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            let is_json = json::from_str::<IgnoredAny>(&text).is_ok();
             match Incoming::parse(&text) {
                 Err(Error::Parse { .. }) => prop_assert!(!is_json),
                 _ => prop_assert!(is_json),
@@ -283,7 +386,7 @@ mod tests {
             let Ok(Incoming::Single(Ok(parsed))) = Incoming::parse(&text) else { panic!("{text}") };
             prop_assert_eq!(parsed.method, method);
             prop_assert_eq!(parsed.id.map(|id| id.as_json().to_owned()), id.map(|id| id.to_string()));
-            prop_assert_eq!(serde_json::from_str::<serde_json::Map<_, _>>(parsed.params.unwrap()).unwrap(), params);
+            prop_assert_eq!(json::parse(parsed.params.unwrap()).unwrap(), serde_json::Value::Object(params));
         }
     }
 }

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
-use crate::auth::Action;
+use crate::{auth::Action, json};
 
 /// One row of the table: all that is known of a method, for calling it and for describing it.
 pub struct Method {
@@ -78,14 +78,7 @@ impl Method {
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
             result: |schemas| schemas.subschema_for::<C::Output>(),
             call: |context, admitted, id, params| {
-                let answer = match read_params::<C>(params) {
-                    Ok(params) => C::call(context, admitted, params),
-                    Err(error) => {
-                        C::refused(context);
-                        Answer::Now(Err(error))
-                    }
-                };
-                call::reply(answer, id)
+                call::reply(read_and_call::<C>(context, admitted, params), id)
             },
         }
     }
@@ -117,10 +110,32 @@ pub(super) trait Call {
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParams {}
 
-fn read_params<'a, C: Call>(params: Option<&'a str>) -> Result<C::Params<'a>, Error> {
-    serde_json::from_str(params.unwrap_or("{}")).map_err(|error| Error::InvalidParams {
-        reason: without_position(&error),
-    })
+fn read_and_call<C: Call>(
+    context: &mut Context,
+    admitted: Admitted,
+    params: Option<&str>,
+) -> Answer<C::Output> {
+    let params = params.unwrap_or("{}").as_bytes();
+    let mended;
+    let read = match json::borrowed(params) {
+        Err(error) => match json::mended(params) {
+            Some(params) => {
+                mended = params;
+                json::borrowed(&mended)
+            }
+            None => Err(error),
+        },
+        read => read,
+    };
+    match read {
+        Ok(params) => C::call(context, admitted, params),
+        Err(error) => {
+            C::refused(context);
+            Answer::Now(Err(Error::InvalidParams {
+                reason: without_position(&error),
+            }))
+        }
+    }
 }
 
 /// serde_json counts lines and columns from the start of the parameters, which nobody can see.

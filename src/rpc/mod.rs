@@ -17,7 +17,7 @@ pub(crate) use call::failed;
 pub use call::{Answer, Pending, Reply, on_text};
 pub use context::{Context, Limits, Shared};
 pub use error::{Error, code};
-pub use message::{Batch, Id, Incoming, Request};
+pub use message::{Batch, Id, Incoming, Invalid, Request};
 pub use method::{Method, Needs};
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
 pub use subscriptions::{Events, Subscriptions};

@@ -514,7 +514,7 @@ mod tests {
     /// What was told, and whom: `1: 7`, `1: gap 7`, `1: ended`.
     fn told(texts: &mut Vec<Utf8Bytes>) -> Vec<String> {
         let tell = |text: Utf8Bytes| {
-            let message: Value = serde_json::from_str(&text).unwrap();
+            let message: Value = crate::json::parse(text.as_str()).unwrap();
             assert_eq!(
                 (&message["jsonrpc"], &message["method"]),
                 (&json!("2.0"), &json!("event"))

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     fn heartbeat(start: Instant) -> Heartbeat {
-        let settings: Settings = serde_json::from_value(serde_json::json!({
+        let settings: Settings = crate::json::from_value(serde_json::json!({
             "max_message": "1KiB", "max_batch": 1, "max_in_flight": 1, "max_subscriptions": 1, "ping_interval": "25s", "pong_timeout": "10s",
             "login_deadline": "60s", "max_sessions": 1, "max_sessions_per_address": 1, "outbound_queue": 1,
             "outbound_bytes": "1KiB", "write_timeout": "10s",

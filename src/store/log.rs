@@ -69,7 +69,7 @@ pub(super) fn append(
         let id = events.next;
         events.next += 1;
         // What was emitted is JSON.
-        let data = serde_json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let data = crate::json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let kept = Kept {
             topic,
             data,
@@ -120,7 +120,7 @@ pub(super) fn read(
         &from.max(first).to_be_bytes(),
         false,
         &mut |key, value| {
-            match serde_json::from_slice::<Kept>(value) {
+            match crate::json::from_slice::<Kept>(value) {
                 Ok(Kept {
                     topic,
                     data,

@@ -5,10 +5,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::scheme::{Unsigned, only};
+use crate::json;
 
 /// Levels of arrays and objects within each other. JSON is read to 127 of them, here and wherever a delivery is read
 /// again, and what is kept of one has one more around it.
 const MAX_DEPTH: usize = 126;
+
+/// What some senders begin a text with, and what JSON may be read without (RFC 8259, section 8.1).
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -47,13 +51,13 @@ impl Form {
 
     fn parse(self, body: &[u8]) -> Option<Value> {
         match self {
-            Self::Json => serde_json::from_slice(body).ok(),
+            Self::Json => json::parse(body.strip_prefix(BOM).unwrap_or(body)).ok(),
             Self::Form => {
                 std::str::from_utf8(body).ok()?;
                 let mut fields = Map::new();
                 for (name, value) in form_urlencoded::parse(body) {
                     if name == "payload" {
-                        return serde_json::from_str(&value).ok();
+                        return json::parse(value.as_bytes()).ok();
                     }
                     // What is repeated is a list.
                     let value = Value::String(value.into_owned());
@@ -118,7 +122,13 @@ mod tests {
         ] {
             assert_eq!(Form::Form.read(body.as_bytes()), expected, "{body}");
         }
-        assert_eq!(Form::Json.read(b"{\"a\": 1.0}"), Some(json!({ "a": 1.0 })));
+        for (body, expected) in [
+            ("{\"a\": 1.0}", json!({ "a": 1.0 })),
+            ("\u{feff}{\"a\": 1, \"a\": 2}", json!({ "a": 2 })),
+            ("[\"\\ud800\"]", json!(["\u{fffd}"])),
+        ] {
+            assert_eq!(Form::Json.read(body.as_bytes()), Some(expected), "{body}");
+        }
         for wrong in [&b"{"[..], b"", b"Hello, World!", b"\"\xff\"", b"{} {}"] {
             assert_eq!(Form::Json.read(wrong), None);
         }
@@ -131,7 +141,7 @@ mod tests {
             assert_eq!(read.is_some(), depth <= MAX_DEPTH, "{depth}");
             if let Some(read) = read {
                 let kept = json!({ "payload": read }).to_string();
-                assert!(serde_json::from_str::<Value>(&kept).is_ok(), "{depth}");
+                assert!(json::parse(&kept).is_ok(), "{depth}");
             }
         }
     }

@@ -3,6 +3,7 @@
 use circled::{
     auth::{Challenge, ChallengeError, PublicKey, Scheme},
     client::{Client, Closed, Error},
+    json::Json,
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ async fn whoever_waits_learns_why_the_server_closed() {
         .await;
     let client = Client::connect(&server.url(key(1).public())).await.unwrap();
     let closed = loop {
-        if let Err(error) = client.call::<Value>("whoami", json!({})).await {
+        if let Err(error) = client.call::<Json>("whoami", json!({})).await {
             break error;
         }
     };
@@ -93,7 +94,7 @@ async fn man_in_the_middle(
             let mut ws = accept_async(stream).await.unwrap();
             let mut methods = Vec::new();
             while let Some(Ok(Message::Text(request))) = ws.next().await {
-                let request: Value = serde_json::from_str(&request).unwrap();
+                let request: Value = circled::json::parse(&request).unwrap();
                 methods.push(request["method"].as_str().unwrap().to_owned());
                 let reply = json!({ "jsonrpc": "2.0", "id": request["id"], "result": text(&own) });
                 ws.send(Message::text(reply.to_string())).await.unwrap();

@@ -130,7 +130,7 @@ async fn scripts_are_put_called_listed_and_deleted() {
         versions.lines().count() == 2 && versions.lines().nth(1).unwrap().starts_with(&version)
     );
     let list = shell.ok("script list URL --key me.key --json", &[]);
-    let list: Value = serde_json::from_str(&list).unwrap();
+    let list: Value = circled::json::parse(&list).unwrap();
     assert_eq!(
         (&list["name"], &list["put_by"]),
         (&"greet".into(), &circle().to_string().into())
@@ -182,7 +182,7 @@ async fn jobs_are_submitted_shown_stopped_and_run_again() {
     assert!(again.stderr.contains("earlier"), "{again:?}");
     let shown = loop {
         let shown = shell.ok("jobs show URL --key me.key", &[&job]);
-        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let shown: Value = circled::json::parse(&shown).unwrap();
         if shown["status"] == "finished" {
             break shown;
         }
@@ -343,7 +343,7 @@ async fn events_are_printed_and_followed_through_a_restart() {
     assert_eq!((words[0], &words[2..4]), ("1", &["chat.a", "1"][..]));
     assert_eq!(all.lines().count(), 3, "{all}");
     let some = shell.ok("events URL --key me.key chat. --since 1 --json", &[]);
-    let some: Value = serde_json::from_str(&some).unwrap();
+    let some: Value = circled::json::parse(&some).unwrap();
     assert_eq!((&some["id"], &some["data"]["x"]), (&3.into(), &3.into()));
 
     let following = start(shell.command("events URL --key me.key chat. --since 0 --follow", &[]));

@@ -178,7 +178,7 @@ async fn a_message_in_pieces_is_one_message() {
     within("the reply", stream.read_exact(&mut reply))
         .await
         .unwrap();
-    let reply: Value = serde_json::from_slice(&reply).unwrap();
+    let reply: Value = circled::json::parse(&reply).unwrap();
     assert_eq!(reply["result"]["authenticated"], false, "{reply}");
 }
 
@@ -597,7 +597,7 @@ async fn who_reads_late_gets_everything() {
     let receive = async {
         for id in 0..all {
             let reply = replies.next().await.unwrap().unwrap();
-            let reply: Value = serde_json::from_str(reply.to_text().unwrap()).unwrap();
+            let reply: Value = circled::json::parse(reply.to_text().unwrap()).unwrap();
             assert_eq!(reply["id"], id, "{reply}");
         }
     };

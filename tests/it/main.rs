@@ -15,6 +15,7 @@ mod config;
 mod disk;
 mod http;
 mod isolation;
+mod json;
 mod life;
 mod limits;
 mod load;

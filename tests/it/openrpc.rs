@@ -111,7 +111,7 @@ impl MetaSchema {
             )
             .replace("https://meta.json-schema.tools/", DRAFT_7)
             .replace("https://meta.json-schema.tools", DRAFT_7);
-        let schema: Value = serde_json::from_str(&text).unwrap();
+        let schema: Value = circled::json::parse(&text).unwrap();
         let name = schema["$id"].as_str().unwrap().to_owned();
         let mut compiler = Compiler::new();
         compiler.add_resource(&name, schema).unwrap();

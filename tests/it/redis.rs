@@ -25,6 +25,7 @@ mod starting;
 mod stopping;
 mod stripe;
 mod support;
+mod unreadable;
 
 use std::time::Duration;
 

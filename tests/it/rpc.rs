@@ -205,7 +205,7 @@ async fn an_id_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_an_error_without_an_id() {
+async fn what_is_no_request_gets_an_error_with_its_id_where_that_can_be_read() {
     let server = TestServer::start().await;
     let mut session = server.connect().await;
     for (code, text) in [
@@ -222,11 +222,7 @@ async fn what_is_no_request_gets_an_error_without_an_id() {
         (-32600, "null"),
         (-32600, "\"whoami\""),
         (-32600, "{}"),
-        (-32600, r#"{"method":"whoami","id":1}"#),
-        (-32600, r#"{"jsonrpc":"1.0","method":"whoami","id":1}"#),
-        (-32600, r#"{"jsonrpc":2.0,"method":"whoami","id":1}"#),
-        (-32600, r#"{"jsonrpc":"2.0","id":1}"#),
-        (-32600, r#"{"jsonrpc":"2.0","method":null,"id":1}"#),
+        (-32600, r#"{"method":"whoami"}"#),
         (
             -32600,
             r#"{"jsonrpc":"2.0","method":"whoami","params":"x"}"#,
@@ -243,7 +239,145 @@ async fn what_is_no_request_gets_an_error_without_an_id() {
         assert!(!reason.is_empty(), "{reply}");
         assert_eq!(of(reply), json!({ "error": code, "id": null }), "{text:?}");
     }
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    let mut batch = Vec::new();
+    let mut expected = Vec::new();
+    for (n, rest) in [
+        r#""method":"whoami""#,
+        r#""jsonrpc":"1.0","method":"whoami""#,
+        r#""jsonrpc":2.0,"method":"whoami""#,
+        r#""jsonrpc":"2.0""#,
+        r#""jsonrpc":"2.0","method":null"#,
+        r#""jsonrpc":"2.0","method":{"a":1}"#,
+        r#""jsonrpc":"2.0","method":"whoami","params":"x""#,
+        r#""jsonrpc":"2.0","method":"whoami","params":true"#,
+        r#""jsonrpc":"2.0","method":"whoami","method":"whoami""#,
+        &format!(r#""jsonrpc":"2.0","method":"whoami","params":"x","more":{deep}"#),
+        &format!(r#""jsonrpc":{deep},"method":{deep},"params":{deep}"#),
+    ]
+    .iter()
+    .enumerate()
+    {
+        for text in [
+            format!("{{\"id\":{n},{rest}}}"),
+            format!("{{{rest},\"id\":{n}}}"),
+        ] {
+            let invalid = json!({ "error": -32600, "id": n });
+            assert_eq!(of(session.ask(&*text).await), invalid, "{text}");
+            batch.push(text);
+            expected.push(invalid);
+        }
+    }
+    expected.sort_by_key(|reply| reply["id"].to_string());
+    let replies = of_batch(session.ask(format!("[{}]", batch.join(","))).await);
+    assert_eq!(replies, expected);
     session.assert_silent().await;
+}
+
+#[tokio::test]
+async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(1)).await;
+    for params in ["null", "{}", "[]"] {
+        let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"whoami","params":{params}}}"#);
+        let reply = session.ask(call).await;
+        assert_eq!(reply["result"]["role"], "owner", "{reply}");
+    }
+    let document = session.call("rpc.discover", json!(null)).await.unwrap();
+    let mut checked = 0;
+    for method in document["methods"].as_array().unwrap() {
+        let name = method["name"].as_str().unwrap();
+        let (mut given, mut nulls) = (serde_json::Map::new(), serde_json::Map::new());
+        for param in method["params"].as_array().unwrap() {
+            let what = param["name"].as_str().unwrap();
+            if param["required"] == true || (name, what) == ("submit_job", "script") {
+                let value = match what {
+                    "pubkey" => json!(key(3).public()),
+                    "job_id" => json!("00000000-0000-7000-8000-000000000000"),
+                    _ => json!("a1"),
+                };
+                given.insert(what.to_owned(), value);
+            } else {
+                nulls.insert(what.to_owned(), Value::Null);
+            }
+        }
+        let mut codes = Vec::new();
+        for nulls in [None, Some(nulls.clone())] {
+            // What a call leaves is not for the next one to find.
+            let mut session = server.log_in(&key(1)).await;
+            let params: serde_json::Map<_, _> = given
+                .clone()
+                .into_iter()
+                .chain(nulls.into_iter().flatten())
+                .collect();
+            let answer = session.call(name, params.into()).await;
+            codes.push(answer.err().map(|mut error| error["code"].take()));
+        }
+        assert_eq!(codes[0], codes[1], "{name} {nulls:?}");
+        assert!(
+            codes[0].as_ref().is_none_or(|code| *code != -32602),
+            "{name}: {codes:?}"
+        );
+        checked += nulls.len();
+    }
+    assert!(checked >= 15, "{checked}");
+}
+
+async fn whole_numbers_may_be_written_as_floats() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(1)).await;
+    for (method, params, refused) in [
+        ("play", r#"{"script":"1","timeout_ms":N}"#, "1000.5"),
+        ("call", r#"{"name":"one","timeout_ms":N}"#, "1e300"),
+        ("list_jobs", r#"{"limit":N}"#, "-1.0"),
+        ("list_deliveries", r#"{"limit":N}"#, "0.5"),
+        ("subscribe", r#"{"since":N}"#, "1.5"),
+    ] {
+        let _ = session.call("put_script", json!(["one", "1"])).await;
+        for (number, taken) in [
+            ("100", true),
+            ("100.0", true),
+            ("1e2", true),
+            (refused, false),
+        ] {
+            let params = params.replace('N', number);
+            let call =
+                format!(r#"{{"jsonrpc":"2.0","id":"n","method":"{method}","params":{params}}}"#);
+            let mut reply = session.ask(call).await;
+            while reply["id"] != "n" {
+                // A subscription that begins where there is no event yet is told so.
+                reply = session.json().await;
+            }
+            assert_eq!(reply.get("result").is_some(), taken, "{params}: {reply}");
+            if !taken {
+                assert_eq!(reply["error"]["code"], -32602);
+                let reason = reply["error"]["data"]["reason"].as_str().unwrap();
+                assert!(reason.contains("a whole number"), "{reply}");
+            }
+        }
+    }
+}
+
+async fn halves_of_surrogate_pairs_are_replaced_and_the_rest_is_as_it_was() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let call = r#"{"jsonrpc":"2.0","id":"\udc00","method":"play","params":["ARGS + \"\ud83e\udd80\ud83e\"","\\ud800 \ud800"]}"#;
+    session.send_text(call).await;
+    let text = session.text().await;
+    assert!(text.contains(r#""id":"\udc00""#), "{text}");
+    let reply = circled::json::parse(text.replace(r"\udc00", "")).unwrap();
+    assert_eq!(reply["result"]["value"], "\\ud800 \u{fffd}🦀\u{fffd}");
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_there_twice_is_refused() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"play","params":{"script":"1","script":"2"}}"#;
+    assert_eq!(
+        of(session.ask(call).await),
+        json!({ "error": -32602, "id": 1 })
+    );
 }
 
 async fn a_notification_is_never_answered() {
@@ -538,6 +672,8 @@ async fn nothing_but_a_login_lets_a_caller_play() {
 }
 
 on_both!(
+    whole_numbers_may_be_written_as_floats,
+    halves_of_surrogate_pairs_are_replaced_and_the_rest_is_as_it_was,
     the_examples_of_the_specification_hold_for_methods_that_there_are,
     an_id_comes_back_as_it_was_written,
     a_notification_is_never_answered,

@@ -376,5 +376,5 @@ fn follow(mut output: impl BufRead + Send + 'static) -> watch::Receiver<Vec<Stri
 }
 
 fn parse(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_default()
+    circled::json::parse(line).unwrap_or_default()
 }

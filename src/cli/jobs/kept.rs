@@ -136,7 +136,7 @@ fn refused(answer: &Answer) -> anyhow::Result<()> {
 
 fn read<T: DeserializeOwned>(answer: Answer) -> anyhow::Result<T> {
     refused(&answer)?;
-    serde_json::from_str(&answer.body).context("the server answers something else than jobs")
+    crate::json::from_str(&answer.body).context("the server answers something else than jobs")
 }
 
 /// One line, for people.

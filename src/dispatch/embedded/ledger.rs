@@ -111,7 +111,7 @@ pub(super) fn recover(
                 return Scan::Stop;
             }
         };
-        let Some(mut job) = record.and_then(|bytes| record::read::<JobRecord>(&bytes)) else {
+        let Some(mut job) = record.and_then(|bytes| record::job(&circle, id, &bytes)) else {
             return Scan::On;
         };
         if job.status != Status::Pending {
@@ -151,9 +151,9 @@ pub(super) fn recover(
 /// A job's record.
 pub(super) fn find(store: &Store, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
     let mut found = None;
-    store.scan(Table::Jobs, &mut |_, key, value| {
+    store.scan(Table::Jobs, &mut |circle, key, value| {
         if JobId::from_slice(key) == Some(id) {
-            found = record::read(value);
+            found = record::job(&circle, id, value);
             return Scan::Stop;
         }
         Scan::On
@@ -186,7 +186,7 @@ pub(super) fn list(
             break;
         }
         let bytes = store.read(Table::Jobs, &circle, id.as_bytes())?;
-        let job = bytes.and_then(|bytes| record::read::<JobRecord>(&bytes));
+        let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
         jobs.extend(job.filter(|job| job.status == status));
     }
     Ok(jobs)
@@ -199,7 +199,7 @@ pub(super) fn read(
     id: JobId,
 ) -> Result<Option<JobRecord>, Unavailable> {
     let bytes = store.read(Table::Jobs, circle, id.as_bytes())?;
-    Ok(bytes.and_then(|bytes| record::read(&bytes)))
+    Ok(bytes.and_then(|bytes| record::job(circle, id, &bytes)))
 }
 
 /// Jobs of a circle, of one caller alone or all, the newest first: those before `before`. Looks at so many at
@@ -244,7 +244,7 @@ pub(super) fn page(
         match found {
             Ok(Some(found)) => {
                 bytes += found.len();
-                jobs.extend(record::read::<JobRecord>(&found).filter(|job| wanted(job)));
+                jobs.extend(record::job(circle, id, &found).filter(|job| wanted(job)));
             }
             Ok(None) => {}
             Err(unavailable) => read = Err(unavailable),
@@ -267,7 +267,7 @@ pub(super) fn change(
     let (sender, on_disk) = std::sync::mpsc::sync_channel(1);
     let changed = store.alone(circle, Patience::Wait, |alone| {
         let bytes = alone.read(Table::Jobs, id.as_bytes())?;
-        let job = bytes.and_then(|bytes| record::read::<JobRecord>(&bytes));
+        let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
         let Some(mut job) = job else {
             return Ok(false);
         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     auth::PublicKey,
     dispatch::{JobId, JobRecord, submission::Input},
+    json,
     store::{Record, Table},
 };
 
@@ -20,9 +21,12 @@ pub(super) fn input(id: JobId, input: &Input) -> Record {
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(bytes)
-        .inspect_err(|error| tracing::error!(%error, "failed to read a job's record"))
-        .ok()
+    json::borrowed(bytes).ok()
+}
+
+/// What is kept of a job; one that can't be read is there all the same.
+pub(super) fn job(circle: &PublicKey, id: JobId, bytes: &[u8]) -> Option<JobRecord> {
+    JobRecord::read(id, Some(*circle), bytes)
 }
 
 /// Notes whose job it is.

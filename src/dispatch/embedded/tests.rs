@@ -77,7 +77,7 @@ fn job(status: &str) -> JobRecord {
         "tries": 0,
         "crashes": 0,
     });
-    serde_json::from_value(record).unwrap()
+    crate::json::from_value(record).unwrap()
 }
 
 /// Keeps what is committed from the disk, until what it answers is dropped.

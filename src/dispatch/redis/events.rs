@@ -42,7 +42,7 @@ pub(super) fn written(event: &Emitted) -> Vec<u8> {
     let kept = Kept {
         topic: (&*event.topic).into(),
         // What was emitted is JSON.
-        data: serde_json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        data: crate::json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
         at: Timestamp::now(),
         to: event.to,
     };
@@ -55,7 +55,7 @@ fn read(number: u64, json: &[u8]) -> Option<Arc<Event>> {
         data,
         at,
         to,
-    } = serde_json::from_slice(json)
+    } = crate::json::from_slice(json)
         .inspect_err(|error| tracing::error!(%error, "failed to read an event"))
         .ok()?;
     Some(Arc::new(Event::new(number, topic, data, at, to)))

@@ -159,12 +159,12 @@ fn handle(gateway: &Gateway, message: &reply::Entry) -> usize {
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {
-            if let Ok(progress) = serde_json::from_slice::<Progress>(outcome) {
+            if let Ok(progress) = crate::json::from_slice::<Progress>(outcome) {
                 // Whoever waited may have left.
                 let _ = waiter.send(progress);
             }
         } else if gateway.plays.contains_key(&id) {
-            let outcome = serde_json::from_slice::<Outcome>(outcome).unwrap_or_else(|error| {
+            let outcome = crate::json::from_slice::<Outcome>(outcome).unwrap_or_else(|error| {
                 tracing::error!(job = %id, %error, "failed to read an outcome");
                 Outcome::Unavailable
             });

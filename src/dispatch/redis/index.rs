@@ -77,12 +77,6 @@ pub(super) async fn newest(
         .collect())
 }
 
-/// When a job came, in milliseconds: its name begins with that.
-pub(super) fn millis(id: JobId) -> i64 {
-    let bytes = id.as_bytes()[..6].iter();
-    bytes.fold(0, |millis, byte| millis << 8 | i64::from(*byte))
-}
-
 /// The job's name comes last.
 fn id_of(member: &str) -> Option<JobId> {
     let from = member.len().checked_sub(36)?;

@@ -263,7 +263,7 @@ impl RedisJobs {
             return Ok(None);
         }
         let input = found.get(1).and_then(Value::as_bytes);
-        let input = input.map(serde_json::from_slice::<Input>).transpose();
+        let input = input.map(crate::json::from_slice::<Input>).transpose();
         input.map_err(|error| {
             tracing::error!(job = %id, %error, "failed to read what a job runs on");
             Unavailable
@@ -306,10 +306,7 @@ impl RedisJobs {
 }
 
 fn parse(id: JobId, record: &Value) -> Option<JobRecord> {
-    let record = serde_json::from_slice::<JobRecord>(record.as_bytes()?);
-    let record = record
-        .inspect_err(|error| tracing::error!(job = %id, %error, "failed to read a job's record"));
-    record.ok()
+    JobRecord::read(id, None, record.as_bytes()?)
 }
 
 impl std::fmt::Debug for RedisJobs {

@@ -173,6 +173,12 @@ impl Worker {
                 Some((id.parse::<JobId>().ok()?, circle.parse::<PublicKey>().ok()?))
             });
             let Some((id, circle)) = parsed else {
+                tracing::error!(
+                    member,
+                    "failed to read which job's time has come: it is dropped"
+                );
+                let drop = [partition.delayed().into(), Value::from(member)];
+                self.link.send("ZREM", partition, drop).await?;
                 continue;
             };
             let keys = [
@@ -233,12 +239,11 @@ impl Worker {
         let keep_for = durable.keep_for.min(durable.keep_dead_for).as_millis();
         let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
         let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
+        let is_old = |id: JobId| id.made_at().as_millisecond() < before;
         for _ in 0..=count / (SHARES * index::PAGE) {
             let from = next.take().unwrap_or_else(|| index::START.to_owned());
             let (jobs, more) = index::read(&self.link, partition, index.clone(), from).await?;
-            let old = jobs
-                .into_iter()
-                .filter(|(_, id)| index::millis(*id) < before);
+            let old = jobs.into_iter().filter(|(_, id)| is_old(*id));
             let gone = old.map(async |(member, id)| {
                 let job = [Value::from(partition.job(id))];
                 let exists = self.link.send("EXISTS", partition, job).await?;

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, JobRecord, Outcome, Status, record::MAX_CRASHES},
+    dispatch::{JobError, JobId, JobRecord, Outcome, Status, record::MAX_CRASHES},
+    json,
     store::Unavailable,
 };
 
@@ -109,16 +110,9 @@ impl Worker {
             let Some(place) = self.places.take(partition, &entry.id) else {
                 continue;
             };
-            let what = if let Some(play) = play_of(&entry) {
-                self.read_play(play).map(What::Play)
-            } else if let Some(what) = was_taken_along(&entry) {
-                Some(what)
-            } else {
-                others.push((entry, begun, place));
-                continue;
-            };
-            if let Some(what) = what {
-                jobs.push(self.held(&entry, what, begun, place));
+            match taken_along(&entry) {
+                Some(what) => jobs.push(self.held(&entry, what, begun, place)),
+                None => others.push((entry, begun, place)),
             }
         }
         if !others.is_empty() {
@@ -147,7 +141,8 @@ impl Worker {
         }
     }
 
-    /// Runs durable jobs that are to be read first, and hears that another worker has gone.
+    /// Sees to entries that don't say all of it: runs durable jobs that are to be read first, hears that another worker has
+    /// gone, and ends what can't be run.
     async fn see_to(self: Arc<Self>, partition: usize, entries: Vec<(Entry, Option<i64>, Place)>) {
         let reads = entries.iter().map(async |(entry, _, _)| {
             if let Some(gone) = entry.text("gone") {
@@ -157,38 +152,35 @@ impl Worker {
                 }
                 return None;
             }
-            self.durable(partition, entry).await
+            self.find(partition, entry).await
         });
         let read = join_all(reads).await;
-        let found = read.into_iter().zip(entries);
-        let jobs = found.filter_map(|(what, (entry, begun, place))| {
-            Some(self.held(&entry, what?, begun, place))
-        });
-        self.process(jobs.collect());
-    }
-
-    fn read_play(&self, json: &[u8]) -> Option<Box<wire::Play<'static>>> {
-        match serde_json::from_slice::<wire::Play<'_>>(json) {
-            Ok(play) => Some(Box::new(play.into_owned())),
-            Err(error) => {
-                // Its caller is told that it took too long. A newer worker may know better.
-                tracing::error!(%error, "failed to read a play; is this worker older than its gateway?");
-                None
+        let mut jobs = Vec::new();
+        for (found, (entry, begun, place)) in read.into_iter().zip(entries) {
+            match found {
+                None => {}
+                Some((what, None)) => jobs.push(self.held(&entry, what, begun, place)),
+                Some((what, Some(told))) => {
+                    let held = self.held(&entry, what, begun, place);
+                    self.land(held.circle(), vec![(held, Landing::bare(told))]);
+                }
             }
         }
+        self.process(jobs);
     }
 
-    /// When its caller stops waiting, by this machine's clock.
-    fn deadline(&self, entry: &Entry, play: &wire::Play<'_>) -> Instant {
-        let age = self.link.now() - entry.millis();
-        let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-        let timeout = Duration::from_millis(play.timeout_ms);
-        Instant::now() + timeout.saturating_sub(age)
-    }
-
-    /// Reads a durable job. There is nothing to run if it is over.
-    async fn durable(&self, partition: usize, entry: &Entry) -> Option<What> {
-        let id = entry.text("job")?.parse::<JobId>().ok()?;
+    /// Finds out what an entry is about, and where that can't be run, what is committed instead. Nothing, where it is about
+    /// nothing any more; then the entry is gone, too.
+    async fn find(&self, partition: usize, entry: &Entry) -> Option<(What, Option<Told>)> {
+        if let Some(play) = play_of(entry) {
+            return match unreadable_play(play) {
+                Some(play) => Some((What::Play(play), Some(Told::Play(Outcome::Unavailable)))),
+                None => self.drop(partition, entry).await,
+            };
+        }
+        let Some(id) = entry.text("job").and_then(|id| id.parse::<JobId>().ok()) else {
+            return self.drop(partition, entry).await;
+        };
         let names = &self.link.keys().partitions()[partition];
         let args = [
             names.job(id).into(),
@@ -204,33 +196,63 @@ impl Worker {
             }
         };
         let found = |n: usize| found.get(n).and_then(Value::as_bytes);
-        match (read_durable(found(0), found(1), found(2)), found(0)) {
-            (Ok(Some(what)), _) => Some(what),
-            (Err(error), Some(_)) => {
-                // It stays where it is, for a worker that can.
-                tracing::error!(job = %id, %error, "failed to read a job; was it written by a newer version?");
-                None
-            }
-            (Ok(None) | Err(_), _) => {
-                tracing::error!(job = %id, "a durable job is not there to be run");
-                let circle = entry.text("circle")?.parse::<PublicKey>().ok()?;
-                let keys = [
-                    names.jobs(),
-                    names.lane(&circle),
-                    names.backlog(&circle),
-                    names.pending(),
-                    names.job(id),
-                ];
-                let args = [
-                    Value::from(entry.id.as_str()),
-                    circle.to_string().into(),
-                    number(self.committer.per_circle),
-                    id.to_string().into(),
-                ];
-                let _ = self.link.call(Lua::Forget, names, keys, args).await;
-                None
-            }
-        }
+        let job = found(0).and_then(|record| JobRecord::read(id, circle_of(entry), record));
+        let Some(mut job) = job.filter(|job| job.status == Status::Pending) else {
+            return self.drop(partition, entry).await;
+        };
+        let input = found(1).filter(|_| job.unread.is_none());
+        let input = input.and_then(|input| json::from_slice(input).ok());
+        let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
+        let told = input.is_none().then(|| {
+            job.log_unreadable();
+            let (error, settings) = (JobError::unreadable(), &self.committer.durable);
+            let progress = job.fail(error, Timestamp::now(), settings);
+            Told::Durable(Box::new(job.clone()), progress)
+        });
+        let what = What::Durable {
+            job: Box::new(job),
+            input: Box::new(input.unwrap_or_default()),
+            gateway,
+        };
+        Some((what, told))
+    }
+
+    /// Takes an entry out that is about nothing that could be run, or told.
+    async fn drop<T>(&self, partition: usize, entry: &Entry) -> Option<T> {
+        let (job, circle) = (entry.text("job"), circle_of(entry));
+        tracing::error!(
+            entry = entry.id,
+            job,
+            circle = circle.as_ref().map(tracing::field::display),
+            "dropped an entry of the stream of jobs: there is nothing that could be run"
+        );
+        let (Some(job), Some(circle)) = (job, circle) else {
+            self.settle(partition, entry).await;
+            return None;
+        };
+        let names = &self.link.keys().partitions()[partition];
+        let keys = [
+            names.jobs(),
+            names.lane(&circle),
+            names.backlog(&circle),
+            names.pending(),
+        ];
+        let args = [
+            Value::from(entry.id.as_str()),
+            circle.to_string().into(),
+            number(self.committer.per_circle),
+            job.into(),
+        ];
+        let _ = self.link.call(Lua::Forget, names, keys, args).await;
+        None
+    }
+
+    /// When its caller stops waiting, by this machine's clock.
+    fn deadline(&self, entry: &Entry, play: &wire::Play<'_>) -> Instant {
+        let age = self.link.now() - entry.millis();
+        let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        let timeout = Duration::from_millis(play.timeout_ms);
+        Instant::now() + timeout.saturating_sub(age)
     }
 
     /// An entry has done its service.
@@ -340,22 +362,21 @@ impl Worker {
 
     /// A job that workers died of is run by none of them any more.
     async fn give_up(self: &Arc<Self>, partition: usize, entry: Entry) {
-        let (what, told) = if let Some(play) = play_of(&entry) {
-            let Some(play) = self.read_play(play) else {
-                return;
-            };
-            (What::Play(play), Told::Play(Outcome::Unavailable))
-        } else {
-            let Some(what) = self.durable(partition, &entry).await else {
-                return;
-            };
-            let What::Durable { job, .. } = &what else {
-                return;
-            };
-            let mut job = job.clone();
-            let progress = job.died_of(Timestamp::now());
-            (what, Told::Durable(job, progress))
+        let found = match taken_along(&entry) {
+            Some(what) => Some((what, None)),
+            None => self.find(partition, &entry).await,
         };
+        let Some((what, unreadable)) = found else {
+            return;
+        };
+        let told = unreadable.unwrap_or_else(|| match &what {
+            What::Play(_) => Told::Play(Outcome::Unavailable),
+            What::Durable { job, .. } => {
+                let mut job = job.clone();
+                let progress = job.died_of(Timestamp::now());
+                Told::Durable(job, progress)
+            }
+        });
         let Some(place) = self.places.take(partition, &entry.id) else {
             return;
         };
@@ -372,26 +393,34 @@ fn play_of(entry: &Entry) -> Option<&[u8]> {
     entry.bytes("play").or_else(|| entry.bytes(WAITED))
 }
 
-/// A durable job whose entry says all of it.
-fn was_taken_along(entry: &Entry) -> Option<What> {
+/// What an entry says all of: a play, or a durable job that was there at once.
+fn taken_along(entry: &Entry) -> Option<What> {
+    if let Some(play) = play_of(entry) {
+        let play = json::borrowed::<wire::Play<'_>>(play).ok()?;
+        return Some(What::Play(Box::new(play.into_owned())));
+    }
     let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);
-    read_durable(Some(record), Some(input), entry.bytes("gateway")).ok()?
+    let gateway = entry.bytes("gateway").unwrap_or_default();
+    Some(What::Durable {
+        job: Box::new(json::from_slice(record).ok()?),
+        input: Box::new(json::from_slice(input).ok()?),
+        gateway: String::from_utf8_lossy(gateway).into_owned(),
+    })
 }
 
-/// Nothing, if there is nothing to run.
-fn read_durable(
-    record: Option<&[u8]>,
-    input: Option<&[u8]>,
-    gateway: Option<&[u8]>,
-) -> serde_json::Result<Option<What>> {
-    let job = serde_json::from_slice::<JobRecord>(record.unwrap_or_default())?;
-    if job.status != Status::Pending {
-        return Ok(None);
-    }
-    let input = serde_json::from_slice(input.unwrap_or_default())?;
-    Ok(Some(What::Durable {
-        job: Box::new(job),
-        input: Box::new(input),
-        gateway: String::from_utf8_lossy(gateway.unwrap_or_default()).into_owned(),
-    }))
+/// Of a play that can't be read, what it takes to answer it.
+fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
+    let address = json::from_slice::<wire::Address>(play);
+    let play = wire::Play::from(address.ok()?);
+    tracing::error!(
+        job = %play.id,
+        circle = %play.circle,
+        "failed to read a play: is its gateway of a newer version?"
+    );
+    Some(Box::new(play))
+}
+
+/// Where a durable job runs, as its entry says.
+fn circle_of(entry: &Entry) -> Option<PublicKey> {
+    entry.text("circle")?.parse().ok()
 }

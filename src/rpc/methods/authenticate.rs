@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     auth::{Authenticated, Claim, Refusal, Scheme},
+    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -23,7 +24,7 @@ pub(in crate::rpc) struct Params {
     /// The signature over the whole text, in hex.
     signature: String,
     /// How it was made.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     scheme: Scheme,
 }
 

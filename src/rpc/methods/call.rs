@@ -10,6 +10,7 @@ use super::run::run;
 use crate::{
     auth::Action,
     dispatch::{JobId, Work},
+    json,
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -26,14 +27,14 @@ pub(in crate::rpc) struct Params<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     /// Any value: what the script sees as ARGS.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     args: Value,
     /// Which version of it, by the SHA-256 of its source or how that begins, for those who may `manage`; the newest
     /// one if none is given.
     #[serde(default, borrow)]
     version: Option<Cow<'a, str>>,
     /// How long the job may take, waiting for its turn included; the server's own limit at most.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     timeout_ms: Option<u64>,
 }
 

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{JobId, Page},
+    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -28,7 +29,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     provider: Option<String>,
     /// So many at most: from 1 to 500, 50 if nothing is said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     limit: Option<usize>,
     /// Where to go on, as the last page said.
     #[serde(default)]

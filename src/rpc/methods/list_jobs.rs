@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     dispatch::{Page, State},
+    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -26,7 +27,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     status: Option<State>,
     /// So many at most: from 1 to 500, 50 if nothing is said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     limit: Option<usize>,
     /// Where to go on, as the last page said.
     #[serde(default)]

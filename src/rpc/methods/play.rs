@@ -10,6 +10,7 @@ use super::run::run;
 use crate::{
     auth::Action,
     dispatch::{JobId, Work},
+    json,
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -26,10 +27,10 @@ pub(in crate::rpc) struct Params<'a> {
     #[serde(borrow)]
     script: Cow<'a, str>,
     /// Any value: what the script sees as ARGS.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     args: Value,
     /// How long the job may take, waiting for its turn included; the server's own limit at most.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     timeout_ms: Option<u64>,
 }
 

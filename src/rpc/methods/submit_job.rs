@@ -13,6 +13,7 @@ use crate::{
     auth::Action,
     circle::{Refusal, Unpinned},
     dispatch::{JobId, Progress, Submission},
+    json,
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -37,7 +38,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     name: Option<String>,
     /// Any value: what the script sees as ARGS.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     args: Value,
     /// Submitting again with the same key runs nothing more, for as long as deliveries are remembered.
     #[serde(default)]

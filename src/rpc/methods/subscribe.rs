@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::run::{over, unavailable};
 use crate::{
     auth::Action,
+    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -21,10 +22,10 @@ pub(in crate::rpc) struct Subscribe;
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
     /// What the topics of the events begin with; nothing: all events.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     topic: String,
     /// The id of an event: those after it come first. Nothing: those to come.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::whole")]
     since: Option<u64>,
 }
 

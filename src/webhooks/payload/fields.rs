@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
+use crate::json;
+
 /// Stands before the path to what doesn't fit.
 const MISFIT: &str = "missing or of the wrong type: ";
 
@@ -53,7 +55,7 @@ impl Fields {
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
+        match json::value(deserializer)? {
             Value::Object(fields) => Ok(Self(fields)),
             Value::Null
             | Value::Bool(_)
@@ -145,7 +147,7 @@ mod tests {
     }
 
     fn parcel(value: Value) -> serde_json::Result<Parcel> {
-        serde_json::from_value(value)
+        crate::json::from_value(value)
     }
 
     #[test]

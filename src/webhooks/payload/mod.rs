@@ -32,8 +32,8 @@ mod testing {
 
     /// Reads `text`, which must lose nothing by it.
     pub(super) fn read<T: Serialize + DeserializeOwned>(text: &str) -> T {
-        let read: T = serde_json::from_str(text).unwrap();
-        let came: Value = serde_json::from_str(text).unwrap();
+        let read: T = crate::json::from_str(text).unwrap();
+        let came: Value = crate::json::parse(text).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), came);
         read
     }
@@ -41,7 +41,7 @@ mod testing {
     /// Changes each value of `text` in turn, to each of many things: what can still be read loses nothing
     /// by it, and an error doesn't say what stood there.
     pub(super) fn read_changed<T: Serialize + DeserializeOwned + Debug>(text: &str) {
-        let came: Value = serde_json::from_str(text).unwrap();
+        let came: Value = crate::json::parse(text).unwrap();
         let others = [
             json!(null),
             json!("Eve"),
@@ -58,7 +58,7 @@ mod testing {
             for other in others.iter().map(Some).chain([None]) {
                 let mut changed = came.clone();
                 change(&mut changed, &place, other);
-                match serde_json::from_value::<T>(changed.clone()) {
+                match crate::json::from_value::<T>(changed.clone()) {
                     Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap(), changed),
                     Err(error) => assert!(!error.to_string().contains("Eve"), "{error}"),
                 }

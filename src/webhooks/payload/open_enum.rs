@@ -77,10 +77,10 @@ mod tests {
             ("Blue", Colour::Other("Blue".to_owned())),
             ("", Colour::Other(String::new())),
         ] {
-            let colour: Colour = serde_json::from_value(json!(word)).unwrap();
+            let colour: Colour = crate::json::from_value(json!(word)).unwrap();
             assert_eq!(colour, expected);
             assert_eq!(serde_json::to_value(&colour).unwrap(), json!(word));
         }
-        assert!(serde_json::from_value::<Colour>(json!(1)).is_err());
+        assert!(crate::json::from_value::<Colour>(json!(1)).is_err());
     }
 }

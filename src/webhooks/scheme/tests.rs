@@ -22,7 +22,7 @@ struct Vector {
 
 impl Vector {
     fn all() -> Vec<Self> {
-        serde_json::from_str(VECTORS).unwrap()
+        crate::json::from_str(VECTORS).unwrap()
     }
 
     fn now(&self) -> i64 {

@@ -115,20 +115,17 @@ impl Durable {
         let Some(Ok((job, input))) = read else {
             return Next::again();
         };
-        let job = job.and_then(|bytes| record::read::<JobRecord>(&bytes));
-        let (Some(job), Some(input)) = (job, input) else {
+        let job = job.and_then(|bytes| record::job(&circle, id, &bytes));
+        let Some(job) = job.filter(|job| job.status == Status::Pending) else {
             return Next::Over;
         };
-        if job.status != Status::Pending {
-            return Next::Over;
-        }
-        match record::read::<Input>(&input) {
-            Some(input) => self.attempt(&job, &input, claim),
-            None => self.fail(
-                &job,
-                JobError::plain("what it is to run on can't be read any more"),
-            ),
-        }
+        let input = input.filter(|_| job.unread.is_none());
+        let input = input.and_then(|bytes| record::read::<Input>(&bytes));
+        let Some(input) = input else {
+            job.log_unreadable();
+            return self.fail(&job, JobError::unreadable());
+        };
+        self.attempt(&job, &input, claim)
     }
 
     /// Nothing has happened where it answers `None`.

@@ -1,0 +1,507 @@
+//! JSON that others wrote, read as what it says.
+//!
+//! `serde_json::Value` reads an object whose first key is `$serde_json::private::RawValue` as the text under that key,
+//! read anew: a sign of serde_json's own within what strangers write. The visitor here knows no such key. So all JSON is
+//! read through this module (`clippy.toml` bans the other ways), and a field that takes any value says how it is read:
+//! `#[serde(deserialize_with = "json::value")]`.
+//!
+//! What always holds:
+//!
+//! - Of a key that stands in an object more than once, the last one counts.
+//! - Arrays and objects are read 127 levels deep, and what was read can be read again behind one more level.
+//! - Half of a surrogate pair (`"\ud800"`), which no text can hold, is read as U+FFFD.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, MapAccess, SeqAccess, Unexpected, Visitor},
+};
+use serde_json::{Error, Map, Number, Value};
+
+/// How deep what a script makes may be: whoever reads it has a few levels of their own around it.
+pub(crate) const DEEPEST: usize = 120;
+
+/// Whole numbers that a float can tell from their neighbours.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Any JSON value, read as it was written, whatever its keys are called.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Json(pub Value);
+
+impl Deref for Json {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        value(deserializer).map(Self)
+    }
+}
+
+/// Reads any value.
+///
+/// # Errors
+/// It is no JSON.
+pub fn parse(text: impl AsRef<[u8]>) -> Result<Value, Error> {
+    from_slice(text.as_ref()).map(|Json(value)| value)
+}
+
+/// Reads a text into a type. Not into `Value`: [`parse`] does that.
+///
+/// # Errors
+/// It is no JSON, or no `T`.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    from_slice(text.as_bytes())
+}
+
+/// Reads the bytes of a text into a type. Not into `Value`: [`parse`] does that.
+///
+/// # Errors
+/// They are no JSON, or no `T`.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    borrowed(bytes).or_else(|error| match mended(bytes) {
+        Some(mended) => borrowed(&mended),
+        None => Err(error),
+    })
+}
+
+/// Reads the bytes of a text into what borrows from it. Halves of surrogate pairs are an error here.
+///
+/// # Errors
+/// They are no JSON, or no `T`.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+}
+
+/// Reads a value that has been read already into a type.
+///
+/// # Errors
+/// It is no `T`.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    serde_json::from_value(value)
+}
+
+/// The text with U+FFFD for each half of a surrogate pair that is escaped in it; nothing, where there is none. Escapes
+/// stand in strings alone, so it takes no look at what else the text is.
+pub(crate) fn mended(text: &[u8]) -> Option<Vec<u8>> {
+    let mut mended: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(found) = text.get(at..)?.iter().position(|byte| *byte == b'\\') {
+        at += found;
+        let length = match (unit(text, at), unit(text, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                let mended = mended.get_or_insert_with(|| text.to_vec());
+                mended[at..at + 6].copy_from_slice(br"\ufffd");
+                6
+            }
+            _ => 2,
+        };
+        at += length;
+    }
+    mended
+}
+
+/// The UTF-16 unit that is escaped there.
+fn unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+/// Reads any value.
+pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    deserializer.deserialize_any(AnyValue)
+}
+
+/// Reads any value but null, which stands for none.
+pub(crate) fn some_value<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
+    value(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
+}
+
+/// Reads any value into what may borrow one.
+pub(crate) fn cow_value<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Cow<'static, Value>, D::Error> {
+    value(deserializer).map(Cow::Owned)
+}
+
+/// Reads a whole number, also one that is written `1000.0`; null stands for none.
+pub(crate) fn whole<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<u64>,
+{
+    deserializer.deserialize_any(Whole(PhantomData))
+}
+
+/// Reads what has a default, for which null stands, too.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        value(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Json(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, Json(item))) = entries.next_entry::<String, _>()? {
+            object.insert(key, item);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+struct Whole<N>(PhantomData<N>);
+
+impl<'de, N: TryFrom<u64>> Visitor<'de> for Whole<N> {
+    type Value = Option<N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 0")
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<N>, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E>(self) -> Result<Option<N>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<N>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Option<N>, E> {
+        let fits = N::try_from(number).map(Some);
+        fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Option<N>, E> {
+        let found = || E::invalid_value(Unexpected::Signed(number), &self);
+        let whole = u64::try_from(number).map_err(|_| found())?;
+        N::try_from(whole).map(Some).map_err(|_| found())
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, and from 0 to what a float can tell from its neighbours"
+    )]
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Option<N>, E> {
+        let found = || E::invalid_value(Unexpected::Float(number), &self);
+        if number.fract() != 0.0 || !(0.0..=EXACT).contains(&number) {
+            return Err(found());
+        }
+        N::try_from(number as u64).map(Some).map_err(|_| found())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{json, value::RawValue};
+
+    use super::*;
+
+    /// What serde_json itself reads as something else, and what nearly is.
+    const KEYS: [&str; 5] = [
+        "$serde_json::private::RawValue",
+        "$serde_json::private::Number",
+        "$serde_json::private::",
+        "",
+        "a",
+    ];
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            proptest::sample::select(vec!["1", "{\"a\":1}", "nonsense", "\"", "[["])
+                .prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            proptest::sample::select(KEYS.to_vec()).prop_map(str::to_owned),
+            any::<String>(),
+        ];
+        leaf.prop_recursive(6, 48, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::vec((key.clone(), inner), 0..6)
+                    .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[derive(Deserialize)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+
+    #[derive(Deserialize)]
+    struct Inner {
+        #[serde(default, deserialize_with = "value")]
+        any: Value,
+        #[serde(default, deserialize_with = "some_value")]
+        some: Option<Value>,
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_comes_back_as_it_was_written(written in values()) {
+            let text = written.to_string();
+            let Json(read) = from_str(&text).unwrap();
+            prop_assert_eq!(&read, &written);
+            // As a field, by way of serde's own buffer, and out of a value.
+            let text = json!({ "any": written, "some": written }).to_string();
+            let Outer { inner } = from_str(&text).unwrap();
+            prop_assert_eq!(&inner.any, &written);
+            prop_assert_eq!(inner.some.unwrap_or_default(), written.clone());
+            let Json(read) = from_value(written.clone()).unwrap();
+            prop_assert_eq!(read, written);
+        }
+
+        #[test]
+        fn what_is_mended_is_the_same_elsewhere(text in "([a-z\"]|\\\\\\\\|\\\\n|\\\\u[dD][89abcdefCDEF0-7][0-9a-f]{2}|🦀){0,12}") {
+            let text = format!("\"{}\"", text.replace('"', "\\\""));
+            let read: String = from_str(&text).unwrap();
+            let utf_16: Vec<u16> = utf_16(&text);
+            prop_assert_eq!(read, String::from_utf16_lossy(&utf_16));
+        }
+    }
+
+    /// What a JSON string says, in UTF-16, as JavaScript has it.
+    fn utf_16(text: &str) -> Vec<u16> {
+        let mut units = Vec::new();
+        let mut rest = text[1..text.len() - 1].chars();
+        while let Some(c) = rest.next() {
+            match (c, c == '\\') {
+                (_, false) => units.extend(c.encode_utf16(&mut [0; 2]).iter()),
+                (_, true) => match rest.next().unwrap() {
+                    'u' => {
+                        let digits: String = rest.by_ref().take(4).collect();
+                        units.push(u16::from_str_radix(&digits, 16).unwrap());
+                    }
+                    'n' => units.push(10),
+                    other => units.push(other as u16),
+                },
+            }
+        }
+        units
+    }
+
+    #[test]
+    fn of_two_of_a_key_the_last_one_counts() {
+        let Json(read) = from_str(r#"{"b":1,"a":2,"b":{"c":1,"c":2}}"#).unwrap();
+        assert_eq!(read.to_string(), r#"{"b":{"c":2},"a":2}"#);
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_replaced() {
+        for (text, read) in [
+            (r#""\ud800""#, "\u{fffd}"),
+            (r#""\uDFFFx""#, "\u{fffd}x"),
+            (r#""\ud800\ud800\udc00""#, "\u{fffd}\u{10000}"),
+            (r#""\ud83e\udd80""#, "🦀"),
+            (r#""\\ud800""#, "\\ud800"),
+            (r#""\\\ud800""#, "\\\u{fffd}"),
+            (r#""\ud800\u0041""#, "\u{fffd}A"),
+        ] {
+            assert_eq!(from_str::<String>(text).unwrap(), read, "{text}");
+        }
+        let Json(read) = from_str(r#"{"\udc00": ["\ud83e"]}"#).unwrap();
+        assert_eq!(read, json!({ "\u{fffd}": ["\u{fffd}"] }));
+        for broken in [r#""\ud800"#, r#""\ud8"#, r"\ud800", r#""\ud80g""#, "\\"] {
+            assert!(from_str::<Json>(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        for depth in [1, 127, 128, 1_000, 200_000] {
+            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            assert_eq!(from_str::<Json>(&text).is_ok(), depth <= 127, "{depth}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_floats() {
+        #[derive(Deserialize)]
+        struct Params {
+            #[serde(default, deserialize_with = "whole")]
+            n: Option<u32>,
+            #[serde(default, deserialize_with = "or_default")]
+            text: String,
+        }
+        let read = |n: &str| from_str::<Params>(&format!("{{\"n\":{n}}}")).map(|read| read.n);
+        for (n, expected) in [
+            ("null", None),
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("1000.0", Some(1000)),
+            ("1e3", Some(1000)),
+            ("4294967295.0", Some(u32::MAX)),
+        ] {
+            assert_eq!(read(n).unwrap(), expected, "{n}");
+        }
+        for n in [
+            "1000.5",
+            "1e300",
+            "-1",
+            "-1.0",
+            "4294967296",
+            "4294967296.0",
+            "\"1\"",
+            "true",
+            "[]",
+        ] {
+            let error = read(n).err().map(|error| error.to_string());
+            assert!(
+                error
+                    .as_ref()
+                    .is_some_and(|error| error.contains("a whole number from 0")),
+                "{n}: {error:?}"
+            );
+        }
+        let read: Params = from_str(r#"{"text":null}"#).unwrap();
+        assert_eq!((read.n, read.text.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn writing_knows_no_such_key_either() {
+        for key in KEYS {
+            let value = json!({ key: "[1]" });
+            let text = value.to_string();
+            assert_eq!(text, format!("{{{}:\"[1]\"}}", Value::from(key)));
+            let raw = RawValue::from_string(text.clone()).unwrap();
+            assert_eq!(serde_json::to_string(&raw).unwrap(), text);
+        }
+    }
+
+    /// The lints see no code that `derive` writes.
+    #[test]
+    fn no_field_is_read_as_serde_json_reads_its_value() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src"
+        ))];
+        let (mut checked, mut wrong) = (0, Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("src/json.rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let found = fields_of_any_value(&text);
+                    checked += found.len();
+                    let unread = found.into_iter().filter(|(attributes, _)| {
+                        !attributes.contains("deserialize_with = \"json::")
+                    });
+                    wrong.extend(unread.map(|(_, field)| (path.clone(), field)));
+                }
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "say `deserialize_with = \"json::value\"`: {wrong:?}"
+        );
+        assert!(checked >= 5, "{checked}");
+    }
+
+    /// The fields of type `Value` in what derives `Deserialize`, each with its attributes.
+    fn fields_of_any_value(text: &str) -> Vec<(String, String)> {
+        let (mut found, mut attributes, mut derived) = (Vec::new(), String::new(), false);
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("#[derive(") {
+                derived = line.contains("Deserialize");
+            } else if line == "}" {
+                derived = false;
+            }
+            let names_value = |kind: &str| {
+                kind.split(|c: char| !c.is_alphanumeric())
+                    .any(|word| word == "Value")
+            };
+            match line.split_once(": ") {
+                Some((name, kind)) if !name.contains(['/', '#', '(', '"']) => {
+                    if derived && names_value(kind) && kind.ends_with(',') {
+                        found.push((attributes.clone(), line.to_owned()));
+                    }
+                    attributes.clear();
+                }
+                _ => attributes.push_str(line),
+            }
+        }
+        found
+    }
+}

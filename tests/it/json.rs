@@ -1,0 +1,336 @@
+//! Values come back as they were sent, whatever their keys are called, on every way that leads through a circle.
+
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use circled::{
+    auth::Scheme,
+    client::{Client, JobStatus, Notice, Options, Paging, Submission, Work},
+    json::Json,
+};
+use futures_util::StreamExt;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    backend::on_both,
+    server::{TestServer, Ws, circle, eventually, key, within},
+    webhooks::{Webhook, scripted, taking_stripes},
+};
+
+/// What serde_json itself takes for a sign of its own.
+const SIGN: &str = "$serde_json::private::RawValue";
+
+/// What a delivery is kept as, and told.
+const HOOK: &str = "store.set(\"payload\", EVENT.payload); emit(\"hook\", EVENT.payload);";
+
+/// Values with the sign in all places, with many a text beside it, and with any other key.
+fn values() -> Vec<Value> {
+    let mut values: Vec<Value> = ["no JSON", "1", "{\"a\":1}", "[[[", "\"", ""]
+        .iter()
+        .map(|text| json!({ SIGN: text }))
+        .collect();
+    values.extend([
+        json!({ SIGN: { SIGN: "[" } }),
+        json!({ SIGN: 1, "b": 2 }),
+        json!({ "a": { SIGN: [] } }),
+        json!({ "$serde_json::private::Number": "1" }),
+        json!({ "$serde_json::private::Number": "x", "": 0 }),
+        json!({ SIGN: "[".repeat(500) }),
+    ]);
+    let mut deep = json!({ SIGN: "no JSON" });
+    for _ in 0..50 {
+        deep = json!({ SIGN: deep });
+    }
+    values.push(deep);
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    values.extend((0..30).map(|_| any_value().new_tree(&mut runner).unwrap().current()));
+    values
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+        prop::sample::select(vec!["1", "{", "nonsense"]).prop_map(Value::from),
+    ];
+    let keys = prop::sample::select(vec![SIGN, "$serde_json::private::Number", "", "a"]);
+    let key = prop_oneof![keys.prop_map(str::to_owned), "\\PC{0,8}"];
+    leaf.prop_recursive(5, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..4)
+                .prop_map(|all| Value::Object(all.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+async fn ok(session: &mut Ws, method: &str, params: Value) -> Value {
+    match session.call(method, params).await {
+        Ok(result) => result,
+        Err(error) => panic!("{method}: {error}"),
+    }
+}
+
+async fn value(session: &mut Ws, script: &str, args: &Value) -> Value {
+    let params = json!({ "script": script, "args": args });
+    ok(session, "play", params).await["value"].take()
+}
+
+async fn ended(session: &mut Ws, id: &Value) -> Value {
+    let mut job = Value::Null;
+    eventually("the job to be done", async || {
+        job = ok(session, "get_job", json!([id])).await;
+        job["status"] == "finished"
+    })
+    .await;
+    job
+}
+
+async fn what_is_played_kept_told_or_submitted_comes_back_as_it_was() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    ok(&mut owner, "put_script", json!(["echo", "ARGS"])).await;
+    ok(&mut owner, "subscribe", json!(["told"])).await;
+    for sent in values() {
+        assert_eq!(value(&mut owner, "ARGS", &sent).await, sent);
+        value(&mut owner, "store.set(\"kept\", ARGS)", &sent).await;
+        assert_eq!(
+            value(&mut owner, "store.get(\"kept\")", &json!(null)).await,
+            sent
+        );
+        assert_eq!(
+            value(&mut owner, "parse_json(ARGS)", &json!(sent.to_string())).await,
+            sent
+        );
+        let written = value(&mut owner, "to_json(#{ v: ARGS })", &sent).await;
+        let written = circled::json::parse(written.as_str().unwrap()).unwrap();
+        assert_eq!(written, json!({ "v": sent }));
+        value(&mut owner, "emit(\"told\", ARGS)", &sent).await;
+        assert_eq!(owner.event().await["data"], sent);
+        let called = ok(&mut owner, "call", json!({ "name": "echo", "args": sent })).await;
+        assert_eq!(called["value"], sent);
+        for params in [
+            json!({ "script": "ARGS", "args": sent }),
+            json!({ "name": "echo", "args": sent }),
+        ] {
+            let id = ok(&mut owner, "submit_job", params).await["job_id"].take();
+            assert_eq!(ended(&mut owner, &id).await["value"], sent);
+            let listed = ok(&mut owner, "list_jobs", json!({ "limit": 1 })).await;
+            assert_eq!(listed["jobs"][0]["value"], sent);
+        }
+    }
+    // And all of it once more, from the log.
+    ok(
+        &mut owner,
+        "subscribe",
+        json!({ "topic": "told", "since": 0 }),
+    )
+    .await;
+    for sent in values() {
+        assert_eq!(owner.event().await["data"], sent);
+    }
+}
+
+async fn what_a_provider_sends_comes_as_it_was() {
+    let (_folder, settings) = scripted(HOOK);
+    let server = taking_stripes().toml(settings).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    ok(&mut owner, "subscribe", json!(["hook"])).await;
+    for (n, sent) in values().into_iter().enumerate() {
+        let body = json!({
+            SIGN: "no JSON",
+            "id": format!("evt_{n}"), "object": "event", "type": "invoice.paid",
+            "data": { "object": { SIGN: sent, "object": "invoice" } },
+        });
+        let (id, _) = Webhook::stripe(body.to_string()).kept(&server).await;
+        assert_eq!(owner.event().await["data"], body);
+        assert_eq!(
+            value(&mut owner, "store.get(\"payload\")", &json!(null)).await,
+            body
+        );
+        let delivery = ok(&mut owner, "get_delivery", json!([id])).await;
+        assert_eq!(delivery["payload"], body);
+        ok(&mut owner, "redeliver", json!([id])).await;
+        assert_eq!(owner.event().await["data"], body);
+    }
+}
+
+async fn the_client_reads_what_comes_as_it_is() {
+    let (_folder, settings) = scripted(HOOK);
+    let server = taking_stripes().toml(settings).start().await;
+    let client = Client::connect(&server.url(circle())).await.unwrap();
+    client.authenticate(&key(1), Scheme::Eip191).await.unwrap();
+    let mut events = client.subscribe("told", None).await.unwrap();
+    for (n, sent) in values().into_iter().enumerate() {
+        let options = Options {
+            args: sent.clone(),
+            ..Options::default()
+        };
+        let script = "emit(\"told\", ARGS); ARGS";
+        let played = client.play_with(script, &options).await.unwrap();
+        assert_eq!(played.value, sent);
+        let event = within("an event", events.next()).await;
+        match event {
+            Some(Ok(Notice::Event(event))) => assert_eq!(event.data, sent),
+            other => panic!("{other:?}"),
+        }
+        let params = json!({ "script": "ARGS", "args": sent });
+        let Json(any) = client.call("play", params).await.unwrap();
+        assert_eq!(any["value"], sent);
+        let submission = Submission {
+            args: sent.clone(),
+            ..Submission::new(Work::Script("ARGS".to_owned()))
+        };
+        let id = client.submit_job(&submission).await.unwrap().job_id;
+        eventually("the job to be done", async || {
+            client.get_job(&id).await.unwrap().status == JobStatus::Finished
+        })
+        .await;
+        let paging = Paging {
+            limit: Some(1),
+            cursor: None,
+        };
+        let page = client.list_jobs(None, &paging).await.unwrap();
+        assert_eq!(page.jobs[0].value.clone().unwrap_or_default(), sent);
+        let body = json!({ "id": format!("evt_{n}"), "object": "event", "type": "t", "data": { "object": { SIGN: sent } } });
+        let (id, _) = Webhook::stripe(body.to_string()).kept(&server).await;
+        let delivery = client.get_delivery(&id).await.unwrap();
+        assert_eq!(delivery.payload.unwrap(), body);
+    }
+    client.close().await;
+}
+
+/// Runs a command as the owner, and answers what it prints.
+fn run(folder: &Path, args: &[&str]) -> String {
+    let ran = Command::new(env!("CARGO_BIN_EXE_circled"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{args:?}: {ran:?}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn commands_print_what_comes_as_it_is() {
+    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("owner.key");
+    std::fs::write(&file, key(1).to_hex()).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let url = server.url(circle());
+    let mut all = values();
+    all.truncate(8);
+    for sent in &all {
+        let args = sent.to_string();
+        let script = "emit(\"told\", ARGS); ARGS";
+        let printed = run(
+            folder.path(),
+            &[
+                "play",
+                &url,
+                "--key",
+                "owner.key",
+                "--args",
+                &args,
+                "--json",
+                script,
+            ],
+        );
+        assert_eq!(circled::json::parse(&printed).unwrap()["value"], *sent);
+    }
+    let printed = run(
+        folder.path(),
+        &["events", &url, "--key", "owner.key", "told", "--json"],
+    );
+    let told: Vec<Value> = printed
+        .lines()
+        .map(|line| circled::json::parse(line).unwrap()["data"].take())
+        .collect();
+    assert_eq!(told, all);
+}
+
+/// Levels of lists within each other, as text.
+fn nested(levels: usize) -> String {
+    format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+}
+
+async fn what_is_taken_can_be_read_by_everyone_behind() {
+    let (_folder, settings) = scripted("store.incr(\"n\", 1)");
+    let server = taking_stripes().toml(settings).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let client = Client::connect(&server.url(circle())).await.unwrap();
+    client.authenticate(&key(1), Scheme::Eip191).await.unwrap();
+    let mut submitted = 0;
+    for levels in (110..=130).chain([1000, 50_000]) {
+        // A call takes them or says that it doesn't; what it took runs.
+        for (method, script) in [("play", "type_of(ARGS)"), ("submit_job", "type_of(ARGS)")] {
+            let call = format!(
+                r#"{{"jsonrpc":"2.0","id":{levels},"method":"{method}","params":{{"script":"{script}","args":{}}}}}"#,
+                nested(levels)
+            );
+            let reply = owner.ask(call).await;
+            assert_eq!(reply["id"], levels, "{reply}");
+            assert_eq!(
+                reply.get("result").is_some(),
+                levels <= 126,
+                "{levels}: {reply}"
+            );
+            match reply["result"].get("value") {
+                Some(value) => assert_eq!(value, "array"),
+                None if levels <= 126 => {
+                    submitted += 1;
+                    let job = ended(&mut owner, &reply["result"]["job_id"]).await;
+                    assert_eq!(job["value"], "array");
+                }
+                None => assert_eq!(reply["error"]["code"], -32602, "{reply}"),
+            }
+        }
+        let body = format!(
+            r#"{{"id":"evt_{levels}","object":"event","type":"t","data":{{"object":{{"deep":{}}}}}}}"#,
+            nested(levels)
+        );
+        let webhook = Webhook::stripe(&body);
+        let response = webhook.send(&server).await;
+        assert_eq!(
+            response.status == 200,
+            levels <= 123,
+            "{levels}: {response:?}"
+        );
+        if response.status == 200 {
+            let id = response.json()["job_id"].as_str().unwrap().to_owned();
+            let delivery = client.get_delivery(&id).await.unwrap();
+            assert_eq!(
+                delivery.payload.unwrap(),
+                circled::json::parse(&body).unwrap()
+            );
+        }
+    }
+    assert_eq!(submitted, 17);
+    eventually("all deliveries to have run", async || {
+        value(&mut owner, "store.get(\"n\")", &json!(null)).await == 14
+    })
+    .await;
+}
+
+on_both!(
+    what_is_played_kept_told_or_submitted_comes_back_as_it_was,
+    what_a_provider_sends_comes_as_it_was,
+    the_client_reads_what_comes_as_it_is,
+    what_is_taken_can_be_read_by_everyone_behind,
+);
