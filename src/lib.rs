@@ -20,6 +20,7 @@
 //! * [`client`]: the other end of a session.
 //! * [`json`]: how JSON from outside is read, everywhere.
 
+mod address;
 pub mod auth;
 pub mod circle;
 pub mod cli;
@@ -27,11 +28,14 @@ pub mod client;
 pub mod config;
 pub mod dispatch;
 pub mod json;
+mod log_limit;
+mod pace;
 mod refusal;
 pub mod rpc;
 pub mod script;
 pub mod server;
 pub mod session;
+mod shares;
 pub mod store;
 mod units;
 pub mod webhooks;

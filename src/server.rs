@@ -2,7 +2,10 @@
 
 mod accept;
 mod admin;
+mod files;
+mod handshake;
 mod linger;
+mod patience;
 mod settings;
 mod upgrade;
 mod worker;
@@ -18,17 +21,22 @@ use tokio::{
     net::TcpListener,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use crate::address::{AddressRange, InvalidRange};
 pub use settings::Settings;
 pub use worker::Worker;
 
+use self::{
+    accept::{Accept, Ending},
+    files::OpenFiles,
+};
 use crate::{
-    auth::{Access, InvalidOrigin, Origin, Origins},
+    auth::{Access, InvalidOrigin, InvalidPage, Origins},
     circle::{self, Executor},
     config,
-    dispatch::{Dispatcher, Role, StartError},
+    dispatch::{self, Dispatcher, Role, StartError},
     rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
     webhooks::{self, Providers, SetUpError, VerifyLayer},
@@ -41,7 +49,8 @@ pub struct Server {
     admin: Option<TcpListener>,
     state: Arc<State>,
     shutdown_grace: std::time::Duration,
-    accept: accept::Accept,
+    accept: Accept,
+    accept_admin: Accept,
 }
 
 /// What every request shares.
@@ -51,14 +60,14 @@ struct State {
     origins: Origins,
     registry: Registry,
     session: Arc<session::Settings>,
-    trusted_proxies: Vec<std::net::IpAddr>,
-    /// Cancelled when the server begins to stop.
-    stopping: CancellationToken,
+    /// How sessions and other connections end.
+    ending: Ending,
     /// In front of every webhook.
     verify: VerifyLayer,
-    /// Every session's task, and whatever else outlives its request.
-    tasks: TaskTracker,
 }
+
+/// Connections that aren't sessions (yet), beside as many as there may be sessions.
+const SPARE_CONNECTIONS: usize = 1024;
 
 /// Why a server could not start.
 #[derive(Debug, Error)]
@@ -76,16 +85,27 @@ pub enum ServeError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// An origin among the settings makes no sense.
-    #[error("{setting} = \"{value}\" is no origin")]
-    Origin {
-        /// The setting that has it.
-        setting: &'static str,
+    /// The system permits too few open files.
+    #[error(
+        "the system permits {permitted} open files, and circled needs {least} at the least: raise the limit (`ulimit -n`, LimitNOFILE of systemd, --ulimit nofile of Docker)"
+    )]
+    Files {
+        /// How many.
+        permitted: usize,
+        /// How many there must be.
+        least: usize,
+    },
+    /// What clients dial makes no sense.
+    #[error("server.public_url = \"{value}\" is no origin")]
+    PublicUrl {
         /// What stands there.
         value: String,
         /// What would be one.
         source: InvalidOrigin,
     },
+    /// A page that could never connect.
+    #[error("server.allowed_origins: {0}")]
+    Page(#[from] InvalidPage),
     /// No data folder, no Redis, or no threads.
     #[error(transparent)]
     Dispatch(#[from] StartError),
@@ -97,6 +117,7 @@ pub enum ServeError {
 impl Server {
     /// Takes the addresses and starts the dispatcher.
     pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
+        let files = OpenFiles::claim(settings.server.reserved_files)?;
         let listener = bind("server.listen", &settings.server.listen.to_string()).await?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
@@ -105,37 +126,28 @@ impl Server {
         let local = listener.local_addr().map_err(|source| {
             bind_error("server.listen", &settings.server.listen.to_string(), source)
         })?;
-        let origin = |setting, value: &str| {
-            value
-                .parse::<Origin>()
-                .map_err(|source| ServeError::Origin {
-                    setting,
-                    value: value.to_owned(),
-                    source,
-                })
-        };
         let public = match settings.server.public_url.as_str() {
             "" => None,
-            url => Some(origin("server.public_url", url)?),
+            url => Some(url.parse().map_err(|source| ServeError::PublicUrl {
+                value: url.to_owned(),
+                source,
+            })?),
         };
-        let allowed = settings
-            .server
-            .allowed_origins
-            .iter()
-            .map(|page| origin("server.allowed_origins", page))
-            .collect::<Result<_, _>>()?;
+        let pages = settings.server.allowed_origins.iter();
+        let allowed = pages
+            .map(|page| page.parse())
+            .collect::<Result<_, InvalidPage>>()?;
         let providers = providers(settings)?;
         providers.announce();
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let dispatcher = Dispatcher::start(
-            &settings.dispatch,
+            &dispatch(settings, files),
             executor(settings, access.clone()),
             settings.store.clone(),
             providers.scripts(),
             Role::Gateway { fail_fast },
         )
         .await?;
-        let tasks = TaskTracker::new();
         let shared = Arc::new(Shared {
             access,
             dispatcher,
@@ -153,17 +165,17 @@ impl Server {
             origins: Origins::new(public, local, allowed),
             registry: Registry::new(&settings.session),
             session: Arc::new(settings.session.clone()),
-            trusted_proxies: settings.server.trusted_proxies.clone(),
-            stopping: CancellationToken::new(),
-            tasks,
+            ending: Ending::default(),
         };
-        let accept = accept::Accept::new(&settings.server, &settings.session);
+        let accept_admin = admin_accept(settings);
+        let accept = people_accept(settings, files, admin.is_some());
         Ok(Self {
             listener,
             admin,
             state: Arc::new(state),
             shutdown_grace: settings.server.shutdown_grace,
             accept,
+            accept_admin,
         })
     }
 
@@ -192,52 +204,91 @@ impl Server {
             state,
             shutdown_grace,
             accept,
+            accept_admin,
         } = self;
-        let admin_stop = CancellationToken::new();
-        let admin_tasks = TaskTracker::new();
+        let admin_ending = Ending::default();
         if let Some(admin) = admin {
-            admin_tasks.spawn(accept.clone().run(
-                admin,
-                admin::routes(admin::Admin {
-                    dispatcher: state.shared.dispatcher.clone(),
-                    stopping: state.stopping.clone(),
-                    gateway: Some(state.clone()),
-                }),
-                admin_stop.clone(),
-                admin_tasks.clone(),
-            ));
+            let routes = admin::routes(admin::Admin {
+                dispatcher: state.shared.dispatcher.clone(),
+                stopping: state.ending.stopping.clone(),
+                gateway: Some(state.clone()),
+            });
+            let accepting = accept_admin.run(admin, routes, admin_ending.clone());
+            admin_ending.tasks.spawn(accepting);
         }
-        let accepting = state.tasks.spawn(accept.run(
-            listener,
-            routes(state.clone()),
-            state.stopping.clone(),
-            state.tasks.clone(),
-        ));
+        let ending = state.ending.clone();
+        let accepting = accept.run(listener, routes(state.clone()), ending.clone());
+        let accepting = ending.tasks.spawn(accepting);
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
         tracing::info!(sessions, circles, grace = ?shutdown_grace, "stopping");
-        state.stopping.cancel();
+        ending.stopping.cancel();
         let dispatcher = state.shared.dispatcher.clone();
         dispatcher.stop_durable();
         let grace_ends = Instant::now() + shutdown_grace;
         let _ = accepting.await;
-        state.tasks.close();
-        if timeout_at(grace_ends, state.tasks.wait()).await.is_err() {
+        ending.tasks.close();
+        if timeout_at(grace_ends, ending.tasks.wait()).await.is_err() {
             tracing::warn!(
                 sessions = state.registry.sessions(),
                 "the grace is over: cancelling what still runs"
             );
+            ending.over.cancel();
             dispatcher.cancel_all();
-            // Closing a session is bounded, and so is this.
-            let _ = timeout(session::CLOSE_TIMEOUT * 2, state.tasks.wait()).await;
+            // Sessions are told, and whoever doesn't listen is left behind.
+            let _ = timeout(session::CLOSE_TIMEOUT, ending.tasks.wait()).await;
         }
         end(&dispatcher, grace_ends).await;
-        admin_stop.cancel();
-        admin_tasks.close();
-        let _ = timeout(session::CLOSE_TIMEOUT, admin_tasks.wait()).await;
+        admin_ending.end(grace_ends).await;
         tracing::info!("stopped");
     }
+}
+
+impl Ending {
+    /// Ends those of a listener that is of no more use: within the grace, or at once where that is over.
+    async fn end(&self, grace_ends: Instant) {
+        self.stopping.cancel();
+        self.tasks.close();
+        let patience = Instant::now() + session::CLOSE_TIMEOUT;
+        let _ = timeout_at(grace_ends.min(patience), self.tasks.wait()).await;
+    }
+}
+
+/// How people's connections are taken, and services'. Says in the log how many there may be.
+fn people_accept(settings: &config::Settings, files: OpenFiles, has_admin: bool) -> Accept {
+    let server = &settings.server;
+    let wanted = settings
+        .session
+        .max_sessions
+        .saturating_add(SPARE_CONNECTIONS);
+    let admin = usize::from(has_admin) * server.max_admin_connections;
+    let left = files.for_connections().saturating_sub(admin).max(1);
+    let connections = wanted.min(left);
+    let per_address = server
+        .max_connections_per_address
+        .min(connections.div_ceil(2));
+    tracing::info!(
+        open_files = files.permitted,
+        reserved_files = files.reserved,
+        connections,
+        per_address,
+        "connections there may be; `ulimit -Hn` says how many files the system permits"
+    );
+    Accept::new(server, connections, per_address)
+}
+
+/// How those of the admin listener are taken.
+fn admin_accept(settings: &config::Settings) -> Accept {
+    let connections = settings.server.max_admin_connections;
+    Accept::new(&settings.server, connections, connections)
+}
+
+/// The settings of the backend, which gets some of the files that are reserved.
+fn dispatch(settings: &config::Settings, files: OpenFiles) -> dispatch::Settings {
+    let mut dispatch = settings.dispatch.clone();
+    dispatch.embedded.open_files = files.for_store();
+    dispatch
 }
 
 /// Ends the backend. What still runs after the grace is cancelled.

@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 use axum::http::Uri;
 use thiserror::Error;
 
+use super::AllowedPage;
+
 /// Scheme, host and port of a server or a web page, in one spelling: lowercase, default port left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -85,13 +87,13 @@ impl fmt::Display for Origin {
 pub struct Origins {
     public: Option<Origin>,
     port: u16,
-    allowed: Vec<Origin>,
+    allowed: Vec<AllowedPage>,
 }
 
 impl Origins {
     /// `public` is `server.public_url`; without it, the server is known by the loopback names at its
     /// own port alone.
-    pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<Origin>) -> Self {
+    pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<AllowedPage>) -> Self {
         Self {
             public,
             port: listen.port(),
@@ -115,12 +117,12 @@ impl Origins {
     /// clients don't, and could claim anything anyway.
     pub fn admits(&self, header: Option<&str>) -> bool {
         let Some(header) = header else { return true };
+        if !self.allowed.is_empty() {
+            return self.allowed.iter().any(|page| page.is(header));
+        }
         let Ok(page) = header.parse::<Origin>() else {
             return false;
         };
-        if !self.allowed.is_empty() {
-            return self.allowed.contains(&page);
-        }
         match &self.public {
             Some(public) => {
                 page.web && page.secure == public.secure && page.authority == public.authority

@@ -27,6 +27,7 @@ fn open(folder: &Path) -> Store {
         min_free: 0,
         write_queue: 1 << 20,
         cache: 1 << 20,
+        open_files: 64,
     };
     let limits = store::Settings {
         max_key: 512,

@@ -33,7 +33,6 @@ impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let settings = self.config.settings()?;
         logging::init(&settings.log)?;
-        raise_open_files(settings.session.max_sessions);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("circled")
@@ -63,32 +62,4 @@ async fn serve(settings: &Settings, fail_fast: bool) -> anyhow::Result<ExitCode>
     );
     let failed = server.failed();
     signals.run(|shutdown| server.run(shutdown), failed).await
-}
-
-/// Every session is an open file; shells permit few by default.
-fn raise_open_files(sessions: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    let permitted = if raised.is_ok() {
-        limit.maximum
-    } else {
-        limit.current
-    };
-    if let Some(permitted) = permitted
-        && permitted < sessions as u64
-    {
-        tracing::info!(
-            permitted,
-            max_sessions = sessions,
-            "the system permits fewer open files than session.max_sessions; see `ulimit -Hn`"
-        );
-    }
 }

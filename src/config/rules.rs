@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{Problem, Settings};
 use crate::{
-    auth::{Circle, Origin},
+    auth::{AllowedPage, Circle, Origin},
     dispatch::{self, RedisSettings},
     json,
     rpc::QuotaSettings,
@@ -62,6 +62,7 @@ impl Broken {
 
 fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
     let Settings {
+        server,
         session,
         circles,
         script,
@@ -70,7 +71,16 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
         ..
     } = settings;
     let redis = &dispatch.redis;
-    let counts: [(&'static [&'static str], usize); 36] = [
+    let counts: [(&'static [&'static str], usize); 39] = [
+        (
+            &["server.max_connections_per_address"],
+            server.max_connections_per_address,
+        ),
+        (
+            &["server.max_admin_connections"],
+            server.max_admin_connections,
+        ),
+        (&["server.response_rate"], server.response_rate),
         (&["session.max_subscriptions"], session.max_subscriptions),
         (&["circles.max_members"], circles.max_members),
         (&["circles.max_scripts"], circles.max_scripts),
@@ -183,7 +193,8 @@ fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
     let durable = &dispatch.durable;
     // With the least that makes sense of each.
     let (none, some) = (Duration::ZERO, Duration::from_nanos(1));
-    let durations: [(&'static [&'static str], Duration, Duration); 17] = [
+    let durations: [(&'static [&'static str], Duration, Duration); 18] = [
+        (&["server.response_timeout"], server.response_timeout, some),
         (&["dispatch.redis.lease"], dispatch.redis.lease, some),
         (&["dispatch.redis.timeout"], dispatch.redis.timeout, some),
         (
@@ -236,13 +247,8 @@ fn origins(settings: &Settings, broken: &mut Vec<Broken>) {
         ));
     }
     for page in &server.allowed_origins {
-        if is_socket(page) != Some(false) {
-            broken.push(Broken::new(
-                &["server.allowed_origins"],
-                format!(
-                    "{page:?} is not the origin of a web page: http:// or https:// and a host without a path, like \"https://app.example.org\""
-                ),
-            ));
+        if let Err(error) = page.parse::<AllowedPage>() {
+            broken.push(Broken::new(&["server.allowed_origins"], error.to_string()));
         }
     }
 }

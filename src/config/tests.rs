@@ -85,7 +85,7 @@ fn every_mistake_is_told_at_once() {
         max_in_flight = "many"
         [server]
         listen = "localhost:8080"
-        trusted_proxies = ["10.0.0.7", "10.0.0.0/8"]
+        trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"]
         [circles]
         open = false
         [[circle]]
@@ -117,7 +117,7 @@ fn every_mistake_is_told_at_once() {
     circle[1].manage = 7 (circled.toml): must be one of "auto", "anyone", "guest", "member", "owner"
     log.format = "xml" (circled.toml): must be one of "auto", "human", "json"
     server.listen = "localhost:8080" (circled.toml): must be an IP address and a port, like "127.0.0.1:8080"
-    server.trusted_proxies = ["10.0.0.7", "10.0.0.0/8"] (circled.toml): must be an IP address, like "10.0.0.7"
+    server.trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"] (circled.toml): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
     session.max_in_flight = "many" (circled.toml): must be a whole number, 0 or more
     session.max_sessions = "lots" (CIRCLED_SESSION__MAX_SESSIONS): must be a whole number, 0 or more
     session.ping_interval = 10 (circled.toml): must be a duration like "250ms", "10s" or "5m"

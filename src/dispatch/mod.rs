@@ -23,7 +23,7 @@ pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, chec
 pub use settings::{Backend, Settings};
 pub use submission::Submission;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     auth::PublicKey,
@@ -79,6 +79,12 @@ pub enum StartError {
     /// The data folder.
     #[error(transparent)]
     Disk(#[from] OpenError),
+    /// The data folder takes nothing more.
+    #[error(
+        "the data folder {} takes nothing more; the log above says why. See that its disk has room and works, and start circled again: what was acknowledged is safe",
+        .0.display()
+    )]
+    Failed(PathBuf),
     /// The jobs in it.
     #[error(
         "the jobs that are kept in the data folder cannot be read; the log above says why (dispatch.embedded.data_dir)"
@@ -165,8 +171,16 @@ impl Dispatcher {
     /// Waits for a reason why the backend can't go on, for as long as there is none.
     pub async fn failed(&self) -> StartError {
         match self {
-            Self::Embedded(_) => std::future::pending().await,
+            Self::Embedded(embedded) => embedded.failed().await,
             Self::Redis(redis) => redis.failed().await,
+        }
+    }
+
+    /// Whether there is such a reason.
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Self::Embedded(embedded) => embedded.has_failed(),
+            Self::Redis(redis) => redis.has_failed(),
         }
     }
 

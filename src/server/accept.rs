@@ -1,64 +1,92 @@
-//! Taking connections: `axum::serve` with bounds. A connection has a deadline for its request, there
-//! are only so many, and a closing one lingers until its client has seen why.
+//! Taking connections: `axum::serve` with bounds. There are only so many, and of them only a share for one address;
+//! each has a deadline for its request and for its response; and a closing one lingers until its client has seen why.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
-use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, Response, StatusCode},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Settings, linger::Lingering};
-use crate::session;
+use super::{Settings, handshake, linger::Lingering, patience::Patient};
+use crate::{
+    address::{Network, TrustedProxies},
+    log_limit::LogLimit,
+    pace::Pace,
+    refusal::refuse,
+    shares::{Full, Shares},
+};
 
-/// Connections that aren't sessions (yet), beside as many as there may be sessions.
-const SPARE_CONNECTIONS: usize = 1024;
+/// Lines of one kind that are logged in a second.
+const LOG_LINES: u32 = 1;
 
-/// How connections are taken.
+/// How connections are taken. A cheap handle.
 #[derive(Debug, Clone)]
-pub(super) struct Accept {
+pub(super) struct Accept(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     http: http1::Builder,
-    connections: Arc<Semaphore>,
+    response: Pace,
+    places: Shares<Network>,
+    proxies: TrustedProxies,
+    refused: LogLimit,
+}
+
+/// How connections come to their end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ending {
+    /// Once cancelled, no more are taken, and those that wait for a request are closed.
+    pub(super) stopping: CancellationToken,
+    /// Once cancelled, those that aren't sessions are cut off.
+    pub(super) over: CancellationToken,
+    /// What outlives its connection, or its request.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Accept {
-    pub(super) fn new(server: &Settings, session: &session::Settings) -> Self {
+    /// With so many connections, and so many for one address.
+    pub(super) fn new(server: &Settings, connections: usize, per_address: usize) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(server.handshake_timeout)
             .max_buf_size(16 << 10);
-        let connections = session
-            .max_sessions
-            .saturating_add(SPARE_CONNECTIONS)
-            .min(Semaphore::MAX_PERMITS);
-        Self {
+        Self(Arc::new(Inner {
             http,
-            connections: Arc::new(Semaphore::new(connections)),
-        }
+            response: Pace {
+                first: server.response_timeout,
+                rate: server.response_rate,
+            },
+            places: Shares::new(connections, per_address),
+            proxies: TrustedProxies::new(server.trusted_proxies.clone()),
+            refused: LogLimit::new(LOG_LINES, Instant::now()),
+        }))
     }
 
-    /// Takes connections until `stopping` is cancelled.
-    pub(super) async fn run(
-        self,
-        listener: TcpListener,
-        routes: Router,
-        stopping: CancellationToken,
-        tasks: TaskTracker,
-    ) {
+    /// Takes connections until they are to end.
+    pub(super) async fn run(self, listener: TcpListener, routes: Router, ending: Ending) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = stopping.cancelled() => return,
+                () = ending.stopping.cancelled() => return,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    self.serve(stream, peer, routes.clone(), stopping.clone(), &tasks)
-                }
+                Ok((stream, peer)) => self.serve(stream, peer, routes.clone(), &ending),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     // Most likely too many open files, which passes when sessions end.
@@ -69,52 +97,97 @@ impl Accept {
         }
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        routes: Router,
-        stopping: CancellationToken,
-        tasks: &TaskTracker,
-    ) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, routes: Router, ending: &Ending) {
+        let inner = &self.0;
+        // Behind a proxy, all clients have one address, and are told apart by their requests.
+        let is_proxy = inner.proxies.has(peer.ip());
+        let network = (!is_proxy).then(|| Network::of(peer.ip()));
         // With more connections than that, the newest is the one to go.
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            return;
+        let place = match inner.places.take(network) {
+            Ok(place) => place,
+            Err(full) => return inner.tell(peer, full),
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
+        let is_session = Arc::new(AtomicBool::new(false));
+        let stream = Lingering::new(stream, place, ending.tasks.clone());
+        let stream = Patient::new(stream, inner.response, is_session.clone());
+        let accept = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let routes = routes.clone();
+            let (accept, routes) = (accept.clone(), routes.clone());
+            let is_session = is_session.clone();
             async move {
-                Ok::<_, Infallible>(
-                    routes
-                        .oneshot(request)
-                        .await
-                        .unwrap_or_else(|never| match never {}),
-                )
+                let response = accept.respond(request, peer, routes).await;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    is_session.store(true, Relaxed);
+                }
+                Ok::<_, Infallible>(response)
             }
         });
-        let stream = Lingering::new(stream, permit, tasks.clone());
-        let connection = self
+        let connection = inner
             .http
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        tasks.spawn(async move {
+        let (stopping, over) = (ending.stopping.clone(), ending.over.clone());
+        ending.tasks.spawn(async move {
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = stopping.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        ended = &mut connection => ended,
+                        () = over.cancelled() => Ok(()),
+                    }
                 }
             };
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
         });
+    }
+
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        routes: Router,
+    ) -> Response<Body> {
+        if !handshake::names_one_host(request.version(), request.headers()) {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "invalid_host",
+                "a request has one Host header, with the name and port that were dialled",
+            );
+        }
+        let client = self.0.proxies.client(peer.ip(), request.headers());
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(client);
+        routes
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {})
+    }
+}
+
+impl Inner {
+    /// Logs that a connection was turned away; of many, the first and how many.
+    fn tell(&self, peer: SocketAddr, full: Full) {
+        if !self.refused.admit(Instant::now()) {
+            return;
+        }
+        let others = self.refused.take_left_out();
+        match full {
+            Full::All => tracing::warn!(
+                %peer, others,
+                "connection refused: there are as many as there may be (session.max_sessions, server.reserved_files)"
+            ),
+            Full::Share => tracing::warn!(
+                %peer, others,
+                "connection refused: its address has as many as it may (server.max_connections_per_address; is it a proxy, for server.trusted_proxies?)"
+            ),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Admin {
     pub(super) gateway: Option<Arc<super::State>>,
 }
 
-/// `/healthz`: the process answers. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
+/// `/healthz`: the process answers, and can go on; 503 where it can't, and ends. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
 /// and while its store takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
 pub(super) fn routes(admin: Admin) -> Router {
     let jobs = Router::new()
@@ -38,10 +38,18 @@ pub(super) fn routes(admin: Admin) -> Router {
         .route("/jobs/{id}/retry", post(retry))
         .route_layer(middleware::from_fn(refuse_pages));
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .merge(jobs)
         .with_state(Arc::new(admin))
+}
+
+async fn healthy(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+    if admin.dispatcher.has_failed() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the store has failed\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {

@@ -14,10 +14,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
     time::timeout,
 };
 use tokio_util::task::TaskTracker;
+
+use crate::{address::Network, shares::Place};
 
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 16 << 20;
@@ -29,15 +30,15 @@ pub(super) struct Lingering(Option<Open>);
 #[derive(Debug)]
 struct Open {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    _place: Place<Network>,
     tasks: TaskTracker,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, permit: OwnedSemaphorePermit, tasks: TaskTracker) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Place<Network>, tasks: TaskTracker) -> Self {
         Self(Some(Open {
             stream,
-            _permit: permit,
+            _place: place,
             tasks,
         }))
     }

@@ -1,11 +1,10 @@
 //! The `[server]` settings.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
+
+use crate::address::AddressRange;
 
 /// Where the server listens, and how it is known.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,10 +19,22 @@ pub struct Settings {
     /// Where health is asked for; empty for nowhere.
     pub admin_listen: String,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<AddressRange>,
+    /// Connections from one address.
+    pub max_connections_per_address: usize,
+    /// Connections to the admin listener.
+    pub max_admin_connections: usize,
+    /// Open files that are never connections.
+    pub reserved_files: usize,
     /// How long a connection may take to send its request.
     #[serde(with = "crate::units::duration")]
     pub handshake_timeout: Duration,
+    /// How long a client may take to take a response, whatever its length.
+    #[serde(with = "crate::units::duration")]
+    pub response_timeout: Duration,
+    /// Bytes of a response that each further second is for.
+    #[serde(with = "crate::units::size")]
+    pub response_rate: usize,
     /// How long running jobs may take to finish when the server stops.
     #[serde(with = "crate::units::duration")]
     pub shutdown_grace: Duration,

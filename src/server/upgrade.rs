@@ -1,28 +1,22 @@
 //! `GET /<circle_pk>`: from a request to a session.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
-    extract::{
-        ConnectInfo, Path, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    Extension,
+    extract::{FromRequestParts, Path, Request, State, ws::WebSocketUpgrade},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use tracing::Instrument;
 
-use crate::{auth::PublicKey, refusal::refuse, rpc::Context, session};
+use super::handshake::{self, NotAHandshake};
+use crate::{address::Client, auth::PublicKey, refusal::refuse, rpc::Context, session};
 
 /// What is read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;
 /// Replies are gathered up to this size before they are written.
 const WRITE_BUFFER: usize = 16 << 10;
-
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Why a request doesn't become a session.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +26,7 @@ pub(super) enum Refused {
     UnknownCircle,
     ForeignPage,
     NotAnUpgrade,
+    MalformedUpgrade,
 }
 
 impl IntoResponse for Refused {
@@ -62,6 +57,11 @@ impl IntoResponse for Refused {
                 "upgrade_required",
                 "connect with a WebSocket (RFC 6455, version 13)",
             ),
+            Self::MalformedUpgrade => (
+                StatusCode::BAD_REQUEST,
+                "invalid_handshake",
+                "a WebSocket's handshake has one Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455, section 4.1)",
+            ),
         };
         let response = refuse(status, code, message);
         match self {
@@ -73,7 +73,20 @@ impl IntoResponse for Refused {
                 ];
                 (headers, response).into_response()
             }
-            Self::NoSuchPath | Self::NotAKey | Self::UnknownCircle | Self::ForeignPage => response,
+            Self::NoSuchPath
+            | Self::NotAKey
+            | Self::UnknownCircle
+            | Self::ForeignPage
+            | Self::MalformedUpgrade => response,
+        }
+    }
+}
+
+impl From<NotAHandshake> for Refused {
+    fn from(why: NotAHandshake) -> Self {
+        match why {
+            NotAHandshake::NotAsked => Self::NotAnUpgrade,
+            NotAHandshake::Malformed => Self::MalformedUpgrade,
         }
     }
 }
@@ -85,32 +98,38 @@ pub(super) async fn not_found() -> Refused {
 pub(super) async fn upgrade(
     State(state): State<Arc<super::State>>,
     Path(circle): Path<String>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    Extension(Client(client)): Extension<Client>,
+    request: Request,
 ) -> Result<Response, Refused> {
+    let (mut parts, _) = request.into_parts();
     let circle: PublicKey = circle.parse().map_err(|_| Refused::NotAKey)?;
     if !state.shared.access.serves(&circle) {
         return Err(Refused::UnknownCircle);
     }
-    // An Origin that is no text is not one that was allowed.
-    let page = headers
-        .get(header::ORIGIN)
-        .map(|value| value.to_str().unwrap_or_default());
+    // An Origin that is no text, or not the only one, is not one that was allowed.
+    let mut pages = parts.headers.get_all(header::ORIGIN).iter();
+    let page = match (pages.next(), pages.next()) {
+        (Some(page), None) => Some(page.to_str().unwrap_or_default()),
+        (Some(_), Some(_)) => Some(""),
+        (None, _) => None,
+    };
     if !state.origins.admits(page) {
         return Err(Refused::ForeignPage);
     }
-    let upgrade = upgrade.map_err(|_| Refused::NotAnUpgrade)?;
-    let host = headers
+    handshake::settle(&mut parts.headers)?;
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
+        .await
+        .map_err(|_| Refused::NotAnUpgrade)?;
+    let host = parts
+        .headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok());
     let origin = state.origins.own(host);
-    let client = client_address(peer.ip(), &headers, &state.trusted_proxies);
     let admitted = state.registry.admit(circle, client);
     let max_message = state.session.max_message;
     // axum gives an upgraded connection a task of its own, which the server is to wait for: from now
     // on for the token, then for the future.
-    let token = state.tasks.token();
+    let token = state.ending.tasks.token();
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -122,9 +141,11 @@ pub(super) async fn upgrade(
             tracing::info!(%client, %circle, reason = full.reason(), "session refused");
             return Ok(upgrade.on_upgrade(move |socket| {
                 let _token = token;
-                state
-                    .tasks
-                    .track_future(session::refuse(socket, state.session.clone(), full))
+                state.ending.tasks.track_future(session::refuse(
+                    socket,
+                    state.session.clone(),
+                    full,
+                ))
             }));
         }
     };
@@ -137,63 +158,9 @@ pub(super) async fn upgrade(
             socket,
             context,
             state.session.clone(),
-            state.stopping.clone(),
+            state.ending.stopping.clone(),
             permit,
         );
-        state.tasks.track_future(session.instrument(span))
+        state.ending.tasks.track_future(session.instrument(span))
     }))
-}
-
-/// Who is at the other end: behind proxies that are trusted, whom the last of them has seen.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.contains(&address.to_canonical());
-    let forwarded = headers
-        .get_all(&X_FORWARDED_FOR)
-        .iter()
-        .rev()
-        .filter_map(|value| value.to_str().ok());
-    let hops = forwarded
-        .flat_map(|value| value.rsplit(','))
-        .map_while(|hop| hop.trim().parse::<IpAddr>().ok());
-    let mut client = peer;
-    for hop in hops {
-        if !is_trusted(&client) {
-            break;
-        }
-        client = hop;
-    }
-    client
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.append(
-            &X_FORWARDED_FOR,
-            "198.51.100.9, 203.0.113.7".parse().unwrap(),
-        );
-        headers.append(&X_FORWARDED_FOR, "10.0.0.8".parse().unwrap());
-        let trusted = [address("10.0.0.7"), address("10.0.0.8")];
-        assert_eq!(
-            client_address(address("10.0.0.7"), &headers, &trusted),
-            address("203.0.113.7")
-        );
-        assert_eq!(
-            client_address(address("10.0.0.7"), &headers, &[]),
-            address("10.0.0.7")
-        );
-        assert_eq!(
-            client_address(address("192.0.2.1"), &headers, &trusted),
-            address("192.0.2.1")
-        );
-        assert_eq!(
-            client_address(address("10.0.0.7"), &HeaderMap::new(), &trusted),
-            address("10.0.0.7")
-        );
-    }
 }

@@ -3,9 +3,15 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use super::{ServeError, accept::Accept, admin, bind, end, providers};
+use super::{
+    ServeError,
+    accept::{Accept, Ending},
+    admin, admin_accept, bind, end,
+    files::OpenFiles,
+    providers,
+};
 use crate::{
     auth::Access,
     config,
@@ -27,6 +33,7 @@ impl Worker {
     /// # Errors
     /// See [`ServeError`].
     pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
+        OpenFiles::claim(settings.server.reserved_files)?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
             address => Some(bind("server.admin_listen", address).await?),
@@ -42,7 +49,7 @@ impl Worker {
         .await?;
         Ok(Self {
             admin,
-            accept: Accept::new(&settings.server, &settings.session),
+            accept: admin_accept(settings),
             dispatcher,
             shutdown_grace: settings.server.shutdown_grace,
         })
@@ -68,24 +75,23 @@ impl Worker {
             dispatcher,
             shutdown_grace,
         } = self;
-        let (stopping, admin_stop) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
+        let (stopping, ending) = (CancellationToken::new(), Ending::default());
         if let Some(admin) = admin {
             let routes = admin::routes(admin::Admin {
                 dispatcher: dispatcher.clone(),
                 stopping: stopping.clone(),
                 gateway: None,
             });
-            tasks.spawn(accept.run(admin, routes, admin_stop.clone(), tasks.clone()));
+            let accepting = accept.run(admin, routes, ending.clone());
+            ending.tasks.spawn(accepting);
         }
         shutdown.cancelled().await;
         tracing::info!(grace = ?shutdown_grace, "stopping");
         stopping.cancel();
         dispatcher.stop_durable();
-        end(&dispatcher, Instant::now() + shutdown_grace).await;
-        admin_stop.cancel();
-        tasks.close();
-        let _ = tokio::time::timeout(crate::session::CLOSE_TIMEOUT, tasks.wait()).await;
+        let grace_ends = Instant::now() + shutdown_grace;
+        end(&dispatcher, grace_ends).await;
+        ending.end(grace_ends).await;
         tracing::info!("stopped");
     }
 }

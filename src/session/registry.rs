@@ -1,19 +1,16 @@
 //! Which sessions there are, by circle, and whether there is room for one more.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use dashmap::{DashMap, Entry};
 use uuid::Uuid;
 
 use super::Settings;
-use crate::auth::PublicKey;
+use crate::{
+    address::Network,
+    auth::PublicKey,
+    shares::{self, Place, Shares},
+};
 
 /// Names a session in the log.
 pub type SessionId = Uuid;
@@ -24,10 +21,7 @@ pub struct Registry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    max_sessions: usize,
-    max_per_address: usize,
-    all: AtomicUsize,
-    by_address: DashMap<IpAddr, usize>,
+    places: Shares<Network>,
     by_circle: DashMap<PublicKey, HashSet<SessionId>>,
 }
 
@@ -57,17 +51,23 @@ pub struct SessionPermit {
     /// The session's name.
     pub id: SessionId,
     circle: PublicKey,
-    address: IpAddr,
+    _place: Place<Network>,
+}
+
+impl From<shares::Full> for Full {
+    fn from(full: shares::Full) -> Self {
+        match full {
+            shares::Full::All => Self::Server,
+            shares::Full::Share => Self::Address,
+        }
+    }
 }
 
 impl Registry {
     /// With the bounds that the settings give.
     pub fn new(settings: &Settings) -> Self {
         Self(Arc::new(Inner {
-            max_sessions: settings.max_sessions,
-            max_per_address: settings.max_sessions_per_address,
-            all: AtomicUsize::new(0),
-            by_address: DashMap::new(),
+            places: Shares::new(settings.max_sessions, settings.max_sessions_per_address),
             by_circle: DashMap::new(),
         }))
     }
@@ -77,35 +77,20 @@ impl Registry {
     /// # Errors
     /// [`Full`], and nothing has changed.
     pub fn admit(&self, circle: PublicKey, address: IpAddr) -> Result<SessionPermit, Full> {
-        let inner = &self.0;
-        let address = network(address);
-        inner
-            .all
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
-                (all < inner.max_sessions).then_some(all + 1)
-            })
-            .map_err(|_| Full::Server)?;
-        {
-            let mut from_here = inner.by_address.entry(address).or_insert(0);
-            if *from_here >= inner.max_per_address {
-                inner.all.fetch_sub(1, Ordering::Relaxed);
-                return Err(Full::Address);
-            }
-            *from_here += 1;
-        }
+        let place = self.0.places.take(Some(Network::of(address)))?;
         let id = Uuid::now_v7();
-        inner.by_circle.entry(circle).or_default().insert(id);
+        self.0.by_circle.entry(circle).or_default().insert(id);
         Ok(SessionPermit {
             registry: self.clone(),
             id,
             circle,
-            address,
+            _place: place,
         })
     }
 
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
-        self.0.all.load(Ordering::Relaxed)
+        self.0.places.taken()
     }
 
     /// How many circles have a session.
@@ -117,27 +102,12 @@ impl Registry {
 impl Drop for SessionPermit {
     fn drop(&mut self) {
         let inner = &self.registry.0;
-        inner.all.fetch_sub(1, Ordering::Relaxed);
-        if let Entry::Occupied(mut from_here) = inner.by_address.entry(self.address) {
-            *from_here.get_mut() -= 1;
-            if *from_here.get() == 0 {
-                from_here.remove();
-            }
-        }
         if let Entry::Occupied(mut sessions) = inner.by_circle.entry(self.circle) {
             sessions.get_mut().remove(&self.id);
             if sessions.get().is_empty() {
                 sessions.remove();
             }
         }
-    }
-}
-
-/// An address as it is counted: one household or host gets a whole IPv6 /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
@@ -148,10 +118,7 @@ mod tests {
 
     fn registry(max_sessions: usize, max_per_address: usize) -> Registry {
         Registry(Arc::new(Inner {
-            max_sessions,
-            max_per_address,
-            all: AtomicUsize::new(0),
-            by_address: DashMap::new(),
+            places: Shares::new(max_sessions, max_per_address),
             by_circle: DashMap::new(),
         }))
     }
@@ -176,14 +143,7 @@ mod tests {
             Full::Server
         );
         drop(permits);
-        assert_eq!(
-            (
-                registry.sessions(),
-                registry.circles(),
-                registry.0.by_address.len()
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((registry.sessions(), registry.circles()), (0, 0));
     }
 
     #[test]

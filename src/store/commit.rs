@@ -1,14 +1,12 @@
 //! Committing: checked against the newest state, then on its way to the disk.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
 use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
@@ -46,8 +44,8 @@ pub(super) struct Shared {
     pub(super) circles: DashMap<PublicKey, Arc<Circle>>,
     pub(super) queue: Queue,
     pub(super) hub: Hub,
-    /// Whether the disk failed to take a write. Only a restart mends that.
-    pub(super) broken: AtomicBool,
+    /// Cancelled once the disk failed to take a write. Only a restart mends that.
+    pub(super) failed: CancellationToken,
 }
 
 /// Whether to wait for another transaction, or for room.
@@ -129,7 +127,7 @@ impl Store {
             circles: DashMap::new(),
             queue: Queue::new(settings.write_queue),
             hub: Hub::default(),
-            broken: AtomicBool::new(false),
+            failed: CancellationToken::new(),
         });
         let writer = writer::start(disk.clone(), shared.clone())?;
         Ok(Self(Arc::new(Inner {
@@ -299,7 +297,17 @@ impl Store {
 
     /// Whether it takes commits: there is room on the disk, and it has not failed.
     pub fn works(&self) -> bool {
-        !self.0.shared.broken.load(Ordering::Relaxed) && self.0.disk.has_room()
+        !self.has_failed() && self.0.disk.has_room()
+    }
+
+    /// Whether it takes no more commits for as long as this process lives.
+    pub fn has_failed(&self) -> bool {
+        self.0.shared.failed.is_cancelled()
+    }
+
+    /// Waits until it has failed, for as long as it hasn't.
+    pub async fn failed(&self) {
+        self.0.shared.failed.cancelled().await;
     }
 
     /// Writes what waits, and takes no more. Blocks until that is done.

@@ -10,7 +10,7 @@ use std::{
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
-use super::table::Table;
+use super::{settings::DiskSettings, table::Table};
 
 /// Where the number of the last write is kept, see [`Mark`](super::mark::Mark).
 const WRITES: &str = "writes";
@@ -43,9 +43,12 @@ impl std::fmt::Debug for Tables {
 }
 
 impl Tables {
-    pub(super) fn open(path: &Path, cache: usize) -> Result<Self, Reason> {
+    pub(super) fn open(path: &Path, settings: &DiskSettings) -> Result<Self, Reason> {
         let open = || {
-            let database = Database::builder(path).cache_size(cache as u64).open()?;
+            let database = Database::builder(path)
+                .cache_size(settings.cache as u64)
+                .max_cached_files(Some(settings.open_files))
+                .open()?;
             let keyspace = |name| {
                 database.keyspace(name, || {
                     KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)

@@ -77,7 +77,7 @@ impl Disk {
                 mark: Mark::path(&path),
             },
         };
-        let tables = Tables::open(&database, settings.cache).map_err(refuse)?;
+        let tables = Tables::open(&database, settings).map_err(refuse)?;
         if is_new {
             tables.check(0).map_err(refuse)?;
             finish(&path).map_err(on_io)?;

@@ -43,4 +43,12 @@ pub struct DiskSettings {
     /// Bytes of what was read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,
+    /// Files of it that are kept open. No setting: as many as the process can spare.
+    #[serde(skip, default = "few")]
+    pub open_files: usize,
+}
+
+/// Enough where nobody else needs any.
+fn few() -> usize {
+    256
 }

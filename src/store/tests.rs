@@ -51,6 +51,7 @@ fn settings(folder: &Path) -> DiskSettings {
         min_free: 0,
         write_queue: 1 << 20,
         cache: 1 << 20,
+        open_files: 64,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{
     collections::HashMap,
     io, mem,
-    sync::{Arc, atomic::Ordering},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread::{Builder, JoinHandle},
 };
 
@@ -13,18 +14,24 @@ pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHand
     Builder::new()
         .name("circled-writer".to_owned())
         .spawn(move || {
-            let mut full = !disk.has_room();
-            if full {
-                tell(&disk, full);
-            }
-            while let Some(writes) = shared.queue.take() {
-                if full == disk.has_room() {
-                    full = !full;
-                    tell(&disk, full);
-                }
-                write(&disk, &shared, writes, full);
+            if catch_unwind(AssertUnwindSafe(|| run(&disk, &shared))).is_err() {
+                give_up(&disk, &shared);
             }
         })
+}
+
+fn run(disk: &Arc<Disk>, shared: &Shared) {
+    let mut full = !disk.has_room();
+    if full {
+        tell(disk, full);
+    }
+    while let Some(writes) = shared.queue.take() {
+        if full == disk.has_room() {
+            full = !full;
+            tell(disk, full);
+        }
+        write(disk, shared, writes, full);
+    }
 }
 
 fn tell(disk: &Disk, full: bool) {
@@ -39,14 +46,15 @@ fn tell(disk: &Disk, full: bool) {
     }
 }
 
-/// What has reached the disk of a write that failed can't be told, and so nothing may come after it.
+/// What has reached the disk of a write that failed can't be told, and so nothing may come after it: the server ends.
 fn give_up(disk: &Arc<Disk>, shared: &Shared) {
-    if !shared.broken.swap(true, Ordering::Relaxed) {
+    if !shared.failed.is_cancelled() {
+        shared.failed.cancel();
         // Closing it would write what the disk hadn't taken: by then, its senders know that it was refused.
         mem::forget(disk.clone());
         tracing::error!(
             folder = %disk.path().display(),
-            "the disk failed to take a write: nothing more is accepted until circled is restarted; see that the disk has room and works, and restart it. What was acknowledged is safe"
+            "the disk failed to take a write: nothing more is accepted, and circled ends; see that the disk has room and works, and restart it. What was acknowledged is safe"
         );
     }
 }

@@ -102,7 +102,7 @@ fn every_mistake_in_a_file_and_the_environment_is_told() {
     circles.allow_open = "yes" (CIRCLED_CIRCLES__ALLOW_OPEN): must be true or false
     listen = "127.0.0.1:9000" (CIRCLED_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
     log.level = "inof" (circled.toml): "inof" is no level: write error, warn, info, debug, trace or off, also per module: "info,circled::session=debug"
-    server.allowed_origins = ["https://app.example.org", "app.example.org"] (circled.toml): "app.example.org" is not the origin of a web page: http:// or https:// and a host without a path, like "https://app.example.org"
+    server.allowed_origins = ["https://app.example.org", "app.example.org"] (circled.toml): "app.example.org" is not the origin of a web page: a scheme and a host without a path, like "https://app.example.org" or "tauri://localhost"
     server.lisen = "127.0.0.1:9000" (circled.toml): there is no such setting; did you mean `server.listen`?
     server.public_url = "https://circles.example.org" (circled.toml): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
     sesion (circled.toml): there is no such section; did you mean [session]?

@@ -117,6 +117,96 @@ async fn without_an_upgrade_there_is_no_session() {
 }
 
 #[tokio::test]
+async fn a_handshake_is_read_as_http_says() {
+    let server = TestServer::start().await;
+    let ask = async |lines: &str| {
+        let rest = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let request = format!("GET /{COMPRESSED} HTTP/1.1\r\nHost: x\r\n{lines}{rest}\r\n");
+        send(server.address, &request).await.status
+    };
+    for (lines, expected) in [
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", 101),
+        (
+            "Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+            101,
+        ),
+        (
+            "Connection: keep-alive, UPGRADE\r\nUpgrade: h2c, WebSocket\r\n",
+            101,
+        ),
+        (
+            "Upgrade: h2c\r\nUpgrade: websocket\r\nConnection: upgrade\r\n",
+            101,
+        ),
+        ("Connection: notupgrade\r\nUpgrade: websocket\r\n", 426),
+        ("Connection: Upgrade\r\nUpgrade: websockets\r\n", 426),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8\r\n",
+            426,
+        ),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            400,
+        ),
+    ] {
+        assert_eq!(ask(lines).await, expected, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let server = TestServer::start().await;
+    let path = format!("/{COMPRESSED}");
+    for to in [server.address, server.admin_address().unwrap()] {
+        for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: a b\r\n", "Host:\r\n"] {
+            for line in [
+                &format!("GET {path}"),
+                "GET /healthz",
+                "POST /webhooks/stripe/x",
+            ] {
+                let request = format!("{line} HTTP/1.1\r\n{hosts}\r\n");
+                send(to, &request).await.assert_is_an_error(400);
+            }
+        }
+    }
+    // As some ask whether anybody is there.
+    let old = send(
+        server.admin_address().unwrap(),
+        "GET /healthz HTTP/1.0\r\n\r\n",
+    )
+    .await;
+    assert_eq!(old.status, 200);
+}
+
+#[tokio::test]
+async fn pages_of_apps_and_of_subdomains_can_be_listed() {
+    let server = TestServer::builder()
+        .env(
+            "CIRCLED_SERVER__ALLOWED_ORIGINS",
+            "tauri://localhost, https://*.example.org",
+        )
+        .start()
+        .await;
+    let path = format!("/{COMPRESSED}");
+    for (page, status) in [
+        ("tauri://localhost", 101),
+        ("https://app.example.org", 101),
+        ("https://a.b.example.org", 403),
+        ("https://example.org", 403),
+        ("capacitor://localhost", 403),
+        ("null", 403),
+    ] {
+        let response = server.upgrade(&path, &[("Origin", page)]).await;
+        assert_eq!(response.status, status, "{page}");
+    }
+    let twice = [
+        ("Origin", "tauri://localhost"),
+        ("Origin", "https://evil.example"),
+    ];
+    assert_eq!(server.upgrade(&path, &twice).await.status, 403);
+}
+
+#[tokio::test]
 async fn a_page_of_another_site_may_not_connect() {
     let server = TestServer::start().await;
     let (path, port) = (format!("/{COMPRESSED}"), server.address.port());

@@ -13,6 +13,7 @@ mod client;
 mod commands;
 mod config;
 mod disk;
+mod doors;
 mod http;
 mod isolation;
 mod json;

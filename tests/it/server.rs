@@ -87,6 +87,7 @@ pub(crate) struct Builder {
     config: Option<PathBuf>,
     data: Option<PathBuf>,
     redis: Option<String>,
+    open_files: Option<usize>,
 }
 
 impl Builder {
@@ -132,6 +133,12 @@ impl Builder {
         self
     }
 
+    /// Has the system permit it so many open files.
+    pub(crate) fn open_files(mut self, most: usize) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     /// Starts the server and waits until it serves.
     pub(crate) async fn start(self) -> TestServer {
         let mut server = self.launch();
@@ -150,7 +157,19 @@ impl Builder {
 
     /// Starts the server, which may give up by itself; [`TestServer::serves`] tells.
     pub(crate) fn launch(self) -> TestServer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        let binary = env!("CARGO_BIN_EXE_circled");
+        let mut command = match self.open_files {
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args([
+                    "-c",
+                    &format!("ulimit -n {most}; exec \"$0\" \"$@\""),
+                    binary,
+                ]);
+                shell
+            }
+            None => Command::new(binary),
+        };
         command.arg(if self.worker { "worker" } else { "serve" });
         command.args(self.flags);
         for (name, _) in std::env::vars_os() {

@@ -157,6 +157,16 @@ impl Embedded {
         read.await.unwrap_or(Err(Unavailable))
     }
 
+    /// Waits for the reason why it can't go on, for as long as there is none.
+    pub(super) async fn failed(&self) -> StartError {
+        self.machine.store.failed().await;
+        StartError::Failed(self.machine.store.disk().path().to_owned())
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.machine.store.has_failed()
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.machine.store.works()
     }

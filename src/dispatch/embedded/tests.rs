@@ -40,6 +40,7 @@ fn store() -> (TempDir, Store) {
         min_free: 0,
         write_queue: 1 << 20,
         cache: 1 << 20,
+        open_files: 64,
     };
     let limits = Settings {
         max_key: 512,

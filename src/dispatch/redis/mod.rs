@@ -209,6 +209,10 @@ impl Redis {
         }
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        self.fatal.is_cancelled()
+    }
+
     pub(super) fn job_timeout(&self) -> Duration {
         self.settings.job_timeout
     }

@@ -118,7 +118,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
         return;
     };
     let folder = volume.path().join("data");
-    let mut running = server()
+    let running = server()
         .data(&folder)
         .env("CIRCLED_DISPATCH__EMBEDDED__MIN_FREE", "1B")
         .start()
@@ -130,13 +130,8 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     let large = "let t = \"\"; for n in 1_000_000..1_004_000 { t += (n * n * 7919).to_string() }
         for k in [\"refused/1\", \"refused/2\"] { store.set(k, t) } store.incr(\"n\", 1)";
     assert_eq!(session.play(large).await.unwrap_err()["code"], -32007);
-    assert_only_reads(&running, &mut session, &kept).await;
-    assert_tells_what_to_do(&mut running, &folder).await;
-    // Room comes too late for what was refused.
+    assert_gives_up(running, session, &folder).await;
     drop(filler);
-    assert_only_reads(&running, &mut session, &kept).await;
-    running.sigterm();
-    assert!(running.wait().await.success());
     assert_whole(&folder, &kept).await;
 }
 
@@ -154,34 +149,37 @@ async fn a_write_that_fails_midway_loses_nothing() {
             .max()
             .unwrap()
     };
-    for (round, gracefully) in [(0, false), (1, true), (2, false)] {
-        let mut running = server().data(folder.path()).start().await;
+    for round in 0..3 {
+        let running = server().data(folder.path()).start().await;
         let mut session = running.log_in(&key(2)).await;
         let kept = write_some(&running, &mut session).await;
         // A new journal is longer than what stands in it.
-        if round > 0 {
+        if round == 0 {
+            running.kill();
+        } else {
             let limit = Some(journal(folder.path()) + [0, 1, 150][round]);
             let limit = Rlimit {
                 current: limit,
                 maximum: None,
             };
             prlimit(Some(running.pid()), Resource::Fsize, limit).unwrap();
-            assert_only_reads(&running, &mut session, &kept).await;
-            assert_tells_what_to_do(&mut running, folder.path()).await;
-            let none = Rlimit {
-                current: None,
-                maximum: None,
-            };
-            prlimit(Some(running.pid()), Resource::Fsize, none).unwrap();
-        }
-        if gracefully {
-            running.sigterm();
-            assert!(running.wait().await.success());
-        } else {
-            running.kill();
+            let write = "store.set(\"refused/1\", 1); store.incr(\"n\", 1)";
+            assert_eq!(session.play(write).await.unwrap_err()["code"], -32007);
+            assert_gives_up(running, session, folder.path()).await;
         }
         assert_whole(folder.path(), &kept).await;
     }
+}
+
+/// What can't be mended while it runs ends it, and whoever runs it is told what to do.
+async fn assert_gives_up(mut server: TestServer, session: Ws, folder: &Path) {
+    assert_eq!(session.closed().await, 1001);
+    assert_tells_what_to_do(&mut server, folder).await;
+    assert_eq!(server.wait().await.code(), Some(1));
+    let said = server.whole_log().await;
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("error: the data folder "), "{last}");
+    assert!(last.contains("start circled again"), "{last}");
 }
 
 /// The log says it to whoever runs the server.

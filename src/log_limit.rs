@@ -1,0 +1,75 @@
+//! Log lines that anybody can cause: a few each second, and the number of the others.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+/// Says which of what happens is logged: so many each second. The others are counted, to be told
+/// together.
+#[derive(Debug)]
+pub(crate) struct LogLimit {
+    most: u32,
+    start: Instant,
+    /// The second that it is, since the start, above the lines that were logged in it.
+    this_second: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl LogLimit {
+    pub(crate) fn new(most: u32, start: Instant) -> Self {
+        Self {
+            most,
+            start,
+            this_second: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns whether it is to be logged.
+    pub(crate) fn admit(&self, now: Instant) -> bool {
+        let second = now.saturating_duration_since(self.start).as_secs() << 32;
+        let logged = self.this_second.fetch_update(Relaxed, Relaxed, |last| {
+            // A thread may be a little behind the others.
+            let lines = if last >= second { last } else { second };
+            (lines & u64::from(u32::MAX) < u64::from(self.most)).then_some(lines + 1)
+        });
+        if logged.is_err() {
+            self.left_out.fetch_add(1, Relaxed);
+        }
+        logged.is_ok()
+    }
+
+    /// How many were not logged since this was asked last.
+    pub(crate) fn take_left_out(&self) -> u64 {
+        // Mostly there are none, and nothing is written.
+        if self.left_out.load(Relaxed) == 0 {
+            return 0;
+        }
+        self.left_out.swap(0, Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_is_a_few_lines_and_a_number() {
+        let start = Instant::now();
+        let limit = LogLimit::new(2, start);
+        let logged = |second, times| {
+            let now = start + Duration::from_secs(second);
+            (0..times).filter(|_| limit.admit(now)).count()
+        };
+        assert_eq!(logged(0, 1), 1);
+        assert_eq!(limit.take_left_out(), 0);
+        assert_eq!(logged(0, 1000), 1);
+        assert_eq!((limit.take_left_out(), limit.take_left_out()), (999, 0));
+        assert_eq!(logged(7, 3), 2);
+        assert_eq!(logged(6, 1), 0, "that second is over");
+        assert_eq!(limit.take_left_out(), 2);
+    }
+}

@@ -1,0 +1,124 @@
+//! How long a client may take to be given what it asked for.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::pace::Pace;
+
+/// A connection that ends when its client takes too long to take a response. Once it is a session, that one looks
+/// after itself.
+#[derive(Debug)]
+pub(super) struct Patient<S> {
+    stream: S,
+    pace: Pace,
+    is_session: Arc<AtomicBool>,
+    /// There only while the client doesn't take what it is sent.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    taken: usize,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, pace: Pace, is_session: Arc<AtomicBool>) -> Self {
+        Self {
+            stream,
+            pace,
+            is_session,
+            waiting: None,
+        }
+    }
+
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            if let (Some(waiting), Ok(bytes)) = (&mut self.waiting, &written) {
+                waiting.taken += bytes;
+            }
+            return Poll::Ready(written);
+        }
+        if self.is_session.load(Relaxed) {
+            self.waiting = None;
+            return Poll::Pending;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let since = Instant::now();
+            let timer = Box::pin(sleep_until(since));
+            Box::new(Waiting {
+                since,
+                taken: 0,
+                timer,
+            })
+        });
+        let deadline = self.pace.deadline(waiting.since, waiting.taken);
+        waiting.timer.as_mut().reset(deadline);
+        waiting
+            .timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes once it has nothing left to write: all has been taken.
+        self.waiting = None;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
