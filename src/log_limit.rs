@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-/// Says which of what happens is logged: so many each second. The others are counted, to be told
+/// Counts what happens, and says which of it is logged: so many each second. The others are counted, to be told
 /// together.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
@@ -14,6 +14,7 @@ pub(crate) struct LogLimit {
     /// The second that it is, since the start, above the lines that were logged in it.
     this_second: AtomicU64,
     left_out: AtomicU64,
+    count: AtomicU64,
 }
 
 impl LogLimit {
@@ -23,11 +24,13 @@ impl LogLimit {
             start,
             this_second: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
+            count: AtomicU64::new(0),
         }
     }
 
-    /// Returns whether it is to be logged.
+    /// Counts one. Returns whether it is to be logged.
     pub(crate) fn admit(&self, now: Instant) -> bool {
+        self.count.fetch_add(1, Relaxed);
         let second = now.saturating_duration_since(self.start).as_secs() << 32;
         let logged = self.this_second.fetch_update(Relaxed, Relaxed, |last| {
             // A thread may be a little behind the others.
@@ -47,6 +50,11 @@ impl LogLimit {
             return 0;
         }
         self.left_out.swap(0, Relaxed)
+    }
+
+    /// How many there have been.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Relaxed)
     }
 }
 
@@ -70,6 +78,6 @@ mod tests {
         assert_eq!((limit.take_left_out(), limit.take_left_out()), (999, 0));
         assert_eq!(logged(7, 3), 2);
         assert_eq!(logged(6, 1), 0, "that second is over");
-        assert_eq!(limit.take_left_out(), 2);
+        assert_eq!((limit.take_left_out(), limit.count()), (2, 1005));
     }
 }

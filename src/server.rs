@@ -220,6 +220,9 @@ impl Server {
         let accepting = accept.run(listener, routes(state.clone()), ending.clone());
         let accepting = ending.tasks.spawn(accepting);
 
+        let telling = tell_of_refusals(state.clone());
+        ending.tasks.spawn(telling);
+
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
         tracing::info!(sessions, circles, grace = ?shutdown_grace, "stopping");
@@ -253,6 +256,18 @@ impl Ending {
         let patience = Instant::now() + session::CLOSE_TIMEOUT;
         let _ = timeout_at(grace_ends.min(patience), self.tasks.wait()).await;
     }
+}
+
+/// Logs how many refusals weren't logged, each second in which there were any.
+async fn tell_of_refusals(state: Arc<State>) {
+    let mut pace = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = pace.tick() => state.verify.refusals().tell_left_out(),
+            () = state.ending.stopping.cancelled() => break,
+        }
+    }
+    state.verify.refusals().tell_left_out();
 }
 
 /// How people's connections are taken, and services'. Says in the log how many there may be.
@@ -307,7 +322,9 @@ fn routes(state: Arc<State>) -> Router {
         .layer(state.verify.clone())
         .with_state(state.shared.clone());
     Router::new()
-        .route("/webhooks/{provider}/{circle}", webhooks)
+        .route("/webhooks/{provider}/{circle}", webhooks.clone())
+        // Who has left out the circle is to be found in the log.
+        .route("/webhooks/{provider}", webhooks)
         .route("/{circle}", get(upgrade::upgrade))
         .fallback(upgrade::not_found)
         .with_state(state)

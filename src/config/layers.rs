@@ -346,7 +346,7 @@ fn provider_setting(key: &str) -> Option<(&str, &str)> {
 /// Whether a value that can't be used may be a secret, given in the wrong place.
 fn may_be_secret(key: &str) -> bool {
     const TELLING: [&str; 4] = ["secr", "passw", "token", "credential"];
-    const HARMLESS: [&str; 8] = [
+    const HARMLESS: [&str; 12] = [
         "preset",
         "tolerance",
         "wait",
@@ -354,7 +354,11 @@ fn may_be_secret(key: &str) -> bool {
         "encoding",
         "max_body",
         "max_buffered",
+        "max_buffered_per_address",
+        "max_buffered_per_circle",
         "receive_timeout",
+        "min_rate",
+        "refusals_logged",
     ];
 
     let name = key.rsplit('.').next().unwrap_or(key);

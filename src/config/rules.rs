@@ -14,6 +14,7 @@ use crate::{
     dispatch::{self, RedisSettings},
     json,
     rpc::QuotaSettings,
+    webhooks,
 };
 
 /// Instants this far ahead can still be told; nobody waits longer.
@@ -46,6 +47,7 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     circles(settings, &mut broken);
     redis(&settings.dispatch.redis, &mut broken);
     rates(&settings.limits, &mut broken);
+    webhooks(&settings.webhooks, &mut broken);
     if let Err(message) = level(&settings.log.level) {
         broken.push(Broken::new(&["log.level"], message));
     }
@@ -178,6 +180,36 @@ fn redis(redis: &RedisSettings, broken: &mut Vec<Broken>) {
     if redis.timeout < Duration::from_millis(100) {
         let message = "must be at least 100ms";
         broken.push(Broken::new(&["dispatch.redis.timeout"], message));
+    }
+}
+
+fn webhooks(webhooks: &webhooks::Settings, broken: &mut Vec<Broken>) {
+    let rooms: [(&'static [&'static str], usize); 3] = [
+        (
+            &["webhooks.max_buffered", "webhooks.max_body"],
+            webhooks.max_buffered,
+        ),
+        (
+            &["webhooks.max_buffered_per_address", "webhooks.max_body"],
+            webhooks.max_buffered_per_address,
+        ),
+        (
+            &["webhooks.max_buffered_per_circle", "webhooks.max_body"],
+            webhooks.max_buffered_per_circle,
+        ),
+    ];
+    for (about, room) in rooms {
+        if room < webhooks.max_body {
+            let message = "must have room for one body at least: see webhooks.max_body";
+            broken.push(Broken::new(about, message));
+        }
+    }
+    if webhooks.min_rate == 0 {
+        broken.push(Broken::new(&["webhooks.min_rate"], "must be at least 1"));
+    }
+    if webhooks.receive_timeout.is_zero() || webhooks.receive_timeout > LONGEST {
+        let message = "must be longer than nothing and a year at most, like \"10s\"";
+        broken.push(Broken::new(&["webhooks.receive_timeout"], message));
     }
 }
 

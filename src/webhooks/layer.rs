@@ -2,12 +2,14 @@
 
 use std::{
     convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     extract::{FromRequestParts, Path},
     http::{HeaderMap, Method, header, request::Parts},
     response::{IntoResponse, Response},
@@ -15,20 +17,23 @@ use axum::{
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
 use tower::{Layer, Service};
 
 use super::{
     body::Form,
     provider::{Provider, Providers},
+    receive::{Terms, receive},
     refusal::Refusal,
-    scheme::Unsigned,
+    refusals::{Attempt, Refusals},
+    room::{Limits, Place, Room},
     settings::Settings,
 };
-use crate::{auth::PublicKey, rpc::Shared};
+use crate::{
+    address::{Client, Network},
+    auth::PublicKey,
+    pace::Pace,
+    rpc::Shared,
+};
 
 type Request = axum::http::Request<Body>;
 
@@ -47,7 +52,7 @@ pub struct Verified {
     /// The event's name, where that is signed.
     pub(super) signed_id: Option<String>,
     /// Keeps the body's room for as long as anybody has it.
-    _room: Arc<OwnedSemaphorePermit>,
+    _room: Arc<Place>,
 }
 
 impl std::fmt::Debug for Verified {
@@ -79,17 +84,17 @@ pub struct VerifyLayer(Arc<Verifier>);
 struct Verifier {
     shared: Arc<Shared>,
     providers: Arc<Providers>,
-    settings: Settings,
+    terms: Terms,
     /// Circles by what they were called lately: finding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
-    /// Bytes of bodies that may still be taken in, in units of [`UNIT`].
-    room: Arc<Semaphore>,
+    room: Room,
+    refusals: Refusals,
 }
 
 /// Names of circles that are remembered.
 const CIRCLES: usize = 1024;
-/// Bytes that one permit stands for: a semaphore can't count as far as memory goes.
-const UNIT: usize = 1 << 10;
+/// How long a body may take whatever its length, before `webhooks.min_rate` counts.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// Buffers the body of each request, checks its signature, and hands it on as [`Verified`]; answers whatever
 /// isn't signed by itself.
@@ -102,14 +107,31 @@ pub struct Verify<S> {
 impl VerifyLayer {
     /// For these providers' deliveries to the circles that `shared` serves.
     pub fn new(settings: &Settings, providers: Arc<Providers>, shared: Arc<Shared>) -> Self {
-        let room = (settings.max_buffered / UNIT).min(Semaphore::MAX_PERMITS);
+        let all = settings.max_buffered;
         Self(Arc::new(Verifier {
             shared,
             providers,
-            settings: settings.clone(),
+            terms: Terms {
+                most: settings.max_body,
+                timeout: settings.receive_timeout,
+                pace: Pace {
+                    first: FIRST,
+                    rate: settings.min_rate,
+                },
+            },
             circles: Cache::new(CIRCLES),
-            room: Arc::new(Semaphore::new(room)),
+            room: Room::new(Limits {
+                all,
+                per_address: settings.max_buffered_per_address.min(all),
+                per_mailbox: settings.max_buffered_per_circle.min(all),
+            }),
+            refusals: Refusals::new(settings.refusals_logged, Instant::now()),
         }))
+    }
+
+    /// What has been refused.
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 }
 
@@ -143,40 +165,47 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let verifier = self.verifier.clone();
         Box::pin(async move {
-            match verifier.verify(request).await {
-                Ok(request) => inner.call(request).await,
-                Err(refusal) => Ok(refusal.into_response()),
+            let mut attempt = Attempt::default();
+            let response = match verifier.verify(request, &mut attempt).await {
+                Ok(request) => inner.call(request).await?,
+                Err(refusal) => refusal.into_response(),
+            };
+            if let Some(refusal) = response.extensions().get() {
+                let now = Instant::now();
+                verifier.refusals.tell(*refusal, &attempt, now);
             }
+            Ok(response)
         })
     }
 }
 
 impl Verifier {
-    async fn verify(&self, request: Request) -> Result<Request, Refusal> {
+    async fn verify(&self, request: Request, attempt: &mut Attempt) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
-        if parts.method != Method::POST {
-            return Err(Refusal::NotAPost);
-        }
-        let (provider, circle) = self.addressee(&mut parts).await?;
+        let announced = length(&parts.headers);
+        attempt.bytes = announced;
+        let (provider, circle) = self.addressee(&mut parts, attempt).await?;
         let form = Form::of(&parts.headers, &provider.reading.forms).ok_or(Refusal::MediaType)?;
-        let unsigned = |why: Unsigned| {
-            tracing::warn!(provider = %provider.name, %circle, reason = %why, "webhook refused");
-            Refusal::Unsigned
-        };
         // What is refused by its headers alone isn't read.
         let now = Timestamp::now();
         let claim = provider
             .scheme
             .claim(&parts.headers, now, provider.tolerance);
-        let claim = claim.map_err(unsigned)?;
-        let room = self.room(&parts.headers)?;
-        let body = self.receive(body).await?;
+        let claim = claim.map_err(Refusal::Unsigned)?;
+        let mut place = {
+            let client = parts.extensions.get().copied();
+            let Client(address) = client.unwrap_or(Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+            let mailbox = (provider.name.clone(), circle);
+            self.room.place(Network::of(address), mailbox)
+        };
+        let received = attempt.bytes.insert(0);
+        let body = receive(body, announced, &self.terms, &mut place, received).await?;
         let verify = || {
             provider
                 .scheme
                 .verify(&claim, &body, provider.keys(&circle))
         };
-        at_length(body.len(), verify).map_err(unsigned)?;
+        at_length(body.len(), verify).map_err(Refusal::Unsigned)?;
         let signed_id = Some(claim.id.to_owned()).filter(|id| !id.is_empty());
         parts.extensions.insert(Verified {
             provider,
@@ -184,18 +213,34 @@ impl Verifier {
             body,
             form,
             signed_id,
-            _room: Arc::new(room),
+            _room: Arc::new(place),
         });
         Ok(Request::from_parts(parts, Body::empty()))
     }
 
     /// The provider and the circle that the path names.
-    async fn addressee(&self, parts: &mut Parts) -> Result<(Arc<Provider>, PublicKey), Refusal> {
-        let Path((provider, circle)) = Path::<(String, String)>::from_request_parts(parts, &())
-            .await
-            .map_err(|_| Refusal::NotAKey)?;
-        let provider = self.providers.get(&provider);
-        let provider = provider.ok_or(Refusal::UnknownProvider)?;
+    async fn addressee(
+        &self,
+        parts: &mut Parts,
+        attempt: &mut Attempt,
+    ) -> Result<(Arc<Provider>, PublicKey), Refusal> {
+        let Ok(Path((name, circle))) =
+            Path::<(String, String)>::from_request_parts(parts, &()).await
+        else {
+            attempt.name(parts.uri.path());
+            return Err(Refusal::Misaddressed);
+        };
+        let Some(provider) = self.providers.get(&name) else {
+            attempt.name(&name);
+            return Err(match parts.method {
+                Method::POST => Refusal::UnknownProvider,
+                _ => Refusal::NotAPost,
+            });
+        };
+        attempt.provider = Some(provider.clone());
+        if parts.method != Method::POST {
+            return Err(Refusal::NotAPost);
+        }
         let circle = match self.circles.get(&circle) {
             Some(known) => known,
             None => {
@@ -204,6 +249,7 @@ impl Verifier {
                 parsed
             }
         };
+        attempt.circle = Some(circle);
         if !self.shared.access.serves(&circle) {
             return Err(Refusal::UnknownCircle);
         }
@@ -213,40 +259,10 @@ impl Verifier {
         }
         Ok((provider.clone(), circle))
     }
-
-    /// Takes room for the body, as long as it says it is, or else as long as it may be.
-    fn room(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Refusal> {
-        let most = self.settings.max_body;
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let length = match length {
-            Some(length) => usize::try_from(length)
-                .ok()
-                .filter(|length| *length <= most)
-                .ok_or(Refusal::TooLarge)?,
-            None => most,
-        };
-        let units = u32::try_from(length.div_ceil(UNIT)).map_err(|_| Refusal::TooLarge)?;
-        let room = self.room.clone().try_acquire_many_owned(units);
-        room.map_err(|_| Refusal::Busy)
-    }
-
-    async fn receive(&self, body: Body) -> Result<Bytes, Refusal> {
-        let receiving = to_bytes(body, self.settings.max_body);
-        match timeout(self.settings.receive_timeout, receiving).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if is_too_long(&error) => Err(Refusal::TooLarge),
-            Ok(Err(_)) => Err(Refusal::CutOff),
-            Err(_) => Err(Refusal::TooSlow),
-        }
-    }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    use std::error::Error;
-
-    error
-        .source()
-        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+/// The length that the body is said to have.
+fn length(headers: &HeaderMap) -> Option<usize> {
+    let text = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    text.parse().ok()
 }

@@ -8,8 +8,9 @@
 //!   those of services that many use are [`Preset`]s.
 //! - **Nothing is acknowledged unkept.** A 200 means that the delivery is on disk; its script runs sooner or
 //!   later, and a second delivery of it runs nothing.
-//! - **Nothing is told.** A sender that isn't believed doesn't learn why, no payload is ever logged, and
-//!   secrets have a type that doesn't print itself.
+//! - **Nothing is told.** A sender that isn't believed doesn't learn why, the log does ([`Refusals`]); no payload is ever
+//!   logged, and secrets have a type that doesn't print itself.
+//! - **Nobody is kept out.** Bodies have bounded room, which is taken as they arrive, and who is slow gives way.
 
 mod body;
 mod deliver;
@@ -18,7 +19,10 @@ mod layer;
 pub mod payload;
 mod preset;
 mod provider;
+mod receive;
 mod refusal;
+mod refusals;
+mod room;
 mod scheme;
 mod settings;
 mod template;
@@ -31,6 +35,7 @@ pub use layer::{Verified, Verify, VerifyLayer};
 pub use preset::Preset;
 pub use provider::{Provider, Providers, SetUpError};
 pub use refusal::Refusal;
+pub use refusals::Refusals;
 pub use scheme::{Scheme, SchemeError, Signing, Unsigned};
 pub use settings::{Description, ProviderSettings, Settings};
 pub use template::{InvalidTemplate, Template};

@@ -6,6 +6,7 @@ use axum::{
 };
 use thiserror::Error;
 
+use super::scheme::Unsigned;
 use crate::{dispatch::NotAccepted, refusal::refuse};
 
 /// Seconds after which a sender is to try again.
@@ -14,6 +15,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// Why a request is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// The path isn't one of a webhook.
+    #[error("webhooks are at /webhooks/<provider>/<circle_pk>")]
+    Misaddressed,
     /// No provider of this name has a secret here.
     #[error("no such provider sends to this circle; see [webhooks] in the settings")]
     UnknownProvider,
@@ -35,14 +39,16 @@ pub enum Refusal {
     #[error("the body is longer than webhooks.max_body")]
     TooLarge,
     /// The body takes too long to arrive.
-    #[error("the body took longer than webhooks.receive_timeout")]
+    #[error(
+        "the body took longer than webhooks.receive_timeout, or came slower than webhooks.min_rate"
+    )]
     TooSlow,
     /// The body ended before it was whole.
     #[error("the body ended early")]
     CutOff,
     /// It isn't signed by whom it says.
     #[error("the signature is missing, malformed, wrong or stale")]
-    Unsigned,
+    Unsigned(Unsigned),
     /// It is signed, but isn't what the provider sends.
     #[error("the body is not what the provider sends")]
     NotTheProviders,
@@ -63,9 +69,28 @@ impl From<NotAccepted> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, code) = match self {
+impl Refusal {
+    /// One of each, by their codes.
+    pub(super) const ALL: [Self; 13] = [
+        Self::Misaddressed,
+        Self::UnknownProvider,
+        Self::NotAKey,
+        Self::UnknownCircle,
+        Self::NotAPost,
+        Self::MediaType,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::CutOff,
+        Self::Unsigned(Unsigned::Wrong),
+        Self::NotTheProviders,
+        Self::Busy,
+        Self::Unavailable,
+    ];
+
+    /// How it looks on the wire: the status, and the code for machines.
+    pub fn on_the_wire(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Misaddressed => (StatusCode::NOT_FOUND, "not_found"),
             Self::UnknownProvider => (StatusCode::NOT_FOUND, "unknown_provider"),
             Self::NotAKey => (StatusCode::NOT_FOUND, "invalid_circle"),
             Self::UnknownCircle => (StatusCode::NOT_FOUND, "unknown_circle"),
@@ -74,11 +99,17 @@ impl IntoResponse for Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
             Self::CutOff => (StatusCode::BAD_REQUEST, "cut_off"),
-            Self::Unsigned => (StatusCode::UNAUTHORIZED, "unsigned"),
+            Self::Unsigned(_) => (StatusCode::UNAUTHORIZED, "unsigned"),
             Self::NotTheProviders => (StatusCode::BAD_REQUEST, "invalid_payload"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        };
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code) = self.on_the_wire();
         let mut response = refuse(status, code, &self.to_string());
         let headers = response.headers_mut();
         match self {
@@ -92,13 +123,16 @@ impl IntoResponse for Refusal {
             Self::TooLarge | Self::TooSlow | Self::CutOff => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::UnknownProvider
+            Self::Misaddressed
+            | Self::UnknownProvider
             | Self::NotAKey
             | Self::UnknownCircle
             | Self::MediaType
-            | Self::Unsigned
+            | Self::Unsigned(_)
             | Self::NotTheProviders => {}
         }
+        // For the log.
+        response.extensions_mut().insert(self);
         response
     }
 }

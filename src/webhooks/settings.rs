@@ -23,13 +23,24 @@ pub struct Settings {
     /// Bytes of one body.
     #[serde(with = "crate::units::size")]
     pub max_body: usize,
-    /// Bytes of all bodies that are being received or handed on at once. With more, senders are told to come
-    /// back (503).
+    /// Bytes of all bodies that are being received or handed on at once. With more, those that have been arriving for
+    /// longest are told to come back (503).
     #[serde(with = "crate::units::size")]
     pub max_buffered: usize,
+    /// Bytes of such bodies from one address.
+    #[serde(with = "crate::units::size")]
+    pub max_buffered_per_address: usize,
+    /// Bytes of such bodies of one provider to one circle.
+    #[serde(with = "crate::units::size")]
+    pub max_buffered_per_circle: usize,
     /// How long a body may take to arrive.
     #[serde(with = "crate::units::duration")]
     pub receive_timeout: Duration,
+    /// Bytes of a body that must come each second.
+    #[serde(with = "crate::units::size")]
+    pub min_rate: usize,
+    /// Refusals with one code that are logged each second, one by one.
+    pub refusals_logged: u32,
     /// `[webhooks.<name>]`
     #[serde(default)]
     pub providers: BTreeMap<String, ProviderSettings>,

@@ -3,8 +3,10 @@
 mod answers;
 mod commands;
 mod crash;
+mod flood;
 mod jobs;
 mod providers;
+mod refusals;
 mod secrets;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,91 @@
+//! Receiving a body: as fast as it is asked to come, and within the room that there is.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    refusal::Refusal,
+    room::{NoRoom, Place},
+};
+use crate::pace::Pace;
+
+/// The room that a body which isn't here at once begins with.
+const FIRST: usize = 4 << 10;
+
+/// What a body is held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Its bytes.
+    pub(super) most: usize,
+    /// How long it may take in all.
+    pub(super) timeout: Duration,
+    /// How fast it must come.
+    pub(super) pace: Pace,
+}
+
+/// Receives a body of the `announced` length, if one was. Counts in `received` what has come of it.
+///
+/// # Errors
+/// It is too long, too slow, cut off, or there is no room for it.
+pub(super) async fn receive(
+    mut body: Body,
+    announced: Option<usize>,
+    terms: &Terms,
+    place: &mut Place,
+    received: &mut usize,
+) -> Result<Bytes, Refusal> {
+    if announced.is_some_and(|length| length > terms.most) {
+        return Err(Refusal::TooLarge);
+    }
+    let begun = Instant::now();
+    let mut whole = Vec::new();
+    *received = 0;
+    loop {
+        let deadline = terms.pace.deadline(begun, *received);
+        let frame = tokio::select! {
+            biased;
+            frame = timeout_at(deadline.min(begun + terms.timeout), body.frame()) => frame,
+            () = place.given_up() => return Err(Refusal::Busy),
+        };
+        let data = match frame.map_err(|_| Refusal::TooSlow)? {
+            None => break,
+            Some(Err(_)) => return Err(Refusal::CutOff),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                // Trailers say nothing that is signed.
+                Err(_) => continue,
+            },
+        };
+        *received += data.len();
+        if *received > terms.most {
+            return Err(Refusal::TooLarge);
+        }
+        // Mostly it is all here, and stays where it is.
+        if whole.is_empty() && body.is_end_stream() {
+            place.take(data.len())?;
+            return Ok(data);
+        }
+        if *received > whole.capacity() {
+            let least = (2 * whole.capacity()).max(FIRST);
+            let capacity = least.min(announced.unwrap_or(terms.most)).max(*received);
+            place.grow(capacity - whole.capacity())?;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&data);
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    whole.shrink_to_fit();
+    place.settle(whole.len())?;
+    Ok(whole.into())
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::Busy
+    }
+}

@@ -1,0 +1,121 @@
+//! What has been refused: each refusal is counted and logged once; of a flood, a few each second and their number.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{provider::Provider, refusal::Refusal};
+use crate::{auth::PublicKey, log_limit::LogLimit};
+
+/// Characters of a text of a stranger's that are logged.
+const LONGEST: usize = 64;
+
+/// Refusals by their codes.
+#[derive(Debug)]
+pub struct Refusals(Vec<(&'static str, LogLimit)>);
+
+/// What is known of a request when it is refused.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub(super) provider: Option<Arc<Provider>>,
+    pub(super) circle: Option<PublicKey>,
+    /// Of the body: what has come of it, or else what was announced.
+    pub(super) bytes: Option<usize>,
+    /// What stands where a provider should.
+    unknown: Option<String>,
+}
+
+impl Refusals {
+    /// Of which so many with one code are logged each second.
+    pub(super) fn new(logged: u32, start: Instant) -> Self {
+        let limit = |refusal: Refusal| (refusal.on_the_wire().1, LogLimit::new(logged, start));
+        Self(Refusal::ALL.map(limit).into())
+    }
+
+    /// How many there have been, by their codes.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(code, limit)| (*code, limit.count()))
+    }
+
+    pub(super) fn tell(&self, refusal: Refusal, attempt: &Attempt, now: Instant) {
+        let (status, code) = refusal.on_the_wire();
+        let mut limits = self.0.iter();
+        let of_code = limits.find(|(other, _)| *other == code);
+        if of_code.is_some_and(|(_, limit)| !limit.admit(now)) {
+            return;
+        }
+        let reason = match refusal {
+            Refusal::Unsigned(why) => why.to_string(),
+            other => other.to_string(),
+        };
+        let known = attempt.provider.as_ref();
+        let provider = known.map(|provider| &*provider.name);
+        tracing::warn!(
+            provider = provider.or(attempt.unknown.as_deref()),
+            circle = attempt.circle.map(tracing::field::display),
+            status = status.as_u16(),
+            reason,
+            bytes = attempt.bytes,
+            "webhook refused"
+        );
+    }
+
+    /// Logs how many weren't logged since this was asked last.
+    pub fn tell_left_out(&self) {
+        for (code, limit) in &self.0 {
+            let refused = limit.take_left_out();
+            if refused > 0 {
+                tracing::warn!(
+                    code,
+                    refused,
+                    "webhooks refused, more than webhooks.refusals_logged in a second"
+                );
+            }
+        }
+    }
+}
+
+impl Attempt {
+    /// Keeps what a stranger calls a provider: of one line, and not too long.
+    pub(super) fn name(&mut self, text: &str) {
+        let mut shown: String = text
+            .chars()
+            .take(LONGEST)
+            .flat_map(char::escape_default)
+            .collect();
+        if text.chars().nth(LONGEST).is_some() {
+            shown += "...";
+        }
+        self.unknown = Some(shown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhooks::Unsigned;
+
+    #[test]
+    fn every_refusal_is_counted_under_its_code() {
+        let (start, attempt) = (Instant::now(), Attempt::default());
+        let refusals = Refusals::new(1, start);
+        for refusal in Refusal::ALL {
+            refusals.tell(refusal, &attempt, start);
+        }
+        refusals.tell(Refusal::Unsigned(Unsigned::Missing), &attempt, start);
+        for (code, count) in refusals.counts() {
+            assert_eq!(count, 1 + u64::from(code == "unsigned"), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_text_is_short_and_of_one_line() {
+        for (text, expected) in [
+            ("acme", "acme".to_owned()),
+            ("a\nb\u{1b}[2J", "a\\nb\\u{1b}[2J".to_owned()),
+            (&"x".repeat(65), format!("{}...", "x".repeat(64))),
+        ] {
+            let mut attempt = Attempt::default();
+            attempt.name(text);
+            assert_eq!(attempt.unknown, Some(expected));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What strangers send, who aren't believed in the end, keeps no delivery out.
+
+use std::{future::pending, net::SocketAddr, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{Webhook, event, taking_stripes};
+use crate::{
+    doors::from,
+    server::{TestServer, within},
+};
+
+/// How a body comes that never becomes whole.
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    /// Not at all.
+    Silent,
+    /// A byte now and then.
+    Dripping,
+    /// As slowly as it may.
+    Least,
+    /// All but its end, at once.
+    AllButTheEnd,
+    /// The same, with no length said before.
+    Chunked,
+}
+
+/// Begins one delivery after the other, with a pause between them.
+async fn attack(
+    to: SocketAddr,
+    last: u8,
+    head: &str,
+    manner: Manner,
+    bulk: &[u8],
+    pause: Duration,
+) {
+    loop {
+        let mut stream = from(last, to).await;
+        let length = bulk.len();
+        let body = match manner {
+            Manner::Chunked => format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", length),
+            _ => format!("Content-Length: {length}\r\n\r\n"),
+        };
+        let request = format!("{head}{body}");
+        let (mut reader, mut writer) = stream.split();
+        let send = async {
+            writer.write_all(request.as_bytes()).await?;
+            let (piece, pace) = match manner {
+                Manner::Silent => pending().await,
+                Manner::Dripping => (1, 300),
+                Manner::Least => (1 << 9, 400),
+                Manner::AllButTheEnd | Manner::Chunked => {
+                    writer.write_all(&bulk[1..]).await?;
+                    pending().await
+                }
+            };
+            let piece = vec![b'x'; piece];
+            loop {
+                writer.write_all(&piece).await?;
+                tokio::time::sleep(Duration::from_millis(pace)).await;
+            }
+        };
+        let mut answer = Vec::new();
+        let result: std::io::Result<usize> = tokio::select! {
+            sent = send => sent,
+            end = reader.read_to_end(&mut answer) => end,
+        };
+        let _ = result;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How many of `all` deliveries are answered with 200 while `attackers` are at it.
+async fn answered(server: &TestServer, attackers: usize, manner: Manner, all: usize) -> usize {
+    let claimed = Webhook::stripe("{}");
+    let head = format!(
+        "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
+        claimed.circle,
+        claimed.headers["stripe-signature"].to_str().unwrap(),
+    );
+    // As fast as a line of a gigabit would be.
+    let (bulk, pause) = (
+        vec![b'x'; 1 << 20],
+        Duration::from_millis(attackers as u64 * 7),
+    );
+    // One of four comes from where the provider is, too.
+    let attacking = (0..attackers).map(|n| {
+        let last = u8::try_from(1 + n % 4).unwrap();
+        attack(server.address, last, &head, manner, &bulk, pause)
+    });
+    let deliver = async {
+        // Until the attack has begun in earnest.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut kept = 0;
+        for n in 0..all {
+            let id = format!("evt_{manner:?}_{attackers}_{n}");
+            let webhook = Webhook::stripe(event(&id));
+            let response = webhook.send(server).await;
+            kept += usize::from(response.status == 200);
+        }
+        kept
+    };
+    tokio::select! {
+        _ = join_all(attacking) => unreachable!("it has no end"),
+        kept = timeout(Duration::from_secs(60), deliver) => {
+            kept.unwrap_or_else(|_| panic!("{attackers} {manner:?} took too long"))
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_never_become_whole_keep_nobody_out() {
+    let server = taking_stripes().start().await;
+    let before = server.memory_kib("VmRSS");
+    for (manner, attackers) in [
+        (Manner::Silent, 72),
+        (Manner::Silent, 720),
+        (Manner::Dripping, 720),
+        (Manner::Least, 720),
+        (Manner::AllButTheEnd, 72),
+        (Manner::AllButTheEnd, 720),
+        (Manner::Chunked, 720),
+    ] {
+        let kept = answered(&server, attackers, manner, 100).await;
+        assert!(kept >= 99, "{attackers} {manner:?}: {kept} of 100");
+    }
+    // 64 MiB is what all bodies may take, and some of it twice while it grows.
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (160 << 10),
+        "from {before} KiB to {most} KiB"
+    );
+}
+
+#[tokio::test]
+async fn who_sends_slower_than_may_be_is_told() {
+    let server = taking_stripes()
+        .env("CIRCLED_WEBHOOKS__RECEIVE_TIMEOUT", "60s")
+        .start()
+        .await;
+    let claimed = Webhook::stripe("{}");
+    let head = format!(
+        "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\nContent-Length: 1000\r\n\r\n",
+        claimed.circle,
+        claimed.headers["stripe-signature"].to_str().unwrap(),
+    );
+    let mut slow = from(2, server.address).await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(b"{").await.unwrap();
+    let mut answer = [0; 12];
+    within("an answer", slow.read_exact(&mut answer))
+        .await
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
