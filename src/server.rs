@@ -280,9 +280,11 @@ fn people_accept(settings: &config::Settings, files: OpenFiles, has_admin: bool)
     let admin = usize::from(has_admin) * server.max_admin_connections;
     let left = files.for_connections().saturating_sub(admin).max(1);
     let connections = wanted.min(left);
-    let per_address = server
-        .max_connections_per_address
-        .min(connections.div_ceil(2));
+    // Something is left for others, whatever the settings say.
+    let most = connections
+        .saturating_sub(SPARE_CONNECTIONS / 2)
+        .max(connections.div_ceil(2));
+    let per_address = server.max_connections_per_address.min(most);
     tracing::info!(
         open_files = files.permitted,
         reserved_files = files.reserved,

@@ -517,7 +517,7 @@ async fn one_address_has_its_share_of_the_sessions() {
 async fn behind_a_trusted_proxy_the_client_is_counted() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "1")
-        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.2")
+        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.2/31")
         .start()
         .await;
     let proxy = [127, 0, 0, 2];
@@ -526,6 +526,14 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
     assert!(has_place(&mut one).await && has_place(&mut two).await);
     assert_full(from(proxy, &server, Some("192.0.2.1")).await).await;
     assert_full(from(proxy, &server, Some("198.51.100.7, 192.0.2.1")).await).await;
+    // As some proxies write it, and through two of them.
+    for same in [
+        "192.0.2.1:4711",
+        "[::ffff:192.0.2.1]:4711",
+        "192.0.2.1, 127.0.0.3",
+    ] {
+        assert_full(from(proxy, &server, Some(same)).await).await;
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
         min_free: 0,
         write_queue: 1 << 20,
         cache: 1 << 20,
+        open_files: 64,
     };
     let limits = Settings {
         max_key: 512,
