@@ -20,6 +20,6 @@ pub use origin::{InvalidOrigin, Origin, Origins};
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
 pub use phase::{Anonymous, Authenticated, Challenged, Claim, Out, Phase, Refusal};
-pub(crate) use secret::HIDDEN;
+pub(crate) use secret::{HIDDEN, UnusableSecret};
 pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use signature::{BadSignature, Scheme, sign, verify};

@@ -33,13 +33,16 @@ impl fmt::Debug for Secret {
 pub enum SecretSource {
     /// A variable of the environment.
     Env(String),
-    /// A file, relative to the settings file. White space at its end is none of the secret.
+    /// A file, relative to the settings file.
     File(String),
     /// It stands in the settings.
     Literal(Secret),
 }
 
-/// A text that is no secret, and names no place for one.
+/// Bytes that a secret has at least. With fewer, it can be found by trying.
+const SHORTEST: usize = 8;
+
+/// A text that names no secret. Whatever it says, it doesn't show the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecretSource {
     /// A place without a name.
@@ -50,29 +53,137 @@ pub enum InvalidSecretSource {
         "\"***\" is what `circled config show` writes in place of a secret: put the secret itself there, or env:NAME"
     )]
     Hidden,
+    /// `ENV:NAME`, `env: NAME` and the like.
+    #[error(
+        "is neither a secret nor a place for one: write \"env:NAME\" or \"file:PATH\", in lowercase and without white space"
+    )]
+    Misspelt,
+    /// `${NAME}`, `$NAME` and the like.
+    #[error(
+        "has the name of a variable where the secret should be, and nothing puts it in here: write \"env:NAME\" to have it read from the environment"
+    )]
+    Placeholder,
+    /// Nothing, or nothing but white space.
+    #[error("is empty: write \"env:NAME\", \"file:PATH\" or the secret itself")]
+    Blank,
+    /// White space that hardly belongs to it.
+    #[error("has white space around it: remove that")]
+    Padded,
+    /// Too short to be one.
+    #[error("is shorter than {SHORTEST} bytes, so that it could be guessed: take a longer secret")]
+    Short,
+}
+
+/// Why what a [`SecretSource`] names can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnusableSecret {
+    #[error("there is no such file")]
+    NoFile,
+    #[error("the file cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("it {0}")]
+    Invalid(#[from] InvalidSecretSource),
+}
+
+/// A secret that was found where its source says.
+#[derive(Debug)]
+pub(crate) struct FoundSecret {
+    pub(crate) secret: Secret,
+    /// Whether there was white space around it, which is none of it.
+    pub(crate) was_padded: bool,
 }
 
 impl SecretSource {
-    /// Looks the secret up; `None` where there is none, or an empty one, with which anyone could sign.
+    /// Looks the secret up; `None` where a variable isn't set, or to nothing.
     ///
     /// # Errors
-    /// A file that is there but can't be read.
+    /// There is no such file, it can't be read, or what is there can be no secret.
     pub(crate) fn read(
         &self,
         base: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> io::Result<Option<Secret>> {
+    ) -> Result<Option<FoundSecret>, UnusableSecret> {
         let text = match self {
-            Self::Env(name) => variable(name),
-            Self::File(path) => match std::fs::read_to_string(base.join(path)) {
-                Ok(text) => Some(text.trim_end().to_owned()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
+            Self::Env(name) => match variable(name).filter(|text| !text.is_empty()) {
+                Some(text) => text,
+                None => return Ok(None),
             },
-            Self::Literal(secret) => Some(secret.expose().to_owned()),
+            Self::File(path) => std::fs::read_to_string(base.join(path)).map_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound {
+                    UnusableSecret::NoFile
+                } else {
+                    UnusableSecret::Unreadable(error)
+                }
+            })?,
+            Self::Literal(secret) => {
+                return Ok(Some(FoundSecret {
+                    secret: secret.clone(),
+                    was_padded: false,
+                }));
+            }
         };
-        Ok(text.filter(|text| !text.is_empty()).map(Secret))
+        let trimmed = text.trim();
+        may_be_secret(trimmed)?;
+        long_enough(trimmed)?;
+        Ok(Some(FoundSecret {
+            secret: Secret::new(trimmed),
+            // A file ends with a line end, as a rule.
+            was_padded: trimmed != text.trim_end_matches(['\r', '\n']),
+        }))
     }
+}
+
+/// Refuses what can only be a mistake.
+fn may_be_secret(text: &str) -> Result<(), InvalidSecretSource> {
+    use InvalidSecretSource::{Blank, Hidden, Misspelt, Padded, Placeholder};
+
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.trim());
+    let is = |name: &str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+    Err(if text.trim().is_empty() {
+        Blank
+    } else if text == HIDDEN {
+        Hidden
+    } else if is("env") || is("file") {
+        Misspelt
+    } else if is("$env") || is_placeholder(text.trim()) {
+        Placeholder
+    } else if text.trim() != text {
+        Padded
+    } else {
+        return Ok(());
+    })
+}
+
+fn long_enough(text: &str) -> Result<(), InvalidSecretSource> {
+    if text.len() < SHORTEST {
+        return Err(InvalidSecretSource::Short);
+    }
+    Ok(())
+}
+
+/// Whether it is one of the ways in which shells and templates write a variable.
+fn is_placeholder(text: &str) -> bool {
+    let between = |open: &str, close: &str| {
+        text.strip_prefix(open)
+            .is_some_and(|rest| rest.ends_with(close))
+    };
+    let has = |open: &str, close: &str| {
+        text.split_once(open)
+            .is_some_and(|(_, rest)| rest.contains(close))
+    };
+    let is_name = |name: &str| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !name.is_empty() && name.bytes().all(is_part)
+    };
+    let percent = text
+        .strip_prefix('%')
+        .and_then(|rest| rest.strip_suffix('%'));
+    text.strip_prefix('$').is_some_and(is_name)
+        || percent.is_some_and(is_name)
+        || has("${", "}")
+        || has("{{", "}}")
+        || between("$(", ")")
+        || between("<", ">")
 }
 
 impl fmt::Display for SecretSource {
@@ -89,23 +200,28 @@ impl FromStr for SecretSource {
     type Err = InvalidSecretSource;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecretSource> {
-        if text == HIDDEN {
-            return Err(InvalidSecretSource::Hidden);
-        }
-        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-        let source = match text.split_once(':') {
+        let named = |name: &str| match name {
+            "" => Err(InvalidSecretSource::Nameless),
+            name if name.trim() != name => Err(InvalidSecretSource::Misspelt),
+            name if name.contains('$') => Err(InvalidSecretSource::Placeholder),
+            name => Ok(name.to_owned()),
+        };
+        match text.split_once(':') {
             Some(("env", name)) => named(name).map(Self::Env),
             Some(("file", path)) => named(path).map(Self::File),
-            _ => Some(Self::Literal(Secret::new(text))),
-        };
-        source.ok_or(InvalidSecretSource::Nameless)
+            _ => may_be_secret(text).map(|()| Self::Literal(Secret::new(text))),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for SecretSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        let source: Self = text.parse().map_err(D::Error::custom)?;
+        if let Self::Literal(secret) = &source {
+            long_enough(secret.expose()).map_err(D::Error::custom)?;
+        }
+        Ok(source)
     }
 }
 
@@ -121,40 +237,123 @@ mod tests {
         crate::json::from_value(json!(text)).unwrap()
     }
 
+    fn read(source: &SecretSource) -> Result<Option<FoundSecret>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("key", "from a file\n"),
+            ("padded", " \u{a0}from a file\r\n\n"),
+            ("empty", ""),
+            ("blank", " \n"),
+            ("short", "1234567\n"),
+            ("placeholder", "${STRIPE}\n"),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        fs::write(folder.path().join("binary"), b"\xff\xfe\xfd").unwrap();
+        let variable = |name: &str| {
+            let text = match name {
+                "SET" => "from the environment",
+                "PADDED" => " from the environment\n",
+                "EMPTY" => "",
+                "BLANK" => " \t",
+                "SHORT" => "1234567",
+                "PLACEHOLDER" => "$STRIPE_SECRET",
+                "SOURCE" => "env:STRIPE_SECRET",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        };
+        source
+            .read(folder.path(), &variable)
+            .map_err(|error| error.to_string())
+    }
+
     #[test]
     fn secrets_are_looked_up_where_the_settings_say() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("key"), "from a file\n").unwrap();
-        fs::write(folder.path().join("empty"), "\n").unwrap();
-        let variable = |name: &str| match name {
-            "SET" => Some("from the environment".to_owned()),
-            "EMPTY" => Some(String::new()),
-            _ => None,
-        };
-        for (text, expected) in [
-            ("env:SET", Some("from the environment")),
-            ("env:EMPTY", None),
-            ("env:UNSET", None),
-            ("file:key", Some("from a file")),
-            ("file:empty", None),
-            ("file:missing", None),
-            ("whsec_literal", Some("whsec_literal")),
-            ("with:colon", Some("with:colon")),
-            ("", None),
+        for (text, expected, was_padded) in [
+            ("env:SET", Some("from the environment"), false),
+            ("env:PADDED", Some("from the environment"), true),
+            ("env:EMPTY", None, false),
+            ("env:UNSET", None, false),
+            ("file:key", Some("from a file"), false),
+            ("file:padded", Some("from a file"), true),
+            ("whsec_literal", Some("whsec_literal"), false),
+            ("with:colon", Some("with:colon"), false),
+            ("inner space", Some("inner space"), false),
+            ("pa$$word", Some("pa$$word"), false),
+            ("12345678", Some("12345678"), false),
         ] {
-            let secret = source(text).read(folder.path(), &variable).unwrap();
-            assert_eq!(secret.as_ref().map(Secret::expose), expected, "{text}");
+            let found = read(&source(text)).unwrap();
+            let secret = found.as_ref().map(|found| found.secret.expose());
+            assert_eq!(secret, expected, "{text}");
+            assert_eq!(found.is_some_and(|found| found.was_padded), was_padded);
         }
-        // A folder is no file.
-        assert!(source("file:.").read(folder.path(), &variable).is_err());
-        for wrong in ["env:", "file:", "***"] {
-            assert!(crate::json::from_value::<SecretSource>(json!(wrong)).is_err());
+    }
+
+    #[test]
+    fn what_can_only_be_a_mistake_is_no_secret() {
+        for text in [
+            "",
+            " ",
+            "\n",
+            "***",
+            "env:",
+            "file:",
+            "env: NAME",
+            "env:NAME ",
+            "env:$NAME",
+            "env:${NAME}",
+            "file:${HOME}/key",
+            "ENV:NAME",
+            "Env:NAME",
+            " env:NAME",
+            "env :NAME",
+            "FILE:key",
+            "$env:NAME",
+            "$STRIPE_WEBHOOK_SECRET",
+            "$stripe_secret",
+            "${STRIPE_WEBHOOK_SECRET}",
+            "${STRIPE_WEBHOOK_SECRET:-none}",
+            "whsec_${REST}",
+            "$(cat secret)",
+            "{{ stripe_secret }}",
+            "%STRIPE_SECRET%",
+            "<your secret>",
+            " padded secret",
+            "padded secret\n",
+            "1234567",
+        ] {
+            let read = crate::json::from_value::<SecretSource>(json!(text));
+            let error = read.unwrap_err().to_string();
+            // What stands there may be a secret all the same.
+            assert!(text.trim().len() < 8 || !error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_can_be_a_mistake_too() {
+        for (text, expected) in [
+            ("env:BLANK", "empty"),
+            ("env:SHORT", "shorter than 8"),
+            ("env:PLACEHOLDER", "name of a variable"),
+            ("env:SOURCE", "neither a secret nor a place"),
+            ("file:missing", "no such file"),
+            ("file:empty", "empty"),
+            ("file:blank", "empty"),
+            ("file:short", "shorter than 8"),
+            ("file:placeholder", "name of a variable"),
+            ("file:binary", "cannot be read"),
+            // A folder.
+            ("file:.", "cannot be read"),
+        ] {
+            let error = read(&source(text)).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
     fn a_secret_never_prints_itself() {
-        let literal = source("hunter2");
+        let literal = source("hunter2-hunter2");
         for text in [format!("{literal:?}"), literal.to_string()] {
             assert!(!text.contains("hunter2"), "{text}");
         }

@@ -52,9 +52,16 @@ impl Config {
         match self.command {
             Command::Check(_) => {
                 // Scripts, and secrets that aren't written as they should be.
-                if let Err(error) = server::providers(&loaded.settings) {
-                    writeln!(stderr(), "{error}")?;
-                    return Ok(ExitCode::FAILURE);
+                match server::providers(&loaded.settings) {
+                    Ok(providers) => {
+                        for note in providers.notes() {
+                            writeln!(stderr(), "note: {note}")?;
+                        }
+                    }
+                    Err(error) => {
+                        writeln!(stderr(), "{error}")?;
+                        return Ok(ExitCode::FAILURE);
+                    }
                 }
                 writeln!(out, "ok")?;
             }

@@ -35,7 +35,7 @@ Exit codes:
 Examples:
   circled webhook send http://127.0.0.1:8080/webhooks/stripe/<circle_pk> --provider stripe --secret whsec_test event.json
   circled webhook send http://127.0.0.1:8080/webhooks/github/<circle_pk> --provider github --secret env:GITHUB_SECRET --type push push.json
-  echo '{\"type\": \"test\"}' | circled webhook send http://127.0.0.1:8080/webhooks/acme/<circle_pk> --provider acme --config circled.toml --secret hush -";
+  echo '{\"type\": \"test\"}' | circled webhook send http://127.0.0.1:8080/webhooks/acme/<circle_pk> --provider acme --config circled.toml --secret hush-hush -";
 
 /// Play the part of a webhook provider.
 #[derive(Debug, Args)]
@@ -120,8 +120,9 @@ impl Send {
         let secret = self
             .secret
             .read(Path::new(""), &variable)
-            .with_context(|| format!("the secret {} cannot be read", self.secret))?
-            .with_context(|| format!("the secret {} is not set", self.secret))?;
+            .with_context(|| format!("the secret {} cannot be used", self.secret))?
+            .with_context(|| format!("the secret {} is not set", self.secret))?
+            .secret;
         let id = match &self.id {
             Some(id) => id.clone(),
             None => format!("evt_{}", Uuid::now_v7().simple()),

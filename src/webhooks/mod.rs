@@ -33,7 +33,7 @@ pub use deliver::deliver;
 pub use field::{Field, InvalidField};
 pub use layer::{Verified, Verify, VerifyLayer};
 pub use preset::Preset;
-pub use provider::{Provider, Providers, SetUpError};
+pub use provider::{Note, Provider, Providers, SetUpError};
 pub use refusal::Refusal;
 pub use refusals::Refusals;
 pub use scheme::{Scheme, SchemeError, Signing, Unsigned};

@@ -19,7 +19,7 @@ use super::{
     written::Key,
 };
 use crate::{
-    auth::{Circle, PublicKey, SecretSource},
+    auth::{Circle, PublicKey, SecretSource, UnusableSecret},
     dispatch::Scripts,
     script::{Failure, Limits, Sandbox},
 };
@@ -76,15 +76,28 @@ pub struct Providers {
     by_name: HashMap<Arc<str>, Arc<Provider>>,
     scripts: Scripts,
     off: Vec<Off>,
-    unset: Vec<Unset>,
+    notes: Vec<Note>,
 }
 
-/// A secret that is nowhere, of a provider that has others.
-#[derive(Debug)]
-struct Unset {
-    provider: String,
-    circle: Option<PublicKey>,
+/// What is worth knowing of a secret, though nothing keeps the server from starting.
+#[derive(Debug, Clone)]
+pub struct Note {
+    provider: Arc<str>,
+    secret: SecretOf,
+    what: Noted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noted {
+    Unset,
+    Padded,
+}
+
+/// A secret by where it comes from, and the circle that it is for if it isn't for all.
+#[derive(Debug, Clone)]
+struct SecretOf {
     source: String,
+    circle: Option<PublicKey>,
 }
 
 /// A provider whose deliveries aren't taken, for want of a secret.
@@ -94,10 +107,14 @@ struct Off {
     sources: Vec<String>,
 }
 
-/// Why a provider can't be set up.
+/// Everything that keeps providers from being set up.
+#[derive(Debug, Error)]
+pub struct SetUpError(Vec<Mistake>);
+
+/// One thing that can't be used.
 #[derive(Debug, Error)]
 #[error("webhooks.{provider}: {reason}")]
-pub struct SetUpError {
+struct Mistake {
     provider: String,
     reason: Reason,
 }
@@ -106,10 +123,16 @@ pub struct SetUpError {
 enum Reason {
     #[error(transparent)]
     Scheme(#[from] SchemeError),
-    #[error("the secret {from} cannot be used: {source}")]
-    Secret { from: String, source: SchemeError },
-    #[error("the secret {from} cannot be read: {source}")]
-    Unreadable { from: String, source: io::Error },
+    #[error("the secret {whose} cannot be used: {source}")]
+    Secret {
+        whose: SecretOf,
+        source: UnusableSecret,
+    },
+    #[error("the secret {whose} cannot be used: {source}")]
+    Key {
+        whose: SecretOf,
+        source: SchemeError,
+    },
     #[error("the script {} cannot be read: {source}", path.display())]
     NoScript { path: PathBuf, source: io::Error },
     #[error("the script {}{} is no Rhai: {}", path.display(), Place(failure), failure.message)]
@@ -121,6 +144,46 @@ enum Reason {
         "is no name for a provider: it stands in URLs, and has from 1 to 64 lowercase letters, digits, - and _"
     )]
     Name,
+}
+
+impl fmt::Display for SetUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.0.iter().enumerate() {
+            let gap = if n > 0 { "\n" } else { "" };
+            write!(f, "{gap}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for SecretOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        match self.circle {
+            Some(circle) => write!(f, " of the circle {circle}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Noted {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Unset => "a secret is not set, and counts for nothing",
+            Self::Padded => "the white space around a secret is none of it",
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            provider,
+            secret,
+            what,
+        } = self;
+        write!(f, "webhooks.{provider}: {secret}: {}", what.message())
+    }
 }
 
 /// `:line:column`, as compilers write it.
@@ -149,7 +212,7 @@ impl Providers {
     /// `variable` reads the environment.
     ///
     /// # Errors
-    /// The first thing that can't be used. A secret that is nowhere is no error: without any, the provider
+    /// Everything that can't be used. A variable that isn't set is no error: without any secret, the provider
     /// is off.
     pub fn set_up(
         settings: &Settings,
@@ -165,15 +228,20 @@ impl Providers {
             sandbox: Sandbox::new(limits.clone()),
         };
         let mut providers = Self::default();
+        let mut mistakes = Vec::new();
         for (name, settings) in &settings.providers {
-            providers
-                .add(name, settings, &surroundings)
-                .map_err(|reason| SetUpError {
-                    provider: name.clone(),
-                    reason,
-                })?;
+            let mut reasons = Vec::new();
+            providers.add(name, settings, &surroundings, &mut reasons);
+            mistakes.extend(reasons.into_iter().map(|reason| Mistake {
+                provider: name.clone(),
+                reason,
+            }));
         }
-        Ok(providers)
+        if mistakes.is_empty() {
+            Ok(providers)
+        } else {
+            Err(SetUpError(mistakes))
+        }
     }
 
     /// The provider of this name, if its deliveries are taken.
@@ -194,13 +262,17 @@ impl Providers {
         if !on.is_empty() {
             tracing::info!(providers = on.join(", "), "taking webhooks");
         }
-        for unset in &self.unset {
-            let circle = unset.circle.map(|circle| circle.to_string());
+        for Note {
+            provider,
+            secret,
+            what,
+        } in &self.notes
+        {
             tracing::warn!(
-                provider = unset.provider,
-                circle,
-                secret = unset.source,
-                "a secret is not set, and counts for nothing"
+                %provider,
+                circle = secret.circle.map(|circle| circle.to_string()),
+                secret = secret.source,
+                "{}", what.message()
             );
         }
         for Off { name, sources } in &self.off {
@@ -212,48 +284,60 @@ impl Providers {
         }
     }
 
+    /// What is worth knowing of the secrets.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
     fn add(
         &mut self,
         name: &str,
         settings: &ProviderSettings,
         surroundings: &Surroundings<'_>,
-    ) -> Result<(), Reason> {
+        reasons: &mut Vec<Reason>,
+    ) {
         if !is_name(name) {
-            return Err(Reason::Name);
+            reasons.push(Reason::Name);
+        }
+        let name: Arc<str> = name.into();
+        match script(settings, surroundings) {
+            Ok(script) => drop(self.scripts.insert(name.clone(), script)),
+            Err(reason) => reasons.push(reason),
         }
         let description = settings.description();
-        let scheme = description.scheme()?;
-        let script = script(settings, surroundings)?;
-        let name: Arc<str> = name.into();
-        let mut unset = Vec::new();
-        let mut note = |circle, sources: Vec<String>| {
-            let unset_of = |source| Unset {
-                provider: name.to_string(),
-                circle,
-                source,
-            };
-            unset.extend(sources.into_iter().map(unset_of));
-        };
-        let (keys, missing) = keys(&scheme, &settings.secrets, surroundings)?;
-        note(None, missing);
-        let mut by_circle = HashMap::new();
-        for circle in surroundings.circles {
-            if let Some(sources) = circle.secrets.get(&*name) {
-                let (keys, missing) = self::keys(&scheme, sources, surroundings)?;
-                note(Some(circle.key), missing);
-                by_circle.insert(circle.key, keys);
+        let scheme = match description.scheme() {
+            Ok(scheme) => scheme,
+            Err(error) => {
+                reasons.push(error.into());
+                return;
             }
-        }
-        self.scripts.insert(name.clone(), script);
+        };
+        let mut secrets = Secrets {
+            provider: &name,
+            scheme: &scheme,
+            surroundings,
+            notes: Vec::new(),
+            reasons,
+        };
+        let keys = secrets.keys(&settings.secrets, None);
+        let by_circle: HashMap<_, _> = surroundings
+            .circles
+            .iter()
+            .filter_map(|circle| {
+                let sources = circle.secrets.get(&*name)?;
+                Some((circle.key, secrets.keys(sources, Some(circle.key))))
+            })
+            .collect();
+        let notes = secrets.notes;
         if keys.is_empty() && by_circle.values().all(Vec::is_empty) {
             let sources = settings.secrets.iter().map(ToString::to_string);
             self.off.push(Off {
                 name: name.to_string(),
                 sources: sources.collect(),
             });
-            return Ok(());
+            return;
         }
-        self.unset.extend(unset);
+        self.notes.extend(notes);
         let provider = Provider {
             name: name.clone(),
             scheme,
@@ -264,7 +348,6 @@ impl Providers {
             by_circle,
         };
         self.by_name.insert(name, Arc::new(provider));
-        Ok(())
     }
 }
 
@@ -321,30 +404,53 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_part)
 }
 
-/// The keys, and where there should be some but aren't.
-fn keys(
-    scheme: &Scheme,
-    sources: &[SecretSource],
-    surroundings: &Surroundings<'_>,
-) -> Result<(Vec<Key>, Vec<String>), Reason> {
-    let (mut keys, mut unset) = (Vec::new(), Vec::new());
-    for from in sources {
-        let secret = from
-            .read(surroundings.base, surroundings.variable)
-            .map_err(|source| Reason::Unreadable {
-                from: from.to_string(),
-                source,
-            })?;
-        let Some(secret) = secret else {
-            unset.push(from.to_string());
-            continue;
-        };
-        keys.push(scheme.key(&secret).map_err(|source| Reason::Secret {
-            from: from.to_string(),
-            source,
-        })?);
+/// Looks the secrets of one provider up.
+struct Secrets<'a> {
+    provider: &'a Arc<str>,
+    scheme: &'a Scheme,
+    surroundings: &'a Surroundings<'a>,
+    notes: Vec<Note>,
+    reasons: &'a mut Vec<Reason>,
+}
+
+impl Secrets<'_> {
+    /// The keys of those that are set.
+    fn keys(&mut self, sources: &[SecretSource], circle: Option<PublicKey>) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for source in sources {
+            let whose = SecretOf {
+                source: source.to_string(),
+                circle,
+            };
+            let Surroundings { base, variable, .. } = *self.surroundings;
+            match source.read(base, variable) {
+                Ok(Some(found)) => {
+                    if found.was_padded {
+                        self.note(whose.clone(), Noted::Padded);
+                    }
+                    match self.scheme.key(&found.secret) {
+                        Ok(key) if key.is_weak() => self.reasons.push(Reason::Key {
+                            whose,
+                            source: SchemeError::WeakKey,
+                        }),
+                        Ok(key) => keys.push(key),
+                        Err(source) => self.reasons.push(Reason::Key { whose, source }),
+                    }
+                }
+                Ok(None) => self.note(whose, Noted::Unset),
+                Err(source) => self.reasons.push(Reason::Secret { whose, source }),
+            }
+        }
+        keys
     }
-    Ok((keys, unset))
+
+    fn note(&mut self, secret: SecretOf, what: Noted) {
+        self.notes.push(Note {
+            provider: self.provider.clone(),
+            secret,
+            what,
+        });
+    }
 }
 
 fn script(

@@ -81,6 +81,9 @@ pub enum SchemeError {
         /// How it should be.
         expected: &'static str,
     },
+    /// A key that can be found by trying.
+    #[error("the key in it is shorter than 8 bytes, so that it could be guessed")]
+    WeakKey,
 }
 
 /// Why a request is not believed. For the log: the sender learns nothing of it.

@@ -45,6 +45,13 @@ pub enum KeyEncoding {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Key(pub(super) Vec<u8>);
 
+impl Key {
+    /// Whether it is so short that it can be found by trying.
+    pub(super) fn is_weak(&self) -> bool {
+        self.0.len() < 8
+    }
+}
+
 impl Encoding {
     /// Strict: one text a signature, no white space, no missing padding.
     pub(super) fn alphabet(self) -> Alphabet {

@@ -683,12 +683,12 @@ async fn deliveries_run_in_the_same_order() {
 #[tokio::test]
 async fn what_is_final_stands_the_same() {
     let both = Both::start(|| {
-        TestServer::builder().toml("[webhooks.idenfy]\nsecrets = [\"secret\"]\nwait = \"10s\"\n")
+        TestServer::builder().toml("[webhooks.idenfy]\nsecrets = [\"a secret\"]\nwait = \"10s\"\n")
     })
     .await;
     let result = |is_final: bool, overall: &str| {
         let body = json!({ "final": is_final, "status": { "overall": overall }, "scanRef": "one" });
-        Webhook::signed(Preset::Idenfy, "secret", body.to_string())
+        Webhook::signed(Preset::Idenfy, "a secret", body.to_string())
     };
     for (is_final, overall) in [
         (false, "SUSPECTED"),

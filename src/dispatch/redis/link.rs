@@ -24,6 +24,7 @@ use super::{
     keys::{GROUP, Keys, Partition},
     scripts::{Hashes, Lua},
     settings::RedisSettings,
+    url,
 };
 use crate::store::Unavailable;
 
@@ -77,27 +78,6 @@ pub enum Disagreement {
     },
 }
 
-/// The URLs that are understood: `redis`, `redis-cluster` and `redis-sentinel`, each with TLS or without.
-const EXPECTED: &str = "expected one like redis://host:6379, rediss://user:password@host:6379, redis-cluster://host:6379?node=host2:6379 or redis-sentinel://host:26379?sentinelServiceName=name";
-
-/// Says why a URL of Redis can't be used.
-///
-/// # Errors
-/// What is wrong with it, and what would be right.
-pub fn check_url(url: &str) -> Result<(), String> {
-    let scheme = url.split("://").next().unwrap_or_default();
-    let (service, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
-    let is_known = matches!(service, "redis" | "rediss" | "valkey" | "valkeys")
-        && matches!(kind, "" | "cluster" | "sentinel");
-    if !is_known {
-        return Err(EXPECTED.to_owned());
-    }
-    Config::from_url(url).map(drop).map_err(|error| {
-        let why = error.details().trim_end_matches('.');
-        format!("{why}; {EXPECTED}")
-    })
-}
-
 impl Link {
     /// Begins to connect, and keeps on trying. `name` is what Redis calls the connection.
     pub(super) fn start(
@@ -105,7 +85,8 @@ impl Link {
         keys: Arc<Keys>,
         name: &str,
     ) -> Result<Self, Error> {
-        let mut config = Config::from_url(&settings.url)?;
+        let mut config =
+            url::read(&settings.url).map_err(|why| Error::new(ErrorKind::Config, why))?;
         // That is about the first time alone, and would have it be the last one, too.
         config.fail_fast = false;
         let last_error = Arc::new(Mutex::new(None));

@@ -30,6 +30,7 @@ mod scripts;
 mod settings;
 mod take;
 mod ticket;
+mod url;
 mod wire;
 mod worker;
 
@@ -47,9 +48,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use jobs::RedisJobs;
-pub use link::{Disagreement, check_url};
+pub use link::Disagreement;
 pub use settings::RedisSettings;
 pub use ticket::RedisTicket;
+pub use url::check_url;
 
 use self::{
     accept::Accepted,

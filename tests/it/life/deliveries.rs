@@ -21,7 +21,7 @@ fn taking(folder: &std::path::Path, script: &str) -> Builder {
     let toml = format!(
         "[circles]\nopen = false\n[[circle]]\nkey = \"{}\"\nmembers = [\"{}\"]\nmanage = \"member\"\n\
          [webhooks.stripe]\nscript = {path:?}\nwait = \"10s\"\n\
-         [webhooks.idenfy]\nsecrets = [\"secret\"]\nwait = \"10s\"\n",
+         [webhooks.idenfy]\nsecrets = [\"a secret\"]\nwait = \"10s\"\n",
         circle(),
         key(2).public(),
     );
@@ -40,7 +40,7 @@ fn stripe(id: &str) -> Webhook {
 
 fn idenfy(scan: &str) -> Webhook {
     let body = json!({ "final": true, "status": { "overall": "APPROVED" }, "scanRef": scan });
-    Webhook::signed(Preset::Idenfy, "secret", body.to_string())
+    Webhook::signed(Preset::Idenfy, "a secret", body.to_string())
 }
 
 /// Those that are listed, by their jobs.

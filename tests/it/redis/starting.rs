@@ -25,6 +25,29 @@ async fn another_number_of_partitions_is_refused() {
 }
 
 #[tokio::test]
+async fn the_database_that_the_url_names_is_the_one() {
+    let redis = RedisServer::start().await;
+    for url in ["/1", "?db=1"] {
+        redis.command(&["FLUSHALL"]).await;
+        let fleet = Fleet::on(format!("{}{url}", redis.url()));
+        let gateways = fleet.gateways(1).await;
+        let _worker = fleet.worker().await;
+        let load = Load::on(&gateways, 2);
+        load.progress(10).await;
+        load.finish(&gateways[0]).await;
+        let keys = redis.command(&["INFO", "keyspace"]).await;
+        assert!(keys.contains("db1:") && !keys.contains("db0:"), "{keys}");
+    }
+    let fleet = Fleet::on(format!("{}?database=1", redis.url()));
+    let (status, said) = fleet.builder().give_up().await;
+    assert!(!status.success());
+    assert!(
+        said.contains("has a query parameter \"database\""),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn without_redis_they_begin_and_work_once_it_is_there() {
     let mut redis = RedisServer::start().await;
     redis.kill();

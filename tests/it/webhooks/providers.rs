@@ -87,8 +87,11 @@ struct Vector {
 async fn what_providers_sign_is_believed() {
     let vectors: Vec<Vector> =
         circled::json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
-    // Those with a time are stale by now, which their own tests see to.
-    let timeless = vectors.iter().filter(|vector| vector.now.is_none());
+    // Those with a time are stale by now, and a secret of four letters is refused: both are seen to where the
+    // verifier is tested alone.
+    let timeless = vectors
+        .iter()
+        .filter(|vector| vector.now.is_none() && vector.secret.len() >= 8);
     let mut seen = 0;
     for vector in timeless {
         let settings = format!(
@@ -116,7 +119,7 @@ async fn what_providers_sign_is_believed() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 2);
 }
 
 async fn a_signed_id_cant_be_replaced_by_another() {
@@ -256,7 +259,7 @@ async fn no_script_undoes_what_is_final_not_even_by_trying_again() {
 async fn one_can_describe_ones_own() {
     let settings = r#"
         [webhooks.acme]
-        secrets = ["00ff10"]
+        secrets = ["00ff10aabbccddee"]
         key = "hex"
         signature_header = "X-Acme-Signature"
         separator = ";"
@@ -282,13 +285,13 @@ async fn one_can_describe_ones_own() {
     description.encoding = Some(circled::json::from_value(json!("base64url")).unwrap());
     let body = json!({ "meta": { "id": 7, "kind": "made" } }).to_string();
     let at = Timestamp::now() - jiff::SignedDuration::from_mins(50);
-    let webhook = Webhook::described("acme", &description, "00ff10", &body, at);
+    let webhook = Webhook::described("acme", &description, "00ff10aabbccddee", &body, at);
     assert_eq!(webhook.kept(&server).await.1, "finished");
     let kept = ask(&server, 1, r#"store.get("webhook/acme/7")"#).await;
     assert_eq!((&kept["id"], &kept["type"]), (&json!("7"), &json!("made")));
-    let webhook = Webhook::described("acme", &description, "00ff10", "{}", at);
+    let webhook = Webhook::described("acme", &description, "00ff10aabbccddee", "{}", at);
     webhook.send(&server).await.assert_is_an_error(400);
-    let webhook = Webhook::described("acme", &description, "00ff11", &body, at);
+    let webhook = Webhook::described("acme", &description, "00ff11aabbccddee", &body, at);
     webhook.send(&server).await.assert_is_an_error(401);
 }
 

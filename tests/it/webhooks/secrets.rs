@@ -15,7 +15,7 @@ async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {
     let server = TestServer::builder()
         .env("NEW_SECRET", "from-the-environment")
         .toml(format!(
-            "[webhooks.stripe]\nsecrets = [\"env:NEW_SECRET\", \"file:{}\", \"literal\", \"env:UNSET\"]\n",
+            "[webhooks.stripe]\nsecrets = [\"env:NEW_SECRET\", \"file:{}\", \"a literal\", \"env:UNSET\"]\n",
             file.display()
         ))
         .start()
@@ -23,7 +23,7 @@ async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {
     for (n, (secret, status)) in [
         ("from-the-environment", 200),
         ("from-a-file", 200),
-        ("literal", 200),
+        ("a literal", 200),
         ("from-a-file\n", 401),
         ("other", 401),
         ("", 401),
@@ -44,14 +44,14 @@ async fn a_circles_own_secret_counts_there_alone() {
     let (own, other) = (key(1).public(), key(2).public());
     let server = taking_stripes()
         .toml(format!(
-            "[[circle]]\nkey = \"{own}\"\nsecrets = {{ stripe = [\"its own\"] }}\n[[circle]]\nkey = \"{other}\"\n"
+            "[[circle]]\nkey = \"{own}\"\nsecrets = {{ stripe = [\"its very own\"] }}\n[[circle]]\nkey = \"{other}\"\n"
         ))
         .start()
         .await;
     for (circle, secret, status) in [
-        (own, "its own", 200),
+        (own, "its very own", 200),
         (own, SECRET, 401),
-        (other, "its own", 401),
+        (other, "its very own", 401),
         (other, SECRET, 200),
     ] {
         let webhook = Webhook::signed(Preset::Stripe, secret, event("evt_1")).to(circle);
@@ -108,7 +108,7 @@ async fn providers_that_make_no_sense_are_refused() {
     let broken = format!("[webhooks.stripe]\nscript = {script:?}\n");
     for (settings, expected) in [
         (
-            "[webhooks.acme]\nsecrets = [\"x\"]\n",
+            "[webhooks.acme]\nsecrets = [\"long enough\"]\n",
             "webhooks.acme: signature_header is missing",
         ),
         (
@@ -183,7 +183,87 @@ async fn providers_that_make_no_sense_are_refused() {
     }
 }
 
+/// Settings, files beside them and variables, each with a secret that can only be a mistake.
+#[tokio::test]
+async fn secrets_that_can_only_be_mistakes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("blank", " \n"), ("short", "canary\n")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let at = |name: &str| format!("file:{}", folder.path().join(name).display());
+    for (source, expected) in [
+        ("${CANARY_SECRET}".to_owned(), "name of a variable"),
+        ("$CANARY_SECRET".to_owned(), "name of a variable"),
+        ("ENV:CANARY_SECRET".to_owned(), "write \"env:NAME\""),
+        ("  ".to_owned(), "is empty"),
+        ("canary".to_owned(), "shorter than 8 bytes"),
+        (
+            " canary with space around it ".to_owned(),
+            "white space around it",
+        ),
+        ("env:A_BLANK".to_owned(), "it is empty"),
+        ("env:A_SHORT_ONE".to_owned(), "shorter than 8 bytes"),
+        (at("missing"), "there is no such file"),
+        (at("blank"), "it is empty"),
+        (at("short"), "shorter than 8 bytes"),
+        (at(""), "the file cannot be read"),
+    ] {
+        let here = format!("[webhooks.stripe]\nsecrets = [{source:?}]\n");
+        let of_a_circle = format!(
+            "[[circle]]\nkey = \"{}\"\nsecrets = {{ stripe = [{source:?}] }}\n",
+            key(1).public()
+        );
+        for settings in [here, of_a_circle] {
+            let builder = || {
+                TestServer::builder()
+                    .toml(&settings)
+                    .env("A_BLANK", " \n")
+                    .env("A_SHORT_ONE", "canary")
+            };
+            let (status, said) = builder().give_up().await;
+            assert_eq!(status.code(), Some(1), "{settings}");
+            assert!(said.contains(expected), "{settings}: {said}");
+            assert!(!said.contains("canary"), "a secret is told: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_mistake_of_the_providers_is_told_at_once() {
+    let settings = "[webhooks.stripe]\nsecrets = [\"file:missing\", \"env:A_SHORT_ONE\"]\nscript = \"missing.rhai\"\n[webhooks.acme]\nsecrets = [\"long enough\"]\n";
+    let builder = TestServer::builder()
+        .toml(settings)
+        .env("A_SHORT_ONE", "canary");
+    let (_, said) = builder.give_up().await;
+    for expected in [
+        "webhooks.stripe: the secret file:missing cannot be used: there is no such file",
+        "webhooks.stripe: the secret env:A_SHORT_ONE cannot be used: it is shorter",
+        "missing.rhai cannot be read",
+        "webhooks.acme: signature_header is missing",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+async fn white_space_around_a_secret_is_none_of_it_and_that_is_said() {
+    let mut server = TestServer::builder()
+        .toml("[webhooks.stripe]\nsecrets = [\"env:PADDED_SECRET\"]\n")
+        .env("PADDED_SECRET", format!(" {SECRET}\n"))
+        .start()
+        .await;
+    let webhook = Webhook::stripe(event("evt_1"));
+    assert_eq!(webhook.kept(&server).await.1, "finished");
+    let said = server
+        .logged("what was trimmed", |line| {
+            line["message"] == "the white space around a secret is none of it"
+        })
+        .await;
+    assert_eq!(said["provider"], "stripe");
+    assert_eq!(said["secret"], "env:PADDED_SECRET");
+}
+
 on_both!(
+    white_space_around_a_secret_is_none_of_it_and_that_is_said,
     secrets_come_from_everywhere_and_can_be_changed_without_a_gap,
     a_circles_own_secret_counts_there_alone,
     who_takes_webhooks_is_said_at_the_start,
