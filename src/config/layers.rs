@@ -311,6 +311,7 @@ impl Layers {
                 yes.map_or_else(|_| json!(text), |yes| json!(yes))
             }
             Some(Json::Array(_)) => list(text),
+            None if provider_setting(key).is_some() && text == "false" => json!(false),
             None if provider_setting(key).is_some_and(|(_, key)| LISTS.contains(&key)) => {
                 list(text)
             }
@@ -373,7 +374,14 @@ fn is_provider_key(setting: &str) -> bool {
 }
 
 /// The settings of a provider that are lists.
-const LISTS: [&str; 3] = ["secrets", "body", "required"];
+const LISTS: [&str; 6] = [
+    "secrets",
+    "body",
+    "required",
+    "get_tokens",
+    "test_ids",
+    "respond",
+];
 
 fn list(text: &str) -> Json {
     text.split(',')

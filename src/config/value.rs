@@ -9,7 +9,7 @@ use crate::auth::HIDDEN;
 
 /// The last part of a key that makes its value nobody's business. URLs need not be here: their
 /// passwords are hidden wherever they stand.
-const SECRET: [&str; 3] = ["password", "secret", "secrets"];
+const SECRET: [&str; 4] = ["password", "secret", "secrets", "get_tokens"];
 
 /// Every value with its dotted key. Lists are values, and so is a table with nothing in it.
 pub(super) fn leaves(config: Config) -> BTreeMap<String, Json> {

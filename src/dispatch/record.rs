@@ -293,8 +293,7 @@ impl JobRecord {
     fn finish(&mut self, success: Success, now: Timestamp) -> Progress {
         self.status = Status::Finished;
         self.output = Some(success.output);
-        // Nobody asks what a webhook's script answered in JSON.
-        self.value = self.provider().is_none().then_some(success.value);
+        self.value = Some(success.value);
         self.error = None;
         self.due = None;
         self.ended_at = Some(now);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -19,7 +20,9 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    dispatch::{self, Delivery},
+    auth::PublicKey,
+    dispatch::{self, Delivery, Progress, Receipt},
+    json,
     rpc::Shared,
 };
 
@@ -49,15 +52,45 @@ pub async fn deliver(
         "webhook received"
     );
     let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
+    if verified.asked_at.is_some() {
+        return Ok(response(&shared, verified.circle, receipt).await);
+    }
     Ok(Json(receipt).into_response())
+}
+
+/// What a script wants to be answered, if it has ended: what it returned as `#{respond: ...}`.
+async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Response {
+    #[derive(Deserialize)]
+    struct Returned<'a> {
+        #[serde(borrow)]
+        respond: &'a RawValue,
+    }
+
+    if matches!(receipt.status, Progress::Accepted | Progress::Failed) {
+        return StatusCode::OK.into_response();
+    }
+    let job = shared.dispatcher.jobs().find_in(circle, receipt.job).await;
+    let value = job.ok().flatten().and_then(|(job, _)| job.value);
+    let returned = value.as_deref().map(RawValue::get);
+    let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text.as_bytes()).ok());
+    let Some(Returned { respond }) = returned else {
+        return StatusCode::OK.into_response();
+    };
+    match respond.get() {
+        "null" => StatusCode::OK.into_response(),
+        text => match json::from_str::<String>(text) {
+            Ok(text) => text.into_response(),
+            Err(_) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, json)], text.to_owned()).into_response()
+            }
+        },
+    }
 }
 
 fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<Delivery, Refusal> {
     let Verified {
-        provider,
-        circle,
-        body,
-        ..
+        provider, circle, ..
     } = verified;
     let reading = &provider.reading;
     let read =
@@ -78,12 +111,12 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
     Ok(Delivery {
         circle: *circle,
         provider: provider.name.clone(),
-        identity: Some(match &event_id {
-            Some(id) => identity(&provider.name, "id", id.as_bytes()),
-            None => identity(&provider.name, "body", body),
-        }),
+        identity: Some(identity(
+            &provider.name,
+            &reading.told_apart_by(verified, event_id.as_deref(), event_type.as_deref()),
+        )),
         series: match &reading.series {
-            Some(series) => Some(series.read(&provider.name, &payload)?),
+            Some(series) => series.read(&provider.name, &payload)?,
             None => None,
         },
         event_id,
@@ -93,36 +126,83 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
     })
 }
 
-/// Tells one thing of a provider from all others.
-fn identity(provider: &str, kind: &str, name: &[u8]) -> [u8; 32] {
-    // No provider's name has a zero in it.
+/// What tells one thing of a provider from all others of it.
+enum Apart<'a> {
+    /// The event's name. Some providers use one for events of several types.
+    Event { id: &'a str, kind: &'a str },
+    /// All that was sent, where it has no name.
+    Body(&'a [u8]),
+    /// All that was sent, and when: whoever asks for an answer may ask for the same again.
+    Question { at: &'a str, body: &'a [u8] },
+    /// What deliveries about one thing have in common.
+    Series(&'a str),
+}
+
+fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
+    let (what, first, second) = match apart {
+        Apart::Event { id, kind } => ("event", id.as_bytes(), kind.as_bytes()),
+        Apart::Body(body) => ("body", *body, &b""[..]),
+        Apart::Question { at, body } => ("question", at.as_bytes(), *body),
+        Apart::Series(name) => ("series", name.as_bytes(), &b""[..]),
+    };
     let mut hash = Sha256::new();
-    for part in [provider.as_bytes(), b"\0", kind.as_bytes(), b"\0", name] {
+    for part in [provider.as_bytes(), what.as_bytes(), first, second] {
+        // With its length, so that no two lists of parts are the same text.
+        hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
     hash.finalize().into()
 }
 
 impl Series {
-    /// Which one a delivery belongs to.
-    fn read(&self, provider: &str, payload: &Value) -> Result<dispatch::Series, Refusal> {
+    /// Which one a delivery belongs to, if it belongs to any.
+    fn read(&self, provider: &str, payload: &Value) -> Result<Option<dispatch::Series>, Refusal> {
+        let is_final = match payload.pointer(&self.is_final) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(is_final) => is_final.as_bool(),
+        };
         let name = payload.pointer(&self.name).and_then(field::text);
-        let is_final = payload.pointer(&self.is_final).and_then(Value::as_bool);
         let (name, is_final) = name.zip(is_final).ok_or(Refusal::NotTheProviders)?;
-        Ok(dispatch::Series {
-            identity: identity(provider, "series", name.as_bytes()),
+        Ok(Some(dispatch::Series {
+            identity: identity(provider, &Apart::Series(&name)),
             is_final,
-        })
+        }))
     }
 }
 
 impl Reading {
+    /// What tells a delivery from all others.
+    fn told_apart_by<'a>(
+        &self,
+        verified: &'a Verified,
+        id: Option<&'a str>,
+        kind: Option<&'a str>,
+    ) -> Apart<'a> {
+        let body = &verified.body;
+        match (id, &verified.asked_at) {
+            (Some(id), _) if !self.test_ids.iter().any(|test| test == id) => Apart::Event {
+                id,
+                kind: kind.unwrap_or_default(),
+            },
+            (_, Some(at)) => Apart::Question { at, body },
+            (_, None) => Apart::Body(body),
+        }
+    }
+
+    /// Whether all is there that a body of its kind has.
     fn is_complete(&self, payload: &Value) -> bool {
-        self.required.iter().all(|pointer| {
-            payload
-                .pointer(pointer)
-                .is_some_and(|value| !value.is_null())
-        })
+        let there = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
+        let kind = self.kinds.iter().find(|kind| {
+            there(&kind.at).is_some_and(|value| {
+                let is = kind.is.as_deref();
+                is.is_none_or(|is| value.as_str() == Some(is))
+            })
+        });
+        let required = match kind {
+            Some(kind) => kind.required.as_deref().unwrap_or_default(),
+            None => &self.required,
+        };
+        required.iter().all(|pointer| there(pointer).is_some())
     }
 
     /// What the provider wants back, if that is what it asks for.

@@ -51,6 +51,8 @@ pub struct Verified {
     pub(super) form: Form,
     /// The event's name, where that is signed.
     pub(super) signed_id: Option<String>,
+    /// When it was signed, as it says itself, of a body that its script answers.
+    pub(super) asked_at: Option<String>,
     /// Keeps the body's room for as long as anybody has it.
     _room: Arc<Place>,
 }
@@ -166,10 +168,15 @@ where
         let verifier = self.verifier.clone();
         Box::pin(async move {
             let mut attempt = Attempt::default();
-            let response = match verifier.verify(request, &mut attempt).await {
-                Ok(request) => inner.call(request).await?,
-                Err(refusal) => refusal.into_response(),
+            let answered = if request.method() == Method::GET {
+                verifier.check_address(request, &mut attempt).await
+            } else {
+                match verifier.verify(request, &mut attempt).await {
+                    Ok(request) => Ok(inner.call(request).await?),
+                    Err(refusal) => Err(refusal),
+                }
             };
+            let response = answered.unwrap_or_else(Refusal::into_response);
             if let Some(refusal) = response.extensions().get() {
                 let now = Instant::now();
                 verifier.refusals.tell(*refusal, &attempt, now);
@@ -180,6 +187,19 @@ where
 }
 
 impl Verifier {
+    /// Answers a GET that asks whether this is the right address, of a provider that sends one.
+    async fn check_address(
+        &self,
+        request: Request,
+        attempt: &mut Attempt,
+    ) -> Result<Response, Refusal> {
+        let (mut parts, _) = request.into_parts();
+        let (provider, _) = self.addressee(&mut parts, attempt).await?;
+        let check = provider.address_check.as_ref().ok_or(Refusal::NotAPost)?;
+        let answer = check.answer(parts.uri.query().unwrap_or_default());
+        answer.map_err(Refusal::Unsigned)
+    }
+
     async fn verify(&self, request: Request, attempt: &mut Attempt) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
         let announced = length(&parts.headers);
@@ -207,12 +227,15 @@ impl Verifier {
         };
         at_length(body.len(), verify).map_err(Refusal::Unsigned)?;
         let signed_id = Some(claim.id.to_owned()).filter(|id| !id.is_empty());
+        let asked_at = provider.reading.respond.contains(&form);
+        let asked_at = asked_at.then(|| claim.timestamp.to_owned());
         parts.extensions.insert(Verified {
             provider,
             circle,
             body,
             form,
             signed_id,
+            asked_at,
             _room: Arc::new(place),
         });
         Ok(Request::from_parts(parts, Body::empty()))
@@ -238,7 +261,8 @@ impl Verifier {
             });
         };
         attempt.provider = Some(provider.clone());
-        if parts.method != Method::POST {
+        let asks = parts.method == Method::GET && provider.address_check.is_some();
+        if parts.method != Method::POST && !asks {
             return Err(Refusal::NotAPost);
         }
         let circle = match self.circles.get(&circle) {

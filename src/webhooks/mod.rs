@@ -12,6 +12,7 @@
 //!   logged, and secrets have a type that doesn't print itself.
 //! - **Nobody is kept out.** Bodies have bounded room, which is taken as they arrive, and who is slow gives way.
 
+mod address;
 mod body;
 mod deliver;
 mod field;
@@ -37,6 +38,6 @@ pub use provider::{Note, Provider, Providers, SetUpError};
 pub use refusal::Refusal;
 pub use refusals::Refusals;
 pub use scheme::{Scheme, SchemeError, Signing, Unsigned};
-pub use settings::{Description, ProviderSettings, Settings};
+pub use settings::{Description, Kind, ProviderSettings, Settings};
 pub use template::{InvalidTemplate, Template};
-pub use written::{Encoding, Hash, KeyEncoding};
+pub use written::{Encoding, Hash, KeyEncoding, TimestampFormat};

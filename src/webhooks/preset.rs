@@ -1,11 +1,12 @@
 //! The services that many use. What tells them apart stands in `presets.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use config::{Config, File, FileFormat};
-use serde::Deserialize;
+use serde::{Deserialize, de::value::MapDeserializer};
+use serde_json::Value;
 
-use super::settings::Description;
+use super::settings::{Description, PAIRS};
 
 const PRESETS: &str = include_str!("presets.toml");
 
@@ -40,15 +41,29 @@ impl Preset {
 
     /// How the service signs, and what its requests say where.
     pub fn description(self) -> Description {
+        self.without(&[])
+    }
+
+    /// The same, without these settings, and those that mean nothing without them.
+    pub(super) fn without(self, unset: &[String]) -> Description {
+        let is_unset = |name: &str| unset.iter().any(|unset| unset == name);
         let presets = Config::builder()
             .add_source(File::from_str(PRESETS, FileFormat::Toml))
             .build()
-            .and_then(Config::try_deserialize::<HashMap<Self, Description>>);
+            .and_then(Config::try_deserialize::<HashMap<Self, BTreeMap<String, Value>>>);
         // A test reads every one of them.
-        presets
-            .ok()
-            .and_then(|mut presets| presets.remove(&self))
-            .unwrap_or_default()
+        let Some(mut table) = presets.ok().and_then(|mut presets| presets.remove(&self)) else {
+            return Description::default();
+        };
+        for (one, other) in PAIRS {
+            if is_unset(one) || is_unset(other) {
+                table.remove(one);
+                table.remove(other);
+            }
+        }
+        table.retain(|name, _| !is_unset(name));
+        let table = MapDeserializer::<_, serde_json::Error>::new(table.into_iter());
+        Description::deserialize(table).unwrap_or_default()
     }
 
     /// The script that runs where the settings name none.
@@ -72,5 +87,19 @@ mod tests {
             let scheme = preset.description().scheme();
             assert!(scheme.is_ok(), "{preset:?}: {scheme:?}");
         }
+    }
+
+    #[test]
+    fn each_setting_of_a_preset_can_be_unset() {
+        let unset = |name: &str| Preset::Idenfy.without(&[name.to_owned()]);
+        assert_eq!(unset("nothing"), Preset::Idenfy.description());
+        for name in ["series", "series_final"] {
+            let description = unset(name);
+            assert!(description.scheme().is_ok());
+            assert_eq!((description.series, description.series_final), (None, None));
+        }
+        assert_eq!(unset("kinds").kinds, None);
+        assert_eq!(unset("event_type").event_type, None);
+        assert!(unset("signed").scheme().is_err());
     }
 }

@@ -11,15 +11,16 @@ use std::{
 use thiserror::Error;
 
 use super::{
+    address::AddressCheck,
     body::Form,
     field::Field,
     preset::Preset,
     scheme::{Scheme, SchemeError},
-    settings::{Description, ProviderSettings, Settings},
+    settings::{Description, Kind, ProviderSettings, Settings},
     written::Key,
 };
 use crate::{
-    auth::{Circle, PublicKey, SecretSource, UnusableSecret},
+    auth::{Circle, PublicKey, Secret, SecretSource, UnusableSecret},
     dispatch::Scripts,
     script::{Failure, Limits, Sandbox},
 };
@@ -36,6 +37,7 @@ pub struct Provider {
     pub(super) reading: Reading,
     pub(super) tolerance: Duration,
     pub(super) wait: Duration,
+    pub(super) address_check: Option<AddressCheck>,
     keys: Vec<Key>,
     by_circle: HashMap<PublicKey, Vec<Key>>,
 }
@@ -46,8 +48,13 @@ pub(super) struct Reading {
     pub(super) forms: Vec<Form>,
     pub(super) event_id: Vec<Field>,
     pub(super) event_type: Vec<Field>,
-    /// JSON pointers to what every body has.
+    /// Names that tell no events apart.
+    pub(super) test_ids: Vec<String>,
+    /// JSON pointers to what every body has that is of no kind.
     pub(super) required: Vec<String>,
+    pub(super) kinds: Vec<Kind>,
+    /// Bodies that are answered with what their script says.
+    pub(super) respond: Vec<Form>,
     pub(super) challenge: Option<Challenge>,
     pub(super) series: Option<Series>,
 }
@@ -320,6 +327,14 @@ impl Providers {
             reasons,
         };
         let keys = secrets.keys(&settings.secrets, None);
+        let tokens = secrets.tokens(&settings.get_tokens);
+        let address_check = match AddressCheck::new(&description, settings, tokens) {
+            Ok(check) => check,
+            Err(error) => {
+                secrets.reasons.push(error.into());
+                None
+            }
+        };
         let by_circle: HashMap<_, _> = surroundings
             .circles
             .iter()
@@ -344,6 +359,7 @@ impl Providers {
             reading: Reading::new(description),
             tolerance: settings.tolerance,
             wait: settings.wait,
+            address_check,
             keys,
             by_circle,
         };
@@ -363,7 +379,7 @@ impl ProviderSettings {
     pub fn description(&self) -> Description {
         let own = self.description.clone();
         match self.preset {
-            Some(preset) => own.or(preset.description()),
+            Some(preset) => own.or(preset.without(&self.unset)),
             None => own,
         }
     }
@@ -385,7 +401,10 @@ impl Reading {
             forms: description.body.unwrap_or_else(|| vec![Form::Json]),
             event_id: description.event_id.unwrap_or_default(),
             event_type: description.event_type.unwrap_or_default(),
+            test_ids: description.test_ids.unwrap_or_default(),
             required: description.required.unwrap_or_default(),
+            kinds: description.kinds.unwrap_or_default(),
+            respond: description.respond.unwrap_or_default(),
             challenge: description
                 .challenge
                 .zip(description.challenge_type)
@@ -422,26 +441,52 @@ impl Secrets<'_> {
                 source: source.to_string(),
                 circle,
             };
-            let Surroundings { base, variable, .. } = *self.surroundings;
-            match source.read(base, variable) {
-                Ok(Some(found)) => {
-                    if found.was_padded {
-                        self.note(whose.clone(), Noted::Padded);
-                    }
-                    match self.scheme.key(&found.secret) {
-                        Ok(key) if key.is_weak() => self.reasons.push(Reason::Key {
-                            whose,
-                            source: SchemeError::WeakKey,
-                        }),
-                        Ok(key) => keys.push(key),
-                        Err(source) => self.reasons.push(Reason::Key { whose, source }),
-                    }
-                }
-                Ok(None) => self.note(whose, Noted::Unset),
-                Err(source) => self.reasons.push(Reason::Secret { whose, source }),
+            let Some(secret) = self.find(source, &whose) else {
+                continue;
+            };
+            match self.scheme.key(&secret) {
+                Ok(key) if key.is_weak() => self.reasons.push(Reason::Key {
+                    whose,
+                    source: SchemeError::WeakKey,
+                }),
+                Ok(key) => keys.push(key),
+                Err(source) => self.reasons.push(Reason::Key { whose, source }),
             }
         }
         keys
+    }
+
+    /// What is as secret, but no key.
+    fn tokens(&mut self, sources: &[SecretSource]) -> Vec<Secret> {
+        sources
+            .iter()
+            .filter_map(|source| {
+                let whose = SecretOf {
+                    source: source.to_string(),
+                    circle: None,
+                };
+                self.find(source, &whose)
+            })
+            .collect()
+    }
+
+    /// Looks one up, and says what there is to say of it.
+    fn find(&mut self, source: &SecretSource, whose: &SecretOf) -> Option<Secret> {
+        let Surroundings { base, variable, .. } = *self.surroundings;
+        match source.read(base, variable) {
+            Ok(Some(found)) => {
+                if found.was_padded {
+                    self.note(whose.clone(), Noted::Padded);
+                }
+                return Some(found.secret);
+            }
+            Ok(None) => self.note(whose.clone(), Noted::Unset),
+            Err(source) => self.reasons.push(Reason::Secret {
+                whose: whose.clone(),
+                source,
+            }),
+        }
+        None
     }
 
     fn note(&mut self, secret: SecretOf, what: Noted) {

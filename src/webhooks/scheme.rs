@@ -12,7 +12,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::{
     template::{Filling, Part, Template},
-    written::{Encoding, Hash, Key, KeyEncoding},
+    written::{Encoding, Hash, Key, KeyEncoding, TimestampFormat},
 };
 use crate::auth::Secret;
 
@@ -20,7 +20,7 @@ use crate::auth::Secret;
 ///
 /// The value of the signature header is split at `separator`, if there is one. The items that begin with
 /// `signature_prefix` are signatures, any of which may be the right one; the item that begins with
-/// `timestamp_prefix` is when it was signed, in seconds since 1970.
+/// `timestamp_prefix` is when it was signed, written as `timestamp_format` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheme {
     /// Under which names; the first whose signature header is there counts.
@@ -28,6 +28,7 @@ pub struct Scheme {
     pub(super) separator: Option<String>,
     pub(super) signature_prefix: String,
     pub(super) timestamp_prefix: Option<String>,
+    pub(super) timestamp_format: TimestampFormat,
     pub(super) signed: Template,
     pub(super) hash: Hash,
     pub(super) encoding: Encoding,
@@ -81,6 +82,9 @@ pub enum SchemeError {
         /// How it should be.
         expected: &'static str,
     },
+    /// A parameter without its value.
+    #[error("get_mode must be a parameter and its value, like \"hub.mode=subscribe\"")]
+    Mode,
     /// A key that can be found by trying.
     #[error("the key in it is shorter than 8 bytes, so that it could be guessed")]
     WeakKey,
@@ -107,13 +111,20 @@ pub enum Unsigned {
     /// No secret fits.
     #[error("the signature is wrong")]
     Wrong,
+    /// A GET that asks for something else than whether this is the right address.
+    #[error("a GET that asks for nothing that is known here")]
+    NotAsked,
+    /// A GET that doesn't know what was agreed on.
+    #[error("a GET with a wrong token")]
+    WrongToken,
 }
 
 /// What a request says of its signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     signatures: Vec<&'a str>,
-    timestamp: &'a str,
+    /// When it was signed, where that is signed too.
+    pub(super) timestamp: &'a str,
     /// The event's name, where that is signed.
     pub(super) id: &'a str,
 }
@@ -211,7 +222,9 @@ impl Scheme {
             return Err(Unsigned::Malformed);
         }
         if self.is_dated() {
-            let seconds = now.as_second() - seconds(claim.timestamp)?;
+            let signed_at = self.timestamp_format.read(claim.timestamp);
+            let signed_at = signed_at.ok_or(Unsigned::Malformed)?;
+            let seconds = now.as_second() - signed_at.as_second();
             if seconds.unsigned_abs() > tolerance.as_secs() {
                 return Err(Unsigned::Stale { seconds });
             }
@@ -257,7 +270,7 @@ impl Scheme {
     /// A secret that isn't written as it should be.
     pub fn sign(&self, signing: &Signing<'_>) -> Result<HeaderMap, SchemeError> {
         let key = self.key(signing.secret)?;
-        let timestamp = signing.at.as_second().to_string();
+        let timestamp = self.timestamp_format.write(signing.at);
         let filling = Filling {
             timestamp: &timestamp,
             id: signing.id,
@@ -340,13 +353,6 @@ pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a 
         return Err(Unsigned::Repeated);
     }
     value.to_str().map_err(|_| Unsigned::Malformed)
-}
-
-/// Seconds since 1970, in decimal digits and nothing else.
-fn seconds(text: &str) -> Result<i64, Unsigned> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = is_number.then(|| text.parse().ok()).flatten();
-    seconds.ok_or(Unsigned::Malformed)
 }
 
 #[cfg(test)]

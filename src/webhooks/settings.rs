@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, value::MapDeserializer},
+};
+use serde_json::Value;
 
 use super::{
     body::Form,
@@ -11,7 +15,7 @@ use super::{
     preset::Preset,
     scheme::{Headers, Scheme, SchemeError, Signing},
     template::Template,
-    written::{Encoding, Hash, KeyEncoding},
+    written::{Encoding, Hash, KeyEncoding, TimestampFormat},
 };
 use crate::auth::SecretSource;
 
@@ -48,6 +52,7 @@ pub struct Settings {
 
 /// The `[webhooks.<name>]` settings.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ProviderSettings {
     /// The service, if it is one that is known here.
     pub preset: Option<Preset>,
@@ -62,6 +67,12 @@ pub struct ProviderSettings {
     pub wait: Duration,
     /// The script that a delivery runs, relative to the settings file.
     pub script: Option<PathBuf>,
+    /// What a GET must know that asks whether this is the right address; any of them counts.
+    #[serde(default)]
+    pub get_tokens: Vec<SecretSource>,
+    /// What of the preset doesn't hold here: its settings that are `false`.
+    #[serde(skip)]
+    pub unset: Vec<String>,
     /// How it signs, as far as that differs from the preset.
     #[serde(flatten)]
     pub description: Description,
@@ -75,12 +86,14 @@ impl ProviderSettings {
         "tolerance",
         "wait",
         "script",
+        "get_tokens",
         "signature_header",
         "timestamp_header",
         "id_header",
         "separator",
         "signature_prefix",
         "timestamp_prefix",
+        "timestamp_format",
         "signed",
         "hash",
         "encoding",
@@ -89,12 +102,44 @@ impl ProviderSettings {
         "body",
         "event_id",
         "event_type",
+        "test_ids",
         "required",
+        "kinds",
+        "respond",
         "challenge",
         "challenge_type",
         "series",
         "series_final",
+        "get_challenge",
+        "get_token",
+        "get_mode",
     ];
+    /// Those of them that are the provider's alone, and no preset's.
+    const OWN_KEYS: &[&str] = &[
+        "preset",
+        "secrets",
+        "tolerance",
+        "wait",
+        "script",
+        "get_tokens",
+    ];
+}
+
+impl<'de> Deserialize<'de> for ProviderSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        let mut unset = Vec::new();
+        table.retain(|key, value| {
+            let keep = *value != Value::Bool(false) || Self::OWN_KEYS.contains(&key.as_str());
+            if !keep {
+                unset.push(key.clone());
+            }
+            keep
+        });
+        let table = MapDeserializer::<_, serde_json::Error>::new(table.into_iter());
+        let settings = Self::deserialize(table).map_err(D::Error::custom)?;
+        Ok(Self { unset, ..settings })
+    }
 }
 
 fn five_minutes() -> Duration {
@@ -124,6 +169,8 @@ pub struct Description {
     pub signature_prefix: Option<String>,
     /// What the item that is the time begins with.
     pub timestamp_prefix: Option<String>,
+    /// How the time is written; in seconds since 1970 if nothing else is said.
+    pub timestamp_format: Option<TimestampFormat>,
     /// What is signed: `{body}`, `{timestamp}` and `{id}`, with text between them.
     pub signed: Option<Template>,
     /// The hash function; SHA-256 if nothing else is said.
@@ -142,9 +189,17 @@ pub struct Description {
     /// Where its type is.
     #[serde(default, deserialize_with = "fields")]
     pub event_type: Option<Vec<Field>>,
-    /// JSON pointers (RFC 6901) to what every body has.
+    /// Names that the provider's tests give to one event after another: with one of these, the body tells
+    /// events apart.
+    pub test_ids: Option<Vec<String>>,
+    /// JSON pointers (RFC 6901) to what every body has that is of none of `kinds`.
     #[serde(default, deserialize_with = "pointers")]
     pub required: Option<Vec<String>>,
+    /// Bodies that have something else.
+    pub kinds: Option<Vec<Kind>>,
+    /// Bodies that are answered with what the script returns as `#{respond: ...}`, or else with nothing: those
+    /// that are written so.
+    pub respond: Option<Vec<Form>>,
     /// JSON pointer to a text that the provider wants back, when the body's `type` is `challenge_type`.
     #[serde(default, deserialize_with = "pointer")]
     pub challenge: Option<String>,
@@ -153,10 +208,35 @@ pub struct Description {
     /// JSON pointer to what a series of deliveries has in common, of which none may undo the final one.
     #[serde(default, deserialize_with = "pointer")]
     pub series: Option<String>,
-    /// JSON pointer to whether a delivery is the final one of its series.
+    /// JSON pointer to whether a delivery is the final one of its series. Where it points to nothing, the delivery
+    /// belongs to none.
     #[serde(default, deserialize_with = "pointer")]
     pub series_final: Option<String>,
+    /// The parameter of a GET that it wants back.
+    pub get_challenge: Option<String>,
+    /// The parameter of a GET that has one of `get_tokens` in it.
+    pub get_token: Option<String>,
+    /// A parameter that a GET has besides, like `hub.mode=subscribe`.
+    pub get_mode: Option<String>,
 }
+
+/// Bodies that have something in common.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kind {
+    /// JSON pointer to what tells them from others.
+    #[serde(deserialize_with = "one_pointer")]
+    pub at: String,
+    /// The text that stands there; any value will do where nothing is said.
+    pub is: Option<String>,
+    /// JSON pointers to what all of them have.
+    #[serde(default, deserialize_with = "pointers")]
+    pub required: Option<Vec<String>>,
+}
+
+/// Settings that mean something together alone.
+pub(super) const PAIRS: [(&str, &str); 2] =
+    [("challenge", "challenge_type"), ("series", "series_final")];
 
 impl Description {
     /// What is said here, and what isn't, as `other` says it.
@@ -168,6 +248,7 @@ impl Description {
             separator: self.separator.or(other.separator),
             signature_prefix: self.signature_prefix.or(other.signature_prefix),
             timestamp_prefix: self.timestamp_prefix.or(other.timestamp_prefix),
+            timestamp_format: self.timestamp_format.or(other.timestamp_format),
             signed: self.signed.or(other.signed),
             hash: self.hash.or(other.hash),
             encoding: self.encoding.or(other.encoding),
@@ -176,11 +257,17 @@ impl Description {
             body: self.body.or(other.body),
             event_id: self.event_id.or(other.event_id),
             event_type: self.event_type.or(other.event_type),
+            test_ids: self.test_ids.or(other.test_ids),
             required: self.required.or(other.required),
+            kinds: self.kinds.or(other.kinds),
+            respond: self.respond.or(other.respond),
             challenge: self.challenge.or(other.challenge),
             challenge_type: self.challenge_type.or(other.challenge_type),
             series: self.series.or(other.series),
             series_final: self.series_final.or(other.series_final),
+            get_challenge: self.get_challenge.or(other.get_challenge),
+            get_token: self.get_token.or(other.get_token),
+            get_mode: self.get_mode.or(other.get_mode),
         }
     }
 
@@ -190,21 +277,12 @@ impl Description {
     /// Something that a signature takes is said nowhere, or can't be.
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
         let missing = SchemeError::Missing;
-        for (one, one_is, other, other_is) in [
-            (
-                "challenge",
-                self.challenge.is_some(),
-                "challenge_type",
-                self.challenge_type.is_some(),
-            ),
-            (
-                "series",
-                self.series.is_some(),
-                "series_final",
-                self.series_final.is_some(),
-            ),
-        ] {
-            match (one_is, other_is) {
+        let pairs = [
+            (self.challenge.is_some(), self.challenge_type.is_some()),
+            (self.series.is_some(), self.series_final.is_some()),
+        ];
+        for ((one, other), there) in PAIRS.into_iter().zip(pairs) {
+            match there {
                 (true, false) => return Err(SchemeError::Half(one, other)),
                 (false, true) => return Err(SchemeError::Half(other, one)),
                 (true, true) | (false, false) => {}
@@ -231,6 +309,7 @@ impl Description {
             separator: self.separator.clone().filter(|text| !text.is_empty()),
             signature_prefix: self.signature_prefix.clone().unwrap_or_default(),
             timestamp_prefix: self.timestamp_prefix.clone(),
+            timestamp_format: self.timestamp_format.unwrap_or(TimestampFormat::Seconds),
             signed: self.signed.clone().ok_or(missing("signed"))?,
             hash: self.hash.unwrap_or(Hash::Sha256),
             encoding: self.encoding.unwrap_or(Encoding::Hex),
@@ -281,11 +360,15 @@ fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Field
 }
 
 fn pointer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    one_pointer(deserializer).map(Some)
+}
+
+fn one_pointer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.starts_with('/') {
-        Ok(Some(text))
+        Ok(text)
     } else {
-        Err(serde::de::Error::custom(POINTER))
+        Err(Error::custom(POINTER))
     }
 }
 
@@ -294,7 +377,7 @@ fn pointers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Str
     if texts.iter().all(|text| text.starts_with('/')) {
         Ok(Some(texts))
     } else {
-        Err(serde::de::Error::custom(POINTER))
+        Err(Error::custom(POINTER))
     }
 }
 
@@ -311,7 +394,7 @@ fn one_or_more<'de, D: Deserializer<'de>, T: std::str::FromStr>(
         More(Vec<String>),
     }
 
-    let wrong = || serde::de::Error::custom(expected);
+    let wrong = || Error::custom(expected);
     let texts = match OneOrMore::deserialize(deserializer).map_err(|_| wrong())? {
         OneOrMore::One(text) => vec![text],
         OneOrMore::More(texts) => texts,

@@ -1,6 +1,7 @@
 //! How signatures and keys are written.
 
 use data_encoding::{BASE64, BASE64URL, Encoding as Alphabet, HEXLOWER, HEXUPPER};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 /// The hash function of the HMAC.
@@ -41,6 +42,18 @@ pub enum KeyEncoding {
     Base64,
 }
 
+/// How the time of a signature is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestampFormat {
+    /// Seconds since 1970, in decimal digits.
+    Seconds,
+    /// Milliseconds since 1970, in decimal digits.
+    Milliseconds,
+    /// A date and a time with its offset, like `2026-11-23T16:45:00Z` (RFC 3339).
+    Rfc3339,
+}
+
 /// The bytes that a provider signs with.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Key(pub(super) Vec<u8>);
@@ -60,6 +73,30 @@ impl Encoding {
             Self::HexUpper => HEXUPPER,
             Self::Base64 => BASE64,
             Self::Base64url => BASE64URL,
+        }
+    }
+}
+
+impl TimestampFormat {
+    /// The time that a text says, if it is written so.
+    pub(super) fn read(self, text: &str) -> Option<Timestamp> {
+        let number = || {
+            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| text.parse().ok()).flatten()
+        };
+        match self {
+            Self::Seconds => Timestamp::from_second(number()?).ok(),
+            Self::Milliseconds => Timestamp::from_millisecond(number()?).ok(),
+            Self::Rfc3339 => text.parse().ok(),
+        }
+    }
+
+    /// A time as the provider writes it.
+    pub(super) fn write(self, at: Timestamp) -> String {
+        match self {
+            Self::Seconds => at.as_second().to_string(),
+            Self::Milliseconds => at.as_millisecond().to_string(),
+            Self::Rfc3339 => at.to_string(),
         }
     }
 }

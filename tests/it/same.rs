@@ -505,7 +505,23 @@ async fn deliveries_come_to_the_same() {
                 (status, body)
             })
             .await;
-        assert_eq!(again, (200, json!({ "status": "duplicate" })));
+        // What was given up is tried again, and given up again.
+        let status = match first.1["status"].as_str() {
+            Some("failed") => "failed",
+            _ => "duplicate",
+        };
+        assert_eq!(again, (200, json!({ "status": status })));
+        // Those tries, too.
+        for server in &both.servers {
+            eventually("the job to be over", async || {
+                let over = [
+                    records(server, "finished").await,
+                    records(server, "dead").await,
+                ];
+                over.concat().len() == n + 1
+            })
+            .await;
+        }
     }
     for status in ["finished", "dead", "pending"] {
         let jobs = both

@@ -3,8 +3,10 @@
 mod answers;
 mod commands;
 mod crash;
+mod duplicates;
 mod flood;
 mod jobs;
+mod kinds;
 mod providers;
 mod refusals;
 mod secrets;

@@ -68,6 +68,8 @@ pub(super) enum Kept {
     New,
     /// It has been here before.
     Before(JobId),
+    /// It has been here before, and was given up.
+    Dead(JobId),
     /// What its script was chosen by isn't so any more.
     Outdated,
 }
@@ -82,6 +84,8 @@ impl New {
 /// What came of it.
 pub(super) enum Accepted {
     Kept(Receipt),
+    /// It has been here before, and was given up: it may come again under that name.
+    Dead(JobId),
     /// What its script was chosen by isn't so any more.
     Outdated,
 }
@@ -118,6 +122,7 @@ impl Gateway {
                 job: first,
                 status: Progress::Duplicate,
             })),
+            Kept::Dead(first) => Ok(Accepted::Dead(first)),
             Kept::Outdated => Ok(Accepted::Outdated),
         }
     }
@@ -229,9 +234,12 @@ impl Gateway {
                 (Some(0), _) => Err(NotAccepted::Backlog),
                 (Some(2), _) => Ok(Kept::Outdated),
                 (_, answer) => {
-                    let first = answer.and_then(Value::as_string);
-                    let first = first.and_then(|text| text.parse().ok());
-                    first.map(Kept::Before).ok_or(NotAccepted::Unavailable)
+                    let first = answer.and_then(Value::as_string).unwrap_or_default();
+                    let kept = match first.strip_prefix("dead ") {
+                        Some(first) => first.parse().map(Kept::Dead),
+                        None => first.parse().map(Kept::Before),
+                    };
+                    kept.map_err(|_| NotAccepted::Unavailable)
                 }
             };
             let is_new = matches!(result, Ok(Kept::New));

@@ -239,12 +239,22 @@ impl Redis {
         let mut order = Order::of_delivery(delivery, known.script.clone());
         for _ in 0..LOOKS {
             let accepted = gateway.accept(&order, Some(known.clone()), wait);
-            if let Accepted::Kept(receipt) = accepted.await? {
-                return Ok(receipt);
+            match accepted.await? {
+                Accepted::Kept(receipt) => return Ok(receipt),
+                Accepted::Dead(first) => {
+                    tracing::info!(
+                        %circle,
+                        job = %first,
+                        "a delivery has come again whose job was given up: it runs again"
+                    );
+                    order.job.id = first;
+                }
+                Accepted::Outdated => {
+                    self.known.forget(circle, &provider);
+                    known = self.known(circle, &provider).await?;
+                    order.give(known.script.clone());
+                }
             }
-            self.known.forget(circle, &provider);
-            known = self.known(circle, &provider).await?;
-            order.give(known.script.clone());
         }
         Err(NotAccepted::Unavailable)
     }
@@ -268,7 +278,7 @@ impl Redis {
                 let order = Order::of_submission(submission);
                 match gateway.accept(&order, None, Duration::ZERO).await? {
                     Accepted::Kept(receipt) => Ok(receipt),
-                    Accepted::Outdated => Err(NotAccepted::Unavailable),
+                    Accepted::Dead(_) | Accepted::Outdated => Err(NotAccepted::Unavailable),
                 }
             }
             None => Err(NotAccepted::Unavailable),

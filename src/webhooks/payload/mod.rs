@@ -1,4 +1,5 @@
-//! What providers send, as types: [`stripe::Event`] and [`idenfy::Verification`].
+//! What providers send, as types: [`stripe::Event`] and [`stripe::ThinEvent`], [`idenfy::Verification`] and what else
+//! iDenfy tells.
 //!
 //! What always holds:
 //!

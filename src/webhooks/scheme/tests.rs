@@ -250,19 +250,63 @@ fn old_and_early_signatures_are_stale() {
 }
 
 #[test]
-fn times_are_digits_alone() {
-    for (text, expected) in [
-        ("0", Ok(0)),
-        ("1700000000", Ok(1_700_000_000)),
-        ("", Err(Unsigned::Malformed)),
-        ("-1", Err(Unsigned::Malformed)),
-        ("+1", Err(Unsigned::Malformed)),
-        (" 1", Err(Unsigned::Malformed)),
-        ("1.5", Err(Unsigned::Malformed)),
-        ("1e9", Err(Unsigned::Malformed)),
-        ("99999999999999999999", Err(Unsigned::Malformed)),
+fn times_are_read_as_they_are_written() {
+    use TimestampFormat::{Milliseconds, Rfc3339, Seconds};
+
+    for (format, text, expected) in [
+        (Seconds, "0", Some(0)),
+        (Seconds, "1700000000", Some(1_700_000_000_000)),
+        (Seconds, "", None),
+        (Seconds, "-1", None),
+        (Seconds, "+1", None),
+        (Seconds, " 1", None),
+        (Seconds, "1.5", None),
+        (Seconds, "1e9", None),
+        (Seconds, "1700000000000", None),
+        (Seconds, "99999999999999999999", None),
+        (Milliseconds, "1700000000123", Some(1_700_000_000_123)),
+        (Milliseconds, "-1", None),
+        (Milliseconds, "99999999999999999999", None),
+        (Rfc3339, "2023-11-14T22:13:20Z", Some(1_700_000_000_000)),
+        (
+            Rfc3339,
+            "2023-11-14T23:13:20.123456+01:00",
+            Some(1_700_000_000_123),
+        ),
+        (Rfc3339, "2023-11-14T22:13:20", None),
+        (Rfc3339, "2023-11-14", None),
+        (Rfc3339, "1700000000", None),
     ] {
-        assert_eq!(seconds(text), expected, "{text}");
+        let read = format.read(text).map(|time| time.as_millisecond());
+        assert_eq!(read, expected, "{format:?} {text}");
+    }
+}
+
+#[test]
+fn every_way_to_write_a_time_is_signed_and_verified() {
+    for timestamp_format in [
+        TimestampFormat::Seconds,
+        TimestampFormat::Milliseconds,
+        TimestampFormat::Rfc3339,
+    ] {
+        let scheme = Scheme {
+            timestamp_format,
+            ..Preset::Stripe.scheme().unwrap()
+        };
+        let secret = Secret::new("long enough");
+        let signing = Signing {
+            secret: &secret,
+            at: Timestamp::from_second(1000).unwrap(),
+            id: "",
+            body: b"{}",
+        };
+        let headers = scheme.sign(&signing).unwrap();
+        let keys = [scheme.key(&secret).unwrap()];
+        assert_eq!(check(&scheme, &headers, b"{}", 1300, &keys), Ok(()));
+        assert_eq!(
+            check(&scheme, &headers, b"{}", 1301, &keys),
+            Err(Unsigned::Stale { seconds: 301 })
+        );
     }
 }
 

@@ -41,11 +41,13 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     let (id, _) = webhook.kept(&server).await;
     let dead = until(&server, &id, "dead").await;
     assert_eq!(dead["tries"], 2);
-    // It was acknowledged, so it is still known.
+    // It was acknowledged, so it is still known: sent again, it is tried again.
     assert_eq!(
         webhook.kept(&server).await,
-        (id.clone(), "duplicate".to_owned())
+        (id.clone(), "failed".to_owned())
     );
+    let dead = until(&server, &id, "dead").await;
+    assert_eq!(dead["tries"], 2);
 
     let admin = format!("http://{}", server.admin_address().unwrap());
     // No certificates are needed for that, nor for `circled health`.

@@ -8,7 +8,7 @@ use super::Durable;
 use crate::{
     auth::PublicKey,
     dispatch::{
-        JobId, NotAccepted, Progress, Receipt,
+        JobId, NotAccepted, Progress, Receipt, Status,
         embedded::{
             lanes::Ready,
             ledger::{self, Fresh},
@@ -49,6 +49,28 @@ impl New {
             fresh,
             records,
         }
+    }
+
+    /// The same under the name of an earlier job, which was given up: it takes its place.
+    fn again(self, earlier: JobId, settings: &settings::Durable) -> Self {
+        let Fresh { mut job, input, .. } = self.fresh;
+        tracing::info!(
+            circle = %job.circle,
+            job = %earlier,
+            "a delivery has come again whose job was given up: it runs again"
+        );
+        job.id = earlier;
+        let mut new = Self::of(
+            Order {
+                job,
+                input,
+                identity: self.identity,
+            },
+            settings,
+        );
+        new.records
+            .push(Record::remove(Table::Dead, earlier.as_bytes()));
+        new
     }
 }
 
@@ -140,19 +162,25 @@ impl Durable {
         new: New,
         alone: &mut Alone<'_>,
     ) -> Result<Kept, NotAccepted> {
-        let New {
-            identity,
-            fresh,
-            records,
-        } = new;
         let unavailable = |_| NotAccepted::Unavailable;
-        let seen = match &identity {
+        let seen = match &new.identity {
             Some(identity) => alone.read(Table::Seen, identity).map_err(unavailable)?,
             None => None,
         };
-        let seen = seen.and_then(|value| record::seen_job(&value, fresh.job.received_at));
+        let now = new.fresh.job.received_at;
+        let seen = seen.and_then(|value| record::seen_job(&value, now));
         let (tell, on_disk) = oneshot::channel();
-        if let Some(job) = seen {
+        let is_given_up = match seen {
+            Some(job) if new.fresh.job.provider().is_some() => {
+                let first = alone.read(Table::Jobs, job.as_bytes());
+                let first = first.map_err(unavailable)?;
+                first
+                    .and_then(|bytes| record::job(&circle, job, &bytes))
+                    .is_some_and(|job| job.status == Status::Dead)
+            }
+            Some(_) | None => false,
+        };
+        if let Some(job) = seen.filter(|_| !is_given_up) {
             // The first one may be on its way to the disk still. This comes after it.
             let done: Done = Box::new(move |result| {
                 // Whoever waited may have left.
@@ -167,6 +195,11 @@ impl Durable {
                 ready: None,
             });
         }
+        let new = match seen {
+            Some(first) => new.again(first, &self.settings),
+            None => new,
+        };
+        let New { fresh, records, .. } = new;
         // What has been here before takes no place.
         let most = fresh.job.most_waiting(self.settings.backlog);
         if self.lock().backlog(&circle) >= most {

@@ -1,5 +1,6 @@
 -- New durable jobs of a circle. For each: 1 it is kept; 0 too many wait; 2 what its script was chosen by isn't so any
--- more; or the name of the first job, for one that has been here before.
+-- more; or the name of the first job, for one that has been here before, with "dead " before it where that is a
+-- delivery's and was given up: then it is to come again under that name.
 local jobs, lane, backlog, pending, index, own, delayed, store, told, events, watchers = unpack(KEYS, 1, 11)
 local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
 local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -29,6 +30,7 @@ local room = most - counted(lane, 'durable')
 local waiting = redis.call('LLEN', backlog)
 local late = counted(lane, 'delayed')
 local handed, postponed = 0, 0
+local dead = beside(jobs, 'dead')
 local answers, of_pending, of_index, of_own, emitted = {}, {}, {}, {}, {}
 while at < #ARGV do
   local id, record, input, chosen_by, kind = take(), take(), take(), take(), take()
@@ -48,7 +50,20 @@ while at < #ARGV do
     first = redis.call('GET', seen)
     -- A write, for those who wait until the replicas have the first one.
     if first and replicas > 0 then redis.call('SET', seen, first, 'KEEPTTL') end
-    if first == id then first = 1 end
+    local given_up = first and kind == 'D' and redis.call('ZSCORE', dead, first)
+    if given_up and first ~= id then
+      first = 'dead ' .. first
+    elseif given_up and not is_full then
+      -- It takes the place of the one that was given up.
+      redis.call('ZREM', dead, id)
+      redis.call('PERSIST', job)
+      redis.call('SET', seen, id, 'PX', dedupe_for)
+      first = nil
+    elseif given_up then
+      first = 0
+    elseif first == id then
+      first = 1
+    end
   end
   if not first and is_full then first = 0 end
   if not first then

@@ -1,4 +1,4 @@
-//! iDenfy's verification results.
+//! iDenfy's verification results, and what else it sends.
 //!
 //! The source is iDenfy's documentation: the page of [the result
 //! callback](https://documentation.idenfy.com/callbacks/ResultCallback), now
@@ -9,11 +9,15 @@
 //! A result is about a person: its `Debug` shows how the verification stands, and nothing of the person.
 
 mod check;
+mod other;
 mod person;
 mod status;
 mod verification;
 
 pub use check::{Check, CheckStatus, CheckVerdict};
+pub use other::{
+    AmlMonitoring, Company, FaceAuthentication, FaceAuthenticationStatus, MonitoringStatus,
+};
 pub use person::{AgeEstimate, DocumentType, Person, Sex};
 pub use status::{
     AdditionalSteps, DocumentVerdict, FaceVerdict, FraudTag, MismatchTag, Overall, Screening,

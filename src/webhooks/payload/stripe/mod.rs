@@ -20,6 +20,7 @@ mod list;
 mod payment;
 mod payout;
 mod subscription;
+mod thin;
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,7 @@ pub use payout::{Payout, PayoutMethod, PayoutStatus, PayoutType};
 pub use subscription::{
     CancellationCause, CancellationDetails, Subscription, SubscriptionItem, SubscriptionStatus,
 };
+pub use thin::{Reason, RelatedObject, ThinEvent};
 
 #[cfg(test)]
 use super::testing;

@@ -1,0 +1,174 @@
+//! A GET that asks whether deliveries may be sent here, as Meta sends one: it names a token that was agreed on, and
+//! wants a text back.
+
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{
+    scheme::{SchemeError, Unsigned},
+    settings::{Description, ProviderSettings},
+};
+use crate::auth::Secret;
+
+/// The longest text that is sent back, in bytes.
+const MAX_CHALLENGE: usize = 1024;
+
+/// How a provider asks whether this is the right address.
+#[derive(Debug)]
+pub(super) struct AddressCheck {
+    challenge: String,
+    token: String,
+    /// A parameter with its value.
+    mode: Option<(String, String)>,
+    tokens: Vec<Secret>,
+}
+
+impl AddressCheck {
+    /// Nothing, where the provider sends no such GET.
+    pub(super) fn new(
+        description: &Description,
+        settings: &ProviderSettings,
+        tokens: Vec<Secret>,
+    ) -> Result<Option<Self>, SchemeError> {
+        let half = |one, other| Err(SchemeError::Half(one, other));
+        let (challenge, token) = match (&description.get_challenge, &description.get_token) {
+            (Some(challenge), Some(token)) => (challenge.clone(), token.clone()),
+            (Some(_), None) => return half("get_challenge", "get_token"),
+            (None, Some(_)) => return half("get_token", "get_challenge"),
+            (None, None) if !settings.get_tokens.is_empty() => {
+                return half("get_tokens", "get_challenge and get_token");
+            }
+            (None, None) => return Ok(None),
+        };
+        if settings.get_tokens.is_empty() {
+            return half("get_challenge", "get_tokens");
+        }
+        let mode = match &description.get_mode {
+            Some(mode) => {
+                let (name, value) = mode.split_once('=').ok_or(SchemeError::Mode)?;
+                Some((name.to_owned(), value.to_owned()))
+            }
+            None => None,
+        };
+        Ok(Some(Self {
+            challenge,
+            token,
+            mode,
+            tokens,
+        }))
+    }
+
+    /// What is sent back to a GET with this query.
+    pub(super) fn answer(&self, query: &str) -> Result<Response, Unsigned> {
+        let challenge = only(query, &self.challenge)?;
+        let token = only(query, &self.token)?;
+        if let Some((name, value)) = &self.mode
+            && only(query, name)? != *value
+        {
+            return Err(Unsigned::NotAsked);
+        }
+        if challenge.len() > MAX_CHALLENGE {
+            return Err(Unsigned::NotAsked);
+        }
+        let known = self.tokens.iter();
+        if !known.fold(false, |found, known| found | is_same(known, &token)) {
+            return Err(Unsigned::WrongToken);
+        }
+        let mut response = challenge.into_response();
+        // Whatever it looks like, it is text.
+        response.headers_mut().insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        Ok(response)
+    }
+}
+
+/// The value of a parameter that is there once.
+fn only(query: &str, name: &str) -> Result<String, Unsigned> {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(other, _)| other == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Ok(value.into_owned()),
+        _ => Err(Unsigned::NotAsked),
+    }
+}
+
+/// Takes as long wherever they differ.
+fn is_same(known: &Secret, other: &str) -> bool {
+    let mac = |text: &str| {
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&[]);
+        mac.map(|mac| mac.chain_update(text)).ok()
+    };
+    mac(known.expose())
+        .zip(mac(other))
+        .is_some_and(|(known, other)| known.verify(&other.finalize().into_bytes()).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whoever_knows_the_token_gets_the_text_back() {
+        let check = AddressCheck {
+            challenge: "hub.challenge".to_owned(),
+            token: "hub.verify_token".to_owned(),
+            mode: Some(("hub.mode".to_owned(), "subscribe".to_owned())),
+            tokens: ["the old token", "the new token"].map(Secret::new).into(),
+        };
+        let long = "x".repeat(MAX_CHALLENGE + 1);
+        for (query, expected) in [
+            (
+                "hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=the+new+token",
+                Ok(()),
+            ),
+            (
+                "hub.verify_token=the%20old%20token&hub.challenge=%3Cb%3E&hub.mode=subscribe&more=1",
+                Ok(()),
+            ),
+            (
+                "hub.mode=subscribe&hub.challenge=1&hub.verify_token=the+new+toke",
+                Err(Unsigned::WrongToken),
+            ),
+            (
+                "hub.mode=subscribe&hub.challenge=1&hub.verify_token=",
+                Err(Unsigned::WrongToken),
+            ),
+            (
+                "hub.mode=subscribe&hub.challenge=1&hub.verify_token=the+new+token%00",
+                Err(Unsigned::WrongToken),
+            ),
+            (
+                "hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=the+new+token",
+                Err(Unsigned::NotAsked),
+            ),
+            (
+                "hub.challenge=1&hub.verify_token=the+new+token",
+                Err(Unsigned::NotAsked),
+            ),
+            (
+                "hub.mode=subscribe&hub.verify_token=the+new+token",
+                Err(Unsigned::NotAsked),
+            ),
+            (
+                "hub.mode=subscribe&hub.challenge=1",
+                Err(Unsigned::NotAsked),
+            ),
+            (
+                "hub.mode=subscribe&hub.challenge=1&hub.verify_token=x&hub.verify_token=the+new+token",
+                Err(Unsigned::NotAsked),
+            ),
+            ("", Err(Unsigned::NotAsked)),
+            (
+                &format!("hub.mode=subscribe&hub.challenge={long}&hub.verify_token=the+new+token"),
+                Err(Unsigned::NotAsked),
+            ),
+        ] {
+            assert_eq!(check.answer(query).map(drop), expected, "{query}");
+        }
+    }
+}
