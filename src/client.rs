@@ -47,7 +47,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use answers::{
     Called, Delivery, DeliveryPage, Job, JobError, JobPage, JobStatus, Member, Members, Removed,
-    Script, ScriptEntry, ScriptVersion, Submitted,
+    Retried, Script, ScriptEntry, ScriptVersion, Submitted,
 };
 pub use error::{Closed, Error, RpcError};
 pub use follow::{Change, Follow, Following};
@@ -157,11 +157,25 @@ impl Client {
     /// [`Error::Challenge`] where the text is for somebody else; nothing is signed or sent then.
     /// [`Error::Silent`] where the server takes more than 10 s over a step.
     pub async fn authenticate(&self, key: &SecretKey, scheme: Scheme) -> Result<(), Error> {
+        self.authenticate_at(&self.0.origin, key, scheme).await
+    }
+
+    /// Logs in to a server that is dialled by another name than its own: one behind a tunnel, say. The text must name
+    /// this origin, and not the one that was dialled.
+    ///
+    /// # Errors
+    /// As of [`Client::authenticate`].
+    pub async fn authenticate_at(
+        &self,
+        origin: &Origin,
+        key: &SecretKey,
+        scheme: Scheme,
+    ) -> Result<(), Error> {
         let pubkey = key.public();
         let text: String = self
             .call_soon("fetch_nonce", json!({ "pubkey": pubkey }))
             .await?;
-        Challenge::check(&text, &self.0.origin, &self.0.circle, &pubkey)?;
+        Challenge::check(&text, origin, &self.0.circle, &pubkey)?;
         let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey))?;
         let credentials = json!({ "pubkey": pubkey, "signature": signature, "scheme": scheme });
         self.call_soon::<bool>("authenticate", credentials)

@@ -335,7 +335,7 @@ fn routes(state: Arc<State>) -> Router {
 }
 
 /// What runs jobs, within the limits of the settings.
-fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
+pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
     let circles = &settings.circles;
     let own = circle::Settings {
         max_members: circles.max_members,

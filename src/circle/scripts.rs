@@ -393,6 +393,19 @@ pub enum Unpinned {
     Failed(Failure),
 }
 
+impl std::fmt::Display for Unpinned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(failure) => write!(f, "the script doesn't compile: {failure}"),
+            Self::Refused(Refusal::NotFound { what }) => write!(f, "the circle has no such {what}"),
+            Self::Refused(Refusal::Invalid { reason }) => f.write_str(reason),
+            Self::Refused(Refusal::Limit { limit }) => write!(f, "that is more than {limit}"),
+            Self::Refused(Refusal::Forbidden { needs }) => write!(f, "that needs the role {needs}"),
+            Self::Refused(Refusal::Unavailable) => f.write_str("the store can't be reached"),
+        }
+    }
+}
+
 impl From<Refusal> for Unpinned {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)

@@ -103,7 +103,7 @@ impl Deliveries {
 
 async fn list(client: &Client, provider: Option<&str>, limit: u32) -> Result<Vec<Delivery>, Error> {
     super::jobs::pages(limit, async |paging: &Paging| {
-        let page = client.list_deliveries(provider, paging).await?;
+        let page = client.list_deliveries(provider, None, paging).await?;
         Ok((page.deliveries, page.cursor))
     })
     .await

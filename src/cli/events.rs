@@ -157,6 +157,9 @@ impl Events {
         if let Some(since) = self.since {
             follow = follow.since(since);
         }
+        if let Some(origin) = &self.login.manner.origin {
+            follow = follow.origin(origin.clone());
+        }
         let mut events = follow.start();
         while let Some(next) = events.next().await {
             match next.map(|notice| self.print(&notice)) {

@@ -3,13 +3,13 @@
 mod kept;
 
 use std::{
-    io::{self, Write, stdout},
+    io::{self, IsTerminal, Write, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,8 +22,9 @@ use super::{
     script::{print_line, seconds},
 };
 use crate::{
+    auth::PublicKey,
     client::{Client, Error, Job, JobError, JobStatus, Paging, Submission, Work},
-    dispatch::{JobId, Status},
+    dispatch::JobId,
 };
 use kept::Place;
 
@@ -34,7 +35,9 @@ const ABOUT: &str = exit_codes!(
   circled jobs list C --key me.key --status pending
   circled jobs show C --key me.key 019ab1c2-...
   circled jobs list --config circled.toml                # on the server's machine: the dead letters
-  circled jobs retry 019ab1c2-...                        # once the script is mended"
+  circled jobs retry 019ab1c2-...                        # with its script as it is now, once that is mended
+  circled jobs retry 019ab1c2-... --version 5f1d         # with this version of it
+  circled jobs retry --all-dead --script report          # counts them, and asks"
 );
 
 /// Have jobs run that outlive the connection, look at them, and run dead ones again.
@@ -63,9 +66,11 @@ enum Command {
     List {
         #[command(flatten)]
         circle: Circle,
-        /// In which state; without it, any in a circle, and dead without one.
-        #[arg(long, value_enum)]
-        status: Option<JobStatus>,
+        /// In which states, with commas between them; without it, any in a circle, and dead without one.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        status: Vec<JobStatus>,
+        #[command(flatten)]
+        filter: Filter,
         /// How many at most.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
@@ -83,9 +88,57 @@ enum Command {
         login: Login,
         id: JobId,
     },
-    /// Have a dead or stopped job run again, from its first try; at the next start, if no server is running.
-    #[command(after_help = ABOUT, override_usage = "circled jobs retry [OPTIONS] [URL] <ID>")]
-    Retry(One),
+    Retry(Retry),
+}
+
+/// Have a dead or stopped job run again, from its first try, with its script as it is now.
+///
+/// Of a named script that is its newest version; of another, the same source with what that imports now; of a
+/// delivery, what the circle, or else the settings, have for it now. Prints which version runs. One that was put off
+/// keeps its time, if that is still to come. If no server is running, it runs at the next start.
+#[derive(Debug, Args)]
+#[command(
+    after_help = ABOUT,
+    override_usage = "circled jobs retry [OPTIONS] [URL] <ID>\n       circled jobs retry [OPTIONS] [URL] --all-dead"
+)]
+struct Retry {
+    /// The circle, ws://host:port/<circle_pk>, or wss://; and the job, 019ab1c2-...
+    #[arg(required_unless_present = "all_dead", value_name = "URL and ID")]
+    words: Vec<String>,
+    /// Run this version of its script instead, or how that begins; the one that failed, too.
+    #[arg(long, conflicts_with_all = ["latest", "all_dead"])]
+    version: Option<String>,
+    /// Run its script as it is now; so it is without this, too.
+    #[arg(long)]
+    latest: bool,
+    /// All jobs that are dead, deliveries too. Says how many, and asks.
+    #[arg(long)]
+    all_dead: bool,
+    #[command(flatten)]
+    filter: Filter,
+    /// Don't ask.
+    #[arg(short, long, requires = "all_dead")]
+    yes: bool,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Which jobs.
+#[derive(Debug, Args)]
+struct Filter {
+    /// Only those of this circle; for who runs the server.
+    #[arg(
+        long = "circle",
+        id = "of_circle",
+        value_name = "KEY",
+        conflicts_with = "key"
+    )]
+    circle: Option<PublicKey>,
+    /// Only those of the named script, such as on_stripe.
+    #[arg(long = "script", id = "of_script", value_name = "NAME")]
+    script: Option<String>,
 }
 
 /// Hand a run over to the server, which keeps it until it is done. Prints the job's id.
@@ -163,31 +216,41 @@ impl Who {
         Some(Login {
             url: url.to_owned(),
             key: self.key.clone()?,
-            manner: self.manner,
+            manner: self.manner.clone(),
         })
     }
 }
 
 impl One {
-    /// The job, and where to log in for it, if anywhere. An optional word before another one, with options anywhere between
-    /// them, is more than the parser of command lines does.
+    /// The job, and where to log in for it, if anywhere.
     fn find(&self) -> anyhow::Result<(JobId, Option<Login>)> {
-        let (url, id) = match self.words.as_slice() {
+        self.who.find(&self.words)
+    }
+}
+
+impl Who {
+    /// The job, and where to log in for it, if anywhere. An optional word before another one, with options anywhere
+    /// between them, is more than the parser of command lines does.
+    fn find(&self, words: &[String]) -> anyhow::Result<(JobId, Option<Login>)> {
+        let (url, id) = match words {
             [id] => (None, id),
             [url, id] => (Some(url), id),
             _ => bail!("too much is said: there is a circle's URL, maybe, and a job's id"),
         };
-        if self.words.len() == 1 && id.contains("://") {
+        if words.len() == 1 && id.contains("://") {
             bail!("the job's id is missing, after the circle's URL");
         }
         let id = id.parse().with_context(|| format!("{id:?}"))?;
-        match (url, &self.who.key) {
-            (None, None) => Ok((id, None)),
-            (Some(url), Some(_)) => Ok((id, self.who.login(url))),
+        Ok((id, self.login_to(url)?))
+    }
+
+    /// Where to log in, if anywhere.
+    fn login_to(&self, url: Option<&String>) -> anyhow::Result<Option<Login>> {
+        match (url, &self.key) {
+            (None, None) => Ok(None),
+            (Some(url), Some(_)) => Ok(self.login(url)),
             (Some(_), None) => bail!("the key to log in with is missing: --key FILE"),
-            (None, Some(_)) => {
-                bail!("--key is for a circle, and its URL is missing before the job's id")
-            }
+            (None, Some(_)) => bail!("--key is for a circle, and its URL is missing"),
         }
     }
 }
@@ -199,12 +262,13 @@ impl Jobs {
             Command::List {
                 circle,
                 status,
+                filter,
                 limit,
                 place,
             } => match circle.login() {
                 Err(error) => return Ok(unreadable(&error)),
-                Ok(Some(login)) => return Ok(list(&login, *status, *limit)),
-                Ok(None) => list_kept(place, *status, *limit, circle.who.manner.json)?,
+                Ok(Some(login)) => return Ok(list(&login, status, filter, *limit)),
+                Ok(None) => list_kept(place, status, filter, *limit, circle.who.manner.json)?,
             },
             Command::Show(one) => match one.find() {
                 Err(error) => return Ok(unreadable(&error)),
@@ -237,17 +301,17 @@ impl Jobs {
                     },
                 ));
             }
-            Command::Retry(one) => match one.find() {
+            Command::Retry(retry) if retry.all_dead => return retry.run_all(),
+            Command::Retry(retry) => match retry.who.find(&retry.words) {
                 Err(error) => return Ok(unreadable(&error)),
-                Ok((id, Some(login))) => return Ok(retry(&login, id)),
+                Ok((id, Some(login))) => return Ok(retry.run(&login, id)),
                 Ok((id, None)) => {
-                    let source = one.place.find()?;
-                    source.retry(id)?;
-                    match source {
-                        kept::Source::Stopped(_) => {
-                            writeln!(stdout(), "it runs when the server starts")?;
-                        }
-                        kept::Source::Running(_) => writeln!(stdout(), "it runs again")?,
+                    let source = retry.place.find()?;
+                    let retried = source.retry(&id.to_string(), retry.version.as_deref())?;
+                    if retry.who.manner.json {
+                        print_json(&retried)?;
+                    } else {
+                        writeln!(stdout(), "{}", source.says(retried.version.as_deref()))?;
                     }
                 }
             },
@@ -301,10 +365,10 @@ impl Submit {
     }
 }
 
-fn list(login: &Login, status: Option<JobStatus>, limit: u32) -> ExitCode {
+fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> ExitCode {
     login.run_to(
         None,
-        async |client| list_some(client, status, limit).await,
+        async |client| list_some(client, states, filter.script.as_deref(), limit).await,
         |jobs| {
             if jobs.is_empty() && !login.manner.json {
                 eprintln!("there are none");
@@ -313,20 +377,32 @@ fn list(login: &Login, status: Option<JobStatus>, limit: u32) -> ExitCode {
                 if login.manner.json {
                     print_json(job)
                 } else {
-                    print(job)
+                    print(job, false)
                 }
             })
         },
     )
 }
 
+/// Jobs of a circle's, so many at most, the newest first.
 pub(super) async fn list_some(
     client: &Client,
-    status: Option<JobStatus>,
+    states: &[JobStatus],
+    script: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Job>, Error> {
+    // A server takes one state.
+    let one = match states {
+        [state] => Some(*state),
+        _ => None,
+    };
+    let wanted = |job: &Job| {
+        (states.is_empty() || states.contains(&job.status))
+            && script.is_none_or(|script| job.name.as_deref() == Some(script))
+    };
     pages(limit, async |paging: &Paging| {
-        let page = client.list_jobs(status, paging).await?;
+        let mut page = client.list_jobs(one, paging).await?;
+        page.jobs.retain(wanted);
         Ok((page.jobs, page.cursor))
     })
     .await
@@ -335,53 +411,197 @@ pub(super) async fn list_some(
 /// The jobs of a server, whoever's they are.
 fn list_kept(
     place: &Place,
-    status: Option<JobStatus>,
+    states: &[JobStatus],
+    filter: &Filter,
     limit: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let status = match status {
-        None => Status::Dead,
-        Some(status) => match Status::from_str(status.name(), false) {
-            Ok(status) => status,
-            Err(_) => bail!("without the URL of a circle, jobs that are {status} can't be listed"),
-        },
+    let states = match states {
+        [] => &[JobStatus::Dead],
+        states => states,
     };
-    let mut out = stdout().lock();
-    let jobs = place
-        .find()?
-        .list(status, usize::try_from(limit).unwrap_or(usize::MAX))?;
-    for job in &jobs {
-        if json {
-            writeln!(out, "{}", json!(job))?;
-        } else {
-            kept::print(job, &mut out)?;
+    let (source, mut left, mut after) = (place.find()?, limit, None);
+    let mut is_any = false;
+    while left > 0 {
+        let page = source.page(states, filter, after, left)?;
+        for job in &page.jobs {
+            if json {
+                print_json(job)?;
+            } else {
+                print(job, true)?;
+            }
+        }
+        is_any |= !page.jobs.is_empty();
+        left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
+        after = page.cursor;
+        if after.is_none() {
+            break;
         }
     }
-    if jobs.is_empty() && !json {
+    if !is_any && !json {
         eprintln!("there are none");
     }
     Ok(())
 }
 
-fn retry(login: &Login, id: JobId) -> ExitCode {
-    let mut retried = false;
-    let code = login.run(
-        None,
-        async |client| {
-            retried = client.retry_job(&id.to_string()).await?;
-            Ok(json!({ "retried": retried }))
-        },
-        |answer| match answer["retried"] == true {
-            true => print_text("it runs again"),
-            false => {
-                eprintln!("it is neither dead nor stopped");
-                Ok(())
+impl Retry {
+    /// One job of a circle's.
+    fn run(&self, login: &Login, id: JobId) -> ExitCode {
+        let mut retried = false;
+        let code = login.run(
+            None,
+            async |client| {
+                let answer = client
+                    .retry_job(&id.to_string(), self.version.as_deref())
+                    .await?;
+                retried = answer.retried;
+                Ok(answer)
+            },
+            |answer| match answer.retried {
+                true => print_text(&runs_again(answer.version.as_deref())),
+                false => {
+                    eprintln!("it is neither dead nor stopped");
+                    Ok(())
+                }
+            },
+        );
+        match (retried, code == ExitCode::SUCCESS) {
+            (false, true) => ExitCode::FAILURE,
+            _ => code,
+        }
+    }
+
+    /// All that are dead: of a circle, or of a server.
+    fn run_all(&self) -> anyhow::Result<ExitCode> {
+        let login = match self.words.as_slice() {
+            [] => self.who.login_to(None),
+            [url] => self.who.login_to(Some(url)),
+            _ => Err(anyhow::anyhow!("with --all-dead, there is no job's id")),
+        };
+        match login {
+            Err(error) => Ok(unreadable(&error)),
+            Ok(Some(login)) => Ok(self.run_all_of_circle(&login)),
+            Ok(None) => self.run_all_of_server(),
+        }
+    }
+
+    fn run_all_of_circle(&self, login: &Login) -> ExitCode {
+        let mut done = false;
+        let code = login.run(
+            None,
+            async |client| {
+                let ids = self.dead(client).await?;
+                let (found, yes) = (ids.len(), self.yes);
+                let confirmed = tokio::task::spawn_blocking(move || may_go_on(found, yes));
+                done = confirmed.await.unwrap_or(false);
+                let mut retried = 0;
+                for id in ids.iter().filter(|_| done) {
+                    match client.retry_job(id, None).await {
+                        Ok(answer) => retried += usize::from(answer.retried),
+                        Err(error @ Error::Rpc(_)) => eprintln!("{id}: {error}"),
+                        Err(error) => return Err(error),
+                    }
+                }
+                done &= retried == found;
+                Ok(json!({ "found": found, "retried": retried }))
+            },
+            |answer| {
+                print_text(&format!(
+                    "{} of {} run again",
+                    answer["retried"], answer["found"]
+                ))
+            },
+        );
+        if code == ExitCode::SUCCESS && !done {
+            return ExitCode::FAILURE;
+        }
+        code
+    }
+
+    /// The names of those that are dead in a circle: the caller's own, or all, with the deliveries, for the owner.
+    async fn dead(&self, client: &Client) -> Result<Vec<String>, Error> {
+        let script = self.filter.script.as_deref();
+        let jobs = list_some(client, &[JobStatus::Dead], script, u32::MAX).await?;
+        let mut ids: Vec<_> = jobs.into_iter().map(|job| job.job_id).collect();
+        let me: Value = client.call("whoami", json!({})).await?;
+        if me["role"] != "owner" {
+            return Ok(ids);
+        }
+        let deliveries = pages(u32::MAX, async |paging: &Paging| {
+            let page = client
+                .list_deliveries(None, Some(JobStatus::Dead), paging)
+                .await?;
+            Ok((page.deliveries, page.cursor))
+        });
+        for delivery in deliveries.await? {
+            // What a delivery runs, its job alone knows.
+            let is_wanted = match script {
+                None => true,
+                Some(script) => {
+                    let job = client.get_job(&delivery.job_id).await?;
+                    job.name.as_deref() == Some(script)
+                }
+            };
+            ids.extend(is_wanted.then_some(delivery.job_id));
+        }
+        Ok(ids)
+    }
+
+    fn run_all_of_server(&self) -> anyhow::Result<ExitCode> {
+        let source = self.place.find()?;
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = source.page(&[JobStatus::Dead], &self.filter, after, kept::MOST)?;
+            ids.extend(page.jobs.into_iter().map(|job| job.job_id));
+            after = page.cursor;
+            if after.is_none() {
+                break;
             }
-        },
-    );
-    match (retried, code == ExitCode::SUCCESS) {
-        (false, true) => ExitCode::FAILURE,
-        _ => code,
+        }
+        let found = ids.len();
+        if !may_go_on(found, self.yes) {
+            return Ok(ExitCode::FAILURE);
+        }
+        let mut retried = 0;
+        for id in &ids {
+            match source.retry(id, None) {
+                Ok(_) => retried += 1,
+                Err(error) => eprintln!("{id}: {error:#}"),
+            }
+        }
+        if self.who.manner.json {
+            print_json(&json!({ "found": found, "retried": retried }))?;
+        } else {
+            writeln!(stdout(), "{retried} of {found} run again")?;
+        }
+        Ok(if retried == found {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// Whether so many jobs are to run again: asks whoever is there, if that isn't said already.
+fn may_go_on(count: usize, yes: bool) -> bool {
+    if yes || count == 0 {
+        return true;
+    }
+    let jobs = if count == 1 { "job is" } else { "jobs are" };
+    if !stdin().is_terminal() {
+        eprintln!("{count} {jobs} dead; with --yes, they run again");
+        return false;
+    }
+    eprint!("{count} {jobs} dead. Have them run again, with their scripts as they are now? [y/N] ");
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// What is said of a job that runs again.
+fn runs_again(version: Option<&str>) -> String {
+    match version {
+        Some(version) => format!("it runs again, with version {version}"),
+        None => "it runs again".to_owned(),
     }
 }
 
@@ -416,27 +636,31 @@ pub(super) fn print_pretty(answer: &impl Serialize) -> io::Result<()> {
     print_text(&serde_json::to_string_pretty(answer)?)
 }
 
-/// One line, for people.
-pub(super) fn print(job: &Job) -> io::Result<()> {
+/// One line, for people; with the circle, where they are of many.
+pub(super) fn print(job: &Job, with_circle: bool) -> io::Result<()> {
     let Job {
         job_id,
+        circle,
         caller,
         status,
         name,
+        event_type,
         submitted_at,
         tries,
         error,
         ..
     } = job;
-    print_line(&[
-        job_id,
-        &seconds(*submitted_at),
-        &format!("{status:9}"),
-        caller,
-        name.as_deref().unwrap_or("-"),
-        &format!("tries {tries}"),
-        first_line(error.as_ref()),
-    ])
+    let (time, status) = (seconds(*submitted_at), format!("{status:9}"));
+    let circle = circle
+        .filter(|_| with_circle)
+        .map(|circle| circle.to_string());
+    let (script, tries) = (name.as_deref().unwrap_or("-"), format!("tries {tries}"));
+    let mut fields: Vec<&str> = vec![job_id, &time, &status];
+    fields.extend(circle.as_deref());
+    fields.extend([caller.as_str(), script]);
+    fields.extend(event_type.as_deref());
+    fields.extend([tries.as_str(), first_line(error.as_ref())]);
+    print_line(&fields)
 }
 
 pub(super) fn first_line(error: Option<&JobError>) -> &str {

@@ -11,11 +11,13 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::login::read_key;
 use crate::auth::SecretKey;
 
 const EXAMPLES: &str = "\
 Examples:
   circled keygen me.key                          # prints your public key
+  circled keygen --show me.key                   # prints it again
   CIRCLE=$(circled keygen circle.key)            # a circle is a key; whoever has the file owns it";
 
 /// Make a secp256k1 key.
@@ -27,10 +29,17 @@ Examples:
 pub(super) struct Keygen {
     /// Where the secret key goes.
     file: PathBuf,
+    /// Make none, and print the public key of the one in FILE.
+    #[arg(long)]
+    show: bool,
 }
 
 impl Keygen {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if self.show {
+            writeln!(stdout(), "{}", read_key(&self.file)?.public())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let path = self.file.display();
         let key = SecretKey::generate().context("the operating system gives no randomness")?;
         let mut file = match OpenOptions::new()

@@ -19,7 +19,7 @@ use super::{
     explain::{Run, exit_code, explain, printable},
 };
 use crate::{
-    auth::{Scheme, SecretKey},
+    auth::{Origin, Scheme, SecretKey},
     client::{Client, Error},
 };
 
@@ -59,11 +59,15 @@ pub(super) struct Login {
 }
 
 /// How to log in, and how to print the answer.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Manner {
     /// How to sign the login.
     #[arg(long, value_enum, default_value_t = SchemeName::Eip191)]
     pub(super) scheme: SchemeName,
+    /// The server's own origin, wss://circles.example.org, where it is dialled by another name: nothing but a login
+    /// there is signed. Without it, the URL says which.
+    #[arg(long, value_name = "URL")]
+    pub(super) origin: Option<Origin>,
     /// Print the answer as JSON on one line, or {"error"}; of a list, a line for each.
     #[arg(long)]
     pub(super) json: bool,
@@ -167,7 +171,15 @@ impl Login {
 
     pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
         let client = Client::connect(&self.url).await?;
-        client.authenticate(key, self.manner.scheme.into()).await?;
+        let Manner { scheme, origin, .. } = &self.manner;
+        match origin {
+            Some(origin) => {
+                client
+                    .authenticate_at(origin, key, (*scheme).into())
+                    .await?;
+            }
+            None => client.authenticate(key, (*scheme).into()).await?,
+        }
         Ok(client)
     }
 }

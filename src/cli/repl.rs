@@ -185,9 +185,9 @@ impl Repl {
                 })
             }
             "jobs" => {
-                let found = link.ask(async |client| jobs::list_some(client, None, 20).await);
+                let found = link.ask(async |client| jobs::list_some(client, &[], None, 20).await);
                 self.show(found, None, key, |found| {
-                    found.iter().try_for_each(jobs::print)
+                    found.iter().try_for_each(|job| jobs::print(job, false))
                 })
             }
             "scripts" => {

@@ -100,6 +100,9 @@ pub struct Submitted {
 pub struct Job {
     /// Its name.
     pub job_id: String,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circle: Option<PublicKey>,
     /// Whose it is: a public key, or `webhook:` and a provider.
     pub caller: String,
     /// Where it stands.
@@ -110,6 +113,12 @@ pub struct Job {
     /// Which version of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The provider's name for the event, where a delivery has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// What kind of event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
     /// When it came.
     pub submitted_at: Timestamp,
     /// Not before then, as its caller wanted it.
@@ -121,8 +130,11 @@ pub struct Job {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// Runs that ended with an error of the script.
+    /// Runs of the script that came to their end, well or not.
     pub tries: u32,
+    /// Runs that ended with the server, since one that came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashes: Option<u32>,
     /// The script's value as Rhai prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
@@ -136,6 +148,19 @@ pub struct Job {
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
+    /// What the last run printed, line by line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
+}
+
+/// What became of asking for a job to run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Whether it was dead or stopped, and runs again.
+    pub retried: bool,
+    /// The version that it runs, where its script has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What went wrong with a job.
@@ -203,11 +228,14 @@ pub struct Delivery {
     pub received_at: Timestamp,
     /// Where its job stands.
     pub status: JobStatus,
-    /// Runs that ended with an error of the script.
+    /// Runs of the script that came to their end, well or not.
     pub tries: u32,
     /// What went wrong last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
+    /// What the last run printed, line by line, where it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
     /// What the provider sent, where it was asked for.
     #[serde(
         default,

@@ -14,7 +14,7 @@ use futures_util::{
 use tokio::time::{Instant, sleep};
 
 use super::{Client, Error, Event, Notice, Subscription, backoff::Backoff};
-use crate::auth::{Scheme, SecretKey};
+use crate::auth::{Origin, Scheme, SecretKey};
 
 /// A connection that held so long was a good one: the next loss begins with short waits again.
 const STEADY: Duration = Duration::from_secs(30);
@@ -43,6 +43,7 @@ pub struct Follow {
     address: String,
     key: SecretKey,
     scheme: Scheme,
+    origin: Option<Origin>,
     topic: String,
     since: Option<u64>,
     on_change: Box<dyn FnMut(Change<'_>) + Send>,
@@ -72,6 +73,7 @@ impl Follow {
             address: address.into(),
             key,
             scheme: Scheme::Eip191,
+            origin: None,
             topic: String::new(),
             since: None,
             on_change: Box::new(|_| {}),
@@ -82,6 +84,13 @@ impl Follow {
     #[must_use]
     pub fn scheme(self, scheme: Scheme) -> Self {
         Self { scheme, ..self }
+    }
+
+    /// Has the login's text name this origin, where the server is dialled by another name than its own.
+    #[must_use]
+    pub fn origin(self, origin: Origin) -> Self {
+        let origin = Some(origin);
+        Self { origin, ..self }
     }
 
     /// Only topics that begin like this.
@@ -181,9 +190,11 @@ impl State {
             Some(session) => session,
             none @ None => {
                 let client = Client::connect(&self.follow.address).await?;
-                client
-                    .authenticate(&self.follow.key, self.follow.scheme)
-                    .await?;
+                let (key, scheme) = (&self.follow.key, self.follow.scheme);
+                match &self.follow.origin {
+                    Some(origin) => client.authenticate_at(origin, key, scheme).await?,
+                    None => client.authenticate(key, scheme).await?,
+                }
                 let events = client.subscribe(&self.follow.topic, self.position).await?;
                 // From here on, nothing is missed, even if nothing comes before the connection is lost.
                 self.position.get_or_insert(events.since());

@@ -1,12 +1,14 @@
 //! A function for each of the server's methods.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Called, Client, Delivery, DeliveryPage, Error, Job, JobPage, JobStatus, Members, Options,
-    Removed, Script, ScriptEntry, Submitted,
+    Removed, Retried, Script, ScriptEntry, Submitted,
 };
 use crate::{
     auth::PublicKey,
@@ -187,6 +189,16 @@ impl Client {
         self.call("get_job", json!({ "job_id": job_id })).await
     }
 
+    /// What became of a job, after so long at most: as soon as it is over. The server bounds the wait.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller has no such job.
+    pub async fn wait_for_job(&self, job_id: &str, wait: Duration) -> Result<Job, Error> {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.call("get_job", json!({ "job_id": job_id, "wait": wait }))
+            .await
+    }
+
     /// The caller's jobs, the owner's all; the newest first.
     ///
     /// # Errors
@@ -215,13 +227,13 @@ impl Client {
             .await
     }
 
-    /// Has a job that was given up or stopped run again. Answers `false` where it is neither.
+    /// Has a job that was given up or stopped run again, with its script as it is now, or in a version of it.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller has no such job.
-    pub async fn retry_job(&self, job_id: &str) -> Result<bool, Error> {
-        self.flag("retry_job", json!({ "job_id": job_id }), "retried")
-            .await
+    /// [`Error::Rpc`] where the caller has no such job, or its script isn't there.
+    pub async fn retry_job(&self, job_id: &str, version: Option<&str>) -> Result<Retried, Error> {
+        let params = without_nulls(json!({ "job_id": job_id, "version": version }));
+        self.call("retry_job", params).await
     }
 
     /// What came by webhook, the newest first.
@@ -231,17 +243,24 @@ impl Client {
     pub async fn list_deliveries(
         &self,
         provider: Option<&str>,
+        status: Option<JobStatus>,
         paging: &Paging,
     ) -> Result<DeliveryPage, Error> {
         #[derive(Serialize)]
         struct Params<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
             provider: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            status: Option<JobStatus>,
             #[serde(flatten)]
             paging: &'a Paging,
         }
-        self.call("list_deliveries", Params { provider, paging })
-            .await
+        let params = Params {
+            provider,
+            status,
+            paging,
+        };
+        self.call("list_deliveries", params).await
     }
 
     /// A delivery with what was in it.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::{JobId, JobRecord, Ledger, RedisJobs, State, Status, submission::Input};
+use super::{JobId, JobRecord, Ledger, RedisJobs, State, retry::Rerun, submission::Input};
 use crate::{auth::PublicKey, store::Unavailable};
 
 /// Some of a circle's jobs, the newest first.
@@ -25,7 +25,22 @@ pub struct Page {
     pub limit: usize,
 }
 
-/// Jobs, each with whether it runs right now, and what comes before them, if anything may.
+/// Some of the jobs of all circles, the oldest first.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Those that stand in one of these ways.
+    pub states: Vec<State>,
+    /// Those of one circle.
+    pub circle: Option<PublicKey>,
+    /// Those of one named script.
+    pub script: Option<String>,
+    /// Those after this one.
+    pub after: Option<JobId>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// Jobs, each with whether it runs right now, and where to go on, if there may be more.
 pub(super) type Listed = (Vec<(JobRecord, bool)>, Option<JobId>);
 
 impl Page {
@@ -42,6 +57,21 @@ impl Page {
     }
 }
 
+impl Listing {
+    /// Whether it may have a job of this circle and name in it.
+    pub(super) fn may_have(&self, circle: &PublicKey, id: JobId) -> bool {
+        self.circle.is_none_or(|wanted| wanted == *circle)
+            && self.after.is_none_or(|after| id > after)
+    }
+
+    pub(super) fn wants(&self, job: &JobRecord, running: bool) -> bool {
+        let script = self.script.as_deref();
+        self.states.contains(&job.state(running))
+            && self.may_have(&job.circle, job.id)
+            && script.is_none_or(|wanted| job.name.as_deref() == Some(wanted))
+    }
+}
+
 /// The durable jobs, wherever they are kept. A cheap handle.
 #[derive(Debug, Clone)]
 pub enum Jobs {
@@ -52,22 +82,26 @@ pub enum Jobs {
 }
 
 impl Jobs {
-    /// Jobs in this state, the oldest first, `limit` at most.
+    /// Returns some of the jobs that are wanted, the oldest first, each with whether it runs right now; and where to
+    /// go on, if there may be more.
     ///
     /// # Errors
     /// They can't be read.
-    pub async fn list(self, status: Status, limit: usize) -> Result<Vec<JobRecord>, Unavailable> {
+    pub async fn list(
+        self,
+        listing: Listing,
+    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
         match self {
-            Self::Embedded(ledger) => blocking(move || ledger.list(status, limit)).await,
-            Self::Redis(jobs) => jobs.list(status, limit).await,
+            Self::Embedded(ledger) => blocking(move || ledger.list(&listing)).await,
+            Self::Redis(jobs) => jobs.list(&listing).await,
         }
     }
 
-    /// One job.
+    /// Returns one job, and whether it runs right now.
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn find(self, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
+    pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.find(id)).await,
             Self::Redis(jobs) => jobs.find(id).await,
@@ -75,24 +109,15 @@ impl Jobs {
     }
 
     /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
-    ///
-    /// # Errors
-    /// It can't be read or written.
-    pub async fn retry(self, id: JobId) -> Result<bool, Unavailable> {
+    pub(super) async fn retry_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+        rerun: Rerun,
+    ) -> Result<bool, Unavailable> {
         match self {
-            Self::Embedded(ledger) => blocking(move || ledger.retry(id)).await,
-            Self::Redis(jobs) => jobs.retry(id).await,
-        }
-    }
-
-    /// As [`Jobs::retry`], of one circle's.
-    ///
-    /// # Errors
-    /// It can't be read or written.
-    pub async fn retry_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id)).await,
-            Self::Redis(jobs) => jobs.retry_in(circle, id).await,
+            Self::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
+            Self::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }
 
@@ -131,11 +156,20 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Value>, Unavailable> {
-        let input: Option<Input> = match self {
-            Self::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await?,
-            Self::Redis(jobs) => jobs.input_in(circle, id).await?,
-        };
+        let input = self.input_in(circle, id).await?;
         Ok(input.and_then(|input| input.event))
+    }
+
+    /// What a job runs on.
+    pub(super) async fn input_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<Input>, Unavailable> {
+        match self {
+            Self::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await,
+            Self::Redis(jobs) => jobs.input_in(circle, id).await,
+        }
     }
 
     /// Some of a circle's jobs, each with whether it runs right now, and what comes before them, if anything may.

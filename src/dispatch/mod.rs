@@ -11,16 +11,19 @@ mod job;
 mod jobs;
 mod record;
 mod redis;
+mod retry;
 pub mod settings;
 mod submission;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Work};
-pub use jobs::{Jobs, Page};
+pub use jobs::{Jobs, Listing, Page};
 pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
+pub use retry::{NotRetried, Retried};
 pub use settings::{Backend, Settings};
+use submission::Input;
 pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
@@ -224,13 +227,11 @@ impl Dispatcher {
         .await
     }
 
-    async fn pin(
+    async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        pin: impl FnOnce(&mut store::Transaction, &Executor) -> Result<Pinned, Unpinned>
-        + Send
-        + 'static,
-    ) -> Result<Pinned, Unpinned> {
+        pin: impl FnOnce(&mut store::Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
+    ) -> Result<R, Unpinned> {
         match self {
             Self::Embedded(embedded) => embedded.pin(circle, pin).await,
             Self::Redis(redis) => redis.pin(circle, pin).await,
@@ -293,6 +294,14 @@ impl Dispatcher {
         }
     }
 
+    /// How many workers there are, where a gateway hands jobs to them and has looked.
+    pub fn workers(&self) -> Option<usize> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(redis) => redis.workers(),
+        }
+    }
+
     /// The durable jobs, to be looked at.
     pub fn jobs(&self) -> Jobs {
         match self {
@@ -331,6 +340,14 @@ impl Dispatcher {
         match self {
             Self::Embedded(embedded) => embedded.cancel_all(),
             Self::Redis(redis) => redis.cancel_all(),
+        }
+    }
+
+    /// Waits until what waits or runs has been cancelled.
+    pub async fn halted(&self) {
+        match self {
+            Self::Embedded(embedded) => embedded.halted().await,
+            Self::Redis(redis) => redis.halted().await,
         }
     }
 

@@ -52,7 +52,7 @@ pub struct JobRecord {
     pub received_at: Timestamp,
     /// Where it stands.
     pub status: Status,
-    /// Runs that ended with an error of the script.
+    /// Runs of the script that came to their end, well or not.
     pub tries: u32,
     /// Runs that ended with the server, since one that came to its end.
     pub crashes: u32,
@@ -70,10 +70,13 @@ pub struct JobRecord {
     /// What is kept of a job whose record can't be read, for a version that can: this record stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<Box<str>>,
+    /// What the last run that came to its end has printed, line by line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It waits for its turn, or for its next try.
@@ -159,6 +162,7 @@ impl JobRecord {
             output: None,
             value: None,
             error: None,
+            logs: Vec::new(),
             unread: None,
         }
     }
@@ -228,8 +232,9 @@ impl JobRecord {
     pub(super) fn size(&self) -> usize {
         let output = self.output.as_ref().map_or(0, String::len);
         let value = self.value.as_ref().map_or(0, |value| value.get().len());
+        let logs: usize = self.logs.iter().map(|line| line.len() + 8).sum();
         let unread = self.unread.as_ref().map_or(0, |kept| kept.len());
-        512 + output + value + unread
+        512 + output + value + logs + unread
     }
 
     /// How many of its circle's jobs may wait when it comes, of so many in all: those that callers submit leave
@@ -256,8 +261,12 @@ impl JobRecord {
         settings: &settings::Durable,
     ) -> Option<Progress> {
         let error = match ending {
-            Ending::Finished(Ok(success)) => return Some(self.finish(success, now)),
-            Ending::Finished(Err(failure)) => JobError::from(&failure),
+            Ending::Finished(Ok(success)) => return Some(self.finish(success, now, settings)),
+            Ending::Finished(Err(failure)) => {
+                let error = JobError::from(&failure);
+                self.logs = kept(failure.logs, settings.max_logs);
+                error
+            }
             Ending::Refused(refusal) => return self.refuse(&refusal, now),
             Ending::TimedOut => {
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
@@ -290,10 +299,17 @@ impl JobRecord {
     }
 
     /// It ended well.
-    fn finish(&mut self, success: Success, now: Timestamp) -> Progress {
+    fn finish(
+        &mut self,
+        success: Success,
+        now: Timestamp,
+        settings: &settings::Durable,
+    ) -> Progress {
+        self.tries += 1;
         self.status = Status::Finished;
         self.output = Some(success.output);
         self.value = Some(success.value);
+        self.logs = kept(success.logs, settings.max_logs);
         self.error = None;
         self.due = None;
         self.ended_at = Some(now);
@@ -302,6 +318,7 @@ impl JobRecord {
 
     /// It ended without any effect: the final delivery of its series has been committed.
     pub(super) fn supersede(&mut self, now: Timestamp) -> Progress {
+        self.tries += 1;
         self.status = Status::Finished;
         self.output = Some("superseded by the final delivery".to_owned());
         self.error = None;
@@ -385,12 +402,13 @@ impl JobRecord {
         matches!(self.status, Status::Dead | Status::Cancelled)
     }
 
-    /// Somebody wants a job that was given up or stopped to run again, from the first try.
-    pub(super) fn retry(&mut self) {
+    /// Somebody wants a job that was given up or stopped to run again, from the first try: at its time, if that is
+    /// still to come.
+    pub(super) fn retry(&mut self, now: Timestamp) {
         self.status = Status::Pending;
         self.tries = 0;
         self.crashes = 0;
-        self.due = None;
+        self.due = self.run_at.filter(|run_at| *run_at > now);
         self.ended_at = None;
     }
 
@@ -404,11 +422,13 @@ impl JobRecord {
     }
 }
 
-/// A job as its caller sees it.
+/// A job as it is shown, to its caller, the circle's owner and whoever runs the server alike.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JobView {
     /// Its name.
     pub job_id: JobId,
+    /// Where it runs.
+    pub circle: PublicKey,
     /// Who runs it: a key, or `webhook:` and the provider.
     pub caller: String,
     /// Where it stands.
@@ -419,7 +439,13 @@ pub struct JobView {
     /// Which version of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// When it was asked for.
+    /// The provider's name for the event, where a delivery has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// What kind of event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// When it was asked for, or came.
     #[schemars(with = "String")]
     pub submitted_at: Timestamp,
     /// Not before then was it to run.
@@ -434,8 +460,11 @@ pub struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
-    /// Runs that ended with an error of the script.
+    /// Runs of the script that came to their end, well or not.
     pub tries: u32,
+    /// Runs that ended with the server, since one that came to its end.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub crashes: u32,
     /// What the script answered, as Rhai prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
@@ -446,9 +475,17 @@ pub struct JobView {
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
+    /// What the last run that came to its end has printed, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
 }
 
-/// Where a job stands, as its caller sees it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Where a job stands, as it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -464,6 +501,41 @@ pub enum State {
     Cancelled,
     /// It was given up.
     Dead,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        })
+    }
+}
+
+impl State {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Finished,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Dead,
+    ];
+
+    /// Returns what is kept of a job that stands so.
+    pub(super) fn kept(self) -> Status {
+        match self {
+            Self::Pending | Self::Running | Self::Failed => Status::Pending,
+            Self::Finished => Status::Finished,
+            Self::Cancelled => Status::Cancelled,
+            Self::Dead => Status::Dead,
+        }
+    }
 }
 
 impl JobRecord {
@@ -484,23 +556,40 @@ impl JobRecord {
         JobView {
             status: self.state(running),
             job_id: self.id,
+            circle: self.circle,
             caller: self.caller,
             name: self.name,
             version: self.version,
+            event_id: self.event_id,
+            event_type: self.event_type,
             submitted_at: self.received_at,
             run_at: self.run_at,
             due: self.due,
             ended_at: self.ended_at,
             tries: self.tries,
+            crashes: self.crashes,
             output: self.output,
             value: self.value,
             error: self.error,
+            logs: self.logs,
         }
     }
 
-    /// What whoever asked for it is told: its topic, what is told, and whom. Nothing of a delivery's job.
-    pub(super) fn told(&self) -> Option<Emitted> {
-        let to = self.submitter()?;
+    /// Returns what is told of a job that has just been kept. Nothing of a delivery's: there are many, and most of
+    /// them have run in the next moment.
+    pub(super) fn told_first(&self) -> Option<Emitted> {
+        self.provider().is_none().then(|| self.told())
+    }
+
+    /// Whether it needs telling only if somebody listens: a delivery that has ended well at its first run. There are
+    /// many, and the log is for what nobody would find otherwise.
+    pub(super) fn is_routine(&self) -> bool {
+        self.provider().is_some() && self.status == Status::Finished && self.tries == 1
+    }
+
+    /// Returns what is told of it when it has changed: whoever asked for it hears that, and the owner; of a delivery
+    /// the owner alone.
+    pub(super) fn told(&self) -> Emitted {
         let bare = Self {
             output: None,
             value: None,
@@ -508,19 +597,20 @@ impl JobRecord {
             caller: self.caller.clone(),
             name: self.name.clone(),
             version: self.version.clone(),
-            event_id: None,
-            event_type: None,
+            event_id: self.event_id.clone(),
+            event_type: self.event_type.clone(),
             series: None,
             unread: None,
+            logs: Vec::new(),
             ..*self
         };
         let view = bare.view(false);
         let data = serde_json::to_vec(&view).unwrap_or_default();
-        Some(Emitted {
+        Emitted {
             topic: format!("job.{}", self.id).into(),
             data: store::Value::new(&data),
-            to: Some(to),
-        })
+            to: Some(self.submitter().unwrap_or(self.circle)),
+        }
     }
 }
 
@@ -581,6 +671,26 @@ pub(super) fn event(delivery: Delivery) -> Value {
         .collect()
 }
 
+/// Keeps the first lines that have room, with a last one that says so where there were more.
+fn kept(mut logs: Vec<String>, room: usize) -> Vec<String> {
+    /// What a line costs besides its text.
+    const PER_LINE: usize = 32;
+    let mut left = room;
+    let mut fitting = 0;
+    for line in &logs {
+        let Some(rest) = left.checked_sub(line.len() + PER_LINE) else {
+            break;
+        };
+        left = rest;
+        fitting += 1;
+    }
+    if fitting < logs.len() {
+        logs.truncate(fitting);
+        logs.push("(more was logged than is kept)".to_owned());
+    }
+    logs
+}
+
 /// Later by `by`, or as late as can be told.
 pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
     now.saturating_add(by).unwrap_or(Timestamp::MAX)
@@ -595,4 +705,26 @@ fn backoff(tries: u32, settings: &settings::Durable) -> Duration {
     doubled
         .min(settings.retry_at_most)
         .mul_f64(0.75 + jitter / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept;
+
+    #[test]
+    fn what_was_printed_is_kept_as_far_as_there_is_room() {
+        let lines = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let cut = "(more was logged than is kept)";
+        let all: Vec<String> = lines(&["one", "two", "three"]);
+        for (room, left) in [
+            (0, vec![cut]),
+            (34, vec![cut]),
+            (35, vec!["one", cut]),
+            (106, vec!["one", "two", cut]),
+            (107, vec!["one", "two", "three"]),
+        ] {
+            assert_eq!(kept(all.clone(), room), left, "{room}");
+        }
+        assert!(kept(Vec::new(), 0).is_empty());
+    }
 }

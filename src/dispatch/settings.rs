@@ -50,6 +50,9 @@ pub struct Durable {
     /// The longest of these waits.
     #[serde(with = "crate::units::duration")]
     pub retry_at_most: Duration,
+    /// Bytes of what a run has printed that are kept with the job.
+    #[serde(with = "crate::units::size")]
+    pub max_logs: usize,
     /// How long a delivery is remembered, so that a second one runs nothing.
     #[serde(with = "crate::units::duration")]
     pub dedupe_for: Duration,

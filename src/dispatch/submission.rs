@@ -41,7 +41,7 @@ pub(super) struct Order {
 }
 
 /// What a durable job runs on; kept as long as its record is.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Input {
     /// What the script sees as `EVENT`.
     #[serde(

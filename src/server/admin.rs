@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    dispatch::{Dispatcher, JobId, JobRecord, Status},
+    auth::PublicKey,
+    circle::{Refusal, Unpinned},
+    dispatch::{Dispatcher, JobId, JobView, Listing, NotRetried, State as Standing},
     refusal::refuse,
     store::Unavailable,
 };
@@ -65,13 +67,18 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
         answer["sessions"] = gateway.registry.sessions().into();
         answer["circles"] = gateway.registry.circles().into();
     }
+    if let Some(workers) = admin.dispatcher.workers() {
+        answer["workers"] = workers.into();
+    }
     (status, Json(answer))
 }
 
 /// Why something isn't told of a job.
 enum Refused {
     NoSuchJob,
-    NotDead,
+    NotOver,
+    /// What a job is to run isn't there, or doesn't compile.
+    Script(String),
     Unavailable,
     Query(String),
 }
@@ -82,15 +89,27 @@ impl From<Unavailable> for Refused {
     }
 }
 
+impl From<NotRetried> for Refused {
+    fn from(why: NotRetried) -> Self {
+        match why {
+            NotRetried::NotOver => Self::NotOver,
+            NotRetried::Unavailable
+            | NotRetried::Script(Unpinned::Refused(Refusal::Unavailable)) => Self::Unavailable,
+            NotRetried::Script(why) => Self::Script(why.to_string()),
+        }
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::NoSuchJob => refuse(StatusCode::NOT_FOUND, "no_such_job", "there is no such job"),
-            Self::NotDead => refuse(
+            Self::NotOver => refuse(
                 StatusCode::NOT_FOUND,
-                "not_dead",
-                "there is no such job among the dead ones",
+                "not_over",
+                "there is no such job among those that are dead or were stopped",
             ),
+            Self::Script(message) => refuse(StatusCode::CONFLICT, "no_script", &message),
             Self::Unavailable => refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -102,49 +121,86 @@ impl IntoResponse for Refused {
 }
 
 #[derive(Deserialize)]
-struct Which {
-    status: Status,
-    #[serde(default = "hundred")]
-    limit: usize,
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Names of states, with commas between them.
+    status: String,
+    circle: Option<PublicKey>,
+    script: Option<String>,
+    after: Option<JobId>,
+    limit: Option<usize>,
 }
 
-/// Jobs that are told of in one answer.
-const MOST: usize = 100_000;
+/// Jobs that are told of in one answer; and where nothing is said.
+const MOST: usize = 1000;
+const USUAL: usize = 100;
 
-fn hundred() -> usize {
-    100
+impl Wanted {
+    fn listing(self) -> Result<Listing, Refused> {
+        let states = self.status.split(',').map(|name| {
+            let known = Standing::ALL.into_iter();
+            let state = known.into_iter().find(|state| state.to_string() == name);
+            state.ok_or_else(|| {
+                let names = Standing::ALL.map(|state| state.to_string());
+                Refused::Query(format!("`status` has names of {}", names.join(", ")))
+            })
+        });
+        Ok(Listing {
+            states: states.collect::<Result<_, _>>()?,
+            circle: self.circle,
+            script: self.script,
+            after: self.after,
+            limit: self.limit.unwrap_or(USUAL).clamp(1, MOST),
+        })
+    }
 }
 
+/// The oldest first; `cursor` is what to pass as `after` for those that come next, or null after the last.
 async fn list(
     State(admin): State<Arc<Admin>>,
-    which: Result<Query<Which>, QueryRejection>,
-) -> Result<Json<Vec<JobRecord>>, Refused> {
-    let Query(Which { status, limit }) =
-        which.map_err(|error| Refused::Query(error.body_text()))?;
-    let jobs = admin.dispatcher.jobs().list(status, limit.min(MOST)).await;
-    Ok(Json(jobs?))
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Value>, Refused> {
+    let Query(wanted) = wanted.map_err(|error| Refused::Query(error.body_text()))?;
+    let (jobs, cursor) = admin.dispatcher.jobs().list(wanted.listing()?).await?;
+    let jobs = jobs.into_iter();
+    let jobs: Vec<JobView> = jobs.map(|(job, running)| job.view(running)).collect();
+    Ok(Json(json!({ "jobs": jobs, "cursor": cursor })))
 }
 
 async fn show(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<JobRecord>, Refused> {
+) -> Result<Json<JobView>, Refused> {
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
     let job = admin.dispatcher.jobs().find(id).await?;
-    job.map(Json).ok_or(Refused::NoSuchJob)
+    let (job, running) = job.ok_or(Refused::NoSuchJob)?;
+    Ok(Json(job.view(running)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Version {
+    version: Option<String>,
 }
 
 async fn retry(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
+    version: Result<Query<Version>, QueryRejection>,
 ) -> Result<Json<Value>, Refused> {
+    let Query(Version { version }) = version.map_err(|error| Refused::Query(error.body_text()))?;
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
-    if admin.dispatcher.jobs().retry(id).await? {
-        tracing::info!(job = %id, "a dead job runs again");
-        Ok(Json(json!({ "job_id": id })))
-    } else {
-        Err(Refused::NotDead)
+    let job = admin.dispatcher.jobs().find(id).await?;
+    let (job, _) = job.ok_or(Refused::NotOver)?;
+    let retried = admin.dispatcher.retry(id, job.circle, version).await?;
+    tracing::info!(job = %id, "a job that was over runs again");
+    let mut answer = json!({ "job_id": id });
+    for (name, value) in [("name", retried.name), ("version", retried.version)] {
+        if let Some(value) = value {
+            answer[name] = value.into();
+        }
     }
+    Ok(Json(answer))
 }
 
 /// Web pages have no business here. One from elsewhere says so by its `Origin`, or asks for a name that was

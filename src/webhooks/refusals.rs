@@ -42,9 +42,10 @@ impl Refusals {
         if of_code.is_some_and(|(_, limit)| !limit.admit(now)) {
             return;
         }
-        let reason = match refusal {
-            Refusal::Unsigned(why) => why.to_string(),
-            other => other.to_string(),
+        let reason = if let Refusal::Unsigned(why) = refusal {
+            why.to_string()
+        } else {
+            refusal.to_string()
         };
         let known = attempt.provider.as_ref();
         let provider = known.map(|provider| &*provider.name);

@@ -230,6 +230,140 @@ async fn jobs_are_submitted_shown_stopped_and_run_again() {
 }
 
 #[tokio::test]
+async fn all_that_is_dead_runs_again_after_a_count() {
+    let server = TestServer::builder()
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
+        .start()
+        .await;
+    let shell = Shell::new(&server);
+    let until_dead = |dead: usize| {
+        let since = std::time::Instant::now();
+        loop {
+            let list = shell.ok("jobs list URL --key owner.key --status dead", &[]);
+            if list.lines().count() == dead {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{list}");
+        }
+    };
+    shell.write("a.rhai", "throw \"broken\"");
+    let broken = shell.ok("script put URL --key owner.key a a.rhai", &[]);
+    for _ in 0..3 {
+        shell.ok("jobs submit URL --key me.key --name a", &[]);
+    }
+    let other = shell.ok("jobs submit URL --key me.key", &["throw 1"]);
+    until_dead(4);
+    let counted = shell.run("jobs retry URL --key owner.key --all-dead", &[]);
+    assert_eq!(
+        (counted.code, counted.stderr.as_str()),
+        (1, "4 jobs are dead; with --yes, they run again\n")
+    );
+    shell.write("a.rhai", "1");
+    let mended = shell.ok("script put URL --key owner.key a a.rhai", &[]);
+    assert_eq!(
+        shell.ok(
+            "jobs retry URL --key owner.key --all-dead --script a --yes",
+            &[]
+        ),
+        "3 of 3 run again"
+    );
+    until_dead(1);
+    // For who runs the server, too; what it says is what ran.
+    let admin = format!("http://{}", server.admin_address().unwrap());
+    let all = shell.ok(
+        &format!(
+            "jobs retry --all-dead --yes --json --circle {} --url {admin}",
+            circle()
+        ),
+        &[],
+    );
+    assert_eq!(all, "{\"found\":1,\"retried\":1}");
+    until_dead(1);
+    let none = shell.ok(
+        &format!("jobs retry --all-dead --yes --script b --url {admin}"),
+        &[],
+    );
+    assert_eq!(none, "0 of 0 run again");
+    let one = shell.ok(
+        "jobs submit URL --key me.key --run-at 2027-11-01T00:00:00Z --name a",
+        &[],
+    );
+    for (place, version) in [("URL --key owner.key", &broken), ("", &mended)] {
+        shell.ok("jobs stop URL --key me.key", &[&one]);
+        let place = if place.is_empty() {
+            format!("--url {admin} --version {}", &version[..7])
+        } else {
+            format!("{place} --version {version}")
+        };
+        let said = shell.ok(&format!("jobs retry {place}"), &[&one]);
+        assert_eq!(said, format!("it runs again, with version {version}"));
+    }
+    let listed = shell.ok(
+        &format!("jobs list --status dead,pending --url {admin}"),
+        &[],
+    );
+    let ids: Vec<_> = listed
+        .lines()
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(ids, [&other, &one]);
+    for line in listed.lines() {
+        assert!(line.contains(&circle().to_string()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_be_dialled_by_another_name() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SERVER__PUBLIC_URL", "wss://circles.example.org")
+        .start()
+        .await;
+    let shell = Shell::new(&server);
+    let refused = shell.run("play URL --key me.key", &["1"]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    let there = shell.ok(
+        "play URL --key me.key --origin wss://circles.example.org",
+        &["1"],
+    );
+    assert_eq!(there, "1");
+    let events = shell.run(
+        "events URL --key me.key --origin wss://circles.example.org",
+        &[],
+    );
+    assert_eq!(events.code, 0, "{events:?}");
+    let other = shell.run(
+        "play URL --key me.key --origin wss://other.example.org",
+        &["1"],
+    );
+    assert_eq!(other.code, 4, "{other:?}");
+    let nonsense = shell.run("play URL --key me.key --origin nonsense", &["1"]);
+    assert_eq!(nonsense.code, 2, "{nonsense:?}");
+}
+
+#[test]
+fn keygen_shows_a_public_key_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        command
+            .arg("keygen")
+            .args(arguments)
+            .current_dir(folder.path());
+        command.output().unwrap().into()
+    };
+    let made = run(&["me.key"]);
+    let before = std::fs::read(folder.path().join("me.key")).unwrap();
+    let shown = run(&["--show", "me.key"]);
+    assert_eq!(
+        (shown.code, &shown.stdout, shown.stderr.as_str()),
+        (0, &made.stdout, "")
+    );
+    assert_eq!(std::fs::read(folder.path().join("me.key")).unwrap(), before);
+    assert_eq!(run(&["--show", "other.key"]).code, 1);
+    assert!(!folder.path().join("other.key").exists());
+}
+
+#[tokio::test]
 async fn members_come_and_go() {
     let server = TestServer::builder()
         .toml(format!(

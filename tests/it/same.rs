@@ -433,7 +433,7 @@ async fn send(webhook: &Webhook, server: &TestServer) -> (u16, Value, String) {
 
 /// A job's record, with whether there is a name or a time instead of which.
 fn record(mut job: Value) -> Value {
-    for name in ["id", "received_at", "due", "ended_at"] {
+    for name in ["job_id", "submitted_at", "due", "ended_at"] {
         job[name] = json!(job[name].is_string());
     }
     job
@@ -441,16 +441,8 @@ fn record(mut job: Value) -> Value {
 
 /// Those in this state.
 async fn records(server: &TestServer, status: &str) -> Vec<Value> {
-    let jobs = server
-        .admin(&format!("/jobs?status={status}&limit=1000"))
-        .await;
-    let jobs = jobs.json();
-    jobs.as_array()
-        .unwrap()
-        .iter()
-        .cloned()
-        .map(record)
-        .collect()
+    let jobs = server.jobs(status).await;
+    jobs.into_iter().map(record).collect()
 }
 
 #[tokio::test]

@@ -55,6 +55,9 @@ pub(crate) fn key(seed: u8) -> SecretKey {
 }
 
 /// A circle for tests to be in; its owner has [`key`]`(1)`.
+/// Jobs that are not over stand in one of these ways.
+pub(crate) const OPEN: &str = "pending,running,failed";
+
 pub(crate) fn circle() -> PublicKey {
     key(1).public()
 }
@@ -276,6 +279,20 @@ impl TestServer {
     /// Asks the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Response {
         http::get(self.admin_address().expect("an admin listener"), path, &[]).await
+    }
+
+    /// The jobs of all circles that stand in one of these ways, with commas between them; the oldest first.
+    pub(crate) async fn jobs(&self, states: &str) -> Vec<Value> {
+        let (mut jobs, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/jobs?status={states}&limit=1000{after}");
+            let mut page = self.admin(&path).await.json();
+            jobs.append(page["jobs"].as_array_mut().unwrap());
+            let Some(cursor) = page["cursor"].as_str() else {
+                return jobs;
+            };
+            after = format!("&after={cursor}");
+        }
     }
 
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {

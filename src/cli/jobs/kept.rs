@@ -1,25 +1,25 @@
 //! The durable jobs of a server, looked at where it keeps them, or through its admin listener.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::http::{Method, Request, StatusCode};
 use clap::Args;
 use http_body_util::Full;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::Filter;
 use crate::{
+    auth::Access,
+    circle::Executor,
     cli::{
         ConfigFile, client_runtime,
-        explain::printable,
         http::{Answer, admin_url, send},
     },
+    client::{Job, JobPage, JobStatus},
     config::Settings,
-    dispatch::{Backend, JobId, JobRecord, Ledger, Status},
-    store::{Disk, OpenError, Store},
+    dispatch::{Backend, JobId, JobView, Ledger, Listing, NotRetried, State},
+    store::{Disk, OpenError, Store, Unavailable},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(super) struct Place {
 /// Where the jobs are.
 pub(super) enum Source {
     /// In a folder that no server has.
-    Stopped(Ledger),
+    Stopped(Ledger, Executor),
     /// With a server that runs.
     Running(String),
 }
@@ -52,7 +52,7 @@ impl Place {
             dispatch,
             store,
             ..
-        } = settings;
+        } = &settings;
         if dispatch.backend == Backend::Redis {
             let url = admin_url(None, &server.admin_listen)
                 .context("a gateway or a worker is asked: give it a server.admin_listen")?;
@@ -67,8 +67,10 @@ impl Place {
         }
         match Disk::open(&dispatch.embedded) {
             Ok(disk) => {
-                let store = Store::start(disk, &dispatch.embedded, store)?;
-                Ok(Source::Stopped(Ledger::stopped(store)))
+                let store = Store::start(disk, &dispatch.embedded, store.clone())?;
+                let access = Arc::new(Access::new(&settings.circles, &settings.circle));
+                let executor = crate::server::executor(&settings, access);
+                Ok(Source::Stopped(Ledger::stopped(store), executor))
             }
             Err(OpenError::Locked(_)) => {
                 let url = admin_url(None, &server.admin_listen).with_context(|| {
@@ -84,36 +86,127 @@ impl Place {
     }
 }
 
+/// Jobs that are asked for at a time, at most.
+pub(super) const MOST: u32 = 500;
+
 impl Source {
-    pub(super) fn list(&self, status: Status, limit: usize) -> anyhow::Result<Vec<JobRecord>> {
+    /// Some of the jobs, the oldest first, and where to go on.
+    pub(super) fn page(
+        &self,
+        states: &[JobStatus],
+        filter: &Filter,
+        after: Option<String>,
+        limit: u32,
+    ) -> anyhow::Result<JobPage> {
+        let limit = limit.min(MOST);
         match self {
-            Self::Stopped(jobs) => Ok(jobs.list(status, limit)?),
+            Self::Stopped(jobs, _) => {
+                let is_one = |state: &State| {
+                    let name = state.to_string();
+                    states.iter().any(|wanted| wanted.name() == name)
+                };
+                let listing = Listing {
+                    states: State::ALL.into_iter().filter(is_one).collect(),
+                    circle: filter.circle,
+                    script: filter.script.clone(),
+                    after: after.map(|after| after.parse()).transpose()?,
+                    limit: usize::try_from(limit)?,
+                };
+                let (jobs, cursor) = jobs.list(&listing)?;
+                let shown = jobs.into_iter().map(|(job, running)| job.view(running));
+                Ok(JobPage {
+                    jobs: shown.map(shown_as).collect::<Result<_, _>>()?,
+                    cursor: cursor.map(|cursor| cursor.to_string()),
+                })
+            }
             Self::Running(url) => {
-                let query = format!("{url}/jobs?status={status}&limit={limit}");
-                read(ask(Method::GET, &query)?)
+                let names: Vec<_> = states.iter().map(|state| state.name()).collect();
+                let mut query = format!("{url}/jobs?status={}&limit={limit}", names.join(","));
+                let circle = filter.circle.map(|circle| circle.to_string());
+                for (name, value) in [
+                    ("circle", circle),
+                    ("script", filter.script.clone()),
+                    ("after", after),
+                ] {
+                    if let Some(value) = value {
+                        let _ = write!(query, "&{name}={}", plain(name, &value)?);
+                    }
+                }
+                read(&ask(Method::GET, &query)?)
             }
         }
     }
 
-    pub(super) fn show(&self, id: JobId) -> anyhow::Result<JobRecord> {
+    pub(super) fn show(&self, id: JobId) -> anyhow::Result<Job> {
         match self {
-            Self::Stopped(jobs) => jobs.find(id)?.context("there is no such job"),
-            Self::Running(url) => read(ask(Method::GET, &format!("{url}/jobs/{id}"))?),
+            Self::Stopped(jobs, _) => {
+                let (job, running) = jobs.find(id)?.context("there is no such job")?;
+                shown_as(job.view(running))
+            }
+            Self::Running(url) => read(&ask(Method::GET, &format!("{url}/jobs/{id}"))?),
         }
     }
 
-    pub(super) fn retry(&self, id: JobId) -> anyhow::Result<()> {
+    /// Has a job run again, with its script as it is now, or in a version of it.
+    pub(super) fn retry(&self, id: &str, version: Option<&str>) -> anyhow::Result<Retried> {
         match self {
-            Self::Stopped(jobs) if jobs.retry(id)? => Ok(()),
-            Self::Stopped(_) => bail!("there is no such job among the dead ones"),
-            Self::Running(url) => refused(&ask(Method::POST, &format!("{url}/jobs/{id}/retry"))?),
+            Self::Stopped(jobs, executor) => match jobs.retry(id.parse()?, version, executor) {
+                Ok(retried) => Ok(Retried {
+                    version: retried.version,
+                }),
+                Err(NotRetried::NotOver) => {
+                    bail!("there is no such job among those that are dead or were stopped")
+                }
+                Err(NotRetried::Script(why)) => bail!("{why}"),
+                Err(NotRetried::Unavailable) => Err(Unavailable.into()),
+            },
+            Self::Running(url) => {
+                let mut query = format!("{url}/jobs/{id}/retry");
+                if let Some(version) = version {
+                    let _ = write!(query, "?version={}", plain("version", version)?);
+                }
+                read(&ask(Method::POST, &query)?)
+            }
+        }
+    }
+
+    /// What is said of a job that runs again.
+    pub(super) fn says(&self, version: Option<&str>) -> String {
+        match self {
+            Self::Running(_) => super::runs_again(version),
+            Self::Stopped(..) => {
+                let with = version.map(|version| format!(", with version {version}"));
+                format!("it runs when the server starts{}", with.unwrap_or_default())
+            }
         }
     }
 }
 
+/// A job that runs again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Retried {
+    /// The version that it runs, where its script has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<String>,
+}
+
+/// As a server would have said it.
+fn shown_as(job: JobView) -> anyhow::Result<Job> {
+    Ok(crate::json::from_str(&serde_json::to_string(&job)?)?)
+}
+
+/// What can stand in a URL as it is.
+fn plain<'a>(name: &str, value: &'a str) -> anyhow::Result<&'a str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    if value.is_empty() || !value.bytes().all(is_plain) {
+        bail!("{value:?} is no {name}");
+    }
+    Ok(value)
+}
+
 impl Drop for Source {
     fn drop(&mut self) {
-        if let Self::Stopped(jobs) = self {
+        if let Self::Stopped(jobs, _) = self {
             jobs.close();
         }
     }
@@ -134,25 +227,7 @@ fn refused(answer: &Answer) -> anyhow::Result<()> {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> anyhow::Result<T> {
-    refused(&answer)?;
+fn read<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
+    refused(answer)?;
     crate::json::from_str(&answer.body).context("the server answers something else than jobs")
-}
-
-/// One line, for people.
-pub(super) fn print(job: &JobRecord, out: &mut impl Write) -> io::Result<()> {
-    let JobRecord {
-        id,
-        caller,
-        event_type,
-        received_at,
-        tries,
-        error,
-        ..
-    } = job;
-    let kind = event_type.as_deref().unwrap_or("-");
-    let error = error.as_ref().map_or("", |error| error.message.as_str());
-    let error = error.lines().next().unwrap_or_default();
-    let line = format!("{id}  {received_at:.0}  {caller}  {kind}  tries {tries}  {error}");
-    writeln!(out, "{}", printable(line.trim_end()))
 }

@@ -111,11 +111,16 @@ impl Durable {
         found
     }
 
-    /// Has a job run that was given up or stopped, and isn't any more.
-    pub(super) fn resume(self: &Arc<Self>, circle: PublicKey, id: JobId) {
+    /// Has a job run that was given up or stopped, and isn't any more: when it is due, or at its turn.
+    pub(super) fn resume(self: &Arc<Self>, circle: PublicKey, id: JobId, due: Option<Timestamp>) {
         let mut lanes = self.lock();
-        lanes.push(circle, id);
-        self.advance(&mut lanes, circle);
+        if let Some(due) = due {
+            lanes.delay(circle, id, due);
+            self.wake.notify_one();
+        } else {
+            lanes.push(circle, id);
+            self.advance(&mut lanes, circle);
+        }
     }
 
     /// Ends a job that isn't over, wherever it is. Answers whether that was so. Blocks.

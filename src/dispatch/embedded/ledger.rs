@@ -6,7 +6,8 @@ use super::record::{self, expiry, open};
 use crate::{
     auth::PublicKey,
     dispatch::{
-        JobId, JobRecord, Status,
+        JobId, JobRecord, Listing, State, Status,
+        jobs::Listed,
         record::later,
         settings,
         submission::{Input, Order},
@@ -80,13 +81,15 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
     records
 }
 
-/// What is kept of a job that was given up or stopped, and runs again.
-pub(super) fn retried(job: &JobRecord) -> Vec<Record> {
-    vec![
+/// What is kept of a job that was given up or stopped, and runs again; `input`: what it runs on, where that is another.
+pub(super) fn retried(job: &JobRecord, input: Option<&Input>) -> Vec<Record> {
+    let mut records = vec![
         record::put(job),
         open(job.id),
         Record::remove(Table::Dead, job.id.as_bytes()),
-    ]
+    ];
+    records.extend(input.map(|input| record::input(job.id, input)));
+    records
 }
 
 /// Goes through what isn't over, in the order in which it came. Those of them that were `running` when the
@@ -161,35 +164,59 @@ pub(super) fn find(store: &Store, id: JobId) -> Result<Option<JobRecord>, Unavai
     Ok(found)
 }
 
-/// Jobs in this state, the oldest first, `limit` at most.
+/// Returns jobs of all circles, the oldest first, and where it stopped if that isn't the end.
 pub(super) fn list(
     store: &Store,
-    status: Status,
-    limit: usize,
-) -> Result<Vec<JobRecord>, Unavailable> {
-    let table = match status {
-        Status::Pending => Table::Open,
-        Status::Dead => Table::Dead,
-        Status::Finished | Status::Cancelled => Table::Jobs,
-    };
+    listing: &Listing,
+    is_running: &dyn Fn(JobId) -> bool,
+) -> Result<Listed, Unavailable> {
     let mut keys = Vec::new();
-    store.scan(table, &mut |circle, key, _| {
-        if let Some(id) = JobId::from_slice(key) {
-            keys.push((id, circle));
-        }
-        Scan::On
-    })?;
-    keys.sort();
-    let mut jobs = Vec::new();
-    for (id, circle) in keys {
-        if jobs.len() >= limit {
-            break;
-        }
-        let bytes = store.read(Table::Jobs, &circle, id.as_bytes())?;
-        let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
-        jobs.extend(job.filter(|job| job.status == status));
+    for table in tables(&listing.states) {
+        store.scan(table, &mut |circle, key, _| {
+            if let Some(id) = JobId::from_slice(key)
+                && listing.may_have(&circle, id)
+            {
+                keys.push((id, circle));
+            }
+            Scan::On
+        })?;
     }
-    Ok(jobs)
+    keys.sort();
+    keys.dedup();
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    let mut before = None;
+    for (id, circle) in keys {
+        if jobs.len() == listing.limit || bytes >= LOOKED_BYTES {
+            return Ok((jobs, before));
+        }
+        before = Some(id);
+        let Some(found) = store.read(Table::Jobs, &circle, id.as_bytes())? else {
+            continue;
+        };
+        bytes += found.len();
+        let job = record::job(&circle, id, &found).map(|job| (is_running(id), job));
+        let job = job.filter(|(running, job)| listing.wants(job, *running));
+        jobs.extend(job.map(|(running, job)| (job, running)));
+    }
+    Ok((jobs, None))
+}
+
+/// Where jobs in these states are found.
+fn tables(states: &[State]) -> Vec<Table> {
+    let kept: Vec<Status> = states.iter().map(|state| state.kept()).collect();
+    if kept
+        .iter()
+        .any(|status| matches!(status, Status::Finished | Status::Cancelled))
+    {
+        return vec![Table::Jobs];
+    }
+    let mut tables = Vec::new();
+    for (status, table) in [(Status::Pending, Table::Open), (Status::Dead, Table::Dead)] {
+        if kept.contains(&status) {
+            tables.push(table);
+        }
+    }
+    tables
 }
 
 /// A job of a circle, if it is still known.
@@ -274,15 +301,12 @@ pub(super) fn change(
         let Some(records) = change(&mut job) else {
             return Ok(false);
         };
-        let told = job.told().map(|told| {
-            let mut transaction = alone.begin();
-            transaction.tell(told);
-            transaction
-        });
+        let mut told = alone.begin();
+        told.tell(job.told());
         let done = Box::new(move |result| {
             let _ = sender.send(result);
         });
-        match alone.commit(told, records, Terms::NONE, done) {
+        match alone.commit(Some(told), records, Terms::NONE, done) {
             Ok(()) => Ok(true),
             Err(_) => Err(Unavailable),
         }

@@ -13,6 +13,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::{sync::oneshot, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +22,10 @@ pub use interactive::EmbeddedTicket;
 
 use self::{durable::Durable, machine::Machine};
 use super::{
-    Delivery, JobId, JobRecord, NotAccepted, Page, Receipt, Settings, StartError, Status,
+    Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried, Settings,
+    StartError,
     jobs::Listed,
+    retry::{self, Rerun},
     submission::{Input, Order, Submission},
 };
 use crate::{
@@ -104,11 +107,11 @@ impl Embedded {
     }
 
     /// Looks at a circle's scripts, see [`circle::pin`].
-    pub(super) async fn pin(
+    pub(super) async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
-    ) -> Result<Pinned, Unpinned> {
+        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
+    ) -> Result<R, Unpinned> {
         let full = circle::Refusal::Limit {
             limit: "script.queue".into(),
         };
@@ -182,6 +185,10 @@ impl Embedded {
         self.durable.stop();
     }
 
+    pub(super) async fn halted(&self) {
+        self.halt.cancelled().await;
+    }
+
     pub(super) fn cancel_all(&self) {
         self.halt.cancel();
         self.durable.cancel_all();
@@ -224,44 +231,77 @@ impl Ledger {
         self.store.shutdown();
     }
 
-    /// Jobs in this state, the oldest first, `limit` at most. Blocks.
+    /// Returns some of the jobs that are wanted, the oldest first, each with whether it runs right now; and where to
+    /// go on, if there may be more. Blocks.
     ///
     /// # Errors
     /// A disk that can't be read.
-    pub fn list(&self, status: Status, limit: usize) -> Result<Vec<JobRecord>, Unavailable> {
-        ledger::list(&self.store, status, limit)
+    pub fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
+        ledger::list(&self.store, listing, &|id| self.is_running(id))
     }
 
-    /// One job. Blocks.
+    /// Returns one job, and whether it runs right now. Blocks.
     ///
     /// # Errors
     /// A disk that can't be read.
-    pub fn find(&self, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
-        ledger::find(&self.store, id)
+    pub fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        let found = ledger::find(&self.store, id)?;
+        Ok(found.map(|job| (job, self.is_running(id))))
     }
 
-    /// Has a job run again that was given up or stopped, from the first try; by the next server, where none is
-    /// running. Answers whether there is such a job. Blocks.
+    /// Has a job of a stopped server run again that was given up or stopped, from the first try; by the next server.
+    /// It runs its script as it is now, or a version of it; `executor` compiles that. Blocks.
     ///
     /// # Errors
-    /// A disk that can't be read or written.
-    pub fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
-        match self.find(id)? {
-            Some(job) => self.retry_in(job.circle, id),
-            None => Ok(false),
+    /// See [`NotRetried`].
+    pub fn retry(
+        &self,
+        id: JobId,
+        version: Option<&str>,
+        executor: &Executor,
+    ) -> Result<Retried, NotRetried> {
+        let (job, _) = self.find(id)?.ok_or(NotRetried::NotOver)?;
+        let input = match job.unread {
+            Some(_) => None,
+            None => self.input_in(&job.circle, id)?,
+        };
+        let mut transaction = self.store.begin(job.circle);
+        let chosen = retry::choose(&job, input.as_ref(), version, &mut transaction, executor);
+        let (rerun, told) = chosen?;
+        if self.retry_in(job.circle, id, &rerun)? {
+            Ok(told)
+        } else {
+            Err(NotRetried::NotOver)
         }
     }
 
-    pub(super) fn retry_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+    pub(super) fn retry_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+        rerun: &Rerun,
+    ) -> Result<bool, Unavailable> {
+        let mut input = None;
+        if rerun.changes() {
+            input = self.input_in(&circle, id)?;
+            if input.is_none() {
+                return Ok(false);
+            }
+        }
+        let mut due = None;
         let retried = ledger::change(&self.store, circle, id, |job| {
             let may = job.may_be_retried();
             may.then(|| {
-                job.retry();
-                ledger::retried(job)
+                job.retry(Timestamp::now());
+                due = job.due;
+                if let Some(input) = &mut input {
+                    rerun.apply(job, input);
+                }
+                ledger::retried(job, input.as_ref())
             })
         })?;
         if let Some(durable) = self.durable.as_ref().filter(|_| retried) {
-            durable.resume(circle, id);
+            durable.resume(circle, id, due);
         }
         Ok(retried)
     }

@@ -14,7 +14,7 @@ use super::{Ledger, lanes::Lanes, ledger, machine::Ran, record};
 use crate::{
     auth::{PublicKey, SecretKey},
     circle::Ending,
-    dispatch::{JobError, JobId, JobRecord, Status, settings::Durable},
+    dispatch::{JobError, JobId, JobRecord, Status, retry::Rerun, settings::Durable},
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
 
@@ -28,6 +28,7 @@ const SETTINGS: Durable = Durable {
     max_tries: 5,
     retry_after: HOUR,
     retry_at_most: HOUR,
+    max_logs: 1 << 14,
     dedupe_for: HOUR,
     keep_for: HOUR,
     keep_dead_for: HOUR,
@@ -156,17 +157,17 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     let held = hold(&store);
     let first = {
         let jobs = jobs.clone();
-        thread::spawn(move || jobs.retry(id))
+        thread::spawn(move || jobs.retry_in(circle(1), id, &Rerun::AsBefore))
     };
     while is_there(&store, Table::Dead, id.as_bytes()) {
         thread::yield_now();
     }
     // On disk, it is dead still.
-    assert_eq!(jobs.find(id).unwrap().unwrap().status, Status::Dead);
-    assert_eq!(jobs.retry(id), Ok(false));
+    assert_eq!(jobs.find(id).unwrap().unwrap().0.status, Status::Dead);
+    assert_eq!(jobs.retry_in(circle(1), id, &Rerun::AsBefore), Ok(false));
     drop(held);
     assert_eq!(first.join().unwrap(), Ok(true));
-    assert_eq!(jobs.find(id).unwrap().unwrap().status, Status::Pending);
+    assert_eq!(jobs.find(id).unwrap().unwrap().0.status, Status::Pending);
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Gateway {
             record: json(serde_json::to_string(job))?,
             input: json(serde_json::to_string(&order.input))?,
             known,
-            own: job.told().map(|told| Own {
+            own: job.told_first().map(|told| Own {
                 caller: job.caller.clone(),
                 due: match job.due {
                     Some(due) => Value::Integer(due.as_millisecond()),

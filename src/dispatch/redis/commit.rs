@@ -36,7 +36,7 @@ impl Landing {
     pub(super) fn bare(told: Told) -> Self {
         let events = match &told {
             Told::Play(_) => None,
-            Told::Durable(job, _) => job.told(),
+            Told::Durable(job, _) => Some(job.told()),
         };
         Self {
             effects: Effects {
@@ -79,7 +79,7 @@ impl Landing {
                 success.output.len() + success.value.get().len() + logs
             }
             Told::Play(_) => 0,
-            Told::Durable(job, _) => job.output.as_ref().map_or(0, String::len),
+            Told::Durable(job, _) => job.size(),
         };
         kept + told + told_circle + 512
     }
@@ -226,6 +226,7 @@ impl Committer {
             }
             Some(_) | None => call.push(""),
         }
+        call.push(if job.is_routine() { "1" } else { "" });
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     mem,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -49,6 +49,8 @@ pub(super) struct Gateway {
     pub(super) watched: DashSet<PublicKey>,
     /// Whether there are inboxes for outcomes to go to.
     pub(super) has_inboxes: AtomicBool,
+    /// How many workers were there at the last look.
+    pub(super) workers: Mutex<Option<usize>>,
     pub(super) halt: CancellationToken,
     pub(super) stop: CancellationToken,
 }
@@ -167,6 +169,7 @@ impl Gateway {
             hub: Hub::default(),
             watched: DashSet::new(),
             has_inboxes: AtomicBool::new(false),
+            workers: Mutex::default(),
             halt: CancellationToken::new(),
             stop,
         });

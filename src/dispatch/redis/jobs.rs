@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, JobRecord, Page, Status, settings, submission::Input},
+    dispatch::{
+        JobId, JobRecord, Listing, Page, Status, jobs::Listed, retry::Rerun, settings,
+        submission::Input,
+    },
     store::Unavailable,
 };
 
-/// Records asked for at a time.
-const AT_ONCE: usize = 256;
 /// Jobs that are looked at for one page of them, about.
 const LOOKS: usize = 2000;
 /// Bytes of their records, about; and how many are read at a time.
@@ -39,47 +40,82 @@ pub struct RedisJobs {
 }
 
 impl RedisJobs {
-    /// Jobs in this state, the oldest first, `limit` at most.
-    pub(crate) async fn list(
-        &self,
-        status: Status,
-        limit: usize,
-    ) -> Result<Vec<JobRecord>, Unavailable> {
-        let Some(last) = limit.checked_sub(1) else {
-            return Ok(Vec::new());
-        };
-        let last = Value::Integer(i64::try_from(last).unwrap_or(i64::MAX));
-        let names = async |partition: &Partition| {
-            let list = match status {
-                Status::Pending => partition.pending(),
-                Status::Dead => partition.dead(),
-                Status::Finished | Status::Cancelled => return self.all(partition).await,
-            };
-            let args = [list.into(), Value::Integer(0), last.clone()];
-            let names = self.link.send("ZRANGE", partition, args).await?;
-            let parse = |name: Value| name.into_string()?.parse::<JobId>().ok();
-            let names = names.into_array().into_iter().filter_map(parse);
-            Ok::<Vec<JobId>, Unavailable>(names.collect())
-        };
+    /// Returns some of the jobs that are wanted, the oldest first, each with whether a worker has it right now; and
+    /// where to go on, if there may be more.
+    pub(in crate::dispatch) async fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
         let partitions = self.link.keys().partitions();
-        let found = try_join_all(partitions.iter().map(names)).await?;
+        let names = partitions.iter().map(|of| self.names(of, listing));
+        let found = try_join_all(names).await?;
+        // Those that are cut off come after all that are there.
+        let mut more = found.iter().any(|names| names.len() == index::PAGE);
         let found = found.into_iter().zip(partitions);
         let mut found: Vec<_> = found
             .flat_map(|(names, partition)| names.into_iter().map(move |id| (id, partition)))
             .collect();
         found.sort_by_key(|(id, _)| *id);
-        let mut jobs = Vec::new();
-        for some in found.chunks(AT_ONCE) {
-            let reads = some.iter().map(|(id, partition)| self.read(partition, *id));
-            let read = try_join_all(reads).await?;
-            let wanted = |job: &JobRecord| job.status == status;
-            jobs.extend(read.into_iter().flatten().filter(wanted));
-            if jobs.len() >= limit {
-                jobs.truncate(limit);
-                break;
+        more |= found.len() > index::PAGE;
+        found.truncate(index::PAGE);
+        let (mut jobs, mut bytes, mut last) = (Vec::new(), 0, None);
+        for some in found.chunks(AT_A_TIME) {
+            let looks = some.iter().map(|(id, partition)| self.look(partition, *id));
+            for ((id, _), found) in some.iter().zip(try_join_all(looks).await?) {
+                if jobs.len() == listing.limit {
+                    return Ok((jobs, last));
+                }
+                last = Some(*id);
+                bytes += found.as_ref().map_or(0, |(job, _)| job.size());
+                jobs.extend(found.filter(|(job, running)| listing.wants(job, *running)));
+            }
+            if bytes >= LOOKED_BYTES {
+                return Ok((jobs, last));
             }
         }
-        Ok(jobs)
+        Ok((jobs, last.filter(|_| more)))
+    }
+
+    /// The first jobs of a partition that may be wanted, by name.
+    async fn names(
+        &self,
+        partition: &Partition,
+        listing: &Listing,
+    ) -> Result<Vec<JobId>, Unavailable> {
+        let kept: Vec<Status> = listing.states.iter().map(|state| state.kept()).collect();
+        let is_any = |status: Status| kept.contains(&status);
+        let mut names = Vec::new();
+        if is_any(Status::Finished) || is_any(Status::Cancelled) {
+            names = self.all(partition).await?;
+        } else {
+            if is_any(Status::Pending) {
+                let from = listing
+                    .after
+                    .map_or("-".to_owned(), |after| format!("({after}"));
+                let args = [
+                    partition.pending().into(),
+                    from.into(),
+                    "+".into(),
+                    "LIMIT".into(),
+                    Value::Integer(0),
+                    number(index::PAGE),
+                ];
+                names.extend(parsed(
+                    self.link.send("ZRANGEBYLEX", partition, args).await?,
+                ));
+            }
+            if is_any(Status::Dead) {
+                // They stand there in the order of their ends.
+                let args = [
+                    partition.dead().into(),
+                    Value::Integer(0),
+                    Value::Integer(-1),
+                ];
+                names.extend(parsed(self.link.send("ZRANGE", partition, args).await?));
+            }
+        }
+        names.retain(|id| listing.after.is_none_or(|after| *id > after));
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(index::PAGE);
+        Ok(names)
     }
 
     /// All jobs of a partition, whatever their state.
@@ -94,48 +130,52 @@ impl RedisJobs {
         Ok(all)
     }
 
-    /// One job.
-    pub(crate) async fn find(&self, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
+    /// One job, and whether a worker has it right now.
+    pub(crate) async fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let partitions = self.link.keys().partitions().iter();
-        let read = try_join_all(partitions.map(|partition| self.read(partition, id))).await?;
+        let read = try_join_all(partitions.map(|partition| self.look(partition, id))).await?;
         Ok(read.into_iter().flatten().next())
     }
 
-    async fn read(
-        &self,
-        partition: &Partition,
-        id: JobId,
-    ) -> Result<Option<JobRecord>, Unavailable> {
-        let args = [partition.job(id).into(), "record".into()];
-        let record = self.link.send("HGET", partition, args).await?;
-        Ok(parse(id, &record))
-    }
-
-    /// As [`RedisJobs::retry_in`], wherever it is.
-    pub(crate) async fn retry(&self, id: JobId) -> Result<bool, Unavailable> {
-        match self.find(id).await? {
-            Some(job) => self.retry_in(job.circle, id).await,
-            None => Ok(false),
-        }
-    }
-
     /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
-    pub(crate) async fn retry_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
+    pub(in crate::dispatch) async fn retry_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+        rerun: &Rerun,
+    ) -> Result<bool, Unavailable> {
         let partition = self.link.keys().of(&circle);
         let keys = vec![
             partition.jobs(),
             partition.lane(&circle),
             partition.backlog(&circle),
             partition.pending(),
+            partition.delayed(),
             partition.dead(),
             partition.job(id),
         ];
+        let input = match rerun.changes() {
+            true => self.input_in(circle, id).await?,
+            false => None,
+        };
+        if rerun.changes() && input.is_none() {
+            return Ok(false);
+        }
         let retried = |job: &mut JobRecord| {
-            let may = job.may_be_retried();
-            may.then(|| {
-                job.retry();
-                None
-            })
+            if !job.may_be_retried() {
+                return Ok(None);
+            }
+            job.retry(Timestamp::now());
+            let mut kept = Vec::new();
+            if let Some(mut input) = input.clone() {
+                rerun.apply(job, &mut input);
+                kept = serde_json::to_vec(&input).map_err(|_| Unavailable)?;
+            }
+            // What is kept is JSON, and so never empty.
+            let due = job
+                .due
+                .map_or("".into(), |due| Value::Integer(due.as_millisecond()));
+            Ok(Some(vec![due, Value::Bytes(kept.into())]))
         };
         self.change(circle, id, Lua::Retry, keys, retried).await
     }
@@ -152,11 +192,12 @@ impl RedisJobs {
             partition.job(id),
         ];
         let stopped = |job: &mut JobRecord| {
-            let may = job.status == Status::Pending;
-            may.then(|| {
-                job.cancel(Timestamp::now());
-                Some(millis(job.keep_for(&self.durable).unwrap_or_default()))
-            })
+            if job.status != Status::Pending {
+                return Ok(None);
+            }
+            job.cancel(Timestamp::now());
+            let keep_for = millis(job.keep_for(&self.durable).unwrap_or_default());
+            Ok(Some(vec![keep_for]))
         };
         self.change(circle, id, Lua::Stop, keys, stopped).await
     }
@@ -169,7 +210,7 @@ impl RedisJobs {
         id: JobId,
         lua: Lua,
         mut keys: Vec<String>,
-        change: impl Fn(&mut JobRecord) -> Option<Option<Value>>,
+        change: impl Fn(&mut JobRecord) -> Result<Option<Vec<Value>>, Unavailable>,
     ) -> Result<bool, Unavailable> {
         let partition = self.link.keys().of(&circle);
         keys.extend(partition.of_events(&circle));
@@ -180,7 +221,7 @@ impl RedisJobs {
             let Some(mut job) = job else {
                 return Ok(false);
             };
-            let Some(more) = change(&mut job) else {
+            let Some(more) = change(&mut job)? else {
                 return Ok(false);
             };
             let mut args = self.args(&job, before)?;
@@ -209,11 +250,10 @@ impl RedisJobs {
 
     /// What is told of a change, and how far.
     fn telling(&self, job: &JobRecord) -> [Value; 3] {
-        let event = job.told().map(|told| events::written(&told));
         [
             number(self.inbox),
             number(self.event_log),
-            Value::Bytes(event.unwrap_or_default().into()),
+            Value::Bytes(events::written(&job.told()).into()),
         ]
     }
 
@@ -223,12 +263,19 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let found = self.look(self.link.keys().of(&circle), id).await?;
+        Ok(found.filter(|(job, _)| job.circle == circle))
+    }
+
+    async fn look(
+        &self,
+        partition: &Partition,
+        id: JobId,
+    ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let args = [partition.job(id).into(), "record".into(), "entry".into()];
         let found = self.link.send("HMGET", partition, args).await?;
         let mut found = found.into_array().into_iter();
-        let job = found.next().and_then(|record| parse(id, &record));
-        let Some(job) = job.filter(|job| job.circle == circle) else {
+        let Some(job) = found.next().and_then(|record| parse(id, &record)) else {
             return Ok(None);
         };
         let entry = found.next().filter(|entry| !entry.is_null());
@@ -303,6 +350,11 @@ impl RedisJobs {
         }
         Ok((jobs, before))
     }
+}
+
+fn parsed(names: Value) -> impl Iterator<Item = JobId> {
+    let names = names.into_array().into_iter();
+    names.filter_map(|name| name.into_string()?.parse().ok())
 }
 
 fn parse(id: JobId, record: &Value) -> Option<JobRecord> {

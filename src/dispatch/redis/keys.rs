@@ -94,6 +94,11 @@ impl Partition {
         format!("{}inbox:{gateway}", self.prefix)
     }
 
+    /// A set: the names of workers that are there, or have been until lately.
+    pub(super) fn workers(&self) -> String {
+        format!("{}workers", self.prefix)
+    }
+
     /// Is there as long as a worker is.
     pub(super) fn alive(&self, worker: &str) -> String {
         format!("{}alive:{worker}", self.prefix)

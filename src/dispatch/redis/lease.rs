@@ -59,6 +59,8 @@ impl Worker {
         if renewed.as_i64() == Some(0) {
             let args = [alive.into(), "1".into(), "PX".into(), millis(lease)];
             self.link.send("SET", partition, args).await?;
+            let args = [partition.workers(), self.link.name().to_owned()].map(Value::from);
+            self.link.send("SADD", partition, args).await?;
         }
         Ok(())
     }
@@ -273,6 +275,8 @@ impl Worker {
             let not_begun = not_begun.map(|((_, entry), _)| Value::from(entry));
             let args = std::iter::once(me).chain(not_begun);
             let _ = self.link.call(Lua::Leave, partition, keys, args).await;
+            let args = [partition.workers(), self.link.name().to_owned()].map(Value::from);
+            let _ = self.link.send("SREM", partition, args).await;
         }
     }
 

@@ -33,6 +33,7 @@ mod ticket;
 mod url;
 mod wire;
 mod worker;
+mod workers;
 
 use std::{
     sync::{Arc, Mutex, OnceLock},
@@ -71,7 +72,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    circle::{self, Executor, Pinned, Unpinned},
+    circle::{self, Executor, Unpinned},
     script::Runner,
     store::{self, Feed, Log, Transaction, Unavailable},
 };
@@ -157,6 +158,7 @@ impl Redis {
                 stop.clone(),
             );
             inbox::start(&gateway, &tasks).map_err(StartError::redis)?;
+            tasks.spawn(gateway.clone().count_workers());
             Some(gateway)
         } else {
             None
@@ -286,11 +288,11 @@ impl Redis {
     }
 
     /// Looks at a circle's scripts on a thread that may block.
-    pub(super) async fn pin(
+    pub(super) async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<Pinned, Unpinned> + Send + 'static,
-    ) -> Result<Pinned, Unpinned> {
+        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
+    ) -> Result<R, Unpinned> {
         let (executor, mut transaction) = (self.executor.clone(), self.look(circle));
         // Compiling takes a core: not more at once than there are.
         let _turn = self.compiling.acquire().await;
@@ -345,6 +347,11 @@ impl Redis {
         }
     }
 
+    /// How many workers a gateway has last seen, if it has looked.
+    pub(super) fn workers(&self) -> Option<usize> {
+        self.gateway.as_ref()?.workers()
+    }
+
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
             link: self.link.clone(),
@@ -358,6 +365,13 @@ impl Redis {
     pub(super) fn stop_durable(&self) {
         if let Some(worker) = self.worker.as_ref().filter(|_| self.gateway.is_none()) {
             worker.stopping.cancel();
+        }
+    }
+
+    pub(super) async fn halted(&self) {
+        match &self.gateway {
+            Some(gateway) => gateway.halt.cancelled().await,
+            None => self.stop.cancelled().await,
         }
     }
 

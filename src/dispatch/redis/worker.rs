@@ -235,7 +235,7 @@ impl Worker {
                 let mut job = job.clone();
                 let durable = &self.committer.durable;
                 let progress = job.ran(ending, after, Timestamp::now(), durable)?;
-                effects.events.extend(job.told());
+                effects.events.push(job.told());
                 Told::Durable(job, progress)
             }
         };

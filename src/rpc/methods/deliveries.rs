@@ -28,7 +28,7 @@ pub(in crate::rpc) struct Delivery {
     received_at: Timestamp,
     /// Where its job stands.
     status: State,
-    /// Runs that ended with an error of the script.
+    /// Runs of the script that came to their end, well or not.
     tries: u32,
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]

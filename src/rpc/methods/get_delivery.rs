@@ -27,6 +27,9 @@ pub(in crate::rpc) struct Params {
 pub(in crate::rpc) struct Output {
     #[serde(flatten)]
     delivery: Delivery,
+    /// What the last run that came to its end has printed, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logs: Vec<String>,
     /// What was sent, as JSON.
     payload: Value,
 }
@@ -44,9 +47,10 @@ impl Call for GetDelivery {
         match job(&params.job_id) {
             Err(error) => Answer::Now(Err(error)),
             Ok(id) => Answer::Later(Box::pin(async move {
-                let (job, running) = delivery(&shared, circle, id).await?;
+                let (mut job, running) = delivery(&shared, circle, id).await?;
                 let mut event = event(&shared, circle, id).await?;
                 Ok(Output {
+                    logs: std::mem::take(&mut job.logs),
                     delivery: Delivery::new(job, running, true),
                     payload: event["payload"].take(),
                 })

@@ -1,16 +1,25 @@
-//! `get_job`: where a durable job stands.
+//! `get_job`: where a durable job stands, maybe once it is over.
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
-use super::jobs::{job, visible, whose};
+use super::{
+    jobs::{job, visible, whose},
+    run::unavailable,
+};
 use crate::{
-    dispatch::JobView,
+    auth::PublicKey,
+    dispatch::{JobId, JobView, Status},
+    json,
     rpc::{
-        Answer, Context, Error, code,
+        Answer, Context, Error, Shared, code,
         context::Admitted,
         method::{Call, Needs},
     },
+    store::{Feed, Signal, Unavailable},
 };
 
 pub(in crate::rpc) struct GetJob;
@@ -20,12 +29,14 @@ pub(in crate::rpc) struct GetJob;
 pub(in crate::rpc) struct Params {
     /// The job's name, as submit_job answered it.
     job_id: String,
+    /// How many milliseconds to wait for its end, at most; the server's own limit for jobs at most.
+    #[serde(default, deserialize_with = "json::whole")]
+    wait: Option<u64>,
 }
 
 impl Call for GetJob {
     const NAME: &'static str = "get_job";
-    const SUMMARY: &'static str =
-        "Tells where a durable job of the caller stands; the owner may ask for any.";
+    const SUMMARY: &'static str = "Tells where a durable job of the caller stands, at once or when it is over; the owner may ask for any.";
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;
@@ -34,12 +45,55 @@ impl Call for GetJob {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<JobView> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
-        match asked {
-            Err(error) => Answer::Now(Err(error)),
-            Ok((id, whose)) => Answer::Later(Box::pin(async move {
+        let (id, whose) = match asked {
+            Err(error) => return Answer::Now(Err(error)),
+            Ok(asked) => asked,
+        };
+        let wait = Duration::from_millis(params.wait.unwrap_or(0));
+        let until = Instant::now() + wait.min(shared.dispatcher.job_timeout());
+        Answer::Later(Box::pin(async move {
+            if wait.is_zero() {
                 let (job, running) = visible(&shared, circle, id, whose).await?;
-                Ok(job.view(running))
-            })),
+                return Ok(job.view(running));
+            }
+            // First of all, so that no change is missed between a look at the job and the next event.
+            let feed = shared.dispatcher.listen(circle).await;
+            let feed = feed.map_err(|Unavailable| unavailable())?;
+            tokio::select! {
+                view = end(&shared, circle, id, whose, feed, until) => view,
+                // Whoever waits for jobs is told so then, too.
+                () = shared.dispatcher.halted() => Err(Error::Cancelled),
+            }
+        }))
+    }
+}
+
+/// Waits for the end of a job, or for that time.
+async fn end(
+    shared: &Shared,
+    circle: PublicKey,
+    id: JobId,
+    whose: Option<PublicKey>,
+    mut feed: Feed,
+    until: Instant,
+) -> Result<JobView, Error> {
+    let topic = format!("job.{id}");
+    loop {
+        let (job, running) = visible(shared, circle, id, whose).await?;
+        if job.status != Status::Pending || Instant::now() >= until {
+            return Ok(job.view(running));
         }
+        // It is told of at each change that is kept.
+        let changed = async {
+            loop {
+                match feed.next().await {
+                    Signal::Event(event) if *event.topic == *topic => return,
+                    Signal::Event(_) => {}
+                    Signal::Look => return,
+                }
+            }
+        };
+        // The time being over is no error: what there is by then is told.
+        let _ = timeout_at(until, changed).await;
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{JobId, Page},
+    dispatch::{JobId, Page, State},
     json,
     rpc::{
         Answer, Context, Error,
@@ -34,6 +34,9 @@ pub(in crate::rpc) struct Params {
     /// Where to go on, as the last page said.
     #[serde(default)]
     cursor: Option<String>,
+    /// Those whose jobs stand so alone.
+    #[serde(default)]
+    status: Option<State>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -59,7 +62,7 @@ impl Call for ListDeliveries {
             Ok::<_, Error>(Page {
                 circle,
                 caller: None,
-                state: None,
+                state: params.status,
                 deliveries: Some(true),
                 provider: params.provider,
                 before: cursor(params.cursor.as_deref())?,

@@ -10,6 +10,7 @@ use crate::{
     auth::PublicKey,
     circle::Procedure,
     dispatch::{Page, Status, Work},
+    json,
     rpc::{
         Answer, Context, Error, Shared, code,
         context::Admitted,
@@ -30,7 +31,7 @@ pub(in crate::rpc) struct Params {
     /// Whom.
     pubkey: PublicKey,
     /// Whether their jobs that are not over are stopped, too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     stop_jobs: bool,
 }
 

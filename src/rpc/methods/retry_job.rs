@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     jobs::{job, visible, whose},
     run::unavailable,
+    submit_job::unpinned,
 };
 use crate::{
     auth::Action,
+    dispatch::{NotRetried, Retried},
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
         method::{Call, Needs},
     },
-    store::Unavailable,
 };
 
 pub(in crate::rpc) struct RetryJob;
@@ -24,38 +25,48 @@ pub(in crate::rpc) struct RetryJob;
 pub(in crate::rpc) struct Params {
     /// The job's name, as submit_job answered it.
     job_id: String,
+    /// Which version of its named script it runs, as of call; the newest one if none is given.
+    #[serde(default)]
+    version: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
     /// Whether it was dead or cancelled.
     retried: bool,
+    /// The version that it runs, where its script has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
 }
 
 impl Call for RetryJob {
     const NAME: &'static str = "retry_job";
-    const SUMMARY: &'static str = "Has a durable job of the caller run again that was given up or stopped, from the first try.";
+    const SUMMARY: &'static str = "Has a durable job of the caller run again that was given up or stopped, from the first try, with its script as it is now.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::NOT_FOUND];
     type Params<'a> = Params;
     type Output = Output;
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        let Params { job_id, version } = params;
         // Running it again takes what submitting it did.
-        let play = context.permits_to(Action::Play);
-        let call = context.permits_to(Action::Call);
-        let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
+        let play = context.permits_version(Action::Play, version.as_deref());
+        let call = context.permits_version(Action::Call, version.as_deref());
+        let asked = (|| Ok::<_, Error>((job(&job_id)?, whose(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
                 let (job, _) = visible(&shared, circle, id, whose).await?;
                 let admitted = if job.name.is_some() { call? } else { play? };
                 admitted.confirm(&shared, circle).await?;
-                let retried = shared.dispatcher.jobs().retry_in(circle, id).await;
-                Ok(Output {
-                    retried: retried.map_err(|Unavailable| unavailable())?,
-                })
+                let (retried, version) = match shared.dispatcher.retry(id, circle, version).await {
+                    Ok(Retried { version, .. }) => (true, version),
+                    Err(NotRetried::NotOver) => (false, None),
+                    Err(NotRetried::Script(why)) => return Err(unpinned(why)),
+                    Err(NotRetried::Unavailable) => return Err(unavailable()),
+                };
+                Ok(Output { retried, version })
             })),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{assert_invalid, assert_not_found, assert_refused, get_job, ok, put, submit, until};
 use crate::{
     backend::on_both,
-    server::{Builder, TestServer, Ws, circle, eventually, key},
+    server::{Builder, OPEN, TestServer, Ws, circle, eventually, key},
     webhooks::{Webhook, taking_stripes},
 };
 
@@ -98,14 +98,14 @@ async fn deliveries_are_listed_and_shown() {
                     "dead",
                     2,
                 ),
-                (&two, "idenfy", "scan_1", "APPROVED", "finished", 0),
+                (&two, "idenfy", "scan_1", "APPROVED", "finished", 1),
                 (
                     &one,
                     "stripe",
                     "evt_1",
                     "payment_intent.succeeded",
                     "finished",
-                    0,
+                    1,
                 ),
             ])
         {
@@ -208,7 +208,7 @@ async fn what_is_no_delivery_is_not_found() {
         json!({ "limit": 501 }),
         json!({ "provider": 7 }),
         json!({ "cursor": "nonsense" }),
-        json!({ "status": "dead" }),
+        json!({ "status": "gone" }),
     ] {
         let what = format!("list_deliveries {params}");
         assert_invalid(&what, owner.call("list_deliveries", params).await, "");
@@ -360,13 +360,71 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
         assert_eq!(again, (dead.clone(), status.to_owned()));
     }
     eventually("all to be over", async || {
-        let jobs = server.admin("/jobs?status=pending&limit=10").await.json();
-        jobs == json!([])
+        server.jobs(OPEN).await.is_empty()
     })
     .await;
 }
 
+/// The owner sees a delivery's job as any other: what it came to, what it printed, and how it goes.
+async fn a_deliverys_job_is_told_and_shown_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "print(EVENT.id); if EVENT.id == \"evt_bad\" { throw \"no\" } #{ id: EVENT.id }";
+    let server = taking(folder.path(), script).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut member = server.log_in(&key(2)).await;
+    for session in [&mut owner, &mut member] {
+        super::subscribe(session, json!({})).await;
+    }
+    let (id, status) = stripe("evt_1").kept(&server).await;
+    assert_eq!(status, "finished");
+    let job = get_job(&mut owner, &id).await;
+    assert_eq!(job["value"], json!({ "id": "evt_1" }));
+    assert_eq!(
+        (&job["logs"], &job["tries"]),
+        (&json!(["evt_1"]), &json!(1))
+    );
+    assert_eq!(
+        (&job["event_id"], &job["circle"]),
+        (&json!("evt_1"), &json!(circle()))
+    );
+    let shown = ok(&mut owner, "get_delivery", json!([id])).await;
+    assert_eq!(shown["logs"], json!(["evt_1"]));
+    let (bad, _) = stripe("evt_bad").kept(&server).await;
+    for (id, status) in [(&id, "finished"), (&bad, "failed"), (&bad, "dead")] {
+        let event = owner.event().await;
+        assert_eq!(event["topic"], json!(format!("job.{id}")));
+        let job = &event["data"];
+        assert_eq!(
+            (&job["job_id"], &job["status"]),
+            (&json!(id), &json!(status))
+        );
+        assert!(job["value"].is_null() && job["logs"].is_null(), "{job}");
+    }
+    // Nobody else is told.
+    owner.play("emit(\"last\", 1)").await.unwrap();
+    assert_eq!(member.event().await["topic"], "last");
+    // Who runs the server sees the same.
+    for id in [&id, &bad] {
+        let seen = server.admin(&format!("/jobs/{id}")).await.json();
+        assert_eq!(seen, get_job(&mut owner, id).await);
+    }
+    let dead = ok(&mut owner, "list_deliveries", json!({ "status": "dead" })).await;
+    assert_eq!(dead["deliveries"].as_array().unwrap().len(), 1);
+    // Retried, it runs what the circle has for it by now.
+    put(&mut owner, "on_stripe", "EVENT.id").await;
+    assert_eq!(
+        ok(&mut owner, "retry_job", json!([bad])).await["retried"],
+        true
+    );
+    let done = until(&mut owner, &bad, "finished").await;
+    assert_eq!(
+        (&done["value"], &done["name"]),
+        (&json!("evt_bad"), &json!("on_stripe"))
+    );
+}
+
 on_both!(
+    a_deliverys_job_is_told_and_shown_whole,
     deliveries_are_listed_and_shown,
     payloads_are_for_the_owner,
     what_is_no_delivery_is_not_found,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     backend::on_both,
-    server::{Builder, ENDLESS, TestServer, Ws, busy, key},
+    server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key},
 };
 
 /// A name that no job has.
@@ -83,13 +83,14 @@ async fn a_job_is_kept_and_done() {
         let job = until(&mut guest, id, "finished").await;
         assert_eq!(job["job_id"], json!(id));
         assert_eq!(job["caller"], json!(key(2).public()));
-        assert_eq!(job["tries"], 0);
+        assert_eq!(job["tries"], 1);
         let (submitted, ended) = (time(&job, "submitted_at"), time(&job, "ended_at"));
         assert!(before <= submitted && submitted <= ended, "{job}");
         shown.push(job);
     }
     let of_all = [
         "job_id",
+        "circle",
         "caller",
         "status",
         "submitted_at",
@@ -188,7 +189,7 @@ async fn what_is_submitted_must_make_sense() {
             json!({}),
             json!(["nonsense"]),
             json!([7]),
-            json!([NO_JOB, 1]),
+            json!([NO_JOB, 1, 2]),
         ] {
             let what = format!("{method} {params}");
             assert_invalid(&what, owner.call(method, params).await, "");
@@ -287,6 +288,7 @@ async fn a_job_waits_for_its_time() {
         &job,
         &[
             "job_id",
+            "circle",
             "caller",
             "status",
             "submitted_at",
@@ -507,9 +509,11 @@ async fn a_job_is_its_callers_and_the_owners_business() {
     assert_eq!(stopped, json!({ "stopped": true }));
     let retried = ok(&mut owner, "retry_job", json!([id])).await;
     assert_eq!(retried, json!({ "retried": true }));
+    // It is theirs still, and waits for its time.
+    let job = get_job(&mut session, &id).await;
     assert_eq!(
-        until(&mut session, &id, "finished").await["caller"],
-        json!(key(2).public())
+        (&job["caller"], &job["status"], &job["due"]),
+        (&json!(key(2).public()), &json!("pending"), &job["run_at"])
     );
 }
 
@@ -597,6 +601,7 @@ async fn what_fails_is_tried_again_then_dead_then_retried() {
         &dead,
         &[
             "job_id",
+            "circle",
             "caller",
             "status",
             "submitted_at",
@@ -637,7 +642,7 @@ async fn what_fails_is_tried_again_then_dead_then_retried() {
         json!({ "retried": true })
     );
     let done = until(&mut session, &id, "finished").await;
-    assert_eq!((&done["value"], &done["tries"]), (&json!(7), &json!(0)));
+    assert_eq!((&done["value"], &done["tries"]), (&json!(7), &json!(1)));
     assert!(done["error"].is_null(), "{done}");
     for _ in 0..2 {
         assert_eq!(
@@ -664,6 +669,7 @@ async fn what_waits_for_its_next_try_has_failed() {
         &failed,
         &[
             "job_id",
+            "circle",
             "caller",
             "status",
             "submitted_at",
@@ -698,15 +704,31 @@ async fn what_was_stopped_is_retried() {
     let start = || TestServer::builder().data(folder.path()).start();
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
-    let params =
-        json!({ "script": "store.incr(\"n\", 1)", "run_at": soon(Duration::from_secs(600)) });
     let mut jobs = Vec::new();
-    for _ in 0..2 {
-        let id = submit(&mut session, params.clone()).await;
+    // The time of two is over when they are retried, and that of the third is still to come.
+    let near = soon(Duration::from_millis(900));
+    for run_at in [&near, &near, &soon(Duration::from_secs(600))] {
+        let params = json!({ "script": "store.incr(\"n\", 1)", "run_at": run_at });
+        let id = submit(&mut session, params).await;
         ok(&mut session, "stop_job", json!([id])).await;
         jobs.push(id);
     }
-    // At once: whoever retries it wants it to run.
+    assert_eq!(
+        ok(&mut session, "retry_job", json!([jobs[2]])).await["retried"],
+        true
+    );
+    let job = get_job(&mut session, &jobs[2]).await;
+    assert_eq!(
+        (&job["status"], &job["due"]),
+        (&json!("pending"), &job["run_at"])
+    );
+    assert_eq!(
+        ok(&mut session, "stop_job", json!([jobs[2]])).await["stopped"],
+        true,
+        "it is where what waits for its time is"
+    );
+    let near: Timestamp = near.parse().unwrap();
+    eventually("the time to be over", async || Timestamp::now() > near).await;
     assert_eq!(
         ok(&mut session, "retry_job", json!([jobs[0]])).await["retried"],
         true
@@ -788,10 +810,7 @@ async fn whoever_submits_a_job_is_told_how_it_goes() {
     }
     ok(&mut owner, "retry_job", json!([stopped])).await;
     for session in [&mut owner, &mut session, &mut again] {
-        assert_eq!(
-            told(session, &stopped, "finished").await,
-            ["pending", "finished"]
-        );
+        assert_eq!(told(session, &stopped, "pending").await, ["pending"]);
     }
     // Of all that, nobody else is told a word.
     session.play("emit(\"last\", 1)").await.unwrap();
@@ -871,7 +890,163 @@ async fn a_job_that_writes_past_the_quota_fails() {
     );
 }
 
+/// Once the script is mended, a retry runs what is mended; and those who manage may have any version that is kept.
+async fn a_retried_job_runs_the_script_as_it_is_now() {
+    let server = quick_to_give_up().start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut session = server.log_in(&key(2)).await;
+    let broken = put(&mut owner, "a", "throw \"broken\"").await;
+    put(&mut owner, "lib", "fn f() { throw \"broken\" }").await;
+    let named = submit(&mut session, json!({ "name": "a" })).await;
+    let source = submit(
+        &mut session,
+        json!({ "script": "import \"lib\" as l; l::f() + ARGS", "args": 1 }),
+    )
+    .await;
+    until(&mut session, &named, "dead").await;
+    until(&mut session, &source, "dead").await;
+    let mended = put(&mut owner, "a", "ARGS").await;
+    put(&mut owner, "lib", "fn f() { 41 }").await;
+    let params = json!({ "job_id": named, "version": broken });
+    let answer = session.call("retry_job", params.clone()).await;
+    assert_refused(
+        "an older version",
+        answer,
+        -32003,
+        json!({ "needs": "owner" }),
+    );
+    // What failed is there to be run again, too.
+    let answer = ok(&mut owner, "retry_job", params).await;
+    assert_eq!(answer, json!({ "retried": true, "version": broken }));
+    let dead = until(&mut session, &named, "dead").await;
+    assert_eq!(
+        (&dead["version"], &dead["tries"]),
+        (&json!(broken), &json!(3))
+    );
+    let answer = ok(&mut session, "retry_job", json!([named])).await;
+    assert_eq!(answer, json!({ "retried": true, "version": mended }));
+    let done = until(&mut session, &named, "finished").await;
+    assert_eq!(
+        (&done["version"], &done["name"]),
+        (&json!(mended), &json!("a"))
+    );
+    let answer = ok(&mut session, "retry_job", json!([source])).await;
+    assert_eq!(answer, json!({ "retried": true }));
+    assert_eq!(until(&mut session, &source, "finished").await["value"], 42);
+    // Only names have versions, and only those that are there run.
+    let one = submit(&mut session, json!({ "script": "throw 1" })).await;
+    let two = submit(
+        &mut session,
+        json!({ "name": "a", "run_at": soon(Duration::from_secs(600)) }),
+    )
+    .await;
+    until(&mut session, &one, "dead").await;
+    ok(&mut session, "stop_job", json!([two])).await;
+    let params = json!({ "job_id": one, "version": mended });
+    assert_invalid(
+        "a version of none",
+        owner.call("retry_job", params).await,
+        "under a name",
+    );
+    let params = json!({ "job_id": two, "version": "0123" });
+    assert_not_found(
+        "no version",
+        owner.call("retry_job", params).await,
+        "version",
+    );
+    ok(&mut owner, "delete_script", json!(["a"])).await;
+    let answer = session.call("retry_job", json!([two])).await;
+    assert_not_found("a deleted script", answer, "script");
+    assert_eq!(get_job(&mut session, &two).await["status"], "cancelled");
+}
+
+async fn what_a_job_prints_is_kept_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        quick_to_give_up()
+            .env("CIRCLED_DISPATCH__DURABLE__MAX_LOGS", "200B")
+            .data(folder.path())
+            .start()
+    };
+    let server = start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let well = submit(
+        &mut session,
+        json!({ "script": "print(\"one\"); debug(2); 3" }),
+    )
+    .await;
+    let badly = submit(
+        &mut session,
+        json!({ "script": "print(\"before\"); throw 1" }),
+    )
+    .await;
+    let much = submit(
+        &mut session,
+        json!({ "script": "for n in 0..100 { print(n) }" }),
+    )
+    .await;
+    let mut shown = Vec::new();
+    for (id, status) in [(&well, "finished"), (&badly, "dead"), (&much, "finished")] {
+        shown.push(until(&mut session, id, status).await);
+    }
+    assert_eq!(shown[0]["logs"][0], "one");
+    assert_eq!(shown[0]["logs"].as_array().unwrap().len(), 2);
+    assert_eq!(shown[1]["logs"], json!(["before"]));
+    let lines = shown[2]["logs"].as_array().unwrap();
+    assert_eq!(lines.last().unwrap(), "(more was logged than is kept)");
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    server.kill();
+    let server = start().await;
+    let mut session = server.log_in(&key(2)).await;
+    for job in shown {
+        assert_eq!(
+            get_job(&mut session, job["job_id"].as_str().unwrap()).await,
+            job
+        );
+    }
+}
+
+async fn whoever_asks_for_a_job_may_wait_for_its_end() {
+    let server = one_at_a_time()
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let script = busy(Duration::from_millis(500), "7");
+    let id = submit(&mut session, json!({ "script": script })).await;
+    let behind = submit(&mut session, json!({ "script": "8" })).await;
+    for (id, value) in [(&behind, 8), (&id, 7)] {
+        let job = ok(
+            &mut session,
+            "get_job",
+            json!({ "job_id": id, "wait": 60_000 }),
+        )
+        .await;
+        assert_eq!(
+            (&job["status"], &job["value"]),
+            (&json!("finished"), &json!(value))
+        );
+    }
+    // One that doesn't end is told of as it stands then.
+    let params = json!({ "script": "1", "run_at": soon(Duration::from_secs(600)) });
+    let later = submit(&mut session, params).await;
+    let job = ok(&mut session, "get_job", json!([later, 50])).await;
+    assert_eq!(job["status"], "pending");
+    // Its being stopped is an end.
+    let mut other = server.log_in(&key(2)).await;
+    let waiting = session.begin("get_job", json!([later, 60_000])).await;
+    session.fence().await;
+    ok(&mut other, "stop_job", json!([later])).await;
+    assert_eq!(
+        session.answer(waiting).await.unwrap()["status"],
+        "cancelled"
+    );
+}
+
 on_both!(
+    a_retried_job_runs_the_script_as_it_is_now,
+    what_a_job_prints_is_kept_with_it,
+    whoever_asks_for_a_job_may_wait_for_its_end,
     a_job_is_kept_and_done,
     what_is_submitted_must_make_sense,
     the_same_key_runs_once,

@@ -8,7 +8,7 @@ use super::{
     session::ask,
     stripe::{self, Said},
 };
-use crate::server::{Response, TestServer, eventually, key};
+use crate::server::{OPEN, TestServer, eventually, key};
 
 /// One delivery never ends, until it is told to.
 const SCRIPT: &str = r#"
@@ -34,8 +34,7 @@ async fn deliver(gateway: &TestServer, id: &str) {
 
 /// The jobs in this state, by the names of their events.
 async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
-    let listed: Response = gateway.admin(&format!("/jobs?status={status}")).await;
-    listed.json().as_array().unwrap().clone()
+    gateway.jobs(status).await
 }
 
 #[tokio::test]
@@ -53,7 +52,7 @@ async fn a_job_that_three_workers_died_of_is_dead_and_those_behind_it_are_not() 
         worker = fleet.worker().await;
     }
     eventually("the others to be done", async || {
-        jobs(&gateway, "pending").await.is_empty()
+        jobs(&gateway, OPEN).await.is_empty()
     })
     .await;
     let dead = jobs(&gateway, "dead").await;

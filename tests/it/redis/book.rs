@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::session::ask;
-use crate::server::{TestServer, post};
+use crate::server::{OPEN, TestServer, post};
 
 /// How long all that is pending may take to end.
 const REST: Duration = Duration::from_secs(30);
@@ -79,11 +79,11 @@ impl Book {
             let dead = jobs(gateway, "dead").await;
             for job in &dead {
                 assert!(after == After::Kills && job["crashes"] == 3, "{job}");
-                let path = format!("/jobs/{}/retry", job["id"].as_str().unwrap());
+                let path = format!("/jobs/{}/retry", job["job_id"].as_str().unwrap());
                 let admin = gateway.admin_address().unwrap();
                 post(admin, &path, &HeaderMap::new(), b"").await;
             }
-            let pending = jobs(gateway, "pending").await;
+            let pending = jobs(gateway, OPEN).await;
             if dead.is_empty() && pending.is_empty() {
                 return;
             }
@@ -148,12 +148,5 @@ impl Book {
 }
 
 async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
-    let path = format!("/jobs?status={status}&limit=100000");
-    gateway
-        .admin(&path)
-        .await
-        .json()
-        .as_array()
-        .unwrap()
-        .clone()
+    gateway.jobs(status).await
 }

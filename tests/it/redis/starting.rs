@@ -6,6 +6,25 @@ use super::{Fleet, Load, RedisServer, stripe};
 use crate::server::{Builder, PATIENCE, TestServer, eventually, key};
 
 #[tokio::test]
+async fn a_gateway_says_that_no_worker_is_there() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url());
+    let mut gateway = fleet.gateway().await;
+    gateway
+        .logged("that there are none", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.starts_with("no worker is there")
+        })
+        .await;
+    assert_eq!(gateway.admin("/readyz").await.json()["workers"], 0);
+    let _worker = fleet.worker().await;
+    eventually("the worker to be counted", async || {
+        gateway.admin("/readyz").await.json()["workers"] == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn another_number_of_partitions_is_refused() {
     let redis = RedisServer::start().await;
     let _gateway = Fleet::on(redis.url()).gateway().await;

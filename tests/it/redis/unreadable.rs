@@ -10,7 +10,7 @@ use super::{
     session::ask,
     stripe::{self, Said},
 };
-use crate::server::{TestServer, eventually, key, post};
+use crate::server::{OPEN, TestServer, eventually, key, post};
 
 const JOBS: &str = "{circled:00}:jobs";
 
@@ -56,8 +56,7 @@ async fn deliver(gateway: &TestServer, id: &str) {
 }
 
 async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
-    let listed = gateway.admin(&format!("/jobs?status={status}")).await;
-    listed.json().as_array().unwrap().clone()
+    gateway.jobs(status).await
 }
 
 #[tokio::test]
@@ -94,8 +93,8 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
         deliver(&gateway, id).await;
     }
     let mut named = Vec::new();
-    for job in jobs(&gateway, "pending").await {
-        let id = job["id"].as_str().unwrap().to_owned();
+    for job in jobs(&gateway, OPEN).await {
+        let id = job["job_id"].as_str().unwrap().to_owned();
         let key = format!("{{circled:00}}:job:{id}");
         let record = redis.command(&["HGET", &key, "record"]).await;
         let event = job["event_id"].as_str().unwrap().to_owned();
@@ -124,14 +123,14 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
 
     let mut worker = fleet.worker().await;
     eventually("the others to run, and these to be given up", async || {
-        jobs(&gateway, "pending").await.is_empty()
+        jobs(&gateway, OPEN).await.is_empty()
     })
     .await;
     assert_eq!(ask(&gateway, 0, "store.get(\"good\")").await, 1);
     let dead = jobs(&gateway, "dead").await;
     assert_eq!(dead.len(), 3, "{dead:?}");
     for job in &dead {
-        let (event, _) = named.iter().find(|(_, id)| job["id"] == **id).unwrap();
+        let (event, _) = named.iter().find(|(_, id)| job["job_id"] == **id).unwrap();
         assert_eq!(job["tries"], 3, "{job}");
         let message = job["error"]["message"].as_str().unwrap();
         assert!(message.contains("can't be read"), "{job}");
@@ -210,6 +209,6 @@ async fn what_is_nobodys_in_a_stream_or_a_queue_is_dropped_and_keeps_nobody_wait
     .await;
     redis.until_held(0).await;
     redis.until_keys("*:lane:*", 0).await;
-    assert_eq!(jobs(&gateway, "pending").await, Vec::<Value>::new());
+    assert_eq!(jobs(&gateway, OPEN).await, Vec::<Value>::new());
     assert_eq!(ask(&gateway, 0, "40 + 2").await, json!(42));
 }

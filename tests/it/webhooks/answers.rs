@@ -12,7 +12,7 @@ use tokio::{
 use super::{SECRET, Webhook, ask, event, scripted, taking_stripes};
 use crate::{
     backend::on_both,
-    server::{TestServer, busy, circle, eventually, key, send, within},
+    server::{OPEN, TestServer, busy, circle, eventually, key, send, within},
 };
 
 async fn what_is_signed_is_kept_and_run() {
@@ -352,17 +352,7 @@ async fn a_server_that_stops_sends_senders_away() {
     session.fence().await;
     let waiting = webhook.send(&server);
     let stopping = async {
-        eventually("the job", async || {
-            server
-                .admin("/jobs?status=pending")
-                .await
-                .json()
-                .as_array()
-                .unwrap()
-                .len()
-                == 1
-        })
-        .await;
+        eventually("the job", async || server.jobs(OPEN).await.len() == 1).await;
         server.begin_to_stop().await;
     };
     let (response, ()) = tokio::join!(waiting, stopping);

@@ -57,7 +57,16 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     let listed = circled(&["jobs", "list", "--url", &admin], &bare);
     let line = text(&listed.stdout);
     assert!(
-        line.contains(&id) && line.contains("webhook:stripe") && line.contains("not yet"),
+        [
+            &id,
+            "dead",
+            &key(1).public().to_string(),
+            "webhook:stripe",
+            "tries 2",
+            "not yet"
+        ]
+        .iter()
+        .all(|part| line.contains(part)),
         "{line}"
     );
     let shown = circled(&["jobs", "show", &id, "--url", &admin], &[]);
@@ -71,7 +80,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
     let again = circled(&["jobs", "retry", &id, "--url", &admin], &[]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("no such job among the dead ones"));
+    assert!(text(&again.stderr).contains("no such job among those that are dead"));
     let none = circled(&["jobs", "list", "--url", &admin], &[]);
     assert_eq!(
         (text(&none.stdout), text(&none.stderr)),
@@ -107,7 +116,8 @@ async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     let running = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", admin.as_str())];
     let listed = circled(&["jobs", "list", "--json"], &running);
     let line: Value = circled::json::parse(text(&listed.stdout)).unwrap();
-    assert_eq!(line["id"], id);
+    assert_eq!(line["job_id"], id);
+    assert_eq!(line["circle"], serde_json::json!(key(1).public()));
     let without = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", "")];
     let deaf = circled(&["jobs", "list"], &without);
     assert!(

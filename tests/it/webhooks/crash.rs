@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 
 use super::{Webhook, event, scripted, taking_stripes};
-use crate::server::{TestServer, Ws, circle, eventually, key, post};
+use crate::server::{OPEN, TestServer, Ws, circle, eventually, key, post};
 
 /// Counts each delivery under its own name, and all of them together; fails now and then, the first time.
 const COUNTING: &str = r#"
@@ -85,30 +85,26 @@ async fn nothing_is_lost_and_nothing_doubled_through_kills() {
         // from a job that kills. With enough kills, that happens.
         for job in dead(&server).await {
             assert_eq!(job["crashes"], 3, "{job}");
-            let path = format!("/jobs/{}/retry", job["id"].as_str().unwrap());
+            let path = format!("/jobs/{}/retry", job["job_id"].as_str().unwrap());
             let admin = server.admin_address().unwrap();
             post(admin, &path, &HeaderMap::new(), b"").await;
         }
-        let pending = server
-            .admin("/jobs?status=pending&limit=100000")
-            .await
-            .json();
-        for job in pending.as_array().unwrap() {
+        let pending = server.jobs(OPEN).await;
+        for job in &pending {
             let script = format!(
                 "store.set(\"again/{}\", true)",
                 job["event_id"].as_str().unwrap()
             );
             session.play(&script).await.unwrap();
         }
-        pending == json!([]) && dead(&server).await.is_empty()
+        pending.is_empty() && dead(&server).await.is_empty()
     })
     .await;
     check(&ledger, &mut session).await;
 }
 
 async fn dead(server: &TestServer) -> Vec<Value> {
-    let dead = server.admin("/jobs?status=dead&limit=100000").await.json();
-    dead.as_array().unwrap().clone()
+    server.jobs("dead").await
 }
 
 async fn check(ledger: &Ledger, session: &mut Ws) {

@@ -213,7 +213,7 @@ impl Durable {
             }
             let _ = tell.send(result);
         });
-        let told = fresh.job.told().map(|told| {
+        let told = fresh.job.told_first().map(|told| {
             let mut transaction = alone.begin();
             transaction.tell(told);
             transaction

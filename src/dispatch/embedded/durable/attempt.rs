@@ -206,9 +206,19 @@ impl Durable {
             claim: &may_commit,
             ..still_open(&job.id)
         };
-        let done = self.done(job.circle, job.id, progress);
+        let mut done = self.done(job.circle, job.id, progress);
         let records = ledger::settled(&job, &self.settings);
-        let told = job.told();
+        let (store, circle) = (&self.machine.store, job.circle);
+        let is_told = !job.is_routine() || store.hub().listens(&circle);
+        let told = is_told.then(|| job.told());
+        if !is_told {
+            // Whoever has begun to listen meanwhile waits for it, maybe.
+            let (store, land) = (store.clone(), done);
+            done = Box::new(move |result| {
+                land(result);
+                store.hub().look(&circle);
+            });
+        }
         committer.commit(writes, told, records, terms, done)?;
         Ok(Next::of(&job))
     }
@@ -234,9 +244,7 @@ impl Durable {
         let done = self.done(job.circle, job.id, progress);
         let store = &self.machine.store;
         let mut transaction = store.begin(job.circle);
-        if let Some(told) = job.told() {
-            transaction.tell(told);
-        }
+        transaction.tell(job.told());
         let terms = still_open(&job.id);
         let committed = store.commit(transaction, records, terms, done, Patience::Wait);
         match committed.map_err(|refused| refused.why) {

@@ -40,6 +40,13 @@ end
 local entries, light, waited, over, told, events = {}, {}, {}, {}, {}, {}
 local log
 
+-- Whether somebody listens to the circle.
+local has_watchers
+local function listened()
+  if has_watchers == nil then has_watchers = redis.call('EXISTS', KEYS[log + 2]) == 1 end
+  return has_watchers
+end
+
 local answers = {}
 local ended_plays, ended_durable = 0, 0
 local size_before, size
@@ -84,7 +91,7 @@ while at < #ARGV do
     for i = 1, count do emitted[i] = take() end
   end
 
-  local job, status, record, keep_for, time, absent, final
+  local job, status, record, keep_for, time, absent, final, is_routine
   if not is_play then
     job, status, record = take_key(), take(), take()
     if status ~= 'pending' then keep_for = take() end
@@ -92,6 +99,7 @@ while at < #ARGV do
     local series = take()
     if series == 'void after' then absent = take_key() end
     if series == 'final' then final = take_key() end
+    is_routine = take() == '1'
   end
 
   local answer = 'done'
@@ -119,6 +127,8 @@ while at < #ARGV do
       end
     end
     if after then size = after end
+    -- What is told of the job comes last. Where that is routine, it is for whoever listens.
+    if is_routine and not listened() then emitted[#emitted] = nil end
     for _, event in ipairs(emitted) do add(events, event) end
     if is_play then
       ended_plays = ended_plays + 1

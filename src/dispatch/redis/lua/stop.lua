@@ -39,6 +39,6 @@ end
 redis.call('HSET', job, 'record', record)
 redis.call('PEXPIRE', job, keep_for)
 redis.call('ZREM', pending, id)
-if event ~= '' then emit(jobs, told, events, watchers, circle, log_length, inbox_length, {event}) end
+emit(jobs, told, events, watchers, circle, log_length, inbox_length, {event})
 hand_out_durable(jobs, lane, backlog, circle, most, ended)
 return 1

@@ -1,0 +1,205 @@
+//! Having jobs run again that were given up or stopped, and what they run then.
+
+use std::sync::Arc;
+
+use super::{Dispatcher, Input, JobId, JobRecord};
+use crate::{
+    circle::{self, Executor, Pinned, Refusal, Unpinned},
+    store::{Transaction, Unavailable},
+};
+
+/// What a job runs that is retried.
+#[derive(Debug, Clone)]
+pub(super) enum Rerun {
+    /// What it ran before.
+    AsBefore,
+    /// This.
+    Script(Arc<Pinned>),
+    /// What the settings have for its provider.
+    Provided,
+}
+
+/// A job that runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retried {
+    /// The name of the script, if it has one.
+    pub name: Option<String>,
+    /// Which version of it runs.
+    pub version: Option<String>,
+}
+
+/// Why a job doesn't run again.
+#[derive(Debug)]
+pub enum NotRetried {
+    /// There is none of this name that was given up or stopped.
+    NotOver,
+    /// What it is to run isn't there, or doesn't compile.
+    Script(Unpinned),
+    /// It can't be read or written.
+    Unavailable,
+}
+
+/// Where to find what a job is to run.
+#[derive(Debug)]
+enum Wanted {
+    /// It is with the job.
+    AsBefore,
+    /// The circle's script of this name.
+    Named(String, Option<String>),
+    /// A source, with what it imports as that is now.
+    Source(Arc<str>),
+    /// What the circle has for a provider's deliveries under this name, or else what the settings have.
+    ForDeliveries(String),
+}
+
+impl Rerun {
+    /// Changes what is kept of a job to what it is to run.
+    pub(super) fn apply(&self, job: &mut JobRecord, input: &mut Input) {
+        let script = match self {
+            Self::AsBefore => return,
+            Self::Script(script) => Some(script.clone()),
+            Self::Provided => None,
+        };
+        job.name = script.as_ref().and_then(|script| script.name.clone());
+        job.version = script.as_ref().and_then(|script| script.version.clone());
+        input.script = script;
+    }
+
+    /// Whether what it runs is another thing than before.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(self, Self::AsBefore)
+    }
+
+    fn told(&self, job: &JobRecord) -> Retried {
+        let (name, version) = match self {
+            Self::AsBefore => (job.name.clone(), job.version.clone()),
+            Self::Script(script) => (script.name.clone(), script.version.clone()),
+            Self::Provided => (None, None),
+        };
+        Retried { name, version }
+    }
+}
+
+impl Wanted {
+    /// Without a version, a job runs its script as it is now.
+    fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, Unpinned> {
+        let own = job.version.as_deref().zip(version);
+        if own.is_some_and(|(own, version)| !version.is_empty() && own.starts_with(version)) {
+            return Ok(Self::AsBefore);
+        }
+        let version = version.map(str::to_owned);
+        if let Some(provider) = job.provider() {
+            let name = circle::script_for(provider);
+            return Ok(match version {
+                Some(_) => Self::Named(name, version),
+                None => Self::ForDeliveries(name),
+            });
+        }
+        match (&job.name, &input.script, version) {
+            (Some(name), _, version) => Ok(Self::Named(name.clone(), version)),
+            (None, Some(script), None) => Ok(Self::Source(script.source.clone())),
+            (None, None, None) => Ok(Self::AsBefore),
+            (None, _, Some(_)) => Err(Unpinned::Refused(Refusal::Invalid {
+                reason: "only the scripts that a circle has under a name have versions".to_owned(),
+            })),
+        }
+    }
+
+    /// Finds it. May compile, and blocks.
+    fn pin(
+        &self,
+        transaction: &mut Transaction,
+        executor: &Executor,
+    ) -> Result<Option<Pinned>, Unpinned> {
+        let sandbox = &executor.sandbox;
+        match self {
+            Self::AsBefore => Ok(None),
+            Self::Named(name, version) => {
+                circle::pin(transaction, sandbox, name, version.as_deref()).map(Some)
+            }
+            Self::Source(source) => circle::pin_source(transaction, sandbox, source).map(Some),
+            Self::ForDeliveries(name) => circle::pin_for_deliveries(transaction, sandbox, name)
+                .map_err(|Unavailable| Unpinned::Refused(Refusal::Unavailable)),
+        }
+    }
+
+    fn found(&self, pinned: Option<Pinned>) -> Rerun {
+        match (pinned, self) {
+            (Some(pinned), _) => Rerun::Script(Arc::new(pinned)),
+            (None, Self::ForDeliveries(_)) => Rerun::Provided,
+            (None, Self::AsBefore | Self::Named(..) | Self::Source(_)) => Rerun::AsBefore,
+        }
+    }
+}
+
+/// Finds what a job is to run that is retried, with nobody in between; what it ran before, if nobody knows on what
+/// (`input`). May compile, and blocks.
+pub(super) fn choose(
+    job: &JobRecord,
+    input: Option<&Input>,
+    version: Option<&str>,
+    transaction: &mut Transaction,
+    executor: &Executor,
+) -> Result<(Rerun, Retried), Unpinned> {
+    let wanted = match input {
+        Some(input) => Wanted::of(job, input, version)?,
+        None => Wanted::AsBefore,
+    };
+    let rerun = wanted.found(wanted.pin(transaction, executor)?);
+    let told = rerun.told(job);
+    Ok((rerun, told))
+}
+
+impl Dispatcher {
+    /// Has a job run again that was given up or stopped, from its first try: with its script as it is now, or in a
+    /// version of it.
+    ///
+    /// # Errors
+    /// See [`NotRetried`].
+    pub async fn retry(
+        &self,
+        id: JobId,
+        circle: crate::auth::PublicKey,
+        version: Option<String>,
+    ) -> Result<Retried, NotRetried> {
+        let found = self.jobs().find_in(circle, id).await?;
+        let (job, _) = found.ok_or(NotRetried::NotOver)?;
+        if !job.may_be_retried() {
+            return Err(NotRetried::NotOver);
+        }
+        let wanted = if job.unread.is_some() {
+            Wanted::AsBefore
+        } else {
+            let input = self.jobs().input_in(circle, id).await?;
+            let input = input.ok_or(NotRetried::NotOver)?;
+            Wanted::of(&job, &input, version.as_deref())?
+        };
+        let rerun = if let Wanted::AsBefore = wanted {
+            Rerun::AsBefore
+        } else {
+            let look = move |transaction: &mut Transaction, executor: &Executor| {
+                let pinned = wanted.pin(transaction, executor)?;
+                Ok(wanted.found(pinned))
+            };
+            self.pin(circle, look).await?
+        };
+        let told = rerun.told(&job);
+        if self.jobs().retry_in(circle, id, rerun).await? {
+            Ok(told)
+        } else {
+            Err(NotRetried::NotOver)
+        }
+    }
+}
+
+impl From<Unavailable> for NotRetried {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<Unpinned> for NotRetried {
+    fn from(why: Unpinned) -> Self {
+        Self::Script(why)
+    }
+}
