@@ -80,6 +80,14 @@ pub(crate) fn borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Err
     serde_json::from_slice(bytes)
 }
 
+/// Where in a text it is that doesn't fit a type, if it is a part of it.
+pub(crate) fn misfit<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<String> {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut text).err()?;
+    let place = error.path();
+    place.iter().next().map(|_| place.to_string())
+}
+
 /// Reads a value that has been read already into a type.
 ///
 /// # Errors
@@ -456,6 +464,13 @@ mod tests {
             "/src"
         ))];
         let (mut checked, mut wrong) = (0, Vec::new());
+        // Nor which type is meant.
+        let ways = [
+            "Value::deserialize(",
+            "parse::<Value>",
+            "from_str::<Value>",
+            "from_slice::<Value>",
+        ];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -469,6 +484,8 @@ mod tests {
                         !attributes.contains("deserialize_with = \"json::")
                     });
                     wrong.extend(unread.map(|(_, field)| (path.clone(), field)));
+                    let found = ways.into_iter().filter(|way| text.contains(way));
+                    wrong.extend(found.map(|way| (path.clone(), way.to_owned())));
                 }
             }
         }

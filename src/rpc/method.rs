@@ -116,26 +116,32 @@ fn read_and_call<C: Call>(
     params: Option<&str>,
 ) -> Answer<C::Output> {
     let params = params.unwrap_or("{}").as_bytes();
-    let mended;
-    let read = match json::borrowed(params) {
-        Err(error) => match json::mended(params) {
-            Some(params) => {
-                mended = params;
-                json::borrowed(&mended)
-            }
-            None => Err(error),
-        },
-        read => read,
+    let error = match json::borrowed(params) {
+        Ok(read) => return C::call(context, admitted, read),
+        Err(error) => error,
     };
-    match read {
-        Ok(params) => C::call(context, admitted, params),
-        Err(error) => {
-            C::refused(context);
-            Answer::Now(Err(Error::InvalidParams {
-                reason: without_position(&error),
-            }))
-        }
+    let Some(mended) = json::mended(params) else {
+        return refuse::<C>(context, params, &error);
+    };
+    match json::borrowed(&mended) {
+        Ok(read) => C::call(context, admitted, read),
+        Err(error) => refuse::<C>(context, &mended, &error),
     }
+}
+
+/// Says what is wrong with parameters, and where.
+fn refuse<C: Call>(
+    context: &mut Context,
+    params: &[u8],
+    error: &serde_json::Error,
+) -> Answer<C::Output> {
+    C::refused(context);
+    let reason = without_position(error);
+    let reason = match json::misfit::<C::Params<'_>>(params) {
+        Some(place) => format!("`{place}`: {reason}"),
+        None => reason,
+    };
+    Answer::Now(Err(Error::InvalidParams { reason }))
 }
 
 /// serde_json counts lines and columns from the start of the parameters, which nobody can see.

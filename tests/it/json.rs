@@ -169,6 +169,25 @@ async fn what_a_provider_sends_comes_as_it_was() {
     }
 }
 
+async fn a_delivery_with_half_a_surrogate_pair_is_taken() {
+    let (_folder, settings) = scripted(HOOK);
+    let server = taking_stripes().toml(settings).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    ok(&mut owner, "subscribe", json!(["hook"])).await;
+    let body = |half: &str| {
+        format!(
+            "\u{feff}{}",
+            r#"{"id":"evt_HALF","object":"event","type":"t","data":{"object":{"\HALF":"a\HALF","pair":"\ud83e\udd80"}}}"#
+                .replace("HALF", half)
+        )
+    };
+    for half in ["ud800", "udfff"] {
+        Webhook::stripe(body(half)).kept(&server).await;
+        let said = json!({ "\u{fffd}": "a\u{fffd}", "pair": "🦀" });
+        assert_eq!(owner.event().await["data"]["data"]["object"], said);
+    }
+}
+
 async fn the_client_reads_what_comes_as_it_is() {
     let (_folder, settings) = scripted(HOOK);
     let server = taking_stripes().toml(settings).start().await;
@@ -331,6 +350,7 @@ async fn what_is_taken_can_be_read_by_everyone_behind() {
 on_both!(
     what_is_played_kept_told_or_submitted_comes_back_as_it_was,
     what_a_provider_sends_comes_as_it_was,
+    a_delivery_with_half_a_surrogate_pair_is_taken,
     the_client_reads_what_comes_as_it_is,
     what_is_taken_can_be_read_by_everyone_behind,
 );

@@ -457,8 +457,22 @@ async fn parameters_that_do_not_fit_are_told() {
         ("play", json!({}), "script"),
         ("play", json!({ "script": 7 }), ""),
         ("play", json!({ "script": "1", "argv": [] }), "argv"),
-        ("play", json!({ "script": "1", "timeout_ms": -1 }), ""),
-        ("play", json!({ "script": "1", "timeout_ms": 1.5 }), ""),
+        (
+            "play",
+            json!({ "script": "1", "timeout_ms": -1 }),
+            "`timeout_ms`: ",
+        ),
+        (
+            "play",
+            json!({ "script": "1", "timeout_ms": 1.5 }),
+            "`timeout_ms`: invalid value: floating point `1.5`, expected a whole number from 0",
+        ),
+        (
+            "submit_job",
+            json!({ "script": "1", "run_at": "now" }),
+            "`run_at`: ",
+        ),
+        ("play", json!(["1", null, "x"]), "`[2]`: "),
         ("play", json!(["1", null, 1000, "more"]), ""),
     ] {
         let error = session.call(method, params.clone()).await.unwrap_err();

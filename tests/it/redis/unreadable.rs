@@ -1,6 +1,7 @@
 //! What workers can't read, because it is damaged or of a newer version: it is told, or counts its tries, and nobody behind
 //! it waits.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,6 +14,9 @@ use super::{
 use crate::server::{OPEN, TestServer, eventually, key, post};
 
 const JOBS: &str = "{circled:00}:jobs";
+
+/// Jobs of each kind.
+const EACH: usize = 10;
 
 /// A name that no job has.
 const NO_JOB: &str = "00000000-0000-7000-8000-000000000000";
@@ -49,8 +53,8 @@ impl RedisServer {
     }
 }
 
-async fn deliver(gateway: &TestServer, id: &str) {
-    let body = stripe::delivery(id, false, false);
+async fn deliver(gateway: &TestServer, id: String) {
+    let body = stripe::delivery(&id, false, false);
     let said = stripe::send(gateway.address, 0, &body).await;
     assert_eq!(said, Some(Said::Kept));
 }
@@ -89,16 +93,17 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis);
     let gateway = fleet.gateway().await;
-    for id in ["damaged", "newer", "input", "good"] {
-        deliver(&gateway, id).await;
-    }
+    let all = (0..EACH).flat_map(|n| {
+        ["damaged", "newer", "input", "good"].map(|what| deliver(&gateway, format!("{what}-{n}")))
+    });
+    join_all(all).await;
     let mut named = Vec::new();
     for job in jobs(&gateway, OPEN).await {
         let id = job["job_id"].as_str().unwrap().to_owned();
         let key = format!("{{circled:00}}:job:{id}");
         let record = redis.command(&["HGET", &key, "record"]).await;
         let event = job["event_id"].as_str().unwrap().to_owned();
-        let (field, value) = match &*event {
+        let (field, value) = match event.split('-').next().unwrap() {
             "damaged" => ("record", "{\"id\":".to_owned()),
             "newer" => ("record", record.replace("\"pending\"", "\"resting\"")),
             "input" => ("input", "{\"event\":".to_owned()),
@@ -119,22 +124,23 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
         }
         named.push((event, id));
     }
-    assert_eq!(named.len(), 3, "{named:?}");
+    assert_eq!(named.len(), 3 * EACH, "{named:?}");
 
     let mut worker = fleet.worker().await;
     eventually("the others to run, and these to be given up", async || {
         jobs(&gateway, OPEN).await.is_empty()
     })
     .await;
-    assert_eq!(ask(&gateway, 0, "store.get(\"good\")").await, 1);
+    let ran = ask(&gateway, 0, "store.keys(\"\")").await;
+    assert_eq!(ran.as_array().unwrap().len(), EACH, "{ran}");
     let dead = jobs(&gateway, "dead").await;
-    assert_eq!(dead.len(), 3, "{dead:?}");
+    assert_eq!(dead.len(), 3 * EACH, "{dead:?}");
     for job in &dead {
         let (event, _) = named.iter().find(|(_, id)| job["job_id"] == **id).unwrap();
         assert_eq!(job["tries"], 3, "{job}");
         let message = job["error"]["message"].as_str().unwrap();
         assert!(message.contains("can't be read"), "{job}");
-        let caller = if event == "damaged" {
+        let caller = if event.starts_with("damaged") {
             "unknown"
         } else {
             "webhook:stripe"
@@ -144,7 +150,7 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     redis.until_held(0).await;
 
     // A version that can read it finds all of it there.
-    let (_, newer) = named.iter().find(|(event, _)| event == "newer").unwrap();
+    let (_, newer) = named.iter().find(|(event, _)| event == "newer-0").unwrap();
     let key = format!("{{circled:00}}:job:{newer}");
     let record = redis.command(&["HGET", &key, "record"]).await;
     let record = record.replace("resting", "pending");
@@ -153,14 +159,14 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     let admin = gateway.admin_address().unwrap();
     post(admin, &path, &axum::http::HeaderMap::new(), b"").await;
     eventually("it to run", async || {
-        ask(&gateway, 0, "store.get(\"newer\")").await == 1
+        ask(&gateway, 0, "store.get(\"newer-0\")").await == 1
     })
     .await;
 
     worker.sigterm();
     let log = worker.whole_log().await;
     let said = log.matches("failed to read a durable job").count();
-    assert_eq!(said, 3, "once for each: {log}");
+    assert_eq!(said, 3 * EACH, "once for each: {log}");
 }
 
 #[tokio::test]
@@ -196,7 +202,7 @@ async fn what_is_nobodys_in_a_stream_or_a_queue_is_dropped_and_keeps_nobody_wait
         redis.command(&["ZADD", delayed, "0", &name]).await;
     }
     let _worker = fleet.worker().await;
-    deliver(&gateway, "good").await;
+    deliver(&gateway, "good".to_owned()).await;
     eventually("it to run", async || {
         ask(&gateway, 0, "store.get(\"good\")").await == 1
     })
