@@ -211,13 +211,13 @@ impl Executor {
         Some(Ending::Finished(versioned(result, found.version)))
     }
 
-    /// Runs it on this thread, until the deadline at most. What it reads and writes goes through the transaction;
+    /// Runs it on this thread, as long as the limits say, and until the deadline at most. What it reads and writes goes through the transaction;
     /// committing that is the caller's.
     pub fn run(
         &self,
         run: &Run<'_>,
         transaction: &mut Option<Transaction>,
-        deadline: Instant,
+        deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Ending {
         let Some(own) = transaction.as_mut() else {
@@ -228,9 +228,12 @@ impl Executor {
             if let Err(refusal) = self.admit(run, own) {
                 return refusal.into();
             }
-            return match procedure.source().map(|source| self.sandbox.check(source)) {
-                Some(Err(failure)) => Ending::Finished(Err(failure)),
-                Some(Ok(())) | None => self.perform(procedure, run, own),
+            let compiled = procedure
+                .source()
+                .map(|source| self.sandbox.imports(source, deadline, cancel));
+            return match compiled {
+                Some(Err(ending)) => ending.into(),
+                Some(Ok(_)) | None => self.perform(procedure, run, own),
             };
         }
         let found = match self.find(run, own) {

@@ -1,6 +1,11 @@
 //! The scripts that a circle has under names. Each version is kept by the hash of its source, and never changes.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ALL, Refusal, Settings, is_full};
 use crate::{
-    script::{self, Failure, Sandbox},
+    script::{self, Ending, Failure, Sandbox},
     store::{Transaction, Unavailable, Value, WriteError},
 };
 
@@ -293,18 +298,49 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refu
     Ok(scripts)
 }
 
+/// Compiles what is to be pinned.
+pub struct Compiler<'a> {
+    /// Within these limits.
+    pub sandbox: &'a Sandbox,
+    /// When all of it must be over.
+    pub deadline: Instant,
+    /// How much time that was at first.
+    pub time: Duration,
+    /// Ends it before.
+    pub cancel: &'a Arc<AtomicBool>,
+}
+
+impl Compiler<'_> {
+    fn imports(&self, source: &str) -> Result<Vec<String>, Unpinned> {
+        let imports = self
+            .sandbox
+            .imports(source, Some(self.deadline), self.cancel);
+        imports.map_err(|ending| match ending {
+            Ending::Finished(Err(failure)) => Unpinned::Failed(failure),
+            Ending::TimedOut => Unpinned::TimedOut {
+                after: match Instant::now() < self.deadline {
+                    true => self.sandbox.limits().timeout,
+                    false => self.time,
+                },
+            },
+            Ending::Cancelled => Unpinned::Cancelled,
+            Ending::Finished(Ok(_)) | Ending::Unavailable => Refusal::Unavailable.into(),
+        })
+    }
+}
+
 /// A named script as it is now, or as it was in a version that is kept.
 ///
 /// # Errors
 /// There is none; it, or one that it imports, doesn't compile, or isn't there.
 pub fn pin(
     transaction: &mut Transaction,
-    sandbox: &Sandbox,
+    compiler: &Compiler<'_>,
     name: &str,
     version: Option<&str>,
 ) -> Result<Pinned, Unpinned> {
     let (put, source) = find(transaction, name, version)?;
-    let pinned = pin_source(transaction, sandbox, &text(&source))?;
+    let pinned = pin_source(transaction, compiler, &text(&source))?;
     Ok(Pinned {
         name: Some(name.to_owned()),
         version: Some(put.version),
@@ -319,14 +355,16 @@ pub fn pin(
 /// A store that can't be read.
 pub fn pin_for_deliveries(
     transaction: &mut Transaction,
-    sandbox: &Sandbox,
+    compiler: &Compiler<'_>,
     name: &str,
 ) -> Result<Option<Pinned>, Unavailable> {
-    match pin(transaction, sandbox, name, None) {
+    match pin(transaction, compiler, name, None) {
         Ok(pinned) => return Ok(Some(pinned)),
         Err(Unpinned::Refused(Refusal::NotFound { .. })) => return Ok(None),
-        Err(Unpinned::Refused(Refusal::Unavailable)) => return Err(Unavailable),
-        Err(Unpinned::Refused(_) | Unpinned::Failed(_)) => {}
+        Err(Unpinned::Refused(Refusal::Unavailable) | Unpinned::Cancelled) => {
+            return Err(Unavailable);
+        }
+        Err(Unpinned::Refused(_) | Unpinned::Failed(_) | Unpinned::TimedOut { .. }) => {}
     }
     let (put, source) = match find(transaction, name, None) {
         Ok(found) => found,
@@ -347,13 +385,14 @@ pub fn pin_for_deliveries(
 /// It, or one that it imports, doesn't compile, or isn't there.
 pub fn pin_source(
     transaction: &mut Transaction,
-    sandbox: &Sandbox,
+    compiler: &Compiler<'_>,
     source: &str,
 ) -> Result<Pinned, Unpinned> {
+    let sandbox = compiler.sandbox;
     let mut modules = BTreeMap::new();
     // All of it is kept with each job.
     let mut room = sandbox.limits().max_source.saturating_sub(source.len());
-    let mut wanted = sandbox.imports(source)?;
+    let mut wanted = compiler.imports(source)?;
     while let Some(name) = wanted.pop() {
         if modules.contains_key(&name) {
             continue;
@@ -373,7 +412,7 @@ pub fn pin_source(
         };
         room = room.checked_sub(module.len()).ok_or_else(too_long)?;
         let module: Arc<str> = text(&module).into();
-        wanted.extend(sandbox.imports(&module)?);
+        wanted.extend(compiler.imports(&module)?);
         modules.insert(name, module);
     }
     Ok(Pinned {
@@ -391,6 +430,13 @@ pub enum Unpinned {
     Refused(Refusal),
     /// It doesn't compile.
     Failed(Failure),
+    /// Compiling took longer than it had.
+    TimedOut {
+        /// What it had.
+        after: Duration,
+    },
+    /// The caller left.
+    Cancelled,
 }
 
 impl std::fmt::Display for Unpinned {
@@ -402,6 +448,14 @@ impl std::fmt::Display for Unpinned {
             Self::Refused(Refusal::Limit { limit }) => write!(f, "that is more than {limit}"),
             Self::Refused(Refusal::Forbidden { needs }) => write!(f, "that needs the role {needs}"),
             Self::Refused(Refusal::Unavailable) => f.write_str("the store can't be reached"),
+            Self::TimedOut { after } => {
+                write!(
+                    f,
+                    "the script takes longer than {} ms to compile",
+                    after.as_millis()
+                )
+            }
+            Self::Cancelled => f.write_str("nobody waits for it any more"),
         }
     }
 }
@@ -409,12 +463,6 @@ impl std::fmt::Display for Unpinned {
 impl From<Refusal> for Unpinned {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
-    }
-}
-
-impl From<Failure> for Unpinned {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
     }
 }
 

@@ -1,13 +1,17 @@
 //! What a circle keeps of its own, in a store on a disk.
 
-use std::{path::Path, sync::mpsc::channel, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc::channel},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{
-    NAME_RULE, Procedure, Refusal, Settings, Unpinned, has_script, is_member, is_name, pin,
-    pin_source, scripts,
+    Compiler, NAME_RULE, Procedure, Refusal, Settings, Unpinned, has_script, is_member, is_name,
+    pin, pin_source, scripts,
 };
 use crate::{
     auth::PublicKey,
@@ -351,11 +355,18 @@ fn what_is_pinned_is_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let sandbox = Sandbox::new(Limits::small());
+    let time = Duration::from_secs(60);
+    let compiler = Compiler {
+        sandbox: &sandbox,
+        deadline: Instant::now() + time,
+        time,
+        cancel: &Arc::default(),
+    };
     let one = perform(&store, &put("a", "1")).unwrap()["version"].take();
     let two = perform(&store, &put("a", "2")).unwrap()["version"].take();
     let mut transaction = begin(&store);
     for (version, found, source) in [(None, &two, "2"), (one.as_str(), &one, "1")] {
-        let pinned = pin(&mut transaction, &sandbox, "a", version).unwrap();
+        let pinned = pin(&mut transaction, &compiler, "a", version).unwrap();
         assert_eq!(pinned.name.as_deref(), Some("a"));
         assert_eq!(
             (json!(pinned.version), &*pinned.source),
@@ -367,16 +378,16 @@ fn what_is_pinned_is_as_it_was() {
             pinned
         );
     }
-    let pinned = pin_source(&mut transaction, &sandbox, "1 + 1").unwrap();
+    let pinned = pin_source(&mut transaction, &compiler, "1 + 1").unwrap();
     assert_eq!((pinned.name, pinned.version), (None, None));
     assert_eq!(&*pinned.source, "1 + 1");
     for (name, version, what) in [("b", None, "script"), ("a", Some("none"), "version")] {
-        match pin(&mut transaction, &sandbox, name, version) {
+        match pin(&mut transaction, &compiler, name, version) {
             Err(Unpinned::Refused(refusal)) => assert_eq!(refusal, not_found(what)),
             other => panic!("{other:?}"),
         }
     }
-    let failed = pin_source(&mut transaction, &sandbox, "let x =");
+    let failed = pin_source(&mut transaction, &compiler, "let x =");
     assert!(matches!(failed, Err(Unpinned::Failed(_))), "{failed:?}");
 }
 

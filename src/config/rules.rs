@@ -14,6 +14,7 @@ use crate::{
     dispatch::{self, RedisSettings},
     json,
     rpc::QuotaSettings,
+    script::Limits,
     webhooks,
 };
 
@@ -46,6 +47,7 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     addresses(settings, &mut broken);
     circles(settings, &mut broken);
     redis(&settings.dispatch.redis, &mut broken);
+    scripts(&settings.script, &mut broken);
     rates(&settings.limits, &mut broken);
     webhooks(&settings.webhooks, &mut broken);
     if let Err(message) = level(&settings.log.level) {
@@ -149,6 +151,15 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
             json::DEEPEST
         );
         broken.push(Broken::new(&["script.max_result_depth"], message));
+    }
+}
+
+fn scripts(script: &Limits, broken: &mut Vec<Broken>) {
+    if script.max_aside > 0 && script.max_aside_memory < script.max_memory {
+        broken.push(Broken::new(
+            &["script.max_aside_memory", "script.max_memory"],
+            "must be at least script.max_memory, or a run that holds more can't be set aside for others",
+        ));
     }
 }
 

@@ -61,6 +61,15 @@ pub enum Caller {
     Anyone,
 }
 
+/// Whom the time of a run is charged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    /// The circle that it runs in.
+    Circle(PublicKey),
+    /// Who runs it, in whichever circle.
+    Caller(PublicKey),
+}
+
 /// Names a job, across servers and restarts: a UUID of version 7 (RFC 9562), so that names sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Uuid);
@@ -226,6 +235,14 @@ impl Work<'_> {
             },
             Self::Procedure(procedure) => Task::Procedure(procedure),
         }
+    }
+}
+
+impl Account {
+    /// Both of them; the circle's alone, where the caller has no key.
+    pub(super) fn both(circle: PublicKey, caller: Option<&PublicKey>) -> [Self; 2] {
+        let circle = Self::Circle(circle);
+        [circle, caller.map_or(circle, |key| Self::Caller(*key))]
     }
 }
 

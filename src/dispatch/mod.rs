@@ -9,6 +9,7 @@ mod delivery;
 mod embedded;
 mod job;
 mod jobs;
+mod look;
 mod record;
 mod redis;
 mod retry;
@@ -17,6 +18,7 @@ mod submission;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
+use job::Account;
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Work};
 pub use jobs::{Jobs, Listing, Page};
 pub use record::{JobError, JobRecord, JobView, State, Status};
@@ -30,7 +32,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     auth::PublicKey,
-    circle::{self, Executor, Pinned, Unpinned},
+    circle::{self, Compiler, Executor, Pinned, Unpinned},
     store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };
 
@@ -207,11 +209,12 @@ impl Dispatcher {
     pub async fn pin_named(
         &self,
         circle: PublicKey,
+        caller: PublicKey,
         name: String,
         version: Option<String>,
     ) -> Result<Pinned, Unpinned> {
-        self.pin(circle, move |transaction, executor| {
-            circle::pin(transaction, &executor.sandbox, &name, version.as_deref())
+        self.pin(circle, Some(caller), move |mut transaction, compiler| {
+            circle::pin(&mut transaction, compiler, &name, version.as_deref())
         })
         .await
     }
@@ -220,22 +223,34 @@ impl Dispatcher {
     ///
     /// # Errors
     /// See [`circle::pin_source`].
-    pub async fn pin_source(&self, circle: PublicKey, source: String) -> Result<Pinned, Unpinned> {
-        self.pin(circle, move |transaction, executor| {
-            circle::pin_source(transaction, &executor.sandbox, &source)
+    pub async fn pin_source(
+        &self,
+        circle: PublicKey,
+        caller: PublicKey,
+        source: String,
+    ) -> Result<Pinned, Unpinned> {
+        self.pin(circle, Some(caller), move |mut transaction, compiler| {
+            circle::pin_source(&mut transaction, compiler, &source)
         })
         .await
     }
 
+    /// Compiling takes its time, and its turn. It ends when whoever waits for it leaves.
     async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        pin: impl FnOnce(&mut store::Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
+        caller: Option<PublicKey>,
+        pin: impl FnOnce(store::Transaction, &Compiler<'_>) -> Result<R, Unpinned> + Send + 'static,
     ) -> Result<R, Unpinned> {
-        match self {
-            Self::Embedded(embedded) => embedded.pin(circle, pin).await,
-            Self::Redis(redis) => redis.pin(circle, pin).await,
-        }
+        let accounts = Account::both(circle, caller.as_ref());
+        let pinned = match self {
+            Self::Embedded(embedded) => embedded.look(circle, accounts, pin).await,
+            Self::Redis(redis) => redis.look(circle, accounts, pin).await,
+        };
+        let full = circle::Refusal::Limit {
+            limit: "script.queue".into(),
+        };
+        pinned.unwrap_or(Err(Unpinned::Refused(full)))
     }
 
     /// Keeps a job that a caller asks for, and has it run: from then on, it is done sooner or later.

@@ -1,12 +1,18 @@
 //! Having jobs run again that were given up or stopped, and what they run then.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Dispatcher, Input, JobId, JobRecord};
 use crate::{
-    circle::{self, Executor, Pinned, Refusal, Unpinned},
+    circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
     store::{Transaction, Unavailable},
 };
+
+/// How long it may take to compile what runs again, where nobody waits for a server.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a job runs that is retried.
 #[derive(Debug, Clone)]
@@ -109,16 +115,15 @@ impl Wanted {
     fn pin(
         &self,
         transaction: &mut Transaction,
-        executor: &Executor,
+        compiler: &Compiler<'_>,
     ) -> Result<Option<Pinned>, Unpinned> {
-        let sandbox = &executor.sandbox;
         match self {
             Self::AsBefore => Ok(None),
             Self::Named(name, version) => {
-                circle::pin(transaction, sandbox, name, version.as_deref()).map(Some)
+                circle::pin(transaction, compiler, name, version.as_deref()).map(Some)
             }
-            Self::Source(source) => circle::pin_source(transaction, sandbox, source).map(Some),
-            Self::ForDeliveries(name) => circle::pin_for_deliveries(transaction, sandbox, name)
+            Self::Source(source) => circle::pin_source(transaction, compiler, source).map(Some),
+            Self::ForDeliveries(name) => circle::pin_for_deliveries(transaction, compiler, name)
                 .map_err(|Unavailable| Unpinned::Refused(Refusal::Unavailable)),
         }
     }
@@ -145,7 +150,13 @@ pub(super) fn choose(
         Some(input) => Wanted::of(job, input, version)?,
         None => Wanted::AsBefore,
     };
-    let rerun = wanted.found(wanted.pin(transaction, executor)?);
+    let compiler = Compiler {
+        sandbox: &executor.sandbox,
+        deadline: Instant::now() + LONGEST,
+        time: LONGEST,
+        cancel: &Arc::default(),
+    };
+    let rerun = wanted.found(wanted.pin(transaction, &compiler)?);
     let told = rerun.told(job);
     Ok((rerun, told))
 }
@@ -177,11 +188,11 @@ impl Dispatcher {
         let rerun = if let Wanted::AsBefore = wanted {
             Rerun::AsBefore
         } else {
-            let look = move |transaction: &mut Transaction, executor: &Executor| {
-                let pinned = wanted.pin(transaction, executor)?;
+            let look = move |mut transaction: Transaction, compiler: &Compiler<'_>| {
+                let pinned = wanted.pin(&mut transaction, compiler)?;
                 Ok(wanted.found(pinned))
             };
-            self.pin(circle, look).await?
+            self.pin(circle, None, look).await?
         };
         let told = rerun.told(&job);
         if self.jobs().retry_in(circle, id, rerun).await? {

@@ -10,12 +10,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rhai::Dynamic;
 
-use super::{meter, stack};
+use super::{meter, stack, turn};
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 8;
@@ -38,8 +38,25 @@ pub(super) enum Stop {
 pub(super) struct Allowance {
     pub(super) operations: u64,
     pub(super) memory: usize,
-    pub(super) deadline: Instant,
+    /// Bytes of one string or blob, and of the elements of one array. What grows has room for twice as much.
+    pub(super) text: usize,
+    pub(super) list: usize,
+    /// How long it may run. Time during which it is set aside doesn't count.
+    pub(super) time: Duration,
+    /// When it must be over in any case.
+    pub(super) deadline: Option<Instant>,
     pub(super) cancel: Option<Arc<AtomicBool>>,
+    /// Whether it may be set aside for others.
+    pub(super) gives_way: bool,
+}
+
+/// Does what allocates other things than a script's values, which may be larger: compiling.
+pub(super) fn unmeasured<R>(work: impl FnOnce() -> R) -> R {
+    let before = BUDGET.with(|budget| budget.measures.replace(false));
+    let result = work();
+    meter::forget_largest();
+    BUDGET.with(|budget| budget.measures.set(before));
+    result
 }
 
 /// Unwinds the interpreter.
@@ -50,11 +67,19 @@ struct Budget {
     operations: Cell<u64>,
     steps: Cell<u32>,
     gross: Cell<usize>,
+    memory_start: Cell<isize>,
     memory_end: Cell<isize>,
     peak: Cell<isize>,
+    text_end: Cell<usize>,
+    list_end: Cell<usize>,
+    /// Whether what is allocated are the script's values.
+    measures: Cell<bool>,
     stack_floor: Cell<usize>,
     unwind: Cell<bool>,
+    time_end: Cell<Option<Instant>>,
     deadline: Cell<Option<Instant>>,
+    /// When others may have a turn, where the run gives way.
+    turn_end: Cell<Option<Instant>>,
     stop: Cell<Option<Stop>>,
     cancel: RefCell<Option<Arc<AtomicBool>>>,
 }
@@ -66,11 +91,17 @@ thread_local! {
             operations: Cell::new(0),
             steps: Cell::new(0),
             gross: Cell::new(0),
+            memory_start: Cell::new(0),
             memory_end: Cell::new(isize::MAX),
             peak: Cell::new(0),
+            text_end: Cell::new(usize::MAX),
+            list_end: Cell::new(usize::MAX),
+            measures: Cell::new(false),
             stack_floor: Cell::new(0),
             unwind: Cell::new(false),
+            time_end: Cell::new(None),
             deadline: Cell::new(None),
+            turn_end: Cell::new(None),
             stop: Cell::new(None),
             cancel: RefCell::new(None),
         }
@@ -87,17 +118,26 @@ impl Guard {
     /// Starts a run on this thread.
     pub(super) fn start(allowance: Allowance) -> Self {
         let net = meter::net();
+        let now = Instant::now();
         BUDGET.with(|budget| {
             budget.active.set(true);
             budget.operations.set(allowance.operations);
             budget.steps.set(STEPS_PER_LOOK);
             budget.gross.set(meter::gross());
+            budget.memory_start.set(net);
             budget
                 .memory_end
                 .set(net.saturating_add_unsigned(allowance.memory));
             budget.peak.set(net);
+            budget.text_end.set(allowance.text.saturating_mul(2));
+            budget.list_end.set(allowance.list.saturating_mul(2));
+            budget.measures.set(true);
+            meter::forget_largest();
             budget.stack_floor.set(stack::floor());
-            budget.deadline.set(Some(allowance.deadline));
+            budget.time_end.set(Some(now + allowance.time));
+            budget.deadline.set(allowance.deadline);
+            let turn_end = allowance.gives_way.then(|| now + turn::SLICE);
+            budget.turn_end.set(turn_end);
             budget.unwind.set(false);
             budget.stop.set(None);
             if allowance.cancel.is_some() {
@@ -127,6 +167,7 @@ impl Guard {
             let net = meter::net();
             self.net.set(net);
             budget.peak.set(net);
+            budget.memory_start.set(net);
             budget.memory_end.set(net.saturating_add(memory));
         });
     }
@@ -195,6 +236,19 @@ pub(super) fn charge(work: usize) -> Result<(), Box<rhai::EvalAltResult>> {
     }
 }
 
+/// Does `work`, which counts as one operation if it takes no more than so many.
+pub(super) fn as_one_operation<R>(most: u64, work: impl FnOnce() -> R) -> R {
+    let before = BUDGET.with(|budget| budget.operations.get());
+    let result = work();
+    BUDGET.with(|budget| {
+        let left = budget.operations.get();
+        if left < before && before - left <= most {
+            budget.operations.set(before - 1);
+        }
+    });
+    result
+}
+
 /// One further step.
 pub(super) fn charge_one() -> Result<(), Box<rhai::EvalAltResult>> {
     step().map_or(Ok(()), |token| {
@@ -251,9 +305,13 @@ impl Budget {
         self.steps.set(STEPS_PER_LOOK);
         self.gross.set(meter::gross());
         self.peak.set(self.peak.get().max(meter::net()));
-        let stop = self.exceeded();
+        let now = Instant::now();
+        let stop = self.exceeded(now);
         if stop.is_none() {
             self.operations.set(self.operations.get() - 1);
+            if self.turn_end.get().is_some_and(|end| now >= end) {
+                self.give_way(now);
+            }
             return None;
         }
         self.stop.set(stop);
@@ -264,25 +322,50 @@ impl Budget {
         Some(Dynamic::UNIT)
     }
 
-    fn exceeded(&self) -> Option<Stop> {
+    /// The run has had its turn: whoever waits comes first.
+    #[cold]
+    fn give_way(&self, now: Instant) {
+        let mut next = now;
+        if turn::is_wanted() {
+            let memory = meter::net().wrapping_sub(self.memory_start.get());
+            turn::give_way(usize::try_from(memory).unwrap_or(0), &|| {
+                self.is_cancelled() || self.is_late(Instant::now())
+            });
+            next = Instant::now();
+            let end = self.time_end.get();
+            self.time_end.set(end.map(|end| end + (next - now)));
+        }
+        self.turn_end.set(Some(next + turn::SLICE));
+    }
+
+    fn is_too_large(&self) -> bool {
+        let (text, list) = meter::largest();
+        text > self.text_end.get() || list > self.list_end.get()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        let cancel = self.cancel.borrow();
+        cancel
+            .as_ref()
+            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.get().is_some_and(|deadline| now >= deadline)
+    }
+
+    fn exceeded(&self, now: Instant) -> Option<Stop> {
         if self.operations.get() == 0 {
             Some(Stop::Operations)
         } else if meter::net() > self.memory_end.get() {
             Some(Stop::Memory)
         } else if stack::pointer() < self.stack_floor.get() {
             Some(Stop::Depth)
-        } else if self
-            .cancel
-            .borrow()
-            .as_ref()
-            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
-        {
+        } else if self.measures.get() && self.is_too_large() {
+            Some(Stop::Size)
+        } else if self.is_cancelled() {
             Some(Stop::Cancelled)
-        } else if self
-            .deadline
-            .get()
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        } else if self.is_late(now) || self.time_end.get().is_some_and(|end| now >= end) {
             Some(Stop::Time)
         } else {
             None

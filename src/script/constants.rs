@@ -1,4 +1,6 @@
-//! The constants of a script, in its scope.
+//! The constants of a script: in its scope, and in its functions.
+
+use std::cell::RefCell;
 
 use rhai::{Dynamic, ImmutableString, Scope};
 
@@ -6,6 +8,11 @@ use super::{
     Inputs, json,
     local::{Names, Uses},
 };
+
+thread_local! {
+    /// Those of the run on this thread, for functions and for what it imports.
+    static CURRENT: RefCell<Option<Constants>> = const { RefCell::new(None) };
+}
 
 /// The scope of the script that the inputs are for. Only what it mentions is written out.
 pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'static> {
@@ -31,8 +38,8 @@ pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'st
     scope
 }
 
-/// All of them, kept for the scripts that a run imports.
-pub(super) struct Constants {
+/// All of them.
+struct Constants {
     caller_id: ImmutableString,
     context_id: ImmutableString,
     job_id: ImmutableString,
@@ -40,38 +47,50 @@ pub(super) struct Constants {
     event: Option<Dynamic>,
 }
 
-impl Constants {
-    pub(super) fn of(inputs: &Inputs<'_>) -> Self {
-        Self {
-            caller_id: inputs.caller_id.to_string().into(),
-            context_id: inputs.context_id.to_string().into(),
-            job_id: inputs.job_id.to_string().into(),
-            args: json::to_dynamic(inputs.args),
-            event: inputs.event.map(json::to_dynamic),
-        }
-    }
+/// From here on, functions of the run see them.
+pub(super) fn start(inputs: &Inputs<'_>) {
+    CURRENT.set(Some(Constants {
+        caller_id: inputs.caller_id.to_string().into(),
+        context_id: inputs.context_id.to_string().into(),
+        job_id: inputs.job_id.to_string().into(),
+        args: json::to_dynamic(inputs.args),
+        event: inputs.event.map(json::to_dynamic),
+    }));
+}
 
-    /// The scope of an imported script.
-    pub(super) fn scope(&self, names: &Names, uses: Uses) -> Scope<'static> {
-        let mut scope = Scope::new();
-        let event = self.event.as_ref().unwrap_or(&Dynamic::UNIT);
-        for (is_used, name, value) in [
-            (uses.caller_id, &names.caller_id, &self.caller_id),
-            (uses.context_id, &names.context_id, &self.context_id),
-            (uses.job_id, &names.job_id, &self.job_id),
-        ] {
-            if is_used {
-                scope.push_constant_dynamic(name.clone(), value.clone().into());
-            }
+/// The run is over.
+pub(super) fn release() {
+    CURRENT.take();
+}
+
+/// The constant of this name, if there is one and the run's functions may see it.
+pub(super) fn find(name: &str) -> Option<Dynamic> {
+    CURRENT.with_borrow(|constants| {
+        let constants = constants.as_ref()?;
+        Some(match name {
+            "CALLER_ID" => constants.caller_id.clone().into(),
+            "CONTEXT_ID" => constants.context_id.clone().into(),
+            "JOB_ID" => constants.job_id.clone().into(),
+            "ARGS" => constants.args.clone(),
+            "EVENT" => constants.event.clone()?,
+            _ => return None,
+        })
+    })
+}
+
+/// The scope of an imported script.
+pub(super) fn scope_of_module(names: &Names, uses: Uses) -> Scope<'static> {
+    let mut scope = Scope::new();
+    for (is_used, name) in [
+        (uses.caller_id, &names.caller_id),
+        (uses.context_id, &names.context_id),
+        (uses.job_id, &names.job_id),
+        (uses.args, &names.args),
+        (uses.event, &names.event),
+    ] {
+        if is_used && let Some(value) = find(name) {
+            scope.push_constant_dynamic(name.clone(), value);
         }
-        for (is_used, name, value) in [
-            (uses.args, &names.args, &self.args),
-            (uses.event && self.event.is_some(), &names.event, event),
-        ] {
-            if is_used {
-                scope.push_constant_dynamic(name.clone(), value.clone());
-            }
-        }
-        scope
     }
+    scope
 }

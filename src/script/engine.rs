@@ -5,7 +5,7 @@ use rhai::{
     packages::{Package, StandardPackage},
 };
 
-use super::{Limits, budget, cells, local, logs, modules, natives};
+use super::{Limits, budget, cells, constants, local, logs, modules, natives};
 
 /// What the engines of one thread share.
 #[derive(Clone)]
@@ -23,9 +23,9 @@ impl Library {
     }
 }
 
-/// An engine with all limits. `capturing`: for scripts whose closures, or those of what they import, may
-/// capture variables (see `cells`).
-pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engine {
+/// An engine with all limits. `resolving`: for scripts whose closures, or those of what they import, may
+/// capture variables (see `cells`), and those whose functions see the constants.
+pub(super) fn build(limits: &Limits, library: &Library, resolving: bool) -> Engine {
     let mut engine = Engine::new_raw();
     // The later one is searched first, so the bounded functions stand before the standard ones.
     engine.register_global_module(library.standard.clone());
@@ -37,9 +37,11 @@ pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engi
     // To Rhai, 0 is no limit in most of these.
     engine.set_max_call_levels(limits.max_call_depth);
     engine.set_max_expr_depths(limits.max_expr_depth.max(1), limits.max_expr_depth.max(1));
-    engine.set_max_string_size(limits.max_string.max(1));
-    engine.set_max_array_size(limits.max_array.max(1));
-    engine.set_max_map_size(limits.max_map.max(1));
+    // Rhai counts all that is in a value each time it is touched. Here, memory bounds the whole of it (`budget`), what
+    // makes one value longer checks that (`natives`), and so does the allocator where operators do it.
+    engine.set_max_string_size(0);
+    engine.set_max_array_size(0);
+    engine.set_max_map_size(0);
     engine.set_max_variables(limits.max_variables);
     engine.set_max_functions(limits.max_functions);
     // Bounded by the resolver, which knows one that is imported twice.
@@ -54,7 +56,7 @@ pub(super) fn build(limits: &Limits, library: &Library, capturing: bool) -> Engi
     engine.on_print(logs::push);
     engine.on_debug(|text, _, _| logs::push(text));
     on_token(&mut engine);
-    if capturing {
+    if resolving {
         on_variable(&mut engine);
     }
     engine
@@ -83,8 +85,13 @@ fn on_token(engine: &mut Engine) {
 fn on_variable(engine: &mut Engine) {
     engine.on_var(|name, index, mut context| {
         cells::on_variable(name, index, &mut context);
-        // A closure captures what it mentions, and Rhai looks for that in the scope alone.
-        let is_store = name == natives::STORE && index == 0 && !context.scope().contains(name);
-        Ok(is_store.then(|| Dynamic::from(natives::Store)))
+        // What is in no scope: a function's has its parameters alone, and a closure captures what it mentions.
+        if index != 0 || context.scope().contains(name) {
+            return Ok(None);
+        }
+        if name == natives::STORE {
+            return Ok(Some(Dynamic::from(natives::Store)));
+        }
+        Ok(constants::find(name))
     });
 }

@@ -79,7 +79,7 @@ fn hostile_scripts_end_on_a_script_thread() {
                     &source,
                     &inputs(&args),
                     &mut None,
-                    start + limits.timeout,
+                    Some(start + limits.timeout),
                     &never,
                 );
                 let took = start.elapsed();
@@ -132,7 +132,7 @@ fn cycles_are_there_to_be_broken() {
                 source,
                 &inputs(&args),
                 &mut None,
-                Instant::now() + Duration::from_secs(5),
+                Some(Instant::now() + Duration::from_secs(5)),
                 &never,
             );
             drop(ending);
@@ -166,7 +166,7 @@ fn the_deepest_values_fit_on_the_stack() {
             source,
             &inputs(&Value::Null),
             &mut None,
-            start + Duration::from_secs(60),
+            Some(start + Duration::from_secs(60)),
             &never,
         );
         let Ending::Finished(result) = ending else {

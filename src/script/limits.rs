@@ -14,7 +14,12 @@ pub struct Limits {
     pub threads: usize,
     /// Runs that may wait for a thread, over all circles; one more is refused.
     pub queue: usize,
-    /// The longest a run may take, compiling included.
+    /// Runs that may be set aside half-way for others, each on a thread of its own. With more, those that run go on.
+    pub max_aside: usize,
+    /// Bytes that those may hold, all together, as the allocator counts them.
+    #[serde(with = "crate::units::size")]
+    pub max_aside_memory: usize,
+    /// The longest a run may take, compiling included. While it is set aside, no time passes.
     #[serde(with = "crate::units::duration")]
     pub timeout: Duration,
     /// Steps of the interpreter in one run; functions that work on much data count as several.
@@ -29,12 +34,12 @@ pub struct Limits {
     pub max_call_depth: usize,
     /// Nesting of expressions and blocks, outside functions and inside one.
     pub max_expr_depth: usize,
-    /// Bytes of one string, and of all strings in one array or map.
+    /// Bytes of one string or blob. What operators make may be twice as long.
     #[serde(with = "crate::units::size")]
     pub max_string: usize,
-    /// Elements of one array or bytes of one blob, nested ones included.
+    /// Elements of one array. What operators make may be twice as long.
     pub max_array: usize,
-    /// Entries of one map, nested ones included.
+    /// Entries of one map. Those that are assigned are bounded by memory.
     pub max_map: usize,
     /// Variables in scope at once.
     pub max_variables: usize,
@@ -84,6 +89,8 @@ impl Limits {
         Self {
             threads: 1,
             queue: 16,
+            max_aside: 4,
+            max_aside_memory: 16 << 20,
             timeout: Duration::from_millis(500),
             max_operations: 1_000_000,
             max_memory: 16 << 20,

@@ -22,7 +22,7 @@ const TYPICAL_SCRIPT: usize = 4 << 10;
 /// A thread's engines and compiled scripts for one sandbox.
 pub(super) struct Local {
     plain: Engine,
-    capturing: Engine,
+    resolving: Engine,
     scripts: RefCell<Cache<Box<str>, Rc<Compiled>, BySize>>,
     pub(super) names: Names,
 }
@@ -51,8 +51,9 @@ pub(super) struct Uses {
     pub(super) job_id: bool,
     pub(super) args: bool,
     pub(super) event: bool,
-    /// Closures that capture variables, here or in what is imported.
-    pub(super) captures: bool,
+    /// Variables are resolved by the engine that watches them: closures may capture some, or functions mention the
+    /// constants, here or in what is imported.
+    pub(super) resolver: bool,
     /// `${...}` in strings.
     pub(super) interpolation: bool,
     pub(super) switch: bool,
@@ -114,7 +115,7 @@ impl Local {
         let plain = engine::build(limits, &library, false);
         Self {
             plain,
-            capturing: engine::build(limits, &library, true),
+            resolving: engine::build(limits, &library, true),
             scripts: RefCell::new(Cache::with_weighter(
                 capacity / TYPICAL_SCRIPT + 1,
                 capacity as u64,
@@ -132,8 +133,8 @@ impl Local {
 
     /// The engine for this script.
     pub(super) fn engine(&self, uses: Uses) -> &Engine {
-        if uses.captures {
-            &self.capturing
+        if uses.resolver {
+            &self.resolving
         } else {
             &self.plain
         }
@@ -146,10 +147,15 @@ impl Local {
 
     /// Compiles the script, within this thread's current budget.
     pub(super) fn compile(&self, source: &str, limits: &Limits) -> Result<Rc<Compiled>, Failure> {
+        budget::unmeasured(|| self.compile_unmeasured(source, limits))
+    }
+
+    fn compile_unmeasured(&self, source: &str, limits: &Limits) -> Result<Rc<Compiled>, Failure> {
         if source.len() > limits.max_source {
             let message = format!("the script is longer than {} bytes", limits.max_source);
             return Err(Failure::new(FailureKind::Size, message));
         }
+        let source = script_of(source);
         let mut uses = Uses::of(source);
         let start = Instant::now();
         let before = meter::net();
@@ -163,8 +169,10 @@ impl Local {
             .plain
             .compile(if uses.switch { &wrapped } else { source })
             .map_err(|error| Failure::from_parse(&error).originally(&insertions))?;
-        let found = inspect(&ast).map_err(|failure| failure.originally(&insertions))?;
-        uses.captures = found.captures || !found.imports.is_empty();
+        let found = inspect(&ast, limits).map_err(|failure| failure.originally(&insertions))?;
+        uses.resolver = found.captures
+            || !found.imports.is_empty()
+            || (uses.constants() && ast.iter_functions().next().is_some());
         let exports = exports(&ast);
         let compiled = Rc::new(Compiled {
             ast,
@@ -188,6 +196,16 @@ impl Local {
     }
 }
 
+/// The script in a file: without the mark that some editors begin it with, and without a first line for the shell, whose
+/// end stays, so that lines have their numbers.
+fn script_of(source: &str) -> &str {
+    let script = source.strip_prefix('\u{feff}').unwrap_or(source);
+    match script.strip_prefix("#!") {
+        Some(line) => line.find('\n').map_or("", |end| &line[end..]),
+        None => script,
+    }
+}
+
 /// What stands in a script.
 #[derive(Default)]
 struct Found {
@@ -198,10 +216,10 @@ struct Found {
 
 /// Looks through a script. Refuses calls with too many arguments: Rhai bounds neither them nor a function's
 /// parameters, captured variables included. And imports of anything but a name, which nobody could look up
-/// before it runs.
-fn inspect(ast: &AST) -> Result<Found, Failure> {
+/// before it runs. And arrays and maps that are too large as they stand there.
+fn inspect(ast: &AST, limits: &Limits) -> Result<Found, Failure> {
     let mut found = Found::default();
-    let mut unnamed = None;
+    let (mut unnamed, mut too_large) = (None, None);
     let mut too_many = ast
         .iter_functions()
         .any(|function| function.params.len() > natives::MAX_ARGUMENTS)
@@ -222,10 +240,19 @@ fn inspect(ast: &AST) -> Result<Found, Failure> {
                 ASTNode::Expr(Expr::FnCall(call, position) | Expr::MethodCall(call, position))
                 | ASTNode::Stmt(Stmt::FnCall(call, position)),
             ) if call.args.len() > natives::MAX_ARGUMENTS => too_many = Some(*position),
+            Some(ASTNode::Expr(Expr::Array(items, position))) if items.len() > limits.max_array => {
+                too_large = Some(*position);
+            }
+            Some(ASTNode::Expr(Expr::Map(map, position))) if map.0.len() > limits.max_map => {
+                too_large = Some(*position);
+            }
             _ => {}
         }
-        too_many.is_none() && unnamed.is_none()
+        too_many.is_none() && unnamed.is_none() && too_large.is_none()
     });
+    if let Some(position) = too_large {
+        return Err(Failure::size().at(position));
+    }
     if let Some(position) = unnamed {
         let message = "an import takes the name itself, in quotes: import \"name\" as x";
         return Err(Failure::new(FailureKind::Compile, message).at(position));
@@ -270,10 +297,17 @@ impl Uses {
             job_id: uses("JOB_ID"),
             args: uses("ARGS"),
             event: uses("EVENT"),
-            captures: false,
+            resolver: false,
             interpolation: source.contains("${"),
             switch: source.contains("switch"),
         }
+    }
+}
+
+impl Uses {
+    /// Whether it mentions any of them.
+    fn constants(self) -> bool {
+        self.caller_id || self.context_id || self.job_id || self.args || self.event
     }
 }
 

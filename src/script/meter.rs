@@ -21,7 +21,14 @@ thread_local! {
     // No destructor and a constant start: reading these never allocates and works during thread exit.
     static NET: Cell<isize> = const { Cell::new(0) };
     static GROSS: Cell<usize> = const { Cell::new(0) };
+    static LARGEST_TEXT: Cell<usize> = const { Cell::new(0) };
+    static LARGEST_LIST: Cell<usize> = const { Cell::new(0) };
 }
+
+/// How texts and bytes are aligned at most, and lists of values at least. What is between are characters, on which
+/// functions work for a moment.
+const TEXT_ALIGN: usize = 2;
+const LIST_ALIGN: usize = 8;
 
 impl<A> Meter<A> {
     /// Counts what goes through `inner`.
@@ -40,6 +47,33 @@ pub(super) fn net() -> isize {
 #[inline]
 pub(super) fn gross() -> usize {
     GROSS.with(Cell::get)
+}
+
+/// The largest allocations of this thread since [`forget_largest`]: of text or bytes, and of lists.
+pub(super) fn largest() -> (usize, usize) {
+    (LARGEST_TEXT.get(), LARGEST_LIST.get())
+}
+
+/// Begins to look for the largest allocations anew.
+pub(super) fn forget_largest() {
+    LARGEST_TEXT.set(0);
+    LARGEST_LIST.set(0);
+}
+
+#[inline]
+fn allocated(size: usize, align: usize) {
+    let largest = if align <= TEXT_ALIGN {
+        &LARGEST_TEXT
+    } else if align >= LIST_ALIGN {
+        &LARGEST_LIST
+    } else {
+        return;
+    };
+    largest.with(|largest| {
+        if size > largest.get() {
+            largest.set(size);
+        }
+    });
 }
 
 #[inline]
@@ -62,6 +96,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Meter<A> {
         let memory = unsafe { self.0.alloc(layout) };
         if !memory.is_null() {
             grown(layout.size());
+            allocated(layout.size(), layout.align());
         }
         memory
     }
@@ -72,6 +107,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Meter<A> {
         let memory = unsafe { self.0.alloc_zeroed(layout) };
         if !memory.is_null() {
             grown(layout.size());
+            allocated(layout.size(), layout.align());
         }
         memory
     }
@@ -90,6 +126,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Meter<A> {
         if !moved.is_null() {
             if new_size >= layout.size() {
                 grown(new_size - layout.size());
+                allocated(new_size, layout.align());
             } else {
                 shrunk(layout.size() - new_size);
             }
@@ -100,7 +137,19 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Meter<A> {
 
 #[cfg(test)]
 mod tests {
-    use super::{gross, net};
+    use super::{forget_largest, gross, largest, net};
+
+    #[test]
+    fn the_largest_of_each_kind_is_known() {
+        forget_largest();
+        let text = String::with_capacity(3000);
+        let list: Vec<u64> = Vec::with_capacity(1000);
+        assert_eq!(largest(), (3000, 8000));
+        drop((text, list));
+        assert_eq!(largest(), (3000, 8000));
+        forget_largest();
+        assert_eq!(largest(), (0, 0));
+    }
 
     #[test]
     fn what_is_freed_is_taken_off_again() {

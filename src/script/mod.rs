@@ -34,12 +34,15 @@ mod print;
 mod runner;
 mod sandbox;
 mod scanner;
+mod shares;
 mod stack;
 mod subjects;
+mod turn;
 
 pub use limits::Limits;
 pub use meter::Meter;
 pub use modules::{FindModule, Pinned};
 pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
-pub use runner::{QueueFull, Runner};
+pub use runner::{QueueFull, Room, Runner};
 pub use sandbox::Sandbox;
+pub use turn::keep_place;

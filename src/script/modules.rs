@@ -14,8 +14,7 @@ use rhai::{
 };
 
 use super::{
-    Failure, FailureKind, Sandbox, budget,
-    constants::Constants,
+    Failure, FailureKind, Sandbox, budget, constants,
     failure::IMPORT_LIMIT,
     keeping,
     local::{Compiled, Local},
@@ -49,7 +48,6 @@ pub(super) struct Run {
     sandbox: Sandbox,
     local: Rc<Local>,
     pinned: Option<Arc<Pinned>>,
-    constants: Constants,
     modules: Vec<Loaded>,
 }
 
@@ -93,17 +91,11 @@ thread_local! {
 }
 
 impl Run {
-    pub(super) fn new(
-        sandbox: Sandbox,
-        local: Rc<Local>,
-        pinned: Option<Arc<Pinned>>,
-        constants: Constants,
-    ) -> Self {
+    pub(super) fn new(sandbox: Sandbox, local: Rc<Local>, pinned: Option<Arc<Pinned>>) -> Self {
         Self {
             sandbox,
             local,
             pinned,
-            constants,
             modules: Vec::new(),
         }
     }
@@ -266,18 +258,16 @@ fn load(
         }
     };
     let name = ImmutableString::from(name);
-    let scope = RUN.with_borrow_mut(|run| {
-        let run = run.as_mut()?;
-        run.modules.push(Loaded {
-            name: name.clone(),
-            compiled: compiled.clone(),
-            module: None,
-        });
-        Some(run.constants.scope(&local.names, compiled.uses))
+    RUN.with_borrow_mut(|run| {
+        if let Some(run) = run.as_mut() {
+            run.modules.push(Loaded {
+                name: name.clone(),
+                compiled: compiled.clone(),
+                module: None,
+            });
+        }
     });
-    let Some(scope) = scope else {
-        return Err(missing());
-    };
+    let scope = constants::scope_of_module(&local.names, compiled.uses);
     let evaluated = evaluate(engine, global, &name, &compiled, scope, position);
     RUN.with_borrow_mut(|run| {
         let Some(run) = run.as_mut() else { return };

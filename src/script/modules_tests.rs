@@ -69,7 +69,7 @@ fn run_in(
         source,
         &inputs(&json!([1, 2]), modules),
         transaction,
-        Instant::now() + Duration::from_secs(5),
+        Some(Instant::now() + Duration::from_secs(5)),
         &Arc::new(AtomicBool::new(false)),
     )
 }
@@ -412,10 +412,18 @@ fn a_store_that_cant_be_reached_ends_the_run() {
 fn imports_are_listed() {
     let sandbox = Sandbox::new(Limits::small());
     let source = "import \"b\" as b; fn f() { import \"a\" as a; } if true { import \"b\" as c; }";
-    assert_eq!(sandbox.imports(source).unwrap(), ["b", "a"]);
-    assert!(sandbox.imports("1").unwrap().is_empty());
     assert_eq!(
-        sandbox.imports("import x as y;").unwrap_err().kind,
+        sandbox.imports(source, None, &Arc::default()).unwrap(),
+        ["b", "a"]
+    );
+    assert!(
+        sandbox
+            .imports("1", None, &Arc::default())
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        sandbox.check("import x as y;").unwrap_err().kind,
         FailureKind::Compile
     );
 }

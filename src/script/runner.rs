@@ -1,32 +1,39 @@
-//! Threads that run tasks which may block, taking the keys that wait in turn.
+//! Threads that run tasks which may block, a fair share of the time for everybody who waits.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     fmt,
     hash::Hash,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
-use super::stack;
+use super::{
+    Limits,
+    shares::{Accounts, Next, Shares},
+    stack, turn,
+};
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// A task that waits, and whether anybody still wants it.
-struct Waiting {
-    task: Task,
-    given_up: Arc<AtomicBool>,
-}
+/// How often a run that is set aside looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a thread more than there are places waits for something to do.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs tasks on threads of its own, which have stacks large enough for any script.
 ///
-/// Tasks of one key start first in, first out; the keys that wait are served in turn, one task each, so a
-/// key with a long backlog delays the others by one task at most.
+/// So many run at once as there are places. Whose task comes next is up to [`Shares`]. A script that has run for a slice
+/// of time while others wait who have used less is set aside half-way, on its thread, and goes on when it is its turn
+/// again: another thread has its place meanwhile.
 pub struct Runner<K> {
     shared: Arc<Shared<K>>,
 }
@@ -36,91 +43,134 @@ pub struct Runner<K> {
 #[error("the queue of scripts is full")]
 pub struct QueueFull;
 
+/// How much a runner does at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Tasks that run.
+    pub places: usize,
+    /// Tasks that wait.
+    pub queue: usize,
+    /// Runs that are set aside half-way.
+    pub aside: usize,
+    /// Bytes that those hold, all together.
+    pub aside_memory: usize,
+}
+
 struct Shared<K> {
     state: Mutex<State<K>>,
+    /// Something is ready, or the runner is closed.
     wake: Condvar,
-    capacity: usize,
+    /// Whether anything waits for a place.
+    wanted: AtomicBool,
+    room: Room,
 }
 
 struct State<K> {
-    backlogs: HashMap<K, VecDeque<Waiting>>,
-    /// Keys with a backlog, each once, in the order they are served.
-    turns: VecDeque<K>,
-    waiting: usize,
-    closed: bool,
-    threads: Vec<JoinHandle<()>>,
+    shares: Shares<K, Task>,
+    /// What has a place, and begins as soon as a thread takes it.
+    ready: VecDeque<(Task, Accounts<K>)>,
+    aside: HashMap<u64, Aside>,
+    /// Places that are taken.
+    running: usize,
+    /// Threads that have nothing to do, or are about to take what is ready.
+    idle: usize,
+    live: usize,
     started: usize,
+    threads: Vec<JoinHandle<()>>,
+    /// Since when something waits for a place. What is used while nothing does is free.
+    wanted_since: Instant,
+    /// When it was last told that a thread can't be started.
+    told: Option<Instant>,
+    closed: bool,
 }
 
-impl<K: Hash + Eq + Clone + Send + 'static> Runner<K> {
-    /// Starts so many `threads`; up to `queue` tasks may wait for one.
-    pub fn start(threads: usize, queue: usize) -> io::Result<Self> {
+/// A run that was set aside.
+struct Aside {
+    memory: usize,
+    has_turn: bool,
+    wake: Arc<Condvar>,
+}
+
+/// The place of a task that has begun.
+struct Held<K> {
+    shared: Arc<Shared<K>>,
+    accounts: Accounts<K>,
+    run: Rc<RefCell<Charged>>,
+}
+
+struct Charged {
+    /// Until when its time is charged.
+    until: Instant,
+    /// Not, once it ended while it was set aside.
+    has_place: bool,
+}
+
+impl Room {
+    /// What the settings say, for so many tasks that wait.
+    pub fn of(limits: &Limits, queue: usize) -> Self {
+        Self {
+            places: limits.thread_count(),
+            queue,
+            aside: limits.max_aside,
+            aside_memory: limits.max_aside_memory,
+        }
+    }
+}
+
+impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
+    /// Starts a thread for each place.
+    ///
+    /// # Errors
+    /// They can't be started.
+    pub fn start(room: Room) -> io::Result<Self> {
         let state = State {
-            backlogs: HashMap::new(),
-            turns: VecDeque::new(),
-            waiting: 0,
-            closed: false,
-            threads: Vec::new(),
+            shares: Shares::new(room.queue),
+            ready: VecDeque::new(),
+            aside: HashMap::new(),
+            running: 0,
+            idle: 0,
+            live: 0,
             started: 0,
+            threads: Vec::new(),
+            wanted_since: Instant::now(),
+            told: None,
+            closed: false,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
-            capacity: queue,
+            wanted: AtomicBool::new(false),
+            room,
         });
         // Dropping it on an error ends the threads that did start.
         let runner = Self { shared };
-        for _ in 0..threads {
-            Shared::add_thread(&runner.shared)?;
+        for _ in 0..room.places {
+            let shared = &runner.shared;
+            shared.start_thread(&mut shared.lock())?;
         }
         Ok(runner)
     }
 
-    /// Has `task` run when a thread is free and it is the key's turn. A task that is `given_up` meanwhile
-    /// leaves its place to others. When the queue is full, a key with less in it than its share, were all
-    /// places shared alike, still gets one, up to twice the queue in all: one key can't fill it for the others.
-    pub fn submit(&self, key: K, given_up: Arc<AtomicBool>, task: Task) -> Result<(), QueueFull> {
+    /// Has `task` run when it is its turn, and charges its time to `accounts`. A task that is `given_up` meanwhile
+    /// leaves its place in the queue to others.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub fn submit(
+        &self,
+        accounts: Accounts<K>,
+        given_up: Arc<AtomicBool>,
+        task: Task,
+    ) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
-        let capacity = self.shared.capacity;
-        if state.waiting >= capacity {
-            state.clear_out();
-        }
-        let own = state.backlogs.get(&key).map_or(0, VecDeque::len);
-        let keys = state.backlogs.len() + usize::from(own == 0);
-        let bound = if own < (capacity / keys).max(1) {
-            capacity.saturating_mul(2)
-        } else {
-            capacity
-        };
-        if state.closed || state.waiting >= bound {
+        if state.closed {
             return Err(QueueFull);
         }
-        state.waiting += 1;
-        let waiting = Waiting { task, given_up };
-        match state.backlogs.get_mut(&key) {
-            Some(backlog) => backlog.push_back(waiting),
-            None => {
-                state
-                    .backlogs
-                    .insert(key.clone(), VecDeque::from([waiting]));
-                state.turns.push_back(key);
-            }
-        }
+        state.shares.push(accounts, given_up, task)?;
+        let ready = self.shared.advance(&mut state);
         drop(state);
-        self.shared.wake.notify_one();
+        self.shared.wake(ready);
         Ok(())
-    }
-}
-
-impl<K: Hash + Eq> State<K> {
-    /// Drops the tasks that nobody wants any more.
-    fn clear_out(&mut self) {
-        self.backlogs.retain(|_, backlog| {
-            backlog.retain(|waiting| !waiting.given_up.load(Ordering::Relaxed));
-            !backlog.is_empty()
-        });
-        self.turns.retain(|key| self.backlogs.contains_key(key));
-        self.waiting = self.backlogs.values().map(VecDeque::len).sum();
     }
 }
 
@@ -131,7 +181,7 @@ impl<K> Runner<K> {
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.wake.notify_all();
-        // A thread may put its replacement here while it is joined.
+        // A thread may put another one here while it is joined.
         while let Some(thread) = state.threads.pop() {
             drop(state);
             if thread.thread().id() != std::thread::current().id() {
@@ -151,8 +201,10 @@ impl<K> Drop for Runner<K> {
 
 impl<K> fmt::Debug for Runner<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
         f.debug_struct("Runner")
-            .field("waiting", &self.shared.lock().waiting)
+            .field("running", &state.running)
+            .field("aside", &state.aside.len())
             .finish_non_exhaustive()
     }
 }
@@ -162,113 +214,220 @@ impl<K> Shared<K> {
         // Tasks never run under the lock, so its state is whole even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn wake(&self, threads: usize) {
+        for _ in 0..threads {
+            self.wake.notify_one();
+        }
+    }
 }
 
-impl<K: Hash + Eq + Clone + Send + 'static> Shared<K> {
-    fn add_thread(shared: &Arc<Self>) -> io::Result<()> {
-        let mut state = shared.lock();
-        let number = state.started;
-        let worker = Arc::clone(shared);
-        let thread = stack::spawn(format!("script-{number}"), move || worker.work())?;
+impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
+    /// Fills the places that are free. Returns how many tasks are ready that were not before.
+    fn advance(self: &Arc<Self>, state: &mut State<K>) -> usize {
+        let mut ready = 0;
+        while state.running < self.room.places {
+            let has_thread = state.idle > state.ready.len()
+                || (state.shares.begins_next() && self.has_started_thread(state));
+            match state.shares.next(has_thread) {
+                Some(Next::Begin(task, accounts)) => {
+                    state.ready.push_back((task, accounts));
+                    ready += 1;
+                }
+                Some(Next::Resume(number)) => {
+                    if let Some(aside) = state.aside.get_mut(&number) {
+                        aside.has_turn = true;
+                        aside.wake.notify_one();
+                    }
+                }
+                None => break,
+            }
+            state.running += 1;
+        }
+        let is_wanted = state.shares.is_wanted();
+        if is_wanted && !self.wanted.load(Ordering::Relaxed) {
+            state.wanted_since = Instant::now();
+        }
+        self.wanted.store(is_wanted, Ordering::Relaxed);
+        ready
+    }
+
+    /// Starts one more thread, if there may be one. Without it, what waits goes on waiting.
+    fn has_started_thread(self: &Arc<Self>, state: &mut State<K>) -> bool {
+        if state.live >= self.room.places + self.room.aside {
+            return false;
+        }
+        let Err(error) = self.start_thread(state) else {
+            return true;
+        };
+        if state.told.is_none_or(|told| told.elapsed() >= stack::QUIET) {
+            state.told = Some(Instant::now());
+            tracing::error!(%error, threads = state.live, "failed to start a script thread; scripts wait for those there are");
+        }
+        false
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State<K>) -> io::Result<()> {
+        let (number, this) = (state.started, self.clone());
+        let thread = stack::spawn(format!("script-{number}"), move || this.work())?;
         state.started += 1;
-        // The threads that have ended were replaced.
+        state.live += 1;
+        state.idle += 1;
         state.threads.retain(|thread| !thread.is_finished());
         state.threads.push(thread);
         Ok(())
     }
 
+    /// What a thread does. It counts as idle when it starts.
     fn work(self: Arc<Self>) {
-        while let Some(task) = self.next() {
-            if catch_unwind(AssertUnwindSafe(task)).is_err() {
-                tracing::error!("a task panicked on a script thread");
+        let mut state = self.lock();
+        let mut since = Instant::now();
+        loop {
+            if let Some((task, accounts)) = state.ready.pop_front() {
+                state.idle -= 1;
+                drop(state);
+                self.run(task, accounts);
+                state = self.lock();
+                if stack::is_spent() && self.start_thread(&mut state).is_ok() {
+                    state.live -= 1;
+                    let ready = self.advance(&mut state);
+                    drop(state);
+                    self.wake(ready);
+                    return;
+                }
+                state.idle += 1;
+                let ready = self.advance(&mut state);
+                // This thread takes the first one.
+                self.wake(ready.saturating_sub(1));
+                since = Instant::now();
+                continue;
             }
-            if stack::is_spent() && Self::add_thread(&self).is_ok() {
+            let is_spare = state.live - state.aside.len() > self.room.places;
+            let is_done = state.closed && state.shares.waiting() == 0;
+            if is_done || (is_spare && since.elapsed() >= LINGER) {
+                state.idle -= 1;
+                state.live -= 1;
                 return;
             }
+            state = if is_spare {
+                let waited = self.wake.wait_timeout(state, LINGER);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                let waited = self.wake.wait(state);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 
-    fn next(&self) -> Option<Task> {
-        let mut state = self.lock();
-        loop {
-            if let Some(key) = state.turns.pop_front() {
-                state.waiting -= 1;
-                let backlog = state.backlogs.get_mut(&key);
-                let (task, more) = backlog.map_or((None, false), |tasks| {
-                    (tasks.pop_front(), !tasks.is_empty())
-                });
-                if more {
-                    state.turns.push_back(key);
-                } else {
-                    state.backlogs.remove(&key);
-                }
-                if let Some(waiting) = task {
-                    return Some(waiting.task);
-                }
-            } else if state.closed {
-                return None;
-            } else {
-                state = self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
+    fn run(self: &Arc<Self>, task: Task, accounts: Accounts<K>) {
+        let run = Rc::new(RefCell::new(Charged {
+            until: Instant::now(),
+            has_place: true,
+        }));
+        let held = Held {
+            shared: self.clone(),
+            accounts,
+            run: run.clone(),
+        };
+        if catch_unwind(AssertUnwindSafe(|| turn::with(held, task))).is_err() {
+            tracing::error!("a task panicked on a script thread");
         }
+        let mut state = self.lock();
+        self.charge(&mut state, &accounts, &mut run.borrow_mut());
+        state.shares.end(&accounts);
+        if run.borrow().has_place {
+            state.running -= 1;
+        }
+        if state.closed {
+            self.wake.notify_all();
+        }
+    }
+
+    fn charge(&self, state: &mut State<K>, accounts: &Accounts<K>, run: &mut Charged) {
+        let now = Instant::now();
+        if self.wanted.load(Ordering::Relaxed) {
+            let since = run.until.max(state.wanted_since);
+            let used = now.saturating_duration_since(since);
+            state.shares.charge(accounts, used);
+        }
+        run.until = now;
+    }
+}
+
+impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
+    fn is_wanted(&self) -> bool {
+        self.shared.wanted.load(Ordering::Relaxed)
+    }
+
+    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) {
+        let (shared, run) = (&self.shared, &mut *self.run.borrow_mut());
+        let mut state = shared.lock();
+        shared.charge(&mut state, &self.accounts, run);
+        let others: usize = state.aside.values().map(|aside| aside.memory).sum();
+        let has_room = state.aside.len() < shared.room.aside
+            && others.saturating_add(memory) <= shared.room.aside_memory;
+        if !run.has_place || !has_room || !state.shares.comes_before(&self.accounts) {
+            return;
+        }
+        let wake = Arc::new(Condvar::new());
+        let number = state.shares.set_aside(self.accounts);
+        let aside = Aside {
+            memory,
+            has_turn: false,
+            wake: wake.clone(),
+        };
+        state.aside.insert(number, aside);
+        state.running -= 1;
+        let ready = shared.advance(&mut state);
+        shared.wake(ready);
+        while !state.aside.get(&number).is_none_or(|aside| aside.has_turn) {
+            if is_over() {
+                state.shares.take_back(number);
+                run.has_place = false;
+                break;
+            }
+            let waited = wake.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.aside.remove(&number);
+        run.until = Instant::now();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, time::Duration};
 
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     };
 
-    use super::{QueueFull, Runner};
+    use super::{QueueFull, Room, Runner, turn};
 
     fn wanted() -> Arc<AtomicBool> {
         Arc::default()
     }
 
-    #[test]
-    fn keys_take_turns_and_keep_their_order() {
-        let runner = Runner::start(1, 10).unwrap();
-        let (gate, closed) = mpsc::channel::<()>();
-        runner
-            .submit("gate", wanted(), Box::new(move || closed.recv().unwrap()))
-            .unwrap();
-        let (done, order) = mpsc::channel();
-        for task in ["a1", "a2", "a3", "b1", "b2", "c1"] {
-            let done = done.clone();
-            runner
-                .submit(
-                    &task[..1],
-                    wanted(),
-                    Box::new(move || done.send(task).unwrap()),
-                )
-                .unwrap();
+    fn room(places: usize, queue: usize) -> Room {
+        Room {
+            places,
+            queue,
+            aside: 2,
+            aside_memory: 1000,
         }
-        gate.send(()).unwrap();
-        runner.shutdown();
-        drop(done);
-        assert_eq!(
-            order.iter().collect::<Vec<_>>(),
-            ["a1", "b1", "c1", "a2", "b2", "a3"]
-        );
     }
 
     /// A runner of one thread that is busy until the gate is opened.
     fn busy(queue: usize) -> (Runner<u8>, mpsc::Sender<()>) {
-        let runner = Runner::start(1, queue).unwrap();
+        let runner = Runner::start(room(1, queue)).unwrap();
         let (gate, closed) = mpsc::channel::<()>();
         let (started, running) = mpsc::channel();
         let first = move || {
             started.send(()).unwrap();
             closed.recv().unwrap();
         };
-        runner.submit(0, wanted(), Box::new(first)).unwrap();
+        runner.submit([0; 2], wanted(), Box::new(first)).unwrap();
         running.recv().unwrap();
         (runner, gate)
     }
@@ -276,7 +435,7 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_a_closed_one_too() {
         let (runner, gate) = busy(2);
-        let submit = |key| runner.submit(key, wanted(), Box::new(|| ()));
+        let submit = |key| runner.submit([key; 2], wanted(), Box::new(|| ()));
         assert_eq!([submit(1), submit(1)], [Ok(()); 2]);
         assert_eq!(submit(1), Err(QueueFull));
         assert_eq!([submit(2), submit(3)], [Ok(()); 2], "one key leaves room");
@@ -290,7 +449,7 @@ mod tests {
     #[test]
     fn a_full_queue_takes_as_much_of_a_key_as_is_its_share() {
         let (runner, gate) = busy(4);
-        let submit = |key| runner.submit(key, wanted(), Box::new(|| ()));
+        let submit = |key| runner.submit([key; 2], wanted(), Box::new(|| ()));
         assert_eq!([(); 4].map(|()| submit(1)), [Ok(()); 4]);
         assert_eq!([submit(2), submit(2)], [Ok(()); 2]);
         assert_eq!([submit(1), submit(2)], [Err(QueueFull); 2]);
@@ -304,14 +463,16 @@ mod tests {
         let given_up = wanted();
         for _ in 0..2 {
             let never = || panic!("nobody wants it");
-            runner.submit(1, given_up.clone(), Box::new(never)).unwrap();
+            runner
+                .submit([1; 2], given_up.clone(), Box::new(never))
+                .unwrap();
         }
         given_up.store(true, Ordering::Relaxed);
         let (done, ran) = mpsc::channel();
         for n in 0..2 {
             let done = done.clone();
             let task = move || done.send(n).unwrap();
-            runner.submit(1, wanted(), Box::new(task)).unwrap();
+            runner.submit([1; 2], wanted(), Box::new(task)).unwrap();
         }
         gate.send(()).unwrap();
         runner.shutdown();
@@ -320,24 +481,24 @@ mod tests {
 
     #[test]
     fn a_panicking_task_harms_no_other() {
-        let runner = Runner::start(1, 10).unwrap();
+        let runner = Runner::start(room(1, 10)).unwrap();
         let (done, order) = mpsc::channel();
         runner
             .submit(
-                1,
+                [1; 2],
                 wanted(),
                 Box::new(|| std::panic::resume_unwind(Box::new(()))),
             )
             .unwrap();
         runner
-            .submit(1, wanted(), Box::new(move || done.send(()).unwrap()))
+            .submit([1; 2], wanted(), Box::new(move || done.send(()).unwrap()))
             .unwrap();
         order.recv().unwrap();
     }
 
     #[test]
     fn a_thread_with_a_spent_stack_is_replaced() {
-        let runner = Runner::start(1, 10).unwrap();
+        let runner = Runner::start(room(1, 10)).unwrap();
         let (done, threads) = mpsc::channel();
         for spend in [false, true, false] {
             let done = done.clone();
@@ -347,12 +508,68 @@ mod tests {
                 }
                 done.send(std::thread::current().id()).unwrap();
             };
-            runner.submit(1, wanted(), Box::new(task)).unwrap();
+            runner.submit([1; 2], wanted(), Box::new(task)).unwrap();
         }
         drop(done);
         let threads: Vec<_> = threads.iter().collect();
         assert_eq!(threads[0], threads[1]);
         assert_ne!(threads[1], threads[2]);
         runner.shutdown();
+    }
+
+    /// Gives way until `done`, as a script does from within the interpreter.
+    fn spin(done: &AtomicBool, memory: usize) {
+        while !done.load(Ordering::Relaxed) {
+            if turn::is_wanted() {
+                turn::give_way(memory, &|| false);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_long_run_is_set_aside_for_others_and_goes_on() {
+        let runner = Runner::start(room(1, 10)).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (over, ended) = (wanted(), wanted());
+        let (is_over, has_ended) = (over.clone(), ended.clone());
+        let long = move || {
+            begun.send(()).unwrap();
+            spin(&is_over, 1);
+            has_ended.store(true, Ordering::Relaxed);
+        };
+        runner.submit([1; 2], wanted(), Box::new(long)).unwrap();
+        begins.recv().unwrap();
+        let (done, ran) = mpsc::channel();
+        for n in 0..3 {
+            let done = done.clone();
+            let short = move || done.send(n).unwrap();
+            runner.submit([2; 2], wanted(), Box::new(short)).unwrap();
+            assert_eq!(ran.recv().unwrap(), n);
+        }
+        assert!(!ended.load(Ordering::Relaxed));
+        over.store(true, Ordering::Relaxed);
+        runner.shutdown();
+        assert!(ended.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn no_more_is_set_aside_than_there_is_room_for() {
+        let runner = Runner::start(room(1, 10)).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let over = wanted();
+        let is_over = over.clone();
+        let long = move || {
+            begun.send(()).unwrap();
+            spin(&is_over, 1001);
+        };
+        runner.submit([1; 2], wanted(), Box::new(long)).unwrap();
+        begins.recv().unwrap();
+        let (done, ran) = mpsc::channel();
+        let short = move || done.send(()).unwrap();
+        runner.submit([2; 2], wanted(), Box::new(short)).unwrap();
+        assert!(ran.recv_timeout(Duration::from_millis(50)).is_err());
+        over.store(true, Ordering::Relaxed);
+        ran.recv().unwrap();
     }
 }

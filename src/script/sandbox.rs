@@ -15,11 +15,9 @@ use rhai::Dynamic;
 use crate::store::Transaction;
 
 use super::{
-    Ending, Failure, FindModule, Inputs, Limits, Success,
+    Ending, Failure, FailureKind, FindModule, Inputs, Limits, Success,
     budget::{self, Allowance, Guard, Stop},
-    cells,
-    constants::{self, Constants},
-    json, keeping,
+    cells, constants, json, keeping,
     known::Known,
     local::{self, Compiled, Local},
     logs,
@@ -82,47 +80,55 @@ impl Sandbox {
     /// # Errors
     /// It can't.
     pub fn check(&self, source: &str) -> Result<(), Failure> {
-        self.imports(source).map(drop)
+        match self.imports(source, None, &Arc::default()) {
+            Ok(_) | Err(Ending::Finished(Ok(_))) => Ok(()),
+            Err(Ending::Finished(Err(failure))) => Err(failure),
+            Err(Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+                let message = "compiling takes longer than script.timeout";
+                Err(Failure::new(FailureKind::Compile, message))
+            }
+        }
     }
 
-    /// Compiles the script, and answers the names of the scripts that it imports, each once.
+    /// Compiles the script, and returns the names of the scripts that it imports, each once.
     ///
     /// # Errors
-    /// It can't run.
-    pub fn imports(&self, source: &str) -> Result<Vec<String>, Failure> {
-        let deadline = Instant::now() + self.0.limits.timeout;
+    /// How it ended instead: it can't run; or the deadline passed, or the caller cancelled.
+    pub fn imports(
+        &self,
+        source: &str,
+        deadline: Option<Instant>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Vec<String>, Ending> {
         let check = || {
-            let local = local::get(self.0.id, &self.0.limits);
-            let guard = Guard::start(self.full(deadline, None));
-            match self.contain(&guard, || {
+            let limits = &self.0.limits;
+            let local = local::get(self.0.id, limits);
+            let guard = Guard::start(self.full(deadline, cancel));
+            let imports = self.contain(&guard, || {
                 let compiled = match local.compiled(source) {
                     Some(compiled) => compiled,
                     None => {
-                        let compiled = local.compile(source, &self.0.limits);
+                        let compiled = local.compile(source, limits).map_err(Ended::Failed)?;
+                        local.keep(source, &compiled);
                         compiled
-                            .inspect(|compiled| local.keep(source, compiled))
-                            .map_err(Ended::Failed)?
                     }
                 };
                 Ok(compiled.imports.iter().map(ToString::to_string).collect())
-            }) {
-                Ok(imports) => Ok(imports),
-                Err(Ended::Failed(failure)) => Err(failure),
-                Err(Ended::Stopped(stop, failure)) => Err(self.stopped(stop, failure)),
-            }
+            });
+            imports.map_err(|ended| self.ending(ended))
         };
-        stack::with_large(check).unwrap_or_else(|_| Err(Failure::panicked()))
+        stack::with_large(check).unwrap_or(Err(Ending::Unavailable))
     }
 
     /// Runs the script on this thread, or on one made for it if this one is none of a
-    /// [`Runner`](super::Runner)'s: scripts need a large stack. What it reads and writes goes through the
-    /// transaction; committing that is the caller's.
+    /// [`Runner`](super::Runner)'s: scripts need a large stack. It may take as long as the limits say, and is over at
+    /// the deadline in any case. What it reads and writes goes through the transaction; committing that is the caller's.
     pub fn run(
         &self,
         source: &str,
         inputs: &Inputs<'_>,
         transaction: &mut Option<Transaction>,
-        deadline: Instant,
+        deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Ending {
         let run = || {
@@ -130,25 +136,20 @@ impl Sandbox {
                 self.run_here(source, inputs, deadline, cancel)
             })
         };
-        stack::with_large(run).unwrap_or_else(|error| {
-            tracing::error!(%error, "failed to start a thread for a script");
-            Ending::Finished(Err(Failure::panicked()))
-        })
+        stack::with_large(run).unwrap_or(Ending::Unavailable)
     }
 
     fn run_here(
         &self,
         source: &str,
         inputs: &Inputs<'_>,
-        deadline: Instant,
+        deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Ending {
         let limits = &self.0.limits;
         let local = local::get(self.0.id, limits);
         logs::start(limits.max_logs);
-        let start = Instant::now();
-        let deadline = deadline.min(start + limits.timeout);
-        let guard = Guard::start(self.full(deadline, Some(Arc::clone(cancel))));
+        let guard = Guard::start(self.full(deadline, cancel));
         let ended = self.contain(&guard, || {
             let compiled = match local.compiled(source) {
                 Some(compiled) => compiled,
@@ -174,13 +175,7 @@ impl Sandbox {
         }
         match ended {
             Ok(success) => Ending::Finished(Ok(success)),
-            Err(Ended::Failed(failure)) => Ending::Finished(Err(failure)),
-            Err(Ended::Stopped(Stop::Time, _)) => Ending::TimedOut,
-            Err(Ended::Stopped(Stop::Cancelled, _)) => Ending::Cancelled,
-            Err(Ended::Stopped(Stop::Unavailable, _)) => Ending::Unavailable,
-            Err(Ended::Stopped(stop, failure)) => {
-                Ending::Finished(Err(self.stopped(stop, failure)))
-            }
+            Err(ended) => self.ending(ended),
         }
     }
 
@@ -217,8 +212,12 @@ impl Sandbox {
         let guard = Guard::start(Allowance {
             operations: limits.fast_operations,
             memory: limits.fast_memory,
-            deadline: Instant::now() + limits.fast_time,
+            text: limits.max_string,
+            list: limits.max_array.saturating_mul(size_of::<Dynamic>()),
+            time: limits.fast_time,
+            deadline: None,
             cancel: None,
+            gives_way: false,
         });
         let ended = self.contain(&guard, || {
             let compiled = match &compiled {
@@ -261,25 +260,34 @@ impl Sandbox {
         }
     }
 
-    fn full(&self, deadline: Instant, cancel: Option<Arc<AtomicBool>>) -> Allowance {
+    fn full(&self, deadline: Option<Instant>, cancel: &Arc<AtomicBool>) -> Allowance {
         let limits = &self.0.limits;
         Allowance {
             operations: limits.max_operations,
             memory: limits.max_memory,
+            text: limits.max_string,
+            list: limits.max_array.saturating_mul(size_of::<Dynamic>()),
+            time: limits.timeout,
             deadline,
-            cancel,
+            cancel: Some(Arc::clone(cancel)),
+            gives_way: true,
         }
     }
 
-    fn stopped(&self, stop: Stop, failure: Failure) -> Failure {
+    fn ending(&self, ended: Ended) -> Ending {
+        let (stop, failure) = match ended {
+            Ended::Failed(failure) => return Ending::Finished(Err(failure)),
+            Ended::Stopped(stop, failure) => (stop, failure),
+        };
         let limits = &self.0.limits;
         let mut told = match stop {
+            Stop::Time => return Ending::TimedOut,
+            Stop::Cancelled => return Ending::Cancelled,
+            Stop::Unavailable => return Ending::Unavailable,
             Stop::Operations => Failure::operations(limits),
             Stop::Memory => Failure::memory(limits),
             Stop::Depth => Failure::depth(),
             Stop::Size => Failure::size(),
-            // Not told as failures, except of `check`.
-            Stop::Time | Stop::Cancelled | Stop::Unavailable => Failure::operations(limits),
         };
         if let Some(place) = modules::blamed() {
             told.message.insert_str(0, &place);
@@ -287,7 +295,7 @@ impl Sandbox {
         told.line = failure.line;
         told.column = failure.column;
         told.logs = failure.logs;
-        told
+        Ending::Finished(Err(told))
     }
 
     /// Does `work`, catches panics, and cleans up whatever happened.
@@ -299,6 +307,7 @@ impl Sandbox {
         modules::forget_blame();
         let ended = catch_unwind(AssertUnwindSafe(work));
         modules::release();
+        constants::release();
         cells::release();
         let mut ended = match (ended, guard.stop()) {
             // A limit that was swallowed on its last step still counts.
@@ -328,9 +337,11 @@ impl Sandbox {
             budget::unwind();
         }
         if !compiled.imports.is_empty() {
-            let constants = Constants::of(inputs);
             let pinned = inputs.modules.cloned();
-            modules::start(Run::new(self.clone(), Rc::clone(local), pinned, constants));
+            modules::start(Run::new(self.clone(), Rc::clone(local), pinned));
+        }
+        if compiled.uses.resolver {
+            constants::start(inputs);
         }
         let mut scope = constants::scope(&local.names, compiled.uses, inputs);
         let value = local

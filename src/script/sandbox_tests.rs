@@ -25,7 +25,7 @@ fn run_with(source: &str, args: &Value, event: Option<&Value>) -> Result<Success
         source,
         &inputs(args, event),
         &mut None,
-        Instant::now() + Duration::from_secs(5),
+        Some(Instant::now() + Duration::from_secs(5)),
         &never,
     ) {
         Ending::Finished(result) => result,
@@ -221,7 +221,7 @@ fn a_run_is_timed_out_and_cancelled() {
         "loop {}",
         &inputs(&Value::Null, None),
         &mut None,
-        start + Duration::from_millis(20),
+        Some(start + Duration::from_millis(20)),
         &cancel,
     );
     assert!(matches!(ending, Ending::TimedOut));
@@ -231,7 +231,7 @@ fn a_run_is_timed_out_and_cancelled() {
         "loop {}",
         &inputs(&Value::Null, None),
         &mut None,
-        start + Duration::from_secs(5),
+        Some(start + Duration::from_secs(5)),
         &cancel,
     );
     assert!(matches!(ending, Ending::Cancelled));
@@ -250,7 +250,7 @@ fn the_fast_lane_takes_what_is_known_to_be_short() {
             source,
             &inputs(args, None),
             &mut None,
-            Instant::now() + Duration::from_secs(5),
+            Some(Instant::now() + Duration::from_secs(5)),
             &never,
         )
     };
@@ -323,7 +323,7 @@ fn the_scripts_of_two_sandboxes_are_apart() {
             "[1, 2, 3]",
             &inputs(&Value::Null, None),
             &mut None,
-            Instant::now() + Duration::from_secs(5),
+            Some(Instant::now() + Duration::from_secs(5)),
             &never,
         );
         assert!(matches!(ending, Ending::Finished(result) if result.is_ok() == fine));
@@ -346,7 +346,7 @@ fn a_panic_ends_the_run_alone() {
                     source,
                     &inputs(&Value::Null, None),
                     &mut None,
-                    deadline,
+                    Some(deadline),
                     &never,
                 );
                 let Ending::Finished(Err(failure)) = ending else {
@@ -362,7 +362,7 @@ fn a_panic_ends_the_run_alone() {
                 "40 + 2",
                 &inputs(&Value::Null, None),
                 &mut None,
-                deadline,
+                Some(deadline),
                 &never,
             );
             assert!(matches!(ending, Ending::Finished(Ok(_))));
@@ -373,4 +373,201 @@ fn a_panic_ends_the_run_alone() {
         meter::net() - before
     });
     assert!(kept.unwrap().abs() < 4096);
+}
+
+/// Ten times as long takes ten times as much, not a hundred times.
+#[test]
+fn long_arrays_cost_as_much_as_they_are_long() {
+    let sandbox = Sandbox::new(Limits {
+        timeout: Duration::from_secs(60),
+        max_memory: 64 << 20,
+        ..Limits::small()
+    });
+    let never = Arc::new(AtomicBool::new(false));
+    for source in [
+        "let a = []; for i in 0..16_000 { a.push(#{n: i, text: \"x\"}) } a.len",
+        "let a = []; for i in 0..60_000 { a.push(#{n: i}) } a.len",
+        "let a = []; for i in 0..60_000 { a += [#{n: i}] } a.len",
+        "let a = []; for i in 0..60_000 { a.insert(a.len, [i]) } a.len",
+        "let m = #{}; for i in 0..60_000 { m[`${i}`] = i } m.len",
+        "let m = #{}; for i in 0..60_000 { m.set(`${i}`, i) } m.len",
+        "let a = []; a.pad(30_000, #{n: 1}); let n = 0; while n < a.len { a[n].n = n; n += 1 } n",
+        "let a = []; for i in 0..11_000 { a.push(#{n: i * 7919 % 11_000}) } \
+         a.sort(|x, y| x.n - y.n); a[10_999].n",
+        "let a = []; for i in 0..11_000 { a.push(#{n: i * 7919 % 11_000}) } \
+         a.sort(|x, y| x.n < y.n); a[0].n",
+    ] {
+        let start = Instant::now();
+        let ending = sandbox.run(source, &inputs(&Value::Null, None), &mut None, None, &never);
+        let Ending::Finished(Ok(_)) = ending else {
+            panic!("{source}: {ending:?}")
+        };
+        assert!(start.elapsed() < Duration::from_secs(20), "{source}");
+    }
+}
+
+#[test]
+fn what_grows_past_its_limit_is_stopped() {
+    let limits = Limits {
+        max_string: 64 << 10,
+        max_array: 1000,
+        max_map: 1000,
+        ..Limits::small()
+    };
+    let sandbox = Sandbox::new(limits);
+    let never = Arc::new(AtomicBool::new(false));
+    for (fine, source) in [
+        (true, "let a = []; for i in 0..1000 { a.push(i) } a.len"),
+        (false, "let a = []; for i in 0..1001 { a.push(i) } a.len"),
+        (
+            false,
+            "let a = []; for i in 0..1001 { a.insert(0, i) } a.len",
+        ),
+        (false, "let a = []; a.pad(600, 1); a.append(a); a.len"),
+        (false, "let a = []; a.pad(600, 1); (a + a).len"),
+        (
+            true,
+            "let m = #{}; for i in 0..1000 { m.set(`${i}`, i) } m.len",
+        ),
+        (
+            false,
+            "let m = #{}; for i in 0..1001 { m.set(`${i}`, i) } m.len",
+        ),
+        (
+            false,
+            "let m = #{}; for i in 0..1001 { m += #{}.fill(i) } m.len",
+        ),
+        (false, "let s = \"\"; s.pad(70_000, 'x'); s.len"),
+        (false, "blob(70_000).len"),
+        (false, "let b = blob(); b.pad(70_000, 1); b.len"),
+        // Operators are bounded by twice as much, by the allocator.
+        (false, "let a = []; loop { a += 1 }"),
+        (false, "let a = []; loop { a += [1] }"),
+        (false, "let s = \"\"; loop { s += \"0123456789abcdef\" }"),
+        (false, "let s = \"x\"; loop { s = `${s}${s}` }"),
+        (false, "let b = blob(1); loop { b += b }"),
+    ] {
+        let source = source.replace("#{}.fill(i)", "{ let n = #{}; n[`${i}`] = i; n }");
+        let ending = sandbox.run(
+            &source,
+            &inputs(&Value::Null, None),
+            &mut None,
+            None,
+            &never,
+        );
+        let Ending::Finished(result) = ending else {
+            panic!("{source}: {ending:?}")
+        };
+        match result {
+            Ok(_) => assert!(fine, "{source}"),
+            Err(failure) => {
+                assert!(!fine, "{source}: {failure}");
+                assert_eq!(failure.kind, FailureKind::Size, "{source}: {failure}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_are_equal_as_rhai_has_it() {
+    for (source, value) in [
+        (
+            "[1, [2.0, \"x\"], #{a: ()}] == [1, [2, \"x\"], #{a: ()}]",
+            "true",
+        ),
+        ("[1, 2] != [1, 3]", "true"),
+        ("[1] == [\"1\"]", "false"),
+        ("#{a: [1], b: 2} == #{b: 2, a: [1]}", "true"),
+        ("#{a: 1} == #{b: 1}", "false"),
+        ("[[1], [2]].contains([2])", "true"),
+        ("\"x\" in [1, \"x\"]", "true"),
+        ("[3, 4, 5].index_of(4)", "1"),
+        ("[3, 4, 3].index_of(3, -1)", "2"),
+        ("[\"a\", \"b\"].index_of(\"b\")", "1"),
+        (
+            "fn is_large(n) { n > 3 } [3, 4, 5].index_of(\"is_large\")",
+            "1",
+        ),
+        (
+            "fn is_large(n) { n > 3 } [5, 4, 5].index_of(\"is_large\", 1)",
+            "1",
+        ),
+        (
+            "fn other(n) { n > 3 } [\"is_large\"].index_of(\"is_large\")",
+            "0",
+        ),
+        ("[1].insert(5, 2)", "null"),
+        (
+            "let a = [1, 2]; a.insert(-1, 9); a.insert(99, 7); a",
+            "[1,9,2,7]",
+        ),
+        (
+            "let m = #{a: 1}; m.fill_with(#{a: 2, b: 3}); m + #{c: 4}",
+            r#"{"a":1,"b":3,"c":4}"#,
+        ),
+        (
+            "let b = blob(2, 257); b.pad(3, 255); b.to_array()",
+            "[1,1,255]",
+        ),
+    ] {
+        assert_eq!(run(source).unwrap().value.get(), value, "{source}");
+    }
+}
+
+#[test]
+fn functions_see_the_constants_of_their_job() {
+    let (args, event) = (json!({"n": [1, 2.5]}), json!({"id": "evt"}));
+    for source in [
+        "fn f() { [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS.n, EVENT.id] } f()",
+        "fn g() { [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS.n, EVENT.id] } fn f() { g() } f()",
+        "fn f() { [0].map(|x| [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS.n, EVENT.id])[0] } f()",
+        "let f = || [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS.n, EVENT.id]; f.call()",
+        "fn f() { let g = || [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS.n, EVENT.id]; g.call() } f()",
+    ] {
+        let success = run_with(source, &args, Some(&event)).unwrap();
+        assert_eq!(
+            success.value.get(),
+            r#"["03cc","02aa","job-1",[1,2.5],"evt"]"#,
+            "{source}"
+        );
+    }
+    assert_eq!(run("fn f(ARGS) { ARGS } f(7)").unwrap().output, "7");
+    for source in [
+        "fn f() { CALLER_ID = \"me\"; } f()",
+        "fn f() { ARGS.push(1); } f()",
+        "fn f() { EVENT } f()",
+    ] {
+        assert_eq!(
+            run(source).unwrap_err().kind,
+            FailureKind::Runtime,
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn a_file_may_begin_as_files_do() {
+    for (source, value) in [
+        ("\u{feff}40 + 2", "42"),
+        ("#!/usr/bin/env circled play\n40 + 2", "42"),
+        ("\u{feff}#! x\r\n40 + 2", "42"),
+        ("#!", "null"),
+        ("\u{feff}", "null"),
+        ("\u{feff}switch 1 { 1 => 2, _ => 3 }", "2"),
+    ] {
+        assert_eq!(run(source).unwrap().value.get(), value, "{source:?}");
+    }
+    for (source, line, column) in [
+        ("\u{feff}oops", 1, 1),
+        ("#! x\n  oops", 2, 3),
+        ("\u{feff}#! x\n\noops", 3, 1),
+    ] {
+        let failure = run(source).unwrap_err();
+        assert_eq!(
+            (failure.line, failure.column),
+            (Some(line), Some(column)),
+            "{source:?}"
+        );
+    }
+    assert_eq!(run("1 #! 2").unwrap_err().kind, FailureKind::Compile);
 }

@@ -1,6 +1,12 @@
 //! How much stack is left: the interpreter recurses with the script, and an overflow would kill the process.
 
-use std::{cell::Cell, io, thread};
+use std::{
+    cell::Cell,
+    io,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Stack of a thread that runs scripts. Only what is touched becomes real memory. Dropping a value takes up
 /// to two bytes of stack for each byte of the value when it is nested as deeply as can be.
@@ -17,6 +23,9 @@ pub(super) const SHALLOW_MEMORY: usize = 8 << 20;
 
 /// What is kept free below the interpreter, for functions that recurse over a value (dropping, cloning).
 const RESERVE: usize = SIZE - (32 << 20);
+
+/// How long nothing more is said of threads that can't be started.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// What a run may use on a thread that isn't ours. Tokio's have 2 MiB.
 const FOREIGN: usize = 640 << 10;
@@ -42,11 +51,26 @@ pub(super) fn spawn<T: Send + 'static>(
         })
 }
 
-/// Runs `work` on a stack that is large enough for any script: this thread's own if it is one of ours.
-pub(super) fn with_large<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+/// Runs `work` on a stack that is large enough for any script: this thread's own if it is one of ours. Returns nothing
+/// where there can't be one, which is told in the log once in a while.
+pub(super) fn with_large<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+
     if TOP.get().is_some() {
-        return Ok(work());
+        return Some(work());
     }
+    let done = on_thread_of_its_own(work);
+    done.inspect_err(|error| {
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            tracing::error!(%error, "failed to start a thread for a script");
+        }
+    })
+    .ok()
+}
+
+fn on_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("script-once".into())

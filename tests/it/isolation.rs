@@ -93,7 +93,8 @@ async fn a_script_that_waits_is_run_when_a_thread_is_free() {
 async fn waiting_counts_as_time() {
     let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
     let (_hog, _calls) = hog(&server).await;
-    let mut session = server.log_in(&key(2)).await;
+    // Others would not wait for the same caller's scripts.
+    let mut session = server.log_in(&key(13)).await;
     let params = json!({ "script": "\"never run\"", "timeout_ms": 300 });
     let error = session.call("play", params).await.unwrap_err();
     assert_eq!(error["code"], -32004);
@@ -153,7 +154,8 @@ async fn who_leaves_leaves_room_in_the_queue() {
     let mut hog = server.log_in(&key(13)).await;
     let call = hog.begin_play(&busy(Duration::from_secs(4), "1")).await;
     hog.fence().await;
-    let mut greedy = server.log_in(&key(3)).await;
+    // The same caller's scripts wait for one another; those of others would not.
+    let mut greedy = server.log_in(&key(13)).await;
     let mut accepted = 0;
     while accepted < 2 {
         let call = greedy.begin_play("1").await;
@@ -165,7 +167,7 @@ async fn who_leaves_leaves_room_in_the_queue() {
         }
     }
     greedy.leave().await;
-    let mut other = server.log_in(&key(4)).await;
+    let mut other = server.log_in(&key(13)).await;
     eventually("sessions", async || {
         server.admin("/readyz").await.json()["sessions"] == 2
     })

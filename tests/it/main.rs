@@ -30,4 +30,5 @@ mod same;
 mod server;
 mod shutdown;
 mod store;
+mod turns;
 mod webhooks;

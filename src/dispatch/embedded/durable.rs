@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, StartError, Status, record::later, settings},
+    dispatch::{Account, JobId, StartError, Status, record::later, settings},
     store::Unavailable,
 };
 
@@ -103,7 +103,8 @@ impl Durable {
         let (this, id) = (self.clone(), ready.id);
         let task = Box::new(move || this.run(circle, ready));
         let runner = &self.machine.runner;
-        let found = runner.submit(circle, Arc::default(), task).is_ok();
+        let accounts = Account::both(circle, None);
+        let found = runner.submit(accounts, Arc::default(), task).is_ok();
         if !found {
             lanes.hold(circle, id);
             self.wake.notify_one();

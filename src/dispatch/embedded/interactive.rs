@@ -15,7 +15,7 @@ use super::{
     machine::{Machine, Ran, Work},
 };
 use crate::{
-    dispatch::{self, Job, Outcome, Played},
+    dispatch::{self, Account, Job, Outcome, Played},
     store::{CommitError, Done, Patience, Terms},
 };
 
@@ -82,12 +82,13 @@ impl Embedded {
 
     fn hand_over(&self, job: Job<'static>, span: Span) -> Played {
         let (reply, ticket) = self.ticket(job.timeout);
-        let (circle, claim) = (job.circle, ticket.claim.0.clone());
+        let accounts = Account::both(job.circle, job.caller.key());
+        let claim = ticket.claim.0.clone();
         let cancelled = claim.cancelled().clone();
         let (machine, deadline) = (self.machine.clone(), ticket.deadline);
         let task =
             Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
-        match self.machine.runner.submit(circle, cancelled, task) {
+        match self.machine.runner.submit(accounts, cancelled, task) {
             Ok(()) => Played::Later(dispatch::Ticket::Embedded(ticket)),
             Err(_) => Played::Now(Outcome::Limit {
                 limit: "script.queue".into(),
@@ -150,24 +151,24 @@ impl Reply {
 /// Runs a job on a script thread.
 fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply: &Arc<Reply>) {
     let now = Instant::now();
-    let (until, after) = if now + machine.script_timeout < deadline {
-        (now + machine.script_timeout, machine.script_timeout)
-    } else {
-        (deadline, job.timeout)
-    };
     if now >= deadline {
+        let after = job.timeout;
         return reply.send(Outcome::TimedOut { after });
     }
     let spelled_out = job.run();
     let work = Work {
         circle: job.circle,
         run: &spelled_out,
-        deadline: until,
+        deadline: Some(deadline),
         cancelled: claim.cancelled(),
         latest: false,
         noted: None,
     };
     let committed = machine.run(&work, |committer, ran| {
+        let after = match Instant::now() < deadline {
+            true => machine.script_timeout,
+            false => job.timeout,
+        };
         let outcome = Outcome::of(ran.ending, after);
         tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
         if ran.writes.is_none() && ran.safe {

@@ -10,8 +10,8 @@ use super::running::Running;
 use crate::{
     auth::PublicKey,
     circle::{Ending, Executor, Run},
-    dispatch::JobId,
-    script::Runner,
+    dispatch::{Account, JobId},
+    script::{self, Runner},
     store::{
         Alone, CommitError, Done, Emitted, Patience, Record, Store, Terms, Transaction, Unavailable,
     },
@@ -27,7 +27,7 @@ const ALONE: Duration = Duration::from_millis(100);
 pub(super) struct Machine {
     pub(super) store: Store,
     pub(super) executor: Executor,
-    pub(super) runner: Runner<PublicKey>,
+    pub(super) runner: Runner<Account>,
     pub(super) script_timeout: Duration,
 }
 
@@ -35,7 +35,8 @@ pub(super) struct Machine {
 pub(super) struct Work<'a> {
     pub(super) circle: PublicKey,
     pub(super) run: &'a Run<'a>,
-    pub(super) deadline: Instant,
+    /// When it must be over, however much of its time is left.
+    pub(super) deadline: Option<Instant>,
     pub(super) cancelled: &'a Arc<AtomicBool>,
     /// Whether the first run builds on commits that are still on their way to the disk: it commits whatever
     /// comes of it, and so waits for the disk anyway.
@@ -124,8 +125,11 @@ impl Machine {
         }
         let alone = |alone: &mut Alone<'_>| {
             let until = Instant::now() + ALONE;
-            let ran = self.once(work, alone.begin(), until.min(work.deadline));
-            if matches!(ran.ending, Ending::TimedOut) && until < work.deadline {
+            let own = work.deadline.filter(|deadline| *deadline <= until);
+            // The others wait for it.
+            let ran =
+                script::keep_place(|| self.once(work, alone.begin(), Some(own.unwrap_or(until))));
+            if matches!(ran.ending, Ending::TimedOut) && own.is_none() {
                 return Err(CommitError::Conflict);
             }
             commit(&mut Committer::Alone(alone), ran)
@@ -135,7 +139,7 @@ impl Machine {
             .unwrap_or(Err(CommitError::Conflict))
     }
 
-    fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Instant) -> Ran {
+    fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Option<Instant>) -> Ran {
         let mut transaction = Some(transaction);
         // While the script itself runs and no longer: waiting for others' locks kills nobody.
         let slot = work.noted.map(|(running, job)| running.begin(job));

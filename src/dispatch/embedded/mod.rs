@@ -14,7 +14,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 pub use durable::Scripts;
@@ -22,16 +22,16 @@ pub use interactive::EmbeddedTicket;
 
 use self::{durable::Durable, machine::Machine};
 use super::{
-    Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried, Settings,
-    StartError,
+    Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
+    Settings, StartError,
     jobs::Listed,
     retry::{self, Rerun},
     submission::{Input, Order, Submission},
 };
 use crate::{
     auth::PublicKey,
-    circle::{self, Executor, Pinned, Unpinned},
-    script::Runner,
+    circle::{self, Compiler, Executor, Pinned},
+    script::{Room, Runner},
     store::{Feed, Log, Store, Table, Transaction, Unavailable},
 };
 
@@ -53,7 +53,7 @@ impl Embedded {
         scripts: Scripts,
     ) -> Result<Self, StartError> {
         let limits = executor.sandbox.limits();
-        let runner = Runner::start(limits.thread_count(), limits.queue);
+        let runner = Runner::start(Room::of(limits, limits.queue));
         let machine = Arc::new(Machine {
             runner: runner.map_err(StartError::Threads)?,
             script_timeout: limits.timeout,
@@ -93,9 +93,14 @@ impl Embedded {
         {
             return Ok(None);
         }
-        let pinned = self.look(delivery.circle, move |transaction, executor| {
-            circle::pin_for_deliveries(transaction, &executor.sandbox, &name)
-        });
+        let accounts = Account::both(delivery.circle, None);
+        let pinned = self.look(
+            delivery.circle,
+            accounts,
+            move |mut transaction, compiler| {
+                circle::pin_for_deliveries(&mut transaction, compiler, &name)
+            },
+        );
         let pinned = pinned.await.ok_or(NotAccepted::Backlog)?;
         let pinned = pinned.map_err(|Unavailable| NotAccepted::Unavailable)?;
         Ok(pinned.map(Arc::new))
@@ -106,34 +111,18 @@ impl Embedded {
         self.durable.accept(order, Duration::ZERO).await
     }
 
-    /// Looks at a circle's scripts, see [`circle::pin`].
-    pub(super) async fn pin<R: Send + 'static>(
-        &self,
-        circle: PublicKey,
-        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
-    ) -> Result<R, Unpinned> {
-        let full = circle::Refusal::Limit {
-            limit: "script.queue".into(),
-        };
-        let pinned = self.look(circle, pin).await;
-        pinned.unwrap_or(Err(Unpinned::Refused(full)))
-    }
-
     /// Does what may compile, and so takes its time and its turn, on a script thread. Nothing, where too much waits.
-    async fn look<R: Send + 'static>(
+    pub(super) async fn look<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        look: impl FnOnce(&mut Transaction, &Executor) -> R + Send + 'static,
+        accounts: [Account; 2],
+        look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
-        let (machine, (tell, looked)) = (self.machine.clone(), oneshot::channel());
-        let task = Box::new(move || {
-            let mut transaction = machine.store.begin(circle);
-            // Whoever asked may have left.
-            let _ = tell.send(look(&mut transaction, &machine.executor));
-        });
-        let submitted = self.machine.runner.submit(circle, Arc::default(), task);
-        submitted.ok()?;
-        looked.await.ok()
+        let machine = &self.machine;
+        let store = machine.store.clone();
+        let begin = move || store.begin(circle);
+        let (executor, time) = (machine.executor.clone(), self.job_timeout);
+        super::look::look(&machine.runner, accounts, executor, time, begin, look).await
     }
 
     pub(super) fn is_member(

@@ -1,19 +1,23 @@
 //! A job that a worker has taken.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
-use super::wire;
+use super::{reply::Entry, wire};
 use crate::{
     auth::PublicKey,
     circle::Run,
-    dispatch::{JobId, JobRecord, submission::Input},
+    dispatch::{Account, JobId, JobRecord, submission::Input},
 };
+
+/// How long no place may become free before more are given out: what is held runs for long, and what comes next may be
+/// short, and somebody else's.
+const STUCK: Duration = Duration::from_millis(50);
 
 /// A job that is this worker's to run, until it is committed, or another worker's.
 pub(super) struct Held {
@@ -62,6 +66,14 @@ impl Held {
         }
     }
 
+    /// Whom its time is charged to.
+    pub(super) fn accounts(&self) -> [Account; 2] {
+        match &self.what {
+            What::Play(play) => Account::both(play.circle, play.caller.key()),
+            What::Durable { job, .. } => Account::both(job.circle, None),
+        }
+    }
+
     pub(super) fn gateway(&self) -> &str {
         match &self.what {
             What::Play(play) => &play.gateway,
@@ -93,8 +105,15 @@ pub(super) struct Places(Arc<Taken>);
 
 #[derive(Debug, Default)]
 struct Taken {
-    jobs: Mutex<HashSet<(usize, Arc<str>)>>,
+    jobs: Mutex<Jobs>,
     freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    /// How many bytes each came with.
+    bytes: HashMap<(usize, Arc<str>), usize>,
+    all_bytes: usize,
 }
 
 /// One of them; it is free again when this is dropped.
@@ -106,31 +125,48 @@ pub(super) struct Place {
 
 impl Places {
     /// Nothing, where the job is held already.
-    pub(super) fn take(&self, partition: usize, entry: &str) -> Option<Place> {
-        let job = (partition, Arc::from(entry));
-        self.held().insert(job.clone()).then(|| Place {
+    pub(super) fn take(&self, partition: usize, entry: &Entry) -> Option<Place> {
+        let job = (partition, Arc::from(entry.id.as_str()));
+        let mut held = self.held();
+        if held.bytes.contains_key(&job) {
+            return None;
+        }
+        held.bytes.insert(job.clone(), entry.len());
+        held.all_bytes += entry.len();
+        Some(Place {
             places: self.clone(),
             job,
         })
     }
 
     pub(super) fn has(&self, partition: usize, entry: &str) -> bool {
-        self.held().contains(&(partition, Arc::from(entry)))
+        let job = (partition, Arc::from(entry));
+        self.held().bytes.contains_key(&job)
     }
 
-    /// Waits until fewer than so many are taken. Answers how many are free.
-    pub(super) async fn free(&self, most: usize) -> usize {
+    /// Waits until fewer than so many are taken; or for a while, if they have no more than so many bytes. Returns how
+    /// many more may be taken.
+    pub(super) async fn free(&self, most: usize, most_bytes: usize) -> usize {
+        let since = Instant::now();
         loop {
             let notified = self.0.freed.notified();
-            let taken = self.held().len();
+            let (taken, bytes) = {
+                let held = self.held();
+                (held.bytes.len(), held.all_bytes)
+            };
             if taken < most {
                 return most - taken;
             }
-            notified.await;
+            let left = STUCK.saturating_sub(since.elapsed());
+            if left.is_zero() && bytes < most_bytes {
+                return most.div_ceil(4);
+            }
+            let wait = if left.is_zero() { STUCK } else { left };
+            let _ = timeout(wait, notified).await;
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashSet<(usize, Arc<str>)>> {
+    fn held(&self) -> MutexGuard<'_, Jobs> {
         self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,7 +188,42 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.held().remove(&self.job);
+        {
+            let mut held = self.places.held();
+            let bytes = held.bytes.remove(&self.job).unwrap_or(0);
+            held.all_bytes -= bytes;
+        }
         self.places.0.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fred::types::Value;
+
+    use super::{Entry, Places};
+
+    fn entry(id: usize) -> Entry {
+        let fields = ["play", "0123456789"].map(Value::from);
+        Entry::new(id.to_string(), Value::Array(fields.to_vec()))
+    }
+
+    #[tokio::test]
+    async fn more_is_taken_where_what_is_held_runs_for_long() {
+        let places = Places::default();
+        let held: Vec<_> = (0..8).filter_map(|n| places.take(0, &entry(n))).collect();
+        assert_eq!(held.len(), 8);
+        assert!(places.take(0, &entry(0)).is_none(), "it is held");
+        assert_eq!(places.free(10, 0).await, 2);
+        assert_eq!(places.free(8, 1000).await, 2, "after a while");
+        let bytes = 8 * 14;
+        let (free, ()) = tokio::join!(places.free(8, bytes), async move {
+            tokio::task::yield_now().await;
+            drop(held);
+        });
+        assert_eq!(
+            free, 8,
+            "one that has room in bytes no more waits for a place"
+        );
     }
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use fred::types::Value;
 use quick_cache::sync::Cache;
-use tokio::task::spawn_blocking;
 
 use super::commit::{bytes, expected};
 use crate::{
     auth::PublicKey,
-    circle::{self, Executor, Pinned},
+    circle::{self, Compiler, Pinned},
     dispatch::NotAccepted,
     store::{Effects, Transaction, Unavailable},
 };
@@ -48,17 +47,14 @@ impl KnownScripts {
         &self,
         circle: PublicKey,
         provider: &Arc<str>,
-        executor: &Executor,
-        transaction: impl FnOnce() -> Transaction,
+        look: impl AsyncFnOnce(String) -> Option<Result<Known, NotAccepted>>,
     ) -> Result<Arc<Known>, NotAccepted> {
         let key = (circle, provider.clone());
         if let Some(known) = self.0.get(&key) {
             return Ok(known);
         }
-        let (executor, transaction) = (executor.clone(), transaction());
-        let name = circle::script_for(provider);
-        let looked = spawn_blocking(move || look(transaction, &executor, &name)).await;
-        let known = Arc::new(looked.unwrap_or(Err(NotAccepted::Unavailable))?);
+        let looked = look(circle::script_for(provider)).await;
+        let known = Arc::new(looked.unwrap_or(Err(NotAccepted::Backlog))?);
         self.0.insert(key, known.clone());
         Ok(known)
     }
@@ -68,16 +64,16 @@ impl KnownScripts {
     }
 }
 
-/// Blocks.
-fn look(
+/// Looks at what a circle has under a name. Blocks.
+pub(super) fn look(
     mut transaction: Transaction,
-    executor: &Executor,
+    compiler: &Compiler<'_>,
     name: &str,
 ) -> Result<Known, NotAccepted> {
     let there = circle::has_script(&mut transaction, name);
     let script = match there.map_err(|_| NotAccepted::Unavailable)? {
         false => None,
-        true => circle::pin_for_deliveries(&mut transaction, &executor.sandbox, name)
+        true => circle::pin_for_deliveries(&mut transaction, compiler, name)
             .map_err(|Unavailable| NotAccepted::Unavailable)?
             .map(Arc::new),
     };

@@ -42,7 +42,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::watch,
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -67,13 +67,14 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings, StartError,
+    Account, Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings,
+    StartError,
     submission::{Order, Submission},
 };
 use crate::{
     auth::PublicKey,
-    circle::{self, Executor, Unpinned},
-    script::Runner,
+    circle::{self, Compiler, Executor},
+    script::{Room, Runner},
     store::{self, Feed, Log, Transaction, Unavailable},
 };
 
@@ -88,8 +89,8 @@ const SOON: Duration = Duration::from_millis(5);
 pub struct Redis {
     link: Link,
     executor: Executor,
-    /// How many scripts may be compiled at once, to be submitted.
-    compiling: Semaphore,
+    /// Compiles what is submitted, and what runs for deliveries: a worker's threads may be far away.
+    compiler: Option<Runner<Account>>,
     limits: Arc<store::Settings>,
     gateway: Option<Arc<Gateway>>,
     worker: Option<Arc<Worker>>,
@@ -166,8 +167,14 @@ impl Redis {
         let worker = worker
             .then(|| start_worker(settings, &link, executor.clone(), limits.clone(), scripts))
             .transpose()?;
+        let script_limits = executor.sandbox.limits();
+        let compiler = gateway
+            .is_some()
+            .then(|| Runner::start(Room::of(script_limits, script_limits.queue)))
+            .transpose()
+            .map_err(StartError::Threads)?;
         let redis = Self {
-            compiling: Semaphore::new(executor.sandbox.limits().thread_count()),
+            compiler,
             executor,
             limits,
             gateway,
@@ -267,11 +274,14 @@ impl Redis {
         circle: PublicKey,
         provider: &Arc<str>,
     ) -> Result<Arc<Known>, NotAccepted> {
-        let transaction = || self.look(circle);
-        let known = self
-            .known
-            .find(circle, provider, &self.executor, transaction);
-        known.await
+        let look = |name: String| {
+            self.look(
+                circle,
+                Account::both(circle, None),
+                move |transaction, compiler| known::look(transaction, compiler, &name),
+            )
+        };
+        self.known.find(circle, provider, look).await
     }
 
     pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
@@ -287,18 +297,19 @@ impl Redis {
         }
     }
 
-    /// Looks at a circle's scripts on a thread that may block.
-    pub(super) async fn pin<R: Send + 'static>(
+    /// Does what may compile, and so takes its time and its turn, on a thread that may block. Nothing, where too much
+    /// waits.
+    pub(super) async fn look<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        pin: impl FnOnce(&mut Transaction, &Executor) -> Result<R, Unpinned> + Send + 'static,
-    ) -> Result<R, Unpinned> {
-        let (executor, mut transaction) = (self.executor.clone(), self.look(circle));
-        // Compiling takes a core: not more at once than there are.
-        let _turn = self.compiling.acquire().await;
-        let pinned = spawn_blocking(move || pin(&mut transaction, &executor)).await;
-        let unavailable = Err(Unpinned::Refused(circle::Refusal::Unavailable));
-        pinned.unwrap_or(unavailable)
+        accounts: [Account; 2],
+        look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let runner = self.compiler.as_ref()?;
+        let (executor, time) = (self.executor.clone(), self.settings.job_timeout);
+        let transaction = self.transaction(circle);
+        let begin = move || transaction;
+        super::look::look(runner, accounts, executor, time, begin, look).await
     }
 
     pub(super) async fn is_member(
@@ -306,13 +317,13 @@ impl Redis {
         circle: PublicKey,
         caller: PublicKey,
     ) -> Result<bool, Unavailable> {
-        let mut transaction = self.look(circle);
+        let mut transaction = self.transaction(circle);
         let found = spawn_blocking(move || circle::is_member(&mut transaction, &caller)).await;
         found.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 
     /// A transaction that is never committed. It blocks where it reads.
-    fn look(&self, circle: PublicKey) -> Transaction {
+    fn transaction(&self, circle: PublicKey) -> Transaction {
         let reads = fresh::FromRedis {
             link: self.link.clone(),
             handle: self.handle.clone(),
@@ -386,6 +397,9 @@ impl Redis {
 
     /// Lets what runs finish, gives back what doesn't, and leaves. Blocks.
     pub(super) fn shutdown(&self) {
+        if let Some(compiler) = &self.compiler {
+            compiler.shutdown();
+        }
         if let Some(worker) = &self.worker {
             worker.stopping.cancel();
             worker.runner.shutdown();
@@ -419,7 +433,7 @@ fn start_worker(
 ) -> Result<Arc<Worker>, StartError> {
     let own = &settings.redis;
     let limits = executor.sandbox.limits();
-    let runner = Runner::start(limits.thread_count(), UNBOUNDED);
+    let runner = Runner::start(Room::of(limits, UNBOUNDED));
     let worker = Arc::new(Worker {
         link: link.clone(),
         committer: Committer {
@@ -448,9 +462,10 @@ fn start_worker(
     });
     for partitions in reply::shared_reads(link) {
         let reader = link.blocking().map_err(StartError::redis)?;
+        let hold = (own.hold, own.hold_bytes);
         worker
             .tasks
-            .spawn(worker.clone().take(reader, partitions, own.hold, own.lease));
+            .spawn(worker.clone().take(reader, partitions, hold, own.lease));
     }
     let beside = &worker.beside;
     beside.spawn(worker.clone().stay_alive(own.lease));

@@ -40,6 +40,12 @@ impl Entry {
         })
     }
 
+    /// Bytes of all fields.
+    pub(super) fn len(&self) -> usize {
+        let bytes = |value: &Value| value.as_bytes().map_or(0, <[u8]>::len);
+        self.fields.iter().map(bytes).sum()
+    }
+
     pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.get(name)?.as_bytes()
     }

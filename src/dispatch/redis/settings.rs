@@ -25,6 +25,9 @@ pub struct RedisSettings {
     pub queue: usize,
     /// Jobs that a worker holds, running or about to.
     pub hold: usize,
+    /// Bytes of jobs up to which a worker goes on taking some when those that it holds run for long.
+    #[serde(with = "crate::units::size")]
+    pub hold_bytes: usize,
     /// Bytes of values that a worker has read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,

@@ -44,7 +44,7 @@ impl Worker {
         self: Arc<Self>,
         reader: Blocking,
         partitions: Vec<usize>,
-        hold: usize,
+        (hold, hold_bytes): (usize, usize),
         lease: Duration,
     ) {
         let all = self.link.keys().partitions();
@@ -54,7 +54,7 @@ impl Worker {
         loop {
             let may_take = async {
                 self.is_shown(lease).await;
-                self.places.free(hold).await
+                self.places.free(hold, hold_bytes).await
             };
             let free = tokio::select! {
                 free = may_take => free,
@@ -107,7 +107,7 @@ impl Worker {
         let mut others = Vec::new();
         for (entry, begun) in entries {
             // One that it holds already it has been given again.
-            let Some(place) = self.places.take(partition, &entry.id) else {
+            let Some(place) = self.places.take(partition, &entry) else {
                 continue;
             };
             match taken_along(&entry) {
@@ -377,7 +377,7 @@ impl Worker {
                 Told::Durable(job, progress)
             }
         });
-        let Some(place) = self.places.take(partition, &entry.id) else {
+        let Some(place) = self.places.take(partition, &entry) else {
             return;
         };
         let held = self.held(&entry, what, Some(0), place);

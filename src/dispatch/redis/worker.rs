@@ -31,7 +31,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     circle::{Ending, Executor, Run},
-    dispatch::{JobError, Outcome, Progress, Scripts, record::later},
+    dispatch::{Account, JobError, Outcome, Progress, Scripts, record::later},
     script::Runner,
     store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
 };
@@ -56,7 +56,7 @@ pub(super) struct Worker {
     pub(super) link: Link,
     pub(super) committer: Committer,
     pub(super) executor: Executor,
-    pub(super) runner: Runner<PublicKey>,
+    pub(super) runner: Runner<Account>,
     pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
     pub(super) recent: Arc<Recent>,
@@ -401,9 +401,10 @@ impl Worker {
 
     /// Gives a job to a script thread.
     pub(super) fn start(self: &Arc<Self>, held: Held) {
-        let (circle, cancelled, this) = (held.circle(), held.cancelled.clone(), self.clone());
+        let (accounts, cancelled) = (held.accounts(), held.cancelled.clone());
+        let this = self.clone();
         let task = Box::new(move || this.run(held));
-        if self.runner.submit(circle, cancelled, task).is_err() {
+        if self.runner.submit(accounts, cancelled, task).is_err() {
             tracing::debug!("a job was taken while the worker ends; it is another worker's");
         }
     }
@@ -478,16 +479,16 @@ impl Worker {
             return self.no_script(held);
         };
         let now = Instant::now();
-        let longest = now + self.script_timeout;
-        let (until, after) = match (held.deadline, &held.what) {
-            (Some(deadline), What::Play(play)) if deadline < longest => {
-                (deadline, Duration::from_millis(play.timeout_ms))
+        // What it had: all the time that its caller waits for it, or what a script may run.
+        let had = || match (held.deadline, &held.what) {
+            (Some(deadline), What::Play(play)) if deadline <= Instant::now() => {
+                Duration::from_millis(play.timeout_ms)
             }
-            _ => (longest, self.script_timeout),
+            _ => self.script_timeout,
         };
-        if until <= now {
+        if held.deadline.is_some_and(|deadline| deadline <= now) {
             let ending = Ending::TimedOut;
-            return self.landing(held, ending, None, after, true);
+            return self.landing(held, ending, None, had(), true);
         }
         let circle = held.circle();
         let reads = FromRedis {
@@ -503,12 +504,15 @@ impl Worker {
         self.running().insert(held.place.name(), running);
         let ending = tracing::debug_span!("job", id = %held.id()).in_scope(|| {
             let cancelled = &held.cancelled;
-            let ending = self.executor.run(&run, &mut transaction, until, cancelled);
+            let deadline = held.deadline;
+            let ending = self
+                .executor
+                .run(&run, &mut transaction, deadline, cancelled);
             tracing::debug!(took = ?now.elapsed(), "ran");
             ending
         });
         self.running().remove(&held.place.name());
-        self.landing(held, ending, transaction, after, true)
+        self.landing(held, ending, transaction, had(), true)
     }
 
     fn no_script(&self, held: &Held) -> Option<Landing> {

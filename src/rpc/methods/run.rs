@@ -91,9 +91,7 @@ fn succeeded(outcome: Outcome) -> Result<Success, Error> {
     match outcome {
         Outcome::Finished(success) => Ok(success),
         Outcome::Failed(failure) => Err(Error::Execution(failure)),
-        Outcome::TimedOut { after } => Err(Error::Timeout {
-            timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
-        }),
+        Outcome::TimedOut { after } => Err(timed_out(after)),
         Outcome::Cancelled => Err(Error::Cancelled),
         Outcome::Conflict => Err(Error::Conflict),
         Outcome::Unavailable => Err(unavailable()),
@@ -101,6 +99,13 @@ fn succeeded(outcome: Outcome) -> Result<Success, Error> {
         Outcome::NotFound { what } => Err(Error::NotFound { what }),
         Outcome::Forbidden { needs } => Err(Error::Forbidden { needs }),
         Outcome::Invalid { reason } => Err(Error::InvalidParams { reason }),
+    }
+}
+
+/// It took longer than it had.
+pub(super) fn timed_out(after: Duration) -> Error {
+    Error::Timeout {
+        timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::run::{over, unavailable};
+use super::run::{over, timed_out, unavailable};
 use crate::{
     auth::Action,
     circle::{Refusal, Unpinned},
@@ -79,7 +79,7 @@ impl Call for SubmitJob {
     const NAME: &'static str = "submit_job";
     const SUMMARY: &'static str = "Keeps a job and has its script run as the caller, now or later, however often it takes; answers once it is kept. Takes what play takes for a script, and what call takes for a name.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::NOT_FOUND];
+    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::TIMEOUT, code::NOT_FOUND];
     type Params<'a> = Params;
     type Output = Output;
 
@@ -123,8 +123,8 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
         admitted.confirm(&shared, circle).await?;
         let dispatcher = &shared.dispatcher;
         let pinned = match what {
-            What::Source(source) => dispatcher.pin_source(circle, source).await,
-            What::Named(name, version) => dispatcher.pin_named(circle, name, version).await,
+            What::Source(source) => dispatcher.pin_source(circle, caller, source).await,
+            What::Named(name, version) => dispatcher.pin_named(circle, caller, name, version).await,
         };
         let submission = Submission {
             circle,
@@ -155,6 +155,8 @@ fn identity(caller: &crate::auth::PublicKey, key: &str) -> [u8; 32] {
 pub(super) fn unpinned(why: Unpinned) -> Error {
     match why {
         Unpinned::Failed(failure) => Error::Execution(Box::new(failure)),
+        Unpinned::TimedOut { after } => timed_out(after),
+        Unpinned::Cancelled => Error::Cancelled,
         Unpinned::Refused(Refusal::NotFound { what }) => Error::NotFound { what },
         Unpinned::Refused(Refusal::Limit { limit }) => over(limit),
         Unpinned::Refused(Refusal::Invalid { reason }) => Error::InvalidParams { reason },

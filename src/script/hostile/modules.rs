@@ -171,7 +171,7 @@ fn hostile_modules_end_on_a_script_thread() {
         let never = Arc::new(AtomicBool::new(false));
         try_all(limits.timeout, |source, inputs| {
             let deadline = Instant::now() + limits.timeout;
-            match sandbox.run(source, inputs, &mut None, deadline, &never) {
+            match sandbox.run(source, inputs, &mut None, Some(deadline), &never) {
                 Ending::Finished(result) => Some(end_of(&result)),
                 Ending::TimedOut => Some(TimedOut),
                 ending @ (Ending::Cancelled | Ending::Unavailable) => panic!("{ending:?}"),

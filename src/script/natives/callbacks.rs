@@ -56,13 +56,6 @@ pub(super) fn register(module: &mut Module) {
     native!(module, pure: true, "index_of", |ctx: NativeCallContext, list: &mut Array, f: FnPtr, start: i64| {
         index_of(&ctx, list, &f, start)
     });
-    // With a string, Rhai looks for an element as long as no function has that name; here, always.
-    native!(module, pure: true, "index_of", |list: &mut Array, text: ImmutableString| {
-        index_of_text(list, &text, 0)
-    });
-    native!(module, pure: true, "index_of", |list: &mut Array, text: ImmutableString, start: i64| {
-        index_of_text(list, &text, start)
-    });
     native!(module, pure: true, "zip", |ctx: NativeCallContext, list: &mut Array, other: Array, f: FnPtr| {
         zip(&ctx, list, other, &f)
     });
@@ -92,12 +85,12 @@ fn holds(
     Ok(call(name, ctx, f, item, index)?.as_bool().unwrap_or(false))
 }
 
-fn place(index: usize) -> i64 {
+pub(super) fn place(index: usize) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }
 
 /// Where to start; negative numbers count from the end.
-fn first(length: usize, start: i64) -> usize {
+pub(super) fn first(length: usize, start: i64) -> usize {
     match usize::try_from(start) {
         Ok(start) => start.min(length),
         Err(_) => {
@@ -147,23 +140,13 @@ fn position(
     Ok(None)
 }
 
-fn index_of(ctx: &Context<'_>, list: &mut Array, f: &FnPtr, start: i64) -> Result<i64, Failed> {
+pub(super) fn index_of(
+    ctx: &Context<'_>,
+    list: &mut Array,
+    f: &FnPtr,
+    start: i64,
+) -> Result<i64, Failed> {
     Ok(position(ctx, list, f, start)?.map_or(-1, place))
-}
-
-fn index_of_text(list: &mut Array, text: &ImmutableString, start: i64) -> Result<i64, Failed> {
-    let start = first(list.len(), start);
-    for (index, item) in list.iter().enumerate().skip(start) {
-        let length = item.as_immutable_string_ref().map_or(0, |item| item.len());
-        crate::script::budget::charge(1 + length.min(text.len()) / 4096)?;
-        if item
-            .as_immutable_string_ref()
-            .is_ok_and(|item| item.as_str() == text.as_str())
-        {
-            return Ok(place(index));
-        }
-    }
-    Ok(-1)
 }
 
 fn find(ctx: &Context<'_>, list: &mut Array, f: &FnPtr) -> Result<Dynamic, Failed> {

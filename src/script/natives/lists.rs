@@ -1,10 +1,15 @@
-//! Arrays: padding and dropping repeated elements.
+//! Arrays: what makes them longer, and dropping repeated elements.
 
 use std::mem;
 
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Module, NativeCallContext};
+use rhai::{Array, Dynamic, FnPtr, ImmutableString, Module, NativeCallContext};
 
-use super::{Failed, callbacks::seal, native, too_many};
+use super::{
+    Failed,
+    callbacks::{first, seal},
+    equal::equal,
+    native, too_many,
+};
 use crate::script::{Limits, budget};
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
@@ -12,8 +17,30 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     native!(module, pure: false, "pad", move |array: &mut Array, length: i64, item: Dynamic| {
         pad(array, length, &item, most)
     });
+    native!(module, pure: false, "push", move |array: &mut Array, item: Dynamic| {
+        fits(array.len(), 1, most)?;
+        array.push(item);
+        Ok::<(), Failed>(())
+    });
+    native!(module, pure: false, "append", move |array: &mut Array, items: Array| {
+        fits(array.len(), items.len(), most)?;
+        array.extend(items);
+        Ok::<(), Failed>(())
+    });
+    native!(module, pure: true, "+", move |array: Array, items: Array| {
+        fits(array.len(), items.len(), most)?;
+        let mut array = array;
+        array.extend(items);
+        Ok::<Array, Failed>(array)
+    });
+    native!(module, pure: false, "insert", move |array: &mut Array, index: i64, item: Dynamic| {
+        fits(array.len(), 1, most)?;
+        array.insert(first(array.len(), index), item);
+        Ok::<(), Failed>(())
+    });
     native!(module, pure: false, "dedup", |ctx: NativeCallContext, array: &mut Array| {
-        dedup(array, |before, item| equal(&ctx, before, item))
+        let mut work = 0;
+        dedup(array, |before, item| equal(&ctx, before, item, &mut work))
     });
     native!(module, pure: false, "dedup", |ctx: NativeCallContext, array: &mut Array, same: FnPtr| {
         dedup(array, |before, item| told(&ctx, &same, before, item))
@@ -22,6 +49,14 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         let same = FnPtr::new(same)?;
         dedup(array, |before, item| told(&ctx, &same, before, item))
     });
+}
+
+/// That an array can take so many more.
+fn fits(length: usize, more: usize, most: usize) -> Result<(), Failed> {
+    if length.saturating_add(more) > most {
+        return Err(too_many());
+    }
+    Ok(())
 }
 
 /// Rhai multiplies sizes here without a check for overflow, and asks the allocator for petabytes.
@@ -60,14 +95,6 @@ fn dedup(
         .filter_map(|(item, keep)| keep.then_some(item));
     *array = kept.collect();
     Ok(())
-}
-
-fn equal(ctx: &NativeCallContext<'_>, before: &Dynamic, item: &Dynamic) -> Result<bool, Failed> {
-    match ctx.call_native_fn_raw("==", true, &mut [&mut before.clone(), &mut item.clone()]) {
-        Ok(equal) => Ok(equal.as_bool().unwrap_or(false)),
-        Err(error) if matches!(*error, EvalAltResult::ErrorFunctionNotFound(..)) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn told(

@@ -1,16 +1,30 @@
-//! Functions of maps that call a script's function for each entry.
+//! Functions of maps that call a script's function for each entry, and those that make maps larger.
 
 use std::mem;
 
-use rhai::{Dynamic, FnPtr, Map, Module, NativeCallContext};
+use rhai::{Dynamic, FnPtr, Identifier, ImmutableString, Map, Module, NativeCallContext};
 
 use super::{
     Failed,
     callbacks::{Context, seal},
-    native,
+    native, too_many_entries,
 };
+use crate::script::Limits;
 
-pub(super) fn register(module: &mut Module) {
+pub(super) fn register(module: &mut Module, limits: &Limits) {
+    let most = limits.max_map;
+    native!(module, pure: false, "set", move |map: &mut Map, key: ImmutableString, value: Dynamic| {
+        put(map, [(key.as_str().into(), value)], most)
+    });
+    native!(module, pure: false, "mixin" | "+=", move |map: &mut Map, other: Map| put(map, other, most));
+    native!(module, pure: true, "+", move |map: Map, other: Map| {
+        let mut map = map;
+        put(&mut map, other, most).map(|()| map)
+    });
+    native!(module, pure: false, "fill_with", move |map: &mut Map, other: Map| {
+        let missing: Map = other.into_iter().filter(|(key, _)| !map.contains_key(key)).collect();
+        put(map, missing, most)
+    });
     native!(module, pure: true, "map", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| map_map(&ctx, map, &f));
     native!(module, pure: true, "filter", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| map_filter(&ctx, map, &f));
     native!(module, pure: false, "drain", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| {
@@ -19,6 +33,18 @@ pub(super) fn register(module: &mut Module) {
     native!(module, pure: false, "retain", |ctx: NativeCallContext, map: &mut Map, f: FnPtr| {
         map_part(&ctx, map, &f, false)
     });
+}
+
+fn put(
+    map: &mut Map,
+    entries: impl IntoIterator<Item = (Identifier, Dynamic)>,
+    most: usize,
+) -> Result<(), Failed> {
+    map.extend(entries);
+    if map.len() > most {
+        return Err(too_many_entries());
+    }
+    Ok(())
 }
 
 /// Calls `f` with the key, and the entry as `this` or as the second parameter.

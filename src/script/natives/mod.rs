@@ -9,8 +9,10 @@
 //! - `sleep` is gone, and `curry` takes up to four arguments at a time.
 //! - `parse_json` takes any JSON, not only objects.
 
+mod blobs;
 mod callbacks;
 mod curry;
+mod equal;
 mod events;
 mod json;
 mod lists;
@@ -45,7 +47,9 @@ pub(super) fn module(limits: &Limits) -> Module {
     lists::register(&mut module, limits);
     sort::register(&mut module);
     callbacks::register(&mut module);
-    maps::register(&mut module);
+    maps::register(&mut module, limits);
+    blobs::register(&mut module, limits);
+    equal::register(&mut module);
     curry::register(&mut module);
     subject::register(&mut module, limits);
     store::register(&mut module, limits);
@@ -83,6 +87,10 @@ fn too_long() -> Failed {
 
 fn too_many() -> Failed {
     EvalAltResult::ErrorDataTooLarge("Size of array/BLOB".to_owned(), Position::NONE).into()
+}
+
+fn too_many_entries() -> Failed {
+    EvalAltResult::ErrorDataTooLarge("Size of object map".to_owned(), Position::NONE).into()
 }
 
 fn unprintable(problem: Unprintable) -> Failed {

@@ -13,6 +13,8 @@ use crate::script::budget;
 const PER_OPERATION: usize = 64;
 /// Bytes of strings compared that count as one operation.
 const BYTES_PER_OPERATION: usize = 4096;
+/// A comparison by a script's function counts as one operation, unless it takes more than these.
+const SHORT: u64 = 16;
 
 pub(super) fn register(module: &mut Module) {
     native!(module, pure: false, "sort", |array: &mut Array| in_place(array, by_value));
@@ -61,9 +63,10 @@ fn by_function(
     order: &FnPtr,
 ) -> Result<Vec<usize>, Failed> {
     merge_sort(items, &mut |left, right| {
-        let told = order
-            .call_raw(ctx, None, [left.clone(), right.clone()])
-            .map_err(seal)?;
+        let told = budget::as_one_operation(SHORT, || {
+            order.call_raw(ctx, None, [left.clone(), right.clone()])
+        })
+        .map_err(seal)?;
         Ok(match (told.as_int(), told.as_bool()) {
             (Ok(number), _) => number.cmp(&0),
             (_, Ok(true)) => Ordering::Less,

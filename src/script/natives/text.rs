@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use rhai::{Array, Dynamic, ImmutableString, Map, Module, NativeCallContext};
+use rhai::{Array, Dynamic, ImmutableString, Map, Module};
 
 use super::{Failed, native, too_long, too_many, unprintable};
 use crate::script::{
@@ -41,21 +41,15 @@ fn debugged(value: &Dynamic, bounds: Bounds) -> Result<ImmutableString, Failed> 
 }
 
 /// For `to_string`, which interpolation calls: when it fails, Rhai prints the value without bounds instead.
-/// It checks the size of the value after the call, too.
-fn certain(
-    ctx: &NativeCallContext<'_>,
-    value: &Dynamic,
-    text: Result<ImmutableString, Failed>,
-) -> Result<ImmutableString, Failed> {
-    let text = ctx.engine().ensure_data_size_within_limits(value).and(text);
+fn certain(text: Result<ImmutableString, Failed>) -> Result<ImmutableString, Failed> {
     text.map_err(budget::insist)
 }
 
 fn printing(module: &mut Module, bounds: Bounds) {
     native!(module, pure: true, "print", move |value: &mut Dynamic| shown(value, bounds));
     native!(module, pure: true, "debug" | "to_debug", move |value: &mut Dynamic| debugged(value, bounds));
-    native!(module, pure: true, "to_string", move |ctx: NativeCallContext, value: &mut Dynamic| {
-        certain(&ctx, value, shown(value, bounds))
+    native!(module, pure: true, "to_string", move |value: &mut Dynamic| {
+        certain(shown(value, bounds))
     });
     // Rhai has these apart from `Dynamic`, and the exact type is found first.
     native!(module, pure: true, "print" | "debug" | "to_debug", move |list: &mut Array| {
@@ -64,11 +58,11 @@ fn printing(module: &mut Module, bounds: Bounds) {
     native!(module, pure: true, "print" | "debug" | "to_debug", move |map: &mut Map| {
         with_map(map, |value| debugged(value, bounds))
     });
-    native!(module, pure: true, "to_string", move |ctx: NativeCallContext, list: &mut Array| {
-        with_array(list, |value| certain(&ctx, value, debugged(value, bounds)))
+    native!(module, pure: true, "to_string", move |list: &mut Array| {
+        with_array(list, |value| certain(debugged(value, bounds)))
     });
-    native!(module, pure: true, "to_string", move |ctx: NativeCallContext, map: &mut Map| {
-        with_map(map, |value| certain(&ctx, value, debugged(value, bounds)))
+    native!(module, pure: true, "to_string", move |map: &mut Map| {
+        with_map(map, |value| certain(debugged(value, bounds)))
     });
 }
 

@@ -1,9 +1,6 @@
 //! One run of a durable job, and what becomes of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -154,7 +151,7 @@ impl Durable {
         let work = Work {
             circle: job.circle,
             run: &run,
-            deadline: Instant::now() + self.machine.script_timeout,
+            deadline: None,
             cancelled: claim.cancelled(),
             latest: true,
             noted: Some((&self.running, job.id)),

@@ -1,0 +1,62 @@
+//! What is compiled for somebody who waits for it, on a script thread.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::job::Account;
+use crate::{
+    circle::{Compiler, Executor},
+    script::Runner,
+    store::Transaction,
+};
+
+/// Cancels what it stands for when it is dropped.
+struct CancelGuard(Arc<AtomicBool>);
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Looks at a circle's scripts when it is its turn. Nothing, where too much waits. `begin` begins the transaction, which
+/// is never committed. It has so much time, waiting for its turn included, and ends when this future is dropped.
+pub(super) async fn look<R: Send + 'static>(
+    runner: &Runner<Account>,
+    accounts: [Account; 2],
+    executor: Executor,
+    time: Duration,
+    begin: impl FnOnce() -> Transaction + Send + 'static,
+    look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+) -> Option<R> {
+    let (tell, looked) = oneshot::channel();
+    let cancel = Arc::<AtomicBool>::default();
+    let (guard, deadline) = (CancelGuard(cancel.clone()), Instant::now() + time);
+    let task = Box::new({
+        let cancel = cancel.clone();
+        move || {
+            if cancel.load(Ordering::Acquire) {
+                return;
+            }
+            let compiler = Compiler {
+                sandbox: &executor.sandbox,
+                deadline,
+                time,
+                cancel: &cancel,
+            };
+            // Whoever asked may have left.
+            let _ = tell.send(look(begin(), &compiler));
+        }
+    });
+    runner.submit(accounts, cancel, task).ok()?;
+    let looked = looked.await.ok();
+    drop(guard);
+    looked
+}

@@ -1,0 +1,69 @@
+//! The place that the run on this thread has among those that run at once. A run that has had its slice gives it up to
+//! others, from within the interpreter, and goes on where it was.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+/// How long a run keeps others waiting that have used less time.
+pub(super) const SLICE: Duration = Duration::from_millis(10);
+
+/// A place that can be given up for a while.
+pub(super) trait Place {
+    /// Whether anybody waits for one.
+    fn is_wanted(&self) -> bool;
+
+    /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or is to
+    /// end.
+    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool);
+}
+
+thread_local! {
+    static PLACE: RefCell<Option<Box<dyn Place>>> = const { RefCell::new(None) };
+    /// The run holds what others may wait for.
+    static KEPT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the runs of `work` give way to others for this place.
+pub(super) fn with<R>(place: impl Place + 'static, work: impl FnOnce() -> R) -> R {
+    struct Gone;
+
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            drop(PLACE.take());
+        }
+    }
+
+    PLACE.set(Some(Box::new(place)));
+    let _gone = Gone;
+    work()
+}
+
+/// Has the runs of `work` give way to nobody: what holds a lock that others wait for must go on.
+pub fn keep_place<R>(work: impl FnOnce() -> R) -> R {
+    struct Back(bool);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            KEPT.set(self.0);
+        }
+    }
+
+    let _back = Back(KEPT.replace(true));
+    work()
+}
+
+/// Whether somebody waits for this thread's place, if it has one that it may give up.
+pub(super) fn is_wanted() -> bool {
+    !KEPT.get() && PLACE.with_borrow(|place| place.as_ref().is_some_and(|place| place.is_wanted()))
+}
+
+/// See [`Place::give_way`].
+pub(super) fn give_way(memory: usize, is_over: &dyn Fn() -> bool) {
+    PLACE.with_borrow(|place| {
+        if let Some(place) = place {
+            place.give_way(memory, is_over);
+        }
+    });
+}

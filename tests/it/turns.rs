@@ -1,0 +1,178 @@
+//! Who gets the script threads: whoever has used less than their share, at once, whatever others run.
+
+use circled::auth::SecretKey;
+use serde_json::{Value, json};
+
+use crate::{
+    backend::on_both,
+    server::{Builder, ENDLESS, TestServer, Ws, key, within},
+};
+
+const SPIN: &str = "loop {}";
+/// Calls of a session that keeps asking.
+const MANY: usize = 32;
+
+/// Scripts may run for longer than any test.
+fn patient() -> Builder {
+    TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "120s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "120s")
+        .env("CIRCLED_SCRIPT__THREADS", "2")
+}
+
+async fn log_in_to(server: &TestServer, circle: u8, me: &SecretKey) -> Ws {
+    let mut session = server.connect_to(key(circle).public()).await;
+    session.login(me).await;
+    session
+}
+
+/// A session in this circle with many scripts under way that don't end.
+async fn flood(server: &TestServer, circle: u8, me: &SecretKey, calls: usize) -> Ws {
+    let mut session = log_in_to(server, circle, me).await;
+    for _ in 0..calls {
+        session.begin_play(SPIN).await;
+    }
+    session.fence().await;
+    session
+}
+
+/// Plays scripts that nobody has played before, so that each needs a thread, one after the other.
+async fn assert_served(session: &mut Ws, what: &str) {
+    for n in 0..20 {
+        let script = format!("\"{what}\".len + {n}");
+        let run = within(what, session.play(&script)).await.unwrap();
+        assert_eq!(run["value"], json!(what.len() + n));
+    }
+}
+
+async fn plays_that_do_not_end_keep_no_other_circle_waiting() {
+    let server = patient().start().await;
+    let _flood = flood(&server, 11, &key(2), MANY).await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside a flood").await;
+}
+
+async fn plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting() {
+    let server = patient().start().await;
+    let _flood = flood(&server, 11, &key(2), MANY).await;
+    let mut victim = log_in_to(&server, 11, &key(3)).await;
+    assert_served(&mut victim, "within a flood").await;
+}
+
+async fn one_caller_in_forty_circles_keeps_nobody_waiting() {
+    let server = patient().start().await;
+    let mut floods = Vec::new();
+    for circle in 20..60 {
+        floods.push(flood(&server, circle, &key(2), 4).await);
+    }
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside forty circles").await;
+}
+
+async fn ten_callers_in_ten_circles_keep_nobody_waiting() {
+    let server = patient().start().await;
+    let mut floods = Vec::new();
+    for n in 20..30 {
+        floods.push(flood(&server, n, &key(n + 50), 16).await);
+    }
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside ten callers").await;
+}
+
+/// What runs for long has all the places of a worker, and it goes on taking what comes.
+async fn more_than_a_worker_holds_keeps_nobody_waiting() {
+    let server = patient()
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "4")
+        .env("CIRCLED_DISPATCH__REDIS__HOLD", "8")
+        .start()
+        .await;
+    let mut floods = Vec::new();
+    for circle in 20..40 {
+        floods.push(flood(&server, circle, &key(2), 8).await);
+    }
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside what is held").await;
+}
+
+/// A source of 200 KiB that is another one each time, so that it is compiled each time.
+fn long_source(n: usize) -> String {
+    format!("let x = {n};{}", "x += 1;".repeat(28_000))
+}
+
+/// With one thread, what is compiled for somebody who has left would keep the same caller waiting.
+async fn what_is_compiled_for_whoever_left_is_not_compiled() {
+    let server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_LIMITS__CALLER_JOBS", "0")
+        .start()
+        .await;
+    let mut owner = log_in_to(&server, 11, &key(11)).await;
+    for n in 0..MANY {
+        let params = json!({ "script": long_source(n) });
+        owner.begin("submit_job", params).await;
+        let params = json!({ "name": "long", "source": long_source(n + MANY) });
+        owner.begin("put_script", params).await;
+    }
+    owner.leave().await;
+    let mut back = log_in_to(&server, 11, &key(11)).await;
+    assert_served(&mut back, "after all that").await;
+}
+
+async fn compiling_takes_no_longer_than_a_run_may() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__TIMEOUT", "2ms")
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    let source = long_source(0);
+    for (method, params) in [
+        ("play", json!({ "script": source })),
+        ("submit_job", json!({ "script": source })),
+        ("put_script", json!({ "name": "long", "source": source })),
+    ] {
+        let error: Value = owner.call(method, params).await.unwrap_err();
+        assert_eq!(
+            (&error["code"], &error["data"]),
+            (&json!(-32004), &json!({ "timeout_ms": 2 })),
+            "{method}: {error}"
+        );
+    }
+}
+
+/// While it is set aside, no time passes for a script; but its caller waits no longer than was said.
+async fn a_script_that_others_pass_still_ends_well() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "2s")
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .start()
+        .await;
+    let mut floods = Vec::new();
+    for n in 20..24 {
+        floods.push(flood(&server, n, &key(n + 50), 1).await);
+    }
+    let mut session = log_in_to(&server, 12, &key(3)).await;
+    let script = "let n = 0; while n < 20_000 { n += 1 } n";
+    let run = within("a script of some length", session.play(script)).await;
+    assert_eq!(run.unwrap()["value"], 20_000);
+    for mut flood in floods {
+        let error = flood.answer(1 + 2).await.unwrap_err();
+        assert_eq!(error["data"], json!({ "timeout_ms": 2000 }), "{error}");
+    }
+    // It would have run for longer than that.
+    let params = json!({ "script": SPIN, "timeout_ms": 300 });
+    let error = session.call("play", params).await.unwrap_err();
+    assert_eq!(error["data"], json!({ "timeout_ms": 300 }), "{error}");
+}
+
+on_both!(
+    plays_that_do_not_end_keep_no_other_circle_waiting,
+    plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting,
+    one_caller_in_forty_circles_keeps_nobody_waiting,
+    ten_callers_in_ten_circles_keep_nobody_waiting,
+    more_than_a_worker_holds_keeps_nobody_waiting,
+    what_is_compiled_for_whoever_left_is_not_compiled,
+    compiling_takes_no_longer_than_a_run_may,
+    a_script_that_others_pass_still_ends_well,
+);
