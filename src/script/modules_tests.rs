@@ -478,12 +478,12 @@ fn scripts_tell_what_happened() {
         (
             "emit(\"job.1\", 1)",
             FailureKind::Runtime,
-            "the circle's own",
+            "the server's own",
         ),
         (
             "emit(\"circle.\", 1)",
             FailureKind::Runtime,
-            "the circle's own",
+            "the server's own",
         ),
         ("emit(\"f\", || 1)", FailureKind::Runtime, "function"),
         ("emit(\"f\", 0.0 / 0.0)", FailureKind::Runtime, "finite"),
