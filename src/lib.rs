@@ -19,6 +19,8 @@
 //! * [`store`]: what circles keep, in transactions.
 //! * [`client`]: the other end of a session.
 //! * [`json`]: how JSON from outside is read, everywhere.
+//!
+//! Beside them: `memory`, what others can make the server hold; `units`, settings in human form.
 
 mod address;
 pub mod auth;
@@ -29,6 +31,7 @@ pub mod config;
 pub mod dispatch;
 pub mod json;
 mod log_limit;
+mod memory;
 mod pace;
 mod refusal;
 pub mod rpc;

@@ -8,6 +8,7 @@ mod linger;
 mod patience;
 mod settings;
 mod upgrade;
+mod websocket;
 mod worker;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -37,6 +38,7 @@ use crate::{
     circle::{self, Executor},
     config,
     dispatch::{self, Dispatcher, Role, StartError},
+    memory::MemoryBudget,
     rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
     webhooks::{self, Providers, SetUpError, VerifyLayer},
@@ -154,16 +156,19 @@ impl Server {
             nonce_ttl: settings.auth.nonce_ttl,
             limits: Limits {
                 max_batch: settings.session.max_batch,
+                max_reply: settings.session.max_reply,
                 max_in_flight: settings.session.max_in_flight,
+                anonymous_in_flight: settings.session.anonymous_in_flight,
                 max_subscriptions: settings.session.max_subscriptions,
             },
             quotas: Quotas::new(&settings.limits, std::time::Instant::now()),
         });
+        let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered);
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, Arc::new(providers), shared.clone()),
             shared,
             origins: Origins::new(public, local, allowed),
-            registry: Registry::new(&settings.session),
+            registry: Registry::new(&settings.session, memory),
             session: Arc::new(settings.session.clone()),
             ending: Ending::default(),
         };

@@ -4,8 +4,10 @@
 //! and when to give up, `connection` for when a client is too slow); this task carries inputs to
 //! them and what they say to the socket. Whatever ends the loop, the teardown stands after it.
 
+mod budgets;
 mod connection;
 mod heartbeat;
+mod meter;
 mod registry;
 mod settings;
 
@@ -16,20 +18,35 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::{CloseFrame, Utf8Bytes, WebSocket};
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Utf8Bytes, protocol::CloseFrame},
+};
 use tokio_util::sync::CancellationToken;
 
+pub use meter::Meter;
 pub use registry::{Full, Registry, SessionId, SessionPermit};
 pub use settings::Settings;
 
-use crate::rpc::{self, Context, Events, Id, Pending, Reply};
+use crate::{
+    memory::MemoryBudget,
+    rpc::{self, Context, Events, Id, Pending, Reply, Written},
+};
 use connection::{Connection, Input};
 use heartbeat::{Heartbeat, Tick};
 
+/// What a session is held over.
+pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
+
 /// How long a client may take to answer a close frame.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// When to try again to send an event for which nobody has room.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why the server closes a session, as RFC 6455, section 7.4, counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +57,12 @@ pub enum Closing {
     LoginDeadline,
     /// A message was larger than the settings allow.
     TooBig,
+    /// The same, from somebody who hasn't logged in.
+    TooBigYet,
     /// The client reads too slowly, or not at all.
     TooSlow,
+    /// There is no room for what the client sends.
+    NoRoom,
     /// There are as many sessions as the settings allow.
     Full(Full),
     /// The client's frames break the WebSocket protocol.
@@ -54,12 +75,17 @@ impl Closing {
             Self::GoingAway => (1001, "the server is stopping"),
             Self::LoginDeadline => (1008, "not logged in in time"),
             Self::TooBig => (1009, "message larger than session.max_message"),
+            Self::TooBigYet => (
+                1009,
+                "message larger than session.anonymous_message, before a login",
+            ),
             Self::TooSlow => (1013, "reading too slowly"),
+            Self::NoRoom => (1013, "no room for a message, try again later"),
             Self::Full(full) => (1013, full.reason()),
             Self::Protocol(code) => (code, "protocol error"),
         };
         CloseFrame {
-            code,
+            code: code.into(),
             reason: reason.into(),
         }
     }
@@ -86,7 +112,7 @@ pub fn run(
     stopping: CancellationToken,
     permit: SessionPermit,
 ) -> impl Future<Output = ()> + Send {
-    let mut connection = Connection::new(socket, &settings);
+    let mut connection = Connection::new(socket, &settings, permit.memory().clone());
     async move {
         let _permit = &permit;
         let end = converse(&mut connection, &mut context, &settings, &stopping).await;
@@ -103,7 +129,7 @@ pub fn run(
             End::Closing(closing) => {
                 let frame = closing.frame();
                 tracing::info!(
-                    code = frame.code,
+                    code = u16::from(frame.code),
                     reason = frame.reason.as_str(),
                     "session closed"
                 );
@@ -118,11 +144,10 @@ pub fn run(
 
 /// Turns a client away at the door: the upgrade has happened, so that it can see why.
 pub async fn refuse(socket: WebSocket, settings: Arc<Settings>, full: Full) {
-    let _ = timeout(
-        CLOSE_TIMEOUT,
-        Connection::new(socket, &settings).close(Closing::Full(full).frame()),
-    )
-    .await;
+    // It is sent nothing that would have to wait.
+    let nothing = MemoryBudget::new("session.max_buffered", 0);
+    let mut connection = Connection::new(socket, &settings, nothing);
+    let _ = timeout(CLOSE_TIMEOUT, connection.close(Closing::Full(full).frame())).await;
 }
 
 async fn converse(
@@ -134,7 +159,7 @@ async fn converse(
     let mut events: Option<Box<Events>> = None;
     // What was told and finds no room yet.
     let mut told: VecDeque<Utf8Bytes> = VecDeque::new();
-    let mut in_flight: FuturesUnordered<Pending<Option<String>>> = FuturesUnordered::new();
+    let mut in_flight: FuturesUnordered<Pending<Option<Written>>> = FuturesUnordered::new();
     let mut heartbeat = Heartbeat::new(settings, Instant::now());
     if context.shared.access.serves_anyone(&context.circle) {
         // Nobody has to log in.
@@ -152,10 +177,17 @@ async fn converse(
         while connection.has_room()
             && let Some(text) = told.pop_front()
         {
-            if let Err(closing) = connection.send(text) {
-                return End::Closing(closing);
+            if let Err(text) = connection.tell(text) {
+                // Others hold all there is. It is in the log, too, but it can wait as well.
+                told.push_front(text);
+                timer
+                    .as_mut()
+                    .reset(heartbeat.next().min(Instant::now() + AGAIN));
+                break;
             }
         }
+        // What finds no room isn't even taken.
+        let may_tell = told.is_empty() && connection.has_room();
         let more = async {
             match &mut events {
                 Some(events) => events.next().await,
@@ -166,12 +198,16 @@ async fn converse(
             biased;
             input = connection.next() => match input {
                 Input::Text(text) => {
+                    if text.len() > settings.anonymous_message && context.phase.caller().is_none() {
+                        return End::Closing(Closing::TooBigYet);
+                    }
                     if connection.begins_turn() {
                         context.begin_turn();
                     }
                     let reply = rpc::on_text(context, &text);
                     if context.phase.caller().is_some() {
                         heartbeat.on_login();
+                        connection.on_login(settings);
                     }
                     match reply {
                         Reply::Now(reply) => reply,
@@ -183,7 +219,10 @@ async fn converse(
                 }
                 Input::Binary => {
                     let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
-                    Some(rpc::failed(&error, &Id::NULL))
+                    Some(Written {
+                        text: rpc::failed(&error, &Id::NULL),
+                        room: None,
+                    })
                 }
                 Input::Pong => {
                     heartbeat.on_pong();
@@ -198,7 +237,7 @@ async fn converse(
                 Input::Broken(closing) => return End::Closing(closing),
             },
             Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-            texts = more, if told.is_empty() => {
+            texts = more, if may_tell => {
                 told = texts.into();
                 None
             }
@@ -220,8 +259,8 @@ async fn converse(
             // Polled last: whatever has come in by now has been read and answered.
             () = ready(()), if context.draining && in_flight.is_empty() => return End::Closing(Closing::GoingAway),
         };
-        if let Some(reply) = reply
-            && let Err(closing) = connection.send(reply)
+        if let Some(Written { text, room }) = reply
+            && let Err(closing) = connection.send(text, room)
         {
             return End::Closing(closing);
         }

@@ -40,6 +40,8 @@ fn open(folder: &Path) -> Store {
         max_events: 1,
         max_event: 8,
         event_log: 100,
+        events_waiting: 1 << 20,
+        events_waiting_in_all: 1 << 20,
         quota: 1 << 20,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()

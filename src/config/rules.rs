@@ -42,6 +42,7 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     };
     let mut broken = Vec::new();
     numbers(settings, &mut broken);
+    sizes(settings, &mut broken);
     durations(settings, &mut broken);
     origins(settings, &mut broken);
     addresses(settings, &mut broken);
@@ -108,7 +109,7 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
             session.max_sessions_per_address,
         ),
         (&["session.outbound_queue"], session.outbound_queue),
-        (&["session.outbound_bytes"], session.outbound_bytes),
+        (&["session.max_buffered"], session.max_buffered),
         (&["script.queue"], script.queue),
         (
             &["dispatch.durable.per_circle"],
@@ -160,6 +161,79 @@ fn scripts(script: &Limits, broken: &mut Vec<Broken>) {
             &["script.max_aside_memory", "script.max_memory"],
             "must be at least script.max_memory, or a run that holds more can't be set aside for others",
         ));
+    }
+}
+
+/// Budgets that must have room for something.
+fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
+    let Settings {
+        server,
+        session,
+        dispatch,
+        store,
+        ..
+    } = settings;
+    let sizes: [(&'static [&'static str], usize, usize, &str); 10] = [
+        (
+            &["server.max_buffered"],
+            server.max_buffered,
+            1 << 20,
+            "1MiB",
+        ),
+        (
+            &["session.max_buffered_per_address"],
+            session.max_buffered_per_address,
+            1 << 20,
+            "1MiB",
+        ),
+        (&["session.max_reply"], session.max_reply, 1 << 10, "1KiB"),
+        (
+            &["session.anonymous_message"],
+            session.anonymous_message,
+            1 << 10,
+            "1KiB",
+        ),
+        (
+            &["session.anonymous_in_flight"],
+            session.anonymous_in_flight,
+            1,
+            "1",
+        ),
+        (
+            &["dispatch.durable.max_page"],
+            dispatch.durable.max_page,
+            1 << 10,
+            "1KiB",
+        ),
+        (&["store.events_waiting"], store.events_waiting, 1, "1B"),
+        (
+            &["store.events_waiting_in_all"],
+            store.events_waiting_in_all,
+            1,
+            "1B",
+        ),
+        // What one commit tells must fit.
+        (
+            &["dispatch.redis.inbox_bytes"],
+            dispatch.redis.inbox_bytes,
+            16 << 20,
+            "16MiB",
+        ),
+        // What `rpc.discover` answers must fit.
+        (
+            &["session.anonymous_buffered"],
+            session.anonymous_buffered,
+            64 << 10,
+            "64KiB",
+        ),
+    ];
+    for (about, size, least, spelled_out) in sizes {
+        if size < least {
+            broken.push(Broken::new(
+                about,
+                format!("must be at least {spelled_out}"),
+            ));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::{Uuid, fmt::Hyphenated};
 use crate::{
     auth::{PublicKey, Role},
     circle::{Authority, Ending, Procedure, Refusal, Run, Task},
+    memory::{MemoryBudget, OverBudget, Reservation},
     script::{Failure, Inputs, Success},
     store::CommitError,
 };
@@ -32,6 +33,17 @@ pub struct Job<'a> {
     pub args: Value,
     /// How long it may take, waiting for its turn included.
     pub timeout: Duration,
+    /// What its outcome counts in, for as long as it is held. Without room there, nothing of the job lands.
+    pub memory: MemoryBudget,
+}
+
+/// What a caller is told of a job, and the room that it takes.
+#[derive(Debug)]
+pub struct Told {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Room for it as it is written in JSON; nothing where it is little, or was told at once.
+    pub room: Option<Reservation>,
 }
 
 /// What a job runs.
@@ -143,6 +155,49 @@ impl Outcome {
         }
     }
 
+    /// Reserves room for it. Where there is none, what comes of the job is that.
+    pub(super) fn with_room(self, memory: &MemoryBudget) -> Told {
+        match memory.try_reserve(self.size()) {
+            Ok(room) => Told {
+                outcome: self,
+                room: Some(room),
+            },
+            Err(over) => Self::over(over).into(),
+        }
+    }
+
+    /// There is no room for what came of it.
+    pub(super) fn over(over: OverBudget) -> Self {
+        Self::Limit {
+            limit: over.setting.into(),
+        }
+    }
+
+    /// Bytes of it in JSON, with all that is around it: not less than that.
+    fn size(&self) -> usize {
+        const AROUND: usize = 512;
+        let text = |text: &String| json_length(text) + 1;
+        match self {
+            Self::Finished(success) => {
+                let logs: usize = success.logs.iter().map(text).sum();
+                AROUND + text(&success.output) + success.value.get().len() + logs
+            }
+            Self::Failed(failure) => {
+                // The message stands in front of the error and in its data.
+                let logs: usize = failure.logs.iter().map(text).sum();
+                AROUND + 2 * text(&failure.message) + logs
+            }
+            Self::Invalid { reason } => AROUND + text(reason),
+            Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::Limit { .. }
+            | Self::NotFound { .. }
+            | Self::Forbidden { .. }
+            | Self::Conflict
+            | Self::Unavailable => AROUND,
+        }
+    }
+
     /// For the log.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -160,6 +215,25 @@ impl Outcome {
     }
 }
 
+impl From<Outcome> for Told {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            room: None,
+        }
+    }
+}
+
+/// How long a text is as a string in JSON.
+fn json_length(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    2 + escaped.sum::<usize>()
+}
+
 impl Job<'_> {
     /// A copy that outlives the message it came in.
     pub fn into_owned(self) -> Job<'static> {
@@ -171,6 +245,7 @@ impl Job<'_> {
             work,
             args,
             timeout,
+            memory,
         } = self;
         Job {
             id,
@@ -180,6 +255,7 @@ impl Job<'_> {
             work: work.into_owned(),
             args,
             timeout,
+            memory,
         }
     }
 
@@ -369,6 +445,20 @@ impl fmt::Display for Caller {
         match self {
             Self::Key(key) => key.fmt(f),
             Self::Anyone => f.write_str("anonymous"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json_length;
+
+    #[test]
+    fn the_length_of_a_text_in_json_is_known_beforehand() {
+        let all: String = (0..0x300_u32).filter_map(char::from_u32).collect();
+        for text in ["", "plain", &all, "\u{1f600} \u{2028}"] {
+            let written = serde_json::to_string(text).unwrap();
+            assert_eq!(json_length(text), written.len(), "{text:?}");
         }
     }
 }

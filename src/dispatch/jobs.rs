@@ -1,10 +1,13 @@
 //! The durable jobs of a running server, to be looked at and retried.
 
 use serde_json::Value;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{JobId, JobRecord, Ledger, RedisJobs, State, retry::Rerun, submission::Input};
 use crate::{auth::PublicKey, store::Unavailable};
+
+/// Looks at jobs that go on at once: each may have a page of them in memory, or one that is large.
+static LOOKS: Semaphore = Semaphore::const_new(8);
 
 /// Some of a circle's jobs, the newest first.
 #[derive(Debug, Clone)]
@@ -91,6 +94,7 @@ impl Jobs {
         self,
         listing: Listing,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
+        let _turn = LOOKS.acquire().await;
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.list(&listing)).await,
             Self::Redis(jobs) => jobs.list(&listing).await,
@@ -102,6 +106,7 @@ impl Jobs {
     /// # Errors
     /// It can't be read.
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        let _turn = LOOKS.acquire().await;
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.find(id)).await,
             Self::Redis(jobs) => jobs.find(id).await,
@@ -141,6 +146,7 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
+        let _turn = LOOKS.acquire().await;
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.find_in(&circle, id)).await,
             Self::Redis(jobs) => jobs.find_in(circle, id).await,
@@ -156,6 +162,7 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Value>, Unavailable> {
+        let _turn = LOOKS.acquire().await;
         let input = self.input_in(circle, id).await?;
         Ok(input.and_then(|input| input.event))
     }
@@ -180,6 +187,7 @@ impl Jobs {
         self,
         page: Page,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
+        let _turn = LOOKS.acquire().await;
         match self {
             Self::Embedded(ledger) => blocking(move || ledger.page(&page)).await,
             Self::Redis(jobs) => jobs.page(page).await,

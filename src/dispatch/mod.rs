@@ -19,7 +19,7 @@ mod submission;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
 use job::Account;
-pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Work};
+pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Told, Work};
 pub use jobs::{Jobs, Listing, Page};
 pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
@@ -130,7 +130,7 @@ impl Role {
 
 impl Ticket {
     /// Waits for the job, at most until its deadline. What has been committed by then is waited for.
-    pub async fn outcome(self) -> Outcome {
+    pub async fn outcome(self) -> Told {
         match self {
             Self::Embedded(ticket) => ticket.outcome().await,
             Self::Redis(ticket) => ticket.outcome().await,

@@ -42,6 +42,9 @@ pub struct Durable {
     pub per_circle: usize,
     /// Jobs of one circle that wait. One more is refused.
     pub backlog: usize,
+    /// Bytes of a page of jobs, wherever they are listed.
+    #[serde(with = "crate::units::size")]
+    pub max_page: usize,
     /// Runs of a job whose script fails, before it goes to the dead letters.
     pub max_tries: u32,
     /// How long after a first failure the job runs again; twice as long after each further one.

@@ -2,11 +2,12 @@
 
 use std::{future::Future, pin::Pin};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Error, Id, Incoming, Invalid, Method, Request};
+use super::{Batch, Context, Error, Id, Incoming, Invalid, Method, Request};
+use crate::memory::{MemoryBudget, Reservation};
 
 /// A future of a call that is under way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -17,37 +18,91 @@ pub enum Answer<T> {
     Now(Result<T, Error>),
     /// When it is done.
     Later(Pending<Result<T, Error>>),
+    /// The same, with room for it that was reserved before it happened.
+    Reserved(Pending<(Result<T, Error>, Option<Reservation>)>),
+}
+
+/// What is to be sent, and its room, if it has been given any yet.
+#[derive(Debug)]
+pub struct Written {
+    /// A reply, or an array of them.
+    pub text: String,
+    /// What it counts as held, until it is sent.
+    pub room: Option<Reservation>,
 }
 
 /// What is to be sent for a text, if anything.
 pub enum Reply {
     /// This.
-    Now(Option<String>),
+    Now(Option<Written>),
     /// To come. Dropping it cancels the call.
-    Later(Pending<Option<String>>),
+    Later(Pending<Option<Written>>),
 }
+
+/// Parameters and replies up to this size are never refused for want of room: only so many can be under way.
+const SMALL: usize = 1 << 10;
+/// What each value within parameters takes in memory, about.
+const VALUE: usize = 72;
 
 /// Handles one message: runs what can be run at once, begins the rest.
 pub fn on_text(context: &mut Context, text: &str) -> Reply {
     match Incoming::parse(text) {
-        Err(error) => Reply::Now(Some(failed(&error, &Id::NULL))),
-        Ok(Incoming::Single(Err(invalid))) => Reply::Now(Some(invalid.reply())),
+        Err(error) => now(failed(&error, &Id::NULL)),
+        Ok(Incoming::Single(Err(invalid))) => now(invalid.reply()),
         Ok(Incoming::Single(Ok(request))) => on_request(context, request),
         Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
             let error = Error::LimitExceeded {
                 limit: "session.max_batch".into(),
                 retry_after_ms: None,
             };
-            Reply::Now(Some(failed(&error, &Id::NULL)))
+            now(failed(&error, &Id::NULL))
         }
-        Ok(Incoming::Batch(batch)) => {
-            let replies = batch.requests().map(|request| match request {
-                Ok(request) => on_request(context, request),
-                Err(invalid) => Reply::Now(Some(invalid.reply())),
-            });
-            gather(replies.collect())
+        Ok(Incoming::Batch(batch)) => on_batch(context, &batch),
+    }
+}
+
+/// Begins the elements of a batch, one after another, for as long as there is room for what they answer.
+fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
+    let most = context.shared.limits.max_reply;
+    let room = context.memory.part("session.max_reply", most, 0);
+    let whole = std::mem::replace(&mut context.memory, room.clone());
+    let mut gathered = Gathered::default();
+    let mut later = Vec::new();
+    let mut full = None;
+    for request in batch.requests() {
+        let reply = match (request, full) {
+            (Ok(request), None) => on_request(context, request),
+            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over)),
+            (Err(invalid), _) => now(invalid.reply()),
+        };
+        match reply {
+            Reply::Now(None) => {}
+            Reply::Now(Some(mut written)) => {
+                if written.room.is_none() {
+                    match room.try_reserve(written.text.len()) {
+                        Ok(room) => written.room = Some(room),
+                        // This one has happened, and is told. No other does.
+                        Err(over) => full = Some(over),
+                    }
+                }
+                gathered.add(written);
+            }
+            Reply::Later(pending) => later.push(pending),
         }
     }
+    context.memory = whole;
+    if later.is_empty() {
+        return Reply::Now(gathered.finish());
+    }
+    Reply::Later(Box::pin(async move {
+        let mut later: FuturesUnordered<_> = later.into_iter().collect();
+        while let Some(written) = later.next().await {
+            if let Some(written) = written {
+                gathered.add(written);
+            }
+        }
+        gathered.finish()
+    }))
 }
 
 /// The reply to a message that is no text, or no call.
@@ -69,46 +124,100 @@ impl Invalid<'_> {
     }
 }
 
-/// Turns a method's answer into the reply for `id`; a notification's answer goes nowhere.
-pub(super) fn reply<T: Serialize + Send + 'static>(answer: Answer<T>, id: Option<Id<'_>>) -> Reply {
+/// Turns a method's answer into the reply for `id`, which counts in `memory` when it comes later; a notification's
+/// answer goes nowhere.
+pub(super) fn reply<T: Serialize + Send + 'static>(
+    answer: Answer<T>,
+    id: Option<Id<'_>>,
+    memory: &MemoryBudget,
+) -> Reply {
     match answer {
-        Answer::Now(result) => Reply::Now(id.map(|id| finished(result, &id))),
+        Answer::Now(result) => Reply::Now(id.map(|id| Written::new(finished(result, &id)))),
         Answer::Later(pending) => {
-            let id = id.map(Id::into_owned);
+            let Some(id) = id.map(Id::into_owned) else {
+                return unheard(pending);
+            };
+            let memory = memory.clone();
             Reply::Later(Box::pin(async move {
                 let result = pending.await;
-                id.map(|id| finished(result, &id))
+                Some(reserved(finished(result, &id), &memory, &id))
+            }))
+        }
+        Answer::Reserved(pending) => {
+            let Some(id) = id.map(Id::into_owned) else {
+                return unheard(pending);
+            };
+            let memory = memory.clone();
+            Reply::Later(Box::pin(async move {
+                let (result, room) = pending.await;
+                let text = finished(result, &id);
+                let Some(mut room) = room else {
+                    return Some(reserved(text, &memory, &id));
+                };
+                // It was reserved for all but the id. What has happened is told.
+                let _ = room.resize(text.len());
+                let room = Some(room);
+                Some(Written { text, room })
             }))
         }
     }
 }
 
+fn unheard<T: Send + 'static>(pending: Pending<T>) -> Reply {
+    Reply::Later(Box::pin(async move {
+        pending.await;
+        None
+    }))
+}
+
+/// Reserves room for a reply that is there now; without it, an error takes its place.
+fn reserved(text: String, memory: &MemoryBudget, id: &Id<'_>) -> Written {
+    match memory.try_reserve(text.len()) {
+        Ok(room) => Written {
+            text,
+            room: Some(room),
+        },
+        Err(_) if text.len() <= SMALL => Written::new(text),
+        Err(over) => Written::new(failed(&Error::from(over), id)),
+    }
+}
+
+fn now(text: String) -> Reply {
+    Reply::Now(Some(Written::new(text)))
+}
+
+fn refuse(id: Option<Id<'_>>, error: &Error) -> Reply {
+    Reply::Now(id.map(|id| Written::new(failed(error, &id))))
+}
+
 fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
-    let refuse = |id: Option<Id<'_>>, error: Error| Reply::Now(id.map(|id| failed(&error, &id)));
     let Some(method) = Method::find(&request.method) else {
         let error = Error::MethodNotFound {
             reason: "rpc.discover lists the methods of this server".to_owned(),
         };
-        return refuse(request.id, error);
+        return refuse(request.id, &error);
     };
     let admitted = match context.permits(method.needs) {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(request.id, error),
+        Err(error) => return refuse(request.id, &error),
     };
-    if !context.has_room() {
-        let error = Error::LimitExceeded {
-            limit: "session.max_in_flight".into(),
-            retry_after_ms: Some(100),
-        };
-        return refuse(request.id, error);
+    if let Err(error) = context.has_room() {
+        return refuse(request.id, &error);
     }
     let quota = match context.count(method.needs, admitted) {
         Ok(quota) => quota,
-        Err(error) => return refuse(request.id, error),
+        Err(error) => return refuse(request.id, &error),
+    };
+    let params = match request.params.map_or(0, weight) {
+        little if little <= SMALL => None,
+        bytes => match context.requests.try_reserve(bytes) {
+            Ok(room) => Some(room),
+            Err(over) => return refuse(request.id, &Error::from(over)),
+        },
     };
     match (method.call)(context, admitted, request.id, request.params) {
         Reply::Later(pending) => {
-            let permit = (context.begin(), quota);
+            let permit = (context.begin(), quota, params);
             Reply::Later(Box::pin(async move {
                 let _permit = permit;
                 pending.await
@@ -118,27 +227,48 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
     }
 }
 
-/// Makes one reply of a batch's: an array, in any order, or nothing where all were notifications.
-fn gather(replies: Vec<Reply>) -> Reply {
-    let mut now = Vec::new();
-    let mut later = Vec::new();
-    for reply in replies {
-        match reply {
-            Reply::Now(text) => now.extend(text),
-            Reply::Later(pending) => later.push(pending),
-        }
-    }
-    if later.is_empty() {
-        return Reply::Now(array(&now));
-    }
-    Reply::Later(Box::pin(async move {
-        now.extend(join_all(later).await.into_iter().flatten());
-        array(&now)
-    }))
+/// Returns what parameters take in memory, about: what they are written in, and a value for each that may be in them.
+fn weight(params: &str) -> usize {
+    let values = params
+        .bytes()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'));
+    params.len() + VALUE * values.count()
 }
 
-fn array(replies: &[String]) -> Option<String> {
-    (!replies.is_empty()).then(|| format!("[{}]", replies.join(",")))
+impl Written {
+    fn new(text: String) -> Self {
+        Self { text, room: None }
+    }
+}
+
+/// Makes one reply of a batch's: an array, in any order, or nothing where all were notifications.
+#[derive(Default)]
+struct Gathered {
+    text: String,
+    room: Option<Reservation>,
+}
+
+impl Gathered {
+    fn add(&mut self, written: Written) {
+        self.text.push(if self.text.is_empty() { '[' } else { ',' });
+        self.text.push_str(&written.text);
+        match (&mut self.room, written.room) {
+            (Some(room), Some(more)) => room.absorb(more),
+            (room @ None, more) => *room = more,
+            (Some(_), None) => {}
+        }
+    }
+
+    fn finish(mut self) -> Option<Written> {
+        if self.text.is_empty() {
+            return None;
+        }
+        self.text.push(']');
+        Some(Written {
+            text: self.text,
+            room: self.room,
+        })
+    }
 }
 
 #[derive(Serialize)]

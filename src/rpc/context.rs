@@ -1,17 +1,24 @@
 //! What a call knows of the session it came in on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
-use std::time::{Duration, Instant};
 
 use crate::{
+    address::Network,
     auth::{Access, Action, Admission, Denied, Phase, PublicKey, Role, decide},
     dispatch::{Caller, Dispatcher},
+    memory::MemoryBudget,
 };
 
-use super::{Error, Events, Needs, Quotas, Subscriptions, quota};
+use super::{
+    Error, Events, Needs, Quotas, Subscriptions,
+    quota::{self, Who},
+};
 
 /// How long one session may run scripts on its own thread before others get their turn.
 const TURN: Duration = Duration::from_millis(2);
@@ -33,8 +40,25 @@ pub struct Context {
     pub draining: bool,
     /// What the session shares with all others.
     pub shared: Arc<Shared>,
+    /// What requests under way count in.
+    pub requests: MemoryBudget,
+    /// What replies count in: the same, or the budget of the batch which is being begun.
+    pub memory: MemoryBudget,
+    /// Where its client is.
+    address: Network,
     under_way: Arc<AtomicUsize>,
     turn: Instant,
+}
+
+/// Who is at the other end of a session.
+#[derive(Debug)]
+pub struct Client {
+    /// The session's own name, for `whoami` and the log.
+    pub session_id: uuid::Uuid,
+    /// Where the client is, as it is counted.
+    pub(crate) address: Network,
+    /// What the session may make the server hold.
+    pub memory: MemoryBudget,
 }
 
 /// What all sessions share.
@@ -57,8 +81,12 @@ pub struct Shared {
 pub struct Limits {
     /// Elements of a batch.
     pub max_batch: usize,
+    /// Bytes of the reply to one.
+    pub max_reply: usize,
     /// Requests under way.
     pub max_in_flight: usize,
+    /// The same until somebody has logged in.
+    pub anonymous_in_flight: usize,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
 }
@@ -78,16 +106,14 @@ pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Context {
     /// A session that has just been opened.
-    pub fn new(
-        circle: PublicKey,
-        origin: String,
-        session_id: uuid::Uuid,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub fn new(circle: PublicKey, origin: String, client: Client, shared: Arc<Shared>) -> Self {
         Self {
             circle,
             origin,
-            session_id,
+            session_id: client.session_id,
+            requests: client.memory.clone(),
+            memory: client.memory,
+            address: client.address,
             phase: Phase::default(),
             subscriptions: Subscriptions::default(),
             draining: false,
@@ -166,8 +192,27 @@ impl Context {
     }
 
     /// Whether one more request may begin.
-    pub(super) fn has_room(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) < self.shared.limits.max_in_flight
+    ///
+    /// # Errors
+    /// As many are under way as may be.
+    pub(super) fn has_room(&self) -> Result<(), Error> {
+        let Limits {
+            max_in_flight,
+            anonymous_in_flight,
+            ..
+        } = self.shared.limits;
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        let limit = if under_way >= max_in_flight {
+            "session.max_in_flight"
+        } else if under_way >= anonymous_in_flight && self.phase.caller().is_none() {
+            "session.anonymous_in_flight"
+        } else {
+            return Ok(());
+        };
+        Err(Error::LimitExceeded {
+            limit: limit.into(),
+            retry_after_ms: Some(100),
+        })
     }
 
     /// Counts a call as the caller's and the circle's, if it is one that costs them anything.
@@ -179,8 +224,9 @@ impl Context {
         if matches!(needs, Needs::Nothing | Needs::Credentials) {
             return Ok(None);
         }
-        let (quotas, key) = (&self.shared.quotas, admitted.key.as_ref());
-        Ok(Some(quotas.admit(&self.circle, key, Instant::now())?))
+        let who = admitted.key.map_or(Who::Address(self.address), Who::Key);
+        let quotas = &self.shared.quotas;
+        Ok(Some(quotas.admit(&self.circle, who, Instant::now())?))
     }
 
     /// Counts a request until the permit is dropped.

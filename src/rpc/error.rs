@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 use crate::{
     auth::{Refusal, Role},
+    memory::OverBudget,
     script::Failure,
 };
 
@@ -139,6 +140,15 @@ pub enum Error {
     /// The job kept colliding with others that change what it reads; nothing of it has landed.
     #[error("{}", code::message(code::CONFLICT))]
     Conflict,
+}
+
+impl From<OverBudget> for Error {
+    fn from(over: OverBudget) -> Self {
+        Self::LimitExceeded {
+            limit: over.setting.into(),
+            retry_after_ms: Some(1000),
+        }
+    }
 }
 
 impl Error {

@@ -78,7 +78,8 @@ impl Method {
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
             result: |schemas| schemas.subschema_for::<C::Output>(),
             call: |context, admitted, id, params| {
-                call::reply(read_and_call::<C>(context, admitted, params), id)
+                let answer = read_and_call::<C>(context, admitted, params);
+                call::reply(answer, id, &context.memory)
             },
         }
     }

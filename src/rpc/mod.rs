@@ -14,8 +14,8 @@ mod quota;
 mod subscriptions;
 
 pub(crate) use call::failed;
-pub use call::{Answer, Pending, Reply, on_text};
-pub use context::{Context, Limits, Shared};
+pub use call::{Answer, Pending, Reply, Written, on_text};
+pub use context::{Client, Context, Limits, Shared};
 pub use error::{Error, code};
 pub use message::{Batch, Id, Incoming, Invalid, Request};
 pub use method::{Method, Needs};

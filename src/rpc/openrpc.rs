@@ -3,14 +3,20 @@
 use std::sync::OnceLock;
 
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{Method, Needs, code};
 
 /// The document of this very server.
-pub(super) fn document() -> &'static Value {
-    static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(generate)
+pub(super) fn document() -> &'static RawValue {
+    static DOCUMENT: OnceLock<Box<RawValue>> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        // Maps with strings for keys can always be written.
+        to_raw_value(&generate()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    })
 }
 
 fn generate() -> Value {

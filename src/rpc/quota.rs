@@ -18,7 +18,7 @@ use dashmap::DashMap;
 use serde::Deserialize;
 
 use super::Error;
-use crate::auth::PublicKey;
+use crate::{address::Network, auth::PublicKey};
 
 /// When to come back where a job has to end first, and nobody knows when one will.
 const SOON: Duration = Duration::from_millis(100);
@@ -67,8 +67,17 @@ pub struct Exceeded {
     pub retry_after: Duration,
 }
 
-/// Who is counted: a circle, and the key that was proved in it. Those who have proved none are one caller.
-type Caller = (PublicKey, Option<PublicKey>);
+/// Whose calls they are, in a circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Who {
+    /// The holder of this key.
+    Key(PublicKey),
+    /// Those of this address who have proved none.
+    Address(Network),
+}
+
+/// Who is counted.
+type Caller = (PublicKey, Who);
 
 /// What one meter is held against.
 #[derive(Debug, Clone, Copy)]
@@ -134,10 +143,10 @@ impl Quotas {
     ///
     /// # Errors
     /// [`Exceeded`], and nothing has been counted.
-    pub fn admit(
+    pub(super) fn admit(
         &self,
         circle: &PublicKey,
-        key: Option<&PublicKey>,
+        who: Who,
         now: Instant,
     ) -> Result<Permit, Exceeded> {
         if self.of_caller.is_unlimited() && self.of_circle.is_unlimited() {
@@ -148,7 +157,7 @@ impl Quotas {
         if self.sweeps.is_due(now) {
             self.forget_the_idle(now);
         }
-        let caller = (*circle, key.copied());
+        let caller = (*circle, who);
         // What is counted here is counted while the map is held, or the meter might be forgotten meanwhile.
         if let Some(meter) = self.callers.get(&caller) {
             return self.count(&meter, now);
@@ -320,7 +329,7 @@ mod tests {
 
         fn admit(&self, circle: usize, caller: usize) -> Result<Permit, Exceeded> {
             let (circle, caller) = (key(circle), key(caller));
-            self.quotas.admit(&circle, Some(&caller), self.now)
+            self.quotas.admit(&circle, Who::Key(caller), self.now)
         }
 
         /// How many of so many calls are admitted now, and end at once.
@@ -383,14 +392,17 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_proved_no_key_are_one_caller() {
+    fn those_who_have_proved_no_key_are_one_caller_at_each_address() {
         let clocked = Clocked::new(QuotaSettings {
             caller_rate: 1,
             ..NO_LIMIT
         });
-        let anonymous = || clocked.quotas.admit(&key(1), None, clocked.now);
-        assert!(anonymous().is_ok() && anonymous().is_err());
-        assert!(clocked.admit(1, 1).is_ok());
+        let anonymous = |address: &str| {
+            let who = Who::Address(Network::of(address.parse().unwrap()));
+            clocked.quotas.admit(&key(1), who, clocked.now).is_ok()
+        };
+        assert!(anonymous("192.0.2.1") && !anonymous("192.0.2.1"));
+        assert!(anonymous("192.0.2.2") && clocked.admit(1, 1).is_ok());
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::Utf8Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{sync::Notify, time::sleep};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Pending, Shared};
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 
 /// Events that are read from the log, or taken as they land, before the session sees to other things.
 const AT_ONCE: usize = 64;
+/// Bytes of what is told of them at once, about.
+const BYTES_AT_ONCE: usize = 64 << 10;
 /// What a member's sessions look for.
 const REMOVED: &str = "circle.member_removed";
 /// How long to wait before the log is read again, where that failed.
@@ -311,7 +313,8 @@ impl Events {
                 Signal::Look => list.iter_mut().for_each(|one| one.behind = true),
             }
             // With many subscriptions, each event is many texts.
-            let full = taken == AT_ONCE || texts.len() >= AT_ONCE;
+            let bytes: usize = texts.iter().map(|text| text.len()).sum();
+            let full = taken == AT_ONCE || texts.len() >= AT_ONCE || bytes >= BYTES_AT_ONCE;
             if full || list.iter().any(|one| one.behind) {
                 break;
             }

@@ -18,6 +18,8 @@ const STORE: Settings = Settings {
     max_writes: 10,
     max_events: 3,
     event_log: 100,
+    events_waiting: 1 << 20,
+    events_waiting_in_all: 1 << 20,
     max_event: 20,
     quota: 1 << 20,
 };

@@ -1,6 +1,6 @@
 //! What stands in the head of a request, read as HTTP says (RFC 9110): lists over several lines, tokens in any case.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, Version, header, uri::Authority};
 
 /// Why a request for an upgrade can't be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub(super) fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Checks what asks for a WebSocket (RFC 6455, section 4.2.1), and writes it as axum expects it.
+/// Checks what asks for a WebSocket (RFC 6455, section 4.2.1).
 ///
 /// # Errors
 /// See [`NotAHandshake`].
-pub(super) fn settle(headers: &mut HeaderMap) -> Result<(), NotAHandshake> {
+pub(super) fn check(headers: &HeaderMap) -> Result<(), NotAHandshake> {
     let asks = has_token(headers, &header::CONNECTION, "upgrade")
         && has_token(headers, &header::UPGRADE, "websocket")
         && headers.contains_key(header::SEC_WEBSOCKET_KEY)
@@ -45,13 +45,6 @@ pub(super) fn settle(headers: &mut HeaderMap) -> Result<(), NotAHandshake> {
     });
     if !is_key {
         return Err(NotAHandshake::Malformed);
-    }
-    for (name, value) in [
-        (header::CONNECTION, "upgrade"),
-        (header::UPGRADE, "websocket"),
-        (header::SEC_WEBSOCKET_VERSION, "13"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
     }
     Ok(())
 }
@@ -136,7 +129,7 @@ mod tests {
         ] {
             let mut all = headers(lines);
             all.extend(headers(&[KEY, VERSION]));
-            assert_eq!(settle(&mut all), expected, "{lines:?}");
+            assert_eq!(check(&all), expected, "{lines:?}");
         }
         let asking = [("connection", "upgrade"), ("upgrade", "websocket")];
         for (more, expected) in [
@@ -161,7 +154,7 @@ mod tests {
             for (name, value) in headers(more).iter() {
                 all.append(name, value.clone());
             }
-            assert_eq!(settle(&mut all), expected, "{more:?}");
+            assert_eq!(check(&all), expected, "{more:?}");
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Settings {
     pub max_admin_connections: usize,
     /// Open files that are never connections.
     pub reserved_files: usize,
+    /// Bytes that clients make the server hold, all together.
+    #[serde(with = "crate::units::size")]
+    pub max_buffered: usize,
     /// How long a connection may take to send its request.
     #[serde(with = "crate::units::duration")]
     pub handshake_timeout: Duration,

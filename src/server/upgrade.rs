@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{FromRequestParts, Path, Request, State, ws::WebSocketUpgrade},
+    extract::{Path, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::Instrument;
 
-use super::handshake::{self, NotAHandshake};
-use crate::{address::Client, auth::PublicKey, refusal::refuse, rpc::Context, session};
+use super::{
+    handshake::{self, NotAHandshake},
+    websocket::Upgrade,
+};
+use crate::{
+    address::Client, auth::PublicKey, memory::MemoryBudget, refusal::refuse, rpc::Context, session,
+};
 
 /// What is read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;
@@ -116,51 +122,46 @@ pub(super) async fn upgrade(
     if !state.origins.admits(page) {
         return Err(Refused::ForeignPage);
     }
-    handshake::settle(&mut parts.headers)?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|_| Refused::NotAnUpgrade)?;
+    handshake::check(&parts.headers)?;
+    let upgrade = Upgrade::of(&mut parts).ok_or(Refused::NotAnUpgrade)?;
     let host = parts
         .headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok());
     let origin = state.origins.own(host);
     let admitted = state.registry.admit(circle, client);
-    let max_message = state.session.max_message;
-    // axum gives an upgraded connection a task of its own, which the server is to wait for: from now
-    // on for the token, then for the future.
-    let token = state.ending.tasks.token();
-    let upgrade = upgrade
+    let max_message = Some(state.session.max_message);
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(max_message)
         .max_frame_size(max_message);
+    let tasks = state.ending.tasks.clone();
     let permit = match admitted {
         Ok(permit) => permit,
         Err(full) => {
             tracing::info!(%client, %circle, reason = full.reason(), "session refused");
-            return Ok(upgrade.on_upgrade(move |socket| {
-                let _token = token;
-                state.ending.tasks.track_future(session::refuse(
-                    socket,
-                    state.session.clone(),
-                    full,
-                ))
+            // Nothing that it sends is of interest.
+            let nothing = MemoryBudget::new("session.max_buffered", 0);
+            return Ok(upgrade.serve(config, nothing, 0, &tasks, move |socket| {
+                session::refuse(socket, state.session.clone(), full)
             }));
         }
     };
     let span = tracing::info_span!("session", id = %permit.id, %circle);
     span.in_scope(|| tracing::info!(%client, "session opened"));
-    let context = Context::new(circle, origin, permit.id, state.shared.clone());
-    Ok(upgrade.on_upgrade(move |socket| {
-        let _token = token;
-        let session = session::run(
-            socket,
-            context,
-            state.session.clone(),
-            state.ending.stopping.clone(),
-            permit,
-        );
-        state.ending.tasks.track_future(session.instrument(span))
-    }))
+    let context = Context::new(circle, origin, permit.client(), state.shared.clone());
+    let (memory, longest) = (permit.memory().clone(), state.session.anonymous_message);
+    Ok(
+        upgrade.serve(config, memory, longest, &tasks, move |socket| {
+            let session = session::run(
+                socket,
+                context,
+                state.session.clone(),
+                state.ending.stopping.clone(),
+                permit,
+            );
+            session.instrument(span)
+        }),
+    )
 }

@@ -1,7 +1,9 @@
 //! A session's socket: reads one message at a time, and is the one writer.
 //!
 //! What is sent waits in a bounded queue; replies that are ready together leave in one write, once
-//! nothing more is there to be read. While the client takes nothing, nothing more is read from it.
+//! nothing more is there to be read. While the client takes nothing, or the queue is half full, nothing more is read
+//! from it. What is long leaves in pieces (RFC 6455, section 5.4), so that the socket's own buffer, which never gets
+//! smaller again, stays small.
 
 use std::{
     collections::VecDeque,
@@ -11,22 +13,35 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Error,
-    body::Bytes,
-    extract::ws::{CloseFrame, Message, Utf8Bytes},
-};
+use axum::body::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{
+    Error, Message, Utf8Bytes,
+    error::ProtocolError,
+    protocol::{
+        CloseFrame,
+        frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
+};
 
-use super::{Closing, Settings};
+use super::{
+    Closing, Settings, WebSocket,
+    meter::{Metered, Refused},
+};
+use crate::memory::{MemoryBudget, Reservation};
 
 /// Messages read before the socket is flushed and other sessions get their turn.
 const BURST: usize = 64;
 /// The same, in time; looked at after each few messages.
 const TURN: Duration = Duration::from_micros(100);
 const FEW: usize = 4;
+
+/// The longest piece of a message that is sent at once.
+const PIECE: usize = 16 << 10;
 
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
@@ -51,10 +66,13 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) struct Connection<S> {
     socket: S,
-    queue: VecDeque<Message>,
+    queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// The rest of a message of which the first pieces have been sent.
+    begun: Option<Begun>,
     max_queue: usize,
-    max_bytes: usize,
+    /// What the session may hold: what is queued counts in it, and replies that aren't finished, too.
+    memory: MemoryBudget,
     burst: usize,
     turn: Instant,
     longest_turn: Duration,
@@ -64,17 +82,42 @@ pub(super) struct Connection<S> {
     crowded: bool,
 }
 
+/// A message that waits to be sent, with its room; that of a ping is none.
+#[derive(Debug)]
+struct Queued {
+    message: Message,
+    room: Option<Reservation>,
+}
+
+/// What is left of a message.
+#[derive(Debug)]
+struct Begun {
+    rest: Bytes,
+    _room: Option<Reservation>,
+}
+
+impl Metered for WebSocket {
+    fn taken(&mut self) {
+        self.get_mut().taken();
+    }
+
+    fn allow(&mut self, longest: usize) {
+        self.get_mut().allow(longest);
+    }
+}
+
 impl<S> Connection<S>
 where
-    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin,
+    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Metered + Unpin,
 {
-    pub(super) fn new(socket: S, settings: &Settings) -> Self {
+    pub(super) fn new(socket: S, settings: &Settings, memory: MemoryBudget) -> Self {
         Self {
             socket,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            begun: None,
             max_queue: settings.outbound_queue,
-            max_bytes: settings.outbound_bytes,
+            memory,
             burst: 0,
             turn: Instant::now(),
             longest_turn: TURN,
@@ -84,6 +127,13 @@ where
         }
     }
 
+    /// Somebody has logged in: more may come from them, and wait for them.
+    pub(super) fn on_login(&mut self, settings: &Settings) {
+        self.socket.allow(settings.max_message);
+        self.memory
+            .raise("session.max_buffered", settings.max_buffered);
+    }
+
     /// Whether there is room for events: they may wait elsewhere, and replies may not.
     pub(super) fn has_room(&mut self) -> bool {
         self.crowded = !self.is_spacious();
@@ -91,29 +141,74 @@ where
     }
 
     fn is_spacious(&self) -> bool {
-        self.queue.len() < self.max_queue / 4 + 1 && self.queued_bytes <= self.max_bytes / 4
+        self.queue.len() < self.max_queue / 4 + 1 && self.memory.used() <= self.memory.limit() / 4
     }
 
-    /// Puts a reply into the queue.
+    /// Whether there is room for the replies to more requests.
+    fn may_read(&self) -> bool {
+        self.queue.is_empty() && self.begun.is_none()
+            || self.queue.len() < self.max_queue / 2
+                && self.queued_bytes + self.begun_bytes() <= self.memory.limit() / 2
+    }
+
+    fn begun_bytes(&self) -> usize {
+        self.begun.as_ref().map_or(0, |begun| begun.rest.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.begun.is_none()
+    }
+
+    /// Puts a reply into the queue, which may have its room already.
     ///
     /// # Errors
-    /// [`Closing::TooSlow`] where the queue is full: the client isn't reading.
-    pub(super) fn send(&mut self, text: impl Into<Utf8Bytes>) -> Result<(), Closing> {
+    /// [`Closing::TooSlow`] where there is no room: the client isn't reading.
+    pub(super) fn send(
+        &mut self,
+        text: impl Into<Utf8Bytes>,
+        room: Option<Reservation>,
+    ) -> Result<(), Closing> {
         let text = text.into();
-        // One message larger than all the room there is may still go, alone.
-        let fits =
-            self.queue.len() < self.max_queue && self.queued_bytes + text.len() <= self.max_bytes;
-        if !fits && !self.queue.is_empty() {
+        if self.queue.len() >= self.max_queue {
             return Err(Closing::TooSlow);
         }
+        let room = match room {
+            Some(room) => room,
+            None => {
+                let room = self.memory.try_reserve(text.len());
+                room.map_err(|_| Closing::TooSlow)?
+            }
+        };
         self.queued_bytes += text.len();
-        self.queue.push_back(Message::Text(text));
+        self.queue.push_back(Queued {
+            message: Message::Text(text),
+            room: Some(room),
+        });
+        Ok(())
+    }
+
+    /// Puts an event into the queue.
+    ///
+    /// # Errors
+    /// The event, where there is no memory for it just now.
+    pub(super) fn tell(&mut self, text: Utf8Bytes) -> Result<(), Utf8Bytes> {
+        let Ok(room) = self.memory.try_reserve(text.len()) else {
+            return Err(text);
+        };
+        self.queued_bytes += text.len();
+        self.queue.push_back(Queued {
+            message: Message::Text(text),
+            room: Some(room),
+        });
         Ok(())
     }
 
     /// Puts a ping into the queue.
     pub(super) fn ping(&mut self) {
-        self.queue.push_back(Message::Ping(Bytes::new()));
+        self.queue.push_back(Queued {
+            message: Message::Ping(Bytes::new()),
+            room: None,
+        });
     }
 
     /// Whether the last message was the first since other sessions had their turn.
@@ -134,12 +229,13 @@ where
     /// Throws away what is queued.
     pub(super) fn discard(&mut self) {
         self.queue.clear();
+        self.begun = None;
     }
 
     /// Writes what is queued and a close frame, and waits for the client to close as well.
     pub(super) async fn close(&mut self, frame: CloseFrame) {
-        while let Some(message) = self.queue.pop_front() {
-            if self.socket.feed(message).await.is_err() {
+        while let Some(piece) = self.next_piece() {
+            if self.socket.feed(piece).await.is_err() {
                 return;
             }
         }
@@ -168,12 +264,13 @@ where
             // Others get their turn, as after so many messages.
             self.burst = BURST;
         }
-        if self.blocked_since.is_none() && self.burst < BURST {
+        if self.blocked_since.is_none() && self.burst < BURST && self.may_read() {
             while let Poll::Ready(message) = self.socket.poll_next_unpin(cx) {
                 if self.burst == 0 {
                     self.turn = Instant::now();
                 }
                 self.burst += 1;
+                self.socket.taken();
                 if let Some(input) = input(message) {
                     return Poll::Ready(input);
                 }
@@ -191,19 +288,20 @@ where
 
     /// Moves the queue into the socket's own buffer, as far as it takes it.
     fn feed(&mut self, cx: &mut Context<'_>) -> Result<(), Input> {
-        while !self.queue.is_empty() {
+        while !self.is_empty() {
             match Pin::new(&mut self.socket).poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Input::Left),
                 Poll::Pending => return Ok(()),
             }
-            if let Some(message) = self.queue.pop_front() {
-                self.queued_bytes -= size(&message);
+            if self.begun.is_none()
+                && let Some(since) = &mut self.blocked_since
+            {
+                *since = Instant::now();
+            }
+            if let Some(piece) = self.next_piece() {
                 self.unflushed = true;
-                if let Some(since) = &mut self.blocked_since {
-                    *since = Instant::now();
-                }
-                if self.socket.start_send_unpin(message).is_err() {
+                if self.socket.start_send_unpin(piece).is_err() {
                     return Err(Input::Left);
                 }
             }
@@ -214,11 +312,46 @@ where
         Ok(())
     }
 
+    /// Takes the next message out of the queue, or the next piece of one that is long.
+    fn next_piece(&mut self) -> Option<Message> {
+        let (mut rest, room, kind) = match self.begun.take() {
+            Some(Begun { rest, _room }) => (rest, _room, Data::Continue),
+            None => {
+                let Queued { message, room } = self.queue.pop_front()?;
+                self.queued_bytes -= size(&message);
+                match message {
+                    Message::Text(text) if text.len() > PIECE => (text.into(), room, Data::Text),
+                    whole @ (Message::Text(_)
+                    | Message::Binary(_)
+                    | Message::Ping(_)
+                    | Message::Pong(_)
+                    | Message::Close(_)
+                    | Message::Frame(_)) => return Some(whole),
+                }
+            }
+        };
+        let piece = rest.split_to(rest.len().min(PIECE));
+        let is_last = rest.is_empty();
+        if !is_last {
+            self.begun = Some(Begun { rest, _room: room });
+        }
+        Some(Message::Frame(Frame::message(
+            piece,
+            OpCode::Data(kind),
+            is_last,
+        )))
+    }
+
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        if !self.unflushed && self.queue.is_empty() {
+        if !self.unflushed && self.is_empty() {
             return Poll::Pending;
         }
         match Pin::new(&mut self.socket).poll_flush(cx) {
+            // The client has so long for all of a message, however long.
+            Poll::Ready(Ok(())) if self.begun.is_some() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(Ok(())) => {
                 self.unflushed = false;
                 if self.blocked_since.take().is_some() || !self.queue.is_empty() {
@@ -241,7 +374,7 @@ fn size(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-        Message::Close(_) => 0,
+        Message::Close(_) | Message::Frame(_) => 0,
     }
 }
 
@@ -250,22 +383,32 @@ fn input(message: Option<Result<Message, Error>>) -> Option<Input> {
         Some(Ok(Message::Text(text))) => Some(Input::Text(text)),
         Some(Ok(Message::Binary(_))) => Some(Input::Binary),
         Some(Ok(Message::Pong(_))) => Some(Input::Pong),
-        // tungstenite answers pings by itself.
-        Some(Ok(Message::Ping(_))) => None,
+        // tungstenite answers pings by itself, and hands out no bare frames.
+        Some(Ok(Message::Ping(_) | Message::Frame(_))) => None,
         Some(Ok(Message::Close(_))) | None => Some(Input::Left),
-        Some(Err(error)) => Some(broken(error)),
+        Some(Err(error)) => Some(broken(&error)),
     }
 }
 
-fn broken(error: Error) -> Input {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => Input::Broken(Closing::TooBig),
-        Some(tungstenite::Error::Utf8(_)) => Input::Broken(Closing::Protocol(1007)),
-        Some(tungstenite::Error::Protocol(
-            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        )) => Input::Left,
-        Some(tungstenite::Error::Protocol(_)) => Input::Broken(Closing::Protocol(1002)),
-        _ => Input::Left,
+fn broken(error: &Error) -> Input {
+    match error {
+        Error::Capacity(_) => Input::Broken(Closing::TooBig),
+        Error::Utf8(_) => Input::Broken(Closing::Protocol(1007)),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Input::Left,
+        Error::Protocol(_) => Input::Broken(Closing::Protocol(1002)),
+        Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(Refused::TooLong) => Input::Broken(Closing::TooBigYet),
+            Some(Refused::NoRoom) => Input::Broken(Closing::NoRoom),
+            None => Input::Left,
+        },
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => Input::Left,
     }
 }
 
@@ -325,13 +468,20 @@ mod tests {
         }
     }
 
+    impl Metered for Socket {
+        fn taken(&mut self) {}
+
+        fn allow(&mut self, _: usize) {}
+    }
+
     fn connection(max_queue: usize, max_bytes: usize) -> Connection<Socket> {
         Connection {
             socket: Socket::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            begun: None,
             max_queue,
-            max_bytes,
+            memory: MemoryBudget::new("session.max_buffered", max_bytes),
             burst: 0,
             turn: Instant::now(),
             longest_turn: Duration::MAX,
@@ -339,6 +489,13 @@ mod tests {
             blocked_since: None,
             crowded: false,
         }
+    }
+
+    fn send(
+        connection: &mut Connection<Socket>,
+        text: impl Into<Utf8Bytes>,
+    ) -> Result<(), Closing> {
+        connection.send(text, None)
     }
 
     fn next(connection: &mut Connection<Socket>) -> Option<Input> {
@@ -352,7 +509,7 @@ mod tests {
             connection.socket.incoming.push_back(Message::text(text));
         }
         while let Some(Input::Text(text)) = next(&mut connection) {
-            connection.send(text.to_string()).unwrap();
+            send(&mut connection, text.to_string()).unwrap();
         }
         assert_eq!(connection.socket.writes, [["a", "b", "c"]]);
     }
@@ -367,7 +524,7 @@ mod tests {
         let mut turns = 0;
         while !connection.socket.incoming.is_empty() {
             while let Some(Input::Text(text)) = next(&mut connection) {
-                connection.send(text.to_string()).unwrap();
+                send(&mut connection, text.to_string()).unwrap();
             }
             turns += 1;
         }
@@ -383,7 +540,7 @@ mod tests {
         connection.socket.incoming.extend(many);
         while let Some(Input::Text(text)) = next(&mut connection) {
             std::thread::sleep(Duration::from_micros(1));
-            connection.send(text.to_string()).unwrap();
+            send(&mut connection, text.to_string()).unwrap();
         }
         assert_eq!(connection.socket.writes[0].len(), FEW);
     }
@@ -392,7 +549,7 @@ mod tests {
     fn a_client_that_does_not_read_is_not_read_from() {
         let mut connection = connection(8, 1024);
         connection.socket.stuck = true;
-        connection.send("reply".to_owned()).unwrap();
+        send(&mut connection, "reply".to_owned()).unwrap();
         assert!(matches!(next(&mut connection), Some(Input::Blocked)));
         connection.socket.incoming.push_back(Message::text("more"));
         assert!(next(&mut connection).is_none());
@@ -411,20 +568,64 @@ mod tests {
         let mut small = connection(8, 10);
         for connection in [&mut few, &mut small] {
             connection.socket.stuck = true;
-            connection.send("12345".to_owned()).unwrap();
+            send(connection, "12345".to_owned()).unwrap();
             assert!(matches!(next(connection), Some(Input::Blocked)));
-            connection.send("12345".to_owned()).unwrap();
-            connection.send("12345".to_owned()).unwrap();
-            assert_eq!(connection.send("12345".to_owned()), Err(Closing::TooSlow));
+            send(connection, "12345".to_owned()).unwrap();
+            send(connection, "12345".to_owned()).unwrap();
+            assert_eq!(send(connection, "12345".to_owned()), Err(Closing::TooSlow));
+            connection.socket.stuck = false;
+            while !connection.queue.is_empty() {
+                assert!(next(connection).is_none());
+            }
+            assert_eq!(connection.memory.used(), 0);
         }
     }
 
     #[test]
-    fn a_message_larger_than_the_queue_goes_alone() {
-        let mut connection = connection(8, 10);
-        connection.send("x".repeat(100)).unwrap();
-        assert_eq!(connection.send("y".to_owned()), Err(Closing::TooSlow));
+    fn with_a_queue_half_full_nothing_more_is_read() {
+        let mut connection = connection(8, 100);
+        connection.socket.stuck = true;
+        let many = (0..8).map(|n| Message::text(n.to_string()));
+        connection.socket.incoming.extend(many);
+        let mut read = 0;
+        while let Some(Input::Text(_)) = next(&mut connection) {
+            read += 1;
+            send(&mut connection, "x".repeat(20)).unwrap();
+        }
+        // The first is the socket's; and then it takes three to be past the half.
+        assert_eq!((read, connection.queue.len()), (4, 3));
+        connection.socket.stuck = false;
+        for _ in 0..8 {
+            if let Some(Input::Text(_)) = next(&mut connection) {
+                read += 1;
+                send(&mut connection, "x".repeat(20)).unwrap();
+            }
+        }
+        assert_eq!(read, 8);
+    }
+
+    #[test]
+    fn what_is_long_leaves_in_pieces_and_has_one_deadline() {
+        let mut connection = connection(8, 1 << 20);
+        let long = "x".repeat(3 * PIECE + 1);
+        send(&mut connection, long.clone()).unwrap();
+        send(&mut connection, "y").unwrap();
+        connection.socket.stuck = true;
+        assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+        let since = connection.blocked_since();
+        // The client takes a piece, and no more for a while.
+        connection.socket.buffer.clear();
         assert!(next(&mut connection).is_none());
-        connection.send("y".to_owned()).unwrap();
+        assert_eq!(connection.blocked_since(), since);
+        assert_eq!(connection.memory.used(), long.len() + 1);
+        connection.socket.stuck = false;
+        while !connection.is_empty() {
+            assert!(next(&mut connection).is_none());
+        }
+        assert!(connection.blocked_since().is_none());
+        assert_eq!(connection.memory.used(), 0);
+        let sent = connection.socket.writes.concat();
+        let lengths: Vec<_> = sent.iter().map(String::len).collect();
+        assert_eq!(lengths, [PIECE, PIECE, 1, 1], "the first was taken before");
     }
 }

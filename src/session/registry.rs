@@ -5,10 +5,15 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use dashmap::{DashMap, Entry};
 use uuid::Uuid;
 
-use super::Settings;
+use super::{
+    Settings,
+    budgets::{Budgets, SessionBudget},
+};
 use crate::{
     address::Network,
     auth::PublicKey,
+    memory::MemoryBudget,
+    rpc::Client,
     shares::{self, Place, Shares},
 };
 
@@ -23,6 +28,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     places: Shares<Network>,
     by_circle: DashMap<PublicKey, HashSet<SessionId>>,
+    budgets: Budgets,
 }
 
 /// Why there is no room.
@@ -52,6 +58,7 @@ pub struct SessionPermit {
     pub id: SessionId,
     circle: PublicKey,
     _place: Place<Network>,
+    budget: SessionBudget,
 }
 
 impl From<shares::Full> for Full {
@@ -64,11 +71,12 @@ impl From<shares::Full> for Full {
 }
 
 impl Registry {
-    /// With the bounds that the settings give.
-    pub fn new(settings: &Settings) -> Self {
+    /// With the bounds that the settings give; what all sessions hold together counts in `memory`.
+    pub fn new(settings: &Settings, memory: MemoryBudget) -> Self {
         Self(Arc::new(Inner {
             places: Shares::new(settings.max_sessions, settings.max_sessions_per_address),
             by_circle: DashMap::new(),
+            budgets: Budgets::new(settings, memory),
         }))
     }
 
@@ -77,7 +85,8 @@ impl Registry {
     /// # Errors
     /// [`Full`], and nothing has changed.
     pub fn admit(&self, circle: PublicKey, address: IpAddr) -> Result<SessionPermit, Full> {
-        let place = self.0.places.take(Some(Network::of(address)))?;
+        let network = Network::of(address);
+        let place = self.0.places.take(Some(network))?;
         let id = Uuid::now_v7();
         self.0.by_circle.entry(circle).or_default().insert(id);
         Ok(SessionPermit {
@@ -85,6 +94,7 @@ impl Registry {
             id,
             circle,
             _place: place,
+            budget: self.0.budgets.open(network),
         })
     }
 
@@ -96,6 +106,22 @@ impl Registry {
     /// How many circles have a session.
     pub fn circles(&self) -> usize {
         self.0.by_circle.len()
+    }
+}
+
+impl SessionPermit {
+    /// Returns what the session may make the server hold.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.budget.memory
+    }
+
+    /// Returns what calls are to know of the client.
+    pub fn client(&self) -> Client {
+        Client {
+            session_id: self.id,
+            address: self.budget.address,
+            memory: self.budget.memory.clone(),
+        }
     }
 }
 
@@ -114,13 +140,15 @@ impl Drop for SessionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::SecretKey;
+    use crate::{auth::SecretKey, config};
 
     fn registry(max_sessions: usize, max_per_address: usize) -> Registry {
-        Registry(Arc::new(Inner {
-            places: Shares::new(max_sessions, max_per_address),
-            by_circle: DashMap::new(),
-        }))
+        let settings = Settings {
+            max_sessions,
+            max_sessions_per_address: max_per_address,
+            ..config::Settings::load(None, []).unwrap().settings.session
+        };
+        Registry::new(&settings, MemoryBudget::new("server.max_buffered", 0))
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct Settings {
     pub max_message: usize,
     /// Requests in one batch.
     pub max_batch: usize,
+    /// Bytes of the reply to one.
+    #[serde(with = "crate::units::size")]
+    pub max_reply: usize,
     /// Requests of one session under way at once.
     pub max_in_flight: usize,
     /// Subscriptions of one session.
@@ -32,9 +35,20 @@ pub struct Settings {
     pub max_sessions_per_address: usize,
     /// Messages that wait for a client that reads slowly.
     pub outbound_queue: usize,
-    /// Bytes of such messages.
+    /// Bytes that one session makes the server hold.
     #[serde(with = "crate::units::size")]
-    pub outbound_bytes: usize,
+    pub max_buffered: usize,
+    /// Bytes that the sessions of one address make it hold together.
+    #[serde(with = "crate::units::size")]
+    pub max_buffered_per_address: usize,
+    /// [`Self::max_message`] until somebody has logged in.
+    #[serde(with = "crate::units::size")]
+    pub anonymous_message: usize,
+    /// [`Self::max_in_flight`] until somebody has logged in.
+    pub anonymous_in_flight: usize,
+    /// [`Self::max_buffered`] until somebody has logged in.
+    #[serde(with = "crate::units::size")]
+    pub anonymous_buffered: usize,
     /// Time in which a client must take something, when something waits for it.
     #[serde(with = "crate::units::duration")]
     pub write_timeout: Duration,

@@ -126,7 +126,7 @@ impl Store {
         let shared = Arc::new(Shared {
             circles: DashMap::new(),
             queue: Queue::new(settings.write_queue),
-            hub: Hub::default(),
+            hub: Hub::new(&limits),
             failed: CancellationToken::new(),
         });
         let writer = writer::start(disk.clone(), shared.clone())?;

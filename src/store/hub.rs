@@ -2,13 +2,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::ws::Utf8Bytes;
 use dashmap::{DashMap, Entry};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::auth::PublicKey;
+use super::settings::Settings;
+use crate::{
+    auth::PublicKey,
+    memory::{MemoryBudget, Reservation},
+};
 
 /// Events of a circle that wait for whoever is slow to take them. The oldest are dropped: they are in the log.
 const WAITING: usize = 256;
@@ -28,6 +32,8 @@ pub struct Event {
     pub to: Option<PublicKey>,
     /// As most are told it, see [`Event::told`].
     told: OnceLock<Utf8Bytes>,
+    /// What it counts as waiting, for as long as anybody has it.
+    room: OnceLock<Reservation>,
 }
 
 /// What the log has of a circle.
@@ -41,9 +47,28 @@ pub struct Log {
     pub events: Vec<Arc<Event>>,
 }
 
+impl Log {
+    /// Bytes of events that are read at once, about: at least one, and where there are more, the rest the next time.
+    pub const BYTES_AT_ONCE: usize = 64 << 10;
+}
+
 /// The circles that somebody listens to. A cheap handle.
-#[derive(Debug, Clone, Default)]
-pub struct Hub(Arc<DashMap<PublicKey, broadcast::Sender<Signal>>>);
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    circles: DashMap<PublicKey, Circle>,
+    /// What waits in all of them.
+    memory: MemoryBudget,
+    of_circle: usize,
+}
+
+#[derive(Debug)]
+struct Circle {
+    sender: broadcast::Sender<Signal>,
+    memory: MemoryBudget,
+}
 
 /// What listeners are told.
 #[derive(Debug, Clone)]
@@ -78,7 +103,13 @@ impl Event {
             at,
             to,
             told: OnceLock::new(),
+            room: OnceLock::new(),
         }
+    }
+
+    /// Bytes of it in memory, about, with the text that is written of it.
+    fn size(&self) -> usize {
+        2 * (self.topic.len() + self.data.get().len()) + 512
     }
 
     /// Its text, written out once for all who get the same.
@@ -88,12 +119,29 @@ impl Event {
 }
 
 impl Hub {
+    /// With the bounds that the settings give to what waits.
+    pub fn new(settings: &Settings) -> Self {
+        Self(Arc::new(Inner {
+            circles: DashMap::new(),
+            memory: MemoryBudget::new(
+                "store.events_waiting_in_all",
+                settings.events_waiting_in_all,
+            ),
+            of_circle: settings.events_waiting,
+        }))
+    }
+
     /// Listens to a circle.
     pub fn listen(&self, circle: PublicKey) -> Feed {
-        let sender = self.0.entry(circle);
-        let sender = sender.or_insert_with(|| broadcast::Sender::new(WAITING));
+        let inner = &*self.0;
+        let here = inner.circles.entry(circle).or_insert_with(|| Circle {
+            sender: broadcast::Sender::new(WAITING),
+            memory: inner
+                .memory
+                .part("store.events_waiting", inner.of_circle, 0),
+        });
         Feed {
-            receiver: Some(sender.subscribe()),
+            receiver: Some(here.sender.subscribe()),
             hub: self.clone(),
             circle,
         }
@@ -101,28 +149,36 @@ impl Hub {
 
     /// Whether anybody listens.
     pub fn listens(&self, circle: &PublicKey) -> bool {
-        self.0.contains_key(circle)
+        self.0.circles.contains_key(circle)
     }
 
     /// The circles that somebody listens to.
     pub fn circles(&self) -> Vec<PublicKey> {
-        self.0.iter().map(|circle| *circle.key()).collect()
+        self.0.circles.iter().map(|here| *here.key()).collect()
     }
 
-    /// Tells whoever listens. Those of one circle must come in their order, from one thread at a time.
+    /// Tells whoever listens; where too much waits already, to look into the log. Those of one circle must come in their
+    /// order, from one thread at a time.
     pub fn tell(&self, circle: &PublicKey, events: impl IntoIterator<Item = Arc<Event>>) {
-        if let Some(sender) = self.0.get(circle) {
+        if let Some(here) = self.0.circles.get(circle) {
             for event in events {
+                let signal = match here.memory.try_reserve(event.size()) {
+                    Ok(room) => {
+                        let _ = event.room.set(room);
+                        Signal::Event(event)
+                    }
+                    Err(_) => Signal::Look,
+                };
                 // Whoever listened may have left.
-                let _ = sender.send(Signal::Event(event));
+                let _ = here.sender.send(signal);
             }
         }
     }
 
     /// Has whoever listens look into the log.
     pub fn look(&self, circle: &PublicKey) {
-        if let Some(sender) = self.0.get(circle) {
-            let _ = sender.send(Signal::Look);
+        if let Some(here) = self.0.circles.get(circle) {
+            let _ = here.sender.send(Signal::Look);
         }
     }
 }
@@ -154,10 +210,10 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.receiver = None;
-        if let Entry::Occupied(sender) = self.hub.0.entry(self.circle)
-            && sender.get().receiver_count() == 0
+        if let Entry::Occupied(here) = self.hub.0.circles.entry(self.circle)
+            && here.get().sender.receiver_count() == 0
         {
-            sender.remove();
+            here.remove();
         }
     }
 }
@@ -165,7 +221,13 @@ impl Drop for Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::SecretKey;
+    use crate::{auth::SecretKey, config};
+
+    fn hub(of_circle: usize) -> Hub {
+        let mut settings = config::Settings::load(None, []).unwrap().settings.store;
+        settings.events_waiting = of_circle;
+        Hub::new(&settings)
+    }
 
     fn event(id: u64) -> Arc<Event> {
         let data = RawValue::NULL.to_owned();
@@ -175,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_listens_is_told_in_order_and_whoever_lags_is_told_to_look() {
         let circle = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
-        let hub = Hub::default();
+        let hub = hub(1 << 20);
         hub.tell(&circle, [event(1)]);
         let mut feed = hub.listen(circle);
         let mut other = hub.listen(circle);
@@ -190,5 +252,29 @@ mod tests {
         assert!(hub.listens(&circle));
         drop(other);
         assert!(!hub.listens(&circle) && hub.circles().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes_and_the_rest_is_in_the_log() {
+        let circle = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let hub = hub(3 * event(1).size());
+        let mut slow = hub.listen(circle);
+        let mut quick = hub.listen(circle);
+        hub.tell(&circle, (1..=5).map(event));
+        let told = |feed: &mut Feed| {
+            let signals = std::iter::from_fn(|| feed.try_next());
+            let id = |signal| match signal {
+                Signal::Event(event) => event.id,
+                Signal::Look => 0,
+            };
+            signals.map(id).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut quick), [1, 2, 3, 0, 0]);
+        hub.tell(&circle, [event(6)]);
+        assert_eq!(told(&mut quick), [0], "the other one has them still");
+        assert_eq!(told(&mut slow), [1, 2, 3, 0, 0, 0]);
+        hub.tell(&circle, [event(7)]);
+        assert_eq!((told(&mut slow), told(&mut quick)), (vec![7], vec![7]));
+        assert_eq!(hub.0.memory.used(), 0);
     }
 }

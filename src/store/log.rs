@@ -95,7 +95,7 @@ pub(super) fn append(
     told
 }
 
-/// Those from one on, so many at most.
+/// Those from one on, so many at most, and no more than [`Log::BYTES_AT_ONCE`].
 pub(super) fn read(
     disk: &Disk,
     circle: &PublicKey,
@@ -113,6 +113,7 @@ pub(super) fn read(
     if most == 0 {
         return Ok(log);
     }
+    let mut bytes = 0;
     disk.walk_in(
         &landed,
         Table::Events,
@@ -120,6 +121,7 @@ pub(super) fn read(
         &from.max(first).to_be_bytes(),
         false,
         &mut |key, value| {
+            bytes += value.len();
             match crate::json::from_slice::<Kept>(value) {
                 Ok(Kept {
                     topic,
@@ -133,7 +135,7 @@ pub(super) fn read(
                 }
                 Err(error) => tracing::error!(%circle, %error, "failed to read an event"),
             }
-            log.events.len() < most
+            log.events.len() < most && bytes < Log::BYTES_AT_ONCE
         },
     )?;
     Ok(log)

@@ -23,6 +23,12 @@ pub struct Settings {
     pub max_event: usize,
     /// Events of one circle that are kept, for whoever catches up.
     pub event_log: usize,
+    /// Bytes of one circle's events that wait in memory for sessions that are slow to take them.
+    #[serde(with = "crate::units::size")]
+    pub events_waiting: usize,
+    /// The same of all circles.
+    #[serde(with = "crate::units::size")]
+    pub events_waiting_in_all: usize,
     /// Bytes of all keys and values of one circle.
     #[serde(with = "crate::units::size")]
     pub quota: usize,

@@ -33,6 +33,8 @@ const LIMITS: Settings = Settings {
     max_events: 100,
     max_event: 1 << 14,
     event_log: 100,
+    events_waiting: 1 << 20,
+    events_waiting_in_all: 1 << 20,
     quota: 1 << 28,
 };
 

@@ -541,8 +541,8 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
     for (messages, bytes) in [("1_000_000", "4MiB"), ("4", "1GiB")] {
         let mut server = patient()
             .env("CIRCLED_SESSION__OUTBOUND_QUEUE", messages)
-            .env("CIRCLED_SESSION__OUTBOUND_BYTES", bytes)
-            .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
+            .env("CIRCLED_SESSION__MAX_BUFFERED", bytes)
+            .env("CIRCLED_SESSION__WRITE_TIMEOUT", "3s")
             .start()
             .await;
         let mut other = server.log_in(&key(3)).await;

@@ -22,6 +22,7 @@ mod limits;
 mod load;
 mod logging;
 mod login;
+mod memory;
 mod openrpc;
 mod play;
 mod redis;

@@ -10,6 +10,7 @@ mod commands;
 mod faults;
 mod fleet;
 mod forgetful;
+mod inboxes;
 mod leaving;
 mod life;
 mod limits;

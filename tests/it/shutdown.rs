@@ -236,7 +236,7 @@ async fn every_call_before_the_signal_gets_its_result() {
 async fn who_reads_late_is_answered_before_the_end() {
     let mut server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
-        .env("CIRCLED_SESSION__OUTBOUND_BYTES", "1GiB")
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "1GiB")
         .start()
         .await;
     let (mut late, mut other) = (server.log_in(&key(2)).await, server.log_in(&key(3)).await);

@@ -47,6 +47,11 @@ pub(super) struct Durable {
 }
 
 impl Durable {
+    /// Returns how many bytes a page of jobs may have.
+    pub(super) fn max_page(&self) -> usize {
+        self.settings.max_page
+    }
+
     /// Resumes what was pending, and starts the thread that wakes jobs up.
     pub(super) fn start(
         machine: Arc<Machine>,

@@ -15,7 +15,7 @@ use super::{
     machine::{Machine, Ran, Work},
 };
 use crate::{
-    dispatch::{self, Account, Job, Outcome, Played},
+    dispatch::{self, Account, Job, Outcome, Played, Told},
     store::{CommitError, Done, Patience, Terms},
 };
 
@@ -25,7 +25,7 @@ const NOTICE: Duration = Duration::from_millis(50);
 /// A job that is waiting or running. Dropping it cancels the job, unless it has committed.
 #[derive(Debug)]
 pub struct EmbeddedTicket {
-    outcome: oneshot::Receiver<Outcome>,
+    outcome: oneshot::Receiver<Told>,
     deadline: Instant,
     timeout: Duration,
     claim: CancelGuard,
@@ -42,7 +42,7 @@ impl Drop for CancelGuard {
 }
 
 /// Hands the outcome over, once.
-struct Reply(Mutex<Option<oneshot::Sender<Outcome>>>);
+struct Reply(Mutex<Option<oneshot::Sender<Told>>>);
 
 impl Embedded {
     /// Tries the fast lane: a script that is known to be short runs here and now, for two hops
@@ -64,13 +64,17 @@ impl Embedded {
         let Some(writes) = ran.writes else {
             return Some(Played::Now(outcome));
         };
+        let told = outcome.with_room(&job.memory);
+        if told.room.is_none() {
+            return Some(Played::Now(told.outcome));
+        }
         let (reply, ticket) = self.ticket(job.timeout);
         let claim = ticket.claim.0.clone();
         let committed = machine.store.commit(
             writes,
             Vec::new(),
             Terms::claimed_by(&|| claim.commit()),
-            reply.done(outcome),
+            reply.done(told),
             Patience::Hurry,
         );
         match committed.map_err(|refused| refused.why) {
@@ -111,38 +115,38 @@ impl Embedded {
 
 impl EmbeddedTicket {
     /// Waits for the job, at most until its deadline. What has committed by then is waited for.
-    pub async fn outcome(mut self) -> Outcome {
+    pub async fn outcome(mut self) -> Told {
         let early = tokio::select! {
             biased;
-            outcome = &mut self.outcome => return outcome.unwrap_or(Outcome::Cancelled),
+            told = &mut self.outcome => return told.unwrap_or(Outcome::Cancelled.into()),
             () = self.halt.cancelled() => Outcome::Cancelled,
             () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
                 after: self.timeout,
             },
         };
         if self.claim.0.cancel() {
-            return early;
+            return early.into();
         }
-        self.outcome.await.unwrap_or(early)
+        self.outcome.await.unwrap_or(early.into())
     }
 }
 
 impl Reply {
-    fn send(&self, outcome: Outcome) {
+    fn send(&self, told: impl Into<Told>) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             // Whoever waited may have left.
-            let _ = sender.send(outcome);
+            let _ = sender.send(told.into());
         }
     }
 
     /// Hands the outcome over once the commit is on disk.
-    fn done(self: &Arc<Self>, outcome: Outcome) -> Done {
+    fn done(self: &Arc<Self>, told: Told) -> Done {
         let reply = self.clone();
         Box::new(move |result| {
             reply.send(match result {
-                Ok(()) => outcome,
-                Err(_) => Outcome::Unavailable,
+                Ok(()) => told,
+                Err(_) => Outcome::Unavailable.into(),
             });
         })
     }
@@ -171,8 +175,10 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         };
         let outcome = Outcome::of(ran.ending, after);
         tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
-        if ran.writes.is_none() && ran.safe {
-            reply.send(outcome);
+        let told = outcome.with_room(&job.memory);
+        // What there is no room for doesn't land.
+        if ran.writes.is_none() && ran.safe || told.room.is_none() {
+            reply.send(told);
             return Ok(());
         }
         committer.commit(
@@ -180,7 +186,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             None,
             Vec::new(),
             Terms::claimed_by(&|| claim.commit()),
-            reply.done(outcome),
+            reply.done(told),
         )
     });
     if let Err(why) = committed {

@@ -17,7 +17,6 @@ use crate::{
 
 /// Jobs that are looked at for one page of them, and bytes of their records.
 const LOOKS: usize = 2000;
-const LOOKED_BYTES: usize = 2 << 20;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct Pending {
@@ -169,6 +168,7 @@ pub(super) fn list(
     store: &Store,
     listing: &Listing,
     is_running: &dyn Fn(JobId) -> bool,
+    most: usize,
 ) -> Result<Listed, Unavailable> {
     let mut keys = Vec::new();
     for table in tables(&listing.states) {
@@ -186,7 +186,7 @@ pub(super) fn list(
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     let mut before = None;
     for (id, circle) in keys {
-        if jobs.len() == listing.limit || bytes >= LOOKED_BYTES {
+        if jobs.len() == listing.limit || bytes >= most {
             return Ok((jobs, before));
         }
         before = Some(id);
@@ -238,6 +238,7 @@ pub(super) fn page(
     before: Option<JobId>,
     limit: usize,
     wanted: &dyn Fn(&JobRecord) -> bool,
+    most: usize,
 ) -> Result<(Vec<JobRecord>, Option<JobId>), Unavailable> {
     let last = before.map_or([0xff; 16], |id| *id.as_bytes());
     let (table, from) = match caller {
@@ -259,7 +260,7 @@ pub(super) fn page(
         if before.is_some_and(|before| id >= before) {
             return true;
         }
-        if jobs.len() == limit || looked == LOOKS || bytes >= LOOKED_BYTES {
+        if jobs.len() == limit || looked == LOOKS || bytes >= most {
             return false;
         }
         looked += 1;
@@ -279,7 +280,7 @@ pub(super) fn page(
         read.is_ok()
     })?;
     read?;
-    let more = jobs.len() == limit || looked == LOOKS || bytes >= LOOKED_BYTES;
+    let more = jobs.len() == limit || looked == LOOKS || bytes >= most;
     Ok((jobs, stopped.filter(|_| more)))
 }
 

@@ -166,6 +166,7 @@ impl Embedded {
     pub(super) fn jobs(&self) -> Ledger {
         Ledger {
             store: self.machine.store.clone(),
+            max_page: self.durable.max_page(),
             durable: Some(self.durable.clone()),
         }
     }
@@ -204,7 +205,12 @@ impl Embedded {
 pub struct Ledger {
     store: Store,
     durable: Option<Arc<Durable>>,
+    /// Bytes of a page.
+    max_page: usize,
 }
+
+/// Bytes that are read at a time of a folder that no server has.
+const STOPPED_PAGE: usize = 1 << 20;
 
 impl Ledger {
     /// Those in a folder that no server has.
@@ -212,6 +218,7 @@ impl Ledger {
         Self {
             store,
             durable: None,
+            max_page: STOPPED_PAGE,
         }
     }
 
@@ -226,7 +233,12 @@ impl Ledger {
     /// # Errors
     /// A disk that can't be read.
     pub fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
-        ledger::list(&self.store, listing, &|id| self.is_running(id))
+        ledger::list(
+            &self.store,
+            listing,
+            &|id| self.is_running(id),
+            self.max_page,
+        )
     }
 
     /// Returns one job, and whether it runs right now. Blocks.
@@ -329,6 +341,7 @@ impl Ledger {
             page.before,
             page.limit,
             &wanted,
+            self.max_page,
         )?;
         let jobs = jobs.into_iter();
         Ok((

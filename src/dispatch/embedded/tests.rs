@@ -25,6 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SETTINGS: Durable = Durable {
     per_circle: 4,
     backlog: 100,
+    max_page: 1 << 20,
     max_tries: 5,
     retry_after: HOUR,
     retry_at_most: HOUR,
@@ -49,6 +50,8 @@ fn store() -> (TempDir, Store) {
         max_writes: 1000,
         max_events: 100,
         event_log: 100,
+        events_waiting: 1 << 20,
+        events_waiting_in_all: 1 << 20,
         max_event: 1 << 14,
         quota: 1 << 20,
     };

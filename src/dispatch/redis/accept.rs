@@ -183,6 +183,7 @@ impl Gateway {
             Value::Integer(i64::from(self.settings.min_replicas)),
             number(self.settings.inbox),
             number(self.limits.event_log),
+            number(self.settings.inbox_bytes),
         ];
         let mut known: Vec<&Arc<Known>> = Vec::new();
         for one in all.iter().filter_map(|new| new.known.as_ref()) {

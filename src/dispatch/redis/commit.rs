@@ -113,6 +113,7 @@ pub(super) struct Committer {
     pub(super) limits: Arc<store::Settings>,
     pub(super) per_circle: usize,
     pub(super) inbox: usize,
+    pub(super) inbox_bytes: usize,
 }
 
 /// Keys and arguments of the script, being written.
@@ -158,6 +159,7 @@ impl Committer {
                 number(self.limits.quota),
                 number(self.inbox),
                 number(self.limits.event_log),
+                number(self.inbox_bytes),
             ],
             inboxes: Vec::new(),
             log: None,

@@ -144,7 +144,11 @@ impl Gateway {
     ) -> Result<Log, Unavailable> {
         let partition = self.link.keys().of(&circle);
         let keys = [partition.events(&circle), partition.told(&circle)];
-        let args = [Value::from(from.to_string()), super::gateway::number(most)];
+        let args = [
+            Value::from(from.to_string()),
+            super::gateway::number(most),
+            super::gateway::number(Log::BYTES_AT_ONCE),
+        ];
         let answer = self.link.call(Lua::Log, partition, keys, args).await?;
         let mut parts = answer.into_array().into_iter();
         let first = parts.next().and_then(Value::into_string);

@@ -17,9 +17,10 @@ use super::{
     keys::Partition,
     link::{BLOCK, Blocking},
     reply,
+    scripts::Lua,
 };
 use crate::{
-    dispatch::{JobId, Outcome, Progress},
+    dispatch::{JobId, Progress},
     store::Unavailable,
 };
 
@@ -27,10 +28,22 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often it is kept from expiring.
 const RENEW: Duration = Duration::from_secs(1);
-/// Messages taken at a time.
+/// Messages taken at a time, of each inbox; fewer where they are large.
 const AT_ONCE: i64 = 1000;
-/// Outcomes that were read, before they are removed.
-const TRIM: usize = 1000;
+/// Bytes that are taken at a time, about.
+const BYTES_AT_ONCE: usize = 8 << 20;
+/// What was read, before it is removed.
+const TRIM: Read = Read {
+    messages: 1000,
+    bytes: 1 << 20,
+};
+
+/// What was read of an inbox and is still there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Read {
+    messages: usize,
+    bytes: usize,
+}
 
 /// Reads the inboxes, and keeps them there.
 pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
@@ -62,8 +75,11 @@ async fn keep(gateway: Arc<Gateway>) {
         }
     }
     for partition in link.keys().partitions() {
-        let inbox = Value::from(partition.inbox(link.name()));
-        let _ = link.send("DEL", partition, [inbox]).await;
+        let inbox = [
+            partition.inbox(link.name()),
+            partition.inbox_bytes(link.name()),
+        ];
+        let _ = link.send("DEL", partition, inbox.map(Value::from)).await;
     }
 }
 
@@ -74,11 +90,15 @@ async fn renew(gateway: &Gateway) -> Result<(), Unavailable> {
         let inbox = partition.inbox(link.name());
         let expire = [Value::from(inbox.clone()), keep_for.clone()];
         let renewed = link.send("PEXPIRE", partition, expire.clone()).await?;
-        if renewed.as_i64() == Some(0) {
+        if renewed.as_i64() == Some(1) {
+            let size = [partition.inbox_bytes(link.name()).into(), keep_for.clone()];
+            link.send("PEXPIRE", partition, size).await?;
+        } else {
             // No other way makes an empty stream.
             let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
             link.send("XGROUP", partition, create).await?;
             link.send("PEXPIRE", partition, expire).await?;
+            gateway.lose(partition);
             gateway.watch_again(partition).await?;
         }
         Ok::<_, Unavailable>(())
@@ -93,12 +113,13 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     let inboxes: Vec<_> = partitions.iter().map(|n| all[*n].inbox(name)).collect();
     let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
     let mut last = vec!["0-0".to_owned(); inboxes.len()];
-    let mut read = vec![0; inboxes.len()];
+    let mut read = vec![Read::default(); inboxes.len()];
+    let mut at_once = AT_ONCE;
     let mut was_cut_off = false;
     loop {
         let mut args = vec![
             Value::from("COUNT"),
-            Value::Integer(AT_ONCE),
+            Value::Integer(at_once),
             Value::from("BLOCK"),
             millis(BLOCK),
             Value::from("STREAMS"),
@@ -124,36 +145,54 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
         }
         let streams = reply::streams(answer);
         let idle = streams.is_empty();
+        let mut taken = 0;
         for (stream, entries) in streams {
             let Some(number) = numbers.get(&stream) else {
                 continue;
             };
+            let read = &mut read[*number];
             for entry in entries {
-                read[*number] += handle(&gateway, &entry);
+                taken += handle(&gateway, &entry, read);
                 last[*number] = entry.id;
             }
         }
+        at_once = if taken > BYTES_AT_ONCE {
+            (at_once / 4).max(1)
+        } else {
+            (at_once * 2).min(AT_ONCE)
+        };
         for number in 0..inboxes.len() {
-            if read[number] >= TRIM || idle && read[number] > 0 {
-                read[number] = 0;
+            let Read { messages, bytes } = read[number];
+            if messages >= TRIM.messages || bytes >= TRIM.bytes || idle && messages > 0 {
+                read[number] = Read::default();
                 // They have done their service.
-                let inbox = Value::from(&inboxes[number]);
-                let trim = [inbox, "MINID".into(), last[number].as_str().into()];
-                let _ = gateway
-                    .link
-                    .send("XTRIM", &all[partitions[number]], trim)
-                    .await;
+                let partition = &all[partitions[number]];
+                let keys = [partition.inbox(name), partition.inbox_bytes(name)];
+                let args = [after(&last[number]).into(), super::gateway::number(bytes)];
+                let _ = gateway.link.call(Lua::Fetched, partition, keys, args).await;
             }
         }
     }
     reader.close(BLOCK).await;
 }
 
-/// A message has what became of jobs, or events. Answers how many.
-fn handle(gateway: &Gateway, message: &reply::Entry) -> usize {
-    let mut count = 0;
+/// The least id of an entry that comes after this one.
+fn after(id: &str) -> String {
+    let next = id.split_once('-').and_then(|(millis, number)| {
+        let number = number.parse::<u64>().ok()?.checked_add(1)?;
+        Some(format!("{millis}-{number}"))
+    });
+    next.unwrap_or_else(|| id.to_owned())
+}
+
+/// A message has what became of jobs, or events. Counts it as read, and returns how many bytes that are.
+fn handle(gateway: &Gateway, message: &reply::Entry, read: &mut Read) -> usize {
+    let mut all = 0;
     for (id, outcome) in message.pairs() {
-        count += 1;
+        let bytes = id.len() + outcome.len();
+        all += bytes;
+        read.messages += 1;
+        read.bytes += bytes;
         let Ok(id) = id.parse::<JobId>() else {
             gateway.tell_event(id, outcome);
             continue;
@@ -163,13 +202,20 @@ fn handle(gateway: &Gateway, message: &reply::Entry) -> usize {
                 // Whoever waited may have left.
                 let _ = waiter.send(progress);
             }
-        } else if gateway.plays.contains_key(&id) {
-            let outcome = crate::json::from_slice::<Outcome>(outcome).unwrap_or_else(|error| {
-                tracing::error!(job = %id, %error, "failed to read an outcome");
-                Outcome::Unavailable
-            });
-            gateway.tell(id, outcome);
+        } else {
+            gateway.deliver(id, outcome);
         }
     }
-    count
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after;
+
+    #[test]
+    fn an_entry_that_was_read_is_before_the_next() {
+        assert_eq!(after("1700000000000-0"), "1700000000000-1");
+        assert_eq!(after("0-0"), "0-1");
+    }
 }

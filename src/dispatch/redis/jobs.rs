@@ -23,9 +23,8 @@ use crate::{
 
 /// Jobs that are looked at for one page of them, about.
 const LOOKS: usize = 2000;
-/// Bytes of their records, about; and how many are read at a time.
-const LOOKED_BYTES: usize = 2 << 20;
-const AT_A_TIME: usize = 16;
+/// How many of their records are read at a time: each may be large.
+const AT_A_TIME: usize = 4;
 /// Times that a record is read to be changed.
 const CHANGES: usize = 8;
 
@@ -35,6 +34,7 @@ pub struct RedisJobs {
     pub(super) link: Link,
     pub(super) per_circle: usize,
     pub(super) inbox: usize,
+    pub(super) inbox_bytes: usize,
     pub(super) event_log: usize,
     pub(super) durable: settings::Durable,
 }
@@ -66,7 +66,7 @@ impl RedisJobs {
                 bytes += found.as_ref().map_or(0, |(job, _)| job.size());
                 jobs.extend(found.filter(|(job, running)| listing.wants(job, *running)));
             }
-            if bytes >= LOOKED_BYTES {
+            if bytes >= self.durable.max_page {
                 return Ok((jobs, last));
             }
         }
@@ -249,9 +249,10 @@ impl RedisJobs {
     }
 
     /// What is told of a change, and how far.
-    fn telling(&self, job: &JobRecord) -> [Value; 3] {
+    fn telling(&self, job: &JobRecord) -> [Value; 4] {
         [
             number(self.inbox),
+            number(self.inbox_bytes),
             number(self.event_log),
             Value::Bytes(events::written(&job.told()).into()),
         ]
@@ -339,7 +340,7 @@ impl RedisJobs {
                         return Ok((jobs, before));
                     }
                 }
-                if bytes >= LOOKED_BYTES {
+                if bytes >= self.durable.max_page {
                     return Ok((jobs, before));
                 }
             }

@@ -99,6 +99,11 @@ impl Partition {
         format!("{}workers", self.prefix)
     }
 
+    /// A number: bytes that have come into an inbox and were not fetched. `lua/lane.lua` makes that name, too.
+    pub(super) fn inbox_bytes(&self, gateway: &str) -> String {
+        format!("{}:bytes", self.inbox(gateway))
+    }
+
     /// Is there as long as a worker is.
     pub(super) fn alive(&self, worker: &str) -> String {
         format!("{}alive:{worker}", self.prefix)
@@ -239,6 +244,7 @@ mod tests {
                 partition.jobs(),
                 partition.job(JobId::new()),
                 partition.inbox("gateway"),
+                partition.inbox_bytes("gateway"),
                 partition.store(&circle),
                 partition.seen(&circle, &[seed; 32]),
             ] {

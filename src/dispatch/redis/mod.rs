@@ -368,6 +368,7 @@ impl Redis {
             link: self.link.clone(),
             per_circle: self.settings.redis.per_circle,
             inbox: self.settings.redis.inbox,
+            inbox_bytes: self.settings.redis.inbox_bytes,
             event_log: self.limits.event_log,
             durable: self.settings.durable.clone(),
         }
@@ -442,6 +443,7 @@ fn start_worker(
             limits: store,
             per_circle: own.per_circle,
             inbox: own.inbox,
+            inbox_bytes: own.inbox_bytes,
         },
         runner: runner.map_err(StartError::Threads)?,
         script_timeout: limits.timeout,

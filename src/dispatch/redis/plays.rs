@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 
 use super::{
     gateway::{Gateway, Request, millis, number},
+    keys::Partition,
     scripts::Lua,
     ticket::RedisTicket,
     wire,
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{Job, JobId, Outcome, Played, Ticket},
+    dispatch::{Job, JobId, Outcome, Played, Ticket, Told},
+    memory::MemoryBudget,
     store::Unavailable,
 };
 
@@ -26,7 +28,10 @@ const CLOCK: Duration = Duration::from_secs(1);
 /// A play that has been sent, or is about to be.
 pub(super) struct Sent {
     /// Nobody, once whoever waited for it has left.
-    waiter: Option<oneshot::Sender<Outcome>>,
+    waiter: Option<oneshot::Sender<Told>>,
+    /// What its outcome counts in.
+    memory: MemoryBudget,
+    circle: PublicKey,
     since: Instant,
     place: Place,
 }
@@ -43,10 +48,10 @@ enum Place {
 }
 
 impl Sent {
-    fn tell(&mut self, outcome: Outcome) {
+    fn tell(&mut self, told: impl Into<Told>) {
         if let Some(waiter) = self.waiter.take() {
             // Whoever waited may have left.
-            let _ = waiter.send(outcome);
+            let _ = waiter.send(told.into());
         }
     }
 }
@@ -65,6 +70,8 @@ impl Gateway {
         let (circle, id, since) = (job.circle, job.id, Instant::now());
         let sent = Sent {
             waiter: Some(sender),
+            memory: job.memory.clone(),
+            circle,
             since,
             place: Place::OnItsWay,
         };
@@ -154,6 +161,8 @@ impl Gateway {
     ) -> Result<bool, Unavailable> {
         let sent = self.plays.get(&id).map(|sent| Sent {
             waiter: None,
+            memory: sent.memory.clone(),
+            circle,
             since: sent.since,
             place: sent.place.clone(),
         });
@@ -191,6 +200,46 @@ impl Gateway {
     pub(super) fn tell(&self, id: JobId, outcome: Outcome) {
         if let Some((_, mut sent)) = self.plays.remove(&id) {
             sent.tell(outcome);
+        }
+    }
+
+    /// Hands an outcome that a worker has written to whoever waits for it, if there is room for it where they are.
+    pub(super) fn deliver(&self, id: JobId, json: &[u8]) {
+        let Some((_, mut sent)) = self.plays.remove(&id) else {
+            return;
+        };
+        // It is about as long in the reply.
+        sent.tell(match sent.memory.try_reserve(json.len()) {
+            Ok(room) => Told {
+                outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
+                    tracing::error!(job = %id, %error, "failed to read an outcome");
+                    Outcome::Unavailable
+                }),
+                room: Some(room),
+            },
+            Err(over) => Outcome::over(over).into(),
+        });
+    }
+
+    /// What has come for a partition may be lost: whoever waits for a play that was sent by now is told that nobody
+    /// knows what became of it, and nobody wants it any more.
+    pub(super) fn lose(&self, partition: &Partition) {
+        let ours = |sent: &Sent| std::ptr::eq(self.link.keys().of(&sent.circle), partition);
+        let is_lost = |sent: &Sent| ours(sent) && !matches!(sent.place, Place::OnItsWay);
+        let lost = self.plays.iter().filter(|sent| is_lost(sent));
+        let lost: Vec<_> = lost.map(|sent| *sent.key()).collect();
+        if !lost.is_empty() {
+            tracing::warn!(
+                plays = lost.len(),
+                "what came of plays is lost: nobody fetched it in time"
+            );
+        }
+        for id in lost {
+            if let Some((_, mut sent)) = self.plays.remove(&id) {
+                let circle = sent.circle;
+                sent.tell(Outcome::Unavailable);
+                let _ = self.requests.send(Request::Cancel { circle, id, sent });
+            }
         }
     }
 }

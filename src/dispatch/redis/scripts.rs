@@ -43,6 +43,7 @@ scripts! {
     Leave = "leave.lua",
     Forget = "forget.lua",
     Settle = "settle.lua",
+    Fetched = "fetched.lua",
 }
 
 /// The hashes of all scripts.

@@ -31,8 +31,11 @@ pub struct RedisSettings {
     /// Bytes of values that a worker has read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,
-    /// Outcomes that wait for a gateway to fetch them. The oldest are dropped.
+    /// Messages that wait for a gateway to fetch them. With more, they are dropped.
     pub inbox: usize,
+    /// Bytes of these.
+    #[serde(with = "crate::units::size")]
+    pub inbox_bytes: usize,
     /// How long Redis may take to answer.
     #[serde(with = "crate::units::duration")]
     pub timeout: Duration,

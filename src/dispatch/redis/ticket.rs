@@ -13,7 +13,7 @@ use tokio::{
 use super::gateway::Gateway;
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, Outcome},
+    dispatch::{JobId, Outcome, Told},
     store::Unavailable,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 const NOTICE: Duration = Duration::from_millis(50);
 /// A play that is under way. Dropping it cancels the play, unless it has been committed.
 pub struct RedisTicket {
-    pub(super) outcome: oneshot::Receiver<Outcome>,
+    pub(super) outcome: oneshot::Receiver<Told>,
     pub(super) deadline: Instant,
     pub(super) timeout: Duration,
     pub(super) circle: PublicKey,
@@ -32,13 +32,13 @@ pub struct RedisTicket {
 
 impl RedisTicket {
     /// Waits for the play, at most until its deadline. What has been committed by then is waited for.
-    pub(crate) async fn outcome(mut self) -> Outcome {
+    pub(crate) async fn outcome(mut self) -> Told {
         let gateway = self.gateway.clone();
         let early = tokio::select! {
             biased;
-            outcome = &mut self.outcome => {
+            told = &mut self.outcome => {
                 self.settled = true;
-                return outcome.unwrap_or(Outcome::Unavailable);
+                return told.unwrap_or(Outcome::Unavailable.into());
             }
             () = gateway.halt.cancelled() => Outcome::Cancelled,
             () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
@@ -48,17 +48,16 @@ impl RedisTicket {
         match gateway.take_back(self.circle, self.id).await {
             Ok(true) => {
                 self.settled = true;
-                early
+                early.into()
             }
             Ok(false) => {
                 self.settled = true;
-                let outcome = timeout(gateway.settings.timeout, &mut self.outcome).await;
-                outcome
-                    .ok()
+                let told = timeout(gateway.settings.timeout, &mut self.outcome).await;
+                told.ok()
                     .and_then(Result::ok)
-                    .unwrap_or(Outcome::Unavailable)
+                    .unwrap_or(Outcome::Unavailable.into())
             }
-            Err(Unavailable) => Outcome::Unavailable,
+            Err(Unavailable) => Outcome::Unavailable.into(),
         }
     }
 }

@@ -113,6 +113,7 @@ mod tests {
         auth::SecretKey,
         dispatch::{Caller, Job, JobId, Outcome, Work},
         json,
+        memory::MemoryBudget,
         script::{Failure, FailureKind, Success},
     };
 
@@ -127,6 +128,7 @@ mod tests {
             work: Work::Script("\"line\\n\" + ARGS".into()),
             args: json!({ "big": u64::MAX, "none": null }),
             timeout: Duration::from_millis(1500),
+            memory: MemoryBudget::new("session.max_buffered", 0),
         };
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
         sent["since"] = json!("a later version");

@@ -1,6 +1,10 @@
 //! `rpc.discover`: this server, described by itself.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::rpc::{
     Answer, Context,
@@ -11,15 +15,34 @@ use crate::rpc::{
 
 pub(in crate::rpc) struct Discover;
 
+/// The document, written once.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(in crate::rpc) struct Document(&'static RawValue);
+
+impl JsonSchema for Document {
+    fn schema_name() -> Cow<'static, str> {
+        Value::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        Value::inline_schema()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        Value::json_schema(schemas)
+    }
+}
+
 impl Call for Discover {
     const NAME: &'static str = "rpc.discover";
     const SUMMARY: &'static str =
         "Answers this document: the methods of this server, in OpenRPC 1.3.";
     const NEEDS: Needs = Needs::Nothing;
     type Params<'a> = NoParams;
-    type Output = &'static Value;
+    type Output = Document;
 
-    fn call(_: &mut Context, _: Admitted, _: NoParams) -> Answer<&'static Value> {
-        Answer::Now(Ok(openrpc::document()))
+    fn call(_: &mut Context, _: Admitted, _: NoParams) -> Answer<Document> {
+        Answer::Now(Ok(Document(openrpc::document())))
     }
 }

@@ -82,6 +82,7 @@ impl Call for RemoveMember {
             let output = match answer {
                 Answer::Now(output) => output?,
                 Answer::Later(output) => output.await?,
+                Answer::Reserved(output) => output.await.0?,
             };
             // Whatever they submit from now on is refused.
             let stopped = stop_all(&shared, circle, pubkey).await;

@@ -64,14 +64,16 @@ pub(super) fn run<T: Send + 'static>(
         work,
         args,
         timeout,
+        memory: context.memory.clone(),
     };
     let id = job.id;
     let answer = move |outcome| succeeded(outcome).map(|success| told(id, success));
     match dispatcher.play(job, context.may_run_here()) {
         Played::Now(outcome) => Answer::Now(answer(outcome)),
-        Played::Later(ticket) => {
-            Answer::Later(Box::pin(async move { answer(ticket.outcome().await) }))
-        }
+        Played::Later(ticket) => Answer::Reserved(Box::pin(async move {
+            let told = ticket.outcome().await;
+            (answer(told.outcome), told.room)
+        })),
     }
 }
 

@@ -15,6 +15,8 @@ fn small(folder: &std::path::Path) -> Store {
         max_events: 2,
         max_event: 5,
         event_log: 100,
+        events_waiting: 1 << 20,
+        events_waiting_in_all: 1 << 20,
         quota: 50,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()

@@ -39,6 +39,8 @@ fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
         max_writes: 1000,
         max_events: 100,
         event_log: 100,
+        events_waiting: 1 << 20,
+        events_waiting_in_all: 1 << 20,
         max_event: 1 << 14,
         quota: 1 << 30,
     };

@@ -4,9 +4,9 @@
 local jobs, lane, backlog, pending, index, own, delayed, store, told, events, watchers = unpack(KEYS, 1, 11)
 local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
 local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local inbox_length, log_length = ARGV[7], ARGV[8]
+local inbox_length, log_length, inbox_bytes = ARGV[7], ARGV[8], ARGV[9]
 
-local at, at_key = 8, 11
+local at, at_key = 9, 11
 local function take()
   at = at + 1
   return ARGV[at]
@@ -102,7 +102,7 @@ if #of_pending > 0 then
   redis.call('ZADD', index, unpack(of_index))
 end
 if #of_own > 0 then redis.call('ZADD', own, unpack(of_own)) end
-if #emitted > 0 then emit(jobs, told, events, watchers, circle, log_length, inbox_length, emitted) end
+if #emitted > 0 then emit(jobs, told, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted) end
 count(lane, 'delayed', postponed)
 hand_out_durable(jobs, lane, backlog, circle, most, -handed)
 return answers

@@ -3,8 +3,9 @@
 -- it had read, as they are now.
 local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 11)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local inbox_bytes = ARGV[6]
 
-local at = 5
+local at = 6
 local function take()
   at = at + 1
   return ARGV[at]
@@ -165,10 +166,10 @@ if size ~= size_before then redis.call('SET', usage, string.format('%.0f', size)
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
 if #events > 0 then
-  emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, events)
+  emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, inbox_bytes, events)
 end
 for inbox, outcomes in pairs(told) do
-  redis.call('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', inbox_length, '*', unpack(outcomes))
+  send(inbox, inbox_length, inbox_bytes, outcomes, 1, #outcomes)
 end
 if ended_plays > 0 then hand_out_plays(jobs, lane, queue, plays, most, ended_plays) end
 if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end

@@ -67,8 +67,29 @@ local function is(value, wanted)
   return redis.sha1hex(value) == wanted:sub(2)
 end
 
+-- Puts messages into an inbox, each a name and what it says; false, where there is no inbox. One that holds more than it
+-- may, entries or bytes, is dropped as a whole: its gateway fetches nothing, and finds it gone when it does.
+local function send(inbox, most, most_bytes, messages, from, to)
+  local sent = redis.pcall('XADD', inbox, 'NOMKSTREAM', '*', unpack(messages, from, to))
+  -- Where its slot moves just now, the gateway finds out by itself.
+  if not sent or type(sent) == 'table' and sent.err then return sent end
+  local bytes = 0
+  for i = from, to do bytes = bytes + #messages[i] end
+  local size = inbox .. ':bytes'
+  local held = redis.pcall('INCRBY', size, bytes)
+  if held == bytes then
+    -- It is new, and goes with the inbox. That it is there longer is seen to by the gateway.
+    local ttl = redis.pcall('PTTL', inbox)
+    if type(ttl) == 'number' and ttl > 0 then redis.pcall('PEXPIRE', size, ttl) end
+  end
+  if type(held) == 'number' and held > tonumber(most_bytes) or redis.call('XLEN', inbox) > tonumber(most) then
+    redis.pcall('DEL', inbox, size)
+  end
+  return sent
+end
+
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
-local function emit(jobs, told, events, watchers, circle, most, inbox_length, list)
+local function emit(jobs, told, events, watchers, circle, most, inbox_length, inbox_bytes, list)
   local number = redis.call('INCRBY', told, #list) - #list
   local fields = {}
   for _, event in ipairs(list) do
@@ -79,12 +100,12 @@ local function emit(jobs, told, events, watchers, circle, most, inbox_length, li
     add(fields, event)
   end
   for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
+    local inbox = beside(jobs, 'inbox:' .. gateway)
     for from = 1, #fields, 1000 do
-      -- Where its slot moves just now, the gateway finds them in the log.
-      local sent = redis.pcall('XADD', beside(jobs, 'inbox:' .. gateway), 'NOMKSTREAM', 'MAXLEN', '~', inbox_length,
-        '*', unpack(fields, from, math.min(from + 999, #fields)))
-      if not sent then redis.call('SREM', watchers, gateway) end
+      if not send(inbox, inbox_length, inbox_bytes, fields, from, math.min(from + 999, #fields)) then
+        redis.call('SREM', watchers, gateway)
+        break
+      end
     end
   end
 end
-

@@ -1,0 +1,406 @@
+//! What clients can make the server hold is counted in bytes, and comes back.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, future::join_all};
+use serde_json::{Value, json};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    backend::{Backend, backend, on_both},
+    server::{Builder, Received, TestServer, Ws, circle, eventually, key},
+};
+
+/// A script with a value of a million bytes.
+const LARGE: &str = "let s = \"\"; s.pad(1_000_000, 'x'); s";
+/// What the server may hold besides its budget: scripts that run, what is being written, and what the allocator keeps.
+const SLACK_KIB: u64 = 128 << 10;
+/// How long many large things may take, on a machine that is busy.
+const LONG: Duration = Duration::from_secs(120);
+
+fn call(id: impl Into<Value>, method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params })
+}
+
+fn batch(length: usize, script: &str) -> String {
+    let all = (0..length).map(|n| call(n, "play", &json!({ "script": script })));
+    Value::from_iter(all).to_string()
+}
+
+/// With budgets that can be told from what the server takes anyway.
+fn bounded() -> Builder {
+    TestServer::builder()
+        .env("CIRCLED_SERVER__MAX_BUFFERED", "32MiB")
+        .env("CIRCLED_SESSION__MAX_BUFFERED_PER_ADDRESS", "32MiB")
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "2s")
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
+}
+
+async fn sessions(server: &TestServer) -> u64 {
+    let ready = server.admin("/readyz").await.json();
+    ready["sessions"].as_u64().unwrap()
+}
+
+/// Waits until no session is left: the server has given them up.
+async fn until_all_are_gone(server: &TestServer) {
+    let begun = Instant::now();
+    while sessions(server).await > 0 {
+        assert!(begun.elapsed() < LONG, "sessions that read nothing stay");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The limit that a refused call names.
+fn limit(error: &Value) -> &str {
+    assert_eq!(error["code"], -32005, "{error}");
+    error["data"]["limit"].as_str().unwrap()
+}
+
+/// Sessions that read nothing, each with a batch whose results are 128 MiB.
+async fn read_nothing(count: usize) {
+    let server = bounded().start().await;
+    let before = server.memory_kib("VmRSS");
+    let mut all = Vec::new();
+    for n in 0..count {
+        let mut session = server.log_in(&key(2)).await;
+        session.send_text(batch(64, LARGE)).await;
+        all.push((n, session));
+    }
+    until_all_are_gone(&server).await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (32 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+    drop(all);
+    let begun = Instant::now();
+    while server.memory_kib("VmRSS") > before + SLACK_KIB / 2 {
+        assert!(begun.elapsed() < LONG, "it doesn't come back");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+}
+
+async fn batches_that_nobody_reads_stay_within_the_budget() {
+    read_nothing(8).await;
+}
+
+async fn ten_times_as_many_do_too() {
+    read_nothing(80).await;
+}
+
+async fn a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_REPLY", "256KiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let script = "store.incr(\"n\", 1); let s = \"\"; s.pad(30_000, 'x'); s";
+    let replies = session.ask(batch(32, script)).await;
+    let replies = replies.as_array().unwrap();
+    assert_eq!(replies.len(), 32);
+    let (done, refused): (Vec<_>, Vec<_>) = replies
+        .iter()
+        .partition(|reply| reply.get("result").is_some());
+    // Each has sixty thousand bytes: its output and its value.
+    assert!((3..=4).contains(&done.len()), "{}", done.len());
+    for reply in refused {
+        assert_eq!(limit(&reply["error"]), "session.max_reply");
+    }
+    let landed = session.play("store.get(\"n\")").await.unwrap();
+    match backend() {
+        Backend::Embedded => assert_eq!(landed["value"], done.len()),
+        // A worker doesn't know how much room there is.
+        Backend::Redis => assert!(landed["value"].as_u64().unwrap() >= done.len() as u64),
+    }
+}
+
+async fn an_honest_batch_is_not_refused() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let replies = session
+        .ask(batch(64, "let s = \"\"; s.pad(50_000, 'x'); s"))
+        .await;
+    let replies = replies.as_array().unwrap();
+    assert_eq!(replies.len(), 64);
+    for reply in replies {
+        assert_eq!(
+            reply["result"]["output"].as_str().unwrap().len(),
+            50_000,
+            "{reply}"
+        );
+    }
+}
+
+async fn what_is_asked_for_counts_while_it_is_under_way() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "1MiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    // 200 KB, and many times that once they are values.
+    let zeros = vec![0; 100_000];
+    let refused = session.call("play", json!({ "script": "1", "args": zeros }));
+    assert_eq!(limit(&refused.await.unwrap_err()), "session.max_buffered");
+    let text = "x".repeat(200_000);
+    let taken = session.call("play", json!({ "script": "ARGS.len", "args": text }));
+    assert_eq!(taken.await.unwrap()["value"], 200_000);
+}
+
+async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
+    let server = bounded()
+        .env("CIRCLED_SERVER__MAX_BUFFERED", "1MiB")
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
+        .start()
+        .await;
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        // More than fits on its way.
+        let mut session = server.log_in(&key(2)).await;
+        let script = "let s = \"\"; s.pad(100_000, 'x'); s";
+        for _ in 0..16 {
+            session.send_text(batch(4, script)).await;
+        }
+        greedy.push(session);
+    }
+    // In a circle of its own, so that only memory is scarce.
+    let mut honest = server.connect_to(key(9).public()).await;
+    honest.login(&key(3)).await;
+    let begun = Instant::now();
+    loop {
+        let large = honest.play("let s = \"\"; s.pad(300_000, 'x'); s").await;
+        if large.is_err_and(|error| limit(&error) == "server.max_buffered") {
+            break;
+        }
+        assert!(begun.elapsed() < LONG, "the budget isn't full");
+    }
+    for n in 0..20 {
+        assert_eq!(honest.play(&format!("{n}")).await.unwrap()["value"], n);
+    }
+}
+
+#[tokio::test]
+async fn until_somebody_has_logged_in_little_is_held() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "2s")
+        .start()
+        .await;
+    let before = server.memory_kib("VmRSS");
+    let ask = call(1, "rpc.discover", &json!({})).to_string();
+    // A hundred and fifty, with 192 requests each; and as many in batches.
+    let flood = async |n: usize| {
+        let (mut sink, stream) = server.connect().await.split();
+        for _ in 0..if n % 2 == 0 { 192 } else { 3 } {
+            let text = match n % 2 {
+                0 => ask.clone(),
+                _ => format!("[{}]", vec![ask.as_str(); 64].join(",")),
+            };
+            if sink.send(Message::text(text)).await.is_err() {
+                break;
+            }
+        }
+        (sink, stream)
+    };
+    let strangers = join_all((0..150).map(flood)).await;
+    // Somebody from the same address logs in meanwhile, and plays.
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+    session.leave().await;
+    until_all_are_gone(&server).await;
+    let most = server.memory_kib("VmHWM");
+    // session.max_buffered_per_address
+    assert!(
+        most < before + (64 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+    drop(strangers);
+}
+
+#[tokio::test]
+async fn a_stranger_may_send_and_begin_little() {
+    let server = TestServer::builder()
+        .env("CIRCLED_CIRCLES__PLAY", "anyone")
+        .env("CIRCLED_SESSION__ANONYMOUS_MESSAGE", "4KiB")
+        .env("CIRCLED_SESSION__ANONYMOUS_IN_FLIGHT", "2")
+        .start()
+        .await;
+    let mut session = server.connect().await;
+    let busy = "let n = 0; while true { n += 1 }";
+    let (one, two) = (
+        session.begin_play(busy).await,
+        session.begin_play(busy).await,
+    );
+    let refused = session.play("1").await.unwrap_err();
+    assert_eq!(limit(&refused), "session.anonymous_in_flight");
+    for begun in [one, two] {
+        session.answer(begun).await.unwrap_err();
+    }
+    let padded = |length| format!("{}{}", call(1, "whoami", &json!({})), " ".repeat(length));
+    session.send_text(padded(3 << 10)).await;
+    assert!(session.json().await["result"].is_object());
+    session.send_text(padded(4 << 10)).await;
+    assert_eq!(session.closed().await, 1009);
+    let mut session = server.log_in(&key(2)).await;
+    session.send_text(padded(4 << 10)).await;
+    assert!(session.json().await["result"].is_object());
+}
+
+/// The beginning of a text frame of so many bytes.
+fn frame(length: usize) -> Vec<u8> {
+    let mut header = vec![0x81, 0x80 | 127];
+    header.extend((length as u64).to_be_bytes());
+    header.extend([0; 4]);
+    header
+}
+
+#[tokio::test]
+async fn messages_that_never_end_are_counted() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED_PER_ADDRESS", "2MiB")
+        .start()
+        .await;
+    let before = server.memory_kib("VmRSS");
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        let mut stream = server.connect().await.into_stream();
+        // All but the end of it.
+        let _ = stream.write_all(&frame(120 << 10)).await;
+        let _ = stream.write_all(&[b' '; 119 << 10]).await;
+        open.push(stream);
+    }
+    // Those that found no room are closed: there is room for 17 at the most.
+    eventually("most to be closed", async || sessions(&server).await <= 17).await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (32 << 10),
+        "from {before} KiB to {most} KiB"
+    );
+    // Those who send little are served.
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+    drop(open);
+    let large = format!("{}{}", call(1, "whoami", &json!({})), " ".repeat(100 << 10));
+    eventually("room for a long one", async || {
+        let mut session = server.connect().await;
+        session.send_text(large.clone()).await;
+        matches!(session.next().await, Received::Text(_))
+    })
+    .await;
+}
+
+/// Replies that were read leave nothing behind, however long they were.
+#[tokio::test]
+async fn sessions_that_read_what_is_long_are_small_again() {
+    let server = TestServer::start().await;
+    let mut sessions = Vec::new();
+    for _ in 0..50 {
+        sessions.push(server.log_in(&key(2)).await);
+    }
+    let before = server.memory_kib("VmRSS");
+    for session in &mut sessions {
+        let large = session.play(LARGE).await.unwrap();
+        assert_eq!(large["output"].as_str().map(str::len), Some(1_000_000));
+    }
+    let begun = Instant::now();
+    // A buffer of two megabytes for each would be a hundred.
+    while server.memory_kib("VmRSS") > before + (48 << 10) {
+        assert!(begun.elapsed() < LONG, "it doesn't come back");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_counted_by_where_they_are() {
+    let server = TestServer::builder()
+        .env("CIRCLED_CIRCLES__PLAY", "anyone")
+        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .env("CIRCLED_LIMITS__CALLER_RATE", "3")
+        .start()
+        .await;
+    let from = async |address: &str| {
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+        let stream = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
+        let mut request = server.url(circle()).into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("x-forwarded-for", address.parse().unwrap());
+        Ws::over(stream, request).await
+    };
+    let mut one = from("192.0.2.1").await;
+    let refused = async {
+        loop {
+            if let Err(error) = one.play("1").await {
+                break error;
+            }
+        }
+    };
+    assert_eq!(limit(&refused.await), "limits.caller_rate");
+    assert_eq!(from("192.0.2.2").await.play("1").await.unwrap()["value"], 1);
+    // Logging in costs nothing of it.
+    for _ in 0..5 {
+        let mut session = from("192.0.2.1").await;
+        session.login(&key(2)).await;
+    }
+}
+
+async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let mut submitted = Vec::new();
+    for n in 0..6 {
+        let script = format!(
+            "let s = \"\"; s.pad({}, 'x'); s",
+            if n == 3 { 1_000_000 } else { 150_000 }
+        );
+        let job = session
+            .call("submit_job", json!({ "script": script }))
+            .await;
+        submitted.insert(0, job.unwrap()["job_id"].clone());
+    }
+    eventually("all to be done", async || {
+        server.jobs("finished").await.len() == 6
+    })
+    .await;
+    let (mut listed, mut pages) = (Vec::new(), 0);
+    let mut cursor = Value::Null;
+    loop {
+        let mut params = json!({ "limit": 500 });
+        if !cursor.is_null() {
+            params["cursor"] = cursor;
+        }
+        let page = session.call("list_jobs", params).await.unwrap();
+        let jobs = page["jobs"].as_array().unwrap();
+        // One page, and one job that is larger than that.
+        assert!(page.to_string().len() < 4 << 20);
+        listed.extend(jobs.iter().map(|job| job["job_id"].clone()));
+        pages += 1;
+        cursor = page["cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(listed, submitted);
+    assert!(pages > 1, "{pages}");
+    let page = server.admin("/jobs?status=finished&limit=100000").await;
+    let page = page.json();
+    assert!(
+        page["jobs"].as_array().unwrap().len() < 6,
+        "a page has a bound"
+    );
+}
+
+on_both!(
+    batches_that_nobody_reads_stay_within_the_budget,
+    ten_times_as_many_do_too,
+    a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full,
+    an_honest_batch_is_not_refused,
+    what_is_asked_for_counts_while_it_is_under_way,
+    those_who_hold_little_are_served_while_others_hold_all_there_is,
+    pages_of_jobs_are_cut_by_bytes_and_go_on,
+);
