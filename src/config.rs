@@ -5,6 +5,7 @@
 
 mod key;
 mod layers;
+mod place;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use thiserror::Error;
 use crate::{auth, dispatch, rpc, script, server, session, store, webhooks};
 
 pub use layers::{Entry, Source};
+pub use place::Place;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,6 +85,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Every key with its value and its source, in the order of `config/default.toml`.
     pub entries: Vec<Entry>,
+    /// What will hardly do what is wanted, though the settings can be used.
+    pub doubts: Vec<Problem>,
 }
 
 /// One mistake in the settings.
@@ -92,9 +96,20 @@ pub struct Problem {
     pub key: String,
     /// What stands there, without what is secret in it.
     pub value: Option<String>,
-    /// Where.
+    /// Where it comes from.
     pub source: Option<Source>,
+    /// Where in the file.
+    pub place: Option<Place>,
     /// What is wrong with it, and what would be right.
+    pub message: String,
+}
+
+/// What somebody else has found wrong with a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, like `webhooks.stripe.script` or `circle[0].secrets.stripe`.
+    pub key: String,
+    /// What is wrong, and what would be right.
     pub message: String,
 }
 
@@ -112,6 +127,19 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, Problems> {
+        Self::load_and_try(file, environment, |_| Vec::new())
+    }
+
+    /// As [`Settings::load`], with what only those find who `try` to use the settings. They get them without what is
+    /// wrong already.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn load_and_try(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        try_out: impl FnOnce(&Self) -> Vec<Mistake>,
+    ) -> Result<Loaded, Problems> {
         let layers = layers::read(file, environment)?;
         let (settings, mut problems) = layers.settle();
         let Some(mut settings) = settings else {
@@ -119,18 +147,59 @@ impl Settings {
         };
         settings.base = file.and_then(Path::parent).unwrap_or(Path::new("")).into();
         let broken = rules::check(&settings, &problems);
+        let (doubtful, wrong): (Vec<_>, _) = broken.into_iter().partition(|rule| rule.doubtful);
+        let told = |rule: rules::Broken| layers.problem(rule.about[0], rule.message);
+        let found = try_out(&settings);
+        problems.extend(wrong.into_iter().map(told));
         problems.extend(
-            broken
+            found
                 .into_iter()
-                .map(|rule| layers.problem(rule.about[0], rule.message)),
+                .map(|mistake| layers.problem(&mistake.key, mistake.message)),
         );
         if !problems.is_empty() {
+            problems.extend(doubtful.into_iter().map(told));
             return Err(Problems(problems));
         }
         Ok(Loaded {
             entries: layers.entries(),
+            doubts: doubtful.into_iter().map(told).collect(),
             settings,
         })
+    }
+}
+
+impl Loaded {
+    /// Returns the keys whose values are others than in `before`, in order.
+    pub fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
+        let value = |loaded: &'a Self, key: &str| {
+            let entry = loaded.entries.iter().find(|entry| entry.key == key);
+            entry.map(|entry| &entry.whole)
+        };
+        let gone = before
+            .entries
+            .iter()
+            .filter(|entry| value(self, &entry.key).is_none());
+        let changed = self
+            .entries
+            .iter()
+            .filter(|entry| value(before, &entry.key) != Some(&entry.whole));
+        changed
+            .chain(gone)
+            .map(|entry| entry.key.as_str())
+            .collect()
+    }
+}
+
+impl Problem {
+    /// A mistake of a file as a whole.
+    fn of_the_whole(message: String) -> Self {
+        Self {
+            key: String::new(),
+            value: None,
+            source: None,
+            place: None,
+            message,
+        }
     }
 }
 
@@ -153,8 +222,10 @@ impl fmt::Display for Problem {
             if let Some(value) = &self.value {
                 write!(f, " = {value}")?;
             }
-            if let Some(source) = &self.source {
-                write!(f, " ({source})")?;
+            match (&self.source, self.place) {
+                (Some(source), Some(place)) => write!(f, " ({source}:{place})")?,
+                (Some(source), None) => write!(f, " ({source})")?,
+                (None, _) => {}
             }
             write!(f, ": ")?;
         }

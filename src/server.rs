@@ -5,6 +5,7 @@ mod admin;
 mod files;
 mod handshake;
 mod linger;
+mod live;
 mod patience;
 mod settings;
 mod upgrade;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use crate::address::{AddressRange, InvalidRange};
+pub use live::Live;
 pub use settings::Settings;
 pub use worker::Worker;
 
@@ -37,10 +39,11 @@ use crate::{
     auth::{Access, InvalidOrigin, InvalidPage, Origins},
     circle::{self, Executor},
     config,
-    dispatch::{self, Dispatcher, Role, StartError},
+    dispatch::{self, Dispatcher, Role, Scripts, StartError},
     memory::MemoryBudget,
     rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
+    units::duration::milliseconds,
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
 
@@ -66,6 +69,8 @@ struct State {
     ending: Ending,
     /// In front of every webhook.
     verify: VerifyLayer,
+    /// What deliveries run.
+    scripts: Scripts,
 }
 
 /// Connections that aren't sessions (yet), beside as many as there may be sessions.
@@ -142,11 +147,12 @@ impl Server {
         let providers = providers(settings)?;
         providers.announce();
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
+        let scripts = providers.scripts();
         let dispatcher = Dispatcher::start(
             &dispatch(settings, files),
             executor(settings, access.clone()),
             settings.store.clone(),
-            providers.scripts(),
+            scripts.clone(),
             Role::Gateway { fail_fast },
         )
         .await?;
@@ -165,12 +171,13 @@ impl Server {
         });
         let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered);
         let state = State {
-            verify: VerifyLayer::new(&settings.webhooks, Arc::new(providers), shared.clone()),
+            verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
             shared,
             origins: Origins::new(public, local, allowed),
             registry: Registry::new(&settings.session, memory),
             session: Arc::new(settings.session.clone()),
             ending: Ending::default(),
+            scripts,
         };
         let accept_admin = admin_accept(settings);
         let accept = people_accept(settings, files, admin.is_some());
@@ -198,6 +205,11 @@ impl Server {
     /// Where health is asked for.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// What can be set anew while the server runs.
+    pub fn live(&self) -> Live {
+        Live::gateway(self.state.clone())
     }
 
     /// Serves until `shutdown` is cancelled. Then: no new connections; what has been begun may finish
@@ -230,7 +242,8 @@ impl Server {
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
-        tracing::info!(sessions, circles, grace = ?shutdown_grace, "stopping");
+        let grace_ms = milliseconds(shutdown_grace);
+        tracing::info!(sessions, circles, grace_ms, "stopping");
         ending.stopping.cancel();
         let dispatcher = state.shared.dispatcher.clone();
         dispatcher.stop_durable();

@@ -53,6 +53,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub enum Closing {
     /// The server stops.
     GoingAway,
+    /// This server doesn't serve the circle any more.
+    Unserved,
+    /// Somebody in the circle may do less than before.
+    RulesChanged,
     /// Nobody logged in in time.
     LoginDeadline,
     /// A message was larger than the settings allow.
@@ -70,9 +74,16 @@ pub enum Closing {
 }
 
 impl Closing {
+    /// Whether everything was answered before.
+    fn is_in_order(self) -> bool {
+        matches!(self, Self::GoingAway | Self::Unserved | Self::RulesChanged)
+    }
+
     fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
             Self::GoingAway => (1001, "the server is stopping"),
+            Self::Unserved => (1008, "this server does not serve the circle any more"),
+            Self::RulesChanged => (1012, "the circle's rules have changed: connect again"),
             Self::LoginDeadline => (1008, "not logged in in time"),
             Self::TooBig => (1009, "message larger than session.max_message"),
             Self::TooBigYet => (
@@ -101,8 +112,9 @@ enum End {
     Closing(Closing),
 }
 
-/// Runs a session to its end, and gives `permit` back. Once `stopping` is cancelled, nothing new is begun;
-/// when the calls that were under way have been answered, the session is closed.
+/// Runs a session to its end, and gives `permit` back. Once `ending` is cancelled, nothing new is begun; when the
+/// calls that were under way have been answered, the session is closed. So it is once `stopping` is, whose child
+/// `ending` is, and then because the server stops.
 ///
 /// Not an `async fn`: its arguments would be kept twice for as long as the session lasts.
 pub fn run(
@@ -110,12 +122,20 @@ pub fn run(
     mut context: Context,
     settings: Arc<Settings>,
     stopping: CancellationToken,
+    ending: CancellationToken,
     permit: SessionPermit,
 ) -> impl Future<Output = ()> + Send {
     let mut connection = Connection::new(socket, &settings, permit.memory().clone());
     async move {
         let _permit = &permit;
-        let end = converse(&mut connection, &mut context, &settings, &stopping).await;
+        let mut end = converse(&mut connection, &mut context, &settings, &ending).await;
+        if matches!(end, End::Closing(Closing::GoingAway)) && !stopping.is_cancelled() {
+            end = End::Closing(if context.shared.access.serves(&context.circle) {
+                Closing::RulesChanged
+            } else {
+                Closing::Unserved
+            });
+        }
         // A client that has stopped reading won't read this either; it is not waited for long.
         let _ = match end {
             End::Left => {
@@ -133,7 +153,7 @@ pub fn run(
                     reason = frame.reason.as_str(),
                     "session closed"
                 );
-                if closing != Closing::GoingAway {
+                if !closing.is_in_order() {
                     connection.discard();
                 }
                 timeout(CLOSE_TIMEOUT, connection.close(frame)).await
@@ -154,7 +174,7 @@ async fn converse(
     connection: &mut Connection<WebSocket>,
     context: &mut Context,
     settings: &Settings,
-    stopping: &CancellationToken,
+    ending: &CancellationToken,
 ) -> End {
     let mut events: Option<Box<Events>> = None;
     // What was told and finds no room yet.
@@ -166,8 +186,12 @@ async fn converse(
         heartbeat.on_login();
     }
     let timer = sleep_until(heartbeat.next());
-    let stopping = stopping.cancelled();
-    tokio::pin!(timer, stopping);
+    if !context.shared.access.serves(&context.circle) {
+        // It stopped to while the session began.
+        return End::Closing(Closing::GoingAway);
+    }
+    let ending = ending.cancelled();
+    tokio::pin!(timer, ending);
 
     loop {
         // Few sessions have any, and the others are to stay small.
@@ -252,7 +276,7 @@ async fn converse(
                 }
                 None
             }
-            () = &mut stopping, if !context.draining => {
+            () = &mut ending, if !context.draining => {
                 context.draining = true;
                 None
             }

@@ -25,6 +25,11 @@ pub(crate) mod duration {
         })
     }
 
+    /// Returns the milliseconds of a duration as the log has them, to the microsecond.
+    pub(crate) fn milliseconds(duration: Duration) -> f64 {
+        u64::try_from(duration.as_micros()).map_or(f64::MAX, |micros| micros as f64 / 1000.0)
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Duration> {
         let span = SpanParser::new().parse_span(text).ok()?;
         let days = SpanRelativeTo::days_are_24_hours();

@@ -1,7 +1,11 @@
 //! Which circles are served, and what a caller may do in them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +90,10 @@ pub enum Action {
     Manage,
 }
 
+impl Action {
+    const ALL: [Self; 4] = [Self::Play, Self::Call, Self::Subscribe, Self::Manage];
+}
+
 /// What a caller is in a circle.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -140,12 +148,23 @@ pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Admission, Den
     }
 }
 
-/// Answers which circles are served and who is what in them.
-#[derive(Debug, Clone)]
-pub struct Access {
+/// Answers which circles are served and who is what in them. What it answers can be changed while it is in use, and
+/// asking takes no lock.
+#[derive(Debug)]
+pub struct Access(ArcSwap<Policy>);
+
+#[derive(Debug)]
+struct Policy {
     open: bool,
     common: Rules,
     circles: HashMap<PublicKey, Known>,
+}
+
+/// From one policy to another.
+#[derive(Debug)]
+pub struct Change {
+    before: Arc<Policy>,
+    after: Arc<Policy>,
 }
 
 /// What the settings say of a circle.
@@ -191,6 +210,60 @@ impl Rule {
 impl Access {
     /// From the settings.
     pub fn new(common: &CirclesSettings, circles: &[Circle]) -> Self {
+        Self(ArcSwap::from_pointee(Policy::new(common, circles)))
+    }
+
+    /// Answers by other settings from now on.
+    pub fn replace(&self, common: &CirclesSettings, circles: &[Circle]) -> Change {
+        let after = Arc::new(Policy::new(common, circles));
+        let before = self.0.swap(after.clone());
+        Change { before, after }
+    }
+
+    /// Whether this server serves `circle`.
+    pub fn serves(&self, circle: &PublicKey) -> bool {
+        self.0.load().serves(circle)
+    }
+
+    /// What the holder of `key` is in `circle`, by the settings and the circle's key alone.
+    pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
+        if key == circle {
+            return Role::Owner;
+        }
+        let policy = self.0.load();
+        let members = policy.members(circle);
+        if members.is_some_and(|members| members.contains(key)) {
+            Role::Member
+        } else {
+            Role::Guest
+        }
+    }
+
+    /// The members that the settings give a circle.
+    pub fn fixed_members(&self, circle: &PublicKey) -> Vec<PublicKey> {
+        let policy = self.0.load();
+        let members = policy.members(circle);
+        let mut members: Vec<_> = members.into_iter().flatten().copied().collect();
+        members.sort_by_key(|member| *member.as_bytes());
+        members
+    }
+
+    /// The least role that may do something in `circle`; nothing: no login is needed.
+    pub fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
+        self.0.load().needs(circle, action)
+    }
+
+    /// Whether a session of `circle` has anything to do without a login.
+    pub fn serves_anyone(&self, circle: &PublicKey) -> bool {
+        let policy = self.0.load();
+        Action::ALL
+            .into_iter()
+            .any(|action| policy.needs(circle, action).is_none())
+    }
+}
+
+impl Policy {
+    fn new(common: &CirclesSettings, circles: &[Circle]) -> Self {
         let auto = if common.open {
             Role::Guest
         } else {
@@ -221,36 +294,15 @@ impl Access {
         }
     }
 
-    /// Whether this server serves `circle`.
-    pub fn serves(&self, circle: &PublicKey) -> bool {
+    fn serves(&self, circle: &PublicKey) -> bool {
         self.open || self.circles.contains_key(circle)
     }
 
-    /// What the holder of `key` is in `circle`, by the settings and the circle's key alone.
-    pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
-        if key == circle {
-            Role::Owner
-        } else if self
-            .circles
-            .get(circle)
-            .is_some_and(|known| known.members.contains(key))
-        {
-            Role::Member
-        } else {
-            Role::Guest
-        }
+    fn members(&self, circle: &PublicKey) -> Option<&HashSet<PublicKey>> {
+        self.circles.get(circle).map(|known| &known.members)
     }
 
-    /// The members that the settings give a circle.
-    pub fn fixed_members(&self, circle: &PublicKey) -> Vec<PublicKey> {
-        let members = self.circles.get(circle).map(|known| known.members.iter());
-        let mut members: Vec<_> = members.into_iter().flatten().copied().collect();
-        members.sort_by_key(|member| *member.as_bytes());
-        members
-    }
-
-    /// The least role that may do something in `circle`; nothing: no login is needed.
-    pub fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
+    fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
         let rules = match self.circles.get(circle) {
             Some(known) => &known.rules,
             None => &self.common,
@@ -262,17 +314,20 @@ impl Access {
             Action::Manage => rules.manage,
         }
     }
+}
 
-    /// Whether a session of `circle` has anything to do without a login.
-    pub fn serves_anyone(&self, circle: &PublicKey) -> bool {
-        [
-            Action::Play,
-            Action::Call,
-            Action::Subscribe,
-            Action::Manage,
-        ]
-        .into_iter()
-        .any(|action| self.needs(circle, action).is_none())
+impl Change {
+    /// Whether somebody in `circle` may do less than before.
+    pub fn takes_from(&self, circle: &PublicKey) -> bool {
+        let Self { before, after } = self;
+        let stricter = |action| after.needs(circle, action) > before.needs(circle, action);
+        let stays = |member| {
+            let members = after.members(circle);
+            members.is_some_and(|members| members.contains(member))
+        };
+        before.serves(circle) && !after.serves(circle)
+            || Action::ALL.into_iter().any(stricter)
+            || !before.members(circle).into_iter().flatten().all(stays)
     }
 }
 
@@ -384,6 +439,37 @@ mod tests {
         assert_eq!(access.fixed_role(&own, &member), Member);
         assert_eq!(access.fixed_role(&own, &other), Guest);
         assert_eq!(access.fixed_members(&own), [member]);
+    }
+
+    #[test]
+    fn a_change_takes_from_those_who_may_do_less() {
+        let listed = |members: &[u8]| circle(key(1), members.iter().map(|n| key(*n)).collect());
+        let owned = Circle {
+            play: Some(Rule::Owner),
+            ..listed(&[2])
+        };
+        let all = (true, vec![]);
+        let (one, two) = ((false, vec![listed(&[2])]), (false, vec![listed(&[2, 3])]));
+        let (owner, other) = (
+            (false, vec![owned.clone()]),
+            (false, vec![circle(key(4), vec![])]),
+        );
+        for (before, after, takes) in [
+            (&all, &all, false),
+            (&one, &two, false),
+            (&two, &one, true),
+            (&one, &owner, true),
+            (&owner, &one, false),
+            (&one, &other, true),
+            (&other, &one, false),
+            (&all, &one, true),
+            (&all, &(true, vec![owned]), true),
+        ] {
+            let access = Access::new(&common(before.0), &before.1);
+            let change = access.replace(&common(after.0), &after.1);
+            assert_eq!(change.takes_from(&key(1)), takes, "{before:?} {after:?}");
+            assert_eq!(access.serves(&key(1)), after.0 || after.1[0].key == key(1));
+        }
     }
 
     #[test]

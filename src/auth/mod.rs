@@ -12,7 +12,9 @@ mod phase;
 mod secret;
 mod signature;
 
-pub use access::{Access, Action, Admission, Circle, CirclesSettings, Denied, Role, Rule, decide};
+pub use access::{
+    Access, Action, Admission, Change, Circle, CirclesSettings, Denied, Role, Rule, decide,
+};
 pub use challenge::{Challenge, ChallengeError, Settings};
 pub(crate) use key::trusted;
 pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};

@@ -1,16 +1,19 @@
 //! `circled config`
 
 use std::{
-    io::{self, Write, stderr, stdout},
+    io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{Args, Subcommand};
 
-use super::ConfigFile;
+use super::{
+    ConfigFile,
+    output::{remark, stdout},
+};
 use crate::{
     auth::Circle,
-    config::{Entry, Loaded},
+    config::{Entry, Loaded, Problems},
     server,
 };
 
@@ -32,7 +35,7 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find every mistake in the settings; exit code 0 if there is none.
+    /// Find every mistake in the settings, in secrets and in the scripts of webhooks; exit code 0 if there is none.
     Check(ConfigFile),
     /// Print the settings in force as TOML, each with where it comes from.
     Show(ConfigFile),
@@ -40,34 +43,31 @@ enum Command {
 
 impl Config {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (Command::Check(file) | Command::Show(file)) = &self.command;
-        let loaded = match file.load() {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                writeln!(stderr(), "{problems}")?;
-                return Ok(ExitCode::FAILURE);
+        let loaded = match &self.command {
+            Command::Check(file) => file.load_and_try(),
+            Command::Show(file) => file.load(),
+        };
+        let problems = match (&self.command, loaded) {
+            (_, Err(Problems(problems))) => problems,
+            (Command::Check(_), Ok(loaded)) => {
+                for note in server::providers(&loaded.settings)?.notes() {
+                    remark!("note: {note}");
+                }
+                if loaded.doubts.is_empty() {
+                    writeln!(stdout(), "ok")?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                loaded.doubts
+            }
+            (Command::Show(_), Ok(loaded)) => {
+                show(&loaded, &mut stdout())?;
+                return Ok(ExitCode::SUCCESS);
             }
         };
-        let mut out = stdout().lock();
-        match self.command {
-            Command::Check(_) => {
-                // Scripts, and secrets that aren't written as they should be.
-                match server::providers(&loaded.settings) {
-                    Ok(providers) => {
-                        for note in providers.notes() {
-                            writeln!(stderr(), "note: {note}")?;
-                        }
-                    }
-                    Err(error) => {
-                        writeln!(stderr(), "{error}")?;
-                        return Ok(ExitCode::FAILURE);
-                    }
-                }
-                writeln!(out, "ok")?;
-            }
-            Command::Show(_) => show(&loaded, &mut out)?,
+        for problem in problems {
+            remark!("{problem}");
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::FAILURE)
     }
 }
 

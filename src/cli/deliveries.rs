@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     jobs::{first_line, print_pretty},
     login::{Login, exit_codes, print_json, print_text},
+    output::remark,
     script::{print_line, seconds},
 };
 use crate::{
@@ -73,7 +74,7 @@ impl Deliveries {
                 async |client| list(client, provider.as_deref(), *limit).await,
                 |deliveries| {
                     if deliveries.is_empty() && !login.manner.json {
-                        eprintln!("there are none");
+                        remark!("there are none");
                     }
                     deliveries.iter().try_for_each(|delivery| {
                         if login.manner.json {

@@ -1,7 +1,7 @@
 //! `circled events`
 
 use std::{
-    io::{self, Write, stdout},
+    io::{self, Write},
     process::ExitCode,
     time::Duration,
 };
@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::{
     client_runtime,
-    login::{Login, exit_codes, print_json, read_key, unreadable},
+    login::{Login, exit_codes, print_json, read_key},
+    output::{remark, stdout},
     script::{print_line, seconds},
 };
 use crate::{
@@ -66,7 +67,7 @@ impl Events {
     pub(super) fn run(&self) -> ExitCode {
         let key = match read_key(&self.login.key) {
             Ok(key) => key,
-            Err(error) => return unreadable(&error),
+            Err(error) => return self.login.unusable(&error),
         };
         let end = match client_runtime() {
             Ok(runtime) => runtime.block_on(async {
@@ -77,7 +78,7 @@ impl Events {
                 }
             }),
             Err(error) => {
-                eprintln!("error: {error}");
+                remark!("error: {error}");
                 return ExitCode::from(3);
             }
         };
@@ -104,7 +105,7 @@ impl Events {
         // A subscription from now on begins after the last event there is.
         let last = client.subscribe(&self.topic, None).await?.since();
         if since > last {
-            eprintln!("there is no event {since} yet: the last one is {last}");
+            remark!("there is no event {since} yet: the last one is {last}");
         }
         while since < last {
             let mut events = client.subscribe(&self.topic, Some(since)).await?;
@@ -141,7 +142,7 @@ impl Events {
             .on_change(move |change| match change {
                 Change::Connected if lost => {
                     (lost, before) = (false, String::new());
-                    eprintln!("connected again");
+                    remark!("connected again");
                 }
                 Change::Connected => {}
                 Change::Lost { why, retry_in } => {
@@ -149,7 +150,7 @@ impl Events {
                     // The same is said once.
                     let why = why.to_string();
                     if why != before {
-                        eprintln!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
+                        remark!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
                         before = why;
                     }
                 }
@@ -178,9 +179,7 @@ impl Events {
             Notice::Event(event) if json => print_json(event),
             Notice::Event(event) => print(event),
             Notice::Gap { since } => {
-                eprintln!(
-                    "events up to {since} may be missing: the log does not reach back to them"
-                );
+                remark!("events up to {since} may be missing: the log does not reach back to them");
                 match json {
                     true => print_json(&json!({ "gap": true, "since": since })),
                     false => Ok(()),
@@ -188,7 +187,7 @@ impl Events {
             }
             Notice::Unreadable { id, why } => {
                 let name = id.map_or_else(|| "an event".to_owned(), |id| format!("event {id}"));
-                eprintln!("{name} is passed over: it can't be read: {why}");
+                remark!("{name} is passed over: it can't be read: {why}");
                 match json {
                     true => print_json(&json!({ "unreadable": true, "id": id })),
                     false => Ok(()),
@@ -196,7 +195,7 @@ impl Events {
             }
             Notice::Ended { needs } => {
                 let needs = needs.as_deref().unwrap_or("another");
-                eprintln!(
+                remark!(
                     "error: you may not see this circle's events any more: that needs the role {needs}"
                 );
                 return Some(End::Forbidden);

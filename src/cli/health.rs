@@ -1,10 +1,6 @@
 //! `circled health`
 
-use std::{
-    io::{Write, stdout},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use axum::http::Request;
 use clap::Args;
@@ -13,6 +9,7 @@ use http_body_util::Full;
 use super::{
     ConfigFile, client_runtime,
     http::{admin_url, send},
+    output::stdout,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);

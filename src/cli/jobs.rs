@@ -3,7 +3,7 @@
 mod kept;
 
 use std::{
-    io::{self, IsTerminal, Write, stdin, stdout},
+    io::{self, IsTerminal, Write, stdin},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -19,6 +19,7 @@ use super::{
         Login, Manner, Source, exit_codes, json_value, print_json, print_text, read_script,
         unreadable,
     },
+    output::{remark, stdout},
     script::{print_line, seconds},
 };
 use crate::{
@@ -345,7 +346,7 @@ impl Submit {
             async |client| client.submit_job(&submission).await,
             |submitted| {
                 if submitted.duplicate {
-                    eprintln!("submitted earlier with this idempotency key");
+                    remark!("submitted earlier with this idempotency key");
                 }
                 print_text(&submitted.job_id)
             },
@@ -371,7 +372,7 @@ fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> Exi
         async |client| list_some(client, states, filter.script.as_deref(), limit).await,
         |jobs| {
             if jobs.is_empty() && !login.manner.json {
-                eprintln!("there are none");
+                remark!("there are none");
             }
             jobs.iter().try_for_each(|job| {
                 if login.manner.json {
@@ -439,7 +440,7 @@ fn list_kept(
         }
     }
     if !is_any && !json {
-        eprintln!("there are none");
+        remark!("there are none");
     }
     Ok(())
 }
@@ -460,7 +461,7 @@ impl Retry {
             |answer| match answer.retried {
                 true => print_text(&runs_again(answer.version.as_deref())),
                 false => {
-                    eprintln!("it is neither dead nor stopped");
+                    remark!("it is neither dead nor stopped");
                     Ok(())
                 }
             },
@@ -498,7 +499,7 @@ impl Retry {
                 for id in ids.iter().filter(|_| done) {
                     match client.retry_job(id, None).await {
                         Ok(answer) => retried += usize::from(answer.retried),
-                        Err(error @ Error::Rpc(_)) => eprintln!("{id}: {error}"),
+                        Err(error @ Error::Rpc(_)) => remark!("{id}: {error}"),
                         Err(error) => return Err(error),
                     }
                 }
@@ -566,7 +567,7 @@ impl Retry {
         for id in &ids {
             match source.retry(id, None) {
                 Ok(_) => retried += 1,
-                Err(error) => eprintln!("{id}: {error:#}"),
+                Err(error) => remark!("{id}: {error:#}"),
             }
         }
         if self.who.manner.json {
@@ -589,10 +590,16 @@ fn may_go_on(count: usize, yes: bool) -> bool {
     }
     let jobs = if count == 1 { "job is" } else { "jobs are" };
     if !stdin().is_terminal() {
-        eprintln!("{count} {jobs} dead; with --yes, they run again");
+        remark!("{count} {jobs} dead; with --yes, they run again");
         return false;
     }
-    eprint!("{count} {jobs} dead. Have them run again, with their scripts as they are now? [y/N] ");
+    let asked = write!(
+        io::stderr(),
+        "{count} {jobs} dead. Have them run again, with their scripts as they are now? [y/N] "
+    );
+    if asked.is_err() {
+        return false;
+    }
     let mut answer = String::new();
     stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }

@@ -2,16 +2,19 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, IsTerminal, Write, stdout},
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::login::read_key;
+use super::{
+    login::read_key,
+    output::{remark, stdout},
+};
 use crate::auth::SecretKey;
 
 const EXAMPLES: &str = "\
@@ -27,7 +30,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Keygen {
-    /// Where the secret key goes.
+    /// Where the secret key goes; a key is never printed, so - is refused.
     file: PathBuf,
     /// Make none, and print the public key of the one in FILE.
     #[arg(long)]
@@ -41,6 +44,11 @@ impl Keygen {
             return Ok(ExitCode::SUCCESS);
         }
         let path = self.file.display();
+        if self.file == Path::new("-") {
+            bail!(
+                "a secret key is never printed: name the file that it goes to (./- for one of this name)"
+            );
+        }
         let key = SecretKey::generate().context("the operating system gives no randomness")?;
         let mut file = match OpenOptions::new()
             .write(true)
@@ -59,9 +67,11 @@ impl Keygen {
             let _ = fs::remove_file(&self.file);
             return Err(error).with_context(|| format!("{path} cannot be written"));
         }
-        writeln!(stdout(), "{}", key.public())?;
+        writeln!(stdout(), "{}", key.public()).inspect_err(|_| {
+            remark!("the secret key is in {path}, and its public half could not be printed");
+        })?;
         if stdout().is_terminal() {
-            eprintln!(
+            remark!(
                 "The secret key is in {path}: keep it, and keep it to yourself. Above is the public key."
             );
         }

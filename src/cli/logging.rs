@@ -5,31 +5,32 @@ use std::io::{IsTerminal, stderr};
 use anyhow::Context;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
     layer::SubscriberExt,
-    registry,
-    util::SubscriberInitExt,
+    registry, reload,
 };
 
 use crate::config::{Log, LogFormat};
 
-/// What these log below `info` is what is sent and received, which is nobody's business.
-const TALKATIVE: [&str; 6] = [
-    "hyper",
-    "hyper_util",
-    "rhai",
-    "rustls",
-    "tokio_tungstenite",
-    "tungstenite",
-];
+/// What is logged, which can be set anew.
+pub(super) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 
-/// What these log below `warn` is of use to their authors.
-const CHATTY: [&str; 2] = ["fjall", "lsm_tree"];
+impl LevelHandle {
+    /// Its setting.
+    pub(super) const KEY: &str = "log.level";
 
-pub(super) fn init(log: &Log) -> anyhow::Result<()> {
-    let level = EnvFilter::try_new(&log.level).context("log.level")?;
+    pub(super) fn set(&self, log: &Log) -> anyhow::Result<()> {
+        let level = EnvFilter::try_new(&log.level).context(Self::KEY)?;
+        self.0.reload(level).context(Self::KEY)
+    }
+}
+
+/// Begins to log. The format stays as it is.
+pub(super) fn init(log: &Log) -> anyhow::Result<LevelHandle> {
+    let level = EnvFilter::try_new(&log.level).context(LevelHandle::KEY)?;
+    let (level, handle) = reload::Layer::new(level);
     // The hint leaves the level to the setting; without one, every library would ask for each line.
     let kept = filter_fn(keeps_secrets).with_max_level_hint(LevelFilter::TRACE);
     let filter = level.and(kept);
@@ -48,21 +49,16 @@ pub(super) fn init(log: &Log) -> anyhow::Result<()> {
             .with_span_list(false)
             .boxed()
     };
-    registry()
-        .with(lines.with_filter(filter))
-        .try_init()
-        .context("the log cannot be set up")
+    // Not so that it takes what libraries write by the `log` crate: that is for those who debug them, and what is wrong
+    // comes back as an error, which is told in words.
+    let subscriber = registry().with(lines.with_filter(filter));
+    tracing::subscriber::set_global_default(subscriber).context("the log cannot be set up")?;
+    Ok(LevelHandle(handle))
 }
 
-/// No level that is set, however specific, gets past this.
+/// No level that is set, however specific, gets past this: what libraries log below `info` is what is sent and
+/// received, which is nobody's business.
 fn keeps_secrets(line: &Metadata<'_>) -> bool {
     let library = line.target().split("::").next().unwrap_or_default();
-    let most = if CHATTY.contains(&library) {
-        Level::WARN
-    } else if TALKATIVE.contains(&library) {
-        Level::INFO
-    } else {
-        Level::TRACE
-    };
-    *line.level() <= most
+    library == env!("CARGO_CRATE_NAME") || *line.level() <= Level::INFO
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write, stderr, stdin, stdout},
+    io::{self, Write, stdin},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{
     client_runtime,
     explain::{Run, exit_code, explain, printable},
+    output::{remark, script_prints, stdout},
 };
 use crate::{
     auth::{Origin, Scheme, SecretKey},
@@ -37,6 +38,7 @@ macro_rules! exit_codes {
   5  the caller may not do that in this circle
   7  the server is too busy, or stopping: try again later
   8  there is no such script, version, job or delivery
+  9  it is done, and what it found cannot be written to standard output
 
 Examples (C is ws://host:port/<circle_pk>):
 ",
@@ -45,6 +47,9 @@ Examples (C is ws://host:port/<circle_pk>):
     };
 }
 pub(super) use exit_codes;
+
+/// The exit code for what can't be used.
+const UNUSABLE: u8 = 2;
 
 /// Where to log in, and as whom.
 #[derive(Debug, Args)]
@@ -68,7 +73,8 @@ pub(super) struct Manner {
     /// there is signed. Without it, the URL says which.
     #[arg(long, value_name = "URL")]
     pub(super) origin: Option<Origin>,
-    /// Print the answer as JSON on one line, or {"error"}; of a list, a line for each.
+    /// Print the answer as JSON on one line, or {"error"}; of a list, a line for each. Where no server gave the error,
+    /// its code is the exit code.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -117,7 +123,7 @@ impl Login {
     ) -> ExitCode {
         let key = match read_key(&self.key) {
             Ok(key) => key,
-            Err(error) => return unreadable(&error),
+            Err(error) => return self.unusable(&error),
         };
         let answer = match client_runtime() {
             Ok(runtime) => runtime.block_on(async {
@@ -127,12 +133,12 @@ impl Login {
                 answer
             }),
             Err(error) => {
-                eprintln!("error: {error}");
+                remark!("error: {error}");
                 return ExitCode::from(3);
             }
         };
         match answer {
-            // Whoever reads this may have left; the exit code tells all the same.
+            // What can't be written is seen to at the end of the command.
             Ok(answer) => {
                 let _ = print(&answer);
                 ExitCode::SUCCESS
@@ -152,7 +158,7 @@ impl Login {
             let error = if let Error::Rpc(error) = error {
                 json!(error)
             } else {
-                json!({ "message": error.to_string() })
+                json!({ "code": exit_code(error), "message": error.to_string() })
             };
             print_json(&json!({ "error": error }))
         } else {
@@ -164,9 +170,20 @@ impl Login {
                 source,
                 caller: key.public(),
             };
-            writeln!(stderr(), "{}", explain(error, &run))
+            remark!("{}", explain(error, &run));
+            Ok(())
         };
         ExitCode::from(exit_code(error))
+    }
+
+    /// Says that what was on the command line can't be used.
+    pub(super) fn unusable(&self, error: &anyhow::Error) -> ExitCode {
+        if self.manner.json {
+            let error = json!({ "code": UNUSABLE, "message": format!("{error:#}") });
+            let _ = print_json(&json!({ "error": error }));
+            return ExitCode::from(UNUSABLE);
+        }
+        unreadable(error)
     }
 
     pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
@@ -196,8 +213,8 @@ impl From<SchemeName> for Scheme {
 
 /// What was on the command line can't be used.
 pub(super) fn unreadable(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::from(2)
+    remark!("error: {error:#}");
+    ExitCode::from(UNUSABLE)
 }
 
 pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
@@ -213,7 +230,7 @@ pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
         anyhow::Error::new(error).context(message)
     })?;
     if fs::metadata(file)?.mode() & 0o077 != 0 {
-        eprintln!("warning: others on this machine can read the key {path}: chmod 600 {path}");
+        remark!("warning: others on this machine can read the key {path}: chmod 600 {path}");
     }
     SecretKey::from_hex(text.trim()).with_context(|| format!("{path} is not a key file"))
 }
@@ -258,6 +275,6 @@ pub(super) fn print_text(text: &str) -> io::Result<()> {
 /// Where nobody reads them, the value may still be wanted.
 pub(super) fn print_logs<'a>(lines: impl Iterator<Item = &'a str>) {
     for line in lines {
-        let _ = writeln!(stderr(), "{}", printable(line));
+        script_prints(&printable(line));
     }
 }

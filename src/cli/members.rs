@@ -1,7 +1,7 @@
 //! `circled members`
 
 use std::{
-    io::{self, Write, stdout},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     login::{Login, exit_codes},
+    output::{remark, stdout},
     script::{print_line, seconds},
 };
 use crate::{auth::PublicKey, client::Members as List};
@@ -107,7 +108,7 @@ fn print(list: &List) -> io::Result<()> {
         print_line(&[&member.pubkey.to_string(), &since])?;
     }
     if members.is_empty() && fixed.is_empty() {
-        eprintln!("there are none");
+        remark!("there are none");
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The command line: one file a subcommand.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod call;
 mod config;
 mod deliveries;
@@ -12,7 +14,9 @@ mod keygen;
 mod logging;
 mod login;
 mod members;
+mod output;
 mod play;
+mod reload;
 mod repl;
 mod script;
 mod serve;
@@ -28,9 +32,14 @@ use std::{
 
 use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 
-use crate::config::{Loaded, Problems, Settings};
+use crate::{
+    config::{Loaded, Mistake, Problems, Settings},
+    server,
+};
+use output::stdout;
 
 /// Serves circles: people connect by WebSocket, prove that they hold a secp256k1 key, and run
 /// sandboxed scripts.
@@ -68,7 +77,7 @@ enum Command {
 }
 
 /// Where the settings come from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigFile {
     /// A TOML file with the settings that differ from the defaults. The environment comes last:
     /// CIRCLED_SERVER__LISTEN=127.0.0.1:9000
@@ -79,51 +88,86 @@ struct ConfigFile {
 impl ConfigFile {
     /// Every problem at once.
     fn load(&self) -> Result<Loaded, Problems> {
-        // A variable that is no text is none of ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Settings::load(self.config.as_deref(), environment)
+        Settings::load(self.config.as_deref(), environment())
+    }
+
+    /// As `load`, and the secrets and scripts of the providers of webhooks are looked at, too.
+    fn load_and_try(&self) -> Result<Loaded, Problems> {
+        Settings::load_and_try(self.config.as_deref(), environment(), |settings| {
+            let Err(wrong) = server::providers(settings) else {
+                return Vec::new();
+            };
+            let mistakes = wrong.by_key(&settings.circle).into_iter();
+            mistakes
+                .map(|(key, message)| Mistake { key, message })
+                .collect()
+        })
+    }
+
+    /// For servers, which need all of them to be right.
+    fn checked(&self) -> anyhow::Result<Loaded> {
+        self.load_and_try().map_err(unusable)
     }
 
     /// For commands that need the settings to do something else.
     fn settings(&self) -> anyhow::Result<Settings> {
-        self.load()
-            .map(|loaded| loaded.settings)
-            .map_err(|problems| anyhow!("the settings cannot be used:\n{problems}"))
+        self.load().map(|loaded| loaded.settings).map_err(unusable)
     }
+}
+
+fn unusable(problems: Problems) -> anyhow::Error {
+    anyhow!("the settings cannot be used:\n{problems}")
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    // A variable that is no text is none of ours.
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
-    let code = match Cli::parse().command {
-        Command::Serve(serve) => serve.run(),
-        Command::Worker(worker) => worker.run(),
-        Command::Keygen(keygen) => keygen.run(),
-        Command::Play(play) => return play.run(),
-        Command::Repl(repl) => return repl.run(),
-        Command::Script(scripts) => return scripts.run(),
-        Command::Call(call) => return call.run(),
-        Command::Events(events) => return events.run(),
-        Command::Members(members) => return members.run(),
-        Command::Deliveries(deliveries) => return deliveries.run(),
-        Command::Config(config) => config.run(),
-        Command::Webhook(webhook) => webhook.run(),
-        Command::Jobs(jobs) => jobs.run(),
-        Command::Health(health) => health.run(),
-    };
-    code.unwrap_or_else(|error| {
-        // Whoever reads standard output has seen enough, as `head` does.
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        {
-            return ExitCode::SUCCESS;
-        }
-        // Nobody may be reading this either.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
-        ExitCode::FAILURE
+    // Whatever is written here is for its user alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    output::finish(match Cli::try_parse() {
+        Ok(cli) => cli.command.run(),
+        Err(wrong) => told(&wrong),
     })
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Worker(worker) => worker.run(),
+            Self::Keygen(keygen) => keygen.run(),
+            Self::Play(play) => Ok(play.run()),
+            Self::Repl(repl) => Ok(repl.run()),
+            Self::Script(scripts) => Ok(scripts.run()),
+            Self::Call(call) => Ok(call.run()),
+            Self::Events(events) => Ok(events.run()),
+            Self::Members(members) => Ok(members.run()),
+            Self::Deliveries(deliveries) => Ok(deliveries.run()),
+            Self::Config(config) => config.run(),
+            Self::Webhook(webhook) => webhook.run(),
+            Self::Jobs(jobs) => jobs.run(),
+            Self::Health(health) => health.run(),
+        }
+    }
+}
+
+/// Prints the help that was asked for, or what is wrong with the command line.
+fn told(wrong: &clap::Error) -> anyhow::Result<ExitCode> {
+    if wrong.use_stderr() {
+        let _ = wrong.print();
+        return Ok(ExitCode::from(2));
+    }
+    if stdout().is_terminal() {
+        wrong.print()?;
+    } else {
+        write!(stdout(), "{}", wrong.render())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// For the commands that wait for one thing at a time.

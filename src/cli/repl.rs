@@ -7,12 +7,13 @@ mod link;
 mod words;
 
 use std::{
-    io::{self, IsTerminal, Write, stdin, stdout},
+    io::{self, IsTerminal, Write, stdin},
     path::Path,
     process::ExitCode,
     rc::Rc,
 };
 
+use anyhow::anyhow;
 use clap::Args;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 use serde_json::{Value, json};
@@ -20,7 +21,8 @@ use serde_json::{Value, json};
 use super::{
     explain::printable,
     jobs,
-    login::{Login, Source, print_json, read_key, unreadable},
+    login::{Login, Source, print_json, read_key},
+    output::{remark, stdout},
     play::print_played,
     script,
 };
@@ -42,15 +44,18 @@ const COMMANDS: [(&str, &str); 5] = [
         "call",
         ":call NAME [ARGS]   run the circle's script of this name; ARGS is JSON",
     ),
-    ("help", ":help               this"),
+    ("help", ":help               this; so does the word help"),
     ("jobs", ":jobs               your last jobs"),
-    ("quit", ":quit               leave, as Ctrl-D does"),
+    (
+        "quit",
+        ":quit               leave, as the words exit and quit do, and Ctrl-D",
+    ),
     ("scripts", ":scripts            the circle's scripts"),
 ];
 
 const KEYS: &str = "\
 Every input is a script of its own: what is to be kept goes into the store. An input with an open bracket goes on in the
-next line. Tab completes keys of the store, names of scripts, and functions; the arrows bring back what was typed before;
+next line, which says so. Tab completes keys of the store, names of scripts, and functions; the arrows bring back what was typed before;
 what begins with a space is not remembered. Ctrl-C drops an input, or stops what runs.";
 
 /// Log in to a circle and run scripts there, line by line.
@@ -69,12 +74,12 @@ impl Repl {
     pub(super) fn run(&self) -> ExitCode {
         let key = match read_key(&self.login.key) {
             Ok(key) => key,
-            Err(error) => return unreadable(&error),
+            Err(error) => return self.login.unusable(&error),
         };
         let link = match Link::new(&self.login, &key) {
             Ok(link) => Rc::new(link),
             Err(error) => {
-                eprintln!("error: {error}");
+                remark!("error: {error}");
                 return ExitCode::from(3);
             }
         };
@@ -82,7 +87,7 @@ impl Repl {
             Ended::Answered(me) => {
                 if stdin().is_terminal() {
                     let role = printable(me["role"].as_str().unwrap_or("unknown"));
-                    eprintln!(
+                    remark!(
                         "You are {} here, as {role}. :help says what can be done.",
                         key.public()
                     );
@@ -93,23 +98,20 @@ impl Repl {
         }
         let ended = self.prompt(&link, &key);
         link.close();
-        match ended {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(3)
-            }
-        }
+        ended.unwrap_or_else(|error| {
+            remark!("error: {error}");
+            ExitCode::from(3)
+        })
     }
 
-    fn prompt(&self, link: &Rc<Link<'_>>, key: &SecretKey) -> rustyline::Result<()> {
+    fn prompt(&self, link: &Rc<Link<'_>>, key: &SecretKey) -> rustyline::Result<ExitCode> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .history_ignore_space(true)
             .max_history_size(history::LENGTH)?
             .build();
         let mut lines: Lines<'_> = Editor::with_config(config)?;
-        lines.set_helper(Some(Prompt(link.clone())));
+        lines.set_helper(Some(Prompt::new(link.clone())));
         let history =
             history::file(|name| std::env::var_os(name)).filter(|_| stdin().is_terminal());
         if let Some(file) = &history {
@@ -119,7 +121,7 @@ impl Repl {
             let input = match lines.readline("> ") {
                 Ok(input) => input,
                 Err(ReadlineError::Interrupted) => continue,
-                Err(ReadlineError::Eof) => return Ok(()),
+                Err(ReadlineError::Eof) => return Ok(self.end(&lines)),
                 Err(error) => return Err(error),
             };
             if input.trim().is_empty() {
@@ -130,8 +132,8 @@ impl Repl {
                 // At once: who is killed later has it all the same.
                 let _ = lines.append_history(file);
             }
-            let printed = match input.trim().strip_prefix(':') {
-                Some("quit" | "q") => return Ok(()),
+            let printed = match command(&input) {
+                Some("quit" | "q" | "exit") => return Ok(ExitCode::SUCCESS),
                 Some(command) => self.command(link, key, command),
                 None => {
                     let source = Source {
@@ -143,10 +145,21 @@ impl Repl {
                 }
             };
             if printed.is_err() {
-                // Nobody reads it.
-                return Ok(());
+                // Nobody gets to read it.
+                return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+
+    /// What there is to say when nothing more is typed.
+    fn end(&self, lines: &Lines<'_>) -> ExitCode {
+        // At a terminal, what isn't finished has been dropped before.
+        if stdin().is_terminal() || !lines.helper().is_some_and(Prompt::goes_on) {
+            return ExitCode::SUCCESS;
+        }
+        self.login.unusable(&anyhow!(
+            "the last input was not run: a bracket, a string or a comment in it is not closed, and nothing more came"
+        ))
     }
 
     fn command(&self, link: &Link<'_>, key: &SecretKey, command: &str) -> io::Result<()> {
@@ -168,7 +181,7 @@ impl Repl {
                     args => match crate::json::parse(args) {
                         Ok(args) => args,
                         Err(error) => {
-                            eprintln!("error: the arguments are no JSON: {error}");
+                            remark!("error: the arguments are no JSON: {error}");
                             return Ok(());
                         }
                     },
@@ -195,7 +208,7 @@ impl Repl {
                 self.show(found, None, key, |found| script::print_all(found, false))
             }
             _ => {
-                eprintln!("there is no such command; :help lists them");
+                remark!("there is no such command; :help lists them");
                 Ok(())
             }
         }
@@ -221,22 +234,32 @@ impl Repl {
             Ended::Failed(error) => {
                 let _ = self.login.failed(&error, source, key);
                 if matches!(error, Error::Closed(_)) {
-                    eprintln!("The next input connects again.");
+                    remark!("The next input connects again.");
                 }
                 Ok(())
             }
             Ended::Interrupted => {
-                eprintln!("stopped");
+                remark!("stopped");
                 Ok(())
             }
         }
     }
 }
 
+/// The command that an input is. Those words alone are no script that could do anything.
+fn command(input: &str) -> Option<&str> {
+    let input = input.trim();
+    match input {
+        "exit" | "quit" | "help" => Some(input),
+        "exit()" | "quit()" => Some("quit"),
+        _ => input.strip_prefix(':'),
+    }
+}
+
 /// What was typed before. Without it, there is just nothing to bring back.
 fn remembered(lines: &mut Lines<'_>, file: &Path) {
     if let Err(error) = history::make_folder(file) {
-        eprintln!(
+        remark!(
             "warning: what you type is not kept: {}: {error}",
             file.display()
         );
@@ -245,6 +268,6 @@ fn remembered(lines: &mut Lines<'_>, file: &Path) {
     if file.exists()
         && let Err(error) = lines.load_history(file)
     {
-        eprintln!("warning: {} cannot be read: {error}", file.display());
+        remark!("warning: {} cannot be read: {error}", file.display());
     }
 }

@@ -1,7 +1,7 @@
 //! `circled script`
 
 use std::{
-    io::{self, Write, stdout},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     explain::printable,
     login::{Login, Source, exit_codes, print_json, print_text, read_script, unreadable},
+    output::{remark, stdout},
 };
 use crate::client::{Script, ScriptEntry};
 
@@ -100,7 +101,7 @@ impl Scripts {
                 async |client| client.list_scripts().await,
                 |scripts| {
                     if scripts.is_empty() && !login.manner.json {
-                        eprintln!("there are none");
+                        remark!("there are none");
                     }
                     print_all(scripts, login.manner.json)
                 },
@@ -141,7 +142,7 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
         },
         |put| {
             if put["created"] != true {
-                eprintln!("{name} is at this version already");
+                remark!("{name} is at this version already");
             }
             print_text(put["version"].as_str().unwrap_or_default())
         },
@@ -150,8 +151,8 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
 
 /// As it was put there, without a line end of ours: so that putting it there again is the same version.
 fn print_source(script: &Script) -> io::Result<()> {
-    let mut out = stdout().lock();
-    if io::IsTerminal::is_terminal(&out) {
+    let mut out = stdout();
+    if out.is_terminal() {
         write!(out, "{}", printable(&script.source))?;
         if !script.source.ends_with('\n') {
             writeln!(out)?;

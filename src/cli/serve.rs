@@ -4,8 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigFile, logging, signals::Signals};
-use crate::{config::Settings, dispatch::Backend, server::Server};
+use super::{
+    ConfigFile,
+    logging::{self, LevelHandle},
+    reload::{Reload, warn_of_doubts},
+    signals::Signals,
+};
+use crate::{config::Loaded, dispatch::Backend, server::Server};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +19,8 @@ Examples:
   CIRCLED_SERVER__LISTEN=127.0.0.1:9000 circled serve
 
 Signals: SIGTERM or SIGINT lets running scripts finish (server.shutdown_grace) and exits with 0;
-a second one exits at once, with 143 or 130.";
+a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level, circles and their rules,
+providers of webhooks and their secrets change at once; the log says what needs a restart, and what is wrong.";
 
 /// Run the server.
 ///
@@ -31,35 +37,42 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let settings = self.config.settings()?;
-        logging::init(&settings.log)?;
+        let loaded = self.config.checked()?;
+        let level = logging::init(&loaded.settings.log)?;
+        warn_of_doubts(&loaded);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("circled")
             .build()?;
-        runtime.block_on(serve(&settings, self.fail_fast))
+        runtime.block_on(self.serve(&loaded, level))
     }
 }
 
-async fn serve(settings: &Settings, fail_fast: bool) -> anyhow::Result<ExitCode> {
-    let signals = Signals::catch()?;
-    let server = Server::bind(settings, fail_fast).await?;
-    let address = server.local_addr()?;
-    let admin = server
-        .admin_addr()
-        .map(|address| address.to_string())
-        .unwrap_or_default();
-    let data_dir = &settings.dispatch.embedded.data_dir;
-    let data = (settings.dispatch.backend == Backend::Embedded)
-        .then(|| std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone()));
-    let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
-    tracing::info!(
-        url = %format_args!("ws://{address}/<circle_pk>"),
-        public_url,
-        %admin,
-        data = data.map(|data| tracing::field::display(data.display().to_string())),
-        "serving"
-    );
-    let failed = server.failed();
-    signals.run(|shutdown| server.run(shutdown), failed).await
+impl Serve {
+    async fn serve(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
+        let signals = Signals::catch()?;
+        let settings = &loaded.settings;
+        let server = Server::bind(settings, self.fail_fast).await?;
+        let address = server.local_addr()?;
+        let admin = server
+            .admin_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        let data_dir = &settings.dispatch.embedded.data_dir;
+        let data = (settings.dispatch.backend == Backend::Embedded)
+            .then(|| std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone()));
+        let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
+        tracing::info!(
+            url = %format_args!("ws://{address}/<circle_pk>"),
+            public_url,
+            %admin,
+            data = data.map(|data| tracing::field::display(data.display().to_string())),
+            "serving"
+        );
+        let failed = server.failed();
+        let reload = Reload::new(self.config.clone(), loaded.clone(), level, server.live());
+        signals
+            .run(|shutdown| server.run(shutdown), failed, reload)
+            .await
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write, stdin, stdout},
+    io::{Read, Write, stdin},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -19,6 +19,7 @@ use super::{
     ConfigFile, client_runtime,
     explain::printable,
     http::{Answer, send},
+    output::{remark, stdout},
 };
 use crate::{
     auth::SecretSource,
@@ -99,7 +100,7 @@ impl Send {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(help) = help(&answer) {
-            eprintln!("help: {help}");
+            remark!("help: {help}");
         }
         Ok(ExitCode::FAILURE)
     }

@@ -5,8 +5,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::{ConfigFile, logging, signals::Signals};
-use crate::{config::Settings, dispatch::Backend, server::Worker as Server};
+use super::{
+    ConfigFile,
+    logging::{self, LevelHandle},
+    reload::{Reload, warn_of_doubts},
+    signals::Signals,
+};
+use crate::{config::Loaded, dispatch::Backend, server::Worker as Server};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +19,8 @@ Examples:
   CIRCLED_DISPATCH__BACKEND=redis CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8082 circled worker
 
 Signals: SIGTERM or SIGINT lets what runs finish (server.shutdown_grace), gives the rest back, and exits
-with 0; a second one exits at once, with 143 or 130.";
+with 0; a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level and the scripts of
+webhooks change at once; the log says what needs a restart, and what is wrong.";
 
 /// Run jobs that gateways put into Redis.
 ///
@@ -32,29 +38,35 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let settings = self.config.settings()?;
-        if settings.dispatch.backend != Backend::Redis {
+        let loaded = self.config.checked()?;
+        if loaded.settings.dispatch.backend != Backend::Redis {
             bail!(
                 "with dispatch.backend = \"embedded\", `circled serve` runs all jobs itself; workers are for \"redis\""
             );
         }
-        logging::init(&settings.log)?;
+        let level = logging::init(&loaded.settings.log)?;
+        warn_of_doubts(&loaded);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("circled")
             .build()?;
-        runtime.block_on(work(&settings, self.fail_fast))
+        runtime.block_on(self.work(&loaded, level))
     }
 }
 
-async fn work(settings: &Settings, fail_fast: bool) -> anyhow::Result<ExitCode> {
-    let signals = Signals::catch()?;
-    let worker = Server::start(settings, fail_fast).await?;
-    let admin = worker
-        .admin_addr()
-        .map(|address| address.to_string())
-        .unwrap_or_default();
-    tracing::info!(%admin, "working");
-    let failed = worker.failed();
-    signals.run(|shutdown| worker.run(shutdown), failed).await
+impl Worker {
+    async fn work(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
+        let signals = Signals::catch()?;
+        let worker = Server::start(&loaded.settings, self.fail_fast).await?;
+        let admin = worker
+            .admin_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        tracing::info!(%admin, "working");
+        let failed = worker.failed();
+        let reload = Reload::new(self.config.clone(), loaded.clone(), level, worker.live());
+        signals
+            .run(|shutdown| worker.run(shutdown), failed, reload)
+            .await
+    }
 }

@@ -1,7 +1,7 @@
 //! The layers that settings come from: which key was set where, and to what.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::{Path, PathBuf},
 };
@@ -12,10 +12,11 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Problem, Problems, Settings, key,
-    value::{expected, leaves, shown, tree},
+    place::{NoToml, Place, places},
+    value::{expected, is_secret_key, leaves, shown, tree, without_secrets},
 };
 use crate::{
-    auth::{PublicKey, Rule, SecretSource},
+    auth::{InvalidKey, PublicKey, Rule, SecretSource},
     webhooks,
 };
 
@@ -48,7 +49,7 @@ pub enum Source {
 }
 
 /// One setting as it is in force.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Entry {
     /// The key, like `session.max_batch`.
     pub key: String,
@@ -56,13 +57,26 @@ pub struct Entry {
     pub value: String,
     /// Where it comes from.
     pub source: Source,
+    /// The value with what is secret in it, to tell whether another one is the same.
+    pub(super) whole: Json,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key)
+            .field("value", &self.value)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was read, before it is looked at.
-#[derive(Debug)]
 pub(super) struct Layers {
     defaults: BTreeMap<String, Json>,
     values: BTreeMap<String, (Json, Source)>,
+    /// Where the keys stand in the file.
+    places: BTreeMap<String, Place>,
     problems: Vec<Problem>,
 }
 
@@ -77,11 +91,13 @@ pub(super) fn read(
     let mut layers = Layers {
         values: values.collect(),
         defaults,
+        places: BTreeMap::new(),
         problems: Vec::new(),
     };
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|error| whole(format!("{} cannot be read: {error}", path.display())))?;
+        layers.places = places(&text).map_err(|wrong| no_toml(path, wrong))?;
         let parsed = parse(&text)
             .map_err(|error| whole(format!("{}: {}", path.display(), error.to_string().trim())))?;
         for (key, value) in parsed {
@@ -165,22 +181,57 @@ impl Layers {
             Some(Entry {
                 value: shown(&key, value),
                 source: source.clone(),
+                whole: value.clone(),
                 key,
             })
         };
         keys.into_iter().filter_map(entry).collect()
     }
 
-    /// What is wrong with the value of `key`.
+    /// What is wrong with the value of `key`, which may be in a list, `circle[0].members[1]`.
     pub(super) fn problem(&self, key: &str, message: String) -> Problem {
-        let set = self.values.get(key);
+        let (value, source) = match self.find(key) {
+            Some((value, source)) => (value, Some(source.clone())),
+            None => (None, None),
+        };
         Problem {
             key: key.to_owned(),
-            value: set
-                .filter(|_| !may_be_secret(key))
-                .map(|(value, _)| shown(key, value)),
-            source: set.map(|(_, source)| source.clone()),
-            message,
+            // A table would be told with all that is in it.
+            value: value
+                .filter(|value| !may_be_secret(key) && !holds_tables(value))
+                .map(|value| shown(key, value)),
+            place: self.place(key, source.as_ref()),
+            source,
+            message: match value {
+                Some(value) => purged(value, message),
+                None => message,
+            },
+        }
+    }
+
+    /// What is set under a key, or the source of what it is a part of.
+    fn find(&self, key: &str) -> Option<(Option<&Json>, &Source)> {
+        if let Some((value, source)) = self.values.get(key) {
+            return Some((Some(value), source));
+        }
+        let (list, rest) = key.split_once('[')?;
+        let (value, source) = self.values.get(list)?;
+        let (item, rest) = rest.split_once(']')?;
+        let pointer = format!("/{item}{}", rest.replace(['.', '['], "/").replace(']', ""));
+        Some((value.pointer(&pointer), source))
+    }
+
+    /// Where a key stands, or what it is a part of.
+    fn place(&self, key: &str, source: Option<&Source>) -> Option<Place> {
+        if !matches!(source, Some(Source::File(_))) {
+            return None;
+        }
+        let mut part = key;
+        loop {
+            if let Some(place) = self.places.get(part) {
+                return Some(*place);
+            }
+            part = &part[..part.rfind(['.', '['])?];
         }
     }
 
@@ -216,68 +267,71 @@ impl Layers {
             key::unknown(&key, &source, &self.defaults)
         };
         self.problems.push(Problem {
-            // What stands under a name that isn't known may be anything.
-            value: (!value.is_object() && !may_be_secret(&key)).then(|| shown(&key, &value)),
+            // What stands under a name that isn't known may be anything, a secret too.
+            value: None,
+            place: self.place(&key, Some(&source)),
             source: Some(source),
             key,
             message,
         });
     }
 
-    /// What is wrong with the `[[circle]]` tables, each by itself.
+    /// What is wrong with the `[[circle]]` tables.
     fn circle_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let Some((Json::Array(circles), source)) = self.values.get(CIRCLE) else {
+        let Some((Json::Array(circles), _)) = self.values.get(CIRCLE) else {
             return problems;
         };
-        let mut refuse = |path: String, value: Option<&Json>, message: String| {
+        let mut refuse = |path: String, message: String| {
+            let problem = self.problem(&path, message);
+            let name = path.rsplit('.').next().unwrap_or_default();
+            let known = CIRCLE_KEYS.contains(&name.split('[').next().unwrap_or_default());
             problems.push(Problem {
-                value: value.map(|value| shown(&path, value)),
-                key: path,
-                source: Some(source.clone()),
-                message,
+                // As elsewhere, what isn't known may be a secret.
+                value: problem.value.filter(|_| known),
+                ..problem
             });
         };
+        let providers = self.providers();
+        let mut listed = HashMap::new();
         for (n, circle) in circles.iter().enumerate() {
             let path = format!("{CIRCLE}[{n}]");
             let Json::Object(table) = circle else {
-                refuse(path, Some(circle), "must be a table".to_owned());
+                refuse(path, "must be a table".to_owned());
                 continue;
             };
-            for (name, value) in table {
+            for name in table.keys() {
                 if !CIRCLE_KEYS.contains(&name.as_str()) {
-                    let message = key::unknown_of(name, &CIRCLE_KEYS);
-                    let value = (!may_be_secret(name)).then_some(value);
-                    refuse(format!("{path}.{name}"), value, message);
+                    refuse(
+                        format!("{path}.{name}"),
+                        key::unknown_of(name, &CIRCLE_KEYS),
+                    );
                 }
             }
-            match table.get("key") {
-                Some(key) => {
-                    if let Err(message) = public_key(key) {
-                        refuse(format!("{path}.key"), Some(key), message);
+            match table.get("key").map(public_key) {
+                Some(Ok(key)) => {
+                    if let Some(first) = listed.insert(key, n) {
+                        let message = format!(
+                            "this circle is {CIRCLE}[{first}] already: put their members together"
+                        );
+                        refuse(format!("{path}.key"), message);
                     }
                 }
-                None => refuse(
-                    path.clone(),
-                    None,
-                    "the circle's `key` is missing".to_owned(),
-                ),
+                Some(Err(message)) => refuse(format!("{path}.key"), message),
+                None => refuse(path.clone(), "the circle's `key` is missing".to_owned()),
             }
-            let members = table
-                .get("members")
-                .map(|members| (members, members.as_array()));
-            match members {
-                Some((_, Some(members))) => {
+            match table.get("members") {
+                Some(Json::Array(members)) => {
                     for (n, member) in members.iter().enumerate() {
                         if let Err(message) = public_key(member) {
-                            refuse(format!("{path}.members[{n}]"), Some(member), message);
+                            refuse(format!("{path}.members[{n}]"), message);
                         }
                     }
                 }
-                Some((other, None)) => {
-                    let message = "must be a list of public keys".to_owned();
-                    refuse(format!("{path}.members"), Some(other), message);
-                }
+                Some(_) => refuse(
+                    format!("{path}.members"),
+                    "must be a list of public keys".to_owned(),
+                ),
                 None => {}
             }
             for name in RULES {
@@ -285,18 +339,39 @@ impl Layers {
                     && Rule::deserialize(rule).is_err()
                 {
                     let message =
-                        "must be one of \"auto\", \"anyone\", \"guest\", \"member\", \"owner\""
-                            .to_owned();
-                    refuse(format!("{path}.{name}"), Some(rule), message);
+                        "must be one of \"auto\", \"anyone\", \"guest\", \"member\", \"owner\"";
+                    refuse(format!("{path}.{name}"), message.to_owned());
                 }
             }
-            if let Some(secrets) = table.get("secrets")
-                && let Err(message) = secrets_by_provider(secrets)
-            {
-                refuse(format!("{path}.secrets"), Some(secrets), message);
+            let path = format!("{path}.secrets");
+            match table.get("secrets") {
+                Some(Json::Object(secrets)) => {
+                    for (name, sources) in secrets {
+                        let path = format!("{path}.{name}");
+                        if !providers.contains(name.as_str()) {
+                            let known: Vec<&str> = providers.iter().copied().collect();
+                            let message = format!(
+                                "there is no [{WEBHOOKS}.{name}]; there are {}",
+                                known.join(", ")
+                            );
+                            refuse(path.clone(), message);
+                        }
+                        if let Err(message) = secrets_of(sources) {
+                            refuse(path, message);
+                        }
+                    }
+                }
+                Some(_) => refuse(path, SECRETS.to_owned()),
+                None => {}
             }
         }
         problems
+    }
+
+    /// The names of the providers of webhooks.
+    fn providers(&self) -> BTreeSet<&str> {
+        let settings = self.values.keys().filter_map(|key| provider_setting(key));
+        settings.map(|(name, _)| name).collect()
     }
 
     /// The environment knows texts alone; the default tells what is meant.
@@ -347,8 +422,7 @@ fn provider_setting(key: &str) -> Option<(&str, &str)> {
 /// Whether a value that can't be used may be a secret, given in the wrong place.
 fn may_be_secret(key: &str) -> bool {
     const TELLING: [&str; 4] = ["secr", "passw", "token", "credential"];
-    const HARMLESS: [&str; 12] = [
-        "preset",
+    const HARMLESS: [&str; 11] = [
         "tolerance",
         "wait",
         "hash",
@@ -366,7 +440,7 @@ fn may_be_secret(key: &str) -> bool {
     let in_webhooks = key
         .strip_prefix(WEBHOOKS)
         .is_some_and(|rest| rest.starts_with('.'));
-    (in_webhooks && !HARMLESS.contains(&name)) || TELLING.iter().any(|part| name.contains(part))
+    (in_webhooks && !HARMLESS.contains(&name)) || TELLING.iter().any(|part| key.contains(part))
 }
 
 fn is_provider_key(setting: &str) -> bool {
@@ -390,33 +464,66 @@ fn list(text: &str) -> Json {
         .collect()
 }
 
-fn secrets_by_provider(value: &Json) -> Result<(), String> {
-    let parsed = crate::json::from_value::<BTreeMap<String, Vec<SecretSource>>>(value.clone());
-    parsed.map(drop).map_err(|error| {
-        let message = error.to_string();
-        if message.starts_with("invalid type") {
-            "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }"
-                .to_owned()
+const SECRETS: &str =
+    "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }";
+
+fn secrets_of(value: &Json) -> Result<(), String> {
+    let Json::Array(sources) = value else {
+        return Err(SECRETS.to_owned());
+    };
+    for source in sources {
+        if !source.is_string() {
+            return Err(SECRETS.to_owned());
+        }
+        SecretSource::deserialize(source).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn public_key(value: &Json) -> Result<PublicKey, String> {
+    let Some(text) = value.as_str() else {
+        return Err("must be a public key in quotes".to_owned());
+    };
+    text.parse().map_err(|error: InvalidKey| {
+        if is_secret_key(text) {
+            format!("{error}. Secret keys have 64, and belong in no settings file: if it is one, make another")
         } else {
-            message
+            error.to_string()
         }
     })
 }
 
-fn public_key(value: &Json) -> Result<(), String> {
-    match value.as_str().map(str::parse::<PublicKey>) {
-        Some(Ok(_)) => Ok(()),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("must be a public key in quotes".to_owned()),
+/// Hides in a message what is hidden of the value that it is about.
+fn purged(value: &Json, message: String) -> String {
+    match value {
+        Json::String(text) if !text.is_empty() => message.replace(text, &without_secrets(text)),
+        Json::Array(items) => items
+            .iter()
+            .fold(message, |message, item| purged(item, message)),
+        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => message,
     }
+}
+
+/// Whether it is a table, or a list of them.
+fn holds_tables(value: &Json) -> bool {
+    match value {
+        Json::Object(table) => !table.is_empty(),
+        Json::Array(items) => items.iter().any(holds_tables),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
+}
+
+fn no_toml(path: &Path, wrong: Vec<NoToml>) -> Problems {
+    let told = |wrong: NoToml| {
+        let path = path.display();
+        let place = wrong.place.map(|place| format!(":{place}"));
+        let place = place.unwrap_or_default();
+        Problem::of_the_whole(format!("{path}{place}: this is no TOML: {}", wrong.message))
+    };
+    Problems(wrong.into_iter().map(told).collect())
 }
 
 /// A mistake of a file as a whole.
 fn whole(message: String) -> Problems {
-    Problems(vec![Problem {
-        key: String::new(),
-        value: None,
-        source: None,
-        message,
-    }])
+    Problems(vec![Problem::of_the_whole(message)])
 }

@@ -1,7 +1,6 @@
 //! What no single module can tell: values that make no sense, alone or together.
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{Problem, Settings};
 use crate::{
-    auth::{AllowedPage, Circle, Origin},
+    auth::{AllowedPage, Origin},
     dispatch::{self, RedisSettings},
     json,
     rpc::QuotaSettings,
@@ -28,6 +27,8 @@ const MOST_EACH_SECOND: u32 = 10_000_000;
 pub(super) struct Broken {
     /// The settings that the rule is about; the first is the one to look at.
     pub(super) about: &'static [&'static str],
+    /// Whether the settings can be used all the same.
+    pub(super) doubtful: bool,
     /// What is wrong, and what would be right.
     pub(super) message: String,
 }
@@ -51,6 +52,8 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     scripts(&settings.script, &mut broken);
     rates(&settings.limits, &mut broken);
     webhooks(&settings.webhooks, &mut broken);
+    data_dir(settings, &mut broken);
+    relations(settings, &mut broken);
     if let Err(message) = level(&settings.log.level) {
         broken.push(Broken::new(&["log.level"], message));
     }
@@ -60,8 +63,18 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
 
 impl Broken {
     fn new(about: &'static [&'static str], message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { about, message }
+        Self {
+            about,
+            doubtful: false,
+            message: message.into(),
+        }
+    }
+
+    fn doubtful(about: &'static [&'static str], message: impl Into<String>) -> Self {
+        Self {
+            doubtful: true,
+            ..Self::new(about, message)
+        }
     }
 }
 
@@ -426,35 +439,76 @@ fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
             "there is no circle to serve: list them as [[circle]], or set circles.open = true",
         ));
     }
-    let providers = &settings.webhooks.providers;
-    let mut named = settings
-        .circle
-        .iter()
-        .flat_map(|circle| circle.secrets.keys());
-    if let Some(unknown) = named.find(|name| !providers.contains_key(*name)) {
-        let known: Vec<&str> = providers.keys().map(String::as_str).collect();
-        broken.push(Broken::new(
-            &["circle"],
+}
+
+/// Settings that are right by themselves, and hardly together.
+fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
+    let (durable, redis) = (&settings.dispatch.durable, &settings.dispatch.redis);
+    if redis.lease <= redis.timeout {
+        broken.push(Broken::doubtful(
+            &["dispatch.redis.lease", "dispatch.redis.timeout"],
             format!(
-                "a circle has secrets of a provider \"{unknown}\", and there is no [webhooks.{unknown}]; there are {}",
-                known.join(", ")
+                "should be longer than dispatch.redis.timeout = \"{:?}\", or one slow answer of Redis makes a worker silent, and its jobs run twice",
+                redis.timeout
             ),
         ));
     }
-    if let Some(twice) = listed_twice(&settings.circle) {
-        broken.push(Broken::new(
-            &["circle"],
+    if durable.retry_at_most < durable.retry_after {
+        broken.push(Broken::doubtful(
+            &[
+                "dispatch.durable.retry_at_most",
+                "dispatch.durable.retry_after",
+            ],
             format!(
-                "the circle {} is listed twice: put its members together",
-                twice.key
+                "should be no shorter than dispatch.durable.retry_after = \"{:?}\", the first wait",
+                durable.retry_after
             ),
+        ));
+    }
+    if redis.hold < redis.per_circle {
+        broken.push(Broken::doubtful(
+            &["dispatch.redis.hold", "dispatch.redis.per_circle"],
+            format!(
+                "should be several times dispatch.redis.per_circle = {}, or one circle keeps a worker from all others",
+                redis.per_circle
+            ),
+        ));
+    }
+    if settings.webhooks.max_buffered < settings.webhooks.max_body {
+        broken.push(Broken::doubtful(
+            &["webhooks.max_buffered", "webhooks.max_body"],
+            "should be no less than webhooks.max_body, or the longest deliveries are never taken",
+        ));
+    }
+    if settings.store.quota < settings.store.max_value {
+        broken.push(Broken::doubtful(
+            &["store.quota", "store.max_value"],
+            "should be no less than store.max_value, or a value of that size never fits",
+        ));
+    }
+    if settings.dispatch.job_timeout < settings.script.timeout {
+        broken.push(Broken::doubtful(
+            &["dispatch.job_timeout", "script.timeout"],
+            format!(
+                "should be no shorter than script.timeout = \"{:?}\", or no script gets that time",
+                settings.script.timeout
+            ),
+        ));
+    }
+    if settings.session.pong_timeout > settings.session.ping_interval {
+        broken.push(Broken::doubtful(
+            &["session.pong_timeout", "session.ping_interval"],
+            "should be no longer than session.ping_interval: the next ping goes out before this one is given up",
         ));
     }
 }
 
-fn listed_twice(circles: &[Circle]) -> Option<&Circle> {
-    let mut seen = HashSet::new();
-    circles.iter().find(|circle| !seen.insert(circle.key))
+fn data_dir(settings: &Settings, broken: &mut Vec<Broken>) {
+    let folder = &settings.dispatch.embedded.data_dir;
+    if folder.as_os_str().is_empty() {
+        let message = "must be the name of a folder, like \"data\"";
+        broken.push(Broken::new(&["dispatch.embedded.data_dir"], message));
+    }
 }
 
 /// Whether a text is a filter of log lines. A bare word could be the name of a module too, but then
@@ -524,6 +578,7 @@ mod tests {
             key: "circles.allow_open".to_owned(),
             value: None,
             source: None,
+            place: None,
             message: String::new(),
         };
         assert_eq!(about(&[unreadable]), ["server.public_url"]);

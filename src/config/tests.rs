@@ -104,31 +104,33 @@ fn every_mistake_is_told_at_once() {
         ("CIRCLED_CIRCLE", "02"),
     ];
     insta::assert_snapshot!(load(toml, &environment).unwrap_err(), @r#"
-    sesion (circled.toml): there is no such section; did you mean [session]?
-    session.max_bach = 2 (circled.toml): there is no such setting; did you mean `session.max_batch`?
-    server_listen = "redis://me:***@host" (CIRCLED_SERVER_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
-    circle = "02" (CIRCLED_CIRCLE): circles are listed in the settings file, each as a table [[circle]]
-    circle[0].member = [] (circled.toml): there is no such setting; did you mean `members`?
-    circle[0].key = "02" (circled.toml): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
-    circle[1] (circled.toml): the circle's `key` is missing
-    circle[1].members[0] = "03" (circled.toml): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
-    circle[1].members[1] = 4 (circled.toml): must be a public key in quotes
-    circle[1].play = "nobody" (circled.toml): must be one of "auto", "anyone", "guest", "member", "owner"
-    circle[1].manage = 7 (circled.toml): must be one of "auto", "anyone", "guest", "member", "owner"
-    log.format = "xml" (circled.toml): must be one of "auto", "human", "json"
-    server.listen = "localhost:8080" (circled.toml): must be an IP address and a port, like "127.0.0.1:8080"
-    server.trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"] (circled.toml): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
-    session.max_in_flight = "many" (circled.toml): must be a whole number, 0 or more
+    sesion (circled.toml:2:10): there is no such section; did you mean [session]?
+    session.max_bach (circled.toml:4:9): there is no such setting; did you mean `session.max_batch`?
+    server_listen (CIRCLED_SERVER_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
+    circle (CIRCLED_CIRCLE): circles are listed in the settings file, each as a table [[circle]]
+    circle[0].member (circled.toml:14:9): there is no such setting; did you mean `members`?
+    circle[0].key = "02" (circled.toml:13:9): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
+    circle[1] (circled.toml:15:9): the circle's `key` is missing
+    circle[1].members[0] = "03" (circled.toml:16:20): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
+    circle[1].members[1] = 4 (circled.toml:16:26): must be a public key in quotes
+    circle[1].play = "nobody" (circled.toml:17:9): must be one of "auto", "anyone", "guest", "member", "owner"
+    circle[1].manage = 7 (circled.toml:18:9): must be one of "auto", "anyone", "guest", "member", "owner"
+    log.format = "xml" (circled.toml:20:9): must be one of "auto", "human", "json"
+    server.listen = "localhost:8080" (circled.toml:8:9): must be an IP address and a port, like "127.0.0.1:8080"
+    server.trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"] (circled.toml:9:9): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
+    session.max_in_flight = "many" (circled.toml:6:9): must be a whole number, 0 or more
     session.max_sessions = "lots" (CIRCLED_SESSION__MAX_SESSIONS): must be a whole number, 0 or more
-    session.ping_interval = 10 (circled.toml): must be a duration like "250ms", "10s" or "5m"
+    session.ping_interval = 10 (circled.toml:5:9): must be a duration like "250ms", "10s" or "5m"
     "#);
 }
 
 #[test]
 fn a_file_that_is_no_toml_is_told_apart() {
     let problems = load("[session]\nmax_batch = = 1\n", &[]).unwrap_err();
-    assert!(problems.starts_with("circled.toml: "), "{problems}");
-    assert!(problems.contains("line 2, column 13"), "{problems}");
+    assert!(
+        problems.starts_with("circled.toml:2:13: this is no TOML: "),
+        "{problems}"
+    );
     let missing = Settings::load(Some(Path::new("no/such/file.toml")), []);
     let missing = missing.unwrap_err().to_string();
     assert!(
@@ -182,9 +184,13 @@ fn senseless_values_are_refused() {
         ("[script]\nmax_operations = 0", "script.max_operations"),
         ("session = 5", "session"),
         ("[circle]\nkey = \"02\"", "circle.key"),
+        (
+            "[dispatch.embedded]\ndata_dir = \"\"",
+            "dispatch.embedded.data_dir",
+        ),
     ] {
         let problems = load(toml, &[]).unwrap_err();
-        let told = problems.starts_with(&format!("{key} = "));
+        let told = problems.starts_with(key);
         assert!(told && problems.lines().count() == 1, "{problems}");
     }
 }
@@ -194,5 +200,136 @@ fn a_circle_is_listed_once() {
     let circle = "[[circle]]\nkey = \"024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e\"\n";
     assert_eq!(load(circle, &[]).unwrap().settings.circle.len(), 1);
     let problems = load(&circle.repeat(2), &[]).unwrap_err();
-    assert!(problems.contains("is listed twice"), "{problems}");
+    assert!(
+        problems.starts_with("circle[1].key") && problems.contains("is circle[0] already"),
+        "{problems}"
+    );
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+}
+
+#[test]
+fn settings_that_hardly_go_together_are_doubted() {
+    for (toml, key) in [
+        (
+            "[dispatch.redis]\nlease = \"3s\"\ntimeout = \"3s\"",
+            "dispatch.redis.lease",
+        ),
+        (
+            "[dispatch.durable]\nretry_after = \"1h\"",
+            "dispatch.durable.retry_at_most",
+        ),
+        ("[dispatch.redis]\nhold = 10", "dispatch.redis.hold"),
+        ("[webhooks]\nmax_body = \"65MiB\"", "webhooks.max_buffered"),
+        ("[store]\nquota = \"1KiB\"", "store.quota"),
+        ("[script]\ntimeout = \"31s\"", "dispatch.job_timeout"),
+        ("[session]\nping_interval = \"5s\"", "session.pong_timeout"),
+    ] {
+        let doubts = load(toml, &[]).unwrap().doubts;
+        let keys: Vec<_> = doubts.iter().map(|doubt| doubt.key.as_str()).collect();
+        assert_eq!(keys, [key]);
+    }
+    assert!(Settings::load(None, []).unwrap().doubts.is_empty());
+}
+
+#[test]
+fn what_has_changed_is_known_though_it_is_secret() {
+    let before = load("[webhooks.stripe]\nsecrets = [\"whsec_one_1\"]", &[]).unwrap();
+    let after = "[session]\nmax_batch = 3\n[webhooks.stripe]\nsecrets = [\"whsec_two_2\"]\n[webhooks.acme]\npreset = \"github\"";
+    let after = load(after, &[]).unwrap();
+    assert_eq!(
+        after.changed_since(&before),
+        [
+            "session.max_batch",
+            "webhooks.stripe.secrets",
+            "webhooks.acme.preset"
+        ]
+    );
+    assert_eq!(
+        before.changed_since(&after),
+        [
+            "session.max_batch",
+            "webhooks.stripe.secrets",
+            "webhooks.acme.preset"
+        ]
+    );
+    assert!(after.changed_since(&after).is_empty());
+    assert!(!format!("{after:?}").contains("whsec_two_2"));
+}
+
+/// A secret in every place where one can stand, or be put by mistake.
+#[test]
+fn no_complaint_has_a_secret_in_it() {
+    let secret_key = "c4".repeat(32);
+    let circle = "key = \"024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e\"";
+    for toml in [
+        "[dispatch.redis]\nurl = \"redis://me:canary1!@host:6379\"\nx = 1",
+        "[dispatch.redis]\nurl = \"ftp://me:canary1!@host\"",
+        "[dispatch.redis]\nurl = \"redis:/me:canary1!@host\"",
+        "[dispatch.redis]\nurl = \"redis://canary1!@host:x\"",
+        "[dispatch.redis]\nurl = \"redis://me:can/canary1!@host:x\"",
+        "[dispatch.redis]\nurl = \"redis://host:x?password=canary1!\"",
+        "[dispatch.redis]\nurl = \"redis-sentinel://host?sentinelPassword=canary1!&db=x\"",
+        "[dispatch.redis]\nurl = [\"redis://me:canary1!@host\"]",
+        "[dispatch.redis]\nurl = { password = \"canary1!\" }",
+        "[dispatch.redis]\nurl = canary1!",
+        "[dispatch.redis]\npassword = \"canary1!\"",
+        "[dispatch.redis]\nnamespace = \"{redis://me:canary1!@host}\"",
+        "[dispatch]\nredis = \"redis://me:canary1!@host\"",
+        "[dispatch]\nredis_url = \"canary1!\"",
+        "redis = \"canary1!\"",
+        "[server]\npublic_url = \"wss://me:canary1!@host\"",
+        "[server]\nallowed_origins = [\"https://me:canary1!@host\", 1]",
+        "[server]\nallowed_origins = [\"https://me:canary1!@host\"]",
+        "[server]\ntrusted_proxies = [\"me:canary1!@host\"]",
+        "[webhooks]\nstripe = \"canary1!\"",
+        "[webhooks]\nstripe = { secrets = \"canary1!\" }",
+        "[webhooks.stripe]\nsecrets = \"canary1!\"",
+        "[webhooks.stripe]\nsecrets = [\"canary1!\", 1]",
+        "[webhooks.stripe]\nsecrets = [[\"canary1!\"]]",
+        "[webhooks.stripe]\nsecrets = { a = \"canary1!\" }",
+        "[webhooks.stripe]\nsecret = \"canary1!\"",
+        "[webhooks.stripe]\nkey = \"canary1!\"",
+        "[webhooks.stripe]\npreset = \"canary1!\"",
+        "[webhooks.stripe]\nsecrets = [\"canary1!]",
+        "[webhooks.stripe]\nsecrets = [canary1!]",
+        "[webhooks.stripe]\nsecrets = \"canary1!\" x",
+        "[webhooks.stripe]\nsecrets = \"canary1!\"\nx = = 1",
+        "[webhooks.stripe]\nsecrets = [\"canary1!\"] \nsecrets = [\"canary1!\"]",
+        &format!("[[circle]]\n{circle}\nsecrets = [\"canary1!\"]"),
+        &format!("[[circle]]\n{circle}\nsecrets = {{ stripe = \"canary1!\" }}"),
+        &format!("[[circle]]\n{circle}\nsecrets = {{ stripe = [\"canary1!\", 1] }}"),
+        &format!("[[circle]]\n{circle}\nsecrets = {{ other = [\"canary1!\"] }}"),
+        &format!("[[circle]]\n{circle}\nsecret = \"canary1!\""),
+        &format!("[[circle]]\n{circle}\nstripe = \"canary1!\""),
+        &format!("[[circle]]\n{circle}\nplay = \"canary1!\"\nplay = 1"),
+        &format!(
+            "[[circle]]\n{circle}\nsecrets = {{ stripe = [\"canary1!\"] }}\nx = 1\n[[circle]]\n{circle}"
+        ),
+        &format!("[[circle]]\nkey = \"{secret_key}\""),
+        &format!("[[circle]]\n{circle}\nmembers = [\"0x{secret_key}\"]"),
+        &format!("[[circle]]\n{circle}\nmembers = \"{secret_key}\""),
+    ] {
+        let problems = match load(toml, &[]) {
+            Err(problems) => problems,
+            Ok(loaded) => panic!("{toml}: {loaded:?}"),
+        };
+        assert!(
+            !problems.contains("canary1!") && !problems.contains(&secret_key),
+            "{toml}\n{problems}"
+        );
+    }
+    for name in [
+        "CIRCLED_REDIS_URL",
+        "CIRCLED_DISPATCH__REDIS__URL",
+        "CIRCLED_DISPATCH__REDIS__PASSWORD",
+        "CIRCLED_SECRET",
+        "CIRCLED_WEBHOOKS__STRIPE__SECRET",
+        "CIRCLED_WEBHOOKS__STRIPE",
+        "CIRCLED_CIRCLE",
+    ] {
+        for value in ["canary1!", "redis:me:canary1!@host"] {
+            let problems = load("", &[(name, value)]).unwrap_err();
+            assert!(!problems.contains("canary1!"), "{name}: {problems}");
+        }
+    }
 }

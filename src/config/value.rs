@@ -1,15 +1,18 @@
 //! Values of settings: from TOML to JSON, which serde reads, and back to what people read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
 use crate::auth::HIDDEN;
 
-/// The last part of a key that makes its value nobody's business. URLs need not be here: their
-/// passwords are hidden wherever they stand.
+/// The last part of a key that makes its value nobody's business. URLs need not be here: what may be
+/// secret in them is hidden wherever they stand.
 const SECRET: [&str; 4] = ["password", "secret", "secrets", "get_tokens"];
+
+/// Parameters of URLs that are nobody's secret.
+const HARMLESS_PARAMETERS: [&str; 4] = ["node", "db", "sentinelServiceName", "sentinelUsername"];
 
 /// Every value with its dotted key. Lists are values, and so is a table with nothing in it.
 pub(super) fn leaves(config: Config) -> BTreeMap<String, Json> {
@@ -38,7 +41,8 @@ pub(super) fn shown(key: &str, value: &Json) -> String {
         Json::String(text) if SECRET.contains(&name) && !is_elsewhere(text) => {
             json!(HIDDEN).to_string()
         }
-        Json::String(text) => json!(without_password(text)).to_string(),
+        Json::String(_) if name == "url" && !is_url(value) => json!(HIDDEN).to_string(),
+        Json::String(text) => json!(without_secrets(text)).to_string(),
         Json::Array(items) => {
             let items: Vec<String> = items.iter().map(|item| shown(name, item)).collect();
             format!("[{}]", items.join(", "))
@@ -123,16 +127,88 @@ fn is_elsewhere(text: &str) -> bool {
     text.is_empty() || text.starts_with("env:") || text.starts_with("file:")
 }
 
-/// Hides the password in `scheme://user:password@host`. A password may hold any character, so it ends
-/// at the last @ there is: rather too much hidden than too little.
-fn without_password(text: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = text.split_once("://")?;
-        let (login, host) = rest.rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:{HIDDEN}@{host}"))
+fn is_url(value: &Json) -> bool {
+    value.as_str().is_some_and(|text| text.contains("://"))
+}
+
+/// Hides the password of a URL, and what its parameters may have to hide. Where it isn't written so that it is clear
+/// which part is what, all of it is hidden: rather too much than too little.
+pub(super) fn without_secrets(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) if is_word(scheme) => {
+            let shown = parts_of_url(rest).unwrap_or_else(|| HIDDEN.to_owned());
+            format!("{scheme}://{shown}")
+        }
+        Some(_) => HIDDEN.to_owned(),
+        // A URL without a scheme, or with half of one.
+        None if text.contains('@') => HIDDEN.to_owned(),
+        None if is_secret_key(text) => HIDDEN.to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// Whether it is written as secret keys are: in 64 digits.
+pub(super) fn is_secret_key(text: &str) -> bool {
+    let digits = text.trim().trim_start_matches("0x");
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What follows `scheme://`.
+fn parts_of_url(rest: &str) -> Option<String> {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (login, host) = match authority.rsplit_once('@') {
+        Some((login, host)) => (Some(login), host),
+        None => (None, authority),
     };
-    hidden().unwrap_or_else(|| text.to_owned())
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    let clear = login.is_none_or(|login| !login.contains('@'))
+        && is_host(host)
+        && !path.contains(['@', '#']);
+    if !clear {
+        return None;
+    }
+    let mut shown = match login.map(|login| login.split_once(':')) {
+        None => String::new(),
+        Some(None) => format!("{HIDDEN}@"),
+        Some(Some((user, _))) => format!("{user}:{HIDDEN}@"),
+    };
+    shown += host;
+    shown += path;
+    let mut before = '?';
+    for parameter in query.into_iter().flat_map(|query| query.split('&')) {
+        let (name, value) = parameter.split_once('=')?;
+        if !is_word(name) {
+            return None;
+        }
+        let harmless = HARMLESS_PARAMETERS.contains(&name) && (is_host(value) || is_word(value));
+        let value = if harmless { value } else { HIDDEN };
+        shown += &format!("{before}{name}={value}");
+        before = '&';
+    }
+    Some(shown)
+}
+
+fn is_word(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+/// `host`, `host:port` or `[::1]:port`. A port is a number, or it may be a password.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, "0"),
+    };
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_address = inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    let is_name = host.strip_prefix("*.").unwrap_or(host);
+    (is_address || is_word(is_name)) && port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -146,14 +222,39 @@ mod tests {
             (
                 "redis.url",
                 json!("redis://me:pass/w@rd@host:6379/0"),
-                "\"redis://me:***@host:6379/0\"",
+                "\"redis://***\"",
+            ),
+            (
+                "redis.url",
+                json!("redis://me:passw%40rd@host:6379/0?sentinelPassword=p@ss&node=b:1"),
+                "\"redis://me:***@host:6379/0?sentinelPassword=***&node=b:1\"",
             ),
             (
                 "redis.url",
                 json!("redis://:p@host"),
                 "\"redis://:***@host\"",
             ),
-            ("redis.url", json!("redis://me@host"), "\"redis://me@host\""),
+            (
+                "redis.url",
+                json!("redis://me@host"),
+                "\"redis://***@host\"",
+            ),
+            (
+                "redis.url",
+                json!("redis://[::1]:1/0"),
+                "\"redis://[::1]:1/0\"",
+            ),
+            (
+                "server.allowed_origins",
+                json!(["https://*.a.example:1"]),
+                "[\"https://*.a.example:1\"]",
+            ),
+            (
+                "server.public_url",
+                json!("wss://circles.example.org"),
+                "\"wss://circles.example.org\"",
+            ),
+            ("members", json!(["17".repeat(32)]), "[\"***\"]"),
             ("hooks.secrets", json!(["a", "b"]), "[\"***\", \"***\"]"),
             ("hooks.secrets", json!([]), "[]"),
             (
@@ -175,6 +276,33 @@ mod tests {
         ] {
             assert_eq!(shown(key, &value), expected);
         }
+    }
+
+    #[test]
+    fn a_url_that_is_not_clear_is_hidden() {
+        for text in [
+            "redis:/me:hunter2@host",
+            "redis//me:hunter2@host",
+            "me:hunter2@host",
+            "redis://me:hun/hunter2@host",
+            "redis://me:123?hunter2@host",
+            "redis://me:hunter2",
+            "redis://me:x#hunter2@host",
+            "redis://a@hunter2@host",
+            "redis://:hunter2@host",
+            "redis://hunter2@host",
+            "redis://host?hunter2",
+            "redis://host?node=hunter2@host",
+            "redis://host?node=a:hunter2",
+            "redis://host?password=hunter2",
+            "redis://host?a b=hunter2",
+            " hunter2://host",
+            "redis://host/x@hunter2",
+        ] {
+            let shown = shown("dispatch.redis.url", &json!(text));
+            assert!(!shown.contains("hunter2"), "{text}: {shown}");
+        }
+        assert_eq!(shown("url", &json!("hunter2")), "\"***\"");
     }
 
     #[test]

@@ -302,6 +302,14 @@ impl Work<'_> {
         }
     }
 
+    /// The name that the script has in its circle, for the log.
+    pub(super) fn script(&self) -> Option<&str> {
+        match self {
+            Self::Named { name, .. } => Some(name),
+            Self::Script(_) | Self::Procedure(_) => None,
+        }
+    }
+
     pub(super) fn task(&self) -> Task<'_> {
         match self {
             Self::Script(source) => Task::Source(source),

@@ -380,7 +380,7 @@ impl JobRecord {
     pub(super) fn log_failure(&self) {
         let error = self.error.as_ref();
         let (kind, line) = (
-            error.and_then(|error| error.kind),
+            error.and_then(|error| error.kind).map(FailureKind::name),
             error.and_then(|error| error.line),
         );
         let dead = self.status == Status::Dead;
@@ -388,7 +388,17 @@ impl JobRecord {
             Some(_) => "a webhook's script failed",
             None => "the script of a submitted job failed",
         };
-        tracing::warn!(circle = %self.circle, job = %self.id, ?kind, line, dead, "{what}");
+        tracing::warn!(
+            circle = %self.circle,
+            job = %self.id,
+            caller = self.caller,
+            script = self.name,
+            kind,
+            line,
+            tries = self.tries,
+            dead,
+            "{what}"
+        );
     }
 
     fn give_up(&mut self, now: Timestamp) {

@@ -73,6 +73,20 @@ pub enum FailureKind {
     Depth,
 }
 
+impl FailureKind {
+    /// As it is written in errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compile => "compile",
+            Self::Runtime => "runtime",
+            Self::Operations => "operations",
+            Self::Memory => "memory",
+            Self::Size => "size",
+            Self::Depth => "depth",
+        }
+    }
+}
+
 /// How [`Sandbox::run`](super::Sandbox::run) ended.
 #[derive(Debug)]
 pub enum Ending {

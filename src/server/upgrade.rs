@@ -129,7 +129,8 @@ pub(super) async fn upgrade(
         .get(header::HOST)
         .and_then(|value| value.to_str().ok());
     let origin = state.origins.own(host);
-    let admitted = state.registry.admit(circle, client);
+    let ending = state.ending.stopping.child_token();
+    let admitted = state.registry.admit(circle, client, ending.clone());
     let max_message = Some(state.session.max_message);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -148,7 +149,8 @@ pub(super) async fn upgrade(
             }));
         }
     };
-    let span = tracing::info_span!("session", id = %permit.id, %circle);
+    let span =
+        tracing::info_span!("session", id = %permit.id, %circle, caller = tracing::field::Empty);
     span.in_scope(|| tracing::info!(%client, "session opened"));
     let context = Context::new(circle, origin, permit.client(), state.shared.clone());
     let (memory, longest) = (permit.memory().clone(), state.session.anonymous_message);
@@ -159,6 +161,7 @@ pub(super) async fn upgrade(
                 context,
                 state.session.clone(),
                 state.ending.stopping.clone(),
+                ending,
                 permit,
             );
             session.instrument(span)

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServeError,
+    Live, ServeError,
     accept::{Accept, Ending},
     admin, admin_accept, bind, end,
     files::OpenFiles,
@@ -16,6 +16,7 @@ use crate::{
     auth::Access,
     config,
     dispatch::{Dispatcher, Role},
+    units::duration::milliseconds,
 };
 
 /// A worker that has begun to take jobs.
@@ -24,6 +25,7 @@ pub struct Worker {
     admin: Option<TcpListener>,
     accept: Accept,
     dispatcher: Dispatcher,
+    live: Live,
     shutdown_grace: std::time::Duration,
 }
 
@@ -39,11 +41,12 @@ impl Worker {
             address => Some(bind("server.admin_listen", address).await?),
         };
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
+        let scripts = providers(settings)?.scripts();
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
-            super::executor(settings, access),
+            super::executor(settings, access.clone()),
             settings.store.clone(),
-            providers(settings)?.scripts(),
+            scripts.clone(),
             Role::Worker { fail_fast },
         )
         .await?;
@@ -51,6 +54,7 @@ impl Worker {
             admin,
             accept: admin_accept(settings),
             dispatcher,
+            live: Live::worker(access, scripts),
             shutdown_grace: settings.server.shutdown_grace,
         })
     }
@@ -66,6 +70,11 @@ impl Worker {
         async move { dispatcher.failed().await.into() }
     }
 
+    /// What can be set anew while the worker runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
     /// Works until `shutdown` is cancelled. Then: no more jobs are taken; what runs may finish within
     /// `server.shutdown_grace`; the rest is given back.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -73,6 +82,7 @@ impl Worker {
             admin,
             accept,
             dispatcher,
+            live: _,
             shutdown_grace,
         } = self;
         let (stopping, ending) = (CancellationToken::new(), Ending::default());
@@ -86,7 +96,7 @@ impl Worker {
             ending.tasks.spawn(accepting);
         }
         shutdown.cancelled().await;
-        tracing::info!(grace = ?shutdown_grace, "stopping");
+        tracing::info!(grace_ms = milliseconds(shutdown_grace), "stopping");
         stopping.cancel();
         dispatcher.stop_durable();
         let grace_ends = Instant::now() + shutdown_grace;

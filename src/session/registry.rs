@@ -1,8 +1,9 @@
 //! Which sessions there are, by circle, and whether there is room for one more.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use dashmap::{DashMap, Entry};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -27,7 +28,7 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     places: Shares<Network>,
-    by_circle: DashMap<PublicKey, HashSet<SessionId>>,
+    by_circle: DashMap<PublicKey, HashMap<SessionId, CancellationToken>>,
     budgets: Budgets,
 }
 
@@ -80,15 +81,24 @@ impl Registry {
         }))
     }
 
-    /// Makes room for a session.
+    /// Makes room for a session, which begins to end once `ending` is cancelled.
     ///
     /// # Errors
     /// [`Full`], and nothing has changed.
-    pub fn admit(&self, circle: PublicKey, address: IpAddr) -> Result<SessionPermit, Full> {
+    pub fn admit(
+        &self,
+        circle: PublicKey,
+        address: IpAddr,
+        ending: CancellationToken,
+    ) -> Result<SessionPermit, Full> {
         let network = Network::of(address);
         let place = self.0.places.take(Some(network))?;
         let id = Uuid::now_v7();
-        self.0.by_circle.entry(circle).or_default().insert(id);
+        self.0
+            .by_circle
+            .entry(circle)
+            .or_default()
+            .insert(id, ending);
         Ok(SessionPermit {
             registry: self.clone(),
             id,
@@ -96,6 +106,16 @@ impl Registry {
             _place: place,
             budget: self.0.budgets.open(network),
         })
+    }
+
+    /// Has the sessions of some circles end, and returns how many they are.
+    pub fn end(&self, of: impl Fn(&PublicKey) -> bool) -> usize {
+        let mut ended = 0;
+        for circle in self.0.by_circle.iter().filter(|circle| of(circle.key())) {
+            circle.values().for_each(CancellationToken::cancel);
+            ended += circle.len();
+        }
+        ended
     }
 
     /// How many sessions there are.
@@ -151,6 +171,27 @@ mod tests {
         Registry::new(&settings, MemoryBudget::new("server.max_buffered", 0))
     }
 
+    fn token() -> CancellationToken {
+        CancellationToken::new()
+    }
+
+    #[test]
+    fn the_sessions_of_a_circle_can_be_ended() {
+        let registry = registry(9, 9);
+        let here = "192.0.2.1".parse().unwrap();
+        let [one, two] = [1, 2].map(|_| SecretKey::generate().unwrap().public());
+        let tokens = [one, two, one].map(|circle| {
+            let ending = token();
+            (
+                registry.admit(circle, here, ending.clone()).unwrap(),
+                ending,
+            )
+        });
+        assert_eq!(registry.end(|circle| *circle == one), 2);
+        let ended = tokens.each_ref().map(|(_, ending)| ending.is_cancelled());
+        assert_eq!(ended, [true, false, true]);
+    }
+
     #[test]
     fn a_place_is_given_back() {
         let registry = registry(2, 2);
@@ -160,13 +201,13 @@ mod tests {
         );
         let here = "192.0.2.1".parse().unwrap();
         let permits = [
-            registry.admit(one, here).unwrap(),
-            registry.admit(two, here).unwrap(),
+            registry.admit(one, here, token()).unwrap(),
+            registry.admit(two, here, token()).unwrap(),
         ];
         assert_eq!((registry.sessions(), registry.circles()), (2, 2));
         assert_eq!(
             registry
-                .admit(one, "192.0.2.2".parse().unwrap())
+                .admit(one, "192.0.2.2".parse().unwrap(), token())
                 .unwrap_err(),
             Full::Server
         );
@@ -188,7 +229,7 @@ mod tests {
             ("2001:db8::2", false),
             ("2001:db8:0:1::1", true),
         ] {
-            let permit = registry.admit(circle, address.parse().unwrap());
+            let permit = registry.admit(circle, address.parse().unwrap(), token());
             assert_eq!(permit.is_ok(), admitted, "{address}");
             permits.extend(permit);
         }

@@ -111,8 +111,36 @@ impl Reason {
             }
             return Self::Damaged(error.to_string());
         }
-        Self::Damaged(error.to_string())
+        Self::Damaged(in_words(&error))
     }
+}
+
+/// What the library complains of, which has no words of its own but the names of its types.
+pub(super) fn in_words(error: &fjall::Error) -> String {
+    let text = match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+            return error.to_string();
+        }
+        fjall::Error::Poisoned => "a write failed before, and none is taken since",
+        fjall::Error::Locked => "another process has it open",
+        fjall::Error::JournalRecovery(_) => "a journal cannot be read",
+        fjall::Error::InvalidVersion(_) | fjall::Error::Storage(LsmError::InvalidVersion(_)) => {
+            "a file is of another version"
+        }
+        fjall::Error::Decompress(_) | fjall::Error::Storage(LsmError::Decompress(_)) => {
+            "what is compressed cannot be read"
+        }
+        fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => "a checksum is wrong",
+        fjall::Error::Unrecoverable | fjall::Error::Storage(LsmError::Unrecoverable) => {
+            "a file is missing"
+        }
+        fjall::Error::InvalidTrailer
+        | fjall::Error::InvalidTag(_)
+        | fjall::Error::KeyspaceDeleted
+        | fjall::Error::Storage(_)
+        | _ => "a file is damaged",
+    };
+    text.to_owned()
 }
 
 /// A damaged file can be more than the library expects of one. Answers what it says then, which is nothing
@@ -138,4 +166,28 @@ fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
         let said = said.lock().unwrap_or_else(PoisonError::into_inner);
         format!("reading it fails ({})", said.replace('\n', " "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_complains_of_is_told_in_words() {
+        let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, expected) in [
+            (fjall::Error::Io(refused()), "permission denied"),
+            (
+                fjall::Error::Storage(LsmError::Io(refused())),
+                "permission denied",
+            ),
+            (
+                fjall::Error::Poisoned,
+                "a write failed before, and none is taken since",
+            ),
+            (fjall::Error::InvalidTrailer, "a file is damaged"),
+        ] {
+            assert_eq!(in_words(&error), expected);
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -12,7 +13,7 @@ use fjall::{Keyspace, PersistMode, Readable};
 
 use super::{
     commit::Scan,
-    database::{LAST_WRITE, Reason, Tables},
+    database::{LAST_WRITE, Reason, Tables, in_words},
     error::{OpenError, Unavailable},
     landed::Landed,
     mark::Mark,
@@ -54,7 +55,17 @@ impl Disk {
             path: path.clone(),
             source,
         };
-        fs::create_dir_all(&path).map_err(on_io)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(on_io)?;
+        if fs::metadata(&path).map_err(on_io)?.mode() & 0o077 != 0 {
+            tracing::warn!(
+                folder = %path.display(),
+                "others on this machine can look into the data folder; `chmod go=` keeps them out"
+            );
+        }
         let lock = lock(&path)?;
         let database = path.join(DATABASE);
         let damaged = |reason| OpenError::Damaged {
@@ -252,7 +263,7 @@ impl Disk {
 
 /// Logs what went wrong: nobody further up needs to know more than that it did.
 pub(super) fn failed(error: &fjall::Error) -> Unavailable {
-    tracing::error!(?error, "failed to use the data folder");
+    tracing::error!(error = in_words(error), "failed to use the data folder");
     Unavailable
 }
 
@@ -282,6 +293,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(path.join(LOCK_FILE))
         .map_err(on_io)?;
     match lock.try_lock() {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Path},
@@ -85,7 +86,7 @@ pub struct VerifyLayer(Arc<Verifier>);
 #[derive(Debug)]
 struct Verifier {
     shared: Arc<Shared>,
-    providers: Arc<Providers>,
+    providers: ArcSwap<Providers>,
     terms: Terms,
     /// Circles by what they were called lately: finding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
@@ -108,11 +109,11 @@ pub struct Verify<S> {
 
 impl VerifyLayer {
     /// For these providers' deliveries to the circles that `shared` serves.
-    pub fn new(settings: &Settings, providers: Arc<Providers>, shared: Arc<Shared>) -> Self {
+    pub fn new(settings: &Settings, providers: Providers, shared: Arc<Shared>) -> Self {
         let all = settings.max_buffered;
         Self(Arc::new(Verifier {
             shared,
-            providers,
+            providers: ArcSwap::from_pointee(providers),
             terms: Terms {
                 most: settings.max_body,
                 timeout: settings.receive_timeout,
@@ -134,6 +135,11 @@ impl VerifyLayer {
     /// What has been refused.
     pub fn refusals(&self) -> &Refusals {
         &self.0.refusals
+    }
+
+    /// Takes these providers' deliveries from now on.
+    pub fn replace(&self, providers: Providers) {
+        self.0.providers.store(Arc::new(providers));
     }
 }
 
@@ -253,7 +259,7 @@ impl Verifier {
             attempt.name(parts.uri.path());
             return Err(Refusal::Misaddressed);
         };
-        let Some(provider) = self.providers.get(&name) else {
+        let Some(provider) = self.providers.load().get(&name).cloned() else {
             attempt.name(&name);
             return Err(match parts.method {
                 Method::POST => Refusal::UnknownProvider,
@@ -281,7 +287,7 @@ impl Verifier {
         if provider.keys(&circle).is_empty() {
             return Err(Refusal::UnknownProvider);
         }
-        Ok((provider.clone(), circle))
+        Ok((provider, circle))
     }
 }
 

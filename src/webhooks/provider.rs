@@ -81,7 +81,7 @@ pub(super) struct Series {
 #[derive(Debug, Default)]
 pub struct Providers {
     by_name: HashMap<Arc<str>, Arc<Provider>>,
-    scripts: Scripts,
+    scripts: HashMap<Arc<str>, Arc<str>>,
     off: Vec<Off>,
     notes: Vec<Note>,
 }
@@ -151,6 +151,29 @@ enum Reason {
         "is no name for a provider: it stands in URLs, and has from 1 to 64 lowercase letters, digits, - and _"
     )]
     Name,
+}
+
+impl SetUpError {
+    /// Returns each mistake, and the key of the setting that it is about.
+    pub fn by_key(&self, circles: &[Circle]) -> Vec<(String, String)> {
+        let of = |Mistake { provider, reason }: &Mistake| {
+            let key = match reason {
+                Reason::Scheme(_) | Reason::Name => format!("webhooks.{provider}"),
+                Reason::NoScript { .. } | Reason::Script { .. } => {
+                    format!("webhooks.{provider}.script")
+                }
+                Reason::Secret { whose, .. } | Reason::Key { whose, .. } => {
+                    let listed = |key| circles.iter().position(|circle| circle.key == key);
+                    match whose.circle.and_then(listed) {
+                        Some(n) => format!("circle[{n}].secrets.{provider}"),
+                        None => format!("webhooks.{provider}.secrets"),
+                    }
+                }
+            };
+            (key, reason.to_string())
+        };
+        self.0.iter().map(of).collect()
+    }
 }
 
 impl fmt::Display for SetUpError {
@@ -259,7 +282,10 @@ impl Providers {
     /// The scripts that deliveries run, those of providers that are off included: what came before may be
     /// pending still.
     pub fn scripts(&self) -> Scripts {
-        self.scripts.clone()
+        let scripts = self.scripts.iter();
+        scripts
+            .map(|(name, script)| (name.clone(), script.clone()))
+            .collect()
     }
 
     /// Says in the log which providers' deliveries are taken.

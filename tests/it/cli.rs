@@ -67,6 +67,19 @@ fn keygen_writes_a_key_that_only_its_owner_reads() {
 }
 
 #[test]
+fn keygen_prints_no_secret_and_makes_no_file_named_like_an_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_circled"))
+        .args(["keygen", "-"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(made.status.code(), Some(1));
+    assert!(made.stdout.is_empty() && text(&made.stderr).contains("name the file"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn keygen_does_not_follow_a_link() {
     let dir = tempfile::tempdir().unwrap();
     let (link, target) = (dir.path().join("link"), dir.path().join("target"));
@@ -94,9 +107,9 @@ fn config_check_tells_every_mistake() {
     let said = text(&checked.stderr).replace(path, "circled.toml");
     assert_eq!(checked.status.code(), Some(1));
     insta::assert_snapshot!(said, @r#"
-    session.max_bach = 3 (circled.toml): there is no such setting; did you mean `session.max_batch`?
+    session.max_bach (circled.toml:2:1): there is no such setting; did you mean `session.max_batch`?
     server.listen = "nowhere" (CIRCLED_SERVER__LISTEN): must be an IP address and a port, like "127.0.0.1:8080"
-    session.ping_interval = "soon" (circled.toml): must be a duration like "250ms", "10s" or "5m"
+    session.ping_interval = "soon" (circled.toml:3:1): must be a duration like "250ms", "10s" or "5m"
     "#);
     let served = circled(&["serve", "--config", path]);
     assert_eq!(served.status.code(), Some(1));

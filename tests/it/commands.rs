@@ -554,6 +554,165 @@ async fn ctrl_c_at_the_prompt_stops_what_runs() {
     assert!(prompt.ends());
 }
 
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_fails() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    shell.write("one.rhai", "print(1); 1");
+    shell.write("input", "1\n");
+    shell.ok("script put URL --key owner.key one one.rhai", &[]);
+    let job = shell.ok("jobs submit URL --key me.key 1", &[]);
+    let admin = format!("http://{}", server.admin_address().unwrap());
+    for line in [
+        "play URL --key me.key 1",
+        "play URL --key me.key 1 --json",
+        "call URL --key me.key one",
+        "script put URL --key owner.key two one.rhai",
+        "script get URL --key owner.key one",
+        "script list URL --key me.key",
+        "script delete URL --key owner.key two",
+        "jobs submit URL --key me.key 1",
+        "jobs list URL --key me.key",
+        "jobs list URL --key me.key --json",
+        &format!("jobs show URL --key me.key {job}"),
+        &format!("jobs stop URL --key me.key {job}"),
+        "events URL --key me.key",
+        &format!("members add URL --key owner.key {}", key(3).public()),
+        "members list URL --key owner.key",
+        "repl URL --key me.key",
+        "keygen new.key",
+        "config show",
+        "config check",
+        &format!("health {admin}"),
+        "--help",
+        "--version",
+        "play --help",
+    ] {
+        shell.ok("play URL --key me.key", &["emit(\"a\", 1)"]);
+        let mut command = shell.command(line, &[]);
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let input = std::fs::File::open(shell.folder.path().join("input")).unwrap();
+        let output = command.stdout(full).stdin(input).output().unwrap();
+        let ran = Ran::from(output);
+        assert!(
+            ran.code == 9 && ran.stderr.contains("cannot be written"),
+            "{line}: {ran:?}"
+        );
+    }
+    assert!(shell.folder.path().join("new.key").exists());
+    // What a script prints is part of the answer.
+    let mut command = shell.command("call URL --key me.key one", &[]);
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let ran = Ran::from(command.stderr(full).output().unwrap());
+    assert_eq!((ran.code, ran.stdout.as_str()), (9, "1\n"));
+    // A remark isn't.
+    let mut command = shell.command("deliveries list URL --key owner.key", &[]);
+    let full = std::fs::File::create("/dev/full").unwrap();
+    assert_eq!(Ran::from(command.stderr(full).output().unwrap()).code, 0);
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    for line in [
+        "play URL --key me.key 1",
+        "script list URL --key me.key",
+        "config show",
+        "keygen new.key",
+        "--help",
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = shell.command(line, &[]).stdout(writer).output().unwrap();
+        let ran = Ran::from(output);
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        assert!(!ran.stderr.contains("error"), "{line}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_json_has_a_code() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    let url = format!("ws://127.0.0.1:1/{}", circle());
+    for (line, code, named) in [
+        (&*format!("play {url} --key me.key --json 1"), 3, "refused"),
+        (
+            &*format!("jobs list {url} --key me.key --json"),
+            3,
+            "refused",
+        ),
+        (&*format!("events {url} --key me.key --json"), 3, "refused"),
+        ("play URL --key no.key --json 1", 2, "no.key"),
+        ("repl URL --key no.key --json", 2, "no.key"),
+        ("play nowhere --key me.key --json 1", 2, "nowhere"),
+    ] {
+        let ran = shell.run(line, &[]);
+        assert_eq!(ran.code, code, "{line}: {ran:?}");
+        let error = &circled::json::parse(&ran.stdout).unwrap()["error"];
+        assert_eq!(error["code"], code, "{line}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(named), "{line}: {error}");
+    }
+    let refused = shell.run("play URL --key me.key --json", &["throw 1"]);
+    let refused: Value = circled::json::parse(&refused.stdout).unwrap();
+    assert_eq!(refused["error"]["code"], -32000, "the server's own");
+}
+
+/// Runs `circled repl` on what isn't a terminal.
+fn repl(shell: &Shell, flags: &[&str], input: &str) -> Ran {
+    shell.write("input", input);
+    let input = std::fs::File::open(shell.folder.path().join("input")).unwrap();
+    let mut command = shell.command("repl URL --key me.key", flags);
+    command.stdin(input).output().unwrap().into()
+}
+
+#[tokio::test]
+async fn an_input_that_is_not_finished_is_told_and_not_run() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    let whole = repl(&shell, &[], "fn f() {\n  42\n}\nf()\n\n6 *\n7");
+    assert_eq!(whole.code, 0, "{whole:?}");
+    for unfinished in ["1 + 1\nfn f() {\n  store.set(\"a\", 1)", "2\nf(", "2\n`a\n"] {
+        let ran = repl(&shell, &[], unfinished);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, "2\n"), "{ran:?}");
+        assert!(ran.stderr.contains("was not run"), "{ran:?}");
+        let ran = repl(&shell, &["--json"], unfinished);
+        let last = ran.stdout.lines().last().unwrap();
+        let error: Value = circled::json::parse(last).unwrap();
+        assert_eq!((ran.code, &error["error"]["code"]), (2, &2.into()));
+    }
+}
+
+#[tokio::test]
+async fn exit_and_help_are_words_at_the_prompt() {
+    let server = TestServer::start().await;
+    let shell = Shell::new(&server);
+    for word in ["exit", "quit", ":exit", ":quit", "exit()", " exit "] {
+        let ran = repl(&shell, &[], &format!("1\n{word}\n2\n"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "1\n"), "{word}");
+    }
+    let help = repl(&shell, &[], "help\n").stdout;
+    assert!(help.contains(":scripts") && help == repl(&shell, &[], ":help\n").stdout);
+    // A script may have variables of these names.
+    let ran = repl(&shell, &[], "let help = 3; help\n");
+    assert_eq!(ran.stdout, "3\n", "{ran:?}");
+    let mut prompt = Terminal::open(&shell, "repl URL --key me.key");
+    prompt.shows("> ");
+    prompt.types("[1,\r");
+    prompt.shows("... it goes on");
+    prompt.types("2,\r");
+    prompt.shows("... it goes on");
+    prompt.answers("3]\r", "[1, 2, 3]");
+    prompt.types("unfinished(\r");
+    prompt.shows("... it goes on");
+    prompt.types("\x03");
+    prompt.shows("\n\r> ");
+    prompt.types("exit\r");
+    assert!(prompt.ends());
+}
+
 /// A pseudo-terminal, by `script` of util-linux, with a command in it.
 struct Terminal {
     child: Child,

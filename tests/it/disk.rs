@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::server::{Builder, Response, TestServer, circle, post};
 
-const SECRET: &str = "whsec_of_this_test";
+pub(crate) const SECRET: &str = "whsec_of_this_test";
 
 /// One that takes Stripe's webhooks.
 fn server() -> Builder {
@@ -22,7 +22,7 @@ fn server() -> Builder {
 }
 
 /// Sends an event as Stripe does.
-async fn deliver(server: &TestServer, event: &str) -> Response {
+pub(crate) async fn deliver(server: &TestServer, event: &str) -> Response {
     let body = json!({ "id": event, "type": "ping", "data": { "object": {} } }).to_string();
     let signing = Signing {
         secret: &Secret::new(SECRET.to_owned()),

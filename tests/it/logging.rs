@@ -145,7 +145,112 @@ async fn the_life_of_a_session_is_logged() {
         .await;
 }
 
+/// What only those can read who know how the server is built.
+const DEBUG_TEXT: [&str; 8] = [
+    "Some(", "None", "Os {", "kind:", "Fjall", "Lsm", "::", "Custom {",
+];
+
+/// That a line says what it says as people do: no names of types, and durations as numbers of milliseconds.
+fn assert_readable(line: &Value) {
+    let Value::Object(fields) = line else {
+        panic!("{line} is no line of the log");
+    };
+    for (name, value) in fields {
+        if value.is_object() {
+            assert_readable(value);
+        }
+        let Some(text) = value.as_str() else {
+            continue;
+        };
+        let found = DEBUG_TEXT.iter().find(|part| text.contains(**part));
+        assert!(found.is_none(), "{name} = {text:?} has {found:?}: {line}");
+        let number = text.trim_end_matches(|c: char| c.is_alphabetic());
+        let is_duration = number.parse::<f64>().is_ok()
+            && ["ns", "µs", "ms", "s"].contains(&&text[number.len()..]);
+        assert!(!is_duration, "{name} = {text:?}: {line}");
+    }
+}
+
+async fn the_log_is_for_people_and_machines() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_LOG__LEVEL", "debug")
+        .env("CIRCLED_DISPATCH__DURABLE__RETRY_AFTER", "1ms")
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "2")
+        .env("STRIPE_WEBHOOK_SECRET", "whsec_of_this_test")
+        .start()
+        .await;
+    let (me, owner) = (key(2), key(1));
+    let mut session = server.log_in(&me).await;
+    let id = session.whoami().await["session_id"].clone();
+    let mut owner_session = server.log_in(&owner).await;
+    let put = json!(["greet", "let n = 0; while n < 20_000 { n += 1 } n"]);
+    owner_session.call("put_script", put).await.unwrap();
+    let put = json!(["broken", "throw 1"]);
+    owner_session.call("put_script", put).await.unwrap();
+    let called = session.call("call", json!(["greet"])).await.unwrap();
+    session.play("nothing()").await.unwrap_err();
+    session.play("1 + 1").await.unwrap();
+    let submitted = json!({ "name": "broken" });
+    let job = session.call("submit_job", submitted).await.unwrap()["job_id"].clone();
+    let dead = server
+        .logged("that the job is dead", |line| {
+            line["job"] == job && line["dead"] == true
+        })
+        .await;
+    assert_eq!(
+        (&dead["script"], &dead["kind"], &dead["tries"]),
+        (&json!("broken"), &json!("runtime"), &json!(2)),
+        "{dead}"
+    );
+    let ran = server
+        .logged("the run", |line| {
+            line["message"] == "ran" && line["span"]["id"] == called["job_id"]
+        })
+        .await;
+    assert_eq!(ran["script"], "greet", "{ran}");
+    assert!(ran["duration_ms"].as_f64().unwrap() > 0.0, "{ran}");
+    within("the end", session.leave()).await;
+    let end = server
+        .logged("the end", |line| {
+            line["message"] == "session ended: the client left" && line["span"]["id"] == id
+        })
+        .await;
+    assert_eq!(end["span"]["caller"], me.public().to_string(), "{end}");
+    server.sigterm();
+    server.wait().await;
+    let log = server.whole_log().await;
+    for line in log.lines() {
+        assert_readable(&circled::json::parse(line).unwrap());
+    }
+    assert!(log.contains(r#""grace_ms":10000.0"#), "{log}");
+}
+
 on_both!(
     nothing_that_was_said_is_ever_logged,
     the_life_of_a_session_is_logged,
+    the_log_is_for_people_and_machines,
 );
+
+#[tokio::test]
+async fn what_is_wrong_with_redis_is_told_in_words() {
+    let mut server = TestServer::builder()
+        .redis("redis://me:canary1!@127.0.0.1:1")
+        .start()
+        .await;
+    let line = server
+        .logged("that Redis isn't there", |line| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Redis can't be used")
+        })
+        .await;
+    assert_eq!(line["error"], "Connection refused", "{line}");
+    server.sigterm();
+    server.wait().await;
+    let log = server.whole_log().await;
+    for line in log.lines() {
+        assert_readable(&circled::json::parse(line).unwrap());
+    }
+    assert!(!log.contains("canary1!"), "{log}");
+}

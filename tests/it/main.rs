@@ -26,6 +26,7 @@ mod memory;
 mod openrpc;
 mod play;
 mod redis;
+mod reload;
 mod rpc;
 mod same;
 mod server;

@@ -1,12 +1,12 @@
 //! What the line editor asks while somebody types.
 
-use std::rc::Rc;
+use std::{borrow::Cow, cell::Cell, rc::Rc};
 
 use rustyline::{
     Context, Helper, Result,
     completion::{Completer, Pair},
     highlight::Highlighter,
-    hint::Hinter,
+    hint::{Hint, Hinter},
     validate::{ValidationContext, ValidationResult, Validator},
 };
 
@@ -17,7 +17,28 @@ use super::{
 };
 use crate::cli::explain::printable;
 
-pub(super) struct Prompt<'a>(pub(super) Rc<Link<'a>>);
+/// What stands where the next line of an input is to be typed.
+const GOES_ON: &str = "... it goes on; Ctrl-C drops it";
+
+pub(super) struct Prompt<'a> {
+    link: Rc<Link<'a>>,
+    /// Whether what was read last goes on.
+    goes_on: Cell<bool>,
+}
+
+impl<'a> Prompt<'a> {
+    pub(super) fn new(link: Rc<Link<'a>>) -> Self {
+        Self {
+            link,
+            goes_on: Cell::default(),
+        }
+    }
+
+    /// Whether the lines that were read since the last input are none yet.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on.get()
+    }
+}
 
 impl Completer for Prompt<'_> {
     type Candidate = Pair;
@@ -28,8 +49,8 @@ impl Completer for Prompt<'_> {
         };
         let prefix = wanted.prefix();
         let found = match wanted {
-            Wanted::Key(prefix) => self.0.keys(prefix),
-            Wanted::Script(prefix) => self.0.scripts(prefix),
+            Wanted::Key(prefix) => self.link.keys(prefix),
+            Wanted::Script(prefix) => self.link.scripts(prefix),
             Wanted::Command(prefix) => words::of_the_prompt(prefix),
             Wanted::StoreFunction(prefix) => words::of_store(prefix),
             Wanted::Method(prefix) => words::of_values(prefix),
@@ -45,19 +66,42 @@ impl Completer for Prompt<'_> {
 
 impl Validator for Prompt<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> Result<ValidationResult> {
-        Ok(if is_whole(context.input()) {
-            ValidationResult::Valid(None)
-        } else {
+        let goes_on = !is_whole(context.input());
+        self.goes_on.set(goes_on);
+        Ok(if goes_on {
             ValidationResult::Incomplete
+        } else {
+            ValidationResult::Valid(None)
         })
     }
 }
 
-impl Hinter for Prompt<'_> {
-    type Hint = String;
+/// That an input goes on. It isn't text that could be taken into the input.
+pub(super) struct GoesOn;
+
+impl Hint for GoesOn {
+    fn display(&self) -> &str {
+        GOES_ON
+    }
+
+    fn completion(&self) -> Option<&str> {
+        None
+    }
 }
 
-impl Highlighter for Prompt<'_> {}
+impl Hinter for Prompt<'_> {
+    type Hint = GoesOn;
+
+    fn hint(&self, line: &str, pos: usize, _: &Context<'_>) -> Option<GoesOn> {
+        (pos == line.len() && line.ends_with('\n') && !is_whole(line)).then_some(GoesOn)
+    }
+}
+
+impl Highlighter for Prompt<'_> {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        format!("\u{1b}[2m{hint}\u{1b}[m").into()
+    }
+}
 
 impl Helper for Prompt<'_> {}
 

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::{
@@ -31,8 +32,28 @@ const SOON: Duration = Duration::from_millis(500);
 /// How often what is past its time is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// The scripts of the providers, by name.
-pub type Scripts = HashMap<Arc<str>, Arc<str>>;
+/// The scripts of the providers, by name. A cheap handle; all of one see what one of them is given.
+#[derive(Debug, Clone, Default)]
+pub struct Scripts(Arc<ArcSwap<HashMap<Arc<str>, Arc<str>>>>);
+
+impl Scripts {
+    /// Returns the script of a provider.
+    pub fn get(&self, provider: &str) -> Option<Arc<str>> {
+        self.0.load().get(provider).cloned()
+    }
+
+    /// Takes the scripts of another one.
+    pub fn take(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+}
+
+impl FromIterator<(Arc<str>, Arc<str>)> for Scripts {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(scripts: I) -> Self {
+        let scripts = scripts.into_iter().collect();
+        Self(Arc::new(ArcSwap::from_pointee(scripts)))
+    }
+}
 
 /// Accepts deliveries and runs their jobs.
 #[derive(Debug)]

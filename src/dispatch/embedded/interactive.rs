@@ -17,6 +17,7 @@ use super::{
 use crate::{
     dispatch::{self, Account, Job, Outcome, Played, Told},
     store::{CommitError, Done, Patience, Terms},
+    units::duration::milliseconds,
 };
 
 /// How long past its deadline a run may take to notice it. Then its caller is told without it.
@@ -174,7 +175,12 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             false => job.timeout,
         };
         let outcome = Outcome::of(ran.ending, after);
-        tracing::debug!(took = ?now.elapsed(), ending = outcome.name(), "ran");
+        tracing::debug!(
+            script = job.work.script(),
+            duration_ms = milliseconds(now.elapsed()),
+            ending = outcome.name(),
+            "ran"
+        );
         let told = outcome.with_room(&job.memory);
         // What there is no room for doesn't land.
         if ran.writes.is_none() && ran.safe || told.room.is_none() {

@@ -81,6 +81,14 @@ impl Held {
         }
     }
 
+    /// The name that the script has in its circle, for the log.
+    pub(super) fn script(&self) -> Option<&str> {
+        match &self.what {
+            What::Play(play) => play.work.script(),
+            What::Durable { job, .. } => job.name.as_deref(),
+        }
+    }
+
     /// Spells out what is run; `provided`: the script of a delivery's provider. Nothing, where there is none.
     pub(super) fn run<'a>(&'a self, provided: Option<&'a str>) -> Option<Run<'a>> {
         match &self.what {

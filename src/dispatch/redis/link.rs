@@ -25,6 +25,7 @@ use super::{
     scripts::{Hashes, Lua},
     settings::RedisSettings,
     url,
+    words::in_words,
 };
 use crate::store::Unavailable;
 
@@ -250,7 +251,11 @@ impl Link {
         self.notice(error);
         // Where Redis is there, it should.
         if self.is_up() && self.may_complain() {
-            tracing::warn!(what, %error, "Redis didn't do what it was asked for");
+            tracing::warn!(
+                what,
+                error = in_words(error),
+                "Redis didn't do what it was asked for"
+            );
         }
         Unavailable
     }
@@ -284,7 +289,10 @@ impl Link {
                             .unwrap_or_else(PoisonError::into_inner)
                             .take();
                         let error = last.unwrap_or(error);
-                        tracing::warn!(%error, "Redis can't be used; trying again until it can (dispatch.redis.url)");
+                        tracing::warn!(
+                            error = in_words(&error),
+                            "Redis can't be used; trying again until it can (dispatch.redis.url)"
+                        );
                     }
                     continue;
                 }
@@ -297,7 +305,7 @@ impl Link {
                 match self.prepare().await {
                     Ok(agreed) => agreed?,
                     Err(error) => {
-                        tracing::debug!(%error, "failed to prepare Redis");
+                        tracing::debug!(error = in_words(&error), "failed to prepare Redis");
                         continue;
                     }
                 }

@@ -32,6 +32,7 @@ mod take;
 mod ticket;
 mod url;
 mod wire;
+mod words;
 mod worker;
 mod workers;
 

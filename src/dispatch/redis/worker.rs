@@ -30,10 +30,11 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    circle::{Ending, Executor, Run},
+    circle::{Ending, Executor},
     dispatch::{Account, JobError, Outcome, Progress, Scripts, record::later},
     script::Runner,
     store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
+    units::duration::milliseconds,
 };
 
 /// Runs of a job that collide with others, before it is given up.
@@ -168,7 +169,8 @@ impl Worker {
         {
             return Tried::Slow;
         }
-        let Some(run) = self.spell_out(held) else {
+        let provided = self.provided(held);
+        let Some(run) = held.run(provided.as_deref()) else {
             return Tried::Slow;
         };
         let circle = held.circle();
@@ -193,13 +195,12 @@ impl Worker {
         }
     }
 
-    fn spell_out<'a>(&'a self, held: &'a Held) -> Option<Run<'a>> {
+    fn provided(&self, held: &Held) -> Option<Arc<str>> {
         let provider = match &held.what {
             What::Play(_) => None,
             What::Durable { job, .. } => job.provider(),
         };
-        let provided = provider.and_then(|name| self.scripts.get(name));
-        held.run(provided.map(|source| &**source))
+        provider.and_then(|name| self.scripts.get(name))
     }
 
     fn transaction(&self, circle: PublicKey, reads: Box<dyn Reads>) -> Transaction {
@@ -475,7 +476,8 @@ impl Worker {
     }
 
     fn run_once(&self, held: &Held) -> Option<Landing> {
-        let Some(run) = self.spell_out(held) else {
+        let provided = self.provided(held);
+        let Some(run) = held.run(provided.as_deref()) else {
             return self.no_script(held);
         };
         let now = Instant::now();
@@ -508,7 +510,11 @@ impl Worker {
             let ending = self
                 .executor
                 .run(&run, &mut transaction, deadline, cancelled);
-            tracing::debug!(took = ?now.elapsed(), "ran");
+            tracing::debug!(
+                script = held.script(),
+                duration_ms = milliseconds(now.elapsed()),
+                "ran"
+            );
             ending
         });
         self.running().remove(&held.place.name());

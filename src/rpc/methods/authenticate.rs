@@ -42,7 +42,8 @@ impl Call for Authenticate {
         let proved = claim(context, params).and_then(|claim| claim.verify());
         Answer::Now(match proved {
             Ok(key) => {
-                tracing::debug!(caller = %key, "logged in");
+                tracing::Span::current().record("caller", tracing::field::display(&key));
+                tracing::debug!("logged in");
                 context.phase.authenticated(Authenticated { key });
                 context.subscriptions.belong_to(key);
                 Ok(true)

@@ -1,10 +1,16 @@
 //! Whose folder it is.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
+use rustix::fs::Mode;
 use serde_json::json;
 
-use super::server;
+use super::{deliver, server};
 use crate::{
     server::{TestServer, key},
     store::value,
@@ -116,4 +122,47 @@ async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
     std::fs::write(begun.join("lock"), "").unwrap();
     std::fs::write(begun.join("format.new"), "circ").unwrap();
     started(&begun).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_is_for_its_user_alone() {
+    // As it is where nobody has thought of it.
+    rustix::process::umask(Mode::empty());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("deep/data");
+    let server = server().data(&data).start().await;
+    let mut session = server.log_in(&key(1)).await;
+    session.play("store.set(\"a\", 1)").await.unwrap();
+    assert_eq!(deliver(&server, "evt_1").await.status, 200);
+    let mut folders = vec![folder.path().join("deep")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files += 1;
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+            }
+        }
+    }
+    assert!(files > 5, "{files}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_others_can_look_into_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (mode, told) in [(0o700, false), (0o750, true), (0o755, true)] {
+        let data = folder.path().join(format!("{mode:o}"));
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+        let mut server = server().data(&data).start().await;
+        server.sigterm();
+        server.wait().await;
+        let log = server.whole_log().await;
+        assert_eq!(log.contains("can look into the data folder"), told, "{log}");
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Durable;
 use crate::{
     auth::PublicKey,
-    circle::{Ending, Run},
+    circle::Ending,
     dispatch::{
         JobError, JobId, JobRecord, Progress, Status,
         embedded::{
@@ -128,7 +128,8 @@ impl Durable {
     /// Nothing has happened where it answers `None`.
     fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Claim) -> Option<Next> {
         let Fresh { job, input, .. } = fresh;
-        let run = self.spell_out(job, input)?;
+        let provided = self.provided(job);
+        let run = input.run(job, provided.as_deref())?;
         let store = &self.machine.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
@@ -139,13 +140,13 @@ impl Durable {
         self.settle(job, claim, &mut committer, ran).ok()
     }
 
-    fn spell_out<'a>(&'a self, job: &'a JobRecord, input: &'a Input) -> Option<Run<'a>> {
-        let provided = job.provider().and_then(|name| self.scripts.get(name));
-        input.run(job, provided.map(|source| &**source))
+    fn provided(&self, job: &JobRecord) -> Option<Arc<str>> {
+        job.provider().and_then(|name| self.scripts.get(name))
     }
 
     fn attempt(self: &Arc<Self>, job: &JobRecord, input: &Input, claim: &Claim) -> Next {
-        let Some(run) = self.spell_out(job, input) else {
+        let provided = self.provided(job);
+        let Some(run) = input.run(job, provided.as_deref()) else {
             return self.fail(job, JobError::no_provider(job));
         };
         let work = Work {
@@ -222,7 +223,13 @@ impl Durable {
 
     /// Counts a try that failed.
     fn fail(self: &Arc<Self>, job: &JobRecord, error: JobError) -> Next {
-        tracing::warn!(circle = %job.circle, job = %job.id, error = error.message, "a durable job failed");
+        tracing::warn!(
+            circle = %job.circle,
+            job = %job.id,
+            script = job.name,
+            error = error.message,
+            "a durable job failed"
+        );
         let mut job = job.clone();
         let progress = job.fail(error, Timestamp::now(), &self.settings);
         self.end(&job, progress)

@@ -1,0 +1,96 @@
+//! What commands write: answers to standard output, remarks to standard error.
+//!
+//! An answer that can't be written makes the command fail, whoever wrote it and whether they looked: [`finish`] does.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, IsTerminal, Write},
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
+
+/// The exit code of a command that did its work, and whose answer is lost.
+const UNWRITTEN: u8 = 9;
+
+/// The first write of an answer that failed.
+static FAILED: Mutex<Option<ErrorKind>> = Mutex::new(None);
+
+/// Standard output. A write that fails is remembered until [`finish`].
+pub(super) struct Stdout(io::Stdout);
+
+/// Returns the standard output of a command.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is what all others are to use"
+)]
+pub(super) fn stdout() -> Stdout {
+    Stdout(io::stdout())
+}
+
+impl Stdout {
+    pub(super) fn is_terminal(&self) -> bool {
+        self.0.is_terminal()
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        noted(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        noted(self.0.flush())
+    }
+}
+
+fn noted<T>(written: io::Result<T>) -> io::Result<T> {
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::Interrupted
+    {
+        let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert(error.kind());
+    }
+    written
+}
+
+/// Writes a line that a script has printed to standard error. It is part of the answer.
+pub(super) fn script_prints(line: &str) {
+    let _ = noted(writeln!(io::stderr(), "{line}"));
+}
+
+/// Writes a remark to standard error. Where nobody takes it, the exit code says enough.
+macro_rules! remark {
+    ($($arg:tt)*) => {
+        $crate::cli::output::write_remark(format_args!($($arg)*))
+    };
+}
+pub(super) use remark;
+
+pub(super) fn write_remark(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Returns the exit code of a command that ended so, having said why it failed, if it did.
+pub(super) fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    let _ = stdout().flush();
+    let failed = *FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let unwritten = match failed {
+        None => None,
+        // Whoever reads it has seen enough, as `head` does.
+        Some(ErrorKind::BrokenPipe) => Some(ExitCode::SUCCESS),
+        Some(kind) => {
+            remark!("error: the answer cannot be written: {kind}");
+            Some(ExitCode::from(UNWRITTEN))
+        }
+    };
+    match (ended, unwritten) {
+        (Ok(ExitCode::SUCCESS), Some(code)) => code,
+        (Ok(code), _) => code,
+        // It has been said.
+        (Err(error), Some(code)) if error.is::<io::Error>() => code,
+        (Err(error), _) => {
+            remark!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

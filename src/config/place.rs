@@ -1,0 +1,139 @@
+//! Where in a settings file something stands.
+
+use std::{collections::BTreeMap, fmt};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// A line and a column, from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// What is no TOML, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoToml {
+    pub(super) place: Option<Place>,
+    pub(super) message: String,
+}
+
+/// Returns the place of every key and of every item of a list, `circle[0].members[1]`.
+///
+/// # Errors
+/// Everything that is no TOML. The messages quote nothing of the text, which may hold secrets.
+pub(super) fn places(text: &str) -> Result<BTreeMap<String, Place>, Vec<NoToml>> {
+    let (table, mut errors) = DeTable::parse_recoverable(text);
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    if errors.is_empty() {
+        let mut found = BTreeMap::new();
+        walk("", table.get_ref(), text, &mut found);
+        return Ok(found);
+    }
+    let told = |error: toml::de::Error| NoToml {
+        place: error.span().map(|span| Place::of(text, span.start)),
+        message: error.message().to_owned(),
+    };
+    Err(errors.into_iter().map(told).collect())
+}
+
+impl Place {
+    fn of(text: &str, at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: line.chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+fn walk(prefix: &str, table: &DeTable<'_>, text: &str, into: &mut BTreeMap<String, Place>) {
+    for (key, value) in table {
+        let name = key.get_ref();
+        let path = match prefix {
+            "" => name.to_string(),
+            prefix => format!("{prefix}.{name}"),
+        };
+        into.insert(path.clone(), Place::of(text, key.span().start));
+        inside(&path, value, text, into);
+    }
+}
+
+fn inside(
+    path: &str,
+    value: &Spanned<DeValue<'_>>,
+    text: &str,
+    into: &mut BTreeMap<String, Place>,
+) {
+    match value.get_ref() {
+        DeValue::Table(table) => walk(path, table, text, into),
+        DeValue::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                let path = format!("{path}[{n}]");
+                into.insert(path.clone(), Place::of(text, item.span().start));
+                inside(&path, item, text, into);
+            }
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_and_item_has_its_place() {
+        let text = "[server]\nlisten = \"a\"\n\"ü\".x = 1 # ä\n[[circle]]\n  members = [\"ä\", \"b\"]\n\n[[circle]]\nkey = 1";
+        let places = places(text).unwrap();
+        for (key, line, column) in [
+            ("server", 1, 2),
+            ("server.listen", 2, 1),
+            ("server.ü.x", 3, 5),
+            ("circle[0].members", 5, 3),
+            ("circle[0].members[1]", 5, 19),
+            ("circle[1].key", 8, 1),
+        ] {
+            assert_eq!(places[key], Place { line, column }, "{key}");
+        }
+        assert_eq!(places["circle[1]"].line, 7);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_without_quoting_it() {
+        for (text, line) in [
+            ("[a]\nsecrets = [\"hunter2\"\nb = 1", 3),
+            ("secret = hunter2", 1),
+            ("secret = \"hunter2", 1),
+            ("a = 1\nsecret = 'hunter2' hunter2", 2),
+            ("hunter2", 1),
+            ("[hunter2", 1),
+            ("a = hunter2\nb = = hunter2", 1),
+        ] {
+            let wrong = places(text).unwrap_err();
+            assert_eq!(wrong[0].place.map(|place| place.line), Some(line), "{text}");
+            assert!(
+                wrong.iter().all(|wrong| !wrong.message.contains("hunter2")),
+                "{wrong:?}"
+            );
+        }
+        let wrong = places("a = = 1\nb = = 2").unwrap_err();
+        assert_eq!(wrong.last().unwrap().place.unwrap().line, 2, "all are told");
+    }
+}

@@ -1,0 +1,261 @@
+//! SIGHUP: the settings are read again, and nothing ends that need not.
+
+use std::path::PathBuf;
+
+use circled::auth::PublicKey;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    backend::on_both,
+    disk,
+    redis::RedisServer,
+    server::{Builder, TestServer, circle, eventually, key},
+};
+
+/// A settings file that is written anew.
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Self {
+            path: folder.path().join("circled.toml"),
+            _folder: folder,
+        };
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(&self.path, text).unwrap();
+    }
+
+    fn server(&self) -> Builder {
+        TestServer::builder().config(&self.path)
+    }
+
+    /// Writes the file anew, and has the server read it.
+    async fn changes(&self, server: &mut TestServer, text: &str, changed: &str) -> Value {
+        self.write(text);
+        server.signal(Signal::HUP);
+        server
+            .logged("what has changed", |line| {
+                line["message"] == "the settings were read again" && line["changed"] == changed
+            })
+            .await
+    }
+}
+
+/// A closed server with these circles and members.
+fn closed(circles: &[(PublicKey, &str)]) -> String {
+    let mut text = "[circles]\nopen = false\n".to_owned();
+    for (circle, lines) in circles {
+        text += &format!("[[circle]]\nkey = \"{circle}\"\n{lines}\n");
+    }
+    text
+}
+
+fn members(seeds: &[u8]) -> String {
+    let keys: Vec<String> = seeds
+        .iter()
+        .map(|seed| format!("\"{}\"", key(*seed).public()))
+        .collect();
+    format!("members = [{}]", keys.join(", "))
+}
+
+async fn what_can_be_set_anew_is_and_the_rest_is_named() {
+    let one = closed(&[(circle(), &members(&[2]))]);
+    let file = File::new(&one);
+    let mut server = file.server().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    session.play("40 + 2").await.unwrap();
+    let other = key(5).public();
+    let two = closed(&[(circle(), &members(&[2, 3])), (other, "")]);
+    let text = format!(
+        "{two}[log]\nlevel = \"debug\"\n[session]\nmax_batch = 3\n[store]\nmax_event = \"8KiB\"\n"
+    );
+    let line = file.changes(&mut server, &text, "log.level, circle").await;
+    assert_eq!(line["sessions_ended"], 0, "{line}");
+    let waiting = server
+        .logged("what needs a restart", |line| {
+            line["message"] == "settings that need a restart have changed"
+        })
+        .await;
+    assert_eq!(waiting["settings"], "session.max_batch, store.max_event");
+    let run = session.play("40 + 3").await.unwrap();
+    server
+        .logged("a line of the new level", |line| {
+            line["level"] == "DEBUG" && line.to_string().contains(run["job_id"].as_str().unwrap())
+        })
+        .await;
+    let mut third = server.log_in(&key(3)).await;
+    assert_eq!(third.whoami().await["role"], "member");
+    let mut owner = server.connect_to(other).await;
+    owner.login(&key(5)).await;
+    owner.play("1").await.unwrap();
+    // And back again.
+    file.changes(&mut server, &two, "log.level").await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+}
+
+async fn sessions_end_where_somebody_may_do_less() {
+    let other = key(5).public();
+    let both = closed(&[(circle(), &members(&[2, 3])), (other, "")]);
+    let file = File::new(&both);
+    let mut server = file.server().start().await;
+    let session = server.log_in(&key(2)).await;
+    let mut elsewhere = server.connect_to(other).await;
+    elsewhere.login(&key(5)).await;
+    let fewer = closed(&[(circle(), &members(&[2])), (other, "")]);
+    let line = file.changes(&mut server, &fewer, "circle").await;
+    assert_eq!(line["sessions_ended"], 1, "{line}");
+    assert_eq!(session.closed().await, 1012);
+    let mut session = server.log_in(&key(3)).await;
+    assert_eq!(session.play("1").await.unwrap_err()["code"], -32003);
+    let mut session = server.log_in(&key(2)).await;
+    session.play("1").await.unwrap();
+
+    let gone = closed(&[(other, "play = \"anyone\"")]);
+    file.changes(&mut server, &gone, "circle").await;
+    assert_eq!(session.closed().await, 1008);
+    let answer = server.upgrade(&format!("/{}", circle()), &[]).await;
+    assert_eq!(answer.status, 404);
+    elsewhere.play("1").await.unwrap();
+    let mut anyone = server.connect_to(other).await;
+    anyone.play("1").await.unwrap();
+}
+
+async fn a_call_under_way_is_answered_before_its_session_ends() {
+    let file = File::new(&closed(&[(circle(), &members(&[2]))]));
+    let mut server = file
+        .server()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", crate::server::ENDLESS)
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let script = crate::server::busy(std::time::Duration::from_millis(1500), "7");
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "play", "params": [script] });
+    session.send_text(call.to_string()).await;
+    let none = closed(&[(key(5).public(), "")]);
+    file.changes(&mut server, &none, "circle").await;
+    let answer = session.json().await;
+    assert_eq!(answer["result"]["value"], 7, "{answer}");
+    assert_eq!(session.closed().await, 1008);
+}
+
+async fn with_a_mistake_in_them_the_old_settings_stay() {
+    let right = closed(&[(circle(), &members(&[2]))]);
+    let file = File::new(&right);
+    let mut server = file.server().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    file.write("[circles]\nopen = false\n[log]\nlevel = \"inof\"\n[session]\nmax_bach = 1\n[webhooks.stripe]\nscript = \"none.rhai\"\n");
+    server.signal(Signal::HUP);
+    for key in ["log.level", "session.max_bach", "none.rhai"] {
+        server
+            .logged(key, |line| {
+                line["message"] == "a setting is wrong"
+                    && line["problem"].as_str().unwrap().contains(key)
+            })
+            .await;
+    }
+    server
+        .logged("that nothing has changed", |line| {
+            line.to_string().contains("those from before stay in force")
+        })
+        .await;
+    session.play("1").await.unwrap();
+    std::fs::remove_file(&file.path).unwrap();
+    server.signal(Signal::HUP);
+    server
+        .logged("that there is no file", |line| {
+            line.to_string().contains("cannot be read")
+        })
+        .await;
+    session.play("1").await.unwrap();
+    file.changes(
+        &mut server,
+        &format!("{right}[log]\nlevel = \"debug\""),
+        "log.level",
+    )
+    .await;
+}
+
+async fn a_secret_and_a_script_of_webhooks_are_read_again() {
+    let file =
+        File::new("[webhooks.stripe]\nsecrets = [\"file:secret\"]\nscript = \"stripe.rhai\"");
+    let beside = |name: &str| file.path.with_file_name(name);
+    std::fs::write(beside("secret"), "another secret\n").unwrap();
+    std::fs::write(beside("stripe.rhai"), "emit(\"was\", 1)").unwrap();
+    let mut server = file.server().start().await;
+    assert_eq!(disk::deliver(&server, "evt_1").await.status, 401);
+    // The settings are the same, and what they name isn't.
+    std::fs::write(beside("secret"), disk::SECRET).unwrap();
+    std::fs::write(beside("stripe.rhai"), "emit(\"is\", 1)").unwrap();
+    server.signal(Signal::HUP);
+    eventually("the delivery to be taken", async || {
+        disk::deliver(&server, "evt_2").await.status == 200
+    })
+    .await;
+    let mut session = server.log_in(&key(1)).await;
+    session
+        .call("subscribe", json!({ "since": 0 }))
+        .await
+        .unwrap();
+    let event = session.json().await;
+    assert_eq!(event["params"]["topic"], "is", "{event}");
+    server.sigterm();
+    assert!(server.wait().await.success());
+}
+
+on_both!(
+    what_can_be_set_anew_is_and_the_rest_is_named,
+    sessions_end_where_somebody_may_do_less,
+    a_call_under_way_is_answered_before_its_session_ends,
+    with_a_mistake_in_them_the_old_settings_stay,
+    a_secret_and_a_script_of_webhooks_are_read_again,
+);
+
+#[tokio::test]
+async fn a_worker_reads_its_settings_again() {
+    let redis = RedisServer::start().await;
+    let file = File::new("");
+    let mut worker = file.server().worker().redis(redis.url()).start().await;
+    let changed = file
+        .changes(&mut worker, "[log]\nlevel = \"debug\"", "log.level")
+        .await;
+    assert_eq!(changed["sessions_ended"], 0);
+    file.write("[log]\nlevel = \"loud\"");
+    worker.signal(Signal::HUP);
+    worker
+        .logged("the mistake", |line| {
+            line["message"] == "a setting is wrong"
+        })
+        .await;
+    worker.sigterm();
+    assert!(worker.wait().await.success());
+}
+
+#[tokio::test]
+async fn nothing_that_waits_is_ended_by_a_lost_terminal() {
+    // Redis isn't there, and is waited for.
+    let mut server = TestServer::builder()
+        .redis("redis://127.0.0.1:1")
+        .start()
+        .await;
+    for _ in 0..3 {
+        server.signal(Signal::HUP);
+    }
+    server
+        .logged("that it read the settings", |line| {
+            line["message"] == "the settings were read again"
+        })
+        .await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+}
