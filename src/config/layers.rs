@@ -214,6 +214,11 @@ impl Layers {
         if let Some((value, source)) = self.values.get(key) {
             return Some((Some(value), source));
         }
+        let section = format!("{key}.");
+        let mut within = self.values.range(section.clone()..);
+        if let Some((_, (_, source))) = within.next().filter(|(key, _)| key.starts_with(&section)) {
+            return Some((None, source));
+        }
         let (list, rest) = key.split_once('[')?;
         let (value, source) = self.values.get(list)?;
         let (item, rest) = rest.split_once(']')?;

@@ -474,12 +474,6 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
-    if settings.webhooks.max_buffered < settings.webhooks.max_body {
-        broken.push(Broken::doubtful(
-            &["webhooks.max_buffered", "webhooks.max_body"],
-            "should be no less than webhooks.max_body, or the longest deliveries are never taken",
-        ));
-    }
     if settings.store.quota < settings.store.max_value {
         broken.push(Broken::doubtful(
             &["store.quota", "store.max_value"],

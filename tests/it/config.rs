@@ -200,3 +200,43 @@ fn what_is_shown_is_a_settings_file() {
         "reading it back changes nothing"
     );
 }
+
+#[test]
+fn mistakes_that_only_the_whole_tells_are_told_with_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("broken.rhai");
+    std::fs::write(&script, "let a = 1;\nlet b = ;").unwrap();
+    let toml = format!(
+        "[webhooks.stripe]\nscript = \"{}\"\nsecrets = [\"file:nowhere\"]\n[dispatch.redis]\nlease = \"2s\"\n[dispatch.embedded]\ndata_dir = \"\"\n[[circle]]\nkey = \"{CIRCLE}\"\n[[circle]]\nkey = \"{CIRCLE}\"\nsecrets = {{ acme = [\"long enough\"] }}\n",
+        script.display()
+    );
+    let said = problems(&toml, &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 6, "{said}");
+    for (line, key, place, what) in [
+        (0, "circle[1].key", "11:1", "is circle[0] already"),
+        (1, "circle[1].secrets.acme", "12:13", "no [webhooks.acme]"),
+        (
+            2,
+            "dispatch.embedded.data_dir",
+            "7:1",
+            "must be the name of a folder",
+        ),
+        (
+            3,
+            "webhooks.stripe.script",
+            "2:1",
+            "broken.rhai:2:9 is no Rhai",
+        ),
+        (4, "webhooks.stripe.secrets", "3:1", "no such file"),
+        (5, "dispatch.redis.lease", "5:1", "should be longer"),
+    ] {
+        let told = lines[line];
+        assert!(
+            told.starts_with(key)
+                && told.contains(&format!("(circled.toml:{place}): "))
+                && told.contains(what),
+            "{key}: {said}"
+        );
+    }
+}

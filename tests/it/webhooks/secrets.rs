@@ -109,7 +109,7 @@ async fn providers_that_make_no_sense_are_refused() {
     for (settings, expected) in [
         (
             "[webhooks.acme]\nsecrets = [\"long enough\"]\n",
-            "webhooks.acme: signature_header is missing",
+            "circled.toml:1:11): signature_header is missing",
         ),
         (
             "[webhooks.acme]\nsignature_header = \"X\"\nsigned = \"{timestamp}.{body}\"\n",
@@ -236,10 +236,11 @@ async fn every_mistake_of_the_providers_is_told_at_once() {
         .env("A_SHORT_ONE", "canary");
     let (_, said) = builder.give_up().await;
     for expected in [
-        "webhooks.stripe: the secret file:missing cannot be used: there is no such file",
-        "webhooks.stripe: the secret env:A_SHORT_ONE cannot be used: it is shorter",
+        "circled.toml:2:1): the secret file:missing cannot be used: there is no such file",
+        "circled.toml:2:1): the secret env:A_SHORT_ONE cannot be used: it is shorter",
+        "circled.toml:3:1): the script ",
         "missing.rhai cannot be read",
-        "webhooks.acme: signature_header is missing",
+        "circled.toml:4:11): signature_header is missing",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
     }
