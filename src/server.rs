@@ -378,6 +378,14 @@ pub fn providers(settings: &config::Settings) -> Result<Providers, SetUpError> {
     )
 }
 
+/// The scripts of the providers alone, compiled: all that a worker needs of them.
+///
+/// # Errors
+/// See [`Providers::set_up_scripts`].
+pub fn scripts(settings: &config::Settings) -> Result<Scripts, SetUpError> {
+    Providers::set_up_scripts(&settings.webhooks, &settings.script, &settings.base)
+}
+
 async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await

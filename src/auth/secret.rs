@@ -41,6 +41,8 @@ pub enum SecretSource {
 
 /// Bytes that a secret has at least. With fewer, it can be found by trying.
 const SHORTEST: usize = 8;
+/// What some editors write at the beginning of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A text that names no secret. Whatever it says, it doesn't show the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +91,7 @@ pub(crate) enum UnusableSecret {
 #[derive(Debug)]
 pub(crate) struct FoundSecret {
     pub(crate) secret: Secret,
-    /// Whether there was white space around it, which is none of it.
+    /// Whether there was white space around it, or a byte order mark before it, which is none of it.
     pub(crate) was_padded: bool,
 }
 
@@ -122,8 +124,8 @@ impl SecretSource {
                 }));
             }
         };
-        let trimmed = text.trim();
-        may_be_secret(trimmed)?;
+        let trimmed = text.trim_start_matches(BYTE_ORDER_MARK).trim();
+        may_be_secret(trimmed, is_placeholder)?;
         long_enough(trimmed)?;
         Ok(Some(FoundSecret {
             secret: Secret::new(trimmed),
@@ -133,8 +135,8 @@ impl SecretSource {
     }
 }
 
-/// Refuses what can only be a mistake.
-fn may_be_secret(text: &str) -> Result<(), InvalidSecretSource> {
+/// Refuses what can only be a mistake; a placeholder is one.
+fn may_be_secret(text: &str, is_placeholder: fn(&str) -> bool) -> Result<(), InvalidSecretSource> {
     use InvalidSecretSource::{Blank, Hidden, Misspelt, Padded, Placeholder};
 
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.trim());
@@ -161,15 +163,20 @@ fn long_enough(text: &str) -> Result<(), InvalidSecretSource> {
     Ok(())
 }
 
-/// Whether it is one of the ways in which shells and templates write a variable.
+/// Whether a part of it is a variable as shells and templates write them, or all of it is.
+fn has_placeholder(text: &str) -> bool {
+    let has = |open: &str, close: &str| {
+        text.split_once(open)
+            .is_some_and(|(_, rest)| rest.contains(close))
+    };
+    has("${", "}") || has("{{", "}}") || is_placeholder(text)
+}
+
+/// Whether all of it is one of the ways in which shells and templates write a variable.
 fn is_placeholder(text: &str) -> bool {
     let between = |open: &str, close: &str| {
         text.strip_prefix(open)
             .is_some_and(|rest| rest.ends_with(close))
-    };
-    let has = |open: &str, close: &str| {
-        text.split_once(open)
-            .is_some_and(|(_, rest)| rest.contains(close))
     };
     let is_name = |name: &str| {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -180,8 +187,8 @@ fn is_placeholder(text: &str) -> bool {
         .and_then(|rest| rest.strip_suffix('%'));
     text.strip_prefix('$').is_some_and(is_name)
         || percent.is_some_and(is_name)
-        || has("${", "}")
-        || has("{{", "}}")
+        || between("${", "}")
+        || between("{{", "}}")
         || between("$(", ")")
         || between("<", ">")
 }
@@ -209,7 +216,7 @@ impl FromStr for SecretSource {
         match text.split_once(':') {
             Some(("env", name)) => named(name).map(Self::Env),
             Some(("file", path)) => named(path).map(Self::File),
-            _ => may_be_secret(text).map(|()| Self::Literal(Secret::new(text))),
+            _ => may_be_secret(text, has_placeholder).map(|()| Self::Literal(Secret::new(text))),
         }
     }
 }
@@ -246,6 +253,9 @@ mod tests {
             ("blank", " \n"),
             ("short", "1234567\n"),
             ("placeholder", "${STRIPE}\n"),
+            ("marked", "\u{feff}from a file\n"),
+            ("marked-blank", "\u{feff}\n"),
+            ("random", "aV${3}k{{9}}q\n"),
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
@@ -277,6 +287,9 @@ mod tests {
             ("env:UNSET", None, false),
             ("file:key", Some("from a file"), false),
             ("file:padded", Some("from a file"), true),
+            ("file:marked", Some("from a file"), true),
+            // It needn't be a mistake: nobody wrote it by hand.
+            ("file:random", Some("aV${3}k{{9}}q"), false),
             ("whsec_literal", Some("whsec_literal"), false),
             ("with:colon", Some("with:colon"), false),
             ("inner space", Some("inner space"), false),
@@ -340,6 +353,7 @@ mod tests {
             ("file:missing", "no such file"),
             ("file:empty", "empty"),
             ("file:blank", "empty"),
+            ("file:marked-blank", "empty"),
             ("file:short", "shorter than 8"),
             ("file:placeholder", "name of a variable"),
             ("file:binary", "cannot be read"),

@@ -44,7 +44,9 @@ enum Command {
 impl Config {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let loaded = match &self.command {
-            Command::Check(file) => file.load_and_try(),
+            Command::Check(file) => {
+                file.load_and_try(|settings| server::providers(settings).map(drop))
+            }
             Command::Show(file) => file.load(),
         };
         let problems = match (&self.command, loaded) {

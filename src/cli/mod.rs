@@ -37,7 +37,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     config::{Loaded, Mistake, Problems, Settings},
-    server,
+    webhooks::SetUpError,
 };
 use output::stdout;
 
@@ -91,10 +91,13 @@ impl ConfigFile {
         Settings::load(self.config.as_deref(), environment())
     }
 
-    /// As `load`, and the secrets and scripts of the providers of webhooks are looked at, too.
-    fn load_and_try(&self) -> Result<Loaded, Problems> {
+    /// As `load`, and `check` looks at the providers of webhooks, too.
+    fn load_and_try(
+        &self,
+        check: impl Fn(&Settings) -> Result<(), SetUpError>,
+    ) -> Result<Loaded, Problems> {
         Settings::load_and_try(self.config.as_deref(), environment(), |settings| {
-            let Err(wrong) = server::providers(settings) else {
+            let Err(wrong) = check(settings) else {
                 return Vec::new();
             };
             let mistakes = wrong.by_key(&settings.circle).into_iter();
@@ -105,8 +108,11 @@ impl ConfigFile {
     }
 
     /// For servers, which need all of them to be right.
-    fn checked(&self) -> anyhow::Result<Loaded> {
-        self.load_and_try().map_err(unusable)
+    fn checked(
+        &self,
+        check: impl Fn(&Settings) -> Result<(), SetUpError>,
+    ) -> anyhow::Result<Loaded> {
+        self.load_and_try(check).map_err(unusable)
     }
 
     /// For commands that need the settings to do something else.

@@ -27,7 +27,8 @@ impl Reload {
 
     /// Says what has changed, and what needs a restart. With a mistake in the settings, nothing changes.
     pub(super) fn run(&mut self) {
-        let loaded = match self.config.load_and_try() {
+        let check = |settings: &_| self.live.check(settings);
+        let loaded = match self.config.load_and_try(check) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in &problems.0 {

@@ -10,7 +10,11 @@ use super::{
     reload::{Reload, warn_of_doubts},
     signals::Signals,
 };
-use crate::{config::Loaded, dispatch::Backend, server::Server};
+use crate::{
+    config::Loaded,
+    dispatch::Backend,
+    server::{self, Server},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +41,9 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self.config.checked()?;
+        let loaded = self
+            .config
+            .checked(|settings| server::providers(settings).map(drop))?;
         let level = logging::init(&loaded.settings.log)?;
         warn_of_doubts(&loaded);
         let runtime = tokio::runtime::Builder::new_multi_thread()

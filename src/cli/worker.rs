@@ -11,7 +11,11 @@ use super::{
     reload::{Reload, warn_of_doubts},
     signals::Signals,
 };
-use crate::{config::Loaded, dispatch::Backend, server::Worker as Server};
+use crate::{
+    config::Loaded,
+    dispatch::Backend,
+    server::{self, Worker as Server},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +42,9 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self.config.checked()?;
+        let loaded = self
+            .config
+            .checked(|settings| server::scripts(settings).map(drop))?;
         if loaded.settings.dispatch.backend != Backend::Redis {
             bail!(
                 "with dispatch.backend = \"embedded\", `circled serve` runs all jobs itself; workers are for \"redis\""

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{State, providers};
+use super::{State, providers, scripts};
 use crate::{
     auth::Access,
     config,
@@ -55,18 +55,31 @@ impl Live {
             .contains(&key)
     }
 
+    /// Looks at the providers of webhooks as far as this server has to do with them.
+    ///
+    /// # Errors
+    /// One can't be set up.
+    pub fn check(&self, settings: &config::Settings) -> Result<(), SetUpError> {
+        match &self.gateway {
+            Some(_) => providers(settings).map(drop),
+            None => scripts(settings).map(drop),
+        }
+    }
+
     /// Sets them. Sessions in a circle where somebody may do less than before end, once what they have begun is
     /// answered: they may log in anew. Returns how many.
     ///
     /// # Errors
     /// A provider can't be set up; nothing has changed then.
     pub fn set(&self, settings: &config::Settings) -> Result<usize, SetUpError> {
+        let Some(gateway) = &self.gateway else {
+            self.scripts.take(&scripts(settings)?);
+            self.access.replace(&settings.circles, &settings.circle);
+            return Ok(0);
+        };
         let providers = providers(settings)?;
         self.scripts.take(&providers.scripts());
         let change = self.access.replace(&settings.circles, &settings.circle);
-        let Some(gateway) = &self.gateway else {
-            return Ok(0);
-        };
         providers.announce();
         gateway.verify.replace(providers);
         Ok(gateway.registry.end(|circle| change.takes_from(circle)))

@@ -10,7 +10,6 @@ use super::{
     accept::{Accept, Ending},
     admin, admin_accept, bind, end,
     files::OpenFiles,
-    providers,
 };
 use crate::{
     auth::Access,
@@ -41,7 +40,7 @@ impl Worker {
             address => Some(bind("server.admin_listen", address).await?),
         };
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
-        let scripts = providers(settings)?.scripts();
+        let scripts = super::scripts(settings)?;
         let dispatcher = Dispatcher::start(
             &settings.dispatch,
             super::executor(settings, access.clone()),

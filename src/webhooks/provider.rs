@@ -153,6 +153,15 @@ enum Reason {
     Name,
 }
 
+impl Mistake {
+    fn all(provider: &str, reasons: Vec<Reason>) -> impl Iterator<Item = Self> {
+        reasons.into_iter().map(move |reason| Self {
+            provider: provider.to_owned(),
+            reason,
+        })
+    }
+}
+
 impl SetUpError {
     /// Returns each mistake, and the key of the setting that it is about.
     pub fn by_key(&self, circles: &[Circle]) -> Vec<(String, String)> {
@@ -200,7 +209,7 @@ impl Noted {
     fn message(self) -> &'static str {
         match self {
             Self::Unset => "a secret is not set, and counts for nothing",
-            Self::Padded => "the white space around a secret is none of it",
+            Self::Padded => "the white space, or byte order mark, around a secret is none of it",
         }
     }
 }
@@ -262,13 +271,34 @@ impl Providers {
         for (name, settings) in &settings.providers {
             let mut reasons = Vec::new();
             providers.add(name, settings, &surroundings, &mut reasons);
-            mistakes.extend(reasons.into_iter().map(|reason| Mistake {
-                provider: name.clone(),
-                reason,
-            }));
+            mistakes.extend(Mistake::all(name, reasons));
         }
         if mistakes.is_empty() {
             Ok(providers)
+        } else {
+            Err(SetUpError(mistakes))
+        }
+    }
+
+    /// Compiles the scripts alone: what runs deliveries needs no secrets.
+    ///
+    /// # Errors
+    /// Every name and script that can't be used.
+    pub fn set_up_scripts(
+        settings: &Settings,
+        limits: &Limits,
+        base: &Path,
+    ) -> Result<Scripts, SetUpError> {
+        let sandbox = Sandbox::new(limits.clone());
+        let mut providers = Self::default();
+        let mut mistakes = Vec::new();
+        for (name, settings) in &settings.providers {
+            let mut reasons = Vec::new();
+            providers.add_script(name, settings, base, &sandbox, &mut reasons);
+            mistakes.extend(Mistake::all(name, reasons));
+        }
+        if mistakes.is_empty() {
+            Ok(providers.scripts())
         } else {
             Err(SetUpError(mistakes))
         }
@@ -322,6 +352,23 @@ impl Providers {
         &self.notes
     }
 
+    fn add_script(
+        &mut self,
+        name: &str,
+        settings: &ProviderSettings,
+        base: &Path,
+        sandbox: &Sandbox,
+        reasons: &mut Vec<Reason>,
+    ) {
+        if !is_name(name) {
+            reasons.push(Reason::Name);
+        }
+        match script(settings, base, sandbox) {
+            Ok(script) => drop(self.scripts.insert(name.into(), script)),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+
     fn add(
         &mut self,
         name: &str,
@@ -329,14 +376,9 @@ impl Providers {
         surroundings: &Surroundings<'_>,
         reasons: &mut Vec<Reason>,
     ) {
-        if !is_name(name) {
-            reasons.push(Reason::Name);
-        }
+        let Surroundings { base, sandbox, .. } = surroundings;
+        self.add_script(name, settings, base, sandbox, reasons);
         let name: Arc<str> = name.into();
-        match script(settings, surroundings) {
-            Ok(script) => drop(self.scripts.insert(name.clone(), script)),
-            Err(reason) => reasons.push(reason),
-        }
         let description = settings.description();
         let scheme = match description.scheme() {
             Ok(scheme) => scheme,
@@ -524,22 +566,19 @@ impl Secrets<'_> {
     }
 }
 
-fn script(
-    settings: &ProviderSettings,
-    surroundings: &Surroundings<'_>,
-) -> Result<Arc<str>, Reason> {
+fn script(settings: &ProviderSettings, base: &Path, sandbox: &Sandbox) -> Result<Arc<str>, Reason> {
     let Some(path) = &settings.script else {
         return Ok(settings
             .preset
             .map_or(DEFAULT_SCRIPT, Preset::script)
             .into());
     };
-    let path = surroundings.base.join(path);
+    let path = base.join(path);
     let source = std::fs::read_to_string(&path).map_err(|source| Reason::NoScript {
         path: path.clone(),
         source,
     })?;
-    match surroundings.sandbox.check(&source) {
+    match sandbox.check(&source) {
         Ok(()) => Ok(source.into()),
         Err(failure) => Err(Reason::Script {
             path,

@@ -1,9 +1,13 @@
 //! Who decides how a job ends: the first of those who try.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+
+use tokio::sync::oneshot;
+
+use crate::dispatch::Progress;
 
 /// One job's fate, settled once: it commits, or it is cancelled. Whoever comes second changes nothing.
 #[derive(Debug, Default)]
@@ -11,9 +15,29 @@ pub(super) struct Claim {
     settled: AtomicBool,
     /// Ends the run, see [`Sandbox::run`](crate::script::Sandbox::run).
     cancelled: Arc<AtomicBool>,
+    /// Who is told how the run ended, from its commit on.
+    waiter: Mutex<Option<oneshot::Sender<Progress>>>,
 }
 
 impl Claim {
+    /// What is committed right now is what `waiter` waits for.
+    pub(super) fn owe(&self, waiter: Option<oneshot::Sender<Progress>>) {
+        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = waiter;
+    }
+
+    /// Tells whoever waits how the run ended; or nothing more, where the disk hasn't taken it.
+    pub(super) fn tell(&self, progress: Option<Progress>) {
+        let waiter = self
+            .waiter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some((waiter, progress)) = waiter.zip(progress) {
+            // Whoever waited may have left.
+            let _ = waiter.send(progress);
+        }
+    }
+
     /// Whether the job may commit. From here on nothing cancels it.
     pub(super) fn commit(&self) -> bool {
         !self.settled.swap(true, Ordering::AcqRel)

@@ -163,9 +163,12 @@ impl Lanes {
         self.running.insert(job, claim);
     }
 
-    /// A job runs no more.
-    pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId) {
-        self.running.remove(&job);
+    /// This run of a job is over. Another one may have begun, where the job came again meanwhile.
+    pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId, claim: &Arc<Claim>) {
+        let own = self.running.get(&job);
+        if own.is_some_and(|own| Arc::ptr_eq(own, claim)) {
+            self.running.remove(&job);
+        }
         if let Some(lane) = self.circles.get_mut(circle) {
             lane.running = lane.running.saturating_sub(1);
             if lane.running == 0 && lane.ready.is_empty() && lane.delayed == 0 {

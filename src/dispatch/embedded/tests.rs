@@ -1,7 +1,10 @@
 //! Durable jobs where two things happen to them at once, and runs that saw what isn't on disk yet.
 
 use std::{
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread,
     time::Duration,
 };
@@ -10,11 +13,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Ledger, lanes::Lanes, ledger, machine::Ran, record};
+use super::{Embedded, Ledger, claim::Claim, lanes::Lanes, ledger, machine::Ran, record};
 use crate::{
-    auth::{PublicKey, SecretKey},
+    auth::{Access, PublicKey, SecretKey},
     circle::Ending,
-    dispatch::{JobError, JobId, JobRecord, Status, retry::Rerun, settings::Durable},
+    dispatch::{
+        Delivery, JobError, JobId, JobRecord, Progress, Status, retry::Rerun, settings::Durable,
+    },
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
 
@@ -283,6 +288,87 @@ fn a_job_that_is_forgotten_waits_no_more() {
     // One that runs isn't anybody's to forget.
     lanes.forget(&here, jobs[1]);
     assert!(lanes.start(&here, 4).is_none());
-    lanes.stopped(&here, jobs[1]);
+    lanes.stopped(&here, jobs[1], &Arc::default());
     assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn a_run_that_ends_leaves_the_next_one_of_its_job_alone() {
+    let (here, job) = (circle(1), JobId::new());
+    let mut lanes = Lanes::default();
+    let (first, second) = (Arc::new(Claim::default()), Arc::new(Claim::default()));
+    for claim in [&first, &second] {
+        lanes.push(here, job);
+        lanes.start(&here, 4).unwrap();
+        lanes.running(job, claim.clone());
+    }
+    lanes.stopped(&here, job, &first);
+    assert!(lanes.is_running(job));
+    lanes.cancel(job);
+    assert!(!second.commit(), "it could not be stopped");
+    lanes.stopped(&here, job, &second);
+    assert_eq!((lanes.is_running(job), lanes.len()), (false, 0));
+}
+
+/// A backend that gives jobs up at once, whose provider "test" has this script.
+fn embedded(store: &Store, script: &str) -> Arc<Embedded> {
+    let loaded = crate::config::Settings::load(None, std::iter::empty());
+    let mut settings = loaded.unwrap().settings;
+    settings.dispatch.durable.max_tries = 1;
+    let access = Arc::new(Access::new(&settings.circles, &settings.circle));
+    let executor = crate::server::executor(&settings, access);
+    let scripts = [("test".into(), script.into())].into_iter().collect();
+    let embedded = Embedded::start(&settings.dispatch, executor, store.clone(), scripts);
+    Arc::new(embedded.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
+    const IDENTITY: [u8; 32] = [7; 32];
+    let (_folder, store) = store();
+    let embedded = embedded(&store, r#"if EVENT.payload == "fails" { throw "no" }"#);
+    let accept = |payload: &str| {
+        let delivery = Delivery {
+            circle: circle(1),
+            provider: "test".into(),
+            event_id: None,
+            event_type: None,
+            identity: Some(IDENTITY),
+            series: None,
+            payload: payload.into(),
+            received_at: Timestamp::now(),
+        };
+        let embedded = embedded.clone();
+        tokio::spawn(async move { embedded.accept(delivery, PATIENCE).await })
+    };
+    let until = async |status: Status| {
+        let is_so = || {
+            store.alone(circle(1), Patience::Wait, |alone| {
+                let seen = alone.read(Table::Seen, &IDENTITY).unwrap()?;
+                let id = record::seen_job(&seen, Timestamp::now())?;
+                let job = alone.read(Table::Jobs, id.as_bytes()).unwrap()?;
+                Some(record::job(&circle(1), id, &job)?.status == status)
+            })
+        };
+        while is_so().flatten() != Some(true) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let held = hold(&store);
+    let first = accept("fails");
+    until(Status::Dead).await;
+    let again = accept("ends well");
+    until(Status::Finished).await;
+    // Nothing of all that is on disk.
+    assert!(!first.is_finished() && !again.is_finished());
+    drop(held);
+    let (first, again) = (first.await.unwrap(), again.await.unwrap());
+    let (first, again) = (first.unwrap(), again.unwrap());
+    assert_eq!(first.job, again.job);
+    assert_eq!(
+        (first.status, again.status),
+        (Progress::Failed, Progress::Finished)
+    );
+    let ending = tokio::task::spawn_blocking(move || embedded.shutdown());
+    ending.await.unwrap();
 }

@@ -91,11 +91,13 @@ pub(super) enum Accepted {
 }
 
 impl Gateway {
-    /// Keeps a job, and waits so long for its first run. `known`: what its script was chosen by.
+    /// Keeps a job, and waits so long for its first run. `known`: what its script was chosen by; `again`: whether it takes
+    /// the place of one that was given up.
     pub(super) async fn accept(
         &self,
         order: &Order,
         known: Option<Arc<Known>>,
+        again: bool,
         wait: Duration,
     ) -> Result<Accepted, NotAccepted> {
         if !self.is_ready() {
@@ -109,8 +111,9 @@ impl Gateway {
         let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
         if let Some(status) = ended
             && self.settings.min_replicas == 0
+            && !again
         {
-            // Whatever has run, has been kept.
+            // Whatever has run, has been kept; unless it was the one before that did.
             return Ok(Accepted::Kept(Receipt { job, status }));
         }
         match kept.await.unwrap_or(Err(NotAccepted::Unavailable))? {

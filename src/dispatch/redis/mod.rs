@@ -90,8 +90,9 @@ const SOON: Duration = Duration::from_millis(5);
 pub struct Redis {
     link: Link,
     executor: Executor,
-    /// Compiles what is submitted, and what runs for deliveries: a worker's threads may be far away.
-    compiler: Option<Runner<Account>>,
+    /// Compiles what is submitted, retried, and what runs for deliveries: on threads of a gateway's own, or those that a
+    /// worker has anyway.
+    compiler: Arc<Runner<Account>>,
     limits: Arc<store::Settings>,
     gateway: Option<Arc<Gateway>>,
     worker: Option<Arc<Worker>>,
@@ -168,12 +169,14 @@ impl Redis {
         let worker = worker
             .then(|| start_worker(settings, &link, executor.clone(), limits.clone(), scripts))
             .transpose()?;
-        let script_limits = executor.sandbox.limits();
-        let compiler = gateway
-            .is_some()
-            .then(|| Runner::start(Room::of(script_limits, script_limits.queue)))
-            .transpose()
-            .map_err(StartError::Threads)?;
+        let compiler = match (&gateway, &worker) {
+            (None, Some(worker)) => worker.runner.clone(),
+            _ => {
+                let limits = executor.sandbox.limits();
+                let runner = Runner::start(Room::of(limits, limits.queue));
+                Arc::new(runner.map_err(StartError::Threads)?)
+            }
+        };
         let redis = Self {
             compiler,
             executor,
@@ -247,8 +250,9 @@ impl Redis {
         let (circle, provider) = (delivery.circle, delivery.provider.clone());
         let mut known = self.known(circle, &provider).await?;
         let mut order = Order::of_delivery(delivery, known.script.clone());
+        let mut again = false;
         for _ in 0..LOOKS {
-            let accepted = gateway.accept(&order, Some(known.clone()), wait);
+            let accepted = gateway.accept(&order, Some(known.clone()), again, wait);
             match accepted.await? {
                 Accepted::Kept(receipt) => return Ok(receipt),
                 Accepted::Dead(first) => {
@@ -258,6 +262,7 @@ impl Redis {
                         "a delivery has come again whose job was given up: it runs again"
                     );
                     order.job.id = first;
+                    again = true;
                 }
                 Accepted::Outdated => {
                     self.known.forget(circle, &provider);
@@ -289,7 +294,7 @@ impl Redis {
         match &self.gateway {
             Some(gateway) => {
                 let order = Order::of_submission(submission);
-                match gateway.accept(&order, None, Duration::ZERO).await? {
+                match gateway.accept(&order, None, false, Duration::ZERO).await? {
                     Accepted::Kept(receipt) => Ok(receipt),
                     Accepted::Dead(_) | Accepted::Outdated => Err(NotAccepted::Unavailable),
                 }
@@ -306,11 +311,10 @@ impl Redis {
         accounts: [Account; 2],
         look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
-        let runner = self.compiler.as_ref()?;
         let (executor, time) = (self.executor.clone(), self.settings.job_timeout);
         let transaction = self.transaction(circle);
         let begin = move || transaction;
-        super::look::look(runner, accounts, executor, time, begin, look).await
+        super::look::look(&self.compiler, accounts, executor, time, begin, look).await
     }
 
     pub(super) async fn is_member(
@@ -399,11 +403,11 @@ impl Redis {
 
     /// Lets what runs finish, gives back what doesn't, and leaves. Blocks.
     pub(super) fn shutdown(&self) {
-        if let Some(compiler) = &self.compiler {
-            compiler.shutdown();
-        }
         if let Some(worker) = &self.worker {
             worker.stopping.cancel();
+        }
+        self.compiler.shutdown();
+        if let Some(worker) = &self.worker {
             worker.runner.shutdown();
             worker.tasks.close();
             self.handle.block_on(async {
@@ -446,7 +450,7 @@ fn start_worker(
             inbox: own.inbox,
             inbox_bytes: own.inbox_bytes,
         },
-        runner: runner.map_err(StartError::Threads)?,
+        runner: Arc::new(runner.map_err(StartError::Threads)?),
         script_timeout: limits.timeout,
         executor,
         scripts,

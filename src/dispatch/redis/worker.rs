@@ -57,7 +57,7 @@ pub(super) struct Worker {
     pub(super) link: Link,
     pub(super) committer: Committer,
     pub(super) executor: Executor,
-    pub(super) runner: Runner<Account>,
+    pub(super) runner: Arc<Runner<Account>>,
     pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
     pub(super) recent: Arc<Recent>,

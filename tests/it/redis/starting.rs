@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustix::process::Signal;
+
 use super::{Fleet, Load, RedisServer, stripe};
 use crate::server::{Builder, PATIENCE, TestServer, eventually, key};
 
@@ -98,6 +100,30 @@ async fn without_redis_they_begin_and_work_once_it_is_there() {
     assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
     let said = stripe::send(gateway.address, 0, &body).await;
     assert_eq!(said, Some(stripe::Said::Kept));
+}
+
+#[tokio::test]
+async fn a_worker_needs_no_secrets() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url());
+    let secrets = "[webhooks.github]\npreset = \"github\"\nsecrets = [\"file:missing\", \"env:GITHUB_SECRET\"]\n";
+    let builder = || {
+        let builder = fleet.builder().env("GITHUB_SECRET", " ");
+        builder.toml(secrets)
+    };
+    let mut worker = builder().worker().start().await;
+    worker.signal(Signal::HUP);
+    worker
+        .logged("that it has read them again", |line| {
+            says(line, "the settings were read again")
+        })
+        .await;
+    let (status, said) = builder().give_up().await;
+    assert!(!status.success());
+    assert!(
+        said.contains("no such file") && said.contains("env:GITHUB_SECRET"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -145,6 +145,35 @@ async fn of_many_that_come_again_at_once_one_runs() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
 }
 
+async fn what_is_remembered_for_no_time_is_new_each_time() {
+    let data = tempfile::tempdir().unwrap();
+    let (_folder, settings) = scripted(STUBBORN);
+    let start = |dedupe_for: &'static str| {
+        taking_stripes()
+            .data(data.path())
+            .toml(&settings)
+            .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
+            .env("CIRCLED_DISPATCH__DURABLE__DEDUPE_FOR", dedupe_for)
+            .start()
+    };
+    let mut server = start("1h").await;
+    let webhook = Webhook::stripe(event("evt_1"));
+    let (id, status) = webhook.kept(&server).await;
+    assert_eq!(status, "failed");
+    until(&server, &id, "dead").await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+    // The mark of the first one is there still.
+    let server = start("0s").await;
+    let (second, status) = webhook.kept(&server).await;
+    assert_eq!(status, "failed");
+    ask(&server, 1, r#"store.set("give in", true)"#).await;
+    let (third, status) = webhook.kept(&server).await;
+    assert_eq!(status, "finished");
+    assert!(id != second && id != third && second != third);
+    until(&server, &id, "dead").await;
+}
+
 async fn what_comes_again_runs_the_script_that_was_put_meanwhile() {
     let server = taking_stripes()
         .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
@@ -263,6 +292,7 @@ on_both!(
     one_event_of_shopifys_comes_in_several_deliveries,
     what_was_given_up_runs_when_it_comes_again,
     of_many_that_come_again_at_once_one_runs,
+    what_is_remembered_for_no_time_is_new_each_time,
     what_comes_again_runs_the_script_that_was_put_meanwhile,
     an_address_is_verified_by_whoever_knows_the_token,
 );

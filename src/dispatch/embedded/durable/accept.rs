@@ -120,14 +120,13 @@ impl Durable {
             Some(ready) => self.run_here(circle, ready),
             None => {}
         }
-        let mut status = Progress::Duplicate;
-        if let Some(ended) = ended {
-            // What a run comes to is on disk after the delivery itself.
-            if let Ok(Ok(status)) = timeout(wait, ended).await {
-                return Ok(Receipt { job, status });
+        let status = match ended {
+            Some(ended) => {
+                let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
+                ended.unwrap_or(Progress::Accepted)
             }
-            status = Progress::Accepted;
-        }
+            None => Progress::Duplicate,
+        };
         match on_disk.await {
             Ok(Ok(())) => Ok(Receipt { job, status }),
             Ok(Err(Unavailable)) | Err(_) => Err(NotAccepted::Unavailable),
@@ -164,8 +163,10 @@ impl Durable {
     ) -> Result<Kept, NotAccepted> {
         let unavailable = |_| NotAccepted::Unavailable;
         let seen = match &new.identity {
-            Some(identity) => alone.read(Table::Seen, identity).map_err(unavailable)?,
-            None => None,
+            Some(identity) if !self.settings.dedupe_for.is_zero() => {
+                alone.read(Table::Seen, identity).map_err(unavailable)?
+            }
+            Some(_) | None => None,
         };
         let now = new.fresh.job.received_at;
         let seen = seen.and_then(|value| record::seen_job(&value, now));

@@ -75,7 +75,7 @@ impl Durable {
         self: &Arc<Self>,
         circle: PublicKey,
         id: JobId,
-        attempt: impl FnOnce(&Claim) -> Option<Next>,
+        attempt: impl FnOnce(&Arc<Claim>) -> Option<Next>,
     ) -> bool {
         let claim = Arc::new(Claim::default());
         let stopping = {
@@ -93,7 +93,7 @@ impl Durable {
             return false;
         };
         let mut lanes = self.lock();
-        lanes.stopped(&circle, id);
+        lanes.stopped(&circle, id, &claim);
         if let Next::At(due) = next {
             lanes.delay(circle, id, due);
             self.wake.notify_one();
@@ -103,7 +103,7 @@ impl Durable {
     }
 
     /// Runs a job as it is kept.
-    fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Claim) -> Next {
+    fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
         let read = self.machine.store.alone(circle, Patience::Wait, |alone| {
             let job = alone.read(Table::Jobs, id.as_bytes())?;
             let input = alone.read(Table::Inputs, id.as_bytes())?;
@@ -120,13 +120,13 @@ impl Durable {
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             job.log_unreadable();
-            return self.fail(&job, JobError::unreadable());
+            return self.fail(&job, claim, JobError::unreadable());
         };
         self.attempt(&job, &input, claim)
     }
 
     /// Nothing has happened where it answers `None`.
-    fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Claim) -> Option<Next> {
+    fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Arc<Claim>) -> Option<Next> {
         let Fresh { job, input, .. } = fresh;
         let provided = self.provided(job);
         let run = input.run(job, provided.as_deref())?;
@@ -144,10 +144,10 @@ impl Durable {
         job.provider().and_then(|name| self.scripts.get(name))
     }
 
-    fn attempt(self: &Arc<Self>, job: &JobRecord, input: &Input, claim: &Claim) -> Next {
+    fn attempt(self: &Arc<Self>, job: &JobRecord, input: &Input, claim: &Arc<Claim>) -> Next {
         let provided = self.provided(job);
         let Some(run) = input.run(job, provided.as_deref()) else {
-            return self.fail(job, JobError::no_provider(job));
+            return self.fail(job, claim, JobError::no_provider(job));
         };
         let work = Work {
             circle: job.circle,
@@ -164,7 +164,7 @@ impl Durable {
             Ok(next) => next,
             // The server stops, and the job stays pending; or it isn't any more.
             Err(CommitError::Gone) => Next::Over,
-            Err(CommitError::Superseded) => self.supersede(job),
+            Err(CommitError::Superseded) => self.supersede(job, claim),
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
             // The script isn't to blame, so this is no try.
             Err(CommitError::Conflict) => {
@@ -172,7 +172,7 @@ impl Durable {
                 Next::again()
             }
             Err(why @ CommitError::Quota { .. }) => {
-                self.fail(job, JobError::plain(why.to_string()))
+                self.fail(job, claim, JobError::plain(why.to_string()))
             }
         }
     }
@@ -181,7 +181,7 @@ impl Durable {
     fn settle(
         self: &Arc<Self>,
         job: &JobRecord,
-        claim: &Claim,
+        claim: &Arc<Claim>,
         committer: &mut Committer<'_, '_>,
         ran: Ran,
     ) -> Result<Next, CommitError> {
@@ -198,13 +198,13 @@ impl Durable {
         if progress == Progress::Failed {
             job.log_failure();
         }
-        let may_commit = || claim.commit();
+        let may_commit = || claim.commit() && self.owe(job.id, claim);
         let terms = Terms {
             absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
             claim: &may_commit,
             ..still_open(&job.id)
         };
-        let mut done = self.done(job.circle, job.id, progress);
+        let mut done = self.done(job.circle, job.id, claim.clone(), progress);
         let records = ledger::settled(&job, &self.settings);
         let (store, circle) = (&self.machine.store, job.circle);
         let is_told = !job.is_routine() || store.hub().listens(&circle);
@@ -222,7 +222,7 @@ impl Durable {
     }
 
     /// Counts a try that failed.
-    fn fail(self: &Arc<Self>, job: &JobRecord, error: JobError) -> Next {
+    fn fail(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>, error: JobError) -> Next {
         tracing::warn!(
             circle = %job.circle,
             job = %job.id,
@@ -232,24 +232,28 @@ impl Durable {
         );
         let mut job = job.clone();
         let progress = job.fail(error, Timestamp::now(), &self.settings);
-        self.end(&job, progress)
+        self.end(&job, claim, progress)
     }
 
     /// Ends a job that may have no effect any more: the final one of its series has been committed.
-    fn supersede(self: &Arc<Self>, job: &JobRecord) -> Next {
+    fn supersede(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>) -> Next {
         let mut job = job.clone();
         let progress = job.supersede(Timestamp::now());
-        self.end(&job, progress)
+        self.end(&job, claim, progress)
     }
 
     /// Commits how a run without effects ended.
-    fn end(self: &Arc<Self>, job: &JobRecord, progress: Progress) -> Next {
+    fn end(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>, progress: Progress) -> Next {
         let records = ledger::settled(job, &self.settings);
-        let done = self.done(job.circle, job.id, progress);
+        let done = self.done(job.circle, job.id, claim.clone(), progress);
         let store = &self.machine.store;
         let mut transaction = store.begin(job.circle);
         transaction.tell(job.told());
-        let terms = still_open(&job.id);
+        let owe = || self.owe(job.id, claim);
+        let terms = Terms {
+            claim: &owe,
+            ..still_open(&job.id)
+        };
         let committed = store.commit(transaction, records, terms, done, Patience::Wait);
         match committed.map_err(|refused| refused.why) {
             Err(CommitError::Gone) => Next::Over,
@@ -258,22 +262,27 @@ impl Durable {
         }
     }
 
+    /// Has the run that is committed right now tell whoever waits for the job, and no later run of that name. Always so.
+    fn owe(&self, id: JobId, claim: &Claim) -> bool {
+        claim.owe(self.lock().waiter(id));
+        true
+    }
+
     /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
-    fn done(self: &Arc<Self>, circle: PublicKey, id: JobId, progress: Progress) -> Done {
+    fn done(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        id: JobId,
+        claim: Arc<Claim>,
+        progress: Progress,
+    ) -> Done {
         let this = self.clone();
         Box::new(move |result| {
-            let mut lanes = this.lock();
-            match result {
-                Ok(()) => {
-                    if let Some(waiter) = lanes.waiter(id) {
-                        // Whoever waited may have left.
-                        let _ = waiter.send(progress);
-                    }
-                }
-                Err(Unavailable) => {
-                    lanes.delay(circle, id, later(Timestamp::now(), AGAIN));
-                    this.wake.notify_one();
-                }
+            claim.tell(result.is_ok().then_some(progress));
+            if let Err(Unavailable) = result {
+                let due = later(Timestamp::now(), AGAIN);
+                this.lock().delay(circle, id, due);
+                this.wake.notify_one();
             }
         })
     }

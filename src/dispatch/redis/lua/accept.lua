@@ -46,7 +46,7 @@ while at < #ARGV do
   local first
   if chosen_by ~= '' and not stands[tonumber(chosen_by)] then
     first = 2
-  elseif seen and (is_full or dedupe_for == '0' or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
+  elseif seen and dedupe_for ~= '0' and (is_full or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
     first = redis.call('GET', seen)
     -- A write, for those who wait until the replicas have the first one.
     if first and replicas > 0 then redis.call('SET', seen, first, 'KEEPTTL') end
@@ -55,9 +55,9 @@ while at < #ARGV do
       first = 'dead ' .. first
     elseif given_up and not is_full then
       -- It takes the place of the one that was given up.
+      redis.call('SET', seen, id, 'PX', dedupe_for)
       redis.call('ZREM', dead, id)
       redis.call('PERSIST', job)
-      redis.call('SET', seen, id, 'PX', dedupe_for)
       first = nil
     elseif given_up then
       first = 0
