@@ -26,6 +26,7 @@ use crate::{
     auth::PublicKey,
     client::{Client, Error, Job, JobError, JobStatus, Paging, Submission, Work},
     dispatch::JobId,
+    rpc::code,
 };
 use kept::Place;
 
@@ -538,10 +539,12 @@ impl Retry {
             // What a delivery runs, its job alone knows.
             let is_wanted = match script {
                 None => true,
-                Some(script) => {
-                    let job = client.get_job(&delivery.job_id).await?;
-                    job.name.as_deref() == Some(script)
-                }
+                Some(script) => match client.get_job(&delivery.job_id).await {
+                    Ok(job) => job.name.as_deref() == Some(script),
+                    // It has been forgotten meanwhile.
+                    Err(Error::Rpc(error)) if error.code == code::NOT_FOUND => false,
+                    Err(error) => return Err(error),
+                },
             };
             ids.extend(is_wanted.then_some(delivery.job_id));
         }

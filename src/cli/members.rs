@@ -84,6 +84,9 @@ impl Members {
                         true => writeln!(stdout(), "removed {pubkey}")?,
                         false => writeln!(stdout(), "{pubkey} was no member")?,
                     }
+                    if let Some(failed) = answer.failed {
+                        remark!("not stopped: {failed}; try again");
+                    }
                     match answer.stopped {
                         Some(1) => writeln!(stdout(), "stopped 1 job"),
                         Some(stopped) => writeln!(stdout(), "stopped {stopped} jobs"),

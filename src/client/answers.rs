@@ -84,6 +84,9 @@ pub struct Removed {
     /// How many of their jobs were stopped, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<u64>,
+    /// How many of them could not be stopped, where there are any; asking again is safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
 }
 
 /// A run that was handed over.

@@ -167,7 +167,7 @@ impl Jobs {
         Ok(input.and_then(|input| input.event))
     }
 
-    /// What a job runs on.
+    /// What a job runs on, if that can be read.
     pub(super) async fn input_in(
         self,
         circle: PublicKey,

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Dispatcher, Input, JobId, JobRecord};
 use crate::{
+    auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
     store::{Transaction, Unavailable},
 };
@@ -41,6 +42,8 @@ pub enum NotRetried {
     NotOver,
     /// What it is to run isn't there, or doesn't compile.
     Script(Unpinned),
+    /// What it runs on is gone, damaged or of a newer version.
+    Unreadable,
     /// It can't be read or written.
     Unavailable,
 }
@@ -163,14 +166,15 @@ pub(super) fn choose(
 
 impl Dispatcher {
     /// Has a job run again that was given up or stopped, from its first try: with its script as it is now, or in a
-    /// version of it.
+    /// version of it. Compiling that is charged to the circle and to `caller`, or else to who submitted it.
     ///
     /// # Errors
     /// See [`NotRetried`].
     pub async fn retry(
         &self,
         id: JobId,
-        circle: crate::auth::PublicKey,
+        circle: PublicKey,
+        caller: Option<PublicKey>,
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
         let found = self.jobs().find_in(circle, id).await?;
@@ -182,7 +186,7 @@ impl Dispatcher {
             Wanted::AsBefore
         } else {
             let input = self.jobs().input_in(circle, id).await?;
-            let input = input.ok_or(NotRetried::NotOver)?;
+            let input = input.ok_or(NotRetried::Unreadable)?;
             Wanted::of(&job, &input, version.as_deref())?
         };
         let rerun = if let Wanted::AsBefore = wanted {
@@ -192,7 +196,8 @@ impl Dispatcher {
                 let pinned = wanted.pin(&mut transaction, compiler)?;
                 Ok(wanted.found(pinned))
             };
-            self.pin(circle, None, look).await?
+            self.pin(circle, caller.or_else(|| job.submitter()), look)
+                .await?
         };
         let told = rerun.told(&job);
         if self.jobs().retry_in(circle, id, rerun).await? {
@@ -201,6 +206,12 @@ impl Dispatcher {
             Err(NotRetried::NotOver)
         }
     }
+}
+
+impl NotRetried {
+    /// What is said of a job that is [`Unreadable`](Self::Unreadable).
+    pub const UNREADABLE: &str =
+        "what this job runs on can't be read: it is gone, damaged or of a newer version";
 }
 
 impl From<Unavailable> for NotRetried {

@@ -79,6 +79,7 @@ enum Refused {
     NotOver,
     /// What a job is to run isn't there, or doesn't compile.
     Script(String),
+    Unreadable,
     Unavailable,
     Query(String),
 }
@@ -93,6 +94,7 @@ impl From<NotRetried> for Refused {
     fn from(why: NotRetried) -> Self {
         match why {
             NotRetried::NotOver => Self::NotOver,
+            NotRetried::Unreadable => Self::Unreadable,
             NotRetried::Unavailable
             | NotRetried::Script(Unpinned::Refused(Refusal::Unavailable)) => Self::Unavailable,
             NotRetried::Script(why) => Self::Script(why.to_string()),
@@ -110,6 +112,7 @@ impl IntoResponse for Refused {
                 "there is no such job among those that are dead or were stopped",
             ),
             Self::Script(message) => refuse(StatusCode::CONFLICT, "no_script", &message),
+            Self::Unreadable => refuse(StatusCode::CONFLICT, "unreadable", NotRetried::UNREADABLE),
             Self::Unavailable => refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -192,7 +195,10 @@ async fn retry(
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
     let job = admin.dispatcher.jobs().find(id).await?;
     let (job, _) = job.ok_or(Refused::NotOver)?;
-    let retried = admin.dispatcher.retry(id, job.circle, version).await?;
+    let retried = admin
+        .dispatcher
+        .retry(id, job.circle, None, version)
+        .await?;
     tracing::info!(job = %id, "a job that was over runs again");
     let mut answer = json!({ "job_id": id });
     for (name, value) in [("name", retried.name), ("version", retried.version)] {

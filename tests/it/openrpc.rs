@@ -94,6 +94,25 @@ async fn the_guide_has_every_error() {
     }
 }
 
+#[tokio::test]
+async fn what_compiles_or_waits_may_be_cancelled() {
+    let document = document().await;
+    for (name, expected) in [
+        ("submit_job", &[-32004, -32008][..]),
+        ("retry_job", &[-32004, -32008]),
+        ("get_job", &[-32008]),
+        ("subscribe", &[-32008]),
+    ] {
+        let methods = document["methods"].as_array().unwrap();
+        let method = methods.iter().find(|method| method["name"] == name);
+        let errors = method.unwrap()["errors"].as_array().unwrap();
+        let codes: Vec<_> = errors.iter().map(|error| &error["code"]).collect();
+        for code in expected {
+            assert!(codes.contains(&&json!(code)), "{name}: {codes:?}");
+        }
+    }
+}
+
 /// OpenRPC's own schema. What it refers to elsewhere, JSON Schema itself, is built in.
 struct MetaSchema {
     schemas: Schemas,

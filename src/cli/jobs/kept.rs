@@ -158,6 +158,7 @@ impl Source {
                     bail!("there is no such job among those that are dead or were stopped")
                 }
                 Err(NotRetried::Script(why)) => bail!("{why}"),
+                Err(NotRetried::Unreadable) => bail!(NotRetried::UNREADABLE),
                 Err(NotRetried::Unavailable) => Err(Unavailable.into()),
             },
             Self::Running(url) => {

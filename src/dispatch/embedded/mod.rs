@@ -264,7 +264,10 @@ impl Ledger {
         let (job, _) = self.find(id)?.ok_or(NotRetried::NotOver)?;
         let input = match job.unread {
             Some(_) => None,
-            None => self.input_in(&job.circle, id)?,
+            None => {
+                let input = self.input_in(&job.circle, id)?;
+                Some(input.ok_or(NotRetried::Unreadable)?)
+            }
         };
         let mut transaction = self.store.begin(job.circle);
         let chosen = retry::choose(&job, input.as_ref(), version, &mut transaction, executor);

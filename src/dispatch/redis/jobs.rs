@@ -297,7 +297,7 @@ impl RedisJobs {
         Ok(Some((job, running)))
     }
 
-    /// What a job of a circle runs on.
+    /// What a job of a circle runs on, if that can be read.
     pub(in crate::dispatch) async fn input_in(
         &self,
         circle: PublicKey,
@@ -311,11 +311,7 @@ impl RedisJobs {
             return Ok(None);
         }
         let input = found.get(1).and_then(Value::as_bytes);
-        let input = input.map(crate::json::from_slice::<Input>).transpose();
-        input.map_err(|error| {
-            tracing::error!(job = %id, %error, "failed to read what a job runs on");
-            Unavailable
-        })
+        Ok(input.and_then(|input| crate::json::from_slice(input).ok()))
     }
 
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it

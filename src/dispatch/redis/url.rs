@@ -55,8 +55,10 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !parameters.contains(&&*name) {
-            // It may be a part of a password.
-            let is_word = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            // It may be a part of a password, which an @ ends.
+            let is_word = !query.contains('@')
+                && name.len() <= 32
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
             let named = if is_word { &*name } else { "" };
             return Err(format!(
                 "has a query parameter {named:?}, which is none of those for {scheme}:// ({})",
@@ -148,6 +150,8 @@ mod tests {
     fn a_password_is_not_shown() {
         for url in [
             "redis://me:s3cr?t=1@host",
+            "redis://me:ab?s3cr=x@host",
+            "redis://me:ab?db=1&s3cr=x@host",
             "redis://host?me:s3cr=1",
             "redis://me:s3cr#t@host",
             "redis-cluster://me:s3cr@host/1",

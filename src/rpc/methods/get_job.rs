@@ -38,7 +38,7 @@ impl Call for GetJob {
     const NAME: &'static str = "get_job";
     const SUMMARY: &'static str = "Tells where a durable job of the caller stands, at once or when it is over; the owner may ask for any.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
     type Params<'a> = Params;
     type Output = JobView;
 

@@ -1,6 +1,6 @@
 //! `remove_member`: makes a member a guest again.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,6 +42,15 @@ pub(in crate::rpc) struct Output {
     /// How many of their jobs were stopped, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<usize>,
+    /// How many of them could not be stopped, where there are any; asking again is safe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<usize>,
+}
+
+/// What the procedure says.
+#[derive(Deserialize)]
+struct Removed {
+    removed: bool,
 }
 
 impl Call for RemoveMember {
@@ -68,10 +77,11 @@ impl Call for RemoveMember {
         }
         let work = Work::Procedure(Procedure::RemoveMember { pubkey });
         let answer = run(context, admitted, work, Value::Null, None, |_, success| {
-            // What the procedure says, word for word.
+            let said = json::from_str::<Removed>(success.value.get());
             Output {
-                removed: success.value.get() == r#"{"removed":true}"#,
+                removed: said.is_ok_and(|said| said.removed),
                 stopped: None,
+                failed: None,
             }
         });
         if !stop_jobs {
@@ -86,20 +96,22 @@ impl Call for RemoveMember {
             };
             // Whatever they submit from now on is refused.
             let stopped = stop_all(&shared, circle, pubkey).await;
+            let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
             Ok(Output {
-                stopped: Some(stopped.map_err(|Unavailable| unavailable())?),
+                stopped: Some(stopped),
+                failed: Some(failed).filter(|failed| *failed > 0),
                 ..output
             })
         }))
     }
 }
 
-/// Stops what somebody has submitted and is not over. Returns how many jobs that were.
+/// Stops what somebody has submitted and is not over. Returns how many jobs that were, and how many of them go on.
 async fn stop_all(
     shared: &Shared,
     circle: PublicKey,
     caller: PublicKey,
-) -> Result<usize, Unavailable> {
+) -> Result<(usize, usize), Unavailable> {
     let mut page = Page {
         circle,
         caller: Some(caller),
@@ -109,7 +121,7 @@ async fn stop_all(
         before: None,
         limit: PAGE,
     };
-    let mut stopped = 0;
+    let (mut stopped, mut failed) = (0, 0);
     loop {
         let (jobs, next) = shared.dispatcher.jobs().page(page.clone()).await?;
         let open = jobs
@@ -120,12 +132,16 @@ async fn stop_all(
             let stops = ids
                 .iter()
                 .map(|id| shared.dispatcher.jobs().stop_in(circle, *id));
-            let done = try_join_all(stops).await?;
-            stopped += done.into_iter().filter(|stopped| *stopped).count();
+            for done in join_all(stops).await {
+                match done {
+                    Ok(done) => stopped += usize::from(done),
+                    Err(Unavailable) => failed += 1,
+                }
+            }
         }
         page.before = next;
         if page.before.is_none() {
-            return Ok(stopped);
+            return Ok((stopped, failed));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         context::Admitted,
         method::{Call, Needs},
     },
+    script::{Failure, FailureKind},
 };
 
 pub(in crate::rpc) struct RetryJob;
@@ -43,7 +44,12 @@ impl Call for RetryJob {
     const NAME: &'static str = "retry_job";
     const SUMMARY: &'static str = "Has a durable job of the caller run again that was given up or stopped, from the first try, with its script as it is now.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::NOT_FOUND];
+    const ERRORS: &'static [i32] = &[
+        code::EXECUTION_ERROR,
+        code::TIMEOUT,
+        code::NOT_FOUND,
+        code::CANCELLED,
+    ];
     type Params<'a> = Params;
     type Output = Output;
 
@@ -59,11 +65,18 @@ impl Call for RetryJob {
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
                 let (job, _) = visible(&shared, circle, id, whose).await?;
                 let admitted = if job.name.is_some() { call? } else { play? };
+                let caller = admitted.key;
                 admitted.confirm(&shared, circle).await?;
-                let (retried, version) = match shared.dispatcher.retry(id, circle, version).await {
+                let dispatcher = &shared.dispatcher;
+                let retried = dispatcher.retry(id, circle, caller, version).await;
+                let (retried, version) = match retried {
                     Ok(Retried { version, .. }) => (true, version),
                     Err(NotRetried::NotOver) => (false, None),
                     Err(NotRetried::Script(why)) => return Err(unpinned(why)),
+                    Err(NotRetried::Unreadable) => {
+                        let failure = Failure::new(FailureKind::Runtime, NotRetried::UNREADABLE);
+                        return Err(Error::Execution(Box::new(failure)));
+                    }
                     Err(NotRetried::Unavailable) => return Err(unavailable()),
                 };
                 Ok(Output { retried, version })

@@ -79,7 +79,12 @@ impl Call for SubmitJob {
     const NAME: &'static str = "submit_job";
     const SUMMARY: &'static str = "Keeps a job and has its script run as the caller, now or later, however often it takes; answers once it is kept. Takes what play takes for a script, and what call takes for a name.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::EXECUTION_ERROR, code::TIMEOUT, code::NOT_FOUND];
+    const ERRORS: &'static [i32] = &[
+        code::EXECUTION_ERROR,
+        code::TIMEOUT,
+        code::NOT_FOUND,
+        code::CANCELLED,
+    ];
     type Params<'a> = Params;
     type Output = Output;
 

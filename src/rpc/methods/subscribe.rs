@@ -8,7 +8,7 @@ use crate::{
     auth::Action,
     json,
     rpc::{
-        Answer, Context, Error,
+        Answer, Context, Error, code,
         context::Admitted,
         method::{Call, Needs},
         subscriptions::Wanted,
@@ -41,6 +41,7 @@ impl Call for Subscribe {
     const NAME: &'static str = "subscribe";
     const SUMMARY: &'static str = "Sends events of the circle as notifications `event`, from now on, or from one that has been.";
     const NEEDS: Needs = Needs::To(Action::Subscribe);
+    const ERRORS: &'static [i32] = &[code::CANCELLED];
     type Params<'a> = Params;
     type Output = Output;
 

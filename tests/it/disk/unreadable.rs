@@ -9,7 +9,7 @@ use circled::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::server::{Builder, TestServer, circle, eventually, key};
+use crate::server::{Builder, TestServer, circle, eventually, key, post};
 
 /// One job at a time, so that a job that stays is in everybody's way.
 fn server(folder: &Path) -> Builder {
@@ -109,6 +109,14 @@ async fn jobs_that_cannot_be_read_go_to_the_dead_letters_and_those_behind_them_r
         let again = owner.call("get_job", params).await.unwrap();
         assert_eq!(again, *job);
     }
+    // Where nobody can say what it runs on, it can't be compiled anew.
+    let refused = owner.call("retry_job", json!([ids[2]])).await.unwrap_err();
+    assert_eq!(refused["code"], -32000, "{refused}");
+    let path = format!("/jobs/{}/retry", ids[2]);
+    let admin = running.admin_address().unwrap();
+    let refused = post(admin, &path, &axum::http::HeaderMap::new(), b"").await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert_eq!(refused.json()["error"]["code"], "unreadable");
     running.sigterm();
     let log = running.whole_log().await;
     let said = log.matches("failed to read a durable job").count();

@@ -149,6 +149,14 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     }
     redis.until_held(0).await;
 
+    // Where nobody can say what it runs on, it can't be compiled anew.
+    let (_, input) = named.iter().find(|(event, _)| event == "input-0").unwrap();
+    let path = format!("/jobs/{input}/retry");
+    let admin = gateway.admin_address().unwrap();
+    let refused = post(admin, &path, &axum::http::HeaderMap::new(), b"").await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert_eq!(refused.json()["error"]["code"], "unreadable");
+
     // A version that can read it finds all of it there.
     let (_, newer) = named.iter().find(|(event, _)| event == "newer-0").unwrap();
     let key = format!("{{circled:00}}:job:{newer}");
@@ -156,7 +164,6 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     let record = record.replace("resting", "pending");
     redis.command(&["HSET", &key, "record", &record]).await;
     let path = format!("/jobs/{newer}/retry");
-    let admin = gateway.admin_address().unwrap();
     post(admin, &path, &axum::http::HeaderMap::new(), b"").await;
     eventually("it to run", async || {
         ask(&gateway, 0, "store.get(\"newer-0\")").await == 1
