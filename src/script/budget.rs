@@ -21,6 +21,9 @@ use super::{meter, stack, turn};
 const STEPS_PER_LOOK: u32 = 8;
 /// Bytes allocated after which the clock is looked at in any case: such steps take long.
 const BYTES_PER_LOOK: usize = 128 << 10;
+/// The longest allocation that isn't taken for a script's value, however small those must be: the interpreter's own
+/// lists (variables in scope, arguments) are made by the same allocator.
+const INTERPRETERS_OWN: usize = 16 << 10;
 
 /// Why a run was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,8 +132,9 @@ impl Guard {
                 .memory_end
                 .set(net.saturating_add_unsigned(allowance.memory));
             budget.peak.set(net);
-            budget.text_end.set(allowance.text.saturating_mul(2));
-            budget.list_end.set(allowance.list.saturating_mul(2));
+            let end = |most: usize| most.saturating_mul(2).max(INTERPRETERS_OWN);
+            budget.text_end.set(end(allowance.text));
+            budget.list_end.set(end(allowance.list));
             budget.measures.set(true);
             meter::forget_largest();
             budget.stack_floor.set(stack::floor());

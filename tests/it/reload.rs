@@ -142,6 +142,10 @@ async fn a_call_under_way_is_answered_before_its_session_ends() {
     let script = crate::server::busy(std::time::Duration::from_millis(1500), "7");
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "play", "params": [script] });
     session.send_text(call.to_string()).await;
+    // Requests are read in their order: once this one is answered, the play is under way.
+    let next = json!({ "jsonrpc": "2.0", "id": 2, "method": "whoami" });
+    session.send_text(next.to_string()).await;
+    assert_eq!(session.json().await["id"], 2);
     let none = closed(&[(key(5).public(), "")]);
     file.changes(&mut server, &none, "circle").await;
     let answer = session.json().await;

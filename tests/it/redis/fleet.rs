@@ -34,7 +34,7 @@ impl Fleet {
             .with("DISPATCH__BACKEND", "redis")
             .with("DISPATCH__REDIS__URL", url.into())
             .with("DISPATCH__REDIS__LEASE", "1s")
-            .with("DISPATCH__REDIS__TIMEOUT", "1s")
+            .with("DISPATCH__REDIS__TIMEOUT", "900ms")
             .with("DISPATCH__JOB_TIMEOUT", "8s")
             .with("DISPATCH__DURABLE__RETRY_AFTER", "20ms")
             .with("DISPATCH__DURABLE__RETRY_AT_MOST", "20ms")

@@ -120,16 +120,10 @@ async fn what_was_pending_is_resumed_in_its_order() {
     .await;
 }
 
-/// Waits until a job has the only script thread.
-async fn until_it_runs(server: &TestServer) {
-    let mut session = server.log_in(&key(9)).await;
-    let mut n = 0;
+/// Waits until a job runs.
+async fn until_it_runs(server: &TestServer, id: &str) {
     eventually("the job to run", async || {
-        n += 1;
-        // Not known, so it needs the thread.
-        let params = json!({ "script": n.to_string(), "timeout_ms": 300 });
-        let answer = session.call("play", params).await;
-        answer.is_err_and(|error| error["code"] == -32004)
+        job(server, id).await["status"] == "running"
     })
     .await;
 }
@@ -151,12 +145,12 @@ async fn a_graceful_stop_leaves_jobs_pending_and_blames_none() {
     let mut server = start().start().await;
     let (id, _) = Webhook::stripe(event("evt_1")).kept(&server).await;
     for _ in 0..4 {
-        until_it_runs(&server).await;
+        until_it_runs(&server, &id).await;
         server.sigterm();
         assert_eq!(server.wait().await.code(), Some(0));
         server = start().start().await;
     }
-    until_it_runs(&server).await;
+    until_it_runs(&server, &id).await;
     let job = job(&server, &id).await;
     assert_eq!(
         (&job["status"], &job["tries"], &job["crashes"]),
@@ -179,7 +173,7 @@ async fn a_job_that_the_server_dies_of_is_given_up() {
     let (id, _) = Webhook::stripe(event("deadly")).kept(&server).await;
     let mut others = Vec::new();
     for crashes in 1..=3 {
-        until_it_runs(&server).await;
+        until_it_runs(&server, &id).await;
         let other = Webhook::stripe(event(&format!("evt_{crashes}")));
         others.push(other.kept(&server).await.0);
         server.kill();
