@@ -372,6 +372,17 @@ impl TestServer {
         self.lines.borrow().join("\n")
     }
 
+    /// Returns how long the process has had a processor, as `/proc/<pid>/stat` has it.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name, which may have anything in it: user time is the 12th field, the system's the 13th.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = |field: &str| field.parse::<u64>().unwrap();
+        let mut fields = fields.split(' ').skip(11).map(ticks);
+        // A tick is 10 ms wherever Linux tells of them.
+        Duration::from_millis(10 * (fields.next().unwrap() + fields.next().unwrap()))
+    }
+
     /// Kibibytes of memory that the process has, by their name in `/proc/<pid>/status`.
     pub(crate) fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

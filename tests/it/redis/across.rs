@@ -222,6 +222,8 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
         (&job["status"], &job["due"]),
         (&json!("pending"), &job["run_at"])
     );
+    let stopped = two.call("stop_job", json!([&late])).await.unwrap();
+    assert_eq!(stopped, json!({ "stopped": true }));
     redis.until_keys("*:lane:*", 0).await;
 }
 
