@@ -23,6 +23,9 @@ use crate::{
     store::{Emitted, Event, Feed, Log, Unavailable},
 };
 
+/// What stands in place of an event's number where it and those after it are in the log alone, as `lua/lane.lua` has it.
+const LOOK: &str = "look";
+
 /// An event, as it is kept and sent. Its number is the key.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
@@ -118,20 +121,32 @@ impl Gateway {
         }
     }
 
-    /// Tells whoever listens of an event that came to the inbox.
-    pub(super) fn tell_event(&self, name: &str, json: &[u8]) {
-        let named = name.split_once(' ').and_then(|(circle, number)| {
-            let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
-            Some((
-                crate::auth::trusted::deserialize(circle).ok()?,
-                number.parse().ok()?,
-            ))
-        });
-        let Some((circle, number)) = named else {
-            return;
-        };
+    /// Tells whoever listens of an event that came to the inbox. Returns the circle, if no more of its events come.
+    pub(super) fn tell_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
+        let (circle, number) = name.split_once(' ')?;
+        let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
+        let circle = crate::auth::trusted::deserialize(circle).ok()?;
+        if number == LOOK {
+            self.hub.look(&circle);
+            return Some(circle);
+        }
         if self.hub.listens(&circle) {
-            self.hub.tell(&circle, read(number, json));
+            self.hub.tell(&circle, read(number.parse().ok()?, json));
+        }
+        None
+    }
+
+    /// Watches circles again that there was no room for. Leaves those for which Redis couldn't be reached.
+    pub(super) async fn watch_all(&self, circles: &mut Vec<PublicKey>) {
+        while let Some(circle) = circles.last() {
+            if self.hub.listens(circle) {
+                if self.watch(circle).await.is_err() {
+                    return;
+                }
+                // What has landed meanwhile didn't come.
+                self.hub.look(circle);
+            }
+            circles.pop();
         }
     }
 

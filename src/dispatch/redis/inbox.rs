@@ -13,13 +13,14 @@ use tokio::time::{interval, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    gateway::{Gateway, millis},
+    gateway::{Gateway, millis, number},
     keys::Partition,
     link::{BLOCK, Blocking},
     reply,
     scripts::Lua,
 };
 use crate::{
+    auth::PublicKey,
     dispatch::{JobId, Progress},
     store::Unavailable,
 };
@@ -32,17 +33,18 @@ const RENEW: Duration = Duration::from_secs(1);
 const AT_ONCE: i64 = 1000;
 /// Bytes that are taken at a time, about.
 const BYTES_AT_ONCE: usize = 8 << 20;
-/// What was read, before it is removed.
-const TRIM: Read = Read {
-    messages: 1000,
-    bytes: 1 << 20,
-};
+/// Messages that are read, or bytes of them, before they are removed.
+const TRIM: usize = 1000;
+const TRIM_BYTES: usize = 1 << 20;
 
 /// What was read of an inbox and is still there.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Read {
+    entries: usize,
     messages: usize,
     bytes: usize,
+    /// What the entries count as, by circle.
+    counted: HashMap<String, usize>,
 }
 
 /// Reads the inboxes, and keeps them there.
@@ -114,6 +116,8 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
     let mut last = vec!["0-0".to_owned(); inboxes.len()];
     let mut read = vec![Read::default(); inboxes.len()];
+    // Circles that are to be watched again.
+    let mut unwatched = Vec::new();
     let mut at_once = AT_ONCE;
     let mut was_cut_off = false;
     loop {
@@ -152,7 +156,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
             };
             let read = &mut read[*number];
             for entry in entries {
-                taken += handle(&gateway, &entry, read);
+                taken += handle(&gateway, &entry, read, &mut unwatched);
                 last[*number] = entry.id;
             }
         }
@@ -161,17 +165,20 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
         } else {
             (at_once * 2).min(AT_ONCE)
         };
-        for number in 0..inboxes.len() {
-            let Read { messages, bytes } = read[number];
-            if messages >= TRIM.messages || bytes >= TRIM.bytes || idle && messages > 0 {
-                read[number] = Read::default();
+        for (number, read) in read.iter_mut().enumerate() {
+            let is_much = read.messages >= TRIM || read.bytes >= TRIM_BYTES;
+            if is_much || idle && read.entries > 0 {
                 // They have done their service.
                 let partition = &all[partitions[number]];
                 let keys = [partition.inbox(name), partition.inbox_bytes(name)];
-                let args = [after(&last[number]).into(), super::gateway::number(bytes)];
-                let _ = gateway.link.call(Lua::Fetched, partition, keys, args).await;
+                let args = read.fetched(&last[number]);
+                let fetched = gateway.link.call(Lua::Fetched, partition, keys, args);
+                if fetched.await.is_ok() {
+                    *read = Read::default();
+                }
             }
         }
+        gateway.watch_all(&mut unwatched).await;
     }
     reader.close(BLOCK).await;
 }
@@ -185,16 +192,47 @@ fn after(id: &str) -> String {
     next.unwrap_or_else(|| id.to_owned())
 }
 
-/// A message has what became of jobs, or events. Counts it as read, and returns how many bytes that are.
-fn handle(gateway: &Gateway, message: &reply::Entry, read: &mut Read) -> usize {
+impl Read {
+    /// What Redis is told of it: it was read up to the entry `last`.
+    fn fetched(&self, last: &str) -> Vec<Value> {
+        let counted = self.counted.iter();
+        let counted = counted.flat_map(|(circle, counts)| [Value::from(circle), number(*counts)]);
+        let args = [after(last).into(), number(self.entries)].into_iter();
+        args.chain(counted).collect()
+    }
+
+    fn count(&mut self, circle: &str, counts: &[u8]) {
+        let counts = std::str::from_utf8(counts).ok();
+        let counts = counts.and_then(|counts| counts.parse().ok()).unwrap_or(0);
+        if let Some(counted) = self.counted.get_mut(circle) {
+            *counted += counts;
+        } else {
+            self.counted.insert(circle.to_owned(), counts);
+        }
+    }
+}
+
+/// An entry has what it counts as, and then what became of jobs, or events. Counts it as read, and returns how many bytes
+/// that are. Circles whose events don't come any more are added to `unwatched`.
+fn handle(
+    gateway: &Gateway,
+    entry: &reply::Entry,
+    read: &mut Read,
+    unwatched: &mut Vec<PublicKey>,
+) -> usize {
+    let mut messages = entry.pairs();
+    read.entries += 1;
+    if let Some((circle, counts)) = messages.next() {
+        read.count(circle, counts);
+    }
     let mut all = 0;
-    for (id, outcome) in message.pairs() {
+    for (id, outcome) in messages {
         let bytes = id.len() + outcome.len();
         all += bytes;
         read.messages += 1;
         read.bytes += bytes;
         let Ok(id) = id.parse::<JobId>() else {
-            gateway.tell_event(id, outcome);
+            unwatched.extend(gateway.tell_event(id, outcome));
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {

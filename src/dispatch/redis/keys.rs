@@ -99,7 +99,7 @@ impl Partition {
         format!("{}workers", self.prefix)
     }
 
-    /// A number: bytes that have come into an inbox and were not fetched. `lua/lane.lua` makes that name, too.
+    /// A hash: what in an inbox was not fetched counts as, in all and by circle. `lua/lane.lua` makes that name, too.
     pub(super) fn inbox_bytes(&self, gateway: &str) -> String {
         format!("{}:bytes", self.inbox(gateway))
     }

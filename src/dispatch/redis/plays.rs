@@ -203,7 +203,8 @@ impl Gateway {
         }
     }
 
-    /// Hands an outcome that a worker has written to whoever waits for it, if there is room for it where they are.
+    /// Hands an outcome that a worker has written to whoever waits for it. Where there is no room for it, they are told
+    /// that nobody can tell: it may have been committed.
     pub(super) fn deliver(&self, id: JobId, json: &[u8]) {
         let Some((_, mut sent)) = self.plays.remove(&id) else {
             return;
@@ -217,7 +218,7 @@ impl Gateway {
                 }),
                 room: Some(room),
             },
-            Err(over) => Outcome::over(over).into(),
+            Err(_) => Outcome::Unavailable.into(),
         });
     }
 

@@ -64,6 +64,14 @@ impl Hashes {
 #[cfg(test)]
 mod tests {
     use super::{Hashes, Lua};
+    use crate::dispatch::Outcome;
+
+    #[test]
+    fn what_stands_for_an_outcome_without_room_is_one() {
+        let unavailable = serde_json::to_string(&Outcome::Unavailable).unwrap();
+        let stands = format!("UNAVAILABLE, SHORT = '{unavailable}', 512");
+        assert!(Lua::Commit.source().contains(&stands), "{stands}");
+    }
 
     #[test]
     fn each_script_has_a_hash_of_its_own_and_what_they_share_in_front() {

@@ -31,7 +31,7 @@ pub struct RedisSettings {
     /// Bytes of values that a worker has read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,
-    /// Messages that wait for a gateway to fetch them. With more, they are dropped.
+    /// Entries that wait for a gateway to fetch them. Without room, results are left out, and events come from the log.
     pub inbox: usize,
     /// Bytes of these.
     #[serde(with = "crate::units::size")]

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle};
 use crate::server::{TestServer, Ws, busy, eventually, key};
+
+/// How long eighty megabytes may take, on a machine that is busy.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A session of the owner of [`circle`] 0.
 async fn owner(gateway: &TestServer) -> Ws {
@@ -55,6 +59,72 @@ async fn an_inbox_that_nobody_reads_is_bounded_in_bytes_and_events_come_from_the
     emitter.play("emit(\"n\", 1)").await.unwrap();
     assert_eq!(listener.event().await["id"], 1501);
     listener.play("40 + 2").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_circle_sends_to_a_gateway_that_lags_costs_no_other_its_outcomes() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url())
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("DISPATCH__REDIS__LEASE", "30s")
+        .with("DISPATCH__JOB_TIMEOUT", "2m");
+    let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    let mut greedy = owner(&gateway).await;
+    let params = json!({ "topic": "n" });
+    greedy.call("subscribe", params).await.unwrap();
+    let mut other = gateway.connect_to(circle(1)).await;
+    other.login(&key(101)).await;
+    let jobs = async |count: &str| {
+        let begun = Instant::now();
+        while redis.command(&["XLEN", "{circled:00}:jobs"]).await != count {
+            assert!(begun.elapsed() < LONG, "not {count} jobs");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    worker.signal(Signal::STOP);
+    // 40 MB of events, and as many of results.
+    let events = "let s = \"\"; s.pad(16_000, 'x'); for n in 0..100 { emit(\"n\", s) }";
+    let results = "let s = \"\"; s.pad(1_000_000, 'x'); s";
+    let mut large = Vec::new();
+    for n in 0..50 {
+        large.push(
+            greedy
+                .begin_play(if n < 25 { events } else { results })
+                .await,
+        );
+    }
+    jobs("50").await;
+    let mut small = Vec::new();
+    for n in 0..10 {
+        let script = format!("store.incr(\"n\", 1); let s = \"\"; s.pad({n} * 1_000, 'x'); s");
+        small.push(other.begin_play(&script).await);
+    }
+    jobs("60").await;
+    gateway.signal(Signal::STOP);
+    worker.signal(Signal::CONT);
+    jobs("0").await;
+    let most = held(&redis).await;
+    assert!(most < 36 << 20, "{most}");
+    gateway.signal(Signal::CONT);
+    for (n, job) in small.into_iter().enumerate() {
+        let value = other.answer(job).await.unwrap()["value"].clone();
+        assert_eq!(value.as_str().unwrap().len(), n * 1_000);
+    }
+    // Of its own, what had no room is told so, and no event is lost.
+    let mut unknown = 0;
+    for job in large {
+        if let Err(error) = greedy.answer(job).await {
+            assert_eq!(error["code"], -32007, "{error}");
+            unknown += 1;
+        }
+    }
+    assert!((1..=25).contains(&unknown), "{unknown}");
+    for id in 1..=2500 {
+        assert_eq!(greedy.event().await["id"], id);
+    }
+    // Nothing counts that has been fetched.
+    other.play("1").await.unwrap();
+    redis.until_keys("*:inbox:*:bytes", 0).await;
 }
 
 #[tokio::test]

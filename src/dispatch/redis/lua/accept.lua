@@ -4,7 +4,7 @@
 local jobs, lane, backlog, pending, index, own, delayed, store, told, events, watchers = unpack(KEYS, 1, 11)
 local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
 local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local inbox_length, log_length, inbox_bytes = ARGV[7], ARGV[8], ARGV[9]
+local inbox_length, log_length, inbox_bytes = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 
 local at, at_key = 9, 11
 local function take()

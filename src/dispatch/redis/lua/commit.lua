@@ -2,8 +2,8 @@
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
 local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 11)
-local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local inbox_bytes = ARGV[6]
+local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local inbox_bytes = tonumber(ARGV[6])
 
 local at = 6
 local function take()
@@ -169,7 +169,7 @@ if #events > 0 then
   emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, inbox_bytes, events)
 end
 for inbox, outcomes in pairs(told) do
-  send(inbox, inbox_length, inbox_bytes, outcomes, 1, #outcomes)
+  send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)
 end
 if ended_plays > 0 then hand_out_plays(jobs, lane, queue, plays, most, ended_plays) end
 if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end

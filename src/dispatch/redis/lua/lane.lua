@@ -67,25 +67,62 @@ local function is(value, wanted)
   return redis.sha1hex(value) == wanted:sub(2)
 end
 
--- Puts messages into an inbox, each a name and what it says; false, where there is no inbox. One that holds more than it
--- may, entries or bytes, is dropped as a whole: its gateway fetches nothing, and finds it gone when it does.
-local function send(inbox, most, most_bytes, messages, from, to)
-  local sent = redis.pcall('XADD', inbox, 'NOMKSTREAM', '*', unpack(messages, from, to))
+-- What an inbox holds that was not fetched: in all, and of one circle's. An entry counts as its bytes, and as its share of
+-- the entries that there may be.
+local function held(inbox, circle)
+  local held = redis.pcall('HMGET', inbox .. ':bytes', 'all', circle)
+  return tonumber(held[1] or '0'), tonumber(held[2] or '0')
+end
+
+-- Puts messages into an inbox, each a name and what it says. Its first pair is the circle, and what the entry counts as.
+-- False, where there is no inbox.
+local function put(inbox, circle, counts, messages, from, to)
+  local text = string.format('%.0f', counts)
+  local sent = redis.pcall('XADD', inbox, 'NOMKSTREAM', '*', circle, text, unpack(messages, from, to))
   -- Where its slot moves just now, the gateway finds out by itself.
   if not sent or type(sent) == 'table' and sent.err then return sent end
-  local bytes = 0
-  for i = from, to do bytes = bytes + #messages[i] end
   local size = inbox .. ':bytes'
-  local held = redis.pcall('INCRBY', size, bytes)
-  if held == bytes then
+  redis.pcall('HINCRBY', size, circle, text)
+  if redis.pcall('HINCRBY', size, 'all', text) == counts then
     -- It is new, and goes with the inbox. That it is there longer is seen to by the gateway.
     local ttl = redis.pcall('PTTL', inbox)
     if type(ttl) == 'number' and ttl > 0 then redis.pcall('PEXPIRE', size, ttl) end
   end
-  if type(held) == 'number' and held > tonumber(most_bytes) or redis.call('XLEN', inbox) > tonumber(most) then
-    redis.pcall('DEL', inbox, size)
-  end
   return sent
+end
+
+-- An outcome that says that nobody can tell, and how long one may be that it takes no part of what is for the long ones.
+local UNAVAILABLE, SHORT = '"unavailable"', 512
+
+-- Sends what became of a circle's jobs, each a name and what it says. Long ones of a circle take no more than there is room
+-- beside them, so that other circles find some; beyond that, short ones are sent in their place. Where not even these have
+-- room, whoever waits finds out when the time is up.
+local function send_outcomes(inbox, circle, most, most_bytes, outcomes)
+  local all, own = held(inbox, circle)
+  local room, bytes = most_bytes - all - own, 0
+  for i = 1, #outcomes, 2 do
+    if #outcomes[i + 1] > SHORT and bytes + #outcomes[i + 1] > room then outcomes[i + 1] = UNAVAILABLE end
+    bytes = bytes + #outcomes[i] + #outcomes[i + 1]
+  end
+  local counts = math.max(bytes, math.floor(most_bytes / most))
+  if all + counts <= most_bytes then put(inbox, circle, counts, outcomes, 1, #outcomes) end
+end
+
+-- Sends events of a circle, each a name and what it says. False, where it is to get no more: there is no inbox, or no room. They leave half of it to outcomes,
+-- and of the rest, a circle's take no more than half of the room beside them. Beyond that, the gateway is told to look into
+-- the log, and isn't sent any more of the circle's until it watches it again.
+local function send_events(inbox, circle, most, most_bytes, events, from, to)
+  local all, own = held(inbox, circle)
+  local bytes = 0
+  for i = from, to do bytes = bytes + #events[i] end
+  local counts = math.max(bytes, math.floor(most_bytes / most))
+  if all + counts <= most_bytes / 2 and own + counts <= (most_bytes - all) / 2 then
+    return put(inbox, circle, counts, events, from, to)
+  end
+  -- There is one for each circle at most, so these need no bound.
+  local look = circle .. ' look'
+  local sent = put(inbox, circle, #circle + #look, {look, ''}, 1, 2)
+  return type(sent) == 'table' and sent
 end
 
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
@@ -102,7 +139,8 @@ local function emit(jobs, told, events, watchers, circle, most, inbox_length, in
   for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
     local inbox = beside(jobs, 'inbox:' .. gateway)
     for from = 1, #fields, 1000 do
-      if not send(inbox, inbox_length, inbox_bytes, fields, from, math.min(from + 999, #fields)) then
+      local to = math.min(from + 999, #fields)
+      if not send_events(inbox, circle, inbox_length, inbox_bytes, fields, from, to) then
         redis.call('SREM', watchers, gateway)
         break
       end

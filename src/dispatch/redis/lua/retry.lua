@@ -2,7 +2,7 @@
 local jobs, lane, backlog, pending, delayed, dead, job, told, events, watchers = unpack(KEYS)
 local id, circle, most, before, record = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local due, input = ARGV[6], ARGV[7]
-local inbox_length, inbox_bytes, log_length, event = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local inbox_length, inbox_bytes, log_length, event = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
 if redis.call('HGET', job, 'record') ~= before then return 0 end
 redis.call('ZREM', dead, id)
 redis.call('HSET', job, 'record', record)
