@@ -76,6 +76,9 @@ struct State {
 /// Connections that aren't sessions (yet), beside as many as there may be sessions.
 const SPARE_CONNECTIONS: usize = 1024;
 
+/// How long what was cancelled may take to end, and what waits for the disk to be written.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Why a server could not start.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -179,7 +182,7 @@ impl Server {
             ending: Ending::default(),
             scripts,
         };
-        let accept_admin = admin_accept(settings);
+        let accept_admin = admin_accept(settings, files);
         let accept = people_accept(settings, files, admin.is_some());
         Ok(Self {
             listener,
@@ -295,7 +298,7 @@ fn people_accept(settings: &config::Settings, files: OpenFiles, has_admin: bool)
         .session
         .max_sessions
         .saturating_add(SPARE_CONNECTIONS);
-    let admin = usize::from(has_admin) * server.max_admin_connections;
+    let admin = usize::from(has_admin) * admin_connections(settings, files);
     let left = files.for_connections().saturating_sub(admin).max(1);
     let connections = wanted.min(left);
     // Something is left for others, whatever the settings say.
@@ -314,9 +317,15 @@ fn people_accept(settings: &config::Settings, files: OpenFiles, has_admin: bool)
 }
 
 /// How those of the admin listener are taken.
-fn admin_accept(settings: &config::Settings) -> Accept {
-    let connections = settings.server.max_admin_connections;
+fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
+    let connections = admin_connections(settings, files);
     Accept::new(&settings.server, connections, connections)
+}
+
+/// How many of them there may be: whatever the settings say, people have most of the files.
+fn admin_connections(settings: &config::Settings, files: OpenFiles) -> usize {
+    let most = files.for_connections() / 4;
+    settings.server.max_admin_connections.min(most)
 }
 
 /// The settings of the backend, which gets some of the files that are reserved.
@@ -326,13 +335,19 @@ fn dispatch(settings: &config::Settings, files: OpenFiles) -> dispatch::Settings
     dispatch
 }
 
-/// Ends the backend. What still runs after the grace is cancelled.
+/// Ends the backend. What still runs after the grace is cancelled; if that doesn't help, the process ends with 1.
 async fn end(dispatcher: &Dispatcher, grace_ends: Instant) {
     let ending = dispatcher.clone();
     let mut ended = tokio::task::spawn_blocking(move || ending.shutdown());
-    if timeout_at(grace_ends, &mut ended).await.is_err() {
-        dispatcher.cancel_all();
-        let _ = ended.await;
+    if timeout_at(grace_ends, &mut ended).await.is_ok() {
+        return;
+    }
+    dispatcher.cancel_all();
+    if timeout(LAST_WAIT, ended).await.is_err() {
+        tracing::error!(
+            "what runs or is being written doesn't end: circled ends without it. What was acknowledged is safe"
+        );
+        std::process::exit(1);
     }
 }
 

@@ -5,10 +5,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Settings, handshake, linger::Lingering, patience::Patient};
+use super::{
+    Settings, handshake,
+    linger::Lingering,
+    patience::{IsSession, Patient},
+};
 use crate::{
     address::{Network, TrustedProxies},
     log_limit::LogLimit,
@@ -34,6 +35,9 @@ use crate::{
 
 /// Lines of one kind that are logged in a second.
 const LOG_LINES: u32 = 1;
+
+/// Characters of a path that are logged.
+const PATH: usize = 128;
 
 /// How connections are taken. A cheap handle.
 #[derive(Debug, Clone)]
@@ -46,6 +50,7 @@ struct Inner {
     places: Shares<Network>,
     proxies: TrustedProxies,
     refused: LogLimit,
+    hostless: LogLimit,
 }
 
 /// How connections come to their end.
@@ -75,6 +80,7 @@ impl Accept {
             places: Shares::new(connections, per_address),
             proxies: TrustedProxies::new(server.trusted_proxies.clone()),
             refused: LogLimit::new(LOG_LINES, Instant::now()),
+            hostless: LogLimit::new(LOG_LINES, Instant::now()),
         }))
     }
 
@@ -110,7 +116,7 @@ impl Accept {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let is_session = Arc::new(AtomicBool::new(false));
+        let is_session = IsSession::default();
         let stream = Lingering::new(stream, place, ending.tasks.clone());
         let stream = Patient::new(stream, inner.response, is_session.clone());
         let accept = self.clone();
@@ -118,11 +124,8 @@ impl Accept {
             let (accept, routes) = (accept.clone(), routes.clone());
             let is_session = is_session.clone();
             async move {
-                let response = accept.respond(request, peer, routes).await;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    is_session.store(true, Relaxed);
-                }
-                Ok::<_, Infallible>(response)
+                let response = accept.respond(request, peer, routes, is_session);
+                Ok::<_, Infallible>(response.await)
             }
         });
         let connection = inner
@@ -153,8 +156,10 @@ impl Accept {
         request: Request<Incoming>,
         peer: SocketAddr,
         routes: Router,
+        is_session: IsSession,
     ) -> Response<Body> {
         if !handshake::names_one_host(request.version(), request.headers()) {
+            self.0.tell_of_host(peer, request.uri().path());
             return refuse(
                 StatusCode::BAD_REQUEST,
                 "invalid_host",
@@ -164,6 +169,7 @@ impl Accept {
         let client = self.0.proxies.client(peer.ip(), request.headers());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(client);
+        request.extensions_mut().insert(is_session);
         routes
             .oneshot(request)
             .await
@@ -172,6 +178,15 @@ impl Accept {
 }
 
 impl Inner {
+    /// Logs that a request, which may be a webhook, was refused for its Host; of many, the first and how many.
+    fn tell_of_host(&self, peer: SocketAddr, path: &str) {
+        if self.hostless.admit(Instant::now()) {
+            let others = self.hostless.take_left_out();
+            let path: String = path.chars().take(PATH).collect();
+            tracing::warn!(%peer, path, others, "request refused: it has no Host, or one that is none");
+        }
+    }
+
     /// Logs that a connection was turned away; of many, the first and how many.
     fn tell(&self, peer: SocketAddr, full: Full) {
         if !self.refused.admit(Instant::now()) {

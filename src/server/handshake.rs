@@ -1,6 +1,6 @@
 //! What stands in the head of a request, read as HTTP says (RFC 9110): lists over several lines, tokens in any case.
 
-use axum::http::{HeaderMap, HeaderName, Version, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, Method, Version, header, uri::Authority};
 
 /// Why a request for an upgrade can't be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,14 @@ pub(super) fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// See [`NotAHandshake`].
-pub(super) fn check(headers: &HeaderMap) -> Result<(), NotAHandshake> {
-    let asks = has_token(headers, &header::CONNECTION, "upgrade")
+pub(super) fn check(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<(), NotAHandshake> {
+    let asks = method == Method::GET
+        && version >= Version::HTTP_11
+        && has_token(headers, &header::CONNECTION, "upgrade")
         && has_token(headers, &header::UPGRADE, "websocket")
         && headers.contains_key(header::SEC_WEBSOCKET_KEY)
         && only(headers, &header::SEC_WEBSOCKET_VERSION) == Some(b"13");
@@ -129,7 +135,15 @@ mod tests {
         ] {
             let mut all = headers(lines);
             all.extend(headers(&[KEY, VERSION]));
-            assert_eq!(check(&all), expected, "{lines:?}");
+            let found = check(&Method::GET, Version::HTTP_11, &all);
+            assert_eq!(found, expected, "{lines:?}");
+            for (method, version) in [
+                (Method::HEAD, Version::HTTP_11),
+                (Method::GET, Version::HTTP_10),
+            ] {
+                let found = check(&method, version, &all);
+                assert_eq!(found, Err(NotAHandshake::NotAsked), "{method} {version:?}");
+            }
         }
         let asking = [("connection", "upgrade"), ("upgrade", "websocket")];
         for (more, expected) in [
@@ -154,7 +168,8 @@ mod tests {
             for (name, value) in headers(more).iter() {
                 all.append(name, value.clone());
             }
-            assert_eq!(check(&all), expected, "{more:?}");
+            let found = check(&Method::GET, Version::HTTP_11, &all);
+            assert_eq!(found, expected, "{more:?}");
         }
     }
 

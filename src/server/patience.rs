@@ -23,9 +23,19 @@ use crate::pace::Pace;
 pub(super) struct Patient<S> {
     stream: S,
     pace: Pace,
-    is_session: Arc<AtomicBool>,
+    is_session: IsSession,
     /// There only while the client doesn't take what it is sent.
     waiting: Option<Box<Waiting>>,
+}
+
+/// Whether a connection has become a session: its client has been told so. Goes with each request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IsSession(Arc<AtomicBool>);
+
+impl IsSession {
+    pub(super) fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -36,7 +46,7 @@ struct Waiting {
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, pace: Pace, is_session: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: S, pace: Pace, is_session: IsSession) -> Self {
         Self {
             stream,
             pace,
@@ -56,7 +66,7 @@ impl<S> Patient<S> {
             }
             return Poll::Ready(written);
         }
-        if self.is_session.load(Relaxed) {
+        if self.is_session.0.load(Relaxed) {
             self.waiting = None;
             return Poll::Pending;
         }

@@ -122,7 +122,7 @@ pub(super) async fn upgrade(
     if !state.origins.admits(page) {
         return Err(Refused::ForeignPage);
     }
-    handshake::check(&parts.headers)?;
+    handshake::check(&parts.method, parts.version, &parts.headers)?;
     let upgrade = Upgrade::of(&mut parts).ok_or(Refused::NotAnUpgrade)?;
     let host = parts
         .headers

@@ -15,6 +15,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::task::TaskTracker;
 
+use super::patience::IsSession;
 use crate::{
     memory::MemoryBudget,
     session::{Meter, WebSocket},
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Upgrade {
     key: HeaderValue,
     on_upgrade: OnUpgrade,
+    is_session: IsSession,
 }
 
 impl Upgrade {
@@ -33,6 +35,7 @@ impl Upgrade {
         Some(Self {
             key: parts.headers.get(header::SEC_WEBSOCKET_KEY)?.clone(),
             on_upgrade: parts.extensions.remove::<OnUpgrade>()?,
+            is_session: parts.extensions.remove::<IsSession>()?,
         })
     }
 
@@ -49,12 +52,13 @@ impl Upgrade {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let on_upgrade = self.on_upgrade;
+        let (on_upgrade, is_session) = (self.on_upgrade, self.is_session);
         tasks.spawn(async move {
             // The client may be gone already.
             let Ok(upgraded) = on_upgrade.await else {
                 return;
             };
+            is_session.set();
             let stream = Meter::new(TokioIo::new(upgraded), memory, longest);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config));
             serve(socket.await).await;

@@ -34,7 +34,7 @@ impl Worker {
     /// # Errors
     /// See [`ServeError`].
     pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
-        OpenFiles::claim(settings.server.reserved_files)?;
+        let files = OpenFiles::claim(settings.server.reserved_files)?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
             address => Some(bind("server.admin_listen", address).await?),
@@ -51,7 +51,7 @@ impl Worker {
         .await?;
         Ok(Self {
             admin,
-            accept: admin_accept(settings),
+            accept: admin_accept(settings, files),
             dispatcher,
             live: Live::worker(access, scripts),
             shutdown_grace: settings.server.shutdown_grace,

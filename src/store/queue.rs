@@ -49,7 +49,7 @@ pub(super) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Keeps it until [`Queue::release`].
+    /// Keeps it until what [`Queue::taken`] returns is dropped.
     pub(super) fn keep(self) -> usize {
         let bytes = self.bytes;
         mem::forget(self);
@@ -97,8 +97,13 @@ impl Queue {
         Some(Room { queue: self, bytes })
     }
 
+    /// The room that was kept for writes that have been taken.
+    pub(super) fn taken(&self, bytes: usize) -> Room<'_> {
+        Room { queue: self, bytes }
+    }
+
     /// Gives room back.
-    pub(super) fn release(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         let mut state = self.lock();
         state.taken -= bytes;
         if state.closed {

@@ -14,7 +14,8 @@ pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHand
     Builder::new()
         .name("circled-writer".to_owned())
         .spawn(move || {
-            if catch_unwind(AssertUnwindSafe(|| run(&disk, &shared))).is_err() {
+            // After a panic, what comes is refused: nobody waits for good.
+            while catch_unwind(AssertUnwindSafe(|| run(&disk, &shared))).is_err() {
                 give_up(&disk, &shared);
             }
         })
@@ -63,7 +64,10 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
     // What builds on a commit that was lost is lost.
     let (writes, lost): (Vec<_>, Vec<_>) =
         writes.into_iter().partition(|write| !write.era.is_lost());
-    let result = if full {
+    // Given back even where what follows panics.
+    let room = writes.iter().chain(&lost).map(|write| write.room).sum();
+    let _room = shared.queue.taken(room);
+    let result = if full || shared.failed.is_cancelled() {
         Err(Unavailable)
     } else {
         let records = writes.iter().flat_map(|write| {
@@ -72,7 +76,6 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
         });
         disk.write(records).inspect_err(|_| give_up(disk, shared))
     };
-    let room = writes.iter().chain(&lost).map(|write| write.room).sum();
     let mut circles = HashMap::new();
     for write in &writes {
         circles.insert(write.key, (write.circle.clone(), write.number));
@@ -92,7 +95,6 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
     for write in lost {
         (write.done)(Err(Unavailable));
     }
-    shared.queue.release(room);
     for (key, (circle, _)) in circles {
         drop(circle);
         // Nobody else may have hold of it: they would go on with it beside a new one.

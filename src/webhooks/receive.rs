@@ -59,6 +59,9 @@ pub(super) async fn receive(
                 Err(_) => continue,
             },
         };
+        if place.has_given_way() {
+            return Err(Refusal::Busy);
+        }
         *received += data.len();
         if *received > terms.most {
             return Err(Refusal::TooLarge);

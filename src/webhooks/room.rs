@@ -1,11 +1,12 @@
 //! Room for bodies that are being received and handed on: so many bytes in all, for one address, and for one
 //! provider's deliveries to one circle.
 //!
-//! Room is taken as bytes arrive, whatever was announced. Where there is none left, the body that has been arriving for
-//! longest gives way: who sends slowly keeps nobody out, and what comes at once always finds room.
+//! Room is taken as bytes arrive, whatever was announced. Where there is none left, a body of the address of which most is
+//! arriving gives way, the one that has been arriving for longest: who sends slowly keeps nobody out, who sends much only
+//! itself, and what comes at once always finds room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     fmt,
     hash::Hash,
     mem,
@@ -39,19 +40,29 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    taken: usize,
-    by_address: HashMap<Network, Share>,
-    by_mailbox: HashMap<Mailbox, Share>,
-    /// Bodies that aren't whole yet, in the order in which they began.
-    arriving: BTreeMap<u64, Arriving>,
+    all: Part,
+    by_address: HashMap<Network, Part>,
+    by_mailbox: HashMap<Mailbox, Part>,
+    /// Bodies that aren't whole yet. The lower its number, the longer one has been arriving.
+    arriving: HashMap<u64, Arriving>,
     begun: u64,
 }
 
-/// What one address or mailbox has.
+/// What is taken of all the room, or of that of one address or mailbox.
 #[derive(Debug, Default)]
-struct Share {
+struct Part {
     bytes: usize,
-    arriving: BTreeSet<u64>,
+    /// Who sends bodies that aren't whole yet.
+    senders: HashMap<Network, Sender>,
+    /// The same, by how much of theirs is arriving.
+    ranking: BTreeSet<(usize, Network)>,
+}
+
+/// What of one address is arriving.
+#[derive(Debug, Default)]
+struct Sender {
+    bytes: usize,
+    bodies: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -159,6 +170,14 @@ impl Place {
         Ok(())
     }
 
+    /// Whether the body had to give way.
+    pub(super) fn has_given_way(&self) -> bool {
+        match &self.held {
+            Held::Arriving(_, given_up) => given_up.is_cancelled(),
+            Held::Whole(_) => false,
+        }
+    }
+
     /// Waits until the body has to give way, for as long as it needn't.
     pub(super) async fn given_up(&self) {
         match &self.held {
@@ -168,16 +187,47 @@ impl Place {
     }
 }
 
+impl Part {
+    /// The body that gives way, if one is arriving.
+    fn first(&self) -> Option<u64> {
+        let (_, address) = self.ranking.last()?;
+        self.senders.get(address)?.bodies.first().copied()
+    }
+
+    fn change(&mut self, address: Network, change: impl FnOnce(&mut Sender)) {
+        let sender = self.senders.entry(address).or_default();
+        self.ranking.remove(&(sender.bytes, address));
+        change(sender);
+        if sender.bodies.is_empty() {
+            self.senders.remove(&address);
+        } else {
+            self.ranking.insert((sender.bytes, address));
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.bytes == 0 && self.senders.is_empty()
+    }
+}
+
 impl State {
+    /// What somebody's bodies count in, the smallest first.
+    fn parts(&mut self, who: &Who) -> [&mut Part; 3] {
+        [
+            of(&mut self.by_address, &who.address),
+            of(&mut self.by_mailbox, &who.mailbox),
+            &mut self.all,
+        ]
+    }
+
     fn begin(&mut self, who: &Who, given_up: CancellationToken) -> u64 {
         let number = self.begun;
         self.begun += 1;
-        of(&mut self.by_address, &who.address)
-            .arriving
-            .insert(number);
-        of(&mut self.by_mailbox, &who.mailbox)
-            .arriving
-            .insert(number);
+        for part in self.parts(who) {
+            part.change(who.address, |sender| {
+                sender.bodies.insert(number);
+            });
+        }
         let arriving = Arriving {
             who: who.clone(),
             bytes: 0,
@@ -190,11 +240,11 @@ impl State {
     /// It isn't arriving any more. Returns the bytes that it has.
     fn end(&mut self, number: u64) -> Option<usize> {
         let Arriving { who, bytes, .. } = self.arriving.remove(&number)?;
-        if let Some(share) = self.by_address.get_mut(&who.address) {
-            share.arriving.remove(&number);
-        }
-        if let Some(share) = self.by_mailbox.get_mut(&who.mailbox) {
-            share.arriving.remove(&number);
+        for part in self.parts(&who) {
+            part.change(who.address, |sender| {
+                sender.bytes -= bytes;
+                sender.bodies.remove(&number);
+            });
         }
         Some(bytes)
     }
@@ -206,30 +256,27 @@ impl State {
         bytes: usize,
         number: Option<u64>,
     ) -> Result<(), NoRoom> {
+        let limits = [limits.per_address, limits.per_mailbox, limits.all];
         loop {
-            let (address, mailbox) = (
-                self.by_address.get(&who.address),
-                self.by_mailbox.get(&who.mailbox),
-            );
-            let is_full =
-                |share: Option<&Share>, limit| share.map_or(0, |share| share.bytes) + bytes > limit;
-            let first = |share: Option<&Share>| share?.arriving.first().copied();
-            let oldest = if is_full(address, limits.per_address) {
-                first(address)
-            } else if is_full(mailbox, limits.per_mailbox) {
-                first(mailbox)
-            } else if self.taken + bytes > limits.all {
-                self.arriving.first_key_value().map(|(number, _)| *number)
-            } else {
-                break;
+            let first = {
+                let mut parts = self.parts(who).into_iter().zip(limits);
+                let full = parts.find(|(part, limit)| part.bytes + bytes > *limit);
+                full.map(|(part, _)| part.first())
             };
-            // Whoever is the oldest itself has had its time.
-            let oldest = oldest.filter(|oldest| Some(*oldest) != number);
-            self.give_up(oldest.ok_or(NoRoom)?);
+            let Some(first) = first else { break };
+            // Whose own turn it is has had its time.
+            let Some(first) = first.filter(|first| Some(*first) != number) else {
+                self.give_back(who, 0);
+                return Err(NoRoom);
+            };
+            self.give_up(first);
         }
-        self.taken += bytes;
-        of(&mut self.by_address, &who.address).bytes += bytes;
-        of(&mut self.by_mailbox, &who.mailbox).bytes += bytes;
+        for part in self.parts(who) {
+            part.bytes += bytes;
+            if number.is_some() {
+                part.change(who.address, |sender| sender.bytes += bytes);
+            }
+        }
         if let Some(arriving) = number.and_then(|number| self.arriving.get_mut(&number)) {
             arriving.bytes += bytes;
         }
@@ -249,21 +296,21 @@ impl State {
     }
 
     fn give_back(&mut self, who: &Who, bytes: usize) {
-        self.taken -= bytes;
+        self.all.bytes -= bytes;
         less(&mut self.by_address, &who.address, bytes);
         less(&mut self.by_mailbox, &who.mailbox, bytes);
     }
 }
 
-fn of<'a, K: Eq + Hash + Clone>(shares: &'a mut HashMap<K, Share>, key: &K) -> &'a mut Share {
-    shares.entry(key.clone()).or_default()
+fn of<'a, K: Eq + Hash + Clone>(parts: &'a mut HashMap<K, Part>, key: &K) -> &'a mut Part {
+    parts.entry(key.clone()).or_default()
 }
 
-fn less<K: Eq + Hash>(shares: &mut HashMap<K, Share>, key: &K, bytes: usize) {
-    if let Some(share) = shares.get_mut(key) {
-        share.bytes -= bytes;
-        if share.bytes == 0 && share.arriving.is_empty() {
-            shares.remove(key);
+fn less<K: Eq + Hash>(parts: &mut HashMap<K, Part>, key: &K, bytes: usize) {
+    if let Some(part) = parts.get_mut(key) {
+        part.bytes -= bytes;
+        if part.is_nothing() {
+            parts.remove(key);
         }
     }
 }
@@ -345,14 +392,39 @@ mod tests {
         seven.grow(39).unwrap();
         assert_eq!(seven.grow(1), Err(NoRoom));
         seven.settle(30).unwrap();
-        assert_eq!(room.lock().taken, 20 + 40 + 1 + 30);
+        assert_eq!(room.lock().all.bytes, 20 + 40 + 1 + 30);
         let mut eight = room.place(network(6), stripe);
         assert_eq!(eight.take(11), Err(NoRoom));
         drop((one, two, three, four, five, six, seven, eight));
         let state = room.lock();
-        assert_eq!(state.taken, 0);
+        assert_eq!(state.all.bytes, 0);
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
         assert!(state.arriving.is_empty());
+    }
+
+    #[test]
+    fn who_sends_most_gives_way_and_nobody_else() {
+        let room = Room::new(ROOM);
+        let [stripe, _] = mailboxes();
+        // The provider's has been arriving for longest.
+        let mut provider = room.place(network(1), stripe.clone());
+        provider.grow(2).unwrap();
+        let mut flood = Vec::new();
+        for n in 0..1000_u16 {
+            let last = u8::try_from(2 + n % 5).unwrap();
+            let mut place = room.place(network(last), stripe.clone());
+            place.grow(10).unwrap();
+            flood.push(place);
+            if n % 40 == 0 && provider.grow(1).is_err() {
+                panic!("it gave way to {n}");
+            }
+        }
+        assert!(!gave_way(&provider));
+        provider.settle(20).unwrap();
+        drop((provider, flood));
+        let state = room.lock();
+        assert!(state.all.is_nothing() && state.all.ranking.is_empty());
+        assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
     }
 
     #[test]

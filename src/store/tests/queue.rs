@@ -72,6 +72,30 @@ fn a_queue_with_room_for_one_serves_them_all() {
 }
 
 #[test]
+fn after_a_panic_of_the_thread_that_writes_everybody_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    in_time(move || {
+        let held = hold(&store);
+        let panics = Box::new(|_| panic!("on purpose"));
+        let nothing = store.begin(circle(2));
+        let committed = store.commit(nothing, Vec::new(), Terms::NONE, panics, Patience::Wait);
+        committed.unwrap();
+        let beside = hand_in(&store, store.begin(circle(3)), Terms::NONE).unwrap();
+        drop(held);
+        // Nothing may be said to be on disk any more, but something is said.
+        let _ = beside.recv();
+        let mut transaction = store.begin(circle(4));
+        set(&mut transaction, "key", 1);
+        if let Ok(later) = hand_in(&store, transaction, Terms::NONE) {
+            assert_ne!(later.recv(), Ok(Ok(())));
+        }
+        assert!(store.has_failed());
+        store.shutdown();
+    });
+}
+
+#[test]
 fn who_wont_wait_is_told_that_the_queue_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let store = tiny(folder.path());

@@ -137,6 +137,55 @@ async fn bodies_that_never_become_whole_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn bodies_that_come_in_pieces_are_kept_beside_a_flood_from_elsewhere() {
+    let server = taking_stripes().start().await;
+    let claimed = Webhook::stripe("{}");
+    let head = |webhook: &Webhook| {
+        format!(
+            "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
+            webhook.circle,
+            webhook.headers["stripe-signature"].to_str().unwrap(),
+        )
+    };
+    let (flood, bulk) = (head(&claimed), vec![b'x'; 1 << 20]);
+    let attacking = (0..100).map(|n| {
+        let pause = Duration::from_millis(500);
+        let last = 2 + n % 6;
+        attack(
+            server.address,
+            last,
+            &flood,
+            Manner::AllButTheEnd,
+            &bulk,
+            pause,
+        )
+    });
+    let deliver = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for n in 0..10 {
+            let body = event(&format!("evt_pieces_{n}")) + " ".repeat(300 << 10).as_str();
+            let webhook = Webhook::stripe(&body);
+            let head = format!("{}Content-Length: {}\r\n\r\n", head(&webhook), body.len());
+            let mut stream = from(1, server.address).await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            for piece in body.as_bytes().chunks(40 << 10) {
+                // As a line with a long way would have it.
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                stream.write_all(piece).await.unwrap();
+            }
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            let answer = std::str::from_utf8(&answer).unwrap();
+            assert_eq!(answer, "HTTP/1.1 200", "{n}");
+        }
+    };
+    tokio::select! {
+        _ = join_all(attacking) => unreachable!("it has no end"),
+        delivered = timeout(Duration::from_secs(60), deliver) => delivered.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn who_sends_slower_than_may_be_is_told() {
     let server = taking_stripes()
         .env("CIRCLED_WEBHOOKS__RECEIVE_TIMEOUT", "60s")
