@@ -14,13 +14,13 @@ use std::{
 };
 
 use axum::body::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{
     Error, Message, Utf8Bytes,
     error::ProtocolError,
     protocol::{
-        CloseFrame,
+        CloseFrame, Role,
         frame::{
             Frame,
             coding::{Data, OpCode},
@@ -97,12 +97,22 @@ struct Begun {
 }
 
 impl Metered for WebSocket {
-    fn taken(&mut self) {
-        self.get_mut().taken();
-    }
-
     fn allow(&mut self, longest: usize) {
         self.get_mut().allow(longest);
+    }
+
+    fn is_worn(&self) -> bool {
+        self.get_ref().is_worn()
+    }
+
+    fn renew(&mut self) {
+        let config = *self.get_config();
+        let stream = self.get_mut().renewed();
+        let renewed = Self::from_raw_socket(stream, Role::Server, Some(config));
+        // There is nothing to wait for.
+        if let Some(renewed) = renewed.now_or_never() {
+            *self = renewed;
+        }
     }
 }
 
@@ -264,13 +274,17 @@ where
             // Others get their turn, as after so many messages.
             self.burst = BURST;
         }
+        let mut has_read_all = false;
         if self.blocked_since.is_none() && self.burst < BURST && self.may_read() {
-            while let Poll::Ready(message) = self.socket.poll_next_unpin(cx) {
+            loop {
+                let Poll::Ready(message) = self.socket.poll_next_unpin(cx) else {
+                    has_read_all = true;
+                    break;
+                };
                 if self.burst == 0 {
                     self.turn = Instant::now();
                 }
                 self.burst += 1;
-                self.socket.taken();
                 if let Some(input) = input(message) {
                     return Poll::Ready(input);
                 }
@@ -283,7 +297,23 @@ where
             cx.waker().wake_by_ref();
         }
         self.burst = 0;
-        self.flush(cx)
+        let written = self.flush(cx);
+        if has_read_all && written.is_pending() {
+            self.renew(cx);
+        }
+        written
+    }
+
+    /// Has the socket begin with a new buffer, where a long message has left a large one, and nothing is in it.
+    fn renew(&mut self, cx: &mut Context<'_>) {
+        if !self.socket.is_worn() || self.unflushed || !self.is_empty() {
+            return;
+        }
+        // The answer to a ping may wait, too.
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.socket).poll_flush(cx) {
+            self.socket.renew();
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Moves the queue into the socket's own buffer, as far as it takes it.
@@ -414,8 +444,6 @@ fn broken(error: &Error) -> Input {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     /// A socket in memory: what came in, what went out in which write, and whether it takes anything.
@@ -469,9 +497,13 @@ mod tests {
     }
 
     impl Metered for Socket {
-        fn taken(&mut self) {}
-
         fn allow(&mut self, _: usize) {}
+
+        fn is_worn(&self) -> bool {
+            false
+        }
+
+        fn renew(&mut self) {}
     }
 
     fn connection(max_queue: usize, max_bytes: usize) -> Connection<Socket> {

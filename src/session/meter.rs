@@ -1,29 +1,62 @@
-//! Counts what a client has sent of a message that isn't whole yet: until it is, it has to be kept.
+//! Counts what the server keeps of what a client sends: a message that isn't whole yet, and the buffer that the longest
+//! frame went through, which never gets smaller.
+//!
+//! To know it, the frames are followed (RFC 6455, section 5.2): fragments are kept, with whatever pings between them.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
 
-use crate::memory::{MemoryBudget, Reservation};
+use crate::memory::{MemoryBudget, OverBudget, Reservation};
 
 /// What isn't counted: about as much as is read at once.
 const LITTLE: usize = 8 << 10;
 /// Room is taken in steps of this size.
 const STEP: usize = 16 << 10;
+/// How long nothing is read where there is no room, before the session is given up, and when that is looked at.
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(100);
 
-/// A connection that reads no more of a message than there is room for.
+/// A connection that reads no more than there is room for.
 #[derive(Debug)]
 pub struct Meter<S> {
-    stream: S,
+    /// Nothing, once another one has taken it over.
+    stream: Option<S>,
     memory: MemoryBudget,
-    /// Bytes since the last message was whole.
-    read: usize,
+    frames: Frames,
     longest: usize,
     room: Option<Reservation>,
+    wait: Option<Pin<Box<Wait>>>,
+}
+
+/// Nothing is read until there is room.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    again: Pin<Box<Sleep>>,
+}
+
+/// Where in its frames a client is.
+#[derive(Debug, Default)]
+struct Frames {
+    /// The header of the next frame, as far as it has come.
+    header: [u8; 14],
+    header_length: usize,
+    /// What has come of this frame, and what is still to come.
+    come: usize,
+    left: u64,
+    /// The bytes of the fragments before it, of a message that isn't whole.
+    gathered: usize,
+    /// The most that has come of one frame.
+    largest: usize,
 }
 
 /// Why no more is read. It comes as the inner error of an [`io::Error`].
@@ -39,53 +72,177 @@ pub(super) enum Refused {
 
 /// The end of a session's socket that reads.
 pub(super) trait Metered {
-    /// A message is whole, and is taken.
-    fn taken(&mut self);
     /// Messages may be so long from now on.
     fn allow(&mut self, longest: usize);
+    /// Whether the socket's buffer has become large, and nothing that has come is in it: all that there is has been
+    /// read, and no message has begun.
+    fn is_worn(&self) -> bool;
+    /// Begins with a new buffer. All must have been read and written.
+    fn renew(&mut self);
+}
+
+impl Frames {
+    fn follow(&mut self, mut bytes: &[u8]) {
+        loop {
+            if self.left > 0 {
+                let here =
+                    usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.left -= here as u64;
+                self.come += here;
+                self.largest = self.largest.max(self.come);
+                bytes = &bytes[here..];
+                if self.left > 0 {
+                    return;
+                }
+                self.end();
+            }
+            let Some((byte, rest)) = bytes.split_first() else {
+                return;
+            };
+            bytes = rest;
+            self.header[self.header_length] = *byte;
+            self.header_length += 1;
+            if self.header_length >= 2 && self.header_length == self.header_size() {
+                self.left = self.payload();
+                if self.left == 0 {
+                    self.end();
+                }
+            }
+        }
+    }
+
+    /// A frame is whole.
+    fn end(&mut self) {
+        let first = self.header[0];
+        let (is_final, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
+        if !is_control {
+            self.gathered = if is_final {
+                0
+            } else {
+                self.gathered + self.come
+            };
+        }
+        self.come = 0;
+        self.header_length = 0;
+    }
+
+    fn header_size(&self) -> usize {
+        let length = match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let mask = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
+        2 + length + mask
+    }
+
+    fn payload(&self) -> u64 {
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        match self.header[1] & 0x7f {
+            126 => number(&self.header[2..4]),
+            127 => number(&self.header[2..10]),
+            short => u64::from(short),
+        }
+    }
+
+    /// Whether a message or a frame has begun.
+    fn is_within(&self) -> bool {
+        self.header_length > 0 || self.gathered > 0
+    }
+
+    /// What is kept.
+    fn kept(&self) -> usize {
+        self.gathered + self.largest
+    }
 }
 
 impl<S> Meter<S> {
     /// Counts in `memory`; messages may be so long for now.
     pub fn new(stream: S, memory: MemoryBudget, longest: usize) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             memory,
-            read: 0,
+            frames: Frames::default(),
             longest,
             room: None,
+            wait: None,
         }
     }
 
-    fn count(&mut self, bytes: usize) -> Result<(), Refused> {
-        self.read += bytes;
-        if self.read <= LITTLE {
+    /// Takes the connection over: what was kept is not any more.
+    pub(super) fn renewed(&mut self) -> Self {
+        Self {
+            stream: self.stream.take(),
+            memory: self.memory.clone(),
+            frames: Frames::default(),
+            longest: self.longest,
+            room: None,
+            wait: None,
+        }
+    }
+
+    pub(super) fn allow(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
+    pub(super) fn is_worn(&self) -> bool {
+        self.frames.largest > LITTLE && !self.frames.is_within()
+    }
+
+    fn stream(&mut self) -> io::Result<&mut S> {
+        self.stream
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Counts what is kept now.
+    fn settle(&mut self) -> Result<(), OverBudget> {
+        let kept = self.frames.kept();
+        if kept <= LITTLE {
+            self.room = None;
             return Ok(());
         }
-        if self.read - LITTLE > self.longest {
-            return Err(Refused::TooLong);
-        }
-        let wanted = self.read.next_multiple_of(STEP);
+        let wanted = kept.next_multiple_of(STEP);
         match &mut self.room {
-            Some(room) if room.bytes() >= self.read => Ok(()),
-            Some(room) => room.resize(wanted).map_err(|_| Refused::NoRoom),
+            Some(room) if room.bytes() == wanted => Ok(()),
+            Some(room) => room.resize(wanted),
             None => {
-                let room = self.memory.try_reserve(wanted);
-                self.room = Some(room.map_err(|_| Refused::NoRoom)?);
+                self.room = Some(self.memory.try_reserve(wanted)?);
                 Ok(())
             }
         }
     }
-}
 
-impl<S> Metered for Meter<S> {
-    fn taken(&mut self) {
-        self.read = 0;
-        self.room = None;
+    /// Waits until there is room for what has come. No more comes meanwhile.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        while self.settle().is_err() {
+            let wait = self.wait.get_or_insert_with(|| {
+                Box::pin(Wait {
+                    since: Instant::now(),
+                    again: Box::pin(sleep(AGAIN)),
+                })
+            });
+            ready!(wait.again.as_mut().poll(cx));
+            if wait.since.elapsed() > PATIENCE {
+                return Poll::Ready(Err(Refused::NoRoom));
+            }
+            wait.again.as_mut().reset(Instant::now() + AGAIN);
+        }
+        self.wait = None;
+        Poll::Ready(Ok(()))
     }
 
-    fn allow(&mut self, longest: usize) {
-        self.longest = longest;
+    fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        self.frames.follow(bytes);
+        let message = self.frames.gathered + self.frames.come;
+        if message.saturating_sub(LITTLE) > self.longest {
+            return Err(Refused::TooLong);
+        }
+        Ok(())
     }
 }
 
@@ -95,13 +252,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_room(cx)).map_err(io::Error::other)?;
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = read {
-            self.count(buf.filled().len() - before)
-                .map_err(io::Error::other)?;
-        }
-        read
+        ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
+        let come = self.follow(&buf.filled()[before..]);
+        Poll::Ready(come.map_err(io::Error::other))
     }
 }
 
@@ -111,7 +266,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        Pin::new(self.stream()?).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -119,19 +274,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        Pin::new(self.stream()?).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(S::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream()?).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream()?).poll_shutdown(cx)
     }
 }
 
@@ -139,21 +294,78 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
 mod tests {
     use super::*;
 
+    /// A masked frame: its first byte, and how long it is.
+    fn frame(first: u8, length: usize) -> Vec<u8> {
+        let mut bytes = match length {
+            0..126 => vec![first, 0x80 | u8::try_from(length).unwrap()],
+            _ => {
+                let mut bytes = vec![first, 0x80 | 127];
+                bytes.extend((length as u64).to_be_bytes());
+                bytes
+            }
+        };
+        bytes.extend([0; 4]);
+        bytes.resize(bytes.len() + length, 0);
+        bytes
+    }
+
+    const FRAGMENT: u8 = 0x01;
+    const LAST: u8 = 0x80;
+    const WHOLE: u8 = 0x81;
+    const PONG: u8 = 0x8a;
+
     #[test]
     fn what_has_come_of_a_message_is_counted_until_it_is_whole() {
-        let memory = MemoryBudget::new("session.max_buffered", 100_000);
-        let mut meter = Meter::new((), memory.clone(), 80_000);
-        meter.count(LITTLE).unwrap();
+        let memory = MemoryBudget::new("session.max_buffered", 120_000);
+        let mut meter = Meter::new((), memory.clone(), 60_000);
+        let see = |meter: &mut Meter<()>, bytes: &[u8]| {
+            meter.follow(bytes).map(|()| meter.settle().is_ok())
+        };
+        let long = frame(WHOLE, 70_000);
+        assert_eq!(see(&mut meter, &long[..LITTLE]), Ok(true));
         assert_eq!(memory.used(), 0);
-        meter.count(1).unwrap();
-        assert_eq!(memory.used(), STEP);
-        meter.count(50_000).unwrap();
-        assert!((58_000..75_000).contains(&memory.used()));
-        assert_eq!(meter.count(40_000), Err(Refused::TooLong));
+        assert_eq!(see(&mut meter, &long[LITTLE..50_000]), Ok(true));
+        assert!((50_000..70_000).contains(&memory.used()));
+        assert!(!meter.is_worn());
+        assert_eq!(
+            see(&mut meter, &long[50_000..69_000]),
+            Err(Refused::TooLong)
+        );
         meter.allow(1 << 20);
-        assert_eq!(meter.count(4000), Err(Refused::NoRoom));
-        meter.taken();
+        assert_eq!(see(&mut meter, &long[69_000..]), Ok(true));
+        // It went through a buffer, which stays, and isn't the next one's only.
+        assert!(meter.is_worn() && memory.used() >= 70_000);
+        assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
+        assert!(meter.is_worn() && memory.used() >= 70_000);
+        assert_eq!(see(&mut meter, &frame(WHOLE, 130_000)), Ok(false));
+        meter = meter.renewed();
+        assert!(!meter.is_worn());
+        assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert_eq!(memory.used(), 0);
-        meter.count(50_000).unwrap();
+    }
+
+    #[test]
+    fn fragments_are_counted_whatever_comes_between_them() {
+        let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
+        for at_once in [1, 3, 1000, usize::MAX] {
+            let mut meter = Meter::new((), memory.clone(), 1 << 20);
+            let mut see = |first, length| {
+                for bytes in frame(first, length).chunks(at_once) {
+                    meter.follow(bytes).unwrap();
+                    meter.settle().unwrap();
+                }
+                (meter.is_worn(), memory.used())
+            };
+            for n in 1..=4 {
+                let (is_worn, used) = see(if n == 1 { FRAGMENT } else { 0 }, 20_000);
+                assert!(!is_worn && used >= 20_000 * (n + 1), "{n}: {used}");
+                assert_eq!(see(PONG, 0), (false, used));
+                assert_eq!(see(PONG, 125), (false, used));
+            }
+            let (is_worn, used) = see(LAST, 0);
+            assert!(is_worn && used < 40_000, "{used}");
+            drop(meter);
+            assert_eq!(memory.used(), 0);
+        }
     }
 }

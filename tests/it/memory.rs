@@ -255,9 +255,14 @@ async fn a_stranger_may_send_and_begin_little() {
     assert!(session.json().await["result"].is_object());
 }
 
-/// The beginning of a text frame of so many bytes.
-fn frame(length: usize) -> Vec<u8> {
-    let mut header = vec![0x81, 0x80 | 127];
+/// A whole text, and one that goes on in other frames.
+const WHOLE: u8 = 0x81;
+const FRAGMENT: u8 = 0x01;
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
+/// The beginning of a frame of so many bytes.
+fn frame(kind: u8, length: usize) -> Vec<u8> {
+    let mut header = vec![kind, 0x80 | 127];
     header.extend((length as u64).to_be_bytes());
     header.extend([0; 4]);
     header
@@ -271,11 +276,19 @@ async fn messages_that_never_end_are_counted() {
         .await;
     let before = server.memory_kib("VmRSS");
     let mut open = Vec::new();
-    for _ in 0..200 {
+    for n in 0..200 {
         let mut stream = server.connect().await.into_stream();
-        // All but the end of it.
-        let _ = stream.write_all(&frame(120 << 10)).await;
-        let _ = stream.write_all(&[b' '; 119 << 10]).await;
+        let sent = if n % 2 == 0 {
+            // All but the end of it.
+            let frame = frame(WHOLE, 120 << 10);
+            [frame, vec![b' '; 119 << 10]].concat()
+        } else {
+            // All but the last fragments, with something that is whole between them.
+            let fragment = [frame(FRAGMENT, 60 << 10), vec![b' '; 60 << 10]].concat();
+            let next = [frame(0, 59 << 10), vec![b' '; 59 << 10]].concat();
+            [&fragment[..], &PONG, &next, &PONG].concat()
+        };
+        let _ = stream.write_all(&sent).await;
         open.push(stream);
     }
     // Those that found no room are closed: there is room for 17 at the most.
@@ -296,6 +309,34 @@ async fn messages_that_never_end_are_counted() {
         matches!(session.next().await, Received::Text(_))
     })
     .await;
+}
+
+/// Messages that were answered leave nothing behind, however long they were.
+#[tokio::test]
+async fn sessions_that_have_sent_what_is_long_are_small_again() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED_PER_ADDRESS", "4MiB")
+        .start()
+        .await;
+    let long = format!("{}{}", call(1, "whoami", &json!({})), " ".repeat(120 << 10));
+    let mut strangers = Vec::new();
+    let before = server.memory_kib("VmRSS");
+    for _ in 0..300 {
+        let mut session = server.connect().await;
+        session.send_text(long.clone()).await;
+        assert!(matches!(session.next().await, Received::Text(_)));
+        // And again, once it has a new buffer.
+        assert!(session.call("whoami", json!({})).await.is_ok());
+        strangers.push(session);
+    }
+    // 300 buffers would be 36 MiB.
+    eventually("the buffers to come back", async || {
+        server.memory_kib("VmRSS") < before + (20 << 10)
+    })
+    .await;
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+    drop(strangers);
 }
 
 /// Replies that were read leave nothing behind, however long they were.
