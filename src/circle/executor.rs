@@ -84,6 +84,8 @@ pub enum Ending {
     Cancelled,
     /// The store could not be reached.
     Unavailable,
+    /// It kept others waiting who have used less, and there was no room to set it aside.
+    Displaced,
     /// Nothing was run.
     Refused(Refusal),
 }
@@ -141,6 +143,7 @@ impl From<script::Ending> for Ending {
             script::Ending::TimedOut => Self::TimedOut,
             script::Ending::Cancelled => Self::Cancelled,
             script::Ending::Unavailable => Self::Unavailable,
+            script::Ending::Displaced => Self::Displaced,
         }
     }
 }
@@ -251,6 +254,7 @@ impl Executor {
             other @ (Ending::TimedOut
             | Ending::Cancelled
             | Ending::Unavailable
+            | Ending::Displaced
             | Ending::Refused(_)) => other,
         }
     }

@@ -324,6 +324,10 @@ impl Compiler<'_> {
                 },
             },
             Ending::Cancelled => Unpinned::Cancelled,
+            Ending::Displaced => Refusal::Limit {
+                limit: "script.max_aside".into(),
+            }
+            .into(),
             Ending::Finished(Ok(_)) | Ending::Unavailable => Refusal::Unavailable.into(),
         })
     }

@@ -136,6 +136,9 @@ impl Outcome {
             Ending::TimedOut => Self::TimedOut { after },
             Ending::Cancelled => Self::Cancelled,
             Ending::Unavailable | Ending::Refused(Refusal::Unavailable) => Self::Unavailable,
+            Ending::Displaced => Self::Limit {
+                limit: "script.max_aside".into(),
+            },
             Ending::Refused(Refusal::NotFound { what }) => Self::NotFound { what },
             Ending::Refused(Refusal::Forbidden { needs }) => Self::Forbidden { needs },
             Ending::Refused(Refusal::Invalid { reason }) => Self::Invalid { reason },

@@ -18,6 +18,8 @@ use crate::{
 
 /// What the caller of a delivery's job begins with.
 const WEBHOOK: &str = "webhook:";
+/// When a job runs again that there was no room to set aside.
+const DISPLACED: Duration = Duration::from_millis(500);
 
 /// Servers that may die while they run a job, one after another, before it is given up.
 pub(super) const MAX_CRASHES: u32 = 3;
@@ -271,6 +273,7 @@ impl JobRecord {
             Ending::TimedOut => {
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
             }
+            Ending::Displaced => return Some(self.postpone(later(now, DISPLACED))),
             Ending::Cancelled | Ending::Unavailable => return None,
         };
         Some(self.fail(error, now, settings))

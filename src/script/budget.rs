@@ -35,6 +35,8 @@ pub(super) enum Stop {
     Time,
     Cancelled,
     Unavailable,
+    /// There was no room to set it aside for others.
+    Displaced,
 }
 
 /// What a run may use.
@@ -310,13 +312,14 @@ impl Budget {
         self.gross.set(meter::gross());
         self.peak.set(self.peak.get().max(meter::net()));
         let now = Instant::now();
-        let stop = self.exceeded(now);
+        let mut stop = self.exceeded(now);
         if stop.is_none() {
             self.operations.set(self.operations.get() - 1);
-            if self.turn_end.get().is_some_and(|end| now >= end) {
-                self.give_way(now);
+            let had_turn = self.turn_end.get().is_some_and(|end| now >= end);
+            if !had_turn || self.give_way(now) {
+                return None;
             }
-            return None;
+            stop = Some(Stop::Displaced);
         }
         self.stop.set(stop);
         self.steps.set(0);
@@ -326,13 +329,14 @@ impl Budget {
         Some(Dynamic::UNIT)
     }
 
-    /// The run has had its turn: whoever waits comes first.
+    /// The run has had its turn: whoever waits comes first. Answers whether it may go on.
     #[cold]
-    fn give_way(&self, now: Instant) {
+    fn give_way(&self, now: Instant) -> bool {
         let mut next = now;
+        let mut may_go_on = true;
         if turn::is_wanted() {
             let memory = meter::net().wrapping_sub(self.memory_start.get());
-            turn::give_way(usize::try_from(memory).unwrap_or(0), &|| {
+            may_go_on = turn::give_way(usize::try_from(memory).unwrap_or(0), &|| {
                 self.is_cancelled() || self.is_late(Instant::now())
             });
             next = Instant::now();
@@ -340,6 +344,7 @@ impl Budget {
             self.time_end.set(end.map(|end| end + (next - now)));
         }
         self.turn_end.set(Some(next + turn::SLICE));
+        may_go_on
     }
 
     fn is_too_large(&self) -> bool {

@@ -89,7 +89,9 @@ fn hostile_scripts_end_on_a_script_thread() {
                         result.as_ref().err().map(|failure| failure.message.clone()),
                     ),
                     Ending::TimedOut => (TimedOut, None),
-                    Ending::Cancelled | Ending::Unavailable => panic!("{ending:?}"),
+                    Ending::Cancelled | Ending::Unavailable | Ending::Displaced => {
+                        panic!("{ending:?}")
+                    }
                 };
                 drop(ending);
                 if !allowed.contains(&end) {

@@ -14,7 +14,8 @@ pub struct Limits {
     pub threads: usize,
     /// Runs that may wait for a thread, over all circles; one more is refused.
     pub queue: usize,
-    /// Runs that may be set aside half-way for others, each on a thread of its own. With more, those that run go on.
+    /// Runs that may be set aside half-way for others, each on a thread of its own. With more, the one
+    /// that has used most ends; 0: none is set aside.
     pub max_aside: usize,
     /// Bytes that those may hold, all together, as the allocator counts them.
     #[serde(with = "crate::units::size")]

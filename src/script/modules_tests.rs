@@ -85,7 +85,10 @@ fn run(source: &str, modules: &[(&str, &str)]) -> Result<Success, Failure> {
         &mut transaction(true),
     ) {
         Ending::Finished(result) => result,
-        ending @ (Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+        ending @ (Ending::TimedOut
+        | Ending::Cancelled
+        | Ending::Unavailable
+        | Ending::Displaced) => {
             panic!("{source}: {ending:?}")
         }
     }
@@ -366,7 +369,10 @@ fn modules_are_found_in_the_store_or_are_given() {
     ) {
         Ending::Finished(Ok(success)) => success.output,
         Ending::Finished(Err(failure)) => failure.message,
-        ending @ (Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+        ending @ (Ending::TimedOut
+        | Ending::Cancelled
+        | Ending::Unavailable
+        | Ending::Displaced) => {
             panic!("{ending:?}")
         }
     };
@@ -461,7 +467,10 @@ fn scripts_tell_what_happened() {
         match ending {
             Ending::Finished(Ok(_)) => (None, events),
             Ending::Finished(Err(failure)) => (Some((failure.kind, failure.message)), events),
-            ending @ (Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+            ending @ (Ending::TimedOut
+            | Ending::Cancelled
+            | Ending::Unavailable
+            | Ending::Displaced) => {
                 panic!("{ending:?}")
             }
         }

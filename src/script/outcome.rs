@@ -98,4 +98,6 @@ pub enum Ending {
     Cancelled,
     /// The store could not be reached.
     Unavailable,
+    /// It kept others waiting who have used less, and there was no room to set it aside.
+    Displaced,
 }

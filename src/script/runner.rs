@@ -26,6 +26,8 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// How often a run that is set aside looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
+/// How far ahead of others a run may be while there is no room to set it aside: most end before.
+const AHEAD: Duration = Duration::from_millis(100);
 /// How long a thread more than there are places waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 ///
 /// So many run at once as there are places. Whose task comes next is up to [`Shares`]. A script that has run for a slice
 /// of time while others wait who have used less is set aside half-way, on its thread, and goes on when it is its turn
-/// again: another thread has its place meanwhile.
+/// again: another thread has its place meanwhile. Where there is no room for that, the one that is ahead of all others
+/// ends.
 pub struct Runner<K> {
     shared: Arc<Shared<K>>,
 }
@@ -88,6 +91,8 @@ struct State<K> {
 struct Aside {
     memory: usize,
     has_turn: bool,
+    /// It ends: there is no room for it.
+    is_displaced: bool,
     wake: Arc<Condvar>,
 }
 
@@ -254,7 +259,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
 
     /// Starts one more thread, if there may be one. Without it, what waits goes on waiting.
     fn has_started_thread(self: &Arc<Self>, state: &mut State<K>) -> bool {
-        if state.live >= self.room.places + self.room.aside {
+        // Those that end half-way have theirs a moment longer.
+        if state.live >= 2 * self.room.places + self.room.aside {
             return false;
         }
         let Err(error) = self.start_thread(state) else {
@@ -359,29 +365,43 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         self.shared.wanted.load(Ordering::Relaxed)
     }
 
-    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) {
+    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool {
         let (shared, run) = (&self.shared, &mut *self.run.borrow_mut());
         let mut state = shared.lock();
         shared.charge(&mut state, &self.accounts, run);
-        let others: usize = state.aside.values().map(|aside| aside.memory).sum();
-        let has_room = state.aside.len() < shared.room.aside
-            && others.saturating_add(memory) <= shared.room.aside_memory;
-        if !run.has_place || !has_room || !state.shares.comes_before(&self.accounts) {
-            return;
+        if !run.has_place || shared.room.aside == 0 {
+            return true;
+        }
+        let Some(before) = state.shares.comes_before(&self.accounts) else {
+            return true;
+        };
+        while !state.has_room(&shared.room, memory, before.resumes) {
+            match state.shares.last(&self.accounts, &before, AHEAD) {
+                None => return true,
+                Some(None) => return false,
+                Some(Some(number)) => state.displace(number),
+            }
         }
         let wake = Arc::new(Condvar::new());
         let number = state.shares.set_aside(self.accounts);
         let aside = Aside {
             memory,
             has_turn: false,
+            is_displaced: false,
             wake: wake.clone(),
         };
         state.aside.insert(number, aside);
         state.running -= 1;
         let ready = shared.advance(&mut state);
         shared.wake(ready);
-        while !state.aside.get(&number).is_none_or(|aside| aside.has_turn) {
-            if is_over() {
+        loop {
+            let Some(aside) = state.aside.get(&number) else {
+                break;
+            };
+            if aside.has_turn {
+                break;
+            }
+            if aside.is_displaced || is_over() {
                 state.shares.take_back(number);
                 run.has_place = false;
                 break;
@@ -389,14 +409,38 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
             let waited = wake.wait_timeout(state, LOOK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.aside.remove(&number);
+        let aside = state.aside.remove(&number);
         run.until = Instant::now();
+        aside.is_none_or(|aside| !aside.is_displaced)
+    }
+}
+
+impl<K: Hash + Eq + Copy> State<K> {
+    /// Whether one more run may be set aside, while another of them goes on.
+    fn has_room(&self, room: &Room, memory: usize, resumes: Option<u64>) -> bool {
+        let others = self.aside.iter();
+        let others = others
+            .filter(|(number, aside)| Some(**number) != resumes && !aside.is_displaced)
+            .map(|(_, aside)| aside.memory);
+        let (count, held) = others.fold((0, memory), |(count, held), memory| {
+            (count + 1, memory.saturating_add(held))
+        });
+        count < room.aside && held <= room.aside_memory
+    }
+
+    /// Has a run end that was set aside.
+    fn displace(&mut self, number: u64) {
+        self.shares.take_back(number);
+        if let Some(aside) = self.aside.get_mut(&number) {
+            aside.is_displaced = true;
+            aside.wake.notify_one();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::sync::mpsc;
 
     use std::sync::{
         Arc,
@@ -521,7 +565,8 @@ mod tests {
     fn spin(done: &AtomicBool, memory: usize) {
         while !done.load(Ordering::Relaxed) {
             if turn::is_wanted() {
-                turn::give_way(memory, &|| false);
+                let may_go_on = turn::give_way(memory, &|| false);
+                assert!(may_go_on);
             }
             std::thread::yield_now();
         }
@@ -554,22 +599,34 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_set_aside_than_there_is_room_for() {
+    fn what_there_is_no_room_to_set_aside_ends() {
         let runner = Runner::start(room(1, 10)).unwrap();
         let (begun, begins) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
         let over = wanted();
-        let is_over = over.clone();
-        let long = move || {
-            begun.send(()).unwrap();
-            spin(&is_over, 1001);
-        };
-        runner.submit([1; 2], wanted(), Box::new(long)).unwrap();
-        begins.recv().unwrap();
+        for (key, memory) in [(1, 600), (2, 600), (3, 1001)] {
+            let (begun, tell, over) = (begun.clone(), tell.clone(), over.clone());
+            let long = move || {
+                begun.send(key).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    if turn::is_wanted() && !turn::give_way(memory, &|| false) {
+                        return tell.send(key).unwrap();
+                    }
+                    std::thread::yield_now();
+                }
+            };
+            runner.submit([key; 2], wanted(), Box::new(long)).unwrap();
+            assert_eq!(begins.recv().unwrap(), key);
+        }
+        assert_ne!(told.recv().unwrap(), 3, "one of those that had begun");
         let (done, ran) = mpsc::channel();
-        let short = move || done.send(()).unwrap();
-        runner.submit([2; 2], wanted(), Box::new(short)).unwrap();
-        assert!(ran.recv_timeout(Duration::from_millis(50)).is_err());
+        for n in 0..100 {
+            let done = done.clone();
+            let short = move || done.send(n).unwrap();
+            runner.submit([9; 2], wanted(), Box::new(short)).unwrap();
+            assert_eq!(ran.recv().unwrap(), n);
+        }
+        assert!(told.try_iter().any(|key| key == 3), "it never fits");
         over.store(true, Ordering::Relaxed);
-        ran.recv().unwrap();
     }
 }

@@ -83,7 +83,7 @@ impl Sandbox {
         match self.imports(source, None, &Arc::default()) {
             Ok(_) | Err(Ending::Finished(Ok(_))) => Ok(()),
             Err(Ending::Finished(Err(failure))) => Err(failure),
-            Err(Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+            Err(Ending::TimedOut | Ending::Cancelled | Ending::Unavailable | Ending::Displaced) => {
                 let message = "compiling takes longer than script.timeout";
                 Err(Failure::new(FailureKind::Compile, message))
             }
@@ -284,6 +284,7 @@ impl Sandbox {
             Stop::Time => return Ending::TimedOut,
             Stop::Cancelled => return Ending::Cancelled,
             Stop::Unavailable => return Ending::Unavailable,
+            Stop::Displaced => return Ending::Displaced,
             Stop::Operations => Failure::operations(limits),
             Stop::Memory => Failure::memory(limits),
             Stop::Depth => Failure::depth(),

@@ -29,7 +29,10 @@ fn run_with(source: &str, args: &Value, event: Option<&Value>) -> Result<Success
         &never,
     ) {
         Ending::Finished(result) => result,
-        ending @ (Ending::TimedOut | Ending::Cancelled | Ending::Unavailable) => {
+        ending @ (Ending::TimedOut
+        | Ending::Cancelled
+        | Ending::Unavailable
+        | Ending::Displaced) => {
             panic!("{ending:?}")
         }
     }

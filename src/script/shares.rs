@@ -19,6 +19,11 @@ use super::QueueFull;
 
 /// What beginning a run costs, however short it is.
 const LEAST: Duration = Duration::from_micros(100);
+/// Virtual time rises by this part of what is used: so whoever is ahead waits for so many times as much at most,
+/// however many come who have used nothing.
+const CATCH_UP: u32 = 64;
+/// Accounts that needn't be looked through.
+const FEW: usize = 64;
 
 /// Whom a run is charged to; the same one twice where there is only one.
 pub(super) type Accounts<K> = [K; 2];
@@ -29,11 +34,11 @@ pub(super) struct Shares<K, T> {
     /// First in, first out in each.
     flows: HashMap<Accounts<K>, VecDeque<Waiting<T>>>,
     aside: HashMap<u64, Accounts<K>>,
-    /// Runs that have begun and are not over, those that were set aside included.
-    begun: HashMap<Accounts<K>, usize>,
     /// Those who wait, run, or are ahead of the virtual time.
     accounts: HashMap<K, Account>,
     virtual_time: Duration,
+    /// So many accounts are kept before those that are even are forgotten.
+    keeps: usize,
     waiting: usize,
     next_number: u64,
     /// Tasks that may wait.
@@ -52,6 +57,7 @@ struct Account {
     /// Where its next run begins, in virtual time.
     used: Duration,
     waiting: usize,
+    /// Runs that have begun and are not over, those that were set aside included.
     begun: usize,
 }
 
@@ -67,7 +73,8 @@ pub(super) enum Next<K, T> {
 /// The least one comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// It would be one more beside another of the same: that waits until nobody else does.
+    /// It would be one more beside another of its second account, in whichever circle: that waits until nobody else
+    /// does.
     is_further: bool,
     start: Duration,
     /// What its second account has used: within a circle, its callers have their shares too.
@@ -82,15 +89,23 @@ enum Candidate<K> {
     Aside(u64),
 }
 
+/// What comes before a run that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Before {
+    /// The run that goes on, if none begins.
+    pub(super) resumes: Option<u64>,
+    rank: Rank,
+}
+
 impl<K: Hash + Eq + Copy, T> Shares<K, T> {
     /// With room for so many tasks that wait.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             flows: HashMap::new(),
             aside: HashMap::new(),
-            begun: HashMap::new(),
             accounts: HashMap::new(),
             virtual_time: Duration::ZERO,
+            keeps: FEW,
             waiting: 0,
             next_number: 0,
             capacity,
@@ -154,7 +169,6 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
                     self.flows.remove(&accounts);
                 }
                 self.waiting -= 1;
-                *self.begun.entry(accounts).or_default() += 1;
                 self.each(&accounts, |account| {
                     account.waiting -= 1;
                     account.begun += 1;
@@ -165,11 +179,34 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         }
     }
 
-    /// Whether something else comes before a run that has begun.
-    pub(super) fn comes_before(&self, accounts: &Accounts<K>) -> bool {
+    /// What comes before a run that has begun.
+    pub(super) fn comes_before(&self, accounts: &Accounts<K>) -> Option<Before> {
         let own = self.rank(accounts, false, 0);
-        let best = self.best(true);
-        best.is_some_and(|(rank, _)| (rank.start, rank.own) < (own.start, own.own))
+        let (rank, candidate) = self.best(true)?;
+        let resumes = match candidate {
+            Candidate::Flow(_) => None,
+            Candidate::Aside(number) => Some(number),
+        };
+        let is_before = !rank.is_further && (rank.start, rank.own) < (own.start, own.own);
+        is_before.then_some(Before { resumes, rank })
+    }
+
+    /// Which of the runs that were set aside, and this one, goes on last; `Some(None)`: this one. None, where that one is
+    /// less than so much time ahead of what comes before.
+    pub(super) fn last(
+        &self,
+        accounts: &Accounts<K>,
+        before: &Before,
+        ahead: Duration,
+    ) -> Option<Option<u64>> {
+        let own = (self.rank(accounts, false, u64::MAX), None);
+        let aside = self.aside.iter();
+        let aside =
+            aside.map(|(number, accounts)| (self.rank(accounts, false, *number), Some(*number)));
+        let (rank, last) = aside.chain([own]).max_by_key(|(rank, _)| *rank)?;
+        let is_ahead = rank.start.saturating_sub(before.rank.start) >= ahead
+            || rank.own.saturating_sub(before.rank.own) >= ahead;
+        is_ahead.then_some(last)
     }
 
     /// Sets aside a run that has begun. Returns its number.
@@ -179,7 +216,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         number
     }
 
-    /// A run that was set aside ends without another turn.
+    /// A run that was set aside ends, without another turn.
     pub(super) fn take_back(&mut self, number: u64) {
         self.aside.remove(&number);
     }
@@ -190,20 +227,19 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         self.each(accounts, |account| {
             account.used = account.used.max(now) + time;
         });
+        self.virtual_time += time / CATCH_UP;
     }
 
     /// A run that had begun is over.
     pub(super) fn end(&mut self, accounts: &Accounts<K>) {
         self.each(accounts, |account| account.begun -= 1);
-        if let Some(begun) = self.begun.get_mut(accounts) {
-            *begun -= 1;
-            if *begun == 0 {
-                self.begun.remove(accounts);
-            }
+        if self.accounts.len() > self.keeps {
+            let now = self.virtual_time;
+            self.accounts.retain(|_, account| {
+                account.waiting > 0 || account.begun > 0 || account.used > now
+            });
+            self.keeps = (self.accounts.len() * 2).max(FEW);
         }
-        let now = self.virtual_time;
-        self.accounts
-            .retain(|_, account| account.waiting > 0 || account.begun > 0 || account.used > now);
     }
 
     fn bound(&self, accounts: &Accounts<K>) -> usize {
@@ -229,7 +265,8 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         });
         let flows = self.flows.iter().filter(|_| may_begin);
         let flows = flows.filter_map(|(accounts, flow)| {
-            let is_further = self.begun.contains_key(accounts);
+            let own = self.accounts.get(&accounts[1]);
+            let is_further = own.is_some_and(|own| own.begun > 0);
             let rank = self.rank(accounts, is_further, flow.front()?.number);
             Some((rank, Candidate::Flow(*accounts)))
         });
@@ -246,7 +283,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         Rank {
             is_further,
             start: self.virtual_time.max(used(first)).max(used(second)),
-            own: used(second),
+            own: self.virtual_time.max(used(second)),
             number,
         }
     }
@@ -284,7 +321,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Next, Shares};
+    use super::{LEAST, Next, Shares};
 
     const SLICE: Duration = Duration::from_millis(10);
 
@@ -344,9 +381,9 @@ mod tests {
             panic!("it waits")
         };
         turns.charge(&long, SLICE);
-        assert!(!turns.comes_before(&long), "its own kind waits");
+        assert_eq!(turns.comes_before(&long), None, "its own kind waits");
         push(&mut turns, ["b", "victor"], "short");
-        assert!(turns.comes_before(&long));
+        assert!(turns.comes_before(&long).is_some());
         let number = turns.set_aside(long);
         let Some(Next::Begin("short", short)) = turns.next(true) else {
             panic!("it comes first")
@@ -383,7 +420,7 @@ mod tests {
         }
         turns.charge(&["a", "mallory"], SLICE);
         push(&mut turns, ["a", "victor"], "short");
-        assert!(turns.comes_before(&["a", "mallory"]));
+        assert!(turns.comes_before(&["a", "mallory"]).is_some());
         turns.set_aside(["a", "mallory"]);
         assert!(matches!(turns.next(true), Some(Next::Begin("short", _))));
     }
@@ -416,10 +453,71 @@ mod tests {
             push(&mut turns, [circle; 2], circle);
         }
         order(&mut turns);
-        push(&mut turns, ["d"; 2], "d");
-        order(&mut turns);
-        push(&mut turns, ["d"; 2], "d");
-        order(&mut turns);
+        for _ in 0..2 {
+            turns.keeps = 0;
+            push(&mut turns, ["d"; 2], "d");
+            order(&mut turns);
+        }
         assert!(turns.accounts.len() <= 1, "{:?}", turns.accounts);
+    }
+
+    #[test]
+    fn a_caller_begins_no_more_anywhere_while_others_wait_or_one_was_set_aside() {
+        let mut turns = Turns::new(100);
+        push(&mut turns, ["a", "mallory"], "a1");
+        push(&mut turns, ["b", "mallory"], "b1");
+        assert!(matches!(turns.next(true), Some(Next::Begin("a1", _))));
+        turns.charge(&["a", "mallory"], SLICE);
+        push(&mut turns, ["v", "victor"], "v1");
+        let number = turns.set_aside(["a", "mallory"]);
+        for next in [Next::Begin("v1", ["v", "victor"]), Next::Resume(number)] {
+            assert_eq!(turns.next(true), Some(next));
+        }
+        assert_eq!(
+            turns.next(true),
+            Some(Next::Begin("b1", ["b", "mallory"])),
+            "nobody else wants it"
+        );
+    }
+
+    #[test]
+    fn whoever_has_used_a_little_comes_before_long_among_those_who_have_used_nothing() {
+        let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+        let mut turns = Shares::<&str, &str>::new(1000);
+        turns.charge(&["old"; 2], LEAST);
+        turns.push(["old"; 2], Default::default(), "old").unwrap();
+        let found = names.iter().any(|name| {
+            let accounts = [name.as_str(); 2];
+            turns.push(accounts, Default::default(), "new").unwrap();
+            let Some(Next::Begin(task, accounts)) = turns.next(true) else {
+                panic!("they wait")
+            };
+            turns.end(&accounts);
+            task == "old"
+        });
+        assert!(found);
+    }
+
+    #[test]
+    fn the_one_that_is_far_ahead_of_what_waits_goes_on_last() {
+        let mut turns = Turns::new(100);
+        for [circle, key] in [["a", "m"], ["b", "n"], ["c", "o"]] {
+            push(&mut turns, [circle, key], "long");
+            assert!(turns.next(true).is_some());
+        }
+        turns.charge(&["a", "m"], 3 * SLICE);
+        turns.charge(&["b", "n"], 4 * SLICE);
+        turns.charge(&["c", "o"], 2 * SLICE);
+        turns.set_aside(["a", "m"]);
+        let most = turns.set_aside(["b", "n"]);
+        push(&mut turns, ["v", "victor"], "short");
+        let before = turns.comes_before(&["c", "o"]).unwrap();
+        assert_eq!(before.resumes, None);
+        let last = |ahead| turns.last(&["c", "o"], &before, ahead);
+        assert_eq!(last(3 * SLICE), Some(Some(most)));
+        assert_eq!(last(5 * SLICE), None, "it isn't so far ahead");
+        turns.take_back(most);
+        turns.charge(&["c", "o"], 2 * SLICE);
+        assert_eq!(turns.last(&["c", "o"], &before, 3 * SLICE), Some(None));
     }
 }

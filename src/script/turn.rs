@@ -15,8 +15,8 @@ pub(super) trait Place {
     fn is_wanted(&self) -> bool;
 
     /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or is to
-    /// end.
-    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool);
+    /// end. Answers whether it keeps what it has: if not, there is no room for it, and it must end.
+    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool;
 }
 
 thread_local! {
@@ -60,10 +60,10 @@ pub(super) fn is_wanted() -> bool {
 }
 
 /// See [`Place::give_way`].
-pub(super) fn give_way(memory: usize, is_over: &dyn Fn() -> bool) {
+pub(super) fn give_way(memory: usize, is_over: &dyn Fn() -> bool) -> bool {
     PLACE.with_borrow(|place| {
-        if let Some(place) = place {
-            place.give_way(memory, is_over);
-        }
-    });
+        place
+            .as_ref()
+            .is_none_or(|place| place.give_way(memory, is_over))
+    })
 }

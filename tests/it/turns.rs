@@ -1,11 +1,14 @@
 //! Who gets the script threads: whoever has used less than their share, at once, whatever others run.
 
+use std::time::Duration;
+
 use circled::auth::SecretKey;
+use futures_util::future::select_all;
 use serde_json::{Value, json};
 
 use crate::{
     backend::on_both,
-    server::{Builder, ENDLESS, TestServer, Ws, key, within},
+    server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key, within},
 };
 
 const SPIN: &str = "loop {}";
@@ -78,6 +81,92 @@ async fn ten_callers_in_ten_circles_keep_nobody_waiting() {
     }
     let mut victim = log_in_to(&server, 12, &key(3)).await;
     assert_served(&mut victim, "beside ten callers").await;
+}
+
+/// One of many keys.
+fn nth(n: u16) -> SecretKey {
+    let bytes = n.to_be_bytes().repeat(16);
+    SecretKey::from_hex(&hex::encode(bytes)).unwrap()
+}
+
+/// Sessions that each play this, in the circles and with the keys of these numbers. More than may be set aside.
+async fn crowd(
+    server: &TestServer,
+    script: &str,
+    who: impl Iterator<Item = (u16, u16)>,
+) -> Vec<Ws> {
+    let mut crowd = Vec::new();
+    for (circle, me) in who {
+        let mut session = server.connect_to(nth(circle).public()).await;
+        session.login(&nth(me)).await;
+        session.begin_play(script).await;
+        session.fence().await;
+        crowd.push(session);
+    }
+    crowd
+}
+
+async fn one_caller_in_four_hundred_circles_keeps_nobody_waiting() {
+    let server = patient().start().await;
+    let circles = (1000..1400).map(|circle| (circle, 999));
+    let _crowd = crowd(&server, SPIN, circles).await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    for _ in 0..5 {
+        assert_served(&mut victim, "beside four hundred circles").await;
+    }
+}
+
+async fn two_hundred_callers_of_a_circle_keep_no_other_circle_waiting() {
+    let server = patient().start().await;
+    let _crowd = crowd(&server, SPIN, (1000..1200).map(|me| (999, me))).await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside two hundred callers").await;
+}
+
+async fn what_holds_much_memory_keeps_nobody_waiting() {
+    let server = patient()
+        .env("CIRCLED_SCRIPT__MAX_MEMORY", "4MiB")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE_MEMORY", "4MiB")
+        .start()
+        .await;
+    let script = "let s = \"x\"; while s.len < 1_000_000 { s += s } loop {}";
+    let others = (1000..1020).map(|n| (n, n));
+    let _crowd = crowd(&server, script, others).await;
+    let _one = crowd(&server, script, (2000..2020).map(|circle| (circle, 999))).await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    assert_served(&mut victim, "beside what holds much").await;
+}
+
+/// Where nothing more may be set aside, the one that has used most ends.
+async fn a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again() {
+    let server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE", "1")
+        .start()
+        .await;
+    let mut owner = log_in_to(&server, 12, &key(12)).await;
+    let params = json!({ "script": busy(Duration::from_secs(2), "7") });
+    let job = owner.call("submit_job", params).await.unwrap()["job_id"].clone();
+    let mut floods = Vec::new();
+    for n in 20..23 {
+        floods.push(flood(&server, n, &key(n + 50), 1).await);
+    }
+    let mut victim = log_in_to(&server, 13, &key(3)).await;
+    assert_served(&mut victim, "where there is no room").await;
+    let answers = floods.iter_mut().map(|flood| Box::pin(flood.answer(1 + 2)));
+    let (first, ..) = within("one to be ended", select_all(answers)).await;
+    let error = first.unwrap_err();
+    assert_eq!(error["code"], -32005, "{error}");
+    assert_eq!(error["data"]["limit"], "script.max_aside", "{error}");
+    for flood in floods {
+        flood.leave().await;
+    }
+    eventually("the job to end", async || {
+        let job = owner.call("get_job", json!([job])).await.unwrap();
+        assert!(job["error"].is_null(), "{job}");
+        job["value"] == 7
+    })
+    .await;
 }
 
 /// What runs for long has all the places of a worker, and it goes on taking what comes.
@@ -171,6 +260,10 @@ on_both!(
     plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting,
     one_caller_in_forty_circles_keeps_nobody_waiting,
     ten_callers_in_ten_circles_keep_nobody_waiting,
+    one_caller_in_four_hundred_circles_keeps_nobody_waiting,
+    two_hundred_callers_of_a_circle_keep_no_other_circle_waiting,
+    what_holds_much_memory_keeps_nobody_waiting,
+    a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again,
     more_than_a_worker_holds_keeps_nobody_waiting,
     what_is_compiled_for_whoever_left_is_not_compiled,
     compiling_takes_no_longer_than_a_run_may,

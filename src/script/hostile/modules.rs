@@ -174,7 +174,9 @@ fn hostile_modules_end_on_a_script_thread() {
             match sandbox.run(source, inputs, &mut None, Some(deadline), &never) {
                 Ending::Finished(result) => Some(end_of(&result)),
                 Ending::TimedOut => Some(TimedOut),
-                ending @ (Ending::Cancelled | Ending::Unavailable) => panic!("{ending:?}"),
+                ending @ (Ending::Cancelled | Ending::Unavailable | Ending::Displaced) => {
+                    panic!("{ending:?}")
+                }
             }
         })
     };

@@ -188,9 +188,11 @@ impl Durable {
         let Ran { ending, writes, .. } = ran;
         let why = match ending {
             Ending::Unavailable => Unavailable.into(),
-            Ending::Finished(_) | Ending::TimedOut | Ending::Cancelled | Ending::Refused(_) => {
-                CommitError::Gone
-            }
+            Ending::Finished(_)
+            | Ending::TimedOut
+            | Ending::Cancelled
+            | Ending::Displaced
+            | Ending::Refused(_) => CommitError::Gone,
         };
         let mut job = job.clone();
         let (now, time) = (Timestamp::now(), self.machine.script_timeout);
