@@ -80,6 +80,10 @@ pub(super) enum Account {
     Circle(PublicKey),
     /// Who runs it, in whichever circle.
     Caller(PublicKey),
+    /// Whoever runs something in this circle without a key.
+    Anonymous(PublicKey),
+    /// What providers have sent to this circle.
+    Deliveries(PublicKey),
 }
 
 /// Names a job, across servers and restarts: a UUID of version 7 (RFC 9562), so that names sort by time.
@@ -326,10 +330,16 @@ impl Work<'_> {
 }
 
 impl Account {
-    /// Both of them; the circle's alone, where the caller has no key.
-    pub(super) fn both(circle: PublicKey, caller: Option<&PublicKey>) -> [Self; 2] {
-        let circle = Self::Circle(circle);
-        [circle, caller.map_or(circle, |key| Self::Caller(*key))]
+    /// Those of what a caller waits for.
+    pub(super) fn of_caller(circle: PublicKey, caller: Option<&PublicKey>) -> [Self; 2] {
+        let own = caller.map_or(Self::Anonymous(circle), |key| Self::Caller(*key));
+        [Self::Circle(circle), own]
+    }
+
+    /// Those of a job that is kept: whoever asked for it, or the circle's deliveries.
+    pub(super) fn of_job(circle: PublicKey, submitter: Option<PublicKey>) -> [Self; 2] {
+        let own = submitter.map_or(Self::Deliveries(circle), Self::Caller);
+        [Self::Circle(circle), own]
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout_at};
 
 use super::job::Account;
 use crate::{
@@ -56,7 +56,7 @@ pub(super) async fn look<R: Send + 'static>(
         }
     });
     runner.submit(accounts, cancel, task).ok()?;
-    let looked = looked.await.ok();
+    let looked = timeout_at(deadline.into(), looked).await;
     drop(guard);
-    looked
+    looked.ok()?.ok()
 }

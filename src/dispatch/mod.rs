@@ -242,7 +242,7 @@ impl Dispatcher {
         caller: Option<PublicKey>,
         pin: impl FnOnce(store::Transaction, &Compiler<'_>) -> Result<R, Unpinned> + Send + 'static,
     ) -> Result<R, Unpinned> {
-        let accounts = Account::both(circle, caller.as_ref());
+        let accounts = Account::of_caller(circle, caller.as_ref());
         let pinned = match self {
             Self::Embedded(embedded) => embedded.look(circle, accounts, pin).await,
             Self::Redis(redis) => redis.look(circle, accounts, pin).await,

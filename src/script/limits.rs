@@ -79,9 +79,10 @@ impl Limits {
         }
     }
 
-    /// A thread's share of [`Limits::cache`]: script threads and one session thread per core.
+    /// A thread's share of [`Limits::cache`]: script threads, with Redis as many that compile, and one session thread per
+    /// core. Those that stand in for what is set aside have none.
     pub(super) fn cache_per_thread(&self) -> usize {
-        self.cache / (self.thread_count() + cores())
+        self.cache / (2 * self.thread_count() + cores())
     }
 
     /// What the tests run with: small, so that hostile scripts hit the limits soon.

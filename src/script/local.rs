@@ -79,8 +79,15 @@ impl Weighter<Box<str>, Rc<Compiled>> for BySize {
 
 thread_local! {
     static LOCALS: RefCell<Vec<(u64, Rc<Local>)>> = const { RefCell::new(Vec::new()) };
+    /// The thread is one more than have a share of the cache.
+    static IS_EXTRA: Cell<bool> = const { Cell::new(false) };
     /// Follows the tokens of the script that is being compiled, if it has a `switch`.
     static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
+}
+
+/// From here on, this thread keeps no compiled scripts.
+pub(super) fn keep_nothing() {
+    IS_EXTRA.set(true);
 }
 
 /// Whether the parser may have this token.
@@ -188,8 +195,11 @@ impl Local {
         Ok(compiled)
     }
 
-    /// Keeps a compiled script.
+    /// Keeps a compiled script, where there is room for any.
     pub(super) fn keep(&self, source: &str, compiled: &Rc<Compiled>) {
+        if IS_EXTRA.get() {
+            return;
+        }
         self.scripts
             .borrow_mut()
             .insert(source.into(), Rc::clone(compiled));

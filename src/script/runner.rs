@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Limits,
+    Limits, local,
     shares::{Accounts, Next, Shares},
     stack, turn,
 };
@@ -151,7 +151,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
         let runner = Self { shared };
         for _ in 0..room.places {
             let shared = &runner.shared;
-            shared.start_thread(&mut shared.lock())?;
+            shared.start_thread(&mut shared.lock(), false)?;
         }
         Ok(runner)
     }
@@ -263,7 +263,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         if state.live >= 2 * self.room.places + self.room.aside {
             return false;
         }
-        let Err(error) = self.start_thread(state) else {
+        let Err(error) = self.start_thread(state, true) else {
             return true;
         };
         if state.told.is_none_or(|told| told.elapsed() >= stack::QUIET) {
@@ -273,9 +273,10 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         false
     }
 
-    fn start_thread(self: &Arc<Self>, state: &mut State<K>) -> io::Result<()> {
+    /// Starts a thread for a place, or an extra one, which stands in while others are set aside.
+    fn start_thread(self: &Arc<Self>, state: &mut State<K>, is_extra: bool) -> io::Result<()> {
         let (number, this) = (state.started, self.clone());
-        let thread = stack::spawn(format!("script-{number}"), move || this.work())?;
+        let thread = stack::spawn(format!("script-{number}"), move || this.work(is_extra))?;
         state.started += 1;
         state.live += 1;
         state.idle += 1;
@@ -285,7 +286,10 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     }
 
     /// What a thread does. It counts as idle when it starts.
-    fn work(self: Arc<Self>) {
+    fn work(self: Arc<Self>, is_extra: bool) {
+        if is_extra {
+            local::keep_nothing();
+        }
         let mut state = self.lock();
         let mut since = Instant::now();
         loop {
@@ -294,7 +298,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
                 drop(state);
                 self.run(task, accounts);
                 state = self.lock();
-                if stack::is_spent() && self.start_thread(&mut state).is_ok() {
+                if stack::is_spent() && self.start_thread(&mut state, is_extra).is_ok() {
                     state.live -= 1;
                     let ready = self.advance(&mut state);
                     drop(state);
@@ -308,14 +312,19 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
                 since = Instant::now();
                 continue;
             }
-            let is_spare = state.live - state.aside.len() > self.room.places;
+            let is_spare = is_extra && state.live - state.aside.len() > self.room.places;
+            // Those that keep what they compile come first again as soon as they can.
+            let linger = match state.aside.is_empty() {
+                true => Duration::ZERO,
+                false => LINGER,
+            };
             let is_done = state.closed && state.shares.waiting() == 0;
-            if is_done || (is_spare && since.elapsed() >= LINGER) {
+            if is_done || (is_spare && since.elapsed() >= linger) {
                 state.idle -= 1;
                 state.live -= 1;
                 return;
             }
-            state = if is_spare {
+            state = if is_extra {
                 let waited = self.wake.wait_timeout(state, LINGER);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             } else {

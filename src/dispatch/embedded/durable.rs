@@ -101,8 +101,10 @@ impl Durable {
             for job in pending {
                 // Those whose time has come already wait in their order, too.
                 match job.due.filter(|due| *due > now) {
-                    Some(due) => lanes.delay(job.circle, job.id, due),
-                    None => lanes.delay(job.circle, job.id, Timestamp::UNIX_EPOCH),
+                    Some(due) => lanes.delay(job.circle, job.id, job.submitter, due),
+                    None => {
+                        lanes.delay(job.circle, job.id, job.submitter, Timestamp::UNIX_EPOCH);
+                    }
                 }
             }
         }
@@ -126,26 +128,32 @@ impl Durable {
 
     /// Gives a job that may run to a script thread. Answers whether there was a place for it.
     fn submit(self: &Arc<Self>, lanes: &mut Lanes, circle: PublicKey, ready: Ready) -> bool {
-        let (this, id) = (self.clone(), ready.id);
+        let (this, id, submitter) = (self.clone(), ready.id, ready.submitter);
         let task = Box::new(move || this.run(circle, ready));
         let runner = &self.machine.runner;
-        let accounts = Account::both(circle, None);
+        let accounts = Account::of_job(circle, submitter);
         let found = runner.submit(accounts, Arc::default(), task).is_ok();
         if !found {
-            lanes.hold(circle, id);
+            lanes.hold(circle, id, submitter);
             self.wake.notify_one();
         }
         found
     }
 
     /// Has a job run that was given up or stopped, and isn't any more: when it is due, or at its turn.
-    pub(super) fn resume(self: &Arc<Self>, circle: PublicKey, id: JobId, due: Option<Timestamp>) {
+    pub(super) fn resume(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        id: JobId,
+        submitter: Option<PublicKey>,
+        due: Option<Timestamp>,
+    ) {
         let mut lanes = self.lock();
         if let Some(due) = due {
-            lanes.delay(circle, id, due);
+            lanes.delay(circle, id, submitter, due);
             self.wake.notify_one();
         } else {
-            lanes.push(circle, id);
+            lanes.push(circle, id, submitter);
             self.advance(&mut lanes, circle);
         }
     }
@@ -153,8 +161,10 @@ impl Durable {
     /// Ends a job that isn't over, wherever it is. Answers whether that was so. Blocks.
     pub(super) fn stop_job(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         self.lock().cancel(id);
+        let mut submitter = None;
         let stopped = ledger::change(&self.machine.store, circle, id, |job| {
             let open = job.status == Status::Pending;
+            submitter = job.submitter();
             open.then(|| {
                 // While nobody can have it run again: whoever holds a circle may take the lanes.
                 let mut lanes = self.lock();
@@ -168,7 +178,7 @@ impl Durable {
         if stopped.is_err() {
             // It is pending still, and what was to run it is gone. Running one that is over does nothing.
             let due = later(Timestamp::now(), attempt::AGAIN);
-            self.lock().delay(circle, id, due);
+            self.lock().delay(circle, id, submitter, due);
             self.wake.notify_one();
         }
         stopped

@@ -87,7 +87,7 @@ impl Embedded {
 
     fn hand_over(&self, job: Job<'static>, span: Span) -> Played {
         let (reply, ticket) = self.ticket(job.timeout);
-        let accounts = Account::both(job.circle, job.caller.key());
+        let accounts = Account::of_caller(job.circle, job.caller.key());
         let claim = ticket.claim.0.clone();
         let cancelled = claim.cancelled().clone();
         let (machine, deadline) = (self.machine.clone(), ticket.deadline);

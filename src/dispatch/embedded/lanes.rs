@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Lanes {
     circles: HashMap<PublicKey, Lane>,
     /// Jobs that run again later.
-    delayed: BTreeMap<(Timestamp, JobId), PublicKey>,
+    delayed: BTreeMap<(Timestamp, JobId), Later>,
     /// When those run, by job: each of them once.
     due: HashMap<JobId, Timestamp>,
     /// Circles whose next job found no place with the runner.
@@ -40,10 +40,19 @@ struct Lane {
     running: usize,
 }
 
+/// A job that runs again later.
+#[derive(Debug)]
+struct Later {
+    circle: PublicKey,
+    submitter: Option<PublicKey>,
+}
+
 /// A job that waits for its turn.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) id: JobId,
+    /// Who asked for it, if nobody sent it.
+    pub(super) submitter: Option<PublicKey>,
     /// What its run takes, where it needn't be read from the disk.
     pub(super) fresh: Option<Box<Fresh>>,
 }
@@ -64,24 +73,38 @@ impl Lanes {
         ready + self.delayed.len() + self.running.len()
     }
 
-    pub(super) fn push(&mut self, circle: PublicKey, id: JobId) {
-        let ready = Ready { id, fresh: None };
+    pub(super) fn push(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
+        let ready = Ready {
+            id,
+            submitter,
+            fresh: None,
+        };
         let lane = self.circles.entry(circle).or_default();
         lane.ready.push_back(ready);
     }
 
     /// A job that has just been made.
     pub(super) fn push_fresh(&mut self, circle: PublicKey, fresh: Fresh) {
-        let id = fresh.job.id;
+        let (id, submitter) = (fresh.job.id, fresh.job.submitter());
         let fits = self.fresh + fresh.size <= MAX_FRESH;
         let fresh = fits.then(|| Box::new(fresh));
         self.fresh += fresh.as_ref().map_or(0, |fresh| fresh.size);
         let lane = self.circles.entry(circle).or_default();
-        lane.ready.push_back(Ready { id, fresh });
+        lane.ready.push_back(Ready {
+            id,
+            submitter,
+            fresh,
+        });
     }
 
     /// Has the job run at that time, or at the one that it was told before, if that is earlier.
-    pub(super) fn delay(&mut self, circle: PublicKey, job: JobId, due: Timestamp) {
+    pub(super) fn delay(
+        &mut self,
+        circle: PublicKey,
+        job: JobId,
+        submitter: Option<PublicKey>,
+        due: Timestamp,
+    ) {
         if let Some(before) = self.due.get(&job) {
             if *before <= due {
                 return;
@@ -91,7 +114,8 @@ impl Lanes {
             self.circles.entry(circle).or_default().delayed += 1;
         }
         self.due.insert(job, due);
-        self.delayed.insert((due, job), circle);
+        let later = Later { circle, submitter };
+        self.delayed.insert((due, job), later);
     }
 
     pub(super) fn wait_for(&mut self, job: JobId, waiter: oneshot::Sender<Progress>) {
@@ -118,10 +142,14 @@ impl Lanes {
     }
 
     /// The job found no place with the runner: it is the next one still.
-    pub(super) fn hold(&mut self, circle: PublicKey, id: JobId) {
+    pub(super) fn hold(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
         let lane = self.circles.entry(circle).or_default();
         lane.running = lane.running.saturating_sub(1);
-        lane.ready.push_front(Ready { id, fresh: None });
+        lane.ready.push_front(Ready {
+            id,
+            submitter,
+            fresh: None,
+        });
         self.held.insert(circle);
     }
 
@@ -185,12 +213,12 @@ impl Lanes {
             if due > now {
                 return (circles, Some(due));
             }
-            let circle = entry.remove();
+            let Later { circle, submitter } = entry.remove();
             self.due.remove(&job);
             if let Some(lane) = self.circles.get_mut(&circle) {
                 lane.delayed = lane.delayed.saturating_sub(1);
             }
-            self.push(circle, job);
+            self.push(circle, job, submitter);
             circles.insert(circle);
         }
         (circles, None)

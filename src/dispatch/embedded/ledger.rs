@@ -22,6 +22,7 @@ const LOOKS: usize = 2000;
 pub(super) struct Pending {
     pub(super) circle: PublicKey,
     pub(super) id: JobId,
+    pub(super) submitter: Option<PublicKey>,
     pub(super) due: Option<Timestamp>,
 }
 
@@ -130,6 +131,7 @@ pub(super) fn recover(
         pending.push(Pending {
             circle,
             id,
+            submitter: job.submitter(),
             due: job.due,
         });
         Scan::On

@@ -93,7 +93,7 @@ impl Embedded {
         {
             return Ok(None);
         }
-        let accounts = Account::both(delivery.circle, None);
+        let accounts = Account::of_job(delivery.circle, None);
         let pinned = self.look(
             delivery.circle,
             accounts,
@@ -292,12 +292,12 @@ impl Ledger {
                 return Ok(false);
             }
         }
-        let mut due = None;
+        let (mut due, mut submitter) = (None, None);
         let retried = ledger::change(&self.store, circle, id, |job| {
             let may = job.may_be_retried();
             may.then(|| {
                 job.retry(Timestamp::now());
-                due = job.due;
+                (due, submitter) = (job.due, job.submitter());
                 if let Some(input) = &mut input {
                     rerun.apply(job, input);
                 }
@@ -305,7 +305,7 @@ impl Ledger {
             })
         })?;
         if let Some(durable) = self.durable.as_ref().filter(|_| retried) {
-            durable.resume(circle, id, due);
+            durable.resume(circle, id, submitter, due);
         }
         Ok(retried)
     }

@@ -226,8 +226,8 @@ fn a_job_that_is_delayed_twice_runs_once_at_the_earlier_time() {
     let (job, now) = (JobId::new(), Timestamp::now());
     for (one, other) in [(HOUR, HOUR * 2), (HOUR * 2, HOUR), (HOUR, HOUR)] {
         let mut lanes = Lanes::default();
-        lanes.delay(circle(1), job, now + one);
-        lanes.delay(circle(1), job, now + other);
+        lanes.delay(circle(1), job, None, now + one);
+        lanes.delay(circle(1), job, None, now + other);
         assert_eq!(lanes.len(), 1);
         let (_, next) = lanes.wake(now);
         assert_eq!(next, Some(now + HOUR));
@@ -236,7 +236,7 @@ fn a_job_that_is_delayed_twice_runs_once_at_the_earlier_time() {
         let mut start = || lanes.start(&circle(1), 4).map(|ready| ready.id);
         assert_eq!([start(), start()], [Some(job), None]);
         // And again another time.
-        lanes.delay(circle(1), job, now);
+        lanes.delay(circle(1), job, None, now);
         assert_eq!(lanes.len(), 1);
     }
 }
@@ -270,10 +270,10 @@ fn a_job_that_is_forgotten_waits_no_more() {
     let mut lanes = Lanes::default();
     let jobs: Vec<JobId> = (0..4).map(|_| JobId::new()).collect();
     let (soon, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
-    lanes.push(here, jobs[0]);
-    lanes.push(here, jobs[1]);
-    lanes.delay(here, jobs[2], later);
-    lanes.delay(here, jobs[3], soon);
+    lanes.push(here, jobs[0], None);
+    lanes.push(here, jobs[1], None);
+    lanes.delay(here, jobs[2], None, later);
+    lanes.delay(here, jobs[3], None, soon);
     assert_eq!((lanes.backlog(&here), lanes.len()), (4, 4));
     for job in [jobs[0], jobs[2], jobs[3]] {
         // In another circle, or a second time, there is none.
@@ -298,7 +298,7 @@ fn a_run_that_ends_leaves_the_next_one_of_its_job_alone() {
     let mut lanes = Lanes::default();
     let (first, second) = (Arc::new(Claim::default()), Arc::new(Claim::default()));
     for claim in [&first, &second] {
-        lanes.push(here, job);
+        lanes.push(here, job, None);
         lanes.start(&here, 4).unwrap();
         lanes.running(job, claim.clone());
     }

@@ -69,8 +69,8 @@ impl Held {
     /// Whom its time is charged to.
     pub(super) fn accounts(&self) -> [Account; 2] {
         match &self.what {
-            What::Play(play) => Account::both(play.circle, play.caller.key()),
-            What::Durable { job, .. } => Account::both(job.circle, None),
+            What::Play(play) => Account::of_caller(play.circle, play.caller.key()),
+            What::Durable { job, .. } => Account::of_job(job.circle, job.submitter()),
         }
     }
 

@@ -283,7 +283,7 @@ impl Redis {
         let look = |name: String| {
             self.look(
                 circle,
-                Account::both(circle, None),
+                Account::of_job(circle, None),
                 move |transaction, compiler| known::look(transaction, compiler, &name),
             )
         };

@@ -229,7 +229,7 @@ impl Durable {
         lanes.wait_for(job, waiter);
         match due {
             Some(due) => {
-                lanes.delay(circle, job, due);
+                lanes.delay(circle, job, fresh.job.submitter(), due);
                 self.wake.notify_one();
             }
             None => lanes.push_fresh(circle, fresh),

@@ -48,8 +48,12 @@ impl Next {
 impl Durable {
     /// Runs a job that may run, on a script thread.
     pub(super) fn run(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
-        let Ready { id, fresh } = ready;
-        self.running(circle, id, |claim| {
+        let Ready {
+            id,
+            submitter,
+            fresh,
+        } = ready;
+        self.running(circle, id, submitter, |claim| {
             Some(match fresh {
                 Some(fresh) => self.attempt(&fresh.job, &fresh.input, claim),
                 None => self.resume_or_end(circle, id, claim),
@@ -61,7 +65,9 @@ impl Durable {
     /// between threads cost more than it does. Whatever doesn't end at once goes to a script thread.
     pub(super) fn run_here(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
         let is_over = ready.fresh.as_ref().is_some_and(|fresh| {
-            self.running(circle, ready.id, |claim| self.try_attempt(fresh, claim))
+            self.running(circle, ready.id, ready.submitter, |claim| {
+                self.try_attempt(fresh, claim)
+            })
         });
         if !is_over {
             let mut lanes = self.lock();
@@ -75,6 +81,7 @@ impl Durable {
         self: &Arc<Self>,
         circle: PublicKey,
         id: JobId,
+        submitter: Option<PublicKey>,
         attempt: impl FnOnce(&Arc<Claim>) -> Option<Next>,
     ) -> bool {
         let claim = Arc::new(Claim::default());
@@ -95,7 +102,7 @@ impl Durable {
         let mut lanes = self.lock();
         lanes.stopped(&circle, id, &claim);
         if let Next::At(due) = next {
-            lanes.delay(circle, id, due);
+            lanes.delay(circle, id, submitter, due);
             self.wake.notify_one();
         }
         self.advance(&mut lanes, circle);
@@ -206,7 +213,7 @@ impl Durable {
             claim: &may_commit,
             ..still_open(&job.id)
         };
-        let mut done = self.done(job.circle, job.id, claim.clone(), progress);
+        let mut done = self.done(&job, claim.clone(), progress);
         let records = ledger::settled(&job, &self.settings);
         let (store, circle) = (&self.machine.store, job.circle);
         let is_told = !job.is_routine() || store.hub().listens(&circle);
@@ -247,7 +254,7 @@ impl Durable {
     /// Commits how a run without effects ended.
     fn end(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>, progress: Progress) -> Next {
         let records = ledger::settled(job, &self.settings);
-        let done = self.done(job.circle, job.id, claim.clone(), progress);
+        let done = self.done(job, claim.clone(), progress);
         let store = &self.machine.store;
         let mut transaction = store.begin(job.circle);
         transaction.tell(job.told());
@@ -271,19 +278,14 @@ impl Durable {
     }
 
     /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
-    fn done(
-        self: &Arc<Self>,
-        circle: PublicKey,
-        id: JobId,
-        claim: Arc<Claim>,
-        progress: Progress,
-    ) -> Done {
+    fn done(self: &Arc<Self>, job: &JobRecord, claim: Arc<Claim>, progress: Progress) -> Done {
         let this = self.clone();
+        let (circle, id, submitter) = (job.circle, job.id, job.submitter());
         Box::new(move |result| {
             claim.tell(result.is_ok().then_some(progress));
             if let Err(Unavailable) = result {
                 let due = later(Timestamp::now(), AGAIN);
-                this.lock().delay(circle, id, due);
+                this.lock().delay(circle, id, submitter, due);
                 this.wake.notify_one();
             }
         })
