@@ -403,10 +403,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         state.running -= 1;
         let ready = shared.advance(&mut state);
         shared.wake(ready);
-        loop {
-            let Some(aside) = state.aside.get(&number) else {
-                break;
-            };
+        while let Some(aside) = state.aside.get(&number) {
             if aside.has_turn {
                 break;
             }

@@ -12,6 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 
 use super::{Embedded, Ledger, claim::Claim, lanes::Lanes, ledger, machine::Ran, record};
 use crate::{
@@ -327,6 +328,7 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
     const IDENTITY: [u8; 32] = [7; 32];
     let (_folder, store) = store();
     let embedded = embedded(&store, r#"if EVENT.payload == "fails" { throw "no" }"#);
+    let tasks = TaskTracker::new();
     let accept = |payload: &str| {
         let delivery = Delivery {
             circle: circle(1),
@@ -339,7 +341,7 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
             received_at: Timestamp::now(),
         };
         let embedded = embedded.clone();
-        tokio::spawn(async move { embedded.accept(delivery, PATIENCE).await })
+        tasks.spawn(async move { embedded.accept(delivery, PATIENCE).await })
     };
     let until = async |status: Status| {
         let is_so = || {
