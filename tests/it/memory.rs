@@ -200,7 +200,7 @@ async fn until_somebody_has_logged_in_little_is_held() {
     // A hundred and fifty, with 192 requests each; and as many in batches.
     let flood = async |n: usize| {
         let (mut sink, stream) = server.connect().await.split();
-        for _ in 0..if n % 2 == 0 { 192 } else { 3 } {
+        for _ in 0..if n.is_multiple_of(2) { 192 } else { 3 } {
             let text = match n % 2 {
                 0 => ask.clone(),
                 _ => format!("[{}]", vec![ask.as_str(); 64].join(",")),

@@ -256,7 +256,7 @@ async fn white_space_around_a_secret_is_none_of_it_and_that_is_said() {
     assert_eq!(webhook.kept(&server).await.1, "finished");
     let said = server
         .logged("what was trimmed", |line| {
-            line["message"] == "the white space around a secret is none of it"
+            line["message"] == "the white space, or byte order mark, around a secret is none of it"
         })
         .await;
     assert_eq!(said["provider"], "stripe");
