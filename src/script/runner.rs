@@ -33,10 +33,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs tasks on threads of its own, which have stacks large enough for any script.
 ///
-/// So many run at once as there are places. Whose task comes next is up to [`Shares`]. A script that has run for a slice
-/// of time while others wait who have used less is set aside half-way, on its thread, and goes on when it is its turn
-/// again: another thread has its place meanwhile. Where there is no room for that, the one that is ahead of all others
-/// ends.
+/// So many run at once as there are places. Whose task comes next depends on how much time each circle and caller has
+/// used. A script that has run for a slice of time while others wait who have used less is set aside half-way, on its
+/// thread, and goes on when it is its turn again: another thread has its place meanwhile. Where there is no room for
+/// that, the one that is ahead of all others ends.
 pub struct Runner<K> {
     shared: Arc<Shared<K>>,
 }

@@ -379,22 +379,22 @@ mod tests {
         let mut four = room.place(network(3), stripe.clone());
         three.grow(40).unwrap();
         assert!(!gave_way(&two));
-        four.take(20).unwrap();
+        four.take(30).unwrap();
         assert!(gave_way(&three) && !gave_way(&two), "of whom most arrives");
         // Of all.
         let mut five = room.place(network(4), idenfy.clone());
         five.take(40).unwrap();
         let mut six = room.place(network(5), idenfy.clone());
-        six.take(21).unwrap();
+        six.take(20).unwrap();
         assert!(gave_way(&two));
         // What is whole stays; and the oldest itself has had its time.
         let mut seven = room.place(network(5), stripe.clone());
-        seven.grow(19).unwrap();
+        seven.grow(10).unwrap();
         assert_eq!(seven.grow(1), Err(NoRoom));
-        seven.settle(10).unwrap();
-        assert_eq!(room.lock().all.bytes, 20 + 40 + 21 + 10);
+        seven.settle(5).unwrap();
+        assert_eq!(room.lock().all.bytes, 30 + 40 + 20 + 5);
         let mut eight = room.place(network(6), stripe);
-        assert_eq!(eight.take(10), Err(NoRoom));
+        assert_eq!(eight.take(6), Err(NoRoom));
         drop((one, two, three, four, five, six, seven, eight));
         let state = room.lock();
         assert_eq!(state.all.bytes, 0);
