@@ -142,7 +142,7 @@ impl Guard {
             budget.stack_floor.set(stack::floor());
             budget.time_end.set(Some(now + allowance.time));
             budget.deadline.set(allowance.deadline);
-            let turn_end = allowance.gives_way.then(|| now + turn::SLICE);
+            let turn_end = allowance.gives_way.then(|| now + turn::slice());
             budget.turn_end.set(turn_end);
             budget.unwind.set(false);
             budget.stop.set(None);
@@ -343,7 +343,7 @@ impl Budget {
             let end = self.time_end.get();
             self.time_end.set(end.map(|end| end + (next - now)));
         }
-        self.turn_end.set(Some(next + turn::SLICE));
+        self.turn_end.set(Some(next + turn::slice()));
         may_go_on
     }
 

@@ -34,7 +34,7 @@ mod print;
 mod runner;
 mod sandbox;
 mod scanner;
-mod shares;
+pub(crate) mod shares;
 mod stack;
 mod subjects;
 mod turn;

@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -26,8 +26,11 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// How often a run that is set aside looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
-/// How far ahead of others a run may be while there is no room to set it aside: most end before.
-const AHEAD: Duration = Duration::from_millis(100);
+/// In what time all who wait get a turn, as long as their slices are no shorter than the shortest.
+const ROUND: Duration = Duration::from_millis(100);
+const SHORTEST: Duration = Duration::from_millis(2);
+/// Slices that a run may be ahead of others while there is no room to set it aside: most end before.
+const AHEAD: u32 = 10;
 /// How long a thread more than there are places waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,8 @@ struct Shared<K> {
     wake: Condvar,
     /// Whether anything waits for a place.
     wanted: AtomicBool,
+    /// Microseconds of a slice, with as many waiting as do.
+    slice: AtomicU64,
     room: Room,
 }
 
@@ -145,6 +150,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
             state: Mutex::new(state),
             wake: Condvar::new(),
             wanted: AtomicBool::new(false),
+            slice: AtomicU64::new(micros(turn::SLICE)),
             room,
         });
         // Dropping it on an error ends the threads that did start.
@@ -254,6 +260,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
             state.wanted_since = Instant::now();
         }
         self.wanted.store(is_wanted, Ordering::Relaxed);
+        let slice = slice(self.room.places, state.shares.contenders());
+        self.slice.store(micros(slice), Ordering::Relaxed);
         ready
     }
 
@@ -374,6 +382,10 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         self.shared.wanted.load(Ordering::Relaxed)
     }
 
+    fn slice(&self) -> Duration {
+        Duration::from_micros(self.shared.slice.load(Ordering::Relaxed))
+    }
+
     fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool {
         let (shared, run) = (&self.shared, &mut *self.run.borrow_mut());
         let mut state = shared.lock();
@@ -384,15 +396,16 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         let Some(before) = state.shares.comes_before(&self.accounts) else {
             return true;
         };
+        let ahead = self.slice() * AHEAD;
         while !state.has_room(&shared.room, memory, before.resumes) {
-            match state.shares.last(&self.accounts, &before, AHEAD) {
+            match state.shares.last(&self.accounts, &before, ahead) {
                 None => return true,
                 Some(None) => return false,
                 Some(Some(number)) => state.displace(number),
             }
         }
         let wake = Arc::new(Condvar::new());
-        let number = state.shares.set_aside(self.accounts);
+        let number = state.shares.set_aside(&self.accounts);
         let aside = Aside {
             memory,
             has_turn: false,
@@ -442,6 +455,16 @@ impl<K: Hash + Eq + Copy> State<K> {
             aside.wake.notify_one();
         }
     }
+}
+
+/// How long a run goes on while so many wait for so many places.
+fn slice(places: usize, waiting: usize) -> Duration {
+    let turns = u32::try_from(waiting.div_ceil(places.max(1))).unwrap_or(u32::MAX);
+    (ROUND / turns.max(1)).clamp(SHORTEST, turn::SLICE)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-/// How long a run keeps others waiting that have used less time.
+/// How long a run keeps others waiting that have used less time, at most.
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
 /// A place that can be given up for a while.
 pub(super) trait Place {
     /// Whether anybody waits for one.
     fn is_wanted(&self) -> bool;
+
+    /// How long a run keeps it while others wait: the less, the more they are.
+    fn slice(&self) -> Duration;
 
     /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or is to
     /// end. Answers whether it keeps what it has: if not, there is no room for it, and it must end.
@@ -57,6 +60,11 @@ pub fn keep_place<R>(work: impl FnOnce() -> R) -> R {
 /// Whether somebody waits for this thread's place, if it has one that it may give up.
 pub(super) fn is_wanted() -> bool {
     !KEPT.get() && PLACE.with_borrow(|place| place.as_ref().is_some_and(|place| place.is_wanted()))
+}
+
+/// See [`Place::slice`].
+pub(super) fn slice() -> Duration {
+    PLACE.with_borrow(|place| place.as_ref().map_or(SLICE, |place| place.slice()))
 }
 
 /// See [`Place::give_way`].

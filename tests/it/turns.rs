@@ -123,6 +123,20 @@ async fn two_hundred_callers_of_a_circle_keep_no_other_circle_waiting() {
     assert_served(&mut victim, "beside two hundred callers").await;
 }
 
+/// Each has one more under way, so that there is another when one has ended.
+async fn two_hundred_callers_of_a_circle_keep_no_other_caller_of_it_waiting() {
+    let server = patient().start().await;
+    let mut crowd = crowd(&server, SPIN, (1000..1200).map(|me| (999, me))).await;
+    for session in &mut crowd {
+        session.begin_play(SPIN).await;
+    }
+    let mut victim = server.connect_to(nth(999).public()).await;
+    victim.login(&nth(2000)).await;
+    for _ in 0..3 {
+        assert_served(&mut victim, "within two hundred callers").await;
+    }
+}
+
 async fn what_holds_much_memory_keeps_nobody_waiting() {
     let server = patient()
         .env("CIRCLED_SCRIPT__MAX_MEMORY", "4MiB")
@@ -262,6 +276,7 @@ on_both!(
     ten_callers_in_ten_circles_keep_nobody_waiting,
     one_caller_in_four_hundred_circles_keeps_nobody_waiting,
     two_hundred_callers_of_a_circle_keep_no_other_circle_waiting,
+    two_hundred_callers_of_a_circle_keep_no_other_caller_of_it_waiting,
     what_holds_much_memory_keeps_nobody_waiting,
     a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again,
     more_than_a_worker_holds_keeps_nobody_waiting,
