@@ -63,7 +63,8 @@ pub(super) struct Jobs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Submit(Submit),
-    /// List jobs: a circle's, the newest first; or, without its URL, the server's, the oldest first.
+    /// List jobs: a circle's, the newest first; or, without its URL, the server's, the oldest of those that are listed
+    /// first.
     #[command(after_help = ABOUT)]
     List {
         #[command(flatten)]
@@ -423,24 +424,26 @@ fn list_kept(
         states => states,
     };
     let (source, mut left, mut after) = (place.find()?, limit, None);
-    let mut is_any = false;
+    let mut jobs = Vec::new();
     while left > 0 {
-        let page = source.page(states, filter, after, left)?;
-        for job in &page.jobs {
-            if json {
-                print_json(job)?;
-            } else {
-                print(job, true)?;
-            }
-        }
-        is_any |= !page.jobs.is_empty();
+        let mut page = source.page(states, filter, after, left)?;
         left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
+        jobs.append(&mut page.jobs);
         after = page.cursor;
         if after.is_none() {
             break;
         }
     }
-    if !is_any && !json {
+    // They come circle by circle. The names are in the order of their arrival.
+    jobs.sort_by(|one: &Job, other| one.job_id.cmp(&other.job_id));
+    for job in &jobs {
+        if json {
+            print_json(job)?;
+        } else {
+            print(job, true)?;
+        }
+    }
+    if jobs.is_empty() && !json {
         remark!("there are none");
     }
     Ok(())

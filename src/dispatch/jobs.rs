@@ -1,13 +1,15 @@
 //! The durable jobs of a running server, to be looked at and retried.
 
+use std::str::FromStr;
+
 use serde_json::Value;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
-use super::{JobId, JobRecord, Ledger, RedisJobs, State, retry::Rerun, submission::Input};
+use super::{
+    Account, JobId, JobRecord, Ledger, RedisJobs, State, Status, looks::Looks, retry::Rerun,
+    submission::Input,
+};
 use crate::{auth::PublicKey, store::Unavailable};
-
-/// Looks at jobs that go on at once: each may have a page of them in memory, or one that is large.
-static LOOKS: Semaphore = Semaphore::const_new(8);
 
 /// Some of a circle's jobs, the newest first.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ pub struct Page {
     pub limit: usize,
 }
 
-/// Some of the jobs of all circles, the oldest first.
+/// Some of the jobs of all circles.
 #[derive(Debug, Clone)]
 pub struct Listing {
     /// Those that stand in one of these ways.
@@ -38,13 +40,54 @@ pub struct Listing {
     /// Those of one named script.
     pub script: Option<String>,
     /// Those after this one.
-    pub after: Option<JobId>,
+    pub after: Option<Cursor>,
     /// So many at most.
     pub limit: usize,
 }
 
+/// Where a [`Listing`] goes on: after this job, in the order in which they are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) partition: usize,
+    pub(super) list: List,
+    /// Milliseconds since 1970, where the list is by that.
+    pub(super) ended_at: i64,
+    /// Where it is, if that is known and the list is by that.
+    pub(super) circle: Option<PublicKey>,
+    pub(super) id: JobId,
+}
+
+/// No [`Cursor`] was written like that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("where a list of jobs goes on: as the answer before said")]
+pub struct InvalidCursor;
+
+/// Where jobs are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    /// Those that are not over.
+    Open,
+    /// Those that were given up.
+    Dead,
+    All,
+}
+
+/// Some of a circle's jobs, each with whether it runs right now, and which one those that come before are before.
+pub(super) type Found = (Vec<(JobRecord, bool)>, Option<JobId>);
+
 /// Jobs, each with whether it runs right now, and where to go on, if there may be more.
-pub(super) type Listed = (Vec<(JobRecord, bool)>, Option<JobId>);
+pub(super) type Listed = (Vec<(JobRecord, bool)>, Option<Cursor>);
+
+/// Who looks at jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A caller of the circle, with this key if with any.
+    Caller(Option<PublicKey>),
+    /// A provider, whose delivery it is.
+    Provider,
+    /// Whoever runs the server.
+    Operator,
+}
 
 impl Page {
     pub(super) fn wants(&self, job: &JobRecord, running: bool) -> bool {
@@ -61,23 +104,104 @@ impl Page {
 }
 
 impl Listing {
-    /// Whether it may have a job of this circle and name in it.
-    pub(super) fn may_have(&self, circle: &PublicKey, id: JobId) -> bool {
-        self.circle.is_none_or(|wanted| wanted == *circle)
-            && self.after.is_none_or(|after| id > after)
+    /// Where they are found, one after the other, from where it goes on.
+    pub(super) fn lists(&self) -> Vec<List> {
+        let kept: Vec<Status> = self.states.iter().map(|state| state.kept()).collect();
+        let mut lists = Vec::new();
+        if kept.contains(&Status::Finished) || kept.contains(&Status::Cancelled) {
+            lists.push(List::All);
+        } else {
+            for (status, list) in [(Status::Pending, List::Open), (Status::Dead, List::Dead)] {
+                if kept.contains(&status) {
+                    lists.push(list);
+                }
+            }
+        }
+        lists
     }
 
     pub(super) fn wants(&self, job: &JobRecord, running: bool) -> bool {
         let script = self.script.as_deref();
         self.states.contains(&job.state(running))
-            && self.may_have(&job.circle, job.id)
+            && self.circle.is_none_or(|wanted| wanted == job.circle)
             && script.is_none_or(|wanted| job.name.as_deref() == Some(wanted))
+    }
+}
+
+impl List {
+    const ALL: [Self; 3] = [Self::Open, Self::Dead, Self::All];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Dead => "dead",
+            Self::All => "all",
+        }
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}.{}.{}.",
+            self.partition,
+            self.list.name(),
+            self.ended_at
+        )?;
+        if let Some(circle) = &self.circle {
+            circle.fmt(f)?;
+        }
+        write!(f, ".{}", self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        fn parse<T: FromStr>(text: &str) -> Result<T, InvalidCursor> {
+            text.parse().map_err(|_| InvalidCursor)
+        }
+
+        let parts: Vec<_> = text.split('.').collect();
+        let [partition, list, ended_at, circle, id] = parts[..] else {
+            return Err(InvalidCursor);
+        };
+        let list = List::ALL.into_iter().find(|known| known.name() == list);
+        Ok(Self {
+            partition: parse(partition)?,
+            list: list.ok_or(InvalidCursor)?,
+            ended_at: parse(ended_at)?,
+            circle: match circle {
+                "" => None,
+                circle => Some(parse(circle)?),
+            },
+            id: parse(id)?,
+        })
+    }
+}
+
+impl Asker {
+    fn accounts(self, circle: PublicKey) -> Option<[Account; 2]> {
+        match self {
+            Self::Caller(key) => Some(Account::of_caller(circle, key.as_ref())),
+            Self::Provider => Some(Account::of_job(circle, None)),
+            Self::Operator => None,
+        }
     }
 }
 
 /// The durable jobs, wherever they are kept. A cheap handle.
 #[derive(Debug, Clone)]
-pub enum Jobs {
+pub struct Jobs {
+    pub(super) place: Place,
+    pub(super) looks: Looks,
+}
+
+/// Where the durable jobs are kept.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
     /// On this machine's disk.
     Embedded(Ledger),
     /// In Redis.
@@ -85,31 +209,31 @@ pub enum Jobs {
 }
 
 impl Jobs {
-    /// Returns some of the jobs that are wanted, the oldest first, each with whether it runs right now; and where to
-    /// go on, if there may be more.
+    /// Returns some of the jobs that are wanted, the oldest of a page first, each with whether it runs right now; and
+    /// where to go on, if there may be more. For whoever runs the server.
     ///
     /// # Errors
     /// They can't be read.
     pub async fn list(
         self,
         listing: Listing,
-    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
-        let _turn = LOOKS.acquire().await;
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.list(&listing)).await,
-            Self::Redis(jobs) => jobs.list(&listing).await,
+    ) -> Result<(Vec<(JobRecord, bool)>, Option<Cursor>), Unavailable> {
+        let _turn = self.looks.operator().await;
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.list(&listing)).await,
+            Place::Redis(jobs) => jobs.list(&listing).await,
         }
     }
 
-    /// Returns one job, and whether it runs right now.
+    /// Returns one job, and whether it runs right now. For whoever runs the server.
     ///
     /// # Errors
     /// It can't be read.
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let _turn = LOOKS.acquire().await;
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.find(id)).await,
-            Self::Redis(jobs) => jobs.find(id).await,
+        let _turn = self.looks.operator().await;
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.find(id)).await,
+            Place::Redis(jobs) => jobs.find(id).await,
         }
     }
 
@@ -120,9 +244,9 @@ impl Jobs {
         id: JobId,
         rerun: Rerun,
     ) -> Result<bool, Unavailable> {
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
-            Self::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
+            Place::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }
 
@@ -131,9 +255,9 @@ impl Jobs {
     /// # Errors
     /// It can't be read or written.
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
-            Self::Redis(jobs) => jobs.stop_in(circle, id).await,
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
+            Place::Redis(jobs) => jobs.stop_in(circle, id).await,
         }
     }
 
@@ -145,11 +269,12 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
+        asker: Asker,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let _turn = LOOKS.acquire().await;
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.find_in(&circle, id)).await,
-            Self::Redis(jobs) => jobs.find_in(circle, id).await,
+        let _turn = self.looks.turn(asker.accounts(circle)).await;
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.find_in(&circle, id)).await,
+            Place::Redis(jobs) => jobs.find_in(circle, id).await,
         }
     }
 
@@ -161,9 +286,9 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
+        asker: Asker,
     ) -> Result<Option<Value>, Unavailable> {
-        let _turn = LOOKS.acquire().await;
-        let input = self.input_in(circle, id).await?;
+        let input = self.input_in(circle, id, asker).await?;
         Ok(input.and_then(|input| input.event))
     }
 
@@ -172,10 +297,12 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
+        asker: Asker,
     ) -> Result<Option<Input>, Unavailable> {
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await,
-            Self::Redis(jobs) => jobs.input_in(circle, id).await,
+        let _turn = self.looks.turn(asker.accounts(circle)).await;
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await,
+            Place::Redis(jobs) => jobs.input_in(circle, id).await,
         }
     }
 
@@ -186,11 +313,12 @@ impl Jobs {
     pub async fn page(
         self,
         page: Page,
+        asker: Asker,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
-        let _turn = LOOKS.acquire().await;
-        match self {
-            Self::Embedded(ledger) => blocking(move || ledger.page(&page)).await,
-            Self::Redis(jobs) => jobs.page(page).await,
+        let _turn = self.looks.turn(asker.accounts(page.circle)).await;
+        match self.place {
+            Place::Embedded(ledger) => blocking(move || ledger.page(&page)).await,
+            Place::Redis(jobs) => jobs.page(page).await,
         }
     }
 }
@@ -200,4 +328,28 @@ async fn blocking<T: Send + 'static>(
     look: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
 ) -> Result<T, Unavailable> {
     spawn_blocking(look).await.unwrap_or(Err(Unavailable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursor, InvalidCursor, JobId, List};
+    use crate::auth::SecretKey;
+
+    #[test]
+    fn a_cursor_is_read_as_it_is_written() {
+        let circle = SecretKey::from_hex(&"7".repeat(64)).unwrap().public();
+        for (list, circle) in [(List::Open, None), (List::All, Some(circle))] {
+            let cursor = Cursor {
+                partition: 3,
+                list,
+                ended_at: 1_700_000_000_000,
+                circle,
+                id: JobId::new(),
+            };
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in ["", "019ab1c2", "0.open.0.", "0.none.0..0", "0.open.0.1.2"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod embedded;
 mod job;
 mod jobs;
 mod look;
+mod looks;
 mod record;
 mod redis;
 mod retry;
@@ -20,7 +21,8 @@ pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
 use job::Account;
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Told, Work};
-pub use jobs::{Jobs, Listing, Page};
+use jobs::Place;
+pub use jobs::{Asker, Cursor, InvalidCursor, Jobs, Listing, Page};
 pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
 pub use retry::{NotRetried, Retried};
@@ -319,10 +321,11 @@ impl Dispatcher {
 
     /// The durable jobs, to be looked at.
     pub fn jobs(&self) -> Jobs {
-        match self {
-            Self::Embedded(embedded) => Jobs::Embedded(embedded.jobs()),
-            Self::Redis(redis) => Jobs::Redis(redis.jobs()),
-        }
+        let (place, looks) = match self {
+            Self::Embedded(embedded) => (Place::Embedded(embedded.jobs()), embedded.looks()),
+            Self::Redis(redis) => (Place::Redis(redis.jobs()), redis.looks()),
+        };
+        Jobs { place, looks }
     }
 
     /// Starts no more durable jobs: those that wait stay pending.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Dispatcher, Input, JobId, JobRecord};
+use super::{Asker, Dispatcher, Input, JobId, JobRecord};
 use crate::{
     auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
@@ -177,7 +177,8 @@ impl Dispatcher {
         caller: Option<PublicKey>,
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
-        let found = self.jobs().find_in(circle, id).await?;
+        let asker = caller.map_or(Asker::Operator, |key| Asker::Caller(Some(key)));
+        let found = self.jobs().find_in(circle, id, asker).await?;
         let (job, _) = found.ok_or(NotRetried::NotOver)?;
         if !job.may_be_retried() {
             return Err(NotRetried::NotOver);
@@ -185,7 +186,7 @@ impl Dispatcher {
         let wanted = if job.unread.is_some() {
             Wanted::AsBefore
         } else {
-            let input = self.jobs().input_in(circle, id).await?;
+            let input = self.jobs().input_in(circle, id, asker).await?;
             let input = input.ok_or(NotRetried::Unreadable)?;
             Wanted::of(&job, &input, version.as_deref())?
         };

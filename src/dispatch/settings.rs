@@ -45,6 +45,8 @@ pub struct Durable {
     /// Bytes of a page of jobs, wherever they are listed.
     #[serde(with = "crate::units::size")]
     pub max_page: usize,
+    /// Looks at jobs that go on at once, besides those of whoever runs the server.
+    pub looks: usize,
     /// Runs of a job whose script fails, before it goes to the dead letters.
     pub max_tries: u32,
     /// How long after a first failure the job runs again; twice as long after each further one.

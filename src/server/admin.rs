@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::PublicKey,
     circle::{Refusal, Unpinned},
-    dispatch::{Dispatcher, JobId, JobView, Listing, NotRetried, State as Standing},
+    dispatch::{Cursor, Dispatcher, JobId, JobView, Listing, NotRetried, State as Standing},
     refusal::refuse,
     store::Unavailable,
 };
@@ -130,7 +130,7 @@ struct Wanted {
     status: String,
     circle: Option<PublicKey>,
     script: Option<String>,
-    after: Option<JobId>,
+    after: Option<String>,
     limit: Option<usize>,
 }
 
@@ -148,17 +148,22 @@ impl Wanted {
                 Refused::Query(format!("`status` has names of {}", names.join(", ")))
             })
         });
+        let after = self.after.map(|after| {
+            let after = after.parse::<Cursor>();
+            after.map_err(|error| Refused::Query(format!("`after` is {error}")))
+        });
         Ok(Listing {
             states: states.collect::<Result<_, _>>()?,
             circle: self.circle,
             script: self.script,
-            after: self.after,
+            after: after.transpose()?,
             limit: self.limit.unwrap_or(USUAL).clamp(1, MOST),
         })
     }
 }
 
-/// The oldest first; `cursor` is what to pass as `after` for those that come next, or null after the last.
+/// The oldest of those in the answer first; `cursor` is what to pass as `after` for those that come next, or null after
+/// the last. An answer may have fewer than were asked for, or none, and still not be the last.
 async fn list(
     State(admin): State<Arc<Admin>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -167,6 +172,7 @@ async fn list(
     let (jobs, cursor) = admin.dispatcher.jobs().list(wanted.listing()?).await?;
     let jobs = jobs.into_iter();
     let jobs: Vec<JobView> = jobs.map(|(job, running)| job.view(running)).collect();
+    let cursor = cursor.map(|cursor| cursor.to_string());
     Ok(Json(json!({ "jobs": jobs, "cursor": cursor })))
 }
 

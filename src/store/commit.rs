@@ -249,16 +249,18 @@ impl Store {
         Ok(receiver.recv().unwrap_or(Err(Unavailable))?)
     }
 
-    /// Goes through what is on disk in a table, circle by circle, in the order of the keys.
+    /// Goes through what is on disk in a table, circle by circle, in the order of the keys, from `from` on: a circle's
+    /// bytes and then some of its key, or nothing.
     ///
     /// # Errors
     /// A disk that can't be read.
     pub fn scan(
         &self,
         table: Table,
+        from: &[u8],
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
-        self.0.disk.scan(table, found)
+        self.0.disk.scan(table, from, found)
     }
 
     /// Goes through one circle's entries of a table that are on disk, from the key `from` on or, where `newest` says

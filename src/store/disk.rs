@@ -142,10 +142,11 @@ impl Disk {
     pub(super) fn scan(
         &self,
         table: Table,
+        from: &[u8],
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
         let landed = self.landed();
-        let mut from = Vec::new();
+        let mut from = from.to_vec();
         'circles: loop {
             for entry in landed
                 .snapshot()

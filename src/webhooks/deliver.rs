@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{self, Delivery, Progress, Receipt},
+    dispatch::{self, Asker, Delivery, Progress, Receipt},
     json,
     rpc::Shared,
 };
@@ -69,7 +69,11 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
     if matches!(receipt.status, Progress::Accepted | Progress::Failed) {
         return StatusCode::OK.into_response();
     }
-    let job = shared.dispatcher.jobs().find_in(circle, receipt.job).await;
+    let job = shared
+        .dispatcher
+        .jobs()
+        .find_in(circle, receipt.job, Asker::Provider)
+        .await;
     let value = job.ok().flatten().and_then(|(job, _)| job.value);
     let returned = value.as_deref().map(RawValue::get);
     let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text.as_bytes()).ok());

@@ -14,6 +14,7 @@ mod inboxes;
 mod leaving;
 mod life;
 mod limits;
+mod listing;
 mod load;
 mod port;
 mod proxy;

@@ -90,7 +90,7 @@ impl Place {
 pub(super) const MOST: u32 = 500;
 
 impl Source {
-    /// Some of the jobs, the oldest first, and where to go on.
+    /// Some of the jobs, the oldest of them first, and where to go on.
     pub(super) fn page(
         &self,
         states: &[JobStatus],

@@ -6,8 +6,8 @@ use super::record::{self, expiry, open};
 use crate::{
     auth::PublicKey,
     dispatch::{
-        JobId, JobRecord, Listing, State, Status,
-        jobs::Listed,
+        Cursor, JobId, JobRecord, Listing, Status,
+        jobs::{List, Listed},
         record::later,
         settings,
         submission::{Input, Order},
@@ -103,7 +103,7 @@ pub(super) fn recover(
     let mut pending = Vec::new();
     let (mut changed, mut crashed) = (Vec::new(), Vec::new());
     let mut unread = Ok(());
-    store.scan(Table::Open, &mut |circle, key, _| {
+    store.scan(Table::Open, &[], &mut |circle, key, _| {
         let Some(id) = JobId::from_slice(key) else {
             return Scan::On;
         };
@@ -152,73 +152,99 @@ pub(super) fn recover(
     Ok(pending)
 }
 
-/// A job's record.
+/// A job's record. Looks into each circle once.
 pub(super) fn find(store: &Store, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
-    let mut found = None;
-    store.scan(Table::Jobs, &mut |circle, key, value| {
-        if JobId::from_slice(key) == Some(id) {
-            found = record::job(&circle, id, value);
-            return Scan::Stop;
+    let mut found = Ok(None);
+    store.scan(Table::Jobs, &[], &mut |circle, _, _| {
+        found = read(store, &circle, id);
+        match found {
+            Ok(None) => Scan::NextCircle,
+            Ok(Some(_)) | Err(Unavailable) => Scan::Stop,
         }
-        Scan::On
     })?;
-    Ok(found)
+    found
 }
 
-/// Returns jobs of all circles, the oldest first, and where it stopped if that isn't the end.
+/// Returns jobs of all circles, circle by circle, the oldest of all that it returns first, and where it stopped if
+/// that isn't the end. Looks at so many at most, `limit` and some more.
 pub(super) fn list(
     store: &Store,
     listing: &Listing,
     is_running: &dyn Fn(JobId) -> bool,
     most: usize,
 ) -> Result<Listed, Unavailable> {
-    let mut keys = Vec::new();
-    for table in tables(&listing.states) {
-        store.scan(table, &mut |circle, key, _| {
-            if let Some(id) = JobId::from_slice(key)
-                && listing.may_have(&circle, id)
-            {
-                keys.push((id, circle));
+    let (mut looked, mut bytes) = (0, 0);
+    let (mut jobs, mut last) = (Vec::new(), None);
+    let (mut is_cut_off, mut unread) = (false, Ok(()));
+    let mut after = listing.after.as_ref();
+    for list in listing.lists() {
+        let from = match after {
+            Some(after) if after.list != list => continue,
+            Some(Cursor { circle, id, .. }) => {
+                let circle = circle.as_ref().map_or(&[][..], |circle| circle.as_bytes());
+                // What comes right after it.
+                [circle, id.as_bytes(), &[0]].concat()
             }
-            Scan::On
-        })?;
-    }
-    keys.sort();
-    keys.dedup();
-    let (mut jobs, mut bytes) = (Vec::new(), 0);
-    let mut before = None;
-    for (id, circle) in keys {
-        if jobs.len() == listing.limit || bytes >= most {
-            return Ok((jobs, before));
-        }
-        before = Some(id);
-        let Some(found) = store.read(Table::Jobs, &circle, id.as_bytes())? else {
-            continue;
+            None => {
+                let circle = listing.circle.as_ref();
+                circle.map_or(Vec::new(), |circle| circle.as_bytes().to_vec())
+            }
         };
-        bytes += found.len();
-        let job = record::job(&circle, id, &found).map(|job| (is_running(id), job));
-        let job = job.filter(|(running, job)| listing.wants(job, *running));
-        jobs.extend(job.map(|(running, job)| (job, running)));
+        after = None;
+        store.scan(table(list), &from, &mut |circle, key, value| {
+            if listing.circle.is_some_and(|wanted| wanted != circle) {
+                return Scan::Stop;
+            }
+            let Some(id) = JobId::from_slice(key) else {
+                return Scan::On;
+            };
+            is_cut_off = jobs.len() == listing.limit || looked == LOOKS || bytes >= most;
+            if is_cut_off {
+                return Scan::Stop;
+            }
+            looked += 1;
+            last = Some(Cursor {
+                partition: 0,
+                list,
+                ended_at: 0,
+                circle: Some(circle),
+                id,
+            });
+            let found = match list {
+                List::All => Ok(Some(value.clone())),
+                List::Open | List::Dead => store.read(Table::Jobs, &circle, id.as_bytes()),
+            };
+            match found {
+                Ok(found) => {
+                    bytes += found.as_ref().map_or(0, |found| found.len());
+                    let job = found.and_then(|found| record::job(&circle, id, &found));
+                    let job = job.map(|job| (is_running(id), job));
+                    let job = job.filter(|(running, job)| listing.wants(job, *running));
+                    jobs.extend(job.map(|(running, job)| (job, running)));
+                    Scan::On
+                }
+                Err(unavailable) => {
+                    unread = Err(unavailable);
+                    Scan::Stop
+                }
+            }
+        })?;
+        unread?;
+        if is_cut_off {
+            break;
+        }
     }
-    Ok((jobs, None))
+    jobs.sort_by_key(|(job, _): &(JobRecord, bool)| job.id);
+    Ok((jobs, last.filter(|_| is_cut_off)))
 }
 
-/// Where jobs in these states are found.
-fn tables(states: &[State]) -> Vec<Table> {
-    let kept: Vec<Status> = states.iter().map(|state| state.kept()).collect();
-    if kept
-        .iter()
-        .any(|status| matches!(status, Status::Finished | Status::Cancelled))
-    {
-        return vec![Table::Jobs];
+/// Where jobs are found.
+fn table(list: List) -> Table {
+    match list {
+        List::Open => Table::Open,
+        List::Dead => Table::Dead,
+        List::All => Table::Jobs,
     }
-    let mut tables = Vec::new();
-    for (status, table) in [(Status::Pending, Table::Open), (Status::Dead, Table::Dead)] {
-        if kept.contains(&status) {
-            tables.push(table);
-        }
-    }
-    tables
 }
 
 /// A job of a circle, if it is still known.
@@ -328,7 +354,7 @@ pub(super) fn sweep(
 ) -> Result<bool, Unavailable> {
     const AT_ONCE: usize = 1000;
     let mut due = Vec::new();
-    store.scan(Table::Expiry, &mut |circle, key, _| {
+    store.scan(Table::Expiry, &[], &mut |circle, key, _| {
         let Some((at, table, about)) = record::expired(key) else {
             return Scan::On;
         };

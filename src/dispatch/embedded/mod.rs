@@ -24,7 +24,8 @@ use self::{durable::Durable, machine::Machine};
 use super::{
     Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
-    jobs::Listed,
+    jobs::{Found, Listed},
+    looks::Looks,
     retry::{self, Rerun},
     submission::{Input, Order, Submission},
 };
@@ -41,6 +42,7 @@ pub struct Embedded {
     machine: Arc<Machine>,
     durable: Arc<Durable>,
     job_timeout: Duration,
+    looks: Looks,
     halt: CancellationToken,
 }
 
@@ -64,6 +66,7 @@ impl Embedded {
             durable: Durable::start(machine.clone(), settings.durable.clone(), scripts)?,
             machine,
             job_timeout: settings.job_timeout,
+            looks: Looks::new(settings.durable.looks),
             halt: CancellationToken::new(),
         })
     }
@@ -171,6 +174,10 @@ impl Embedded {
         }
     }
 
+    pub(super) fn looks(&self) -> Looks {
+        self.looks.clone()
+    }
+
     pub(super) fn stop_durable(&self) {
         self.durable.stop();
     }
@@ -227,7 +234,7 @@ impl Ledger {
         self.store.shutdown();
     }
 
-    /// Returns some of the jobs that are wanted, the oldest first, each with whether it runs right now; and where to
+    /// Returns some of the jobs that are wanted, the oldest of a page first, each with whether it runs right now; and where to
     /// go on, if there may be more. Blocks.
     ///
     /// # Errors
@@ -335,7 +342,7 @@ impl Ledger {
         Ok(input.and_then(|bytes| record::read(&bytes)))
     }
 
-    pub(super) fn page(&self, page: &Page) -> Result<Listed, Unavailable> {
+    pub(super) fn page(&self, page: &Page) -> Result<Found, Unavailable> {
         let wanted = |job: &JobRecord| page.wants(job, self.is_running(job.id));
         let (jobs, next) = ledger::page(
             &self.store,

@@ -6,7 +6,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -19,7 +19,8 @@ use crate::{
     auth::{Access, PublicKey, SecretKey},
     circle::Ending,
     dispatch::{
-        Delivery, JobError, JobId, JobRecord, Progress, Status, retry::Rerun, settings::Durable,
+        Delivery, JobError, JobId, JobRecord, Listing, Progress, State, Status, retry::Rerun,
+        settings::Durable,
     },
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
@@ -32,6 +33,7 @@ const SETTINGS: Durable = Durable {
     per_circle: 4,
     backlog: 100,
     max_page: 1 << 20,
+    looks: 8,
     max_tries: 5,
     retry_after: HOUR,
     retry_at_most: HOUR,
@@ -373,4 +375,103 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
     );
     let ending = tokio::task::spawn_blocking(move || embedded.shutdown());
     ending.await.unwrap();
+}
+
+/// Keeps so many jobs in each of four circles: every fourth one dead, the others finished.
+fn keep_jobs(store: &Store, of_each: usize) -> Vec<JobId> {
+    let mut all = Vec::new();
+    for seed in 1..=4 {
+        let mut records = Vec::new();
+        for n in 0..of_each {
+            let is_dead = n % 4 == 0;
+            let mut job = job(if is_dead { "dead" } else { "finished" });
+            job.circle = circle(seed);
+            records.push(record::put(&job));
+            if is_dead {
+                records.push(Record::put(Table::Dead, job.id.as_bytes(), []));
+            }
+            all.push(job.id);
+            if records.len() >= 1000 || n + 1 == of_each {
+                let records = std::mem::take(&mut records);
+                store
+                    .write_and_wait(circle(seed), records, Terms::NONE)
+                    .unwrap();
+            }
+        }
+    }
+    all
+}
+
+fn listing(states: &[State], limit: usize) -> Listing {
+    Listing {
+        states: states.to_vec(),
+        circle: None,
+        script: None,
+        after: None,
+        limit,
+    }
+}
+
+#[test]
+fn pages_of_jobs_have_each_of_them_once() {
+    let (_folder, store) = store();
+    let all = keep_jobs(&store, 50);
+    let ledger = Ledger::stopped(store);
+    for (states, circle_alone, limit, count) in [
+        (&State::ALL[..], None, 7, 200),
+        (&[State::Dead], None, 5, 52),
+        (&[State::Dead, State::Pending], Some(2), 5, 13),
+        (&[State::Finished], Some(3), 100, 37),
+        (&[State::Finished], None, 148, 148),
+    ] {
+        let mut listing = listing(states, limit);
+        listing.circle = circle_alone.map(circle);
+        let mut found = Vec::new();
+        loop {
+            let (jobs, cursor) = ledger.list(&listing).unwrap();
+            assert!(jobs.len() <= limit);
+            assert!(jobs.is_sorted_by_key(|(job, _)| job.id));
+            found.extend(jobs.into_iter().map(|(job, _)| job.id));
+            listing.after = cursor;
+            if listing.after.is_none() {
+                break;
+            }
+        }
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), count, "{states:?} {circle_alone:?}");
+    }
+    let (found, _) = ledger.find(all[120]).unwrap().unwrap();
+    assert_eq!((found.id, found.circle), (all[120], circle(3)));
+}
+
+#[test]
+fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
+    let best_of_many = |of_each| {
+        let (_folder, store) = store();
+        let all = keep_jobs(&store, of_each);
+        let ledger = Ledger::stopped(store);
+        let time = |look: &dyn Fn()| {
+            let times = (0..20).map(|_| {
+                let began = Instant::now();
+                look();
+                began.elapsed()
+            });
+            times.min().unwrap()
+        };
+        let finished = || assert_eq!(ledger.list(&listing(&State::ALL, 20)).unwrap().0.len(), 20);
+        let dead = || {
+            assert_eq!(
+                ledger.list(&listing(&[State::Dead], 20)).unwrap().0.len(),
+                20
+            )
+        };
+        let last = all.last().unwrap();
+        let one = || assert!(ledger.find(*last).unwrap().is_some());
+        [time(&finished), time(&dead), time(&one)]
+    };
+    let (few, many) = (best_of_many(50), best_of_many(5000));
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many < few * 10, "{many:?} after {few:?}");
+    }
 }

@@ -3,13 +3,19 @@
 use fred::types::Value;
 
 use super::{keys::Partition, link::Link};
-use crate::{auth::PublicKey, dispatch::JobId, store::Unavailable};
+use crate::{
+    auth::PublicKey,
+    dispatch::{Cursor, JobId, jobs::List},
+    store::Unavailable,
+};
 
 /// Where the first page begins.
 pub(super) const START: &str = "-";
 /// Jobs to a page.
 pub(super) const PAGE: usize = 1000;
-/// Jobs of a circle at a time.
+/// How long the name of a job is.
+const ID: usize = 36;
+/// Jobs that are listed at a time.
 pub(super) const SOME: usize = 100;
 
 /// One page of an index of a partition, as they stand in the index and by name, and where the next one begins.
@@ -40,6 +46,110 @@ pub(super) async fn read(
         Some((member, id))
     });
     Ok((named.collect(), next))
+}
+
+/// Some of the jobs that a partition has in a list, in its order: those after `from`, and where all are listed, those of
+/// one circle alone if one is given.
+///
+/// # Errors
+/// They can't be read.
+pub(super) async fn listed(
+    link: &Link,
+    partition: &Partition,
+    (number, list): (usize, List),
+    circle: Option<PublicKey>,
+    from: Option<&Cursor>,
+) -> Result<Vec<Cursor>, Unavailable> {
+    let cursor = |ended_at, circle, id| Cursor {
+        partition: number,
+        list,
+        ended_at,
+        circle,
+        id,
+    };
+    let (index, least, most) = match list {
+        List::Dead => return dead(link, partition, from, cursor).await,
+        List::Open => {
+            let least = from.map(|from| format!("({}", from.id));
+            (partition.pending(), least, None)
+        }
+        List::All => {
+            let circle = circle.map(|circle| circle.to_string());
+            let least = match from {
+                Some(Cursor { circle, id, .. }) => {
+                    let circle = circle.map_or(String::new(), |circle| circle.to_string());
+                    Some(format!("({circle}{id}"))
+                }
+                None => circle.as_ref().map(|circle| format!("[{circle}")),
+            };
+            // Names are of hex digits and hyphens.
+            let most = circle.map(|circle| format!("({circle}g"));
+            (partition.index(), least, most)
+        }
+    };
+    let args = [
+        index.into(),
+        least.unwrap_or_else(|| START.to_owned()).into(),
+        most.unwrap_or_else(|| "+".to_owned()).into(),
+        "LIMIT".into(),
+        Value::Integer(0),
+        Value::Integer(SOME as i64),
+    ];
+    let members = link.send("ZRANGEBYLEX", partition, args).await?;
+    let members = members.into_array().into_iter();
+    Ok(members
+        .filter_map(|member| {
+            let member = member.into_string()?;
+            let id = id_of(&member)?;
+            let circle = member
+                .get(..member.len() - ID)
+                .and_then(|circle| circle.parse().ok());
+            Some(cursor(0, circle, id))
+        })
+        .collect())
+}
+
+/// Some of the dead letters, in the order of their ends.
+async fn dead(
+    link: &Link,
+    partition: &Partition,
+    from: Option<&Cursor>,
+    cursor: impl Fn(i64, Option<PublicKey>, JobId) -> Cursor,
+) -> Result<Vec<Cursor>, Unavailable> {
+    let from = from.map(|from| (from.ended_at, from.id.to_string()));
+    let least = from.as_ref().map_or(i64::MIN, |(ended_at, _)| *ended_at);
+    let (mut found, mut offset) = (Vec::new(), 0);
+    loop {
+        let args = [
+            partition.dead().into(),
+            Value::Integer(least),
+            "+inf".into(),
+            "WITHSCORES".into(),
+            "LIMIT".into(),
+            Value::Integer(offset),
+            Value::Integer(SOME as i64),
+        ];
+        let members = link.send("ZRANGEBYSCORE", partition, args).await?;
+        let members = members.flatten_array_values(1).into_array();
+        for pair in members.chunks_exact(2) {
+            let (Some(member), Some(ended_at)) = (pair[0].as_string(), pair[1].as_f64()) else {
+                continue;
+            };
+            let ended_at = ended_at as i64;
+            // Of one moment, those that come before it were there already.
+            let is_after = |(at, id): &(i64, String)| (ended_at, &member) > (*at, id);
+            if let Ok(id) = member.parse()
+                && from.as_ref().is_none_or(is_after)
+            {
+                found.push(cursor(ended_at, None, id));
+            }
+        }
+        if found.len() >= SOME || members.len() < 2 * SOME {
+            found.truncate(SOME);
+            return Ok(found);
+        }
+        offset += SOME as i64;
+    }
 }
 
 /// Some of a circle's jobs, or of those that a caller has asked for there, the newest first: those before `before`.
@@ -79,6 +189,6 @@ pub(super) async fn newest(
 
 /// The job's name comes last.
 fn id_of(member: &str) -> Option<JobId> {
-    let from = member.len().checked_sub(36)?;
+    let from = member.len().checked_sub(ID)?;
     member.get(from..)?.parse().ok()
 }

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{
-        JobId, JobRecord, Listing, Page, Status, jobs::Listed, retry::Rerun, settings,
+        Cursor, JobId, JobRecord, Listing, Page, Status,
+        jobs::{Found, List, Listed},
+        retry::Rerun,
+        settings,
         submission::Input,
     },
     store::Unavailable,
@@ -27,6 +30,15 @@ const LOOKS: usize = 2000;
 const AT_A_TIME: usize = 4;
 /// Times that a record is read to be changed.
 const CHANGES: usize = 8;
+
+/// What was looked at for a page.
+#[derive(Default)]
+struct Looked {
+    jobs: Vec<(JobRecord, bool)>,
+    count: usize,
+    bytes: usize,
+    last: Option<Cursor>,
+}
 
 /// The durable jobs of a namespace.
 #[derive(Clone)]
@@ -40,94 +52,80 @@ pub struct RedisJobs {
 }
 
 impl RedisJobs {
-    /// Returns some of the jobs that are wanted, the oldest first, each with whether a worker has it right now; and
-    /// where to go on, if there may be more.
+    /// Returns some of the jobs that are wanted, the oldest of them first, each with whether a worker has it right now;
+    /// and where to go on, if there may be more. Goes through one partition after another, and looks at so many jobs at
+    /// most.
     pub(in crate::dispatch) async fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
-        let partitions = self.link.keys().partitions();
-        let names = partitions.iter().map(|of| self.names(of, listing));
-        let found = try_join_all(names).await?;
-        // Those that are cut off come after all that are there.
-        let mut more = found.iter().any(|names| names.len() == index::PAGE);
-        let found = found.into_iter().zip(partitions);
-        let mut found: Vec<_> = found
-            .flat_map(|(names, partition)| names.into_iter().map(move |id| (id, partition)))
-            .collect();
-        found.sort_by_key(|(id, _)| *id);
-        more |= found.len() > index::PAGE;
-        found.truncate(index::PAGE);
-        let (mut jobs, mut bytes, mut last) = (Vec::new(), 0, None);
-        for some in found.chunks(AT_A_TIME) {
-            let looks = some.iter().map(|(id, partition)| self.look(partition, *id));
-            for ((id, _), found) in some.iter().zip(try_join_all(looks).await?) {
-                if jobs.len() == listing.limit {
-                    return Ok((jobs, last));
-                }
-                last = Some(*id);
-                bytes += found.as_ref().map_or(0, |(job, _)| job.size());
-                jobs.extend(found.filter(|(job, running)| listing.wants(job, *running)));
+        let keys = self.link.keys();
+        let mut looked = Looked::default();
+        let mut after = listing.after.clone();
+        for (number, partition) in keys.partitions().iter().enumerate() {
+            let is_elsewhere = |circle| keys.number_of(circle) != number;
+            if listing.circle.as_ref().is_some_and(is_elsewhere)
+                || after.as_ref().is_some_and(|after| after.partition > number)
+            {
+                continue;
             }
-            if bytes >= self.durable.max_page {
-                return Ok((jobs, last));
+            for list in listing.lists() {
+                if after
+                    .as_ref()
+                    .is_some_and(|after| after.partition == number && after.list != list)
+                {
+                    continue;
+                }
+                let from = after.take().filter(|after| after.partition == number);
+                let place = (number, list);
+                if self
+                    .list_in(partition, place, from, listing, &mut looked)
+                    .await?
+                {
+                    return Ok(looked.sorted(true));
+                }
             }
         }
-        Ok((jobs, last.filter(|_| more)))
+        Ok(looked.sorted(false))
     }
 
-    /// The first jobs of a partition that may be wanted, by name.
-    async fn names(
+    /// The same in one of a partition's lists. Answers whether there may be more, and no room for it.
+    async fn list_in(
         &self,
         partition: &Partition,
+        place: (usize, List),
+        mut from: Option<Cursor>,
         listing: &Listing,
-    ) -> Result<Vec<JobId>, Unavailable> {
-        let kept: Vec<Status> = listing.states.iter().map(|state| state.kept()).collect();
-        let is_any = |status: Status| kept.contains(&status);
-        let mut names = Vec::new();
-        if is_any(Status::Finished) || is_any(Status::Cancelled) {
-            names = self.all(partition).await?;
-        } else {
-            if is_any(Status::Pending) {
-                let from = listing
-                    .after
-                    .map_or("-".to_owned(), |after| format!("({after}"));
-                let args = [
-                    partition.pending().into(),
-                    from.into(),
-                    "+".into(),
-                    "LIMIT".into(),
-                    Value::Integer(0),
-                    number(index::PAGE),
-                ];
-                names.extend(parsed(
-                    self.link.send("ZRANGEBYLEX", partition, args).await?,
-                ));
+        looked: &mut Looked,
+    ) -> Result<bool, Unavailable> {
+        loop {
+            let names = index::listed(&self.link, partition, place, listing.circle, from.as_ref());
+            let names = names.await?;
+            let is_last = names.len() < index::SOME;
+            for some in names.chunks(AT_A_TIME) {
+                let is_full = looked.jobs.len() >= listing.limit
+                    || looked.count >= LOOKS
+                    || looked.bytes >= self.durable.max_page;
+                if is_full {
+                    return Ok(true);
+                }
+                let room = listing.limit - looked.jobs.len();
+                let some = &some[..some.len().min(room)];
+                let looks = some.iter().map(|name| self.look(partition, name.id));
+                for (name, found) in some.iter().zip(try_join_all(looks).await?) {
+                    looked.count += 1;
+                    looked.last = Some(name.clone());
+                    looked.bytes += found.as_ref().map_or(0, |(job, _)| job.size());
+                    let found = found.filter(|(job, running)| listing.wants(job, *running));
+                    looked.jobs.extend(found);
+                }
+                if some.len() == room {
+                    // Maybe it found fewer than there was room for.
+                    break;
+                }
             }
-            if is_any(Status::Dead) {
-                // They stand there in the order of their ends.
-                let args = [
-                    partition.dead().into(),
-                    Value::Integer(0),
-                    Value::Integer(-1),
-                ];
-                names.extend(parsed(self.link.send("ZRANGE", partition, args).await?));
+            if is_last && looked.last.as_ref() == names.last() || names.is_empty() {
+                return Ok(false);
             }
+            from = looked.last.clone();
         }
-        names.retain(|id| listing.after.is_none_or(|after| *id > after));
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(index::PAGE);
-        Ok(names)
-    }
-
-    /// All jobs of a partition, whatever their state.
-    async fn all(&self, partition: &Partition) -> Result<Vec<JobId>, Unavailable> {
-        let mut all = Vec::new();
-        let mut next = Some(index::START.to_owned());
-        while let Some(from) = next {
-            let (some, more) = index::read(&self.link, partition, partition.index(), from).await?;
-            all.extend(some.into_iter().map(|(_, id)| id));
-            next = more;
-        }
-        Ok(all)
     }
 
     /// One job, and whether a worker has it right now.
@@ -316,10 +314,7 @@ impl RedisJobs {
 
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
     /// goes on before, if it goes on.
-    pub(crate) async fn page(
-        &self,
-        page: Page,
-    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
+    pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<Found, Unavailable> {
         let (mut jobs, mut before) = (Vec::new(), page.before);
         let (mut looked, mut bytes) = (0, 0);
         while looked < LOOKS {
@@ -349,9 +344,11 @@ impl RedisJobs {
     }
 }
 
-fn parsed(names: Value) -> impl Iterator<Item = JobId> {
-    let names = names.into_array().into_iter();
-    names.filter_map(|name| name.into_string()?.parse().ok())
+impl Looked {
+    fn sorted(mut self, may_be_more: bool) -> Listed {
+        self.jobs.sort_by_key(|(job, _)| job.id);
+        (self.jobs, self.last.filter(|_| may_be_more))
+    }
 }
 
 fn parse(id: JobId, record: &Value) -> Option<JobRecord> {

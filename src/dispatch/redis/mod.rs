@@ -70,6 +70,7 @@ use self::{
 use super::{
     Account, Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings,
     StartError,
+    looks::Looks,
     submission::{Order, Submission},
 };
 use crate::{
@@ -98,6 +99,7 @@ pub struct Redis {
     worker: Option<Arc<Worker>>,
     settings: Settings,
     known: KnownScripts,
+    looks: Looks,
     handle: Handle,
     /// Sends and receives.
     tasks: TaskTracker,
@@ -185,6 +187,7 @@ impl Redis {
             worker,
             settings: settings.clone(),
             known: KnownScripts::new(),
+            looks: Looks::new(settings.durable.looks),
             handle: Handle::current(),
             tasks,
             stop,
@@ -222,6 +225,10 @@ impl Redis {
             Some(disagreement) => disagreement.clone().into(),
             None => StartError::NoRedis,
         }
+    }
+
+    pub(super) fn looks(&self) -> Looks {
+        self.looks.clone()
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::run::unavailable;
 use crate::{
     auth::PublicKey,
-    dispatch::{JobError, JobId, JobRecord, State},
+    dispatch::{Asker, JobError, JobId, JobRecord, State},
     rpc::{Error, Shared},
     store::Unavailable,
 };
@@ -62,8 +62,9 @@ pub(super) async fn delivery(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
+    asker: Asker,
 ) -> Result<(JobRecord, bool), Error> {
-    let found = shared.dispatcher.jobs().find_in(circle, id).await;
+    let found = shared.dispatcher.jobs().find_in(circle, id, asker).await;
     let found = found.map_err(|Unavailable| unavailable())?;
     found
         .filter(|(job, _)| job.provider().is_some())
@@ -77,8 +78,9 @@ pub(super) async fn event(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
+    asker: Asker,
 ) -> Result<serde_json::Value, Error> {
-    let event = shared.dispatcher.jobs().event_in(circle, id).await;
+    let event = shared.dispatcher.jobs().event_in(circle, id, asker).await;
     event
         .map_err(|Unavailable| unavailable())?
         .ok_or(Error::NotFound {

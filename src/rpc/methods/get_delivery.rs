@@ -8,10 +8,13 @@ use super::{
     deliveries::{Delivery, delivery, event},
     jobs::job,
 };
-use crate::rpc::{
-    Answer, Context, code,
-    context::Admitted,
-    method::{Call, Needs},
+use crate::{
+    dispatch::Asker,
+    rpc::{
+        Answer, Context, code,
+        context::Admitted,
+        method::{Call, Needs},
+    },
 };
 
 pub(in crate::rpc) struct GetDelivery;
@@ -42,13 +45,14 @@ impl Call for GetDelivery {
     type Params<'a> = Params;
     type Output = Output;
 
-    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        let asker = Asker::Caller(admitted.key);
         match job(&params.job_id) {
             Err(error) => Answer::Now(Err(error)),
             Ok(id) => Answer::Later(Box::pin(async move {
-                let (mut job, running) = delivery(&shared, circle, id).await?;
-                let mut event = event(&shared, circle, id).await?;
+                let (mut job, running) = delivery(&shared, circle, id, asker).await?;
+                let mut event = event(&shared, circle, id, asker).await?;
                 Ok(Output {
                     logs: std::mem::take(&mut job.logs),
                     delivery: Delivery::new(job, running, true),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, JobView, Status},
+    dispatch::{Asker, JobId, JobView, Status},
     json,
     rpc::{
         Answer, Context, Error, Shared, code,
@@ -44,6 +44,7 @@ impl Call for GetJob {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<JobView> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        let asker = Asker::Caller(admitted.key);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         let (id, whose) = match asked {
             Err(error) => return Answer::Now(Err(error)),
@@ -53,14 +54,14 @@ impl Call for GetJob {
         let until = Instant::now() + wait.min(shared.dispatcher.job_timeout());
         Answer::Later(Box::pin(async move {
             if wait.is_zero() {
-                let (job, running) = visible(&shared, circle, id, whose).await?;
+                let (job, running) = visible(&shared, circle, id, whose, asker).await?;
                 return Ok(job.view(running));
             }
             // First of all, so that no change is missed between a look at the job and the next event.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             tokio::select! {
-                view = end(&shared, circle, id, whose, feed, until) => view,
+                view = end(&shared, circle, id, (whose, asker), feed, until) => view,
                 // Whoever waits for jobs is told so then, too.
                 () = shared.dispatcher.halted() => Err(Error::Cancelled),
             }
@@ -73,13 +74,13 @@ async fn end(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    whose: Option<PublicKey>,
+    (whose, asker): (Option<PublicKey>, Asker),
     mut feed: Feed,
     until: Instant,
 ) -> Result<JobView, Error> {
     let topic = format!("job.{id}");
     loop {
-        let (job, running) = visible(shared, circle, id, whose).await?;
+        let (job, running) = visible(shared, circle, id, whose, asker).await?;
         if job.status != Status::Pending || Instant::now() >= until {
             return Ok(job.view(running));
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::run::unavailable;
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, JobRecord, JobView, NotAccepted},
+    dispatch::{Asker, JobId, JobRecord, JobView, NotAccepted},
     rpc::{Context, Error, Shared, context::Admitted},
     store::Unavailable,
 };
@@ -75,8 +75,9 @@ pub(super) async fn visible(
     circle: PublicKey,
     id: JobId,
     whose: Option<PublicKey>,
+    asker: Asker,
 ) -> Result<(JobRecord, bool), Error> {
-    let found = shared.dispatcher.jobs().find_in(circle, id).await;
+    let found = shared.dispatcher.jobs().find_in(circle, id, asker).await;
     let found = found.map_err(|Unavailable| unavailable())?;
     let theirs = |(job, _): &(JobRecord, bool)| whose.is_none() || job.submitter() == whose;
     found

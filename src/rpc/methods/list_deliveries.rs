@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{JobId, Page, State},
+    dispatch::{Asker, JobId, Page, State},
     json,
     rpc::{
         Answer, Context, Error,
@@ -75,7 +75,11 @@ impl Call for ListDeliveries {
         };
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
-            let found = shared.dispatcher.jobs().page(page).await;
+            let found = shared
+                .dispatcher
+                .jobs()
+                .page(page, Asker::Caller(admitted.key))
+                .await;
             let (jobs, cursor) = found.map_err(|Unavailable| unavailable())?;
             let jobs = jobs.into_iter();
             Ok(Deliveries {

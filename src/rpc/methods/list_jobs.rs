@@ -8,7 +8,7 @@ use super::{
     run::unavailable,
 };
 use crate::{
-    dispatch::{Page, State},
+    dispatch::{Asker, Page, State},
     json,
     rpc::{
         Answer, Context, Error,
@@ -57,9 +57,15 @@ impl Call for ListJobs {
             Ok(page) => page,
             Err(error) => return Answer::Now(Err(error)),
         };
-        let jobs = context.shared.dispatcher.jobs();
+        let (jobs, asker) = (
+            context.shared.dispatcher.jobs(),
+            Asker::Caller(admitted.key),
+        );
         Answer::Later(Box::pin(async move {
-            let (jobs, cursor) = jobs.page(page).await.map_err(|Unavailable| unavailable())?;
+            let (jobs, cursor) = jobs
+                .page(page, asker)
+                .await
+                .map_err(|Unavailable| unavailable())?;
             Ok(Jobs::new(jobs, cursor))
         }))
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{Delivery, JobId},
+    dispatch::{Asker, Delivery, JobId},
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -43,14 +43,15 @@ impl Call for Redeliver {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
+        let asker = Asker::Caller(admitted.key);
         let id = match job(&params.job_id) {
             Ok(id) => id,
             Err(error) => return Answer::Now(Err(error)),
         };
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
-            let (job, _) = delivery(&shared, circle, id).await?;
-            let mut event = event(&shared, circle, id).await?;
+            let (job, _) = delivery(&shared, circle, id, asker).await?;
+            let mut event = event(&shared, circle, id, asker).await?;
             let again = Delivery {
                 circle,
                 provider: job.provider().unwrap_or_default().into(),

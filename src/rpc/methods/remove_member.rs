@@ -9,7 +9,7 @@ use super::run::{run, unavailable};
 use crate::{
     auth::PublicKey,
     circle::Procedure,
-    dispatch::{Page, Status, Work},
+    dispatch::{Asker, Page, Status, Work},
     json,
     rpc::{
         Answer, Context, Error, Shared, code,
@@ -75,6 +75,7 @@ impl Call for RemoveMember {
                     .to_owned(),
             }));
         }
+        let asker = Asker::Caller(admitted.key);
         let work = Work::Procedure(Procedure::RemoveMember { pubkey });
         let answer = run(context, admitted, work, Value::Null, None, |_, success| {
             let said = json::from_str::<Removed>(success.value.get());
@@ -95,7 +96,7 @@ impl Call for RemoveMember {
                 Answer::Reserved(output) => output.await.0?,
             };
             // Whatever they submit from now on is refused.
-            let stopped = stop_all(&shared, circle, pubkey).await;
+            let stopped = stop_all(&shared, circle, pubkey, asker).await;
             let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
             Ok(Output {
                 stopped: Some(stopped),
@@ -111,6 +112,7 @@ async fn stop_all(
     shared: &Shared,
     circle: PublicKey,
     caller: PublicKey,
+    asker: Asker,
 ) -> Result<(usize, usize), Unavailable> {
     let mut page = Page {
         circle,
@@ -123,7 +125,7 @@ async fn stop_all(
     };
     let (mut stopped, mut failed) = (0, 0);
     loop {
-        let (jobs, next) = shared.dispatcher.jobs().page(page.clone()).await?;
+        let (jobs, next) = shared.dispatcher.jobs().page(page.clone(), asker).await?;
         let open = jobs
             .iter()
             .filter(|(job, _)| job.status == Status::Pending)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{NotRetried, Retried},
+    dispatch::{Asker, NotRetried, Retried},
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -56,6 +56,7 @@ impl Call for RetryJob {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let Params { job_id, version } = params;
+        let asker = Asker::Caller(admitted.key);
         // Running it again takes what submitting it did.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
@@ -63,7 +64,7 @@ impl Call for RetryJob {
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                let (job, _) = visible(&shared, circle, id, whose).await?;
+                let (job, _) = visible(&shared, circle, id, whose, asker).await?;
                 let admitted = if job.name.is_some() { call? } else { play? };
                 let caller = admitted.key;
                 admitted.confirm(&shared, circle).await?;
