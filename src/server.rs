@@ -18,6 +18,7 @@ use axum::{
     Router,
     routing::{any, get},
 };
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -43,6 +44,7 @@ use crate::{
     memory::MemoryBudget,
     rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
+    shares::Bounds,
     units::duration::milliseconds,
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
@@ -73,7 +75,7 @@ struct State {
     scripts: Scripts,
 }
 
-/// Connections that aren't sessions (yet), beside as many as there may be sessions.
+/// Connections there may be beside twice as many as sessions.
 const SPARE_CONNECTIONS: usize = 1024;
 
 /// How long what was cancelled may take to end, and what waits for the disk to be written.
@@ -128,14 +130,16 @@ impl Server {
     /// Takes the addresses and starts the dispatcher.
     pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         let files = OpenFiles::claim(settings.server.reserved_files)?;
-        let listener = bind("server.listen", &settings.server.listen.to_string()).await?;
+        let max_unsent = settings.server.max_unsent;
+        let listen = settings.server.listen.to_string();
+        let listener = bind("server.listen", &listen, max_unsent).await?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
-            address => Some(bind("server.admin_listen", address).await?),
+            address => Some(bind("server.admin_listen", address, max_unsent).await?),
         };
-        let local = listener.local_addr().map_err(|source| {
-            bind_error("server.listen", &settings.server.listen.to_string(), source)
-        })?;
+        let local = listener
+            .local_addr()
+            .map_err(|source| bind_error("server.listen", &listen, source))?;
         let public = match settings.server.public_url.as_str() {
             "" => None,
             url => Some(url.parse().map_err(|source| ServeError::PublicUrl {
@@ -173,17 +177,18 @@ impl Server {
             quotas: Quotas::new(&settings.limits, std::time::Instant::now()),
         });
         let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered);
+        let connections = connections(settings, files, admin.is_some());
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
             shared,
             origins: Origins::new(public, local, allowed),
-            registry: Registry::new(&settings.session, memory),
+            registry: Registry::new(&settings.session, memory, connections),
             session: Arc::new(settings.session.clone()),
             ending: Ending::default(),
             scripts,
         };
         let accept_admin = admin_accept(settings, files);
-        let accept = people_accept(settings, files, admin.is_some());
+        let accept = people_accept(settings, files, connections);
         Ok(Self {
             listener,
             admin,
@@ -291,35 +296,42 @@ async fn tell_of_refusals(state: Arc<State>) {
     state.verify.refusals().tell_left_out();
 }
 
-/// How people's connections are taken, and services'. Says in the log how many there may be.
-fn people_accept(settings: &config::Settings, files: OpenFiles, has_admin: bool) -> Accept {
-    let server = &settings.server;
-    let wanted = settings
-        .session
-        .max_sessions
-        .saturating_add(SPARE_CONNECTIONS);
+/// Returns how many connections there may be, sessions included. Whoever has half of them can have all sessions.
+fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -> usize {
+    let sessions = settings.session.max_sessions;
+    let wanted = sessions.saturating_mul(2).saturating_add(SPARE_CONNECTIONS);
     let admin = usize::from(has_admin) * admin_connections(settings, files);
-    let left = files.for_connections().saturating_sub(admin).max(1);
-    let connections = wanted.min(left);
-    // Something is left for others, whatever the settings say.
-    let most = connections
-        .saturating_sub(SPARE_CONNECTIONS / 2)
-        .max(connections.div_ceil(2));
-    let per_address = server.max_connections_per_address.min(most);
+    wanted.min(files.for_connections().saturating_sub(admin).max(1))
+}
+
+/// How people's connections are taken, and services'. Says in the log how many there may be.
+fn people_accept(settings: &config::Settings, files: OpenFiles, connections: usize) -> Accept {
+    let server = &settings.server;
+    let share = server.max_connections_per_address;
     tracing::info!(
         open_files = files.permitted,
         reserved_files = files.reserved,
         connections,
-        per_address,
+        per_address = share.min(connections.div_ceil(2)),
         "connections there may be; `ulimit -Hn` says how many files the system permits"
     );
-    Accept::new(server, connections, per_address)
+    let bounds = Bounds {
+        places: connections,
+        share,
+        room: connections,
+    };
+    Accept::new(server, bounds)
 }
 
 /// How those of the admin listener are taken.
 fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
     let connections = admin_connections(settings, files);
-    Accept::new(&settings.server, connections, connections)
+    let bounds = Bounds {
+        places: connections,
+        share: connections,
+        room: Bounds::ALL_FOR_ONE,
+    };
+    Accept::new(&settings.server, bounds)
 }
 
 /// How many of them there may be: whatever the settings say, people have most of the files.
@@ -401,10 +413,20 @@ pub fn scripts(settings: &config::Settings) -> Result<Scripts, SetUpError> {
     Providers::set_up_scripts(&settings.webhooks, &settings.script, &settings.base)
 }
 
-async fn bind(setting: &'static str, address: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| bind_error(setting, address, source))
+/// Listens on an address. Its connections take no more than `max_unsent` for a client before it has read what is on
+/// its way: the system would take megabytes, and a deadline for writing would never begin.
+async fn bind(
+    setting: &'static str,
+    address: &str,
+    max_unsent: usize,
+) -> Result<TcpListener, ServeError> {
+    let failed = |source| bind_error(setting, address, source);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // Connections have what their listener has.
+    SockRef::from(&listener)
+        .set_tcp_notsent_lowat(u32::try_from(max_unsent).unwrap_or(u32::MAX))
+        .map_err(failed)?;
+    Ok(listener)
 }
 
 /// The variable of the environment that sets this.

@@ -14,9 +14,20 @@ use dashmap::{DashMap, Entry};
 /// So many places for all, and so many for each key. A cheap handle.
 pub(crate) struct Shares<K>(Arc<Inner<K>>);
 
+/// How many places there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// For all.
+    pub(crate) places: usize,
+    /// For one key.
+    pub(crate) share: usize,
+    /// Places of which no key has more than are left for all others: the first has half of them at most, the next one
+    /// half of the rest. With [`Bounds::ALL_FOR_ONE`], one may have all.
+    pub(crate) room: usize,
+}
+
 struct Inner<K> {
-    places: usize,
-    share: usize,
+    bounds: Bounds,
     taken: AtomicUsize,
     by_key: DashMap<K, usize>,
 }
@@ -26,7 +37,7 @@ struct Inner<K> {
 pub(crate) enum Full {
     /// All places are taken.
     All,
-    /// This key has its share.
+    /// This key has its share, or as many as are left.
     Share,
 }
 
@@ -36,12 +47,16 @@ pub(crate) struct Place<K: Eq + Hash> {
     key: Option<K>,
 }
 
+impl Bounds {
+    /// Nothing has to be left for others.
+    pub(crate) const ALL_FOR_ONE: usize = usize::MAX;
+}
+
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// With `places` for all, and `share` of them for one key.
-    pub(crate) fn new(places: usize, share: usize) -> Self {
+    /// With so many places.
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Inner {
-            places,
-            share,
+            bounds,
             taken: AtomicUsize::new(0),
             by_key: DashMap::new(),
         }))
@@ -53,16 +68,27 @@ impl<K: Eq + Hash + Clone> Shares<K> {
     /// [`Full`], and nothing has changed.
     pub(crate) fn take(&self, key: Option<K>) -> Result<Place<K>, Full> {
         let inner = &self.0;
-        inner
+        let Bounds {
+            places,
+            share,
+            room,
+        } = inner.bounds;
+        let taken = inner
             .taken
             .fetch_update(Relaxed, Relaxed, |taken| {
-                (taken < inner.places).then_some(taken + 1)
+                (taken < places).then_some(taken + 1)
             })
             .map_err(|_| Full::All)?;
         if let Some(key) = &key {
+            let left = room.saturating_sub(taken);
             let mut of_key = inner.by_key.entry(key.clone()).or_insert(0);
-            if *of_key >= inner.share {
+            if *of_key >= share.min(left) {
+                let is_new = *of_key == 0;
+                drop(of_key);
                 inner.taken.fetch_sub(1, Relaxed);
+                if is_new {
+                    inner.by_key.remove_if(key, |_, of_key| *of_key == 0);
+                }
                 return Err(Full::Share);
             }
             *of_key += 1;
@@ -103,8 +129,7 @@ impl<K: Eq + Hash> Drop for Place<K> {
 impl<K> fmt::Debug for Shares<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shares")
-            .field("places", &self.0.places)
-            .field("share", &self.0.share)
+            .field("bounds", &self.0.bounds)
             .field("taken", &self.0.taken)
             .finish_non_exhaustive()
     }
@@ -122,7 +147,11 @@ mod tests {
 
     #[test]
     fn nobody_gets_more_than_a_share() {
-        let shares = Shares::new(5, 2);
+        let shares = Shares::new(Bounds {
+            places: 5,
+            share: 2,
+            room: Bounds::ALL_FOR_ONE,
+        });
         let mut places = Vec::new();
         for (key, expected) in [
             (Some("a"), None),
@@ -144,5 +173,32 @@ mod tests {
         assert_eq!(shares.taken(), 4);
         drop(places);
         assert_eq!((shares.taken(), shares.0.by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn nobody_gets_more_than_is_left_for_others() {
+        let shares = Shares::new(Bounds {
+            places: 100,
+            share: 60,
+            room: 100,
+        });
+        let take_all = |key| std::iter::from_fn(|| shares.take(Some(key)).ok()).collect::<Vec<_>>();
+        let taken: Vec<_> = (0..5).map(take_all).collect();
+        let counts: Vec<_> = taken.iter().map(Vec::len).collect();
+        assert_eq!(counts, [50, 25, 13, 6, 3]);
+        assert!(shares.take(Some(9)).is_ok(), "somebody else");
+        assert!(shares.take(None).is_ok());
+
+        let few = Shares::new(Bounds {
+            places: 4,
+            share: 9,
+            room: 2,
+        });
+        let place = few.take(Some(1));
+        assert_eq!(few.take(Some(1)).err(), Some(Full::Share));
+        let others = [few.take(None), few.take(None)];
+        assert_eq!(few.take(Some(2)).err(), Some(Full::Share));
+        assert_eq!(few.0.by_key.len(), 1, "who got nothing isn't remembered");
+        drop((place, others));
     }
 }

@@ -186,7 +186,8 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
         store,
         ..
     } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 10] = [
+    let sizes: [(&'static [&'static str], usize, usize, &str); 11] = [
+        (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
         (
             &["server.max_buffered"],
             server.max_buffered,

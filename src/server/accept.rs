@@ -30,7 +30,7 @@ use crate::{
     log_limit::LogLimit,
     pace::Pace,
     refusal::refuse,
-    shares::{Full, Shares},
+    shares::{Bounds, Full, Shares},
 };
 
 /// Lines of one kind that are logged in a second.
@@ -65,8 +65,8 @@ pub(super) struct Ending {
 }
 
 impl Accept {
-    /// With so many connections, and so many for one address.
-    pub(super) fn new(server: &Settings, connections: usize, per_address: usize) -> Self {
+    /// With so many connections.
+    pub(super) fn new(server: &Settings, connections: Bounds) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(server.handshake_timeout)
@@ -77,7 +77,7 @@ impl Accept {
                 first: server.response_timeout,
                 rate: server.response_rate,
             },
-            places: Shares::new(connections, per_address),
+            places: Shares::new(connections),
             proxies: TrustedProxies::new(server.trusted_proxies.clone()),
             refused: LogLimit::new(LOG_LINES, Instant::now()),
             hostless: LogLimit::new(LOG_LINES, Instant::now()),
@@ -200,7 +200,7 @@ impl Inner {
             ),
             Full::Share => tracing::warn!(
                 %peer, others,
-                "connection refused: its address has as many as it may (server.max_connections_per_address; is it a proxy, for server.trusted_proxies?)"
+                "connection refused: its address has as many as it may: server.max_connections_per_address, and no more than are left for all others (is it a proxy, for server.trusted_proxies?)"
             ),
         }
     }

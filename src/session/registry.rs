@@ -15,7 +15,7 @@ use crate::{
     auth::PublicKey,
     memory::MemoryBudget,
     rpc::Client,
-    shares::{self, Place, Shares},
+    shares::{self, Bounds, Place, Shares},
 };
 
 /// Names a session in the log.
@@ -37,7 +37,7 @@ struct Inner {
 pub enum Full {
     /// As many sessions as `session.max_sessions`.
     Server,
-    /// As many from this address as `session.max_sessions_per_address`.
+    /// As many from this address as `session.max_sessions_per_address`, or as are left for others.
     Address,
 }
 
@@ -72,10 +72,15 @@ impl From<shares::Full> for Full {
 }
 
 impl Registry {
-    /// With the bounds that the settings give; what all sessions hold together counts in `memory`.
-    pub fn new(settings: &Settings, memory: MemoryBudget) -> Self {
+    /// With the bounds that the settings give, where there are so many connections; what all sessions hold together
+    /// counts in `memory`. Behind a proxy, sessions are all that is counted of an address, so they leave room, too.
+    pub fn new(settings: &Settings, memory: MemoryBudget, connections: usize) -> Self {
         Self(Arc::new(Inner {
-            places: Shares::new(settings.max_sessions, settings.max_sessions_per_address),
+            places: Shares::new(Bounds {
+                places: settings.max_sessions,
+                share: settings.max_sessions_per_address,
+                room: connections,
+            }),
             by_circle: DashMap::new(),
             budgets: Budgets::new(settings, memory),
         }))
@@ -168,7 +173,8 @@ mod tests {
             max_sessions_per_address: max_per_address,
             ..config::Settings::load(None, []).unwrap().settings.session
         };
-        Registry::new(&settings, MemoryBudget::new("server.max_buffered", 0))
+        let memory = MemoryBudget::new("server.max_buffered", 0);
+        Registry::new(&settings, memory, 1000)
     }
 
     fn token() -> CancellationToken {

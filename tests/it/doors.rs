@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::server::{TestServer, eventually, key, within};
+use crate::server::{TestServer, circle, eventually, key, within};
 
 /// A connection from another address of this machine, on which nothing is said.
 pub(crate) async fn from(last: u8, to: SocketAddr) -> TcpStream {
@@ -66,12 +66,22 @@ async fn with_all_connections_taken_the_store_still_writes() {
     assert_eq!(said["per_address"], 28, "{said}");
 
     let mut session = server.log_in(&key(2)).await;
-    let mut taken = take_all(2, server.address).await;
-    assert_eq!(taken.len(), 28);
-    for last in 3..6 {
+    let mut taken = Vec::new();
+    for (last, expected) in [(2, 28), (3, 14), (4, 7), (5, 3)] {
+        let own = take_all(last, server.address).await;
+        assert_eq!(own.len(), expected, "{last}");
+        taken.extend(own);
+    }
+    let mut other = from(9, server.address).await;
+    assert_eq!(
+        status(&mut other, "/").await,
+        Some(404),
+        "nor four together"
+    );
+    for last in 6..9 {
         taken.extend(take_all(last, server.address).await);
     }
-    assert_eq!(taken.len(), 55, "and the session");
+    assert_eq!(taken.len(), 54, "and the session, and the other");
     // Enough that files are written anew and merged: several times what is kept in memory of a table.
     let write =
         "let text = \"\"; text.pad(60_000, 'x'); for n in 0..8 { store.set(`${ARGS}/${n}`, text) }";
@@ -203,6 +213,36 @@ async fn who_does_not_take_a_response_is_cut_off() {
     }
     // A session has deadlines of its own.
     session.play("1").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgrade_behind_responses_that_nobody_takes_is_cut_off_with_them() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SERVER__RESPONSE_TIMEOUT", "500ms")
+        .start()
+        .await;
+    let mut streams = Vec::new();
+    for count in [2_000, 5_000, 20_000] {
+        let mut stream = from(2, server.address).await;
+        let mut requests = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(count);
+        requests += &format!(
+            "GET /{} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            circle()
+        );
+        within("the requests", stream.write_all(requests.as_bytes()))
+            .await
+            .unwrap();
+        streams.push(stream);
+    }
+    // A session that answers no ping would last for 35 s.
+    for mut stream in streams {
+        let cut = async {
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within("the end", cut).await;
+    }
 }
 
 #[tokio::test]
