@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::{auth, dispatch, rpc, script, server, session, store, webhooks};
 
+use layers::Layers;
 pub use layers::{Entry, Source};
 pub use place::Place;
 
@@ -87,6 +88,7 @@ pub struct Loaded {
     pub entries: Vec<Entry>,
     /// What will hardly do what is wanted, though the settings can be used.
     pub doubts: Vec<Problem>,
+    layers: Layers,
 }
 
 /// One mistake in the settings.
@@ -140,12 +142,23 @@ impl Settings {
         environment: impl IntoIterator<Item = (String, String)>,
         try_out: impl FnOnce(&Self) -> Vec<Mistake>,
     ) -> Result<Loaded, Problems> {
-        let layers = layers::read(file, environment)?;
+        let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        Loaded::of(layers::read(file, environment)?, base, try_out)
+    }
+}
+
+impl Loaded {
+    /// Reads the settings out of what was set.
+    fn of(
+        layers: Layers,
+        base: &Path,
+        try_out: impl FnOnce(&Settings) -> Vec<Mistake>,
+    ) -> Result<Self, Problems> {
         let (settings, mut problems) = layers.settle();
         let Some(mut settings) = settings else {
             return Err(Problems(problems));
         };
-        settings.base = file.and_then(Path::parent).unwrap_or(Path::new("")).into();
+        settings.base = base.into();
         let broken = rules::check(&settings, &problems);
         let (doubtful, wrong): (Vec<_>, _) = broken.into_iter().partition(|rule| rule.doubtful);
         let told = |rule: rules::Broken| layers.problem(rule.about[0], rule.message);
@@ -160,15 +173,31 @@ impl Settings {
             problems.extend(doubtful.into_iter().map(told));
             return Err(Problems(problems));
         }
-        Ok(Loaded {
+        Ok(Self {
             entries: layers.entries(),
             doubts: doubtful.into_iter().map(told).collect(),
             settings,
+            layers,
         })
     }
-}
 
-impl Loaded {
+    /// Returns what a server runs by once it has taken up those of these settings that are live, and was started with
+    /// `started`.
+    ///
+    /// # Errors
+    /// Every mistake that they make together.
+    pub fn taken_up(
+        &self,
+        started: &Self,
+        is_live: impl Fn(&str) -> bool,
+        try_out: impl FnOnce(&Settings) -> Vec<Mistake>,
+    ) -> Result<Self, Problems> {
+        let layers = self
+            .layers
+            .with_those_of(&started.layers, |key| !is_live(key));
+        Self::of(layers, &self.settings.base, try_out)
+    }
+
     /// Returns the keys whose values are others than in `before`, in order.
     pub fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         let value = |loaded: &'a Self, key: &str| {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use crate::address::{AddressRange, InvalidRange};
-pub use live::Live;
+pub use live::{Live, Taken};
 pub use settings::Settings;
 pub use worker::Worker;
 

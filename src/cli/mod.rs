@@ -97,13 +97,7 @@ impl ConfigFile {
         check: impl Fn(&Settings) -> Result<(), SetUpError>,
     ) -> Result<Loaded, Problems> {
         Settings::load_and_try(self.config.as_deref(), environment(), |settings| {
-            let Err(wrong) = check(settings) else {
-                return Vec::new();
-            };
-            let mistakes = wrong.by_key(&settings.circle).into_iter();
-            mistakes
-                .map(|(key, message)| Mistake { key, message })
-                .collect()
+            mistakes(check(settings), settings)
         })
     }
 
@@ -119,6 +113,15 @@ impl ConfigFile {
     fn settings(&self) -> anyhow::Result<Settings> {
         self.load().map(|loaded| loaded.settings).map_err(unusable)
     }
+}
+
+/// What is wrong with the providers of webhooks.
+fn mistakes(checked: Result<(), SetUpError>, settings: &Settings) -> Vec<Mistake> {
+    let wrong = checked.err().into_iter();
+    let by_key = wrong.flat_map(|wrong| wrong.by_key(&settings.circle));
+    by_key
+        .map(|(key, message)| Mistake { key, message })
+        .collect()
 }
 
 fn unusable(problems: Problems) -> anyhow::Error {

@@ -1,7 +1,10 @@
 //! What SIGHUP does.
 
-use super::{ConfigFile, logging::LevelHandle};
-use crate::{config::Loaded, server::Live};
+use super::{ConfigFile, logging::LevelHandle, mistakes};
+use crate::{
+    config::{Loaded, Settings},
+    server::Live,
+};
 
 /// Reads the settings again, and has a running server do as they say as far as it can.
 pub(super) struct Reload {
@@ -25,9 +28,11 @@ impl Reload {
         }
     }
 
-    /// Says what has changed, and what needs a restart. With a mistake in the settings, nothing changes.
+    /// Says what has changed, and what needs a restart. With a mistake in the settings, also together with those that a
+    /// restart alone can change, nothing changes.
     pub(super) fn run(&mut self) {
-        let check = |settings: &_| self.live.check(settings);
+        let check = |settings: &Settings| self.live.check(settings);
+        let is_live = |key: &str| key == LevelHandle::KEY || self.live.has(key);
         let loaded = match self.config.load_and_try(check) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -38,27 +43,45 @@ impl Reload {
                 return;
             }
         };
-        let ended = match self.live.set(&loaded.settings) {
-            Ok(ended) => ended,
+        let mut waiting = loaded.changed_since(&self.started);
+        waiting.retain(|key| !is_live(key));
+        let try_out = |settings: &Settings| mistakes(check(settings), settings);
+        let runs = match loaded.taken_up(&self.started, is_live, try_out) {
+            Ok(runs) => runs.settings,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    tracing::error!(%problem, "a setting is wrong beside those that need a restart");
+                }
+                tracing::error!(
+                    settings = waiting.join(", "),
+                    "the settings can't be used without a restart, and those from before stay in force"
+                );
+                return;
+            }
+        };
+        let taken = match self.live.set(&runs) {
+            Ok(taken) => taken,
             Err(error) => {
                 tracing::error!(%error, "the settings can't be used, and those from before stay in force");
                 return;
             }
         };
         warn_of_doubts(&loaded);
-        if let Err(error) = self.level.set(&loaded.settings.log) {
+        if let Err(error) = self.level.set(&runs.log) {
             tracing::error!(%error, "the log's level stays as it was");
         }
-        let is_live = |key: &&str| *key == LevelHandle::KEY || self.live.has(key);
         let mut changed = loaded.changed_since(&self.last);
-        changed.retain(is_live);
+        changed.retain(|key| is_live(key));
+        for key in &taken.read_anew {
+            if !changed.contains(&key.as_str()) {
+                changed.push(key);
+            }
+        }
         tracing::info!(
             changed = changed.join(", "),
-            sessions_ended = ended,
+            sessions_ended = taken.sessions_ended,
             "the settings were read again"
         );
-        let mut waiting = loaded.changed_since(&self.started);
-        waiting.retain(|key| !is_live(key));
         if !waiting.is_empty() {
             tracing::warn!(
                 settings = waiting.join(", "),

@@ -72,6 +72,7 @@ impl fmt::Debug for Entry {
 }
 
 /// What was read, before it is looked at.
+#[derive(Clone)]
 pub(super) struct Layers {
     defaults: BTreeMap<String, Json>,
     values: BTreeMap<String, (Json, Source)>,
@@ -113,7 +114,35 @@ pub(super) fn read(
     Ok(layers)
 }
 
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The values have secrets in them.
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
+}
+
 impl Layers {
+    /// Returns these settings, but those that `is_kept` as they are in `other`.
+    pub(super) fn with_those_of(&self, other: &Self, is_kept: impl Fn(&str) -> bool) -> Self {
+        let own = self.values.iter().filter(|(key, _)| !is_kept(key));
+        let kept = other.values.iter().filter(|(key, _)| is_kept(key));
+        // Where those stood when they were read, nobody knows any more.
+        let is_gone = |key: &str| other.values.contains_key(key) && is_kept(key);
+        let places = self
+            .places
+            .iter()
+            .filter(|(key, _)| !is_gone(key.split('[').next().unwrap_or(key)));
+        Self {
+            defaults: self.defaults.clone(),
+            values: own
+                .chain(kept)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            places: places.map(|(key, place)| (key.clone(), *place)).collect(),
+            problems: Vec::new(),
+        }
+    }
+
     /// Reads the settings out of what was set, with every problem there is. A value that doesn't fit
     /// is replaced by its default, to find the next.
     pub(super) fn settle(&self) -> (Option<Settings>, Vec<Problem>) {
@@ -523,7 +552,7 @@ fn no_toml(path: &Path, wrong: Vec<NoToml>) -> Problems {
         let path = path.display();
         let place = wrong.place.map(|place| format!(":{place}"));
         let place = place.unwrap_or_default();
-        Problem::of_the_whole(format!("{path}{place}: this is no TOML: {}", wrong.message))
+        Problem::of_the_whole(format!("{path}{place}: {}", wrong.message))
     };
     Problems(wrong.into_iter().map(told).collect())
 }

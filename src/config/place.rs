@@ -8,7 +8,7 @@ use toml::{
 };
 
 /// A line and a column, from 1, in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The line.
     pub line: usize,
@@ -31,13 +31,22 @@ pub(super) fn places(text: &str) -> Result<BTreeMap<String, Place>, Vec<NoToml>>
     let (table, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     if errors.is_empty() {
-        let mut found = BTreeMap::new();
-        walk("", table.get_ref(), text, &mut found);
-        return Ok(found);
+        let mut found = Found {
+            text,
+            places: BTreeMap::new(),
+            wrong: Vec::new(),
+        };
+        found.walk("", table.get_ref());
+        return if found.wrong.is_empty() {
+            Ok(found.places)
+        } else {
+            found.wrong.sort_by_key(|wrong| wrong.place);
+            Err(found.wrong)
+        };
     }
     let told = |error: toml::de::Error| NoToml {
         place: error.span().map(|span| Place::of(text, span.start)),
-        message: error.message().to_owned(),
+        message: format!("this is no TOML: {}", error.message()),
     };
     Err(errors.into_iter().map(told).collect())
 }
@@ -59,38 +68,53 @@ impl fmt::Display for Place {
     }
 }
 
-fn walk(prefix: &str, table: &DeTable<'_>, text: &str, into: &mut BTreeMap<String, Place>) {
-    for (key, value) in table {
-        let name = key.get_ref();
-        let path = match prefix {
-            "" => name.to_string(),
-            prefix => format!("{prefix}.{name}"),
-        };
-        into.insert(path.clone(), Place::of(text, key.span().start));
-        inside(&path, value, text, into);
-    }
+/// What is in a text.
+struct Found<'a> {
+    text: &'a str,
+    places: BTreeMap<String, Place>,
+    /// TOML reads numbers of any length. Nobody else does.
+    wrong: Vec<NoToml>,
 }
 
-fn inside(
-    path: &str,
-    value: &Spanned<DeValue<'_>>,
-    text: &str,
-    into: &mut BTreeMap<String, Place>,
-) {
-    match value.get_ref() {
-        DeValue::Table(table) => walk(path, table, text, into),
-        DeValue::Array(items) => {
-            for (n, item) in items.iter().enumerate() {
-                let path = format!("{path}[{n}]");
-                into.insert(path.clone(), Place::of(text, item.span().start));
-                inside(&path, item, text, into);
+impl Found<'_> {
+    fn walk(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let path = match prefix {
+                "" => name.to_string(),
+                prefix => format!("{prefix}.{name}"),
+            };
+            let place = Place::of(self.text, key.span().start);
+            self.places.insert(path.clone(), place);
+            self.inside(&path, value);
+        }
+    }
+
+    fn inside(&mut self, path: &str, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::Table(table) => self.walk(path, table),
+            DeValue::Array(items) => {
+                for (n, item) in items.iter().enumerate() {
+                    let path = format!("{path}[{n}]");
+                    let place = Place::of(self.text, item.span().start);
+                    self.places.insert(path.clone(), place);
+                    self.inside(&path, item);
+                }
+            }
+            DeValue::Integer(number) => {
+                if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
+                    self.wrong.push(NoToml {
+                        place: self.places.get(path).copied(),
+                        message: format!(
+                            "{path} is too large a number, {} is the largest",
+                            i64::MAX
+                        ),
+                    });
+                }
+            }
+            DeValue::String(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
             }
         }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {}
     }
 }
 
@@ -125,6 +149,7 @@ mod tests {
             ("hunter2", 1),
             ("[hunter2", 1),
             ("a = hunter2\nb = = hunter2", 1),
+            ("a = 1\nb = { c = [1, 123456789012345678901234] }", 2),
         ] {
             let wrong = places(text).unwrap_err();
             assert_eq!(wrong[0].place.map(|place| place.line), Some(line), "{text}");
@@ -133,6 +158,11 @@ mod tests {
                 "{wrong:?}"
             );
         }
+        let wrong = places("[a]\nb = 9_223_372_036_854_775_808\nc = 0xffff").unwrap_err();
+        let told = &wrong[0];
+        assert_eq!(told.place, Some(Place { line: 2, column: 1 }));
+        assert!(told.message.starts_with("a.b is too large"), "{told:?}");
+        assert!(places("a = -9_223_372_036_854_775_808\nb = 9_223_372_036_854_775_807").is_ok());
         let wrong = places("a = = 1\nb = = 2").unwrap_err();
         assert_eq!(wrong.last().unwrap().place.unwrap().line, 2, "all are told");
     }

@@ -34,7 +34,7 @@ pub(super) struct Broken {
 }
 
 /// Every rule that the settings break. Those about a setting that has a problem already say nothing:
-/// nobody knows what it will be.
+/// nobody knows what it will be. Nor does a doubt about one that breaks another rule.
 pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     let is_unknown = |key: &&str| {
         problems
@@ -53,11 +53,16 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
     rates(&settings.limits, &mut broken);
     webhooks(&settings.webhooks, &mut broken);
     data_dir(settings, &mut broken);
+    budgets(settings, &mut broken);
     relations(settings, &mut broken);
     if let Err(message) = level(&settings.log.level) {
         broken.push(Broken::new(&["log.level"], message));
     }
     broken.retain(|rule| !rule.about.iter().any(is_unknown));
+    // What a setting that must be another will have to do with others, nobody knows either.
+    let wrong = broken.iter().filter(|rule| !rule.doubtful);
+    let wrong: Vec<&str> = wrong.map(|rule| rule.about[0]).collect();
+    broken.retain(|rule| !rule.doubtful || !rule.about.iter().any(|key| wrong.contains(key)));
     broken
 }
 
@@ -438,6 +443,166 @@ fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
         broken.push(Broken::new(
             &["circles.open", "circle"],
             "there is no circle to serve: list them as [[circle]], or set circles.open = true",
+        ));
+    }
+}
+
+/// Budgets that are part of others, and what must have room in them.
+fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
+    const NO_ROOM: &str = "or there is never room for the largest";
+    const TAKES_ALL: &str = "or one of them may take what is there for all";
+
+    let Settings {
+        server,
+        session,
+        limits,
+        dispatch,
+        store,
+        script,
+        webhooks,
+        ..
+    } = settings;
+    let redis = &dispatch.redis;
+    if store.max_event > session.max_buffered {
+        broken.push(Broken::new(
+            &["store.max_event", "session.max_buffered"],
+            "must be no more than session.max_buffered: an event that never has room holds up all that come after it",
+        ));
+    }
+    let parts: [(&'static [&'static str; 2], usize, usize, &str); 16] = [
+        (
+            &["session.max_buffered_per_address", "server.max_buffered"],
+            session.max_buffered_per_address,
+            server.max_buffered,
+            TAKES_ALL,
+        ),
+        (
+            &["session.max_buffered", "session.max_buffered_per_address"],
+            session.max_buffered,
+            session.max_buffered_per_address,
+            TAKES_ALL,
+        ),
+        (
+            &["session.anonymous_buffered", "session.max_buffered"],
+            session.anonymous_buffered,
+            session.max_buffered,
+            "or it bounds nothing",
+        ),
+        (
+            &["session.max_message", "session.max_buffered"],
+            session.max_message,
+            session.max_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["session.anonymous_message", "session.anonymous_buffered"],
+            session.anonymous_message,
+            session.anonymous_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["session.max_reply", "session.max_buffered"],
+            session.max_reply,
+            session.max_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["script.max_result", "session.max_buffered"],
+            script.max_result,
+            session.max_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["dispatch.durable.max_page", "session.max_buffered"],
+            dispatch.durable.max_page,
+            session.max_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["store.max_event", "session.anonymous_buffered"],
+            store.max_event,
+            session.anonymous_buffered,
+            NO_ROOM,
+        ),
+        (
+            &["store.max_event", "store.events_waiting"],
+            store.max_event,
+            store.events_waiting,
+            NO_ROOM,
+        ),
+        (
+            &["store.events_waiting", "store.events_waiting_in_all"],
+            store.events_waiting,
+            store.events_waiting_in_all,
+            TAKES_ALL,
+        ),
+        (
+            &["session.max_sessions_per_address", "session.max_sessions"],
+            session.max_sessions_per_address,
+            session.max_sessions,
+            TAKES_ALL,
+        ),
+        (
+            &[
+                "webhooks.max_buffered_per_address",
+                "webhooks.max_buffered_per_circle",
+            ],
+            webhooks.max_buffered_per_address,
+            webhooks.max_buffered_per_circle,
+            TAKES_ALL,
+        ),
+        (
+            &["webhooks.max_buffered_per_circle", "webhooks.max_buffered"],
+            webhooks.max_buffered_per_circle,
+            webhooks.max_buffered,
+            TAKES_ALL,
+        ),
+        (
+            &["webhooks.max_body", "script.max_memory"],
+            webhooks.max_body,
+            script.max_memory,
+            NO_ROOM,
+        ),
+        (
+            &["script.max_result", "dispatch.redis.inbox_bytes"],
+            script.max_result,
+            redis.inbox_bytes,
+            NO_ROOM,
+        ),
+    ];
+    for (about, part, whole, why) in parts {
+        if part > whole {
+            let message = format!("should be no more than {}, {why}", about[1]);
+            broken.push(Broken::doubtful(about, message));
+        }
+    }
+    let of_callers: [(&'static [&'static str; 2], u32, u32); 2] = [
+        (
+            &["limits.caller_rate", "limits.circle_rate"],
+            limits.caller_rate,
+            limits.circle_rate,
+        ),
+        (
+            &["limits.caller_jobs", "limits.circle_jobs"],
+            limits.caller_jobs,
+            limits.circle_jobs,
+        ),
+    ];
+    for (about, part, whole) in of_callers {
+        // 0 is no limit.
+        if part > whole && whole > 0 {
+            let message = format!("should be no more than {}, {TAKES_ALL}", about[1]);
+            broken.push(Broken::doubtful(about, message));
+        }
+    }
+    if store.max_events.saturating_mul(store.max_event) > redis.inbox_bytes / 2 {
+        broken.push(Broken::doubtful(
+            &[
+                "dispatch.redis.inbox_bytes",
+                "store.max_events",
+                "store.max_event",
+            ],
+            "should be twice store.max_events times store.max_event, or what one job may emit never has room, and is read from the log",
         ));
     }
 }

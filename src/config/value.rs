@@ -72,7 +72,9 @@ pub(super) fn expected(message: &str) -> String {
         return message.to_owned();
     };
     let what = match what {
-        "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number, 0 or more",
+        "usize" | "u64" => "a whole number, 0 or more",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u16" => "a whole number from 0 to 65535",
         "a boolean" => "true or false",
         "a string" => "a text in quotes",
         "a sequence" => "a list",

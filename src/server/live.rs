@@ -19,6 +19,15 @@ pub struct Live {
     gateway: Option<Arc<State>>,
 }
 
+/// What has come of new settings.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Sessions that end.
+    pub sessions_ended: usize,
+    /// Settings that may read the same, and name files with something else in them.
+    pub read_anew: Vec<String>,
+}
+
 impl Live {
     pub(super) fn gateway(state: Arc<State>) -> Self {
         Self {
@@ -67,21 +76,31 @@ impl Live {
     }
 
     /// Sets them. Sessions in a circle where somebody may do less than before end, once what they have begun is
-    /// answered: they may log in anew. Returns how many.
+    /// answered: they may log in anew.
     ///
     /// # Errors
     /// A provider can't be set up; nothing has changed then.
-    pub fn set(&self, settings: &config::Settings) -> Result<usize, SetUpError> {
-        let Some(gateway) = &self.gateway else {
-            self.scripts.take(&scripts(settings)?);
-            self.access.replace(&settings.circles, &settings.circle);
-            return Ok(0);
+    pub fn set(&self, settings: &config::Settings) -> Result<Taken, SetUpError> {
+        let mut taken = Taken::default();
+        let scripts = match &self.gateway {
+            None => {
+                let scripts = scripts(settings)?;
+                self.access.replace(&settings.circles, &settings.circle);
+                scripts
+            }
+            Some(gateway) => {
+                let providers = providers(settings)?;
+                let scripts = providers.scripts();
+                let change = self.access.replace(&settings.circles, &settings.circle);
+                providers.announce();
+                taken.read_anew = gateway.verify.replace(providers);
+                taken.sessions_ended = gateway.registry.end(|circle| change.takes_from(circle));
+                scripts
+            }
         };
-        let providers = providers(settings)?;
-        self.scripts.take(&providers.scripts());
-        let change = self.access.replace(&settings.circles, &settings.circle);
-        providers.announce();
-        gateway.verify.replace(providers);
-        Ok(gateway.registry.end(|circle| change.takes_from(circle)))
+        let scripts = self.scripts.take(&scripts).into_iter();
+        let scripts = scripts.map(|provider| format!("webhooks.{provider}.script"));
+        taken.read_anew.extend(scripts);
+        Ok(taken)
     }
 }

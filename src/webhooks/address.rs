@@ -18,7 +18,7 @@ use crate::auth::Secret;
 const MAX_CHALLENGE: usize = 1024;
 
 /// How a provider asks whether this is the right address.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct AddressCheck {
     challenge: String,
     token: String,

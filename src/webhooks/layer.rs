@@ -137,9 +137,11 @@ impl VerifyLayer {
         &self.0.refusals
     }
 
-    /// Takes these providers' deliveries from now on.
-    pub fn replace(&self, providers: Providers) {
-        self.0.providers.store(Arc::new(providers));
+    /// Takes these providers' deliveries from now on. Returns the settings that name other secrets than before.
+    pub fn replace(&self, providers: Providers) -> Vec<String> {
+        let providers = Arc::new(providers);
+        let before = self.0.providers.swap(providers.clone());
+        providers.changed_since(&before)
     }
 }
 

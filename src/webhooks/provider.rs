@@ -318,6 +318,26 @@ impl Providers {
             .collect()
     }
 
+    /// Returns the settings that name other secrets than `before`: they may read the same, for files can be written anew.
+    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+        let mut changed = Vec::new();
+        for (name, provider) in &self.by_name {
+            let Some(before) = before.by_name.get(name) else {
+                continue;
+            };
+            if provider.keys != before.keys {
+                changed.push(format!("webhooks.{name}.secrets"));
+            }
+            if provider.address_check != before.address_check {
+                changed.push(format!("webhooks.{name}.get_tokens"));
+            }
+            if provider.by_circle != before.by_circle {
+                changed.push("circle".to_owned());
+            }
+        }
+        changed
+    }
+
     /// Says in the log which providers' deliveries are taken.
     pub fn announce(&self) {
         let mut on: Vec<&str> = self.by_name.keys().map(AsRef::as_ref).collect();

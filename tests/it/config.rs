@@ -240,3 +240,95 @@ fn mistakes_that_only_the_whole_tells_are_told_with_the_others() {
         );
     }
 }
+
+#[test]
+fn budgets_that_cannot_hold_what_they_are_for_are_told() {
+    for (toml, expected) in [
+        (
+            "[server]\nmax_buffered = \"32MiB\"",
+            &[
+                "session.max_buffered_per_address = \"64MiB\" (default): should be no more than server.max_buffered, or one of them",
+            ][..],
+        ),
+        (
+            "[session]\nmax_message = \"32MiB\"\nmax_reply = \"17MiB\"",
+            &[
+                "session.max_message = \"32MiB\" (circled.toml:2:1): should be no more than session.max_buffered, or there is never room",
+                "session.max_reply = \"17MiB\" (circled.toml:3:1): should be no more than session.max_buffered",
+            ],
+        ),
+        (
+            "[webhooks]\nmax_buffered = \"2MiB\"\nmax_buffered_per_circle = \"2MiB\"",
+            &[
+                "webhooks.max_buffered_per_address = \"4MiB\" (default): should be no more than webhooks.max_buffered_per_circle",
+            ],
+        ),
+        (
+            "[store]\nevents_waiting = \"128MiB\"\nmax_events = 2000",
+            &[
+                "store.events_waiting = \"128MiB\" (circled.toml:2:1): should be no more than store.events_waiting_in_all",
+                "dispatch.redis.inbox_bytes = \"32MiB\" (default): should be twice",
+            ],
+        ),
+        (
+            "[session]\nanonymous_buffered = \"17MiB\"\nmax_sessions = 5000\n[limits]\ncircle_rate = 9999\ncaller_jobs = 8193",
+            &[
+                "session.anonymous_buffered = \"17MiB\" (circled.toml:2:1): should be no more than session.max_buffered",
+                "session.max_sessions_per_address = 10000 (default): should be no more than session.max_sessions",
+                "limits.caller_rate = 10000 (default): should be no more than limits.circle_rate",
+                "limits.caller_jobs = 8193 (circled.toml:6:1): should be no more than limits.circle_jobs",
+            ],
+        ),
+    ] {
+        let said = problems(toml, &[]);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{toml}:\n{said}");
+        for expected in expected {
+            assert!(
+                lines.iter().any(|line| line.starts_with(expected)),
+                "{expected}:\n{said}"
+            );
+        }
+    }
+    // 0 is no limit.
+    let none = "[limits]\ncaller_rate = 0\ncircle_rate = 0\ncircle_jobs = 0";
+    assert_eq!(config("check", none, &[]).1, "ok\n");
+}
+
+#[test]
+fn an_event_that_never_has_room_keeps_a_server_from_starting() {
+    let toml = "[store]\nmax_event = \"20MiB\"";
+    let said = problems(toml, &[]);
+    let key = "store.max_event = \"20MiB\" (circled.toml:2:1): must be no more than session.max_buffered: ";
+    assert!(said.starts_with(key), "{said}");
+}
+
+#[test]
+fn a_number_that_nobody_can_read_is_told_with_its_key_and_place() {
+    let toml =
+        "[session]\nmax_batch = 99999999999999999999\n[[circle]]\nkey = 0xfffffffffffffffff\n";
+    let said = problems(toml, &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(
+        lines[0].starts_with("circled.toml:2:1: session.max_batch is too large a number"),
+        "{said}"
+    );
+    assert!(
+        lines[1].starts_with("circled.toml:4:1: circle[0].key is too large a number"),
+        "{said}"
+    );
+    for (toml, expected) in [
+        (
+            "[dispatch.redis]\npartitions = 65536",
+            "dispatch.redis.partitions = 65536 (circled.toml:2:1): must be a whole number from 0 to 65535",
+        ),
+        (
+            "[limits]\ncaller_rate = 4294967296",
+            "limits.caller_rate = 4294967296 (circled.toml:2:1): must be a whole number from 0 to 4294967295",
+        ),
+        ("[session]\nmax_batch = 9223372036854775807", "ok"),
+    ] {
+        assert_eq!(config("check", toml, &[]).1.trim(), expected);
+    }
+}

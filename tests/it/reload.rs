@@ -190,6 +190,49 @@ async fn with_a_mistake_in_them_the_old_settings_stay() {
     .await;
 }
 
+async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
+    let past = "[server]\nlisten = \"0.0.0.0:0\"\npublic_url = \"ws://localhost\"\n[script]\nmax_source = \"100B\"\n";
+    let right = format!("{past}{}", closed(&[(circle(), &members(&[2]))]));
+    let file = File::new(&right);
+    let mut server = file.server().listens_as_set().start().await;
+    // A restart could do as each of these says; this server can't.
+    let open = "[server]\nlisten = \"127.0.0.1:0\"\n[circles]\nopen = true\n";
+    let long = format!(
+        "{}[webhooks.stripe]\nscript = \"long.rhai\"\n",
+        right.replace("max_source = \"100B\"", "max_source = \"1KiB\"")
+    );
+    std::fs::write(file.path.with_file_name("long.rhai"), " ".repeat(500)).unwrap();
+    for (text, key, waiting) in [
+        (open, "circles.open", "server.listen"),
+        (&long, "webhooks.stripe.script", "script.max_source"),
+    ] {
+        file.write(text);
+        server.signal(Signal::HUP);
+        server
+            .logged(key, |line| {
+                line["message"] == "a setting is wrong beside those that need a restart"
+                    && line["problem"].as_str().unwrap().starts_with(key)
+            })
+            .await;
+        server
+            .logged("what a restart is needed for", |line| {
+                let message = line["message"].as_str().unwrap_or_default();
+                message.contains("without a restart")
+                    && line["settings"].as_str().unwrap().contains(waiting)
+            })
+            .await;
+        let answer = server.upgrade(&format!("/{}", key_of_nobody()), &[]).await;
+        assert_eq!(answer.status, 404, "it is as closed as before");
+    }
+    // And what it can do, it does.
+    let two = format!("{past}{}", closed(&[(circle(), &members(&[2, 3]))]));
+    file.changes(&mut server, &two, "circle").await;
+}
+
+fn key_of_nobody() -> PublicKey {
+    key(9).public()
+}
+
 async fn a_secret_and_a_script_of_webhooks_are_read_again() {
     let file =
         File::new("[webhooks.stripe]\nsecrets = [\"file:secret\"]\nscript = \"stripe.rhai\"");
@@ -202,6 +245,11 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
     std::fs::write(beside("secret"), disk::SECRET).unwrap();
     std::fs::write(beside("stripe.rhai"), "emit(\"is\", 1)").unwrap();
     server.signal(Signal::HUP);
+    server
+        .logged("that both have changed", |line| {
+            line["changed"] == "webhooks.stripe.secrets, webhooks.stripe.script"
+        })
+        .await;
     eventually("the delivery to be taken", async || {
         disk::deliver(&server, "evt_2").await.status == 200
     })
@@ -222,6 +270,7 @@ on_both!(
     sessions_end_where_somebody_may_do_less,
     a_call_under_way_is_answered_before_its_session_ends,
     with_a_mistake_in_them_the_old_settings_stay,
+    what_a_server_is_opened_to_is_judged_by_where_it_runs,
     a_secret_and_a_script_of_webhooks_are_read_again,
 );
 

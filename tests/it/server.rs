@@ -91,6 +91,7 @@ pub(crate) struct Builder {
     data: Option<PathBuf>,
     redis: Option<String>,
     open_files: Option<usize>,
+    listens_as_set: bool,
 }
 
 impl Builder {
@@ -133,6 +134,12 @@ impl Builder {
     /// Has it take its jobs through this Redis, whatever the test on this thread is for.
     pub(crate) fn redis(mut self, url: impl Into<String>) -> Self {
         self.redis = Some(url.into());
+        self
+    }
+
+    /// Has it listen where its settings file says, and nobody else.
+    pub(crate) fn listens_as_set(mut self) -> Self {
+        self.listens_as_set = true;
         self
     }
 
@@ -192,8 +199,10 @@ impl Builder {
         if let Some(redis) = self.redis.or_else(backend::redis) {
             command.envs(backend::through(&redis, &data));
         }
+        if !self.listens_as_set {
+            command.env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0");
+        }
         command
-            .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:0")
             .env("CIRCLED_SCRIPT__THREADS", "2")
             .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data)

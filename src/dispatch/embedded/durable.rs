@@ -42,9 +42,15 @@ impl Scripts {
         self.0.load().get(provider).cloned()
     }
 
-    /// Takes the scripts of another one.
-    pub fn take(&self, other: &Self) {
-        self.0.store(other.0.load_full());
+    /// Takes the scripts of another one. Returns the providers whose script was another.
+    pub fn take(&self, other: &Self) -> Vec<Arc<str>> {
+        let new = other.0.load_full();
+        let old = self.0.swap(new.clone());
+        let changed = new.iter().filter(|(name, script)| {
+            let before = old.get(*name);
+            before.is_some_and(|before| before != *script)
+        });
+        changed.map(|(name, _)| name.clone()).collect()
     }
 }
 
