@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     auth::SecretSource,
-    webhooks::{Description, Preset, Signing},
+    webhooks::{Description, Form, Preset, Signing},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,10 +33,12 @@ Exit codes:
   0  the delivery was taken
   1  it was refused, or nobody answered; what came back says why
 
-Examples:
-  circled webhook send http://127.0.0.1:8080/webhooks/stripe/<circle_pk> --provider stripe --secret whsec_test event.json
-  circled webhook send http://127.0.0.1:8080/webhooks/github/<circle_pk> --provider github --secret env:GITHUB_SECRET --type push push.json
-  echo '{\"type\": \"test\"}' | circled webhook send http://127.0.0.1:8080/webhooks/acme/<circle_pk> --provider acme --config circled.toml --secret hush-hush -";
+Examples (W is http://127.0.0.1:8080/webhooks, C a circle's public key):
+  circled webhook send W/stripe/C --provider stripe --secret whsec_test event.json
+  circled webhook send W/github/C --provider github --secret env:GITHUB_SECRET --type push push.json
+  echo 'command=/weather&text=94070' |
+    circled webhook send W/slack/C --provider slack --secret env:SLACK_SECRET --form -
+  circled webhook send W/acme/C --provider acme --config circled.toml --secret hush-hush event.json";
 
 /// Play the part of a webhook provider.
 #[derive(Debug, Args)]
@@ -66,6 +68,9 @@ struct Send {
     secret: SecretSource,
     /// The body; - is standard input.
     file: PathBuf,
+    /// The body is a form (a=1&b=2), as Slack's commands are, and GitHub's events if one wants; not JSON.
+    #[arg(long)]
+    form: bool,
     /// The event's name, for providers that send it in a header. Without it, a new one each time.
     #[arg(long)]
     id: Option<String>,
@@ -116,7 +121,9 @@ impl Send {
                 self.url
             );
         }
-        let body = self.body()?;
+        let description = self.description()?;
+        let form = self.form(&description)?;
+        let body = self.body(form)?;
         let variable = |name: &str| std::env::var(name).ok();
         let secret = self
             .secret
@@ -134,7 +141,8 @@ impl Send {
             id: &id,
             body: &body,
         };
-        let signed = self.description()?.sign(&signing, &self.event_type)?;
+        let mut signed = description.sign(&signing, &self.event_type)?;
+        signed.insert(header::CONTENT_TYPE, form.content_type());
         let mut request = Request::post(uri).header(
             header::USER_AGENT,
             concat!("circled/", env!("CARGO_PKG_VERSION")),
@@ -160,15 +168,34 @@ impl Send {
         }
     }
 
-    fn body(&self) -> anyhow::Result<Vec<u8>> {
+    /// How the body is written: as the command line says, or as the provider's usually are.
+    fn form(&self, description: &Description) -> anyhow::Result<Form> {
+        let forms = description.forms();
+        match self.form {
+            true if !forms.contains(&Form::Form) => {
+                bail!("{} sends no forms: leave out --form", self.provider)
+            }
+            true => Ok(Form::Form),
+            false => Ok(forms.first().copied().unwrap_or(Form::Json)),
+        }
+    }
+
+    fn body(&self, form: Form) -> anyhow::Result<Vec<u8>> {
+        let mut body = Vec::new();
         if self.file == Path::new("-") {
-            let mut body = Vec::new();
             stdin()
                 .read_to_end(&mut body)
                 .context("the body cannot be read from standard input")?;
-            return Ok(body);
+        } else {
+            body = fs::read(&self.file)
+                .with_context(|| format!("{} cannot be read", self.file.display()))?;
         }
-        fs::read(&self.file).with_context(|| format!("{} cannot be read", self.file.display()))
+        if form == Form::Form {
+            // A line ends so, and no form.
+            let end = body.trim_ascii_end().len();
+            body.truncate(end);
+        }
+        Ok(body)
     }
 }
 

@@ -1,5 +1,5 @@
-//! A GET that asks whether deliveries may be sent here, as Meta sends one: it names a token that was agreed on, and
-//! wants a text back.
+//! Requests that ask whether deliveries may be sent here. Meta's is a GET: it names a token that was agreed on, and
+//! wants a text back. Slack's only looks at the server's certificate.
 
 use axum::{
     http::{HeaderValue, header},
@@ -22,9 +22,33 @@ const MAX_CHALLENGE: usize = 1024;
 pub(super) struct AddressCheck {
     challenge: String,
     token: String,
-    /// A parameter with its value.
-    mode: Option<(String, String)>,
+    mode: Option<Parameter>,
     tokens: Vec<Secret>,
+}
+
+/// A parameter of a query or a form, and the value that it must have: `ssl_check=1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parameter {
+    name: String,
+    value: String,
+}
+
+impl Parameter {
+    /// Reads the value of a setting.
+    pub(super) fn of(setting: &'static str, text: &str) -> Result<Self, SchemeError> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or(SchemeError::Parameter(setting))?;
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+
+    /// Whether it is there, once and with this value.
+    pub(super) fn is_in(&self, query: &[u8]) -> bool {
+        only(query, &self.name).is_ok_and(|value| value == self.value)
+    }
 }
 
 impl AddressCheck {
@@ -47,13 +71,10 @@ impl AddressCheck {
         if settings.get_tokens.is_empty() {
             return half("get_challenge", "get_tokens");
         }
-        let mode = match &description.get_mode {
-            Some(mode) => {
-                let (name, value) = mode.split_once('=').ok_or(SchemeError::Mode)?;
-                Some((name.to_owned(), value.to_owned()))
-            }
-            None => None,
-        };
+        let mode = description.get_mode.as_deref();
+        let mode = mode
+            .map(|mode| Parameter::of("get_mode", mode))
+            .transpose()?;
         Ok(Some(Self {
             challenge,
             token,
@@ -64,11 +85,10 @@ impl AddressCheck {
 
     /// What is sent back to a GET with this query.
     pub(super) fn answer(&self, query: &str) -> Result<Response, Unsigned> {
+        let query = query.as_bytes();
         let challenge = only(query, &self.challenge)?;
         let token = only(query, &self.token)?;
-        if let Some((name, value)) = &self.mode
-            && only(query, name)? != *value
-        {
+        if self.mode.as_ref().is_some_and(|mode| !mode.is_in(query)) {
             return Err(Unsigned::NotAsked);
         }
         if challenge.len() > MAX_CHALLENGE {
@@ -89,8 +109,8 @@ impl AddressCheck {
 }
 
 /// The value of a parameter that is there once.
-fn only(query: &str, name: &str) -> Result<String, Unsigned> {
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(other, _)| other == name);
+fn only(query: &[u8], name: &str) -> Result<String, Unsigned> {
+    let mut values = form_urlencoded::parse(query).filter(|(other, _)| other == name);
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Ok(value.into_owned()),
         _ => Err(Unsigned::NotAsked),
@@ -117,7 +137,7 @@ mod tests {
         let check = AddressCheck {
             challenge: "hub.challenge".to_owned(),
             token: "hub.verify_token".to_owned(),
-            mode: Some(("hub.mode".to_owned(), "subscribe".to_owned())),
+            mode: Parameter::of("get_mode", "hub.mode=subscribe").ok(),
             tokens: ["the old token", "the new token"].map(Secret::new).into(),
         };
         let long = "x".repeat(MAX_CHALLENGE + 1);
@@ -170,5 +190,23 @@ mod tests {
         ] {
             assert_eq!(check.answer(query).map(drop), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn a_parameter_is_there_once_with_its_value() {
+        let parameter = Parameter::of("certificate_check", "ssl_check=1").unwrap();
+        for (query, expected) in [
+            ("ssl_check=1", true),
+            ("token=x&ssl_check=1&more", true),
+            ("ssl%5Fcheck=%31", true),
+            ("ssl_check=0", false),
+            ("ssl_check", false),
+            ("ssl_check=1&ssl_check=1", false),
+            ("Ssl_check=1", false),
+            ("", false),
+        ] {
+            assert_eq!(parameter.is_in(query.as_bytes()), expected, "{query}");
+        }
+        assert!(Parameter::of("certificate_check", "ssl_check").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What a body says.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -26,6 +26,14 @@ pub enum Form {
 }
 
 impl Form {
+    /// Returns the `Content-Type` of such a body.
+    pub fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        })
+    }
+
     /// How the body of a request is written, by its `Content-Type`. One that isn't said is taken for the
     /// first of those that the provider sends.
     pub(super) fn of(headers: &HeaderMap, sent: &[Self]) -> Option<Self> {

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Path},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::future::BoxFuture;
@@ -27,6 +27,7 @@ use super::{
     refusal::Refusal,
     refusals::{Attempt, Refusals},
     room::{Limits, Place, Room},
+    scheme::Unsigned,
     settings::Settings,
 };
 use crate::{
@@ -96,6 +97,8 @@ struct Verifier {
 
 /// Names of circles that are remembered.
 const CIRCLES: usize = 1024;
+/// The longest unsigned body that is looked at, where a provider checks certificates with one.
+const LONGEST_CHECK: usize = 1 << 10;
 /// How long a body may take whatever its length, before `webhooks.min_rate` counts.
 const FIRST: Duration = Duration::from_secs(3);
 
@@ -180,7 +183,8 @@ where
                 verifier.check_address(request, &mut attempt).await
             } else {
                 match verifier.verify(request, &mut attempt).await {
-                    Ok(request) => Ok(inner.call(request).await?),
+                    Ok(Some(request)) => Ok(inner.call(request).await?),
+                    Ok(None) => Ok(StatusCode::OK.into_response()),
                     Err(refusal) => Err(refusal),
                 }
             };
@@ -203,12 +207,21 @@ impl Verifier {
     ) -> Result<Response, Refusal> {
         let (mut parts, _) = request.into_parts();
         let (provider, _) = self.addressee(&mut parts, attempt).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let check = provider.certificate_check.as_ref();
+        if check.is_some_and(|check| check.is_in(query.as_bytes())) {
+            return Ok(StatusCode::OK.into_response());
+        }
         let check = provider.address_check.as_ref().ok_or(Refusal::NotAPost)?;
-        let answer = check.answer(parts.uri.query().unwrap_or_default());
-        answer.map_err(Refusal::Unsigned)
+        check.answer(query).map_err(Refusal::Unsigned)
     }
 
-    async fn verify(&self, request: Request, attempt: &mut Attempt) -> Result<Request, Refusal> {
+    /// Returns the request with what was verified; nothing, where its sender only looks at the server's certificate.
+    async fn verify(
+        &self,
+        request: Request,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Request>, Refusal> {
         let (mut parts, body) = request.into_parts();
         let announced = length(&parts.headers);
         attempt.bytes = announced;
@@ -219,7 +232,14 @@ impl Verifier {
         let claim = provider
             .scheme
             .claim(&parts.headers, now, provider.tolerance);
-        let claim = claim.map_err(Refusal::Unsigned)?;
+        let check = provider.certificate_check.as_ref();
+        let check = check.filter(|_| form == Form::Form);
+        let mut terms = self.terms;
+        match claim {
+            Err(Unsigned::Missing) if check.is_some() => terms.most = LONGEST_CHECK,
+            Err(unsigned) => return Err(Refusal::Unsigned(unsigned)),
+            Ok(_) => {}
+        }
         let mut place = {
             let client = parts.extensions.get().copied();
             let Client(address) = client.unwrap_or(Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
@@ -227,7 +247,11 @@ impl Verifier {
             self.room.place(Network::of(address), mailbox)
         };
         let received = attempt.bytes.insert(0);
-        let body = receive(body, announced, &self.terms, &mut place, received).await?;
+        let body = receive(body, announced, &terms, &mut place, received).await?;
+        if check.is_some_and(|check| check.is_in(&body)) {
+            return Ok(None);
+        }
+        let claim = claim.map_err(Refusal::Unsigned)?;
         let verify = || {
             provider
                 .scheme
@@ -246,7 +270,7 @@ impl Verifier {
             asked_at,
             _room: Arc::new(place),
         });
-        Ok(Request::from_parts(parts, Body::empty()))
+        Ok(Some(Request::from_parts(parts, Body::empty())))
     }
 
     /// The provider and the circle that the path names.
@@ -269,7 +293,8 @@ impl Verifier {
             });
         };
         attempt.provider = Some(provider.clone());
-        let asks = parts.method == Method::GET && provider.address_check.is_some();
+        let is_asked = provider.address_check.is_some() || provider.certificate_check.is_some();
+        let asks = parts.method == Method::GET && is_asked;
         if parts.method != Method::POST && !asks {
             return Err(Refusal::NotAPost);
         }

@@ -11,7 +11,7 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    address::AddressCheck,
+    address::{AddressCheck, Parameter},
     body::Form,
     field::Field,
     preset::Preset,
@@ -38,6 +38,7 @@ pub struct Provider {
     pub(super) tolerance: Duration,
     pub(super) wait: Duration,
     pub(super) address_check: Option<AddressCheck>,
+    pub(super) certificate_check: Option<Parameter>,
     keys: Vec<Key>,
     by_circle: HashMap<PublicKey, Vec<Key>>,
 }
@@ -423,6 +424,17 @@ impl Providers {
                 None
             }
         };
+        let certificate_check = description.certificate_check.as_deref();
+        let certificate_check = match certificate_check
+            .map(|text| Parameter::of("certificate_check", text))
+            .transpose()
+        {
+            Ok(check) => check,
+            Err(error) => {
+                secrets.reasons.push(error.into());
+                None
+            }
+        };
         let by_circle: HashMap<_, _> = surroundings
             .circles
             .iter()
@@ -448,6 +460,7 @@ impl Providers {
             tolerance: settings.tolerance,
             wait: settings.wait,
             address_check,
+            certificate_check,
             keys,
             by_circle,
         };

@@ -83,8 +83,8 @@ pub enum SchemeError {
         expected: &'static str,
     },
     /// A parameter without its value.
-    #[error("get_mode must be a parameter and its value, like \"hub.mode=subscribe\"")]
-    Mode,
+    #[error("{0} must be a parameter and its value, like \"hub.mode=subscribe\"")]
+    Parameter(&'static str),
     /// A key that can be found by trying.
     #[error("the key in it is shorter than 8 bytes, so that it could be guessed")]
     WeakKey,

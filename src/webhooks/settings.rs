@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, value::MapDeserializer},
@@ -113,6 +113,7 @@ impl ProviderSettings {
         "get_challenge",
         "get_token",
         "get_mode",
+        "certificate_check",
     ];
     /// Those of them that are the provider's alone, and no preset's.
     const OWN_KEYS: &[&str] = &[
@@ -218,6 +219,9 @@ pub struct Description {
     pub get_token: Option<String>,
     /// A parameter that a GET has besides, like `hub.mode=subscribe`.
     pub get_mode: Option<String>,
+    /// A parameter, and its value, of requests that only look at the server's certificate: of a GET, or of a form, signed or
+    /// not. They are answered with nothing, and nothing runs.
+    pub certificate_check: Option<String>,
 }
 
 /// Bodies that have something in common.
@@ -268,6 +272,7 @@ impl Description {
             get_challenge: self.get_challenge.or(other.get_challenge),
             get_token: self.get_token.or(other.get_token),
             get_mode: self.get_mode.or(other.get_mode),
+            certificate_check: self.certificate_check.or(other.certificate_check),
         }
     }
 
@@ -321,17 +326,19 @@ impl Description {
 }
 
 impl Description {
-    /// The headers of a request as the provider would send it.
+    /// Returns the ways in which the provider's bodies are written, the usual one first.
+    pub fn forms(&self) -> &[Form] {
+        self.body.as_deref().unwrap_or(&[Form::Json])
+    }
+
+    /// The headers of a request as the provider would send it, with a body as it usually is.
     ///
     /// # Errors
     /// It can't be told how to sign.
     pub fn sign(&self, signing: &Signing<'_>, event_type: &str) -> Result<HeaderMap, SchemeError> {
         let mut headers = self.scheme()?.sign(signing)?;
-        let content_type = match self.body.as_deref() {
-            Some([Form::Form]) => "application/x-www-form-urlencoded",
-            _ => "application/json",
-        };
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let form = self.forms().first().copied().unwrap_or(Form::Json);
+        headers.insert(header::CONTENT_TYPE, form.content_type());
         for (fields, value) in [(&self.event_id, signing.id), (&self.event_type, event_type)] {
             if let Some([Field::Header(name), ..]) = fields.as_deref()
                 && let Ok(value) = value.parse()

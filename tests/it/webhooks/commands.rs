@@ -89,6 +89,42 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
 }
 
 #[tokio::test]
+async fn forms_are_sent_as_their_providers_send_them() {
+    let (folder, script) = scripted("#{ respond: EVENT.payload.text }");
+    let script = script.replace("[webhooks.stripe]", "[webhooks.slack]");
+    let settings =
+        format!("{script}preset = \"slack\"\nsecrets = [\"{SECRET}\"]\nwait = \"10s\"\n");
+    let server = taking_stripes().toml(settings).start().await;
+    let file = folder.path().join("command");
+    std::fs::write(&file, "command=%2Fweather&text=94070+x\n").unwrap();
+    let url = |provider: &str| {
+        format!(
+            "http://{}/webhooks/{provider}/{}",
+            server.address,
+            key(1).public()
+        )
+    };
+    let send = |provider: &str| {
+        let file = file.to_str().unwrap();
+        let url = url(provider);
+        let arguments = ["webhook", "send", &url, "--provider", provider];
+        let rest = ["--secret", SECRET, "--form", file];
+        circled(&[&arguments[..], &rest].concat(), &[])
+    };
+    let sent = send("slack");
+    assert_eq!(
+        text(&sent.stdout),
+        "200 94070 x\n",
+        "{}",
+        text(&sent.stderr)
+    );
+    let refused = send("stripe");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("stripe sends no forms"), "{said}");
+}
+
+#[tokio::test]
 async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     let (_folder, settings) = scripted(STUBBORN);
     let data = tempfile::tempdir().unwrap();

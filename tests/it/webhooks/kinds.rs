@@ -6,10 +6,10 @@ use circled::webhooks::Preset;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{SECRET, Webhook, ask, job, taking_stripes};
+use super::{SECRET, Webhook, ask, job, scripted, taking_stripes};
 use crate::{
     backend::on_both,
-    server::{ENDLESS, TestServer, busy},
+    server::{ENDLESS, TestServer, busy, circle},
 };
 
 const ANY_SECRET: &str = "long enough";
@@ -254,6 +254,55 @@ async fn slack_gets_what_the_script_says_or_nothing() {
     assert_eq!(event.kept(&server).await.1, "finished");
 }
 
+async fn slack_may_look_at_the_certificate() {
+    let (_folder, script) = scripted(r#"store.incr("runs", 1)"#);
+    let script = script.replace("[webhooks.stripe]", "wait = \"10s\"");
+    let mut server = taking("slack", &script).start().await;
+    let path = format!("/webhooks/slack/{}", circle());
+    let ask_by_get = async |path: String| server.get(&path, &[]).await.status;
+    assert_eq!(ask_by_get(format!("{path}?ssl_check=1&token=x")).await, 200);
+    for query in ["", "?ssl_check=0", "?token=ssl_check%3D1"] {
+        assert_eq!(ask_by_get(format!("{path}{query}")).await, 405, "{query}");
+    }
+    let elsewhere = format!("/webhooks/stripe/{}?ssl_check=1", circle());
+    assert_eq!(ask_by_get(elsewhere).await, 405);
+
+    // Signed or not, as nobody says which.
+    let form = "application/x-www-form-urlencoded";
+    let checks = |body: &str| {
+        Webhook::signed(Preset::Slack, ANY_SECRET, body).with("content-type", Some(form))
+    };
+    let unsigned = |body: &str| checks(body).with("x-slack-signature", None);
+    let long = format!("ssl_check=1&text={}", "x".repeat(1024));
+    for (webhook, status) in [
+        (checks("token=x&ssl_check=1"), 200),
+        (unsigned("token=x&ssl_check=1"), 200),
+        (unsigned("command=/x&ssl_check=0"), 401),
+        (unsigned("command=/x&ssl_check=1&ssl_check=0"), 401),
+        (unsigned(&long), 413),
+        (
+            unsigned("{\"ssl_check\":\"1\"}").with("content-type", Some("application/json")),
+            401,
+        ),
+        (
+            Webhook::signed(Preset::Slack, "another secret", "a=1")
+                .with("content-type", Some(form)),
+            401,
+        ),
+    ] {
+        let response = webhook.send(&server).await;
+        assert_eq!(response.status, status, "{response:?}");
+        if status == 200 {
+            assert_eq!(response.body, "", "{response:?}");
+        }
+    }
+    assert_eq!(ask(&server, 1, r#"store.get("runs", 0)"#).await, 0);
+    assert_eq!(checks("command=/x").send(&server).await.status, 200);
+    assert_eq!(ask(&server, 1, r#"store.get("runs", 0)"#).await, 1);
+    server.sigterm();
+    assert!(server.wait().await.success());
+}
+
 async fn slack_is_not_kept_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let script = busy(Duration::from_millis(400), "#{ respond: \"late\" }");
@@ -303,6 +352,7 @@ on_both!(
     all_that_idenfy_sends_is_taken,
     each_setting_of_a_preset_can_be_unset,
     slack_gets_what_the_script_says_or_nothing,
+    slack_may_look_at_the_certificate,
     slack_is_not_kept_waiting,
     times_are_read_as_ones_own_provider_writes_them,
 );
