@@ -8,6 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{PublicKey, SecretSource};
 
@@ -158,6 +159,8 @@ struct Policy {
     open: bool,
     common: Rules,
     circles: HashMap<PublicKey, Known>,
+    /// Tells it from others.
+    digest: Arc<str>,
 }
 
 /// From one policy to another.
@@ -218,6 +221,11 @@ impl Access {
         let after = Arc::new(Policy::new(common, circles));
         let before = self.0.swap(after.clone());
         Change { before, after }
+    }
+
+    /// Returns what is the same where servers answer the same.
+    pub fn digest(&self) -> Arc<str> {
+        self.0.load().digest.clone()
     }
 
     /// Whether this server serves `circle`.
@@ -287,9 +295,11 @@ impl Policy {
             let known = known.entry(circle.key).or_insert(Known { rules, members });
             known.members.extend(&circle.members);
         }
+        let common_rules = rules(common.play, common.call, common.subscribe, common.manage);
         Self {
+            digest: digest(common.open, common_rules, &known),
             open: common.open,
-            common: rules(common.play, common.call, common.subscribe, common.manage),
+            common: common_rules,
             circles: known,
         }
     }
@@ -314,6 +324,31 @@ impl Policy {
             Action::Manage => rules.manage,
         }
     }
+}
+
+fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, Known>) -> Arc<str> {
+    let rules = |rules: Rules| {
+        let least = [rules.play, rules.call, rules.subscribe, rules.manage];
+        least.map(|role| role.map_or(0, |role| 1 + role as u8))
+    };
+    let mut hash = Sha256::new();
+    hash.update([u8::from(open)]);
+    hash.update(rules(common));
+    // On an open server, being listed alone makes no difference.
+    let is_plain =
+        |known: &Known| open && known.members.is_empty() && rules(known.rules) == rules(common);
+    let circles = circles.iter().filter(|(_, known)| !is_plain(known));
+    let mut circles: Vec<_> = circles.collect();
+    circles.sort_unstable_by_key(|(circle, _)| *circle.as_bytes());
+    for (circle, known) in circles {
+        let mut members: Vec<_> = known.members.iter().map(PublicKey::as_bytes).collect();
+        members.sort_unstable();
+        hash.update(circle.as_bytes());
+        hash.update(rules(known.rules));
+        hash.update(members.len().to_be_bytes());
+        members.iter().for_each(|member| hash.update(member));
+    }
+    hex::encode(&hash.finalize()[..8]).into()
 }
 
 impl Change {
@@ -470,6 +505,27 @@ mod tests {
             assert_eq!(change.takes_from(&key(1)), takes, "{before:?} {after:?}");
             assert_eq!(access.serves(&key(1)), after.0 || after.1[0].key == key(1));
         }
+    }
+
+    #[test]
+    fn the_digest_tells_policies_apart() {
+        let circle = |n: u8, members: &[u8], play: Option<Rule>| Circle {
+            play,
+            ..circle(key(n), members.iter().map(|n| key(*n)).collect())
+        };
+        let digest = |open, circles: &[Circle]| Access::new(&common(open), circles).digest();
+        let one = [circle(1, &[2, 3], None), circle(4, &[], None)];
+        let same = [circle(4, &[], None), circle(1, &[3, 2, 3], None)];
+        assert_eq!(digest(false, &one), digest(false, &same));
+        for other in [
+            &[circle(1, &[2, 3], None)][..],
+            &[circle(1, &[2], None), circle(4, &[3], None)],
+            &[circle(1, &[2, 3], Some(Rule::Owner)), circle(4, &[], None)],
+        ] {
+            assert_ne!(digest(false, &one), digest(false, other));
+        }
+        assert_ne!(digest(false, &one), digest(true, &one));
+        assert_eq!(digest(true, &one), digest(true, &one[..1]));
     }
 
     #[test]

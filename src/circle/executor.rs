@@ -191,6 +191,11 @@ impl Executor {
         }
     }
 
+    /// Returns what is the same where servers let the same callers do the same.
+    pub fn rules(&self) -> Arc<str> {
+        self.access.digest()
+    }
+
     /// Runs it here and now, if it is known to be short; for threads that mustn't block. Nothing has happened
     /// where it answers `None`, though the transaction may have been used.
     pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Ending> {

@@ -24,7 +24,7 @@ pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Told, Work};
 use jobs::Place;
 pub use jobs::{Asker, Cursor, InvalidCursor, Jobs, Listing, Page};
 pub use record::{JobError, JobRecord, JobView, State, Status};
-pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, check_url};
+pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, Workers, check_url};
 pub use retry::{NotRetried, Retried};
 pub use settings::{Backend, Settings};
 use submission::Input;
@@ -311,8 +311,8 @@ impl Dispatcher {
         }
     }
 
-    /// How many workers there are, where a gateway hands jobs to them and has looked.
-    pub fn workers(&self) -> Option<usize> {
+    /// The workers there are, where a gateway hands jobs to them and has looked.
+    pub fn workers(&self) -> Option<Workers> {
         match self {
             Self::Embedded(_) => None,
             Self::Redis(redis) => redis.workers(),

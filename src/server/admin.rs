@@ -68,7 +68,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
         answer["circles"] = gateway.registry.circles().into();
     }
     if let Some(workers) = admin.dispatcher.workers() {
-        answer["workers"] = workers.into();
+        answer["workers"] = workers.there.into();
+        if workers.differing > 0 {
+            answer["workers_with_other_rules"] = workers.differing.into();
+        }
     }
     (status, Json(answer))
 }

@@ -295,6 +295,42 @@ async fn a_worker_reads_its_settings_again() {
 }
 
 #[tokio::test]
+async fn workers_that_go_by_other_rules_are_told_of() {
+    let redis = RedisServer::start().await;
+    let start = async |builder: Builder| {
+        let builder = builder.env("CIRCLED_DISPATCH__REDIS__NAMESPACE", "one");
+        let builder = builder.env("CIRCLED_DISPATCH__REDIS__WORKER", "false");
+        builder.redis(redis.url()).start().await
+    };
+    let one = closed(&[(circle(), &members(&[2]))]);
+    let two = closed(&[(circle(), &members(&[2, 3]))]);
+    let file = File::new(&two);
+    let mut gateway = start(file.server()).await;
+    let old = File::new(&one);
+    let mut worker = start(old.server().worker()).await;
+    let differing = async || {
+        let ready = gateway.admin("/readyz").await.json();
+        ready["workers_with_other_rules"].clone()
+    };
+    eventually("the worker to be seen", async || differing().await == 1).await;
+    gateway
+        .logged("that it differs", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            line["workers"] == 1 && message.contains("by other rules than this gateway")
+        })
+        .await;
+    old.changes(&mut worker, &two, "circle").await;
+    gateway
+        .logged("that it doesn't any more", |line| {
+            line["message"] == "all workers go by the rules of this gateway"
+        })
+        .await;
+    let ready = gateway.admin("/readyz").await.json();
+    assert_eq!(ready["workers"], 1, "{ready}");
+    assert!(ready.get("workers_with_other_rules").is_none(), "{ready}");
+}
+
+#[tokio::test]
 async fn nothing_that_waits_is_ended_by_a_lost_terminal() {
     // Redis isn't there, and is waited for.
     let mut server = TestServer::builder()

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{accept::New, link::Link, plays::Sent, settings::RedisSettings};
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, Progress, settings},
+    dispatch::{JobId, Progress, Workers, settings},
     store::{self, Hub},
 };
 
@@ -49,8 +49,8 @@ pub(super) struct Gateway {
     pub(super) watched: DashSet<PublicKey>,
     /// Whether there are inboxes for outcomes to go to.
     pub(super) has_inboxes: AtomicBool,
-    /// How many workers were there at the last look.
-    pub(super) workers: Mutex<Option<usize>>,
+    /// The workers that were there at the last look.
+    pub(super) workers: Mutex<Option<Workers>>,
     pub(super) halt: CancellationToken,
     pub(super) stop: CancellationToken,
 }

@@ -39,11 +39,15 @@ impl Worker {
     pub(super) async fn stay_alive(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = None;
         while self.goes_on(&mut tick).await {
+            let rules = self.executor.rules();
+            let is_known = known.as_ref() == Some(&rules);
             let all = self.link.keys().partitions().iter();
-            let shown = all.map(|partition| self.show_itself(partition, lease));
+            let shown = all.map(|partition| self.show_itself(partition, lease, &rules, is_known));
             match try_join_all(shown).await {
-                Ok(_) => {
+                Ok(told) => {
+                    known = told.into_iter().all(|told| told).then_some(rules);
                     self.shown.send_replace(Some(Instant::now()));
                 }
                 Err(Unavailable) => tick.reset_after(AGAIN),
@@ -51,18 +55,30 @@ impl Worker {
         }
     }
 
-    async fn show_itself(&self, partition: &Partition, lease: Duration) -> Result<(), Unavailable> {
+    /// Shows by which rules it decides who may do what, too. Returns whether these are there now.
+    async fn show_itself(
+        &self,
+        partition: &Partition,
+        lease: Duration,
+        rules: &str,
+        is_known: bool,
+    ) -> Result<bool, Unavailable> {
         let alive = partition.alive(self.link.name());
+        let show = || {
+            let args = [alive.as_str(), rules, "PX"].map(Value::from);
+            let args = args.into_iter().chain([millis(lease)]);
+            self.link.send("SET", partition, args)
+        };
         // Possible even where Redis takes no more: those who are there mustn't seem to be gone.
-        let renew = [Value::from(alive.clone()), millis(lease)];
+        let renew = [Value::from(alive.as_str()), millis(lease)];
         let renewed = self.link.send("PEXPIRE", partition, renew).await?;
         if renewed.as_i64() == Some(0) {
-            let args = [alive.into(), "1".into(), "PX".into(), millis(lease)];
-            self.link.send("SET", partition, args).await?;
+            show().await?;
             let args = [partition.workers(), self.link.name().to_owned()].map(Value::from);
             self.link.send("SADD", partition, args).await?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(is_known || show().await.is_ok())
     }
 
     /// Waits until the others know that this worker is there.

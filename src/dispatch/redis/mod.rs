@@ -54,6 +54,7 @@ pub use link::Disagreement;
 pub use settings::RedisSettings;
 pub use ticket::RedisTicket;
 pub use url::check_url;
+pub use workers::Workers;
 
 use self::{
     accept::Accepted,
@@ -163,7 +164,7 @@ impl Redis {
                 stop.clone(),
             );
             inbox::start(&gateway, &tasks).map_err(StartError::redis)?;
-            tasks.spawn(gateway.clone().count_workers());
+            tasks.spawn(gateway.clone().watch_workers(executor.clone()));
             Some(gateway)
         } else {
             None
@@ -370,8 +371,8 @@ impl Redis {
         }
     }
 
-    /// How many workers a gateway has last seen, if it has looked.
-    pub(super) fn workers(&self) -> Option<usize> {
+    /// The workers that a gateway has last seen, if it has looked.
+    pub(super) fn workers(&self) -> Option<Workers> {
         self.gateway.as_ref()?.workers()
     }
 

@@ -1,4 +1,5 @@
-//! Whether there are workers: without any, what a gateway hands over waits for nobody.
+//! Whether there are workers: without any, what a gateway hands over waits for nobody. And whether they let the same
+//! callers do the same, for each server goes by its own settings.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -9,67 +10,150 @@ use fred::types::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::gateway::Gateway;
-use crate::store::Unavailable;
+use crate::{circle::Executor, store::Unavailable};
 
-/// How often it is said that there are none.
+/// How often something is said again that is still wrong.
 const REMIND: Duration = Duration::from_secs(60);
 
+/// The workers that a gateway's jobs go to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// How many show that they are there.
+    pub there: usize,
+    /// How many of them decide by other rules than the gateway who may do what.
+    pub differing: usize,
+}
+
+/// Something that may be wrong for a moment. It is said when it was so at two looks, and again once in a while.
+#[derive(Default)]
+struct Alarm {
+    looks: u32,
+    said: Option<Instant>,
+}
+
+/// What is to be said.
+#[derive(Debug, PartialEq, Eq)]
+enum Say {
+    Nothing,
+    ItIsWrong,
+    ItIsRightAgain,
+}
+
+impl Alarm {
+    fn look(&mut self, is_wrong: bool, now: Instant) -> Say {
+        if !is_wrong {
+            self.looks = 0;
+            return match self.said.take() {
+                Some(_) => Say::ItIsRightAgain,
+                None => Say::Nothing,
+            };
+        }
+        self.looks += 1;
+        let is_due = self.said.is_none_or(|at| now - at >= REMIND);
+        if self.looks > 1 && is_due {
+            self.said = Some(now);
+            return Say::ItIsWrong;
+        }
+        Say::Nothing
+    }
+}
+
 impl Gateway {
-    /// How many were there at the last look, if there was one.
-    pub(super) fn workers(&self) -> Option<usize> {
+    /// Returns those that were there at the last look, if there was one.
+    pub(super) fn workers(&self) -> Option<Workers> {
         *self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks in each lease how many workers show that they are there, and says so once in a while if there are none.
-    pub(super) async fn count_workers(self: Arc<Self>) {
+    /// Looks in each lease which workers show that they are there, and says so once in a while if there are none, or if
+    /// they go by other rules than this gateway's `executor`.
+    pub(super) async fn watch_workers(self: Arc<Self>, executor: Executor) {
         let mut tick = interval(self.settings.lease);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut misses, mut said) = (0_u32, None::<Instant>);
+        // All may have been started, or told of new settings, at once.
+        let (mut absent, mut differ) = (Alarm::default(), Alarm::default());
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = self.stop.cancelled() => return,
             }
             // Where Redis can't be asked, other things are said.
-            let Ok(count) = self.workers_there().await else {
+            let Ok(workers) = self.workers_there(&executor.rules()).await else {
                 continue;
             };
-            *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(count);
-            misses = if count == 0 { misses + 1 } else { 0 };
-            // All may have been started at once, the gateway first.
-            let is_due = said.is_none_or(|at| at.elapsed() >= REMIND);
-            if misses > 1 && is_due {
-                said = Some(Instant::now());
-                tracing::warn!(
+            *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(workers);
+            let now = Instant::now();
+            match absent.look(workers.there == 0, now) {
+                Say::ItIsWrong => tracing::warn!(
                     "no worker is there: plays time out, and jobs wait; start one with `circled worker`, or have this gateway run jobs (dispatch.redis.worker)"
-                );
+                ),
+                Say::ItIsRightAgain => {
+                    tracing::info!(workers = workers.there, "workers are there again");
+                }
+                Say::Nothing => {}
             }
-            if count > 0 && said.take().is_some() {
-                tracing::info!(workers = count, "workers are there again");
+            match differ.look(workers.differing > 0, now) {
+                Say::ItIsWrong => tracing::warn!(
+                    workers = workers.differing,
+                    "workers go by other rules than this gateway, and let others do what they may not here, or the reverse: give all the same [circles] and [[circle]], and have them read those (SIGHUP)"
+                ),
+                Say::ItIsRightAgain => {
+                    tracing::info!("all workers go by the rules of this gateway")
+                }
+                Say::Nothing => {}
             }
         }
     }
 
     /// Counts those that show it, and forgets the others.
-    async fn workers_there(&self) -> Result<usize, Unavailable> {
+    async fn workers_there(&self, rules: &str) -> Result<Workers, Unavailable> {
+        let mut workers = Workers::default();
         // Workers take jobs of all partitions.
         let Some(partition) = self.link.keys().partitions().first() else {
-            return Ok(0);
+            return Ok(workers);
         };
         let set = Value::from(partition.workers());
         let names = self.link.send("SMEMBERS", partition, [set.clone()]).await?;
-        let mut there = 0;
         for name in names.into_array() {
             let alive = partition.alive(&name.as_string().unwrap_or_default());
-            let alive = self.link.send("EXISTS", partition, [alive.into()]).await?;
-            if alive.as_i64() == Some(1) {
-                there += 1;
-            } else {
+            let shown = self.link.send("GET", partition, [alive.into()]).await?;
+            let Some(shown) = shown.into_string() else {
                 self.link
                     .send("SREM", partition, [set.clone(), name])
                     .await?;
+                continue;
+            };
+            workers.there += 1;
+            if shown != rules && shown != BEFORE_RULES {
+                workers.differing += 1;
             }
         }
-        Ok(there)
+        Ok(workers)
+    }
+}
+
+/// What earlier versions show, which say nothing of their rules.
+const BEFORE_RULES: &str = "1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_for_long_is_said_once_in_a_while() {
+        let mut alarm = Alarm::default();
+        let start = Instant::now();
+        for (seconds, is_wrong, expected) in [
+            (0, true, Say::Nothing),
+            (10, false, Say::Nothing),
+            (20, true, Say::Nothing),
+            (30, true, Say::ItIsWrong),
+            (40, true, Say::Nothing),
+            (90, true, Say::ItIsWrong),
+            (100, false, Say::ItIsRightAgain),
+            (110, false, Say::Nothing),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(alarm.look(is_wrong, now), expected, "{seconds} s");
+        }
     }
 }
