@@ -12,7 +12,6 @@ use super::{
 const EXIT_CODES: &str = exit_codes!(
     "the script ended with a value",
     "1  the script failed",
-    "6  the script took too long",
     examples: "  circled call C --key me.key greet --args '{\"name\": \"Ada\"}'
   circled call C --key me.key greet --version 3f1a...          # as it was"
 );

@@ -35,7 +35,8 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find every mistake in the settings, in secrets and in the scripts of webhooks; exit code 0 if there is none.
+    /// Find every mistake in the settings, in secrets and in the scripts of webhooks, and what will hardly do what is
+    /// wanted ("should be"), which a server only warns of; exit code 0 if there is nothing.
     Check(ConfigFile),
     /// Print the settings in force as TOML, each with where it comes from.
     Show(ConfigFile),

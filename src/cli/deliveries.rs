@@ -49,7 +49,7 @@ enum Command {
     Show {
         #[command(flatten)]
         login: Login,
-        /// Its job.
+        /// Its job, as `circled deliveries list` prints it.
         id: JobId,
     },
     /// Run a delivery once more, with the script as it is now. Prints the new job's id.
@@ -57,7 +57,7 @@ enum Command {
     Redeliver {
         #[command(flatten)]
         login: Login,
-        /// Its job.
+        /// Its job, as `circled deliveries list` prints it.
         id: JobId,
     },
 }

@@ -37,7 +37,7 @@ const ABOUT: &str = exit_codes!(
   circled jobs list C --key me.key --status pending
   circled jobs show C --key me.key 019ab1c2-...
   circled jobs list --config circled.toml                # on the server's machine: the dead letters
-  circled jobs retry 019ab1c2-...                        # with its script as it is now, once that is mended
+  circled jobs retry 019ab1c2-...                        # with its script as it is now
   circled jobs retry 019ab1c2-... --version 5f1d         # with this version of it
   circled jobs retry --all-dead --script report          # counts them, and asks"
 );
@@ -89,6 +89,7 @@ enum Command {
     Stop {
         #[command(flatten)]
         login: Login,
+        /// The job, as `circled jobs submit` and `list` print it.
         id: JobId,
     },
     Retry(Retry),

@@ -36,6 +36,7 @@ macro_rules! exit_codes {
   3  no connection, it was lost, or the server failed
   4  the login failed, or the server asked to sign something that isn't its own login text
   5  the caller may not do that in this circle
+  6  the script took too long
   7  the server is too busy, or stopping: try again later
   8  there is no such script, version, job or delivery
   9  it is done, and what it found cannot be written to standard output

@@ -20,7 +20,6 @@ use crate::client::{Options, Played};
 const EXIT_CODES: &str = exit_codes!(
     "the script ended with a value",
     "1  the script failed",
-    "6  the script took too long",
     examples: "  circled play C --key me.key '40 + 2'
   circled play C --key me.key -f report.rhai --args '{\"month\": 3}'
   echo 'CALLER_ID' | circled play C --key me.key -"

@@ -23,8 +23,9 @@ Examples:
   CIRCLED_SERVER__LISTEN=127.0.0.1:9000 circled serve
 
 Signals: SIGTERM or SIGINT lets running scripts finish (server.shutdown_grace) and exits with 0;
-a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level, circles and their rules,
-providers of webhooks and their secrets change at once; the log says what needs a restart, and what is wrong.";
+a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level,
+circles and their rules, providers of webhooks and their secrets change at once; the log says
+what needs a restart, and what is wrong.";
 
 /// Run the server.
 ///

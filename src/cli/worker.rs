@@ -22,9 +22,10 @@ Examples:
   circled worker --config circled.toml           # with dispatch.backend = \"redis\" in it
   CIRCLED_DISPATCH__BACKEND=redis CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8082 circled worker
 
-Signals: SIGTERM or SIGINT lets what runs finish (server.shutdown_grace), gives the rest back, and exits
-with 0; a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level and the scripts of
-webhooks change at once; the log says what needs a restart, and what is wrong.";
+Signals: SIGTERM or SIGINT lets what runs finish (server.shutdown_grace), gives the rest back, and
+exits with 0; a second one exits at once, with 143 or 130. SIGHUP has the settings read again:
+log.level, who may do what, and the scripts of webhooks change at once; the log says what needs a
+restart, and what is wrong.";
 
 /// Run jobs that gateways put into Redis.
 ///
