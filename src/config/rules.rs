@@ -191,7 +191,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
         store,
         ..
     } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 11] = [
+    let sizes: [(&'static [&'static str], usize, usize, &str); 12] = [
         (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
         (
             &["server.max_buffered"],
@@ -224,6 +224,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
             1 << 10,
             "1KiB",
         ),
+        (&["dispatch.durable.looks"], dispatch.durable.looks, 1, "1"),
         (&["store.events_waiting"], store.events_waiting, 1, "1B"),
         (
             &["store.events_waiting_in_all"],

@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod forgetful;
 mod inboxes;
+mod inputs;
 mod leaving;
 mod life;
 mod limits;

@@ -38,6 +38,8 @@ pub(super) struct Held {
     pub(super) cancelled: Arc<AtomicBool>,
     /// Where it is: its partition, and its entry there.
     pub(super) place: Place,
+    /// Of what was fetched for it.
+    pub(super) _room: Option<Room>,
 }
 
 /// What is to be run.
@@ -179,6 +181,92 @@ impl Places {
     }
 }
 
+/// What was fetched of the inputs of durable jobs, in bytes: no more than so many, of which one circle's are no more than half
+/// of what others leave. A cheap handle.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs(Arc<Fetched>);
+
+#[derive(Debug)]
+struct Fetched {
+    most: usize,
+    held: Mutex<InputBytes>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct InputBytes {
+    all: usize,
+    by_circle: HashMap<PublicKey, usize>,
+}
+
+/// Room for one input; it is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    inputs: Inputs,
+    circle: PublicKey,
+    bytes: usize,
+}
+
+impl Inputs {
+    /// With room for so many bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Fetched {
+            most,
+            held: Mutex::default(),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// Waits for room for an input of so many bytes. The only one always has some.
+    pub(super) async fn room(&self, circle: PublicKey, bytes: usize) -> Room {
+        loop {
+            let freed = self.0.freed.notified();
+            if let Some(room) = self.try_room(circle, bytes) {
+                return room;
+            }
+            freed.await;
+        }
+    }
+
+    /// Takes room, if there is some.
+    pub(super) fn try_room(&self, circle: PublicKey, bytes: usize) -> Option<Room> {
+        let mut held = self.held();
+        let own = held.by_circle.get(&circle).copied().unwrap_or(0);
+        let left = self.0.most.saturating_sub(held.all - own);
+        if held.all > 0 && own + bytes > left / 2 {
+            return None;
+        }
+        held.all += bytes;
+        held.by_circle.insert(circle, own + bytes);
+        drop(held);
+        Some(Room {
+            inputs: self.clone(),
+            circle,
+            bytes,
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, InputBytes> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        {
+            let mut held = self.inputs.held();
+            held.all -= self.bytes;
+            if let Some(own) = held.by_circle.get_mut(&self.circle) {
+                *own -= self.bytes;
+                if *own == 0 {
+                    held.by_circle.remove(&self.circle);
+                }
+            }
+        }
+        self.inputs.0.freed.notify_waiters();
+    }
+}
+
 impl Place {
     pub(super) fn partition(&self) -> usize {
         self.job.0
@@ -209,11 +297,32 @@ impl Drop for Place {
 mod tests {
     use fred::types::Value;
 
-    use super::{Entry, Places};
+    use super::{Entry, Inputs, Places};
+    use crate::auth::SecretKey;
 
     fn entry(id: usize) -> Entry {
         let fields = ["play", "0123456789"].map(Value::from);
         Entry::new(id.to_string(), Value::Array(fields.to_vec()))
+    }
+
+    #[test]
+    fn inputs_have_a_budget_of_which_one_circle_has_half() {
+        let inputs = Inputs::new(100);
+        let circle = |n: u8| SecretKey::from_hex(&hex::encode([n; 32])).unwrap().public();
+        let first = inputs.try_room(circle(1), 1000).expect("the only one");
+        assert!(inputs.try_room(circle(2), 1).is_none());
+        drop(first);
+        let mut rooms: Vec<_> = (0..10)
+            .map_while(|_| inputs.try_room(circle(1), 10))
+            .collect();
+        assert_eq!(rooms.len(), 5);
+        rooms.extend(inputs.try_room(circle(2), 25));
+        assert_eq!(rooms.len(), 6);
+        assert!(inputs.try_room(circle(2), 1).is_none());
+        rooms.remove(0);
+        assert!(inputs.try_room(circle(2), 5).is_some());
+        drop(rooms);
+        assert_eq!((inputs.held().all, inputs.held().by_circle.len()), (0, 0));
     }
 
     #[tokio::test]

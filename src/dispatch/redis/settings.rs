@@ -25,7 +25,8 @@ pub struct RedisSettings {
     pub queue: usize,
     /// Jobs that a worker holds, running or about to.
     pub hold: usize,
-    /// Bytes of jobs up to which a worker goes on taking some when those that it holds run for long.
+    /// Bytes of jobs up to which a worker goes on taking some when those that it holds run for long; and of what durable
+    /// ones were given, as far as it is fetched.
     #[serde(with = "crate::units::size")]
     pub hold_bytes: usize,
     /// Bytes of values that a worker has read last, kept in memory.

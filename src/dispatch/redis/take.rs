@@ -1,6 +1,7 @@
 //! How a worker takes jobs: no more than it has places for.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 use super::{
     commit::{Landing, Told},
     gateway::{millis, number},
-    held::{Held, Place, What},
+    held::{Held, Place, Room, What},
     keys::GROUP,
     link::{BLOCK, Blocking},
     reply::{self, Entry},
@@ -32,6 +33,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(100);
 /// Streams that may turn out to have something at once, where fewer had lately.
 const FEW: usize = 4;
+/// What is taken for the bytes of an input where its entry doesn't say.
+const SOME_BYTES: usize = 64 << 10;
 /// What a play is called in its entry that had to wait in the queue.
 const WAITED: &str = "waited";
 
@@ -104,26 +107,39 @@ impl Worker {
     /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
     fn hold(self: &Arc<Self>, partition: usize, entries: Vec<Taken>) -> Vec<Held> {
         let mut jobs = Vec::new();
-        let mut others = Vec::new();
+        let mut others: Vec<(Option<PublicKey>, VecDeque<_>)> = Vec::new();
         for (entry, begun) in entries {
             // One that it holds already it has been given again.
             let Some(place) = self.places.take(partition, &entry) else {
                 continue;
             };
             match taken_along(&entry) {
-                Some(what) => jobs.push(self.held(&entry, what, begun, place)),
-                None => others.push((entry, begun, place)),
+                Some(what) => jobs.push(self.held(&entry, what, begun, place, None)),
+                None => {
+                    let (circle, other) = (circle_of(&entry), (entry, begun, place));
+                    match others.iter_mut().find(|(of, _)| *of == circle) {
+                        Some((_, others)) => others.push_back(other),
+                        None => others.push((circle, [other].into())),
+                    }
+                }
             }
         }
-        if !others.is_empty() {
+        for (circle, others) in others {
             let this = self.clone();
             self.tasks
-                .spawn(async move { this.see_to(partition, others).await });
+                .spawn(async move { this.see_to(partition, circle, others).await });
         }
         jobs
     }
 
-    fn held(&self, entry: &Entry, what: What, begun: Option<i64>, place: Place) -> Held {
+    fn held(
+        &self,
+        entry: &Entry,
+        what: What,
+        begun: Option<i64>,
+        place: Place,
+        room: Option<Room>,
+    ) -> Held {
         let deadline = match &what {
             What::Play(play) => Some(self.deadline(entry, play)),
             What::Durable { .. } => None,
@@ -138,13 +154,52 @@ impl Worker {
             has_waited: entry.bytes(WAITED).is_some(),
             cancelled: Arc::default(),
             place,
+            _room: room,
         }
     }
 
-    /// Sees to entries that don't say all of it: runs durable jobs that are to be read first, hears that another worker has
-    /// gone, and ends what can't be run.
-    async fn see_to(self: Arc<Self>, partition: usize, entries: Vec<(Entry, Option<i64>, Place)>) {
-        let reads = entries.iter().map(async |(entry, _, _)| {
+    /// Sees to entries of one circle that don't say all of it: runs durable jobs that are to be read first, as many at a time
+    /// as there is room for what they were given, hears that another worker has gone, and ends what can't be run.
+    async fn see_to(
+        self: Arc<Self>,
+        partition: usize,
+        circle: Option<PublicKey>,
+        mut entries: VecDeque<(Entry, Option<i64>, Place)>,
+    ) {
+        let size = |entry: &Entry| {
+            let size = entry.text("size").and_then(|size| size.parse().ok());
+            size.unwrap_or(SOME_BYTES)
+        };
+        while let Some(first) = entries.pop_front() {
+            let mut some = Vec::new();
+            let Some(circle) = circle else {
+                some.push((first, None));
+                some.extend(entries.drain(..).map(|entry| (entry, None)));
+                self.see_to_some(partition, some).await;
+                return;
+            };
+            let room = tokio::select! {
+                room = self.inputs.room(circle, size(&first.0)) => room,
+                // It is another worker's, once this one has left.
+                () = self.stopping.cancelled() => return,
+            };
+            some.push((first, Some(room)));
+            while let Some((entry, ..)) = entries.front()
+                && let Some(room) = self.inputs.try_room(circle, size(entry))
+                && let Some(next) = entries.pop_front()
+            {
+                some.push((next, Some(room)));
+            }
+            self.see_to_some(partition, some).await;
+        }
+    }
+
+    async fn see_to_some(
+        self: &Arc<Self>,
+        partition: usize,
+        entries: Vec<((Entry, Option<i64>, Place), Option<Room>)>,
+    ) {
+        let reads = entries.iter().map(async |((entry, _, _), _)| {
             if let Some(gone) = entry.text("gone") {
                 let stays = !self.stopping.is_cancelled();
                 if stays && self.take_over(partition, gone).await.is_ok() {
@@ -156,12 +211,12 @@ impl Worker {
         });
         let read = join_all(reads).await;
         let mut jobs = Vec::new();
-        for (found, (entry, begun, place)) in read.into_iter().zip(entries) {
+        for (found, ((entry, begun, place), room)) in read.into_iter().zip(entries) {
             match found {
                 None => {}
-                Some((what, None)) => jobs.push(self.held(&entry, what, begun, place)),
+                Some((what, None)) => jobs.push(self.held(&entry, what, begun, place, room)),
                 Some((what, Some(told))) => {
-                    let held = self.held(&entry, what, begun, place);
+                    let held = self.held(&entry, what, begun, place, room);
                     self.land(held.circle(), vec![(held, Landing::bare(told))]);
                 }
             }
@@ -380,7 +435,7 @@ impl Worker {
         let Some(place) = self.places.take(partition, &entry) else {
             return;
         };
-        let held = self.held(&entry, what, Some(0), place);
+        let held = self.held(&entry, what, Some(0), place, None);
         let (job, circle) = (held.id(), held.circle());
         tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
         let landing = Landing::bare(told);

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     commit::{Answer, Committer, Landing, Told, bytes, stored},
     fresh::FromRedis,
-    held::{Held, Places, What},
+    held::{Held, Inputs, Places, What},
     landings::Landings,
     link::Link,
     recent::{AtHand, Missing, Recent, Wanted},
@@ -63,6 +63,7 @@ pub(super) struct Worker {
     pub(super) recent: Arc<Recent>,
     pub(super) landings: Landings,
     pub(super) places: Places,
+    pub(super) inputs: Inputs,
     /// What runs on script threads, by partition and entry.
     pub(super) running: Mutex<HashMap<(usize, String), Running>>,
     /// What other workers have had, and whether a run of it has begun here.

@@ -27,15 +27,6 @@ const COPY: &str = r"
         redis.call('ZADD', '{circled:00}:index', 0, where .. copy)
     end";
 
-/// What Redis has sent until now.
-async fn sent(redis: &RedisServer) -> u64 {
-    let stats = redis.command(&["INFO", "stats"]).await;
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("total_net_output_bytes:"));
-    line.unwrap().trim().parse().unwrap()
-}
-
 async fn page(gateway: &TestServer, query: &str) -> Value {
     gateway.admin(&format!("/jobs?{query}")).await.json()
 }
@@ -66,9 +57,9 @@ async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
         "status=dead",
         &format!("status=finished&circle={other}"),
     ] {
-        let before = sent(&redis).await;
+        let before = redis.sent().await;
         let page = page(&gateway, &format!("{query}&limit=20")).await;
-        let bytes = sent(&redis).await - before;
+        let bytes = redis.sent().await - before;
         assert_eq!(page["jobs"].as_array().unwrap().len(), 20, "{query}");
         assert!(page["cursor"].is_string(), "{query}");
         assert!(bytes < 200_000, "{query}: {bytes}");

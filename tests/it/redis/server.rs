@@ -111,6 +111,14 @@ impl RedisServer {
     }
 
     /// The same, as it comes.
+    /// Bytes that it has sent until now.
+    pub(super) async fn sent(&self) -> u64 {
+        let stats = self.command(&["INFO", "stats"]).await;
+        let mut lines = stats.lines();
+        let sent = lines.find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        sent.unwrap().trim().parse().unwrap()
+    }
+
     pub(super) async fn ask(&self, command: &[impl AsRef<[u8]>]) -> Reply {
         let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
         let shown = || String::from_utf8_lossy(&words.join(&b' ')).into_owned();

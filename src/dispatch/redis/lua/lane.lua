@@ -50,9 +50,13 @@ local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
   while handed < room do
     local id = redis.call('LPOP', backlog)
     if not id then break end
-    local entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle)
-    -- Where its slot moves just now, it goes without.
-    redis.pcall('HSET', beside(jobs, 'job:' .. id), 'entry', entry)
+    local job = beside(jobs, 'job:' .. id)
+    -- How much its worker has to fetch. Where its slot moves just now, that isn't known.
+    local size = redis.pcall('HSTRLEN', job, 'input')
+    local known = type(size) == 'number' and {'size', size} or {}
+    local entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, unpack(known))
+    -- It goes without, then.
+    redis.pcall('HSET', job, 'entry', entry)
     handed = handed + 1
   end
   count(lane, 'durable', handed - ended)
