@@ -98,8 +98,9 @@ impl Gateway {
         }
     }
 
-    /// Watches circles no more that nobody listens to.
-    pub(super) async fn watch_less(&self) {
+    /// Watches circles no more that nobody listens to. Those where somebody does again are added to `unwatched` where that
+    /// failed.
+    pub(super) async fn watch_less(&self, unwatched: &mut Vec<PublicKey>) {
         let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
         for circle in watched {
             if self.hub.listens(&circle) {
@@ -114,9 +115,8 @@ impl Gateway {
             if self.hub.listens(&circle) {
                 // Somebody has come meanwhile.
                 self.watched.insert(circle);
-                if self.watch(&circle).await.is_ok() {
-                    self.hub.look(&circle);
-                }
+                unwatched.push(circle);
+                self.watch_all(unwatched).await;
             }
         }
     }

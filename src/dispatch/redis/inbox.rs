@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fred::types::Value;
@@ -29,10 +29,12 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(100);
 /// How often it is kept from expiring.
 const RENEW: Duration = Duration::from_secs(1);
-/// Messages taken at a time, of each inbox; fewer where they are large.
+/// Entries taken at a time, of each inbox; fewer where they are large, or may be.
 const AT_ONCE: i64 = 1000;
 /// Bytes that are taken at a time, about.
 const BYTES_AT_ONCE: usize = 8 << 20;
+/// How long between two reads, with the time that one waits, until it may have got much to read meanwhile.
+const STILL: Duration = Duration::from_secs(1);
 /// Messages that are read, or bytes of them, before they are removed.
 const TRIM: usize = 1000;
 const TRIM_BYTES: usize = 1 << 20;
@@ -45,6 +47,15 @@ struct Read {
     bytes: usize,
     /// What the entries count as, by circle.
     counted: HashMap<String, usize>,
+}
+
+/// What is to be done of an inbox that has been made anew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Anew {
+    /// What had been told into the one before is gone.
+    is_lost: bool,
+    /// Nobody tells events into this one.
+    is_unwatched: bool,
 }
 
 /// Reads the inboxes, and keeps them there.
@@ -61,14 +72,17 @@ pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), f
 async fn keep(gateway: Arc<Gateway>) {
     let mut tick = interval(RENEW);
     let link = &gateway.link;
+    let mut anew = vec![Anew::default(); link.keys().partitions().len()];
+    let mut unwatched = Vec::new();
     loop {
-        let kept = link.is_up() && renew(&gateway).await.is_ok();
+        let kept = link.is_up() && renew(&gateway, &mut anew).await.is_ok();
         let had = gateway.has_inboxes.swap(kept, Ordering::Relaxed);
         if kept {
             if !had {
                 gateway.look();
             }
-            gateway.watch_less().await;
+            gateway.watch_less(&mut unwatched).await;
+            gateway.watch_all(&mut unwatched).await;
         }
         tokio::select! {
             _ = tick.tick() => {}
@@ -85,10 +99,10 @@ async fn keep(gateway: Arc<Gateway>) {
     }
 }
 
-async fn renew(gateway: &Gateway) -> Result<(), Unavailable> {
+async fn renew(gateway: &Gateway, anew: &mut [Anew]) -> Result<(), Unavailable> {
     let link = &gateway.link;
     let keep_for = millis(gateway.settings.lease * 6);
-    let renew = async |partition: &Partition| {
+    let renew = async |(partition, anew): (&Partition, &mut Anew)| {
         let inbox = partition.inbox(link.name());
         let expire = [Value::from(inbox.clone()), keep_for.clone()];
         let renewed = link.send("PEXPIRE", partition, expire.clone()).await?;
@@ -96,16 +110,26 @@ async fn renew(gateway: &Gateway) -> Result<(), Unavailable> {
             let size = [partition.inbox_bytes(link.name()).into(), keep_for.clone()];
             link.send("PEXPIRE", partition, size).await?;
         } else {
+            // Whatever fails from here on, and wherever it does, is seen to next time.
+            *anew = Anew {
+                is_lost: true,
+                is_unwatched: true,
+            };
             // No other way makes an empty stream.
             let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
             link.send("XGROUP", partition, create).await?;
             link.send("PEXPIRE", partition, expire).await?;
+        }
+        if mem::take(&mut anew.is_lost) {
             gateway.lose(partition);
+        }
+        if anew.is_unwatched {
             gateway.watch_again(partition).await?;
+            anew.is_unwatched = false;
         }
         Ok::<_, Unavailable>(())
     };
-    let all = link.keys().partitions().iter().map(renew);
+    let all = link.keys().partitions().iter().zip(anew).map(renew);
     try_join_all(all).await.map(drop)
 }
 
@@ -118,9 +142,14 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
     let mut read = vec![Read::default(); inboxes.len()];
     // Circles that are to be watched again.
     let mut unwatched = Vec::new();
-    let mut at_once = AT_ONCE;
+    let mut at_once = 1;
     let mut was_cut_off = false;
+    let mut since = Instant::now();
     loop {
+        if since.elapsed() >= BLOCK + STILL {
+            at_once = 1;
+        }
+        since = Instant::now();
         let mut args = vec![
             Value::from("COUNT"),
             Value::Integer(at_once),
@@ -138,7 +167,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
             Ok(answer) => answer,
             Err(error) => {
                 gateway.link.failed("XREAD", &error);
-                was_cut_off = true;
+                (was_cut_off, at_once) = (true, 1);
                 sleep(AGAIN).await;
                 continue;
             }

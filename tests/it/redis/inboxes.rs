@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle};
+use super::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle, resp::Reply};
 use crate::server::{TestServer, Ws, busy, eventually, key};
 
 /// How long eighty megabytes may take, on a machine that is busy.
@@ -149,4 +149,95 @@ async fn a_gateway_that_stood_still_for_longer_than_its_inbox_is_kept_answers_at
     // It had landed all the same.
     let next = session.play("store.incr(\"n\", 1)").await.unwrap();
     assert_eq!(next["value"], 2);
+}
+
+#[tokio::test]
+async fn who_listens_hears_events_again_though_redis_failed_while_an_inbox_was_made() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url()).with(ONE_PARTITION.0, ONE_PARTITION.1);
+    let (gateway, _worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    let mut listener = owner(&gateway).await;
+    let params = json!({ "topic": "n" });
+    listener.call("subscribe", params).await.unwrap();
+    listener.play("emit(\"n\", 1)").await.unwrap();
+    assert_eq!(listener.event().await["id"], 1);
+    let refused = async || {
+        let errors = redis.command(&["INFO", "errorstats"]).await;
+        errors.contains("errorstat_NOPERM")
+    };
+    let watchers = format!("{{circled:00}}:watchers:{}", circle(0));
+    redis.command(&["ACL", "SETUSER", "default", "-sadd"]).await;
+    let gone = "for _, key in ipairs(redis.call('KEYS', '*:inbox:*')) do redis.call('DEL', key) end
+        return redis.call('DEL', KEYS[1])";
+    redis.command(&["EVAL", gone, "1", &watchers]).await;
+    eventually("the gateway to be refused", refused).await;
+    let allowed = redis.command(&["ACL", "SETUSER", "default", "+sadd"]);
+    allowed.await;
+    eventually("the gateway to watch again", async || {
+        redis.command(&["SCARD", &watchers]).await == "1"
+    })
+    .await;
+    listener.play("emit(\"n\", 2)").await.unwrap();
+    assert_eq!(listener.event().await["id"], 2);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stood_still_reads_a_little_first() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url())
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("DISPATCH__REDIS__LEASE", "10s");
+    let (stopped, gateway) = tokio::join!(fleet.gateway(), fleet.gateway());
+    let _worker = fleet.worker().await;
+    let mut listener = owner(&stopped).await;
+    let params = json!({ "topic": "n" });
+    listener.call("subscribe", params).await.unwrap();
+    let mut emitter = owner(&gateway).await;
+    // It reads much at a time by then.
+    for id in 1..=20 {
+        emitter.play("emit(\"n\", 1)").await.unwrap();
+        assert_eq!(listener.event().await["id"], id);
+    }
+    stopped.signal(Signal::STOP);
+    let script = "let s = \"\"; s.pad(16_000, 'x'); for n in 0..100 { emit(\"n\", s) }";
+    emitter.play(script).await.unwrap();
+    let longest = "local longest = 0
+        for _, key in ipairs(redis.call('KEYS', '*:inbox:*')) do
+            if redis.call('TYPE', key).ok == 'stream' then
+                for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+                    local bytes = 0
+                    for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+                    longest = math.max(longest, bytes)
+                end
+            end
+        end
+        return longest";
+    let longest: usize = redis
+        .command(&["EVAL", longest, "0"])
+        .await
+        .parse()
+        .unwrap();
+    assert!((1 << 19..1_200_000).contains(&longest), "{longest}");
+    // It counts as standing still after two seconds.
+    sleep(Duration::from_secs(3)).await;
+    redis
+        .command(&["CONFIG", "SET", "slowlog-max-len", "100000"])
+        .await;
+    redis
+        .command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"])
+        .await;
+    stopped.signal(Signal::CONT);
+    for id in 21..=120 {
+        assert_eq!(listener.event().await["id"], id);
+    }
+    let log = redis.ask(&["SLOWLOG", "GET", "-1"]).await;
+    // The newest first: its number, when, how long, and what was asked.
+    let reads = log.items().iter().filter_map(|entry| {
+        let asked = entry.items()[3].items();
+        let inbox = asked.get(6).map(Reply::to_string).unwrap_or_default();
+        let is_read = asked[0].to_string() == "XREAD" && inbox.contains(":inbox:");
+        is_read.then(|| asked[2].to_string().parse::<u32>().unwrap())
+    });
+    let reads: Vec<_> = reads.collect();
+    assert!(reads.contains(&1), "{reads:?}");
 }

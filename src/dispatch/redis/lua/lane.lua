@@ -95,6 +95,17 @@ local function put(inbox, circle, counts, messages, from, to)
   return sent
 end
 
+-- The last of those messages of a list, from this one on, that go into one entry: so many, and so many bytes or one more.
+local AT_ONCE, BYTES_AT_ONCE = 1000, 1048576
+local function last_of(messages, from)
+  local to, bytes = from - 1, 0
+  repeat
+    bytes = bytes + #messages[to + 1] + #messages[to + 2]
+    to = to + 2
+  until to >= #messages or to - from + 1 >= AT_ONCE or bytes >= BYTES_AT_ONCE
+  return to, bytes
+end
+
 -- An outcome that says that nobody can tell, and how long one may be that it takes no part of what is for the long ones.
 local UNAVAILABLE, SHORT = '"unavailable"', 512
 
@@ -108,8 +119,14 @@ local function send_outcomes(inbox, circle, most, most_bytes, outcomes)
     if #outcomes[i + 1] > SHORT and bytes + #outcomes[i + 1] > room then outcomes[i + 1] = UNAVAILABLE end
     bytes = bytes + #outcomes[i] + #outcomes[i + 1]
   end
-  local counts = math.max(bytes, math.floor(most_bytes / most))
-  if all + counts <= most_bytes then put(inbox, circle, counts, outcomes, 1, #outcomes) end
+  local least = math.floor(most_bytes / most)
+  if all + math.max(bytes, least) > most_bytes then return end
+  local from = 1
+  while from <= #outcomes do
+    local to, bytes = last_of(outcomes, from)
+    put(inbox, circle, math.max(bytes, least), outcomes, from, to)
+    from = to + 1
+  end
 end
 
 -- Sends events of a circle, each a name and what it says. False, where it is to get no more: there is no inbox, or no room. They leave half of it to outcomes,
@@ -142,12 +159,14 @@ local function emit(jobs, told, events, watchers, circle, most, inbox_length, in
   end
   for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
     local inbox = beside(jobs, 'inbox:' .. gateway)
-    for from = 1, #fields, 1000 do
-      local to = math.min(from + 999, #fields)
+    local from = 1
+    while from <= #fields do
+      local to = last_of(fields, from)
       if not send_events(inbox, circle, inbox_length, inbox_bytes, fields, from, to) then
         redis.call('SREM', watchers, gateway)
         break
       end
+      from = to + 1
     end
   end
 end
