@@ -40,6 +40,8 @@ const WAITED: &str = "waited";
 
 /// An entry, and where another worker has had it, how many runs of it had begun there.
 type Taken = (Entry, Option<i64>);
+/// The same, with its place.
+type Placed = (Entry, Option<i64>, Place);
 
 impl Worker {
     /// Takes jobs out of these partitions until the worker stops.
@@ -164,7 +166,7 @@ impl Worker {
         self: Arc<Self>,
         partition: usize,
         circle: Option<PublicKey>,
-        mut entries: VecDeque<(Entry, Option<i64>, Place)>,
+        mut entries: VecDeque<Placed>,
     ) {
         let size = |entry: &Entry| {
             let size = entry.text("size").and_then(|size| size.parse().ok());
@@ -194,11 +196,7 @@ impl Worker {
         }
     }
 
-    async fn see_to_some(
-        self: &Arc<Self>,
-        partition: usize,
-        entries: Vec<((Entry, Option<i64>, Place), Option<Room>)>,
-    ) {
+    async fn see_to_some(self: &Arc<Self>, partition: usize, entries: Vec<(Placed, Option<Room>)>) {
         let reads = entries.iter().map(async |((entry, _, _), _)| {
             if let Some(gone) = entry.text("gone") {
                 let stays = !self.stopping.is_cancelled();
