@@ -57,7 +57,10 @@ pub fn parse(text: impl AsRef<[u8]>) -> Result<Value, Error> {
 /// # Errors
 /// It is no JSON, or no `T`.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    from_slice(text.as_bytes())
+    borrowed(text).or_else(|error| match mended(text) {
+        Some(mended) => borrowed(&mended),
+        None => Err(error),
+    })
 }
 
 /// Reads the bytes of a text into a type. Not into `Value`: [`parse`] does that.
@@ -65,24 +68,33 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
 /// # Errors
 /// They are no JSON, or no `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    borrowed(bytes).or_else(|error| match mended(bytes) {
-        Some(mended) => borrowed(&mended),
-        None => Err(error),
-    })
+    match std::str::from_utf8(bytes) {
+        Ok(text) => from_str(text),
+        Err(_) => borrowed_slice(bytes),
+    }
 }
 
-/// Reads the bytes of a text into what borrows from it. Halves of surrogate pairs are an error here.
+/// Reads a text into what borrows from it. Halves of surrogate pairs are an error here.
+///
+/// # Errors
+/// It is no JSON, or no `T`.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+    serde_json::from_str(text)
+}
+
+/// Reads the bytes of a text into what borrows from it. [`borrowed`] costs less where it is known to be UTF-8.
 ///
 /// # Errors
 /// They are no JSON, or no `T`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub(crate) fn borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+pub(crate) fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
 }
 
 /// Where in a text it is that doesn't fit a type, if it is a part of it.
-pub(crate) fn misfit<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<String> {
-    let mut text = serde_json::Deserializer::from_slice(bytes);
+pub(crate) fn misfit<'a, T: Deserialize<'a>>(text: &'a str) -> Option<String> {
+    let mut text = serde_json::Deserializer::from_str(text);
     let error = serde_path_to_error::deserialize::<_, T>(&mut text).err()?;
     let place = error.path();
     place.iter().next().map(|_| place.to_string())
@@ -99,10 +111,14 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
 
 /// The text with U+FFFD for each half of a surrogate pair that is escaped in it; nothing, where there is none. Escapes
 /// stand in strings alone, so it takes no look at what else the text is.
-pub(crate) fn mended(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn mended(text: &str) -> Option<String> {
+    let text = text.as_bytes();
     let mut mended: Option<Vec<u8>> = None;
     let mut at = 0;
-    while let Some(found) = text.get(at..)?.iter().position(|byte| *byte == b'\\') {
+    while let Some(found) = text
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
+    {
         at += found;
         let length = match (unit(text, at), unit(text, at + 6)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
@@ -115,7 +131,7 @@ pub(crate) fn mended(text: &[u8]) -> Option<Vec<u8>> {
         };
         at += length;
     }
-    mended
+    String::from_utf8(mended?).ok()
 }
 
 /// The UTF-16 unit that is escaped there.

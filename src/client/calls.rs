@@ -107,7 +107,7 @@ impl Calls {
             #[serde(borrow)]
             params: Option<&'a RawValue>,
         }
-        let message = match json::borrowed(text.as_bytes()) {
+        let message = match json::borrowed(text) {
             Ok(message) => message,
             Err(error) => return self.on_odd(text, error),
         };

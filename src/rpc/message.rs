@@ -52,7 +52,7 @@ impl<'a> Incoming<'a> {
             };
         }
         let elements: Vec<&RawValue> =
-            json::borrowed(text.as_bytes()).map_err(|error| Error::parse(&error))?;
+            json::borrowed(text).map_err(|error| Error::parse(&error))?;
         if elements.is_empty() {
             return Err(Error::invalid_request("an empty batch"));
         }
@@ -120,9 +120,9 @@ impl<'a> Request<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Invalid::nobodys(not_an_object(text)));
         }
-        let envelope: Envelope<'a> = json::borrowed(text.as_bytes()).map_err(|error| {
+        let envelope: Envelope<'a> = json::borrowed(text).map_err(|error| {
             // A doubled member, say, is found before the rest is read: is it JSON at all?
-            let syntax = json::borrowed::<IgnoredAny>(text.as_bytes()).err();
+            let syntax = json::borrowed::<IgnoredAny>(text).err();
             match syntax {
                 Some(error) => Invalid::nobodys(Error::parse(&error)),
                 None => Invalid {
@@ -146,8 +146,10 @@ impl<'a> Request<'a> {
 impl<'a> Envelope<'a> {
     /// The method and its parameters, or what is wrong with them.
     fn call(&self) -> Result<(Cow<'a, str>, Option<&'a str>), &'static str> {
-        let version = self.jsonrpc.and_then(|text| text_of(text.get()));
-        if version.as_deref() != Some("2.0") {
+        let is_version = |text: &RawValue| {
+            text.get() == "\"2.0\"" || text_of(text.get()).as_deref() == Some("2.0")
+        };
+        if !self.jsonrpc.is_some_and(is_version) {
             return Err("`jsonrpc` must be \"2.0\"");
         }
         let method = self.method.ok_or("`method` is missing")?;
@@ -168,13 +170,13 @@ fn id_of(text: &str) -> Id<'_> {
         #[serde(borrow)]
         id: &'a RawValue,
     }
-    let found = json::borrowed::<Identified<'_>>(text.as_bytes()).ok();
+    let found = json::borrowed::<Identified<'_>>(text).ok();
     let id = found.and_then(|found| Id::parse(found.id.get()).ok());
     id.unwrap_or(Id::NULL)
 }
 
 fn not_an_object(text: &str) -> Error {
-    match json::borrowed::<IgnoredAny>(text.as_bytes()) {
+    match json::borrowed::<IgnoredAny>(text) {
         Ok(_) => Error::invalid_request("a request is an object"),
         Err(error) => Error::parse(&error),
     }
@@ -215,7 +217,7 @@ impl<'a> Id<'a> {
 
 impl Serialize for Id<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::borrowed::<&RawValue>(self.0.as_bytes())
+        json::borrowed::<&RawValue>(&self.0)
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
     }

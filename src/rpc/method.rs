@@ -116,7 +116,7 @@ fn read_and_call<C: Call>(
     admitted: Admitted,
     params: Option<&str>,
 ) -> Answer<C::Output> {
-    let params = params.unwrap_or("{}").as_bytes();
+    let params = params.unwrap_or("{}");
     let error = match json::borrowed(params) {
         Ok(read) => return C::call(context, admitted, read),
         Err(error) => error,
@@ -133,7 +133,7 @@ fn read_and_call<C: Call>(
 /// Says what is wrong with parameters, and where.
 fn refuse<C: Call>(
     context: &mut Context,
-    params: &[u8],
+    params: &str,
     error: &serde_json::Error,
 ) -> Answer<C::Output> {
     C::refused(context);

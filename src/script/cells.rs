@@ -79,6 +79,10 @@ fn address(variable: &Dynamic) -> Option<usize> {
 }
 
 impl Cells {
+    fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     fn adopt(&mut self, variable: &mut Dynamic) {
         // Rhai's cell was made a moment ago and has no second owner, so this moves the value.
         let cell = Rc::new(RefCell::new(variable.take().flatten()));
@@ -117,6 +121,11 @@ pub(super) fn broken() -> usize {
 
 /// Empties every cell of the run, so that no cycle is left.
 pub(super) fn release() {
+    #[cfg(test)]
+    BROKEN.set(0);
+    if CELLS.with_borrow(Cells::is_empty) {
+        return;
+    }
     let cells = CELLS.take();
     #[cfg(test)]
     BROKEN.set(

@@ -11,7 +11,7 @@ use super::{
 
 thread_local! {
     /// Those of the run on this thread, for functions and for what it imports.
-    static CURRENT: RefCell<Option<Constants>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Box<Constants>>> = const { RefCell::new(None) };
 }
 
 /// The scope of the script that the inputs are for. Only what it mentions is written out.
@@ -49,18 +49,20 @@ struct Constants {
 
 /// From here on, functions of the run see them.
 pub(super) fn start(inputs: &Inputs<'_>) {
-    CURRENT.set(Some(Constants {
+    CURRENT.set(Some(Box::new(Constants {
         caller_id: inputs.caller_id.to_string().into(),
         context_id: inputs.context_id.to_string().into(),
         job_id: inputs.job_id.to_string().into(),
         args: json::to_dynamic(inputs.args),
         event: inputs.event.map(json::to_dynamic),
-    }));
+    })));
 }
 
 /// The run is over.
 pub(super) fn release() {
-    CURRENT.take();
+    if CURRENT.with_borrow(Option::is_some) {
+        drop(CURRENT.take());
+    }
 }
 
 /// The constant of this name, if there is one and the run's functions may see it.

@@ -121,7 +121,9 @@ pub(super) fn start(run: Run) {
 
 /// Lets go of the run's modules.
 pub(super) fn release() {
-    drop(RUN.take());
+    if RUN.with_borrow(Option::is_some) {
+        drop(RUN.take());
+    }
 }
 
 /// Where in a module the run was stopped, if it was in one.

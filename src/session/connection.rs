@@ -80,6 +80,8 @@ pub(super) struct Connection<S> {
     blocked_since: Option<Instant>,
     /// Whether somebody was told that there is no room for events.
     crowded: bool,
+    /// Whether somebody has logged in.
+    logged_in: bool,
 }
 
 /// A message that waits to be sent, with its room; that of a ping is none.
@@ -134,11 +136,15 @@ where
             unflushed: false,
             blocked_since: None,
             crowded: false,
+            logged_in: false,
         }
     }
 
     /// Somebody has logged in: more may come from them, and wait for them.
     pub(super) fn on_login(&mut self, settings: &Settings) {
+        if std::mem::replace(&mut self.logged_in, true) {
+            return;
+        }
         self.socket.allow(settings.max_message);
         self.memory
             .raise("session.max_buffered", settings.max_buffered);
@@ -520,6 +526,7 @@ mod tests {
             unflushed: false,
             blocked_since: None,
             crowded: false,
+            logged_in: false,
         }
     }
 

@@ -76,7 +76,7 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
         .await;
     let value = job.ok().flatten().and_then(|(job, _)| job.value);
     let returned = value.as_deref().map(RawValue::get);
-    let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text.as_bytes()).ok());
+    let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text).ok());
     let Some(Returned { respond }) = returned else {
         return StatusCode::OK.into_response();
     };

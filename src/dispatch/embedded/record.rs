@@ -21,7 +21,7 @@ pub(super) fn input(id: JobId, input: &Input) -> Record {
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    json::borrowed(bytes).ok()
+    json::borrowed_slice(bytes).ok()
 }
 
 /// What is kept of a job; one that can't be read is there all the same.

@@ -449,7 +449,7 @@ fn play_of(entry: &Entry) -> Option<&[u8]> {
 /// What an entry says all of: a play, or a durable job that was there at once.
 fn taken_along(entry: &Entry) -> Option<What> {
     if let Some(play) = play_of(entry) {
-        let play = json::borrowed::<wire::Play<'_>>(play).ok()?;
+        let play = json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
         return Some(What::Play(Box::new(play.into_owned())));
     }
     let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);

@@ -133,7 +133,7 @@ mod tests {
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
         sent["since"] = json!("a later version");
         let text = sent.to_string();
-        let play: Play<'_> = json::borrowed(text.as_bytes()).unwrap();
+        let play: Play<'_> = json::borrowed(&text).unwrap();
         let play = play.into_owned();
         assert_eq!(
             (play.id, play.circle, play.caller, play.timeout_ms),
