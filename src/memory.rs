@@ -5,11 +5,14 @@
 //! server's): its bytes count there too, and whichever is full refuses them.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicI64, Ordering::Relaxed},
 };
 
 use thiserror::Error;
+
+/// What is never refused for want of room: only so much of it can be under way, or wait to be sent.
+pub(crate) const SMALL: usize = 1 << 10;
 
 /// So many bytes at most, of whoever reserves them. A cheap handle.
 #[derive(Debug, Clone)]
@@ -18,14 +21,25 @@ pub struct MemoryBudget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     limit: Limit,
-    /// What holds from some moment on instead of `limit`.
-    raised: OnceLock<Limit>,
-    /// Less than nothing, for a moment, where what comes and goes at once is not counted in order.
-    used: AtomicI64,
+    at_first: Option<AtFirst>,
+    state: AtomicI64,
     parent: Option<MemoryBudget>,
     /// So many of the first bytes don't count in the parent.
     free: usize,
 }
+
+/// What holds of a budget until it is raised.
+#[derive(Debug)]
+struct AtFirst {
+    limit: Limit,
+    /// What its bytes count in besides the parent.
+    among: MemoryBudget,
+}
+
+/// The bytes that a budget has reserved, and whether it has been raised: one number, so that whoever reserves some knows
+/// where they count.
+#[derive(Debug, Clone, Copy)]
+struct State(i64);
 
 /// How much there may be, and the setting that says so.
 #[derive(Debug, Clone, Copy)]
@@ -52,38 +66,72 @@ pub struct OverBudget {
 impl MemoryBudget {
     /// A budget of its own, with the limit of a setting.
     pub fn new(setting: &'static str, bytes: usize) -> Self {
-        Self::of(None, setting, bytes, 0)
+        Self::of(None, Limit { setting, bytes }, None, 0)
     }
 
     /// A budget whose bytes count in this one, too. The first `free` of them don't: those who hold little never meet
     /// at the counter of all, and are served even when that is full.
     pub fn part(&self, setting: &'static str, bytes: usize, free: usize) -> Self {
-        Self::of(Some(self.clone()), setting, bytes, free)
+        let limit = Limit { setting, bytes };
+        Self::of(Some(self.clone()), limit, None, free)
     }
 
-    fn of(parent: Option<Self>, setting: &'static str, bytes: usize, free: usize) -> Self {
+    /// The same for somebody whom nobody knows yet: until it is raised, it has the limit `at_first`, and what counts in
+    /// this one counts `among` others of their kind, too.
+    pub fn part_of_stranger(
+        &self,
+        (setting, bytes): (&'static str, usize),
+        free: usize,
+        at_first: (&'static str, usize),
+        among: &Self,
+    ) -> Self {
+        let at_first = AtFirst {
+            limit: Limit {
+                setting: at_first.0,
+                bytes: at_first.1,
+            },
+            among: among.clone(),
+        };
+        let limit = Limit { setting, bytes };
+        Self::of(Some(self.clone()), limit, Some(at_first), free)
+    }
+
+    fn of(parent: Option<Self>, limit: Limit, at_first: Option<AtFirst>, free: usize) -> Self {
         Self(Arc::new(Inner {
-            limit: Limit { setting, bytes },
-            raised: OnceLock::new(),
-            used: AtomicI64::new(0),
+            limit,
+            at_first,
+            state: AtomicI64::new(0),
             parent,
             free,
         }))
     }
 
-    /// Has another limit hold from now on; once, later calls change nothing.
-    pub fn raise(&self, setting: &'static str, bytes: usize) {
-        let _ = self.0.raised.set(Limit { setting, bytes });
+    /// Somebody is no stranger any more: the larger limit holds from now on.
+    pub fn raise(&self) {
+        let Inner {
+            at_first, state, ..
+        } = &*self.0;
+        let Some(AtFirst { among, .. }) = at_first else {
+            return;
+        };
+        // It is asked again and again, and there is mostly nothing to do.
+        if State(state.load(Relaxed)).is_raised() {
+            return;
+        }
+        let before = State(state.fetch_or(State::RAISED, Relaxed));
+        if !before.is_raised() {
+            among.0.add(-self.0.shared(before.bytes()));
+        }
     }
 
     /// Returns the bytes that are reserved.
     pub fn used(&self) -> usize {
-        usize::try_from(self.0.used.load(Relaxed)).unwrap_or(0)
+        usize::try_from(self.0.state().bytes()).unwrap_or(0)
     }
 
     /// Returns how many bytes may be reserved in all, in this budget.
     pub fn limit(&self) -> usize {
-        self.0.limit().bytes
+        self.0.limit(self.0.state()).bytes
     }
 
     /// Reserves bytes.
@@ -97,11 +145,57 @@ impl MemoryBudget {
             bytes,
         })
     }
+
+    /// Reserves bytes for an answer. Where there is no room, a small one counts as nothing.
+    ///
+    /// # Errors
+    /// [`OverBudget`] where it isn't small, and nothing has changed.
+    pub fn try_reserve_answer(&self, bytes: usize) -> Result<Reservation, OverBudget> {
+        self.try_reserve(bytes).or_else(|over| match bytes {
+            0..=SMALL => Ok(Reservation {
+                budget: self.clone(),
+                bytes: 0,
+            }),
+            _ => Err(over),
+        })
+    }
+}
+
+impl State {
+    /// Bytes stand above it.
+    const RAISED: i64 = 1;
+
+    /// Less than nothing, for a moment, where what comes and goes at once is not counted in order.
+    fn bytes(self) -> i64 {
+        self.0 >> 1
+    }
+
+    fn is_raised(self) -> bool {
+        self.0 & Self::RAISED != 0
+    }
+
+    /// What so many bytes are in the number.
+    fn of_bytes(bytes: i64) -> i64 {
+        bytes << 1
+    }
 }
 
 impl Inner {
-    fn limit(&self) -> Limit {
-        *self.raised.get().unwrap_or(&self.limit)
+    fn state(&self) -> State {
+        State(self.state.load(Relaxed))
+    }
+
+    fn limit(&self, state: State) -> Limit {
+        match &self.at_first {
+            Some(at_first) if !state.is_raised() => at_first.limit,
+            _ => self.limit,
+        }
+    }
+
+    /// What bytes count in besides the parent, in this state.
+    fn among(&self, state: State) -> Option<&Self> {
+        let at_first = self.at_first.as_ref()?;
+        (!state.is_raised()).then(|| &*at_first.among.0)
     }
 
     /// What of so many bytes counts in the parent.
@@ -109,37 +203,63 @@ impl Inner {
         (bytes - signed(self.free)).max(0)
     }
 
+    /// How much more counts in the parent, with so many more bytes than in this state.
+    fn shared_more(&self, state: State, bytes: i64) -> i64 {
+        self.shared(state.bytes() + bytes) - self.shared(state.bytes())
+    }
+
     fn charge(&self, bytes: i64) -> Result<(), OverBudget> {
-        let Limit {
-            setting,
-            bytes: most,
-        } = self.limit();
-        let most = signed(most);
-        let with_these = |used: i64| used.checked_add(bytes).filter(|sum| *sum <= most);
-        let before = self.used.fetch_update(Relaxed, Relaxed, with_these);
-        let before = before.map_err(|_| OverBudget { setting })?;
+        let with_these = |state: i64| {
+            let most = signed(self.limit(State(state)).bytes);
+            let fits = State(state).bytes() + bytes <= most;
+            fits.then(|| state + State::of_bytes(bytes))
+        };
+        let before = self.state.fetch_update(Relaxed, Relaxed, with_these);
+        let before = before.map(State).map_err(|state| OverBudget {
+            setting: self.limit(State(state)).setting,
+        })?;
         let Some(MemoryBudget(parent)) = &self.parent else {
             return Ok(());
         };
-        let more = self.shared(before + bytes) - self.shared(before);
+        let more = self.shared_more(before, bytes);
         if more == 0 {
             return Ok(());
         }
-        parent.charge(more).inspect_err(|_| {
-            // Others may have come or gone meanwhile: what counts in the parent is settled for what is there now.
-            let before = self.used.fetch_sub(bytes, Relaxed);
-            let less = self.shared(before) - self.shared(before - bytes);
-            parent.add(more - less);
+        let among = self.among(before);
+        let charged = among.map_or(Ok(()), |among| among.charge(more));
+        let charged = charged.and_then(|()| {
+            parent.charge(more).inspect_err(|_| {
+                if let Some(among) = among {
+                    among.add(-more);
+                }
+            })
+        });
+        charged.inspect_err(|_| {
+            // Others may have come or gone meanwhile: what counts elsewhere is settled for what is there now.
+            let before_undone = State(self.state.fetch_sub(State::of_bytes(bytes), Relaxed));
+            let less = self.shared_more(before_undone, -bytes);
+            parent.add(more + less);
+            match (among, self.among(before_undone)) {
+                (Some(among), Some(_)) => among.add(more + less),
+                (Some(among), None) => among.add(more),
+                (None, _) => {}
+            }
         })
     }
 
     /// Counts so many more, or less, whatever the limits.
     fn add(&self, bytes: i64) {
-        let before = self.used.fetch_add(bytes, Relaxed);
+        if bytes == 0 {
+            return;
+        }
+        let before = State(self.state.fetch_add(State::of_bytes(bytes), Relaxed));
         if let Some(MemoryBudget(parent)) = &self.parent {
-            let more = self.shared(before + bytes) - self.shared(before);
+            let more = self.shared_more(before, bytes);
             if more != 0 {
                 parent.add(more);
+                if let Some(among) = self.among(before) {
+                    among.add(more);
+                }
             }
         }
     }
@@ -147,7 +267,8 @@ impl Inner {
 
 /// As they are counted. Nobody has more.
 fn signed(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+    const MOST: i64 = i64::MAX >> 3;
+    i64::try_from(bytes).map_or(MOST, |bytes| bytes.min(MOST))
 }
 
 impl Reservation {
@@ -231,38 +352,85 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_raised_once() {
-        let budget = MemoryBudget::new("small", 10);
-        assert_eq!(budget.try_reserve(11).unwrap_err().setting, "small");
-        budget.raise("large", 20);
-        budget.raise("larger", 30);
-        let _some = budget.try_reserve(11).unwrap();
-        assert_eq!(
-            (budget.try_reserve(10).unwrap_err().setting, budget.limit()),
-            ("large", 20)
+    fn a_stranger_counts_among_strangers_until_they_are_none_any_more() {
+        let (whole, strangers) = (
+            MemoryBudget::new("whole", 100),
+            MemoryBudget::new("strangers", 30),
         );
+        let [one, two] =
+            [(); 2].map(|()| whole.part_of_stranger(("large", 80), 10, ("small", 25), &strangers));
+        let refused = |part: &MemoryBudget, bytes| part.try_reserve(bytes).unwrap_err().setting;
+        assert_eq!(refused(&one, 26), "small");
+        let held = one.try_reserve(25).unwrap();
+        let other = two.try_reserve(25).unwrap();
+        assert_eq!((whole.used(), strangers.used()), (30, 30));
+        let three = whole.part_of_stranger(("large", 80), 10, ("small", 25), &strangers);
+        assert_eq!(refused(&three, 11), "strangers");
+        assert_eq!((three.used(), whole.used(), strangers.used()), (0, 30, 30));
+        one.raise();
+        one.raise();
+        assert_eq!((one.limit(), two.limit()), (80, 25));
+        assert_eq!((whole.used(), strangers.used()), (30, 15));
+        let more = one.try_reserve(50).unwrap();
+        assert_eq!(refused(&one, 6), "large");
+        assert_eq!((whole.used(), strangers.used()), (80, 15));
+        let last = three.try_reserve(25).unwrap();
+        assert_eq!((whole.used(), strangers.used()), (95, 30));
+        drop(held);
+        assert_eq!((whole.used(), strangers.used()), (70, 30));
+        drop((other, more, last));
+        assert_eq!((one.used(), whole.used(), strangers.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_the_whole_refuses_counts_nowhere() {
+        let (whole, strangers) = (
+            MemoryBudget::new("whole", 20),
+            MemoryBudget::new("strangers", 30),
+        );
+        let part = whole.part_of_stranger(("large", 80), 0, ("small", 40), &strangers);
+        assert_eq!(part.try_reserve(21).unwrap_err().setting, "whole");
+        assert_eq!((part.used(), whole.used(), strangers.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_small_answer_needs_no_room() {
+        let budget = MemoryBudget::new("full", 0);
+        assert_eq!(budget.try_reserve_answer(SMALL).unwrap().bytes(), 0);
+        assert!(budget.try_reserve_answer(SMALL + 1).is_err());
+        let budget = MemoryBudget::new("empty", 10);
+        assert_eq!(budget.try_reserve_answer(10).unwrap().bytes(), 10);
     }
 
     #[test]
     fn whatever_happens_at_once_nothing_is_lost_and_no_limit_is_passed() {
         let whole = MemoryBudget::new("whole", 200);
+        let strangers = MemoryBudget::new("strangers", 120);
         let part = whole.part("part", 150, 20);
-        thread::scope(|scope| {
-            for seed in 0..4_usize {
-                let (whole, part) = (&whole, &part);
-                scope.spawn(move || {
-                    for n in 0..20_000 {
-                        let bytes = (n * 31 + seed * 17) % 90;
-                        let held = part.try_reserve(bytes);
-                        let other = whole.try_reserve(bytes / 2);
-                        assert!(part.used() <= 150, "{}", part.used());
-                        // What is settled anew may be over by what is free.
-                        assert!(whole.used() <= 200 + 4 * 20, "{}", whole.used());
-                        drop((held, other));
-                    }
-                });
-            }
-        });
+        for _ in 0..20 {
+            let stranger = whole.part_of_stranger(("large", 150), 20, ("small", 100), &strangers);
+            thread::scope(|scope| {
+                for seed in 0..4_usize {
+                    let (whole, part, stranger) = (&whole, &part, &stranger);
+                    scope.spawn(move || {
+                        for n in 0..1_000 {
+                            let bytes = (n * 31 + seed * 17) % 90;
+                            let held = part.try_reserve(bytes);
+                            let others = stranger.try_reserve(bytes);
+                            let other = whole.try_reserve(bytes / 2);
+                            assert!(part.used() <= 150, "{}", part.used());
+                            // What is settled anew may be over by what is free.
+                            assert!(whole.used() <= 200 + 8 * 20, "{}", whole.used());
+                            if n == 500 {
+                                stranger.raise();
+                            }
+                            drop((held, others, other));
+                        }
+                    });
+                }
+            });
+            assert_eq!((stranger.used(), strangers.used()), (0, 0));
+        }
         assert_eq!((part.used(), whole.used()), (0, 0));
     }
 }

@@ -12,7 +12,6 @@ mod registry;
 mod settings;
 
 use std::{
-    collections::VecDeque,
     future::{pending, ready},
     sync::Arc,
     time::Duration,
@@ -22,10 +21,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Utf8Bytes, protocol::CloseFrame},
-};
+use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::CloseFrame};
 use tokio_util::sync::CancellationToken;
 
 pub use meter::Meter;
@@ -36,7 +32,7 @@ use crate::{
     memory::MemoryBudget,
     rpc::{self, Context, Events, Id, Pending, Reply, Written},
 };
-use connection::{Connection, Input};
+use connection::{Connection, Input, MayTell};
 use heartbeat::{Heartbeat, Tick};
 
 /// What a session is held over.
@@ -45,7 +41,7 @@ pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 /// How long a client may take to answer a close frame.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When to try again to send an event for which nobody has room.
+/// When to look again whether there is room for events.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why the server closes a session, as RFC 6455, section 7.4, counts it.
@@ -177,8 +173,6 @@ async fn converse(
     ending: &CancellationToken,
 ) -> End {
     let mut events: Option<Box<Events>> = None;
-    // What was told and finds no room yet.
-    let mut told: VecDeque<Utf8Bytes> = VecDeque::new();
     let mut in_flight: FuturesUnordered<Pending<Option<Written>>> = FuturesUnordered::new();
     let mut heartbeat = Heartbeat::new(settings, Instant::now());
     if context.shared.access.serves_anyone(&context.circle) {
@@ -198,20 +192,17 @@ async fn converse(
         if events.is_none() && context.subscriptions.any() {
             events = Some(Box::new(context.events()));
         }
-        while connection.has_room()
-            && let Some(text) = told.pop_front()
-        {
-            if let Err(text) = connection.tell(text) {
-                // Others hold all there is. It is in the log, too, but it can wait as well.
-                told.push_front(text);
-                timer
-                    .as_mut()
-                    .reset(heartbeat.next().min(Instant::now() + AGAIN));
-                break;
+        let may_tell = match connection.may_tell() {
+            MayTell::Now => true,
+            MayTell::OnceSent => false,
+            MayTell::Later => {
+                if events.is_some() {
+                    let again = Instant::now() + AGAIN;
+                    timer.as_mut().reset(heartbeat.next().min(again));
+                }
+                false
             }
-        }
-        // What finds no room isn't even taken.
-        let may_tell = told.is_empty() && connection.has_room();
+        };
         let more = async {
             match &mut events {
                 Some(events) => events.next().await,
@@ -261,8 +252,8 @@ async fn converse(
                 Input::Broken(closing) => return End::Closing(closing),
             },
             Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-            texts = more, if may_tell => {
-                told = texts.into();
+            told = more, if may_tell => {
+                connection.tell(told);
                 None
             }
             () = &mut timer => {

@@ -191,7 +191,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
         store,
         ..
     } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 12] = [
+    let sizes: [(&'static [&'static str], usize, usize, &str); 13] = [
         (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
         (
             &["server.max_buffered"],
@@ -245,6 +245,15 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
             session.anonymous_buffered,
             64 << 10,
             "64KiB",
+        ),
+        (
+            &["session.anonymous_buffered_in_all"],
+            match session.anonymous_buffered_in_all {
+                0 => usize::MAX,
+                bytes => bytes,
+            },
+            64 << 10,
+            "64KiB, or 0B",
         ),
     ];
     for (about, size, least, spelled_out) in sizes {
@@ -470,7 +479,7 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             "must be no more than session.max_buffered: an event that never has room holds up all that come after it",
         ));
     }
-    let parts: [(&'static [&'static str; 2], usize, usize, &str); 16] = [
+    let parts: [(&'static [&'static str; 2], usize, usize, &str); 17] = [
         (
             &["session.max_buffered_per_address", "server.max_buffered"],
             session.max_buffered_per_address,
@@ -488,6 +497,12 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             session.anonymous_buffered,
             session.max_buffered,
             "or it bounds nothing",
+        ),
+        (
+            &["session.anonymous_buffered_in_all", "server.max_buffered"],
+            session.anonymous_buffered_in_all,
+            server.max_buffered,
+            "or strangers may take what is there for all",
         ),
         (
             &["session.max_message", "session.max_buffered"],

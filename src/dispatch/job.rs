@@ -164,7 +164,7 @@ impl Outcome {
 
     /// Reserves room for it. Where there is none, what comes of the job is that.
     pub(super) fn with_room(self, memory: &MemoryBudget) -> Told {
-        match memory.try_reserve(self.size()) {
+        match memory.try_reserve_answer(self.size()) {
             Ok(room) => Told {
                 outcome: self,
                 room: Some(room),

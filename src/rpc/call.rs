@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Batch, Context, Error, Id, Incoming, Invalid, Method, Request};
-use crate::memory::{MemoryBudget, Reservation};
+use super::{Batch, Context, Error, Id, Incoming, Method, Request};
+use crate::memory::{MemoryBudget, Reservation, SMALL};
 
 /// A future of a call that is under way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -22,12 +22,12 @@ pub enum Answer<T> {
     Reserved(Pending<(Result<T, Error>, Option<Reservation>)>),
 }
 
-/// What is to be sent, and its room, if it has been given any yet.
+/// What is to be sent, with its room.
 #[derive(Debug)]
 pub struct Written {
     /// A reply, or an array of them.
     pub text: String,
-    /// What it counts as held, until it is sent.
+    /// What it counts as held, until it is sent. What is small needs none.
     pub room: Option<Reservation>,
 }
 
@@ -39,23 +39,23 @@ pub enum Reply {
     Later(Pending<Option<Written>>),
 }
 
-/// Parameters and replies up to this size are never refused for want of room: only so many can be under way.
-const SMALL: usize = 1 << 10;
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
 /// Handles one message: runs what can be run at once, begins the rest.
 pub fn on_text(context: &mut Context, text: &str) -> Reply {
     match Incoming::parse(text) {
-        Err(error) => now(failed(&error, &Id::NULL)),
-        Ok(Incoming::Single(Err(invalid))) => now(invalid.reply()),
+        Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
+        Ok(Incoming::Single(Err(invalid))) => {
+            refuse(Some(invalid.id), &invalid.error, &context.memory)
+        }
         Ok(Incoming::Single(Ok(request))) => on_request(context, request),
         Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
             let error = Error::LimitExceeded {
                 limit: "session.max_batch".into(),
                 retry_after_ms: None,
             };
-            now(failed(&error, &Id::NULL))
+            refuse(Some(Id::NULL), &error, &context.memory)
         }
         Ok(Incoming::Batch(batch)) => on_batch(context, &batch),
     }
@@ -72,8 +72,8 @@ fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     for request in batch.requests() {
         let reply = match (request, full) {
             (Ok(request), None) => on_request(context, request),
-            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over)),
-            (Err(invalid), _) => now(invalid.reply()),
+            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &room),
+            (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &room),
         };
         match reply {
             Reply::Now(None) => {}
@@ -118,21 +118,16 @@ pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
     )
 }
 
-impl Invalid<'_> {
-    fn reply(&self) -> String {
-        failed(&self.error, &self.id)
-    }
-}
-
-/// Turns a method's answer into the reply for `id`, which counts in `memory` when it comes later; a notification's
-/// answer goes nowhere.
+/// Turns a method's answer into the reply for `id`, which counts in `memory`; a notification's answer goes nowhere.
 pub(super) fn reply<T: Serialize + Send + 'static>(
     answer: Answer<T>,
     id: Option<Id<'_>>,
     memory: &MemoryBudget,
 ) -> Reply {
     match answer {
-        Answer::Now(result) => Reply::Now(id.map(|id| Written::new(finished(result, &id)))),
+        Answer::Now(result) => {
+            Reply::Now(id.map(|id| Written::new(finished(result, &id), &id, memory)))
+        }
         Answer::Later(pending) => {
             let Some(id) = id.map(Id::into_owned) else {
                 return unheard(pending);
@@ -140,7 +135,7 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
             let memory = memory.clone();
             Reply::Later(Box::pin(async move {
                 let result = pending.await;
-                Some(reserved(finished(result, &id), &memory, &id))
+                Some(Written::new(finished(result, &id), &id, &memory))
             }))
         }
         Answer::Reserved(pending) => {
@@ -152,7 +147,7 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
                 let (result, room) = pending.await;
                 let text = finished(result, &id);
                 let Some(mut room) = room else {
-                    return Some(reserved(text, &memory, &id));
+                    return Some(Written::new(text, &id, &memory));
                 };
                 // It was reserved for all but the id. What has happened is told.
                 let _ = room.resize(text.len());
@@ -170,24 +165,8 @@ fn unheard<T: Send + 'static>(pending: Pending<T>) -> Reply {
     }))
 }
 
-/// Reserves room for a reply that is there now; without it, an error takes its place.
-fn reserved(text: String, memory: &MemoryBudget, id: &Id<'_>) -> Written {
-    match memory.try_reserve(text.len()) {
-        Ok(room) => Written {
-            text,
-            room: Some(room),
-        },
-        Err(_) if text.len() <= SMALL => Written::new(text),
-        Err(over) => Written::new(failed(&Error::from(over), id)),
-    }
-}
-
-fn now(text: String) -> Reply {
-    Reply::Now(Some(Written::new(text)))
-}
-
-fn refuse(id: Option<Id<'_>>, error: &Error) -> Reply {
-    Reply::Now(id.map(|id| Written::new(failed(error, &id))))
+fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
+    Reply::Now(id.map(|id| Written::new(failed(error, &id), &id, memory)))
 }
 
 fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
@@ -195,24 +174,24 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
         let error = Error::MethodNotFound {
             reason: "rpc.discover lists the methods of this server".to_owned(),
         };
-        return refuse(request.id, &error);
+        return refuse(request.id, &error, &context.memory);
     };
     let admitted = match context.permits(method.needs) {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(request.id, &error),
+        Err(error) => return refuse(request.id, &error, &context.memory),
     };
     if let Err(error) = context.has_room() {
-        return refuse(request.id, &error);
+        return refuse(request.id, &error, &context.memory);
     }
     let quota = match context.count(method.needs, admitted) {
         Ok(quota) => quota,
-        Err(error) => return refuse(request.id, &error),
+        Err(error) => return refuse(request.id, &error, &context.memory),
     };
     let params = match request.params.map_or(0, weight) {
         little if little <= SMALL => None,
         bytes => match context.requests.try_reserve(bytes) {
             Ok(room) => Some(room),
-            Err(over) => return refuse(request.id, &Error::from(over)),
+            Err(over) => return refuse(request.id, &Error::from(over), &context.memory),
         },
     };
     match (method.call)(context, admitted, request.id, request.params) {
@@ -236,8 +215,26 @@ fn weight(params: &str) -> usize {
 }
 
 impl Written {
-    fn new(text: String) -> Self {
-        Self { text, room: None }
+    /// The reply for `id`, with room for it. Where there is none, an error takes its place, which is small: an id that
+    /// isn't stands in it as null.
+    fn new(text: String, id: &Id<'_>, memory: &MemoryBudget) -> Self {
+        if text.len() <= SMALL {
+            return Self { text, room: None };
+        }
+        match memory.try_reserve(text.len()) {
+            Ok(room) => Self {
+                text,
+                room: Some(room),
+            },
+            Err(over) => {
+                let error = Error::from(over);
+                let mut text = failed(&error, id);
+                if text.len() > SMALL {
+                    text = failed(&error, &Id::NULL);
+                }
+                Self { text, room: None }
+            }
+        }
     }
 }
 
@@ -304,4 +301,34 @@ fn write<T: Serialize>(member: &str, value: &T, id: &Id<'_>) -> String {
     text.push(b'}');
     // serde_json writes UTF-8 only, and ids come from a `str`.
     String::from_utf8(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: usize, id: usize, budget: usize) -> (String, usize) {
+        let memory = MemoryBudget::new("session.max_buffered", budget);
+        let request = format!(
+            r#"{{"jsonrpc":"2.0","method":"m","id":"{}"}}"#,
+            "i".repeat(id)
+        );
+        let Ok(Incoming::Single(Ok(request))) = Incoming::parse(&request) else {
+            panic!("no request: {request}");
+        };
+        let id = request.id.unwrap();
+        let Written { text, room } = Written::new("x".repeat(text), &id, &memory);
+        (text, room.map_or(0, |room| room.bytes()))
+    }
+
+    #[test]
+    fn what_is_small_needs_no_room_and_the_rest_is_refused_without() {
+        assert_eq!(written(SMALL, 1, 0), ("x".repeat(SMALL), 0));
+        assert_eq!(written(5000, 1, 5000), ("x".repeat(5000), 5000));
+        let (refused, room) = written(5000, 1, 4999);
+        assert!(refused.contains("session.max_buffered") && refused.ends_with("\"i\"}"));
+        assert_eq!(room, 0);
+        let (refused, _) = written(5000, 4000, 4999);
+        assert!(refused.len() <= SMALL && refused.ends_with("\"id\":null}"));
+    }
 }

@@ -40,7 +40,7 @@ pub struct Context {
     pub draining: bool,
     /// What the session shares with all others.
     pub shared: Arc<Shared>,
-    /// What requests under way count in.
+    /// What requests under way count in, and what is told of events.
     pub requests: MemoryBudget,
     /// What replies count in: the same, or the budget of the batch which is being begun.
     pub memory: MemoryBudget,
@@ -125,7 +125,12 @@ impl Context {
 
     /// What the session is told of events, for whoever sends it.
     pub fn events(&self) -> Events {
-        Events::new(self.subscriptions.clone(), self.shared.clone(), self.circle)
+        Events::new(
+            self.subscriptions.clone(),
+            self.shared.clone(),
+            self.circle,
+            self.requests.clone(),
+        )
     }
 
     /// Other sessions have had their turn on this thread, and now it is this one's.

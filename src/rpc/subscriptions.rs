@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{Pending, Shared};
 use crate::{
     auth::{PublicKey, Role},
+    memory::{MemoryBudget, Reservation},
     store::{Event, Feed, Log, Signal, Unavailable},
 };
 
@@ -27,7 +28,7 @@ const AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// What a member's sessions look for.
 const REMOVED: &str = "circle.member_removed";
-/// How long to wait before the log is read again, where that failed.
+/// How long to wait before the log is read again, where that failed or there was no room for what it has.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// The subscriptions of one session. A cheap handle.
@@ -49,7 +50,24 @@ struct State {
     /// Who the session's caller is, once they have logged in.
     caller: Option<PublicKey>,
     /// What is to be said of subscriptions that are there no more.
-    notices: Vec<Utf8Bytes>,
+    notices: Vec<Notice>,
+}
+
+/// A text that the session is to be told.
+#[derive(Debug)]
+pub struct Notice {
+    /// A notification.
+    pub text: Utf8Bytes,
+    /// What it counts as held, until it is sent. What is small needs none.
+    pub room: Option<Reservation>,
+}
+
+/// What is told at once, as far as there is room for it.
+struct Telling<'a> {
+    memory: &'a MemoryBudget,
+    notices: Vec<Notice>,
+    /// An event found no room: it stays where it is.
+    is_full: bool,
 }
 
 /// One of them.
@@ -84,6 +102,8 @@ pub struct Events {
     subscriptions: Subscriptions,
     shared: Arc<Shared>,
     circle: PublicKey,
+    /// What the session may make the server hold.
+    memory: MemoryBudget,
     feed: Option<Feed>,
     /// A look at the log for the subscription of this name.
     reading: Option<(u64, Pending<Result<Missed, Unavailable>>)>,
@@ -94,6 +114,8 @@ struct Missed {
     log: Log,
     /// Whether its caller may be told. The log may have lost that they were removed.
     stays: bool,
+    /// What the events count as held.
+    room: Option<Reservation>,
 }
 
 #[derive(Serialize)]
@@ -139,6 +161,46 @@ fn notification(params: impl Serialize) -> Utf8Bytes {
         .into()
 }
 
+impl From<Utf8Bytes> for Notice {
+    fn from(small: Utf8Bytes) -> Self {
+        Self {
+            text: small,
+            room: None,
+        }
+    }
+}
+
+impl<'a> Telling<'a> {
+    fn new(memory: &'a MemoryBudget) -> Self {
+        Self {
+            memory,
+            notices: Vec::new(),
+            is_full: false,
+        }
+    }
+
+    /// Says something of a subscription.
+    fn say(&mut self, small: Utf8Bytes) {
+        self.notices.push(small.into());
+    }
+
+    /// Tells an event. Returns whether there was room for it.
+    fn tell(&mut self, text: Utf8Bytes) -> bool {
+        match self.memory.try_reserve(text.len()) {
+            Ok(room) => self.notices.push(Notice {
+                text,
+                room: Some(room),
+            }),
+            Err(_) => self.is_full = true,
+        }
+        !self.is_full
+    }
+
+    fn bytes(&self) -> usize {
+        self.notices.iter().map(|notice| notice.text.len()).sum()
+    }
+}
+
 impl Subscriptions {
     /// Whether there are, or were, any.
     pub fn any(&self) -> bool {
@@ -157,7 +219,7 @@ impl Subscriptions {
         list.retain(|one| {
             let stays = one.caller.is_none_or(|before| before == caller);
             if !stays {
-                notices.push(ended(one, None));
+                notices.push(ended(one, None).into());
             }
             stays
         });
@@ -211,19 +273,25 @@ impl Inner {
 }
 
 impl Events {
-    /// Those of a session.
-    pub fn new(subscriptions: Subscriptions, shared: Arc<Shared>, circle: PublicKey) -> Self {
+    /// Those of a session, which count in `memory`.
+    pub fn new(
+        subscriptions: Subscriptions,
+        shared: Arc<Shared>,
+        circle: PublicKey,
+        memory: MemoryBudget,
+    ) -> Self {
         Self {
             subscriptions,
             shared,
             circle,
+            memory,
             feed: None,
             reading: None,
         }
     }
 
-    /// Waits for something to be sent. Loses nothing when it is dropped.
-    pub async fn next(&mut self) -> Vec<Utf8Bytes> {
+    /// Waits for something to be sent. What there is no room for stays in the log. Loses nothing when it is dropped.
+    pub async fn next(&mut self) -> Vec<Notice> {
         loop {
             let changed = self.subscriptions.0.clone();
             let changed = changed.changed.notified();
@@ -234,33 +302,41 @@ impl Events {
             if self.reading.is_none() {
                 self.read_for_those_behind(Duration::ZERO);
             }
-            let mut texts = Vec::new();
+            let mut telling = Telling::new(&self.memory);
+            let mut later = false;
             if let Some((name, reading)) = &mut self.reading {
                 let name = *name;
                 let missed = reading.await;
                 self.reading = None;
                 match missed {
-                    Ok(missed) => {
+                    Ok(mut missed) => {
+                        // It is about what the texts need.
+                        drop(missed.room.take());
                         let mut state = self.subscriptions.0.state();
-                        catch_up(&mut state.list, name, &missed, &self.circle, &mut texts);
+                        catch_up(&mut state.list, name, &missed, &self.circle, &mut telling);
+                        later = telling.is_full;
                     }
-                    Err(Unavailable) => self.read_for_those_behind(AGAIN),
+                    Err(Unavailable) => later = true,
                 }
             } else {
                 tokio::select! {
-                    told = Self::land(&mut self.feed, &self.subscriptions, &self.circle) => texts = told,
+                    () = Self::land(&mut self.feed, &self.subscriptions, &self.circle, &mut telling) => {}
                     () = changed => {}
                 }
             }
-            if !texts.is_empty() {
-                return texts;
+            let notices = telling.notices;
+            if later {
+                self.read_for_those_behind(AGAIN);
+            }
+            if !notices.is_empty() {
+                return notices;
             }
         }
     }
 
     /// Has a feed as long as somebody wants to be told. One is enough for all, and the one that is there longest
     /// has missed the least. Returns what is to be said of subscriptions that have ended.
-    fn settle_feed(&mut self) -> Vec<Utf8Bytes> {
+    fn settle_feed(&mut self) -> Vec<Notice> {
         let mut state = self.subscriptions.0.state();
         let new = state.feed.take();
         self.feed = if state.list.is_empty() {
@@ -280,16 +356,20 @@ impl Events {
         let (name, from) = (one.name, one.next);
         let member = one.caller.filter(|_| one.only_members);
         let (dispatcher, circle) = (self.shared.dispatcher.clone(), self.circle);
+        let memory = self.memory.clone();
         let read = async move {
             if !later.is_zero() {
                 sleep(later).await;
             }
-            let log = dispatcher.log(circle, from, AT_ONCE).await?;
+            // Without room for a page, one by one: whoever holds little is told all the same.
+            let room = memory.try_reserve(Log::BYTES_AT_ONCE).ok();
+            let most = if room.is_some() { AT_ONCE } else { 1 };
+            let log = dispatcher.log(circle, from, most).await?;
             let stays = match member {
                 Some(member) => dispatcher.is_member(circle, member).await?,
                 None => true,
             };
-            Ok(Missed { log, stays })
+            Ok(Missed { log, stays, room })
         };
         self.reading = Some((name, Box::pin(read)));
     }
@@ -299,23 +379,24 @@ impl Events {
         feed: &mut Option<Feed>,
         subscriptions: &Subscriptions,
         circle: &PublicKey,
-    ) -> Vec<Utf8Bytes> {
+        telling: &mut Telling<'_>,
+    ) {
         let Some(feed) = feed else {
             return std::future::pending().await;
         };
-        let mut texts = Vec::new();
         let mut signal = feed.next().await;
         let mut state = subscriptions.0.state();
         let list = &mut state.list;
         for taken in 1.. {
             match signal {
-                Signal::Event(event) => offer(list, &event, circle, &mut texts),
+                Signal::Event(event) => offer(list, &event, circle, telling),
                 Signal::Look => list.iter_mut().for_each(|one| one.behind = true),
             }
             // With many subscriptions, each event is many texts.
-            let bytes: usize = texts.iter().map(|text| text.len()).sum();
-            let full = taken == AT_ONCE || texts.len() >= AT_ONCE || bytes >= BYTES_AT_ONCE;
-            if full || list.iter().any(|one| one.behind) {
+            let enough = taken == AT_ONCE
+                || telling.notices.len() >= AT_ONCE
+                || telling.bytes() >= BYTES_AT_ONCE;
+            if enough || list.iter().any(|one| one.behind) {
                 break;
             }
             // Only what is going to be looked at is taken.
@@ -324,7 +405,6 @@ impl Events {
                 None => break,
             }
         }
-        texts
     }
 }
 
@@ -334,15 +414,15 @@ fn catch_up(
     name: u64,
     missed: &Missed,
     circle: &PublicKey,
-    texts: &mut Vec<Utf8Bytes>,
+    telling: &mut Telling<'_>,
 ) {
-    let Missed { log, stays } = missed;
+    let Missed { log, stays, .. } = missed;
     let find = |list: &[Subscription]| list.iter().position(|one| one.name == name);
     let Some(place) = find(list) else {
         return;
     };
     if !stays {
-        end(list, place, texts);
+        end(list, place, telling);
         return;
     }
     let one = &mut list[place];
@@ -358,7 +438,7 @@ fn catch_up(
     if next != one.next {
         // The log has been cut since, or it is another one.
         one.next = next;
-        texts.push(notification(Gap {
+        telling.say(notification(Gap {
             subscription: name.to_string(),
             gap: true,
             since: next - 1,
@@ -369,7 +449,7 @@ fn catch_up(
         let Some(place) = find(list) else {
             return;
         };
-        offer_one(list, place, event, circle, texts);
+        offer_one(list, place, event, circle, telling);
     }
     if let Some(place) = find(list) {
         let one = &mut list[place];
@@ -378,9 +458,9 @@ fn catch_up(
 }
 
 /// Ends a subscription whose caller is no member any more.
-fn end(list: &mut Vec<Subscription>, place: usize, texts: &mut Vec<Utf8Bytes>) {
+fn end(list: &mut Vec<Subscription>, place: usize, telling: &mut Telling<'_>) {
     let one = list.remove(place);
-    texts.push(ended(&one, Some(Role::Member)));
+    telling.say(ended(&one, Some(Role::Member)));
 }
 
 /// Says that a subscription is there no more, and what it would take.
@@ -397,12 +477,12 @@ fn offer(
     list: &mut Vec<Subscription>,
     event: &Arc<Event>,
     circle: &PublicKey,
-    texts: &mut Vec<Utf8Bytes>,
+    telling: &mut Telling<'_>,
 ) {
     let mut place = list.len();
     while place > 0 {
         place -= 1;
-        offer_one(list, place, event, circle, texts);
+        offer_one(list, place, event, circle, telling);
     }
 }
 
@@ -411,7 +491,7 @@ fn offer_one(
     place: usize,
     event: &Arc<Event>,
     circle: &PublicKey,
-    texts: &mut Vec<Utf8Bytes>,
+    telling: &mut Telling<'_>,
 ) {
     let one = &mut list[place];
     if event.id < one.next {
@@ -421,13 +501,12 @@ fn offer_one(
         one.behind = true;
         return;
     }
-    one.next += 1;
     if one.only_members
         && event.id > one.member_at
         && *event.topic == *REMOVED
         && one.is_about(event)
     {
-        end(list, place, texts);
+        end(list, place, telling);
         return;
     }
     if one.wants(event, circle) {
@@ -441,11 +520,16 @@ fn offer_one(
             })
         };
         // Most sessions have one subscription, and all of those are told the same.
-        texts.push(match one.name {
+        let text = match one.name {
             1 => event.told(text),
             _ => text(),
-        });
+        };
+        if !telling.tell(text) {
+            one.behind = true;
+            return;
+        }
     }
+    one.next += 1;
 }
 
 impl Subscription {
@@ -511,13 +595,14 @@ mod tests {
                 events: ids.into_iter().map(news).collect(),
             },
             stays: true,
+            room: None,
         }
     }
 
     /// What was told, and whom: `1: 7`, `1: gap 7`, `1: ended`.
-    fn told(texts: &mut Vec<Utf8Bytes>) -> Vec<String> {
-        let tell = |text: Utf8Bytes| {
-            let message: Value = crate::json::parse(text.as_str()).unwrap();
+    fn told(telling: Telling<'_>) -> Vec<String> {
+        let tell = |notice: Notice| {
+            let message: Value = crate::json::parse(notice.text.as_str()).unwrap();
             assert_eq!(
                 (&message["jsonrpc"], &message["method"]),
                 (&json!("2.0"), &json!("event"))
@@ -533,21 +618,27 @@ mod tests {
                 format!("{name}: {}", params["id"])
             }
         };
-        texts.drain(..).map(tell).collect()
+        telling.notices.into_iter().map(tell).collect()
+    }
+
+    fn memory(bytes: usize) -> MemoryBudget {
+        MemoryBudget::new("session.max_buffered", bytes)
     }
 
     fn offered(list: &mut Vec<Subscription>, event: &Arc<Event>) -> Vec<String> {
-        let mut texts = Vec::new();
-        offer(list, event, &key(1), &mut texts);
-        let mut told = told(&mut texts);
+        let memory = memory(1 << 20);
+        let mut telling = Telling::new(&memory);
+        offer(list, event, &key(1), &mut telling);
+        let mut told = told(telling);
         told.sort();
         told
     }
 
     fn caught_up(list: &mut Vec<Subscription>, name: u64, missed: &Missed) -> Vec<String> {
-        let mut texts = Vec::new();
-        catch_up(list, name, missed, &key(1), &mut texts);
-        told(&mut texts)
+        let memory = memory(1 << 20);
+        let mut telling = Telling::new(&memory);
+        catch_up(list, name, missed, &key(1), &mut telling);
+        told(telling)
     }
 
     #[test]
@@ -579,6 +670,27 @@ mod tests {
             caught_up(list, 7, &missed(1, 12, [])).is_empty(),
             "nobody's"
         );
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_stays_in_the_log() {
+        let (none, some) = (memory(10), memory(180));
+        let list = &mut vec![subscription(1, 5), subscription(2, 5)];
+        let mut telling = Telling::new(&none);
+        offer(list, &news(5), &key(1), &mut telling);
+        assert!(telling.is_full && told(telling).is_empty());
+        assert!(list.iter().all(|one| one.behind && one.next == 5));
+        // Room for one of three.
+        let mut telling = Telling::new(&some);
+        let log = missed(1, 7, 5..=7);
+        catch_up(list, 1, &log, &key(1), &mut telling);
+        assert!(telling.is_full && some.used() > 100);
+        assert_eq!(told(telling), ["1: 5"]);
+        assert_eq!(some.used(), 0);
+        assert!(list[0].behind && list[0].next == 6);
+        assert_eq!(caught_up(list, 1, &missed(1, 7, 6..=7)), ["1: 6", "1: 7"]);
+        assert_eq!(caught_up(list, 2, &log).len(), 3);
+        assert!(list.iter().all(|one| !one.behind && one.next == 8));
     }
 
     #[test]

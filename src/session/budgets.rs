@@ -1,4 +1,5 @@
-//! What sessions may make the server hold: each by itself, those of one address together, and all of them.
+//! What sessions may make the server hold: each by itself, those of one address together, those of strangers, and all
+//! of them.
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use crate::{address::Network, memory::MemoryBudget};
 /// What a session may hold before it counts in the budgets of its address and of all, as `config/default.toml` says:
 /// no more than an idle one takes anyway.
 const FREE_BYTES: usize = 8 << 10;
+/// Strangers have this part of what all may hold, where `session.anonymous_buffered_in_all` says nothing else.
+const SHARE_OF_STRANGERS: usize = 4;
 
 /// The budgets of all sessions. A cheap handle.
 #[derive(Debug, Clone)]
@@ -18,8 +21,11 @@ pub(super) struct Budgets(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     all: MemoryBudget,
+    /// What sessions count in, too, to which nobody has logged in.
+    strangers: MemoryBudget,
     of_address: usize,
-    anonymous: usize,
+    of_session: usize,
+    of_stranger: usize,
     by_address: DashMap<Network, Address>,
 }
 
@@ -40,15 +46,21 @@ pub(super) struct SessionBudget {
 impl Budgets {
     /// With the bounds that the settings give; what all sessions hold counts in `all`.
     pub(super) fn new(settings: &Settings, all: MemoryBudget) -> Self {
+        let strangers = match settings.anonymous_buffered_in_all {
+            0 => all.limit() / SHARE_OF_STRANGERS,
+            bytes => bytes,
+        };
         Self(Arc::new(Inner {
             all,
+            strangers: MemoryBudget::new("session.anonymous_buffered_in_all", strangers),
             of_address: settings.max_buffered_per_address,
-            anonymous: settings.anonymous_buffered,
+            of_session: settings.max_buffered,
+            of_stranger: settings.anonymous_buffered,
             by_address: DashMap::new(),
         }))
     }
 
-    /// Returns the budget of a new session: what it may hold until somebody has logged in.
+    /// Returns the budget of a new session: a stranger's, until it is raised.
     pub(super) fn open(&self, address: Network) -> SessionBudget {
         let inner = &*self.0;
         let entry = inner.by_address.entry(address);
@@ -59,9 +71,12 @@ impl Budgets {
                 .part("session.max_buffered_per_address", inner.of_address, 0),
         });
         here.sessions += 1;
-        let memory = here
-            .memory
-            .part("session.anonymous_buffered", inner.anonymous, FREE_BYTES);
+        let memory = here.memory.part_of_stranger(
+            ("session.max_buffered", inner.of_session),
+            FREE_BYTES,
+            ("session.anonymous_buffered", inner.of_stranger),
+            &inner.strangers,
+        );
         SessionBudget {
             memory,
             address,
@@ -85,23 +100,35 @@ impl Drop for SessionBudget {
 mod tests {
     use super::*;
 
+    fn budgets(all: &MemoryBudget, strangers: usize) -> Budgets {
+        Budgets(Arc::new(Inner {
+            all: all.clone(),
+            strangers: MemoryBudget::new("session.anonymous_buffered_in_all", strangers),
+            of_address: 60_000,
+            of_session: 80_000,
+            of_stranger: 50_000,
+            by_address: DashMap::new(),
+        }))
+    }
+
+    fn open(budgets: &Budgets, address: &str) -> SessionBudget {
+        budgets.open(Network::of(address.parse().unwrap()))
+    }
+
+    fn refused(session: &SessionBudget, bytes: usize) -> &'static str {
+        session.memory.try_reserve(bytes).unwrap_err().setting
+    }
+
     #[test]
     fn what_sessions_hold_counts_for_their_address_and_for_all() {
         let all = MemoryBudget::new("server.max_buffered", 100_000);
-        let budgets = Budgets(Arc::new(Inner {
-            all: all.clone(),
-            of_address: 60_000,
-            anonymous: 50_000,
-            by_address: DashMap::new(),
-        }));
-        let open = |address: &str| budgets.open(Network::of(address.parse().unwrap()));
-        let (one, two, other) = (open("192.0.2.1"), open("192.0.2.1"), open("192.0.2.2"));
-        let refused =
-            |session: &SessionBudget, bytes| session.memory.try_reserve(bytes).unwrap_err().setting;
+        let budgets = budgets(&all, 100_000);
+        let [one, two, other] =
+            ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|address| open(&budgets, address));
         assert_eq!(refused(&one, 50_001), "session.anonymous_buffered");
         let held = one.memory.try_reserve(50_000).unwrap();
         assert_eq!(refused(&two, 40_000), "session.max_buffered_per_address");
-        other.memory.raise("session.max_buffered", 80_000);
+        other.memory.raise();
         assert_eq!(refused(&other, 80_001), "session.max_buffered");
         assert_eq!(refused(&other, 69_000), "session.max_buffered_per_address");
         let more = other.memory.try_reserve(60_000).unwrap();
@@ -111,5 +138,25 @@ mod tests {
         assert_eq!(all.used(), 0);
         drop((one, two, other));
         assert!(budgets.0.by_address.is_empty());
+    }
+
+    #[test]
+    fn strangers_of_all_addresses_have_a_part_of_it_together() {
+        let all = MemoryBudget::new("server.max_buffered", 400_000);
+        let budgets = budgets(&all, 100_000);
+        let [one, two, three] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| open(&budgets, address));
+        let held = [&one, &two].map(|session| session.memory.try_reserve(50_000).unwrap());
+        let in_all = "session.anonymous_buffered_in_all";
+        assert_eq!(refused(&three, 50_000), in_all);
+        assert!(three.memory.try_reserve(FREE_BYTES).is_ok());
+        // Somebody who has logged in is no stranger, nor is what they hold already.
+        three.memory.raise();
+        assert!(three.memory.try_reserve(60_000).is_ok());
+        one.memory.raise();
+        let four = open(&budgets, "192.0.2.4");
+        assert!(four.memory.try_reserve(50_000).is_ok());
+        drop(held);
+        assert_eq!((all.used(), budgets.0.strangers.used()), (0, 0));
     }
 }

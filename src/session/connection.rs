@@ -32,7 +32,10 @@ use super::{
     Closing, Settings, WebSocket,
     meter::{Metered, Refused},
 };
-use crate::memory::{MemoryBudget, Reservation};
+use crate::{
+    memory::{MemoryBudget, Reservation},
+    rpc::Notice,
+};
 
 /// Messages read before the socket is flushed and other sessions get their turn.
 const BURST: usize = 64;
@@ -46,6 +49,9 @@ const PIECE: usize = 16 << 10;
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
 
+/// With more than so many bytes in the queue that count nowhere, nothing more is read.
+const UNCOUNTED: usize = 8 << 10;
+
 /// What comes from the socket.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -54,12 +60,22 @@ pub(super) enum Input {
     Pong,
     /// The client has stopped taking what is sent. Said once each time.
     Blocked,
-    /// There is room for events again. Said once after there was none.
+    /// No events wait any more. Said once after some did.
     Room,
     /// The client closed, or is gone.
     Left,
     /// What came can't go on.
     Broken(Closing),
+}
+
+/// Whether more events may be taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MayTell {
+    Now,
+    /// Once what waits has been sent, see [`Input::Room`].
+    OnceSent,
+    /// Once other things count less. Nobody says when.
+    Later,
 }
 
 /// `S` is a WebSocket: a stream and a sink of messages.
@@ -68,6 +84,10 @@ pub(super) struct Connection<S> {
     socket: S,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// Those of them that have no room.
+    uncounted: usize,
+    /// Events that wait until the queue has a place for them.
+    events: VecDeque<Notice>,
     /// The rest of a message of which the first pieces have been sent.
     begun: Option<Begun>,
     max_queue: usize,
@@ -78,13 +98,13 @@ pub(super) struct Connection<S> {
     longest_turn: Duration,
     unflushed: bool,
     blocked_since: Option<Instant>,
-    /// Whether somebody was told that there is no room for events.
+    /// Whether somebody was told that events wait already.
     crowded: bool,
     /// Whether somebody has logged in.
     logged_in: bool,
 }
 
-/// A message that waits to be sent, with its room; that of a ping is none.
+/// A message that waits to be sent, with its room. What is small has none.
 #[derive(Debug)]
 struct Queued {
     message: Message,
@@ -127,6 +147,8 @@ where
             socket,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            uncounted: 0,
+            events: VecDeque::new(),
             begun: None,
             max_queue: settings.outbound_queue,
             memory,
@@ -146,18 +168,28 @@ where
             return;
         }
         self.socket.allow(settings.max_message);
-        self.memory
-            .raise("session.max_buffered", settings.max_buffered);
+        self.memory.raise();
     }
 
-    /// Whether there is room for events: they may wait elsewhere, and replies may not.
-    pub(super) fn has_room(&mut self) -> bool {
-        self.crowded = !self.is_spacious();
-        !self.crowded
+    /// Whether more events may be taken: they may wait elsewhere, and replies may not.
+    pub(super) fn may_tell(&mut self) -> MayTell {
+        self.crowded = self.is_crowded();
+        if self.crowded {
+            MayTell::OnceSent
+        } else if self.memory.used() > self.memory.limit() / 4 {
+            MayTell::Later
+        } else {
+            MayTell::Now
+        }
     }
 
-    fn is_spacious(&self) -> bool {
-        self.queue.len() < self.max_queue / 4 + 1 && self.memory.used() <= self.memory.limit() / 4
+    fn is_crowded(&self) -> bool {
+        !self.events.is_empty() || !self.has_place()
+    }
+
+    /// Whether the queue has a place for an event.
+    fn has_place(&self) -> bool {
+        self.queue.len() < self.max_queue / 4 + 1
     }
 
     /// Whether there is room for the replies to more requests.
@@ -165,6 +197,7 @@ where
         self.queue.is_empty() && self.begun.is_none()
             || self.queue.len() < self.max_queue / 2
                 && self.queued_bytes + self.begun_bytes() <= self.memory.limit() / 2
+                && self.uncounted <= UNCOUNTED
     }
 
     fn begun_bytes(&self) -> usize {
@@ -175,48 +208,45 @@ where
         self.queue.is_empty() && self.begun.is_none()
     }
 
-    /// Puts a reply into the queue, which may have its room already.
+    /// Puts a reply into the queue, with its room; one that is small needs none.
     ///
     /// # Errors
-    /// [`Closing::TooSlow`] where there is no room: the client isn't reading.
+    /// [`Closing::TooSlow`] where as many wait as may: the client isn't reading.
     pub(super) fn send(
         &mut self,
         text: impl Into<Utf8Bytes>,
         room: Option<Reservation>,
     ) -> Result<(), Closing> {
-        let text = text.into();
         if self.queue.len() >= self.max_queue {
             return Err(Closing::TooSlow);
         }
-        let room = match room {
-            Some(room) => room,
-            None => {
-                let room = self.memory.try_reserve(text.len());
-                room.map_err(|_| Closing::TooSlow)?
-            }
-        };
-        self.queued_bytes += text.len();
-        self.queue.push_back(Queued {
-            message: Message::Text(text),
-            room: Some(room),
-        });
+        self.put(text.into(), room);
         Ok(())
     }
 
-    /// Puts an event into the queue.
-    ///
-    /// # Errors
-    /// The event, where there is no memory for it just now.
-    pub(super) fn tell(&mut self, text: Utf8Bytes) -> Result<(), Utf8Bytes> {
-        let Ok(room) = self.memory.try_reserve(text.len()) else {
-            return Err(text);
-        };
+    /// Has events leave as soon as the queue has places for them.
+    pub(super) fn tell(&mut self, events: Vec<Notice>) {
+        self.events.extend(events);
+    }
+
+    /// Puts events into the queue, as far as it has places for them.
+    fn queue_events(&mut self) {
+        while self.has_place()
+            && let Some(Notice { text, room }) = self.events.pop_front()
+        {
+            self.put(text, room);
+        }
+    }
+
+    fn put(&mut self, text: Utf8Bytes, room: Option<Reservation>) {
         self.queued_bytes += text.len();
+        if room.is_none() {
+            self.uncounted += text.len();
+        }
         self.queue.push_back(Queued {
             message: Message::Text(text),
-            room: Some(room),
+            room,
         });
-        Ok(())
     }
 
     /// Puts a ping into the queue.
@@ -245,6 +275,7 @@ where
     /// Throws away what is queued.
     pub(super) fn discard(&mut self) {
         self.queue.clear();
+        self.events.clear();
         self.begun = None;
     }
 
@@ -269,7 +300,7 @@ where
         if let Err(input) = self.feed(cx) {
             return Poll::Ready(input);
         }
-        if self.crowded && self.is_spacious() {
+        if self.crowded && !self.is_crowded() {
             self.crowded = false;
             return Poll::Ready(Input::Room);
         }
@@ -324,7 +355,11 @@ where
 
     /// Moves the queue into the socket's own buffer, as far as it takes it.
     fn feed(&mut self, cx: &mut Context<'_>) -> Result<(), Input> {
-        while !self.is_empty() {
+        loop {
+            self.queue_events();
+            if self.is_empty() {
+                break;
+            }
             match Pin::new(&mut self.socket).poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Input::Left),
@@ -355,6 +390,9 @@ where
             None => {
                 let Queued { message, room } = self.queue.pop_front()?;
                 self.queued_bytes -= size(&message);
+                if room.is_none() {
+                    self.uncounted -= size(&message);
+                }
                 match message {
                     Message::Text(text) if text.len() > PIECE => (text.into(), room, Data::Text),
                     whole @ (Message::Text(_)
@@ -517,6 +555,8 @@ mod tests {
             socket: Socket::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            uncounted: 0,
+            events: VecDeque::new(),
             begun: None,
             max_queue,
             memory: MemoryBudget::new("session.max_buffered", max_bytes),
@@ -534,7 +574,9 @@ mod tests {
         connection: &mut Connection<Socket>,
         text: impl Into<Utf8Bytes>,
     ) -> Result<(), Closing> {
-        connection.send(text, None)
+        let text = text.into();
+        let room = connection.memory.try_reserve(text.len());
+        connection.send(text, room.ok())
     }
 
     fn next(connection: &mut Connection<Socket>) -> Option<Input> {
@@ -603,21 +645,78 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_client_is_bounded() {
-        let mut few = connection(2, 1024);
-        let mut small = connection(8, 10);
-        for connection in [&mut few, &mut small] {
-            connection.socket.stuck = true;
-            send(connection, "12345".to_owned()).unwrap();
-            assert!(matches!(next(connection), Some(Input::Blocked)));
-            send(connection, "12345".to_owned()).unwrap();
-            send(connection, "12345".to_owned()).unwrap();
-            assert_eq!(send(connection, "12345".to_owned()), Err(Closing::TooSlow));
-            connection.socket.stuck = false;
-            while !connection.queue.is_empty() {
-                assert!(next(connection).is_none());
-            }
-            assert_eq!(connection.memory.used(), 0);
+        let mut connection = connection(2, 1024);
+        connection.socket.stuck = true;
+        send(&mut connection, "12345").unwrap();
+        assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+        send(&mut connection, "12345").unwrap();
+        send(&mut connection, "12345").unwrap();
+        assert_eq!(send(&mut connection, "12345"), Err(Closing::TooSlow));
+        connection.socket.stuck = false;
+        while !connection.queue.is_empty() {
+            assert!(next(&mut connection).is_none());
         }
+        assert_eq!(connection.memory.used(), 0);
+    }
+
+    #[test]
+    fn little_waits_that_counts_nowhere() {
+        let mut connection = connection(256, 1 << 20);
+        connection.socket.stuck = true;
+        let many = (0..64).map(|n| Message::text(n.to_string()));
+        connection.socket.incoming.extend(many);
+        let mut read = 0;
+        while let Some(Input::Text(_)) = next(&mut connection) {
+            read += 1;
+            connection.send("x".repeat(1 << 10), None).unwrap();
+        }
+        // The first is the socket's.
+        assert_eq!((read, connection.uncounted), (10, UNCOUNTED + (1 << 10)));
+        connection.socket.stuck = false;
+        while !connection.queue.is_empty() {
+            assert!(!matches!(next(&mut connection), Some(Input::Left)));
+        }
+        assert_eq!(connection.uncounted, 0);
+        assert!(matches!(next(&mut connection), Some(Input::Text(_))));
+    }
+
+    #[test]
+    fn events_wait_until_the_queue_has_places_for_them() {
+        let mut connection = connection(8, 1 << 10);
+        let memory = connection.memory.clone();
+        let event = |n: usize| Notice {
+            text: n.to_string().into(),
+            room: Some(memory.try_reserve(100).unwrap()),
+        };
+        assert_eq!(connection.may_tell(), MayTell::Now);
+        connection.socket.stuck = true;
+        connection.tell((0..8).map(event).collect());
+        assert_eq!(connection.may_tell(), MayTell::OnceSent);
+        assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+        // One is the socket's, and three are in the queue.
+        assert_eq!((connection.queue.len(), connection.events.len()), (3, 4));
+        send(&mut connection, "reply").unwrap();
+        connection.socket.stuck = false;
+        let mut others = 0;
+        loop {
+            match next(&mut connection) {
+                Some(Input::Room) => break,
+                other => assert!(other.is_none(), "{other:?}"),
+            }
+            others += 1;
+            assert!(others < 20, "nobody says that there is room");
+        }
+        assert_eq!(connection.may_tell(), MayTell::Now);
+        let sent = connection.socket.writes.concat();
+        assert_eq!(
+            [sent, connection.socket.buffer.clone()].concat(),
+            ["0", "1", "2", "3", "reply", "4", "5", "6", "7"]
+        );
+        assert_eq!(memory.used(), 0);
+        let elsewhere = memory.try_reserve(300).unwrap();
+        assert_eq!(connection.may_tell(), MayTell::Later);
+        drop(elsewhere);
+        assert_eq!(connection.may_tell(), MayTell::Now);
     }
 
     #[test]

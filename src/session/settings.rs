@@ -49,6 +49,10 @@ pub struct Settings {
     /// [`Self::max_buffered`] until somebody has logged in.
     #[serde(with = "crate::units::size")]
     pub anonymous_buffered: usize,
+    /// Bytes that all sessions to which nobody has logged in make it hold together; 0: a quarter of
+    /// `server.max_buffered`.
+    #[serde(with = "crate::units::size")]
+    pub anonymous_buffered_in_all: usize,
     /// Time in which a client must take something, when something waits for it.
     #[serde(with = "crate::units::duration")]
     pub write_timeout: Duration,

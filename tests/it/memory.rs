@@ -6,9 +6,10 @@ use futures_util::{SinkExt, future::join_all};
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncWriteExt,
+    net::TcpStream,
     time::{Instant, sleep},
 };
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::{
     backend::{Backend, backend, on_both},
@@ -58,6 +59,15 @@ async fn until_all_are_gone(server: &TestServer) {
 fn limit(error: &Value) -> &str {
     assert_eq!(error["code"], -32005, "{error}");
     error["data"]["limit"].as_str().unwrap()
+}
+
+/// A session of somebody whose requests come through a proxy on this machine.
+async fn connect_from(server: &TestServer, address: &str) -> Ws {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let mut request = server.url(circle()).into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("x-forwarded-for", address.parse().unwrap());
+    Ws::over(stream, request).await
 }
 
 /// Sessions that read nothing, each with a batch whose results are 128 MiB.
@@ -153,7 +163,8 @@ async fn what_is_asked_for_counts_while_it_is_under_way() {
     assert_eq!(taken.await.unwrap()["value"], 200_000);
 }
 
-async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
+/// A server of which all that it may hold is held, by sessions that read nothing.
+async fn full() -> (TestServer, Vec<Ws>) {
     let server = bounded()
         .env("CIRCLED_SERVER__MAX_BUFFERED", "1MiB")
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
@@ -184,9 +195,80 @@ async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
         }
         assert!(begun.elapsed() < LONG, "the budget isn't full");
     }
+    honest.leave().await;
+    (server, greedy)
+}
+
+async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
+    let (server, _greedy) = full().await;
+    let mut honest = server.connect_to(key(9).public()).await;
+    honest.login(&key(3)).await;
     for n in 0..20 {
         assert_eq!(honest.play(&format!("{n}")).await.unwrap()["value"], n);
     }
+}
+
+async fn without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answered() {
+    let (server, _greedy) = full().await;
+    let mut honest = server.connect_to(key(9).public()).await;
+    honest.login(&key(3)).await;
+    for n in 0..20 {
+        // At once, once it is known to be short; and what doesn't go through a worker is on both backends.
+        let large = honest.play("let s = \"\"; s.pad(30_000, 'x'); s").await;
+        let error = large.unwrap_err();
+        match backend() {
+            Backend::Embedded => assert_eq!(limit(&error), "server.max_buffered"),
+            Backend::Redis => assert_eq!(error["code"], -32007),
+        }
+        let document = honest.call("rpc.discover", json!({})).await;
+        assert_eq!(limit(&document.unwrap_err()), "server.max_buffered");
+        let unread = json!({ "script": 1, "x".repeat(20_000): 1 });
+        let refused = honest.call("play", unread).await.unwrap_err();
+        assert_eq!(limit(&refused), "server.max_buffered");
+        assert_eq!(honest.play(&format!("{n}")).await.unwrap()["value"], n);
+        let id = "x".repeat(20_000);
+        let refused = honest.ask(call(id, "whoami", &json!({})).to_string()).await;
+        assert_eq!(limit(&refused["error"]), "server.max_buffered");
+        assert!(refused["id"].is_null());
+    }
+    // However many it asks for at once: those under way are small.
+    let mut asked = Vec::new();
+    for _ in 0..64 {
+        asked.push(honest.begin_play("store.incr(\"n\", 1)").await);
+    }
+    for id in asked {
+        honest.answer(id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn strangers_from_everywhere_leave_room_for_others() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .env("CIRCLED_SERVER__MAX_BUFFERED", "8MiB")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for n in 0..100 {
+        let session = connect_from(&server, &format!("192.0.2.{n}")).await;
+        let mut stream = session.into_stream();
+        // All but the end of it.
+        let sent = [frame(WHOLE, 120 << 10), vec![b' '; 119 << 10]].concat();
+        let _ = stream.write_all(&sent).await;
+        open.push(stream);
+    }
+    // All together they would hold 12 MiB.
+    eventually("some to be closed", async || sessions(&server).await < 100).await;
+    let mut member = connect_from(&server, "198.51.100.1").await;
+    member.login(&key(2)).await;
+    for _ in 0..3 {
+        let large = member.play(LARGE).await.unwrap();
+        assert_eq!(large["output"].as_str().map(str::len), Some(1_000_000));
+    }
+    // Strangers who send little are served, too.
+    let mut stranger = connect_from(&server, "192.0.2.1").await;
+    assert!(stranger.call("whoami", json!({})).await.is_ok());
+    drop(open);
 }
 
 #[tokio::test]
@@ -368,16 +450,7 @@ async fn strangers_are_counted_by_where_they_are() {
         .env("CIRCLED_LIMITS__CALLER_RATE", "3")
         .start()
         .await;
-    let from = async |address: &str| {
-        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-        let stream = tokio::net::TcpStream::connect(server.address)
-            .await
-            .unwrap();
-        let mut request = server.url(circle()).into_client_request().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("x-forwarded-for", address.parse().unwrap());
-        Ws::over(stream, request).await
-    };
+    let from = async |address| connect_from(&server, address).await;
     let mut one = from("192.0.2.1").await;
     let refused = async {
         loop {
@@ -448,5 +521,6 @@ on_both!(
     an_honest_batch_is_not_refused,
     what_is_asked_for_counts_while_it_is_under_way,
     those_who_hold_little_are_served_while_others_hold_all_there_is,
+    without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answered,
     pages_of_jobs_are_cut_by_bytes_and_go_on,
 );

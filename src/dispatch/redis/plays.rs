@@ -210,7 +210,7 @@ impl Gateway {
             return;
         };
         // It is about as long in the reply.
-        sent.tell(match sent.memory.try_reserve(json.len()) {
+        sent.tell(match sent.memory.try_reserve_answer(json.len()) {
             Ok(room) => Told {
                 outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
