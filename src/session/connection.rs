@@ -129,8 +129,8 @@ impl Metered for WebSocket {
 
     fn renew(&mut self) {
         let config = *self.get_config();
-        let stream = self.get_mut().renewed();
-        let renewed = Self::from_raw_socket(stream, Role::Server, Some(config));
+        let (stream, begun) = self.get_mut().renewed();
+        let renewed = Self::from_partially_read(stream, begun, Role::Server, Some(config));
         // There is nothing to wait for.
         if let Some(renewed) = renewed.now_or_never() {
             *self = renewed;
@@ -341,7 +341,7 @@ where
         written
     }
 
-    /// Has the socket begin with a new buffer, where a long message has left a large one, and nothing is in it.
+    /// Has the socket begin with a new buffer, where a long message has left a large one, and no other is in it.
     fn renew(&mut self, cx: &mut Context<'_>) {
         if !self.socket.is_worn() || self.unflushed || !self.is_empty() {
             return;

@@ -53,7 +53,8 @@ struct Frames {
     /// What has come of this frame, and what is still to come.
     come: usize,
     left: u64,
-    /// The bytes of the fragments before it, of a message that isn't whole.
+    /// Whether fragments have come of a message that isn't whole, and their bytes.
+    is_fragmented: bool,
     gathered: usize,
     /// The most that has come of one frame.
     largest: usize,
@@ -74,10 +75,10 @@ pub(super) enum Refused {
 pub(super) trait Metered {
     /// Messages may be so long from now on.
     fn allow(&mut self, longest: usize);
-    /// Whether the socket's buffer has become large, and nothing that has come is in it: all that there is has been
-    /// read, and no message has begun.
+    /// Whether the socket's buffer has become large, and nothing of a message is in it: of the next one, no more has
+    /// come than the header of its first frame.
     fn is_worn(&self) -> bool;
-    /// Begins with a new buffer. All must have been read and written.
+    /// Begins with a new buffer. All there is must have been read and written.
     fn renew(&mut self);
 }
 
@@ -116,6 +117,7 @@ impl Frames {
         let first = self.header[0];
         let (is_final, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
         if !is_control {
+            self.is_fragmented = !is_final;
             self.gathered = if is_final {
                 0
             } else {
@@ -149,9 +151,14 @@ impl Frames {
         }
     }
 
-    /// Whether a message or a frame has begun.
+    /// Whether something of a message or of a frame has come, besides a header.
     fn is_within(&self) -> bool {
-        self.header_length > 0 || self.gathered > 0
+        self.come > 0 || self.is_fragmented
+    }
+
+    /// The header of the next frame, as far as it has come.
+    fn begun(&self) -> &[u8] {
+        &self.header[..self.header_length]
     }
 
     /// What is kept.
@@ -173,16 +180,22 @@ impl<S> Meter<S> {
         }
     }
 
-    /// Takes the connection over: what was kept is not any more.
-    pub(super) fn renewed(&mut self) -> Self {
-        Self {
+    /// Takes the connection over: what was kept is not any more, but for the header of a frame, which comes with it.
+    pub(super) fn renewed(&mut self) -> (Self, Vec<u8>) {
+        let frames = std::mem::take(&mut self.frames);
+        let begun = frames.begun().to_vec();
+        let renewed = Self {
             stream: self.stream.take(),
             memory: self.memory.clone(),
-            frames: Frames::default(),
+            frames: Frames {
+                largest: 0,
+                ..frames
+            },
             longest: self.longest,
             room: None,
             wait: None,
-        }
+        };
+        (renewed, begun)
     }
 
     pub(super) fn allow(&mut self, longest: usize) {
@@ -338,7 +351,7 @@ mod tests {
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert!(meter.is_worn() && memory.used() >= 70_000);
         assert_eq!(see(&mut meter, &frame(WHOLE, 130_000)), Ok(false));
-        meter = meter.renewed();
+        (meter, _) = meter.renewed();
         assert!(!meter.is_worn());
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert_eq!(memory.used(), 0);
@@ -364,8 +377,36 @@ mod tests {
             }
             let (is_worn, used) = see(LAST, 0);
             assert!(is_worn && used < 40_000, "{used}");
+            // One that has nothing in it is one all the same.
+            assert_eq!(see(FRAGMENT, 0), (false, used));
+            assert_eq!(see(LAST, 0), (true, used));
             drop(meter);
             assert_eq!(memory.used(), 0);
         }
+    }
+
+    #[test]
+    fn a_header_that_has_come_is_no_reason_to_keep_a_buffer() {
+        let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
+        let next = frame(WHOLE, 30_000);
+        for length in 1..=14 {
+            let mut meter = Meter::new((), memory.clone(), 1 << 20);
+            let long = [&frame(WHOLE, 70_000), &next[..length]].concat();
+            meter.follow(&long).unwrap();
+            meter.settle().unwrap();
+            assert!(meter.is_worn() && memory.used() >= 70_000);
+            let begun;
+            (meter, begun) = meter.renewed();
+            assert_eq!(begun, next[..length]);
+            assert!(!meter.is_worn());
+            meter.follow(&next[length..14]).unwrap();
+            meter.follow(&next[14..]).unwrap();
+            meter.settle().unwrap();
+            assert!(meter.is_worn() && (30_000..70_000).contains(&memory.used()));
+            // With anything of what is in it, it is kept.
+            meter.follow(&next[..15]).unwrap();
+            assert!(!meter.is_worn());
+        }
+        assert_eq!(memory.used(), 0);
     }
 }
