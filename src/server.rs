@@ -188,7 +188,7 @@ impl Server {
             scripts,
         };
         let accept_admin = admin_accept(settings, files);
-        let accept = people_accept(settings, files, connections);
+        let accept = people_accept(settings, files, connections, state.verify.clone());
         Ok(Self {
             listener,
             admin,
@@ -305,7 +305,12 @@ fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -
 }
 
 /// How people's connections are taken, and services'. Says in the log how many there may be.
-fn people_accept(settings: &config::Settings, files: OpenFiles, connections: usize) -> Accept {
+fn people_accept(
+    settings: &config::Settings,
+    files: OpenFiles,
+    connections: usize,
+    webhooks: VerifyLayer,
+) -> Accept {
     let server = &settings.server;
     let share = server.max_connections_per_address;
     tracing::info!(
@@ -320,7 +325,7 @@ fn people_accept(settings: &config::Settings, files: OpenFiles, connections: usi
         share,
         room: connections,
     };
-    Accept::new(server, bounds)
+    Accept::new(server, bounds, Some(webhooks))
 }
 
 /// How those of the admin listener are taken.
@@ -331,7 +336,7 @@ fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
         share: connections,
         room: Bounds::ALL_FOR_ONE,
     };
-    Accept::new(&settings.server, bounds)
+    Accept::new(&settings.server, bounds, None)
 }
 
 /// How many of them there may be: whatever the settings say, people have most of the files.

@@ -12,7 +12,8 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{Request, Response, StatusCode},
+    http::{Request, Response},
+    response::IntoResponse,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,8 +30,8 @@ use crate::{
     address::{Network, TrustedProxies},
     log_limit::LogLimit,
     pace::Pace,
-    refusal::refuse,
     shares::{Bounds, Full, Shares},
+    webhooks::{Refusal, VerifyLayer},
 };
 
 /// Lines of one kind that are logged in a second.
@@ -51,6 +52,8 @@ struct Inner {
     proxies: TrustedProxies,
     refused: LogLimit,
     hostless: LogLimit,
+    /// Where webhooks that are refused are counted; nothing, where none come.
+    webhooks: Option<VerifyLayer>,
 }
 
 /// How connections come to their end.
@@ -65,8 +68,12 @@ pub(super) struct Ending {
 }
 
 impl Accept {
-    /// With so many connections.
-    pub(super) fn new(server: &Settings, connections: Bounds) -> Self {
+    /// With so many connections. `webhooks`: where those that are refused are counted, if any come.
+    pub(super) fn new(
+        server: &Settings,
+        connections: Bounds,
+        webhooks: Option<VerifyLayer>,
+    ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(server.handshake_timeout)
@@ -81,6 +88,7 @@ impl Accept {
             proxies: TrustedProxies::new(server.trusted_proxies.clone()),
             refused: LogLimit::new(LOG_LINES, Instant::now()),
             hostless: LogLimit::new(LOG_LINES, Instant::now()),
+            webhooks,
         }))
     }
 
@@ -159,12 +167,7 @@ impl Accept {
         is_session: IsSession,
     ) -> Response<Body> {
         if !handshake::names_one_host(request.version(), request.headers()) {
-            self.0.tell_of_host(peer, request.uri().path());
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "invalid_host",
-                "a request has one Host header, with the name and port that were dialled",
-            );
+            return self.0.refuse_hostless(peer, request.uri().path());
         }
         let client = self.0.proxies.client(peer.ip(), request.headers());
         let mut request = request.map(Body::new);
@@ -178,13 +181,21 @@ impl Accept {
 }
 
 impl Inner {
-    /// Logs that a request, which may be a webhook, was refused for its Host; of many, the first and how many.
-    fn tell_of_host(&self, peer: SocketAddr, path: &str) {
+    /// Refuses a request that names no host. Of many, the first is logged, and how many; webhooks are counted with those
+    /// that are refused for other reasons.
+    fn refuse_hostless(&self, peer: SocketAddr, path: &str) -> Response<Body> {
+        let refusal = Refusal::NoHost;
+        if let Some(webhooks) = &self.webhooks
+            && path.starts_with("/webhooks/")
+        {
+            return webhooks.refuse(path, refusal);
+        }
         if self.hostless.admit(Instant::now()) {
             let others = self.hostless.take_left_out();
             let path: String = path.chars().take(PATH).collect();
             tracing::warn!(%peer, path, others, "request refused: it has no Host, or one that is none");
         }
+        refusal.into_response()
     }
 
     /// Logs that a connection was turned away; of many, the first and how many.

@@ -140,6 +140,14 @@ impl VerifyLayer {
         &self.0.refusals
     }
 
+    /// Refuses a request for its path alone, before the layer sees it.
+    pub(crate) fn refuse(&self, path: &str, refusal: Refusal) -> Response {
+        let mut attempt = Attempt::default();
+        attempt.name(path);
+        self.0.refusals.tell(refusal, &attempt, Instant::now());
+        refusal.into_response()
+    }
+
     /// Takes these providers' deliveries from now on. Returns the settings that name other secrets than before.
     pub fn replace(&self, providers: Providers) -> Vec<String> {
         let providers = Arc::new(providers);

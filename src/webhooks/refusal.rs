@@ -15,6 +15,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// Why a request is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// The request names no host, or two.
+    #[error("a request has one Host header, with the name and port that were dialled")]
+    NoHost,
     /// The path isn't one of a webhook.
     #[error("webhooks are at /webhooks/<provider>/<circle_pk>")]
     Misaddressed,
@@ -71,7 +74,8 @@ impl From<NotAccepted> for Refusal {
 
 impl Refusal {
     /// One of each, by their codes.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
+        Self::NoHost,
         Self::Misaddressed,
         Self::UnknownProvider,
         Self::NotAKey,
@@ -90,6 +94,7 @@ impl Refusal {
     /// How it looks on the wire: the status, and the code for machines.
     pub fn on_the_wire(self) -> (StatusCode, &'static str) {
         match self {
+            Self::NoHost => (StatusCode::BAD_REQUEST, "invalid_host"),
             Self::Misaddressed => (StatusCode::NOT_FOUND, "not_found"),
             Self::UnknownProvider => (StatusCode::NOT_FOUND, "unknown_provider"),
             Self::NotAKey => (StatusCode::NOT_FOUND, "invalid_circle"),
@@ -123,7 +128,8 @@ impl IntoResponse for Refusal {
             Self::TooLarge | Self::TooSlow | Self::CutOff => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Misaddressed
+            Self::NoHost
+            | Self::Misaddressed
             | Self::UnknownProvider
             | Self::NotAKey
             | Self::UnknownCircle

@@ -61,6 +61,10 @@ async fn every_refusal_is_logged_once_with_its_reason() {
     }
     for (request, status) in [
         (
+            format!("POST /webhooks/stripe/{here} HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
+            400,
+        ),
+        (
             format!("PUT /webhooks/stripe/{here} HTTP/1.1\r\nHost: x\r\n\r\n"),
             405,
         ),
@@ -104,6 +108,7 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         )
     };
     let escaped = format!("acme\\n\\u{{1b}}[2J{}...", "x".repeat(55));
+    let hostless = format!("{}...", &format!("/webhooks/stripe/{here}")[..64]);
     let length = body.len();
     let expected = [
         "400 stripe 25 the body is not what the provider sends".to_owned(),
@@ -115,6 +120,7 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         "413 stripe 0 the body is longer than webhooks.max_body".to_owned(),
         format!("415 stripe {length} the Content-Type is not one that the provider sends"),
         format!("503 stripe {length} the delivery cannot be kept now; try again later"),
+        format!("400 {hostless} - a request has one Host header, with the name and port that were dialled"),
         "405 stripe - send a POST".to_owned(),
         "404 /webhooks/stripe 0 webhooks are at /webhooks/<provider>/<circle_pk>".to_owned(),
         "408 stripe 19 the body took longer than webhooks.receive_timeout, or came slower than webhooks.min_rate".to_owned(),
