@@ -416,6 +416,9 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         state.running -= 1;
         let ready = shared.advance(&mut state);
         shared.wake(ready);
+        drop(state);
+        turn::note(false);
+        let mut state = shared.lock();
         while let Some(aside) = state.aside.get(&number) {
             if aside.has_turn {
                 break;
@@ -429,6 +432,10 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let aside = state.aside.remove(&number);
+        drop(state);
+        if run.has_place {
+            turn::note(true);
+        }
         run.until = Instant::now();
         aside.is_none_or(|aside| !aside.is_displaced)
     }

@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     time::Duration,
 };
 
@@ -22,8 +23,13 @@ pub(super) trait Place {
     fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool;
 }
 
+/// Is told whether a run goes on.
+type Note = Rc<dyn Fn(bool)>;
+
 thread_local! {
     static PLACE: RefCell<Option<Box<dyn Place>>> = const { RefCell::new(None) };
+    /// Who wants to know when the run is set aside, and when it goes on.
+    static NOTED: RefCell<Option<Note>> = const { RefCell::new(None) };
     /// The run holds what others may wait for.
     static KEPT: Cell<bool> = const { Cell::new(false) };
 }
@@ -55,6 +61,29 @@ pub fn keep_place<R>(work: impl FnOnce() -> R) -> R {
 
     let _back = Back(KEPT.replace(true));
     work()
+}
+
+/// Has `note` told when a run of `work` is set aside (false), and when it goes on (true).
+pub fn noting<R>(note: impl Fn(bool) + 'static, work: impl FnOnce() -> R) -> R {
+    struct Gone;
+
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            drop(NOTED.take());
+        }
+    }
+
+    NOTED.set(Some(Rc::new(note)));
+    let _gone = Gone;
+    work()
+}
+
+/// Tells that the run on this thread goes on, or doesn't for a while.
+pub(super) fn note(goes_on: bool) {
+    let noted = NOTED.with_borrow(Clone::clone);
+    if let Some(note) = noted {
+        note(goes_on);
+    }
 }
 
 /// Whether somebody waits for this thread's place, if it has one that it may give up.

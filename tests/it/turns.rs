@@ -183,6 +183,28 @@ async fn a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again() {
     .await;
 }
 
+/// Of what stands in this file, the server has died once it isn't there any more.
+#[tokio::test]
+async fn a_job_that_waits_half_way_is_not_noted_as_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = patient()
+        .env("CIRCLED_SCRIPT__THREADS", "1")
+        .data(folder.path())
+        .start()
+        .await;
+    let is_noted = || {
+        let noted = std::fs::read(folder.path().join("running"));
+        noted.unwrap().iter().any(|byte| *byte != 0)
+    };
+    let mut owner = log_in_to(&server, 12, &key(12)).await;
+    let params = json!({ "script": SPIN });
+    owner.call("submit_job", params).await.unwrap();
+    eventually("it to run", async || is_noted()).await;
+    let _crowd = crowd(&server, SPIN, (1000..1020).map(|n| (n, n))).await;
+    eventually("it to wait", async || !is_noted()).await;
+    eventually("it to run again", async || is_noted()).await;
+}
+
 /// What runs for long has all the places of a worker, and it goes on taking what comes.
 async fn more_than_a_worker_holds_keeps_nobody_waiting() {
     let server = patient()

@@ -2,6 +2,7 @@
 //! doesn't collide.
 
 use std::{
+    cell::RefCell,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -141,12 +142,22 @@ impl Machine {
 
     fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Option<Instant>) -> Ran {
         let mut transaction = Some(transaction);
-        // While the script itself runs and no longer: waiting for others' locks kills nobody.
-        let slot = work.noted.map(|(running, job)| running.begin(job));
-        let ending = self
-            .executor
-            .run(work.run, &mut transaction, deadline, work.cancelled);
-        drop(slot);
+        let mut run = || {
+            self.executor
+                .run(work.run, &mut transaction, deadline, work.cancelled)
+        };
+        let ending = match work.noted {
+            None => run(),
+            Some((running, job)) => {
+                // While the script itself runs and no longer: waiting for others' locks kills nobody, and neither does
+                // waiting for a turn.
+                let (running, slot) = (running.clone(), RefCell::new(Some(running.begin(job))));
+                let note = move |goes_on: bool| {
+                    slot.replace(goes_on.then(|| running.begin(job)));
+                };
+                script::noting(note, run)
+            }
+        };
         Ran::new(ending, transaction)
     }
 }

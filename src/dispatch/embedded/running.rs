@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::dispatch::JobId;
@@ -16,17 +16,20 @@ const SLOT: usize = 16;
 const EMPTY: [u8; SLOT] = [0; SLOT];
 
 /// A slot for each job that runs. It is written but never synced: what the process has written outlives it,
-/// and when the whole machine goes down no job is to blame.
+/// and when the whole machine goes down no job is to blame. A cheap handle.
+#[derive(Debug, Clone)]
+pub(super) struct Running(Arc<Inner>);
+
 #[derive(Debug)]
-pub(super) struct Running {
+struct Inner {
     file: File,
     taken: Mutex<Vec<bool>>,
 }
 
 /// A job that runs. It doesn't any more when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot<'a> {
-    running: &'a Running,
+pub(super) struct Slot {
+    running: Running,
     number: usize,
 }
 
@@ -48,22 +51,22 @@ impl Running {
             .truncate(false)
             .write(true)
             .open(path)?;
-        let running = Self {
+        let running = Self(Arc::new(Inner {
             file,
             taken: Mutex::default(),
-        };
+        }));
         Ok((running, jobs.collect()))
     }
 
     /// Forgets what ran before, once it is counted.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.file.set_len(0)
+        self.0.file.set_len(0)
     }
 
     /// A job begins to run.
-    pub(super) fn begin(&self, job: JobId) -> Slot<'_> {
+    pub(super) fn begin(&self, job: JobId) -> Slot {
         let number = {
-            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let free = taken.iter().position(|taken| !taken);
             let number = free.unwrap_or(taken.len());
             if free.is_none() {
@@ -75,24 +78,25 @@ impl Running {
         };
         self.write(number, job.as_bytes());
         Slot {
-            running: self,
+            running: self.clone(),
             number,
         }
     }
 
     fn write(&self, slot: usize, bytes: &[u8; SLOT]) {
         // With no room on the disk, a job that kills the server is found out later.
-        if let Err(error) = self.file.write_all_at(bytes, (slot * SLOT) as u64) {
+        if let Err(error) = self.0.file.write_all_at(bytes, (slot * SLOT) as u64) {
             tracing::debug!(%error, "failed to note which job runs");
         }
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.running.write(self.number, &EMPTY);
         let mut taken = self
             .running
+            .0
             .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);

@@ -32,7 +32,7 @@ use crate::{
     auth::PublicKey,
     circle::{Ending, Executor},
     dispatch::{Account, JobError, Outcome, Progress, Scripts, record::later},
-    script::Runner,
+    script::{self, Runner},
     store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
     units::duration::milliseconds,
 };
@@ -476,7 +476,24 @@ impl Worker {
         may_run
     }
 
-    fn run_once(&self, held: &Held) -> Option<Landing> {
+    /// Doesn't count a run as begun while it is set aside, of a job that another worker may have died of: if this one dies,
+    /// it isn't of that.
+    fn recount(&self, (partition, entry): &(usize, String), begun: i64, goes_on: bool) {
+        let names = &self.link.keys().partitions()[*partition];
+        let args = [
+            Value::from(self.link.name()),
+            entry.as_str().into(),
+            Value::Integer(begun + i64::from(goes_on)),
+        ];
+        let count = self.link.call(Lua::Begin, names, [names.jobs()], args);
+        // Where Redis can't be reached, it counts as it did.
+        if self.handle.block_on(count).is_ok() {
+            let name = (*partition, entry.clone());
+            self.others().insert(name, goes_on);
+        }
+    }
+
+    fn run_once(self: &Arc<Self>, held: &Held) -> Option<Landing> {
         let provided = self.provided(held);
         let Some(run) = held.run(provided.as_deref()) else {
             return self.no_script(held);
@@ -508,9 +525,18 @@ impl Worker {
         let ending = tracing::debug_span!("job", id = %held.id()).in_scope(|| {
             let cancelled = &held.cancelled;
             let deadline = held.deadline;
-            let ending = self
-                .executor
-                .run(&run, &mut transaction, deadline, cancelled);
+            let mut run = || {
+                self.executor
+                    .run(&run, &mut transaction, deadline, cancelled)
+            };
+            let ending = match held.begun {
+                None => run(),
+                Some(begun) => {
+                    let (this, name) = (self.clone(), held.place.name());
+                    let note = move |goes_on: bool| this.recount(&name, begun, goes_on);
+                    script::noting(note, run)
+                }
+            };
             tracing::debug!(
                 script = held.script(),
                 duration_ms = milliseconds(now.elapsed()),

@@ -26,7 +26,7 @@ impl RedisServer {
     }
 
     /// Of each job that workers hold, how often a run of it may have begun.
-    async fn held(&self) -> Vec<usize> {
+    pub(super) async fn held(&self) -> Vec<usize> {
         let command = ["XPENDING", JOBS, "workers", "-", "+", "1000"];
         let held = self.ask(&command).await;
         // Its entry, its worker, since when, and this.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{
     Fleet, RedisServer,
     backlog::ONE_PARTITION,
+    fleet::circle,
     session::ask,
     stripe::{self, Said},
 };
@@ -100,4 +101,28 @@ async fn a_play_that_three_workers_died_of_is_given_up() {
     assert_eq!(given_up["code"], -32007, "{given_up}");
     assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
     redis.until_held(0).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_half_way_is_not_what_a_worker_dies_of() {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis).with("DISPATCH__JOB_TIMEOUT", "60s");
+    let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    deliver(&gateway, "long").await;
+    redis.until_begun(1).await;
+    worker.kill();
+    let _worker = fleet.worker().await;
+    redis.until_begun(2).await;
+    let mut others = Vec::new();
+    for n in 20..40 {
+        let mut session = gateway.connect_to(circle(n)).await;
+        session.login(&key(n)).await;
+        session.begin_play("loop {}").await;
+        others.push(session);
+    }
+    eventually("it not to count while it waits", async || {
+        !redis.held().await.contains(&2)
+    })
+    .await;
+    redis.until_begun(2).await;
 }
