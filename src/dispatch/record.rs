@@ -137,7 +137,7 @@ impl JobRecord {
         } = submission;
         Self {
             name: script.name.clone(),
-            version: script.version.clone(),
+            version: script.version.clone().filter(|_| !submission.newest),
             run_at: submission.run_at,
             due: submission.run_at,
             ..Self::new(id, *circle, caller.to_string(), submission.submitted_at)
@@ -312,6 +312,9 @@ impl JobRecord {
         self.status = Status::Finished;
         self.output = Some(success.output);
         self.value = Some(success.value);
+        if success.version.is_some() {
+            self.version = success.version;
+        }
         self.logs = kept(success.logs, settings.max_logs);
         self.error = None;
         self.due = None;

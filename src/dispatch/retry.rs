@@ -72,6 +72,7 @@ impl Rerun {
         job.name = script.as_ref().and_then(|script| script.name.clone());
         job.version = script.as_ref().and_then(|script| script.version.clone());
         input.script = script;
+        input.newest = false;
     }
 
     /// Whether what it runs is another thing than before.

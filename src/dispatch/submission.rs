@@ -27,6 +27,8 @@ pub struct Submission {
     pub args: Value,
     /// What tells it from all others of the circle, where asking for it twice is to run it once.
     pub identity: Option<[u8; 32]>,
+    /// Whether the newest version of that runs by then, instead.
+    pub newest: bool,
     /// Not before then.
     pub run_at: Option<Timestamp>,
     /// When it was asked for.
@@ -60,6 +62,14 @@ pub(super) struct Input {
     /// The script, where it isn't the provider's in the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) script: Option<Arc<Pinned>>,
+    /// Whether it is what the circle has under its name when it runs, not this one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) newest: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(newest: &bool) -> bool {
+    !newest
 }
 
 /// How deep JSON may be is counted from where reading it begins. What was sent may be as deep as that, and so is read
@@ -103,6 +113,7 @@ impl Order {
                 event: None,
                 args: submission.args,
                 script: Some(submission.script),
+                newest: submission.newest,
             },
         }
     }
@@ -115,9 +126,13 @@ impl Input {
         job: &'a JobRecord,
         provided: Option<&'a str>,
     ) -> Option<Run<'a>> {
-        let task = match &self.script {
-            Some(pinned) => Task::Pinned(pinned),
-            None => Task::Source(provided?),
+        let task = match (&self.script, job.name.as_deref()) {
+            (Some(_), Some(name)) if self.newest => Task::Named {
+                name,
+                version: None,
+            },
+            (Some(pinned), _) => Task::Pinned(pinned),
+            (None, _) => Task::Source(provided?),
         };
         Some(Run {
             task,

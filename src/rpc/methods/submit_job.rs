@@ -127,6 +127,8 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
     Ok(Answer::Later(Box::pin(async move {
         admitted.confirm(&shared, circle).await?;
         let dispatcher = &shared.dispatcher;
+        // What is put off for long may be mended meanwhile.
+        let newest = run_at.is_some() && matches!(what, What::Named(_, None));
         let pinned = match what {
             What::Source(source) => dispatcher.pin_source(circle, caller, source).await,
             What::Named(name, version) => dispatcher.pin_named(circle, caller, name, version).await,
@@ -137,6 +139,7 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
             script: Arc::new(pinned.map_err(unpinned)?),
             args,
             identity,
+            newest,
             run_at,
             submitted_at: now,
         };

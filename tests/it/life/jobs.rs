@@ -363,7 +363,7 @@ async fn jobs_wait_for_a_server_that_stops() {
     assert_eq!(kept(&server, "n").await, 3);
 }
 
-async fn a_job_runs_the_version_that_it_was_accepted_with() {
+async fn a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named() {
     let folder = tempfile::tempdir().unwrap();
     let start = || TestServer::builder().data(folder.path()).start();
     let server = start().await;
@@ -384,11 +384,12 @@ async fn a_job_runs_the_version_that_it_was_accepted_with() {
         json!({ "needs": "owner" }),
     );
     let older = submit(&mut owner, params).await;
-    put(&mut owner, "a", "3").await;
+    let three = put(&mut owner, "a", "3").await;
+    assert_ne!(two, three);
     server.kill();
     let server = start().await;
     let mut owner = server.log_in(&key(1)).await;
-    for (id, version, value) in [(&first, &one, 1), (&second, &two, 2), (&older, &one, 1)] {
+    for (id, version, value) in [(&first, &three, 3), (&second, &three, 3), (&older, &one, 1)] {
         let job = until(&mut owner, id, "finished").await;
         assert_eq!(
             (&job["version"], &job["value"]),
@@ -1053,7 +1054,7 @@ on_both!(
     a_job_waits_for_its_time,
     jobs_that_wait_outlive_the_server,
     jobs_wait_for_a_server_that_stops,
-    a_job_runs_the_version_that_it_was_accepted_with,
+    a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named,
     a_job_does_not_run_what_was_deleted,
     jobs_are_listed_page_by_page,
     a_job_is_its_callers_and_the_owners_business,
