@@ -29,6 +29,8 @@ use super::{
 };
 use crate::store::Unavailable;
 
+/// Reasons that are told why Redis can't be used, until it can.
+const REASONS: usize = 8;
 /// How often it is asked whether Redis is there.
 const PULSE: Duration = Duration::from_millis(250);
 /// How long a command that blocks does so.
@@ -95,7 +97,12 @@ impl Link {
         let noted = last_error.clone();
         // Its task ends with the client.
         drop(client.on_error(move |(error, _)| {
-            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            let mut last = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            // That it took too long, or was given up, says less than what was said before.
+            let is_vague = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled);
+            if !is_vague || last.is_none() {
+                *last = Some(error);
+            }
             async { Ok(()) }
         }));
         client.connect();
@@ -269,6 +276,8 @@ impl Link {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = 0_u32;
+        // Why it can't be used: each reason once, for the one that says most may come late.
+        let mut told: Vec<String> = Vec::new();
         for beat in 0_u32.. {
             pulse.tick().await;
             let agreed = self.agree().await;
@@ -281,23 +290,28 @@ impl Link {
                     self.0.ready.store(false, Ordering::Relaxed);
                     failures = failures.saturating_add(1);
                     // The first one of a server that starts comes before it is connected.
-                    if failures == 2 {
+                    if failures >= 2 && told.len() < REASONS {
                         let last = self
                             .0
                             .last_error
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
                             .take();
-                        let error = last.unwrap_or(error);
-                        tracing::warn!(
-                            error = in_words(&error),
-                            "Redis can't be used; trying again until it can (dispatch.redis.url)"
-                        );
+                        let error = last.or((failures == 2).then_some(error));
+                        let error = error.map(|error| in_words(&error).to_owned());
+                        if let Some(error) = error.filter(|error| !told.contains(error)) {
+                            tracing::warn!(
+                                error,
+                                "Redis can't be used; trying again until it can (dispatch.redis.url)"
+                            );
+                            told.push(error);
+                        }
                     }
                     continue;
                 }
             }
             failures = 0;
+            told.clear();
             if beat % CLOCKS == 0 && self.0.ready.load(Ordering::Relaxed) {
                 let _ = self.compare_clocks().await;
             }

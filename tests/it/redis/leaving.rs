@@ -93,7 +93,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url())
         .with(ONE_PARTITION.0, ONE_PARTITION.1)
-        .with("DISPATCH__JOB_TIMEOUT", "500ms");
+        .with("DISPATCH__JOB_TIMEOUT", "60s");
     let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
     let mut session = gateway.log_in(&key(1)).await;
     // Known to be short, so that it would run where it is taken.
@@ -102,11 +102,14 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
         assert_eq!(session.play(script).await.unwrap()["value"], n);
     }
     worker.signal(Signal::STOP);
-    session.begin_play(script).await;
+    let limited = json!({ "script": script, "timeout_ms": 4000 });
+    let begun = Instant::now();
+    session.begin("play", limited).await;
     redis.until_keys("*:lane:*", 1).await;
     gateway.kill();
     // Its time, and what the clocks of two machines may differ by.
-    sleep(Duration::from_millis(600)).await;
+    let over = Duration::from_millis(4100);
+    sleep(over.saturating_sub(begun.elapsed())).await;
     worker.signal(Signal::CONT);
     nothing_is_left(&redis).await;
     let gateway = fleet.gateway().await;

@@ -60,7 +60,11 @@ async fn tls_is_spoken_with_a_server_whose_certificate_is_known() {
     // An authority that isn't this server's.
     let other = certificates();
     let other = other.path().join("ca.crt").display().to_string();
-    let fleet = Fleet::on(&url).trusting(&other);
+    // As long as a handshake may take on a machine that is busy.
+    let fleet = Fleet::on(&url)
+        .trusting(&other)
+        .with("DISPATCH__REDIS__LEASE", "30s")
+        .with("DISPATCH__REDIS__TIMEOUT", "3s");
     let (status, said) = fleet.builder().flag("--fail-fast").give_up().await;
     assert!(!status.success());
     assert!(said.to_lowercase().contains("certificate"), "{said}");
