@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use axum::{
     body::Bytes,
     http::{Request, StatusCode, Uri},
@@ -68,7 +68,11 @@ pub(super) async fn send(
     timeout(patience, exchange)
         .await
         .with_context(|| format!("{address} did not answer within {patience:?}"))?
-        .with_context(|| format!("{address} does not answer; is the server running?"))
+        // What libraries wrap around it says nothing to whoever reads this.
+        .map_err(|error| {
+            let why = error.root_cause();
+            anyhow!("{address} does not answer; is the server running?: {why}")
+        })
 }
 
 /// The address of a server's admin listener, `http://host:port`, where it is said, or else as the settings say.

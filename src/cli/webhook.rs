@@ -161,10 +161,16 @@ impl Send {
         }
         match Preset::from_str(&self.provider, false) {
             Ok(preset) => Ok(preset.description()),
-            Err(_) => bail!(
-                "no provider {:?} is known: it is neither a preset nor in the settings (--config)",
-                self.provider
-            ),
+            Err(_) => {
+                let presets = Preset::value_variants().iter();
+                let presets = presets.filter_map(ValueEnum::to_possible_value);
+                let presets: Vec<_> = presets.map(|preset| preset.get_name().to_owned()).collect();
+                bail!(
+                    "no provider {:?} is known: it is neither a preset ({}) nor in the settings (--config)",
+                    self.provider,
+                    presets.join(", ")
+                )
+            }
         }
     }
 

@@ -61,7 +61,7 @@ impl Place {
         let folder = &dispatch.embedded.data_dir;
         if !Disk::is_there(&dispatch.embedded) {
             bail!(
-                "there is no data folder {} (dispatch.embedded.data_dir)",
+                "there is no data folder {} (dispatch.embedded.data_dir): run this where the server was started, or with its --config; for your own jobs in a circle, give its URL and --key",
                 folder.display()
             );
         }
