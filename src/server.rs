@@ -418,8 +418,8 @@ pub fn scripts(settings: &config::Settings) -> Result<Scripts, SetUpError> {
     Providers::set_up_scripts(&settings.webhooks, &settings.script, &settings.base)
 }
 
-/// Listens on an address. Its connections take no more than `max_unsent` for a client before it has read what is on
-/// its way: the system would take megabytes, and a deadline for writing would never begin.
+/// Listens on an address. Of its connections, the system takes no more than `max_unsent` for a client before that has
+/// read what is on its way: it would take megabytes, and a deadline for writing would never begin.
 async fn bind(
     setting: &'static str,
     address: &str,

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -41,6 +42,15 @@ impl Lingering {
             _place: place,
             tasks,
         }))
+    }
+
+    /// Has the system take as much for the client as it likes, whatever it was told of the listener.
+    pub(super) fn lift_unsent(&self) {
+        if let Some(open) = &self.0
+            && let Err(error) = SockRef::from(&open.stream).set_tcp_notsent_lowat(u32::MAX)
+        {
+            tracing::debug!(%error, "failed to lift TCP_NOTSENT_LOWAT");
+        }
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {

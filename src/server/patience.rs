@@ -15,15 +15,18 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::linger::Lingering;
 use crate::pace::Pace;
 
 /// A connection that ends when its client takes too long to take a response. Once it is a session, that one looks
-/// after itself.
+/// after itself, and the system takes as much for its client as it likes.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
-    stream: S,
+pub(super) struct Patient {
+    stream: Lingering,
     pace: Pace,
     is_session: IsSession,
+    /// Whether `server.max_unsent` doesn't hold any more.
+    is_lifted: bool,
     /// There only while the client doesn't take what it is sent.
     waiting: Option<Box<Waiting>>,
 }
@@ -45,12 +48,13 @@ struct Waiting {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S> Patient<S> {
-    pub(super) fn new(stream: S, pace: Pace, is_session: IsSession) -> Self {
+impl Patient {
+    pub(super) fn new(stream: Lingering, pace: Pace, is_session: IsSession) -> Self {
         Self {
             stream,
             pace,
             is_session,
+            is_lifted: false,
             waiting: None,
         }
     }
@@ -68,6 +72,11 @@ impl<S> Patient<S> {
         }
         if self.is_session.0.load(Relaxed) {
             self.waiting = None;
+            if !self.is_lifted {
+                self.is_lifted = true;
+                // Whoever waits to write is woken by that.
+                self.stream.lift_unsent();
+            }
             return Poll::Pending;
         }
         let waiting = self.waiting.get_or_insert_with(|| {
@@ -89,7 +98,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl AsyncRead for Patient {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -99,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl AsyncWrite for Patient {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -38,7 +38,7 @@ pub struct Settings {
     /// Bytes of a response that each further second is for.
     #[serde(with = "crate::units::size")]
     pub response_rate: usize,
-    /// Bytes that the system takes for a client besides what is on its way.
+    /// Bytes of responses that the system takes for a client besides what is on its way.
     #[serde(with = "crate::units::size")]
     pub max_unsent: usize,
     /// How long running jobs may take to finish when the server stops.
