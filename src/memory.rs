@@ -114,10 +114,6 @@ impl MemoryBudget {
         let Some(AtFirst { among, .. }) = at_first else {
             return;
         };
-        // It is asked again and again, and there is mostly nothing to do.
-        if State(state.load(Relaxed)).is_raised() {
-            return;
-        }
         let before = State(state.fetch_or(State::RAISED, Relaxed));
         if !before.is_raised() {
             among.0.add(-self.0.shared(before.bytes()));

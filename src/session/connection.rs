@@ -471,7 +471,8 @@ fn broken(error: &Error) -> Input {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Input::Left,
         Error::Protocol(_) => Input::Broken(Closing::Protocol(1002)),
         Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(Refused::TooLong) => Input::Broken(Closing::TooBigYet),
+            Some(Refused::TooLong) => Input::Broken(Closing::TooBig),
+            Some(Refused::TooLongYet) => Input::Broken(Closing::TooBigYet),
             Some(Refused::NoRoom) => Input::Broken(Closing::NoRoom),
             None => Input::Left,
         },

@@ -33,7 +33,11 @@ pub struct Meter<S> {
     memory: MemoryBudget,
     frames: Frames,
     longest: usize,
+    /// Whether somebody has logged in.
+    is_known: bool,
     room: Option<Reservation>,
+    /// What has been read, and waits for room before it goes on.
+    held: Vec<u8>,
     wait: Option<Pin<Box<Wait>>>,
 }
 
@@ -50,7 +54,8 @@ struct Frames {
     /// The header of the next frame, as far as it has come.
     header: [u8; 14],
     header_length: usize,
-    /// What has come of this frame, and what is still to come.
+    /// What this frame says it has, what has come of it, and what is still to come.
+    announced: usize,
     come: usize,
     left: u64,
     /// Whether fragments have come of a message that isn't whole, and their bytes.
@@ -66,6 +71,9 @@ pub(super) enum Refused {
     /// Nobody may send so much, yet.
     #[error("a message is too long")]
     TooLong,
+    /// The same, from somebody who hasn't logged in.
+    #[error("a message is too long before a login")]
+    TooLongYet,
     /// What its client makes the server hold would be too much.
     #[error("there is no room for a message")]
     NoRoom,
@@ -105,6 +113,7 @@ impl Frames {
             self.header_length += 1;
             if self.header_length >= 2 && self.header_length == self.header_size() {
                 self.left = self.payload();
+                self.announced = usize::try_from(self.left).unwrap_or(usize::MAX);
                 if self.left == 0 {
                     self.end();
                 }
@@ -125,6 +134,7 @@ impl Frames {
             };
         }
         self.come = 0;
+        self.announced = 0;
         self.header_length = 0;
     }
 
@@ -161,9 +171,9 @@ impl Frames {
         &self.header[..self.header_length]
     }
 
-    /// What is kept.
+    /// What is kept: a buffer is made for all of a frame as soon as its header has come.
     fn kept(&self) -> usize {
-        self.gathered + self.largest
+        self.gathered + self.largest.max(self.announced)
     }
 }
 
@@ -175,7 +185,9 @@ impl<S> Meter<S> {
             memory,
             frames: Frames::default(),
             longest,
+            is_known: false,
             room: None,
+            held: Vec::new(),
             wait: None,
         }
     }
@@ -192,7 +204,9 @@ impl<S> Meter<S> {
                 ..frames
             },
             longest: self.longest,
+            is_known: self.is_known,
             room: None,
+            held: Vec::new(),
             wait: None,
         };
         (renewed, begun)
@@ -200,10 +214,11 @@ impl<S> Meter<S> {
 
     pub(super) fn allow(&mut self, longest: usize) {
         self.longest = longest;
+        self.is_known = true;
     }
 
     pub(super) fn is_worn(&self) -> bool {
-        self.frames.largest > LITTLE && !self.frames.is_within()
+        self.frames.largest > LITTLE && !self.frames.is_within() && self.held.is_empty()
     }
 
     fn stream(&mut self) -> io::Result<&mut S> {
@@ -251,11 +266,12 @@ impl<S> Meter<S> {
 
     fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         self.frames.follow(bytes);
-        let message = self.frames.gathered + self.frames.come;
-        if message.saturating_sub(LITTLE) > self.longest {
-            return Err(Refused::TooLong);
+        let message = self.frames.gathered.saturating_add(self.frames.announced);
+        match message.saturating_sub(LITTLE) > self.longest {
+            false => Ok(()),
+            true if self.is_known => Err(Refused::TooLong),
+            true => Err(Refused::TooLongYet),
         }
-        Ok(())
     }
 }
 
@@ -265,11 +281,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_room(cx)).map_err(io::Error::other)?;
-        let before = buf.filled().len();
-        ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
-        let come = self.follow(&buf.filled()[before..]);
-        Poll::Ready(come.map_err(io::Error::other))
+        loop {
+            ready!(self.poll_room(cx)).map_err(io::Error::other)?;
+            if !self.held.is_empty() {
+                let length = self.held.len().min(buf.remaining());
+                buf.put_slice(&self.held[..length]);
+                self.held.drain(..length);
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
+            self.follow(&buf.filled()[before..])
+                .map_err(io::Error::other)?;
+            if self.settle().is_ok() {
+                return Poll::Ready(Ok(()));
+            }
+            self.held = buf.filled()[before..].to_vec();
+            buf.set_filled(before);
+        }
     }
 }
 
@@ -335,22 +364,25 @@ mod tests {
             meter.follow(bytes).map(|()| meter.settle().is_ok())
         };
         let long = frame(WHOLE, 70_000);
-        assert_eq!(see(&mut meter, &long[..LITTLE]), Ok(true));
+        assert_eq!(see(&mut meter, &long[..13]), Ok(true));
         assert_eq!(memory.used(), 0);
-        assert_eq!(see(&mut meter, &long[LITTLE..50_000]), Ok(true));
-        assert!((50_000..70_000).contains(&memory.used()));
-        assert!(!meter.is_worn());
-        assert_eq!(
-            see(&mut meter, &long[50_000..69_000]),
-            Err(Refused::TooLong)
-        );
-        meter.allow(1 << 20);
-        assert_eq!(see(&mut meter, &long[69_000..]), Ok(true));
+        assert_eq!(see(&mut meter, &long[13..14]), Err(Refused::TooLongYet));
+        let mut meter = Meter::new((), memory.clone(), 60_000);
+        meter.allow(65_000);
+        // Once it is announced, for a buffer is made for it.
+        assert_eq!(see(&mut meter, &long[..14]), Ok(true));
+        assert!(memory.used() >= 70_000 && !meter.is_worn());
+        assert_eq!(see(&mut meter, &long[14..50_000]), Ok(true));
+        assert!(memory.used() >= 70_000 && !meter.is_worn());
+        assert_eq!(see(&mut meter, &long[50_000..]), Ok(true));
         // It went through a buffer, which stays, and isn't the next one's only.
         assert!(meter.is_worn() && memory.used() >= 70_000);
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert!(meter.is_worn() && memory.used() >= 70_000);
-        assert_eq!(see(&mut meter, &frame(WHOLE, 130_000)), Ok(false));
+        let longer = frame(WHOLE, 130_000);
+        assert_eq!(see(&mut meter, &longer[..14]), Err(Refused::TooLong));
+        meter.allow(1 << 20);
+        assert_eq!(see(&mut meter, &longer[14..]), Ok(false));
         (meter, _) = meter.renewed();
         assert!(!meter.is_worn());
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
@@ -383,6 +415,38 @@ mod tests {
             drop(meter);
             assert_eq!(memory.used(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_waits_until_there_is_room_and_comes_then() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+        let memory = MemoryBudget::new("session.max_buffered", 40_000);
+        let (mut client, server) = duplex(64 << 10);
+        let mut meter = Meter::new(server, memory.clone(), 1 << 20);
+        let short = frame(WHOLE, 100);
+        let sent = [&short[..], &frame(WHOLE, 30_000)[..50]].concat();
+        client.write_all(&sent).await.unwrap();
+        let others = memory.try_reserve(20_000).unwrap();
+        let mut read = vec![0; 150];
+        let early = tokio::time::timeout(AGAIN, meter.read(&mut read)).await;
+        assert!(early.is_err(), "it waits");
+        assert_eq!(memory.used(), 20_000);
+        drop(others);
+        meter.read_exact(&mut read).await.unwrap();
+        assert!(memory.used() >= 30_000);
+        let mut rest = vec![0; sent.len() - read.len()];
+        meter.read_exact(&mut rest).await.unwrap();
+        assert_eq!([read, rest].concat(), sent);
+
+        drop(meter);
+        let _others = memory.try_reserve(20_000).unwrap();
+        let (mut client, server) = duplex(64 << 10);
+        let mut meter = Meter::new(server, memory.clone(), 1 << 20);
+        client.write_all(&sent).await.unwrap();
+        let refused = meter.read(&mut [0; 150]).await.unwrap_err();
+        let refused = refused.get_ref().and_then(|inner| inner.downcast_ref());
+        assert_eq!(refused, Some(&Refused::NoRoom));
     }
 
     #[test]

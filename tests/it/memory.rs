@@ -428,6 +428,31 @@ async fn messages_that_never_end_are_counted() {
     .await;
 }
 
+/// A buffer is made for a message as soon as it is announced.
+#[tokio::test]
+async fn messages_that_are_announced_and_never_come_are_counted() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED_PER_ADDRESS", "2MiB")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let mut stream = server.connect().await.into_stream();
+        stream.write_all(&frame(WHOLE, 120 << 10)).await.unwrap();
+        open.push(stream);
+    }
+    // There is room for 17 at the most.
+    eventually("most to be closed", async || sessions(&server).await <= 17).await;
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+    let mut stream = server.connect().await.into_stream();
+    stream.write_all(&frame(WHOLE, 200 << 10)).await.unwrap();
+    let mut closing = Vec::new();
+    let _ = within("its end", stream.read_to_end(&mut closing)).await;
+    // At once, for nobody may send so much before a login.
+    assert!(String::from_utf8_lossy(&closing).contains("session.anonymous_message"));
+}
+
 /// Messages that were answered leave nothing behind, however long they were.
 #[tokio::test]
 async fn sessions_that_have_sent_what_is_long_are_small_again() {
