@@ -543,6 +543,10 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
             .env("CIRCLED_SESSION__OUTBOUND_QUEUE", messages)
             .env("CIRCLED_SESSION__MAX_BUFFERED", bytes)
             .env("CIRCLED_SESSION__WRITE_TIMEOUT", "3s")
+            // What the allocator keeps is not what this is about.
+            .env("TOKIO_WORKER_THREADS", 2)
+            .env("MIMALLOC_PURGE_DELAY", 0)
+            .env("MIMALLOC_ALLOW_THP", 0)
             .start()
             .await;
         let mut other = server.log_in(&key(3)).await;
