@@ -192,17 +192,16 @@ async fn converse(
         if events.is_none() && context.subscriptions.any() {
             events = Some(Box::new(context.events()));
         }
-        let may_tell = match connection.may_tell() {
-            MayTell::Now => true,
-            MayTell::OnceSent => false,
-            MayTell::Later => {
-                if events.is_some() {
+        let may_tell = events.is_some()
+            && match connection.may_tell() {
+                MayTell::Now => true,
+                MayTell::OnceSent => false,
+                MayTell::Later => {
                     let again = Instant::now() + AGAIN;
                     timer.as_mut().reset(heartbeat.next().min(again));
+                    false
                 }
-                false
-            }
-        };
+            };
         let more = async {
             match &mut events {
                 Some(events) => events.next().await,
