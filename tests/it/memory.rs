@@ -314,8 +314,8 @@ async fn strangers_hold_little(count: usize) {
     let before = server.memory_kib("VmRSS");
     let ask = call(1, "rpc.discover", &json!({})).to_string();
     // 192 requests each, one by one or in batches.
-    let flood = async |n: usize| {
-        let (mut sink, stream) = server.connect().await.split();
+    let flood = async |(n, session): (usize, Ws)| {
+        let (mut sink, stream) = session.split();
         for _ in 0..if n.is_multiple_of(2) { 192 } else { 3 } {
             let text = match n % 2 {
                 0 => ask.clone(),
@@ -327,7 +327,11 @@ async fn strangers_hold_little(count: usize) {
         }
         (sink, stream)
     };
-    let strangers = join_all((0..count).map(flood)).await;
+    let mut strangers = Vec::new();
+    for _ in 0..count {
+        strangers.push(server.connect().await);
+    }
+    let strangers = join_all(strangers.into_iter().enumerate().map(flood)).await;
     // Somebody from the same address logs in meanwhile, and plays.
     let mut session = server.log_in(&key(2)).await;
     assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);

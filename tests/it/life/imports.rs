@@ -97,20 +97,24 @@ async fn a_job_has_what_it_imported_when_it_was_accepted() {
     let mut owner = server.log_in(&key(1)).await;
     put(&mut owner, "lib", "fn n() { 1 }").await;
     let main = "import \"lib\" as lib; lib::n()";
-    put(&mut owner, "main", main).await;
+    let version = put(&mut owner, "main", main).await;
     let run_at = (Timestamp::now() + Duration::from_secs(1)).to_string();
+    let version = json!({ "name": "main", "version": version, "run_at": run_at });
     let jobs = [
-        submit(&mut owner, json!({ "name": "main", "run_at": run_at })).await,
+        submit(&mut owner, version).await,
         submit(&mut owner, json!({ "script": main, "run_at": run_at })).await,
     ];
+    let newest = json!({ "name": "main", "run_at": run_at });
+    let newest = submit(&mut owner, newest).await;
     put(&mut owner, "lib", "fn n() { 2 }").await;
-    put(&mut owner, "main", "3").await;
+    put(&mut owner, "main", "import \"lib\" as lib; lib::n() + 1").await;
     server.kill();
     let server = start().await;
     let mut owner = server.log_in(&key(1)).await;
     for job in &jobs {
         assert_eq!(until(&mut owner, job, "finished").await["value"], 1);
     }
+    assert_eq!(until(&mut owner, &newest, "finished").await["value"], 3);
     let now = submit(&mut owner, json!({ "script": main })).await;
     assert_eq!(until(&mut owner, &now, "finished").await["value"], 2);
 }
