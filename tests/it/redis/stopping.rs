@@ -58,10 +58,11 @@ async fn what_the_last_worker_gives_back_is_run_by_the_next_one() {
     redis.until_held(2).await;
     first.sigterm();
     assert!(first.wait().await.success());
-    assert_eq!(session.answer(long).await.unwrap()["value"], 1);
     let since = Instant::now();
     let _second = fleet.worker().await;
     assert_eq!(session.answer(waiting).await.unwrap()["value"], 4);
+    // On a busy machine it may not have begun either.
+    assert_eq!(session.answer(long).await.unwrap()["value"], 1);
     assert!(since.elapsed() < SOON);
 }
 
