@@ -142,18 +142,24 @@ impl MemoryBudget {
         })
     }
 
-    /// Reserves bytes for an answer. Where there is no room, a small one counts as nothing.
+    /// Reserves bytes for an answer that is of so many, and up to `around` more. Where there is no room, one that may be
+    /// small counts as nothing.
     ///
     /// # Errors
     /// [`OverBudget`] where it isn't small, and nothing has changed.
-    pub fn try_reserve_answer(&self, bytes: usize) -> Result<Reservation, OverBudget> {
-        self.try_reserve(bytes).or_else(|over| match bytes {
-            0..=SMALL => Ok(Reservation {
-                budget: self.clone(),
-                bytes: 0,
-            }),
-            _ => Err(over),
-        })
+    pub fn try_reserve_answer(
+        &self,
+        bytes: usize,
+        around: usize,
+    ) -> Result<Reservation, OverBudget> {
+        self.try_reserve(bytes + around)
+            .or_else(|over| match bytes {
+                0..=SMALL => Ok(Reservation {
+                    budget: self.clone(),
+                    bytes: 0,
+                }),
+                _ => Err(over),
+            })
     }
 }
 
@@ -392,10 +398,11 @@ mod tests {
     #[test]
     fn a_small_answer_needs_no_room() {
         let budget = MemoryBudget::new("full", 0);
-        assert_eq!(budget.try_reserve_answer(SMALL).unwrap().bytes(), 0);
-        assert!(budget.try_reserve_answer(SMALL + 1).is_err());
+        assert_eq!(budget.try_reserve_answer(SMALL, 0).unwrap().bytes(), 0);
+        assert_eq!(budget.try_reserve_answer(SMALL, 9).unwrap().bytes(), 0);
+        assert!(budget.try_reserve_answer(SMALL + 1, 0).is_err());
         let budget = MemoryBudget::new("empty", 10);
-        assert_eq!(budget.try_reserve_answer(10).unwrap().bytes(), 10);
+        assert_eq!(budget.try_reserve_answer(7, 3).unwrap().bytes(), 10);
     }
 
     #[test]

@@ -192,8 +192,9 @@ async fn converse(
         if events.is_none() && context.subscriptions.any() {
             events = Some(Box::new(context.events()));
         }
-        let may_tell = events.is_some()
-            && match connection.may_tell() {
+        let may_tell = match &events {
+            None => false,
+            Some(events) => match connection.may_tell(events.looking()) {
                 MayTell::Now => true,
                 MayTell::OnceSent => false,
                 MayTell::Later => {
@@ -201,7 +202,8 @@ async fn converse(
                     timer.as_mut().reset(heartbeat.next().min(again));
                     false
                 }
-            };
+            },
+        };
         let more = async {
             match &mut events {
                 Some(events) => events.next().await,

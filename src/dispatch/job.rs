@@ -164,7 +164,7 @@ impl Outcome {
 
     /// Reserves room for it. Where there is none, what comes of the job is that.
     pub(super) fn with_room(self, memory: &MemoryBudget) -> Told {
-        match memory.try_reserve_answer(self.size()) {
+        match memory.try_reserve_answer(self.size(), Self::AROUND) {
             Ok(room) => Told {
                 outcome: self,
                 room: Some(room),
@@ -180,28 +180,31 @@ impl Outcome {
         }
     }
 
-    /// Bytes of it in JSON, with all that is around it: not less than that.
+    /// What is around it in a reply, at most.
+    const AROUND: usize = 512;
+    /// What a worker writes around a value that is all of the reply, at most: where it has neither output nor logs.
+    pub(super) const AROUND_A_VALUE: usize = 64;
+
+    /// Bytes of what it says, in JSON: a reply has these, and no more than [`Self::AROUND`] besides.
     fn size(&self) -> usize {
-        const AROUND: usize = 512;
         let text = |text: &String| json_length(text) + 1;
         match self {
             Self::Finished(success) => {
                 let logs: usize = success.logs.iter().map(text).sum();
-                AROUND + text(&success.output) + success.value.get().len() + logs
+                text(&success.output) + success.value.get().len() + logs
             }
             Self::Failed(failure) => {
-                // The message stands in front of the error and in its data.
                 let logs: usize = failure.logs.iter().map(text).sum();
-                AROUND + 2 * text(&failure.message) + logs
+                text(&failure.message) + logs
             }
-            Self::Invalid { reason } => AROUND + text(reason),
+            Self::Invalid { reason } => text(reason),
             Self::TimedOut { .. }
             | Self::Cancelled
             | Self::Limit { .. }
             | Self::NotFound { .. }
             | Self::Forbidden { .. }
             | Self::Conflict
-            | Self::Unavailable => AROUND,
+            | Self::Unavailable => 0,
         }
     }
 
@@ -472,7 +475,31 @@ impl fmt::Display for Caller {
 
 #[cfg(test)]
 mod tests {
-    use super::json_length;
+    use super::*;
+    use crate::memory::SMALL;
+
+    #[test]
+    fn what_a_small_reply_says_is_never_refused() {
+        let told = |output: usize, logs: usize| {
+            let full = MemoryBudget::new("full", 0);
+            let success = Success {
+                output: "x".repeat(output),
+                value: serde_json::value::to_raw_value("").unwrap(),
+                logs: vec!["x".repeat(logs); 2],
+                version: None,
+            };
+            Outcome::Finished(success).with_room(&full)
+        };
+        for (output, logs) in [(0, 0), (600, 0), (500, 200)] {
+            let told = told(output, logs);
+            assert!(matches!(told.outcome, Outcome::Finished(_)), "{output}");
+            assert_eq!(told.room.map(|room| room.bytes()), Some(0));
+        }
+        for (output, logs) in [(SMALL, 0), (0, 512)] {
+            let told = told(output, logs);
+            assert!(matches!(told.outcome, Outcome::Limit { .. }), "{output}");
+        }
+    }
 
     #[test]
     fn the_length_of_a_text_in_json_is_known_beforehand() {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Batch, Context, Error, Id, Incoming, Method, Request};
-use crate::memory::{MemoryBudget, Reservation, SMALL};
+use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
 
 /// A future of a call that is under way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -66,7 +66,7 @@ fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
     let whole = std::mem::replace(&mut context.memory, room.clone());
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new(room.clone());
     let mut later = Vec::new();
     let mut full = None;
     for request in batch.requests() {
@@ -77,16 +77,8 @@ fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
         };
         match reply {
             Reply::Now(None) => {}
-            Reply::Now(Some(mut written)) => {
-                if written.room.is_none() {
-                    match room.try_reserve(written.text.len()) {
-                        Ok(room) => written.room = Some(room),
-                        // This one has happened, and is told. No other does.
-                        Err(over) => full = Some(over),
-                    }
-                }
-                gathered.add(written);
-            }
+            // Where there was no room for it, no other one happens.
+            Reply::Now(Some(written)) => full = full.or(gathered.add(written).err()),
             Reply::Later(pending) => later.push(pending),
         }
     }
@@ -98,7 +90,8 @@ fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
         let mut later: FuturesUnordered<_> = later.into_iter().collect();
         while let Some(written) = later.next().await {
             if let Some(written) = written {
-                gathered.add(written);
+                // All of them are under way already.
+                let _ = gathered.add(written);
             }
         }
         gathered.finish()
@@ -187,7 +180,9 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
         Ok(quota) => quota,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
-    let params = match request.params.map_or(0, weight) {
+    // A call that isn't done at once keeps its id.
+    let id = request.id.as_ref().map_or(0, |id| id.as_json().len());
+    let held = match request.params.map_or(0, weight) + id {
         little if little <= SMALL => None,
         bytes => match context.requests.try_reserve(bytes) {
             Ok(room) => Some(room),
@@ -196,7 +191,7 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
     };
     match (method.call)(context, admitted, request.id, request.params) {
         Reply::Later(pending) => {
-            let permit = (context.begin(), quota, params);
+            let permit = (context.begin(), quota, held);
             Reply::Later(Box::pin(async move {
                 let _permit = permit;
                 pending.await
@@ -239,21 +234,42 @@ impl Written {
 }
 
 /// Makes one reply of a batch's: an array, in any order, or nothing where all were notifications.
-#[derive(Default)]
 struct Gathered {
+    memory: MemoryBudget,
     text: String,
     room: Option<Reservation>,
 }
 
 impl Gathered {
-    fn add(&mut self, written: Written) {
-        self.text.push(if self.text.is_empty() { '[' } else { ',' });
-        self.text.push_str(&written.text);
-        match (&mut self.room, written.room) {
-            (Some(room), Some(more)) => room.absorb(more),
-            (room @ None, more) => *room = more,
-            (Some(_), None) => {}
+    /// With replies that count in `memory`.
+    fn new(memory: MemoryBudget) -> Self {
+        Self {
+            memory,
+            text: String::new(),
+            room: None,
         }
+    }
+
+    /// Adds a reply, with room for all of it, also where it is small: many are not. What has happened is told even
+    /// without.
+    ///
+    /// # Errors
+    /// [`OverBudget`] where there is no room.
+    fn add(&mut self, Written { text, room }: Written) -> Result<(), OverBudget> {
+        self.text.push(if self.text.is_empty() { '[' } else { ',' });
+        self.text.push_str(&text);
+        let (room, reserved) = match room {
+            Some(mut room) => {
+                let reserved = room.resize(text.len());
+                (room, reserved)
+            }
+            None => (self.memory.try_reserve(text.len())?, Ok(())),
+        };
+        match &mut self.room {
+            Some(all) => all.absorb(room),
+            none @ None => *none = Some(room),
+        }
+        reserved
     }
 
     fn finish(mut self) -> Option<Written> {
@@ -319,6 +335,32 @@ mod tests {
         let id = request.id.unwrap();
         let Written { text, room } = Written::new("x".repeat(text), &id, &memory);
         (text, room.map_or(0, |room| room.bytes()))
+    }
+
+    #[test]
+    fn all_of_what_a_batch_gathers_has_room_and_is_told_without() {
+        let memory = MemoryBudget::new("session.max_reply", 10_000);
+        let small = |room| Written {
+            text: "x".repeat(1000),
+            room,
+        };
+        let mut gathered = Gathered::new(memory.clone());
+        // Reserved for less than it is, as where only a small answer found room.
+        let room = [Some(200), Some(0), None, None].map(|room| {
+            let room = room.map(|bytes| memory.try_reserve(bytes).unwrap());
+            gathered.add(small(room)).unwrap();
+            memory.used()
+        });
+        assert_eq!(room, [1000, 2000, 3000, 4000]);
+        let told = (0..9).map(|_| gathered.add(small(None)));
+        let told: Vec<_> = told.map(|told| told.is_ok()).collect();
+        assert_eq!(told, [[true; 6].as_slice(), &[false; 3]].concat());
+        let room = memory.try_reserve_answer(0, 0).ok();
+        assert!(gathered.add(small(room)).is_err());
+        let written = gathered.finish().unwrap();
+        assert_eq!(written.text.len(), 14 * 1001 + 1);
+        assert_eq!(written.room.map(|room| room.bytes()), Some(10_000));
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Events {
     circle: PublicKey,
     /// What the session may make the server hold.
     memory: MemoryBudget,
+    /// The part of it that looks at the log have.
+    pages: MemoryBudget,
     feed: Option<Feed>,
     /// A look at the log for the subscription of this name.
     reading: Option<(u64, Pending<Result<Missed, Unavailable>>)>,
@@ -284,10 +286,16 @@ impl Events {
             subscriptions,
             shared,
             circle,
+            pages: memory.part("session.max_buffered", usize::MAX, 0),
             memory,
             feed: None,
             reading: None,
         }
+    }
+
+    /// Returns the bytes that a look at the log holds. They come back only while [`Events::next`] is waited for.
+    pub fn looking(&self) -> usize {
+        self.pages.used()
     }
 
     /// Waits for something to be sent. What there is no room for stays in the log. Loses nothing when it is dropped.
@@ -356,13 +364,13 @@ impl Events {
         let (name, from) = (one.name, one.next);
         let member = one.caller.filter(|_| one.only_members);
         let (dispatcher, circle) = (self.shared.dispatcher.clone(), self.circle);
-        let memory = self.memory.clone();
+        let pages = self.pages.clone();
         let read = async move {
             if !later.is_zero() {
                 sleep(later).await;
             }
             // Without room for a page, one by one: whoever holds little is told all the same.
-            let room = memory.try_reserve(Log::BYTES_AT_ONCE).ok();
+            let room = pages.try_reserve(Log::BYTES_AT_ONCE).ok();
             let most = if room.is_some() { AT_ONCE } else { 1 };
             let log = dispatcher.log(circle, from, most).await?;
             let stays = match member {

@@ -11,8 +11,9 @@ use crate::{address::Network, memory::MemoryBudget};
 /// What a session may hold before it counts in the budgets of its address and of all, as `config/default.toml` says:
 /// no more than an idle one takes anyway.
 const FREE_BYTES: usize = 8 << 10;
-/// Strangers have this part of what all may hold, where `session.anonymous_buffered_in_all` says nothing else.
-const SHARE_OF_STRANGERS: usize = 4;
+/// Those of one address have this part of what strangers may hold, where `session.anonymous_buffered_per_address` says
+/// nothing else.
+const SHARE_OF_ADDRESS: usize = 8;
 
 /// The budgets of all sessions. A cheap handle.
 #[derive(Debug, Clone)]
@@ -26,6 +27,7 @@ struct Inner {
     of_address: usize,
     of_session: usize,
     of_stranger: usize,
+    of_strangers_here: usize,
     by_address: DashMap<Network, Address>,
 }
 
@@ -33,6 +35,8 @@ struct Inner {
 struct Address {
     sessions: usize,
     memory: MemoryBudget,
+    /// What its strangers have of all strangers'.
+    strangers: MemoryBudget,
 }
 
 /// A session's budget. Its address's is forgotten with the last of them.
@@ -46,8 +50,10 @@ pub(super) struct SessionBudget {
 impl Budgets {
     /// With the bounds that the settings give; what all sessions hold counts in `all`.
     pub(super) fn new(settings: &Settings, all: MemoryBudget) -> Self {
-        let strangers = match settings.anonymous_buffered_in_all {
-            0 => all.limit() / SHARE_OF_STRANGERS,
+        let strangers = settings.of_strangers(all.limit());
+        let of_stranger = settings.anonymous_buffered;
+        let of_strangers_here = match settings.anonymous_buffered_per_address {
+            0 => (strangers / SHARE_OF_ADDRESS).max(of_stranger),
             bytes => bytes,
         };
         Self(Arc::new(Inner {
@@ -55,7 +61,8 @@ impl Budgets {
             strangers: MemoryBudget::new("session.anonymous_buffered_in_all", strangers),
             of_address: settings.max_buffered_per_address,
             of_session: settings.max_buffered,
-            of_stranger: settings.anonymous_buffered,
+            of_stranger,
+            of_strangers_here,
             by_address: DashMap::new(),
         }))
     }
@@ -69,13 +76,18 @@ impl Budgets {
             memory: inner
                 .all
                 .part("session.max_buffered_per_address", inner.of_address, 0),
+            strangers: inner.strangers.part(
+                "session.anonymous_buffered_per_address",
+                inner.of_strangers_here,
+                0,
+            ),
         });
         here.sessions += 1;
         let memory = here.memory.part_of_stranger(
             ("session.max_buffered", inner.of_session),
             FREE_BYTES,
             ("session.anonymous_buffered", inner.of_stranger),
-            &inner.strangers,
+            &here.strangers,
         );
         SessionBudget {
             memory,
@@ -107,6 +119,7 @@ mod tests {
             of_address: 60_000,
             of_session: 80_000,
             of_stranger: 50_000,
+            of_strangers_here: 70_000,
             by_address: DashMap::new(),
         }))
     }
@@ -127,6 +140,11 @@ mod tests {
             ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|address| open(&budgets, address));
         assert_eq!(refused(&one, 50_001), "session.anonymous_buffered");
         let held = one.memory.try_reserve(50_000).unwrap();
+        assert_eq!(
+            refused(&two, 40_000),
+            "session.anonymous_buffered_per_address"
+        );
+        two.memory.raise();
         assert_eq!(refused(&two, 40_000), "session.max_buffered_per_address");
         other.memory.raise();
         assert_eq!(refused(&other, 80_001), "session.max_buffered");
@@ -138,6 +156,33 @@ mod tests {
         assert_eq!(all.used(), 0);
         drop((one, two, other));
         assert!(budgets.0.by_address.is_empty());
+    }
+
+    #[test]
+    fn strangers_of_one_address_leave_room_for_those_of_others() {
+        let all = MemoryBudget::new("server.max_buffered", 400_000);
+        let budgets = Budgets(Arc::new(Inner {
+            of_address: 400_000,
+            ..Arc::into_inner(budgets(&all, 100_000).0).unwrap()
+        }));
+        let here: Vec<_> = (0..8).map(|_| open(&budgets, "192.0.2.1")).collect();
+        let held: Vec<_> = here
+            .iter()
+            .map_while(|session| session.memory.try_reserve(30_000).ok())
+            .collect();
+        // The first bytes of each are free.
+        assert_eq!(held.len(), 3);
+        assert_eq!(
+            refused(&here[3], 30_000),
+            "session.anonymous_buffered_per_address"
+        );
+        let other = open(&budgets, "192.0.2.2");
+        let more = other.memory.try_reserve(30_000).unwrap();
+        // Whoever logs in leaves their place to others.
+        here[0].memory.raise();
+        assert!(here[3].memory.try_reserve(30_000).is_ok());
+        drop((held, more));
+        assert_eq!((all.used(), budgets.0.strangers.used()), (0, 0));
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) struct Connection<S> {
     socket: S,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
-    /// Those of them that have no room.
+    /// Those of them that count nowhere.
     uncounted: usize,
     /// Events that wait until the queue has a place for them.
     events: VecDeque<Notice>,
@@ -115,7 +115,7 @@ struct Queued {
 #[derive(Debug)]
 struct Begun {
     rest: Bytes,
-    _room: Option<Reservation>,
+    room: Option<Reservation>,
 }
 
 impl Metered for WebSocket {
@@ -171,12 +171,13 @@ where
         self.memory.raise();
     }
 
-    /// Whether more events may be taken: they may wait elsewhere, and replies may not.
-    pub(super) fn may_tell(&mut self) -> MayTell {
+    /// Whether more events may be taken: they may wait elsewhere, and replies may not. What a look at the log holds
+    /// leaves no less for these: it comes back once the events are taken, and only then.
+    pub(super) fn may_tell(&mut self, looking: usize) -> MayTell {
         self.crowded = self.is_crowded();
         if self.crowded {
             MayTell::OnceSent
-        } else if self.memory.used() > self.memory.limit() / 4 {
+        } else if self.memory.used() > self.memory.limit() / 4 + looking {
             MayTell::Later
         } else {
             MayTell::Now
@@ -197,11 +198,16 @@ where
         self.queue.is_empty() && self.begun.is_none()
             || self.queue.len() < self.max_queue / 2
                 && self.queued_bytes + self.begun_bytes() <= self.memory.limit() / 2
-                && self.uncounted <= UNCOUNTED
+                && self.uncounted + self.begun_uncounted() <= UNCOUNTED
     }
 
     fn begun_bytes(&self) -> usize {
         self.begun.as_ref().map_or(0, |begun| begun.rest.len())
+    }
+
+    fn begun_uncounted(&self) -> usize {
+        let begun = self.begun.as_ref();
+        begun.map_or(0, |Begun { rest, room }| uncounted(rest.len(), room))
     }
 
     fn is_empty(&self) -> bool {
@@ -240,9 +246,7 @@ where
 
     fn put(&mut self, text: Utf8Bytes, room: Option<Reservation>) {
         self.queued_bytes += text.len();
-        if room.is_none() {
-            self.uncounted += text.len();
-        }
+        self.uncounted += uncounted(text.len(), &room);
         self.queue.push_back(Queued {
             message: Message::Text(text),
             room,
@@ -386,13 +390,11 @@ where
     /// Takes the next message out of the queue, or the next piece of one that is long.
     fn next_piece(&mut self) -> Option<Message> {
         let (mut rest, room, kind) = match self.begun.take() {
-            Some(Begun { rest, _room }) => (rest, _room, Data::Continue),
+            Some(Begun { rest, room }) => (rest, room, Data::Continue),
             None => {
                 let Queued { message, room } = self.queue.pop_front()?;
                 self.queued_bytes -= size(&message);
-                if room.is_none() {
-                    self.uncounted -= size(&message);
-                }
+                self.uncounted -= uncounted(size(&message), &room);
                 match message {
                     Message::Text(text) if text.len() > PIECE => (text.into(), room, Data::Text),
                     whole @ (Message::Text(_)
@@ -407,7 +409,7 @@ where
         let piece = rest.split_to(rest.len().min(PIECE));
         let is_last = rest.is_empty();
         if !is_last {
-            self.begun = Some(Begun { rest, _room: room });
+            self.begun = Some(Begun { rest, room });
         }
         Some(Message::Frame(Frame::message(
             piece,
@@ -442,6 +444,11 @@ where
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// How many of so many bytes count nowhere.
+fn uncounted(bytes: usize, room: &Option<Reservation>) -> usize {
+    bytes.saturating_sub(room.as_ref().map_or(0, Reservation::bytes))
 }
 
 fn size(message: &Message) -> usize {
@@ -689,10 +696,10 @@ mod tests {
             text: n.to_string().into(),
             room: Some(memory.try_reserve(100).unwrap()),
         };
-        assert_eq!(connection.may_tell(), MayTell::Now);
+        assert_eq!(connection.may_tell(0), MayTell::Now);
         connection.socket.stuck = true;
         connection.tell((0..8).map(event).collect());
-        assert_eq!(connection.may_tell(), MayTell::OnceSent);
+        assert_eq!(connection.may_tell(0), MayTell::OnceSent);
         assert!(matches!(next(&mut connection), Some(Input::Blocked)));
         // One is the socket's, and three are in the queue.
         assert_eq!((connection.queue.len(), connection.events.len()), (3, 4));
@@ -707,7 +714,7 @@ mod tests {
             others += 1;
             assert!(others < 20, "nobody says that there is room");
         }
-        assert_eq!(connection.may_tell(), MayTell::Now);
+        assert_eq!(connection.may_tell(0), MayTell::Now);
         let sent = connection.socket.writes.concat();
         assert_eq!(
             [sent, connection.socket.buffer.clone()].concat(),
@@ -715,9 +722,10 @@ mod tests {
         );
         assert_eq!(memory.used(), 0);
         let elsewhere = memory.try_reserve(300).unwrap();
-        assert_eq!(connection.may_tell(), MayTell::Later);
+        assert_eq!(connection.may_tell(0), MayTell::Later);
+        assert_eq!(connection.may_tell(300), MayTell::Now, "they are a page");
         drop(elsewhere);
-        assert_eq!(connection.may_tell(), MayTell::Now);
+        assert_eq!(connection.may_tell(0), MayTell::Now);
     }
 
     #[test]
@@ -741,6 +749,29 @@ mod tests {
             }
         }
         assert_eq!(read, 8);
+    }
+
+    #[test]
+    fn with_much_in_the_queue_that_has_too_little_room_nothing_more_is_read() {
+        for (bytes, room, reads) in [
+            (2 * UNCOUNTED, None, false),
+            (2 * UNCOUNTED, Some(0), false),
+            (2 * UNCOUNTED, Some(200), false),
+            (2 * UNCOUNTED, Some(UNCOUNTED), true),
+            (4 * PIECE, Some(200), false),
+        ] {
+            let mut connection = connection(64, 1 << 20);
+            connection.socket.stuck = true;
+            send(&mut connection, "taken").unwrap();
+            assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+            let room = room.map(|room| connection.memory.try_reserve(room).unwrap());
+            connection.send("x".repeat(bytes), room).unwrap();
+            assert_eq!(connection.may_read(), reads, "{bytes}");
+            // Also once some of it has left.
+            drop(connection.next_piece());
+            assert_eq!(connection.may_read(), bytes <= PIECE, "{bytes}");
+            assert_eq!(connection.uncounted, 0);
+        }
     }
 
     #[test]

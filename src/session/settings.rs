@@ -49,6 +49,10 @@ pub struct Settings {
     /// [`Self::max_buffered`] until somebody has logged in.
     #[serde(with = "crate::units::size")]
     pub anonymous_buffered: usize,
+    /// [`Self::max_buffered_per_address`] of sessions to which nobody has logged in; 0: an eighth of what those of all
+    /// addresses have, and no less than one of them may.
+    #[serde(with = "crate::units::size")]
+    pub anonymous_buffered_per_address: usize,
     /// Bytes that all sessions to which nobody has logged in make it hold together; 0: a quarter of
     /// `server.max_buffered`.
     #[serde(with = "crate::units::size")]
@@ -56,4 +60,14 @@ pub struct Settings {
     /// Time in which a client must take something, when something waits for it.
     #[serde(with = "crate::units::duration")]
     pub write_timeout: Duration,
+}
+
+impl Settings {
+    /// Returns what [`Self::anonymous_buffered_in_all`] comes to, where all sessions may make the server hold `all`.
+    pub(crate) fn of_strangers(&self, all: usize) -> usize {
+        match self.anonymous_buffered_in_all {
+            0 => all / 4,
+            bytes => bytes,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, future::join_all};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -190,6 +191,30 @@ async fn what_is_asked_for_counts_while_it_is_under_way() {
     assert_eq!(taken.await.unwrap()["value"], 200_000);
 }
 
+async fn so_do_the_ids_of_calls_that_are_under_way() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "1MiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let later = Timestamp::now() + SignedDuration::from_hours(1);
+    let job = session.call("submit_job", json!({ "script": "1", "run_at": later }));
+    let job = job.await.unwrap()["job_id"].take();
+    // About 600 KB, once they are values.
+    let zeros = json!({ "script": "ARGS.len", "args": vec![0; 8000] });
+    let taken = session.call("play", zeros.clone()).await.unwrap();
+    assert_eq!(taken["value"], 8000);
+    let params = json!({ "job_id": job, "wait": 30_000 });
+    for n in 0..3 {
+        let id = format!("{n}{}", "i".repeat(240_000));
+        let call = call(id, "get_job", &params);
+        session.send_text(call.to_string()).await;
+    }
+    let refused = session.call("play", zeros).await.unwrap_err();
+    assert_eq!(limit(&refused), "session.max_buffered");
+    assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
+}
+
 async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
     let server = bounded()
         .env("CIRCLED_SERVER__MAX_BUFFERED", "1MiB")
@@ -301,6 +326,28 @@ async fn strangers_from_everywhere_leave_room_for_others() {
     // Strangers who send little are served, too.
     let mut stranger = connect_from(&server, "192.0.2.1").await;
     assert!(stranger.call("whoami", json!({})).await.is_ok());
+    drop(open);
+}
+
+#[tokio::test]
+async fn strangers_from_one_address_leave_room_for_those_from_others() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SERVER__TRUSTED_PROXIES", "127.0.0.1")
+        .env("CIRCLED_SERVER__MAX_BUFFERED", "64MiB")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect_from(&server, "192.0.2.1").await.into_stream();
+        stream.write_all(&frame(WHOLE, 120 << 10)).await.unwrap();
+        open.push(stream);
+    }
+    // They would have 22 MiB, strangers have 16 of them, and an eighth of these is for one address: 18 sessions.
+    eventually("most to be closed", async || sessions(&server).await <= 18).await;
+    let long = format!("{}{}", call(1, "whoami", &json!({})), " ".repeat(100 << 10));
+    let mut other = connect_from(&server, "192.0.2.2").await;
+    other.send_text(long).await;
+    assert!(other.json().await["result"].is_object());
     drop(open);
 }
 
@@ -589,6 +636,36 @@ async fn strangers_are_counted_by_where_they_are() {
     }
 }
 
+/// A page of the log is half of what the session may hold.
+async fn a_session_with_little_room_is_told_events() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "128KiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    session
+        .play("for n in 0..50 { emit(\"news\", n) }")
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        let subscribed = session.begin("subscribe", json!({ "since": 0 })).await;
+        // While the log is looked at.
+        let mut others = Vec::new();
+        for _ in 0..20 {
+            others.push(session.begin("whoami", json!({})).await);
+        }
+        for id in 1..=50 {
+            assert_eq!(session.event().await["id"], id);
+        }
+        let name = session.answer(subscribed).await.unwrap()["subscription"].take();
+        for other in others {
+            session.answer(other).await.unwrap();
+        }
+        let ended = session.call("unsubscribe", json!({ "subscription": name }));
+        ended.await.unwrap();
+    }
+}
+
 async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -641,6 +718,8 @@ on_both!(
     a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full,
     an_honest_batch_is_not_refused,
     what_is_asked_for_counts_while_it_is_under_way,
+    so_do_the_ids_of_calls_that_are_under_way,
+    a_session_with_little_room_is_told_events,
     those_who_hold_little_are_served_while_others_hold_all_there_is,
     without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answered,
     pages_of_jobs_are_cut_by_bytes_and_go_on,

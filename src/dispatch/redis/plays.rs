@@ -210,7 +210,11 @@ impl Gateway {
             return;
         };
         // It is about as long in the reply.
-        sent.tell(match sent.memory.try_reserve_answer(json.len()) {
+        let bytes = json.len().saturating_sub(Outcome::AROUND_A_VALUE);
+        let room = sent
+            .memory
+            .try_reserve_answer(bytes, Outcome::AROUND_A_VALUE);
+        sent.tell(match room {
             Ok(room) => Told {
                 outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
