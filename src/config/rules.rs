@@ -460,6 +460,8 @@ fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
 /// Budgets that are part of others, and what must have room in them.
 fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
     const NO_ROOM: &str = "or there is never room for the largest";
+    /// What stands around the data of an event as it is told, at most.
+    const AROUND_AN_EVENT: usize = 1 << 10;
     const TAKES_ALL: &str = "or one of them may take what is there for all";
 
     let Settings {
@@ -473,13 +475,35 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         ..
     } = settings;
     let redis = &dispatch.redis;
-    if store.max_event > session.max_buffered {
-        broken.push(Broken::new(
+    let of_an_event: [(&'static [&'static str; 2], usize); 3] = [
+        (
             &["store.max_event", "session.max_buffered"],
-            "must be no more than session.max_buffered: an event that never has room holds up all that come after it",
-        ));
+            session.max_buffered,
+        ),
+        (
+            &["store.max_event", "session.max_buffered_per_address"],
+            session.max_buffered_per_address,
+        ),
+        (
+            &["store.max_event", "server.max_buffered"],
+            server.max_buffered,
+        ),
+    ];
+    if let Some((about, least)) = of_an_event.into_iter().min_by_key(|(_, bytes)| *bytes)
+        && store.max_event.saturating_add(AROUND_AN_EVENT) > least
+    {
+        let message = format!(
+            "must be less than {} by 1KiB: an event that never has room holds up all that come after it",
+            about[1]
+        );
+        broken.push(Broken::new(about, message));
     }
-    let parts: [(&'static [&'static str; 2], usize, usize, &str); 17] = [
+    let of_strangers = session.of_strangers(server.max_buffered);
+    let of_strangers_here = match session.anonymous_buffered_per_address {
+        0 => usize::MAX,
+        bytes => bytes,
+    };
+    let parts: [(&'static [&'static str; 2], usize, usize, &str); 19] = [
         (
             &["session.max_buffered_per_address", "server.max_buffered"],
             session.max_buffered_per_address,
@@ -497,6 +521,24 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             session.anonymous_buffered,
             session.max_buffered,
             "or it bounds nothing",
+        ),
+        (
+            &[
+                "session.anonymous_buffered",
+                "session.anonymous_buffered_per_address",
+            ],
+            session.anonymous_buffered,
+            of_strangers_here,
+            "or it bounds nothing",
+        ),
+        (
+            &[
+                "session.anonymous_buffered_per_address",
+                "session.anonymous_buffered_in_all",
+            ],
+            session.anonymous_buffered_per_address,
+            of_strangers,
+            "or strangers of one address may take what is there for all of them",
         ),
         (
             &["session.anonymous_buffered_in_all", "server.max_buffered"],

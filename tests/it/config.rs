@@ -271,6 +271,18 @@ fn budgets_that_cannot_hold_what_they_are_for_are_told() {
             ],
         ),
         (
+            "[session]\nanonymous_buffered_per_address = \"100MiB\"",
+            &[
+                "session.anonymous_buffered_per_address = \"100MiB\" (circled.toml:2:1): should be no more than session.anonymous_buffered_in_all",
+            ],
+        ),
+        (
+            "[session]\nanonymous_buffered_per_address = \"256KiB\"",
+            &[
+                "session.anonymous_buffered = \"512KiB\" (default): should be no more than session.anonymous_buffered_per_address",
+            ],
+        ),
+        (
             "[session]\nanonymous_buffered = \"17MiB\"\nmax_sessions = 5000\n[limits]\ncircle_rate = 9999\ncaller_jobs = 8193",
             &[
                 "session.anonymous_buffered = \"17MiB\" (circled.toml:2:1): should be no more than session.max_buffered",
@@ -297,10 +309,27 @@ fn budgets_that_cannot_hold_what_they_are_for_are_told() {
 
 #[test]
 fn an_event_that_never_has_room_keeps_a_server_from_starting() {
-    let toml = "[store]\nmax_event = \"20MiB\"";
-    let said = problems(toml, &[]);
-    let key = "store.max_event = \"20MiB\" (circled.toml:2:1): must be no more than session.max_buffered: ";
-    assert!(said.starts_with(key), "{said}");
+    for (event, others, least) in [
+        ("20MiB", "", "session.max_buffered"),
+        // Something stands around it.
+        ("16MiB", "", "session.max_buffered"),
+        (
+            "1MiB",
+            "[session]\nmax_buffered_per_address = \"1MiB\"",
+            "session.max_buffered_per_address",
+        ),
+        (
+            "1MiB",
+            "[server]\nmax_buffered = \"1MiB\"",
+            "server.max_buffered",
+        ),
+    ] {
+        let said = problems(&format!("[store]\nmax_event = \"{event}\"\n{others}"), &[]);
+        let key = format!(
+            "store.max_event = \"{event}\" (circled.toml:2:1): must be less than {least} by 1KiB: "
+        );
+        assert!(said.starts_with(&key), "{said}");
+    }
 }
 
 #[test]
