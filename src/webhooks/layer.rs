@@ -255,7 +255,12 @@ impl Verifier {
             self.room.place(Network::of(address), mailbox)
         };
         let received = attempt.bytes.insert(0);
-        let body = receive(body, announced, &terms, &mut place, received).await?;
+        let body = receive(body, announced, &terms, &mut place, received).await;
+        let body = body.map_err(|refusal| match (refusal, &claim) {
+            // It is too long for what comes unsigned.
+            (Refusal::TooLarge, Err(unsigned)) => Refusal::Unsigned(*unsigned),
+            (other, _) => other,
+        })?;
         if check.is_some_and(|check| check.is_in(&body)) {
             return Ok(None);
         }

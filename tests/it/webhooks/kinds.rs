@@ -279,7 +279,7 @@ async fn slack_may_look_at_the_certificate() {
         (unsigned("token=x&ssl_check=1"), 200),
         (unsigned("command=/x&ssl_check=0"), 401),
         (unsigned("command=/x&ssl_check=1&ssl_check=0"), 401),
-        (unsigned(&long), 413),
+        (unsigned(&long), 401),
         (
             unsigned("{\"ssl_check\":\"1\"}").with("content-type", Some("application/json")),
             401,
