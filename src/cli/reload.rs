@@ -47,7 +47,7 @@ impl Reload {
         waiting.retain(|key| !is_live(key));
         let try_out = |settings: &Settings| mistakes(check(settings), settings);
         let runs = match loaded.taken_up(&self.started, is_live, try_out) {
-            Ok(runs) => runs.settings,
+            Ok(runs) => runs,
             Err(problems) => {
                 for problem in &problems.0 {
                     tracing::error!(%problem, "a setting is wrong beside those that need a restart");
@@ -59,15 +59,15 @@ impl Reload {
                 return;
             }
         };
-        let taken = match self.live.set(&runs) {
+        let taken = match self.live.set(&runs.settings) {
             Ok(taken) => taken,
             Err(error) => {
                 tracing::error!(%error, "the settings can't be used, and those from before stay in force");
                 return;
             }
         };
-        warn_of_doubts(&loaded);
-        if let Err(error) = self.level.set(&runs.log) {
+        warn_of_doubts(&runs);
+        if let Err(error) = self.level.set(&runs.settings.log) {
             tracing::error!(%error, "the log's level stays as it was");
         }
         let mut changed = loaded.changed_since(&self.last);

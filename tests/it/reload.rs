@@ -104,6 +104,26 @@ async fn what_can_be_set_anew_is_and_the_rest_is_named() {
     assert!(server.wait().await.success());
 }
 
+async fn doubts_are_told_of_what_runs() {
+    const DOUBT: &str = "session.pong_timeout = ";
+    let file = File::new("");
+    let mut server = file.server().start().await;
+    // It needs a restart: nothing of it is in force.
+    let text = "[session]\nping_interval = \"5s\"\n[log]\nlevel = \"debug\"\n";
+    file.changes(&mut server, text, "log.level").await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+    let log = server.whole_log().await;
+    assert!(!log.contains(DOUBT), "{log}");
+    // Once it was started so, it is, whatever the file says.
+    let mut server = file.server().start().await;
+    file.changes(&mut server, "", "log.level").await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+    let log = server.whole_log().await;
+    assert_eq!(log.matches(DOUBT).count(), 2, "{log}");
+}
+
 async fn sessions_end_where_somebody_may_do_less() {
     let other = key(5).public();
     let both = closed(&[(circle(), &members(&[2, 3])), (other, "")]);
@@ -267,6 +287,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
 
 on_both!(
     what_can_be_set_anew_is_and_the_rest_is_named,
+    doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,
     a_call_under_way_is_answered_before_its_session_ends,
     with_a_mistake_in_them_the_old_settings_stay,
