@@ -186,7 +186,14 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
         little if little <= SMALL => None,
         bytes => match context.requests.try_reserve(bytes) {
             Ok(room) => Some(room),
-            Err(over) => return refuse(request.id, &Error::from(over), &context.memory),
+            Err(over) => {
+                let error = if bytes > context.requests.limit() {
+                    Error::too_large(over)
+                } else {
+                    over.into()
+                };
+                return refuse(request.id, &error, &context.memory);
+            }
         },
     };
     match (method.call)(context, admitted, request.id, request.params) {
@@ -201,12 +208,30 @@ fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
     }
 }
 
-/// Returns what parameters take in memory, about: what they are written in, and a value for each that may be in them.
+/// Returns what parameters take in memory, about: what they are written in, and a value for each that is in them.
 fn weight(params: &str) -> usize {
-    let values = params
-        .bytes()
-        .filter(|byte| matches!(byte, b',' | b'[' | b'{'));
-    params.len() + VALUE * values.count()
+    let begins_value = |byte: &u8| matches!(byte, b',' | b'[' | b'{');
+    // Texts may have these signs, too: they are passed over where that matters.
+    let most = params.len() + VALUE * params.as_bytes().iter().filter(|b| begins_value(b)).count();
+    if most <= SMALL {
+        return most;
+    }
+    let mut values = 0;
+    let mut bytes = params.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'"' {
+            while let Some(byte) = bytes.next()
+                && byte != b'"'
+            {
+                if byte == b'\\' {
+                    bytes.next();
+                }
+            }
+        } else if begins_value(&byte) {
+            values += 1;
+        }
+    }
+    params.len() + VALUE * values
 }
 
 impl Written {
@@ -335,6 +360,15 @@ mod tests {
         let id = request.id.unwrap();
         let Written { text, room } = Written::new("x".repeat(text), &id, &memory);
         (text, room.map_or(0, |room| room.bytes()))
+    }
+
+    #[test]
+    fn what_stands_in_texts_is_no_value() {
+        let text = ",[{".repeat(1000);
+        let params = format!(r#"{{"script":"{text}\\","args":["\"{text}",1]}}"#);
+        assert_eq!(weight(&params), params.len() + 4 * VALUE);
+        let numbers = format!("[{}1]", "1,".repeat(999));
+        assert_eq!(weight(&numbers), numbers.len() + 1000 * VALUE);
     }
 
     #[test]

@@ -152,6 +152,14 @@ impl From<OverBudget> for Error {
 }
 
 impl Error {
+    /// What never has room: it isn't worth to ask again.
+    pub(super) fn too_large(over: OverBudget) -> Self {
+        Self::LimitExceeded {
+            limit: over.setting.into(),
+            retry_after_ms: None,
+        }
+    }
+
     pub(super) fn parse(error: &serde_json::Error) -> Self {
         Self::Parse {
             reason: error.to_string(),
