@@ -247,6 +247,12 @@ impl fmt::Debug for SecretKey {
 )]
 pub struct InvalidSecretKey;
 
+/// Whether it is written as secret keys are: in 64 digits.
+pub(crate) fn is_secret_key(text: &str) -> bool {
+    let digits = strip_0x(text.trim());
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 pub(super) fn strip_0x(text: &str) -> &str {
     text.strip_prefix("0x")
         .or_else(|| text.strip_prefix("0X"))

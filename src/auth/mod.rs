@@ -16,8 +16,8 @@ pub use access::{
     Access, Action, Admission, Change, Circle, CirclesSettings, Denied, Role, Rule, decide,
 };
 pub use challenge::{Challenge, ChallengeError, Settings};
-pub(crate) use key::trusted;
 pub use key::{InvalidKey, InvalidSecretKey, PublicKey, SecretKey};
+pub(crate) use key::{is_secret_key, trusted};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;

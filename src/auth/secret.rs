@@ -4,6 +4,8 @@ use std::{fmt, io, path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::is_secret_key;
+
 /// What is shown in place of a secret.
 pub(crate) const HIDDEN: &str = "***";
 
@@ -65,6 +67,11 @@ pub enum InvalidSecretSource {
         "has the name of a variable where the secret should be, and nothing puts it in here: write \"env:NAME\" to have it read from the environment"
     )]
     Placeholder,
+    /// `env:NAME=...`, the secret in place of a name, and the like.
+    #[error(
+        "has something else than a name behind env: or file:, which may be the secret itself: write the name of the variable or of the file alone"
+    )]
+    NotAName,
     /// Nothing, or nothing but white space.
     #[error("is empty: write \"env:NAME\", \"file:PATH\" or the secret itself")]
     Blank,
@@ -193,6 +200,18 @@ fn is_placeholder(text: &str) -> bool {
         || between("<", ">")
 }
 
+/// Whether a variable may be called that. Secrets are seldom written with nothing but these.
+fn is_variable(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    name.bytes().all(is_part)
+}
+
+/// Whether it can be the path of a file. Neither a place with a scheme of its own is one, nor the text of a file.
+fn is_path(path: &str) -> bool {
+    let scheme = path.split_once(':').map(|(scheme, _)| scheme);
+    !path.contains(char::is_control) && !matches!(scheme, Some("env" | "file"))
+}
+
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -207,15 +226,16 @@ impl FromStr for SecretSource {
     type Err = InvalidSecretSource;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecretSource> {
-        let named = |name: &str| match name {
+        let named = |name: &str, is_name: fn(&str) -> bool| match name {
             "" => Err(InvalidSecretSource::Nameless),
             name if name.trim() != name => Err(InvalidSecretSource::Misspelt),
             name if name.contains('$') => Err(InvalidSecretSource::Placeholder),
+            name if !is_name(name) || is_secret_key(name) => Err(InvalidSecretSource::NotAName),
             name => Ok(name.to_owned()),
         };
         match text.split_once(':') {
-            Some(("env", name)) => named(name).map(Self::Env),
-            Some(("file", path)) => named(path).map(Self::File),
+            Some(("env", name)) => named(name, is_variable).map(Self::Env),
+            Some(("file", path)) => named(path, is_path).map(Self::File),
             _ => may_be_secret(text, has_placeholder).map(|()| Self::Literal(Secret::new(text))),
         }
     }
@@ -316,6 +336,17 @@ mod tests {
             "env:NAME ",
             "env:$NAME",
             "env:${NAME}",
+            "env:NAME=hunter2-hunter2",
+            "env:=hunter2-hunter2",
+            "env:hunter2/hunter2+==",
+            "env:NAME OTHER",
+            "env:NAME:hunter2",
+            "env:file:NAME",
+            "env:/run/secrets/key",
+            "env:1717171717171717171717171717171717171717171717171717171717171717",
+            "file:1717171717171717171717171717171717171717171717171717171717171717",
+            "file:env:NAME",
+            "file:hunter2-hunter2\nhunter2",
             "file:${HOME}/key",
             "ENV:NAME",
             "Env:NAME",
@@ -340,6 +371,10 @@ mod tests {
             let error = read.unwrap_err().to_string();
             // What stands there may be a secret all the same.
             assert!(text.trim().len() < 8 || !error.contains(text), "{error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains("1717"),
+                "{error}"
+            );
         }
     }
 

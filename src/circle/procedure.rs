@@ -52,11 +52,12 @@ pub enum Procedure {
 }
 
 impl Procedure {
-    /// The source that must compile before it is done.
+    /// The source that must compile before it is done; none, if it is refused for its name anyway.
     pub(super) fn source(&self) -> Option<&str> {
         match self {
-            Self::PutScript { source, .. } => Some(source),
-            Self::GetScript { .. }
+            Self::PutScript { name, source } if scripts::is_name(name) => Some(source),
+            Self::PutScript { .. }
+            | Self::GetScript { .. }
             | Self::ListScripts
             | Self::DeleteScript { .. }
             | Self::AddMember { .. }

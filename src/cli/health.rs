@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::{
     ConfigFile, client_runtime,
     http::{admin_url, send},
-    output::stdout,
+    output::{remark, stdout},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,7 +33,13 @@ impl Health {
             None => admin_url(None, &self.config.settings()?.server.admin_listen)?,
         };
         let request = Request::get(format!("{url}/readyz")).body(Full::default())?;
-        let answer = client_runtime()?.block_on(send(request, TIMEOUT))?;
+        let answer = match client_runtime()?.block_on(send(request, TIMEOUT)) {
+            Ok(answer) => answer,
+            Err(error) => {
+                remark!("error: {error}");
+                return Ok(ExitCode::FAILURE);
+            }
+        };
         writeln!(stdout(), "{}", answer.body.trim())?;
         Ok(if answer.status.is_success() {
             ExitCode::SUCCESS

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use axum::{
     body::Bytes,
     http::{Request, StatusCode, Uri},
@@ -37,11 +37,22 @@ impl Answer {
     }
 }
 
+/// Nobody answers, or not in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} {why}")]
+pub(super) struct NoAnswer {
+    address: String,
+    why: String,
+}
+
 /// Sends a request, and waits so long for the whole answer.
+///
+/// # Errors
+/// None comes.
 pub(super) async fn send(
     request: Request<Full<Bytes>>,
     patience: Duration,
-) -> anyhow::Result<Answer> {
+) -> Result<Answer, NoAnswer> {
     let address = request.uri().to_string();
     let exchange = async {
         let response = if request.uri().scheme_str() == Some("https") {
@@ -65,14 +76,16 @@ pub(super) async fn send(
         let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         anyhow::Ok(Answer { status, body })
     };
-    timeout(patience, exchange)
-        .await
-        .with_context(|| format!("{address} did not answer within {patience:?}"))?
+    let why = match timeout(patience, exchange).await {
+        Ok(Ok(answer)) => return Ok(answer),
         // What libraries wrap around it says nothing to whoever reads this.
-        .map_err(|error| {
-            let why = error.root_cause();
-            anyhow!("{address} does not answer; is the server running?: {why}")
-        })
+        Ok(Err(error)) => format!(
+            "does not answer; is the server running?: {}",
+            error.root_cause()
+        ),
+        Err(_) => format!("did not answer within {patience:?}"),
+    };
+    Err(NoAnswer { address, why })
 }
 
 /// The address of a server's admin listener, `http://host:port`, where it is said, or else as the settings say.

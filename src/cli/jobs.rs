@@ -32,7 +32,7 @@ use kept::Place;
 
 const ABOUT: &str = exit_codes!(
     "it is done",
-    "1  it can't be done; and for all that goes wrong without the URL of a circle",
+    "1  it can't be done; and without the URL of a circle, for all else but a lost connection",
     examples: "  circled jobs submit C --key me.key -f report.rhai
   circled jobs list C --key me.key --status pending
   circled jobs show C --key me.key 019ab1c2-...

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{
-    login::read_key,
+    login::{check_key_file, read_key},
     output::{remark, stdout},
 };
 use crate::auth::SecretKey;
@@ -43,6 +43,7 @@ impl Keygen {
             writeln!(stdout(), "{}", read_key(&self.file)?.public())?;
             return Ok(ExitCode::SUCCESS);
         }
+        check_key_file(&self.file)?;
         let path = self.file.display();
         if self.file == Path::new("-") {
             bail!(

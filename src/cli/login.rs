@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ const UNUSABLE: u8 = 2;
 pub(super) struct Login {
     /// The circle: ws://host:port/<circle_pk>, or wss://
     pub(super) url: String,
-    /// The file with your secret key, made by `circled keygen`.
+    /// The file with your secret key, made by `circled keygen`; never the key itself.
     #[arg(long, value_name = "FILE")]
     pub(super) key: PathBuf,
     #[command(flatten)]
@@ -218,7 +218,25 @@ pub(super) fn unreadable(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
+/// Refuses a key where the name of its file belongs, and doesn't show it.
+///
+/// # Errors
+/// It is written as keys are.
+pub(super) fn check_key_file(file: &Path) -> anyhow::Result<()> {
+    /// Hex digits that no file is called by. A part of a key is as little to be shown.
+    const FEWEST: usize = 32;
+    let name = file.to_str().unwrap_or_default().trim();
+    let digits = name.trim_start_matches("0x");
+    if digits.len() >= FEWEST && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bail!(
+            "a key stands where the name of its file belongs: put it into a file that only you can read, and name that (./ before the name, if it is one); and should others see what you type, make another"
+        );
+    }
+    Ok(())
+}
+
 pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
+    check_key_file(file)?;
     let path = file.display();
     let text = fs::read_to_string(file).map_err(|error| {
         let message = if error.kind() == io::ErrorKind::NotFound {

@@ -31,11 +31,15 @@ use std::{
 };
 
 use anyhow::anyhow;
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 
 use crate::{
+    auth::{HIDDEN, is_secret_key},
     config::{Loaded, Mistake, Problems, Settings},
     webhooks::SetUpError,
 };
@@ -140,7 +144,7 @@ pub fn run() -> ExitCode {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     output::finish(match Cli::try_parse() {
         Ok(cli) => cli.command.run(),
-        Err(wrong) => told(&wrong),
+        Err(wrong) => told(&without_secrets(wrong)),
     })
 }
 
@@ -163,6 +167,26 @@ impl Command {
             Self::Health(health) => health.run(),
         }
     }
+}
+
+/// Hides in what is wrong with the command line what is a secret, or was to be one.
+fn without_secrets(mut wrong: clap::Error) -> clap::Error {
+    let text = |kind| match wrong.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let is_of_secret =
+        text(ContextKind::InvalidArg).is_some_and(|option| option.starts_with("--secret"));
+    let is_hidden = |kind: &ContextKind| {
+        text(*kind).is_some_and(|text| is_secret_key(text))
+            || is_of_secret && *kind == ContextKind::InvalidValue
+    };
+    let kinds = wrong.context().map(|(kind, _)| kind);
+    let hidden: Vec<ContextKind> = kinds.filter(is_hidden).collect();
+    for kind in hidden {
+        wrong.insert(kind, ContextValue::String(HIDDEN.to_owned()));
+    }
+    wrong
 }
 
 /// Prints the help that was asked for, or what is wrong with the command line.

@@ -9,8 +9,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::http::NoAnswer;
+
 /// The exit code of a command that did its work, and whose answer is lost.
 const UNWRITTEN: u8 = 9;
+
+/// The exit code of a command that nobody answers.
+const UNREACHED: u8 = 3;
 
 /// The first write of an answer that failed.
 static FAILED: Mutex<Option<ErrorKind>> = Mutex::new(None);
@@ -90,7 +95,10 @@ pub(super) fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
         (Err(error), Some(code)) if error.is::<io::Error>() => code,
         (Err(error), _) => {
             remark!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<NoAnswer>() {
+                true => ExitCode::from(UNREACHED),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

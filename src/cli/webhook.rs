@@ -31,7 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const EXAMPLES: &str = "\
 Exit codes:
   0  the delivery was taken
-  1  it was refused, or nobody answered; what came back says why
+  1  it was refused, and what came back says why; or it can't be signed, or read from its file
+  2  the command line makes no sense
+  3  no connection, or nobody answered in time
 
 Examples (W is http://127.0.0.1:8080/webhooks, C a circle's public key):
   circled webhook send W/stripe/C --provider stripe --secret whsec_test event.json

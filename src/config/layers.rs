@@ -13,10 +13,10 @@ use serde_json::{Value as Json, json};
 use super::{
     Problem, Problems, Settings, key,
     place::{NoToml, Place, places},
-    value::{expected, is_secret_key, leaves, shown, tree, without_secrets},
+    value::{expected, leaves, shown, tree, without_secrets},
 };
 use crate::{
-    auth::{InvalidKey, PublicKey, Rule, SecretSource},
+    auth::{InvalidKey, PublicKey, Rule, SecretSource, is_secret_key},
     webhooks,
 };
 

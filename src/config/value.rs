@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
-use crate::auth::HIDDEN;
+use crate::auth::{HIDDEN, SecretSource, is_secret_key};
 
 /// The last part of a key that makes its value nobody's business. URLs need not be here: what may be
 /// secret in them is hidden wherever they stand.
 const SECRET: [&str; 4] = ["password", "secret", "secrets", "get_tokens"];
 
-/// Parameters of URLs that are nobody's secret.
-const HARMLESS_PARAMETERS: [&str; 4] = ["node", "db", "sentinelServiceName", "sentinelUsername"];
+/// Parameters of URLs that are nobody's secret, where they are a word.
+const HARMLESS_PARAMETERS: [&str; 2] = ["sentinelServiceName", "sentinelUsername"];
 
 /// Every value with its dotted key. Lists are values, and so is a table with nothing in it.
 pub(super) fn leaves(config: Config) -> BTreeMap<String, Json> {
@@ -124,9 +124,13 @@ fn json_of(value: Value) -> Json {
     }
 }
 
-/// Where a secret is kept is none.
+/// Where a secret is kept is none; but what only looks like a place may be one.
 fn is_elsewhere(text: &str) -> bool {
-    text.is_empty() || text.starts_with("env:") || text.starts_with("file:")
+    let is_place = matches!(
+        text.parse(),
+        Ok(SecretSource::Env(_) | SecretSource::File(_))
+    );
+    text.is_empty() || is_place
 }
 
 fn is_url(value: &Json) -> bool {
@@ -147,12 +151,6 @@ pub(super) fn without_secrets(text: &str) -> String {
         None if is_secret_key(text) => HIDDEN.to_owned(),
         None => text.to_owned(),
     }
-}
-
-/// Whether it is written as secret keys are: in 64 digits.
-pub(super) fn is_secret_key(text: &str) -> bool {
-    let digits = text.trim().trim_start_matches("0x");
-    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What follows `scheme://`.
@@ -179,19 +177,33 @@ fn parts_of_url(rest: &str) -> Option<String> {
         Some(Some((user, _))) => format!("{user}:{HIDDEN}@"),
     };
     shown += host;
-    shown += path;
+    shown += match path.strip_prefix('/') {
+        Some(name) if !name.is_empty() && !is_database(name) => "/***",
+        _ => path,
+    };
     let mut before = '?';
     for parameter in query.into_iter().flat_map(|query| query.split('&')) {
         let (name, value) = parameter.split_once('=')?;
-        if !is_word(name) {
+        // A password may have a ? in it, and end with an @ that is much farther on.
+        let may_have_at = ["node", "sentinelPassword"].contains(&name);
+        if !is_word(name) || !may_have_at && value.contains('@') {
             return None;
         }
-        let harmless = HARMLESS_PARAMETERS.contains(&name) && (is_host(value) || is_word(value));
+        let harmless = match name {
+            "node" => value.contains(':') && is_host(value),
+            "db" => is_database(value),
+            name => HARMLESS_PARAMETERS.contains(&name) && is_word(value),
+        };
         let value = if harmless { value } else { HIDDEN };
         shown += &format!("{before}{name}={value}");
         before = '&';
     }
     Some(shown)
+}
+
+/// Whether it is the number that a database of Redis has. Other words in its place may be a password.
+fn is_database(text: &str) -> bool {
+    text.parse::<u8>().is_ok()
 }
 
 fn is_word(text: &str) -> bool {
@@ -270,6 +282,11 @@ mod tests {
                 "[\"env:NAME\", \"file:key\", \"***\"]",
             ),
             (
+                "webhooks.stripe.secrets",
+                json!(["env:A=whsec_x", "env:whsec/x", "file:a\nb"]),
+                "[\"***\", \"***\", \"***\"]",
+            ),
+            (
                 "circle[0].secrets",
                 json!({ "stripe": ["env:NAME", "whsec_x"] }),
                 "{ stripe = [\"env:NAME\", \"***\"] }",
@@ -300,6 +317,12 @@ mod tests {
             "redis://host?a b=hunter2",
             " hunter2://host",
             "redis://host/x@hunter2",
+            "redis://host/hunter2",
+            "redis://host/0/hunter2",
+            "redis://host?db=hunter2",
+            "redis://me:123?hunter2=x@host",
+            "redis-cluster://host?node=hunter2",
+            "redis-cluster://host?node=me:hunter2@b:1",
         ] {
             let shown = shown("dispatch.redis.url", &json!(text));
             assert!(!shown.contains("hunter2"), "{text}: {shown}");

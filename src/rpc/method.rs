@@ -137,17 +137,38 @@ fn refuse<C: Call>(
     error: &serde_json::Error,
 ) -> Answer<C::Output> {
     C::refused(context);
-    let reason = without_position(error);
+    let reason = reason(error);
     let reason = match json::misfit::<C::Params<'_>>(params) {
-        Some(place) => format!("`{place}`: {reason}"),
+        Some(place) => format!("`{}`: {reason}", cut(&place, ECHOED)),
         None => reason,
     };
     Answer::Now(Err(Error::InvalidParams { reason }))
 }
 
-/// serde_json counts lines and columns from the start of the parameters, which nobody can see.
-fn without_position(error: &serde_json::Error) -> String {
+/// Bytes that an error says again of what was sent, at a time.
+const ECHOED: usize = 100;
+/// Bytes of what it says in words of ours.
+const SAID: usize = 400;
+
+/// Returns what serde says, with a beginning of what was sent. Without the place: serde_json counts lines and columns
+/// from the start of the parameters, which nobody can see.
+fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(reason, _)| reason.to_owned())
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(text, _)| text);
+    let ours = text
+        .rfind(", expected ")
+        .or_else(|| text.rfind(", there are no "));
+    match ours.map(|ours| text.split_at(ours)) {
+        Some((found, ours)) => format!("{}{}", cut(found, ECHOED), cut(ours, SAID)),
+        None => cut(text, SAID),
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.split_at_checked(text.floor_char_boundary(most)) {
+        Some((kept, rest)) if !rest.is_empty() => format!("{kept}…"),
+        _ => text.to_owned(),
+    }
 }

@@ -47,8 +47,6 @@ pub async fn deliver(
     tracing::debug!(
         provider = %provider.name,
         circle = %verified.circle,
-        event = delivery.event_id,
-        kind = delivery.event_type,
         "webhook received"
     );
     let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;

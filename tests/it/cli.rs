@@ -80,6 +80,60 @@ fn keygen_prints_no_secret_and_makes_no_file_named_like_an_option() {
 }
 
 #[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = key(1).to_hex();
+    let prefixed = format!("0x{secret}");
+    let url = format!("ws://127.0.0.1:1/{}", key(2).public());
+    let as_key = "a key stands where the name of its file belongs";
+    let commands: &[(&[&str], i32, &str)] = &[
+        (&["play", &url, "--key", &secret, "1"], 2, as_key),
+        (
+            &["play", &url, "--json", "--key", &prefixed, "1"],
+            2,
+            as_key,
+        ),
+        (&["play", &url, "--key", &secret[1..], "1"], 2, as_key),
+        (&["repl", &url, "--key", &secret], 2, as_key),
+        (&["events", &url, "--key", &secret], 2, as_key),
+        (&["jobs", "list", &url, "--key", &secret], 2, as_key),
+        (&["members", "list", &url, "--key", &secret], 2, as_key),
+        (&["keygen", "--show", &secret], 1, as_key),
+        (&["keygen", &secret], 1, as_key),
+        (&["members", "add", &url, "--key", "k", &secret], 2, "'***'"),
+        (&["keygen", "k", &secret], 2, "'***'"),
+        (
+            &[
+                "webhook",
+                "send",
+                "u",
+                "--provider",
+                "stripe",
+                "--secret",
+                &format!("env:A={secret}"),
+                "f",
+            ],
+            2,
+            "name of the variable",
+        ),
+    ];
+    for (arguments, code, expected) in commands {
+        let ran = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args(*arguments)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = [&ran.stdout[..], &ran.stderr[..]].concat();
+        let said = text(&said);
+        assert_eq!(ran.status.code(), Some(*code), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains(&secret[1..]), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn keygen_does_not_follow_a_link() {
     let dir = tempfile::tempdir().unwrap();
     let (link, target) = (dir.path().join("link"), dir.path().join("target"));

@@ -106,6 +106,13 @@ async fn scripts_are_put_called_listed_and_deleted() {
         (again.stdout.trim_end(), again.stderr.as_str()),
         (version.as_str(), "greet is at this version already\n")
     );
+    shell.write("broken.rhai", "let x = ");
+    let misnamed = shell.run("script put URL --key owner.key ../x broken.rhai", &[]);
+    assert_eq!(misnamed.code, 2, "{misnamed:?}");
+    assert!(
+        misnamed.stderr.contains("a script's name has"),
+        "{misnamed:?}"
+    );
     let called = shell.ok(
         "call URL --key me.key greet --args",
         &[r#"{"name": "Ada"}"#],

@@ -156,6 +156,32 @@ fn a_password_in_a_url_is_never_shown() {
         said.contains("ftp://me:***@localhost") && !said.contains("hunter2"),
         "{said}"
     );
+    for url in [
+        "redis-cluster://me:hunter2@host?node=me:hunter2@b:1",
+        "redis-cluster://host?node=hunter2@b:1",
+        "redis://host/hunter2",
+        "redis://host?db=hunter2",
+        "redis://host:hunter2",
+    ] {
+        let environment = [("CIRCLED_DISPATCH__REDIS__URL", url)];
+        let served = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .arg("serve")
+            .envs(environment)
+            .env("CIRCLED_DISPATCH__BACKEND", "redis")
+            .output()
+            .unwrap();
+        let served = String::from_utf8(served.stderr).unwrap();
+        for said in [
+            problems("", &environment),
+            config("show", "", &environment).1,
+            served,
+        ] {
+            assert!(
+                said.contains("dispatch.redis.url") && !said.contains("hunter2"),
+                "{url}: {said}"
+            );
+        }
+    }
     let toml = "[dispatch.redis]\nurl = \"rediss://me:hunter2@localhost\"";
     let (_, shown) = config("show", toml, &[]);
     assert!(

@@ -75,6 +75,8 @@ async fn nothing_that_was_said_is_ever_logged() {
             "play".to_owned(),
             json!({ "script": "1", "timeout_ms": secret("number") }),
         ),
+        ("call".to_owned(), json!({ "name": secret("called") })),
+        ("call".to_owned(), json!({ "name": secret("oddly called") })),
         (
             "fetch_nonce".to_owned(),
             json!({ "pubkey": secret("pubkey") }),

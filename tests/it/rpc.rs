@@ -485,6 +485,36 @@ async fn parameters_that_do_not_fit_are_told() {
     }
 }
 
+#[tokio::test]
+async fn what_was_sent_is_said_again_in_part() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let long = "é".repeat(100_000);
+    let fake = format!("x`, expected {long}");
+    for (method, params) in [
+        ("whoami", json!({ &long: 1 })),
+        ("whoami", json!({ &fake: 1 })),
+        ("submit_job", json!({ &long: 1 })),
+        ("play", json!({ "script": "1", &fake: 1 })),
+        ("list_jobs", json!({ "status": long })),
+        ("list_jobs", json!({ "status": fake })),
+        ("play", json!({ "script": "1", "timeout_ms": long })),
+        ("submit_job", json!({ "script": "1", "run_at": long })),
+        ("fetch_nonce", json!({ "pubkey": long })),
+        (
+            "authenticate",
+            json!({ "pubkey": circle(), "signature": "00", "scheme": long }),
+        ),
+        ("get_job", json!({ "job_id": long })),
+        ("call", json!({ "name": long })),
+        ("subscribe", json!({ "topic": long })),
+    ] {
+        let error = session.call(method, params).await.unwrap_err();
+        let size = error.to_string().len();
+        assert!(size < 1000, "{method}: {size} bytes");
+    }
+}
+
 async fn depth_is_no_trouble() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;

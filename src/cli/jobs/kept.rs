@@ -218,7 +218,7 @@ fn ask(method: Method, url: &str) -> anyhow::Result<Answer> {
         .method(method)
         .uri(url)
         .body(Full::default())?;
-    client_runtime()?.block_on(send(request, TIMEOUT))
+    Ok(client_runtime()?.block_on(send(request, TIMEOUT))?)
 }
 
 fn refused(answer: &Answer) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use super::{
     machine::{Machine, Ran, Work},
 };
 use crate::{
+    circle::Ending,
     dispatch::{self, Account, Job, Outcome, Played, Told},
     store::{CommitError, Done, Patience, Terms},
     units::duration::milliseconds,
@@ -174,9 +175,11 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             true => machine.script_timeout,
             false => job.timeout,
         };
+        // What never ran may be called by anything that somebody has sent.
+        let has_run = !matches!(ran.ending, Ending::Refused(_));
         let outcome = Outcome::of(ran.ending, after);
         tracing::debug!(
-            script = job.work.script(),
+            script = job.work.script().filter(|_| has_run),
             duration_ms = milliseconds(now.elapsed()),
             ending = outcome.name(),
             "ran"

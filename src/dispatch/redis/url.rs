@@ -1,13 +1,14 @@
-//! The URL that says where Redis is. Nothing in it is passed over: what isn't understood is refused.
+//! The URL that says where Redis is. Nothing in it is passed over: what isn't understood is refused, in words that have
+//! nothing of the URL in them but its scheme: any other part may be a password that stands in the wrong place.
 
 use std::borrow::Cow;
 
-use fred::types::config::Config;
+use fred::{error::ErrorKind, types::config::Config};
 
 /// The URLs that are understood: `redis`, `redis-cluster` and `redis-sentinel`, each with TLS or without.
 const EXPECTED: &str = "expected one like redis://host:6379, rediss://user:password@host:6379/1, redis-cluster://host:6379?node=host2:6379 or redis-sentinel://host:26379?sentinelServiceName=name";
 
-/// Says why a URL of Redis can't be used.
+/// Says why a URL of Redis can't be used. It names the part that is wrong, and shows none.
 ///
 /// # Errors
 /// What is wrong with it, and what would be right.
@@ -40,46 +41,86 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
     if url.contains('#') {
         return Err("has a # in it, which ends a URL: in a password, write it as %23".to_owned());
     }
-    let mut config = Config::from_url(url).map_err(|error| {
-        let why = error.details().trim_end_matches('.');
-        format!("{why}; {EXPECTED}")
-    })?;
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let path = address
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split_once('/'))
-        .map_or("", |(_, path)| path);
+    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    check_host(host)?;
     if kind == "cluster" && (!path.is_empty() || query_has(query, "db")) {
         return Err("names a database, and a cluster has only one: leave it out; dispatch.redis.namespace keeps servers apart".to_owned());
     }
+    let mut database = match path {
+        "" => None,
+        path => Some(path.parse().map_err(|_| {
+            format!("has something else than the number of a database, from 0 to 255, behind the host; {EXPECTED}")
+        })?),
+    };
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !parameters.contains(&&*name) {
-            // It may be a part of a password, which an @ ends.
-            let is_word = !query.contains('@')
-                && name.len() <= 32
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            let named = if is_word { &*name } else { "" };
+            let number = seen.len() + 1;
             return Err(format!(
-                "has a query parameter {named:?}, which is none of those for {scheme}:// ({})",
+                "has a query parameter, number {number}, which is none of those for {scheme}:// ({}); in a password, a ? is written %3F",
                 parameters.join(", ")
             ));
         }
         if name != "node" && seen.contains(&name) {
             return Err(format!("has the query parameter {name} twice"));
         }
+        if name == "node" && !is_node(&value) {
+            return Err("has a node that is no host and port, as in node=host2:6379: the user and the password stand before the first host alone".to_owned());
+        }
         if name == "db" {
-            let database = value.parse().map_err(|_| {
+            let named: u8 = value.parse().map_err(|_| {
                 "db must be the number of a database, from 0 to 255, as in ?db=1".to_owned()
             })?;
-            if config.database.is_some_and(|other| other != database) {
+            if database.is_some_and(|other| other != named) {
                 return Err("names two databases, by its path and by db".to_owned());
             }
-            config.database = Some(database);
+            database = Some(named);
         }
         seen.push(name);
     }
+    if kind == "sentinel" && !query_has(query, "sentinelServiceName") {
+        return Err(format!("names no sentinelServiceName; {EXPECTED}"));
+    }
+    // What the parser says may have any piece of the URL in it.
+    let mut config = Config::from_url(url).map_err(|error| {
+        if *error.kind() == ErrorKind::Tls {
+            "asks for TLS, and the system's certificates cannot be read".to_owned()
+        } else {
+            format!("is no URL that can be read; {EXPECTED}")
+        }
+    })?;
+    config.database = database;
     Ok(config)
+}
+
+/// Checks `host` or `host:port`.
+fn check_host(host: &str) -> Result<(), String> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, ""),
+    };
+    if name.is_empty() {
+        return Err(format!("names no host; {EXPECTED}"));
+    }
+    if !port.is_empty() && port.parse::<u16>().is_err() {
+        return Err(format!(
+            "has something else than a port, from 0 to 65535, behind the host: in a password, / is written %2F, ? is %3F and @ is %40; {EXPECTED}"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether it is `host:port`. What a login would stand in is none.
+fn is_node(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    text.split_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host.bytes().all(is_part) && port.parse::<u16>().is_ok()
+    })
 }
 
 fn query_has(query: &str, name: &str) -> bool {
@@ -119,18 +160,25 @@ mod tests {
             ("redis://host?db=", "db must be the number"),
             ("redis://host/1?db=2", "two databases"),
             ("redis://host?db=1&db=1", "db twice"),
-            ("redis://host/one", "expected one like"),
+            ("redis://host/one", "number of a database"),
+            ("redis://host/1/", "number of a database"),
+            ("redis://host:x", "than a port"),
+            ("redis://", "no host"),
+            ("redis", "no host"),
+            ("redis://user@", "no host"),
+            ("redis-cluster://host?node=b", "no host and port"),
+            ("redis-cluster://host?node=u@b:1", "no host and port"),
             ("redis-cluster://host:6379/1", "a cluster has only one"),
             ("redis-cluster://host:6379?db=1", "a cluster has only one"),
-            ("redis://host?timeout=5", "\"timeout\", which is none"),
-            ("redis://host?DB=1", "\"DB\", which is none"),
-            ("redis://host?node=b:6379", "\"node\", which is none"),
+            ("redis://host?timeout=5", "number 1, which is none"),
+            ("redis://host?DB=1", "number 1, which is none"),
+            ("redis://host?node=b:6379", "number 1, which is none"),
             ("redis://host?db", "db must be the number"),
             (
                 "redis-sentinel://host?sentinelServiceName=a&sentinelServiceName=b",
                 "sentinelServiceName twice",
             ),
-            ("redis-sentinel://host", "sentinel service name"),
+            ("redis-sentinel://host", "names no sentinelServiceName"),
             ("redis://:pass#word@host", "write it as %23"),
             ("redis://host#1", "write it as %23"),
             (
@@ -155,6 +203,21 @@ mod tests {
             "redis://host?me:s3cr=1",
             "redis://me:s3cr#t@host",
             "redis-cluster://me:s3cr@host/1",
+            "redis-cluster://me:s3cr@host?node=me:s3cr@b:1",
+            "redis-cluster://host?node=s3cr@b:1",
+            "redis-cluster://host?node=b:s3cr",
+            "redis-cluster://host?node=s3cr",
+            "redis://host/s3cr",
+            "redis://host/s3cr/1",
+            "redis://host?db=s3cr",
+            "redis://host?s3cr=1",
+            "redis://host?s3cr",
+            "redis://host:s3cr",
+            "redis://s3cr r@ho st",
+            "redis://me:s3cr/x@host",
+            "redis-s3cr://host",
+            "s3cr://host",
+            "redis-sentinel://host?sentinelUsername=s3cr",
         ] {
             let error = read(url).unwrap_err();
             assert!(!error.contains("s3cr"), "{error}");

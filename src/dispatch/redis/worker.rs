@@ -537,8 +537,10 @@ impl Worker {
                     script::noting(note, run)
                 }
             };
+            // What never ran may be called by anything that somebody has sent.
+            let has_run = !matches!(ending, Ending::Refused(_));
             tracing::debug!(
-                script = held.script(),
+                script = held.script().filter(|_| has_run),
                 duration_ms = milliseconds(now.elapsed()),
                 "ran"
             );

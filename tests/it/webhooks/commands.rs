@@ -210,39 +210,45 @@ async fn the_command_line_signs_as_providers_do() {
     assert!(text(&first.stdout).contains("\"finished\""));
     let again = sent(&url, "env:MY_SECRET", &file);
     assert!(text(&again.stdout).contains("\"duplicate\""));
+    let unreached = circled(&["jobs", "list", "--url", "http://127.0.0.1:1"], &[]);
+    assert_eq!(unreached.status.code(), Some(3));
     let wrong = sent(&url, "other", &file);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(
         text(&wrong.stdout).starts_with("401 ") && text(&wrong.stderr).contains("its log says")
     );
-    for (url, secret, file, expected) in [
+    for (url, secret, file, expected, code) in [
         (
             url.as_str(),
             "env:UNSET_SECRET",
             file.as_path(),
             "is not set",
+            1,
         ),
         (
             &url,
             SECRET,
             Path::new("missing.json"),
             "missing.json cannot be read",
+            1,
         ),
         (
             "ws://127.0.0.1/x",
             SECRET,
             &file,
             "is not where webhooks go",
+            1,
         ),
         (
             "http://127.0.0.1:1/webhooks/stripe/x",
             SECRET,
             &file,
             "does not answer",
+            3,
         ),
     ] {
         let failed = sent(url, secret, file);
-        assert_eq!(failed.status.code(), Some(1));
+        assert_eq!(failed.status.code(), Some(code));
         assert!(
             text(&failed.stderr).contains(expected),
             "{}",
