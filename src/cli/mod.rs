@@ -18,6 +18,7 @@ mod output;
 mod play;
 mod reload;
 mod repl;
+mod runtime;
 mod script;
 mod serve;
 mod signals;

@@ -8,6 +8,7 @@ use super::{
     ConfigFile,
     logging::{self, LevelHandle},
     reload::{Reload, warn_of_doubts},
+    runtime,
     signals::Signals,
 };
 use crate::{
@@ -47,10 +48,7 @@ impl Serve {
             .checked(|settings| server::providers(settings).map(drop))?;
         let level = logging::init(&loaded.settings.log)?;
         warn_of_doubts(&loaded);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("circled")
-            .build()?;
+        let runtime = runtime::start()?;
         runtime.block_on(self.serve(&loaded, level))
     }
 }

@@ -9,6 +9,7 @@ use super::{
     ConfigFile,
     logging::{self, LevelHandle},
     reload::{Reload, warn_of_doubts},
+    runtime,
     signals::Signals,
 };
 use crate::{
@@ -53,10 +54,7 @@ impl Worker {
         }
         let level = logging::init(&loaded.settings.log)?;
         warn_of_doubts(&loaded);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("circled")
-            .build()?;
+        let runtime = runtime::start()?;
         runtime.block_on(self.work(&loaded, level))
     }
 }

@@ -39,9 +39,10 @@ use crate::{
 
 /// Messages read before the socket is flushed and other sessions get their turn.
 const BURST: usize = 64;
-/// The same, in time; looked at after each few messages.
+/// The same, in time; looked at after each few messages, and after each that is long.
 const TURN: Duration = Duration::from_micros(100);
 const FEW: usize = 4;
+const LONG: usize = 4 << 10;
 
 /// The longest piece of a message that is sent at once.
 const PIECE: usize = 16 << 10;
@@ -94,6 +95,8 @@ pub(super) struct Connection<S> {
     /// What the session may hold: what is queued counts in it, and replies that aren't finished, too.
     memory: MemoryBudget,
     burst: usize,
+    /// Whether the last message was long.
+    was_long: bool,
     turn: Instant,
     longest_turn: Duration,
     unflushed: bool,
@@ -153,6 +156,7 @@ where
             max_queue: settings.outbound_queue,
             memory,
             burst: 0,
+            was_long: false,
             turn: Instant::now(),
             longest_turn: TURN,
             unflushed: false,
@@ -309,7 +313,7 @@ where
             return Poll::Ready(Input::Room);
         }
         if self.burst > 0
-            && self.burst.is_multiple_of(FEW)
+            && (self.was_long || self.burst.is_multiple_of(FEW))
             && self.turn.elapsed() > self.longest_turn
         {
             // Others get their turn, as after so many messages.
@@ -327,6 +331,7 @@ where
                 }
                 self.burst += 1;
                 if let Some(input) = input(message) {
+                    self.was_long = matches!(&input, Input::Text(text) if text.len() > LONG);
                     return Poll::Ready(input);
                 }
                 if self.burst == BURST {
@@ -569,6 +574,7 @@ mod tests {
             max_queue,
             memory: MemoryBudget::new("session.max_buffered", max_bytes),
             burst: 0,
+            was_long: false,
             turn: Instant::now(),
             longest_turn: Duration::MAX,
             unflushed: false,
@@ -632,6 +638,14 @@ mod tests {
             send(&mut connection, text.to_string()).unwrap();
         }
         assert_eq!(connection.socket.writes[0].len(), FEW);
+        let long = [LONG + 1, 1].map(|length| Message::text("x".repeat(length)));
+        connection.socket.incoming.extend(long);
+        let mut read = 0;
+        while let Some(Input::Text(_)) = next(&mut connection) {
+            std::thread::sleep(Duration::from_micros(1));
+            read += 1;
+        }
+        assert_eq!(read, 1, "one that is long is enough");
     }
 
     #[test]
