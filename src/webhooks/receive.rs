@@ -68,13 +68,13 @@ pub(super) async fn receive(
         }
         // Mostly it is all here, and stays where it is.
         if whole.is_empty() && body.is_end_stream() {
-            place.take(data.len())?;
+            place.take(data.len(), Instant::now())?;
             return Ok(data);
         }
         if *received > whole.capacity() {
             let least = (2 * whole.capacity()).max(FIRST);
             let capacity = least.min(announced.unwrap_or(terms.most)).max(*received);
-            place.grow(capacity - whole.capacity())?;
+            place.grow(capacity - whole.capacity(), Instant::now())?;
             whole.reserve_exact(capacity - whole.len());
         }
         whole.extend_from_slice(&data);

@@ -1,9 +1,10 @@
 //! Room for bodies that are being received and handed on: so many bytes in all, for one address, and for one
 //! provider's deliveries to one circle.
 //!
-//! Room is taken as bytes arrive, whatever was announced. Where there is none left, a body of the address of which most is
-//! arriving gives way, the one that has been arriving for longest: who sends slowly keeps nobody out, who sends much only
-//! itself, and what comes at once always finds room.
+//! Room is taken as bytes arrive, whatever was announced. Where there is none left, the body gives way that has been
+//! slower than [`RATE`] for longest. Where none is, it is one of the address of which most is arriving, the one that has been
+//! arriving for longest. So who sends slowly keeps nobody out who doesn't, from however many addresses; who sends much
+//! keeps out only itself and who sends slowly; and what comes at once always finds room. All of it is O(log n).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,11 +12,19 @@ use std::{
     hash::Hash,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{address::Network, auth::PublicKey};
+use crate::{address::Network, auth::PublicKey, pace::Pace};
+
+/// Bytes that must come each second of a body, once it isn't young, to keep its room where others need it. The room that
+/// it has been given counts, which is up to twice what has come.
+const RATE: usize = 128 << 10;
+/// How long a body is young.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Bytes that there are.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +65,12 @@ struct Part {
     senders: HashMap<Network, Sender>,
     /// The same, by how much of theirs is arriving.
     ranking: BTreeSet<(usize, Network)>,
+    /// Their bodies, by when they become too slow.
+    deadlines: BTreeSet<Deadline>,
 }
+
+/// From when on a body is too slow, and its number.
+type Deadline = (Instant, u64);
 
 /// What of one address is arriving.
 #[derive(Debug, Default)]
@@ -68,6 +82,7 @@ struct Sender {
 #[derive(Debug)]
 struct Arriving {
     who: Who,
+    begun: Instant,
     bytes: usize,
     given_up: CancellationToken,
 }
@@ -125,9 +140,10 @@ impl Place {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn take(&mut self, bytes: usize, now: Instant) -> Result<(), NoRoom> {
         let limits = &self.room.0.limits;
-        self.room.lock().take(limits, &self.who, bytes, None)?;
+        let mut state = self.room.lock();
+        state.take(limits, &self.who, bytes, None, now)?;
         self.held = Held::Whole(bytes);
         Ok(())
     }
@@ -136,14 +152,14 @@ impl Place {
     ///
     /// # Errors
     /// There is none, or it had to give way.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn grow(&mut self, bytes: usize, now: Instant) -> Result<(), NoRoom> {
         let limits = &self.room.0.limits;
         let mut state = self.room.lock();
         let number = match self.held {
             Held::Arriving(number, _) => number,
             Held::Whole(_) => {
                 let given_up = CancellationToken::new();
-                let number = state.begin(&self.who, given_up.clone());
+                let number = state.begin(&self.who, now, given_up.clone());
                 self.held = Held::Arriving(number, given_up);
                 number
             }
@@ -151,7 +167,7 @@ impl Place {
         if !state.arriving.contains_key(&number) {
             return Err(NoRoom);
         }
-        state.take(limits, &self.who, bytes, Some(number))
+        state.take(limits, &self.who, bytes, Some(number), now)
     }
 
     /// The body is whole, and takes so many bytes: it doesn't give way any more.
@@ -189,7 +205,12 @@ impl Place {
 
 impl Part {
     /// The body that gives way, if one is arriving.
-    fn first(&self) -> Option<u64> {
+    fn first(&self, now: Instant) -> Option<u64> {
+        if let Some((deadline, number)) = self.deadlines.first()
+            && *deadline < now
+        {
+            return Some(*number);
+        }
         let (_, address) = self.ranking.last()?;
         self.senders.get(address)?.bodies.first().copied()
     }
@@ -210,6 +231,18 @@ impl Part {
     }
 }
 
+impl Arriving {
+    /// From when on it is too slow, if no more comes.
+    fn deadline(&self) -> Instant {
+        let pace = Pace {
+            first: Duration::ZERO,
+            rate: RATE,
+        };
+        let young = self.begun + YOUNG;
+        young.max(pace.deadline(self.begun, self.bytes))
+    }
+}
+
 impl State {
     /// What somebody's bodies count in, the smallest first.
     fn parts(&mut self, who: &Who) -> [&mut Part; 3] {
@@ -220,27 +253,33 @@ impl State {
         ]
     }
 
-    fn begin(&mut self, who: &Who, given_up: CancellationToken) -> u64 {
+    fn begin(&mut self, who: &Who, begun: Instant, given_up: CancellationToken) -> u64 {
         let number = self.begun;
         self.begun += 1;
+        let arriving = Arriving {
+            who: who.clone(),
+            begun,
+            bytes: 0,
+            given_up,
+        };
+        let deadline = (arriving.deadline(), number);
+        self.arriving.insert(number, arriving);
         for part in self.parts(who) {
+            part.deadlines.insert(deadline);
             part.change(who.address, |sender| {
                 sender.bodies.insert(number);
             });
         }
-        let arriving = Arriving {
-            who: who.clone(),
-            bytes: 0,
-            given_up,
-        };
-        self.arriving.insert(number, arriving);
         number
     }
 
     /// It isn't arriving any more. Returns the bytes that it has.
     fn end(&mut self, number: u64) -> Option<usize> {
-        let Arriving { who, bytes, .. } = self.arriving.remove(&number)?;
+        let arriving = self.arriving.remove(&number)?;
+        let deadline = (arriving.deadline(), number);
+        let Arriving { who, bytes, .. } = arriving;
         for part in self.parts(&who) {
+            part.deadlines.remove(&deadline);
             part.change(who.address, |sender| {
                 sender.bytes -= bytes;
                 sender.bodies.remove(&number);
@@ -255,13 +294,14 @@ impl State {
         who: &Who,
         bytes: usize,
         number: Option<u64>,
+        now: Instant,
     ) -> Result<(), NoRoom> {
         let limits = [limits.per_address, limits.per_mailbox, limits.all];
         loop {
             let first = {
                 let mut parts = self.parts(who).into_iter().zip(limits);
                 let full = parts.find(|(part, limit)| part.bytes + bytes > *limit);
-                full.map(|(part, _)| part.first())
+                full.map(|(part, _)| part.first(now))
             };
             let Some(first) = first else { break };
             // Whose own turn it is has had its time.
@@ -271,14 +311,19 @@ impl State {
             };
             self.give_up(first);
         }
+        let moved = number.and_then(|number| {
+            let arriving = self.arriving.get_mut(&number)?;
+            let before = (arriving.deadline(), number);
+            arriving.bytes += bytes;
+            Some((before, (arriving.deadline(), number)))
+        });
         for part in self.parts(who) {
             part.bytes += bytes;
-            if number.is_some() {
+            if let Some((before, after)) = moved {
+                part.deadlines.remove(&before);
+                part.deadlines.insert(after);
                 part.change(who.address, |sender| sender.bytes += bytes);
             }
-        }
-        if let Some(arriving) = number.and_then(|number| self.arriving.get_mut(&number)) {
-            arriving.bytes += bytes;
         }
         Ok(())
     }
@@ -365,36 +410,37 @@ mod tests {
     #[test]
     fn who_has_been_arriving_for_longest_gives_way() {
         let room = Room::new(ROOM);
+        let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
         // Of one address.
         let mut one = room.place(network(1), stripe.clone());
         let mut two = room.place(network(1), stripe.clone());
-        one.grow(30).unwrap();
-        two.grow(20).unwrap();
+        one.grow(30, now).unwrap();
+        two.grow(20, now).unwrap();
         assert!(gave_way(&one) && !gave_way(&two));
-        assert_eq!(one.grow(1), Err(NoRoom));
+        assert_eq!(one.grow(1, now), Err(NoRoom));
         assert_eq!(one.settle(30), Err(NoRoom));
         // Of one mailbox.
         let mut three = room.place(network(2), stripe.clone());
         let mut four = room.place(network(3), stripe.clone());
-        three.grow(40).unwrap();
+        three.grow(40, now).unwrap();
         assert!(!gave_way(&two));
-        four.take(30).unwrap();
+        four.take(30, now).unwrap();
         assert!(gave_way(&three) && !gave_way(&two), "of whom most arrives");
         // Of all.
         let mut five = room.place(network(4), idenfy.clone());
-        five.take(40).unwrap();
+        five.take(40, now).unwrap();
         let mut six = room.place(network(5), idenfy.clone());
-        six.take(20).unwrap();
+        six.take(20, now).unwrap();
         assert!(gave_way(&two));
         // What is whole stays; and the oldest itself has had its time.
         let mut seven = room.place(network(5), stripe.clone());
-        seven.grow(10).unwrap();
-        assert_eq!(seven.grow(1), Err(NoRoom));
+        seven.grow(10, now).unwrap();
+        assert_eq!(seven.grow(1, now), Err(NoRoom));
         seven.settle(5).unwrap();
         assert_eq!(room.lock().all.bytes, 30 + 40 + 20 + 5);
         let mut eight = room.place(network(6), stripe);
-        assert_eq!(eight.take(6), Err(NoRoom));
+        assert_eq!(eight.take(6, now), Err(NoRoom));
         drop((one, two, three, four, five, six, seven, eight));
         let state = room.lock();
         assert_eq!(state.all.bytes, 0);
@@ -405,17 +451,18 @@ mod tests {
     #[test]
     fn who_sends_most_gives_way_and_nobody_else() {
         let room = Room::new(ROOM);
+        let now = Instant::now();
         let [stripe, _] = mailboxes();
         // The provider's has been arriving for longest.
         let mut provider = room.place(network(1), stripe.clone());
-        provider.grow(2).unwrap();
+        provider.grow(2, now).unwrap();
         let mut flood = Vec::new();
         for n in 0..1000_u16 {
             let last = u8::try_from(2 + n % 5).unwrap();
             let mut place = room.place(network(last), stripe.clone());
-            place.grow(10).unwrap();
+            place.grow(10, now).unwrap();
             flood.push(place);
-            if n % 200 == 0 && provider.grow(1).is_err() {
+            if n % 200 == 0 && provider.grow(1, now).is_err() {
                 panic!("it gave way to {n}");
             }
         }
@@ -428,14 +475,96 @@ mod tests {
     }
 
     #[test]
+    fn who_has_been_slow_for_longest_gives_way_before_who_sends_most() {
+        let kib = |n: usize| n << 10;
+        let room = Room::new(Limits {
+            all: kib(1024),
+            per_address: kib(512),
+            per_mailbox: kib(768),
+        });
+        let [stripe, idenfy] = mailboxes();
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        // Each drips: one has had time to come to 256 KiB, and the others to less.
+        let mut drips = Vec::new();
+        for (last, begun, bytes) in [(1, 1000, 256), (2, 100, 64), (3, 200, 64), (4, 2900, 64)] {
+            let mut place = room.place(network(last), stripe.clone());
+            place.grow(kib(bytes), after(begun)).unwrap();
+            drips.push(place);
+        }
+        let gone = |drips: &[Place]| drips.iter().map(gave_way).collect::<Vec<_>>();
+        // Of the mailbox: it has 320 KiB left, and this one comes to be the largest.
+        let mut large = room.place(network(5), stripe.clone());
+        large.grow(kib(256), after(2950)).unwrap();
+        large.grow(kib(128), after(2950)).unwrap();
+        assert_eq!(gone(&drips), [false, true, false, false], "the slowest");
+        large.grow(kib(64), after(2950)).unwrap();
+        assert_eq!(gone(&drips), [false, true, true, false]);
+        // Nobody is too slow: of whom most arrives, even if it is its own.
+        assert_eq!(large.grow(kib(1), after(2999)), Err(NoRoom));
+        // 256 KiB are for two seconds.
+        large.grow(kib(1), after(3001)).unwrap();
+        assert_eq!(gone(&drips), [true, true, true, false]);
+        // Of all, likewise.
+        let mut other = room.place(network(6), idenfy.clone());
+        other.take(kib(511), after(3100)).unwrap();
+        assert_eq!(gone(&drips), [true, true, true, false]);
+        let mut more = room.place(network(7), idenfy);
+        more.take(kib(63), after(4500)).unwrap();
+        assert_eq!(gone(&drips), [true; 4]);
+        assert!(!gave_way(&large));
+        drop((large, other, more, drips));
+        let state = room.lock();
+        assert!(state.all.is_nothing() && state.all.deadlines.is_empty());
+        assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
+    }
+
+    #[test]
+    fn who_comes_fast_enough_is_never_too_slow() {
+        let room = Room::new(Limits {
+            all: 4 << 20,
+            per_address: 2 << 20,
+            per_mailbox: 4 << 20,
+        });
+        let [stripe, _] = mailboxes();
+        let start = Instant::now();
+        let mut steady = room.place(network(1), stripe.clone());
+        let mut flood = Vec::new();
+        // As much each second as is asked for, and others at full speed.
+        for second in 0..8 {
+            let now = start + Duration::from_secs(second);
+            steady.grow(RATE, now).unwrap();
+            for n in 0..20_u8 {
+                let mut place = room.place(network(2 + n % 2), stripe.clone());
+                place.grow(1 << 20, now).unwrap();
+                flood.push(place);
+            }
+        }
+        assert!(!gave_way(&steady));
+        // It stops.
+        let mut late = room.place(network(4), stripe.clone());
+        let now = start + Duration::from_secs(20);
+        flood.clear();
+        for _ in 0..2 {
+            let mut place = room.place(network(2), stripe.clone());
+            place.grow(1 << 20, now).unwrap();
+            flood.push(place);
+        }
+        late.grow(2 << 20, now).unwrap();
+        assert!(gave_way(&steady));
+        assert!(!flood.iter().any(gave_way));
+    }
+
+    #[test]
     fn nothing_is_kept_of_what_came_to_nothing() {
         let room = Room::new(ROOM);
+        let now = Instant::now();
         let [stripe, _] = mailboxes();
         let mut place = room.place(network(1), stripe.clone());
-        assert_eq!(place.grow(41), Err(NoRoom));
+        assert_eq!(place.grow(41, now), Err(NoRoom));
         drop(place);
         let mut place = room.place(network(1), stripe);
-        assert_eq!(place.take(41), Err(NoRoom));
+        assert_eq!(place.take(41, now), Err(NoRoom));
         drop(place);
         let state = room.lock();
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());

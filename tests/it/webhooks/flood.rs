@@ -23,6 +23,8 @@ enum Manner {
     Dripping,
     /// As slowly as it may.
     Least,
+    /// Some of it at once, and then hardly faster than it must.
+    Trickling,
     /// All but its end, at once.
     AllButTheEnd,
     /// The same, with no length said before.
@@ -53,6 +55,10 @@ async fn attack(
                 Manner::Silent => pending().await,
                 Manner::Dripping => (1, 300),
                 Manner::Least => (1 << 9, 400),
+                Manner::Trickling => {
+                    writer.write_all(&bulk[..42 << 10]).await?;
+                    (700, 300)
+                }
                 Manner::AllButTheEnd | Manner::Chunked => {
                     writer.write_all(&bulk[1..]).await?;
                     pending().await
@@ -74,14 +80,35 @@ async fn attack(
     }
 }
 
+/// What comes before the length of a delivery like this one.
+fn head(webhook: &Webhook) -> String {
+    format!(
+        "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
+        webhook.circle,
+        webhook.headers["stripe-signature"].to_str().unwrap(),
+    )
+}
+
+/// Delivers an event of `kib` KiB in pieces, as a line with a long way would have it. Returns how its answer begins.
+async fn in_pieces(to: SocketAddr, id: &str, kib: usize) -> std::io::Result<String> {
+    let body = event(id) + " ".repeat(kib << 10).as_str();
+    let webhook = Webhook::stripe(&body);
+    let head = format!("{}Content-Length: {}\r\n\r\n", head(&webhook), body.len());
+    let mut stream = from(1, to).await;
+    stream.write_all(head.as_bytes()).await?;
+    for piece in body.as_bytes().chunks(40 << 10) {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        stream.write_all(piece).await?;
+    }
+    let mut answer = [0; 12];
+    within("an answer", stream.read_exact(&mut answer)).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// How many of `all` deliveries are answered with 200 while `attackers` are at it.
 async fn answered(server: &TestServer, attackers: usize, manner: Manner, all: usize) -> usize {
     let claimed = Webhook::stripe("{}");
-    let head = format!(
-        "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
-        claimed.circle,
-        claimed.headers["stripe-signature"].to_str().unwrap(),
-    );
+    let head = head(&claimed);
     // As fast as a line of a gigabit would be.
     let (bulk, pause) = (
         vec![b'x'; 1 << 20],
@@ -139,15 +166,7 @@ async fn bodies_that_never_become_whole_keep_nobody_out() {
 #[tokio::test]
 async fn bodies_that_come_in_pieces_are_kept_beside_a_flood_from_elsewhere() {
     let server = taking_stripes().start().await;
-    let claimed = Webhook::stripe("{}");
-    let head = |webhook: &Webhook| {
-        format!(
-            "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
-            webhook.circle,
-            webhook.headers["stripe-signature"].to_str().unwrap(),
-        )
-    };
-    let (flood, bulk) = (head(&claimed), vec![b'x'; 1 << 20]);
+    let (flood, bulk) = (head(&Webhook::stripe("{}")), vec![b'x'; 1 << 20]);
     let attacking = (0..100).map(|n| {
         let pause = Duration::from_millis(500);
         let last = 2 + n % 6;
@@ -163,19 +182,8 @@ async fn bodies_that_come_in_pieces_are_kept_beside_a_flood_from_elsewhere() {
     let deliver = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         for n in 0..10 {
-            let body = event(&format!("evt_pieces_{n}")) + " ".repeat(300 << 10).as_str();
-            let webhook = Webhook::stripe(&body);
-            let head = format!("{}Content-Length: {}\r\n\r\n", head(&webhook), body.len());
-            let mut stream = from(1, server.address).await;
-            stream.write_all(head.as_bytes()).await.unwrap();
-            for piece in body.as_bytes().chunks(40 << 10) {
-                // As a line with a long way would have it.
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                stream.write_all(piece).await.unwrap();
-            }
-            let mut answer = [0; 12];
-            stream.read_exact(&mut answer).await.unwrap();
-            let answer = std::str::from_utf8(&answer).unwrap();
+            let id = format!("evt_pieces_{n}");
+            let answer = in_pieces(server.address, &id, 300).await.unwrap();
             assert_eq!(answer, "HTTP/1.1 200", "{n}");
         }
     };
@@ -183,6 +191,36 @@ async fn bodies_that_come_in_pieces_are_kept_beside_a_flood_from_elsewhere() {
         _ = join_all(attacking) => unreachable!("it has no end"),
         delivered = timeout(Duration::from_secs(60), deliver) => delivered.unwrap(),
     }
+}
+
+#[tokio::test]
+async fn large_bodies_are_kept_beside_a_hundred_addresses_that_send_slowly() {
+    // Room for about 64 of theirs.
+    let server = taking_stripes()
+        .env("CIRCLED_WEBHOOKS__MAX_BUFFERED", "4MiB")
+        .env("CIRCLED_WEBHOOKS__MAX_BUFFERED_PER_CIRCLE", "4MiB")
+        .start()
+        .await;
+    let (slow, bulk) = (head(&Webhook::stripe("{}")), vec![b'x'; 1 << 20]);
+    // Whoever gave way comes again.
+    let pause = Duration::from_secs(4);
+    let attacking =
+        (2..102).map(|last| attack(server.address, last, &slow, Manner::Trickling, &bulk, pause));
+    let deliver = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut answers = Vec::new();
+        for n in 0..20 {
+            let id = format!("evt_large_{n}");
+            let answer = in_pieces(server.address, &id, 400).await;
+            answers.push(answer.unwrap_or_else(|error| error.to_string()));
+        }
+        answers
+    };
+    let answers = tokio::select! {
+        _ = join_all(attacking) => unreachable!("it has no end"),
+        answers = timeout(Duration::from_secs(60), deliver) => answers.unwrap(),
+    };
+    assert_eq!(answers, ["HTTP/1.1 200"; 20]);
 }
 
 #[tokio::test]
