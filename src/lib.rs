@@ -40,6 +40,7 @@ pub mod server;
 pub mod session;
 mod shares;
 pub mod store;
+mod turns;
 mod units;
 pub mod webhooks;
 

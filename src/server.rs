@@ -45,6 +45,7 @@ use crate::{
     rpc::{Limits, Quotas, Shared},
     session::{self, Registry},
     shares::Bounds,
+    turns::Turns,
     units::duration::milliseconds,
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
@@ -167,6 +168,7 @@ impl Server {
             access,
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl,
+            logins: Turns::new(settings.auth.places(), settings.auth.queue),
             limits: Limits {
                 max_batch: settings.session.max_batch,
                 max_reply: settings.session.max_reply,

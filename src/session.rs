@@ -220,7 +220,7 @@ async fn converse(
                     if connection.begins_turn() {
                         context.begin_turn();
                     }
-                    let reply = rpc::on_text(context, &text);
+                    let reply = rpc::on_text(context, &text).await;
                     if context.phase.caller().is_some() {
                         heartbeat.on_login();
                         connection.on_login(settings);

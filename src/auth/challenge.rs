@@ -17,6 +17,21 @@ pub struct Settings {
     /// How long the text to sign is good for.
     #[serde(with = "crate::units::duration")]
     pub nonce_ttl: Duration,
+    /// Calls of `fetch_nonce` and `authenticate` that are carried out at once; 0 is three quarters of the cores.
+    pub checks: usize,
+    /// Such calls that may wait.
+    pub queue: usize,
+}
+
+impl Settings {
+    /// Such calls that are carried out at once.
+    pub(crate) fn places(&self) -> usize {
+        if self.checks > 0 {
+            return self.checks;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (cores - cores.div_ceil(4)).max(1)
+    }
 }
 
 /// What one login proves: who (`key`), to which server (`origin`) and `circle`, until when, once.

@@ -187,11 +187,12 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
     let Settings {
         server,
         session,
+        auth,
         dispatch,
         store,
         ..
     } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 13] = [
+    let sizes: [(&'static [&'static str], usize, usize, &str); 14] = [
         (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
         (
             &["server.max_buffered"],
@@ -225,6 +226,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
             "1KiB",
         ),
         (&["dispatch.durable.looks"], dispatch.durable.looks, 1, "1"),
+        (&["auth.queue"], auth.queue, 1, "1"),
         (&["store.events_waiting"], store.events_waiting, 1, "1B"),
         (
             &["store.events_waiting_in_all"],

@@ -5,8 +5,9 @@ use std::{future::Future, pin::Pin};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::task::yield_now;
 
-use super::{Batch, Context, Error, Id, Incoming, Method, Request};
+use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request};
 use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
 
 /// A future of a call that is under way.
@@ -42,14 +43,15 @@ pub enum Reply {
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
-/// Handles one message: runs what can be run at once, begins the rest.
-pub fn on_text(context: &mut Context, text: &str) -> Reply {
+/// Handles one message: runs what can be run at once, begins the rest. Where it shows credentials, it waits for its turn
+/// to.
+pub async fn on_text(context: &mut Context, text: &str) -> Reply {
     match Incoming::parse(text) {
         Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
         Ok(Incoming::Single(Err(invalid))) => {
             refuse(Some(invalid.id), &invalid.error, &context.memory)
         }
-        Ok(Incoming::Single(Ok(request))) => on_request(context, request),
+        Ok(Incoming::Single(Ok(request))) => in_turn(context, request).await,
         Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
             let error = Error::LimitExceeded {
                 limit: "session.max_batch".into(),
@@ -57,12 +59,12 @@ pub fn on_text(context: &mut Context, text: &str) -> Reply {
             };
             refuse(Some(Id::NULL), &error, &context.memory)
         }
-        Ok(Incoming::Batch(batch)) => on_batch(context, &batch),
+        Ok(Incoming::Batch(batch)) => Box::pin(on_batch(context, &batch)).await,
     }
 }
 
 /// Begins the elements of a batch, one after another, for as long as there is room for what they answer.
-fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
+async fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
     let whole = std::mem::replace(&mut context.memory, room.clone());
@@ -71,7 +73,7 @@ fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     let mut full = None;
     for request in batch.requests() {
         let reply = match (request, full) {
-            (Ok(request), None) => on_request(context, request),
+            (Ok(request), None) => in_turn(context, request).await,
             (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &room),
             (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &room),
         };
@@ -162,8 +164,29 @@ fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
     Reply::Now(id.map(|id| Written::new(failed(error, &id), &id, memory)))
 }
 
-fn on_request(context: &mut Context, request: Request<'_>) -> Reply {
-    let Some(method) = Method::find(&request.method) else {
+/// Begins a request; of those that show credentials, a few of all sessions' at a time, each for a moment. Curves take tens of
+/// microseconds, and whoever has logged in is not to wait behind any number of them.
+async fn in_turn(context: &mut Context, request: Request<'_>) -> Reply {
+    let method = Method::find(&request.method);
+    let shows = method.is_some_and(|method| method.needs == Needs::Credentials);
+    let turn = if shows {
+        match Box::pin(context.turn_to_log_in()).await {
+            Ok(turn) => Some(turn),
+            Err(error) => return refuse(request.id, &error, &context.memory),
+        }
+    } else {
+        None
+    };
+    let reply = on_request(context, method, request);
+    if turn.is_some() && context.shows_more_than_a_login() {
+        // Not before others on this thread have had their turn is the place free for the next.
+        yield_now().await;
+    }
+    reply
+}
+
+fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'_>) -> Reply {
+    let Some(method) = method else {
         let error = Error::MethodNotFound {
             reason: "rpc.discover lists the methods of this server".to_owned(),
         };

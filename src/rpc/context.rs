@@ -13,6 +13,7 @@ use crate::{
     auth::{Access, Action, Admission, Denied, Phase, PublicKey, Role, decide},
     dispatch::{Caller, Dispatcher},
     memory::MemoryBudget,
+    turns::{Turn, Turns},
 };
 
 use super::{
@@ -47,6 +48,8 @@ pub struct Context {
     /// Where its client is.
     address: Network,
     under_way: Arc<AtomicUsize>,
+    /// Calls so far that showed credentials, up to one more than a login takes.
+    shown: u8,
     turn: Instant,
 }
 
@@ -70,6 +73,8 @@ pub struct Shared {
     pub dispatcher: Dispatcher,
     /// How long a login text is good for.
     pub nonce_ttl: Duration,
+    /// Who may log in right now, by address.
+    pub(crate) logins: Turns<Network>,
     /// What a session may ask for.
     pub limits: Limits,
     /// What a caller and a circle may ask for.
@@ -119,6 +124,7 @@ impl Context {
             draining: false,
             shared,
             under_way: Arc::default(),
+            shown: 0,
             turn: Instant::now(),
         }
     }
@@ -218,6 +224,29 @@ impl Context {
             limit: limit.into(),
             retry_after_ms: Some(100),
         })
+    }
+
+    /// Waits for the session's turn to show credentials.
+    ///
+    /// # Errors
+    /// As many wait as may.
+    pub(super) fn turn_to_log_in(
+        &self,
+    ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
+        let (logins, address) = (self.shared.logins.clone(), self.address);
+        async move {
+            let turn = logins.take([address; 2]).await;
+            turn.ok_or_else(|| Error::LimitExceeded {
+                limit: "auth.queue".into(),
+                retry_after_ms: Some(100),
+            })
+        }
+    }
+
+    /// Counts a call that showed credentials. Returns whether there were more of them than a login takes.
+    pub(super) fn shows_more_than_a_login(&mut self) -> bool {
+        self.shown = (self.shown + 1).min(3);
+        self.shown > 2
     }
 
     /// Counts a call as the caller's and the circle's, if it is one that costs them anything.

@@ -1,9 +1,9 @@
 //! Who gets the script threads: whoever has used less than their share, at once, whatever others run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use circled::auth::SecretKey;
-use futures_util::future::select_all;
+use futures_util::future::{Either, join_all, select, select_all};
 use serde_json::{Value, json};
 
 use crate::{
@@ -291,7 +291,60 @@ async fn a_script_that_others_pass_still_ends_well() {
     assert_eq!(error["data"], json!({ "timeout_ms": 300 }), "{error}");
 }
 
+/// How long plays take that come one after the other: the time of the one in the middle.
+async fn middle_play(session: &mut Ws) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..41 {
+        let begun = Instant::now();
+        session.play("store.incr(\"n\", 1)").await.unwrap();
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Shows false signatures on and on, with two batches of them under way.
+async fn log_in_falsely(mut session: Ws) {
+    let me = key(9).public();
+    let call =
+        |method, params| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let fetch = call("fetch_nonce", json!({ "pubkey": me }));
+    let show = json!({ "pubkey": me, "signature": "11".repeat(64), "scheme": "sha256" });
+    let show = call("authenticate", show);
+    let batch = Value::from(vec![[fetch, show]; 16].concat()).to_string();
+    session.send_text(&batch).await;
+    loop {
+        session.send_text(&batch).await;
+        let replies = session.text().await;
+        assert_eq!(replies.matches("bad_signature").count(), 16, "{replies}");
+    }
+}
+
+async fn strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting() {
+    let server = TestServer::start().await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    let alone = middle_play(&mut victim).await;
+    let mut strangers = Vec::new();
+    for _ in 0..MANY {
+        strangers.push(server.connect_to(key(11).public()).await);
+    }
+    let flood = Box::pin(join_all(strangers.into_iter().map(log_in_falsely)));
+    let beside = Box::pin(async {
+        let beside = middle_play(&mut victim).await;
+        // An honest login from the same address has its turn, too.
+        within("a login", log_in_to(&server, 13, &key(4))).await;
+        beside
+    });
+    let Either::Right((beside, _)) = select(flood, beside).await else {
+        panic!("the flood has ended");
+    };
+    println!("alone {alone:?}, beside the flood {beside:?}");
+    let most = 4 * alone + Duration::from_millis(40);
+    assert!(beside < most, "{beside:?}; alone {alone:?}");
+}
+
 on_both!(
+    strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting,
     plays_that_do_not_end_keep_no_other_circle_waiting,
     plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting,
     one_caller_in_forty_circles_keeps_nobody_waiting,

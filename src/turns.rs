@@ -1,0 +1,159 @@
+//! Turns at what costs much: whoever waits and has used the least time comes next.
+
+use std::{
+    fmt,
+    hash::Hash,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use crate::script::shares::{Accounts, Next, Shares};
+
+/// So many places, with a queue that is fair by the time that they were held. A cheap handle.
+pub(crate) struct Turns<K: Copy + Eq + Hash>(Arc<Inner<K>>);
+
+struct Inner<K: Copy + Eq + Hash> {
+    places: usize,
+    state: Mutex<State<K>>,
+}
+
+struct State<K: Copy + Eq + Hash> {
+    shares: Shares<K, oneshot::Sender<Turn<K>>>,
+    taken: usize,
+}
+
+/// A place. It is free again when this is dropped.
+pub(crate) struct Turn<K: Copy + Eq + Hash> {
+    turns: Turns<K>,
+    accounts: Accounts<K>,
+    since: Instant,
+}
+
+impl<K: Copy + Eq + Hash> Turns<K> {
+    /// With so many places, and room for so many that wait, see [`Shares::push`].
+    pub(crate) fn new(places: usize, queue: usize) -> Self {
+        Self(Arc::new(Inner {
+            places,
+            state: Mutex::new(State {
+                shares: Shares::new(queue),
+                taken: 0,
+            }),
+        }))
+    }
+
+    /// Waits for a place, which is charged to these accounts. Nothing, if as many wait as may.
+    pub(crate) async fn take(&self, accounts: Accounts<K>) -> Option<Turn<K>> {
+        /// Whoever waited has left.
+        struct Left(Arc<AtomicBool>);
+
+        impl Drop for Left {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+
+        let left = Left(Arc::default());
+        let (tell, told) = oneshot::channel();
+        let pushed = self.lock().shares.push(accounts, left.0.clone(), tell);
+        pushed.ok()?;
+        self.advance();
+        told.await.ok()
+    }
+
+    /// Gives out the places that are free.
+    fn advance(&self) {
+        let mut next = Vec::new();
+        let mut state = self.lock();
+        while state.taken < self.0.places
+            && let Some(Next::Begin(tell, accounts)) = state.shares.next(true)
+        {
+            if tell.is_closed() {
+                state.shares.end(&accounts);
+                continue;
+            }
+            state.taken += 1;
+            let turn = Turn {
+                turns: self.clone(),
+                accounts,
+                since: Instant::now(),
+            };
+            next.push((tell, turn));
+        }
+        drop(state);
+        for (tell, turn) in next {
+            // One that nobody waits for any more is over at once.
+            let _ = tell.send(turn);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Clone for Turns<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
+    fn drop(&mut self) {
+        let mut state = self.turns.lock();
+        state.taken -= 1;
+        state.shares.charge(&self.accounts, self.since.elapsed());
+        state.shares.end(&self.accounts);
+        drop(state);
+        self.turns.advance();
+    }
+}
+
+impl<K: Copy + Eq + Hash> fmt::Debug for Turns<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns")
+            .field("places", &self.0.places)
+            .field("taken", &self.lock().taken)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::{Pin, pin},
+        task::{Context, Poll, Waker},
+    };
+
+    use super::{Turn, Turns};
+
+    fn poll<F: Future<Output = Option<Turn<u8>>>>(
+        turn: &mut Pin<&mut F>,
+    ) -> Poll<Option<Turn<u8>>> {
+        turn.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn where_as_many_wait_as_may_others_still_get_a_place() {
+        let turns = Turns::new(1, 4);
+        let mut first = pin!(turns.take([1; 2]));
+        let Poll::Ready(Some(goes_on)) = poll(&mut first) else {
+            panic!("a place is free");
+        };
+        let mut flood: Vec<_> = (0..4).map(|_| Box::pin(turns.take([1; 2]))).collect();
+        for turn in &mut flood {
+            assert!(poll(&mut turn.as_mut()).is_pending());
+        }
+        let mut refused = pin!(turns.take([1; 2]));
+        assert!(matches!(poll(&mut refused), Poll::Ready(None)));
+        let mut other = pin!(turns.take([2; 2]));
+        assert!(poll(&mut other).is_pending());
+        drop(goes_on);
+        assert!(matches!(poll(&mut other), Poll::Ready(Some(_))));
+        assert!(poll(&mut flood[0].as_mut()).is_ready());
+    }
+}
