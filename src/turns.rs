@@ -156,4 +156,20 @@ mod tests {
         assert!(matches!(poll(&mut other), Poll::Ready(Some(_))));
         assert!(poll(&mut flood[0].as_mut()).is_ready());
     }
+
+    #[test]
+    fn those_who_leave_are_forgotten_while_others_wait() {
+        let turns = Turns::new(1, usize::MAX);
+        let mut first = pin!(turns.take([1; 2]));
+        let _goes_on = poll(&mut first);
+        let mut waits: Vec<_> = (2..32).map(|n| Box::pin(turns.take([n; 2]))).collect();
+        for turn in &mut waits {
+            assert!(poll(&mut turn.as_mut()).is_pending());
+        }
+        for _ in 0..10_000 {
+            assert!(poll(&mut Box::pin(turns.take([2; 2])).as_mut()).is_pending());
+        }
+        let waiting = turns.lock().shares.waiting();
+        assert!((30..=128).contains(&waiting), "{waiting}");
+    }
 }

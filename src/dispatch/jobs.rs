@@ -6,7 +6,9 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Account, JobId, JobRecord, Ledger, RedisJobs, State, Status, looks::Looks, retry::Rerun,
+    Account, JobId, JobRecord, Ledger, RedisJobs, State, Status,
+    looks::{Looks, Turn},
+    retry::Rerun,
     submission::Input,
 };
 use crate::{auth::PublicKey, store::Unavailable};
@@ -218,9 +220,9 @@ impl Jobs {
         self,
         listing: Listing,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<Cursor>), Unavailable> {
-        let _turn = self.looks.operator().await;
+        let turn = self.looks.operator().await;
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.list(&listing)).await,
+            Place::Embedded(ledger) => blocking(turn, move || ledger.list(&listing)).await,
             Place::Redis(jobs) => jobs.list(&listing).await,
         }
     }
@@ -230,9 +232,9 @@ impl Jobs {
     /// # Errors
     /// It can't be read.
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let _turn = self.looks.operator().await;
+        let turn = self.looks.operator().await;
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.find(id)).await,
+            Place::Embedded(ledger) => blocking(turn, move || ledger.find(id)).await,
             Place::Redis(jobs) => jobs.find(id).await,
         }
     }
@@ -245,7 +247,9 @@ impl Jobs {
         rerun: Rerun,
     ) -> Result<bool, Unavailable> {
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
+            Place::Embedded(ledger) => {
+                blocking(None, move || ledger.retry_in(circle, id, &rerun)).await
+            }
             Place::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }
@@ -256,7 +260,7 @@ impl Jobs {
     /// It can't be read or written.
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
+            Place::Embedded(ledger) => blocking(None, move || ledger.stop_in(circle, id)).await,
             Place::Redis(jobs) => jobs.stop_in(circle, id).await,
         }
     }
@@ -271,9 +275,9 @@ impl Jobs {
         id: JobId,
         asker: Asker,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let _turn = self.looks.turn(asker.accounts(circle)).await;
+        let turn = self.looks.turn(asker.accounts(circle)).await;
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.find_in(&circle, id)).await,
+            Place::Embedded(ledger) => blocking(turn, move || ledger.find_in(&circle, id)).await,
             Place::Redis(jobs) => jobs.find_in(circle, id).await,
         }
     }
@@ -299,9 +303,9 @@ impl Jobs {
         id: JobId,
         asker: Asker,
     ) -> Result<Option<Input>, Unavailable> {
-        let _turn = self.looks.turn(asker.accounts(circle)).await;
+        let turn = self.looks.turn(asker.accounts(circle)).await;
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.input_in(&circle, id)).await,
+            Place::Embedded(ledger) => blocking(turn, move || ledger.input_in(&circle, id)).await,
             Place::Redis(jobs) => jobs.input_in(circle, id).await,
         }
     }
@@ -315,25 +319,62 @@ impl Jobs {
         page: Page,
         asker: Asker,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
-        let _turn = self.looks.turn(asker.accounts(page.circle)).await;
+        let turn = self.looks.turn(asker.accounts(page.circle)).await;
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.page(&page)).await,
+            Place::Embedded(ledger) => blocking(turn, move || ledger.page(&page)).await,
             Place::Redis(jobs) => jobs.page(page).await,
         }
     }
 }
 
-/// Reading what is on disk takes its time.
+/// Reads what is on disk, which takes its time: the turn is over when that is, however long somebody waits for it.
 async fn blocking<T: Send + 'static>(
+    turn: Option<Turn>,
     look: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
 ) -> Result<T, Unavailable> {
-    spawn_blocking(look).await.unwrap_or(Err(Unavailable))
+    let looked = spawn_blocking(move || {
+        let _turn = turn;
+        look()
+    });
+    looked.await.unwrap_or(Err(Unavailable))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, InvalidCursor, JobId, List};
+    use std::sync::mpsc;
+
+    use tokio::task::yield_now;
+    use tokio_util::task::TaskTracker;
+
+    use super::{Asker, Cursor, InvalidCursor, JobId, List, Looks, blocking};
     use crate::auth::SecretKey;
+
+    #[tokio::test]
+    async fn a_look_that_nobody_waits_for_keeps_its_turn_until_it_is_over() {
+        let circle = SecretKey::from_hex(&"7".repeat(64)).unwrap().public();
+        let tasks = TaskTracker::new();
+        for asker in [Asker::Caller(None), Asker::Operator] {
+            let looks = Looks::new(1);
+            let turn = looks.turn(asker.accounts(circle)).await;
+            let (begin, has_begun) = tokio::sync::oneshot::channel();
+            let (end, may_end) = mpsc::channel::<()>();
+            let look = tasks.spawn(blocking(turn, move || {
+                begin.send(()).unwrap();
+                may_end.recv().map_err(|_| crate::store::Unavailable)
+            }));
+            has_begun.await.unwrap();
+            look.abort();
+            assert!(look.await.unwrap_err().is_cancelled());
+            let next = looks.clone();
+            let next = tasks.spawn(async move { next.turn(asker.accounts(circle)).await });
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            assert!(!next.is_finished(), "{asker:?}");
+            end.send(()).unwrap();
+            assert!(next.await.unwrap().is_some());
+        }
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_is_written() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::job::Account;
 use crate::turns::{self, Turns};
@@ -19,9 +19,9 @@ pub(super) struct Looks {
 
 /// A place. It is free again when this is dropped.
 #[expect(dead_code, reason = "they are held, not looked at")]
-pub(super) enum Turn<'a> {
+pub(super) enum Turn {
     Shared(turns::Turn<Account>),
-    Operators(SemaphorePermit<'a>),
+    Operators(OwnedSemaphorePermit),
 }
 
 impl Looks {
@@ -34,16 +34,17 @@ impl Looks {
     }
 
     /// Waits for a place; for whoever runs the server, where there are no accounts. Nothing, if there will be none.
-    pub(super) async fn turn(&self, accounts: Option<[Account; 2]>) -> Option<Turn<'_>> {
+    pub(super) async fn turn(&self, accounts: Option<[Account; 2]>) -> Option<Turn> {
         match accounts {
             Some(accounts) => self.shared.take(accounts).await.map(Turn::Shared),
-            None => self.operator().await.map(Turn::Operators),
+            None => self.operator().await,
         }
     }
 
     /// Waits for the place of whoever runs the server.
-    pub(super) async fn operator(&self) -> Option<SemaphorePermit<'_>> {
-        self.operator.acquire().await.ok()
+    pub(super) async fn operator(&self) -> Option<Turn> {
+        let permit = self.operator.clone().acquire_owned().await;
+        permit.ok().map(Turn::Operators)
     }
 }
 

@@ -25,7 +25,7 @@ const CREDIT: Duration = Duration::from_millis(10);
 /// The clocks rise by this part of what is used, or half of what each gets who waits, if that is less: so whoever is ahead
 /// waits for so many times as much at most, however many come who have used nothing.
 const CATCH_UP: usize = 64;
-/// Accounts that needn't be looked through.
+/// Accounts, or tasks, that needn't be looked through.
 const FEW: usize = 64;
 
 /// Whom a run is charged to, an account of each kind.
@@ -45,6 +45,8 @@ pub(crate) struct Shares<K, T> {
     next_number: u64,
     /// Tasks that may wait.
     capacity: usize,
+    /// So many wait before those that nobody wants any more are dropped.
+    keeps: usize,
 }
 
 /// Tasks of the same accounts: first in, first out.
@@ -128,6 +130,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
             waiting: 0,
             next_number: 0,
             capacity,
+            keeps: FEW,
         }
     }
 
@@ -139,8 +142,9 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         given_up: Arc<AtomicBool>,
         task: T,
     ) -> Result<(), QueueFull> {
-        if self.waiting >= self.capacity {
+        if self.waiting >= self.capacity.min(self.keeps) {
             self.drop_given_up();
+            self.keeps = (self.waiting * 2).max(FEW);
         }
         if self.waiting >= self.bound(&accounts) {
             return Err(QueueFull);
@@ -162,7 +166,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
     }
 
     /// Tasks that wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
