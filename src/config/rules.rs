@@ -636,6 +636,24 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             broken.push(Broken::doubtful(about, message));
         }
     }
+    let inputs: [(&'static [&'static str; 2], usize); 2] = [
+        (
+            &["webhooks.max_body", "dispatch.redis.hold_bytes"],
+            webhooks.max_body,
+        ),
+        (
+            &["session.max_message", "dispatch.redis.hold_bytes"],
+            session.max_message,
+        ),
+    ];
+    for (about, input) in inputs {
+        if input > redis.hold_bytes / 4 {
+            broken.push(Broken::doubtful(
+                about,
+                "should be no more than a quarter of dispatch.redis.hold_bytes, or a worker takes nothing else before there is room for the largest",
+            ));
+        }
+    }
     let of_callers: [(&'static [&'static str; 2], u32, u32); 2] = [
         (
             &["limits.caller_rate", "limits.circle_rate"],

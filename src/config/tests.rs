@@ -222,6 +222,10 @@ fn settings_that_hardly_go_together_are_doubted() {
         ("[store]\nquota = \"1KiB\"", "store.quota"),
         ("[script]\ntimeout = \"31s\"", "dispatch.job_timeout"),
         ("[session]\nping_interval = \"5s\"", "session.pong_timeout"),
+        (
+            "[dispatch.redis]\nhold_bytes = \"3MiB\"",
+            "webhooks.max_body",
+        ),
     ] {
         let doubts = load(toml, &[]).unwrap().doubts;
         let keys: Vec<_> = doubts.iter().map(|doubt| doubt.key.as_str()).collect();

@@ -281,6 +281,7 @@ fn budgets_that_cannot_hold_what_they_are_for_are_told() {
             &[
                 "session.max_message = \"32MiB\" (circled.toml:2:1): should be no more than session.max_buffered, or there is never room",
                 "session.max_reply = \"17MiB\" (circled.toml:3:1): should be no more than session.max_buffered",
+                "session.max_message = \"32MiB\" (circled.toml:2:1): should be no more than a quarter of dispatch.redis.hold_bytes",
             ],
         ),
         (

@@ -1,7 +1,7 @@
 //! A job that a worker has taken.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -182,7 +182,8 @@ impl Places {
 }
 
 /// What was fetched of the inputs of durable jobs, in bytes: no more than so many, of which one circle's are no more than half
-/// of what others leave. A cheap handle.
+/// of what others leave. A circle that holds nothing and whose first input has found no room comes before all that come after
+/// it, however small they are. A cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct Inputs(Arc<Fetched>);
 
@@ -190,13 +191,33 @@ pub(super) struct Inputs(Arc<Fetched>);
 struct Fetched {
     most: usize,
     held: Mutex<InputBytes>,
-    freed: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct InputBytes {
     all: usize,
-    by_circle: HashMap<PublicKey, usize>,
+    circles: HashMap<PublicKey, OfCircle>,
+    /// Circles that hold nothing and found no room, in the order in which they began to wait.
+    starved: BTreeMap<u64, PublicKey>,
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+struct OfCircle {
+    bytes: usize,
+    /// Those who take room for its inputs, the first one first.
+    lines: VecDeque<u64>,
+    /// Since when the first one waits for room.
+    since: Option<u64>,
+}
+
+/// A place among those who take room for inputs of a circle; the next one comes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    inputs: Inputs,
+    circle: PublicKey,
+    number: u64,
 }
 
 /// Room for one input; it is free again when this is dropped.
@@ -213,41 +234,124 @@ impl Inputs {
         Self(Arc::new(Fetched {
             most,
             held: Mutex::default(),
-            freed: Notify::new(),
+            changed: Notify::new(),
         }))
     }
 
-    /// Waits for room for an input of so many bytes. The only one always has some.
-    pub(super) async fn room(&self, circle: PublicKey, bytes: usize) -> Room {
-        loop {
-            let freed = self.0.freed.notified();
-            if let Some(room) = self.try_room(circle, bytes) {
-                return room;
-            }
-            freed.await;
-        }
-    }
-
-    /// Takes room, if there is some.
-    pub(super) fn try_room(&self, circle: PublicKey, bytes: usize) -> Option<Room> {
+    /// Takes a place behind all that have one for inputs of the circle.
+    pub(super) fn line(&self, circle: PublicKey) -> Line {
         let mut held = self.held();
-        let own = held.by_circle.get(&circle).copied().unwrap_or(0);
-        let left = self.0.most.saturating_sub(held.all - own);
-        if held.all > 0 && own + bytes > left / 2 {
-            return None;
-        }
-        held.all += bytes;
-        held.by_circle.insert(circle, own + bytes);
-        drop(held);
-        Some(Room {
+        let number = held.number();
+        held.of(circle).lines.push_back(number);
+        Line {
             inputs: self.clone(),
             circle,
-            bytes,
-        })
+            number,
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, InputBytes> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InputBytes {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn of(&mut self, circle: PublicKey) -> &mut OfCircle {
+        self.circles.entry(circle).or_default()
+    }
+
+    /// Notes whether a circle is starved, or forgets it.
+    fn note(&mut self, circle: PublicKey) {
+        let Some(of) = self.circles.get(&circle) else {
+            return;
+        };
+        if of.bytes > 0 {
+            return;
+        }
+        if let Some(since) = of.since {
+            self.starved.insert(since, circle);
+        } else if of.lines.is_empty() {
+            self.circles.remove(&circle);
+        }
+    }
+}
+
+impl Line {
+    /// Waits for room for an input of so many bytes. The only one always has some.
+    pub(super) async fn room(&self, bytes: usize) -> Room {
+        loop {
+            let changed = self.inputs.0.changed.notified();
+            if let Some(room) = self.try_room(bytes) {
+                return room;
+            }
+            self.wait();
+            changed.await;
+        }
+    }
+
+    /// Takes room, if there is some, and nobody comes before.
+    pub(super) fn try_room(&self, bytes: usize) -> Option<Room> {
+        let mut held = self.inputs.held();
+        let all = held.all;
+        let first = held.starved.first_key_value().map(|(since, _)| *since);
+        let of = held.of(self.circle);
+        let left = self.inputs.0.most.saturating_sub(all - of.bytes);
+        let fits = all == 0 || of.bytes + bytes <= left / 2;
+        let is_first = of.lines.front() == Some(&self.number);
+        if !fits || !is_first || first.is_some_and(|first| of.since != Some(first)) {
+            return None;
+        }
+        of.bytes += bytes;
+        let since = of.since.take();
+        held.all += bytes;
+        if let Some(since) = since {
+            held.starved.remove(&since);
+        }
+        let is_next = since.is_some() && since == first;
+        drop(held);
+        if is_next {
+            // Whoever waited behind it may have room.
+            self.inputs.0.changed.notify_waiters();
+        }
+        Some(Room {
+            inputs: self.inputs.clone(),
+            circle: self.circle,
+            bytes,
+        })
+    }
+
+    /// Notes that it waits, if it is the first one of its circle.
+    fn wait(&self) {
+        let mut held = self.inputs.held();
+        let number = held.number();
+        let of = held.of(self.circle);
+        if of.lines.front() == Some(&self.number) && of.since.is_none() {
+            of.since = Some(number);
+        }
+        held.note(self.circle);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        {
+            let mut held = self.inputs.held();
+            let of = held.of(self.circle);
+            if of.lines.front() == Some(&self.number)
+                && let Some(since) = of.since.take()
+            {
+                held.starved.remove(&since);
+            }
+            let of = held.of(self.circle);
+            of.lines.retain(|number| *number != self.number);
+            held.note(self.circle);
+        }
+        self.inputs.0.changed.notify_waiters();
     }
 }
 
@@ -256,14 +360,10 @@ impl Drop for Room {
         {
             let mut held = self.inputs.held();
             held.all -= self.bytes;
-            if let Some(own) = held.by_circle.get_mut(&self.circle) {
-                *own -= self.bytes;
-                if *own == 0 {
-                    held.by_circle.remove(&self.circle);
-                }
-            }
+            held.of(self.circle).bytes -= self.bytes;
+            held.note(self.circle);
         }
-        self.inputs.0.freed.notify_waiters();
+        self.inputs.0.changed.notify_waiters();
     }
 }
 
@@ -295,34 +395,128 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
     use fred::types::Value;
 
-    use super::{Entry, Inputs, Places};
-    use crate::auth::SecretKey;
+    use super::{Entry, Inputs, Places, Room};
+    use crate::auth::{PublicKey, SecretKey};
 
     fn entry(id: usize) -> Entry {
         let fields = ["play", "0123456789"].map(Value::from);
         Entry::new(id.to_string(), Value::Array(fields.to_vec()))
     }
 
+    fn circle(n: u8) -> PublicKey {
+        SecretKey::from_hex(&hex::encode([n; 32])).unwrap().public()
+    }
+
+    /// Takes room, if there is some right now; else it waits.
+    fn poll(room: &mut Pin<Box<impl Future<Output = Room>>>) -> Option<Room> {
+        let mut context = Context::from_waker(Waker::noop());
+        match room.as_mut().poll(&mut context) {
+            Poll::Ready(room) => Some(room),
+            Poll::Pending => None,
+        }
+    }
+
     #[test]
     fn inputs_have_a_budget_of_which_one_circle_has_half() {
         let inputs = Inputs::new(100);
-        let circle = |n: u8| SecretKey::from_hex(&hex::encode([n; 32])).unwrap().public();
-        let first = inputs.try_room(circle(1), 1000).expect("the only one");
-        assert!(inputs.try_room(circle(2), 1).is_none());
+        let [one, two] = [1, 2].map(|n| inputs.line(circle(n)));
+        let first = one.try_room(1000).expect("the only one");
+        assert!(two.try_room(1).is_none());
         drop(first);
-        let mut rooms: Vec<_> = (0..10)
-            .map_while(|_| inputs.try_room(circle(1), 10))
-            .collect();
+        let mut rooms: Vec<_> = (0..10).map_while(|_| one.try_room(10)).collect();
         assert_eq!(rooms.len(), 5);
-        rooms.extend(inputs.try_room(circle(2), 25));
+        rooms.extend(two.try_room(25));
         assert_eq!(rooms.len(), 6);
-        assert!(inputs.try_room(circle(2), 1).is_none());
+        assert!(two.try_room(1).is_none());
         rooms.remove(0);
-        assert!(inputs.try_room(circle(2), 5).is_some());
-        drop(rooms);
-        assert_eq!((inputs.held().all, inputs.held().by_circle.len()), (0, 0));
+        assert!(two.try_room(5).is_some());
+        drop((rooms, one, two));
+        let held = inputs.held();
+        assert_eq!((held.all, held.circles.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_large_input_that_waits_comes_before_small_ones_that_come_later() {
+        let inputs = Inputs::new(100);
+        let [a, b, c] = [1, 2, 3].map(|n| inputs.line(circle(n)));
+        let mut held: Vec<_> = (0..4).filter_map(|_| a.try_room(10)).collect();
+        held.extend(b.try_room(10));
+        assert_eq!(held.len(), 5);
+        let mut large = Box::pin(c.room(40));
+        assert!(poll(&mut large).is_none());
+        let mut small = Box::pin(b.room(1));
+        let later = inputs.line(circle(4));
+        let mut other = Box::pin(later.room(1));
+        while held.len() > 1 {
+            held.remove(0);
+            assert!(poll(&mut small).is_none() && poll(&mut other).is_none());
+            assert!(a.try_room(1).is_none());
+            if held.len() > 2 {
+                assert!(poll(&mut large).is_none());
+            }
+        }
+        let large = poll(&mut large).expect("half of what is left is enough");
+        assert!(poll(&mut small).is_none(), "its circle holds something");
+        let other = poll(&mut other).expect("it comes next");
+        let small = poll(&mut small).expect("nobody comes before it");
+        drop((large, small, other, held));
+        assert!(inputs.held().starved.is_empty());
+    }
+
+    #[test]
+    fn a_circle_that_holds_much_keeps_nobody_waiting_for_more_of_its_own() {
+        let inputs = Inputs::new(100);
+        let [a, b] = [1, 2].map(|n| inputs.line(circle(n)));
+        let held = a.try_room(40).unwrap();
+        let mut more = Box::pin(a.room(40));
+        assert!(poll(&mut more).is_none());
+        let other = b.try_room(10).expect("there is room");
+        // Now it holds nothing.
+        drop(held);
+        assert!(b.try_room(1).is_none());
+        let more = poll(&mut more).expect("there is room");
+        assert!(b.try_room(1).is_some());
+        drop((other, more));
+    }
+
+    #[test]
+    fn inputs_of_a_circle_have_room_in_the_order_in_which_they_came() {
+        let inputs = Inputs::new(100);
+        let lines: Vec<_> = (0..3).map(|_| inputs.line(circle(1))).collect();
+        let other = inputs.line(circle(2)).try_room(40).unwrap();
+        let held = lines[0].try_room(30).unwrap();
+        let [first, second, third] = lines.try_into().unwrap();
+        let mut large = Box::pin(first.room(20));
+        assert!(poll(&mut large).is_none());
+        assert!(second.try_room(0).is_none() && third.try_room(0).is_none());
+        drop(held);
+        let _large = poll(&mut large).unwrap();
+        drop(large);
+        assert!(second.try_room(1).is_none(), "the first one isn't done");
+        drop(second);
+        assert!(third.try_room(1).is_none());
+        drop(first);
+        assert!(third.try_room(1).is_some());
+        drop((third, other));
+    }
+
+    #[test]
+    fn who_leaves_while_waiting_for_room_keeps_nobody_waiting() {
+        let inputs = Inputs::new(100);
+        let [a, b] = [1, 2].map(|n| inputs.line(circle(n)));
+        let _held = a.try_room(20).unwrap();
+        let mut large = Box::pin(b.room(60));
+        assert!(poll(&mut large).is_none() && a.try_room(1).is_none());
+        drop(large);
+        drop(b);
+        assert!(a.try_room(1).is_some());
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::{
     commit::{Landing, Told},
     gateway::{millis, number},
-    held::{Held, Place, Room, What},
+    held::{Held, Line, Place, Room, What},
     keys::GROUP,
     link::{BLOCK, Blocking},
     reply::{self, Entry},
@@ -128,8 +128,10 @@ impl Worker {
         }
         for (circle, others) in others {
             let this = self.clone();
+            // Whoever comes first has room first.
+            let line = circle.map(|circle| self.inputs.line(circle));
             self.tasks
-                .spawn(async move { this.see_to(partition, circle, others).await });
+                .spawn(async move { this.see_to(partition, line, others).await });
         }
         jobs
     }
@@ -165,7 +167,7 @@ impl Worker {
     async fn see_to(
         self: Arc<Self>,
         partition: usize,
-        circle: Option<PublicKey>,
+        line: Option<Line>,
         mut entries: VecDeque<Placed>,
     ) {
         let size = |entry: &Entry| {
@@ -174,20 +176,20 @@ impl Worker {
         };
         while let Some(first) = entries.pop_front() {
             let mut some = Vec::new();
-            let Some(circle) = circle else {
+            let Some(line) = &line else {
                 some.push((first, None));
                 some.extend(entries.drain(..).map(|entry| (entry, None)));
                 self.see_to_some(partition, some).await;
                 return;
             };
             let room = tokio::select! {
-                room = self.inputs.room(circle, size(&first.0)) => room,
+                room = line.room(size(&first.0)) => room,
                 // It is another worker's, once this one has left.
                 () = self.stopping.cancelled() => return,
             };
             some.push((first, Some(room)));
             while let Some((entry, ..)) = entries.front()
-                && let Some(room) = self.inputs.try_room(circle, size(entry))
+                && let Some(room) = line.try_room(size(entry))
                 && let Some(next) = entries.pop_front()
             {
                 some.push((next, Some(room)));
