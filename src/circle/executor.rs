@@ -79,7 +79,10 @@ pub enum Ending {
     /// It ended by itself, well or not.
     Finished(Result<Success, Failure>),
     /// The deadline passed.
-    TimedOut,
+    TimedOut {
+        /// Which version of a named script it was that ran.
+        version: Option<String>,
+    },
     /// The caller cancelled.
     Cancelled,
     /// The store could not be reached.
@@ -140,7 +143,7 @@ impl From<script::Ending> for Ending {
     fn from(ending: script::Ending) -> Self {
         match ending {
             script::Ending::Finished(result) => Self::Finished(result),
-            script::Ending::TimedOut => Self::TimedOut,
+            script::Ending::TimedOut => Self::TimedOut { version: None },
             script::Ending::Cancelled => Self::Cancelled,
             script::Ending::Unavailable => Self::Unavailable,
             script::Ending::Displaced => Self::Displaced,
@@ -256,8 +259,10 @@ impl Executor {
             .into()
         {
             Ending::Finished(result) => Ending::Finished(versioned(result, found.version)),
-            other @ (Ending::TimedOut
-            | Ending::Cancelled
+            Ending::TimedOut { .. } => Ending::TimedOut {
+                version: found.version,
+            },
+            other @ (Ending::Cancelled
             | Ending::Unavailable
             | Ending::Displaced
             | Ending::Refused(_)) => other,
@@ -370,5 +375,8 @@ fn versioned(
     result: Result<Success, Failure>,
     version: Option<String>,
 ) -> Result<Success, Failure> {
-    result.map(|success| Success { version, ..success })
+    match result {
+        Ok(success) => Ok(Success { version, ..success }),
+        Err(failure) => Err(Failure { version, ..failure }),
+    }
 }

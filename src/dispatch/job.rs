@@ -137,7 +137,7 @@ impl Outcome {
         match ending {
             Ending::Finished(Ok(success)) => Self::Finished(success),
             Ending::Finished(Err(failure)) => Self::Failed(Box::new(failure)),
-            Ending::TimedOut => Self::TimedOut { after },
+            Ending::TimedOut { .. } => Self::TimedOut { after },
             Ending::Cancelled => Self::Cancelled,
             Ending::Unavailable | Ending::Refused(Refusal::Unavailable) => Self::Unavailable,
             Ending::Displaced => Self::Limit {

@@ -266,11 +266,13 @@ impl JobRecord {
             Ending::Finished(Ok(success)) => return Some(self.finish(success, now, settings)),
             Ending::Finished(Err(failure)) => {
                 let error = JobError::from(&failure);
+                self.ran_in(failure.version);
                 self.logs = kept(failure.logs, settings.max_logs);
                 error
             }
             Ending::Refused(refusal) => return self.refuse(&refusal, now),
-            Ending::TimedOut => {
+            Ending::TimedOut { version } => {
+                self.ran_in(version);
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
             }
             Ending::Displaced => return Some(self.postpone(later(now, DISPLACED))),
@@ -312,14 +314,19 @@ impl JobRecord {
         self.status = Status::Finished;
         self.output = Some(success.output);
         self.value = Some(success.value);
-        if success.version.is_some() {
-            self.version = success.version;
-        }
+        self.ran_in(success.version);
         self.logs = kept(success.logs, settings.max_logs);
         self.error = None;
         self.due = None;
         self.ended_at = Some(now);
         Progress::Finished
+    }
+
+    /// Notes which version of its script ran, where it has one.
+    fn ran_in(&mut self, version: Option<String>) {
+        if version.is_some() {
+            self.version = version;
+        }
     }
 
     /// It ended without any effect: the final delivery of its series has been committed.

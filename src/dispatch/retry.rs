@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use super::{Asker, Dispatcher, Input, JobId, JobRecord};
 use crate::{
     auth::PublicKey,
@@ -55,6 +57,8 @@ enum Wanted {
     AsBefore,
     /// The circle's script of this name.
     Named(String, Option<String>),
+    /// What the circle has under this name when the job's time comes: there must be something now, too.
+    Later(String),
     /// A source, with what it imports as that is now.
     Source(Arc<str>),
     /// What the circle has for a provider's deliveries under this name, or else what the settings have.
@@ -91,9 +95,21 @@ impl Rerun {
 }
 
 impl Wanted {
-    /// Without a version, a job runs its script as it is now.
+    /// Without a version, a job runs its script as it is now, or as it is when its time comes.
     fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, Unpinned> {
-        let own = job.version.as_deref().zip(version);
+        let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
+        if let (Some(name), None) = (&job.name, version)
+            && input.newest
+            && is_put_off
+        {
+            return Ok(Self::Later(name.clone()));
+        }
+        // Which version it ran says nothing of what runs next, where that is the newest.
+        let own = job
+            .version
+            .as_deref()
+            .filter(|_| !input.newest)
+            .zip(version);
         if own.is_some_and(|(own, version)| !version.is_empty() && own.starts_with(version)) {
             return Ok(Self::AsBefore);
         }
@@ -126,6 +142,7 @@ impl Wanted {
             Self::Named(name, version) => {
                 circle::pin(transaction, compiler, name, version.as_deref()).map(Some)
             }
+            Self::Later(name) => circle::pin(transaction, compiler, name, None).map(|_| None),
             Self::Source(source) => circle::pin_source(transaction, compiler, source).map(Some),
             Self::ForDeliveries(name) => circle::pin_for_deliveries(transaction, compiler, name)
                 .map_err(|Unavailable| Unpinned::Refused(Refusal::Unavailable)),
@@ -136,7 +153,9 @@ impl Wanted {
         match (pinned, self) {
             (Some(pinned), _) => Rerun::Script(Arc::new(pinned)),
             (None, Self::ForDeliveries(_)) => Rerun::Provided,
-            (None, Self::AsBefore | Self::Named(..) | Self::Source(_)) => Rerun::AsBefore,
+            (None, Self::AsBefore | Self::Named(..) | Self::Later(_) | Self::Source(_)) => {
+                Rerun::AsBefore
+            }
         }
     }
 }

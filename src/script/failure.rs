@@ -30,6 +30,7 @@ impl Failure {
             line: None,
             column: None,
             logs: Vec::new(),
+            version: None,
         }
     }
 

@@ -53,6 +53,9 @@ pub struct Failure {
     pub column: Option<usize>,
     /// What the run had logged by then.
     pub logs: Vec<String>,
+    /// Which version of a named script it was that ran, where that is known here.
+    #[serde(skip)]
+    pub version: Option<String>,
 }
 
 /// Sorts of [`Failure`].

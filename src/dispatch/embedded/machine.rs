@@ -130,7 +130,7 @@ impl Machine {
             // The others wait for it.
             let ran =
                 script::keep_place(|| self.once(work, alone.begin(), Some(own.unwrap_or(until))));
-            if matches!(ran.ending, Ending::TimedOut) && own.is_none() {
+            if matches!(ran.ending, Ending::TimedOut { .. }) && own.is_none() {
                 return Err(CommitError::Conflict);
             }
             commit(&mut Committer::Alone(alone), ran)

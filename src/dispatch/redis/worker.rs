@@ -378,8 +378,9 @@ impl Worker {
         let now = Timestamp::now();
         let told = match (told, &held.what) {
             (Told::Play(_), _) => Told::Play(Outcome::refused(why)),
-            (Told::Durable(..), What::Durable { job, .. }) => {
+            (Told::Durable(ran, _), What::Durable { job, .. }) => {
                 let mut job = job.clone();
+                job.version = ran.version;
                 let progress = match why {
                     CommitError::Superseded => job.supersede(now),
                     CommitError::Quota { .. } => {
@@ -507,7 +508,7 @@ impl Worker {
             _ => self.script_timeout,
         };
         if held.deadline.is_some_and(|deadline| deadline <= now) {
-            let ending = Ending::TimedOut;
+            let ending = Ending::TimedOut { version: None };
             return self.landing(held, ending, None, had(), true);
         }
         let circle = held.circle();

@@ -398,6 +398,42 @@ async fn a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named
     }
 }
 
+/// What failed may be run again, too.
+async fn a_job_that_was_put_off_tells_which_version_failed() {
+    let server = quick_to_give_up()
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("CIRCLED_SCRIPT__TIMEOUT", "300ms")
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    for source in ["throw 1", "loop {}"] {
+        let broken = put(&mut owner, "a", source).await;
+        let params = json!({ "name": "a", "run_at": soon(Duration::from_millis(100)) });
+        let id = submit(&mut owner, params).await;
+        let dead = until(&mut owner, &id, "dead").await;
+        assert_eq!(dead["version"], json!(broken), "{dead}");
+        put(&mut owner, "a", "1").await;
+        let params = json!({ "job_id": id, "version": broken });
+        ok(&mut owner, "retry_job", params).await;
+        let dead = until(&mut owner, &id, "dead").await;
+        assert_eq!(dead["version"], json!(broken), "{dead}");
+    }
+}
+
+async fn a_job_that_is_put_off_runs_the_newest_version_though_it_was_stopped_and_retried() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    put(&mut owner, "a", "1").await;
+    let params = json!({ "name": "a", "run_at": soon(Duration::from_secs(4)) });
+    let id = submit(&mut owner, params).await;
+    ok(&mut owner, "stop_job", json!([id])).await;
+    let answer = ok(&mut owner, "retry_job", json!([id])).await;
+    assert_eq!(answer, json!({ "retried": true }));
+    let two = put(&mut owner, "a", "2").await;
+    let job = until(&mut owner, &id, "finished").await;
+    assert_eq!((&job["version"], &job["value"]), (&json!(two), &json!(2)));
+}
+
 /// A job of a name that is gone ends there, at once.
 async fn a_job_does_not_run_what_was_deleted() {
     let server = TestServer::start().await;
@@ -1055,6 +1091,8 @@ on_both!(
     jobs_that_wait_outlive_the_server,
     jobs_wait_for_a_server_that_stops,
     a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named,
+    a_job_that_was_put_off_tells_which_version_failed,
+    a_job_that_is_put_off_runs_the_newest_version_though_it_was_stopped_and_retried,
     a_job_does_not_run_what_was_deleted,
     jobs_are_listed_page_by_page,
     a_job_is_its_callers_and_the_owners_business,

@@ -196,7 +196,7 @@ impl Durable {
         let why = match ending {
             Ending::Unavailable => Unavailable.into(),
             Ending::Finished(_)
-            | Ending::TimedOut
+            | Ending::TimedOut { .. }
             | Ending::Cancelled
             | Ending::Displaced
             | Ending::Refused(_) => CommitError::Gone,
