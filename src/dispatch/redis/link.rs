@@ -267,6 +267,12 @@ impl Link {
         Unavailable
     }
 
+    /// Takes what went wrong with a connection last.
+    fn last_error(&self) -> Option<Error> {
+        let last = self.0.last_error.lock();
+        last.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Keeps an eye on Redis for as long as it is polled: whether it takes writes, whether all is prepared there,
     /// and whether it can lose what it acknowledges.
     ///
@@ -291,13 +297,7 @@ impl Link {
                     failures = failures.saturating_add(1);
                     // The first one of a server that starts comes before it is connected.
                     if failures >= 2 && told.len() < REASONS {
-                        let last = self
-                            .0
-                            .last_error
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .take();
-                        let error = last.or((failures == 2).then_some(error));
+                        let error = self.last_error().or((failures == 2).then_some(error));
                         let error = error.map(|error| in_words(&error).to_owned());
                         if let Some(error) = error.filter(|error| !told.contains(error)) {
                             tracing::warn!(
@@ -312,6 +312,8 @@ impl Link {
             }
             failures = 0;
             told.clear();
+            // That is over, and nothing to be told of what comes.
+            self.last_error();
             if beat % CLOCKS == 0 && self.0.ready.load(Ordering::Relaxed) {
                 let _ = self.compare_clocks().await;
             }

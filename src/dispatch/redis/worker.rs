@@ -477,9 +477,47 @@ impl Worker {
         may_run
     }
 
-    /// Doesn't count a run as begun while it is set aside, of a job that another worker may have died of: if this one dies,
-    /// it isn't of that.
-    fn recount(&self, (partition, entry): &(usize, String), begun: i64, goes_on: bool) {
+    /// Returns what has a run not counted as begun while it is set aside, of a job that another worker may have died of: if
+    /// this one dies, it isn't of that. Redis is asked on another thread, so what that takes is no memory of the run. It goes
+    /// on when it is counted.
+    fn recounting(self: &Arc<Self>, held: &Held, begun: i64) -> impl Fn(bool) + use<> {
+        // How often it was set aside and went on: even numbers go on.
+        let (changed, mut changes) = watch::channel(0_u64);
+        let (done, counted) = watch::channel(0_u64);
+        let (this, name, handle) = (self.clone(), held.place.name(), self.handle.clone());
+        let count = async move {
+            let mut is_counted = true;
+            while changes.changed().await.is_ok() {
+                let number = *changes.borrow_and_update();
+                let goes_on = number.is_multiple_of(2);
+                if goes_on != is_counted && this.recount(&name, begun, goes_on).await {
+                    is_counted = goes_on;
+                }
+                done.send_replace(number);
+            }
+        };
+        self.tasks.spawn_on(count, &self.handle);
+        move |goes_on| {
+            let mut number = 0;
+            changed.send_modify(|changes| {
+                *changes += 1;
+                number = *changes;
+            });
+            if goes_on {
+                let mut counted = counted.clone();
+                // Nobody counts any more where the worker ends.
+                let _ = handle.block_on(counted.wait_for(|counted| *counted >= number));
+            }
+        }
+    }
+
+    /// Answers whether Redis counts it so.
+    async fn recount(
+        &self,
+        (partition, entry): &(usize, String),
+        begun: i64,
+        goes_on: bool,
+    ) -> bool {
         let names = &self.link.keys().partitions()[*partition];
         let args = [
             Value::from(self.link.name()),
@@ -487,11 +525,13 @@ impl Worker {
             Value::Integer(begun + i64::from(goes_on)),
         ];
         let count = self.link.call(Lua::Begin, names, [names.jobs()], args);
-        // Where Redis can't be reached, it counts as it did.
-        if self.handle.block_on(count).is_ok() {
+        // Where Redis can't be reached, it counts as it did; and it may be another worker's by now.
+        let is_so = count.await.is_ok_and(|answer| answer.as_i64() == Some(1));
+        if is_so {
             let name = (*partition, entry.clone());
             self.others().insert(name, goes_on);
         }
+        is_so
     }
 
     fn run_once(self: &Arc<Self>, held: &Held) -> Option<Landing> {
@@ -532,11 +572,7 @@ impl Worker {
             };
             let ending = match held.begun {
                 None => run(),
-                Some(begun) => {
-                    let (this, name) = (self.clone(), held.place.name());
-                    let note = move |goes_on: bool| this.recount(&name, begun, goes_on);
-                    script::noting(note, run)
-                }
+                Some(begun) => script::noting(self.recounting(held, begun), run),
             };
             // What never ran may be called by anything that somebody has sent.
             let has_run = !matches!(ending, Ending::Refused(_));
