@@ -74,7 +74,7 @@ enum Command {
         status: Vec<JobStatus>,
         #[command(flatten)]
         filter: Filter,
-        /// How many at most.
+        /// How many at most; of a server's, the first ones circle by circle.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         #[command(flatten)]
@@ -425,9 +425,15 @@ fn list_kept(
         states => states,
     };
     let (source, mut left, mut after) = (place.find()?, limit, None);
-    let mut jobs = Vec::new();
+    let (mut jobs, mut failed) = (Vec::new(), None);
     while left > 0 {
-        let mut page = source.page(states, filter, after, left)?;
+        let mut page = match source.page(states, filter, after, left) {
+            Ok(page) => page,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
         left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
         jobs.append(&mut page.jobs);
         after = page.cursor;
@@ -443,6 +449,9 @@ fn list_kept(
         } else {
             print(job, true)?;
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     if jobs.is_empty() && !json {
         remark!("there are none");

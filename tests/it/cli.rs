@@ -1,7 +1,7 @@
 //! The command line, as its user sees it.
 
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -526,4 +526,38 @@ fn mistakes_in_the_command_line_say_what_is_missing() {
     }
     let help = circled(&["play", "--help"]);
     assert!(text(&help.stdout).contains("Exit codes:"));
+}
+
+#[test]
+fn what_is_there_of_a_list_is_printed_though_its_next_page_fails() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let id = "019ab1c2-0000-7000-8000-000000000000";
+    let circle = "7".repeat(64);
+    let page = format!(
+        r#"{{"jobs":[{{"job_id":"{id}","caller":"webhook:stripe","status":"dead","submitted_at":"2026-01-01T00:00:00Z","tries":3}}],"cursor":"0.dead.0.{circle}.{id}"}}"#
+    );
+    let answers = [("200 OK", page), ("503 Service Unavailable", String::new())];
+    let server = std::thread::spawn(move || {
+        for (status, body) in answers {
+            let (mut connection, _) = listener.accept().unwrap();
+            let asked = BufReader::new(connection.try_clone().unwrap()).lines();
+            let asked: Vec<_> = asked
+                .map_while(|line| line.ok().filter(|line| !line.is_empty()))
+                .collect();
+            assert!(asked[0].starts_with("GET /jobs?"), "{asked:?}");
+            let length = body.len();
+            write!(
+                connection,
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    let listed = circled(&["jobs", "list", "--url", &url]);
+    server.join().unwrap();
+    assert!(!listed.status.success());
+    let (printed, said) = (text(&listed.stdout), text(&listed.stderr));
+    assert!(printed.contains(id), "{printed} {said}");
+    assert!(!said.is_empty());
 }

@@ -98,8 +98,8 @@ impl RedisJobs {
         loop {
             let names = index::listed(&self.link, partition, place, listing.circle, from.as_ref());
             let names = names.await?;
-            let is_last = names.len() < index::SOME;
-            for some in names.chunks(AT_A_TIME) {
+            let mut rest = &names[..];
+            while !rest.is_empty() {
                 let is_full = looked.jobs.len() >= listing.limit
                     || looked.count >= LOOKS
                     || looked.bytes >= self.durable.max_page;
@@ -107,7 +107,8 @@ impl RedisJobs {
                     return Ok(true);
                 }
                 let room = listing.limit - looked.jobs.len();
-                let some = &some[..some.len().min(room)];
+                let some;
+                (some, rest) = rest.split_at(room.min(AT_A_TIME).min(rest.len()));
                 let looks = some.iter().map(|name| self.look(partition, name.id));
                 for (name, found) in some.iter().zip(try_join_all(looks).await?) {
                     looked.count += 1;
@@ -116,15 +117,11 @@ impl RedisJobs {
                     let found = found.filter(|(job, running)| listing.wants(job, *running));
                     looked.jobs.extend(found);
                 }
-                if some.len() == room {
-                    // Maybe it found fewer than there was room for.
-                    break;
-                }
             }
-            if is_last && looked.last.as_ref() == names.last() || names.is_empty() {
+            if names.len() < index::SOME {
                 return Ok(false);
             }
-            from = looked.last.clone();
+            from = names.last().cloned();
         }
     }
 
