@@ -322,6 +322,7 @@ async fn one_circle_does_not_fill_the_queue_for_another() {
     let server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_SCRIPT__QUEUE", "1")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE", "0")
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;
