@@ -75,15 +75,6 @@ async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Option<u16> {
     close_code(&received)
 }
 
-/// A session whose client has room for a few kilobytes only, so that what it doesn't read piles up.
-async fn narrow(server: &TestServer) -> Ws {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 << 10).unwrap();
-    let stream = socket.connect(server.address).await.unwrap();
-    let request = server.url(circle()).into_client_request().unwrap();
-    Ws::over(stream, request).await
-}
-
 #[tokio::test]
 async fn a_message_may_be_so_long_and_no_longer() {
     let server = TestServer::builder()
@@ -555,7 +546,7 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
         other.play(large).await.unwrap();
         let before = server.memory_kib("VmRSS");
 
-        let mut slow = narrow(&server).await;
+        let mut slow = server.connect_narrow().await;
         slow.login(&key(2)).await;
         for _ in 0..64 {
             slow.begin_play(large).await;
@@ -584,7 +575,7 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
 #[tokio::test]
 async fn who_reads_late_gets_everything() {
     let server = TestServer::start().await;
-    let (mut sink, mut replies) = narrow(&server).await.split();
+    let (mut sink, mut replies) = server.connect_narrow().await.split();
     let call = |id: usize| {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.discover"}}"#);
         Message::text(padded(&call, 32 << 10))
@@ -624,7 +615,7 @@ async fn who_asks_without_reading_is_read_no_further() {
         .start()
         .await;
     let before = server.memory_kib("VmRSS");
-    let mut stream = narrow(&server).await.into_stream();
+    let mut stream = server.connect_narrow().await.into_stream();
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}"#;
     let frame = [frame_header(call.len()), call.into()].concat();
     let flood = async {
@@ -654,7 +645,7 @@ async fn who_reads_nothing_for_good_is_given_up() {
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300ms")
         .start()
         .await;
-    let mut slow = narrow(&server).await;
+    let mut slow = server.connect_narrow().await;
     slow.login(&key(2)).await;
     for _ in 0..20 {
         slow.begin_play("let s = \"\"; s.pad(500_000, 'x'); s")

@@ -376,7 +376,7 @@ async fn strangers_hold_little(count: usize) {
     };
     let mut strangers = Vec::new();
     for _ in 0..count {
-        strangers.push(server.connect().await);
+        strangers.push(server.connect_narrow().await);
     }
     let strangers = join_all(strangers.into_iter().enumerate().map(flood)).await;
     // Somebody from the same address logs in meanwhile, and plays.

@@ -16,9 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
+    net::TcpSocket,
     sync::watch,
     time::{interval, timeout},
 };
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::backend;
 
@@ -264,6 +266,15 @@ impl TestServer {
     /// A new session.
     pub(crate) async fn connect_to(&self, circle: impl ToString) -> Ws {
         Ws::connect(self.address, &self.url(circle)).await
+    }
+
+    /// A new session whose client has room for a few kilobytes only, so that what it doesn't read piles up.
+    pub(crate) async fn connect_narrow(&self) -> Ws {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
+        let request = self.url(circle()).into_client_request().unwrap();
+        Ws::over(stream, request).await
     }
 
     /// A new session in [`circle`], logged in.

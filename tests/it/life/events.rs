@@ -5,13 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpSocket;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::{assert_invalid, assert_refused, closed, ok, put, refused, submit, subscribe, until};
 use crate::{
     backend::on_both,
-    server::{Received, TestServer, Ws, circle, eventually, key, within},
+    server::{Received, TestServer, Ws, eventually, key, within},
 };
 
 /// Emits so many events about `topic`, in one run: from `from` on, counted.
@@ -489,15 +487,6 @@ async fn who_is_told_sees_what_was_done() {
     }
 }
 
-/// A session whose client has room for a few kilobytes only.
-async fn narrow(server: &TestServer) -> Ws {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 << 10).unwrap();
-    let stream = socket.connect(server.address).await.unwrap();
-    let request = server.url(circle()).into_client_request().unwrap();
-    Ws::over(stream, request).await
-}
-
 async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "1s")
@@ -506,7 +495,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
         .await;
     let mut emitter = server.log_in(&key(3)).await;
     let mut quick = server.log_in(&key(2)).await;
-    let mut slow = narrow(&server).await;
+    let mut slow = server.connect_narrow().await;
     slow.login(&key(4)).await;
     subscribe(&mut quick, json!({})).await;
     subscribe(&mut slow, json!({})).await;
@@ -575,7 +564,7 @@ async fn whoever_reads_late_is_told_everything() {
         .start()
         .await;
     let mut emitter = server.log_in(&key(3)).await;
-    let mut slow = narrow(&server).await;
+    let mut slow = server.connect_narrow().await;
     slow.login(&key(4)).await;
     subscribe(&mut slow, json!({})).await;
     let (runs, each) = (100_u64, 20_u64);
