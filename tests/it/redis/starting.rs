@@ -62,10 +62,7 @@ async fn the_database_that_the_url_names_is_the_one() {
     let fleet = Fleet::on(format!("{}?database=1", redis.url()));
     let (status, said) = fleet.builder().give_up().await;
     assert!(!status.success());
-    assert!(
-        said.contains("has a query parameter \"database\""),
-        "{said}"
-    );
+    assert!(said.contains("has a query parameter"), "{said}");
 }
 
 #[tokio::test]

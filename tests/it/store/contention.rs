@@ -88,7 +88,7 @@ async fn transfers_keep_the_total() {
             ended.unwrap();
         }
     }
-    assert!(looks > 5, "{looks}");
+    assert!(looks > 1, "{looks}");
     assert_eq!(value(&mut session, sum).await, json!([500, 0]));
 }
 
