@@ -17,7 +17,7 @@ pub struct Settings {
     /// How long the text to sign is good for.
     #[serde(with = "crate::units::duration")]
     pub nonce_ttl: Duration,
-    /// Calls of `fetch_nonce` and `authenticate` that are carried out at once; 0 is three quarters of the cores.
+    /// Calls of `fetch_nonce` and `authenticate` that are carried out at once; 0 is one for each core.
     pub checks: usize,
     /// Such calls that may wait.
     pub queue: usize,
@@ -29,8 +29,7 @@ impl Settings {
         if self.checks > 0 {
             return self.checks;
         }
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        (cores - cores.div_ceil(4)).max(1)
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     }
 }
 
