@@ -62,7 +62,14 @@ async fn the_database_that_the_url_names_is_the_one() {
     let fleet = Fleet::on(format!("{}?database=1", redis.url()));
     let (status, said) = fleet.builder().give_up().await;
     assert!(!status.success());
-    assert!(said.contains("has a query parameter"), "{said}");
+    assert!(
+        said.contains("has a query parameter, number 1, which is none of those for redis:// (db)"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("has a query parameter \"database\""),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn transfers_keep_the_total() {
     let mut transfers = JoinSet::new();
     for (caller, mut session) in (0..).zip(sessions(&server, 8).await) {
         transfers.spawn(async move {
-            for n in 0..20_u64 {
+            for n in 0..60_u64 {
                 let from = (caller + n) % ACCOUNTS;
                 let to = (from + 1 + (caller * n) % (ACCOUNTS - 1)) % ACCOUNTS;
                 let script = format!(
@@ -88,7 +88,7 @@ async fn transfers_keep_the_total() {
             ended.unwrap();
         }
     }
-    assert!(looks > 1, "{looks}");
+    assert!(looks > 5, "{looks}");
     assert_eq!(value(&mut session, sum).await, json!([500, 0]));
 }
 
