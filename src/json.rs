@@ -15,7 +15,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, MapAccess, SeqAccess, Unexpected, Visitor},
+    de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 use serde_json::{Error, Map, Number, Value};
 
@@ -90,6 +90,20 @@ pub(crate) fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
+}
+
+/// Reads a text by a seed.
+///
+/// # Errors
+/// It is no JSON, or not what the seed reads.
+pub(crate) fn seeded<'a, S: DeserializeSeed<'a>>(
+    text: &'a str,
+    seed: S,
+) -> Result<S::Value, Error> {
+    let mut text = serde_json::Deserializer::from_str(text);
+    let read = seed.deserialize(&mut text)?;
+    text.end()?;
+    Ok(read)
 }
 
 /// Where in a text it is that doesn't fit a type, if it is a part of it.

@@ -29,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod dispatch;
+mod farewell;
 pub mod json;
 mod log_limit;
 mod memory;

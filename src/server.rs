@@ -79,6 +79,8 @@ struct State {
 /// Connections there may be beside twice as many as sessions.
 const SPARE_CONNECTIONS: usize = 1024;
 
+/// How long those may take to be told whose calls were cancelled.
+const TELLING: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long what was cancelled may take to end, and what waits for the disk to be written.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -169,6 +171,8 @@ impl Server {
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl,
             logins: Turns::new(settings.auth.places(), settings.auth.queue),
+            // Each session has one that waits at most.
+            long_requests: Turns::new(settings.session.long_places(), usize::MAX),
             limits: Limits {
                 max_batch: settings.session.max_batch,
                 max_reply: settings.session.max_reply,
@@ -245,7 +249,7 @@ impl Server {
         }
         let ending = state.ending.clone();
         let accepting = accept.run(listener, routes(state.clone()), ending.clone());
-        let accepting = ending.tasks.spawn(accepting);
+        ending.tasks.spawn(accepting);
 
         let telling = tell_of_refusals(state.clone());
         ending.tasks.spawn(telling);
@@ -258,7 +262,6 @@ impl Server {
         let dispatcher = state.shared.dispatcher.clone();
         dispatcher.stop_durable();
         let grace_ends = Instant::now() + shutdown_grace;
-        let _ = accepting.await;
         ending.tasks.close();
         if timeout_at(grace_ends, ending.tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -268,7 +271,7 @@ impl Server {
             ending.over.cancel();
             dispatcher.cancel_all();
             // Sessions are told, and whoever doesn't listen is left behind.
-            let _ = timeout(session::CLOSE_TIMEOUT, ending.tasks.wait()).await;
+            let _ = timeout(TELLING, ending.tasks.wait()).await;
         }
         end(&dispatcher, grace_ends).await;
         admin_ending.end(grace_ends).await;
@@ -281,7 +284,7 @@ impl Ending {
     async fn end(&self, grace_ends: Instant) {
         self.stopping.cancel();
         self.tasks.close();
-        let patience = Instant::now() + session::CLOSE_TIMEOUT;
+        let patience = Instant::now() + TELLING;
         let _ = timeout_at(grace_ends.min(patience), self.tasks.wait()).await;
     }
 }

@@ -29,6 +29,7 @@ pub use registry::{Full, Registry, SessionId, SessionPermit};
 pub use settings::Settings;
 
 use crate::{
+    farewell,
     memory::MemoryBudget,
     rpc::{self, Context, Events, Id, Pending, Reply, Written},
 };
@@ -38,8 +39,8 @@ use heartbeat::{Heartbeat, Tick};
 /// What a session is held over.
 pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// How long a client may take to answer a close frame.
-pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may take to take what is left for it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// When to look again whether there is room for events.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -132,15 +133,13 @@ pub fn run(
                 Closing::Unserved
             });
         }
-        // A client that has stopped reading won't read this either; it is not waited for long.
-        let _ = match end {
+        match end {
             End::Left => {
                 tracing::info!("session ended: the client left");
-                timeout(CLOSE_TIMEOUT, connection.finish()).await
+                farewell::wait_for(connection.finish(), &stopping).await;
             }
             End::Silent => {
                 tracing::info!("session ended: no answer to a ping");
-                return;
             }
             End::Closing(closing) => {
                 let frame = closing.frame();
@@ -152,18 +151,31 @@ pub fn run(
                 if !closing.is_in_order() {
                     connection.discard();
                 }
-                timeout(CLOSE_TIMEOUT, connection.close(frame)).await
+                // A client that has stopped reading won't read this either; it is not waited for long.
+                if let Ok(true) = timeout(CLOSE_TIMEOUT, connection.close(frame)).await {
+                    farewell::wait_for(connection.finish(), &stopping).await;
+                }
             }
-        };
+        }
     }
 }
 
 /// Turns a client away at the door: the upgrade has happened, so that it can see why.
-pub async fn refuse(socket: WebSocket, settings: Arc<Settings>, full: Full) {
+pub async fn refuse(
+    socket: WebSocket,
+    settings: Arc<Settings>,
+    full: Full,
+    stopping: CancellationToken,
+) {
     // It is sent nothing that would have to wait.
     let nothing = MemoryBudget::new("session.max_buffered", 0);
     let mut connection = Connection::new(socket, &settings, nothing);
-    let _ = timeout(CLOSE_TIMEOUT, connection.close(Closing::Full(full).frame())).await;
+    let close = async {
+        if connection.close(Closing::Full(full).frame()).await {
+            connection.finish().await;
+        }
+    };
+    farewell::wait_for(close, &stopping).await;
 }
 
 async fn converse(

@@ -3,14 +3,16 @@
 use std::{
     fmt,
     hash::Hash,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Context,
     time::Instant,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::yield_now};
 
 use crate::script::shares::{Accounts, Next, Shares};
 
@@ -32,6 +34,13 @@ pub(crate) struct Turn<K: Copy + Eq + Hash> {
     turns: Turns<K>,
     accounts: Accounts<K>,
     since: Instant,
+}
+
+/// Has the task that asks polled again once all others on its thread have had their turn, and their sockets have been
+/// looked at.
+pub(crate) fn after_others(context: &mut Context<'_>) {
+    // It is done with that when it is polled once.
+    let _ = pin!(yield_now()).poll(context);
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {

@@ -48,8 +48,7 @@ impl Serve {
             .checked(|settings| server::providers(settings).map(drop))?;
         let level = logging::init(&loaded.settings.log)?;
         warn_of_doubts(&loaded);
-        let runtime = runtime::start()?;
-        runtime.block_on(self.serve(&loaded, level))
+        runtime::run(self.serve(&loaded, level))
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::{io, pin::pin, process::ExitCode};
 
-use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::reload::Reload;
 use crate::server::ServeError;
@@ -32,18 +31,20 @@ impl Signals {
 
     /// Runs a server until a signal comes that ends it, or it has `failed`; a second signal ends the process at once.
     /// On SIGHUP, the settings are read again.
-    pub(super) async fn run<F: Future<Output = ()> + Send + 'static>(
+    ///
+    /// The server itself has this thread, however busy its sessions keep all others: it stops in time.
+    pub(super) async fn run<F: Future<Output = ()>>(
         mut self,
         server: impl FnOnce(CancellationToken) -> F,
         failed: impl Future<Output = ServeError>,
         mut reload: Reload,
     ) -> anyhow::Result<ExitCode> {
         let shutdown = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let running = tasks.spawn(server(shutdown.clone()));
+        let mut running = pin!(server(shutdown.clone()));
         let mut failed = pin!(failed);
         let why = loop {
             tokio::select! {
+                () = &mut running => return Ok(ExitCode::SUCCESS),
                 code = first(&mut self.terminate, &mut self.interrupt) => {
                     tracing::info!(
                         signal = code - 128,
@@ -57,7 +58,7 @@ impl Signals {
         };
         shutdown.cancel();
         tokio::select! {
-            ended = running => ended.context("the server panicked")?,
+            () = running => {}
             code = first(&mut self.terminate, &mut self.interrupt) => {
                 tracing::warn!("ended at once");
                 std::process::exit(code);

@@ -54,8 +54,7 @@ impl Worker {
         }
         let level = logging::init(&loaded.settings.log)?;
         warn_of_doubts(&loaded);
-        let runtime = runtime::start()?;
-        runtime.block_on(self.work(&loaded, level))
+        runtime::run(self.work(&loaded, level))
     }
 }
 

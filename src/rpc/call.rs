@@ -43,27 +43,24 @@ pub enum Reply {
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
-/// Handles one message: runs what can be run at once, begins the rest. Where it shows credentials, it waits for its turn
-/// to.
+/// Parameters of more bytes than that wait for their turn to be read.
+const LONG: usize = 16 << 10;
+
+/// Handles one message: runs what can be run at once, begins the rest. Where it shows credentials, or what it says is
+/// long, it waits for its turn to.
 pub async fn on_text(context: &mut Context, text: &str) -> Reply {
-    match Incoming::parse(text) {
+    match Incoming::parse(text, context.shared.limits.max_batch) {
         Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
         Ok(Incoming::Single(Err(invalid))) => {
             refuse(Some(invalid.id), &invalid.error, &context.memory)
         }
         Ok(Incoming::Single(Ok(request))) => in_turn(context, request).await,
-        Ok(Incoming::Batch(batch)) if batch.len() > context.shared.limits.max_batch => {
-            let error = Error::LimitExceeded {
-                limit: "session.max_batch".into(),
-                retry_after_ms: None,
-            };
-            refuse(Some(Id::NULL), &error, &context.memory)
-        }
         Ok(Incoming::Batch(batch)) => Box::pin(on_batch(context, &batch)).await,
     }
 }
 
-/// Begins the elements of a batch, one after another, for as long as there is room for what they answer.
+/// Begins the elements of a batch, one after another, for as long as there is room for what they answer. Now and then,
+/// other sessions get their turn.
 async fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
@@ -72,6 +69,10 @@ async fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
     let mut later = Vec::new();
     let mut full = None;
     for request in batch.requests() {
+        if context.is_turn_over() {
+            yield_now().await;
+            context.begin_turn();
+        }
         let reply = match (request, full) {
             (Ok(request), None) => in_turn(context, request).await,
             (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &room),
@@ -164,21 +165,27 @@ fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
     Reply::Now(id.map(|id| Written::new(failed(error, &id), &id, memory)))
 }
 
-/// Begins a request; of those that show credentials, a few of all sessions' at a time, each for a moment. Curves take tens of
-/// microseconds, and whoever has logged in is not to wait behind any number of them.
+/// Begins a request; of those that show credentials, a few of all sessions' at a time, each for a moment, and so of those
+/// that are long. Curves take tens of microseconds, and long parameters milliseconds; whoever asks for little is not to
+/// wait behind any number of them.
 async fn in_turn(context: &mut Context, request: Request<'_>) -> Reply {
     let method = Method::find(&request.method);
     let shows = method.is_some_and(|method| method.needs == Needs::Credentials);
+    let is_long = request.params.is_some_and(|params| params.len() > LONG);
     let turn = if shows {
-        match Box::pin(context.turn_to_log_in()).await {
-            Ok(turn) => Some(turn),
-            Err(error) => return refuse(request.id, &error, &context.memory),
-        }
+        Some(Box::pin(context.turn_to_log_in()).await)
+    } else if is_long {
+        Some(Box::pin(context.turn_to_be_read()).await)
     } else {
         None
     };
+    let _turn = match turn.transpose() {
+        Ok(turn) => turn,
+        Err(error) => return refuse(request.id, &error, &context.memory),
+    };
     let reply = on_request(context, method, request);
-    if turn.is_some() && context.shows_more_than_a_login() {
+    let is_more_than_a_login = shows && context.shows_more_than_a_login();
+    if is_long || is_more_than_a_login {
         // Not before others on this thread have had their turn is the place free for the next.
         yield_now().await;
     }
@@ -377,7 +384,7 @@ mod tests {
             r#"{{"jsonrpc":"2.0","method":"m","id":"{}"}}"#,
             "i".repeat(id)
         );
-        let Ok(Incoming::Single(Ok(request))) = Incoming::parse(&request) else {
+        let Ok(Incoming::Single(Ok(request))) = Incoming::parse(&request, 1) else {
             panic!("no request: {request}");
         };
         let id = request.id.unwrap();

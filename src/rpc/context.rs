@@ -23,6 +23,8 @@ use super::{
 
 /// How long one session may run scripts on its own thread before others get their turn.
 const TURN: Duration = Duration::from_millis(2);
+/// How long the elements of a batch are begun before others get it.
+const TURN_OF_BATCH: Duration = Duration::from_micros(200);
 
 /// One session, as its calls see and change it.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Shared {
     pub nonce_ttl: Duration,
     /// Who may log in right now, by address.
     pub(crate) logins: Turns<Network>,
+    /// Whose long requests may be read right now, by address.
+    pub(crate) long_requests: Turns<Network>,
     /// What a session may ask for.
     pub limits: Limits,
     /// What a caller and a circle may ask for.
@@ -147,6 +151,11 @@ impl Context {
     /// Whether scripts may still run on this thread: one session's, however many, do so only for a while.
     pub(super) fn may_run_here(&self) -> bool {
         self.turn.elapsed() < TURN
+    }
+
+    /// Whether others are to get their turn before the next element of a batch.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.turn.elapsed() > TURN_OF_BATCH
     }
 
     /// Whether the caller may use a method, as far as that can be told at once.
@@ -233,11 +242,29 @@ impl Context {
     pub(super) fn turn_to_log_in(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
-        let (logins, address) = (self.shared.logins.clone(), self.address);
+        self.turn_of(&self.shared.logins, "auth.queue")
+    }
+
+    /// Waits for the session's turn to have a long request read.
+    ///
+    /// # Errors
+    /// As many wait as may: no more than there are sessions.
+    pub(super) fn turn_to_be_read(
+        &self,
+    ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
+        self.turn_of(&self.shared.long_requests, "session.max_sessions")
+    }
+
+    fn turn_of(
+        &self,
+        turns: &Turns<Network>,
+        limit: &'static str,
+    ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
+        let (turns, address) = (turns.clone(), self.address);
         async move {
-            let turn = logins.take([address; 2]).await;
+            let turn = turns.take([address; 2]).await;
             turn.ok_or_else(|| Error::LimitExceeded {
-                limit: "auth.queue".into(),
+                limit: limit.into(),
                 retry_after_ms: Some(100),
             })
         }

@@ -1,8 +1,11 @@
 //! What comes in: requests, notifications and batches, borrowed from the text they came in.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::Error;
@@ -37,11 +40,13 @@ pub struct Request<'a> {
 pub struct Id<'a>(Cow<'a, str>);
 
 impl<'a> Incoming<'a> {
-    /// Reads a message. Only the outermost layer is parsed; parameters are parsed by whom they are for.
+    /// Reads a message. Only the outermost layer is parsed; parameters are parsed by whom they are for. A batch has
+    /// `max_batch` elements at most.
     ///
     /// # Errors
-    /// [`Error::Parse`] for what is no JSON, [`Error::InvalidRequest`] for an empty batch.
-    pub fn parse(text: &'a str) -> Result<Self, Error> {
+    /// [`Error::Parse`] for what is no JSON, [`Error::InvalidRequest`] for an empty batch, [`Error::LimitExceeded`] for
+    /// one of more elements.
+    pub fn parse(text: &'a str, max_batch: usize) -> Result<Self, Error> {
         if !text.trim_ascii_start().starts_with('[') {
             return match Request::parse(text) {
                 Err(Invalid {
@@ -51,28 +56,58 @@ impl<'a> Incoming<'a> {
                 single => Ok(Self::Single(single)),
             };
         }
-        let elements: Vec<&RawValue> =
-            json::borrowed(text).map_err(|error| Error::parse(&error))?;
-        if elements.is_empty() {
-            return Err(Error::invalid_request("an empty batch"));
+        let read = json::seeded(text, Elements { most: max_batch });
+        match read.map_err(|error| Error::parse(&error))? {
+            Some(elements) if elements.is_empty() => Err(Error::invalid_request("an empty batch")),
+            Some(elements) => Ok(Self::Batch(Batch(elements))),
+            None => Err(Error::LimitExceeded {
+                limit: "session.max_batch".into(),
+                retry_after_ms: None,
+            }),
         }
-        Ok(Self::Batch(Batch(elements)))
     }
 }
 
 impl<'a> Batch<'a> {
-    /// How many elements it has; at least one.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an empty batch is refused by the parser"
-    )]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Reads the elements, one by one.
     pub fn requests(&self) -> impl Iterator<Item = Result<Request<'a>, Invalid<'a>>> {
         self.0.iter().map(|element| Request::parse(element.get()))
+    }
+}
+
+/// Reads the elements of an array, or nothing of them where there are more than so many: those beyond are passed over.
+struct Elements {
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Elements {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() < self.most {
+            match items.next_element()? {
+                Some(element) => elements.push(element),
+                None => return Ok(Some(elements)),
+            }
+        }
+        let mut more = false;
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            more = true;
+        }
+        Ok((!more).then_some(elements))
     }
 }
 
@@ -230,8 +265,12 @@ mod tests {
     use super::*;
     use crate::rpc::code;
 
+    fn parse(text: &str) -> Result<Incoming<'_>, Error> {
+        Incoming::parse(text, 3)
+    }
+
     fn code_of(text: &str) -> i32 {
-        match Incoming::parse(text) {
+        match parse(text) {
             Err(error) | Ok(Incoming::Single(Err(Invalid { error, .. }))) => error.code(),
             Ok(other) => panic!("{other:?}"),
         }
@@ -240,7 +279,7 @@ mod tests {
     #[test]
     fn a_request_is_read_without_copies() {
         let text = r#" {"jsonrpc": "2.0", "method": "play", "params": {"script": "40 + 2"}, "id": 1.50 } "#;
-        let Ok(Incoming::Single(Ok(request))) = Incoming::parse(text) else {
+        let Ok(Incoming::Single(Ok(request))) = parse(text) else {
             panic!()
         };
         assert!(matches!(request.method, Cow::Borrowed("play")));
@@ -254,7 +293,7 @@ mod tests {
 
     #[test]
     fn null_is_an_id_but_no_id_is_a_notification() {
-        let id = |text| match Incoming::parse(text) {
+        let id = |text| match parse(text) {
             Ok(Incoming::Single(Ok(request))) => request.id.map(Id::into_owned),
             other => panic!("{other:?}"),
         };
@@ -305,7 +344,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_answered_with_its_id() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        let id = |text: &str| match Incoming::parse(text) {
+        let id = |text: &str| match parse(text) {
             Ok(Incoming::Single(Err(Invalid { id, .. }))) => id.as_json().to_owned(),
             other => panic!("{text}: {other:?}"),
         };
@@ -336,7 +375,7 @@ mod tests {
             assert_eq!(id(text), "null", "{text}");
         }
         let batch = r#"[{"id":1},{"id":"b","jsonrpc":"2.0"},3]"#;
-        let Ok(Incoming::Batch(batch)) = Incoming::parse(batch) else {
+        let Ok(Incoming::Batch(batch)) = parse(batch) else {
             panic!()
         };
         let ids: Vec<_> = batch
@@ -350,11 +389,28 @@ mod tests {
     fn null_is_no_params_and_halves_of_surrogate_pairs_are_no_trouble() {
         for params in ["null", "  null "] {
             let text = format!(r#"{{"jsonrpc":"\u0032.0","method":"\ud800","params":{params}}}"#);
-            let Ok(Incoming::Single(Ok(request))) = Incoming::parse(&text) else {
+            let Ok(Incoming::Single(Ok(request))) = parse(&text) else {
                 panic!("{text}")
             };
             assert_eq!((&*request.method, request.params), ("\u{fffd}", None));
         }
+    }
+
+    #[test]
+    fn a_batch_is_read_to_its_end_however_many_it_has() {
+        for (text, code) in [
+            ("[1,2,3,4]", code::LIMIT_EXCEEDED),
+            ("[1,2,3,{\"a\":[]}] ", code::LIMIT_EXCEEDED),
+            ("[1,2,3,4", code::PARSE_ERROR),
+            ("[1,2,3,]", code::PARSE_ERROR),
+            ("[1,2,3,4] 5", code::PARSE_ERROR),
+        ] {
+            assert_eq!(code_of(text), code, "{text}");
+        }
+        let Ok(Incoming::Batch(batch)) = parse("[1, 2,3 ]") else {
+            panic!()
+        };
+        assert_eq!(batch.requests().count(), 3);
     }
 
     #[test]
@@ -371,7 +427,7 @@ mod tests {
         #[test]
         fn no_text_breaks_the_parser(text in "\\PC*|[\\[\\]{}\",:0-9a-z.\\\\ ]{0,80}") {
             let is_json = json::from_str::<IgnoredAny>(&text).is_ok();
-            match Incoming::parse(&text) {
+            match parse(&text) {
                 Err(Error::Parse { .. }) => prop_assert!(!is_json),
                 _ => prop_assert!(is_json),
             }
@@ -385,7 +441,7 @@ mod tests {
                 request["id"] = id.into();
             }
             let text = request.to_string();
-            let Ok(Incoming::Single(Ok(parsed))) = Incoming::parse(&text) else { panic!("{text}") };
+            let Ok(Incoming::Single(Ok(parsed))) = parse(&text) else { panic!("{text}") };
             prop_assert_eq!(parsed.method, method);
             prop_assert_eq!(parsed.id.map(|id| id.as_json().to_owned()), id.map(|id| id.to_string()));
             prop_assert_eq!(json::parse(parsed.params.unwrap()).unwrap(), serde_json::Value::Object(params));

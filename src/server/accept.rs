@@ -125,7 +125,7 @@ impl Accept {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         let is_session = IsSession::default();
-        let stream = Lingering::new(stream, place, ending.tasks.clone());
+        let stream = Lingering::new(stream, place, ending);
         let stream = Patient::new(stream, inner.response, is_session.clone());
         let accept = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {

@@ -8,20 +8,18 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::timeout,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{address::Network, shares::Place};
+use super::accept::Ending;
+use crate::{address::Network, farewell, shares::Place};
 
-const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 16 << 20;
 
 /// A connection that lingers when it is dropped.
@@ -32,15 +30,17 @@ pub(super) struct Lingering(Option<Open>);
 struct Open {
     stream: TcpStream,
     _place: Place<Network>,
+    stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, place: Place<Network>, tasks: TaskTracker) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Place<Network>, ending: &Ending) -> Self {
         Self(Some(Open {
             stream,
             _place: place,
-            tasks,
+            stopping: ending.stopping.clone(),
+            tasks: ending.tasks.clone(),
         }))
     }
 
@@ -81,7 +81,7 @@ impl Drop for Lingering {
                 )
                 .await
             };
-            let _ = timeout(LINGER, drain).await;
+            farewell::wait_for(drain, &open.stopping).await;
         });
     }
 }

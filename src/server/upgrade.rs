@@ -145,7 +145,8 @@ pub(super) async fn upgrade(
             // Nothing that it sends is of interest.
             let nothing = MemoryBudget::new("session.max_buffered", 0);
             return Ok(upgrade.serve(config, nothing, 0, &tasks, move |socket| {
-                session::refuse(socket, state.session.clone(), full)
+                let stopping = state.ending.stopping.clone();
+                session::refuse(socket, state.session.clone(), full, stopping)
             }));
         }
     };

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     memory::{MemoryBudget, Reservation},
     rpc::Notice,
+    turns::after_others,
 };
 
 /// Messages read before the socket is flushed and other sessions get their turn.
@@ -44,8 +45,9 @@ const TURN: Duration = Duration::from_micros(100);
 const FEW: usize = 4;
 const LONG: usize = 4 << 10;
 
-/// The longest piece of a message that is sent at once.
+/// The longest piece of a message that is sent at once, and how many are before other sessions get their turn.
 const PIECE: usize = 16 << 10;
+const PIECES: usize = 16;
 
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
@@ -287,16 +289,14 @@ where
         self.begun = None;
     }
 
-    /// Writes what is queued and a close frame, and waits for the client to close as well.
-    pub(super) async fn close(&mut self, frame: CloseFrame) {
+    /// Writes what is queued and a close frame. Answers whether the client has taken it all.
+    pub(super) async fn close(&mut self, frame: CloseFrame) -> bool {
         while let Some(piece) = self.next_piece() {
             if self.socket.feed(piece).await.is_err() {
-                return;
+                return false;
             }
         }
-        if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
-            self.finish().await;
-        }
+        self.socket.send(Message::Close(Some(frame))).await.is_ok()
     }
 
     /// Reads until the client has closed, answering its close frame.
@@ -339,7 +339,9 @@ where
                 }
             }
         }
-        if self.burst == BURST {
+        if self.burst == BURST && self.was_long {
+            after_others(cx);
+        } else if self.burst == BURST {
             cx.waker().wake_by_ref();
         }
         self.burst = 0;
@@ -364,10 +366,15 @@ where
 
     /// Moves the queue into the socket's own buffer, as far as it takes it.
     fn feed(&mut self, cx: &mut Context<'_>) -> Result<(), Input> {
+        let mut pieces = 0;
         loop {
             self.queue_events();
             if self.is_empty() {
                 break;
+            }
+            if pieces == PIECES {
+                // The rest follows once these are flushed.
+                return Ok(());
             }
             match Pin::new(&mut self.socket).poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -381,6 +388,7 @@ where
             }
             if let Some(piece) = self.next_piece() {
                 self.unflushed = true;
+                pieces += usize::from(self.begun.is_some());
                 if self.socket.start_send_unpin(piece).is_err() {
                     return Err(Input::Left);
                 }
@@ -792,6 +800,26 @@ mod tests {
             assert_eq!(connection.may_read(), bytes <= PIECE, "{bytes}");
             assert_eq!(connection.uncounted, 0);
         }
+    }
+
+    #[test]
+    fn what_is_very_long_leaves_turn_by_turn() {
+        let mut connection = connection(8, 1 << 20);
+        send(&mut connection, "x".repeat(2 * PIECES * PIECE + 1)).unwrap();
+        let mut turns = 0;
+        while !connection.is_empty() {
+            assert!(next(&mut connection).is_none());
+            turns += 1;
+        }
+        assert_eq!(turns, 3);
+        let sent: usize = connection
+            .socket
+            .writes
+            .concat()
+            .iter()
+            .map(String::len)
+            .sum();
+        assert_eq!(sent, 2 * PIECES * PIECE + 1);
     }
 
     #[test]

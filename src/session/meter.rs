@@ -15,12 +15,17 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::memory::{MemoryBudget, OverBudget, Reservation};
+use crate::{
+    memory::{MemoryBudget, OverBudget, Reservation},
+    turns::after_others,
+};
 
 /// What isn't counted: about as much as is read at once.
 const LITTLE: usize = 8 << 10;
 /// Room is taken in steps of this size.
 const STEP: usize = 16 << 10;
+/// Frames that are read before other sessions get their turn: fragments of one message may be empty, and many.
+const FRAMES: usize = 1024;
 /// How long nothing is read where there is no room, before the session is given up, and when that is looked at.
 const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(100);
@@ -63,6 +68,8 @@ struct Frames {
     gathered: usize,
     /// The most that has come of one frame.
     largest: usize,
+    /// Frames that are whole, in this turn.
+    ended: usize,
 }
 
 /// Why no more is read. It comes as the inner error of an [`io::Error`].
@@ -136,6 +143,7 @@ impl Frames {
         self.come = 0;
         self.announced = 0;
         self.header_length = 0;
+        self.ended += 1;
     }
 
     fn header_size(&self) -> usize {
@@ -281,6 +289,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.frames.ended > FRAMES {
+            self.frames.ended = 0;
+            after_others(cx);
+            return Poll::Pending;
+        }
         loop {
             ready!(self.poll_room(cx)).map_err(io::Error::other)?;
             if !self.held.is_empty() {
@@ -334,6 +347,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     /// A masked frame: its first byte, and how long it is.
@@ -447,6 +462,27 @@ mod tests {
         let refused = meter.read(&mut [0; 150]).await.unwrap_err();
         let refused = refused.get_ref().and_then(|inner| inner.downcast_ref());
         assert_eq!(refused, Some(&Refused::NoRoom));
+    }
+
+    #[tokio::test]
+    async fn of_many_fragments_some_are_read_and_then_others_have_their_turn() {
+        let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
+        let sent = [frame(FRAGMENT, 0), frame(0, 0).repeat(4 * FRAMES)].concat();
+        let mut meter = Meter::new(&sent[..], memory, 1 << 20);
+        let (mut read, mut turns) = (0, 1);
+        let mut bytes = [0; 600];
+        while read < sent.len() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            poll_fn(|cx| {
+                let polled = Pin::new(&mut meter).poll_read(cx, &mut buffer);
+                turns += usize::from(polled.is_pending());
+                polled
+            })
+            .await
+            .unwrap();
+            read += buffer.filled().len();
+        }
+        assert!((4..=5).contains(&turns), "{turns}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Settings {
     pub max_reply: usize,
     /// Requests of one session under way at once.
     pub max_in_flight: usize,
+    /// Requests of all sessions with long parameters that are read at once; 0: one for each core but one.
+    pub long_requests: usize,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
     /// Time between pings.
@@ -63,6 +65,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns what [`Self::long_requests`] comes to on this machine.
+    pub(crate) fn long_places(&self) -> usize {
+        if self.long_requests > 0 {
+            return self.long_requests;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (cores - 1).max(1)
+    }
+
     /// Returns what [`Self::anonymous_buffered_in_all`] comes to, where all sessions may make the server hold `all`.
     pub(crate) fn of_strangers(&self, all: usize) -> usize {
         match self.anonymous_buffered_in_all {

@@ -105,6 +105,53 @@ async fn a_client_that_does_not_listen_does_not_keep_the_server() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
+/// Those who are told that the server stops, and neither answer nor close.
+async fn clients_that_say_nothing_more_delay_the_end_by_a_moment() {
+    let mut server = TestServer::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut session = server.log_in(&key(2)).await;
+        session.fence().await;
+        silent.push(session);
+    }
+    let begun = Instant::now();
+    server.sigterm();
+    assert_eq!(server.wait().await.code(), Some(0));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    drop(silent);
+}
+
+/// Messages that are announced and never come: some have room, and the others wait for it.
+async fn under_a_flood_of_messages_that_never_come_the_server_ends_in_time() {
+    let mut server = TestServer::builder()
+        .env("CIRCLED_SESSION__LOGIN_DEADLINE", "10m")
+        .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "5s")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for _ in 0..2000 {
+        let mut stream = server.connect().await.into_stream();
+        // The beginning of 128,000 bytes.
+        let begun = [
+            &[0x81, 0x80 | 127],
+            &128_000_u64.to_be_bytes()[..],
+            &[0; 5000],
+        ]
+        .concat();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &begun)
+            .await
+            .unwrap();
+        open.push(stream);
+    }
+    let begun = Instant::now();
+    server.sigterm();
+    assert_eq!(server.wait().await.code(), Some(0));
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    drop(open);
+}
+
 async fn a_second_signal_ends_the_server_at_once() {
     let mut server = patient()
         .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "60s")
@@ -269,6 +316,8 @@ async fn who_reads_late_is_answered_before_the_end() {
 on_both!(
     what_runs_is_answered_and_nothing_new_begins,
     what_outlasts_the_grace_is_cancelled,
+    clients_that_say_nothing_more_delay_the_end_by_a_moment,
+    under_a_flood_of_messages_that_never_come_the_server_ends_in_time,
     a_second_signal_ends_the_server_at_once,
     under_load_every_call_that_was_accepted_is_answered_once,
     every_call_before_the_signal_gets_its_result,

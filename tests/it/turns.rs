@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use circled::auth::SecretKey;
-use futures_util::future::{Either, join_all, select, select_all};
+use futures_util::{
+    SinkExt, StreamExt,
+    future::{self, Either, join_all, select, select_all},
+};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     backend::on_both,
@@ -343,7 +347,66 @@ async fn strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting() {
     assert!(beside < most, "{beside:?}; alone {alone:?}");
 }
 
+/// Sends a message on and on, with two of them under way, and reads what is answered.
+async fn ask_on_and_on(session: Ws, message: &Message) {
+    let (mut sink, mut replies) = session.split();
+    let send = async { while sink.send(message.clone()).await.is_ok() {} };
+    let read = async { while replies.next().await.is_some_and(|reply| reply.is_ok()) {} };
+    future::join(send, read).await;
+}
+
+/// Has so many callers, each in a circle of its own, send this on and on, while another one plays.
+async fn assert_heard_beside(what: &str, message: String, callers: u16) {
+    let server = TestServer::start().await;
+    let mut victim = log_in_to(&server, 12, &key(3)).await;
+    let alone = middle_play(&mut victim).await;
+    let mut flood = Vec::new();
+    for n in 1000..1000 + callers {
+        let mut session = server.connect_to(nth(n).public()).await;
+        session.login(&nth(n)).await;
+        flood.push(session);
+    }
+    let message = Message::text(message);
+    let flood = flood
+        .into_iter()
+        .map(|session| ask_on_and_on(session, &message));
+    let flood = Box::pin(join_all(flood));
+    let beside = Box::pin(async {
+        middle_play(&mut victim).await;
+        middle_play(&mut victim).await
+    });
+    let Either::Right((beside, _)) = select(flood, beside).await else {
+        panic!("the flood has ended");
+    };
+    println!("{what} of {callers}: alone {alone:?}, beside them {beside:?}");
+    let most = 4 * alone + Duration::from_millis(150);
+    assert!(beside < most, "{what}: {beside:?}; alone {alone:?}");
+}
+
+fn calls(count: usize, method: &str) -> String {
+    let call = |n| json!({ "jsonrpc": "2.0", "id": n, "method": method });
+    Value::from_iter((0..count).map(call)).to_string()
+}
+
+async fn long_args_keep_nobody_waiting() {
+    let args = vec![0; 65_000];
+    let params = json!({ "script": "ARGS.len()", "args": args });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "play", "params": params });
+    for callers in [8, 80] {
+        assert_heard_beside("long args", call.to_string(), callers).await;
+    }
+}
+
+#[tokio::test]
+async fn long_batches_keep_nobody_waiting() {
+    for callers in [8, 40] {
+        assert_heard_beside("documents", calls(64, "rpc.discover"), callers).await;
+        assert_heard_beside("too many", json!(vec![0; 60_000]).to_string(), callers).await;
+    }
+}
+
 on_both!(
+    long_args_keep_nobody_waiting,
     strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting,
     plays_that_do_not_end_keep_no_other_circle_waiting,
     plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting,

@@ -9,7 +9,7 @@ use std::{
 use fred::types::Value;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::{task::yield_now, time::sleep};
 
 use super::{
     commit::{Landing, Told},
@@ -35,6 +35,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 const FEW: usize = 4;
 /// What is taken for the bytes of an input where its entry doesn't say.
 const SOME_BYTES: usize = 64 << 10;
+/// Bytes of entries that are read before others get their turn.
+const AT_ONCE: usize = 64 << 10;
 /// What a play is called in its entry that had to wait in the queue.
 const WAITED: &str = "waited";
 
@@ -94,11 +96,27 @@ impl Worker {
             };
             let taken = reply::streams(answer);
             busy = taken.len();
-            let mut jobs = Vec::new();
+            let (mut jobs, mut bytes) = (Vec::new(), 0);
             for (stream, entries) in taken {
-                if let Some(n) = streams.iter().position(|other| *other == stream) {
-                    let entries = entries.into_iter().map(|entry| (entry, None));
-                    jobs.extend(self.hold(partitions[n], entries.collect()));
+                let Some(n) = streams.iter().position(|other| *other == stream) else {
+                    continue;
+                };
+                let mut entries = entries.into_iter();
+                loop {
+                    let mut some = Vec::new();
+                    while bytes < AT_ONCE
+                        && let Some(entry) = entries.next()
+                    {
+                        bytes += entry.len();
+                        some.push((entry, None));
+                    }
+                    jobs.extend(self.hold(partitions[n], some));
+                    if bytes < AT_ONCE {
+                        break;
+                    }
+                    self.process(std::mem::take(&mut jobs));
+                    yield_now().await;
+                    bytes = 0;
                 }
             }
             self.process(jobs);
