@@ -12,7 +12,7 @@ use std::{
 };
 
 use circled::auth::{PublicKey, SecretKey};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -321,6 +321,13 @@ impl TestServer {
 
     pub(crate) fn sigterm(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// From here on it does nothing, until it is sent [`Signal::CONT`].
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        // Until then, threads of it may go on.
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -12,7 +12,7 @@ use crate::server::{TestServer, busy, key};
 /// Would run for longer than anything here waits.
 const ENDLESS_LOOP: &str = "loop {}";
 
-/// With one thread to run scripts on, so that whatever runs is in the way.
+/// With one thread to run scripts on, so that whatever a caller runs is in the way of what else it has.
 async fn one_thread(redis: &RedisServer, per_circle: &str) -> (TestServer, TestServer) {
     let fleet = Fleet::on(redis.url())
         .with(ONE_PARTITION.0, ONE_PARTITION.1)
@@ -30,7 +30,8 @@ async fn a_job_that_runs_is_ended_when_its_caller_leaves() {
     let mut leaver = gateway.log_in(&key(1)).await;
     leaver.begin_play("store.set(\"ran\", true); loop {}").await;
     redis.until_held(1).await;
-    let mut other = gateway.log_in(&key(2)).await;
+    // The same caller's scripts wait for one another; those of others would not.
+    let mut other = gateway.log_in(&key(1)).await;
     let waits = other.begin_play("store.has(\"ran\")").await;
     redis.until_held(2).await;
     let since = Instant::now();
@@ -47,7 +48,7 @@ async fn a_job_that_waits_in_a_worker_is_not_run_once_its_caller_has_left() {
     let mut stayer = gateway.log_in(&key(1)).await;
     let long = stayer.begin_play(&busy(Duration::from_secs(1), "1")).await;
     redis.until_held(1).await;
-    let mut leaver = gateway.log_in(&key(2)).await;
+    let mut leaver = gateway.log_in(&key(1)).await;
     leaver.begin_play("store.set(\"waited\", true)").await;
     redis.until_held(2).await;
     leaver.leave().await;
@@ -65,7 +66,7 @@ async fn a_job_that_waits_in_redis_is_not_run_once_its_caller_has_left() {
     let mut stayer = gateway.log_in(&key(1)).await;
     let long = stayer.begin_play(&busy(Duration::from_secs(1), "1")).await;
     redis.until_held(1).await;
-    let mut leaver = gateway.log_in(&key(2)).await;
+    let mut leaver = gateway.log_in(&key(1)).await;
     leaver.begin_play("store.set(\"waited\", true)").await;
     redis.until_keys("*:queue:*", 1).await;
     leaver.leave().await;
@@ -101,7 +102,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     for n in 1..4 {
         assert_eq!(session.play(script).await.unwrap()["value"], n);
     }
-    worker.signal(Signal::STOP);
+    worker.pause();
     let limited = json!({ "script": script, "timeout_ms": 4000 });
     let begun = Instant::now();
     session.begin("play", limited).await;

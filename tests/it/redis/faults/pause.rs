@@ -30,13 +30,13 @@ async fn a_job_of_a_worker_that_stands_still_is_done_once_by_another() {
     let script = busy(Duration::from_millis(500), "store.incr(\"n\", 1)");
     let job = session.begin_play(&script).await;
     redis.until_held(1).await;
-    first.signal(Signal::STOP);
+    first.pause();
     let _second = fleet.worker().await;
     redis.until_begun(2).await;
     assert_eq!(session.answer(job).await.unwrap()["value"], 1);
     first.signal(Signal::CONT);
     // It works again: with the other one stopped, nobody else could.
-    _second.signal(Signal::STOP);
+    _second.pause();
     for n in 2..5 {
         let script = format!("{script} + 0 * {n}");
         assert_eq!(session.play(&script).await.unwrap()["value"], n);
@@ -55,7 +55,7 @@ async fn workers_that_stand_still_under_load_do_nothing_twice() {
     for n in faults(2) {
         load.progress(10).await;
         let worker: &TestServer = &workers[n % 2];
-        worker.signal(Signal::STOP);
+        worker.pause();
         stand_still().await;
         load.progress(5).await;
         worker.signal(Signal::CONT);
