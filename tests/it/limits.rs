@@ -286,10 +286,18 @@ async fn a_full_queue_refuses_at_once() {
         assert_eq!(error["data"]["limit"], limit);
         assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
     }
-    let mut same = server.log_in(&key(3)).await;
+    let mut same = server.log_in(&key(2)).await;
     assert_eq!(same.play("1").await.unwrap_err()["code"], -32005);
+    let mut other = server.log_in(&key(3)).await;
+    let run = other.play("1").await;
+    match backend() {
+        Backend::Embedded => assert_eq!(run.unwrap_err()["code"], -32005),
+        // Of each caller, one is with the workers in any case.
+        Backend::Redis => assert_eq!(run.unwrap()["value"], 1),
+    }
     session.leave().await;
     eventually("room in the queue", async || same.play("1").await.is_ok()).await;
+    eventually("room for the other", async || other.play("1").await.is_ok()).await;
 }
 
 /// Has one script run and another one wait, where there are one thread and room for one.

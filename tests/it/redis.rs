@@ -28,6 +28,7 @@ mod starting;
 mod stopping;
 mod stripe;
 mod support;
+mod turns;
 mod unreadable;
 
 use std::time::Duration;

@@ -67,6 +67,19 @@ async fn plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting() {
     assert_served(&mut victim, "within a flood").await;
 }
 
+async fn more_plays_than_a_circle_may_have_keep_no_other_caller_of_it_waiting() {
+    let server = patient()
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "8")
+        .start()
+        .await;
+    let mut floods = Vec::new();
+    for _ in 0..4 {
+        floods.push(flood(&server, 11, &key(2), MANY).await);
+    }
+    let mut victim = log_in_to(&server, 11, &key(3)).await;
+    assert_served(&mut victim, "within floods").await;
+}
+
 async fn one_caller_in_forty_circles_keeps_nobody_waiting() {
     let server = patient().start().await;
     let mut floods = Vec::new();
@@ -410,6 +423,7 @@ on_both!(
     strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting,
     plays_that_do_not_end_keep_no_other_circle_waiting,
     plays_that_do_not_end_keep_no_other_caller_of_the_circle_waiting,
+    more_plays_than_a_circle_may_have_keep_no_other_caller_of_it_waiting,
     one_caller_in_forty_circles_keeps_nobody_waiting,
     ten_callers_in_ten_circles_keep_nobody_waiting,
     one_caller_in_four_hundred_circles_keeps_nobody_waiting,

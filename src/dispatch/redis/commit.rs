@@ -8,14 +8,14 @@ use sha1::{Digest, Sha1};
 use super::{
     events,
     gateway::{millis, number},
-    held::Held,
+    held::{Held, What},
     keys::Partition,
     link::Link,
     scripts::Lua,
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobRecord, Outcome, Progress, Series, Status, settings},
+    dispatch::{Caller, JobRecord, Outcome, Progress, Series, Status, settings},
     store::{self, Effects, List, Unavailable},
 };
 
@@ -125,6 +125,8 @@ struct Call<'a> {
     inboxes: Vec<(String, usize)>,
     /// Where the keys of the circle's events begin, once it takes them.
     log: Option<usize>,
+    /// Whom the last play counts for, if that is known.
+    counts_for: Option<Caller>,
 }
 
 impl Committer {
@@ -140,19 +142,7 @@ impl Committer {
         let partition = self.link.keys().of(&circle);
         let mut call = Call {
             partition,
-            keys: vec![
-                partition.jobs(),
-                partition.lane(&circle),
-                partition.queue(&circle),
-                partition.plays(&circle),
-                partition.backlog(&circle),
-                partition.store(&circle),
-                partition.names(&circle),
-                partition.usage(&circle),
-                partition.pending(),
-                partition.delayed(),
-                partition.dead(),
-            ],
+            keys: Vec::from(partition.of_plays(&circle)),
             args: vec![
                 circle.to_string().into(),
                 number(self.per_circle),
@@ -163,7 +153,17 @@ impl Committer {
             ],
             inboxes: Vec::new(),
             log: None,
+            counts_for: None,
         };
+        call.keys.extend([
+            partition.backlog(&circle),
+            partition.store(&circle),
+            partition.names(&circle),
+            partition.usage(&circle),
+            partition.pending(),
+            partition.delayed(),
+            partition.dead(),
+        ]);
         for (held, landing) in runs {
             self.add(&mut call, held, landing);
         }
@@ -178,10 +178,9 @@ impl Committer {
 
     fn add(&self, call: &mut Call<'_>, held: &Held, landing: &Landing) {
         let Landing { effects, told, .. } = landing;
-        let (kind, message) = match told {
-            Told::Play(outcome) if held.has_waited => ("2", serde_json::to_vec(outcome)),
-            Told::Play(outcome) => ("1", serde_json::to_vec(outcome)),
-            Told::Durable(_, progress) => ("0", serde_json::to_vec(progress)),
+        let message = match told {
+            Told::Play(outcome) => serde_json::to_vec(outcome),
+            Told::Durable(_, progress) => serde_json::to_vec(progress),
         };
         let message = message.unwrap_or_else(|error| {
             tracing::error!(%error, "failed to write an outcome");
@@ -189,7 +188,10 @@ impl Committer {
         });
         call.push(held.place.entry());
         call.push(held.id().to_string());
-        call.push(kind);
+        match &held.what {
+            What::Play(play) => call.push_play(play.counts_for(), held.has_waited),
+            What::Durable { .. } => call.push("0"),
+        }
         call.push_inbox(held.gateway());
         call.args.push(Value::Bytes(message.into()));
         if landing.has_read() || landing.leaves() {
@@ -235,6 +237,21 @@ impl Committer {
 impl Call<'_> {
     fn push(&mut self, arg: impl Into<Value>) {
         self.args.push(arg.into());
+    }
+
+    /// What kind of play it is, and whom it counts for, unless that is as with the one before.
+    fn push_play(&mut self, counts_for: Option<Caller>, has_waited: bool) {
+        let is_same = self.counts_for == counts_for;
+        self.push(match (is_same, has_waited) {
+            (true, false) => "1",
+            (true, true) => "2",
+            (false, false) => "3",
+            (false, true) => "4",
+        });
+        if !is_same {
+            self.counts_for = counts_for;
+            self.push(counts_for.map_or(String::new(), |caller| caller.to_string()));
+        }
     }
 
     fn add_effects(&mut self, circle: PublicKey, effects: &Effects) {

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{accept::New, link::Link, plays::Sent, settings::RedisSettings};
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, Progress, Workers, settings},
+    dispatch::{Caller, JobId, Progress, Workers, settings},
     store::{self, Hub},
 };
 
@@ -59,8 +59,7 @@ pub(super) struct Gateway {
 pub(super) enum Request {
     Play {
         circle: PublicKey,
-        id: JobId,
-        play: String,
+        play: NewPlay,
     },
     Keep {
         circle: PublicKey,
@@ -79,6 +78,14 @@ pub(super) enum Request {
     },
 }
 
+/// A play that is to be sent.
+pub(super) struct NewPlay {
+    pub(super) id: JobId,
+    pub(super) caller: Caller,
+    /// As workers read it.
+    pub(super) text: String,
+}
+
 /// What a request asks for that can't wait for others.
 enum Now {
     /// A play was not sent at all.
@@ -89,7 +96,7 @@ enum Now {
 /// What is to be sent.
 #[derive(Default)]
 struct Gathered {
-    plays: HashMap<PublicKey, Vec<(JobId, String)>>,
+    plays: HashMap<PublicKey, Vec<NewPlay>>,
     new: HashMap<PublicKey, Vec<New>>,
     /// For which something has come.
     ready: HashSet<Flight>,
@@ -106,8 +113,8 @@ enum Flight {
 impl Gathered {
     fn add(&mut self, request: Request) -> Option<Now> {
         match request {
-            Request::Play { circle, id, play } => {
-                self.plays.entry(circle).or_default().push((id, play));
+            Request::Play { circle, play } => {
+                self.plays.entry(circle).or_default().push(play);
                 self.ready.insert(Flight::Plays(circle));
             }
             Request::Keep { circle, new } => {
@@ -116,7 +123,7 @@ impl Gathered {
             }
             Request::Leave { circle, id } => {
                 let plays = self.plays.get_mut(&circle)?;
-                let position = plays.iter().position(|(play, _)| *play == id)?;
+                let position = plays.iter().position(|play| play.id == id)?;
                 plays.remove(position);
                 return Some(Now::Forget(id));
             }
@@ -235,7 +242,7 @@ impl Gateway {
         }
         let sent = match flight {
             Flight::Plays(circle) => {
-                let plays = take_some(&mut gathered.plays, &circle, |(_, play)| play.len())?;
+                let plays = take_some(&mut gathered.plays, &circle, |play| play.text.len())?;
                 self.submit(circle, plays).boxed()
             }
             Flight::New(circle) => {

@@ -109,14 +109,20 @@ impl Partition {
         format!("{}alive:{worker}", self.prefix)
     }
 
-    /// A hash: how many of a circle's jobs are in the stream, or wait for their next try.
+    /// A hash: how many of a circle's jobs are in the stream, in all and of each caller, or wait for their next try.
     pub(super) fn lane(&self, circle: &PublicKey) -> String {
         format!("{}lane:{circle}", self.prefix)
     }
 
-    /// A list: plays of a circle that wait.
-    pub(super) fn queue(&self, circle: &PublicKey) -> String {
-        format!("{}queue:{circle}", self.prefix)
+    /// A sorted set: the callers of a circle who have plays that wait, by how many of theirs are in the stream.
+    pub(super) fn turns(&self, circle: &PublicKey) -> String {
+        format!("{}turns:{circle}", self.prefix)
+    }
+
+    /// A sorted set, all with the same score: plays of a circle that wait; caller and name, so those of a caller by their
+    /// arrival.
+    pub(super) fn waiting(&self, circle: &PublicKey) -> String {
+        format!("{}waiting:{circle}", self.prefix)
     }
 
     /// A hash: each play of a circle that waits, all of it; and then its entry in the stream, until it is over.
@@ -124,12 +130,13 @@ impl Partition {
         format!("{}plays:{circle}", self.prefix)
     }
 
-    /// What changes with a circle's plays: their stream, the lane, the queue and the plays themselves.
-    pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 4] {
+    /// What changes with a circle's plays: their stream, the lane, whose turn it is, those that wait and the plays themselves.
+    pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
         [
             self.jobs(),
             self.lane(circle),
-            self.queue(circle),
+            self.turns(circle),
+            self.waiting(circle),
             self.plays(circle),
         ]
     }
@@ -245,6 +252,7 @@ mod tests {
                 partition.job(JobId::new()),
                 partition.inbox("gateway"),
                 partition.inbox_bytes("gateway"),
+                partition.waiting(&circle),
                 partition.store(&circle),
                 partition.seen(&circle, &[seed; 32]),
             ] {

@@ -1,6 +1,7 @@
 //! Plays on their way: where each of them is, and who waits for it.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use fred::types::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    gateway::{Gateway, Request, millis, number},
+    gateway::{Gateway, NewPlay, Request, millis, number},
     keys::Partition,
     scripts::Lua,
     ticket::RedisTicket,
@@ -63,7 +64,7 @@ impl Gateway {
             return Played::Now(Outcome::Unavailable);
         }
         let play = wire::Play::new(job, self.link.name());
-        let Ok(play) = serde_json::to_string(&play) else {
+        let Ok(text) = serde_json::to_string(&play) else {
             return Played::Now(Outcome::Unavailable);
         };
         let (sender, outcome) = oneshot::channel();
@@ -77,7 +78,12 @@ impl Gateway {
         };
         self.plays.insert(id, sent);
         // It is closed only once everybody has left.
-        let _ = self.requests.send(Request::Play { circle, id, play });
+        let play = NewPlay {
+            id,
+            caller: job.caller,
+            text,
+        };
+        let _ = self.requests.send(Request::Play { circle, play });
         Played::Later(Ticket::Redis(RedisTicket {
             outcome,
             deadline: since + job.timeout,
@@ -89,16 +95,26 @@ impl Gateway {
         }))
     }
 
-    /// Sends plays of a circle.
-    pub(super) async fn submit(&self, circle: PublicKey, plays: Vec<(JobId, String)>) {
+    /// Sends plays of a circle: by caller, those of each in their order.
+    pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) {
         let partition = self.link.keys().of(&circle);
         let keys = partition.of_plays(&circle);
-        let (ids, texts): (Vec<_>, Vec<_>) = plays.into_iter().unzip();
-        let most = [
+        plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
+        let ids: Vec<_> = plays.iter().map(|play| play.id).collect();
+        let mut args = vec![
             number(self.settings.per_circle),
             number(self.settings.queue),
         ];
-        let args = most.into_iter().chain(texts.into_iter().map(Value::from));
+        args.reserve(plays.len() + 2);
+        for of_caller in plays.chunk_by_mut(|one, other| one.caller == other.caller) {
+            args.push(of_caller[0].caller.to_string().into());
+            args.push(number(of_caller.len()));
+            args.extend(
+                of_caller
+                    .iter_mut()
+                    .map(|play| mem::take(&mut play.text).into()),
+            );
+        }
         let answer = self.link.call(Lua::Submit, partition, keys, args).await;
         match answer.map(Value::into_array) {
             Ok(answers) if answers.len() == ids.len() => {

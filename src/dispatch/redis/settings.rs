@@ -19,9 +19,11 @@ pub struct RedisSettings {
     pub lease: Duration,
     /// Whether `circled serve` runs jobs, too.
     pub worker: bool,
-    /// Plays of one circle that are with the workers at a time, and as many of its durable jobs.
+    /// Plays of one caller of a circle that are with the workers at a time, and as many of the circle's durable jobs. There are
+    /// twice as many places for all plays of a circle.
     pub per_circle: usize,
-    /// Plays of one circle that wait for these. One more is refused.
+    /// Plays of one circle that wait for places. One more is refused, unless it is of whoever has less than their share; these
+    /// get in up to twice as many.
     pub queue: usize,
     /// Jobs that a worker holds, running or about to.
     pub hold: usize,

@@ -14,7 +14,8 @@ use crate::{
     script::Inputs,
 };
 
-/// A play, as it waits for a worker.
+/// A play, as it waits for a worker. `lua/lane.lua` reads its name and its caller, so these come before all that others have
+/// written.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Play<'a> {
     pub(super) id: JobId,
@@ -31,6 +32,9 @@ pub(super) struct Play<'a> {
     /// Whose inbox the outcome goes to.
     #[serde(borrow)]
     pub(super) gateway: Cow<'a, str>,
+    /// Whether it couldn't be read, and this is no more than its address.
+    #[serde(skip)]
+    is_unread: bool,
 }
 
 impl<'a> Play<'a> {
@@ -44,6 +48,7 @@ impl<'a> Play<'a> {
             args: Cow::Borrowed(&job.args),
             timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
             gateway: Cow::Borrowed(gateway),
+            is_unread: false,
         }
     }
 
@@ -57,7 +62,13 @@ impl<'a> Play<'a> {
             args: Cow::Owned(self.args.into_owned()),
             timeout_ms: self.timeout_ms,
             gateway: Cow::Owned(self.gateway.into_owned()),
+            is_unread: self.is_unread,
         }
+    }
+
+    /// Whom it counts for, if that could be read.
+    pub(super) fn counts_for(&self) -> Option<Caller> {
+        (!self.is_unread).then_some(self.caller)
     }
 
     /// Spells out what is run.
@@ -98,6 +109,7 @@ impl From<Address> for Play<'static> {
             args: Cow::Owned(Value::Null),
             timeout_ms: 0,
             gateway: Cow::Owned(address.gateway),
+            is_unread: true,
         }
     }
 }
@@ -130,6 +142,10 @@ mod tests {
             timeout: Duration::from_millis(1500),
             memory: MemoryBudget::new("session.max_buffered", 0),
         };
+        let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
+        // As `lua/lane.lua` reads it.
+        let begins = format!(r#"{{"id":"{}","circle":"{key}","caller":"{key}","#, job.id);
+        assert!(text.starts_with(&begins), "{text}");
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
         sent["since"] = json!("a later version");
         let text = sent.to_string();

@@ -34,6 +34,13 @@ impl RedisServer {
         held.items().iter().map(begun).collect()
     }
 
+    /// Waits until nothing is left of plays, and of what else a circle has under way.
+    pub(crate) async fn until_no_plays(&self) {
+        for kind in ["plays", "waiting", "turns", "lane"] {
+            self.until_keys(&format!("*:{kind}:*"), 0).await;
+        }
+    }
+
     /// Waits until so many keys are called like that.
     pub(crate) async fn until_keys(&self, pattern: &str, count: usize) {
         eventually(&format!("{count} keys like {pattern}"), async || {

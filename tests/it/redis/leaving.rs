@@ -68,9 +68,9 @@ async fn a_job_that_waits_in_redis_is_not_run_once_its_caller_has_left() {
     redis.until_held(1).await;
     let mut leaver = gateway.log_in(&key(1)).await;
     leaver.begin_play("store.set(\"waited\", true)").await;
-    redis.until_keys("*:queue:*", 1).await;
+    redis.until_keys("*:waiting:*", 1).await;
     leaver.leave().await;
-    redis.until_keys("*:queue:*", 0).await;
+    redis.until_keys("*:waiting:*", 0).await;
     assert_eq!(stayer.answer(long).await.unwrap()["value"], 1);
     let seen = stayer.play("store.has(\"waited\")").await;
     assert_eq!(seen.unwrap()["value"], false);
@@ -121,8 +121,6 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
 
 /// A play leaves nothing behind in Redis.
 async fn nothing_is_left(redis: &RedisServer) {
-    for kind in ["plays", "queue", "lane"] {
-        redis.until_keys(&format!("*:{kind}:*"), 0).await;
-    }
+    redis.until_no_plays().await;
     redis.until_held(0).await;
 }

@@ -77,7 +77,7 @@ async fn a_play_that_no_worker_can_read_is_answered_at_once() {
     })
     .await;
     let second = session.begin_play("2").await;
-    redis.until_keys("*:queue:*", 1).await;
+    redis.until_keys("*:waiting:*", 1).await;
     redis
         .rewrite_plays(|play| play.replace("\"caller\":", "\"caller\":[],\"called\":"))
         .await;
@@ -85,6 +85,7 @@ async fn a_play_that_no_worker_can_read_is_answered_at_once() {
     let unread = session.answer(first).await.unwrap_err();
     assert_eq!(unread["code"], -32007, "{unread}");
     assert_eq!(session.answer(second).await.unwrap()["value"], 2);
+    redis.until_no_plays().await;
     redis.until_held(0).await;
 }
 
@@ -221,7 +222,7 @@ async fn what_is_nobodys_in_a_stream_or_a_queue_is_dropped_and_keeps_nobody_wait
     })
     .await;
     redis.until_held(0).await;
-    redis.until_keys("*:lane:*", 0).await;
+    redis.until_no_plays().await;
     assert_eq!(jobs(&gateway, OPEN).await, Vec::<Value>::new());
     assert_eq!(ask(&gateway, 0, "40 + 2").await, json!(42));
 }

@@ -26,9 +26,9 @@ for i = 1, tonumber(take()) do
   end
 end
 
-local room = most - counted(lane, 'durable')
+local room = most - in_stream(jobs, counted(lane, 'durable'), most)
 local waiting = redis.call('LLEN', backlog)
-local late = counted(lane, 'delayed')
+local late = math.min(counted(lane, 'delayed'), redis.call('ZCARD', delayed))
 local handed, postponed = 0, 0
 local dead = beside(jobs, 'dead')
 local answers, of_pending, of_index, of_own, emitted = {}, {}, {}, {}, {}

@@ -1,5 +1,5 @@
 -- Takes a play back. 1: nothing of it lands any more. 0: it has been committed, or never came here.
-local jobs, lane, queue, plays = unpack(KEYS)
+local jobs, lane, turns, waiting, plays = unpack(KEYS)
 local most, id, entry, age = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 -- Its gateway was never told where it is: among those that came since it was sent, so many milliseconds ago.
@@ -24,13 +24,17 @@ if entry == '' then
   elseif state:find('^%d+%-%d+$') then
     entry = state
   else
+    local caller = caller_of(state)
     redis.call('HDEL', plays, id)
-    redis.call('LREM', queue, 1, id)
+    redis.call('ZREM', waiting, caller .. id)
+    if #waiting_of(waiting, caller, 0, 1) == 0 then redis.call('ZREM', turns, caller) end
     return 1
   end
   if state then redis.call('HDEL', plays, id) end
 end
-if not entry or redis.call('XDEL', jobs, entry) == 0 then return 0 end
+local found = entry and redis.call('XRANGE', jobs, entry, entry)[1]
+if not found then return 0 end
+redis.call('XDEL', jobs, entry)
 redis.call('XACK', jobs, GROUP, entry)
-hand_out_plays(jobs, lane, queue, plays, most, 1)
+hand_out_plays(jobs, lane, turns, waiting, plays, most, {[caller_of(found[2][2])] = 1})
 return 1

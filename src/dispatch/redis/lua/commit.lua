@@ -1,7 +1,7 @@
 -- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
-local jobs, lane, queue, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 11)
+local jobs, lane, turns, waiting, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 12)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local inbox_bytes = tonumber(ARGV[6])
 
@@ -39,6 +39,8 @@ end
 
 -- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
 local entries, light, waited, over, told, events = {}, {}, {}, {}, {}, {}
+-- The entries of plays, by caller; '' until one is named.
+local caller, ended = '', {}
 local log
 
 -- Whether somebody listens to the circle.
@@ -49,12 +51,14 @@ local function listened()
 end
 
 local answers = {}
-local ended_plays, ended_durable = 0, 0
+local ended_durable = 0
 local size_before, size
 while at < #ARGV do
-  -- 0 a durable job, 1 a play, 2 a play that had to wait in the queue.
-  local entry, id, kind, inbox, message, reads = take(), take(), take(), take_key(), take(), take_number()
+  -- 0 a durable job, 1 a play, 2 a play that had to wait; 3 and 4 the same, of another caller than the one before.
+  local entry, id, kind = take(), take(), take()
   local is_play = kind ~= '0'
+  if kind == '3' or kind == '4' then caller = take() end
+  local inbox, message, reads = take_key(), take(), take_number()
 
   local stands, values, writes, emitted, after = true, {}, {}, {}, nil
   if reads then
@@ -131,9 +135,7 @@ while at < #ARGV do
     -- What is told of the job comes last. Where that is routine, it is for whoever listens.
     if is_routine and not listened() then emitted[#emitted] = nil end
     for _, event in ipairs(emitted) do add(events, event) end
-    if is_play then
-      ended_plays = ended_plays + 1
-    else
+    if not is_play then
       ended_durable = ended_durable + 1
       redis.call('HSET', job, 'record', record)
       if status == 'pending' then
@@ -148,8 +150,19 @@ while at < #ARGV do
     end
   end
   if answer == 'done' then
-    add(entries, entry)
-    if kind == '2' then add(waited, id) end
+    if not is_play then
+      add(entries, entry)
+    else
+      local whose = caller
+      -- Its worker couldn't read it.
+      if whose == '' then
+        local found = redis.call('XRANGE', jobs, entry, entry)[1]
+        if found then whose = caller_of(found[2][2]) end
+      end
+      ended[whose] = ended[whose] or {}
+      add(ended[whose], entry)
+    end
+    if kind == '2' or kind == '4' then add(waited, id) end
     if inbox then
       local outcomes = told[inbox] or {}
       told[inbox] = outcomes
@@ -160,8 +173,10 @@ while at < #ARGV do
   add(answers, answer)
 end
 
-if #light > 0 then ended_plays = ended_plays + redis.call('XACK', jobs, GROUP, unpack(light)) end
+if #light > 0 then redis.call('XACK', jobs, GROUP, unpack(light)) end
 if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
+-- Of each caller, those that were there until now.
+for whose, entries in pairs(ended) do ended[whose] = redis.call('XDEL', jobs, unpack(entries)) end
 if size ~= size_before then redis.call('SET', usage, string.format('%.0f', size)) end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
@@ -171,6 +186,6 @@ end
 for inbox, outcomes in pairs(told) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)
 end
-if ended_plays > 0 then hand_out_plays(jobs, lane, queue, plays, most, ended_plays) end
+if next(ended) then hand_out_plays(jobs, lane, turns, waiting, plays, most, ended) end
 if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end
 return answers

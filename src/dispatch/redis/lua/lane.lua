@@ -1,5 +1,5 @@
--- Goes before every script. A circle's lane: how many of its plays and durable jobs are in the stream, and how many
--- durable ones wait for their time.
+-- Goes before every script. A circle's lane: how many of its plays and durable jobs are in the stream, how many plays of
+-- each caller, and how many durable jobs wait for their time.
 
 local GROUP = 'workers'
 
@@ -12,14 +12,36 @@ local function beside(jobs, what)
   return (jobs:gsub('jobs$', function() return what end))
 end
 
+-- What a lane counts. What can't be a count is none.
 local function counted(lane, what)
-  return tonumber(redis.call('HGET', lane, what) or '0')
+  local number = tonumber(redis.call('HGET', lane, what) or '0')
+  if number and number > 0 and number % 1 == 0 then return number end
+  return 0
+end
+
+local function set(lane, counts)
+  local some, none = {}, {}
+  for what, number in pairs(counts) do
+    if number > 0 then
+      add(some, what)
+      add(some, number)
+    else
+      add(none, what)
+    end
+  end
+  if #some > 0 then redis.call('HSET', lane, unpack(some)) end
+  if #none > 0 then redis.call('HDEL', lane, unpack(none)) end
 end
 
 local function count(lane, what, by)
-  if by ~= 0 and redis.call('HINCRBY', lane, what, by) <= 0 then
-    redis.call('HDEL', lane, what)
-  end
+  if by ~= 0 then set(lane, {[what] = counted(lane, what) + by}) end
+end
+
+-- How many jobs are in the stream, where a lane has counted so many. If these are many, it is looked whether they can be: so a
+-- wrong number, wherever it comes from, is mended once little is there.
+local function in_stream(jobs, number, most)
+  if number < most then return math.max(number, 0) end
+  return math.min(number, redis.call('XLEN', jobs))
 end
 
 -- The name of a play; it comes first.
@@ -27,27 +49,78 @@ local function name_of(play)
   return play:match('"id":"([^"]*)"')
 end
 
--- So many plays have ended: those that wait, first in first out, as long as there is room for them in the stream.
-local function hand_out_plays(jobs, lane, queue, plays, most, ended)
-  local room = most - counted(lane, 'plays') + ended
-  local handed = 0
-  while handed < room do
-    local id = redis.call('LPOP', queue)
-    if not id then break end
-    local play = redis.call('HGET', plays, id)
+-- Whom a play counts for; that comes before anything that a caller has written.
+local function caller_of(play)
+  local _, at = play:find('"caller":', 1, true)
+  if at and play:byte(at + 1) == 34 then return play:sub(at + 2, at + 67) end
+  return 'anonymous'
+end
+
+-- Plays of a caller that wait, first in first out, from one on: the caller with the name of each.
+local function waiting_of(waiting, caller, from, most)
+  return redis.call('ZRANGEBYLEX', waiting, '[' .. caller, '(' .. caller .. '\255', 'LIMIT', from, most)
+end
+
+-- Puts these plays that wait into the stream. Returns how many there were.
+local function put_into_stream(jobs, waiting, plays, caller, some)
+  if #some == 0 then return 0 end
+  redis.call('ZREM', waiting, unpack(some))
+  local ids, entries = {}, {}
+  for i, name in ipairs(some) do ids[i] = name:sub(#caller + 1) end
+  for i, play in ipairs(redis.call('HMGET', plays, unpack(ids))) do
     if play then
-      redis.call('HSET', plays, id, redis.call('XADD', jobs, '*', 'waited', play))
-      handed = handed + 1
+      add(entries, ids[i])
+      add(entries, redis.call('XADD', jobs, '*', 'waited', play))
     end
   end
-  count(lane, 'plays', handed - ended)
+  if #entries > 0 then redis.call('HSET', plays, unpack(entries)) end
+  return #entries / 2
+end
+
+-- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
+-- fewest there. A circle has twice as many places as one caller gets: a caller has one more as long as they are fewer than
+-- the places that are left, and one in any case.
+local AT_A_TIME = 1000
+local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
+  local counts, scores, all = {}, {}, 0
+  for caller, number in pairs(ended) do
+    counts[caller] = math.max(counted(lane, caller) - number, 0)
+    add(scores, counts[caller])
+    add(scores, caller)
+    all = all + number
+  end
+  local total = in_stream(jobs, counted(lane, 'plays') - all, most)
+  if redis.call('EXISTS', turns) == 1 then
+    redis.call('ZADD', turns, 'XX', unpack(scores))
+    while true do
+      local caller, own, _, next_own = unpack(redis.call('ZRANGE', turns, 0, 1, 'WITHSCORES'))
+      if not caller then break end
+      own = math.min(tonumber(own), total)
+      local room = math.ceil((2 * most - total - own) / 2)
+      if own == 0 then room = math.max(room, 1) end
+      if room <= 0 then break end
+      if next_own then room = math.min(room, math.max(tonumber(next_own) - own, 0) + math.ceil(room / 8)) end
+      room = math.min(room, AT_A_TIME)
+      local some = waiting_of(waiting, caller, 0, room + 1)
+      local others = table.remove(some, room + 1)
+      local handed = put_into_stream(jobs, waiting, plays, caller, some)
+      counts[caller] = own + handed
+      total = total + handed
+      if others then
+        redis.call('ZADD', turns, own + handed, caller)
+      else
+        redis.call('ZREM', turns, caller)
+      end
+    end
+  end
+  counts.plays = total
+  set(lane, counts)
 end
 
 -- So many durable jobs have ended: those that wait, first in first out, as long as fewer of them run than may.
 local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
-  local room = most - counted(lane, 'durable') + ended
-  local handed = 0
-  while handed < room do
+  local total = in_stream(jobs, counted(lane, 'durable') - ended, most)
+  while total < most do
     local id = redis.call('LPOP', backlog)
     if not id then break end
     local job = beside(jobs, 'job:' .. id)
@@ -57,9 +130,9 @@ local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
     local entry = redis.call('XADD', jobs, '*', 'job', id, 'circle', circle, unpack(known))
     -- It goes without, then.
     redis.pcall('HSET', job, 'entry', entry)
-    handed = handed + 1
+    total = total + 1
   end
-  count(lane, 'durable', handed - ended)
+  set(lane, {durable = total})
 end
 
 -- '-' nothing, '=' this very value, '#' a value with this SHA-1.

@@ -1,24 +1,70 @@
--- A circle's new plays. For each: its entry in the stream; 1 it waits for its turn, 0 too many wait.
-local jobs, lane, queue, plays = unpack(KEYS)
+-- A circle's new plays, by caller. For each: its entry in the stream; 1 it waits for its turn, 0 too many wait.
+local jobs, lane, turns, waiting, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
-local room = most - counted(lane, 'plays')
-local waiting = redis.call('LLEN', queue)
-local handed = 0
-local answers = {}
-for i = 3, #ARGV do
-  local play = ARGV[i]
-  local answer = 0
-  if waiting == 0 and handed < room then
-    answer = redis.call('XADD', jobs, '*', 'play', play)
-    handed = handed + 1
-  elseif waiting < most_waiting then
-    local id = name_of(play)
-    redis.call('RPUSH', queue, id)
-    redis.call('HSET', plays, id, play)
-    waiting = waiting + 1
-    answer = 1
-  end
-  answers[i - 2] = answer
+local before = in_stream(jobs, counted(lane, 'plays'), most)
+local total = before
+local some_wait = redis.call('EXISTS', turns) == 1
+
+-- How many plays wait, or are in the stream beyond its places.
+local queued, texts, waited = {}, {}, nil
+local function kept_back()
+  waited = waited or redis.call('ZCARD', waiting)
+  return waited + #queued / 2 + math.max(total - 2 * most, 0)
 end
-count(lane, 'plays', handed)
+
+-- Whether so many more may wait of a caller, though the queue is full: all of them are no more than its share, were the queue
+-- shared alike.
+local function has_share(caller, number)
+  local callers = redis.call('ZCARD', turns)
+  if not redis.call('ZSCORE', turns, caller) then callers = callers + 1 end
+  local others = math.max(math.floor(most_waiting / callers), 1) - number
+  return others >= 0 and #waiting_of(waiting, caller, others, 1) == 0
+end
+
+local answers, counts, scores = {}, {}, {}
+local at = 3
+while at < #ARGV do
+  local caller, last = ARGV[at], at + 1 + tonumber(ARGV[at + 1])
+  local own = math.min(counted(lane, caller), total)
+  local waits = some_wait and redis.call('ZSCORE', turns, caller)
+  local new, is_refused = 0, false
+  for i = at + 2, last do
+    local play = ARGV[i]
+    local answer = 0
+    if is_refused then
+      answer = 0
+    elseif not waits and (own + total < 2 * most or own == 0 and kept_back() < 2 * most_waiting) then
+      answer = redis.call('XADD', jobs, '*', 'play', play)
+      own = own + 1
+      total = total + 1
+    elseif kept_back() < most_waiting or kept_back() < 2 * most_waiting and has_share(caller, new + 1) then
+      local id = name_of(play)
+      add(queued, 0)
+      add(queued, caller .. id)
+      add(texts, id)
+      add(texts, play)
+      new = new + 1
+      waits = true
+      answer = 1
+    else
+      is_refused = true
+    end
+    add(answers, answer)
+  end
+  counts[caller] = own
+  if new > 0 then
+    add(scores, own)
+    add(scores, caller)
+  end
+  at = last + 1
+end
+if #queued > 0 then
+  redis.call('ZADD', waiting, unpack(queued))
+  redis.call('HSET', plays, unpack(texts))
+  redis.call('ZADD', turns, unpack(scores))
+end
+if total ~= before then
+  counts.plays = total
+  set(lane, counts)
+end
 return answers

@@ -27,7 +27,6 @@ async fn gateways_that_are_killed_lose_nothing_and_leave_nothing() {
     load.finish(&gateways[0]).await;
     // Two for each gateway that is there.
     redis.until_keys("*:inbox:*", 6).await;
-    for kind in ["plays", "queue", "lane", "backlog"] {
-        redis.until_keys(&format!("*:{kind}:*"), 0).await;
-    }
+    redis.until_no_plays().await;
+    redis.until_keys("*:backlog:*", 0).await;
 }
