@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
@@ -57,6 +57,7 @@ pub use subscription::{Event, Notice, Subscription};
 use crate::{
     auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign},
     json,
+    rpc::code::LIMIT_EXCEEDED,
 };
 use calls::Calls;
 use connection::Sink;
@@ -264,18 +265,26 @@ impl Client {
         self.0.sink.close().await;
     }
 
-    /// For calls that every server answers at once.
+    /// For calls that every server answers at once, or asks to come again with.
     async fn call_soon<R: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,
     ) -> Result<R, Error> {
-        timeout(PATIENCE, self.call(method, params))
-            .await
-            .unwrap_or(Err(Error::Silent {
-                method,
-                after: PATIENCE,
-            }))
+        let after = PATIENCE;
+        let until = Instant::now() + after;
+        loop {
+            let answer = timeout_at(until, self.call(method, params.clone())).await;
+            let answer = answer.unwrap_or(Err(Error::Silent { method, after }));
+            let Err(error) = &answer else {
+                return answer;
+            };
+            let is_crowded = matches!(error, Error::Rpc(error) if error.code == LIMIT_EXCEEDED);
+            match error.retry_after().map(|pause| Instant::now() + pause) {
+                Some(again) if is_crowded && again < until => sleep_until(again).await,
+                _ => return answer,
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub use settings::Settings;
 use crate::{
     farewell,
     memory::MemoryBudget,
-    rpc::{self, Context, Events, Id, Pending, Reply, Written},
+    rpc::{self, Context, Events, Handled, Id, Pending, Reply, Written},
 };
 use connection::{Connection, Input, MayTell};
 use heartbeat::{Heartbeat, Tick};
@@ -232,7 +232,10 @@ async fn converse(
                     if connection.begins_turn() {
                         context.begin_turn();
                     }
-                    let reply = rpc::on_text(context, &text).await;
+                    let reply = match rpc::on_text(context, &text) {
+                        Handled::Done(reply) => reply,
+                        Handled::InTurn(reply) => reply.await,
+                    };
                     if context.phase.caller().is_some() {
                         heartbeat.on_login();
                         connection.on_login(settings);

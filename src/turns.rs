@@ -71,7 +71,10 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         let pushed = self.lock().shares.push(accounts, left.0.clone(), tell);
         pushed.ok()?;
         self.advance();
-        told.await.ok()
+        let mut turn = told.await.ok()?;
+        // The time until its thread came to it is nobody's.
+        turn.since = Instant::now();
+        Some(turn)
     }
 
     /// Gives out the places that are free.

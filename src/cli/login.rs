@@ -226,7 +226,7 @@ pub(super) fn check_key_file(file: &Path) -> anyhow::Result<()> {
     /// Hex digits that no file is called by. A part of a key is as little to be shown.
     const FEWEST: usize = 32;
     let name = file.to_str().unwrap_or_default().trim();
-    let digits = name.trim_start_matches("0x");
+    let digits = name.trim_start_matches("0x").trim_start_matches("0X");
     if digits.len() >= FEWEST && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bail!(
             "a key stands where the name of its file belongs: put it into a file that only you can read, and name that (./ before the name, if it is one); and should others see what you type, make another"

@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// After so many turns of tasks a busy thread looks which sockets have something to read. A turn may take a few
 /// milliseconds, and with Tokio's own 61 of them a quiet client was heard up to half a second late beside busy ones.
-const TURNS_PER_LOOK: u32 = 8;
+const TURNS_PER_LOOK: u32 = 16;
 
 /// How long what they still do may take once nobody waits for it any more.
 const LAST_WAIT: Duration = Duration::from_millis(500);

@@ -60,6 +60,8 @@ struct Fate {
     end_after: Option<usize>,
     /// No client can read the event with this id.
     odd: Option<u64>,
+    /// So many calls that log in are refused first: too many do.
+    crowded: usize,
 }
 
 struct Fake {
@@ -126,7 +128,7 @@ impl Fake {
 async fn serve(
     stream: TcpStream,
     origin: String,
-    fate: Fate,
+    mut fate: Fate,
     mut log: watch::Receiver<u64>,
     calls: mpsc::UnboundedSender<String>,
 ) {
@@ -147,6 +149,12 @@ async fn serve(
                 let _ = calls.send(method.to_owned());
                 let mut error = Value::Null;
                 let result = match method {
+                    "fetch_nonce" | "authenticate" if fate.crowded > 0 => {
+                        fate.crowded -= 1;
+                        let data = json!({ "limit": "auth.queue", "retry_after_ms": 1 });
+                        error = json!({ "code": code::LIMIT_EXCEEDED, "message": "", "data": data });
+                        Value::Null
+                    }
                     "fetch_nonce" => {
                         let pubkey: PublicKey = params["pubkey"].as_str().unwrap().parse().unwrap();
                         let circle = CIRCLE.parse().unwrap();
@@ -253,6 +261,16 @@ async fn next(
         Some(Err(error)) => format!("error: {error}"),
         None => "end".to_owned(),
     }
+}
+
+#[tokio::test]
+async fn a_login_comes_again_where_many_wait_for_theirs() {
+    let fake = Fake::start(|_| Fate {
+        crowded: 5,
+        ..Fate::default()
+    })
+    .await;
+    fake.client().await;
 }
 
 #[tokio::test]

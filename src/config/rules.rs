@@ -463,7 +463,7 @@ fn circles(settings: &Settings, broken: &mut Vec<Broken>) {
 fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
     const NO_ROOM: &str = "or there is never room for the largest";
     /// What stands around the data of an event as it is told, at most.
-    const AROUND_AN_EVENT: usize = 1 << 10;
+    const AROUND_AN_EVENT: usize = 2 << 10;
     const TAKES_ALL: &str = "or one of them may take what is there for all";
 
     let Settings {
@@ -495,17 +495,23 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         && store.max_event.saturating_add(AROUND_AN_EVENT) > least
     {
         let message = format!(
-            "must be less than {} by 1KiB: an event that never has room holds up all that come after it",
+            "must be less than {} by 2KiB: an event that never has room holds up all that come after it",
             about[1]
         );
         broken.push(Broken::new(about, message));
+    }
+    if store.max_event.saturating_add(AROUND_AN_EVENT) > session.anonymous_buffered {
+        broken.push(Broken::doubtful(
+            &["store.max_event", "session.anonymous_buffered"],
+            "should be less than session.anonymous_buffered by 2KiB, or the largest never reaches whoever hasn't logged in",
+        ));
     }
     let of_strangers = session.of_strangers(server.max_buffered);
     let of_strangers_here = match session.anonymous_buffered_per_address {
         0 => usize::MAX,
         bytes => bytes,
     };
-    let parts: [(&'static [&'static str; 2], usize, usize, &str); 19] = [
+    let parts: [(&'static [&'static str; 2], usize, usize, &str); 18] = [
         (
             &["session.max_buffered_per_address", "server.max_buffered"],
             session.max_buffered_per_address,
@@ -576,12 +582,6 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             &["dispatch.durable.max_page", "session.max_buffered"],
             dispatch.durable.max_page,
             session.max_buffered,
-            NO_ROOM,
-        ),
-        (
-            &["store.max_event", "session.anonymous_buffered"],
-            store.max_event,
-            session.anonymous_buffered,
             NO_ROOM,
         ),
         (

@@ -40,28 +40,54 @@ pub enum Reply {
     Later(Pending<Option<Written>>),
 }
 
+/// What becomes of a message.
+pub enum Handled<'a> {
+    /// All of it has been handled.
+    Done(Reply),
+    /// The rest is handled when it is its turn, and the session's next message after it.
+    InTurn(Pin<Box<dyn Future<Output = Reply> + Send + 'a>>),
+}
+
+/// What a request needs a turn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Costly {
+    /// It shows credentials.
+    Login,
+    /// Its parameters are long.
+    Long,
+}
+
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
 /// Parameters of more bytes than that wait for their turn to be read.
 const LONG: usize = 16 << 10;
 
-/// Handles one message: runs what can be run at once, begins the rest. Where it shows credentials, or what it says is
-/// long, it waits for its turn to.
-pub async fn on_text(context: &mut Context, text: &str) -> Reply {
-    match Incoming::parse(text, context.shared.limits.max_batch) {
-        Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
-        Ok(Incoming::Single(Err(invalid))) => {
-            refuse(Some(invalid.id), &invalid.error, &context.memory)
-        }
-        Ok(Incoming::Single(Ok(request))) => in_turn(context, request).await,
-        Ok(Incoming::Batch(batch)) => Box::pin(on_batch(context, &batch)).await,
-    }
+/// Handles one message: runs what can be run at once, begins the rest. Most wait for nothing.
+pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
+    Handled::Done(
+        match Incoming::parse(text, context.shared.limits.max_batch) {
+            Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
+            Ok(Incoming::Single(Err(invalid))) => {
+                refuse(Some(invalid.id), &invalid.error, &context.memory)
+            }
+            Ok(Incoming::Single(Ok(request))) => {
+                let method = Method::find(&request.method);
+                if let Some(costly) = Costly::of(method, &request) {
+                    return Handled::InTurn(Box::pin(in_turn(context, costly, method, request)));
+                }
+                on_request(context, method, request)
+            }
+            Ok(Incoming::Batch(batch)) => {
+                return Handled::InTurn(Box::pin(on_batch(context, batch)));
+            }
+        },
+    )
 }
 
 /// Begins the elements of a batch, one after another, for as long as there is room for what they answer. Now and then,
 /// other sessions get their turn.
-async fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
+async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
     let whole = std::mem::replace(&mut context.memory, room.clone());
@@ -74,7 +100,13 @@ async fn on_batch(context: &mut Context, batch: &Batch<'_>) -> Reply {
             context.begin_turn();
         }
         let reply = match (request, full) {
-            (Ok(request), None) => in_turn(context, request).await,
+            (Ok(request), None) => {
+                let method = Method::find(&request.method);
+                match Costly::of(method, &request) {
+                    Some(costly) => in_turn(context, costly, method, request).await,
+                    None => on_request(context, method, request),
+                }
+            }
             (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &room),
             (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &room),
         };
@@ -165,27 +197,37 @@ fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
     Reply::Now(id.map(|id| Written::new(failed(error, &id), &id, memory)))
 }
 
-/// Begins a request; of those that show credentials, a few of all sessions' at a time, each for a moment, and so of those
-/// that are long. Curves take tens of microseconds, and long parameters milliseconds; whoever asks for little is not to
-/// wait behind any number of them.
-async fn in_turn(context: &mut Context, request: Request<'_>) -> Reply {
-    let method = Method::find(&request.method);
-    let shows = method.is_some_and(|method| method.needs == Needs::Credentials);
-    let is_long = request.params.is_some_and(|params| params.len() > LONG);
-    let turn = if shows {
-        Some(Box::pin(context.turn_to_log_in()).await)
-    } else if is_long {
-        Some(Box::pin(context.turn_to_be_read()).await)
-    } else {
-        None
+impl Costly {
+    fn of(method: Option<&Method>, request: &Request<'_>) -> Option<Self> {
+        if method.is_some_and(|method| method.needs == Needs::Credentials) {
+            Some(Self::Login)
+        } else if request.params.is_some_and(|params| params.len() > LONG) {
+            Some(Self::Long)
+        } else {
+            None
+        }
+    }
+}
+
+/// Begins a request when it is its turn: of those that show credentials, a few of all sessions' are handled at a time, each
+/// for a moment, and so of those that are long. Curves take tens of microseconds, and long parameters milliseconds; whoever
+/// asks for little is not to wait behind any number of them.
+async fn in_turn(
+    context: &mut Context,
+    costly: Costly,
+    method: Option<&Method>,
+    request: Request<'_>,
+) -> Reply {
+    let turn = match costly {
+        Costly::Login => context.turn_to_log_in().await,
+        Costly::Long => context.turn_to_be_read().await,
     };
-    let _turn = match turn.transpose() {
+    let _turn = match turn {
         Ok(turn) => turn,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
     let reply = on_request(context, method, request);
-    let is_more_than_a_login = shows && context.shows_more_than_a_login();
-    if is_long || is_more_than_a_login {
+    if costly == Costly::Long || context.shows_more_than_a_login() {
         // Not before others on this thread have had their turn is the place free for the next.
         yield_now().await;
     }
@@ -212,19 +254,9 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     };
     // A call that isn't done at once keeps its id.
     let id = request.id.as_ref().map_or(0, |id| id.as_json().len());
-    let held = match request.params.map_or(0, weight) + id {
-        little if little <= SMALL => None,
-        bytes => match context.requests.try_reserve(bytes) {
-            Ok(room) => Some(room),
-            Err(over) => {
-                let error = if bytes > context.requests.limit() {
-                    Error::too_large(over)
-                } else {
-                    over.into()
-                };
-                return refuse(request.id, &error, &context.memory);
-            }
-        },
+    let held = match hold(&context.requests, request.params.map_or(0, weight) + id) {
+        Ok(held) => held,
+        Err(error) => return refuse(request.id, &error, &context.memory),
     };
     match (method.call)(context, admitted, request.id, request.params) {
         Reply::Later(pending) => {
@@ -238,11 +270,34 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     }
 }
 
+/// Takes room for what a call keeps that isn't done at once. What is small needs none.
+fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Error> {
+    if bytes <= SMALL {
+        return Ok(None);
+    }
+    let room = requests.try_reserve(bytes);
+    room.map(Some)
+        .map_err(|over| no_room(over, bytes, requests))
+}
+
+/// What never has room isn't worth to ask for again.
+fn no_room(over: OverBudget, bytes: usize, memory: &MemoryBudget) -> Error {
+    if bytes > memory.limit() {
+        Error::too_large(over)
+    } else {
+        over.into()
+    }
+}
+
 /// Returns what parameters take in memory, about: what they are written in, and a value for each that is in them.
 fn weight(params: &str) -> usize {
     let begins_value = |byte: &u8| matches!(byte, b',' | b'[' | b'{');
     // Texts may have these signs, too: they are passed over where that matters.
-    let most = params.len() + VALUE * params.as_bytes().iter().filter(|b| begins_value(b)).count();
+    let signs: usize = params
+        .bytes()
+        .map(|byte| usize::from(begins_value(&byte)))
+        .sum();
+    let most = params.len() + VALUE * signs;
     if most <= SMALL {
         return most;
     }
@@ -277,7 +332,7 @@ impl Written {
                 room: Some(room),
             },
             Err(over) => {
-                let error = Error::from(over);
+                let error = no_room(over, text.len(), memory);
                 let mut text = failed(&error, id);
                 if text.len() > SMALL {
                     text = failed(&error, &Id::NULL);

@@ -27,6 +27,8 @@ const CREDIT: Duration = Duration::from_millis(10);
 const CATCH_UP: usize = 64;
 /// Accounts, or tasks, that needn't be looked through.
 const FEW: usize = 64;
+/// In a full queue, those that nobody wants any more are dropped once this part of it has been refused.
+const SWEEPS: usize = 16;
 
 /// Whom a run is charged to, an account of each kind.
 pub(crate) type Accounts<K> = [K; 2];
@@ -47,6 +49,8 @@ pub(crate) struct Shares<K, T> {
     capacity: usize,
     /// So many wait before those that nobody wants any more are dropped.
     keeps: usize,
+    /// How many have been pushed, or refused, since that was done.
+    pushed: usize,
 }
 
 /// Tasks of the same accounts: first in, first out.
@@ -131,6 +135,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
             next_number: 0,
             capacity,
             keeps: FEW,
+            pushed: 0,
         }
     }
 
@@ -142,10 +147,14 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         given_up: Arc<AtomicBool>,
         task: T,
     ) -> Result<(), QueueFull> {
-        if self.waiting >= self.capacity.min(self.keeps) {
+        // Where all places are taken, not each time: that looks at all who wait.
+        let looks = self.waiting >= self.capacity && self.pushed > self.waiting / SWEEPS;
+        if looks || self.waiting >= self.keeps {
             self.drop_given_up();
             self.keeps = (self.waiting * 2).max(FEW);
+            self.pushed = 0;
         }
+        self.pushed += 1;
         if self.waiting >= self.bound(&accounts) {
             return Err(QueueFull);
         }

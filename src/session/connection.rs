@@ -132,6 +132,10 @@ impl Metered for WebSocket {
         self.get_ref().is_worn()
     }
 
+    fn handled(&mut self) {
+        self.get_mut().handled();
+    }
+
     fn renew(&mut self) {
         let config = *self.get_config();
         let (stream, begun) = self.get_mut().renewed();
@@ -319,6 +323,7 @@ where
             // Others get their turn, as after so many messages.
             self.burst = BURST;
         }
+        self.socket.handled();
         let mut has_read_all = false;
         if self.blocked_since.is_none() && self.burst < BURST && self.may_read() {
             loop {
@@ -567,6 +572,8 @@ mod tests {
         fn is_worn(&self) -> bool {
             false
         }
+
+        fn handled(&mut self) {}
 
         fn renew(&mut self) {}
     }

@@ -66,6 +66,9 @@ struct Frames {
     /// Whether fragments have come of a message that isn't whole, and their bytes.
     is_fragmented: bool,
     gathered: usize,
+    /// Bytes of messages that came in fragments, and may be read by whoever handles them. Those of the others are in the buffer
+    /// that the frame went through.
+    handed_on: usize,
     /// The most that has come of one frame.
     largest: usize,
     /// Frames that are whole, in this turn.
@@ -93,6 +96,8 @@ pub(super) trait Metered {
     /// Whether the socket's buffer has become large, and nothing of a message is in it: of the next one, no more has
     /// come than the header of its first frame.
     fn is_worn(&self) -> bool;
+    /// All messages that it gave have been handled.
+    fn handled(&mut self);
     /// Begins with a new buffer. All there is must have been read and written.
     fn renew(&mut self);
 }
@@ -112,18 +117,20 @@ impl Frames {
                 }
                 self.end();
             }
-            let Some((byte, rest)) = bytes.split_first() else {
+            let before = self.header_length;
+            let come = bytes.len().min(self.header.len() - before);
+            self.header[before..before + come].copy_from_slice(&bytes[..come]);
+            self.header_length += come;
+            if self.header_length < 2 || self.header_length < self.header_size() {
                 return;
-            };
-            bytes = rest;
-            self.header[self.header_length] = *byte;
-            self.header_length += 1;
-            if self.header_length >= 2 && self.header_length == self.header_size() {
-                self.left = self.payload();
-                self.announced = usize::try_from(self.left).unwrap_or(usize::MAX);
-                if self.left == 0 {
-                    self.end();
-                }
+            }
+            // What came behind the header is the payload's.
+            self.header_length = self.header_size();
+            bytes = &bytes[self.header_length - before..];
+            self.left = self.payload();
+            self.announced = usize::try_from(self.left).unwrap_or(usize::MAX);
+            if self.left == 0 {
+                self.end();
             }
         }
     }
@@ -133,12 +140,12 @@ impl Frames {
         let first = self.header[0];
         let (is_final, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
         if !is_control {
+            self.gathered += self.come;
+            if is_final {
+                let gathered = std::mem::take(&mut self.gathered);
+                self.handed_on += if self.is_fragmented { gathered } else { 0 };
+            }
             self.is_fragmented = !is_final;
-            self.gathered = if is_final {
-                0
-            } else {
-                self.gathered + self.come
-            };
         }
         self.come = 0;
         self.announced = 0;
@@ -181,7 +188,7 @@ impl Frames {
 
     /// What is kept: a buffer is made for all of a frame as soon as its header has come.
     fn kept(&self) -> usize {
-        self.gathered + self.largest.max(self.announced)
+        self.gathered + self.handed_on + self.largest.max(self.announced)
     }
 }
 
@@ -223,6 +230,11 @@ impl<S> Meter<S> {
     pub(super) fn allow(&mut self, longest: usize) {
         self.longest = longest;
         self.is_known = true;
+    }
+
+    /// Counts messages no more that were handed on.
+    pub(super) fn handled(&mut self) {
+        self.frames.handed_on = 0;
     }
 
     pub(super) fn is_worn(&self) -> bool {
@@ -349,6 +361,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
 mod tests {
     use std::future::poll_fn;
 
+    use std::cell::RefCell;
+
     use super::*;
 
     /// A masked frame: its first byte, and how long it is.
@@ -408,8 +422,9 @@ mod tests {
     fn fragments_are_counted_whatever_comes_between_them() {
         let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
         for at_once in [1, 3, 1000, usize::MAX] {
-            let mut meter = Meter::new((), memory.clone(), 1 << 20);
-            let mut see = |first, length| {
+            let meter = RefCell::new(Meter::new((), memory.clone(), 1 << 20));
+            let see = |first, length| {
+                let mut meter = meter.borrow_mut();
                 for bytes in frame(first, length).chunks(at_once) {
                     meter.follow(bytes).unwrap();
                     meter.settle().unwrap();
@@ -422,10 +437,13 @@ mod tests {
                 assert_eq!(see(PONG, 0), (false, used));
                 assert_eq!(see(PONG, 125), (false, used));
             }
+            // Until it has been handled.
             let (is_worn, used) = see(LAST, 0);
-            assert!(is_worn && used < 40_000, "{used}");
+            assert!(is_worn && used >= 100_000, "{used}");
+            meter.borrow_mut().handled();
             // One that has nothing in it is one all the same.
-            assert_eq!(see(FRAGMENT, 0), (false, used));
+            let (is_worn, used) = see(FRAGMENT, 0);
+            assert!(!is_worn && used < 40_000, "{used}");
             assert_eq!(see(LAST, 0), (true, used));
             drop(meter);
             assert_eq!(memory.used(), 0);

@@ -84,6 +84,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let secret = key(1).to_hex();
     let prefixed = format!("0x{secret}");
+    let in_capitals = format!("0X{}", secret.to_uppercase());
     let url = format!("ws://127.0.0.1:1/{}", key(2).public());
     let as_key = "a key stands where the name of its file belongs";
     let commands: &[(&[&str], i32, &str)] = &[
@@ -95,6 +96,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         ),
         (&["play", &url, "--key", &secret[1..], "1"], 2, as_key),
         (&["repl", &url, "--key", &secret], 2, as_key),
+        (&["keygen", &in_capitals], 1, as_key),
         (&["events", &url, "--key", &secret], 2, as_key),
         (&["jobs", "list", &url, "--key", &secret], 2, as_key),
         (&["members", "list", &url, "--key", &secret], 2, as_key),

@@ -353,7 +353,7 @@ fn an_event_that_never_has_room_keeps_a_server_from_starting() {
     ] {
         let said = problems(&format!("[store]\nmax_event = \"{event}\"\n{others}"), &[]);
         let key = format!(
-            "store.max_event = \"{event}\" (circled.toml:2:1): must be less than {least} by 1KiB: "
+            "store.max_event = \"{event}\" (circled.toml:2:1): must be less than {least} by 2KiB: "
         );
         assert!(said.starts_with(&key), "{said}");
     }

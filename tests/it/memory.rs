@@ -10,7 +10,14 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    client::IntoClientRequest,
+    protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    },
+};
 
 use crate::{
     backend::{Backend, backend, on_both},
@@ -487,6 +494,44 @@ async fn messages_that_never_end_are_counted() {
         matches!(session.next().await, Received::Text(_))
     })
     .await;
+}
+
+/// Nothing else is kept of one that came in fragments.
+#[tokio::test]
+async fn a_message_counts_until_all_that_it_asks_for_has_begun() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "240KiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let long = "x".repeat(60 << 10);
+    // Never seen before, so they have to wait for a thread.
+    let calls = ["ARGS.len + 1", "ARGS.len + 2"].map(|script| {
+        let params = json!({ "script": script, "args": long });
+        call(script, "play", &params)
+    });
+    let calls = json!(calls).to_string();
+    let mut pieces = calls.as_bytes().chunks(8 << 10).peekable();
+    let mut kind = Data::Text;
+    while let Some(piece) = pieces.next() {
+        let is_last = pieces.peek().is_none();
+        let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), is_last);
+        session.send(Message::Frame(frame)).await;
+        kind = Data::Continue;
+    }
+    let replies = session.json().await;
+    let [one, other] = &replies.as_array().unwrap()[..] else {
+        panic!("{replies}");
+    };
+    let refused = [one, other].map(|reply| reply["error"]["data"]["limit"].as_str());
+    assert!(refused.contains(&Some("session.max_buffered")), "{replies}");
+    assert!(refused.contains(&None), "{replies}");
+    // It comes back.
+    let params = json!({ "script": "ARGS.len", "args": long });
+    assert_eq!(
+        session.call("play", params).await.unwrap()["value"],
+        60 << 10
+    );
 }
 
 /// A buffer is made for a message as soon as it is announced.

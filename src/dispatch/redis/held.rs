@@ -339,19 +339,22 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        {
+        let is_awaited = {
             let mut held = self.inputs.held();
             let of = held.of(self.circle);
-            if of.lines.front() == Some(&self.number)
-                && let Some(since) = of.since.take()
-            {
+            let is_first = of.lines.front() == Some(&self.number);
+            let since = of.since.take_if(|_| is_first);
+            of.lines.retain(|number| *number != self.number);
+            let is_awaited = since.is_some() || is_first && !of.lines.is_empty();
+            if let Some(since) = since {
                 held.starved.remove(&since);
             }
-            let of = held.of(self.circle);
-            of.lines.retain(|number| *number != self.number);
             held.note(self.circle);
+            is_awaited
+        };
+        if is_awaited {
+            self.inputs.0.changed.notify_waiters();
         }
-        self.inputs.0.changed.notify_waiters();
     }
 }
 

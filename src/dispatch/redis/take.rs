@@ -192,25 +192,29 @@ impl Worker {
             let size = entry.text("size").and_then(|size| size.parse().ok());
             size.unwrap_or(SOME_BYTES)
         };
+        let Some(line) = line else {
+            let all = entries.into_iter().map(|entry| (entry, None));
+            self.see_to_some(partition, all.collect()).await;
+            return;
+        };
         while let Some(first) = entries.pop_front() {
-            let mut some = Vec::new();
-            let Some(line) = &line else {
-                some.push((first, None));
-                some.extend(entries.drain(..).map(|entry| (entry, None)));
-                self.see_to_some(partition, some).await;
-                return;
-            };
             let room = tokio::select! {
                 room = line.room(size(&first.0)) => room,
                 // It is another worker's, once this one has left.
                 () = self.stopping.cancelled() => return,
             };
-            some.push((first, Some(room)));
+            let mut some = vec![(first, Some(room))];
             while let Some((entry, ..)) = entries.front()
                 && let Some(room) = line.try_room(size(entry))
                 && let Some(next) = entries.pop_front()
             {
                 some.push((next, Some(room)));
+            }
+            if entries.is_empty() {
+                // Whoever comes next needn't wait until these have been read.
+                drop(line);
+                self.see_to_some(partition, some).await;
+                return;
             }
             self.see_to_some(partition, some).await;
         }

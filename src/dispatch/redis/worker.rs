@@ -479,7 +479,7 @@ impl Worker {
 
     /// Returns what has a run not counted as begun while it is set aside, of a job that another worker may have died of: if
     /// this one dies, it isn't of that. Redis is asked on another thread, so what that takes is no memory of the run. It goes
-    /// on when it is counted.
+    /// on when it is counted, or Redis can't be asked.
     fn recounting(self: &Arc<Self>, held: &Held, begun: i64) -> impl Fn(bool) + use<> {
         // How often it was set aside and went on: even numbers go on.
         let (changed, mut changes) = watch::channel(0_u64);

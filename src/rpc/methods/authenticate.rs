@@ -37,7 +37,7 @@ impl Call for Authenticate {
     type Output = bool;
 
     fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<bool> {
-        // Tens of microseconds, no more than a script in the fast lane may take, and few of them at once. Another
+        // Tens of microseconds, no more than a script in the fast lane may take, and one for each core at once. Another
         // thread would cost each login two hops, a third of what it can do in a second here.
         let proved = claim(context, params).and_then(|claim| claim.verify());
         Answer::Now(match proved {

@@ -57,7 +57,7 @@ pub(super) fn run<T: Send + 'static>(
         }
     };
     let job = Job {
-        id: JobId::new(),
+        id: JobId::of_play(),
         circle: context.circle,
         caller: admitted.caller(),
         only_members: admitted.only_members,

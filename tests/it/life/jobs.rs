@@ -401,12 +401,14 @@ async fn a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named
 /// What failed may be run again, too.
 async fn a_job_that_was_put_off_tells_which_version_failed() {
     let server = quick_to_give_up()
+        .env("CIRCLED_STORE__QUOTA", "5KiB")
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .env("CIRCLED_SCRIPT__TIMEOUT", "300ms")
         .start()
         .await;
     let mut owner = server.log_in(&key(1)).await;
-    for source in ["throw 1", "loop {}"] {
+    let past_the_quota = "let s = \"\"; s.pad(10_000, 'x'); store.set(\"a\", s)";
+    for source in ["throw 1", "loop {}", past_the_quota] {
         let broken = put(&mut owner, "a", source).await;
         let params = json!({ "name": "a", "run_at": soon(Duration::from_millis(100)) });
         let id = submit(&mut owner, params).await;

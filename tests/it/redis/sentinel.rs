@@ -33,10 +33,11 @@ impl Sentinels {
             replication.contains("master_link_status:up")
         })
         .await;
-        // A try that comes to nothing is made again after twice the failover's timeout.
+        // A try that comes to nothing is made again after twice the failover's timeout. On a busy machine, a server may not
+        // answer for a second or two, and what was the master would then be a replica after ten seconds at the earliest.
         let settings = format!(
             "sentinel monitor {NAME} 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds {NAME} 1000\n\
+             sentinel down-after-milliseconds {NAME} 3000\n\
              sentinel failover-timeout {NAME} 3000\n"
         );
         let sentinels = Self {

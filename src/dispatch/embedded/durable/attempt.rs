@@ -144,7 +144,7 @@ impl Durable {
         drop(slot);
         let ran = Ran::new(ending?, transaction);
         let mut committer = Committer::Beside(store, job.circle, Patience::Hurry);
-        self.settle(job, claim, &mut committer, ran).ok()
+        self.settle(job, claim, &mut committer, ran, &mut None).ok()
     }
 
     fn provided(&self, job: &JobRecord) -> Option<Arc<str>> {
@@ -164,14 +164,19 @@ impl Durable {
             latest: true,
             noted: Some((&self.running, job.id)),
         };
+        let mut version = job.version.clone();
         let settled = self.machine.run(&work, |committer, ran| {
-            self.settle(job, claim, committer, ran)
+            self.settle(job, claim, committer, ran, &mut version)
         });
+        let as_ran = || JobRecord {
+            version,
+            ..job.clone()
+        };
         match settled {
             Ok(next) => next,
             // The server stops, and the job stays pending; or it isn't any more.
             Err(CommitError::Gone) => Next::Over,
-            Err(CommitError::Superseded) => self.supersede(job, claim),
+            Err(CommitError::Superseded) => self.supersede(&as_ran(), claim),
             Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
             // The script isn't to blame, so this is no try.
             Err(CommitError::Conflict) => {
@@ -179,18 +184,20 @@ impl Durable {
                 Next::again()
             }
             Err(why @ CommitError::Quota { .. }) => {
-                self.fail(job, claim, JobError::plain(why.to_string()))
+                self.fail(&as_ran(), claim, JobError::plain(why.to_string()))
             }
         }
     }
 
-    /// Commits what a run came to, by the rule of all commits: if the job is still pending, or else nothing.
+    /// Commits what a run came to, by the rule of all commits: if the job is still pending, or else nothing. Notes which
+    /// version of its script ran.
     fn settle(
         self: &Arc<Self>,
         job: &JobRecord,
         claim: &Arc<Claim>,
         committer: &mut Committer<'_, '_>,
         ran: Ran,
+        version: &mut Option<String>,
     ) -> Result<Next, CommitError> {
         let Ran { ending, writes, .. } = ran;
         let why = match ending {
@@ -204,6 +211,7 @@ impl Durable {
         let mut job = job.clone();
         let (now, time) = (Timestamp::now(), self.machine.script_timeout);
         let progress = job.ran(ending, time, now, &self.settings).ok_or(why)?;
+        version.clone_from(&job.version);
         if progress == Progress::Failed {
             job.log_failure();
         }
