@@ -120,6 +120,15 @@ impl MemoryBudget {
         }
     }
 
+    /// Returns the budget that this one counts in at last.
+    pub fn whole(&self) -> &Self {
+        let mut whole = self;
+        while let Some(parent) = &whole.0.parent {
+            whole = parent;
+        }
+        whole
+    }
+
     /// Returns the bytes that are reserved.
     pub fn used(&self) -> usize {
         usize::try_from(self.0.state().bytes()).unwrap_or(0)

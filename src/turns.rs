@@ -134,6 +134,12 @@ impl<K: Copy + Eq + Hash> fmt::Debug for Turns<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> fmt::Debug for Turn<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

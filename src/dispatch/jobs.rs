@@ -2,16 +2,16 @@
 
 use std::str::FromStr;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::{
     Account, JobId, JobRecord, Ledger, RedisJobs, State, Status,
-    looks::{Looks, Turn},
+    looks::{Look, Looked, Looks, NotShown},
     retry::Rerun,
     submission::Input,
 };
-use crate::{auth::PublicKey, store::Unavailable};
+use crate::{auth::PublicKey, memory::MemoryBudget, store::Unavailable};
 
 /// Some of a circle's jobs, the newest first.
 #[derive(Debug, Clone)]
@@ -222,7 +222,13 @@ impl Jobs {
     ) -> Result<(Vec<(JobRecord, bool)>, Option<Cursor>), Unavailable> {
         let turn = self.looks.operator().await;
         match self.place {
-            Place::Embedded(ledger) => blocking(turn, move || ledger.list(&listing)).await,
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let _turn = turn;
+                    ledger.list(&listing)
+                })
+                .await
+            }
             Place::Redis(jobs) => jobs.list(&listing).await,
         }
     }
@@ -234,7 +240,13 @@ impl Jobs {
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let turn = self.looks.operator().await;
         match self.place {
-            Place::Embedded(ledger) => blocking(turn, move || ledger.find(id)).await,
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let _turn = turn;
+                    ledger.find(id)
+                })
+                .await
+            }
             Place::Redis(jobs) => jobs.find(id).await,
         }
     }
@@ -247,9 +259,7 @@ impl Jobs {
         rerun: Rerun,
     ) -> Result<bool, Unavailable> {
         match self.place {
-            Place::Embedded(ledger) => {
-                blocking(None, move || ledger.retry_in(circle, id, &rerun)).await
-            }
+            Place::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
             Place::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }
@@ -260,40 +270,99 @@ impl Jobs {
     /// It can't be read or written.
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         match self.place {
-            Place::Embedded(ledger) => blocking(None, move || ledger.stop_in(circle, id)).await,
+            Place::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
             Place::Redis(jobs) => jobs.stop_in(circle, id).await,
         }
     }
 
-    /// One job of a circle, and whether it runs right now.
+    /// One job of a circle, and whether it runs right now; with room in this budget for an answer that says all of it.
     ///
     /// # Errors
-    /// It can't be read.
+    /// It can't be read, or there is no room for it.
     pub async fn find_in(
         self,
         circle: PublicKey,
         id: JobId,
         asker: Asker,
-    ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let turn = self.looks.turn(asker.accounts(circle)).await;
+        memory: &MemoryBudget,
+    ) -> Result<Option<Looked<(JobRecord, bool)>>, NotShown> {
+        let look = self.look(circle, asker, memory).await;
         match self.place {
-            Place::Embedded(ledger) => blocking(turn, move || ledger.find_in(&circle, id)).await,
-            Place::Redis(jobs) => jobs.find_in(circle, id).await,
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let Some(bytes) = ledger.size_in(Kept::Record, &circle, id)? else {
+                        return Ok(None);
+                    };
+                    let looked = look.make_room(bytes)?;
+                    let found = ledger.find_in(&circle, id)?;
+                    Ok(found.map(|found| looked.map(|()| found)))
+                })
+                .await
+            }
+            Place::Redis(jobs) => {
+                let bytes = jobs.size_in(Kept::Record, circle, id).await?;
+                let looked = look.make_room(bytes)?;
+                let found = jobs.find_in(circle, id).await?;
+                Ok(found.map(|found| looked.map(|()| found)))
+            }
         }
     }
 
-    /// What a delivery's job was given as `EVENT`.
+    /// The same for whoever shows nothing of it, or little.
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn event_in(
+    pub async fn record_in(
         self,
         circle: PublicKey,
         id: JobId,
         asker: Asker,
-    ) -> Result<Option<Value>, Unavailable> {
-        let input = self.input_in(circle, id, asker).await?;
-        Ok(input.and_then(|input| input.event))
+    ) -> Result<Option<JobRecord>, Unavailable> {
+        let turn = self.looks.turn(asker.accounts(circle)).await;
+        let found = match self.place {
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let _turn = turn;
+                    ledger.find_in(&circle, id)
+                })
+                .await
+            }
+            Place::Redis(jobs) => jobs.find_in(circle, id).await,
+        };
+        Ok(found?.map(|(job, _)| job))
+    }
+
+    /// What was sent to have a delivery's job run, as JSON; with room in this budget for an answer that says it.
+    ///
+    /// # Errors
+    /// It can't be read, or there is no room for it.
+    pub async fn payload_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+        asker: Asker,
+        memory: &MemoryBudget,
+    ) -> Result<Option<Looked<Box<RawValue>>>, NotShown> {
+        let look = self.look(circle, asker, memory).await;
+        match self.place {
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let Some(bytes) = ledger.size_in(Kept::Input, &circle, id)? else {
+                        return Ok(None);
+                    };
+                    let looked = look.make_room(bytes)?;
+                    let found = ledger.payload_in(&circle, id)?;
+                    Ok(found.map(|found| looked.map(|()| found)))
+                })
+                .await
+            }
+            Place::Redis(jobs) => {
+                let bytes = jobs.size_in(Kept::Input, circle, id).await?;
+                let looked = look.make_room(bytes)?;
+                let found = jobs.payload_in(circle, id).await?;
+                Ok(found.map(|found| looked.map(|()| found)))
+            }
+        }
     }
 
     /// What a job runs on, if that can be read.
@@ -305,7 +374,13 @@ impl Jobs {
     ) -> Result<Option<Input>, Unavailable> {
         let turn = self.looks.turn(asker.accounts(circle)).await;
         match self.place {
-            Place::Embedded(ledger) => blocking(turn, move || ledger.input_in(&circle, id)).await,
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let _turn = turn;
+                    ledger.input_in(&circle, id)
+                })
+                .await
+            }
             Place::Redis(jobs) => jobs.input_in(circle, id).await,
         }
     }
@@ -313,30 +388,55 @@ impl Jobs {
     /// Some of a circle's jobs, each with whether it runs right now, and what comes before them, if anything may.
     ///
     /// # Errors
-    /// They can't be read.
+    /// They can't be read, or there is no room for a page.
     pub async fn page(
         self,
         page: Page,
         asker: Asker,
-    ) -> Result<(Vec<(JobRecord, bool)>, Option<JobId>), Unavailable> {
-        let turn = self.looks.turn(asker.accounts(page.circle)).await;
-        match self.place {
-            Place::Embedded(ledger) => blocking(turn, move || ledger.page(&page)).await,
-            Place::Redis(jobs) => jobs.page(page).await,
-        }
+        memory: &MemoryBudget,
+    ) -> Result<Looked<(Vec<(JobRecord, bool)>, Option<JobId>)>, NotShown> {
+        let look = self.look(page.circle, asker, memory).await;
+        let size = |(jobs, _): &Found| jobs.iter().map(|(job, _)| job.size()).sum();
+        let mut looked = match self.place {
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let looked = look.make_room_to_read(ledger.max_page())?;
+                    let found = ledger.page(&page)?;
+                    Ok::<_, NotShown>(looked.map(|()| found))
+                })
+                .await?
+            }
+            Place::Redis(jobs) => {
+                let looked = look.make_room_to_read(jobs.max_page())?;
+                let found = jobs.page(page).await?;
+                looked.map(|()| found)
+            }
+        };
+        let bytes = size(&looked.found);
+        looked.settle(bytes);
+        Ok(looked)
+    }
+
+    async fn look(&self, circle: PublicKey, asker: Asker, memory: &MemoryBudget) -> Look {
+        let turn = self.looks.turn(asker.accounts(circle)).await;
+        Look::new(turn, memory.clone())
     }
 }
 
-/// Reads what is on disk, which takes its time: the turn is over when that is, however long somebody waits for it.
-async fn blocking<T: Send + 'static>(
-    turn: Option<Turn>,
-    look: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
-) -> Result<T, Unavailable> {
-    let looked = spawn_blocking(move || {
-        let _turn = turn;
-        look()
-    });
-    looked.await.unwrap_or(Err(Unavailable))
+/// What is kept of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Record,
+    Input,
+}
+
+/// Reads what is on disk, which takes its time: what it holds is held until that is over, however long somebody waits
+/// for it.
+async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
+    look: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let looked = spawn_blocking(look).await;
+    looked.unwrap_or_else(|_| Err(Unavailable.into()))
 }
 
 #[cfg(test)]
@@ -346,7 +446,7 @@ mod tests {
     use tokio::task::yield_now;
     use tokio_util::task::TaskTracker;
 
-    use super::{Asker, Cursor, InvalidCursor, JobId, List, Looks, blocking};
+    use super::{Asker, Cursor, InvalidCursor, JobId, List, Looks, Unavailable, blocking};
     use crate::auth::SecretKey;
 
     #[tokio::test]
@@ -358,9 +458,10 @@ mod tests {
             let turn = looks.turn(asker.accounts(circle)).await;
             let (begin, has_begun) = tokio::sync::oneshot::channel();
             let (end, may_end) = mpsc::channel::<()>();
-            let look = tasks.spawn(blocking(turn, move || {
+            let look = tasks.spawn(blocking(move || {
+                let _turn = turn;
                 begin.send(()).unwrap();
-                may_end.recv().map_err(|_| crate::store::Unavailable)
+                may_end.recv().map_err(|_| Unavailable)
             }));
             has_begun.await.unwrap();
             look.abort();

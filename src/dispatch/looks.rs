@@ -1,11 +1,18 @@
 //! Who may look at the durable jobs right now: each look may have a page of them in memory.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::job::Account;
-use crate::turns::{self, Turns};
+use crate::{
+    memory::{MemoryBudget, OverBudget, Reservation, SMALL},
+    store::Unavailable,
+    turns::{self, Turns},
+};
 
 /// Places for looks, of which whoever waits and has used the least time gets the next one, in which circle they may be.
 /// A cheap handle.
@@ -17,11 +24,132 @@ pub(super) struct Looks {
     operator: Arc<Semaphore>,
 }
 
+/// Times that a record is in memory: as it comes from the disk or from Redis, on its way from there, and as it is
+/// understood.
+const COPIES: usize = 4;
+/// What an answer has around a record.
+const AROUND: usize = 512;
+
 /// A place. It is free again when this is dropped.
+#[derive(Debug)]
 #[expect(dead_code, reason = "they are held, not looked at")]
 pub(super) enum Turn {
     Shared(turns::Turn<Account>),
     Operators(OwnedSemaphorePermit),
+}
+
+/// What a look has found. Until this is dropped, the look goes on: it has its place, and room for what it read.
+#[derive(Debug)]
+pub struct Looked<T> {
+    /// What it has found.
+    pub found: T,
+    /// Room for an answer that says all of it; nothing where that was not asked for.
+    pub answer: Option<Reservation>,
+    /// Room for what is read, as it is kept and as it is understood.
+    read: Option<Reservation>,
+    turn: Option<Turn>,
+}
+
+/// Why a look shows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotShown {
+    /// It can't be read.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// There is no room for it.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+/// A look that has begun, and hasn't read anything yet.
+#[derive(Debug)]
+pub(super) struct Look {
+    turn: Option<Turn>,
+    memory: MemoryBudget,
+}
+
+impl Look {
+    pub(super) fn new(turn: Option<Turn>, memory: MemoryBudget) -> Self {
+        Self { turn, memory }
+    }
+
+    /// Makes room for a record of so many bytes, and for an answer that says it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn make_room(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
+        let answer = self.memory.try_reserve_answer(bytes, AROUND)?;
+        Ok(Looked {
+            answer: Some(answer),
+            ..self.make_room_to_read(bytes)?
+        })
+    }
+
+    /// The same without an answer.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(super) fn make_room_to_read(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
+        let read = match bytes {
+            0..=SMALL => None,
+            bytes => Some(self.memory.whole().try_reserve(COPIES * bytes)?),
+        };
+        Ok(Looked {
+            found: (),
+            answer: None,
+            read,
+            turn: self.turn,
+        })
+    }
+}
+
+impl<T> Looked<T> {
+    /// Ends the look.
+    pub fn into_found(self) -> T {
+        self.found
+    }
+
+    /// Goes on with something else.
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Looked<U> {
+        Looked {
+            found: map(self.found),
+            answer: self.answer,
+            read: self.read,
+            turn: self.turn,
+        }
+    }
+
+    /// Has room for so many bytes as have been read, as far as there is any.
+    pub(super) fn settle(&mut self, bytes: usize) {
+        if let Some(read) = &mut self.read {
+            // They are there.
+            let _ = read.resize(COPIES * bytes);
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Looked<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.found.serialize(serializer)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Looked<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        T::json_schema(schemas)
+    }
 }
 
 impl Looks {

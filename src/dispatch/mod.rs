@@ -23,6 +23,7 @@ use job::Account;
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Told, Work};
 use jobs::Place;
 pub use jobs::{Asker, Cursor, InvalidCursor, Jobs, Listing, Page};
+pub use looks::{Looked, NotShown};
 pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, Workers, check_url};
 pub use retry::{NotRetried, Retried};

@@ -610,6 +610,16 @@ impl JobRecord {
         self.provider().is_some() && self.status == Status::Finished && self.tries == 1
     }
 
+    /// Returns it without what it has come to, which may be large.
+    pub(crate) fn without_results(self) -> Self {
+        Self {
+            output: None,
+            value: None,
+            logs: Vec::new(),
+            ..self
+        }
+    }
+
     /// Returns what is told of it when it has changed: whoever asked for it hears that, and the owner; of a delivery
     /// the owner alone.
     pub(super) fn told(&self) -> Emitted {

@@ -198,8 +198,8 @@ impl Dispatcher {
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
         let asker = caller.map_or(Asker::Operator, |key| Asker::Caller(Some(key)));
-        let found = self.jobs().find_in(circle, id, asker).await?;
-        let (job, _) = found.ok_or(NotRetried::NotOver)?;
+        let found = self.jobs().record_in(circle, id, asker).await?;
+        let job = found.ok_or(NotRetried::NotOver)?;
         if !job.may_be_retried() {
             return Err(NotRetried::NotOver);
         }

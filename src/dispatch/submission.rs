@@ -156,6 +156,22 @@ impl Input {
     }
 }
 
+/// What was sent to have a delivery's job run, as it stands in what is kept of its input.
+pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Input {
+        event: Event,
+    }
+
+    #[derive(Deserialize)]
+    struct Event {
+        payload: Box<RawValue>,
+    }
+
+    let input: Input = json::from_slice(kept).ok()?;
+    Some(input.event.payload)
+}
+
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not what was sent.

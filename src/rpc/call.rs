@@ -57,6 +57,8 @@ enum Costly {
     Long,
 }
 
+/// Bytes of a usual reply.
+const USUAL: usize = 192;
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
@@ -136,6 +138,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
 /// The reply to a message that is no text, or no call.
 pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
     write(
+        0,
         "error",
         &ErrorObject {
             code: error.code(),
@@ -173,7 +176,8 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
             let memory = memory.clone();
             Reply::Later(Box::pin(async move {
                 let (result, room) = pending.await;
-                let text = finished(result, &id);
+                let about = room.as_ref().map_or(0, Reservation::bytes);
+                let text = finished_in(about, result, &id);
                 let Some(mut room) = room else {
                     return Some(Written::new(text, &id, &memory));
                 };
@@ -403,15 +407,20 @@ struct ErrorObject {
 }
 
 fn finished<T: Serialize>(result: Result<T, Error>, id: &Id<'_>) -> String {
+    finished_in(0, result, id)
+}
+
+/// The same, of about so many bytes.
+fn finished_in<T: Serialize>(about: usize, result: Result<T, Error>, id: &Id<'_>) -> String {
     match result {
-        Ok(value) => write("result", &value, id),
+        Ok(value) => write(about, "result", &value, id),
         Err(error) => failed(&error, id),
     }
 }
 
-/// Writes a response object: `member` is `result` or `error`.
-fn write<T: Serialize>(member: &str, value: &T, id: &Id<'_>) -> String {
-    let mut text = Vec::with_capacity(192);
+/// Writes a response object of about so many bytes: `member` is `result` or `error`.
+fn write<T: Serialize>(about: usize, member: &str, value: &T, id: &Id<'_>) -> String {
+    let mut text = Vec::with_capacity(if about > LONG { about } else { USUAL });
     text.extend_from_slice(br#"{"jsonrpc":"2.0",""#);
     text.extend_from_slice(member.as_bytes());
     text.extend_from_slice(br#"":"#);

@@ -221,6 +221,19 @@ impl Store {
         self.0.disk.get(table, circle, key)
     }
 
+    /// How long what is on disk under a key is.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn size_of(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        key: &[u8],
+    ) -> Result<Option<usize>, Unavailable> {
+        self.0.disk.size_of(table, circle, key)
+    }
+
     /// What is on disk under a key of the circle's own, for one look that nothing else comes of.
     ///
     /// # Errors

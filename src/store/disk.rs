@@ -139,6 +139,18 @@ impl Disk {
             .map_err(|error| failed(&error))
     }
 
+    /// How long the value is.
+    pub(super) fn size_of(
+        &self,
+        table: Table,
+        circle: &PublicKey,
+        key: &[u8],
+    ) -> Result<Option<usize>, Unavailable> {
+        let size = self.keyspace(table).size_of(full(circle, key));
+        let size = size.map_err(|error| failed(&error))?;
+        Ok(size.map(|size| size as usize))
+    }
+
     pub(super) fn scan(
         &self,
         table: Table,

@@ -70,9 +70,9 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
     let job = shared
         .dispatcher
         .jobs()
-        .find_in(circle, receipt.job, Asker::Provider)
+        .record_in(circle, receipt.job, Asker::Provider)
         .await;
-    let value = job.ok().flatten().and_then(|(job, _)| job.value);
+    let value = job.ok().flatten().and_then(|job| job.value);
     let returned = value.as_deref().map(RawValue::get);
     let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text).ok());
     let Some(Returned { respond }) = returned else {

@@ -139,6 +139,88 @@ async fn ten_times_as_many_do_too() {
     read_nothing(80).await;
 }
 
+/// Sessions of a circle's owner that ask for this without reading, many times each, one by one or in batches.
+async fn look_and_read_nothing(server: &TestServer, count: usize, method: &str, params: &Value) {
+    let before = server.memory_kib("VmRSS");
+    let mut all = Vec::new();
+    for n in 0..count {
+        let mut session = server.log_in(&key(1)).await;
+        let times = if count > 8 { 6 } else { 64 };
+        let calls = (0..times).map(|id| call(id, method, params));
+        if n % 2 == 0 {
+            session.send_text(Value::from_iter(calls).to_string()).await;
+        } else {
+            for call in calls {
+                session.send_text(call.to_string()).await;
+            }
+        }
+        all.push(session);
+    }
+    until_all_are_gone(server).await;
+    let most = server.memory_kib("VmHWM");
+    println!("{method} of {count}: from {before} KiB to {most} KiB");
+    assert!(
+        most < before + (32 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+    drop(all);
+    until_it_is_back(server, before, SLACK_KIB).await;
+}
+
+async fn looks_at_large_jobs_stay_within_the_budget() {
+    let server = bounded().start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let job = owner.call("submit_job", json!({ "script": LARGE })).await;
+    let job = job.unwrap()["job_id"].take();
+    let params = json!({ "job_id": job, "wait": 30_000 });
+    let done = owner.call("get_job", params).await.unwrap();
+    assert_eq!(done["output"].as_str().map(str::len), Some(1_000_000));
+    owner.leave().await;
+    let params = json!({ "job_id": job });
+    for count in [8, 80] {
+        look_and_read_nothing(&server, count, "get_job", &params).await;
+    }
+}
+
+#[tokio::test]
+async fn so_do_looks_at_long_scripts() {
+    let server = bounded().start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let source = format!("/*{}*/ 1", "y".repeat(250_000));
+    let params = json!({ "name": "long", "source": source });
+    owner.call("put_script", params).await.unwrap();
+    owner.leave().await;
+    let params = json!({ "name": "long" });
+    for count in [8, 80] {
+        look_and_read_nothing(&server, count, "get_script", &params).await;
+    }
+}
+
+/// With half of what a session may hold, each.
+async fn a_few_large_jobs_are_shown_at_once() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let job = owner.call("submit_job", json!({ "script": LARGE })).await;
+    let job = job.unwrap()["job_id"].take();
+    let params = json!({ "job_id": job, "wait": 30_000 });
+    owner.call("get_job", params).await.unwrap();
+    let params = json!({ "job_id": job });
+    let calls = (0..3).map(|id| call(id, "get_job", &params));
+    let replies = owner.ask(Value::from_iter(calls).to_string()).await;
+    for reply in replies.as_array().unwrap() {
+        let value = &reply["result"]["value"];
+        assert_eq!(value.as_str().map(str::len), Some(1_000_000), "{reply}");
+    }
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        all.push(owner.begin("get_job", params.clone()).await);
+    }
+    for id in all {
+        let shown = owner.answer(id).await.unwrap();
+        assert_eq!(shown["output"].as_str().map(str::len), Some(1_000_000));
+    }
+}
+
 async fn a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__MAX_REPLY", "256KiB")
@@ -758,6 +840,8 @@ async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {
 }
 
 on_both!(
+    looks_at_large_jobs_stay_within_the_budget,
+    a_few_large_jobs_are_shown_at_once,
     batches_that_nobody_reads_stay_within_the_budget,
     ten_times_as_many_do_too,
     a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full,

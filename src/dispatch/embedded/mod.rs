@@ -14,6 +14,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +25,10 @@ use self::{durable::Durable, machine::Machine};
 use super::{
     Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
-    jobs::{Found, Listed},
+    jobs::{Found, Kept, Listed},
     looks::Looks,
     retry::{self, Rerun},
-    submission::{Input, Order, Submission},
+    submission::{self, Input, Order, Submission},
 };
 use crate::{
     auth::PublicKey,
@@ -331,6 +332,35 @@ impl Ledger {
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let job = ledger::read(&self.store, circle, id)?;
         Ok(job.map(|job| (job, self.is_running(id))))
+    }
+
+    /// How long what is kept of a job is.
+    pub(super) fn size_in(
+        &self,
+        kept: Kept,
+        circle: &PublicKey,
+        id: JobId,
+    ) -> Result<Option<usize>, Unavailable> {
+        let table = match kept {
+            Kept::Record => Table::Jobs,
+            Kept::Input => Table::Inputs,
+        };
+        self.store.size_of(table, circle, id.as_bytes())
+    }
+
+    /// Bytes of a page, about.
+    pub(super) fn max_page(&self) -> usize {
+        self.max_page
+    }
+
+    /// What was sent to have a delivery's job run.
+    pub(super) fn payload_in(
+        &self,
+        circle: &PublicKey,
+        id: JobId,
+    ) -> Result<Option<Box<RawValue>>, Unavailable> {
+        let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
+        Ok(input.and_then(|kept| submission::payload(&kept)))
     }
 
     pub(super) fn input_in(

@@ -3,6 +3,7 @@
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::{
     events,
@@ -16,10 +17,10 @@ use crate::{
     auth::PublicKey,
     dispatch::{
         Cursor, JobId, JobRecord, Listing, Page, Status,
-        jobs::{Found, List, Listed},
+        jobs::{Found, Kept, List, Listed},
         retry::Rerun,
         settings,
-        submission::Input,
+        submission::{self, Input},
     },
     store::Unavailable,
 };
@@ -292,21 +293,64 @@ impl RedisJobs {
         Ok(Some((job, running)))
     }
 
+    /// How long what is kept of a job is; nothing is kept of it, if it is empty.
+    pub(in crate::dispatch) async fn size_in(
+        &self,
+        kept: Kept,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<usize, Unavailable> {
+        let partition = self.link.keys().of(&circle);
+        let field = match kept {
+            Kept::Record => "record",
+            Kept::Input => "input",
+        };
+        let args = [partition.job(id).into(), field.into()];
+        let size = self.link.send("HSTRLEN", partition, args).await?;
+        Ok(size.as_usize().unwrap_or(0))
+    }
+
+    /// Bytes of a page, about.
+    pub(in crate::dispatch) fn max_page(&self) -> usize {
+        self.durable.max_page
+    }
+
+    /// What was sent to have a delivery's job run.
+    pub(in crate::dispatch) async fn payload_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<Box<RawValue>>, Unavailable> {
+        let kept = self.kept_input_in(circle, id).await?;
+        let kept = kept.as_ref().and_then(Value::as_bytes);
+        Ok(kept.and_then(submission::payload))
+    }
+
     /// What a job of a circle runs on, if that can be read.
     pub(in crate::dispatch) async fn input_in(
         &self,
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Input>, Unavailable> {
+        let kept = self.kept_input_in(circle, id).await?;
+        let kept = kept.as_ref().and_then(Value::as_bytes);
+        Ok(kept.and_then(|kept| crate::json::from_slice(kept).ok()))
+    }
+
+    async fn kept_input_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<Value>, Unavailable> {
         let partition = self.link.keys().of(&circle);
         let args = [partition.job(id).into(), "record".into(), "input".into()];
-        let found = self.link.send("HMGET", partition, args).await?.into_array();
-        let job = found.first().and_then(|record| parse(id, record));
+        let found = self.link.send("HMGET", partition, args).await?;
+        let mut found = found.into_array().into_iter();
+        let job = found.next().and_then(|record| parse(id, &record));
         if job.is_none_or(|job| job.circle != circle) {
             return Ok(None);
         }
-        let input = found.get(1).and_then(Value::as_bytes);
-        Ok(input.and_then(|input| crate::json::from_slice(input).ok()))
+        Ok(found.next())
     }
 
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::run::unavailable;
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobError, JobId, JobRecord, State},
+    dispatch::{Asker, JobError, JobId, JobRecord, Looked, State},
+    memory::MemoryBudget,
     rpc::{Error, Shared},
-    store::Unavailable,
 };
 
 /// A webhook's delivery, without what was sent.
@@ -63,27 +63,28 @@ pub(super) async fn delivery(
     circle: PublicKey,
     id: JobId,
     asker: Asker,
-) -> Result<(JobRecord, bool), Error> {
-    let found = shared.dispatcher.jobs().find_in(circle, id, asker).await;
-    let found = found.map_err(|Unavailable| unavailable())?;
+    memory: &MemoryBudget,
+) -> Result<Looked<(JobRecord, bool)>, Error> {
+    let jobs = shared.dispatcher.jobs();
+    let found = jobs.find_in(circle, id, asker, memory).await?;
     found
-        .filter(|(job, _)| job.provider().is_some())
+        .filter(|looked| looked.found.0.provider().is_some())
         .ok_or(Error::NotFound {
             what: "delivery".into(),
         })
 }
 
-/// What was sent, as scripts see it.
-pub(super) async fn event(
+/// What was sent, as JSON.
+pub(super) async fn payload(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
     asker: Asker,
-) -> Result<serde_json::Value, Error> {
-    let event = shared.dispatcher.jobs().event_in(circle, id, asker).await;
-    event
-        .map_err(|Unavailable| unavailable())?
-        .ok_or(Error::NotFound {
-            what: "delivery".into(),
-        })
+    memory: &MemoryBudget,
+) -> Result<Looked<Box<RawValue>>, Error> {
+    let jobs = shared.dispatcher.jobs();
+    let payload = jobs.payload_in(circle, id, asker, memory).await?;
+    payload.ok_or(Error::NotFound {
+        what: "delivery".into(),
+    })
 }

@@ -2,14 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, Value};
 
 use super::{
-    deliveries::{Delivery, delivery, event},
-    jobs::job,
+    deliveries::{Delivery, delivery, payload},
+    jobs::{answered, job},
 };
 use crate::{
-    dispatch::Asker,
+    dispatch::{Asker, Looked},
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -34,7 +34,8 @@ pub(in crate::rpc) struct Output {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<String>,
     /// What was sent, as JSON.
-    payload: Value,
+    #[schemars(with = "Value")]
+    payload: Box<RawValue>,
 }
 
 impl Call for GetDelivery {
@@ -43,22 +44,26 @@ impl Call for GetDelivery {
     const NEEDS: Needs = Needs::Owner;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;
-    type Output = Output;
+    type Output = Looked<Output>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<Output>> {
+        let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
         match job(&params.job_id) {
             Err(error) => Answer::Now(Err(error)),
-            Ok(id) => Answer::Later(Box::pin(async move {
-                let (mut job, running) = delivery(&shared, circle, id, asker).await?;
-                let mut event = event(&shared, circle, id, asker).await?;
-                Ok(Output {
-                    logs: std::mem::take(&mut job.logs),
-                    delivery: Delivery::new(job, running, true),
-                    payload: event["payload"].take(),
-                })
-            })),
+            Ok(id) => answered(async move {
+                let looked = delivery(&shared, circle, id, asker, &memory).await?;
+                let (mut job, running) = looked.into_found();
+                let logs = std::mem::take(&mut job.logs);
+                let delivery = Delivery::new(job, running, true);
+                let payload = payload(&shared, circle, id, asker, &memory).await?;
+                Ok(payload.map(|payload| Output {
+                    delivery,
+                    logs,
+                    payload,
+                }))
+            }),
         }
     }
 }

@@ -7,13 +7,14 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    jobs::{job, visible, whose},
+    jobs::{answered, job, visible, whose},
     run::unavailable,
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobId, JobView, Status},
+    dispatch::{Asker, JobId, JobRecord, JobView, Looked, Status},
     json,
+    memory::MemoryBudget,
     rpc::{
         Answer, Context, Error, Shared, code,
         context::Admitted,
@@ -40,9 +41,10 @@ impl Call for GetJob {
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
     type Params<'a> = Params;
-    type Output = JobView;
+    type Output = Looked<JobView>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<JobView> {
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<JobView>> {
+        let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
@@ -52,21 +54,25 @@ impl Call for GetJob {
         };
         let wait = Duration::from_millis(params.wait.unwrap_or(0));
         let until = Instant::now() + wait.min(shared.dispatcher.job_timeout());
-        Answer::Later(Box::pin(async move {
+        answered(async move {
             if wait.is_zero() {
-                let (job, running) = visible(&shared, circle, id, whose, asker).await?;
-                return Ok(job.view(running));
+                let looked = visible(&shared, circle, id, (whose, asker), &memory).await?;
+                return Ok(shown(looked));
             }
             // First of all, so that no change is missed between a look at the job and the next event.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             tokio::select! {
-                view = end(&shared, circle, id, (whose, asker), feed, until) => view,
+                looked = end(&shared, circle, id, ((whose, asker), &memory), feed, until) => looked,
                 // Whoever waits for jobs is told so then, too.
                 () = shared.dispatcher.halted() => Err(Error::Cancelled),
             }
-        }))
+        })
     }
+}
+
+fn shown(looked: Looked<(JobRecord, bool)>) -> Looked<JobView> {
+    looked.map(|(job, running)| job.view(running))
 }
 
 /// Waits for the end of a job, or for that time.
@@ -74,16 +80,17 @@ async fn end(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (whose, asker): (Option<PublicKey>, Asker),
+    (who, memory): ((Option<PublicKey>, Asker), &MemoryBudget),
     mut feed: Feed,
     until: Instant,
-) -> Result<JobView, Error> {
+) -> Result<Looked<JobView>, Error> {
     let topic = format!("job.{id}");
     loop {
-        let (job, running) = visible(shared, circle, id, whose, asker).await?;
-        if job.status != Status::Pending || Instant::now() >= until {
-            return Ok(job.view(running));
+        let looked = visible(shared, circle, id, who, memory).await?;
+        if looked.found.0.status != Status::Pending || Instant::now() >= until {
+            return Ok(shown(looked));
         }
+        drop(looked);
         // It is told of at each change that is kept.
         let changed = async {
             loop {

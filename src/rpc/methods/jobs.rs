@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::run::unavailable;
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobId, JobRecord, JobView, NotAccepted},
-    rpc::{Context, Error, Shared, context::Admitted},
+    dispatch::{Asker, JobId, JobRecord, JobView, Looked, NotAccepted, NotShown},
+    memory::MemoryBudget,
+    rpc::{Answer, Context, Error, Shared, context::Admitted},
     store::Unavailable,
 };
 
@@ -26,13 +27,24 @@ pub(in crate::rpc) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn new(jobs: Vec<(JobRecord, bool)>, cursor: Option<JobId>) -> Self {
+    pub(super) fn new((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> Self {
         let jobs = jobs.into_iter();
         Self {
             jobs: jobs.map(|(job, running)| job.view(running)).collect(),
             cursor,
         }
     }
+}
+
+/// Answers with what a look finds, in the room that it has made for that.
+pub(super) fn answered<T: Send + 'static>(
+    look: impl Future<Output = Result<Looked<T>, Error>> + Send + 'static,
+) -> Answer<Looked<T>> {
+    Answer::Reserved(Box::pin(async move {
+        let mut looked = look.await;
+        let room = looked.as_mut().ok().and_then(|looked| looked.answer.take());
+        (looked, room)
+    }))
 }
 
 /// How many are to be listed.
@@ -74,15 +86,25 @@ pub(super) async fn visible(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    whose: Option<PublicKey>,
-    asker: Asker,
-) -> Result<(JobRecord, bool), Error> {
-    let found = shared.dispatcher.jobs().find_in(circle, id, asker).await;
-    let found = found.map_err(|Unavailable| unavailable())?;
-    let theirs = |(job, _): &(JobRecord, bool)| whose.is_none() || job.submitter() == whose;
+    (whose, asker): (Option<PublicKey>, Asker),
+    memory: &MemoryBudget,
+) -> Result<Looked<(JobRecord, bool)>, Error> {
+    let jobs = shared.dispatcher.jobs();
+    let found = jobs.find_in(circle, id, asker, memory).await?;
+    let theirs =
+        |looked: &Looked<(JobRecord, bool)>| whose.is_none() || looked.found.0.submitter() == whose;
     found
         .filter(theirs)
         .ok_or(Error::NotFound { what: "job".into() })
+}
+
+impl From<NotShown> for Error {
+    fn from(why: NotShown) -> Self {
+        match why {
+            NotShown::Unavailable(Unavailable) => unavailable(),
+            NotShown::OverBudget(over) => over.into(),
+        }
+    }
 }
 
 impl From<NotAccepted> for Error {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     deliveries::Delivery,
     jobs::{cursor, limit},
-    run::unavailable,
 };
 use crate::{
     auth::Action,
@@ -17,7 +16,6 @@ use crate::{
         context::Admitted,
         method::{Call, Needs},
     },
-    store::Unavailable,
 };
 
 pub(in crate::rpc) struct ListDeliveries;
@@ -73,14 +71,12 @@ impl Call for ListDeliveries {
             Ok(page) => page,
             Err(error) => return Answer::Now(Err(error)),
         };
+        let memory = context.memory.clone();
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
-            let found = shared
-                .dispatcher
-                .jobs()
-                .page(page, Asker::Caller(admitted.key))
-                .await;
-            let (jobs, cursor) = found.map_err(|Unavailable| unavailable())?;
+            let jobs = shared.dispatcher.jobs();
+            let looked = jobs.page(page, Asker::Caller(admitted.key), &memory);
+            let (jobs, cursor) = looked.await?.into_found();
             let jobs = jobs.into_iter();
             Ok(Deliveries {
                 deliveries: jobs

@@ -3,19 +3,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    jobs::{Jobs, cursor, limit, whose},
-    run::unavailable,
-};
+use super::jobs::{Jobs, cursor, limit, whose};
 use crate::{
-    dispatch::{Asker, Page, State},
+    dispatch::{Asker, Looked, Page, State},
     json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
         method::{Call, Needs},
     },
-    store::Unavailable,
 };
 
 pub(in crate::rpc) struct ListJobs;
@@ -39,9 +35,9 @@ impl Call for ListJobs {
     const SUMMARY: &'static str = "Lists the durable jobs of the caller, the newest first; to the owner, all that are no deliveries.";
     const NEEDS: Needs = Needs::Login;
     type Params<'a> = Params;
-    type Output = Jobs;
+    type Output = Looked<Jobs>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Jobs> {
+    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<Jobs>> {
         let page = (|| {
             Ok::<_, Error>(Page {
                 circle: context.circle,
@@ -61,12 +57,10 @@ impl Call for ListJobs {
             context.shared.dispatcher.jobs(),
             Asker::Caller(admitted.key),
         );
+        let memory = context.memory.clone();
         Answer::Later(Box::pin(async move {
-            let (jobs, cursor) = jobs
-                .page(page, asker)
-                .await
-                .map_err(|Unavailable| unavailable())?;
-            Ok(Jobs::new(jobs, cursor))
+            let looked = jobs.page(page, asker, &memory).await?;
+            Ok(looked.map(Jobs::new))
         }))
     }
 }

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    deliveries::{delivery, event},
+    deliveries::{delivery, payload},
     jobs::job,
 };
 use crate::{
     auth::Action,
     dispatch::{Asker, Delivery, JobId},
+    json,
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -44,14 +45,17 @@ impl Call for Redeliver {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
+        let memory = context.memory.clone();
         let id = match job(&params.job_id) {
             Ok(id) => id,
             Err(error) => return Answer::Now(Err(error)),
         };
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
-            let (job, _) = delivery(&shared, circle, id, asker).await?;
-            let mut event = event(&shared, circle, id, asker).await?;
+            let looked = delivery(&shared, circle, id, asker, &memory).await?;
+            let (job, _) = looked.into_found();
+            let job = job.without_results();
+            let payload = payload(&shared, circle, id, asker, &memory).await?;
             let again = Delivery {
                 circle,
                 provider: job.provider().unwrap_or_default().into(),
@@ -59,7 +63,7 @@ impl Call for Redeliver {
                 series: job.series,
                 event_id: job.event_id,
                 event_type: job.event_type,
-                payload: event["payload"].take(),
+                payload: json::parse(payload.found.get()).unwrap_or_default(),
                 received_at: Timestamp::now(),
             };
             let receipt = shared

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::run::{run, unavailable};
+use super::run::run;
 use crate::{
     auth::PublicKey,
     circle::Procedure,
-    dispatch::{Asker, Page, Status, Work},
+    dispatch::{Asker, NotShown, Page, Status, Work},
     json,
+    memory::MemoryBudget,
     rpc::{
         Answer, Context, Error, Shared, code,
         context::Admitted,
@@ -89,6 +90,7 @@ impl Call for RemoveMember {
             return answer;
         }
         let (shared, circle) = (context.shared.clone(), context.circle);
+        let memory = context.memory.clone();
         Answer::Later(Box::pin(async move {
             let output = match answer {
                 Answer::Now(output) => output?,
@@ -96,8 +98,8 @@ impl Call for RemoveMember {
                 Answer::Reserved(output) => output.await.0?,
             };
             // Whatever they submit from now on is refused.
-            let stopped = stop_all(&shared, circle, pubkey, asker).await;
-            let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
+            let stopped = stop_all(&shared, circle, (pubkey, asker), &memory).await;
+            let (stopped, failed) = stopped?;
             Ok(Output {
                 stopped: Some(stopped),
                 failed: Some(failed).filter(|failed| *failed > 0),
@@ -111,9 +113,9 @@ impl Call for RemoveMember {
 async fn stop_all(
     shared: &Shared,
     circle: PublicKey,
-    caller: PublicKey,
-    asker: Asker,
-) -> Result<(usize, usize), Unavailable> {
+    (caller, asker): (PublicKey, Asker),
+    memory: &MemoryBudget,
+) -> Result<(usize, usize), NotShown> {
     let mut page = Page {
         circle,
         caller: Some(caller),
@@ -125,9 +127,10 @@ async fn stop_all(
     };
     let (mut stopped, mut failed) = (0, 0);
     loop {
-        let (jobs, next) = shared.dispatcher.jobs().page(page.clone(), asker).await?;
+        let jobs = shared.dispatcher.jobs();
+        let (jobs, next) = jobs.page(page.clone(), asker, memory).await?.into_found();
         let open = jobs
-            .iter()
+            .into_iter()
             .filter(|(job, _)| job.status == Status::Pending)
             .map(|(job, _)| job.id);
         for ids in open.collect::<Vec<_>>().chunks(AT_A_TIME) {

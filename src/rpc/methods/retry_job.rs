@@ -57,6 +57,7 @@ impl Call for RetryJob {
         let (circle, shared) = (context.circle, context.shared.clone());
         let Params { job_id, version } = params;
         let asker = Asker::Caller(admitted.key);
+        let memory = context.memory.clone();
         // Running it again takes what submitting it did.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
@@ -64,8 +65,10 @@ impl Call for RetryJob {
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                let (job, _) = visible(&shared, circle, id, whose, asker).await?;
-                let admitted = if job.name.is_some() { call? } else { play? };
+                let looked = visible(&shared, circle, id, (whose, asker), &memory).await?;
+                let is_named = looked.found.0.name.is_some();
+                drop(looked);
+                let admitted = if is_named { call? } else { play? };
                 let caller = admitted.key;
                 admitted.confirm(&shared, circle).await?;
                 let dispatcher = &shared.dispatcher;

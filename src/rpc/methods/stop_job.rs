@@ -43,11 +43,12 @@ impl Call for StopJob {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
+        let memory = context.memory.clone();
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                visible(&shared, circle, id, whose, asker).await?;
+                drop(visible(&shared, circle, id, (whose, asker), &memory).await?);
                 let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
                 Ok(Output {
                     stopped: stopped.map_err(|Unavailable| unavailable())?,
