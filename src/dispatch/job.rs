@@ -371,9 +371,8 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 
-    /// A new name for a run that is kept nowhere: of two that are made within a millisecond, either may come first. It costs
-    /// less.
-    pub fn of_play() -> Self {
+    /// A new name that costs less: of two that are made within a millisecond, either may come first.
+    pub(super) fn unordered() -> Self {
         Self(Uuid::new_v7(uuid::Timestamp::now(NoContext)))
     }
 

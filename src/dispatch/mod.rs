@@ -354,6 +354,14 @@ impl Dispatcher {
         }
     }
 
+    /// Returns a new name for a play. In Redis, plays wait in the order of their names.
+    pub fn name_play(&self) -> JobId {
+        match self {
+            Self::Embedded(_) => JobId::unordered(),
+            Self::Redis(_) => JobId::new(),
+        }
+    }
+
     /// Cancels every job that is waiting or running: their callers are told so.
     pub fn cancel_all(&self) {
         match self {

@@ -57,7 +57,7 @@ pub(super) fn run<T: Send + 'static>(
         }
     };
     let job = Job {
-        id: JobId::of_play(),
+        id: dispatcher.name_play(),
         circle: context.circle,
         caller: admitted.caller(),
         only_members: admitted.only_members,
