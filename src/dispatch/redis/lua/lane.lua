@@ -83,13 +83,15 @@ end
 local AT_A_TIME = 1000
 local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
   local counts, scores, all = {}, {}, 0
+  for _, number in pairs(ended) do all = all + number end
+  local total = in_stream(jobs, counted(lane, 'plays') - all, most)
   for caller, number in pairs(ended) do
-    counts[caller] = math.max(counted(lane, caller) - number, 0)
+    -- Where there are none, there are none of a caller.
+    local own = total > 0 and counted(lane, caller) - number or 0
+    counts[caller] = math.max(own, 0)
     add(scores, counts[caller])
     add(scores, caller)
-    all = all + number
   end
-  local total = in_stream(jobs, counted(lane, 'plays') - all, most)
   if redis.call('EXISTS', turns) == 1 then
     redis.call('ZADD', turns, 'XX', unpack(scores))
     while true do

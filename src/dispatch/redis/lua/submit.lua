@@ -3,7 +3,7 @@ local jobs, lane, turns, waiting, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
 local before = in_stream(jobs, counted(lane, 'plays'), most)
 local total = before
-local some_wait = redis.call('EXISTS', turns) == 1
+local some_wait = total > 0 and redis.call('EXISTS', turns) == 1
 
 -- How many plays wait, or are in the stream beyond its places.
 local queued, texts, waited = {}, {}, nil
@@ -25,7 +25,7 @@ local answers, counts, scores = {}, {}, {}
 local at = 3
 while at < #ARGV do
   local caller, last = ARGV[at], at + 1 + tonumber(ARGV[at + 1])
-  local own = math.min(counted(lane, caller), total)
+  local own = total > 0 and math.min(counted(lane, caller), total) or 0
   local waits = some_wait and redis.call('ZSCORE', turns, caller)
   local new, is_refused = 0, false
   for i = at + 2, last do
