@@ -61,6 +61,8 @@ pub struct Reservation {
 pub struct OverBudget {
     /// The setting that limits it.
     pub setting: &'static str,
+    /// Whether they are more than it ever has.
+    pub never: bool,
 }
 
 impl MemoryBudget {
@@ -226,8 +228,12 @@ impl Inner {
             fits.then(|| state + State::of_bytes(bytes))
         };
         let before = self.state.fetch_update(Relaxed, Relaxed, with_these);
-        let before = before.map(State).map_err(|state| OverBudget {
-            setting: self.limit(State(state)).setting,
+        let before = before.map(State).map_err(|state| {
+            let limit = self.limit(State(state));
+            OverBudget {
+                setting: limit.setting,
+                never: bytes > signed(limit.bytes),
+            }
         })?;
         let Some(MemoryBudget(parent)) = &self.parent else {
             return Ok(());
@@ -330,8 +336,12 @@ mod tests {
     fn bytes_come_back_when_what_held_them_is_gone() {
         let budget = MemoryBudget::new("a.limit", 100);
         let mut some = budget.try_reserve(60).unwrap();
-        let full = OverBudget { setting: "a.limit" };
+        let full = OverBudget {
+            setting: "a.limit",
+            never: false,
+        };
         assert_eq!(budget.try_reserve(41).unwrap_err(), full);
+        assert!(budget.try_reserve(101).unwrap_err().never);
         assert_eq!(some.resize(101), Err(full));
         assert_eq!((some.bytes(), budget.used()), (60, 60));
         some.resize(100).unwrap();

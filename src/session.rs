@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -234,7 +234,14 @@ async fn converse(
                     }
                     let reply = match rpc::on_text(context, &text) {
                         Handled::Done(reply) => reply,
-                        Handled::InTurn(reply) => reply.await,
+                        Handled::InTurn(handling) => {
+                            let handled = in_turn(handling, &mut in_flight, connection).await;
+                            heartbeat.on_wait(Instant::now());
+                            match handled {
+                                Ok(reply) => reply,
+                                Err(closing) => return End::Closing(closing),
+                            }
+                        }
                     };
                     if context.phase.caller().is_some() {
                         heartbeat.on_login();
@@ -294,6 +301,26 @@ async fn converse(
             && let Err(closing) = connection.send(text, room)
         {
             return End::Closing(closing);
+        }
+    }
+}
+
+/// Waits until a message has been handled whose turn comes later. What else is done meanwhile is written, so that it gives
+/// back what it held.
+async fn in_turn(
+    mut handling: BoxFuture<'_, Reply>,
+    in_flight: &mut FuturesUnordered<Pending<Option<Written>>>,
+    connection: &mut Connection<WebSocket>,
+) -> Result<Reply, Closing> {
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut handling => return Ok(reply),
+            Some(reply) = in_flight.next(), if !in_flight.is_empty() => {
+                if let Some(Written { text, room }) = reply {
+                    connection.send(text, room)?;
+                }
+            }
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{io, pin::pin, process::ExitCode};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures_util::future::OptionFuture;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::reload::Reload;
@@ -37,11 +41,13 @@ impl Signals {
         mut self,
         server: impl FnOnce(CancellationToken) -> F,
         failed: impl Future<Output = ServeError>,
-        mut reload: Reload,
+        reload: Reload,
     ) -> anyhow::Result<ExitCode> {
         let shutdown = CancellationToken::new();
         let mut running = pin!(server(shutdown.clone()));
         let mut failed = pin!(failed);
+        // Files may be slow to read, or never end.
+        let (mut reload, mut reading) = (Some(reload), None);
         let why = loop {
             tokio::select! {
                 () = &mut running => return Ok(ExitCode::SUCCESS),
@@ -53,7 +59,17 @@ impl Signals {
                     break None;
                 }
                 why = &mut failed => break Some(why),
-                Some(()) = self.hangup.recv() => reload.run(),
+                Some(()) = self.hangup.recv(), if reload.is_some() => {
+                    reading = reload.take().map(|mut reload| {
+                        spawn_blocking(move || {
+                            reload.run();
+                            reload
+                        })
+                    });
+                }
+                Some(read) = OptionFuture::from(reading.as_mut()), if reading.is_some() => {
+                    (reload, reading) = (read.ok(), None);
+                }
             }
         };
         shutdown.cancel();

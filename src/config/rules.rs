@@ -709,11 +709,11 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
-    if redis.hold < redis.per_circle {
+    if redis.hold < redis.per_circle.saturating_mul(4) {
         broken.push(Broken::doubtful(
             &["dispatch.redis.hold", "dispatch.redis.per_circle"],
             format!(
-                "should be several times dispatch.redis.per_circle = {}, or one circle keeps a worker from all others",
+                "should be at least four times dispatch.redis.per_circle = {}, or one circle keeps a worker from all others",
                 redis.per_circle
             ),
         ));

@@ -388,26 +388,26 @@ impl Jobs {
     /// Some of a circle's jobs, each with whether it runs right now, and what comes before them, if anything may.
     ///
     /// # Errors
-    /// They can't be read, or there is no room for a page.
+    /// They can't be read.
     pub async fn page(
         self,
         page: Page,
         asker: Asker,
         memory: &MemoryBudget,
-    ) -> Result<Looked<(Vec<(JobRecord, bool)>, Option<JobId>)>, NotShown> {
+    ) -> Result<Looked<(Vec<(JobRecord, bool)>, Option<JobId>)>, Unavailable> {
         let look = self.look(page.circle, asker, memory).await;
         let size = |(jobs, _): &Found| jobs.iter().map(|(job, _)| job.size()).sum();
         let mut looked = match self.place {
             Place::Embedded(ledger) => {
                 blocking(move || {
-                    let looked = look.make_room_to_read(ledger.max_page())?;
+                    let looked = look.take_room(ledger.max_page());
                     let found = ledger.page(&page)?;
-                    Ok::<_, NotShown>(looked.map(|()| found))
+                    Ok::<_, Unavailable>(looked.map(|()| found))
                 })
                 .await?
             }
             Place::Redis(jobs) => {
-                let looked = look.make_room_to_read(jobs.max_page())?;
+                let looked = look.take_room(jobs.max_page());
                 let found = jobs.page(page).await?;
                 looked.map(|()| found)
             }

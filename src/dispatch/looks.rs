@@ -86,20 +86,33 @@ impl Look {
     }
 
     /// The same without an answer.
-    ///
-    /// # Errors
-    /// There is no room.
-    pub(super) fn make_room_to_read(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
+    fn make_room_to_read(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
         let read = match bytes {
             0..=SMALL => None,
             bytes => Some(self.memory.whole().try_reserve(COPIES * bytes)?),
         };
         Ok(Looked {
+            read,
+            ..self.without_room()
+        })
+    }
+
+    /// Takes what room there is for a page of so many bytes. It is read in any case: places are few, and pages are short.
+    pub(super) fn take_room(self, bytes: usize) -> Looked<()> {
+        let read = self.memory.whole().try_reserve(COPIES * bytes).ok();
+        Looked {
+            read,
+            ..self.without_room()
+        }
+    }
+
+    fn without_room(self) -> Looked<()> {
+        Looked {
             found: (),
             answer: None,
-            read,
+            read: None,
             turn: self.turn,
-        })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
@@ -45,7 +45,7 @@ pub enum Handled<'a> {
     /// All of it has been handled.
     Done(Reply),
     /// The rest is handled when it is its turn, and the session's next message after it.
-    InTurn(Pin<Box<dyn Future<Output = Reply> + Send + 'a>>),
+    InTurn(BoxFuture<'a, Reply>),
 }
 
 /// What a request needs a turn for.
@@ -62,11 +62,36 @@ const USUAL: usize = 192;
 /// What each value within parameters takes in memory, about.
 const VALUE: usize = 72;
 
-/// Parameters of more bytes than that wait for their turn to be read.
+/// Messages of more bytes than that wait for their turn to be read, and requests in batches whose parameters have more.
 const LONG: usize = 16 << 10;
 
-/// Handles one message: runs what can be run at once, begins the rest. Most wait for nothing.
+/// Handles one message: runs what can be run at once, begins the rest. Most wait for nothing; a long one isn't even read before
+/// it is its turn.
 pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
+    if text.len() > LONG {
+        Handled::InTurn(Box::pin(on_long_text(context, text)))
+    } else {
+        read(context, text)
+    }
+}
+
+async fn on_long_text(context: &mut Context, text: &str) -> Reply {
+    let turn = match context.turn_to_be_read().await {
+        Ok(turn) => turn,
+        Err(error) => return refuse(Some(Id::NULL), &error, &context.memory),
+    };
+    let handled = read(context, text);
+    // Not before others on this thread have had their turn is the place free for the next.
+    yield_now().await;
+    drop(turn);
+    match handled {
+        Handled::Done(reply) => reply,
+        Handled::InTurn(handling) => handling.await,
+    }
+}
+
+/// Reads a message, and handles it as far as it needs no turn, or one that it has.
+fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
     Handled::Done(
         match Incoming::parse(text, context.shared.limits.max_batch) {
             Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
@@ -75,8 +100,9 @@ pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
             }
             Ok(Incoming::Single(Ok(request))) => {
                 let method = Method::find(&request.method);
-                if let Some(costly) = Costly::of(method, &request) {
-                    return Handled::InTurn(Box::pin(in_turn(context, costly, method, request)));
+                if Costly::of(method, &request) == Some(Costly::Login) {
+                    let login = in_turn(context, Costly::Login, method, request);
+                    return Handled::InTurn(Box::pin(login));
                 }
                 on_request(context, method, request)
             }
@@ -222,6 +248,13 @@ async fn in_turn(
     method: Option<&Method>,
     request: Request<'_>,
 ) -> Reply {
+    let refused = match method {
+        Some(method) => context.permits(method.needs).err(),
+        None => Some(Error::no_method()),
+    };
+    if let Some(error) = refused {
+        return refuse(request.id, &error, &context.memory);
+    }
     let turn = match costly {
         Costly::Login => context.turn_to_log_in().await,
         Costly::Long => context.turn_to_be_read().await,
@@ -240,10 +273,7 @@ async fn in_turn(
 
 fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'_>) -> Reply {
     let Some(method) = method else {
-        let error = Error::MethodNotFound {
-            reason: "rpc.discover lists the methods of this server".to_owned(),
-        };
-        return refuse(request.id, &error, &context.memory);
+        return refuse(request.id, &Error::no_method(), &context.memory);
     };
     let admitted = match context.permits(method.needs) {
         Ok(admitted) => admitted,
@@ -279,18 +309,7 @@ fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Er
     if bytes <= SMALL {
         return Ok(None);
     }
-    let room = requests.try_reserve(bytes);
-    room.map(Some)
-        .map_err(|over| no_room(over, bytes, requests))
-}
-
-/// What never has room isn't worth to ask for again.
-fn no_room(over: OverBudget, bytes: usize, memory: &MemoryBudget) -> Error {
-    if bytes > memory.limit() {
-        Error::too_large(over)
-    } else {
-        over.into()
-    }
+    Ok(Some(requests.try_reserve(bytes)?))
 }
 
 /// Returns what parameters take in memory, about: what they are written in, and a value for each that is in them.
@@ -336,7 +355,7 @@ impl Written {
                 room: Some(room),
             },
             Err(over) => {
-                let error = no_room(over, text.len(), memory);
+                let error = Error::from(over);
                 let mut text = failed(&error, id);
                 if text.len() > SMALL {
                     text = failed(&error, &Id::NULL);

@@ -146,17 +146,16 @@ impl From<OverBudget> for Error {
     fn from(over: OverBudget) -> Self {
         Self::LimitExceeded {
             limit: over.setting.into(),
-            retry_after_ms: Some(1000),
+            // What never has room isn't worth to ask for again.
+            retry_after_ms: (!over.never).then_some(1000),
         }
     }
 }
 
 impl Error {
-    /// What never has room: it isn't worth to ask again.
-    pub(super) fn too_large(over: OverBudget) -> Self {
-        Self::LimitExceeded {
-            limit: over.setting.into(),
-            retry_after_ms: None,
+    pub(super) fn no_method() -> Self {
+        Self::MethodNotFound {
+            reason: "rpc.discover lists the methods of this server".to_owned(),
         }
     }
 

@@ -40,7 +40,7 @@ use crate::{
 
 /// Messages read before the socket is flushed and other sessions get their turn.
 const BURST: usize = 64;
-/// The same, in time; looked at after each few messages, and after each that is long.
+/// The same, in time; looked at after each few messages, and after each that is long, or whose reply is.
 const TURN: Duration = Duration::from_micros(100);
 const FEW: usize = 4;
 const LONG: usize = 4 << 10;
@@ -97,8 +97,10 @@ pub(super) struct Connection<S> {
     /// What the session may hold: what is queued counts in it, and replies that aren't finished, too.
     memory: MemoryBudget,
     burst: usize,
-    /// Whether the last message was long.
+    /// Whether the last message was long, or a reply since.
     was_long: bool,
+    /// Whether a message has been handed out since the socket was told that all were handled.
+    handed_out: bool,
     turn: Instant,
     longest_turn: Duration,
     unflushed: bool,
@@ -163,6 +165,7 @@ where
             memory,
             burst: 0,
             was_long: false,
+            handed_out: false,
             turn: Instant::now(),
             longest_turn: TURN,
             unflushed: false,
@@ -228,7 +231,9 @@ where
         if self.queue.len() >= self.max_queue {
             return Err(Closing::TooSlow);
         }
-        self.put(text.into(), room);
+        let text = text.into();
+        self.was_long |= text.len() > LONG;
+        self.put(text, room);
         Ok(())
     }
 
@@ -315,7 +320,9 @@ where
             // Others get their turn, as after so many messages.
             self.burst = BURST;
         }
-        self.socket.handled();
+        if std::mem::take(&mut self.handed_out) {
+            self.socket.handled();
+        }
         let mut has_read_all = false;
         if self.blocked_since.is_none() && self.burst < BURST && self.may_read() {
             loop {
@@ -328,6 +335,7 @@ where
                 }
                 self.burst += 1;
                 if let Some(input) = input(message) {
+                    self.handed_out = true;
                     self.was_long = matches!(&input, Input::Text(text) if text.len() > LONG);
                     return Poll::Ready(input);
                 }
@@ -363,13 +371,13 @@ where
 
     /// Moves the queue into the socket's own buffer, as far as it takes it.
     fn feed(&mut self, cx: &mut Context<'_>) -> Result<(), Input> {
-        let mut pieces = 0;
+        let mut bytes = 0;
         loop {
             self.queue_events();
             if self.is_empty() {
                 break;
             }
-            if pieces == PIECES {
+            if bytes >= PIECES * PIECE {
                 // The rest follows once these are flushed.
                 return Ok(());
             }
@@ -385,7 +393,7 @@ where
             }
             if let Some(piece) = self.next_piece() {
                 self.unflushed = true;
-                pieces += usize::from(self.begun.is_some());
+                bytes += size(&piece);
                 if self.socket.start_send_unpin(piece).is_err() {
                     return Err(Input::Left);
                 }
@@ -461,11 +469,13 @@ fn uncounted(bytes: usize, room: &Option<Reservation>) -> usize {
     bytes.saturating_sub(room.as_ref().map_or(0, Reservation::bytes))
 }
 
+/// Bytes of a message, or of a piece of one.
 fn size(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-        Message::Close(_) | Message::Frame(_) => 0,
+        Message::Frame(frame) => frame.payload().len(),
+        Message::Close(_) => 0,
     }
 }
 
@@ -582,6 +592,7 @@ mod tests {
             memory: MemoryBudget::new("session.max_buffered", max_bytes),
             burst: 0,
             was_long: false,
+            handed_out: false,
             turn: Instant::now(),
             longest_turn: Duration::MAX,
             unflushed: false,
@@ -656,6 +667,21 @@ mod tests {
         let mut read = 0;
         while let Some(Input::Text(_)) = next(&mut connection) {
             std::thread::sleep(Duration::from_micros(1));
+            read += 1;
+        }
+        assert_eq!(read, 1);
+    }
+
+    #[test]
+    fn one_long_reply_is_enough_of_a_burst() {
+        let mut connection = connection(8, 1 << 20);
+        connection.longest_turn = Duration::ZERO;
+        let short = ["1", "2"].map(Message::text);
+        connection.socket.incoming.extend(short);
+        let mut read = 0;
+        while let Some(Input::Text(_)) = next(&mut connection) {
+            std::thread::sleep(Duration::from_micros(1));
+            send(&mut connection, "x".repeat(LONG + 1)).unwrap();
             read += 1;
         }
         assert_eq!(read, 1);

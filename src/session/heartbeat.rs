@@ -53,6 +53,12 @@ impl Heartbeat {
         self.pong_by = None;
     }
 
+    /// Nothing was read for a while: a pong may have come, and has its time from now on.
+    pub(super) fn on_wait(&mut self, now: Instant) {
+        let again = now + self.pong_timeout;
+        self.pong_by = self.pong_by.map(|by| by.max(again));
+    }
+
     pub(super) fn on_login(&mut self) {
         self.login_by = None;
     }

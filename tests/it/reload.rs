@@ -249,6 +249,20 @@ async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
     file.changes(&mut server, &two, "circle").await;
 }
 
+/// Nor is the end of the server.
+async fn a_file_that_has_no_end_keeps_nothing_waiting() {
+    let file = File::new(&closed(&[(circle(), "")]));
+    let mut server = file.server().start().await;
+    std::fs::remove_file(&file.path).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file.path, mode).unwrap();
+    server.signal(Signal::HUP);
+    let mut owner = server.log_in(&key(1)).await;
+    assert_eq!(owner.play("1").await.unwrap()["value"], 1);
+    server.sigterm();
+    assert_eq!(server.wait().await.code(), Some(0));
+}
+
 fn key_of_nobody() -> PublicKey {
     key(9).public()
 }
@@ -286,6 +300,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
 }
 
 on_both!(
+    a_file_that_has_no_end_keeps_nothing_waiting,
     what_can_be_set_anew_is_and_the_rest_is_named,
     doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,

@@ -39,6 +39,8 @@ const SOME_BYTES: usize = 64 << 10;
 const AT_ONCE: usize = 64 << 10;
 /// What a play is called in its entry that had to wait in the queue.
 const WAITED: &str = "waited";
+/// When it came, in milliseconds of Redis's clock.
+const CAME: &str = "came";
 
 /// An entry, and where another worker has had it, how many runs of it had begun there.
 type Taken = (Entry, Option<i64>);
@@ -326,7 +328,10 @@ impl Worker {
 
     /// When its caller stops waiting, by this machine's clock.
     fn deadline(&self, entry: &Entry, play: &wire::Play<'_>) -> Instant {
-        let age = self.link.now() - entry.millis();
+        // One that has waited says when it came.
+        let came = entry.text(CAME).and_then(|came| came.parse().ok());
+        let came = came.filter(|came| *came > 0).unwrap_or(entry.millis());
+        let age = self.link.now() - came;
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let timeout = Duration::from_millis(play.timeout_ms);
         Instant::now() + timeout.saturating_sub(age)

@@ -98,6 +98,20 @@ pub(super) async fn visible(
         .ok_or(Error::NotFound { what: "job".into() })
 }
 
+/// The record of such a job, for whoever changes it: nothing of it is shown.
+pub(super) async fn record(
+    shared: &Shared,
+    circle: PublicKey,
+    id: JobId,
+    (whose, asker): (Option<PublicKey>, Asker),
+) -> Result<JobRecord, Error> {
+    let found = shared.dispatcher.jobs().record_in(circle, id, asker).await;
+    let found = found.map_err(|Unavailable| unavailable())?;
+    found
+        .filter(|job| whose.is_none() || job.submitter() == whose)
+        .ok_or(Error::NotFound { what: "job".into() })
+}
+
 impl From<NotShown> for Error {
     fn from(why: NotShown) -> Self {
         match why {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     deliveries::Delivery,
     jobs::{cursor, limit},
+    run::unavailable,
 };
 use crate::{
     auth::Action,
@@ -16,6 +17,7 @@ use crate::{
         context::Admitted,
         method::{Call, Needs},
     },
+    store::Unavailable,
 };
 
 pub(in crate::rpc) struct ListDeliveries;
@@ -76,7 +78,10 @@ impl Call for ListDeliveries {
             admitted.confirm(&shared, circle).await?;
             let jobs = shared.dispatcher.jobs();
             let looked = jobs.page(page, Asker::Caller(admitted.key), &memory);
-            let (jobs, cursor) = looked.await?.into_found();
+            let (jobs, cursor) = looked
+                .await
+                .map_err(|Unavailable| unavailable())?
+                .into_found();
             let jobs = jobs.into_iter();
             Ok(Deliveries {
                 deliveries: jobs

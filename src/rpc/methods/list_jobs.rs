@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::jobs::{Jobs, cursor, limit, whose};
+use super::{
+    jobs::{Jobs, cursor, limit, whose},
+    run::unavailable,
+};
 use crate::{
     dispatch::{Asker, Looked, Page, State},
     json,
@@ -12,6 +15,7 @@ use crate::{
         context::Admitted,
         method::{Call, Needs},
     },
+    store::Unavailable,
 };
 
 pub(in crate::rpc) struct ListJobs;
@@ -59,7 +63,8 @@ impl Call for ListJobs {
         );
         let memory = context.memory.clone();
         Answer::Later(Box::pin(async move {
-            let looked = jobs.page(page, asker, &memory).await?;
+            let looked = jobs.page(page, asker, &memory).await;
+            let looked = looked.map_err(|Unavailable| unavailable())?;
             Ok(looked.map(Jobs::new))
         }))
     }

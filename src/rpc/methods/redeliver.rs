@@ -56,6 +56,7 @@ impl Call for Redeliver {
             let (job, _) = looked.into_found();
             let job = job.without_results();
             let payload = payload(&shared, circle, id, asker, &memory).await?;
+            let payload = json::parse(payload.into_found().get()).unwrap_or_default();
             let again = Delivery {
                 circle,
                 provider: job.provider().unwrap_or_default().into(),
@@ -63,7 +64,7 @@ impl Call for Redeliver {
                 series: job.series,
                 event_id: job.event_id,
                 event_type: job.event_type,
-                payload: json::parse(payload.found.get()).unwrap_or_default(),
+                payload,
                 received_at: Timestamp::now(),
             };
             let receipt = shared

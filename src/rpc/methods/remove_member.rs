@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::run::run;
+use super::run::{run, unavailable};
 use crate::{
     auth::PublicKey,
     circle::Procedure,
-    dispatch::{Asker, NotShown, Page, Status, Work},
+    dispatch::{Asker, Page, Status, Work},
     json,
     memory::MemoryBudget,
     rpc::{
@@ -99,7 +99,7 @@ impl Call for RemoveMember {
             };
             // Whatever they submit from now on is refused.
             let stopped = stop_all(&shared, circle, (pubkey, asker), &memory).await;
-            let (stopped, failed) = stopped?;
+            let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
             Ok(Output {
                 stopped: Some(stopped),
                 failed: Some(failed).filter(|failed| *failed > 0),
@@ -115,7 +115,7 @@ async fn stop_all(
     circle: PublicKey,
     (caller, asker): (PublicKey, Asker),
     memory: &MemoryBudget,
-) -> Result<(usize, usize), NotShown> {
+) -> Result<(usize, usize), Unavailable> {
     let mut page = Page {
         circle,
         caller: Some(caller),

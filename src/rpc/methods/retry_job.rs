@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    jobs::{job, visible, whose},
+    jobs::{job, record, whose},
     run::unavailable,
     submit_job::unpinned,
 };
@@ -57,7 +57,6 @@ impl Call for RetryJob {
         let (circle, shared) = (context.circle, context.shared.clone());
         let Params { job_id, version } = params;
         let asker = Asker::Caller(admitted.key);
-        let memory = context.memory.clone();
         // Running it again takes what submitting it did.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
@@ -65,10 +64,9 @@ impl Call for RetryJob {
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                let looked = visible(&shared, circle, id, (whose, asker), &memory).await?;
-                let is_named = looked.found.0.name.is_some();
-                drop(looked);
-                let admitted = if is_named { call? } else { play? };
+                let job = record(&shared, circle, id, (whose, asker)).await?;
+                let admitted = if job.name.is_some() { call? } else { play? };
+                drop(job);
                 let caller = admitted.key;
                 admitted.confirm(&shared, circle).await?;
                 let dispatcher = &shared.dispatcher;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    jobs::{job, visible, whose},
+    jobs::{job, record, whose},
     run::unavailable,
 };
 use crate::{
@@ -43,12 +43,11 @@ impl Call for StopJob {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
-        let memory = context.memory.clone();
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                drop(visible(&shared, circle, id, (whose, asker), &memory).await?);
+                record(&shared, circle, id, (whose, asker)).await?;
                 let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
                 Ok(Output {
                     stopped: stopped.map_err(|Unavailable| unavailable())?,

@@ -213,6 +213,32 @@ async fn nothing_is_left_of_plays_whose_gateway_was_killed() {
     assert_eq!(ran["value"], 50);
 }
 
+/// Those that nobody takes back any more, for their gateway is gone.
+#[tokio::test]
+async fn what_waits_for_a_place_has_no_more_time_for_that() {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis, 1);
+    let gateway = fleet.gateway().await;
+    let _worker = fleet.worker().await;
+    let mut session = gateway.log_in(&key(2)).await;
+    for _ in 0..3 {
+        let params = json!({ "script": SPIN, "timeout_ms": 3000 });
+        session.begin("play", params).await;
+    }
+    for _ in 0..3 {
+        let params = json!({ "script": "store.set(\"late\", true)", "timeout_ms": 2000 });
+        session.begin("play", params).await;
+    }
+    session.fence().await;
+    until_there(&redis, 6).await;
+    gateway.kill();
+    nothing_is_left(&redis).await;
+    let gateway = fleet.gateway().await;
+    let mut other = gateway.log_in(&key(3)).await;
+    let late = other.play("store.get(\"late\")").await.unwrap();
+    assert!(late["value"].is_null(), "{late}");
+}
+
 #[tokio::test]
 async fn a_damaged_count_keeps_nobody_waiting_for_good() {
     let redis = RedisServer::start().await;
@@ -223,7 +249,7 @@ async fn a_damaged_count_keeps_nobody_waiting_for_good() {
     let lane = format!("{{circled:00}}:lane:{}", circle());
     let me = key(1).public().to_string();
     for damage in [
-        "garbage", "", "-3", "7", "1000000", "1e300", "1.5", "nan", "inf",
+        "garbage", "", "-3", "3", "7", "1000000", "1e300", "1.5", "nan", "inf",
     ] {
         for what in ["plays", "durable", "delayed", &me] {
             redis.command(&["HSET", &lane, what, damage]).await;

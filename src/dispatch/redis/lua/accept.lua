@@ -26,7 +26,7 @@ for i = 1, tonumber(take()) do
   end
 end
 
-local room = most - in_stream(jobs, counted(lane, 'durable'), most)
+local room = most - in_stream(jobs, counted(lane, 'durable'))
 local waiting = redis.call('LLEN', backlog)
 local late = math.min(counted(lane, 'delayed'), redis.call('ZCARD', delayed))
 local handed, postponed = 0, 0

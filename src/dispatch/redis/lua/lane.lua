@@ -37,11 +37,10 @@ local function count(lane, what, by)
   if by ~= 0 then set(lane, {[what] = counted(lane, what) + by}) end
 end
 
--- How many jobs are in the stream, where a lane has counted so many. If these are many, it is looked whether they can be: so a
--- wrong number, wherever it comes from, is mended once little is there.
-local function in_stream(jobs, number, most)
-  if number < most then return math.max(number, 0) end
-  return math.min(number, redis.call('XLEN', jobs))
+-- How many jobs are in the stream, where a lane has counted so many: no more than there are. So a wrong number, wherever it
+-- comes from, is mended once little is there.
+local function in_stream(jobs, number)
+  return number > 0 and math.min(number, redis.call('XLEN', jobs)) or 0
 end
 
 -- The name of a play; it comes first.
@@ -69,8 +68,9 @@ local function put_into_stream(jobs, waiting, plays, caller, some)
   for i, name in ipairs(some) do ids[i] = name:sub(#caller + 1) end
   for i, play in ipairs(redis.call('HMGET', plays, unpack(ids))) do
     if play then
+      local came, text = play:match('^(%d+) (.*)$')
       add(entries, ids[i])
-      add(entries, redis.call('XADD', jobs, '*', 'waited', play))
+      add(entries, redis.call('XADD', jobs, '*', 'waited', text or play, 'came', came or '0'))
     end
   end
   if #entries > 0 then redis.call('HSET', plays, unpack(entries)) end
@@ -79,12 +79,12 @@ end
 
 -- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
 -- fewest there. A circle has twice as many places as one caller gets: a caller has one more as long as they are fewer than
--- the places that are left, and one in any case.
+-- the places that are left. Half as many again are for those who have none.
 local AT_A_TIME = 1000
 local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
   local counts, scores, all = {}, {}, 0
   for _, number in pairs(ended) do all = all + number end
-  local total = in_stream(jobs, counted(lane, 'plays') - all, most)
+  local total = in_stream(jobs, counted(lane, 'plays') - all)
   for caller, number in pairs(ended) do
     -- Where there are none, there are none of a caller.
     local own = total > 0 and counted(lane, caller) - number or 0
@@ -99,7 +99,7 @@ local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
       if not caller then break end
       own = math.min(tonumber(own), total)
       local room = math.ceil((2 * most - total - own) / 2)
-      if own == 0 then room = math.max(room, 1) end
+      if own == 0 and total < 3 * most then room = math.max(room, 1) end
       if room <= 0 then break end
       if next_own then room = math.min(room, math.max(tonumber(next_own) - own, 0) + math.ceil(room / 8)) end
       room = math.min(room, AT_A_TIME)
@@ -121,7 +121,7 @@ end
 
 -- So many durable jobs have ended: those that wait, first in first out, as long as fewer of them run than may.
 local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
-  local total = in_stream(jobs, counted(lane, 'durable') - ended, most)
+  local total = in_stream(jobs, counted(lane, 'durable') - ended)
   while total < most do
     local id = redis.call('LPOP', backlog)
     if not id then break end

@@ -1,8 +1,10 @@
 -- A circle's new plays, by caller. For each: its entry in the stream; 1 it waits for its turn, 0 too many wait.
 local jobs, lane, turns, waiting, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
-local before = in_stream(jobs, counted(lane, 'plays'), most)
+local before = in_stream(jobs, counted(lane, 'plays'))
 local total = before
+-- So many may be there, where each more is the only one of its caller.
+local beyond = 2 * most + math.max(most, math.floor(most_waiting / 4))
 local some_wait = total > 0 and redis.call('EXISTS', turns) == 1
 
 -- How many plays wait, or are in the stream beyond its places.
@@ -21,6 +23,10 @@ local function has_share(caller, number)
   return others >= 0 and #waiting_of(waiting, caller, others, 1) == 0
 end
 
+-- When those came that wait: that counts in the time that they have.
+local now = redis.call('TIME')
+now = string.format('%.0f ', now[1] * 1000 + math.floor(now[2] / 1000))
+
 local answers, counts, scores = {}, {}, {}
 local at = 3
 while at < #ARGV do
@@ -33,7 +39,7 @@ while at < #ARGV do
     local answer = 0
     if is_refused then
       answer = 0
-    elseif not waits and (own + total < 2 * most or own == 0 and kept_back() < 2 * most_waiting) then
+    elseif not waits and (own + total < 2 * most or own == 0 and total < beyond and kept_back() < 2 * most_waiting) then
       answer = redis.call('XADD', jobs, '*', 'play', play)
       own = own + 1
       total = total + 1
@@ -42,7 +48,7 @@ while at < #ARGV do
       add(queued, 0)
       add(queued, caller .. id)
       add(texts, id)
-      add(texts, play)
+      add(texts, now .. play)
       new = new + 1
       waits = true
       answer = 1
