@@ -173,6 +173,7 @@ impl Server {
             logins: Turns::new(settings.auth.places(), settings.auth.queue),
             // Each session has one that waits at most.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
+            log_reads: Turns::new(settings.session.log_reads, usize::MAX),
             limits: Limits {
                 max_batch: settings.session.max_batch,
                 max_reply: settings.session.max_reply,

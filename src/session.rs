@@ -31,7 +31,7 @@ pub use settings::Settings;
 use crate::{
     farewell,
     memory::MemoryBudget,
-    rpc::{self, Context, Events, Handled, Id, Pending, Reply, Written},
+    rpc::{self, Context, Events, Handled, Id, May, Pending, Reply, Written},
 };
 use connection::{Connection, Input, MayTell};
 use heartbeat::{Heartbeat, Tick};
@@ -204,21 +204,25 @@ async fn converse(
         if events.is_none() && context.subscriptions.any() {
             events = Some(Box::new(context.events()));
         }
-        let may_tell = match &events {
-            None => false,
-            Some(events) => match connection.may_tell(events.looking()) {
-                MayTell::Now => true,
-                MayTell::OnceSent => false,
-                MayTell::Later => {
-                    let again = Instant::now() + AGAIN;
-                    timer.as_mut().reset(heartbeat.next().min(again));
-                    false
+        let may = match &events {
+            None => May::Nothing,
+            Some(events) => {
+                let is_behind = events.is_behind();
+                match connection.may_tell(is_behind) {
+                    MayTell::Now if is_behind => May::Read,
+                    MayTell::Now => May::Land,
+                    MayTell::OnceSent => May::Nothing,
+                    MayTell::Later => {
+                        let again = Instant::now() + AGAIN;
+                        timer.as_mut().reset(heartbeat.next().min(again));
+                        May::Nothing
+                    }
                 }
-            },
+            }
         };
         let more = async {
             match &mut events {
-                Some(events) => events.next().await,
+                Some(events) => events.next(may).await,
                 None => pending().await,
             }
         };
@@ -275,7 +279,7 @@ async fn converse(
                 Input::Broken(closing) => return End::Closing(closing),
             },
             Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-            told = more, if may_tell => {
+            told = more => {
                 connection.tell(told);
                 None
             }

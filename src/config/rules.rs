@@ -192,7 +192,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
         store,
         ..
     } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 14] = [
+    let sizes: [(&'static [&'static str], usize, usize, &str); 15] = [
         (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
         (
             &["server.max_buffered"],
@@ -226,6 +226,7 @@ fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
             "1KiB",
         ),
         (&["dispatch.durable.looks"], dispatch.durable.looks, 1, "1"),
+        (&["session.log_reads"], session.log_reads, 1, "1"),
         (&["auth.queue"], auth.queue, 1, "1"),
         (&["store.events_waiting"], store.events_waiting, 1, "1B"),
         (

@@ -79,6 +79,8 @@ pub struct Shared {
     pub(crate) logins: Turns<Network>,
     /// Whose long requests may be read right now, by address.
     pub(crate) long_requests: Turns<Network>,
+    /// Whose subscriptions may read their circle's log right now, by address.
+    pub(crate) log_reads: Turns<Network>,
     /// What a session may ask for.
     pub limits: Limits,
     /// What a caller and a circle may ask for.
@@ -140,6 +142,7 @@ impl Context {
             self.shared.clone(),
             self.circle,
             self.requests.clone(),
+            self.address,
         )
     }
 

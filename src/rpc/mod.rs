@@ -20,4 +20,4 @@ pub use error::{Error, code};
 pub use message::{Batch, Id, Incoming, Invalid, Request};
 pub use method::{Method, Needs};
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
-pub use subscriptions::{Events, Notice, Subscriptions};
+pub use subscriptions::{Events, May, Notice, Subscriptions};

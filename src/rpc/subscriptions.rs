@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Pending, Shared};
 use crate::{
+    address::Network,
     auth::{PublicKey, Role},
     memory::{MemoryBudget, Reservation},
     store::{Event, Feed, Log, Signal, Unavailable},
@@ -28,8 +29,12 @@ const AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// What a member's sessions look for.
 const REMOVED: &str = "circle.member_removed";
-/// How long to wait before the log is read again, where that failed or there was no room for what it has.
+/// What is made room for where there is none for so much: an event that isn't known yet, which may be small.
+const LITTLE: usize = 1 << 10;
+/// How long to wait before the log is looked at again, where there was no room for what it has, or that failed; twice as long
+/// after each further failure, up to the longest.
 const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(4);
 
 /// The subscriptions of one session. A cheap handle.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +90,8 @@ struct Subscription {
     next: u64,
     /// Whether the log is to be read from there.
     behind: bool,
+    /// Bytes of the text of that event, where it found no room; 0: it isn't known.
+    needs: usize,
 }
 
 /// What somebody wants to be told.
@@ -104,11 +111,30 @@ pub struct Events {
     circle: PublicKey,
     /// What the session may make the server hold.
     memory: MemoryBudget,
-    /// The part of it that looks at the log have.
-    pages: MemoryBudget,
+    /// Where its client is: whoever reads the log from there takes turns with others.
+    address: Network,
     feed: Option<Feed>,
     /// A look at the log for the subscription of this name.
-    reading: Option<(u64, Pending<Result<Missed, Unavailable>>)>,
+    reading: Option<(u64, Pending<Result<Missed, NotRead>>)>,
+    /// How long to wait before the next one.
+    pause: Duration,
+}
+
+/// What may be gathered to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// Nothing but what is being read already.
+    Nothing,
+    /// What lands.
+    Land,
+    /// What was missed. Only once the client has taken all that it was sent: a page that can't be sent is read in vain.
+    Read,
+}
+
+/// Why the log wasn't read.
+enum NotRead {
+    Unavailable,
+    NoRoom,
 }
 
 /// What a subscription has missed.
@@ -161,6 +187,12 @@ fn notification(params: impl Serialize) -> Utf8Bytes {
     serde_json::to_string(&notification)
         .unwrap_or_default()
         .into()
+}
+
+impl From<Unavailable> for NotRead {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
+    }
 }
 
 impl From<Utf8Bytes> for Notice {
@@ -249,6 +281,7 @@ impl Subscriptions {
             next: since.saturating_add(1),
             // A feed that is there already may have seen what has landed since the look at the log.
             behind: since != log.last || name > 1,
+            needs: 0,
         });
         state.feed.get_or_insert(feed);
         drop(state);
@@ -276,70 +309,83 @@ impl Inner {
 
 impl Events {
     /// Those of a session, which count in `memory`.
-    pub fn new(
+    pub(super) fn new(
         subscriptions: Subscriptions,
         shared: Arc<Shared>,
         circle: PublicKey,
         memory: MemoryBudget,
+        address: Network,
     ) -> Self {
         Self {
             subscriptions,
             shared,
             circle,
-            pages: memory.part("session.max_buffered", usize::MAX, 0),
             memory,
+            address,
             feed: None,
             reading: None,
+            pause: Duration::ZERO,
         }
     }
 
-    /// Returns the bytes that a look at the log holds. They come back only while [`Events::next`] is waited for.
-    pub fn looking(&self) -> usize {
-        self.pages.used()
+    /// Whether something was missed, so that [`May::Read`] comes before [`May::Land`].
+    pub fn is_behind(&self) -> bool {
+        let state = self.subscriptions.0.state();
+        state.list.iter().any(|one| one.behind)
     }
 
-    /// Waits for something to be sent. What there is no room for stays in the log. Loses nothing when it is dropped.
-    pub async fn next(&mut self) -> Vec<Notice> {
+    /// Waits for something to be sent; or for nothing, where it depends on what may be gathered now. What there is no room
+    /// for stays in the log. A look at the log has its turn, so it is to be waited for even where nothing else may be
+    /// gathered. Loses nothing when it is dropped.
+    pub async fn next(&mut self, may: May) -> Vec<Notice> {
         loop {
-            let changed = self.subscriptions.0.clone();
-            let changed = changed.changed.notified();
-            let notices = self.settle_feed();
-            if !notices.is_empty() {
-                return notices;
-            }
-            if self.reading.is_none() {
-                self.read_for_those_behind(Duration::ZERO);
-            }
-            let mut telling = Telling::new(&self.memory);
-            let mut later = false;
             if let Some((name, reading)) = &mut self.reading {
                 let name = *name;
                 let missed = reading.await;
                 self.reading = None;
-                match missed {
-                    Ok(mut missed) => {
-                        // It is about what the texts need.
-                        drop(missed.room.take());
-                        let mut state = self.subscriptions.0.state();
-                        catch_up(&mut state.list, name, &missed, &self.circle, &mut telling);
-                        later = telling.is_full;
-                    }
-                    Err(Unavailable) => later = true,
-                }
-            } else {
-                tokio::select! {
-                    () = Self::land(&mut self.feed, &self.subscriptions, &self.circle, &mut telling) => {}
-                    () = changed => {}
-                }
+                return self.look(name, missed);
             }
-            let notices = telling.notices;
-            if later {
-                self.read_for_those_behind(AGAIN);
+            if may == May::Nothing {
+                return std::future::pending().await;
             }
-            if !notices.is_empty() {
+            let changed = self.subscriptions.0.clone();
+            let changed = changed.changed.notified();
+            let notices = self.settle_feed();
+            if !notices.is_empty() || self.is_behind() != (may == May::Read) {
                 return notices;
             }
+            if may == May::Read {
+                self.read_for_those_behind();
+                continue;
+            }
+            let mut telling = Telling::new(&self.memory);
+            tokio::select! {
+                () = Self::land(&mut self.feed, &self.subscriptions, &self.circle, &mut telling) => {}
+                () = changed => {}
+            }
+            if !telling.notices.is_empty() {
+                return telling.notices;
+            }
         }
+    }
+
+    /// Tells a subscription what has been read for it.
+    fn look(&mut self, name: u64, missed: Result<Missed, NotRead>) -> Vec<Notice> {
+        let mut telling = Telling::new(&self.memory);
+        let again = match missed {
+            Ok(mut missed) => {
+                // It is about what the texts need.
+                drop(missed.room.take());
+                let mut state = self.subscriptions.0.state();
+                catch_up(&mut state.list, name, &missed, &self.circle, &mut telling);
+                telling.is_full.then_some(AGAIN)
+            }
+            // It costs nothing to ask for room.
+            Err(NotRead::NoRoom) => Some(AGAIN),
+            Err(NotRead::Unavailable) => Some((2 * self.pause).clamp(AGAIN, AGAIN_AT_MOST)),
+        };
+        self.pause = again.unwrap_or_default();
+        telling.notices
     }
 
     /// Has a feed as long as somebody wants to be told. One is enough for all, and the one that is there longest
@@ -355,29 +401,42 @@ impl Events {
         std::mem::take(&mut state.notices)
     }
 
-    /// Begins to read the log for one of them, that much later.
-    fn read_for_those_behind(&mut self, later: Duration) {
+    /// Begins to read the log for one of them: when it has its turn, and then only if there is room for what it reads.
+    fn read_for_those_behind(&mut self) {
         let state = self.subscriptions.0.state();
         let Some(one) = state.list.iter().find(|one| one.behind) else {
             return;
         };
-        let (name, from) = (one.name, one.next);
+        let (name, from, needs) = (one.name, one.next, one.needs);
         let member = one.caller.filter(|_| one.only_members);
-        let (dispatcher, circle) = (self.shared.dispatcher.clone(), self.circle);
-        let pages = self.pages.clone();
+        drop(state);
+        let (shared, circle, pause) = (self.shared.clone(), self.circle, self.pause);
+        let (memory, address) = (self.memory.clone(), self.address);
         let read = async move {
-            if !later.is_zero() {
-                sleep(later).await;
+            if !pause.is_zero() {
+                sleep(pause).await;
             }
+            // There are as many places to wait as sessions.
+            let turn = shared.log_reads.take([address; 2]).await;
+            let _turn = turn.ok_or(NotRead::Unavailable)?;
             // Without room for a page, one by one: whoever holds little is told all the same.
-            let room = pages.try_reserve(Log::BYTES_AT_ONCE).ok();
-            let most = if room.is_some() { AT_ONCE } else { 1 };
-            let log = dispatcher.log(circle, from, most).await?;
+            let (room, most) = match memory.try_reserve(needs.max(Log::BYTES_AT_ONCE)) {
+                Ok(room) => (room, AT_ONCE),
+                Err(_) => match memory.try_reserve(needs.max(LITTLE)) {
+                    Ok(room) => (room, 1),
+                    Err(_) => return Err(NotRead::NoRoom),
+                },
+            };
+            let log = shared.dispatcher.log(circle, from, most).await?;
             let stays = match member {
-                Some(member) => dispatcher.is_member(circle, member).await?,
+                Some(member) => shared.dispatcher.is_member(circle, member).await?,
                 None => true,
             };
-            Ok(Missed { log, stays, room })
+            Ok(Missed {
+                log,
+                stays,
+                room: Some(room),
+            })
         };
         self.reading = Some((name, Box::pin(read)));
     }
@@ -446,6 +505,7 @@ fn catch_up(
     if next != one.next {
         // The log has been cut since, or it is another one.
         one.next = next;
+        one.needs = 0;
         telling.say(notification(Gap {
             subscription: name.to_string(),
             gap: true,
@@ -532,12 +592,15 @@ fn offer_one(
             1 => event.told(text),
             _ => text(),
         };
+        let length = text.len();
         if !telling.tell(text) {
             one.behind = true;
+            one.needs = length;
             return;
         }
     }
     one.next += 1;
+    one.needs = 0;
 }
 
 impl Subscription {
@@ -592,6 +655,7 @@ mod tests {
             member_at: 0,
             next,
             behind: false,
+            needs: 0,
         }
     }
 
@@ -688,6 +752,10 @@ mod tests {
         offer(list, &news(5), &key(1), &mut telling);
         assert!(telling.is_full && told(telling).is_empty());
         assert!(list.iter().all(|one| one.behind && one.next == 5));
+        assert!(
+            list.iter().all(|one| one.needs > 10),
+            "room for it is made first"
+        );
         // Room for one of three.
         let mut telling = Telling::new(&some);
         let log = missed(1, 7, 5..=7);
@@ -699,6 +767,7 @@ mod tests {
         assert_eq!(caught_up(list, 1, &missed(1, 7, 6..=7)), ["1: 6", "1: 7"]);
         assert_eq!(caught_up(list, 2, &log).len(), 3);
         assert!(list.iter().all(|one| !one.behind && one.next == 8));
+        assert!(list.iter().all(|one| one.needs == 0));
     }
 
     #[test]

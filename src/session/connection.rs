@@ -63,7 +63,7 @@ pub(super) enum Input {
     Pong,
     /// The client has stopped taking what is sent. Said once each time.
     Blocked,
-    /// No events wait any more. Said once after some did.
+    /// More events may be taken. Said once after [`MayTell::OnceSent`].
     Room,
     /// The client closed, or is gone.
     Left,
@@ -105,10 +105,19 @@ pub(super) struct Connection<S> {
     longest_turn: Duration,
     unflushed: bool,
     blocked_since: Option<Instant>,
-    /// Whether somebody was told that events wait already.
-    crowded: bool,
+    /// What somebody was told to wait for, before they take more events.
+    awaited: Option<Awaited>,
     /// Whether somebody has logged in.
     logged_in: bool,
+}
+
+/// What is to be so before more events are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// No events wait, and the queue has a place for one.
+    Place,
+    /// The client has taken all that there was.
+    AllSent,
 }
 
 /// A message that waits to be sent, with its room. What is small has none.
@@ -170,7 +179,7 @@ where
             longest_turn: TURN,
             unflushed: false,
             blocked_since: None,
-            crowded: false,
+            awaited: None,
             logged_in: false,
         }
     }
@@ -184,21 +193,30 @@ where
         self.memory.raise();
     }
 
-    /// Whether more events may be taken: they may wait elsewhere, and replies may not. What a look at the log holds
-    /// leaves no less for these: it comes back once the events are taken, and only then.
-    pub(super) fn may_tell(&mut self, looking: usize) -> MayTell {
-        self.crowded = self.is_crowded();
-        if self.crowded {
+    /// Whether more events may be taken: they may wait elsewhere, and replies may not. For those which wait in the log
+    /// (`missed`), the client must have taken everything before.
+    pub(super) fn may_tell(&mut self, missed: bool) -> MayTell {
+        let awaited = if missed {
+            Awaited::AllSent
+        } else {
+            Awaited::Place
+        };
+        self.awaited = (!self.has(awaited)).then_some(awaited);
+        if self.awaited.is_some() {
             MayTell::OnceSent
-        } else if self.memory.used() > self.memory.limit() / 4 + looking {
+        } else if self.memory.used() > self.memory.limit() / 4 {
             MayTell::Later
         } else {
             MayTell::Now
         }
     }
 
-    fn is_crowded(&self) -> bool {
-        !self.events.is_empty() || !self.has_place()
+    fn has(&self, awaited: Awaited) -> bool {
+        self.events.is_empty()
+            && match awaited {
+                Awaited::Place => self.has_place(),
+                Awaited::AllSent => self.is_empty() && !self.unflushed,
+            }
     }
 
     /// Whether the queue has a place for an event.
@@ -309,8 +327,8 @@ where
         if let Err(input) = self.feed(cx) {
             return Poll::Ready(input);
         }
-        if self.crowded && !self.is_crowded() {
-            self.crowded = false;
+        if self.awaited.is_some_and(|awaited| self.has(awaited)) {
+            self.awaited = None;
             return Poll::Ready(Input::Room);
         }
         if self.burst > 0
@@ -448,8 +466,9 @@ where
             }
             Poll::Ready(Ok(())) => {
                 self.unflushed = false;
-                if self.blocked_since.take().is_some() || !self.queue.is_empty() {
-                    // Reading was put off, or there is more to write.
+                let was_blocked = self.blocked_since.take().is_some();
+                if was_blocked || self.awaited.is_some() || !self.queue.is_empty() {
+                    // Reading was put off, somebody waits for this, or there is more to write.
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending
@@ -597,7 +616,7 @@ mod tests {
             longest_turn: Duration::MAX,
             unflushed: false,
             blocked_since: None,
-            crowded: false,
+            awaited: None,
             logged_in: false,
         }
     }
@@ -749,10 +768,10 @@ mod tests {
             text: n.to_string().into(),
             room: Some(memory.try_reserve(100).unwrap()),
         };
-        assert_eq!(connection.may_tell(0), MayTell::Now);
+        assert_eq!(connection.may_tell(false), MayTell::Now);
         connection.socket.stuck = true;
         connection.tell((0..8).map(event).collect());
-        assert_eq!(connection.may_tell(0), MayTell::OnceSent);
+        assert_eq!(connection.may_tell(false), MayTell::OnceSent);
         assert!(matches!(next(&mut connection), Some(Input::Blocked)));
         // One is the socket's, and three are in the queue.
         assert_eq!((connection.queue.len(), connection.events.len()), (3, 4));
@@ -767,7 +786,7 @@ mod tests {
             others += 1;
             assert!(others < 20, "nobody says that there is room");
         }
-        assert_eq!(connection.may_tell(0), MayTell::Now);
+        assert_eq!(connection.may_tell(false), MayTell::Now);
         let sent = connection.socket.writes.concat();
         assert_eq!(
             [sent, connection.socket.buffer.clone()].concat(),
@@ -775,10 +794,28 @@ mod tests {
         );
         assert_eq!(memory.used(), 0);
         let elsewhere = memory.try_reserve(300).unwrap();
-        assert_eq!(connection.may_tell(0), MayTell::Later);
-        assert_eq!(connection.may_tell(300), MayTell::Now, "they are a page");
+        assert_eq!(connection.may_tell(false), MayTell::Later);
         drop(elsewhere);
-        assert_eq!(connection.may_tell(0), MayTell::Now);
+        assert_eq!(connection.may_tell(false), MayTell::Now);
+    }
+
+    #[test]
+    fn what_was_missed_waits_until_the_client_has_taken_all_that_it_was_sent() {
+        let mut connection = connection(8, 1 << 10);
+        assert_eq!(connection.may_tell(true), MayTell::Now);
+        connection.socket.stuck = true;
+        send(&mut connection, "reply").unwrap();
+        for _ in 0..3 {
+            assert_eq!(connection.may_tell(false), MayTell::Now);
+            assert_eq!(connection.may_tell(true), MayTell::OnceSent);
+            // The queue is empty then, and the socket's own buffer isn't.
+            assert!(!matches!(next(&mut connection), Some(Input::Room)));
+        }
+        assert!(connection.is_empty());
+        connection.socket.stuck = false;
+        while !matches!(next(&mut connection), Some(Input::Room)) {}
+        assert_eq!(connection.may_tell(true), MayTell::Now);
+        assert!(next(&mut connection).is_none(), "it is said once");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Requests of all sessions with long parameters that are read at once; 0: one for each core but one.
     pub long_requests: usize,
+    /// Reads of the log, for subscriptions of all sessions that have missed something, that go on at once.
+    pub log_reads: usize,
     /// Subscriptions of one session.
     pub max_subscriptions: usize,
     /// Time between pings.

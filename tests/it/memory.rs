@@ -20,7 +20,8 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    backend::{Backend, backend, on_both},
+    backend::{self, Backend, backend, on_both},
+    redis::RedisServer,
     server::{Builder, Received, TestServer, Ws, circle, eventually, key, within},
 };
 
@@ -793,6 +794,70 @@ async fn a_session_with_little_room_is_told_events() {
     }
 }
 
+/// Waits until nothing is read from the log any more, where Redis counts that.
+async fn until_the_log_is_left_alone() {
+    let Some(redis) = backend::redis() else {
+        return;
+    };
+    let begun = Instant::now();
+    let mut before = RedisServer::calls_of("xrange", &redis).await;
+    loop {
+        sleep(Duration::from_secs(2)).await;
+        let now = RedisServer::calls_of("xrange", &redis).await;
+        if now == before {
+            return;
+        }
+        let read = now - before;
+        assert!(begun.elapsed() < LONG, "it is read on and on: {read}");
+        before = now;
+    }
+}
+
+/// Sessions that are told of more events than they, the server and the system have room for, and don't read; beside
+/// somebody who plays in another circle all the time.
+async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_they_do() {
+    const SESSIONS: usize = 20;
+    const EVENTS: u64 = 420;
+    let server = bounded()
+        .env("CIRCLED_SERVER__MAX_BUFFERED", "2MiB")
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300s")
+        .start()
+        .await;
+    let mut all = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut session = server.connect_narrow().await;
+        session.login(&key(2)).await;
+        session.call("subscribe", json!({})).await.unwrap();
+        all.push(session);
+    }
+    let before = server.memory_kib("VmRSS");
+    let mut emitter = server.log_in(&key(3)).await;
+    let mut other = server.connect_to(key(9).public()).await;
+    other.login(&key(3)).await;
+    for _ in 0..EVENTS / 60 {
+        let script = "let s = \"\"; s.pad(15_000, 'y'); for n in 0..60 { emit(\"news\", s) }";
+        emitter.play(script).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(other.play("40 + 2").await.unwrap()["value"], 42);
+        }
+    }
+    until_the_log_is_left_alone().await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (2 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+    let readers = all.into_iter().map(async |mut session| {
+        for id in 1..=EVENTS {
+            let event = session.event().await;
+            assert_eq!(event["id"], id);
+            assert_eq!(event["data"].as_str().map(str::len), Some(15_000));
+        }
+        session.assert_silent().await;
+    });
+    join_all(readers).await;
+}
+
 async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -852,4 +917,5 @@ on_both!(
     those_who_hold_little_are_served_while_others_hold_all_there_is,
     without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answered,
     pages_of_jobs_are_cut_by_bytes_and_go_on,
+    those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_they_do,
 );
