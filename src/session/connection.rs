@@ -48,6 +48,8 @@ const LONG: usize = 4 << 10;
 /// The longest piece of a message that is sent at once, and how many are before other sessions get their turn.
 const PIECE: usize = 16 << 10;
 const PIECES: usize = 16;
+/// What the socket's own buffer holds at most, about: it is written out when a piece makes it longer than one.
+const IN_SOCKET: usize = 2 * PIECE;
 
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
@@ -93,6 +95,8 @@ pub(super) struct Connection<S> {
     events: VecDeque<Notice>,
     /// The rest of a message of which the first pieces have been sent.
     begun: Option<Begun>,
+    /// Room for what is long, and may be in the socket's own buffer.
+    in_socket: VecDeque<Reservation>,
     max_queue: usize,
     /// What the session may hold: what is queued counts in it, and replies that aren't finished, too.
     memory: MemoryBudget,
@@ -170,6 +174,7 @@ where
             uncounted: 0,
             events: VecDeque::new(),
             begun: None,
+            in_socket: VecDeque::new(),
             max_queue: settings.outbound_queue,
             memory,
             burst: 0,
@@ -310,7 +315,7 @@ where
 
     /// Writes what is queued and a close frame. Answers whether the client has taken it all.
     pub(super) async fn close(&mut self, frame: CloseFrame) -> bool {
-        while let Some(piece) = self.next_piece() {
+        while let Some((piece, _)) = self.next_piece() {
             if self.socket.feed(piece).await.is_err() {
                 return false;
             }
@@ -409,7 +414,8 @@ where
             {
                 *since = Instant::now();
             }
-            if let Some(piece) = self.next_piece() {
+            if let Some((piece, room)) = self.next_piece() {
+                self.hold_in_socket(room);
                 self.unflushed = true;
                 bytes += size(&piece);
                 if self.socket.start_send_unpin(piece).is_err() {
@@ -423,8 +429,25 @@ where
         Ok(())
     }
 
-    /// Takes the next message out of the queue, or the next piece of one that is long.
-    fn next_piece(&mut self) -> Option<Message> {
+    /// Has what is long count until the socket's own buffer is empty again, or full of what came after it.
+    fn hold_in_socket(&mut self, room: Option<Reservation>) {
+        let Some(mut room) = room.filter(|room| room.bytes() > LONG) else {
+            return;
+        };
+        // Less of it is never refused.
+        let _ = room.resize(room.bytes().min(PIECE));
+        self.in_socket.push_back(room);
+        let mut bytes: usize = self.in_socket.iter().map(Reservation::bytes).sum();
+        while let Some(oldest) = self.in_socket.front()
+            && bytes - oldest.bytes() >= IN_SOCKET
+        {
+            bytes -= oldest.bytes();
+            self.in_socket.pop_front();
+        }
+    }
+
+    /// Takes the next message out of the queue, or the next piece of one that is long. The last piece has its room.
+    fn next_piece(&mut self) -> Option<(Message, Option<Reservation>)> {
         let (mut rest, room, kind) = match self.begun.take() {
             Some(Begun { rest, room }) => (rest, room, Data::Continue),
             None => {
@@ -438,20 +461,20 @@ where
                     | Message::Ping(_)
                     | Message::Pong(_)
                     | Message::Close(_)
-                    | Message::Frame(_)) => return Some(whole),
+                    | Message::Frame(_)) => return Some((whole, room)),
                 }
             }
         };
         let piece = rest.split_to(rest.len().min(PIECE));
         let is_last = rest.is_empty();
-        if !is_last {
+        let mut last = None;
+        if is_last {
+            last = room;
+        } else {
             self.begun = Some(Begun { rest, room });
         }
-        Some(Message::Frame(Frame::message(
-            piece,
-            OpCode::Data(kind),
-            is_last,
-        )))
+        let piece = Frame::message(piece, OpCode::Data(kind), is_last);
+        Some((Message::Frame(piece), last))
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
@@ -466,6 +489,7 @@ where
             }
             Poll::Ready(Ok(())) => {
                 self.unflushed = false;
+                self.in_socket.clear();
                 let was_blocked = self.blocked_since.take().is_some();
                 if was_blocked || self.awaited.is_some() || !self.queue.is_empty() {
                     // Reading was put off, somebody waits for this, or there is more to write.
@@ -607,6 +631,7 @@ mod tests {
             uncounted: 0,
             events: VecDeque::new(),
             begun: None,
+            in_socket: VecDeque::new(),
             max_queue,
             memory: MemoryBudget::new("session.max_buffered", max_bytes),
             burst: 0,
@@ -797,6 +822,30 @@ mod tests {
         assert_eq!(connection.may_tell(false), MayTell::Later);
         drop(elsewhere);
         assert_eq!(connection.may_tell(false), MayTell::Now);
+    }
+
+    #[test]
+    fn what_is_long_counts_while_it_is_in_the_sockets_own_buffer() {
+        let mut connection = connection(64, 1 << 20);
+        connection.socket.stuck = true;
+        send(&mut connection, "x".repeat(15_000)).unwrap();
+        assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+        assert!(connection.is_empty());
+        assert_eq!(connection.memory.used(), 15_000);
+        connection.socket.stuck = false;
+        assert!(next(&mut connection).is_none());
+        assert_eq!(connection.memory.used(), 0);
+        // It holds so many, and others have been written by then; what is short counts nowhere.
+        for _ in 0..20 {
+            let room = connection.memory.try_reserve(15_000).ok();
+            connection.hold_in_socket(room);
+            let short = connection.memory.try_reserve(LONG).ok();
+            connection.hold_in_socket(short);
+        }
+        assert_eq!(connection.memory.used(), 45_000);
+        let room = connection.memory.try_reserve(500_000).ok();
+        connection.hold_in_socket(room);
+        assert!(connection.memory.used() < IN_SOCKET + PIECE);
     }
 
     #[test]

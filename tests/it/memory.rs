@@ -813,6 +813,38 @@ async fn until_the_log_is_left_alone() {
     }
 }
 
+/// What they hold in all is bounded, however many they are.
+#[tokio::test]
+async fn many_that_read_no_events_stay_within_the_budget() {
+    let server = bounded()
+        .env("CIRCLED_STORE__EVENTS_WAITING_IN_ALL", "1MiB")
+        .env("CIRCLED_DISPATCH__EMBEDDED__CACHE", "1MiB")
+        .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300s")
+        .start()
+        .await;
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let mut session = server.connect_narrow().await;
+        session.login(&key(2)).await;
+        session.call("subscribe", json!({})).await.unwrap();
+        all.push(session);
+    }
+    let before = server.memory_kib("VmRSS");
+    let mut emitter = server.log_in(&key(3)).await;
+    for _ in 0..6 {
+        let script = "let s = \"\"; s.pad(15_000, 'y'); for n in 0..60 { emit(\"news\", s) }";
+        emitter.play(script).await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+    }
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (32 << 10) + SLACK_KIB / 2,
+        "from {before} KiB to {most} KiB"
+    );
+    drop(all);
+    until_it_is_back(&server, before, SLACK_KIB).await;
+}
+
 /// Sessions that are told of more events than they, the server and the system have room for, and don't read; beside
 /// somebody who plays in another circle all the time.
 async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_they_do() {
