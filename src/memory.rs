@@ -26,6 +26,8 @@ struct Inner {
     parent: Option<MemoryBudget>,
     /// So many of the first bytes don't count in the parent.
     free: usize,
+    /// Whether it has no more of the parent than it leaves.
+    is_share: bool,
 }
 
 /// What holds of a budget until it is raised.
@@ -68,14 +70,21 @@ pub struct OverBudget {
 impl MemoryBudget {
     /// A budget of its own, with the limit of a setting.
     pub fn new(setting: &'static str, bytes: usize) -> Self {
-        Self::of(None, Limit { setting, bytes }, None, 0)
+        Self::of(None, Limit { setting, bytes }, None, 0, false)
     }
 
     /// A budget whose bytes count in this one, too. The first `free` of them don't: those who hold little never meet
     /// at the counter of all, and are served even when that is full.
     pub fn part(&self, setting: &'static str, bytes: usize, free: usize) -> Self {
         let limit = Limit { setting, bytes };
-        Self::of(Some(self.clone()), limit, None, free)
+        Self::of(Some(self.clone()), limit, None, free, false)
+    }
+
+    /// A part that has no more of this budget than it leaves for others, unless it may have all of it.
+    pub fn share(&self, setting: &'static str, bytes: usize) -> Self {
+        let limit = Limit { setting, bytes };
+        let is_share = bytes < self.limit();
+        Self::of(Some(self.clone()), limit, None, 0, is_share)
     }
 
     /// The same for somebody whom nobody knows yet: until it is raised, it has the limit `at_first`, and what counts in
@@ -95,16 +104,23 @@ impl MemoryBudget {
             among: among.clone(),
         };
         let limit = Limit { setting, bytes };
-        Self::of(Some(self.clone()), limit, Some(at_first), free)
+        Self::of(Some(self.clone()), limit, Some(at_first), free, false)
     }
 
-    fn of(parent: Option<Self>, limit: Limit, at_first: Option<AtFirst>, free: usize) -> Self {
+    fn of(
+        parent: Option<Self>,
+        limit: Limit,
+        at_first: Option<AtFirst>,
+        free: usize,
+        is_share: bool,
+    ) -> Self {
         Self(Arc::new(Inner {
             limit,
             at_first,
             state: AtomicI64::new(0),
             parent,
             free,
+            is_share,
         }))
     }
 
@@ -245,7 +261,15 @@ impl Inner {
         let among = self.among(before);
         let charged = among.map_or(Ok(()), |among| among.charge(more));
         let charged = charged.and_then(|()| {
-            parent.charge(more).inspect_err(|_| {
+            let fits = if self.leaves_as_much(before, bytes, parent) {
+                parent.charge(more)
+            } else {
+                Err(OverBudget {
+                    setting: parent.limit.setting,
+                    never: false,
+                })
+            };
+            fits.inspect_err(|_| {
                 if let Some(among) = among {
                     among.add(-more);
                 }
@@ -262,6 +286,13 @@ impl Inner {
                 (None, _) => {}
             }
         })
+    }
+
+    /// Whether this budget leaves as much of its parent as it has, with so many bytes more than in this state; where it is to.
+    fn leaves_as_much(&self, before: State, bytes: i64, parent: &Self) -> bool {
+        let own = self.shared(before.bytes() + bytes);
+        let others = parent.state().bytes() - self.shared(before.bytes());
+        !self.is_share || 2 * own + others.max(0) <= signed(parent.limit.bytes)
     }
 
     /// Counts so many more, or less, whatever the limits.
@@ -331,6 +362,28 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn shares_leave_as_much_as_they_have() {
+        let all = MemoryBudget::new("all", 1000);
+        let shares: Vec<_> = (0..6).map(|_| all.share("share", 400)).collect();
+        let mut held = Vec::new();
+        let mut most = |share: &MemoryBudget| {
+            held.extend(std::iter::from_fn(|| share.try_reserve(10).ok()));
+            share.used()
+        };
+        let had: Vec<_> = shares.iter().map(&mut most).collect();
+        assert_eq!(had, [400, 300, 150, 70, 40, 20]);
+        assert_eq!(shares[0].try_reserve(10).unwrap_err().setting, "share");
+        assert_eq!(shares[1].try_reserve(10).unwrap_err().setting, "all");
+        // What it has is its own also where others have come since; and it may give some back.
+        held[0].resize(5).unwrap();
+        assert_eq!((shares[0].used(), all.used()), (395, 975));
+        drop(held);
+        assert_eq!(all.used(), 0);
+        let whole = all.share("share", 1000);
+        assert!(whole.try_reserve(1000).is_ok(), "it may have all");
+    }
 
     #[test]
     fn bytes_come_back_when_what_held_them_is_gone() {

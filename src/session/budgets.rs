@@ -75,7 +75,7 @@ impl Budgets {
             sessions: 0,
             memory: inner
                 .all
-                .part("session.max_buffered_per_address", inner.of_address, 0),
+                .share("session.max_buffered_per_address", inner.of_address),
             strangers: inner.strangers.part(
                 "session.anonymous_buffered_per_address",
                 inner.of_strangers_here,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_sessions_hold_counts_for_their_address_and_for_all() {
-        let all = MemoryBudget::new("server.max_buffered", 100_000);
+        let all = MemoryBudget::new("server.max_buffered", 150_000);
         let budgets = budgets(&all, 100_000);
         let [one, two, other] =
             ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|address| open(&budgets, address));
