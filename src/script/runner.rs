@@ -31,6 +31,9 @@ const ROUND: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(2);
 /// Slices that a run may be ahead of others while there is no room to set it aside: most end before.
 const AHEAD: u32 = 10;
+/// In what time all who wait have been that far ahead, as long as one slice is enough for that: fewer slices do where
+/// many wait.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long a thread more than there are places waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So many run at once as there are places. Whose task comes next depends on how much time each circle and caller has
 /// used. A script that has run for a slice of time while others wait who have used less is set aside half-way, on its
 /// thread, and goes on when it is its turn again: another thread has its place meanwhile. Where there is no room for
-/// that, the one that is ahead of all others ends.
+/// that, one that is far ahead of others ends: the one that holds the most, if it is memory that lacks, or else the one
+/// that is ahead of all.
 pub struct Runner<K> {
     shared: Arc<Shared<K>>,
 }
@@ -99,6 +103,13 @@ struct Aside {
     /// It ends: there is no room for it.
     is_displaced: bool,
     wake: Arc<Condvar>,
+}
+
+/// What there is too little of to set a run aside.
+#[derive(Clone, Copy)]
+enum Lack {
+    Places,
+    Memory,
 }
 
 /// The place of a task that has begun.
@@ -396,9 +407,15 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         let Some(before) = state.shares.comes_before(&self.accounts) else {
             return true;
         };
-        let ahead = self.slice() * AHEAD;
-        while !state.has_room(&shared.room, memory, before.resumes) {
-            match state.shares.last(&self.accounts, &before, ahead) {
+        let ahead = ahead(shared.room.places, state.shares.contenders());
+        while let Some(lack) = state.lack(&shared.room, memory, before.resumes) {
+            let State { shares, aside, .. } = &mut *state;
+            let weight = |number: Option<u64>| match (lack, number) {
+                (Lack::Places, _) => 0,
+                (Lack::Memory, None) => memory,
+                (Lack::Memory, Some(number)) => aside.get(&number).map_or(0, |run| run.memory),
+            };
+            match shares.last(&self.accounts, &before, ahead, weight) {
                 None => return true,
                 Some(None) => return false,
                 Some(Some(number)) => state.displace(number),
@@ -442,8 +459,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
 }
 
 impl<K: Hash + Eq + Copy> State<K> {
-    /// Whether one more run may be set aside, while another of them goes on.
-    fn has_room(&self, room: &Room, memory: usize, resumes: Option<u64>) -> bool {
+    /// Returns what there is too little of to set one more run aside, while another of them goes on.
+    fn lack(&self, room: &Room, memory: usize, resumes: Option<u64>) -> Option<Lack> {
         let others = self.aside.iter();
         let others = others
             .filter(|(number, aside)| Some(**number) != resumes && !aside.is_displaced)
@@ -451,7 +468,13 @@ impl<K: Hash + Eq + Copy> State<K> {
         let (count, held) = others.fold((0, memory), |(count, held), memory| {
             (count + 1, memory.saturating_add(held))
         });
-        count < room.aside && held <= room.aside_memory
+        if count >= room.aside {
+            Some(Lack::Places)
+        } else if held > room.aside_memory {
+            Some(Lack::Memory)
+        } else {
+            None
+        }
     }
 
     /// Has a run end that was set aside.
@@ -470,6 +493,13 @@ fn slice(places: usize, waiting: usize) -> Duration {
     (ROUND / turns.max(1)).clamp(SHORTEST, turn::SLICE)
 }
 
+/// How far a run is ahead of others that ends where it can't be set aside, while so many wait for so many places.
+fn ahead(places: usize, waiting: usize) -> Duration {
+    let slice = slice(places, waiting);
+    let turns = u32::try_from(waiting.div_ceil(places.max(1))).unwrap_or(u32::MAX);
+    (GRACE / turns.max(1)).clamp(slice, slice * AHEAD)
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -483,7 +513,9 @@ mod tests {
         atomic::{AtomicBool, Ordering},
     };
 
-    use super::{QueueFull, Room, Runner, turn};
+    use std::time::Duration;
+
+    use super::{QueueFull, Room, Runner, ahead, turn};
 
     fn wanted() -> Arc<AtomicBool> {
         Arc::default()
@@ -632,6 +664,16 @@ mod tests {
         over.store(true, Ordering::Relaxed);
         runner.shutdown();
         assert!(ended.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn all_who_wait_are_far_ahead_within_a_second_or_after_a_slice() {
+        let ahead = |waiting| ahead(2, waiting);
+        let ms = Duration::from_millis;
+        assert_eq!(
+            [2, 20, 100, 400, 1000].map(ahead),
+            [100, 100, 20, 5, 2].map(ms)
+        );
     }
 
     #[test]

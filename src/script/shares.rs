@@ -233,22 +233,26 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         is_before.then_some(Before { resumes, rank })
     }
 
-    /// Which of the runs that were set aside, and this one, goes on last; `Some(None)`: this one. None, where that one is
-    /// less than so much time ahead of what comes before.
+    /// Returns which of the runs that were set aside, and this one, goes on last; `Some(None)`: this one. It is the
+    /// heaviest of those that are so much time ahead of what comes before, and of the heaviest the one furthest ahead.
     pub(super) fn last(
         &mut self,
         accounts: &Accounts<K>,
         before: &Before,
         ahead: Duration,
+        weight: impl Fn(Option<u64>) -> usize,
     ) -> Option<Option<u64>> {
         let slots = self.slots(accounts);
         let own = (self.rank(&slots, false, u64::MAX), None);
         let aside = self.aside.iter();
         let aside = aside.map(|(number, slots)| (self.rank(slots, false, *number), Some(*number)));
-        let (rank, last) = aside.chain([own]).max_by_key(|(rank, _)| *rank)?;
-        let is_ahead = rank.start.saturating_sub(before.rank.start) >= ahead
-            || rank.own.saturating_sub(before.rank.own) >= ahead;
-        is_ahead.then_some(last)
+        let is_ahead = |rank: &Rank| {
+            rank.start.saturating_sub(before.rank.start) >= ahead
+                || rank.own.saturating_sub(before.rank.own) >= ahead
+        };
+        let far = aside.chain([own]).filter(|(rank, _)| is_ahead(rank));
+        let last = far.max_by_key(|(rank, number)| (weight(*number), *rank));
+        last.map(|(_, number)| number)
     }
 
     /// Sets aside a run that has begun. Returns its number.
@@ -663,16 +667,21 @@ mod tests {
         turns.charge(&["a", "m"], 3 * SLICE);
         turns.charge(&["b", "n"], 4 * SLICE);
         turns.charge(&["c", "o"], 2 * SLICE);
-        turns.set_aside(&["a", "m"]);
+        let first = turns.set_aside(&["a", "m"]);
         let most = turns.set_aside(&["b", "n"]);
         push(&mut turns, ["v", "victor"], "short");
         let before = turns.comes_before(&["c", "o"]).unwrap();
         assert_eq!(before.resumes, None);
-        let mut last = |ahead| turns.last(&["c", "o"], &before, ahead);
+        let mut last = |ahead| turns.last(&["c", "o"], &before, ahead, |_| 0);
         assert_eq!(last(3 * SLICE), Some(Some(most)));
         assert_eq!(last(5 * SLICE), None, "it isn't so far ahead");
         turns.take_back(most);
         turns.charge(&["c", "o"], 2 * SLICE);
-        assert_eq!(turns.last(&["c", "o"], &before, 3 * SLICE), Some(None));
+        let mut last = |weight: &dyn Fn(Option<u64>) -> usize| {
+            turns.last(&["c", "o"], &before, 2 * SLICE, weight)
+        };
+        assert_eq!(last(&|_| 0), Some(None));
+        let lighter = last(&|number| usize::from(number.is_some()));
+        assert_eq!(lighter, Some(Some(first)), "it holds more");
     }
 }
