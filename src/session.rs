@@ -2,7 +2,8 @@
 //!
 //! Decisions are made elsewhere ([`crate::rpc`] for what to answer, `heartbeat` for when to ping
 //! and when to give up, `connection` for when a client is too slow); this task carries inputs to
-//! them and what they say to the socket. Whatever ends the loop, the teardown stands after it.
+//! them and what they say to the socket. Whatever ends the loop, the teardown stands after it. While a message waits for its
+//! turn, the same loop goes on, and hands out no other one.
 
 mod budgets;
 mod connection;
@@ -13,16 +14,22 @@ mod settings;
 
 use std::{
     future::{pending, ready},
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, Sink, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered,
+};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::CloseFrame};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Error, Message, Utf8Bytes, protocol::CloseFrame},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 pub use meter::Meter;
 pub use registry::{Full, Registry, SessionId, SessionPermit};
@@ -31,10 +38,13 @@ pub use settings::Settings;
 use crate::{
     farewell,
     memory::MemoryBudget,
-    rpc::{self, Context, Events, Handled, Id, May, Pending, Reply, Written},
+    rpc::{
+        self, Context, Events, Handled, Id, May, Pending, Reply, Subscriptions, UnderWay, Written,
+    },
 };
-use connection::{Connection, Input, MayTell};
+use connection::{Connection, Input, MayTell, Reads};
 use heartbeat::{Heartbeat, Tick};
+use meter::Metered;
 
 /// What a session is held over.
 pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
@@ -125,7 +135,7 @@ pub fn run(
     let mut connection = Connection::new(socket, &settings, permit.memory().clone());
     async move {
         let _permit = &permit;
-        let mut end = converse(&mut connection, &mut context, &settings, &ending).await;
+        let (mut end, events) = converse(&mut connection, &mut context, &settings, &ending).await;
         if matches!(end, End::Closing(Closing::GoingAway)) && !stopping.is_cancelled() {
             end = End::Closing(if context.shared.access.serves(&context.circle) {
                 Closing::RulesChanged
@@ -133,28 +143,44 @@ pub fn run(
                 Closing::Unserved
             });
         }
-        match end {
-            End::Left => {
-                tracing::info!("session ended: the client left");
-                farewell::wait_for(connection.finish(), &stopping).await;
+        // Whatever becomes of the client, a look at the log is over when it is.
+        let look = async {
+            if let Some(events) = events {
+                events.finish().await;
             }
-            End::Silent => {
-                tracing::info!("session ended: no answer to a ping");
+        };
+        let stopping = &stopping;
+        let parting = async move {
+            part(&mut connection, end, stopping).await;
+            drop(connection);
+        };
+        tokio::join!(parting, look);
+    }
+}
+
+/// Takes leave of the client.
+async fn part(connection: &mut Connection<WebSocket>, end: End, stopping: &CancellationToken) {
+    match end {
+        End::Left => {
+            tracing::info!("session ended: the client left");
+            farewell::wait_for(connection.finish(), stopping).await;
+        }
+        End::Silent => {
+            tracing::info!("session ended: no answer to a ping");
+        }
+        End::Closing(closing) => {
+            let frame = closing.frame();
+            tracing::info!(
+                code = u16::from(frame.code),
+                reason = frame.reason.as_str(),
+                "session closed"
+            );
+            if !closing.is_in_order() {
+                connection.discard();
             }
-            End::Closing(closing) => {
-                let frame = closing.frame();
-                tracing::info!(
-                    code = u16::from(frame.code),
-                    reason = frame.reason.as_str(),
-                    "session closed"
-                );
-                if !closing.is_in_order() {
-                    connection.discard();
-                }
-                // A client that has stopped reading won't read this either; it is not waited for long.
-                if let Ok(true) = timeout(CLOSE_TIMEOUT, connection.close(frame)).await {
-                    farewell::wait_for(connection.finish(), &stopping).await;
-                }
+            // A client that has stopped reading won't read this either; it is not waited for long.
+            if let Ok(true) = timeout(CLOSE_TIMEOUT, connection.close(frame)).await {
+                farewell::wait_for(connection.finish(), stopping).await;
             }
         }
     }
@@ -178,153 +204,209 @@ pub async fn refuse(
     farewell::wait_for(close, &stopping).await;
 }
 
+/// A session as it goes on, whatever becomes of its messages.
+struct Session<'a, 'e, S> {
+    connection: &'a mut Connection<S>,
+    subscriptions: Subscriptions,
+    under_way: UnderWay,
+    /// Few sessions have any, and the others are to stay small.
+    events: Option<Box<Events>>,
+    in_flight: FuturesUnordered<Pending<Option<Written>>>,
+    heartbeat: Heartbeat,
+    timer: Pin<&'a mut Sleep>,
+    ending: Pin<&'a mut WaitForCancellationFuture<'e>>,
+}
+
+/// Returns why it ended, and what is left of its events.
 async fn converse(
     connection: &mut Connection<WebSocket>,
     context: &mut Context,
     settings: &Settings,
     ending: &CancellationToken,
-) -> End {
-    let mut events: Option<Box<Events>> = None;
-    let mut in_flight: FuturesUnordered<Pending<Option<Written>>> = FuturesUnordered::new();
+) -> (End, Option<Box<Events>>) {
     let mut heartbeat = Heartbeat::new(settings, Instant::now());
     if context.shared.access.serves_anyone(&context.circle) {
         // Nobody has to log in.
         heartbeat.on_login();
     }
-    let timer = sleep_until(heartbeat.next());
     if !context.shared.access.serves(&context.circle) {
         // It stopped to while the session began.
-        return End::Closing(Closing::GoingAway);
+        return (End::Closing(Closing::GoingAway), None);
     }
-    let ending = ending.cancelled();
-    tokio::pin!(timer, ending);
-
+    let timer = pin!(sleep_until(heartbeat.next()));
+    let ending = pin!(ending.cancelled());
+    let mut session = Session {
+        connection,
+        subscriptions: context.subscriptions.clone(),
+        under_way: context.under_way.clone(),
+        events: None,
+        in_flight: FuturesUnordered::new(),
+        heartbeat,
+        timer,
+        ending,
+    };
     loop {
-        // Few sessions have any, and the others are to stay small.
-        if events.is_none() && context.subscriptions.any() {
-            events = Some(Box::new(context.events()));
+        let text = match session.next(Reads::All).await {
+            Ok(text) => text,
+            Err(end) => return (end, session.events),
+        };
+        if text.len() > settings.anonymous_message && context.phase.caller().is_none() {
+            return (End::Closing(Closing::TooBigYet), session.events);
         }
-        let may = match &events {
-            None => May::Nothing,
-            Some(events) => {
-                let is_behind = events.is_behind();
-                match connection.may_tell(is_behind) {
-                    MayTell::Now if is_behind => May::Read,
-                    MayTell::Now => May::Land,
-                    MayTell::OnceSent => May::Nothing,
-                    MayTell::Later => {
-                        let again = Instant::now() + AGAIN;
-                        timer.as_mut().reset(heartbeat.next().min(again));
-                        May::Nothing
-                    }
-                }
-            }
+        if session.connection.begins_turn() {
+            context.begin_turn();
+        }
+        let reply = match rpc::on_text(context, &text) {
+            Handled::Done(reply) => Ok(reply),
+            Handled::InTurn(handling) => session.go_on_beside(handling).await,
         };
-        let more = async {
-            match &mut events {
-                Some(events) => events.next(may).await,
-                None => pending().await,
+        let sent = match reply {
+            Ok(Reply::Now(reply)) => session.send(reply),
+            Ok(Reply::Later(pending)) => {
+                session.in_flight.push(pending);
+                Ok(())
             }
+            Err(end) => Err(end),
         };
-        let reply = tokio::select! {
-            biased;
-            input = connection.next() => match input {
-                Input::Text(text) => {
-                    if text.len() > settings.anonymous_message && context.phase.caller().is_none() {
-                        return End::Closing(Closing::TooBigYet);
-                    }
-                    if connection.begins_turn() {
-                        context.begin_turn();
-                    }
-                    let reply = match rpc::on_text(context, &text) {
-                        Handled::Done(reply) => reply,
-                        Handled::InTurn(handling) => {
-                            let handled = in_turn(handling, &mut in_flight, connection).await;
-                            heartbeat.on_wait(Instant::now());
-                            match handled {
-                                Ok(reply) => reply,
-                                Err(closing) => return End::Closing(closing),
-                            }
-                        }
-                    };
-                    if context.phase.caller().is_some() {
-                        heartbeat.on_login();
-                        connection.on_login(settings);
-                    }
-                    match reply {
-                        Reply::Now(reply) => reply,
-                        Reply::Later(pending) => {
-                            in_flight.push(pending);
-                            None
-                        }
-                    }
-                }
-                Input::Binary => {
-                    let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
-                    Some(Written {
-                        text: rpc::failed(&error, &Id::NULL),
-                        room: None,
-                    })
-                }
-                Input::Pong => {
-                    heartbeat.on_pong();
-                    None
-                }
-                Input::Blocked => {
-                    timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
-                    None
-                }
-                Input::Room => None,
-                Input::Left => return End::Left,
-                Input::Broken(closing) => return End::Closing(closing),
-            },
-            Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-            told = more => {
-                connection.tell(told);
-                None
-            }
-            () = &mut timer => {
-                let tick = heartbeat.on_tick(Instant::now(), connection.blocked_since());
-                timer.as_mut().reset(heartbeat.next());
-                match tick {
-                    Tick::Nothing => {}
-                    Tick::Ping => connection.ping(),
-                    Tick::Silent => return End::Silent,
-                    Tick::Close(closing) => return End::Closing(closing),
-                }
-                None
-            }
-            () = &mut ending, if !context.draining => {
-                context.draining = true;
-                None
-            }
-            // Polled last: whatever has come in by now has been read and answered.
-            () = ready(()), if context.draining && in_flight.is_empty() => return End::Closing(Closing::GoingAway),
-        };
-        if let Some(Written { text, room }) = reply
-            && let Err(closing) = connection.send(text, room)
-        {
-            return End::Closing(closing);
+        if let Err(end) = sent {
+            return (end, session.events);
+        }
+        if context.phase.caller().is_some() {
+            session.heartbeat.on_login();
+            session.connection.on_login(settings);
         }
     }
 }
 
-/// Waits until a message has been handled whose turn comes later. What else is done meanwhile is written, so that it gives
-/// back what it held.
-async fn in_turn(
-    mut handling: BoxFuture<'_, Reply>,
-    in_flight: &mut FuturesUnordered<Pending<Option<Written>>>,
-    connection: &mut Connection<WebSocket>,
-) -> Result<Reply, Closing> {
-    loop {
-        tokio::select! {
+impl<S> Session<'_, '_, S>
+where
+    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Metered + Unpin,
+{
+    /// Waits until a message has been handled whose turn comes later. All else goes on meanwhile, but that no other message
+    /// is handled.
+    async fn go_on_beside(&mut self, handling: BoxFuture<'_, Reply>) -> Result<Reply, End> {
+        let handled = tokio::select! {
             biased;
-            reply = &mut handling => return Ok(reply),
-            Some(reply) = in_flight.next(), if !in_flight.is_empty() => {
-                if let Some(Written { text, room }) = reply {
-                    connection.send(text, room)?;
-                }
+            reply = handling => Ok(reply),
+            Err(end) = self.next(Reads::Ahead) => Err(end),
+        };
+        if self.connection.is_deaf() {
+            self.heartbeat.on_wait(Instant::now());
+        }
+        handled
+    }
+
+    /// Waits for the next message, and does all that is to be done meanwhile: what is done is sent, events are told, pings
+    /// go out, and whatever ends the session is heard. With [`Reads::Ahead`], there is none. Loses nothing when it is
+    /// dropped.
+    async fn next(&mut self, reads: Reads) -> Result<Utf8Bytes, End> {
+        loop {
+            let may = self.may_tell();
+            let Self {
+                connection,
+                under_way,
+                events,
+                in_flight,
+                heartbeat,
+                timer,
+                ending,
+                ..
+            } = self;
+            // Whoever has taken all that they were sent may ask for more at once: a look at the log begins before that.
+            if may == May::Read
+                && let Some(events) = events
+                && let Some(told) = events.next(may).now_or_never()
+            {
+                connection.tell(told);
+                continue;
             }
+            let more = async {
+                match events {
+                    Some(events) => events.next(may).await,
+                    None => pending().await,
+                }
+            };
+            let reply = tokio::select! {
+                biased;
+                input = connection.next(reads) => match input {
+                    Input::Text(text) => return Ok(text),
+                    Input::Binary => {
+                        let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
+                        Some(Written {
+                            text: rpc::failed(&error, &Id::NULL),
+                            room: None,
+                        })
+                    }
+                    Input::Pong => {
+                        heartbeat.on_pong();
+                        None
+                    }
+                    Input::Blocked => {
+                        timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
+                        None
+                    }
+                    Input::Room => None,
+                    Input::Left => return Err(End::Left),
+                    Input::Broken(closing) => return Err(End::Closing(closing)),
+                },
+                Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
+                told = more => {
+                    connection.tell(told);
+                    None
+                }
+                () = timer.as_mut() => {
+                    let now = Instant::now();
+                    if connection.is_deaf() {
+                        heartbeat.on_wait(now);
+                    }
+                    let tick = heartbeat.on_tick(now, connection.blocked_since());
+                    timer.as_mut().reset(heartbeat.next());
+                    match tick {
+                        Tick::Nothing => {}
+                        Tick::Ping => connection.ping(),
+                        Tick::Silent => return Err(End::Silent),
+                        Tick::Close(closing) => return Err(End::Closing(closing)),
+                    }
+                    None
+                }
+                () = ending.as_mut(), if !under_way.is_draining() => {
+                    under_way.drain();
+                    None
+                }
+                // Polled last: whatever has come in by now has been read and answered.
+                () = ready(()), if reads == Reads::All && under_way.is_draining() && in_flight.is_empty() => {
+                    return Err(End::Closing(Closing::GoingAway));
+                }
+            };
+            self.send(reply)?;
+        }
+    }
+
+    /// Returns what may be told now.
+    fn may_tell(&mut self) -> May {
+        if self.events.is_none() && self.subscriptions.any() {
+            self.events = Some(Box::new(self.subscriptions.events()));
+        }
+        let Some(events) = &self.events else {
+            return May::Nothing;
+        };
+        let is_behind = events.is_behind();
+        match self.connection.may_tell(is_behind) {
+            MayTell::Now if is_behind => May::Read,
+            MayTell::Now => May::Land,
+            MayTell::OnceSent => May::Nothing,
+            MayTell::Later => {
+                let again = Instant::now() + AGAIN;
+                self.timer.as_mut().reset(self.heartbeat.next().min(again));
+                May::Nothing
+            }
+        }
+    }
+
+    fn send(&mut self, reply: Option<Written>) -> Result<(), End> {
+        match reply {
+            Some(Written { text, room }) => self.connection.send(text, room).map_err(End::Closing),
+            None => Ok(()),
         }
     }
 }

@@ -734,6 +734,15 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
+    if settings.session.outbound_queue / 2 < settings.session.max_in_flight {
+        broken.push(Broken::doubtful(
+            &["session.outbound_queue", "session.max_in_flight"],
+            format!(
+                "should be at least twice session.max_in_flight = {}, or a client that reads slowly is closed for what it may have under way",
+                settings.session.max_in_flight
+            ),
+        ));
+    }
     if settings.session.pong_timeout > settings.session.ping_interval {
         broken.push(Broken::doubtful(
             &["session.pong_timeout", "session.ping_interval"],

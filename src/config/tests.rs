@@ -222,6 +222,7 @@ fn settings_that_hardly_go_together_are_doubted() {
         ("[store]\nquota = \"1KiB\"", "store.quota"),
         ("[script]\ntimeout = \"31s\"", "dispatch.job_timeout"),
         ("[session]\nping_interval = \"5s\"", "session.pong_timeout"),
+        ("[session]\nmax_in_flight = 129", "session.outbound_queue"),
         (
             "[dispatch.redis]\nhold_bytes = \"3MiB\"",
             "webhooks.max_body",

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Error, Events, Needs, Quotas, Subscriptions,
+    Error, Needs, Quotas, Subscriptions,
     quota::{self, Who},
 };
 
@@ -39,8 +39,8 @@ pub struct Context {
     pub phase: Phase,
     /// What the session is told of events.
     pub subscriptions: Subscriptions,
-    /// Whether the server is about to stop: nothing new is begun.
-    pub draining: bool,
+    /// What is under way, and whether more may begin.
+    pub under_way: UnderWay,
     /// What the session shares with all others.
     pub shared: Arc<Shared>,
     /// What requests under way count in, and what is told of events.
@@ -49,7 +49,6 @@ pub struct Context {
     pub memory: MemoryBudget,
     /// Where its client is.
     address: Network,
-    under_way: Arc<AtomicUsize>,
     /// Calls so far that showed credentials, up to one more than a login takes.
     shown: u8,
     turn: Instant,
@@ -111,13 +110,37 @@ pub(super) struct Admitted {
     pub(super) only_members: bool,
 }
 
+/// The requests of one session that are under way. A cheap handle.
+#[derive(Debug, Clone, Default)]
+pub struct UnderWay(Arc<Requests>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    count: AtomicUsize,
+    is_draining: AtomicBool,
+}
+
 /// A request under way. Dropping it makes room for the next.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<AtomicUsize>);
+pub(super) struct Permit(UnderWay);
+
+impl UnderWay {
+    /// Has nothing new begin, of a message that is being handled neither: the session is about to end.
+    pub fn drain(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing new begins.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Relaxed)
+    }
+}
 
 impl Context {
     /// A session that has just been opened.
     pub fn new(circle: PublicKey, origin: String, client: Client, shared: Arc<Shared>) -> Self {
+        let memory = client.memory.clone();
+        let subscriptions = Subscriptions::new(shared.clone(), circle, memory, client.address);
         Self {
             circle,
             origin,
@@ -126,24 +149,12 @@ impl Context {
             memory: client.memory,
             address: client.address,
             phase: Phase::default(),
-            subscriptions: Subscriptions::default(),
-            draining: false,
+            subscriptions,
+            under_way: UnderWay::default(),
             shared,
-            under_way: Arc::default(),
             shown: 0,
             turn: Instant::now(),
         }
-    }
-
-    /// What the session is told of events, for whoever sends it.
-    pub fn events(&self) -> Events {
-        Events::new(
-            self.subscriptions.clone(),
-            self.shared.clone(),
-            self.circle,
-            self.requests.clone(),
-            self.address,
-        )
     }
 
     /// Other sessions have had their turn on this thread, and now it is this one's.
@@ -165,7 +176,7 @@ impl Context {
     pub(super) fn permits(&self, needs: Needs) -> Result<Admitted, Error> {
         let needs = match needs {
             Needs::Nothing | Needs::Credentials => return self.decide(None),
-            _ if self.draining => {
+            _ if self.under_way.is_draining() => {
                 return Err(Error::Unavailable {
                     retry_after_ms: 1000,
                 });
@@ -224,7 +235,7 @@ impl Context {
             anonymous_in_flight,
             ..
         } = self.shared.limits;
-        let under_way = self.under_way.load(Ordering::Relaxed);
+        let under_way = self.under_way.0.count.load(Ordering::Relaxed);
         let limit = if under_way >= max_in_flight {
             "session.max_in_flight"
         } else if under_way >= anonymous_in_flight && self.phase.caller().is_none() {
@@ -295,7 +306,7 @@ impl Context {
 
     /// Counts a request until the permit is dropped.
     pub(super) fn begin(&self) -> Permit {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.under_way.0.count.fetch_add(1, Ordering::Relaxed);
         Permit(self.under_way.clone())
     }
 }
@@ -330,6 +341,6 @@ impl Admitted {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     auth::{PublicKey, Role},
     memory::{MemoryBudget, Reservation},
     store::{Event, Feed, Log, Signal, Unavailable},
+    turns::Turn,
 };
 
 /// Events that are read from the log, or taken as they land, before the session sees to other things.
@@ -37,13 +38,19 @@ const AGAIN: Duration = Duration::from_millis(500);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(4);
 
 /// The subscriptions of one session. A cheap handle.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Subscriptions(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
     changed: Notify,
+    shared: Arc<Shared>,
+    circle: PublicKey,
+    /// What the session may make the server hold.
+    memory: MemoryBudget,
+    /// Where its client is: whoever reads the log from there takes turns with others.
+    address: Network,
 }
 
 #[derive(Debug, Default)]
@@ -107,17 +114,18 @@ pub(super) struct Wanted {
 /// Carries events from the feed and the log to the session's socket.
 pub struct Events {
     subscriptions: Subscriptions,
-    shared: Arc<Shared>,
-    circle: PublicKey,
-    /// What the session may make the server hold.
-    memory: MemoryBudget,
-    /// Where its client is: whoever reads the log from there takes turns with others.
-    address: Network,
     feed: Option<Feed>,
-    /// A look at the log for the subscription of this name.
-    reading: Option<(u64, Pending<Result<Missed, NotRead>>)>,
+    look: Option<Look>,
     /// How long to wait before the next one.
     pause: Duration,
+}
+
+/// A look at the log.
+enum Look {
+    /// It waits for its turn.
+    Waits(Pending<Option<Turn<Network>>>),
+    /// It has it, and reads for the subscription of this name.
+    Reads(u64, Pending<Result<Missed, NotRead>>),
 }
 
 /// What may be gathered to be sent.
@@ -236,6 +244,33 @@ impl<'a> Telling<'a> {
 }
 
 impl Subscriptions {
+    /// None yet, of a session in this circle. What it is told counts in `memory`.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        circle: PublicKey,
+        memory: MemoryBudget,
+        address: Network,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            changed: Notify::new(),
+            shared,
+            circle,
+            memory,
+            address,
+        }))
+    }
+
+    /// Returns what they are told, for whoever sends it.
+    pub fn events(&self) -> Events {
+        Events {
+            subscriptions: self.clone(),
+            feed: None,
+            look: None,
+            pause: Duration::ZERO,
+        }
+    }
+
     /// Whether there are, or were, any.
     pub fn any(&self) -> bool {
         self.0.state().names > 0
@@ -308,26 +343,6 @@ impl Inner {
 }
 
 impl Events {
-    /// Those of a session, which count in `memory`.
-    pub(super) fn new(
-        subscriptions: Subscriptions,
-        shared: Arc<Shared>,
-        circle: PublicKey,
-        memory: MemoryBudget,
-        address: Network,
-    ) -> Self {
-        Self {
-            subscriptions,
-            shared,
-            circle,
-            memory,
-            address,
-            feed: None,
-            reading: None,
-            pause: Duration::ZERO,
-        }
-    }
-
     /// Whether something was missed, so that [`May::Read`] comes before [`May::Land`].
     pub fn is_behind(&self) -> bool {
         let state = self.subscriptions.0.state();
@@ -339,11 +354,24 @@ impl Events {
     /// gathered. Loses nothing when it is dropped.
     pub async fn next(&mut self, may: May) -> Vec<Notice> {
         loop {
-            if let Some((name, reading)) = &mut self.reading {
-                let name = *name;
-                let missed = reading.await;
-                self.reading = None;
-                return self.look(name, missed);
+            match &mut self.look {
+                Some(Look::Waits(turn)) => {
+                    let turn = turn.await;
+                    self.look = None;
+                    // There are as many places to wait as sessions.
+                    let Some(turn) = turn else {
+                        self.pause = AGAIN;
+                        return Vec::new();
+                    };
+                    self.read_for_those_behind(turn);
+                    continue;
+                }
+                Some(Look::Reads(name, missed)) => {
+                    let (name, missed) = (*name, missed.await);
+                    self.look = None;
+                    return self.tell_missed(name, missed);
+                }
+                None => {}
             }
             if may == May::Nothing {
                 return std::future::pending().await;
@@ -355,12 +383,17 @@ impl Events {
                 return notices;
             }
             if may == May::Read {
-                self.read_for_those_behind();
+                self.look = Some(self.wait_for_turn());
                 continue;
             }
-            let mut telling = Telling::new(&self.memory);
+            let Self {
+                feed,
+                subscriptions,
+                ..
+            } = self;
+            let mut telling = Telling::new(&subscriptions.0.memory);
             tokio::select! {
-                () = Self::land(&mut self.feed, &self.subscriptions, &self.circle, &mut telling) => {}
+                () = Self::land(feed, subscriptions, &mut telling) => {}
                 () = changed => {}
             }
             if !telling.notices.is_empty() {
@@ -369,15 +402,23 @@ impl Events {
         }
     }
 
+    /// Waits until the log isn't read any more for a session that has ended: until then, it has its turn and its room.
+    pub async fn finish(self) {
+        if let Some(Look::Reads(_, missed)) = self.look {
+            let _ = missed.await;
+        }
+    }
+
     /// Tells a subscription what has been read for it.
-    fn look(&mut self, name: u64, missed: Result<Missed, NotRead>) -> Vec<Notice> {
-        let mut telling = Telling::new(&self.memory);
+    fn tell_missed(&mut self, name: u64, missed: Result<Missed, NotRead>) -> Vec<Notice> {
+        let inner = &*self.subscriptions.0;
+        let mut telling = Telling::new(&inner.memory);
         let again = match missed {
             Ok(mut missed) => {
                 // It is about what the texts need.
                 drop(missed.room.take());
-                let mut state = self.subscriptions.0.state();
-                catch_up(&mut state.list, name, &missed, &self.circle, &mut telling);
+                let mut state = inner.state();
+                catch_up(&mut state.list, name, &missed, &inner.circle, &mut telling);
                 telling.is_full.then_some(AGAIN)
             }
             // It costs nothing to ask for room.
@@ -401,24 +442,30 @@ impl Events {
         std::mem::take(&mut state.notices)
     }
 
-    /// Begins to read the log for one of them: when it has its turn, and then only if there is room for what it reads.
-    fn read_for_those_behind(&mut self) {
-        let state = self.subscriptions.0.state();
+    fn wait_for_turn(&self) -> Look {
+        let (inner, pause) = (&*self.subscriptions.0, self.pause);
+        let (shared, address) = (inner.shared.clone(), inner.address);
+        Look::Waits(Box::pin(async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            shared.log_reads.take([address; 2]).await
+        }))
+    }
+
+    /// Begins to read the log for one of them, if there is room for what it reads.
+    fn read_for_those_behind(&mut self, turn: Turn<Network>) {
+        let inner = &*self.subscriptions.0;
+        let state = inner.state();
         let Some(one) = state.list.iter().find(|one| one.behind) else {
             return;
         };
         let (name, from, needs) = (one.name, one.next, one.needs);
         let member = one.caller.filter(|_| one.only_members);
         drop(state);
-        let (shared, circle, pause) = (self.shared.clone(), self.circle, self.pause);
-        let (memory, address) = (self.memory.clone(), self.address);
+        let (shared, circle, memory) = (inner.shared.clone(), inner.circle, inner.memory.clone());
         let read = async move {
-            if !pause.is_zero() {
-                sleep(pause).await;
-            }
-            // There are as many places to wait as sessions.
-            let turn = shared.log_reads.take([address; 2]).await;
-            let _turn = turn.ok_or(NotRead::Unavailable)?;
+            let _turn = turn;
             // Without room for a page, one by one: whoever holds little is told all the same.
             let (room, most) = match memory.try_reserve(needs.max(Log::BYTES_AT_ONCE)) {
                 Ok(room) => (room, AT_ONCE),
@@ -428,6 +475,7 @@ impl Events {
                 },
             };
             let log = shared.dispatcher.log(circle, from, most).await?;
+            tracing::debug!(from, events = log.events.len(), "read missed events");
             let stays = match member {
                 Some(member) => shared.dispatcher.is_member(circle, member).await?,
                 None => true,
@@ -438,20 +486,20 @@ impl Events {
                 room: Some(room),
             })
         };
-        self.reading = Some((name, Box::pin(read)));
+        self.look = Some(Look::Reads(name, Box::pin(read)));
     }
 
     /// Takes what lands, and tells who wants it.
     async fn land(
         feed: &mut Option<Feed>,
         subscriptions: &Subscriptions,
-        circle: &PublicKey,
         telling: &mut Telling<'_>,
     ) {
         let Some(feed) = feed else {
             return std::future::pending().await;
         };
         let mut signal = feed.next().await;
+        let circle = &subscriptions.0.circle;
         let mut state = subscriptions.0.state();
         let list = &mut state.list;
         for taken in 1.. {

@@ -50,6 +50,8 @@ const PIECE: usize = 16 << 10;
 const PIECES: usize = 16;
 /// What the socket's own buffer holds at most, about: it is written out when a piece makes it longer than one.
 const IN_SOCKET: usize = 2 * PIECE;
+/// An idle session keeps that buffer only if no more than this was ever in it.
+const IDLE_BUFFER: usize = 8 << 10;
 
 /// An idle session keeps no more room for its queue than this.
 const IDLE_QUEUE: usize = 8;
@@ -71,6 +73,16 @@ pub(super) enum Input {
     Left,
     /// What came can't go on.
     Broken(Closing),
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// What comes.
+    All,
+    /// While a message is handled: no other one. What has come behind it is read as far as the next that is one, so that
+    /// pongs and the client's departure are heard.
+    Ahead,
 }
 
 /// Whether more events may be taken.
@@ -97,6 +109,13 @@ pub(super) struct Connection<S> {
     begun: Option<Begun>,
     /// Room for what is long, and may be in the socket's own buffer.
     in_socket: VecDeque<Reservation>,
+    /// Bytes that may be in that.
+    fed: usize,
+    /// Whether it has become large.
+    is_worn: bool,
+    /// A message that has been read while another one is handled.
+    ahead: Option<Input>,
+    reads: Reads,
     max_queue: usize,
     /// What the session may hold: what is queued counts in it, and replies that aren't finished, too.
     memory: MemoryBudget,
@@ -143,8 +162,20 @@ impl Metered for WebSocket {
         self.get_mut().allow(longest);
     }
 
+    fn read_ahead(&mut self, only: bool) {
+        self.get_mut().read_ahead(only);
+    }
+
+    fn holds_back(&self) -> bool {
+        self.get_ref().holds_back()
+    }
+
     fn is_worn(&self) -> bool {
         self.get_ref().is_worn()
+    }
+
+    fn is_between(&self) -> bool {
+        self.get_ref().is_between()
     }
 
     fn handled(&mut self) {
@@ -175,6 +206,10 @@ where
             events: VecDeque::new(),
             begun: None,
             in_socket: VecDeque::new(),
+            fed: 0,
+            is_worn: false,
+            ahead: None,
+            reads: Reads::All,
             max_queue: settings.outbound_queue,
             memory,
             burst: 0,
@@ -301,8 +336,17 @@ where
         self.blocked_since
     }
 
+    /// Whether a message has come that isn't read yet, so that nothing is heard that came after it.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.ahead.is_some() || self.socket.holds_back()
+    }
+
     /// The next input. Writes what is queued meanwhile. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Input {
+    pub(super) async fn next(&mut self, reads: Reads) -> Input {
+        if self.reads != reads {
+            self.reads = reads;
+            self.socket.read_ahead(reads == Reads::Ahead);
+        }
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -343,25 +387,32 @@ where
             // Others get their turn, as after so many messages.
             self.burst = BURST;
         }
+        let may_read = self.blocked_since.is_none() && self.may_read();
+        if self.reads == Reads::Ahead {
+            // Others have their turn while a message waits for its own.
+            self.burst = 0;
+            if may_read && let Poll::Ready(input) = self.read_ahead(cx) {
+                return Poll::Ready(input);
+            }
+            return self.flush(cx);
+        }
         if std::mem::take(&mut self.handed_out) {
             self.socket.handled();
         }
         let mut has_read_all = false;
-        if self.blocked_since.is_none() && self.burst < BURST && self.may_read() {
+        if self.burst < BURST && may_read {
+            if let Some(ahead) = self.ahead.take() {
+                return Poll::Ready(self.hand_out(ahead));
+            }
             loop {
                 let Poll::Ready(message) = self.socket.poll_next_unpin(cx) else {
                     has_read_all = true;
                     break;
                 };
-                if self.burst == 0 {
-                    self.turn = Instant::now();
-                }
-                self.burst += 1;
                 if let Some(input) = input(message) {
-                    self.handed_out = true;
-                    self.was_long = matches!(&input, Input::Text(text) if text.len() > LONG);
-                    return Poll::Ready(input);
+                    return Poll::Ready(self.hand_out(input));
                 }
+                self.count();
                 if self.burst == BURST {
                     break;
                 }
@@ -380,13 +431,49 @@ where
         written
     }
 
-    /// Has the socket begin with a new buffer, where a long message has left a large one, and no other is in it.
+    /// Counts what was read.
+    fn count(&mut self) {
+        if self.burst == 0 {
+            self.turn = Instant::now();
+        }
+        self.burst += 1;
+    }
+
+    fn hand_out(&mut self, input: Input) -> Input {
+        self.count();
+        self.handed_out = true;
+        self.was_long = matches!(&input, Input::Text(text) if text.len() > LONG);
+        input
+    }
+
+    /// Reads on while a message is handled. Another one is kept for later.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        for _ in 0..BURST {
+            if self.is_deaf() {
+                return Poll::Pending;
+            }
+            let Poll::Ready(message) = self.socket.poll_next_unpin(cx) else {
+                return Poll::Pending;
+            };
+            match input(message) {
+                Some(message @ (Input::Text(_) | Input::Binary)) => self.ahead = Some(message),
+                Some(input) => return Poll::Ready(input),
+                None => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Has the socket begin with new buffers, where what was long has left large ones, and nothing is in them.
     fn renew(&mut self, cx: &mut Context<'_>) {
-        if !self.socket.is_worn() || self.unflushed || !self.is_empty() {
+        let is_worn = self.is_worn || self.socket.is_worn();
+        if !is_worn || !self.socket.is_between() || self.unflushed || !self.is_empty() {
             return;
         }
         // The answer to a ping may wait, too.
         if let Poll::Ready(Ok(())) = Pin::new(&mut self.socket).poll_flush(cx) {
+            self.is_worn = false;
             self.socket.renew();
             cx.waker().wake_by_ref();
         }
@@ -418,6 +505,8 @@ where
                 self.hold_in_socket(room);
                 self.unflushed = true;
                 bytes += size(&piece);
+                self.fed += size(&piece);
+                self.is_worn |= self.fed > IDLE_BUFFER;
                 if self.socket.start_send_unpin(piece).is_err() {
                     return Err(Input::Left);
                 }
@@ -489,6 +578,7 @@ where
             }
             Poll::Ready(Ok(())) => {
                 self.unflushed = false;
+                self.fed = 0;
                 self.in_socket.clear();
                 let was_blocked = self.blocked_since.take().is_some();
                 if was_blocked || self.awaited.is_some() || !self.queue.is_empty() {
@@ -568,6 +658,7 @@ mod tests {
         buffer: Vec<String>,
         writes: Vec<Vec<String>>,
         stuck: bool,
+        renewed: usize,
     }
 
     impl Stream for Socket {
@@ -614,13 +705,25 @@ mod tests {
     impl Metered for Socket {
         fn allow(&mut self, _: usize) {}
 
+        fn read_ahead(&mut self, _: bool) {}
+
+        fn holds_back(&self) -> bool {
+            false
+        }
+
         fn is_worn(&self) -> bool {
             false
         }
 
+        fn is_between(&self) -> bool {
+            true
+        }
+
         fn handled(&mut self) {}
 
-        fn renew(&mut self) {}
+        fn renew(&mut self) {
+            self.renewed += 1;
+        }
     }
 
     fn connection(max_queue: usize, max_bytes: usize) -> Connection<Socket> {
@@ -632,6 +735,10 @@ mod tests {
             events: VecDeque::new(),
             begun: None,
             in_socket: VecDeque::new(),
+            fed: 0,
+            is_worn: false,
+            ahead: None,
+            reads: Reads::All,
             max_queue,
             memory: MemoryBudget::new("session.max_buffered", max_bytes),
             burst: 0,
@@ -656,7 +763,12 @@ mod tests {
     }
 
     fn next(connection: &mut Connection<Socket>) -> Option<Input> {
-        connection.next().now_or_never()
+        connection.next(Reads::All).now_or_never()
+    }
+
+    /// While a message is handled.
+    fn next_ahead(connection: &mut Connection<Socket>) -> Option<Input> {
+        connection.next(Reads::Ahead).now_or_never()
     }
 
     #[test]
@@ -746,6 +858,69 @@ mod tests {
         assert_eq!(connection.socket.writes, [["reply"]]);
         assert!(connection.blocked_since().is_none());
         assert!(matches!(next(&mut connection), Some(Input::Text(_))));
+    }
+
+    #[test]
+    fn while_a_message_is_handled_replies_leave_and_one_more_is_kept_for_later() {
+        let mut connection = connection(8, 1024);
+        for text in ["1", "2", "3"] {
+            connection.socket.incoming.push_back(Message::text(text));
+        }
+        let text = |input: Option<Input>| match input {
+            Some(Input::Text(text)) => text.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(next(&mut connection)), "1");
+        for n in 0..20 {
+            send(&mut connection, n.to_string()).unwrap();
+            assert!(next_ahead(&mut connection).is_none());
+            assert_eq!(connection.socket.writes.len(), n + 1);
+            assert_eq!(connection.memory.used(), 0);
+        }
+        assert_eq!(connection.socket.incoming.len(), 1);
+        assert!(connection.is_deaf());
+        assert_eq!(text(next(&mut connection)), "2");
+        assert!(connection.begins_turn());
+        assert_eq!(text(next(&mut connection)), "3");
+    }
+
+    #[test]
+    fn while_a_message_is_handled_pongs_and_departures_are_heard() {
+        let mut connection = connection(8, 1024);
+        connection.socket.incoming = [
+            Message::text("1"),
+            Message::Pong(Bytes::new()),
+            Message::Close(None),
+        ]
+        .into();
+        assert!(matches!(next(&mut connection), Some(Input::Text(_))));
+        assert!(matches!(next_ahead(&mut connection), Some(Input::Pong)));
+        assert!(!connection.is_deaf());
+        assert!(matches!(next_ahead(&mut connection), Some(Input::Left)));
+    }
+
+    #[test]
+    fn of_what_was_long_and_has_been_written_the_socket_keeps_no_buffer() {
+        let mut connection = connection(8, 1 << 20);
+        for (lengths, renewed) in [
+            ([IDLE_BUFFER, 0], 0),
+            ([IDLE_BUFFER, 1], 1),
+            ([1, 2], 1),
+            ([2 * PIECE, 0], 2),
+        ] {
+            for length in lengths {
+                send(&mut connection, "x".repeat(length)).unwrap();
+            }
+            connection.socket.stuck = true;
+            let before = connection.socket.renewed;
+            assert!(matches!(next(&mut connection), Some(Input::Blocked)));
+            assert_eq!(connection.socket.renewed, before);
+            connection.socket.stuck = false;
+            for _ in 0..3 {
+                assert!(next(&mut connection).is_none());
+            }
+            assert_eq!(connection.socket.renewed, renewed, "{lengths:?}");
+        }
     }
 
     #[test]

@@ -40,8 +40,10 @@ pub struct Meter<S> {
     longest: usize,
     /// Whether somebody has logged in.
     is_known: bool,
+    /// Whether what is long stays where it is.
+    is_ahead: bool,
     room: Option<Reservation>,
-    /// What has been read, and waits for room before it goes on.
+    /// What has been read, and waits before it goes on: for room, or until what is long is read.
     held: Vec<u8>,
     wait: Option<Pin<Box<Wait>>>,
 }
@@ -93,12 +95,18 @@ pub(super) enum Refused {
 pub(super) trait Metered {
     /// Messages may be so long from now on.
     fn allow(&mut self, longest: usize);
-    /// Whether the socket's buffer has become large, and nothing of a message is in it: of the next one, no more has
-    /// come than the header of its first frame.
+    /// Whether it reads ahead from now on, while a message is handled: then what is long isn't read, but for a header.
+    fn read_ahead(&mut self, only: bool);
+    /// Whether something long has come that isn't read.
+    fn holds_back(&self) -> bool;
+    /// Whether the socket's buffer has become large.
     fn is_worn(&self) -> bool;
+    /// Whether nothing of a message is in that buffer: of the next one, no more has come than the header of its first
+    /// frame.
+    fn is_between(&self) -> bool;
     /// All messages that it gave have been handled.
     fn handled(&mut self);
-    /// Begins with a new buffer. All there is must have been read and written.
+    /// Begins with new buffers. All there is must have been read and written.
     fn renew(&mut self);
 }
 
@@ -186,6 +194,11 @@ impl Frames {
         &self.header[..self.header_length]
     }
 
+    /// What a message comes to that isn't whole, as far as it is known.
+    fn message(&self) -> usize {
+        self.gathered.saturating_add(self.announced)
+    }
+
     /// What is kept: a buffer is made for all of a frame as soon as its header has come.
     fn kept(&self) -> usize {
         self.gathered + self.handed_on + self.largest.max(self.announced)
@@ -201,6 +214,7 @@ impl<S> Meter<S> {
             frames: Frames::default(),
             longest,
             is_known: false,
+            is_ahead: false,
             room: None,
             held: Vec::new(),
             wait: None,
@@ -220,6 +234,7 @@ impl<S> Meter<S> {
             },
             longest: self.longest,
             is_known: self.is_known,
+            is_ahead: self.is_ahead,
             room: None,
             held: Vec::new(),
             wait: None,
@@ -237,8 +252,20 @@ impl<S> Meter<S> {
         self.frames.handed_on = 0;
     }
 
+    pub(super) fn read_ahead(&mut self, only: bool) {
+        self.is_ahead = only;
+    }
+
+    pub(super) fn holds_back(&self) -> bool {
+        self.is_ahead && self.frames.message() > LITTLE
+    }
+
     pub(super) fn is_worn(&self) -> bool {
-        self.frames.largest > LITTLE && !self.frames.is_within() && self.held.is_empty()
+        self.frames.largest > LITTLE
+    }
+
+    pub(super) fn is_between(&self) -> bool {
+        !self.frames.is_within() && self.held.is_empty()
     }
 
     fn stream(&mut self) -> io::Result<&mut S> {
@@ -284,10 +311,9 @@ impl<S> Meter<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        self.frames.follow(bytes);
-        let message = self.frames.gathered.saturating_add(self.frames.announced);
-        match message.saturating_sub(LITTLE) > self.longest {
+    /// Whether a message may be as long as this one.
+    fn check(&self) -> Result<(), Refused> {
+        match self.frames.message().saturating_sub(LITTLE) > self.longest {
             false => Ok(()),
             true if self.is_known => Err(Refused::TooLong),
             true => Err(Refused::TooLongYet),
@@ -307,6 +333,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             return Poll::Pending;
         }
         loop {
+            if self.holds_back() {
+                // Whoever reads ahead reads on by themselves.
+                return Poll::Pending;
+            }
+            self.check().map_err(io::Error::other)?;
             ready!(self.poll_room(cx)).map_err(io::Error::other)?;
             if !self.held.is_empty() {
                 let length = self.held.len().min(buf.remaining());
@@ -316,10 +347,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             }
             let before = buf.filled().len();
             ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
-            self.follow(&buf.filled()[before..])
-                .map_err(io::Error::other)?;
-            if self.settle().is_ok() {
-                return Poll::Ready(Ok(()));
+            self.frames.follow(&buf.filled()[before..]);
+            if !self.holds_back() {
+                self.check().map_err(io::Error::other)?;
+                if self.settle().is_ok() {
+                    return Poll::Ready(Ok(()));
+                }
             }
             self.held = buf.filled()[before..].to_vec();
             buf.set_filled(before);
@@ -363,6 +396,8 @@ mod tests {
 
     use std::cell::RefCell;
 
+    use futures_util::FutureExt;
+
     use super::*;
 
     /// A masked frame: its first byte, and how long it is.
@@ -384,6 +419,18 @@ mod tests {
     const LAST: u8 = 0x80;
     const WHOLE: u8 = 0x81;
     const PONG: u8 = 0x8a;
+    const PONG_FRAME: [u8; 6] = [PONG, 0x80, 0, 0, 0, 0];
+
+    impl<S> Meter<S> {
+        fn follow(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+            self.frames.follow(bytes);
+            self.check()
+        }
+
+        fn would_be_renewed(&self) -> bool {
+            self.is_worn() && self.is_between()
+        }
+    }
 
     #[test]
     fn what_has_come_of_a_message_is_counted_until_it_is_whole() {
@@ -400,20 +447,20 @@ mod tests {
         meter.allow(65_000);
         // Once it is announced, for a buffer is made for it.
         assert_eq!(see(&mut meter, &long[..14]), Ok(true));
-        assert!(memory.used() >= 70_000 && !meter.is_worn());
+        assert!(memory.used() >= 70_000 && !meter.would_be_renewed());
         assert_eq!(see(&mut meter, &long[14..50_000]), Ok(true));
-        assert!(memory.used() >= 70_000 && !meter.is_worn());
+        assert!(memory.used() >= 70_000 && !meter.would_be_renewed());
         assert_eq!(see(&mut meter, &long[50_000..]), Ok(true));
         // It went through a buffer, which stays, and isn't the next one's only.
-        assert!(meter.is_worn() && memory.used() >= 70_000);
+        assert!(meter.would_be_renewed() && memory.used() >= 70_000);
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
-        assert!(meter.is_worn() && memory.used() >= 70_000);
+        assert!(meter.would_be_renewed() && memory.used() >= 70_000);
         let longer = frame(WHOLE, 130_000);
         assert_eq!(see(&mut meter, &longer[..14]), Err(Refused::TooLong));
         meter.allow(1 << 20);
         assert_eq!(see(&mut meter, &longer[14..]), Ok(false));
         (meter, _) = meter.renewed();
-        assert!(!meter.is_worn());
+        assert!(!meter.would_be_renewed());
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert_eq!(memory.used(), 0);
     }
@@ -429,7 +476,7 @@ mod tests {
                     meter.follow(bytes).unwrap();
                     meter.settle().unwrap();
                 }
-                (meter.is_worn(), memory.used())
+                (meter.would_be_renewed(), memory.used())
             };
             for n in 1..=4 {
                 let (is_worn, used) = see(if n == 1 { FRAGMENT } else { 0 }, 20_000);
@@ -483,6 +530,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_read_ahead_is_short() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+        let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
+        let (mut client, server) = duplex(64 << 10);
+        let mut meter = Meter::new(server, memory.clone(), 10_000);
+        meter.read_ahead(true);
+        let mut read = [0; 4096];
+        let short = [&frame(WHOLE, 100)[..], &PONG_FRAME].concat();
+        client.write_all(&short).await.unwrap();
+        meter.read_exact(&mut read[..short.len()]).await.unwrap();
+        assert!(!meter.holds_back());
+        // It is too long before a login, which may be what is being handled.
+        let long = frame(WHOLE, 30_000);
+        client.write_all(&long).await.unwrap();
+        for _ in 0..3 {
+            let ahead = meter.read(&mut read).now_or_never();
+            assert!(ahead.is_none() && meter.holds_back());
+            assert_eq!(memory.used(), 0);
+        }
+        meter.read_ahead(false);
+        meter.allow(30_000);
+        let mut all = vec![0; long.len()];
+        meter.read_exact(&mut all).await.unwrap();
+        assert!(all == long && memory.used() >= 30_000);
+        // The same of many fragments.
+        meter.read_ahead(true);
+        let fragments = [frame(FRAGMENT, 5000), frame(0, 5000)].concat();
+        client.write_all(&fragments).await.unwrap();
+        let mut come = 0;
+        while let Some(length) = meter.read(&mut read).now_or_never() {
+            come += length.unwrap();
+        }
+        assert!((4000..=5100).contains(&come), "{come}");
+    }
+
+    #[tokio::test]
     async fn of_many_fragments_some_are_read_and_then_others_have_their_turn() {
         let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
         let sent = [frame(FRAGMENT, 0), frame(0, 0).repeat(4 * FRAMES)].concat();
@@ -512,18 +596,18 @@ mod tests {
             let long = [&frame(WHOLE, 70_000), &next[..length]].concat();
             meter.follow(&long).unwrap();
             meter.settle().unwrap();
-            assert!(meter.is_worn() && memory.used() >= 70_000);
+            assert!(meter.would_be_renewed() && memory.used() >= 70_000);
             let begun;
             (meter, begun) = meter.renewed();
             assert_eq!(begun, next[..length]);
-            assert!(!meter.is_worn());
+            assert!(!meter.would_be_renewed());
             meter.follow(&next[length..14]).unwrap();
             meter.follow(&next[14..]).unwrap();
             meter.settle().unwrap();
-            assert!(meter.is_worn() && (30_000..70_000).contains(&memory.used()));
+            assert!(meter.would_be_renewed() && (30_000..70_000).contains(&memory.used()));
             // With anything of what is in it, it is kept.
             meter.follow(&next[..15]).unwrap();
-            assert!(!meter.is_worn());
+            assert!(!meter.would_be_renewed());
         }
         assert_eq!(memory.used(), 0);
     }

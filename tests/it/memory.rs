@@ -20,8 +20,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    backend::{self, Backend, backend, on_both},
-    redis::RedisServer,
+    backend::{Backend, backend, on_both},
     server::{Builder, Received, TestServer, Ws, circle, eventually, key, within},
 };
 
@@ -793,21 +792,20 @@ async fn a_session_with_little_room_is_told_events() {
     }
 }
 
-/// Waits until nothing is read from the log any more, where Redis counts that.
-async fn until_the_log_is_left_alone() {
-    let Some(redis) = backend::redis() else {
-        return;
-    };
+/// Waits until nothing is read from circles' logs any more.
+async fn until_the_logs_are_left_alone(server: &TestServer) {
+    let reads = || server.count_logged(|line| line["message"] == "read missed events");
     let begun = Instant::now();
-    let mut before = RedisServer::calls_of("xrange", &redis).await;
+    let mut before = reads();
     loop {
+        // Longer than the pauses between looks that find no room.
         sleep(Duration::from_secs(2)).await;
-        let now = RedisServer::calls_of("xrange", &redis).await;
+        let now = reads();
         if now == before {
             return;
         }
         let read = now - before;
-        assert!(begun.elapsed() < LONG, "it is read on and on: {read}");
+        assert!(begun.elapsed() < LONG, "they are read on and on: {read}");
         before = now;
     }
 }
@@ -852,6 +850,7 @@ async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_the
     let server = bounded()
         .env("CIRCLED_SERVER__MAX_BUFFERED", "2MiB")
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300s")
+        .env("CIRCLED_LOG__LEVEL", "info,circled::rpc=debug")
         .start()
         .await;
     let mut all = Vec::new();
@@ -872,7 +871,7 @@ async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_the
             assert_eq!(other.play("40 + 2").await.unwrap()["value"], 42);
         }
     }
-    until_the_log_is_left_alone().await;
+    until_the_logs_are_left_alone(&server).await;
     let most = server.memory_kib("VmHWM");
     assert!(
         most < before + (2 << 10) + SLACK_KIB,
@@ -887,6 +886,8 @@ async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_the
         session.assert_silent().await;
     });
     join_all(readers).await;
+    // They had to be.
+    assert!(server.count_logged(|line| line["message"] == "read missed events") > 0);
 }
 
 async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {

@@ -390,6 +390,12 @@ impl TestServer {
         .and_then(|lines| find(&lines))
     }
 
+    /// How many lines of the log so far are so.
+    pub(crate) fn count_logged(&self, is_so: impl Fn(&Value) -> bool) -> usize {
+        let lines = self.lines.borrow();
+        lines.iter().filter(|line| is_so(&parse(line))).count()
+    }
+
     /// Everything that was logged until the server ended.
     pub(crate) async fn whole_log(&mut self) -> String {
         let ended = self.lines.wait_for(|_| false);

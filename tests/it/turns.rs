@@ -423,7 +423,126 @@ async fn long_batches_keep_nobody_waiting() {
     }
 }
 
+/// A server with one place for logins.
+fn with_one_login_at_a_time() -> Builder {
+    TestServer::builder().env("CIRCLED_AUTH__CHECKS", 1)
+}
+
+/// A batch that needs a turn to log in for each of its many elements.
+fn many_logins() -> String {
+    let params = json!({ "pubkey": key(9).public() });
+    let call = |n| json!({ "jsonrpc": "2.0", "id": n, "method": "fetch_nonce", "params": params });
+    Value::from_iter((0..64).map(call)).to_string()
+}
+
+/// Has a batch of many logins under way on and on, one after the other, and reads all that comes.
+async fn wait_for_turns(mut session: Ws, first: Option<Value>) {
+    if let Some(first) = first {
+        session.send_text(first.to_string()).await;
+    }
+    let batch = many_logins();
+    loop {
+        session.send_text(&batch).await;
+        while !session.text().await.starts_with('[') {}
+    }
+}
+
+/// Emits so many long events.
+async fn emit(server: &TestServer, pages: usize) {
+    let mut session = server.log_in(&key(3)).await;
+    for _ in 0..pages {
+        let script = "let s = \"\"; s.pad(15_000, 'y'); for n in 0..4 { emit(\"news\", s) }";
+        session.play(script).await.unwrap();
+    }
+}
+
+fn since_the_first() -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": { "since": 0 } })
+}
+
+async fn those_whose_messages_wait_keep_nobody_from_the_log() {
+    const PAGES: usize = 40;
+    let server = with_one_login_at_a_time()
+        .env("CIRCLED_SESSION__LOG_READS", 1)
+        .start()
+        .await;
+    emit(&server, PAGES).await;
+    let mut victim = server.log_in(&key(4)).await;
+    let mut waiting = Vec::new();
+    for _ in 0..MANY {
+        let session = server.log_in(&key(2)).await;
+        waiting.push(wait_for_turns(session, Some(since_the_first())));
+    }
+    let waiting = Box::pin(join_all(waiting));
+    let catching_up = Box::pin(within("what was missed", async {
+        victim.send_text(since_the_first().to_string()).await;
+        for id in 1..=4 * PAGES {
+            assert_eq!(victim.event().await["id"], id);
+        }
+    }));
+    let Either::Right(_) = select(waiting, catching_up).await else {
+        panic!("the others have ended");
+    };
+}
+
+async fn what_is_done_is_sent_while_a_message_waits() {
+    let server = with_one_login_at_a_time().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let mut others = Vec::new();
+    for _ in 0..MANY {
+        let other = server.connect().await;
+        others.push(wait_for_turns(other, None));
+    }
+    let others = Box::pin(join_all(others));
+    let asking = Box::pin(async {
+        for n in 0..3 {
+            // Never seen before, so it has to wait for a thread.
+            let play = session.begin_play(&format!("40 + {n}")).await;
+            session.send_text(many_logins()).await;
+            let reply = session.json().await;
+            assert_eq!(reply["id"], play, "{reply}");
+            assert_eq!(reply["result"]["value"], 40 + n);
+            // It is heard, too.
+            session.send(Message::Ping("there?".into())).await;
+            let heard = session.message().await.unwrap();
+            assert!(heard.is_pong(), "{heard}");
+            assert!(session.json().await.is_array());
+        }
+    });
+    let Either::Right(_) = select(others, asking).await else {
+        panic!("the others have ended");
+    };
+}
+
+/// Whose next message has always come already.
+async fn whoever_asks_on_and_on_is_told_what_they_missed() {
+    const PAGES: usize = 10;
+    let server = TestServer::start().await;
+    emit(&server, PAGES).await;
+    let session = server.log_in(&key(2)).await;
+    let (mut sink, mut replies) = session.split();
+    let ask = Box::pin(async {
+        let first = Message::text(since_the_first().to_string());
+        sink.send(first).await.unwrap();
+        let many = Message::text(calls(64, "whoami"));
+        while sink.send(many.clone()).await.is_ok() {}
+    });
+    let read = Box::pin(within("what was missed", async {
+        let mut told = 0;
+        while told < 4 * PAGES {
+            let text = replies.next().await.unwrap().unwrap().into_text().unwrap();
+            told += usize::from(text.contains("\"method\":\"event\""));
+        }
+    }));
+    let Either::Right(_) = select(ask, read).await else {
+        panic!("the session has ended");
+    };
+}
+
 on_both!(
+    those_whose_messages_wait_keep_nobody_from_the_log,
+    what_is_done_is_sent_while_a_message_waits,
+    whoever_asks_on_and_on_is_told_what_they_missed,
     long_args_keep_nobody_waiting,
     strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting,
     plays_that_do_not_end_keep_no_other_circle_waiting,

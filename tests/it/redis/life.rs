@@ -50,6 +50,40 @@ async fn follow(session: &mut Ws, last: &mut u64, to: u64) {
     }
 }
 
+/// Of a session that leaves, the place among the reads is free once nothing is read for it.
+#[tokio::test]
+async fn a_read_of_the_log_is_waited_for_though_its_session_leaves() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url())
+        .with("DISPATCH__REDIS__TIMEOUT", "60s")
+        .with("DISPATCH__REDIS__LEASE", "120s");
+    let gateway = fleet.gateway().await;
+    let _worker = fleet.worker().await;
+    let mut session = gateway.log_in(&key(2)).await;
+    for _ in 0..30 {
+        let emit = "for n in 0..100 { emit(\"news\", n) }";
+        session.play(emit).await.unwrap();
+    }
+    // Nothing of all that is of interest, so one page is read after the other.
+    let params = json!({ "topic": "none", "since": 0 });
+    let mut begun = Vec::new();
+    for _ in 0..16 {
+        begun.push(session.begin("subscribe", params.clone()).await);
+    }
+    for id in begun {
+        session.answer(id).await.unwrap();
+    }
+    redis.pause();
+    session.leave().await;
+    let sessions = async || gateway.admin("/readyz").await.json()["sessions"].clone();
+    for _ in 0..20 {
+        assert_eq!(sessions().await, 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    redis.resume();
+    eventually("the read to be over", async || sessions().await == 0).await;
+}
+
 #[tokio::test]
 async fn events_reach_the_sessions_of_all_gateways_in_one_order() {
     let redis = RedisServer::start().await;

@@ -118,17 +118,6 @@ impl RedisServer {
         sent.unwrap().trim().parse().unwrap()
     }
 
-    /// How often the one at this URL was told a command, by its name in small letters.
-    pub(crate) async fn calls_of(command: &str, url: &str) -> u64 {
-        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
-        let stats = ask(port.unwrap(), &["INFO", "commandstats"]).await.unwrap();
-        let prefix = format!("cmdstat_{command}:calls=");
-        let stats = stats.to_string();
-        let calls = stats.lines().find_map(|line| line.strip_prefix(&prefix));
-        let calls = calls.and_then(|calls| calls.split(',').next());
-        calls.map_or(0, |calls| calls.parse().unwrap())
-    }
-
     /// What it says to a command, as it comes. Panics where that is an error.
     pub(super) async fn ask(&self, command: &[impl AsRef<[u8]>]) -> Reply {
         let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
