@@ -710,12 +710,12 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
-    if redis.hold < redis.per_circle.saturating_mul(4) {
+    let of_circle = redis.most_of_circle();
+    if redis.hold < of_circle {
         broken.push(Broken::doubtful(
             &["dispatch.redis.hold", "dispatch.redis.per_circle"],
             format!(
-                "should be at least four times dispatch.redis.per_circle = {}, or one circle keeps a worker from all others",
-                redis.per_circle
+                "should be at least {of_circle}: so many jobs of one circle may be with the workers (three times dispatch.redis.per_circle, and as many again or a quarter of dispatch.redis.queue), or it keeps a worker from all others"
             ),
         ));
     }

@@ -219,6 +219,10 @@ fn settings_that_hardly_go_together_are_doubted() {
             "dispatch.durable.retry_at_most",
         ),
         ("[dispatch.redis]\nhold = 10", "dispatch.redis.hold"),
+        (
+            "[dispatch.redis]\nper_circle = 32\nhold = 351",
+            "dispatch.redis.hold",
+        ),
         ("[store]\nquota = \"1KiB\"", "store.quota"),
         ("[script]\ntimeout = \"31s\"", "dispatch.job_timeout"),
         ("[session]\nping_interval = \"5s\"", "session.pong_timeout"),

@@ -112,6 +112,7 @@ pub(super) struct Committer {
     pub(super) durable: settings::Durable,
     pub(super) limits: Arc<store::Settings>,
     pub(super) per_circle: usize,
+    pub(super) queue: usize,
     pub(super) inbox: usize,
     pub(super) inbox_bytes: usize,
 }
@@ -150,6 +151,7 @@ impl Committer {
                 number(self.inbox),
                 number(self.limits.event_log),
                 number(self.inbox_bytes),
+                number(self.queue),
             ],
             inboxes: Vec::new(),
             log: None,

@@ -455,6 +455,7 @@ fn start_worker(
             durable: settings.durable.clone(),
             limits: store,
             per_circle: own.per_circle,
+            queue: own.queue,
             inbox: own.inbox,
             inbox_bytes: own.inbox_bytes,
         },

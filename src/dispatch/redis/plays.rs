@@ -204,6 +204,7 @@ impl Gateway {
         };
         let args = [
             number(self.settings.per_circle),
+            number(self.settings.queue),
             id.to_string().into(),
             entry,
             age,

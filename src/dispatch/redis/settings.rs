@@ -20,7 +20,7 @@ pub struct RedisSettings {
     /// Whether `circled serve` runs jobs, too.
     pub worker: bool,
     /// Plays of one caller of a circle that are with the workers at a time, and as many of the circle's durable jobs. There are
-    /// twice as many places for all plays of a circle.
+    /// twice as many places for all plays of a circle, and some for those who would have none.
     pub per_circle: usize,
     /// Plays of one circle that wait for places. One more is refused, unless it is of whoever has less than their share; these
     /// get in up to twice as many.
@@ -44,6 +44,17 @@ pub struct RedisSettings {
     pub timeout: Duration,
     /// Replicas that must have a delivery before it is acknowledged.
     pub min_replicas: u32,
+}
+
+impl RedisSettings {
+    /// Returns how many jobs of one circle are with the workers at most: plays, as `lane.lua` counts them, and durable ones.
+    pub(crate) fn most_of_circle(&self) -> usize {
+        let for_those_with_none = self.per_circle.max(self.queue / 4);
+        let plays = self.per_circle.saturating_mul(2);
+        plays
+            .saturating_add(for_those_with_none)
+            .saturating_add(self.per_circle)
+    }
 }
 
 impl std::fmt::Debug for RedisSettings {

@@ -121,6 +121,52 @@ async fn a_hundred_callers_with_several_plays_each_keep_no_other_caller_waiting(
     many_callers_flood(80, 100).await;
 }
 
+/// Two callers have one play with the workers and another that waits, when so many more come, with one each. The first play of
+/// the one is taken back, that of the other ends: theirs that wait have a place at once, as a newcomer's would.
+async fn newcomers_come(callers: u16) {
+    let redis = RedisServer::start().await;
+    let fleet = fleet(&redis, 1);
+    let gateways = fleet.gateways(2).await;
+    let (mut firsts, mut waiting) = (Vec::new(), Vec::new());
+    for (n, script) in [SPIN, "1"].into_iter().enumerate() {
+        let me = key(2 + n as u8);
+        let mut session = gateways[0].log_in(&me).await;
+        session.begin_play(script).await;
+        firsts.push(session);
+        until_there(&redis, 2 * n + 1).await;
+        let mut session = gateways[1].log_in(&me).await;
+        let run = session.begin_play("40 + 2").await;
+        waiting.push((session, run));
+        until_there(&redis, 2 * n + 2).await;
+    }
+    let mut floods = Vec::new();
+    for n in 0..callers {
+        let gateway = &gateways[usize::from(n) % 2];
+        floods.push(flood(gateway, &nth(1000 + n), 1).await);
+    }
+    until_there(&redis, 4 + usize::from(callers)).await;
+    firsts.remove(0).leave().await;
+    let _worker = fleet.worker().await;
+    for (mut session, run) in waiting {
+        let run = within("a play that others came after", session.answer(run)).await;
+        assert_eq!(run.unwrap()["value"], 42);
+    }
+    for session in floods.into_iter().chain(firsts) {
+        session.leave().await;
+    }
+    nothing_is_left(&redis).await;
+}
+
+#[tokio::test]
+async fn who_waits_with_no_place_is_overtaken_by_nobody_who_comes_later() {
+    newcomers_come(5).await;
+}
+
+#[tokio::test]
+async fn nor_by_ten_times_as_many() {
+    newcomers_come(50).await;
+}
+
 #[tokio::test]
 async fn a_queue_that_is_full_of_one_caller_is_not_full_for_another() {
     let redis = RedisServer::start().await;

@@ -1,6 +1,7 @@
 -- Takes a play back. 1: nothing of it lands any more. 0: it has been committed, or never came here.
 local jobs, lane, turns, waiting, plays = unpack(KEYS)
-local most, id, entry, age = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
+local id, entry, age = ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 -- Its gateway was never told where it is: among those that came since it was sent, so many milliseconds ago.
 local function search()
@@ -36,5 +37,5 @@ local found = entry and redis.call('XRANGE', jobs, entry, entry)[1]
 if not found then return 0 end
 redis.call('XDEL', jobs, entry)
 redis.call('XACK', jobs, GROUP, entry)
-hand_out_plays(jobs, lane, turns, waiting, plays, most, {[caller_of(found[2][2])] = 1})
+hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, {[caller_of(found[2][2])] = 1})
 return 1

@@ -3,9 +3,9 @@
 -- it had read, as they are now.
 local jobs, lane, turns, waiting, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 12)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local inbox_bytes = tonumber(ARGV[6])
+local inbox_bytes, most_waiting = tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local at = 6
+local at = 7
 local function take()
   at = at + 1
   return ARGV[at]
@@ -186,6 +186,6 @@ end
 for inbox, outcomes in pairs(told) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)
 end
-if next(ended) then hand_out_plays(jobs, lane, turns, waiting, plays, most, ended) end
+if next(ended) then hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, ended) end
 if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end
 return answers

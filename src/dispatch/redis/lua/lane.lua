@@ -77,11 +77,17 @@ local function put_into_stream(jobs, waiting, plays, caller, some)
   return #entries / 2
 end
 
+-- How many plays of a circle may be in the stream. It has twice as many places as one caller gets: a caller has one more as
+-- long as they are fewer than the places that are left. Half as many again, or a quarter of those that may wait if that is
+-- more, are for those who have none. Whether they have waited or come just now, it is the same number: nobody is overtaken.
+local function most_in_stream(most, most_waiting)
+  return 2 * most + math.max(most, math.floor(most_waiting / 4))
+end
+
 -- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
--- fewest there. A circle has twice as many places as one caller gets: a caller has one more as long as they are fewer than
--- the places that are left. Half as many again are for those who have none.
+-- fewest there.
 local AT_A_TIME = 1000
-local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
+local function hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, ended)
   local counts, scores, all = {}, {}, 0
   for _, number in pairs(ended) do all = all + number end
   local total = in_stream(jobs, counted(lane, 'plays') - all)
@@ -99,7 +105,7 @@ local function hand_out_plays(jobs, lane, turns, waiting, plays, most, ended)
       if not caller then break end
       own = math.min(tonumber(own), total)
       local room = math.ceil((2 * most - total - own) / 2)
-      if own == 0 and total < 3 * most then room = math.max(room, 1) end
+      if own == 0 and total < most_in_stream(most, most_waiting) then room = math.max(room, 1) end
       if room <= 0 then break end
       if next_own then room = math.min(room, math.max(tonumber(next_own) - own, 0) + math.ceil(room / 8)) end
       room = math.min(room, AT_A_TIME)

@@ -3,8 +3,6 @@ local jobs, lane, turns, waiting, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
 local before = in_stream(jobs, counted(lane, 'plays'))
 local total = before
--- So many may be there, where each more is the only one of its caller.
-local beyond = 2 * most + math.max(most, math.floor(most_waiting / 4))
 local some_wait = total > 0 and redis.call('EXISTS', turns) == 1
 
 -- How many plays wait, or are in the stream beyond its places.
@@ -39,7 +37,7 @@ while at < #ARGV do
     local answer = 0
     if is_refused then
       answer = 0
-    elseif not waits and (own + total < 2 * most or own == 0 and total < beyond and kept_back() < 2 * most_waiting) then
+    elseif not waits and (own + total < 2 * most or own == 0 and total < most_in_stream(most, most_waiting) and kept_back() < 2 * most_waiting) then
       answer = redis.call('XADD', jobs, '*', 'play', play)
       own = own + 1
       total = total + 1
