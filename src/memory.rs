@@ -82,9 +82,13 @@ impl MemoryBudget {
 
     /// A part that has no more of this budget than it leaves for others, unless it may have all of it.
     pub fn share(&self, setting: &'static str, bytes: usize) -> Self {
-        let limit = Limit { setting, bytes };
-        let is_share = bytes < self.limit();
-        Self::of(Some(self.clone()), limit, None, 0, is_share)
+        let whole = self.0.limit;
+        let most = share_of(whole.bytes, bytes);
+        let limit = Limit {
+            setting: if most < bytes { whole.setting } else { setting },
+            bytes: most,
+        };
+        Self::of(Some(self.clone()), limit, None, 0, bytes < whole.bytes)
     }
 
     /// The same for somebody whom nobody knows yet: until it is raised, it has the limit `at_first`, and what counts in
@@ -313,6 +317,16 @@ impl Inner {
     }
 }
 
+/// Returns how much a share of so many bytes ever has of a budget of `whole` bytes: no more than it leaves, unless it may
+/// have all of it.
+pub(crate) fn share_of(whole: usize, bytes: usize) -> usize {
+    if bytes < whole {
+        bytes.min(whole / 2)
+    } else {
+        bytes
+    }
+}
+
 /// As they are counted. Nobody has more.
 fn signed(bytes: usize) -> i64 {
     const MOST: i64 = i64::MAX >> 3;
@@ -383,6 +397,27 @@ mod tests {
         assert_eq!(all.used(), 0);
         let whole = all.share("share", 1000);
         assert!(whole.try_reserve(1000).is_ok(), "it may have all");
+    }
+
+    #[test]
+    fn what_a_share_can_never_leave_as_much_of_never_has_room() {
+        let all = MemoryBudget::new("all", 1000);
+        let share = all.share("share", 900);
+        let part = share.part("part", 800, 0);
+        let never = OverBudget {
+            setting: "all",
+            never: true,
+        };
+        assert_eq!(part.try_reserve(501).unwrap_err(), never);
+        let held = all.try_reserve(1).unwrap();
+        let full = OverBudget {
+            setting: "all",
+            never: false,
+        };
+        assert_eq!(part.try_reserve(500).unwrap_err(), full);
+        drop(held);
+        assert!(part.try_reserve(500).is_ok());
+        assert_eq!((share.used(), all.used()), (0, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     auth::{AllowedPage, Origin},
     dispatch::{self, RedisSettings},
     json,
+    memory::share_of,
     rpc::QuotaSettings,
     script::Limits,
     webhooks,
@@ -478,28 +479,42 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         ..
     } = settings;
     let redis = &dispatch.redis;
-    let of_an_event: [(&'static [&'static str; 2], usize); 3] = [
+    let of_address = share_of(server.max_buffered, session.max_buffered_per_address);
+    let of_an_event: [(&'static [&'static str; 2], usize, &str); 4] = [
         (
             &["store.max_event", "session.max_buffered"],
             session.max_buffered,
+            "session.max_buffered",
         ),
         (
             &["store.max_event", "session.max_buffered_per_address"],
             session.max_buffered_per_address,
+            "session.max_buffered_per_address",
         ),
         (
             &["store.max_event", "server.max_buffered"],
             server.max_buffered,
+            "server.max_buffered",
+        ),
+        (
+            &["store.max_event", "server.max_buffered"],
+            of_address,
+            "half of server.max_buffered",
         ),
     ];
-    if let Some((about, least)) = of_an_event.into_iter().min_by_key(|(_, bytes)| *bytes)
+    if let Some((about, least, name)) = of_an_event.into_iter().min_by_key(|(_, bytes, _)| *bytes)
         && store.max_event.saturating_add(AROUND_AN_EVENT) > least
     {
         let message = format!(
-            "must be less than {} by 2KiB: an event that never has room holds up all that come after it",
-            about[1]
+            "must be less than {name} by 2KiB: an event that never has room holds up all that come after it"
         );
         broken.push(Broken::new(about, message));
+    }
+    if of_address < session.max_buffered_per_address {
+        broken.push(Broken::doubtful(
+            &["session.max_buffered_per_address", "server.max_buffered"],
+            "should be no more than half of server.max_buffered, or all of it: an address has no more than it leaves",
+        ));
     }
     if store.max_event.saturating_add(AROUND_AN_EVENT) > session.anonymous_buffered {
         broken.push(Broken::doubtful(
@@ -713,7 +728,11 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
     let of_circle = redis.most_of_circle();
     if redis.hold < of_circle {
         broken.push(Broken::doubtful(
-            &["dispatch.redis.hold", "dispatch.redis.per_circle"],
+            &[
+                "dispatch.redis.hold",
+                "dispatch.redis.per_circle",
+                "dispatch.redis.queue",
+            ],
             format!(
                 "should be at least {of_circle}: so many jobs of one circle may be with the workers (three times dispatch.redis.per_circle, and as many again or a quarter of dispatch.redis.queue), or it keeps a worker from all others"
             ),

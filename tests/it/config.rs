@@ -277,6 +277,12 @@ fn budgets_that_cannot_hold_what_they_are_for_are_told() {
             ][..],
         ),
         (
+            "[server]\nmax_buffered = \"100MiB\"",
+            &[
+                "session.max_buffered_per_address = \"64MiB\" (default): should be no more than half of server.max_buffered, or all of it",
+            ],
+        ),
+        (
             "[session]\nmax_message = \"32MiB\"\nmax_reply = \"17MiB\"",
             &[
                 "session.max_message = \"32MiB\" (circled.toml:2:1): should be no more than session.max_buffered, or there is never room",
@@ -349,6 +355,11 @@ fn an_event_that_never_has_room_keeps_a_server_from_starting() {
             "1MiB",
             "[server]\nmax_buffered = \"1MiB\"",
             "server.max_buffered",
+        ),
+        (
+            "900KiB",
+            "[server]\nmax_buffered = \"1536KiB\"\n[session]\nmax_buffered_per_address = \"1MiB\"",
+            "half of server.max_buffered",
         ),
     ] {
         let said = problems(&format!("[store]\nmax_event = \"{event}\"\n{others}"), &[]);
