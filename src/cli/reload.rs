@@ -1,5 +1,9 @@
 //! What SIGHUP does.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
 use super::{ConfigFile, logging::LevelHandle, mistakes};
 use crate::{
     config::{Loaded, Settings},
@@ -14,7 +18,53 @@ pub(super) struct Reload {
     /// What the server was started with.
     started: Loaded,
     /// What was read last.
-    last: Loaded,
+    last: Mutex<Loaded>,
+}
+
+/// Reads something again when it is asked to, once at a time. Files may be slow to read, or never end: nothing waits for
+/// them.
+pub(super) struct Reloading {
+    read: Arc<dyn Fn() + Send + Sync>,
+    reading: Option<JoinHandle<()>>,
+    /// It was asked to while it read.
+    again: bool,
+}
+
+impl Reloading {
+    pub(super) fn new(read: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            read: Arc::new(read),
+            reading: None,
+            again: false,
+        }
+    }
+
+    /// Reads; once more after what is being read, if something is.
+    pub(super) fn ask(&mut self) {
+        if self.reading.is_some() {
+            self.again = true;
+            tracing::warn!(
+                "the settings are still being read, and are read once more after that: a file may be slow, or have no end"
+            );
+            return;
+        }
+        let read = self.read.clone();
+        self.reading = Some(spawn_blocking(move || read()));
+    }
+
+    /// Waits until something has been read, for as long as nothing is being read.
+    pub(super) async fn ended(&mut self) {
+        let Some(reading) = &mut self.reading else {
+            return std::future::pending().await;
+        };
+        if let Err(error) = reading.await {
+            tracing::error!(%error, "reading the settings has failed, and those from before stay in force");
+        }
+        self.reading = None;
+        if std::mem::take(&mut self.again) {
+            self.ask();
+        }
+    }
 }
 
 impl Reload {
@@ -23,14 +73,14 @@ impl Reload {
             config,
             level,
             live,
-            last: started.clone(),
+            last: Mutex::new(started.clone()),
             started,
         }
     }
 
     /// Says what has changed, and what needs a restart. With a mistake in the settings, also together with those that a
     /// restart alone can change, nothing changes.
-    pub(super) fn run(&mut self) {
+    pub(super) fn run(&self) {
         let check = |settings: &Settings| self.live.check(settings);
         let is_live = |key: &str| key == LevelHandle::KEY || self.live.has(key);
         let loaded = match self.config.load_and_try(check) {
@@ -70,7 +120,8 @@ impl Reload {
         if let Err(error) = self.level.set(&runs.settings.log) {
             tracing::error!(%error, "the log's level stays as it was");
         }
-        let mut changed = loaded.changed_since(&self.last);
+        let mut last = self.last();
+        let mut changed = loaded.changed_since(&last);
         changed.retain(|key| is_live(key));
         for key in &taken.read_anew {
             if !changed.contains(&key.as_str()) {
@@ -88,7 +139,12 @@ impl Reload {
                 "settings that need a restart have changed"
             );
         }
-        self.last = loaded;
+        *last = loaded;
+    }
+
+    fn last(&self) -> MutexGuard<'_, Loaded> {
+        // It is only ever replaced as a whole.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,5 +152,51 @@ impl Reload {
 pub(super) fn warn_of_doubts(loaded: &Loaded) {
     for doubt in &loaded.doubts {
         tracing::warn!(setting = %doubt, "a setting will hardly do what is wanted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reading_that_panics_keeps_no_other_from_being_begun() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let counted = times.clone();
+        let mut reloading = Reloading::new(move || {
+            let before = counted.fetch_add(1, SeqCst);
+            assert!(before > 0, "the first one panics");
+        });
+        for expected in 1..=3 {
+            reloading.ask();
+            reloading.ended().await;
+            assert_eq!(times.load(SeqCst), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_meanwhile_is_read_once_after_that() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let counted = times.clone();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let mut reloading = Reloading::new(move || {
+            counted.fetch_add(1, SeqCst);
+            wait.lock().unwrap().recv().unwrap();
+        });
+        for _ in 0..3 {
+            reloading.ask();
+        }
+        go_on.send(()).unwrap();
+        reloading.ended().await;
+        go_on.send(()).unwrap();
+        reloading.ended().await;
+        assert!(reloading.reading.is_none());
+        assert_eq!(times.load(SeqCst), 2);
     }
 }

@@ -2,14 +2,10 @@
 
 use std::{io, pin::pin, process::ExitCode};
 
-use futures_util::future::OptionFuture;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::spawn_blocking,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::reload::Reload;
+use super::reload::{Reload, Reloading};
 use crate::server::ServeError;
 
 /// SIGTERM, SIGINT and SIGHUP, which end nothing by themselves any more.
@@ -46,8 +42,7 @@ impl Signals {
         let shutdown = CancellationToken::new();
         let mut running = pin!(server(shutdown.clone()));
         let mut failed = pin!(failed);
-        // Files may be slow to read, or never end.
-        let (mut reload, mut reading) = (Some(reload), None);
+        let mut reloading = Reloading::new(move || reload.run());
         let why = loop {
             tokio::select! {
                 () = &mut running => return Ok(ExitCode::SUCCESS),
@@ -59,17 +54,8 @@ impl Signals {
                     break None;
                 }
                 why = &mut failed => break Some(why),
-                Some(()) = self.hangup.recv(), if reload.is_some() => {
-                    reading = reload.take().map(|mut reload| {
-                        spawn_blocking(move || {
-                            reload.run();
-                            reload
-                        })
-                    });
-                }
-                Some(read) = OptionFuture::from(reading.as_mut()), if reading.is_some() => {
-                    (reload, reading) = (read.ok(), None);
-                }
+                Some(()) = self.hangup.recv() => reloading.ask(),
+                () = reloading.ended() => {}
             }
         };
         shutdown.cancel();

@@ -1,6 +1,6 @@
 //! SIGHUP: the settings are read again, and nothing ends that need not.
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use circled::auth::PublicKey;
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use crate::{
     backend::on_both,
     disk,
     redis::RedisServer,
-    server::{Builder, TestServer, circle, eventually, key},
+    server::{Builder, TestServer, circle, eventually, key, within},
 };
 
 /// A settings file that is written anew.
@@ -33,6 +33,13 @@ impl File {
 
     fn write(&self, text: &str) {
         std::fs::write(&self.path, text).unwrap();
+    }
+
+    /// In its place, there is one that ends when somebody has written it.
+    fn has_no_end(&self) {
+        std::fs::remove_file(&self.path).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &self.path, mode).unwrap();
     }
 
     fn server(&self) -> Builder {
@@ -253,14 +260,43 @@ async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
 async fn a_file_that_has_no_end_keeps_nothing_waiting() {
     let file = File::new(&closed(&[(circle(), "")]));
     let mut server = file.server().start().await;
-    std::fs::remove_file(&file.path).unwrap();
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mkfifoat(rustix::fs::CWD, &file.path, mode).unwrap();
+    file.has_no_end();
     server.signal(Signal::HUP);
     let mut owner = server.log_in(&key(1)).await;
     assert_eq!(owner.play("1").await.unwrap()["value"], 1);
     server.sigterm();
     assert_eq!(server.wait().await.code(), Some(0));
+}
+
+async fn a_signal_while_the_settings_are_read_is_told_and_not_lost() {
+    let text = closed(&[(circle(), "")]);
+    let file = File::new(&text);
+    let mut server = file.server().start().await;
+    file.has_no_end();
+    server.signal(Signal::HUP);
+    // It has the file open once somebody can write to it.
+    let path = file.path.clone();
+    let open = move || std::fs::OpenOptions::new().write(true).open(path);
+    let open = tokio::task::spawn_blocking(open);
+    let mut end = within("the file to be read", open).await.unwrap().unwrap();
+    server.signal(Signal::HUP);
+    server
+        .logged("that it is still read", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.starts_with("the settings are still being read")
+        })
+        .await;
+    std::fs::remove_file(&file.path).unwrap();
+    file.write(&format!("{text}[log]\nlevel = \"debug\""));
+    end.write_all(text.as_bytes()).unwrap();
+    drop(end);
+    for changed in ["", "log.level"] {
+        server
+            .logged("what has changed", |line| {
+                line["message"] == "the settings were read again" && line["changed"] == changed
+            })
+            .await;
+    }
 }
 
 fn key_of_nobody() -> PublicKey {
@@ -301,6 +337,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
 
 on_both!(
     a_file_that_has_no_end_keeps_nothing_waiting,
+    a_signal_while_the_settings_are_read_is_told_and_not_lost,
     what_can_be_set_anew_is_and_the_rest_is_named,
     doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,
