@@ -19,8 +19,13 @@ use serde::{
 };
 use serde_json::{Error, Map, Number, Value};
 
+use crate::memory::SMALL;
+
 /// How deep what a script makes may be: whoever reads it has a few levels of their own around it.
 pub(crate) const DEEPEST: usize = 120;
+
+/// What each value takes in memory, about.
+const VALUE: usize = 72;
 
 /// Whole numbers that a float can tell from their neighbours.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -104,6 +109,43 @@ pub(crate) fn seeded<'a, S: DeserializeSeed<'a>>(
     let read = seed.deserialize(&mut text)?;
     text.end()?;
     Ok(read)
+}
+
+/// Returns what a text takes in memory once it is read, about: what it is written in, and a value for each that is in it.
+pub(crate) fn weight(text: &str) -> usize {
+    let most = most_weight(text.as_bytes());
+    if most <= SMALL {
+        return most;
+    }
+    let mut values = 0;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'"' {
+            while let Some(byte) = bytes.next()
+                && byte != b'"'
+            {
+                if byte == b'\\' {
+                    bytes.next();
+                }
+            }
+        } else if begins_value(byte) {
+            values += 1;
+        }
+    }
+    text.len() + VALUE * values
+}
+
+/// Returns the same, or more where what begins values stands in strings, too. It costs less.
+pub(crate) fn most_weight(text: &[u8]) -> usize {
+    let signs: usize = text
+        .iter()
+        .map(|byte| usize::from(begins_value(*byte)))
+        .sum();
+    text.len() + VALUE * signs
+}
+
+fn begins_value(byte: u8) -> bool {
+    matches!(byte, b',' | b'[' | b'{')
 }
 
 /// Where in a text it is that doesn't fit a type, if it is a part of it.
@@ -315,6 +357,17 @@ mod tests {
         "",
         "a",
     ];
+
+    #[test]
+    fn what_stands_in_strings_is_no_value() {
+        let string = ",[{".repeat(1000);
+        let text = format!(r#"{{"script":"{string}\\","args":["\"{string}",1]}}"#);
+        assert_eq!(weight(&text), text.len() + 4 * VALUE);
+        assert_eq!(most_weight(text.as_bytes()), text.len() + 6004 * VALUE);
+        let numbers = format!("[{}1]", "1,".repeat(999));
+        assert_eq!(weight(&numbers), numbers.len() + 1000 * VALUE);
+        assert_eq!(weight(&numbers), most_weight(numbers.as_bytes()));
+    }
 
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![

@@ -257,9 +257,21 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
         rerun: Rerun,
+        asker: Asker,
     ) -> Result<bool, Unavailable> {
+        // What it runs on is in memory until it is written.
+        let turn = match rerun.changes() {
+            true => self.looks.turn(asker.accounts(circle)).await,
+            false => None,
+        };
         match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.retry_in(circle, id, &rerun)).await,
+            Place::Embedded(ledger) => {
+                blocking(move || {
+                    let _turn = turn;
+                    ledger.retry_in(circle, id, &rerun)
+                })
+                .await
+            }
             Place::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }

@@ -221,7 +221,7 @@ impl Dispatcher {
                 .await?
         };
         let told = rerun.told(&job);
-        if self.jobs().retry_in(circle, id, rerun).await? {
+        if self.jobs().retry_in(circle, id, rerun, asker).await? {
             Ok(told)
         } else {
             Err(NotRetried::NotOver)

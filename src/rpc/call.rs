@@ -8,7 +8,10 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request};
-use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
+use crate::{
+    json,
+    memory::{MemoryBudget, OverBudget, Reservation, SMALL},
+};
 
 /// A future of a call that is under way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -59,8 +62,6 @@ enum Costly {
 
 /// Bytes of a usual reply.
 const USUAL: usize = 192;
-/// What each value within parameters takes in memory, about.
-const VALUE: usize = 72;
 
 /// Messages of more bytes than that wait for their turn to be read, and requests in batches whose parameters have more.
 const LONG: usize = 16 << 10;
@@ -288,7 +289,10 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     };
     // A call that isn't done at once keeps its id.
     let id = request.id.as_ref().map_or(0, |id| id.as_json().len());
-    let held = match hold(&context.requests, request.params.map_or(0, weight) + id) {
+    let held = match hold(
+        &context.requests,
+        request.params.map_or(0, json::weight) + id,
+    ) {
         Ok(held) => held,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
@@ -305,41 +309,11 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
 }
 
 /// Takes room for what a call keeps that isn't done at once. What is small needs none.
-fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Error> {
+pub(super) fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Error> {
     if bytes <= SMALL {
         return Ok(None);
     }
     Ok(Some(requests.try_reserve(bytes)?))
-}
-
-/// Returns what parameters take in memory, about: what they are written in, and a value for each that is in them.
-fn weight(params: &str) -> usize {
-    let begins_value = |byte: &u8| matches!(byte, b',' | b'[' | b'{');
-    // Texts may have these signs, too: they are passed over where that matters.
-    let signs: usize = params
-        .bytes()
-        .map(|byte| usize::from(begins_value(&byte)))
-        .sum();
-    let most = params.len() + VALUE * signs;
-    if most <= SMALL {
-        return most;
-    }
-    let mut values = 0;
-    let mut bytes = params.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'"' {
-            while let Some(byte) = bytes.next()
-                && byte != b'"'
-            {
-                if byte == b'\\' {
-                    bytes.next();
-                }
-            }
-        } else if begins_value(&byte) {
-            values += 1;
-        }
-    }
-    params.len() + VALUE * values
 }
 
 impl Written {
@@ -473,15 +447,6 @@ mod tests {
         let id = request.id.unwrap();
         let Written { text, room } = Written::new("x".repeat(text), &id, &memory);
         (text, room.map_or(0, |room| room.bytes()))
-    }
-
-    #[test]
-    fn what_stands_in_texts_is_no_value() {
-        let text = ",[{".repeat(1000);
-        let params = format!(r#"{{"script":"{text}\\","args":["\"{text}",1]}}"#);
-        assert_eq!(weight(&params), params.len() + 4 * VALUE);
-        let numbers = format!("[{}1]", "1,".repeat(999));
-        assert_eq!(weight(&numbers), numbers.len() + 1000 * VALUE);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
         settings,
         submission::{Input, Order},
     },
+    json,
     store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
 };
 
@@ -49,14 +50,17 @@ pub(super) fn accepted(order: Order, settings: &settings::Durable) -> (Fresh, Ve
         identity,
     } = order;
     let id = job.id;
-    let mut records = vec![record::put(&job), record::input(id, &input), open(id)];
+    let kept = record::input(id, &input);
+    let understood = kept.value.as_deref().map_or(0, json::most_weight);
+    let mut records = vec![record::put(&job), kept, open(id)];
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);
         records.push(record::seen(identity, id, until));
         records.push(expiry(Table::Seen, identity, until));
     }
     records.extend(job.submitter().map(|caller| record::own(&caller, id)));
-    let size = records.iter().map(Record::size).sum();
+    let written: usize = records.iter().map(Record::size).sum();
+    let size = written + understood;
     (Fresh { job, input, size }, records)
 }
 

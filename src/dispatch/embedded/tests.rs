@@ -21,7 +21,7 @@ use crate::{
     circle::Ending,
     dispatch::{
         Delivery, JobError, JobId, JobRecord, Listing, Progress, State, Status, retry::Rerun,
-        settings::Durable,
+        settings::Durable, submission::Order,
     },
     store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
 };
@@ -112,6 +112,25 @@ fn hold(store: &Store) -> Sender<()> {
 fn is_there(store: &Store, table: Table, key: &[u8]) -> bool {
     let found = store.alone(circle(1), Patience::Wait, |alone| alone.read(table, key));
     found.unwrap().unwrap().is_some()
+}
+
+/// A thousand small values are many times what they are written in.
+#[test]
+fn a_new_job_counts_as_it_is_understood() {
+    let delivery = Delivery {
+        circle: circle(1),
+        provider: "test".into(),
+        event_id: None,
+        event_type: None,
+        identity: None,
+        series: None,
+        payload: json!(vec![0; 1000]),
+        received_at: Timestamp::now(),
+    };
+    let order = Order::of_delivery(delivery, None);
+    let (fresh, _) = ledger::accepted(order, &SETTINGS);
+    let values = 1000 * size_of::<serde_json::Value>();
+    assert!(fresh.size > values, "{}", fresh.size);
 }
 
 #[test]

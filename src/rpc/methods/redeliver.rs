@@ -13,7 +13,9 @@ use crate::{
     dispatch::{Asker, Delivery, JobId},
     json,
     rpc::{
-        Answer, Context, code,
+        Answer, Context,
+        call::hold,
+        code,
         context::Admitted,
         method::{Call, Needs},
     },
@@ -45,7 +47,8 @@ impl Call for Redeliver {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let asker = Asker::Caller(admitted.key);
-        let memory = context.memory.clone();
+        // Nothing of it is answered.
+        let memory = context.requests.clone();
         let id = match job(&params.job_id) {
             Ok(id) => id,
             Err(error) => return Answer::Now(Err(error)),
@@ -55,8 +58,12 @@ impl Call for Redeliver {
             let looked = delivery(&shared, circle, id, asker, &memory).await?;
             let (job, _) = looked.into_found();
             let job = job.without_results();
-            let payload = payload(&shared, circle, id, asker, &memory).await?;
-            let payload = json::parse(payload.into_found().get()).unwrap_or_default();
+            let looked = payload(&shared, circle, id, asker, &memory).await?;
+            // The place is for others until it is kept, and it is held meanwhile.
+            let text = &looked.found;
+            let _held = hold(&memory, json::weight(text.get()))?;
+            let payload = json::parse(text.get()).unwrap_or_default();
+            drop(looked);
             let again = Delivery {
                 circle,
                 provider: job.provider().unwrap_or_default().into(),

@@ -365,6 +365,29 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
     .await;
 }
 
+async fn what_is_redelivered_counts_as_it_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = taking(folder.path(), "1")
+        .env("CIRCLED_SESSION__MAX_BUFFERED", "1MiB")
+        .start()
+        .await;
+    let sent = async |id: &str, zeros: usize| {
+        let object = json!({ "id": "pi_1", "object": "payment_intent", "zeros": vec![0; zeros] });
+        let event = json!({ "id": id, "object": "event", "type": "payment_intent.succeeded", "data": { "object": object } });
+        Webhook::stripe(event.to_string()).kept(&server).await.0
+    };
+    let mut owner = server.log_in(&key(1)).await;
+    // 40 KB, and many times that once they are values.
+    let large = sent("evt_1", 20_000).await;
+    let answer = owner.call("redeliver", json!([large])).await;
+    let full = json!({ "limit": "session.max_buffered" });
+    assert_refused("redeliver", answer, -32005, full);
+    let small = sent("evt_2", 8000).await;
+    for _ in 0..3 {
+        ok(&mut owner, "redeliver", json!([small])).await;
+    }
+}
+
 /// The owner sees a delivery's job as any other: what it came to, what it printed, and how it goes.
 async fn a_deliverys_job_is_told_and_shown_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -432,4 +455,5 @@ on_both!(
     a_circles_own_script_that_is_too_much_fails,
     a_delivery_keeps_its_version,
     what_is_redelivered_runs_the_script_as_it_is_now,
+    what_is_redelivered_counts_as_it_is_understood,
 );
