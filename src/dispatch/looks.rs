@@ -97,7 +97,8 @@ impl Look {
         })
     }
 
-    /// Takes what room there is for a page of so many bytes. It is read in any case: places are few, and pages are short.
+    /// Takes what room there is for a page of so many bytes. It is read in any case: places are few, and a page has one record
+    /// more than that at most.
     pub(super) fn take_room(self, bytes: usize) -> Looked<()> {
         let read = self.memory.whole().try_reserve(COPIES * bytes).ok();
         Looked {

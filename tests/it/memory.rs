@@ -936,7 +936,42 @@ async fn pages_of_jobs_are_cut_by_bytes_and_go_on() {
     );
 }
 
+async fn a_page_ends_with_the_job_that_it_has_no_room_for() {
+    let server = TestServer::builder()
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_PAGE", "1KiB")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(2)).await;
+    let script = "let s = \"\"; s.pad(5000, 'x'); s";
+    for _ in 0..6 {
+        let job = session.call("submit_job", json!({ "script": script }));
+        job.await.unwrap();
+    }
+    eventually("all to be done", async || {
+        let mut done = 0;
+        let mut page = json!({ "jobs": [], "cursor": null });
+        loop {
+            let mut params = json!({ "status": "finished" });
+            if let Some(cursor) = page["cursor"].as_str() {
+                params["cursor"] = json!(cursor);
+            }
+            page = session.call("list_jobs", params).await.unwrap();
+            let jobs = page["jobs"].as_array().unwrap().len();
+            assert!(jobs <= 1, "{jobs}");
+            done += jobs;
+            if page["cursor"].is_null() {
+                break;
+            }
+        }
+        done == 6
+    })
+    .await;
+    let page = server.admin("/jobs?status=finished&limit=500").await.json();
+    assert_eq!(page["jobs"].as_array().map(Vec::len), Some(1));
+}
+
 on_both!(
+    a_page_ends_with_the_job_that_it_has_no_room_for,
     looks_at_large_jobs_stay_within_the_budget,
     a_few_large_jobs_are_shown_at_once,
     batches_that_nobody_reads_stay_within_the_budget,

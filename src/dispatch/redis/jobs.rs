@@ -27,8 +27,8 @@ use crate::{
 
 /// Jobs that are looked at for one page of them, about.
 const LOOKS: usize = 2000;
-/// How many of their records are read at a time: each may be large.
-const AT_A_TIME: usize = 4;
+/// How many of their records are read at a time, as far as a page has room for them: each may be large.
+const AT_A_TIME: usize = 16;
 /// Times that a record is read to be changed.
 const CHANGES: usize = 8;
 
@@ -108,8 +108,11 @@ impl RedisJobs {
                     return Ok(true);
                 }
                 let room = listing.limit - looked.jobs.len();
+                let next = &rest[..room.min(AT_A_TIME).min(rest.len())];
+                let next = next.iter().map(|name| name.id);
+                let fitting = self.fitting(partition, next, looked.bytes).await?;
                 let some;
-                (some, rest) = rest.split_at(room.min(AT_A_TIME).min(rest.len()));
+                (some, rest) = rest.split_at(fitting);
                 let looks = some.iter().map(|name| self.look(partition, name.id));
                 for (name, found) in some.iter().zip(try_join_all(looks).await?) {
                     looked.count += 1;
@@ -124,6 +127,23 @@ impl RedisJobs {
             }
             from = names.last().cloned();
         }
+    }
+
+    /// How many of these jobs a page has room for, which has so many bytes already: one that is more than that is the last.
+    async fn fitting(
+        &self,
+        partition: &Partition,
+        ids: impl Iterator<Item = JobId>,
+        mut bytes: usize,
+    ) -> Result<usize, Unavailable> {
+        let sizes = ids.map(|id| self.size(Kept::Record, partition, id));
+        let sizes = try_join_all(sizes).await?.into_iter();
+        let fitting = sizes.take_while(|size| {
+            let fits = bytes < self.durable.max_page;
+            bytes += size;
+            fits
+        });
+        Ok(fitting.count())
     }
 
     /// One job, and whether a worker has it right now.
@@ -300,7 +320,15 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<usize, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        self.size(kept, self.link.keys().of(&circle), id).await
+    }
+
+    async fn size(
+        &self,
+        kept: Kept,
+        partition: &Partition,
+        id: JobId,
+    ) -> Result<usize, Unavailable> {
         let field = match kept {
             Kept::Record => "record",
             Kept::Input => "input",
@@ -356,24 +384,29 @@ impl RedisJobs {
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
     /// goes on before, if it goes on.
     pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<Found, Unavailable> {
+        let partition = self.link.keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);
         let (mut looked, mut bytes) = (0, 0);
         while looked < LOOKS {
             let some = index::newest(&self.link, &page.circle, page.caller.as_ref(), before);
             let ids = some.await?;
             let is_last = ids.len() < index::SOME;
-            for ids in ids.chunks(AT_A_TIME) {
-                let reads = ids.iter().map(|id| self.find_in(page.circle, *id));
-                for (id, found) in ids.iter().zip(try_join_all(reads).await?) {
+            let mut rest = &ids[..];
+            while !rest.is_empty() {
+                if bytes >= self.durable.max_page {
+                    return Ok((jobs, before));
+                }
+                let next = rest.iter().take(AT_A_TIME).copied();
+                let some;
+                (some, rest) = rest.split_at(self.fitting(partition, next, bytes).await?);
+                let reads = some.iter().map(|id| self.find_in(page.circle, *id));
+                for (id, found) in some.iter().zip(try_join_all(reads).await?) {
                     before = Some(*id);
                     bytes += found.as_ref().map_or(0, |(job, _)| job.size());
                     jobs.extend(found.filter(|(job, running)| page.wants(job, *running)));
                     if jobs.len() == page.limit {
                         return Ok((jobs, before));
                     }
-                }
-                if bytes >= self.durable.max_page {
-                    return Ok((jobs, before));
                 }
             }
             if is_last {
