@@ -16,7 +16,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     script::{Limits, Sandbox},
-    store::{self, Disk, DiskSettings, Patience, Store, Terms, Transaction},
+    store::{self, Disk, DiskSettings, Preconditions, Store, Transaction, WaitPolicy},
 };
 
 const SETTINGS: Settings = Settings {
@@ -61,7 +61,13 @@ fn commit(store: &Store, transaction: Transaction) {
     let (sender, done) = channel();
     let tell = Box::new(move |result| sender.send(result).unwrap());
     store
-        .commit(transaction, Vec::new(), Terms::NONE, tell, Patience::Wait)
+        .commit(
+            transaction,
+            Vec::new(),
+            Preconditions::NONE,
+            tell,
+            WaitPolicy::Wait,
+        )
         .unwrap();
     done.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
 }
@@ -407,7 +413,13 @@ fn what_was_looked_at_must_still_be_so() {
         one.perform(&mut first, &key(1), now, &SETTINGS).unwrap();
         perform(&store, other).unwrap();
         let done = Box::new(|_| {});
-        let refused = store.commit(first, Vec::new(), Terms::NONE, done, Patience::Wait);
+        let refused = store.commit(
+            first,
+            Vec::new(),
+            Preconditions::NONE,
+            done,
+            WaitPolicy::Wait,
+        );
         refused.map_err(|refused| refused.why.to_string())
     };
     let conflict = crate::store::CommitError::Conflict.to_string();
@@ -428,7 +440,7 @@ fn what_was_looked_at_must_still_be_so() {
     let pubkey = key(1);
     perform(&store, &Procedure::RemoveMember { pubkey }).unwrap();
     let done = Box::new(|_| {});
-    let refused = store.commit(run, Vec::new(), Terms::NONE, done, Patience::Wait);
+    let refused = store.commit(run, Vec::new(), Preconditions::NONE, done, WaitPolicy::Wait);
     assert!(refused.is_err());
 }
 

@@ -13,7 +13,7 @@ use crate::{
     circle::{Ending, Refusal},
     json::{self, Json},
     script::{Failure, FailureKind, Success},
-    store::{self, Emitted},
+    store::{self, NewEvent},
 };
 
 /// What the caller of a delivery's job begins with.
@@ -600,7 +600,7 @@ impl JobRecord {
 
     /// Returns what is told of a job that has just been kept. Nothing of a delivery's: there are many, and most of
     /// them have run in the next moment.
-    pub(super) fn told_first(&self) -> Option<Emitted> {
+    pub(super) fn told_first(&self) -> Option<NewEvent> {
         self.provider().is_none().then(|| self.told())
     }
 
@@ -622,7 +622,7 @@ impl JobRecord {
 
     /// Returns what is told of it when it has changed: whoever asked for it hears that, and the owner; of a delivery
     /// the owner alone.
-    pub(super) fn told(&self) -> Emitted {
+    pub(super) fn told(&self) -> NewEvent {
         let bare = Self {
             output: None,
             value: None,
@@ -639,7 +639,7 @@ impl JobRecord {
         };
         let view = bare.view(false);
         let data = serde_json::to_vec(&view).unwrap_or_default();
-        Emitted {
+        NewEvent {
             topic: format!("job.{}", self.id).into(),
             data: store::Value::new(&data),
             to: Some(self.submitter().unwrap_or(self.circle)),

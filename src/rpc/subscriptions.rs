@@ -505,7 +505,7 @@ impl Events {
         for taken in 1.. {
             match signal {
                 Signal::Event(event) => offer(list, &event, circle, telling),
-                Signal::Look => list.iter_mut().for_each(|one| one.behind = true),
+                Signal::ReadLog => list.iter_mut().for_each(|one| one.behind = true),
             }
             // With many subscriptions, each event is many texts.
             let enough = taken == AT_ONCE
@@ -637,7 +637,7 @@ fn offer_one(
         };
         // Most sessions have one subscription, and all of those are told the same.
         let text = match one.name {
-            1 => event.told(text),
+            1 => event.text(text),
             _ => text(),
         };
         let length = text.len();

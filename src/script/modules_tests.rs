@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::{Ending, Failure, FailureKind, Inputs, Limits, Pinned, Sandbox, Success};
 use crate::{
     auth::PublicKey,
-    store::{Key, Reads, Settings, Transaction, Unavailable, Value as Kept, WriteError},
+    store::{Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError},
 };
 
 const STORE: Settings = Settings {
@@ -27,7 +27,7 @@ const STORE: Settings = Settings {
 /// A store that has nothing, or can't be reached.
 struct Empty(bool);
 
-impl Reads for Empty {
+impl RemoteReads for Empty {
     fn get(&mut self, _: &Key) -> Result<Option<Kept>, Unavailable> {
         if self.0 { Ok(None) } else { Err(Unavailable) }
     }
@@ -40,7 +40,7 @@ impl Reads for Empty {
 fn transaction(works: bool) -> Option<Transaction> {
     let circle = PublicKey::from_stored([2; PublicKey::LENGTH]);
     let reads = Box::new(Empty(works));
-    Some(Transaction::elsewhere(reads, Arc::new(STORE), circle))
+    Some(Transaction::remote(reads, Arc::new(STORE), circle))
 }
 
 fn pinned(modules: &[(&str, &str)]) -> Arc<Pinned> {

@@ -12,8 +12,8 @@ use super::{
     disk::Disk,
     error::{CommitError, Unavailable},
     log,
+    snapshot::{PendingWrites, Snapshot},
     table::{Key, Record, Table, Value},
-    view::{Pending, View},
 };
 use crate::auth::PublicKey;
 
@@ -25,15 +25,15 @@ const SPINS: usize = 200;
 pub(super) struct Circle {
     latest: Mutex<Latest>,
     /// The number of its last commit that is on disk.
-    landed: AtomicU64,
+    durable: AtomicU64,
 }
 
 /// Commits that build on one another. Where the disk fails, those of them that are on their way are lost,
 /// and so is whatever saw them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Era(Arc<AtomicBool>);
+pub(super) struct Generation(Arc<AtomicBool>);
 
-impl Era {
+impl Generation {
     pub(super) fn is_lost(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -45,8 +45,8 @@ impl Era {
 
 #[derive(Debug, Default)]
 pub(super) struct Latest {
-    pending: Arc<Pending>,
-    era: Era,
+    pending: Arc<PendingWrites>,
+    generation: Generation,
     /// The number of its last commit.
     number: u64,
     /// Commits up to this one have been taken out of `pending`.
@@ -54,12 +54,12 @@ pub(super) struct Latest {
     /// Bytes in its store, once they have been looked up.
     usage: Option<u64>,
     /// Its events, once they have been looked up.
-    events: Option<Events>,
+    events: Option<EventNumbers>,
 }
 
 /// The numbers of the first event that is kept, and of the next one that is going to be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Events {
+pub(super) struct EventNumbers {
     pub(super) first: u64,
     pub(super) next: u64,
 }
@@ -67,7 +67,7 @@ pub(super) struct Events {
 impl Circle {
     pub(super) fn lock(&self) -> MutexGuard<'_, Latest> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.prune(self.landed.load(Ordering::Acquire));
+        latest.prune(self.durable.load(Ordering::Acquire));
         latest
     }
 
@@ -82,15 +82,15 @@ impl Circle {
                     continue;
                 }
             };
-            latest.prune(self.landed.load(Ordering::Acquire));
+            latest.prune(self.durable.load(Ordering::Acquire));
             return Some(latest);
         }
         None
     }
 
     /// Commits up to this one are on disk, and visible there.
-    pub(super) fn landed(&self, number: u64) {
-        self.landed.store(number, Ordering::Release);
+    pub(super) fn mark_durable(&self, number: u64) {
+        self.durable.store(number, Ordering::Release);
     }
 
     /// The disk didn't take a commit: it is undone, and so are those after it, which may build on it.
@@ -99,7 +99,7 @@ impl Circle {
         latest.pending = Arc::default();
         latest.usage = None;
         latest.events = None;
-        mem::take(&mut latest.era).lose();
+        mem::take(&mut latest.generation).lose();
     }
 
     /// Whether it says nothing that isn't on disk.
@@ -111,15 +111,16 @@ impl Circle {
 
 impl Latest {
     /// What it looks like now.
-    pub(super) fn view(&self, disk: &Disk) -> View {
+    pub(super) fn snapshot(&self, disk: &Disk) -> Snapshot {
         // What has landed since is in both.
-        let pending = (!self.pending.is_empty()).then(|| (self.pending.clone(), self.era.clone()));
-        View::new(disk.landed(), pending)
+        let pending =
+            (!self.pending.is_empty()).then(|| (self.pending.clone(), self.generation.clone()));
+        Snapshot::new(disk.snapshot(), pending)
     }
 
     /// What its next commit builds on.
-    pub(super) fn era(&self) -> Era {
-        self.era.clone()
+    pub(super) fn generation(&self) -> Generation {
+        self.generation.clone()
     }
 
     /// Makes the records part of what it looks like from here on. Answers the commit's number.
@@ -162,15 +163,19 @@ impl Latest {
     }
 
     /// The numbers of its events.
-    pub(super) fn events(&self, disk: &Disk, circle: &PublicKey) -> Result<Events, Unavailable> {
+    pub(super) fn events(
+        &self,
+        disk: &Disk,
+        circle: &PublicKey,
+    ) -> Result<EventNumbers, Unavailable> {
         match self.events {
             Some(events) => Ok(events),
             // None are on their way: whoever sends some knows the numbers from then on.
-            None => log::numbers(disk, &disk.landed(), circle),
+            None => log::numbers(disk, &disk.snapshot(), circle),
         }
     }
 
-    pub(super) fn set_events(&mut self, events: Events) {
+    pub(super) fn set_events(&mut self, events: EventNumbers) {
         self.events = Some(events);
     }
 
@@ -193,10 +198,10 @@ impl Latest {
         Ok(value.as_ref().map_or(0, size))
     }
 
-    fn prune(&mut self, landed: u64) {
-        if landed > self.pruned {
-            self.pruned = landed;
-            Arc::make_mut(&mut self.pending).retain(|_, (number, _)| *number > landed);
+    fn prune(&mut self, durable: u64) {
+        if durable > self.pruned {
+            self.pruned = durable;
+            Arc::make_mut(&mut self.pending).retain(|_, (number, _)| *number > durable);
         }
     }
 }

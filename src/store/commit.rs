@@ -10,23 +10,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    alone::Alone,
     circle::Circle,
     disk::Disk,
     error::{CommitError, Unavailable},
     hub::{Hub, Log},
+    locked_circle::LockedCircle,
     log,
-    queue::Queue,
+    queue::WriteQueue,
     settings::DiskSettings,
+    snapshot::Snapshot,
     table::{Record, Table, Value},
     transaction::{Transaction, own},
-    view::View,
     writer,
 };
 use crate::auth::PublicKey;
 
 /// Called once, when a commit is on disk, or when it is certain that it isn't going to be.
-pub type Done = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
+pub type CommitCallback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
 /// All circles' stores on this machine. A cheap handle.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ struct Inner {
 /// What the writing thread shares with everyone.
 pub(super) struct Shared {
     pub(super) circles: DashMap<PublicKey, Arc<Circle>>,
-    pub(super) queue: Queue,
+    pub(super) queue: WriteQueue,
     pub(super) hub: Hub,
     /// Cancelled once the disk failed to take a write. Only a restart mends that.
     pub(super) failed: CancellationToken,
@@ -50,63 +50,60 @@ pub(super) struct Shared {
 
 /// Whether to wait for another transaction, or for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum WaitPolicy {
     /// Yes: this thread may block.
     Wait,
     /// No: answer [`CommitError::Busy`].
-    Hurry,
+    FailFast,
 }
 
 /// What must hold at the very moment of a commit, or nothing of it lands.
 #[derive(Clone, Copy)]
-pub struct Terms<'a> {
+pub struct Preconditions<'a> {
     /// Something is kept under this key still.
     pub present: Option<(Table, &'a [u8])>,
     /// Nothing is kept under this key.
     pub absent: Option<(Table, &'a [u8])>,
     /// Asked last of all: after it says yes, the commit lands.
-    pub claim: &'a dyn Fn() -> bool,
+    pub gate: &'a dyn Fn() -> bool,
 }
 
-impl<'a> Terms<'a> {
+impl<'a> Preconditions<'a> {
     /// Nothing in particular.
     pub const NONE: Self = Self {
         present: None,
         absent: None,
-        claim: &|| true,
+        gate: &|| true,
     };
 
-    /// That `claim` says so.
-    pub fn claimed_by(claim: &'a dyn Fn() -> bool) -> Self {
-        Self {
-            claim,
-            ..Self::NONE
-        }
+    /// That `gate` says so.
+    pub fn gated_by(gate: &'a dyn Fn() -> bool) -> Self {
+        Self { gate, ..Self::NONE }
     }
 }
 
 /// A commit that was refused, and what was to be called after it.
-pub struct Refused {
+pub struct RejectedCommit {
     /// Why.
     pub why: CommitError,
     /// As it was given.
-    pub done: Done,
+    pub done: CommitCallback,
 }
 
 /// Where to go on, see [`Store::scan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
     /// With the next key.
-    On,
+    Continue,
     /// With the next circle.
     NextCircle,
     /// Nowhere.
     Stop,
 }
 
-impl std::fmt::Debug for Refused {
+impl std::fmt::Debug for RejectedCommit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Refused").field(&self.why).finish()
+        f.debug_tuple("RejectedCommit").field(&self.why).finish()
     }
 }
 
@@ -125,7 +122,7 @@ impl Store {
         let disk = Arc::new(disk);
         let shared = Arc::new(Shared {
             circles: DashMap::new(),
-            queue: Queue::new(settings.write_queue),
+            queue: WriteQueue::new(settings.write_queue),
             hub: Hub::new(&limits),
             failed: CancellationToken::new(),
         });
@@ -146,17 +143,17 @@ impl Store {
     /// Begins with the newest state, commits on their way to the disk included. Blocks while one
     /// transaction is alone in the circle.
     pub fn begin_latest(&self, circle: PublicKey) -> Transaction {
-        let view = self.circle(circle).lock().view(&self.0.disk);
-        self.transaction(circle, Some(view))
+        let snapshot = self.circle(circle).lock().snapshot(&self.0.disk);
+        self.transaction(circle, Some(snapshot))
     }
 
     /// Begins with the newest state, if that takes no waiting.
     pub fn try_begin_latest(&self, circle: PublicKey) -> Option<Transaction> {
-        let view = self.circle(circle).try_lock()?.view(&self.0.disk);
-        Some(self.transaction(circle, Some(view)))
+        let snapshot = self.circle(circle).try_lock()?.snapshot(&self.0.disk);
+        Some(self.transaction(circle, Some(snapshot)))
     }
 
-    /// Commits a transaction, with the `records` that go with it, if the `terms` hold at the very moment.
+    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold at the very moment.
     /// `done` is called when it is on disk, on the thread that writes.
     ///
     /// # Errors
@@ -165,21 +162,21 @@ impl Store {
         &self,
         transaction: Transaction,
         records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
-        patience: Patience,
-    ) -> Result<(), Refused> {
+        preconditions: Preconditions<'_>,
+        done: CommitCallback,
+        wait_policy: WaitPolicy,
+    ) -> Result<(), RejectedCommit> {
         let key = transaction.circle();
         let circle = self.circle(key);
-        let room = transaction.size() + records.iter().map(Record::size).sum::<usize>();
-        let wait = patience == Patience::Wait;
-        let Some(room) = self.0.shared.queue.reserve(room, wait) else {
+        let reservation = transaction.size() + records.iter().map(Record::size).sum::<usize>();
+        let wait = wait_policy == WaitPolicy::Wait;
+        let Some(reservation) = self.0.shared.queue.reserve(reservation, wait) else {
             let why = if wait {
                 CommitError::Unavailable(Unavailable)
             } else {
                 CommitError::Busy
             };
-            return Err(Refused { why, done });
+            return Err(RejectedCommit { why, done });
         };
         let latest = if wait {
             Some(circle.lock())
@@ -188,24 +185,30 @@ impl Store {
         };
         let Some(latest) = latest else {
             let why = CommitError::Busy;
-            return Err(Refused { why, done });
+            return Err(RejectedCommit { why, done });
         };
-        Alone::new(self, key, &circle, latest).write(Some(transaction), records, terms, done, room)
+        LockedCircle::new(self, key, &circle, latest).write(
+            Some(transaction),
+            records,
+            preconditions,
+            done,
+            reservation,
+        )
     }
 
     /// Does `work` while no other commit of the circle lands: what it begins and commits can't collide.
-    pub fn alone<R>(
+    pub fn lock_circle<R>(
         &self,
         circle: PublicKey,
-        patience: Patience,
-        work: impl FnOnce(&mut Alone<'_>) -> R,
+        wait_policy: WaitPolicy,
+        work: impl FnOnce(&mut LockedCircle<'_>) -> R,
     ) -> Option<R> {
         let shared = self.circle(circle);
-        let latest = match patience {
-            Patience::Wait => shared.lock(),
-            Patience::Hurry => shared.try_lock()?,
+        let latest = match wait_policy {
+            WaitPolicy::Wait => shared.lock(),
+            WaitPolicy::FailFast => shared.try_lock()?,
         };
-        Some(work(&mut Alone::new(self, circle, &shared, latest)))
+        Some(work(&mut LockedCircle::new(self, circle, &shared, latest)))
     }
 
     /// What is on disk under a key.
@@ -242,7 +245,7 @@ impl Store {
         self.read(Table::Store, circle, &own(key))
     }
 
-    /// Writes records if the `terms` hold, and waits until they are on disk. Blocks.
+    /// Writes records if the `preconditions` hold, and waits until they are on disk. Blocks.
     ///
     /// # Errors
     /// As [`Store::commit`]; a disk that doesn't take them.
@@ -250,14 +253,14 @@ impl Store {
         &self,
         circle: PublicKey,
         records: Vec<Record>,
-        terms: Terms<'_>,
+        preconditions: Preconditions<'_>,
     ) -> Result<(), CommitError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let done: Done = Box::new(move |result| {
+        let done: CommitCallback = Box::new(move |result| {
             let _ = sender.send(result);
         });
         let transaction = self.begin(circle);
-        self.commit(transaction, records, terms, done, Patience::Wait)
+        self.commit(transaction, records, preconditions, done, WaitPolicy::Wait)
             .map_err(|refused| refused.why)?;
         Ok(receiver.recv().unwrap_or(Err(Unavailable))?)
     }
@@ -343,12 +346,12 @@ impl Store {
         &self.0.limits
     }
 
-    pub(super) fn queue(&self) -> &Queue {
+    pub(super) fn queue(&self) -> &WriteQueue {
         &self.0.shared.queue
     }
 
-    pub(super) fn transaction(&self, circle: PublicKey, view: Option<View>) -> Transaction {
-        Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, view)
+    pub(super) fn transaction(&self, circle: PublicKey, snapshot: Option<Snapshot>) -> Transaction {
+        Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, snapshot)
     }
 
     fn circle(&self, key: PublicKey) -> Arc<Circle> {

@@ -12,7 +12,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
 use super::{settings::DiskSettings, table::Table};
 
-/// Where the number of the last write is kept, see [`Mark`](super::mark::Mark).
+/// Where the number of the last write is kept, see [`Watermark`](super::watermark::Watermark).
 const WRITES: &str = "writes";
 pub(super) const LAST_WRITE: &str = "last";
 /// A key in every table: a table that is gone would look like one with nothing in it. No circle's is so short.
@@ -64,7 +64,7 @@ impl Tables {
         quietly(open).map_err(Reason::Damaged)?.map_err(Reason::of)
     }
 
-    /// That everything is there up to the write with the number `safe`, see [`Mark`](super::mark::Mark).
+    /// That everything is there up to the write with the number `safe`, see [`Watermark`](super::watermark::Watermark).
     /// Answers the number of the last one that is.
     pub(super) fn check(&self, safe: u64) -> Result<u64, Reason> {
         let number = self.writes.get(LAST_WRITE).map_err(Reason::of)?;
@@ -111,12 +111,12 @@ impl Reason {
             }
             return Self::Damaged(error.to_string());
         }
-        Self::Damaged(in_words(&error))
+        Self::Damaged(error_text(&error))
     }
 }
 
 /// What the library complains of, which has no words of its own but the names of its types.
-pub(super) fn in_words(error: &fjall::Error) -> String {
+pub(super) fn error_text(error: &fjall::Error) -> String {
     let text = match error {
         fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
             return error.to_string();
@@ -187,7 +187,7 @@ mod tests {
             ),
             (fjall::Error::InvalidTrailer, "a file is damaged"),
         ] {
-            assert_eq!(in_words(&error), expected);
+            assert_eq!(error_text(&error), expected);
         }
     }
 }

@@ -13,12 +13,12 @@ use fjall::{Keyspace, PersistMode, Readable};
 
 use super::{
     commit::Scan,
-    database::{LAST_WRITE, Reason, Tables, in_words},
+    database::{LAST_WRITE, Reason, Tables, error_text},
+    disk_snapshot::DiskSnapshot,
     error::{OpenError, Unavailable},
-    landed::Landed,
-    mark::Mark,
     settings::DiskSettings,
     table::{Record, Table, Value, full},
+    watermark::Watermark,
 };
 use crate::auth::PublicKey;
 
@@ -38,8 +38,8 @@ pub struct Disk {
     min_free: u64,
     tables: Tables,
     /// After the last write.
-    landed: RwLock<Arc<Landed>>,
-    mark: Mark,
+    snapshot: RwLock<Arc<DiskSnapshot>>,
+    watermark: Watermark,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
 }
@@ -85,7 +85,7 @@ impl Disk {
             Reason::Lost(missing) => OpenError::Lost {
                 path: path.clone(),
                 missing,
-                mark: Mark::path(&path),
+                watermark: Watermark::path(&path),
             },
         };
         let tables = Tables::open(&database, settings).map_err(refuse)?;
@@ -93,15 +93,15 @@ impl Disk {
             tables.check(0).map_err(refuse)?;
             finish(&path).map_err(on_io)?;
         }
-        let mark = Mark::open(&path).map_err(on_io)?;
-        let last = tables.check(mark.number()).map_err(refuse)?;
-        mark.set(last).map_err(on_io)?;
+        let watermark = Watermark::open(&path).map_err(on_io)?;
+        let last = tables.check(watermark.number()).map_err(refuse)?;
+        watermark.set(last).map_err(on_io)?;
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
-            landed: RwLock::new(Arc::new(Landed::new(tables.database.snapshot()))),
+            snapshot: RwLock::new(Arc::new(DiskSnapshot::new(tables.database.snapshot()))),
             tables,
-            mark,
+            watermark,
             _lock: lock,
         })
     }
@@ -117,8 +117,8 @@ impl Disk {
     }
 
     /// What is on disk right now.
-    pub(super) fn landed(&self) -> Arc<Landed> {
-        self.landed
+    pub(super) fn snapshot(&self) -> Arc<DiskSnapshot> {
+        self.snapshot
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -157,19 +157,16 @@ impl Disk {
         from: &[u8],
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
-        let landed = self.landed();
+        let snapshot = self.snapshot();
         let mut from = from.to_vec();
         'circles: loop {
-            for entry in landed
-                .snapshot()
-                .range(self.keyspace(table), from.clone()..)
-            {
+            for entry in snapshot.inner().range(self.keyspace(table), from.clone()..) {
                 let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
                 let Some((circle, rest)) = key.split_first_chunk::<{ PublicKey::LENGTH }>() else {
                     continue;
                 };
                 match found(PublicKey::from_stored(*circle), rest, &value) {
-                    Scan::On => {}
+                    Scan::Continue => {}
                     Scan::Stop => return Ok(()),
                     Scan::NextCircle => {
                         // No key of a circle is past this one.
@@ -192,13 +189,13 @@ impl Disk {
         newest: bool,
         found: &mut dyn FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
-        self.walk_in(&self.landed(), table, circle, from, newest, found)
+        self.walk_in(&self.snapshot(), table, circle, from, newest, found)
     }
 
     /// The same, as it was at one moment.
     pub(super) fn walk_in(
         &self,
-        landed: &Landed,
+        snapshot: &DiskSnapshot,
         table: Table,
         circle: &PublicKey,
         from: &[u8],
@@ -212,7 +209,7 @@ impl Disk {
         } else {
             (from..=last, self.keyspace(table))
         };
-        let mut entries = landed.snapshot().range(keyspace, range);
+        let mut entries = snapshot.inner().range(keyspace, range);
         while let Some(entry) = if newest {
             entries.next_back()
         } else {
@@ -261,22 +258,25 @@ impl Disk {
                 None => batch.remove(keyspace, key),
             }
         }
-        let number = self.mark.number() + 1;
+        let number = self.watermark.number() + 1;
         batch.insert(&self.tables.writes, LAST_WRITE, number.to_be_bytes());
         batch.commit().map_err(|error| failed(&error))?;
-        if let Err(error) = self.mark.set(number) {
+        if let Err(error) = self.watermark.set(number) {
             // It is safe all the same. Less will be noticed, should the database be damaged.
             tracing::warn!(%error, "failed to note how far the disk has got");
         }
-        let landed = Arc::new(Landed::new(self.tables.database.snapshot()));
-        *self.landed.write().unwrap_or_else(PoisonError::into_inner) = landed;
+        let snapshot = Arc::new(DiskSnapshot::new(self.tables.database.snapshot()));
+        *self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = snapshot;
         Ok(())
     }
 }
 
 /// Logs what went wrong: nobody further up needs to know more than that it did.
 pub(super) fn failed(error: &fjall::Error) -> Unavailable {
-    tracing::error!(error = in_words(error), "failed to use the data folder");
+    tracing::error!(error = error_text(error), "failed to use the data folder");
     Unavailable
 }
 

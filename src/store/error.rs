@@ -141,7 +141,7 @@ pub enum OpenError {
     #[error(
         "{} is damaged: {missing} writes that were acknowledged are gone. Keep a copy of it, and restore the folder from a backup; or remove {} to go on with what is left",
         path.display(),
-        mark.display()
+        watermark.display()
     )]
     Lost {
         /// The folder.
@@ -149,7 +149,7 @@ pub enum OpenError {
         /// How many.
         missing: u64,
         /// The file that tells.
-        mark: PathBuf,
+        watermark: PathBuf,
     },
     /// The operating system refuses.
     #[error("{} cannot be used as the data folder (dispatch.embedded.data_dir)", path.display())]

@@ -12,7 +12,7 @@ const PRESENCE: &str = "presence";
 
 /// An event that lands with the rest of its transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Emitted {
+pub struct NewEvent {
     /// What it is about.
     pub topic: Box<str>,
     /// What happened: JSON.
@@ -21,7 +21,7 @@ pub struct Emitted {
     pub to: Option<PublicKey>,
 }
 
-impl Emitted {
+impl NewEvent {
     /// Bytes of a topic.
     pub const MAX_TOPIC: usize = 256;
 
@@ -87,7 +87,7 @@ mod tests {
             "webhook.stripe.paid",
             "webhook..",
         ] {
-            assert!(!Emitted::is_for_scripts(topic, None), "{topic}");
+            assert!(!NewEvent::is_for_scripts(topic, None), "{topic}");
         }
         for topic in [
             "job",
@@ -100,15 +100,15 @@ mod tests {
             ".webhook",
             "Webhook.stripe",
         ] {
-            assert!(Emitted::is_for_scripts(topic, None), "{topic}");
-            assert!(Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+            assert!(NewEvent::is_for_scripts(topic, None), "{topic}");
+            assert!(NewEvent::is_for_scripts(topic, Some("stripe")), "{topic}");
         }
     }
 
     #[test]
     fn a_deliverys_script_has_the_topics_of_its_provider() {
         for topic in ["webhook.stripe", "webhook.stripe.paid", "webhook.stripe."] {
-            assert!(Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+            assert!(NewEvent::is_for_scripts(topic, Some("stripe")), "{topic}");
         }
         for topic in [
             "webhook.",
@@ -118,7 +118,7 @@ mod tests {
             "job.stripe",
             "circle.stripe",
         ] {
-            assert!(!Emitted::is_for_scripts(topic, Some("stripe")), "{topic}");
+            assert!(!NewEvent::is_for_scripts(topic, Some("stripe")), "{topic}");
         }
     }
 }

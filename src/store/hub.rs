@@ -30,10 +30,10 @@ pub struct Event {
     pub at: Timestamp,
     /// Who alone is told, besides the owner; nothing: everyone.
     pub to: Option<PublicKey>,
-    /// As most are told it, see [`Event::told`].
-    told: OnceLock<Utf8Bytes>,
+    /// As most are told it, see [`Event::text`].
+    text: OnceLock<Utf8Bytes>,
     /// What it counts as waiting, for as long as anybody has it.
-    room: OnceLock<Reservation>,
+    reservation: OnceLock<Reservation>,
 }
 
 /// What the log has of a circle.
@@ -61,7 +61,7 @@ struct Inner {
     circles: DashMap<PublicKey, Circle>,
     /// What waits in all of them.
     memory: MemoryBudget,
-    of_circle: usize,
+    per_circle: usize,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub enum Signal {
     /// An event has landed.
     Event(Arc<Event>),
     /// There may be some in the log that were not told.
-    Look,
+    ReadLog,
 }
 
 /// Events of one circle, as they land, from the moment on that this was made.
@@ -102,8 +102,8 @@ impl Event {
             data,
             at,
             to,
-            told: OnceLock::new(),
-            room: OnceLock::new(),
+            text: OnceLock::new(),
+            reservation: OnceLock::new(),
         }
     }
 
@@ -113,8 +113,8 @@ impl Event {
     }
 
     /// Its text, written out once for all who get the same.
-    pub fn told(&self, write: impl FnOnce() -> Utf8Bytes) -> Utf8Bytes {
-        self.told.get_or_init(write).clone()
+    pub fn text(&self, write: impl FnOnce() -> Utf8Bytes) -> Utf8Bytes {
+        self.text.get_or_init(write).clone()
     }
 }
 
@@ -127,7 +127,7 @@ impl Hub {
                 "store.events_waiting_in_all",
                 settings.events_waiting_in_all,
             ),
-            of_circle: settings.events_waiting,
+            per_circle: settings.events_waiting,
         }))
     }
 
@@ -138,7 +138,7 @@ impl Hub {
             sender: broadcast::Sender::new(WAITING),
             memory: inner
                 .memory
-                .part("store.events_waiting", inner.of_circle, 0),
+                .part("store.events_waiting", inner.per_circle, 0),
         });
         Feed {
             receiver: Some(here.sender.subscribe()),
@@ -148,7 +148,7 @@ impl Hub {
     }
 
     /// Whether anybody listens.
-    pub fn listens(&self, circle: &PublicKey) -> bool {
+    pub fn has_listeners(&self, circle: &PublicKey) -> bool {
         self.0.circles.contains_key(circle)
     }
 
@@ -159,15 +159,15 @@ impl Hub {
 
     /// Tells whoever listens; where too much waits already, to look into the log. Those of one circle must come in their
     /// order, from one thread at a time.
-    pub fn tell(&self, circle: &PublicKey, events: impl IntoIterator<Item = Arc<Event>>) {
+    pub fn publish(&self, circle: &PublicKey, events: impl IntoIterator<Item = Arc<Event>>) {
         if let Some(here) = self.0.circles.get(circle) {
             for event in events {
                 let signal = match here.memory.try_reserve(event.size()) {
-                    Ok(room) => {
-                        let _ = event.room.set(room);
+                    Ok(reservation) => {
+                        let _ = event.reservation.set(reservation);
                         Signal::Event(event)
                     }
-                    Err(_) => Signal::Look,
+                    Err(_) => Signal::ReadLog,
                 };
                 // Whoever listened may have left.
                 let _ = here.sender.send(signal);
@@ -176,9 +176,9 @@ impl Hub {
     }
 
     /// Has whoever listens look into the log.
-    pub fn look(&self, circle: &PublicKey) {
+    pub fn signal_read_log(&self, circle: &PublicKey) {
         if let Some(here) = self.0.circles.get(circle) {
-            let _ = here.sender.send(Signal::Look);
+            let _ = here.sender.send(Signal::ReadLog);
         }
     }
 }
@@ -191,7 +191,7 @@ impl Feed {
         };
         match receiver.recv().await {
             Ok(signal) => signal,
-            Err(RecvError::Lagged(_)) => Signal::Look,
+            Err(RecvError::Lagged(_)) => Signal::ReadLog,
             // The sender lives as long as anybody listens.
             Err(RecvError::Closed) => std::future::pending().await,
         }
@@ -201,7 +201,7 @@ impl Feed {
     pub fn try_next(&mut self) -> Option<Signal> {
         match self.receiver.as_mut()?.try_recv() {
             Ok(signal) => Some(signal),
-            Err(TryRecvError::Lagged(_)) => Some(Signal::Look),
+            Err(TryRecvError::Lagged(_)) => Some(Signal::ReadLog),
             Err(TryRecvError::Empty | TryRecvError::Closed) => None,
         }
     }
@@ -223,9 +223,9 @@ mod tests {
     use super::*;
     use crate::{auth::SecretKey, config};
 
-    fn hub(of_circle: usize) -> Hub {
+    fn hub(per_circle: usize) -> Hub {
         let mut settings = config::Settings::load(None, []).unwrap().settings.store;
-        settings.events_waiting = of_circle;
+        settings.events_waiting = per_circle;
         Hub::new(&settings)
     }
 
@@ -238,20 +238,20 @@ mod tests {
     async fn whoever_listens_is_told_in_order_and_whoever_lags_is_told_to_look() {
         let circle = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
         let hub = hub(1 << 20);
-        hub.tell(&circle, [event(1)]);
+        hub.publish(&circle, [event(1)]);
         let mut feed = hub.listen(circle);
         let mut other = hub.listen(circle);
-        hub.tell(&circle, [event(2), event(3)]);
+        hub.publish(&circle, [event(2), event(3)]);
         for id in [2, 3] {
             assert!(matches!(feed.next().await, Signal::Event(event) if event.id == id));
         }
         assert!(feed.try_next().is_none());
-        hub.tell(&circle, (4..1000).map(event));
-        assert!(matches!(other.next().await, Signal::Look));
+        hub.publish(&circle, (4..1000).map(event));
+        assert!(matches!(other.next().await, Signal::ReadLog));
         drop(feed);
-        assert!(hub.listens(&circle));
+        assert!(hub.has_listeners(&circle));
         drop(other);
-        assert!(!hub.listens(&circle) && hub.circles().is_empty());
+        assert!(!hub.has_listeners(&circle) && hub.circles().is_empty());
     }
 
     #[tokio::test]
@@ -260,21 +260,24 @@ mod tests {
         let hub = hub(3 * event(1).size());
         let mut slow = hub.listen(circle);
         let mut quick = hub.listen(circle);
-        hub.tell(&circle, (1..=5).map(event));
-        let told = |feed: &mut Feed| {
+        hub.publish(&circle, (1..=5).map(event));
+        let received = |feed: &mut Feed| {
             let signals = std::iter::from_fn(|| feed.try_next());
             let id = |signal| match signal {
                 Signal::Event(event) => event.id,
-                Signal::Look => 0,
+                Signal::ReadLog => 0,
             };
             signals.map(id).collect::<Vec<_>>()
         };
-        assert_eq!(told(&mut quick), [1, 2, 3, 0, 0]);
-        hub.tell(&circle, [event(6)]);
-        assert_eq!(told(&mut quick), [0], "the other one has them still");
-        assert_eq!(told(&mut slow), [1, 2, 3, 0, 0, 0]);
-        hub.tell(&circle, [event(7)]);
-        assert_eq!((told(&mut slow), told(&mut quick)), (vec![7], vec![7]));
+        assert_eq!(received(&mut quick), [1, 2, 3, 0, 0]);
+        hub.publish(&circle, [event(6)]);
+        assert_eq!(received(&mut quick), [0], "the other one has them still");
+        assert_eq!(received(&mut slow), [1, 2, 3, 0, 0, 0]);
+        hub.publish(&circle, [event(7)]);
+        assert_eq!(
+            (received(&mut slow), received(&mut quick)),
+            (vec![7], vec![7])
+        );
         assert_eq!(hub.0.memory.used(), 0);
     }
 }

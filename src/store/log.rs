@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    circle::Events,
+    circle::EventNumbers,
     disk::Disk,
+    disk_snapshot::DiskSnapshot,
     error::Unavailable,
-    event::Emitted,
+    event::NewEvent,
     hub::{Event, Log},
-    landed::Landed,
     table::{Key, Record, Table},
 };
 use crate::auth::PublicKey;
@@ -24,7 +24,7 @@ const AT_ONCE: u64 = 64;
 
 /// An event, as it is kept.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredEvent {
     topic: Box<str>,
     data: Box<RawValue>,
     at: Timestamp,
@@ -39,48 +39,48 @@ struct Kept {
 /// The numbers of a circle's events.
 pub(super) fn numbers(
     disk: &Disk,
-    landed: &Landed,
+    snapshot: &DiskSnapshot,
     circle: &PublicKey,
-) -> Result<Events, Unavailable> {
-    let kept = landed.get(disk, circle, Table::Usage, &Key::new(NUMBERS))?;
-    let numbers = kept.and_then(|bytes| {
+) -> Result<EventNumbers, Unavailable> {
+    let stored = snapshot.get(disk, circle, Table::Usage, &Key::new(NUMBERS))?;
+    let numbers = stored.and_then(|bytes| {
         let (first, next) = bytes.split_first_chunk()?;
-        Some(Events {
+        Some(EventNumbers {
             first: u64::from_be_bytes(*first),
             next: u64::from_be_bytes(next.try_into().ok()?),
         })
     });
-    Ok(numbers.unwrap_or(Events { first: 1, next: 1 }))
+    Ok(numbers.unwrap_or(EventNumbers { first: 1, next: 1 }))
 }
 
 /// Gives events their numbers, and adds what is to be written for them.
 pub(super) fn append(
-    emitted: Vec<Emitted>,
-    events: &mut Events,
+    new: Vec<NewEvent>,
+    events: &mut EventNumbers,
     most: usize,
     records: &mut Vec<Record>,
 ) -> Vec<Arc<Event>> {
     let at = Timestamp::now();
-    let mut told = Vec::with_capacity(emitted.len());
-    let (old, mut spare) = (events.next, AT_ONCE + emitted.len() as u64);
+    let mut events_out = Vec::with_capacity(new.len());
+    let (old, mut spare) = (events.next, AT_ONCE + new.len() as u64);
     // Where there are more at once than are kept, the first of them aren't.
-    let first = (old + emitted.len() as u64).saturating_sub(most as u64);
-    for Emitted { topic, data, to } in emitted {
+    let first = (old + new.len() as u64).saturating_sub(most as u64);
+    for NewEvent { topic, data, to } in new {
         let id = events.next;
         events.next += 1;
         // What was emitted is JSON.
         let data = crate::json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let kept = Kept {
+        let stored = StoredEvent {
             topic,
             data,
             at,
             to,
         };
         if id >= first {
-            let value = serde_json::to_vec(&kept).unwrap_or_default();
+            let value = serde_json::to_vec(&stored).unwrap_or_default();
             records.push(Record::put(Table::Events, id.to_be_bytes(), value));
         }
-        told.push(Arc::new(Event::new(id, kept.topic, kept.data, at, to)));
+        events_out.push(Arc::new(Event::new(id, stored.topic, stored.data, at, to)));
     }
     while events.first < first.min(old) && spare > 0 {
         records.push(Record::remove(Table::Events, events.first.to_be_bytes()));
@@ -92,7 +92,7 @@ pub(super) fn append(
     }
     let numbers = [events.first.to_be_bytes(), events.next.to_be_bytes()].concat();
     records.push(Record::put(Table::Usage, NUMBERS, numbers));
-    told
+    events_out
 }
 
 /// Those from one on, so many at most, and no more than [`Log::BYTES_AT_ONCE`].
@@ -103,8 +103,8 @@ pub(super) fn read(
     most: usize,
 ) -> Result<Log, Unavailable> {
     // One moment for both: an event is in the log once its number is known.
-    let landed = disk.landed();
-    let Events { first, next } = numbers(disk, &landed, circle)?;
+    let snapshot = disk.snapshot();
+    let EventNumbers { first, next } = numbers(disk, &snapshot, circle)?;
     let mut log = Log {
         first: if next > first { first } else { 0 },
         last: next - 1,
@@ -115,15 +115,15 @@ pub(super) fn read(
     }
     let mut bytes = 0;
     disk.walk_in(
-        &landed,
+        &snapshot,
         Table::Events,
         circle,
         &from.max(first).to_be_bytes(),
         false,
         &mut |key, value| {
             bytes += value.len();
-            match crate::json::from_slice::<Kept>(value) {
-                Ok(Kept {
+            match crate::json::from_slice::<StoredEvent>(value) {
+                Ok(StoredEvent {
                     topic,
                     data,
                     at,

@@ -16,33 +16,33 @@
 //! disk anyway, may build on commits that are still on their way there ([`Store::begin_latest`]): those
 //! are written before it, or not at all, and then it isn't either.
 
-mod alone;
 mod circle;
 mod commit;
 mod database;
 mod disk;
+mod disk_snapshot;
 mod error;
 mod event;
 mod hub;
-mod landed;
+mod locked_circle;
 mod log;
-mod mark;
 mod queue;
 mod settings;
+mod snapshot;
 mod table;
 mod transaction;
-mod view;
+mod watermark;
 mod writer;
 
-pub use alone::Alone;
-pub use commit::{Done, Patience, Refused, Scan, Store, Terms};
+pub use commit::{CommitCallback, Preconditions, RejectedCommit, Scan, Store, WaitPolicy};
 pub use disk::Disk;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
-pub use event::Emitted;
+pub use event::NewEvent;
 pub use hub::{Event, Feed, Hub, Log, Signal};
+pub use locked_circle::LockedCircle;
 pub use settings::{DiskSettings, Settings};
 pub use table::{Key, Record, Table, Value};
-pub use transaction::{Effects, List, Reads, Transaction};
+pub use transaction::{Effects, PrefixRead, RemoteReads, Transaction};
 
 #[cfg(test)]
 mod tests;

@@ -6,29 +6,29 @@ use std::{
 };
 
 use super::{
-    circle::{Circle, Era},
-    commit::Done,
+    circle::{Circle, Generation},
+    commit::CommitCallback,
     hub::Event,
     table::Record,
 };
 use crate::auth::PublicKey;
 
 /// One commit on its way to the disk.
-pub(super) struct Write {
+pub(super) struct PendingCommit {
     pub(super) key: PublicKey,
     pub(super) circle: Arc<Circle>,
     /// What it builds on.
-    pub(super) era: Era,
+    pub(super) generation: Generation,
     pub(super) number: u64,
     pub(super) records: Vec<Record>,
     /// To be told once it is on disk.
     pub(super) events: Vec<Arc<Event>>,
-    pub(super) done: Done,
-    pub(super) room: usize,
+    pub(super) done: CommitCallback,
+    pub(super) reserved: usize,
 }
 
 /// Commits in the order in which they were made, bounded by their bytes.
-pub(super) struct Queue {
+pub(super) struct WriteQueue {
     state: Mutex<State>,
     filled: Condvar,
     drained: Condvar,
@@ -36,39 +36,39 @@ pub(super) struct Queue {
 }
 
 struct State {
-    writes: Vec<Write>,
+    writes: Vec<PendingCommit>,
     /// Bytes that wait, or are about to.
-    taken: usize,
+    reserved: usize,
     closed: bool,
 }
 
 /// Room for one commit. Given back when it is dropped.
-pub(super) struct Room<'a> {
-    queue: &'a Queue,
+pub(super) struct QueueReservation<'a> {
+    queue: &'a WriteQueue,
     bytes: usize,
 }
 
-impl Room<'_> {
-    /// Keeps it until what [`Queue::taken`] returns is dropped.
-    pub(super) fn keep(self) -> usize {
+impl QueueReservation<'_> {
+    /// Keeps it until what [`WriteQueue::reservation_of`] returns is dropped.
+    pub(super) fn into_bytes(self) -> usize {
         let bytes = self.bytes;
         mem::forget(self);
         bytes
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for QueueReservation<'_> {
     fn drop(&mut self) {
         self.queue.release(self.bytes);
     }
 }
 
-impl Queue {
+impl WriteQueue {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 writes: Vec::new(),
-                taken: 0,
+                reserved: 0,
                 closed: false,
             }),
             filled: Condvar::new(),
@@ -79,9 +79,9 @@ impl Queue {
 
     /// Takes room for so many bytes, and waits for it where `wait` says so. More than nothing is enough, so
     /// that no commit is too large. Nothing where there is none, or the queue is closed.
-    pub(super) fn reserve(&self, bytes: usize, wait: bool) -> Option<Room<'_>> {
+    pub(super) fn reserve(&self, bytes: usize, wait: bool) -> Option<QueueReservation<'_>> {
         let mut state = self.lock();
-        while state.taken >= self.capacity && !state.closed {
+        while state.reserved >= self.capacity && !state.closed {
             if !wait {
                 return None;
             }
@@ -93,19 +93,19 @@ impl Queue {
         if state.closed {
             return None;
         }
-        state.taken += bytes;
-        Some(Room { queue: self, bytes })
+        state.reserved += bytes;
+        Some(QueueReservation { queue: self, bytes })
     }
 
     /// The room that was kept for writes that have been taken.
-    pub(super) fn taken(&self, bytes: usize) -> Room<'_> {
-        Room { queue: self, bytes }
+    pub(super) fn reservation_of(&self, bytes: usize) -> QueueReservation<'_> {
+        QueueReservation { queue: self, bytes }
     }
 
     /// Gives room back.
     fn release(&self, bytes: usize) {
         let mut state = self.lock();
-        state.taken -= bytes;
+        state.reserved -= bytes;
         if state.closed {
             self.filled.notify_all();
         }
@@ -114,17 +114,17 @@ impl Queue {
     }
 
     /// Takes a place in the order. Never waits: room has been reserved.
-    pub(super) fn push(&self, write: Write) {
+    pub(super) fn push(&self, write: PendingCommit) {
         self.lock().writes.push(write);
         self.filled.notify_one();
     }
 
     /// All that waits, as soon as there is something; nothing when the queue is closed and empty, and nobody
     /// has room in it any more.
-    pub(super) fn take(&self) -> Option<Vec<Write>> {
+    pub(super) fn take(&self) -> Option<Vec<PendingCommit>> {
         let mut state = self.lock();
         while state.writes.is_empty() {
-            if state.closed && state.taken == 0 {
+            if state.closed && state.reserved == 0 {
                 return None;
             }
             state = self

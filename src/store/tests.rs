@@ -1,7 +1,6 @@
 //! The store from inside: what its callers rely on, whatever happens at the same time or to the disk.
 
 mod anomalies;
-mod elsewhere;
 mod folder;
 mod history;
 mod journal;
@@ -9,7 +8,8 @@ mod limits;
 mod lost;
 mod own;
 mod queue;
-mod views;
+mod remote;
+mod snapshots;
 
 use std::{
     path::Path,
@@ -18,8 +18,8 @@ use std::{
 };
 
 use super::{
-    CommitError, Disk, DiskSettings, OpenError, Patience, Settings, Store, Terms, Transaction,
-    Unavailable,
+    CommitError, Disk, DiskSettings, OpenError, Preconditions, Settings, Store, Transaction,
+    Unavailable, WaitPolicy,
 };
 use crate::auth::PublicKey;
 
@@ -85,14 +85,20 @@ fn set(transaction: &mut Transaction, key: &str, value: impl ToString) {
 fn hand_in(
     store: &Store,
     transaction: Transaction,
-    terms: Terms<'_>,
+    preconditions: Preconditions<'_>,
 ) -> Result<Receiver<Result<(), Unavailable>>, CommitError> {
     let (sender, receiver) = channel();
     let done = Box::new(move |result| {
         let _ = sender.send(result);
     });
     store
-        .commit(transaction, Vec::new(), terms, done, Patience::Wait)
+        .commit(
+            transaction,
+            Vec::new(),
+            preconditions,
+            done,
+            WaitPolicy::Wait,
+        )
         .map_err(|refused| refused.why)?;
     Ok(receiver)
 }
@@ -106,7 +112,13 @@ fn hold(store: &Store) -> Sender<()> {
         let _ = receiver.recv_timeout(PATIENCE);
     });
     let nothing = store.begin(circle(u16::MAX));
-    let committed = store.commit(nothing, Vec::new(), Terms::NONE, done, Patience::Wait);
+    let committed = store.commit(
+        nothing,
+        Vec::new(),
+        Preconditions::NONE,
+        done,
+        WaitPolicy::Wait,
+    );
     committed.unwrap();
     holds.recv_timeout(PATIENCE).unwrap();
     sender
@@ -114,6 +126,6 @@ fn hold(store: &Store) -> Sender<()> {
 
 /// Commits the transaction, and waits until it is on disk.
 fn commit(store: &Store, transaction: Transaction) -> Result<(), CommitError> {
-    let done = hand_in(store, transaction, Terms::NONE)?;
+    let done = hand_in(store, transaction, Preconditions::NONE)?;
     Ok(done.recv_timeout(PATIENCE).unwrap()?)
 }

@@ -8,9 +8,9 @@ use super::{
     Settings,
     disk::Disk,
     error::{Unavailable, WriteError},
-    event::Emitted,
+    event::NewEvent,
+    snapshot::Snapshot,
     table::{Key, Record, Table, Value},
-    view::View,
 };
 use crate::auth::PublicKey;
 
@@ -20,36 +20,36 @@ const OWN: u8 = 0xff;
 /// A consistent look at one circle's store, and changes to it that nobody else sees before they are
 /// committed. Dropping it changes nothing.
 pub struct Transaction {
-    source: Source,
+    source: ReadSource,
     limits: Arc<Settings>,
     circle: PublicKey,
     /// What was found, or not found, under each key that was looked at.
     reads: BTreeMap<Key, Option<Value>>,
     /// What was found under each prefix that was listed.
-    lists: BTreeMap<Key, Listed>,
+    lists: BTreeMap<Key, PrefixDigest>,
     /// The same elsewhere, each time that it was: what is there may change between two looks.
-    looks: Vec<(Key, Listed)>,
+    remote_lists: Vec<(Key, PrefixDigest)>,
     writes: BTreeMap<Key, Option<Value>>,
     /// How many of them are the circle's own.
     own_writes: usize,
-    events: Vec<Emitted>,
+    events: Vec<NewEvent>,
     /// Whose delivery it runs for, if it does.
     provider: Option<Box<str>>,
 }
 
 /// Where it reads.
-enum Source {
+enum ReadSource {
     Disk {
         disk: Arc<Disk>,
         /// Taken at the first read, unless it was given.
-        view: Option<View>,
+        snapshot: Option<Snapshot>,
     },
-    Elsewhere(Box<dyn Reads>),
+    Remote(Box<dyn RemoteReads>),
 }
 
 /// Reads a circle's store that is somewhere else, and may change between two reads: whoever commits checks
 /// that what was read still stands.
-pub trait Reads: Send {
+pub trait RemoteReads: Send {
     /// What stands under `key`.
     ///
     /// # Errors
@@ -69,16 +69,16 @@ pub struct Effects {
     /// What was found, or not found, under each key that was looked at.
     pub reads: BTreeMap<Key, Option<Value>>,
     /// What was found under each prefix that was listed, each time.
-    pub lists: Vec<List>,
+    pub lists: Vec<PrefixRead>,
     /// What is to stand under each key, or that nothing is.
     pub writes: BTreeMap<Key, Option<Value>>,
     /// What it tells, in order.
-    pub events: Vec<Emitted>,
+    pub events: Vec<NewEvent>,
 }
 
 /// What was found under a prefix.
 #[derive(Debug)]
-pub struct List {
+pub struct PrefixRead {
     /// The prefix.
     pub prefix: Key,
     /// How many keys were seen.
@@ -90,15 +90,15 @@ pub struct List {
     pub hash: [u8; 20],
 }
 
-/// A list of keys, told from any other by its hash, see [`List::hash`].
-struct Listed {
+/// A list of keys, told from any other by its hash, see [`PrefixRead::hash`].
+struct PrefixDigest {
     hash: Sha1,
     count: usize,
     /// Whether it went to the end.
     whole: bool,
 }
 
-impl Listed {
+impl PrefixDigest {
     fn new() -> Self {
         Self {
             hash: Sha1::new(),
@@ -120,24 +120,24 @@ impl Transaction {
         disk: Arc<Disk>,
         limits: Arc<Settings>,
         circle: PublicKey,
-        view: Option<View>,
+        snapshot: Option<Snapshot>,
     ) -> Self {
-        Self::with(Source::Disk { disk, view }, limits, circle)
+        Self::with(ReadSource::Disk { disk, snapshot }, limits, circle)
     }
 
     /// One that reads a store elsewhere.
-    pub fn elsewhere(reads: Box<dyn Reads>, limits: Arc<Settings>, circle: PublicKey) -> Self {
-        Self::with(Source::Elsewhere(reads), limits, circle)
+    pub fn remote(reads: Box<dyn RemoteReads>, limits: Arc<Settings>, circle: PublicKey) -> Self {
+        Self::with(ReadSource::Remote(reads), limits, circle)
     }
 
-    fn with(source: Source, limits: Arc<Settings>, circle: PublicKey) -> Self {
+    fn with(source: ReadSource, limits: Arc<Settings>, circle: PublicKey) -> Self {
         Self {
             source,
             limits,
             circle,
             reads: BTreeMap::new(),
             lists: BTreeMap::new(),
-            looks: Vec::new(),
+            remote_lists: Vec::new(),
             writes: BTreeMap::new(),
             own_writes: 0,
             events: Vec::new(),
@@ -219,7 +219,7 @@ impl Transaction {
             .into_iter()
             .peekable();
         let mut keys = Vec::new();
-        let mut listed = Listed::new();
+        let mut listed = PrefixDigest::new();
         // Those that it deletes are no longer counted, so it may look at more.
         let most = max.saturating_add(self.writes.len()).saturating_add(1);
         self.source.keys(&self.circle, &prefix, most, &mut |key| {
@@ -242,7 +242,9 @@ impl Transaction {
         keys.extend(own.filter(|(_, there)| *there).map(|(key, _)| key));
         // One state was looked at, so the longest look at a prefix tells the most.
         match self.lists.get(&prefix) {
-            _ if matches!(self.source, Source::Elsewhere(_)) => self.looks.push((prefix, listed)),
+            _ if matches!(self.source, ReadSource::Remote(_)) => {
+                self.remote_lists.push((prefix, listed))
+            }
             Some(before) if before.whole || !listed.whole && before.count >= listed.count => {}
             _ => {
                 self.lists.insert(prefix, listed);
@@ -305,29 +307,29 @@ impl Transaction {
         to: Option<PublicKey>,
     ) -> Result<(), WriteError> {
         let topic = topic.into();
-        let event = Emitted { topic, data, to };
+        let event = NewEvent { topic, data, to };
         event.check(&self.events, self.provider.as_deref(), &self.limits)?;
         self.events.push(event);
         Ok(())
     }
 
     /// The same for what circled itself tells, whatever the limits.
-    pub fn tell(&mut self, event: Emitted) {
+    pub fn emit_unchecked(&mut self, event: NewEvent) {
         self.events.push(event);
     }
 
     /// What it is going to tell.
-    pub fn events(&self) -> &[Emitted] {
+    pub fn events(&self) -> &[NewEvent] {
         &self.events
     }
 
     /// The same, for whoever sees to it that it lands with the commit.
-    pub fn take_events(&mut self) -> Vec<Emitted> {
+    pub fn take_events(&mut self) -> Vec<NewEvent> {
         std::mem::take(&mut self.events)
     }
 
     /// Takes back what it was going to write and to tell. What it has seen is still to be true when it is committed.
-    pub fn forget_writes(&mut self) {
+    pub fn discard_writes(&mut self) {
         self.writes.clear();
         self.own_writes = 0;
         self.events.clear();
@@ -339,20 +341,20 @@ impl Transaction {
     }
 
     /// Whether what it has seen may be told at once: it is on disk, or nothing was.
-    pub fn saw_what_is_safe(&self) -> bool {
+    pub fn read_only_durable(&self) -> bool {
         match &self.source {
-            Source::Disk { view, .. } => view.as_ref().is_none_or(View::is_durable),
-            Source::Elsewhere(_) => self.reads.is_empty() && self.looks.is_empty(),
+            ReadSource::Disk { snapshot, .. } => snapshot.as_ref().is_none_or(Snapshot::is_durable),
+            ReadSource::Remote(_) => self.reads.is_empty() && self.remote_lists.is_empty(),
         }
     }
 
     /// What it has read still stands in `now`. What writes nothing may come before all that has changed
     /// since, but not if that is the end of something it saw.
-    pub(super) fn stands(&self, now: &View) -> Result<bool, Unavailable> {
-        let Source::Disk { disk, view } = &self.source else {
+    pub(super) fn validate_reads(&self, now: &Snapshot) -> Result<bool, Unavailable> {
+        let ReadSource::Disk { disk, snapshot } = &self.source else {
             return Ok(false);
         };
-        if view.as_ref().is_some_and(View::is_lost) {
+        if snapshot.as_ref().is_some_and(Snapshot::is_lost) {
             return Ok(false);
         }
         if !self.writes() {
@@ -364,7 +366,7 @@ impl Transaction {
             }
         }
         for (prefix, before) in &self.lists {
-            let mut listed = Listed::new();
+            let mut listed = PrefixDigest::new();
             now.keys(disk, &self.circle, Table::Store, prefix, |key| {
                 if !is_under(key, prefix) {
                     return false;
@@ -393,7 +395,7 @@ impl Transaction {
 
     /// Lets go of everything, for whoever commits it elsewhere.
     pub fn into_effects(self) -> Effects {
-        let list = |(prefix, listed): (Key, Listed)| List {
+        let list = |(prefix, listed): (Key, PrefixDigest)| PrefixRead {
             prefix,
             count: listed.count,
             whole: listed.whole,
@@ -401,7 +403,7 @@ impl Transaction {
         };
         Effects {
             reads: self.reads,
-            lists: self.looks.into_iter().map(list).collect(),
+            lists: self.remote_lists.into_iter().map(list).collect(),
             writes: self.writes,
             events: self.events,
         }
@@ -413,7 +415,7 @@ impl Transaction {
             64 + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
         let writes: usize = self.writes.iter().map(size).sum();
-        writes + self.events.iter().map(Emitted::size).sum::<usize>()
+        writes + self.events.iter().map(NewEvent::size).sum::<usize>()
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
@@ -427,11 +429,13 @@ impl Transaction {
     }
 }
 
-impl Source {
+impl ReadSource {
     fn get(&mut self, circle: &PublicKey, key: &Key) -> Result<Option<Value>, Unavailable> {
         match self {
-            Self::Disk { disk, view } => viewed(view, disk).get(disk, circle, Table::Store, key),
-            Self::Elsewhere(reads) => reads.get(key),
+            Self::Disk { disk, snapshot } => {
+                viewed(snapshot, disk).get(disk, circle, Table::Store, key)
+            }
+            Self::Remote(reads) => reads.get(key),
         }
     }
 
@@ -445,10 +449,10 @@ impl Source {
         found: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), Unavailable> {
         match self {
-            Self::Disk { disk, view } => {
-                viewed(view, disk).keys(disk, circle, Table::Store, prefix, found)
+            Self::Disk { disk, snapshot } => {
+                viewed(snapshot, disk).keys(disk, circle, Table::Store, prefix, found)
             }
-            Self::Elsewhere(reads) => {
+            Self::Remote(reads) => {
                 for key in reads.keys(prefix, max)? {
                     if !found(&key) {
                         break;
@@ -473,8 +477,8 @@ fn is_under(key: &[u8], prefix: &[u8]) -> bool {
 }
 
 /// What is looked at, from the first look on.
-fn viewed<'a>(view: &'a mut Option<View>, disk: &Disk) -> &'a View {
-    view.get_or_insert_with(|| View::new(disk.landed(), None))
+fn viewed<'a>(snapshot: &'a mut Option<Snapshot>, disk: &Disk) -> &'a Snapshot {
+    snapshot.get_or_insert_with(|| Snapshot::new(disk.snapshot(), None))
 }
 
 impl std::fmt::Debug for Transaction {

@@ -8,7 +8,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::{commit::Shared, disk::Disk, error::Unavailable, queue::Write};
+use super::{commit::Shared, disk::Disk, error::Unavailable, queue::PendingCommit};
 
 pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     Builder::new()
@@ -16,7 +16,7 @@ pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHand
         .spawn(move || {
             // After a panic, what comes is refused: nobody waits for good.
             while catch_unwind(AssertUnwindSafe(|| run(&disk, &shared))).is_err() {
-                give_up(&disk, &shared);
+                fail(&disk, &shared);
             }
         })
 }
@@ -24,18 +24,18 @@ pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHand
 fn run(disk: &Arc<Disk>, shared: &Shared) {
     let mut full = !disk.has_room();
     if full {
-        tell(disk, full);
+        log_room(disk, full);
     }
     while let Some(writes) = shared.queue.take() {
         if full == disk.has_room() {
             full = !full;
-            tell(disk, full);
+            log_room(disk, full);
         }
         write(disk, shared, writes, full);
     }
 }
 
-fn tell(disk: &Disk, full: bool) {
+fn log_room(disk: &Disk, full: bool) {
     let folder = disk.path().display();
     if full {
         tracing::error!(
@@ -48,7 +48,7 @@ fn tell(disk: &Disk, full: bool) {
 }
 
 /// What has reached the disk of a write that failed can't be told, and so nothing may come after it: the server ends.
-fn give_up(disk: &Arc<Disk>, shared: &Shared) {
+fn fail(disk: &Arc<Disk>, shared: &Shared) {
     if !shared.failed.is_cancelled() {
         shared.failed.cancel();
         // Closing it would write what the disk hadn't taken: by then, its senders know that it was refused.
@@ -60,13 +60,14 @@ fn give_up(disk: &Arc<Disk>, shared: &Shared) {
     }
 }
 
-fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
+fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<PendingCommit>, full: bool) {
     // What builds on a commit that was lost is lost.
-    let (writes, lost): (Vec<_>, Vec<_>) =
-        writes.into_iter().partition(|write| !write.era.is_lost());
+    let (writes, lost): (Vec<_>, Vec<_>) = writes
+        .into_iter()
+        .partition(|write| !write.generation.is_lost());
     // Given back even where what follows panics.
-    let room = writes.iter().chain(&lost).map(|write| write.room).sum();
-    let _room = shared.queue.taken(room);
+    let reserved = writes.iter().chain(&lost).map(|write| write.reserved).sum();
+    let _reservation = shared.queue.reservation_of(reserved);
     let result = if full || shared.failed.is_cancelled() {
         Err(Unavailable)
     } else {
@@ -74,7 +75,7 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
             let records = write.records.iter();
             records.map(|record| (&write.key, record))
         });
-        disk.write(records).inspect_err(|_| give_up(disk, shared))
+        disk.write(records).inspect_err(|_| fail(disk, shared))
     };
     let mut circles = HashMap::new();
     for write in &writes {
@@ -82,13 +83,13 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<Write>, full: bool) {
     }
     for (circle, number) in circles.values() {
         match result {
-            Ok(()) => circle.landed(*number),
+            Ok(()) => circle.mark_durable(*number),
             Err(Unavailable) => circle.start_over(),
         }
     }
     for write in writes {
         if result.is_ok() && !write.events.is_empty() {
-            shared.hub.tell(&write.key, write.events);
+            shared.hub.publish(&write.key, write.events);
         }
         (write.done)(result);
     }

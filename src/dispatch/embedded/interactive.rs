@@ -17,7 +17,7 @@ use super::{
 use crate::{
     circle::Ending,
     dispatch::{self, Account, Job, Outcome, Played, Told},
-    store::{CommitError, Done, Patience, Terms},
+    store::{CommitCallback, CommitError, Preconditions, WaitPolicy},
     units::duration::milliseconds,
 };
 
@@ -75,9 +75,9 @@ impl Embedded {
         let committed = machine.store.commit(
             writes,
             Vec::new(),
-            Terms::claimed_by(&|| claim.commit()),
+            Preconditions::gated_by(&|| claim.commit()),
             reply.done(told),
-            Patience::Hurry,
+            WaitPolicy::FailFast,
         );
         match committed.map_err(|refused| refused.why) {
             Ok(()) => Some(Played::Later(dispatch::Ticket::Embedded(ticket))),
@@ -143,7 +143,7 @@ impl Reply {
     }
 
     /// Hands the outcome over once the commit is on disk.
-    fn done(self: &Arc<Self>, told: Told) -> Done {
+    fn done(self: &Arc<Self>, told: Told) -> CommitCallback {
         let reply = self.clone();
         Box::new(move |result| {
             reply.send(match result {
@@ -194,7 +194,7 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             ran.writes,
             None,
             Vec::new(),
-            Terms::claimed_by(&|| claim.commit()),
+            Preconditions::gated_by(&|| claim.commit()),
             reply.done(told),
         )
     });

@@ -13,7 +13,7 @@ use crate::{
         submission::{Input, Order},
     },
     json,
-    store::{Patience, Record, Scan, Store, Table, Terms, Unavailable},
+    store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
 };
 
 /// Jobs that are looked at for one page of them, and bytes of their records.
@@ -109,7 +109,7 @@ pub(super) fn recover(
     let mut unread = Ok(());
     store.scan(Table::Open, &[], &mut |circle, key, _| {
         let Some(id) = JobId::from_slice(key) else {
-            return Scan::On;
+            return Scan::Continue;
         };
         let record = match store.read(Table::Jobs, &circle, key) {
             Ok(record) => record,
@@ -119,17 +119,17 @@ pub(super) fn recover(
             }
         };
         let Some(mut job) = record.and_then(|bytes| record::job(&circle, id, &bytes)) else {
-            return Scan::On;
+            return Scan::Continue;
         };
         if job.status != Status::Pending {
             changed.push((circle, vec![Record::remove(Table::Open, key)]));
-            return Scan::On;
+            return Scan::Continue;
         }
         if running.contains(&id) {
             job.crash(now);
             crashed.push((circle, id));
             if job.status == Status::Dead {
-                return Scan::On;
+                return Scan::Continue;
             }
         }
         pending.push(Pending {
@@ -138,12 +138,12 @@ pub(super) fn recover(
             submitter: job.submitter(),
             due: job.due,
         });
-        Scan::On
+        Scan::Continue
     })?;
     unread?;
     for (circle, records) in changed {
         store
-            .write_and_wait(circle, records, Terms::NONE)
+            .write_and_wait(circle, records, Preconditions::NONE)
             .map_err(|_| Unavailable)?;
     }
     for (circle, id) in crashed {
@@ -200,7 +200,7 @@ pub(super) fn list(
                 return Scan::Stop;
             }
             let Some(id) = JobId::from_slice(key) else {
-                return Scan::On;
+                return Scan::Continue;
             };
             is_cut_off = jobs.len() == listing.limit || looked == LOOKS || bytes >= most;
             if is_cut_off {
@@ -225,7 +225,7 @@ pub(super) fn list(
                     let job = job.map(|job| (is_running(id), job));
                     let job = job.filter(|(running, job)| listing.wants(job, *running));
                     jobs.extend(job.map(|(running, job)| (job, running)));
-                    Scan::On
+                    Scan::Continue
                 }
                 Err(unavailable) => {
                     unread = Err(unavailable);
@@ -325,7 +325,7 @@ pub(super) fn change(
     change: impl FnOnce(&mut JobRecord) -> Option<Vec<Record>>,
 ) -> Result<bool, Unavailable> {
     let (sender, on_disk) = std::sync::mpsc::sync_channel(1);
-    let changed = store.alone(circle, Patience::Wait, |alone| {
+    let changed = store.lock_circle(circle, WaitPolicy::Wait, |alone| {
         let bytes = alone.read(Table::Jobs, id.as_bytes())?;
         let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
         let Some(mut job) = job else {
@@ -335,11 +335,11 @@ pub(super) fn change(
             return Ok(false);
         };
         let mut told = alone.begin();
-        told.tell(job.told());
+        told.emit_unchecked(job.told());
         let done = Box::new(move |result| {
             let _ = sender.send(result);
         });
-        match alone.commit(Some(told), records, Terms::NONE, done) {
+        match alone.commit(Some(told), records, Preconditions::NONE, done) {
             Ok(()) => Ok(true),
             Err(_) => Err(Unavailable),
         }
@@ -360,14 +360,14 @@ pub(super) fn sweep(
     let mut due = Vec::new();
     store.scan(Table::Expiry, &[], &mut |circle, key, _| {
         let Some((at, table, about)) = record::expired(key) else {
-            return Scan::On;
+            return Scan::Continue;
         };
         if at > now {
             return Scan::NextCircle;
         }
         due.push((circle, key.to_vec(), table, about.to_vec()));
         if due.len() < AT_ONCE {
-            Scan::On
+            Scan::Continue
         } else {
             Scan::Stop
         }
@@ -375,7 +375,7 @@ pub(super) fn sweep(
     let more = due.len() == AT_ONCE;
     for (circle, key, table, about) in due {
         // It may be coming to life again right now.
-        store.alone(circle, Patience::Wait, |alone| {
+        store.lock_circle(circle, WaitPolicy::Wait, |alone| {
             let found = alone.read(table, &about)?;
             // A later entry is about it, where it has.
             let keep = found.as_ref().is_some_and(|value| match table {
@@ -405,7 +405,7 @@ pub(super) fn sweep(
                 }
             }
             // Refused where too much waits for the disk already: it is found again.
-            let _ = alone.commit(None, records, Terms::NONE, Box::new(|_| {}));
+            let _ = alone.commit(None, records, Preconditions::NONE, Box::new(|_| {}));
             Ok::<_, Unavailable>(())
         });
     }

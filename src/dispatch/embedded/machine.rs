@@ -14,7 +14,8 @@ use crate::{
     dispatch::{Account, JobId},
     script::{self, Runner},
     store::{
-        Alone, CommitError, Done, Emitted, Patience, Record, Store, Terms, Transaction, Unavailable,
+        CommitCallback, CommitError, LockedCircle, NewEvent, Preconditions, Record, Store,
+        Transaction, Unavailable, WaitPolicy,
     },
 };
 
@@ -58,34 +59,34 @@ pub(super) struct Ran {
 
 /// Commits within a circle.
 pub(super) enum Committer<'a, 'b> {
-    Beside(&'a Store, PublicKey, Patience),
-    Alone(&'a mut Alone<'b>),
+    Beside(&'a Store, PublicKey, WaitPolicy),
+    LockedCircle(&'a mut LockedCircle<'b>),
 }
 
 impl Committer<'_, '_> {
     pub(super) fn commit(
         &mut self,
         mut writes: Option<Transaction>,
-        told: Option<Emitted>,
+        told: Option<NewEvent>,
         records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
+        preconditions: Preconditions<'_>,
+        done: CommitCallback,
     ) -> Result<(), CommitError> {
         if let Some(told) = told {
             let writes = writes.get_or_insert_with(|| match self {
                 Self::Beside(store, circle, _) => store.begin(*circle),
-                Self::Alone(alone) => alone.begin(),
+                Self::LockedCircle(alone) => alone.begin(),
             });
-            writes.tell(told);
+            writes.emit_unchecked(told);
         }
         match self {
-            Self::Beside(store, circle, patience) => {
+            Self::Beside(store, circle, wait_policy) => {
                 let writes = writes.unwrap_or_else(|| store.begin(*circle));
-                let result = store.commit(writes, records, terms, done, *patience);
+                let result = store.commit(writes, records, preconditions, done, *wait_policy);
                 result.map_err(|refused| refused.why)
             }
-            Self::Alone(alone) => {
-                let result = alone.commit(writes, records, terms, done);
+            Self::LockedCircle(alone) => {
+                let result = alone.commit(writes, records, preconditions, done);
                 result.map_err(|refused| match refused.why {
                     // Nobody may wait here for room to write, and there is none.
                     CommitError::Busy => CommitError::Unavailable(Unavailable),
@@ -118,13 +119,13 @@ impl Machine {
                 self.store.begin(work.circle)
             };
             let ran = self.once(work, transaction, work.deadline);
-            let mut beside = Committer::Beside(&self.store, work.circle, Patience::Wait);
+            let mut beside = Committer::Beside(&self.store, work.circle, WaitPolicy::Wait);
             match commit(&mut beside, ran) {
                 Err(CommitError::Conflict) => {}
                 result => return result,
             }
         }
-        let alone = |alone: &mut Alone<'_>| {
+        let alone = |alone: &mut LockedCircle<'_>| {
             let until = Instant::now() + ALONE;
             let own = work.deadline.filter(|deadline| *deadline <= until);
             // The others wait for it.
@@ -133,10 +134,10 @@ impl Machine {
             if matches!(ran.ending, Ending::TimedOut { .. }) && own.is_none() {
                 return Err(CommitError::Conflict);
             }
-            commit(&mut Committer::Alone(alone), ran)
+            commit(&mut Committer::LockedCircle(alone), ran)
         };
         self.store
-            .alone(work.circle, Patience::Wait, alone)
+            .lock_circle(work.circle, WaitPolicy::Wait, alone)
             .unwrap_or(Err(CommitError::Conflict))
     }
 
@@ -166,10 +167,10 @@ impl Ran {
     pub(super) fn new(ending: Ending, mut transaction: Option<Transaction>) -> Self {
         let safe = transaction
             .as_ref()
-            .is_none_or(Transaction::saw_what_is_safe);
+            .is_none_or(Transaction::read_only_durable);
         let well = matches!(ending, Ending::Finished(Ok(_)));
         if let Some(transaction) = transaction.as_mut().filter(|_| !well) {
-            transaction.forget_writes();
+            transaction.discard_writes();
         }
         Self {
             ending,

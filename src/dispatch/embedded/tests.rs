@@ -23,7 +23,7 @@ use crate::{
         Delivery, JobError, JobId, JobRecord, Listing, Progress, State, Status, retry::Rerun,
         settings::Durable, submission::Order,
     },
-    store::{Disk, DiskSettings, Patience, Record, Settings, Store, Table, Terms},
+    store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
 };
 
 /// How long anything may take that isn't expected to take long.
@@ -76,7 +76,7 @@ fn circle(seed: u8) -> PublicKey {
 
 fn keep(store: &Store, records: Vec<Record>) {
     store
-        .write_and_wait(circle(1), records, Terms::NONE)
+        .write_and_wait(circle(1), records, Preconditions::NONE)
         .unwrap();
 }
 
@@ -103,14 +103,20 @@ fn hold(store: &Store) -> Sender<()> {
         let _ = receiver.recv_timeout(PATIENCE);
     });
     let nothing = store.begin(circle(2));
-    let committed = store.commit(nothing, Vec::new(), Terms::NONE, done, Patience::Wait);
+    let committed = store.commit(
+        nothing,
+        Vec::new(),
+        Preconditions::NONE,
+        done,
+        WaitPolicy::Wait,
+    );
     committed.unwrap();
     holds.recv_timeout(PATIENCE).unwrap();
     sender
 }
 
 fn is_there(store: &Store, table: Table, key: &[u8]) -> bool {
-    let found = store.alone(circle(1), Patience::Wait, |alone| alone.read(table, key));
+    let found = store.lock_circle(circle(1), WaitPolicy::Wait, |alone| alone.read(table, key));
     found.unwrap().unwrap().is_some()
 }
 
@@ -145,10 +151,10 @@ fn a_delivery_that_is_remembered_anew_isnt_forgotten_with_the_old_one() {
     };
     keep(&store, accepted(now - HOUR));
     let held = hold(&store);
-    let (done, patience) = (Box::new(|_| {}), Patience::Wait);
+    let (done, wait_policy) = (Box::new(|_| {}), WaitPolicy::Wait);
     let transaction = store.begin(circle(1));
     let records = accepted(now + HOUR);
-    let committed = store.commit(transaction, records, Terms::NONE, done, patience);
+    let committed = store.commit(transaction, records, Preconditions::NONE, done, wait_policy);
     committed.unwrap();
     // The new one isn't on disk yet.
     ledger::sweep(&store, now, &SETTINGS).unwrap();
@@ -271,7 +277,13 @@ fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
     let mut writer = store.begin_latest(circle(1));
     writer.set("key", Some(b"1"[..].into())).unwrap();
     let done = Box::new(|_| {});
-    let committed = store.commit(writer, Vec::new(), Terms::NONE, done, Patience::Wait);
+    let committed = store.commit(
+        writer,
+        Vec::new(),
+        Preconditions::NONE,
+        done,
+        WaitPolicy::Wait,
+    );
     committed.unwrap();
     let mut failed = store.begin_latest(circle(1));
     failed.get("key").unwrap();
@@ -367,7 +379,7 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
     };
     let until = async |status: Status| {
         let is_so = || {
-            store.alone(circle(1), Patience::Wait, |alone| {
+            store.lock_circle(circle(1), WaitPolicy::Wait, |alone| {
                 let seen = alone.read(Table::Seen, &IDENTITY).unwrap()?;
                 let id = record::seen_job(&seen, Timestamp::now())?;
                 let job = alone.read(Table::Jobs, id.as_bytes()).unwrap()?;
@@ -414,7 +426,7 @@ fn keep_jobs(store: &Store, of_each: usize) -> Vec<JobId> {
             if records.len() >= 1000 || n + 1 == of_each {
                 let records = std::mem::take(&mut records);
                 store
-                    .write_and_wait(circle(seed), records, Terms::NONE)
+                    .write_and_wait(circle(seed), records, Preconditions::NONE)
                     .unwrap();
             }
         }

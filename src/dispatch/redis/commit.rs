@@ -16,7 +16,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{Caller, JobRecord, Outcome, Progress, Series, Status, settings},
-    store::{self, Effects, List, Unavailable},
+    store::{self, Effects, PrefixRead, Unavailable},
 };
 
 /// Values longer than this are told from others by their hash.
@@ -262,7 +262,7 @@ impl Call<'_> {
             self.args.extend([bytes(key), expected(value.as_ref())]);
         }
         self.args.push(number(effects.lists.len()));
-        for List {
+        for PrefixRead {
             prefix,
             count,
             whole,

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use super::{gateway::Gateway, keys::Partition, reply, scripts::Lua};
 use crate::{
     auth::PublicKey,
-    store::{Emitted, Event, Feed, Log, Unavailable},
+    store::{Event, Feed, Log, NewEvent, Unavailable},
 };
 
 /// What stands in place of an event's number where it and those after it are in the log alone, as `lua/lane.lua` has it.
@@ -41,7 +41,7 @@ struct Kept<'a> {
 }
 
 /// An event that happens now, as it is kept.
-pub(super) fn written(event: &Emitted) -> Vec<u8> {
+pub(super) fn written(event: &NewEvent) -> Vec<u8> {
     let kept = Kept {
         topic: (&*event.topic).into(),
         // What was emitted is JSON.
@@ -86,7 +86,7 @@ impl Gateway {
         let circles: Vec<_> = circles.filter(ours).collect();
         try_join_all(circles.iter().map(|circle| self.watch(circle))).await?;
         for circle in &circles {
-            self.hub.look(circle);
+            self.hub.signal_read_log(circle);
         }
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Gateway {
     /// Lets whoever listens look into the log.
     pub(super) fn look(&self) {
         for circle in self.hub.circles() {
-            self.hub.look(&circle);
+            self.hub.signal_read_log(&circle);
         }
     }
 
@@ -103,7 +103,7 @@ impl Gateway {
     pub(super) async fn watch_less(&self, unwatched: &mut Vec<PublicKey>) {
         let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
         for circle in watched {
-            if self.hub.listens(&circle) {
+            if self.hub.has_listeners(&circle) {
                 continue;
             }
             let partition = self.link.keys().of(&circle);
@@ -112,7 +112,7 @@ impl Gateway {
                 return;
             }
             self.watched.remove(&circle);
-            if self.hub.listens(&circle) {
+            if self.hub.has_listeners(&circle) {
                 // Somebody has come meanwhile.
                 self.watched.insert(circle);
                 unwatched.push(circle);
@@ -127,11 +127,11 @@ impl Gateway {
         let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
         let circle = crate::auth::trusted::deserialize(circle).ok()?;
         if number == LOOK {
-            self.hub.look(&circle);
+            self.hub.signal_read_log(&circle);
             return Some(circle);
         }
-        if self.hub.listens(&circle) {
-            self.hub.tell(&circle, read(number.parse().ok()?, json));
+        if self.hub.has_listeners(&circle) {
+            self.hub.publish(&circle, read(number.parse().ok()?, json));
         }
         None
     }
@@ -139,12 +139,12 @@ impl Gateway {
     /// Watches circles again that there was no room for. Leaves those for which Redis couldn't be reached.
     pub(super) async fn watch_all(&self, circles: &mut Vec<PublicKey>) {
         while let Some(circle) = circles.last() {
-            if self.hub.listens(circle) {
+            if self.hub.has_listeners(circle) {
                 if self.watch(circle).await.is_err() {
                     return;
                 }
                 // What has landed meanwhile didn't come.
-                self.hub.look(circle);
+                self.hub.signal_read_log(circle);
             }
             circles.pop();
         }

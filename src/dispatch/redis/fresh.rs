@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    store::{self, Key, Reads, Unavailable},
+    store::{self, Key, RemoteReads, Unavailable},
 };
 
 /// Reads each time that a run asks.
@@ -19,7 +19,7 @@ pub(super) struct FromRedis {
     pub(super) circle: PublicKey,
 }
 
-impl Reads for FromRedis {
+impl RemoteReads for FromRedis {
     fn get(&mut self, key: &Key) -> Result<Option<store::Value>, Unavailable> {
         let partition = self.link.keys().of(&self.circle);
         let args = [partition.store(&self.circle).into(), bytes(key)];

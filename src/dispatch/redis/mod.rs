@@ -342,7 +342,7 @@ impl Redis {
             handle: self.handle.clone(),
             circle,
         };
-        Transaction::elsewhere(Box::new(reads), self.limits.clone(), circle)
+        Transaction::remote(Box::new(reads), self.limits.clone(), circle)
     }
 
     pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {

@@ -7,7 +7,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
     auth::PublicKey,
-    store::{Effects, Key, Reads, Unavailable, Value},
+    store::{Effects, Key, RemoteReads, Unavailable, Value},
 };
 
 /// Values by circle and key, those that were used last.
@@ -76,7 +76,7 @@ impl Missing {
     }
 }
 
-impl Reads for AtHand {
+impl RemoteReads for AtHand {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
         let found = self.recent.0.get(&(self.circle, key.clone()));
         found.ok_or_else(|| self.missing.note(Wanted::Value(key.clone())))

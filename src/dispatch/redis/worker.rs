@@ -33,7 +33,7 @@ use crate::{
     circle::{Ending, Executor},
     dispatch::{Account, JobError, Outcome, Progress, Scripts, record::later},
     script::{self, Runner},
-    store::{CommitError, Effects, Key, Reads, Transaction, Unavailable},
+    store::{CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
     units::duration::milliseconds,
 };
 
@@ -204,8 +204,8 @@ impl Worker {
         provider.and_then(|name| self.scripts.get(name))
     }
 
-    fn transaction(&self, circle: PublicKey, reads: Box<dyn Reads>) -> Transaction {
-        Transaction::elsewhere(reads, self.committer.limits.clone(), circle)
+    fn transaction(&self, circle: PublicKey, reads: Box<dyn RemoteReads>) -> Transaction {
+        Transaction::remote(reads, self.committer.limits.clone(), circle)
     }
 
     /// What is to be committed of a run. `None`: nothing. `fresh`: what it read, it read in Redis.

@@ -97,7 +97,7 @@ async fn end(
                 match feed.next().await {
                     Signal::Event(event) if *event.topic == *topic => return,
                     Signal::Event(_) => {}
-                    Signal::Look => return,
+                    Signal::ReadLog => return,
                 }
             }
         };

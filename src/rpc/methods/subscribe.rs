@@ -13,7 +13,7 @@ use crate::{
         method::{Call, Needs},
         subscriptions::Wanted,
     },
-    store::{Emitted, Unavailable},
+    store::{NewEvent, Unavailable},
 };
 
 pub(in crate::rpc) struct Subscribe;
@@ -46,9 +46,9 @@ impl Call for Subscribe {
     type Output = Output;
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
-        if params.topic.len() > Emitted::MAX_TOPIC {
+        if params.topic.len() > NewEvent::MAX_TOPIC {
             return Answer::Now(Err(Error::InvalidParams {
-                reason: format!("`topic` may have {} bytes", Emitted::MAX_TOPIC),
+                reason: format!("`topic` may have {} bytes", NewEvent::MAX_TOPIC),
             }));
         }
         let (circle, shared) = (context.circle, context.shared.clone());

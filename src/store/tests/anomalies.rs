@@ -3,7 +3,7 @@
 use super::{circle, commit, hand_in, number, open, set};
 use crate::{
     auth::PublicKey,
-    store::{CommitError, Store, Terms, Transaction},
+    store::{CommitError, Preconditions, Store, Transaction},
 };
 
 /// Two transactions that begin with the same state: what comes of the second commit.
@@ -16,8 +16,8 @@ fn second_of(
     let (mut first, mut second) = (begin(circle(1)), begin(circle(1)));
     one(&mut first);
     other(&mut second);
-    hand_in(store, first, Terms::NONE).unwrap();
-    hand_in(store, second, Terms::NONE).map(drop)
+    hand_in(store, first, Preconditions::NONE).unwrap();
+    hand_in(store, second, Preconditions::NONE).map(drop)
 }
 
 fn with_both_views(test: impl Fn(&Store, &dyn Fn(PublicKey) -> Transaction)) {

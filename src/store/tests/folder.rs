@@ -146,8 +146,8 @@ fn a_database_without_its_format_is_refused() {
 fn a_folder_that_has_lost_its_database_is_not_begun_anew() {
     let temp = tempfile::tempdir().unwrap();
     fill(temp.path());
-    let (database, elsewhere) = (temp.path().join("database"), temp.path().join("elsewhere"));
-    fs::rename(&database, &elsewhere).unwrap();
+    let (database, remote) = (temp.path().join("database"), temp.path().join("elsewhere"));
+    fs::rename(&database, &remote).unwrap();
     for empty in [false, true] {
         if empty {
             fs::create_dir(&database).unwrap();
@@ -156,7 +156,7 @@ fn a_folder_that_has_lost_its_database_is_not_begun_anew() {
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     }
     fs::remove_dir(&database).unwrap();
-    fs::rename(&elsewhere, &database).unwrap();
+    fs::rename(&remote, &database).unwrap();
     assert_eq!(kept(temp.path()), 1);
 }
 

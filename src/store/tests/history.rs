@@ -23,7 +23,7 @@ use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
 use super::{PATIENCE, circle, hand_in, open};
 use crate::{
     auth::PublicKey,
-    store::{CommitError, Patience, Store, Table, Terms, Transaction, Unavailable},
+    store::{CommitError, Preconditions, Store, Table, Transaction, Unavailable, WaitPolicy},
 };
 
 /// Threads beside each other.
@@ -99,7 +99,7 @@ impl Place {
                 .set(&key, Some(value.into_bytes().into()))
                 .unwrap();
         }
-        let done = hand_in(store, transaction, Terms::NONE).unwrap();
+        let done = hand_in(store, transaction, Preconditions::NONE).unwrap();
         done.recv_timeout(PATIENCE).unwrap().unwrap();
     }
 }
@@ -129,9 +129,9 @@ fn work(store: &Store, places: &[Place], plans: Vec<Plan>) -> Vec<Ended> {
     ended
 }
 
-type Done = Receiver<Result<(), Unavailable>>;
+type CommitCallback = Receiver<Result<(), Unavailable>>;
 
-fn landed(place: &Place, at: &At, done: &Done) {
+fn landed(place: &Place, at: &At, done: &CommitCallback) {
     done.recv_timeout(PATIENCE).unwrap().unwrap();
     if let At::Commit(number) = at {
         let mut landed = place.landed.lock().unwrap();
@@ -144,7 +144,7 @@ fn settle(
     place: &Place,
     plan: &Plan,
     least: usize,
-) -> (Vec<Seen>, At, Option<Done>) {
+) -> (Vec<Seen>, At, Option<CommitCallback>) {
     for n in 0..TRIES {
         let mut transaction = if plan.latest || n > 0 {
             store.begin_latest(place.circle)
@@ -152,22 +152,32 @@ fn settle(
             store.begin(place.circle)
         };
         let seen = run(&plan.ops, &mut transaction);
-        match end(place, plan, least, transaction, |transaction, terms| {
-            hand_in(store, transaction, terms)
-        }) {
+        match end(
+            place,
+            plan,
+            least,
+            transaction,
+            |transaction, preconditions| hand_in(store, transaction, preconditions),
+        ) {
             Ok((at, done)) => return (seen, at, done),
             Err(why) => assert_eq!(why, CommitError::Conflict),
         }
     }
-    let alone = store.alone(place.circle, Patience::Wait, |alone| {
+    let alone = store.lock_circle(place.circle, WaitPolicy::Wait, |alone| {
         let mut transaction = alone.begin();
         let seen = run(&plan.ops, &mut transaction);
-        let (at, done) = end(place, plan, least, transaction, |transaction, terms| {
-            let (sender, receiver) = channel();
-            let done = Box::new(move |result| sender.send(result).unwrap());
-            let committed = alone.commit(Some(transaction), Vec::new(), terms, done);
-            committed.map(|()| receiver).map_err(|refused| refused.why)
-        })
+        let (at, done) = end(
+            place,
+            plan,
+            least,
+            transaction,
+            |transaction, preconditions| {
+                let (sender, receiver) = channel();
+                let done = Box::new(move |result| sender.send(result).unwrap());
+                let committed = alone.commit(Some(transaction), Vec::new(), preconditions, done);
+                committed.map(|()| receiver).map_err(|refused| refused.why)
+            },
+        )
         .unwrap();
         (seen, at, done)
     });
@@ -179,10 +189,10 @@ fn end(
     plan: &Plan,
     least: usize,
     mut transaction: Transaction,
-    commit: impl FnOnce(Transaction, Terms<'_>) -> Result<Done, CommitError>,
-) -> Result<(At, Option<Done>), CommitError> {
+    commit: impl FnOnce(Transaction, Preconditions<'_>) -> Result<CommitCallback, CommitError>,
+) -> Result<(At, Option<CommitCallback>), CommitError> {
     if plan.fails {
-        transaction.forget_writes();
+        transaction.discard_writes();
     }
     if transaction.writes() {
         let place_in_order = AtomicUsize::new(0);
@@ -191,13 +201,13 @@ fn end(
             place_in_order.store(number, Ordering::SeqCst);
             true
         };
-        let done = commit(transaction, Terms::claimed_by(&claim))?;
+        let done = commit(transaction, Preconditions::gated_by(&claim))?;
         return Ok((At::Commit(place_in_order.into_inner()), Some(done)));
     }
-    let done = if transaction.saw_what_is_safe() {
+    let done = if transaction.read_only_durable() {
         None
     } else {
-        Some(commit(transaction, Terms::NONE)?)
+        Some(commit(transaction, Preconditions::NONE)?)
     };
     let most = place.made.load(Ordering::SeqCst);
     Ok((At::Between(least, most), done))

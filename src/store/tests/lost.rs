@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{AtLast, PATIENCE, circle, commit, hand_in, hold, number, open, set};
-use crate::store::{CommitError, Patience, Record, Store, Table, Terms, Unavailable};
+use crate::store::{CommitError, Preconditions, Record, Store, Table, Unavailable, WaitPolicy};
 
 /// Without its folder, nobody knows how much room there is: it counts as full.
 fn while_full<R>(folder: &Path, work: impl FnOnce() -> R) -> R {
@@ -79,18 +79,18 @@ fn what_builds_on_a_lost_commit_is_lost_with_it() {
         set(&mut transaction, "key", n + 1);
         transaction
     };
-    let first = hand_in(&store, add(), Terms::NONE).unwrap();
-    let second = hand_in(&store, add(), Terms::NONE).unwrap();
+    let first = hand_in(&store, add(), Preconditions::NONE).unwrap();
+    let second = hand_in(&store, add(), Preconditions::NONE).unwrap();
     let third = add();
     while_full(&folder, || {
         drop(held);
         assert_eq!(answer(&first), Err(Unavailable));
         assert_eq!(answer(&second), Err(Unavailable));
     });
-    let third = hand_in(&store, third, Terms::NONE).map(drop);
+    let third = hand_in(&store, third, Preconditions::NONE).map(drop);
     assert_eq!(third, Err(CommitError::Conflict));
     assert_eq!(value(&store, "key"), 1);
-    let fourth = hand_in(&store, add(), Terms::NONE).unwrap();
+    let fourth = hand_in(&store, add(), Preconditions::NONE).unwrap();
     assert_eq!(answer(&fourth), Ok(()));
     assert_eq!(value(&store, "key"), 2);
 }
@@ -111,7 +111,7 @@ fn a_disk_that_is_full_now_and_then_keeps_what_was_reported_and_nothing_else() {
                 let mut transaction = store.begin_latest(circle(1));
                 let n = number(transaction.get("count").unwrap());
                 set(&mut transaction, "count", n + 1);
-                answers.extend(hand_in(&store, transaction, Terms::NONE));
+                answers.extend(hand_in(&store, transaction, Preconditions::NONE));
             } else if let Some(done) = answers.pop_front() {
                 let count = if answer(&done).is_ok() { &kept } else { &lost };
                 count.fetch_add(1, Ordering::Relaxed);
@@ -150,14 +150,14 @@ fn nobody_is_told_of_what_was_lost() {
     let held = hold(&store);
     let mut lost = store.begin_latest(circle(1));
     set(&mut lost, "key", 2);
-    let lost = hand_in(&store, lost, Terms::NONE).unwrap();
+    let lost = hand_in(&store, lost, Preconditions::NONE).unwrap();
     // One that only reads, and one that failed at what it saw.
     let mut reader = store.begin_latest(circle(1));
     assert_eq!(number(reader.get("key").unwrap()), 2);
     let mut failed = store.begin_latest(circle(1));
     assert_eq!(number(failed.get("key").unwrap()), 2);
     set(&mut failed, "other", 1);
-    failed.forget_writes();
+    failed.discard_writes();
     while_full(&folder, || {
         drop(held);
         assert_eq!(answer(&lost), Err(Unavailable));
@@ -165,8 +165,8 @@ fn nobody_is_told_of_what_was_lost() {
     // Its circle is forgotten meanwhile, and made anew.
     write(&store, "third", 1).unwrap();
     for transaction in [reader, failed] {
-        assert!(!transaction.saw_what_is_safe());
-        let told = hand_in(&store, transaction, Terms::NONE).map(drop);
+        assert!(!transaction.read_only_durable());
+        let told = hand_in(&store, transaction, Preconditions::NONE).map(drop);
         assert_eq!(told, Err(CommitError::Conflict));
     }
 }
@@ -178,15 +178,15 @@ fn what_was_seen_is_told_when_it_is_safe() {
     let held = hold(&store);
     let mut writer = store.begin_latest(circle(1));
     set(&mut writer, "key", 2);
-    let written = hand_in(&store, writer, Terms::NONE).unwrap();
+    let written = hand_in(&store, writer, Preconditions::NONE).unwrap();
     let mut reader = store.begin_latest(circle(1));
     assert_eq!(number(reader.get("key").unwrap()), 2);
-    assert!(!reader.saw_what_is_safe());
-    let told = hand_in(&store, reader, Terms::NONE).unwrap();
+    assert!(!reader.read_only_durable());
+    let told = hand_in(&store, reader, Preconditions::NONE).unwrap();
     // Without the disk, the older state, at once.
     let mut hasty = store.begin(circle(1));
     assert_eq!(number(hasty.get("key").unwrap()), 0);
-    assert!(hasty.saw_what_is_safe());
+    assert!(hasty.read_only_durable());
     assert!(told.try_recv().is_err());
     drop(held);
     assert_eq!(answer(&told), Ok(()));
@@ -198,13 +198,19 @@ fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
     let temp = tempfile::tempdir().unwrap();
     let store = open(temp.path());
     let job = || Record::put(Table::Jobs, b"job", *b"ended");
-    let attempt = |terms: Terms<'_>| {
+    let attempt = |preconditions: Preconditions<'_>| {
         let mut transaction = store.begin_latest(circle(1));
         set(&mut transaction, "key", 1);
         let (sender, receiver) = channel();
         let done = Box::new(move |result| sender.send(result).unwrap());
         store
-            .commit(transaction, vec![job()], terms, done, Patience::Wait)
+            .commit(
+                transaction,
+                vec![job()],
+                preconditions,
+                done,
+                WaitPolicy::Wait,
+            )
             .map_err(|refused| refused.why)?;
         Ok(answer(&receiver)?)
     };
@@ -214,12 +220,12 @@ fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
             .unwrap()
             .is_some()
     };
-    let gone = attempt(Terms {
+    let gone = attempt(Preconditions {
         present: Some((Table::Open, b"job")),
-        ..Terms::NONE
+        ..Preconditions::NONE
     });
     assert_eq!(gone, Err(CommitError::Gone));
-    let unclaimed = attempt(Terms::claimed_by(&|| false));
+    let unclaimed = attempt(Preconditions::gated_by(&|| false));
     assert_eq!(unclaimed, Err(CommitError::Gone));
     assert!(!is_there());
     assert_eq!(value(&store, "key"), 0);
@@ -227,12 +233,12 @@ fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
         .write_and_wait(
             circle(1),
             vec![Record::put(Table::Open, b"job", [0])],
-            Terms::NONE,
+            Preconditions::NONE,
         )
         .unwrap();
-    attempt(Terms {
+    attempt(Preconditions {
         present: Some((Table::Open, b"job")),
-        ..Terms::NONE
+        ..Preconditions::NONE
     })
     .unwrap();
     assert!(is_there());

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use super::{LIMITS, circle, commit, open, set};
 use crate::store::{
-    CommitError, Emitted, Key, Reads, Settings, Table, Transaction, Unavailable, Value, WriteError,
+    CommitError, Key, NewEvent, RemoteReads, Settings, Table, Transaction, Unavailable, Value,
+    WriteError,
 };
 
 fn value(text: &str) -> Option<Value> {
@@ -113,7 +114,7 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
         max: LIMITS.max_writes,
     };
     assert_eq!(transaction.set("more", None), Err(error));
-    transaction.forget_writes();
+    transaction.discard_writes();
     assert!(!transaction.writes());
     set(&mut transaction, "more", 1);
 }
@@ -121,7 +122,7 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
 /// As Redis lists: up to the prefix and 0xFF.
 struct Sorted(BTreeMap<Vec<u8>, Value>);
 
-impl Reads for Sorted {
+impl RemoteReads for Sorted {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
         Ok(self.0.get(&key[..]).cloned())
     }
@@ -140,7 +141,7 @@ fn it_is_the_same_elsewhere() {
         .map(|key| (key.to_vec(), Value::new(b"1")))
         .into();
     let reads = Box::new(Sorted(kept));
-    let mut transaction = Transaction::elsewhere(reads, Arc::new(LIMITS), circle(1));
+    let mut transaction = Transaction::remote(reads, Arc::new(LIMITS), circle(1));
     assert_eq!(texts(&transaction.keys("", 9).unwrap()), ["a", "b"]);
     assert_eq!(texts(&transaction.own_keys(b"", 9).unwrap()), ["m1", "m2"]);
     assert_eq!(transaction.own_get(b"m1").unwrap(), value("1"));
@@ -173,7 +174,7 @@ fn events_are_bounded_and_go_with_the_writes() {
         ..LIMITS
     };
     let reads = Box::new(Sorted(BTreeMap::new()));
-    let mut transaction = Transaction::elsewhere(reads, Arc::new(limits), circle(1));
+    let mut transaction = Transaction::remote(reads, Arc::new(limits), circle(1));
     let mut emit =
         |topic: &str, data: &str| transaction.emit(topic, Value::new(data.as_bytes()), None);
     for topic in ["", &"t".repeat(257)] {
@@ -192,19 +193,19 @@ fn events_are_bounded_and_go_with_the_writes() {
     assert_eq!(emit("t", "1"), Err(WriteError::Events { max: 2 }));
     assert_eq!(emit("job.1", "1"), Err(WriteError::Reserved));
     // The server's own events are no script's, and no limit of scripts holds for them.
-    transaction.tell(Emitted {
+    transaction.emit_unchecked(NewEvent {
         topic: "job.1".into(),
         data: Value::new(b"1234567"),
         to: None,
     });
-    transaction.tell(Emitted {
+    transaction.emit_unchecked(NewEvent {
         topic: "circle.member_added".into(),
         data: Value::new(b"1"),
         to: Some(circle(2)),
     });
     assert!(transaction.writes());
     assert_eq!(transaction.events().len(), 4);
-    let last = Emitted {
+    let last = NewEvent {
         topic: "circle.member_added".into(),
         data: Value::new(b"1"),
         to: Some(circle(2)),
@@ -213,6 +214,6 @@ fn events_are_bounded_and_go_with_the_writes() {
     assert_eq!(transaction.take_events().len(), 4);
     assert!(!transaction.writes());
     transaction.emit("t", Value::new(b"1"), None).unwrap();
-    transaction.forget_writes();
+    transaction.discard_writes();
     assert!(transaction.events().is_empty() && !transaction.writes());
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, number, open, set, settings};
 use crate::store::{
-    CommitError, Disk, DiskSettings, Patience, Record, Store, Table, Terms, Unavailable,
+    CommitError, Disk, DiskSettings, Preconditions, Record, Store, Table, Unavailable, WaitPolicy,
 };
 
 /// Less than one commit takes.
@@ -79,15 +79,21 @@ fn after_a_panic_of_the_thread_that_writes_everybody_is_answered() {
         let held = hold(&store);
         let panics = Box::new(|_| panic!("on purpose"));
         let nothing = store.begin(circle(2));
-        let committed = store.commit(nothing, Vec::new(), Terms::NONE, panics, Patience::Wait);
+        let committed = store.commit(
+            nothing,
+            Vec::new(),
+            Preconditions::NONE,
+            panics,
+            WaitPolicy::Wait,
+        );
         committed.unwrap();
-        let beside = hand_in(&store, store.begin(circle(3)), Terms::NONE).unwrap();
+        let beside = hand_in(&store, store.begin(circle(3)), Preconditions::NONE).unwrap();
         drop(held);
         // Nothing may be said to be on disk any more, but something is said.
         let _ = beside.recv();
         let mut transaction = store.begin(circle(4));
         set(&mut transaction, "key", 1);
-        if let Ok(later) = hand_in(&store, transaction, Terms::NONE) {
+        if let Ok(later) = hand_in(&store, transaction, Preconditions::NONE) {
             assert_ne!(later.recv(), Ok(Ok(())));
         }
         assert!(store.has_failed());
@@ -102,19 +108,25 @@ fn who_wont_wait_is_told_that_the_queue_is_full() {
     let held = hold(&store);
     let mut first = store.begin(circle(1));
     set(&mut first, "key", 1);
-    let first = hand_in(&store, first, Terms::NONE).unwrap();
+    let first = hand_in(&store, first, Preconditions::NONE).unwrap();
     let commit = |key| {
         let mut transaction = store.begin_latest(circle(2));
         set(&mut transaction, key, 1);
         let done = Box::new(|_| {});
-        let committed = store.commit(transaction, Vec::new(), Terms::NONE, done, Patience::Hurry);
+        let committed = store.commit(
+            transaction,
+            Vec::new(),
+            Preconditions::NONE,
+            done,
+            WaitPolicy::FailFast,
+        );
         committed.map_err(|refused| refused.why)
     };
     assert_eq!(commit("a"), Err(CommitError::Busy));
     // Nor does anyone wait for room while he keeps all others out.
-    let alone = store.alone(circle(3), Patience::Wait, |alone| {
+    let alone = store.lock_circle(circle(3), WaitPolicy::Wait, |alone| {
         let record = Record::put(Table::Jobs, b"job", []);
-        let committed = alone.commit(None, vec![record], Terms::NONE, Box::new(|_| {}));
+        let committed = alone.commit(None, vec![record], Preconditions::NONE, Box::new(|_| {}));
         committed.map_err(|refused| refused.why)
     });
     assert_eq!(alone, Some(Err(CommitError::Busy)));
@@ -132,17 +144,26 @@ fn who_wont_wait_is_told_that_the_queue_is_full() {
 fn who_wont_wait_is_told_that_somebody_is_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.alone(circle(1), Patience::Wait, |_| {
+    store.lock_circle(circle(1), WaitPolicy::Wait, |_| {
         let hurried = |number| {
             let mut transaction = store.begin(circle(number));
             set(&mut transaction, "key", 1);
             let done = Box::new(|_| {});
-            let committed =
-                store.commit(transaction, Vec::new(), Terms::NONE, done, Patience::Hurry);
+            let committed = store.commit(
+                transaction,
+                Vec::new(),
+                Preconditions::NONE,
+                done,
+                WaitPolicy::FailFast,
+            );
             committed.map_err(|refused| refused.why)
         };
         assert_eq!(hurried(1), Err(CommitError::Busy));
-        assert!(store.alone(circle(1), Patience::Hurry, |_| ()).is_none());
+        assert!(
+            store
+                .lock_circle(circle(1), WaitPolicy::FailFast, |_| ())
+                .is_none()
+        );
         // Circles are apart, and who reads what is on disk waits for nobody.
         assert_eq!(hurried(2), Ok(()));
         assert_eq!(store.begin(circle(1)).get("key"), Ok(None));
@@ -156,7 +177,7 @@ fn who_waits_for_room_at_the_end_is_told_that_there_is_none() {
     let held = hold(&store);
     let mut taken = store.begin(circle(1));
     set(&mut taken, "key", 1);
-    let taken = hand_in(&store, taken, Terms::NONE).unwrap();
+    let taken = hand_in(&store, taken, Preconditions::NONE).unwrap();
     let waiting: Vec<_> = (2..10)
         .map(|number| {
             let store = store.clone();
@@ -181,7 +202,7 @@ fn who_waits_for_room_at_the_end_is_told_that_there_is_none() {
     drop(held);
     assert_eq!(taken.recv_timeout(PATIENCE), Ok(Ok(())));
     in_time(move || closing.join().unwrap());
-    let refused = store.write_and_wait(circle(1), Vec::new(), Terms::NONE);
+    let refused = store.write_and_wait(circle(1), Vec::new(), Preconditions::NONE);
     assert_eq!(refused, Err(CommitError::Unavailable(Unavailable)));
 }
 
@@ -200,13 +221,13 @@ fn a_commit_that_is_under_way_at_the_end_is_still_written() {
             let _ = wait.recv_timeout(PATIENCE);
             true
         };
-        hand_in(&committing, transaction, Terms::claimed_by(&claim))
+        hand_in(&committing, transaction, Preconditions::gated_by(&claim))
     });
     has_begun.recv_timeout(PATIENCE).unwrap();
     let closing = store.clone();
     let closing = thread::spawn(move || closing.shutdown());
     while store
-        .write_and_wait(circle(2), Vec::new(), Terms::NONE)
+        .write_and_wait(circle(2), Vec::new(), Preconditions::NONE)
         .is_ok()
     {}
     // There is nothing to write now, but there will be.
@@ -230,7 +251,13 @@ fn all_that_was_handed_in_is_answered_in_its_order() {
         let sender = sender.clone();
         let done = Box::new(move |result| sender.send((n, result)).unwrap());
         store
-            .commit(transaction, Vec::new(), Terms::NONE, done, Patience::Wait)
+            .commit(
+                transaction,
+                Vec::new(),
+                Preconditions::NONE,
+                done,
+                WaitPolicy::Wait,
+            )
             .unwrap();
     }
     drop(sender);

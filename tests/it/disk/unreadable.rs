@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use circled::{
     dispatch::JobId,
-    store::{Disk, DiskSettings, Record, Settings, Store, Table, Terms},
+    store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
     let store = Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap();
     let records = change(&store);
     store
-        .write_and_wait(circle(), records, Terms::NONE)
+        .write_and_wait(circle(), records, Preconditions::NONE)
         .unwrap();
     store.shutdown();
 }

@@ -17,7 +17,7 @@ use crate::{
         settings,
         submission::Order,
     },
-    store::{Alone, Done, Patience, Record, Table, Terms, Unavailable},
+    store::{CommitCallback, LockedCircle, Preconditions, Record, Table, Unavailable, WaitPolicy},
 };
 
 /// Says when a delivery is on disk, or that it isn't going to be.
@@ -83,14 +83,14 @@ impl Durable {
     ) -> Result<Receipt, NotAccepted> {
         let circle = order.job.circle;
         let new = Box::new(New::of(order, &self.settings));
-        let kept = match self.try_keep(new, Patience::Hurry) {
+        let kept = match self.try_keep(new, WaitPolicy::FailFast) {
             Ok(kept) => kept?,
             // Somebody is alone in the circle: that takes a moment, and blocks.
             Err(new) => {
                 let this = self.clone();
                 // Whoever waits for the answer may leave meanwhile: the job is handed over here.
                 let keep = move || {
-                    let mut kept = this.try_keep(new, Patience::Wait);
+                    let mut kept = this.try_keep(new, WaitPolicy::Wait);
                     if let Ok(Ok(Kept { ready, .. })) = &mut kept
                         && let Some(ready) = ready.take()
                     {
@@ -137,17 +137,20 @@ impl Durable {
     fn try_keep(
         self: &Arc<Self>,
         new: Box<New>,
-        patience: Patience,
+        wait_policy: WaitPolicy,
     ) -> Result<Result<Kept, NotAccepted>, Box<New>> {
         let circle = new.fresh.job.circle;
         if self.lock().stopping {
             return Ok(Err(NotAccepted::Unavailable));
         }
         let mut given = Some(new);
-        let kept = self.machine.store.alone(circle, patience, |alone| {
-            let new = given.take()?;
-            Some(self.keep(circle, *new, alone))
-        });
+        let kept = self
+            .machine
+            .store
+            .lock_circle(circle, wait_policy, |alone| {
+                let new = given.take()?;
+                Some(self.keep(circle, *new, alone))
+            });
         match (kept.flatten(), given) {
             (Some(kept), _) => Ok(kept),
             (None, Some(new)) => Err(new),
@@ -159,7 +162,7 @@ impl Durable {
         self: &Arc<Self>,
         circle: PublicKey,
         new: New,
-        alone: &mut Alone<'_>,
+        alone: &mut LockedCircle<'_>,
     ) -> Result<Kept, NotAccepted> {
         let unavailable = |_| NotAccepted::Unavailable;
         let seen = match &new.identity {
@@ -183,11 +186,11 @@ impl Durable {
         };
         if let Some(job) = seen.filter(|_| !is_given_up) {
             // The first one may be on its way to the disk still. This comes after it.
-            let done: Done = Box::new(move |result| {
+            let done: CommitCallback = Box::new(move |result| {
                 // Whoever waited may have left.
                 let _ = tell.send(result);
             });
-            let nothing = alone.commit(None, Vec::new(), Terms::NONE, done);
+            let nothing = alone.commit(None, Vec::new(), Preconditions::NONE, done);
             nothing.map_err(|_| NotAccepted::Unavailable)?;
             return Ok(Kept {
                 job,
@@ -207,7 +210,7 @@ impl Durable {
             return Err(NotAccepted::Backlog);
         }
         let (job, this) = (fresh.job.id, self.clone());
-        let done: Done = Box::new(move |result| {
+        let done: CommitCallback = Box::new(move |result| {
             if result.is_err() {
                 // No run of it is going to end.
                 this.lock().waiter(job);
@@ -216,12 +219,12 @@ impl Durable {
         });
         let told = fresh.job.told_first().map(|told| {
             let mut transaction = alone.begin();
-            transaction.tell(told);
+            transaction.emit_unchecked(told);
             transaction
         });
         let due = fresh.job.due;
         alone
-            .commit(told, records, Terms::NONE, done)
+            .commit(told, records, Preconditions::NONE, done)
             .map_err(|_| NotAccepted::Unavailable)?;
         // It may run at once: what it commits is written after this, or not at all.
         let (waiter, ended) = oneshot::channel();

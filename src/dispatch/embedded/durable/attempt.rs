@@ -20,7 +20,7 @@ use crate::{
         record::later,
         submission::Input,
     },
-    store::{CommitError, Done, Patience, Table, Terms, Unavailable},
+    store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
 };
 
 /// When to try again what the disk kept from happening.
@@ -111,11 +111,14 @@ impl Durable {
 
     /// Runs a job as it is kept.
     fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
-        let read = self.machine.store.alone(circle, Patience::Wait, |alone| {
-            let job = alone.read(Table::Jobs, id.as_bytes())?;
-            let input = alone.read(Table::Inputs, id.as_bytes())?;
-            Ok::<_, Unavailable>((job, input))
-        });
+        let read = self
+            .machine
+            .store
+            .lock_circle(circle, WaitPolicy::Wait, |alone| {
+                let job = alone.read(Table::Jobs, id.as_bytes())?;
+                let input = alone.read(Table::Inputs, id.as_bytes())?;
+                Ok::<_, Unavailable>((job, input))
+            });
         let Some(Ok((job, input))) = read else {
             return Next::again();
         };
@@ -143,7 +146,7 @@ impl Durable {
         let ending = self.machine.executor.try_run(&run, &mut transaction);
         drop(slot);
         let ran = Ran::new(ending?, transaction);
-        let mut committer = Committer::Beside(store, job.circle, Patience::Hurry);
+        let mut committer = Committer::Beside(store, job.circle, WaitPolicy::FailFast);
         self.settle(job, claim, &mut committer, ran, &mut None).ok()
     }
 
@@ -216,25 +219,25 @@ impl Durable {
             job.log_failure();
         }
         let may_commit = || claim.commit() && self.owe(job.id, claim);
-        let terms = Terms {
+        let preconditions = Preconditions {
             absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
-            claim: &may_commit,
+            gate: &may_commit,
             ..still_open(&job.id)
         };
         let mut done = self.done(&job, claim.clone(), progress);
         let records = ledger::settled(&job, &self.settings);
         let (store, circle) = (&self.machine.store, job.circle);
-        let is_told = !job.is_routine() || store.hub().listens(&circle);
+        let is_told = !job.is_routine() || store.hub().has_listeners(&circle);
         let told = is_told.then(|| job.told());
         if !is_told {
             // Whoever has begun to listen meanwhile waits for it, maybe.
             let (store, land) = (store.clone(), done);
             done = Box::new(move |result| {
                 land(result);
-                store.hub().look(&circle);
+                store.hub().signal_read_log(&circle);
             });
         }
-        committer.commit(writes, told, records, terms, done)?;
+        committer.commit(writes, told, records, preconditions, done)?;
         Ok(Next::of(&job))
     }
 
@@ -265,13 +268,13 @@ impl Durable {
         let done = self.done(job, claim.clone(), progress);
         let store = &self.machine.store;
         let mut transaction = store.begin(job.circle);
-        transaction.tell(job.told());
+        transaction.emit_unchecked(job.told());
         let owe = || self.owe(job.id, claim);
-        let terms = Terms {
-            claim: &owe,
+        let preconditions = Preconditions {
+            gate: &owe,
             ..still_open(&job.id)
         };
-        let committed = store.commit(transaction, records, terms, done, Patience::Wait);
+        let committed = store.commit(transaction, records, preconditions, done, WaitPolicy::Wait);
         match committed.map_err(|refused| refused.why) {
             Err(CommitError::Gone) => Next::Over,
             Ok(()) => Next::of(job),
@@ -286,7 +289,12 @@ impl Durable {
     }
 
     /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
-    fn done(self: &Arc<Self>, job: &JobRecord, claim: Arc<Claim>, progress: Progress) -> Done {
+    fn done(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        claim: Arc<Claim>,
+        progress: Progress,
+    ) -> CommitCallback {
         let this = self.clone();
         let (circle, id, submitter) = (job.circle, job.id, job.submitter());
         Box::new(move |result| {
@@ -301,9 +309,9 @@ impl Durable {
 }
 
 /// If the job isn't over, or else nothing.
-fn still_open(id: &JobId) -> Terms<'_> {
-    Terms {
+fn still_open(id: &JobId) -> Preconditions<'_> {
+    Preconditions {
         present: Some((Table::Open, id.as_bytes())),
-        ..Terms::NONE
+        ..Preconditions::NONE
     }
 }

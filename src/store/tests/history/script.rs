@@ -19,7 +19,7 @@ pub(super) enum Op {
     Delete(&'static str),
     Add(&'static str, i64),
     /// The keys with a prefix, unless there are more than so many.
-    List(&'static str, usize),
+    PrefixRead(&'static str, usize),
     /// Another key under "k/", if there are fewer than so many.
     Join(i64, usize),
     /// As much as there is, if there is enough. An account with nothing in it is closed.
@@ -47,7 +47,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (key(), 0..100_000_i64).prop_map(|(key, n)| Op::Set(key, n)),
         1 => key().prop_map(Op::Delete),
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
-        2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::List(prefix, max)),
+        2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
         2 => (0..10_i64, 1..4_usize).prop_map(|(n, max)| Op::Join(n, max)),
         3 => (account(), account(), 1..20_i64).prop_map(|(from, to, n)| Op::Transfer(from, to, n)),
         2 => Just(Op::Total),
@@ -134,7 +134,7 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
             store.put(key, Some(sum.to_string()));
             return Some(Seen::Value(Some(sum.to_string())));
         }
-        Op::List(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
+        Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
         Op::Join(n, max) => {
             let keys = store.list("k/", 100);
             if keys.as_ref().is_some_and(|keys| keys.len() < max) {

@@ -17,12 +17,12 @@ const FILE: &str = "written";
 
 /// The number of the last write that was safe.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct Watermark {
     file: File,
     number: AtomicU64,
 }
 
-impl Mark {
+impl Watermark {
     pub(super) fn path(folder: &Path) -> PathBuf {
         folder.join(FILE)
     }

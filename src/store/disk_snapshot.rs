@@ -22,12 +22,12 @@ const VALUES: usize = 256;
 const BYTES: u64 = 1 << 20;
 
 /// The state after one write.
-pub(super) struct Landed {
-    snapshot: Snapshot,
-    recent: OnceLock<Recent>,
+pub(super) struct DiskSnapshot {
+    inner: Snapshot,
+    cache: OnceLock<ReadCache>,
 }
 
-type Recent = Cache<(PublicKey, Key), Option<Value>, BySize>;
+type ReadCache = Cache<(PublicKey, Key), Option<Value>, BySize>;
 
 #[derive(Clone)]
 struct BySize;
@@ -40,24 +40,24 @@ impl Weighter<(PublicKey, Key), Option<Value>> for BySize {
 
 /// The key of an entry, borrowed.
 #[derive(Hash)]
-struct About<'a>(&'a PublicKey, &'a Key);
+struct CacheKey<'a>(&'a PublicKey, &'a Key);
 
-impl Equivalent<(PublicKey, Key)> for About<'_> {
+impl Equivalent<(PublicKey, Key)> for CacheKey<'_> {
     fn equivalent(&self, (circle, key): &(PublicKey, Key)) -> bool {
         self.0 == circle && self.1 == key
     }
 }
 
-impl Landed {
-    pub(super) fn new(snapshot: Snapshot) -> Self {
+impl DiskSnapshot {
+    pub(super) fn new(inner: Snapshot) -> Self {
         Self {
-            snapshot,
-            recent: OnceLock::new(),
+            inner,
+            cache: OnceLock::new(),
         }
     }
 
-    pub(super) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    pub(super) fn inner(&self) -> &Snapshot {
+        &self.inner
     }
 
     /// What stands under a key of a circle's.
@@ -69,29 +69,27 @@ impl Landed {
         key: &Key,
     ) -> Result<Option<Value>, Unavailable> {
         let find = || {
-            let found = self.snapshot.get(disk.keyspace(table), full(circle, key));
+            let found = self.inner.get(disk.keyspace(table), full(circle, key));
             found.map_err(|error| failed(&error))
         };
         // The other tables' entries are looked at once.
         if table != Table::Store {
             return find();
         }
-        let recent = self
-            .recent
+        let cache = self
+            .cache
             .get_or_init(|| Cache::with_weighter(VALUES, BYTES, BySize));
-        if let Some(value) = recent.get(&About(circle, key)) {
+        if let Some(value) = cache.get(&CacheKey(circle, key)) {
             return Ok(value);
         }
         let value = find()?;
-        recent.insert((*circle, key.clone()), value.clone());
+        cache.insert((*circle, key.clone()), value.clone());
         Ok(value)
     }
 }
 
-impl std::fmt::Debug for Landed {
+impl std::fmt::Debug for DiskSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Landed")
-            .field(&self.snapshot.seqno())
-            .finish()
+        f.debug_tuple("Landed").field(&self.inner.seqno()).finish()
     }
 }

@@ -3,12 +3,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{LIMITS, circle};
-use crate::store::{Key, Reads, Transaction, Unavailable, Value};
+use crate::store::{Key, RemoteReads, Transaction, Unavailable, Value};
 
 /// Answers something else each time.
 struct Changing(VecDeque<Vec<&'static str>>);
 
-impl Reads for Changing {
+impl RemoteReads for Changing {
     fn get(&mut self, _: &Key) -> Result<Option<Value>, Unavailable> {
         self.keys(&Key::new(b""), 1)
             .map(|keys| keys.into_iter().next())
@@ -25,7 +25,7 @@ impl Reads for Changing {
 
 fn reading(answers: &[&[&'static str]]) -> Transaction {
     let answers = answers.iter().map(|keys| keys.to_vec()).collect();
-    Transaction::elsewhere(Box::new(Changing(answers)), Arc::new(LIMITS), circle(1))
+    Transaction::remote(Box::new(Changing(answers)), Arc::new(LIMITS), circle(1))
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn each_look_at_a_prefix_counts() {
     for count in 0..3 {
         assert_eq!(transaction.keys("q:", 10).unwrap().len(), count);
     }
-    assert!(!transaction.saw_what_is_safe());
+    assert!(!transaction.read_only_durable());
     let effects = transaction.into_effects();
     let counts: Vec<_> = effects.lists.iter().map(|list| list.count).collect();
     assert_eq!(counts, [0, 1, 2]);

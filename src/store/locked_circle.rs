@@ -5,31 +5,31 @@ use std::sync::{Arc, MutexGuard};
 
 use super::{
     circle::{Circle, Latest},
-    commit::{Done, Refused, Store, Terms},
+    commit::{CommitCallback, Preconditions, RejectedCommit, Store},
     error::{CommitError, Unavailable},
     hub::Event,
     log,
-    queue::{Room, Write},
+    queue::{PendingCommit, QueueReservation},
     table::{Key, Record, Table, Value},
     transaction::Transaction,
 };
 use crate::auth::PublicKey;
 
 /// What is to be written, and told.
-struct Checked {
+struct CheckedCommit {
     records: Vec<Record>,
     events: Vec<Arc<Event>>,
 }
 
 /// The one transaction of its circle that may commit right now.
-pub struct Alone<'a> {
+pub struct LockedCircle<'a> {
     store: &'a Store,
     key: PublicKey,
     circle: &'a Arc<Circle>,
     latest: MutexGuard<'a, Latest>,
 }
 
-impl<'a> Alone<'a> {
+impl<'a> LockedCircle<'a> {
     pub(super) fn new(
         store: &'a Store,
         key: PublicKey,
@@ -45,11 +45,11 @@ impl<'a> Alone<'a> {
     }
 }
 
-impl Alone<'_> {
+impl LockedCircle<'_> {
     /// Begins with the newest state.
     pub fn begin(&self) -> Transaction {
-        let view = self.latest.view(self.store.disk());
-        self.store.transaction(self.key, Some(view))
+        let snapshot = self.latest.snapshot(self.store.disk());
+        self.store.transaction(self.key, Some(snapshot))
     }
 
     /// What stands under a key in the newest state.
@@ -59,7 +59,7 @@ impl Alone<'_> {
     pub fn read(&self, table: Table, key: &[u8]) -> Result<Option<Value>, Unavailable> {
         let disk = self.store.disk();
         self.latest
-            .view(disk)
+            .snapshot(disk)
             .get(disk, &self.key, table, &Key::new(key))
     }
 
@@ -71,44 +71,44 @@ impl Alone<'_> {
         &mut self,
         transaction: Option<Transaction>,
         records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
-    ) -> Result<(), Refused> {
-        let room = transaction.as_ref().map_or(0, Transaction::size)
+        preconditions: Preconditions<'_>,
+        done: CommitCallback,
+    ) -> Result<(), RejectedCommit> {
+        let reservation = transaction.as_ref().map_or(0, Transaction::size)
             + records.iter().map(Record::size).sum::<usize>();
         // Others would wait for this one, so it doesn't.
-        let Some(room) = self.store.queue().reserve(room, false) else {
+        let Some(reservation) = self.store.queue().reserve(reservation, false) else {
             let why = CommitError::Busy;
-            return Err(Refused { why, done });
+            return Err(RejectedCommit { why, done });
         };
-        self.write(transaction, records, terms, done, room)
+        self.write(transaction, records, preconditions, done, reservation)
     }
 
     pub(super) fn write(
         &mut self,
         transaction: Option<Transaction>,
         records: Vec<Record>,
-        terms: Terms<'_>,
-        done: Done,
-        room: Room<'_>,
-    ) -> Result<(), Refused> {
+        preconditions: Preconditions<'_>,
+        done: CommitCallback,
+        reservation: QueueReservation<'_>,
+    ) -> Result<(), RejectedCommit> {
         let queue = self.store.queue();
-        match self.check(transaction, records, terms) {
-            Ok(Checked { records, events }) => {
+        match self.check(transaction, records, preconditions) {
+            Ok(CheckedCommit { records, events }) => {
                 let number = self.latest.apply(&records);
-                queue.push(Write {
+                queue.push(PendingCommit {
                     key: self.key,
                     circle: self.circle.clone(),
-                    era: self.latest.era(),
+                    generation: self.latest.generation(),
                     number,
                     records,
                     events,
                     done,
-                    room: room.keep(),
+                    reserved: reservation.into_bytes(),
                 });
                 Ok(())
             }
-            Err(why) => Err(Refused { why, done }),
+            Err(why) => Err(RejectedCommit { why, done }),
         }
     }
 
@@ -117,31 +117,31 @@ impl Alone<'_> {
         &mut self,
         transaction: Option<Transaction>,
         mut records: Vec<Record>,
-        terms: Terms<'_>,
-    ) -> Result<Checked, CommitError> {
+        preconditions: Preconditions<'_>,
+    ) -> Result<CheckedCommit, CommitError> {
         let disk = self.store.disk();
         let mut usage = None;
-        let mut told = Vec::new();
+        let mut new_events = Vec::new();
         let mut numbers = None;
-        if let Some((table, key)) = terms.present
+        if let Some((table, key)) = preconditions.present
             && self.read(table, key)?.is_none()
         {
             return Err(CommitError::Gone);
         }
-        if let Some((table, key)) = terms.absent
+        if let Some((table, key)) = preconditions.absent
             && self.read(table, key)?.is_some()
         {
             return Err(CommitError::Superseded);
         }
         if let Some(mut transaction) = transaction {
-            if !transaction.stands(&self.latest.view(disk))? {
+            if !transaction.validate_reads(&self.latest.snapshot(disk))? {
                 return Err(CommitError::Conflict);
             }
-            let emitted = transaction.take_events();
-            if !emitted.is_empty() {
+            let unnumbered = transaction.take_events();
+            if !unnumbered.is_empty() {
                 let most = self.store.limits().event_log;
                 let mut events = self.latest.events(disk, &self.key)?;
-                told = log::append(emitted, &mut events, most, &mut records);
+                new_events = log::append(unnumbered, &mut events, most, &mut records);
                 numbers = Some(events);
             }
             let writes = transaction.into_records();
@@ -153,7 +153,7 @@ impl Alone<'_> {
                 usage = Some(after);
             }
         }
-        if !(terms.claim)() {
+        if !(preconditions.gate)() {
             return Err(CommitError::Gone);
         }
         if let Some(usage) = usage {
@@ -162,9 +162,9 @@ impl Alone<'_> {
         if let Some(numbers) = numbers {
             self.latest.set_events(numbers);
         }
-        Ok(Checked {
+        Ok(CheckedCommit {
             records,
-            events: told,
+            events: new_events,
         })
     }
 }

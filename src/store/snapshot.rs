@@ -5,27 +5,30 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use fjall::Readable;
 
 use super::{
-    circle::Era,
+    circle::Generation,
     disk::{Disk, failed},
+    disk_snapshot::DiskSnapshot,
     error::Unavailable,
-    landed::Landed,
     table::{Key, Table, Value, full},
 };
 use crate::auth::PublicKey;
 
 /// What is committed but may not be on disk yet: the newest value of each key, and the number of the
 /// commit that brought it.
-pub(super) type Pending = BTreeMap<(Table, Key), (u64, Option<Value>)>;
+pub(super) type PendingWrites = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
 /// What was on disk at one moment, and what was on its way there.
-pub(super) struct View {
-    landed: Arc<Landed>,
-    pending: Option<(Arc<Pending>, Era)>,
+pub(super) struct Snapshot {
+    on_disk: Arc<DiskSnapshot>,
+    pending: Option<(Arc<PendingWrites>, Generation)>,
 }
 
-impl View {
-    pub(super) fn new(landed: Arc<Landed>, pending: Option<(Arc<Pending>, Era)>) -> Self {
-        Self { landed, pending }
+impl Snapshot {
+    pub(super) fn new(
+        on_disk: Arc<DiskSnapshot>,
+        pending: Option<(Arc<PendingWrites>, Generation)>,
+    ) -> Self {
+        Self { on_disk, pending }
     }
 
     /// Whether all that is seen here is on disk.
@@ -35,7 +38,9 @@ impl View {
 
     /// Whether something that is seen here never came to be on disk.
     pub(super) fn is_lost(&self) -> bool {
-        self.pending.as_ref().is_some_and(|(_, era)| era.is_lost())
+        self.pending
+            .as_ref()
+            .is_some_and(|(_, generation)| generation.is_lost())
     }
 
     pub(super) fn get(
@@ -50,7 +55,7 @@ impl View {
         {
             return Ok(value.clone());
         }
-        self.landed.get(disk, circle, table, key)
+        self.on_disk.get(disk, circle, table, key)
     }
 
     /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop.
@@ -72,11 +77,11 @@ impl View {
             .take_while(|((of, key), _)| *of == table && key.starts_with(prefix))
             .map(|((_, key), (_, value))| (key, value.is_some()))
             .peekable();
-        let on_disk = self
-            .landed
-            .snapshot()
+        let stored = self
+            .on_disk
+            .inner()
             .prefix(disk.keyspace(table), full(circle, prefix));
-        for entry in on_disk {
+        for entry in stored {
             let key = entry.key().map_err(|error| failed(&error))?;
             let key = &key[circle.as_bytes().len()..];
             while let Some((newer, there)) = pending.next_if(|(newer, _)| newer[..] < *key) {
