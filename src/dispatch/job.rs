@@ -39,11 +39,11 @@ pub struct Job<'a> {
 
 /// What a caller is told of a job, and the room that it takes.
 #[derive(Debug)]
-pub struct Told {
+pub struct ReservedOutcome {
     /// What came of it.
     pub outcome: Outcome,
     /// Room for it as it is written in JSON; nothing where it is little, or was told at once.
-    pub room: Option<Reservation>,
+    pub reservation: Option<Reservation>,
 }
 
 /// What a job runs.
@@ -163,11 +163,11 @@ impl Outcome {
     }
 
     /// Reserves room for it. Where there is none, what comes of the job is that.
-    pub(super) fn with_room(self, memory: &MemoryBudget) -> Told {
+    pub(super) fn reserve(self, memory: &MemoryBudget) -> ReservedOutcome {
         match memory.try_reserve_answer(self.size(), Self::AROUND) {
-            Ok(room) => Told {
+            Ok(room) => ReservedOutcome {
                 outcome: self,
-                room: Some(room),
+                reservation: Some(room),
             },
             Err(over) => Self::over(over).into(),
         }
@@ -225,11 +225,11 @@ impl Outcome {
     }
 }
 
-impl From<Outcome> for Told {
+impl From<Outcome> for ReservedOutcome {
     fn from(outcome: Outcome) -> Self {
         Self {
             outcome,
-            room: None,
+            reservation: None,
         }
     }
 }
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn what_a_small_reply_says_is_never_refused() {
-        let told = |output: usize, logs: usize| {
+        let reserved = |output: usize, logs: usize| {
             let full = MemoryBudget::new("full", 0);
             let success = Success {
                 output: "x".repeat(output),
@@ -493,16 +493,19 @@ mod tests {
                 logs: vec!["x".repeat(logs); 2],
                 version: None,
             };
-            Outcome::Finished(success).with_room(&full)
+            Outcome::Finished(success).reserve(&full)
         };
         for (output, logs) in [(0, 0), (600, 0), (500, 200)] {
-            let told = told(output, logs);
-            assert!(matches!(told.outcome, Outcome::Finished(_)), "{output}");
-            assert_eq!(told.room.map(|room| room.bytes()), Some(0));
+            let reserved = reserved(output, logs);
+            assert!(matches!(reserved.outcome, Outcome::Finished(_)), "{output}");
+            assert_eq!(reserved.reservation.map(|room| room.bytes()), Some(0));
         }
         for (output, logs) in [(SMALL, 0), (0, 512)] {
-            let told = told(output, logs);
-            assert!(matches!(told.outcome, Outcome::Limit { .. }), "{output}");
+            let reserved = reserved(output, logs);
+            assert!(
+                matches!(reserved.outcome, Outcome::Limit { .. }),
+                "{output}"
+            );
         }
     }
 

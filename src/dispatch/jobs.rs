@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Account, JobId, JobRecord, Ledger, RedisJobs, State, Status,
+    Account, JobId, JobRecord, JobStore, RedisJobs, State, Status,
     looks::{Look, Looked, Looks, NotShown},
     retry::Rerun,
     submission::Input,
@@ -75,10 +75,10 @@ pub(super) enum List {
 }
 
 /// Some of a circle's jobs, each with whether it runs right now, and which one those that come before are before.
-pub(super) type Found = (Vec<(JobRecord, bool)>, Option<JobId>);
+pub(super) type FoundPage = (Vec<(JobRecord, bool)>, Option<JobId>);
 
 /// Jobs, each with whether it runs right now, and where to go on, if there may be more.
-pub(super) type Listed = (Vec<(JobRecord, bool)>, Option<Cursor>);
+pub(super) type ListedJobs = (Vec<(JobRecord, bool)>, Option<Cursor>);
 
 /// Who looks at jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +108,17 @@ impl Page {
 impl Listing {
     /// Where they are found, one after the other, from where it goes on.
     pub(super) fn lists(&self) -> Vec<List> {
-        let kept: Vec<Status> = self.states.iter().map(|state| state.kept()).collect();
+        let statuses: Vec<Status> = self
+            .states
+            .iter()
+            .map(|state| state.stored_status())
+            .collect();
         let mut lists = Vec::new();
-        if kept.contains(&Status::Finished) || kept.contains(&Status::Cancelled) {
+        if statuses.contains(&Status::Finished) || statuses.contains(&Status::Cancelled) {
             lists.push(List::All);
         } else {
             for (status, list) in [(Status::Pending, List::Open), (Status::Dead, List::Dead)] {
-                if kept.contains(&status) {
+                if statuses.contains(&status) {
                     lists.push(list);
                 }
             }
@@ -197,15 +201,15 @@ impl Asker {
 /// The durable jobs, wherever they are kept. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Jobs {
-    pub(super) place: Place,
+    pub(super) backend: JobsBackend,
     pub(super) looks: Looks,
 }
 
 /// Where the durable jobs are kept.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum JobsBackend {
     /// On this machine's disk.
-    Embedded(Ledger),
+    Embedded(JobStore),
     /// In Redis.
     Redis(RedisJobs),
 }
@@ -221,15 +225,15 @@ impl Jobs {
         listing: Listing,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<Cursor>), Unavailable> {
         let turn = self.looks.operator().await;
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _turn = turn;
-                    ledger.list(&listing)
+                    jobs.list(&listing)
                 })
                 .await
             }
-            Place::Redis(jobs) => jobs.list(&listing).await,
+            JobsBackend::Redis(jobs) => jobs.list(&listing).await,
         }
     }
 
@@ -239,15 +243,15 @@ impl Jobs {
     /// It can't be read.
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let turn = self.looks.operator().await;
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _turn = turn;
-                    ledger.find(id)
+                    jobs.find(id)
                 })
                 .await
             }
-            Place::Redis(jobs) => jobs.find(id).await,
+            JobsBackend::Redis(jobs) => jobs.find(id).await,
         }
     }
 
@@ -264,15 +268,15 @@ impl Jobs {
             true => self.looks.turn(asker.accounts(circle)).await,
             false => None,
         };
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _turn = turn;
-                    ledger.retry_in(circle, id, &rerun)
+                    jobs.retry_in(circle, id, &rerun)
                 })
                 .await
             }
-            Place::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
+            JobsBackend::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
         }
     }
 
@@ -281,9 +285,9 @@ impl Jobs {
     /// # Errors
     /// It can't be read or written.
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        match self.place {
-            Place::Embedded(ledger) => blocking(move || ledger.stop_in(circle, id)).await,
-            Place::Redis(jobs) => jobs.stop_in(circle, id).await,
+        match self.backend {
+            JobsBackend::Embedded(jobs) => blocking(move || jobs.stop_in(circle, id)).await,
+            JobsBackend::Redis(jobs) => jobs.stop_in(circle, id).await,
         }
     }
 
@@ -299,20 +303,20 @@ impl Jobs {
         memory: &MemoryBudget,
     ) -> Result<Option<Looked<(JobRecord, bool)>>, NotShown> {
         let look = self.look(circle, asker, memory).await;
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let Some(bytes) = ledger.size_in(Kept::Record, &circle, id)? else {
+                    let Some(bytes) = jobs.size_in(JobPart::Record, &circle, id)? else {
                         return Ok(None);
                     };
                     let looked = look.make_room(bytes)?;
-                    let found = ledger.find_in(&circle, id)?;
+                    let found = jobs.find_in(&circle, id)?;
                     Ok(found.map(|found| looked.map(|()| found)))
                 })
                 .await
             }
-            Place::Redis(jobs) => {
-                let bytes = jobs.size_in(Kept::Record, circle, id).await?;
+            JobsBackend::Redis(jobs) => {
+                let bytes = jobs.size_in(JobPart::Record, circle, id).await?;
                 let looked = look.make_room(bytes)?;
                 let found = jobs.find_in(circle, id).await?;
                 Ok(found.map(|found| looked.map(|()| found)))
@@ -331,15 +335,15 @@ impl Jobs {
         asker: Asker,
     ) -> Result<Option<JobRecord>, Unavailable> {
         let turn = self.looks.turn(asker.accounts(circle)).await;
-        let found = match self.place {
-            Place::Embedded(ledger) => {
+        let found = match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _turn = turn;
-                    ledger.find_in(&circle, id)
+                    jobs.find_in(&circle, id)
                 })
                 .await
             }
-            Place::Redis(jobs) => jobs.find_in(circle, id).await,
+            JobsBackend::Redis(jobs) => jobs.find_in(circle, id).await,
         };
         Ok(found?.map(|(job, _)| job))
     }
@@ -356,20 +360,20 @@ impl Jobs {
         memory: &MemoryBudget,
     ) -> Result<Option<Looked<Box<RawValue>>>, NotShown> {
         let look = self.look(circle, asker, memory).await;
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let Some(bytes) = ledger.size_in(Kept::Input, &circle, id)? else {
+                    let Some(bytes) = jobs.size_in(JobPart::Input, &circle, id)? else {
                         return Ok(None);
                     };
                     let looked = look.make_room(bytes)?;
-                    let found = ledger.payload_in(&circle, id)?;
+                    let found = jobs.payload_in(&circle, id)?;
                     Ok(found.map(|found| looked.map(|()| found)))
                 })
                 .await
             }
-            Place::Redis(jobs) => {
-                let bytes = jobs.size_in(Kept::Input, circle, id).await?;
+            JobsBackend::Redis(jobs) => {
+                let bytes = jobs.size_in(JobPart::Input, circle, id).await?;
                 let looked = look.make_room(bytes)?;
                 let found = jobs.payload_in(circle, id).await?;
                 Ok(found.map(|found| looked.map(|()| found)))
@@ -385,15 +389,15 @@ impl Jobs {
         asker: Asker,
     ) -> Result<Option<Input>, Unavailable> {
         let turn = self.looks.turn(asker.accounts(circle)).await;
-        match self.place {
-            Place::Embedded(ledger) => {
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _turn = turn;
-                    ledger.input_in(&circle, id)
+                    jobs.input_in(&circle, id)
                 })
                 .await
             }
-            Place::Redis(jobs) => jobs.input_in(circle, id).await,
+            JobsBackend::Redis(jobs) => jobs.input_in(circle, id).await,
         }
     }
 
@@ -408,17 +412,17 @@ impl Jobs {
         memory: &MemoryBudget,
     ) -> Result<Looked<(Vec<(JobRecord, bool)>, Option<JobId>)>, Unavailable> {
         let look = self.look(page.circle, asker, memory).await;
-        let size = |(jobs, _): &Found| jobs.iter().map(|(job, _)| job.size()).sum();
-        let mut looked = match self.place {
-            Place::Embedded(ledger) => {
+        let size = |(jobs, _): &FoundPage| jobs.iter().map(|(job, _)| job.size()).sum();
+        let mut looked = match self.backend {
+            JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let looked = look.take_room(ledger.max_page());
-                    let found = ledger.page(&page)?;
+                    let looked = look.take_room(jobs.max_page());
+                    let found = jobs.page(&page)?;
                     Ok::<_, Unavailable>(looked.map(|()| found))
                 })
                 .await?
             }
-            Place::Redis(jobs) => {
+            JobsBackend::Redis(jobs) => {
                 let looked = look.take_room(jobs.max_page());
                 let found = jobs.page(page).await?;
                 looked.map(|()| found)
@@ -437,7 +441,7 @@ impl Jobs {
 
 /// What is kept of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum JobPart {
     Record,
     Input,
 }

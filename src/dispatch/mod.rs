@@ -18,14 +18,16 @@ pub mod settings;
 mod submission;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
-pub use embedded::{Embedded, EmbeddedTicket, Ledger, Scripts};
+pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use job::Account;
-pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, Told, Work};
-use jobs::Place;
+pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, ReservedOutcome, Work};
+use jobs::JobsBackend;
 pub use jobs::{Asker, Cursor, InvalidCursor, Jobs, Listing, Page};
 pub use looks::{Looked, NotShown};
 pub use record::{JobError, JobRecord, JobView, State, Status};
-pub use redis::{Disagreement, Redis, RedisJobs, RedisSettings, RedisTicket, Workers, check_url};
+pub use redis::{
+    Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers, check_url,
+};
 pub use retry::{NotRetried, Retried};
 pub use settings::{Backend, Settings};
 use submission::Input;
@@ -69,16 +71,16 @@ pub enum Played {
     /// It is over already.
     Now(Outcome),
     /// It is on its way.
-    Later(Ticket),
+    Later(OutcomeHandle),
 }
 
 /// A job that is waiting or running. Dropping it cancels the job, unless it has been committed.
 #[derive(Debug)]
-pub enum Ticket {
+pub enum OutcomeHandle {
     /// In this process.
-    Embedded(EmbeddedTicket),
+    Embedded(EmbeddedOutcomeHandle),
     /// In a worker.
-    Redis(RedisTicket),
+    Redis(RedisOutcomeHandle),
 }
 
 /// Why a backend could not be started, or can't go on.
@@ -131,12 +133,12 @@ impl Role {
     }
 }
 
-impl Ticket {
+impl OutcomeHandle {
     /// Waits for the job, at most until its deadline. What has been committed by then is waited for.
-    pub async fn outcome(self) -> Told {
+    pub async fn outcome(self) -> ReservedOutcome {
         match self {
-            Self::Embedded(ticket) => ticket.outcome().await,
-            Self::Redis(ticket) => ticket.outcome().await,
+            Self::Embedded(handle) => handle.outcome().await,
+            Self::Redis(handle) => handle.outcome().await,
         }
     }
 }
@@ -322,11 +324,11 @@ impl Dispatcher {
 
     /// The durable jobs, to be looked at.
     pub fn jobs(&self) -> Jobs {
-        let (place, looks) = match self {
-            Self::Embedded(embedded) => (Place::Embedded(embedded.jobs()), embedded.looks()),
-            Self::Redis(redis) => (Place::Redis(redis.jobs()), redis.looks()),
+        let (backend, looks) = match self {
+            Self::Embedded(embedded) => (JobsBackend::Embedded(embedded.jobs()), embedded.looks()),
+            Self::Redis(redis) => (JobsBackend::Redis(redis.jobs()), redis.looks()),
         };
-        Jobs { place, looks }
+        Jobs { backend, looks }
     }
 
     /// Starts no more durable jobs: those that wait stay pending.

@@ -193,13 +193,13 @@ impl JobRecord {
     fn in_place_of(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
-        struct Known {
+        struct Partial {
             circle: Json,
             caller: Json,
         }
-        let known: Known = json::from_slice(kept).unwrap_or_default();
-        let circle = circle.or_else(|| known.circle.as_str()?.parse().ok())?;
-        let caller = known.caller.as_str().unwrap_or("unknown").to_owned();
+        let partial: Partial = json::from_slice(kept).unwrap_or_default();
+        let circle = circle.or_else(|| partial.circle.as_str()?.parse().ok())?;
+        let caller = partial.caller.as_str().unwrap_or("unknown").to_owned();
         Some(Self {
             unread: Some(String::from_utf8_lossy(kept).into()),
             ..Self::new(id, circle, caller, id.made_at())
@@ -266,13 +266,13 @@ impl JobRecord {
             Ending::Finished(Ok(success)) => return Some(self.finish(success, now, settings)),
             Ending::Finished(Err(failure)) => {
                 let error = JobError::from(&failure);
-                self.ran_in(failure.version);
-                self.logs = kept(failure.logs, settings.max_logs);
+                self.set_version(failure.version);
+                self.logs = fitting_logs(failure.logs, settings.max_logs);
                 error
             }
             Ending::Refused(refusal) => return self.refuse(&refusal, now),
             Ending::TimedOut { version } => {
-                self.ran_in(version);
+                self.set_version(version);
                 JobError::plain(format!("it took longer than {} ms", time.as_millis()))
             }
             Ending::Displaced => return Some(self.postpone(later(now, DISPLACED))),
@@ -314,8 +314,8 @@ impl JobRecord {
         self.status = Status::Finished;
         self.output = Some(success.output);
         self.value = Some(success.value);
-        self.ran_in(success.version);
-        self.logs = kept(success.logs, settings.max_logs);
+        self.set_version(success.version);
+        self.logs = fitting_logs(success.logs, settings.max_logs);
         self.error = None;
         self.due = None;
         self.ended_at = Some(now);
@@ -323,7 +323,7 @@ impl JobRecord {
     }
 
     /// Notes which version of its script ran, where it has one.
-    fn ran_in(&mut self, version: Option<String>) {
+    fn set_version(&mut self, version: Option<String>) {
         if version.is_some() {
             self.version = version;
         }
@@ -551,7 +551,7 @@ impl State {
     ];
 
     /// Returns what is kept of a job that stands so.
-    pub(super) fn kept(self) -> Status {
+    pub(super) fn stored_status(self) -> Status {
         match self {
             Self::Pending | Self::Running | Self::Failed => Status::Pending,
             Self::Finished => Status::Finished,
@@ -600,8 +600,8 @@ impl JobRecord {
 
     /// Returns what is told of a job that has just been kept. Nothing of a delivery's: there are many, and most of
     /// them have run in the next moment.
-    pub(super) fn told_first(&self) -> Option<NewEvent> {
-        self.provider().is_none().then(|| self.told())
+    pub(super) fn accepted_event(&self) -> Option<NewEvent> {
+        self.provider().is_none().then(|| self.change_event())
     }
 
     /// Whether it needs telling only if somebody listens: a delivery that has ended well at its first run. There are
@@ -622,7 +622,7 @@ impl JobRecord {
 
     /// Returns what is told of it when it has changed: whoever asked for it hears that, and the owner; of a delivery
     /// the owner alone.
-    pub(super) fn told(&self) -> NewEvent {
+    pub(super) fn change_event(&self) -> NewEvent {
         let bare = Self {
             output: None,
             value: None,
@@ -705,7 +705,7 @@ pub(super) fn event(delivery: Delivery) -> Value {
 }
 
 /// Keeps the first lines that have room, with a last one that says so where there were more.
-fn kept(mut logs: Vec<String>, room: usize) -> Vec<String> {
+fn fitting_logs(mut logs: Vec<String>, room: usize) -> Vec<String> {
     /// What a line costs besides its text.
     const PER_LINE: usize = 32;
     let mut left = room;
@@ -742,7 +742,7 @@ fn backoff(tries: u32, settings: &settings::Durable) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::kept;
+    use super::fitting_logs;
 
     #[test]
     fn what_was_printed_is_kept_as_far_as_there_is_room() {
@@ -756,8 +756,8 @@ mod tests {
             (106, vec!["one", "two", cut]),
             (107, vec!["one", "two", "three"]),
         ] {
-            assert_eq!(kept(all.clone(), room), left, "{room}");
+            assert_eq!(fitting_logs(all.clone(), room), left, "{room}");
         }
-        assert!(kept(Vec::new(), 0).is_empty());
+        assert!(fitting_logs(Vec::new(), 0).is_empty());
     }
 }

@@ -52,7 +52,7 @@ pub enum NotRetried {
 
 /// Where to find what a job is to run.
 #[derive(Debug)]
-enum Wanted {
+enum ScriptChoice {
     /// It is with the job.
     AsBefore,
     /// The circle's script of this name.
@@ -84,7 +84,7 @@ impl Rerun {
         !matches!(self, Self::AsBefore)
     }
 
-    fn told(&self, job: &JobRecord) -> Retried {
+    fn summary(&self, job: &JobRecord) -> Retried {
         let (name, version) = match self {
             Self::AsBefore => (job.name.clone(), job.version.clone()),
             Self::Script(script) => (script.name.clone(), script.version.clone()),
@@ -94,7 +94,7 @@ impl Rerun {
     }
 }
 
-impl Wanted {
+impl ScriptChoice {
     /// Without a version, a job runs its script as it is now, or as it is when its time comes.
     fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, Unpinned> {
         let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
@@ -149,7 +149,7 @@ impl Wanted {
         }
     }
 
-    fn found(&self, pinned: Option<Pinned>) -> Rerun {
+    fn rerun(&self, pinned: Option<Pinned>) -> Rerun {
         match (pinned, self) {
             (Some(pinned), _) => Rerun::Script(Arc::new(pinned)),
             (None, Self::ForDeliveries(_)) => Rerun::Provided,
@@ -169,9 +169,9 @@ pub(super) fn choose(
     transaction: &mut Transaction,
     executor: &Executor,
 ) -> Result<(Rerun, Retried), Unpinned> {
-    let wanted = match input {
-        Some(input) => Wanted::of(job, input, version)?,
-        None => Wanted::AsBefore,
+    let choice = match input {
+        Some(input) => ScriptChoice::of(job, input, version)?,
+        None => ScriptChoice::AsBefore,
     };
     let compiler = Compiler {
         sandbox: &executor.sandbox,
@@ -179,9 +179,9 @@ pub(super) fn choose(
         time: LONGEST,
         cancel: &Arc::default(),
     };
-    let rerun = wanted.found(wanted.pin(transaction, &compiler)?);
-    let told = rerun.told(job);
-    Ok((rerun, told))
+    let rerun = choice.rerun(choice.pin(transaction, &compiler)?);
+    let retried = rerun.summary(job);
+    Ok((rerun, retried))
 }
 
 impl Dispatcher {
@@ -203,26 +203,26 @@ impl Dispatcher {
         if !job.may_be_retried() {
             return Err(NotRetried::NotOver);
         }
-        let wanted = if job.unread.is_some() {
-            Wanted::AsBefore
+        let choice = if job.unread.is_some() {
+            ScriptChoice::AsBefore
         } else {
             let input = self.jobs().input_in(circle, id, asker).await?;
             let input = input.ok_or(NotRetried::Unreadable)?;
-            Wanted::of(&job, &input, version.as_deref())?
+            ScriptChoice::of(&job, &input, version.as_deref())?
         };
-        let rerun = if let Wanted::AsBefore = wanted {
+        let rerun = if let ScriptChoice::AsBefore = choice {
             Rerun::AsBefore
         } else {
             let look = move |mut transaction: Transaction, compiler: &Compiler<'_>| {
-                let pinned = wanted.pin(&mut transaction, compiler)?;
-                Ok(wanted.found(pinned))
+                let pinned = choice.pin(&mut transaction, compiler)?;
+                Ok(choice.rerun(pinned))
             };
             self.pin(circle, caller.or_else(|| job.submitter()), look)
                 .await?
         };
-        let told = rerun.told(&job);
+        let retried = rerun.summary(&job);
         if self.jobs().retry_in(circle, id, rerun, asker).await? {
-            Ok(told)
+            Ok(retried)
         } else {
             Err(NotRetried::NotOver)
         }

@@ -36,7 +36,7 @@ pub struct Submission {
 }
 
 /// A durable job that is about to be kept.
-pub(super) struct Order {
+pub(super) struct JobRequest {
     pub(super) job: JobRecord,
     pub(super) input: Input,
     pub(super) identity: Option<[u8; 32]>,
@@ -80,11 +80,11 @@ fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>
     Ok(Some(event).filter(|event| !event.is_null()))
 }
 
-impl Order {
+impl JobRequest {
     /// The job of a delivery. `script`: what the circle has for it.
     pub(super) fn of_delivery(delivery: Delivery, script: Option<Arc<Pinned>>) -> Self {
         let identity = delivery.identity;
-        let mut order = Self {
+        let mut request = Self {
             job: JobRecord::of_delivery(JobId::new(), &delivery),
             identity,
             input: Input {
@@ -92,8 +92,8 @@ impl Order {
                 ..Input::default()
             },
         };
-        order.give(script);
-        order
+        request.give(script);
+        request
     }
 
     /// Has a delivery's job run this, or what the settings say.

@@ -45,4 +45,4 @@ pub use modules::{FindModule, Pinned};
 pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
 pub use runner::{QueueFull, Room, Runner};
 pub use sandbox::Sandbox;
-pub use turn::{keep_place, noting};
+pub use turn::{keep_slot, noting};

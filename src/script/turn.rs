@@ -50,7 +50,7 @@ pub(super) fn with<R>(place: impl Place + 'static, work: impl FnOnce() -> R) -> 
 }
 
 /// Has the runs of `work` give way to nobody: what holds a lock that others wait for must go on.
-pub fn keep_place<R>(work: impl FnOnce() -> R) -> R {
+pub fn keep_slot<R>(work: impl FnOnce() -> R) -> R {
     struct Back(bool);
 
     impl Drop for Back {

@@ -18,7 +18,7 @@ use crate::{
     },
     client::{Job, JobPage, JobStatus},
     config::Settings,
-    dispatch::{Backend, JobId, JobView, Ledger, Listing, NotRetried, State},
+    dispatch::{Backend, JobId, JobStore, JobView, Listing, NotRetried, State},
     store::{Disk, OpenError, Store, Unavailable},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Place {
 /// Where the jobs are.
 pub(super) enum Source {
     /// In a folder that no server has.
-    Stopped(Ledger, Executor),
+    Stopped(JobStore, Executor),
     /// With a server that runs.
     Running(String),
 }
@@ -70,7 +70,7 @@ impl Place {
                 let store = Store::start(disk, &dispatch.embedded, store.clone())?;
                 let access = Arc::new(Access::new(&settings.circles, &settings.circle));
                 let executor = crate::server::executor(&settings, access);
-                Ok(Source::Stopped(Ledger::stopped(store), executor))
+                Ok(Source::Stopped(JobStore::stopped(store), executor))
             }
             Err(OpenError::Locked(_)) => {
                 let url = admin_url(None, &server.admin_listen).with_context(|| {

@@ -14,10 +14,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::{
-    lanes::{Lanes, Ready},
-    ledger,
-    machine::Machine,
-    running::Running,
+    circle_queues::{CircleQueues, ReadyJob},
+    job_store,
+    running_file::RunningFile,
+    transaction_runner::TransactionRunner,
 };
 use crate::{
     auth::PublicKey,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// When to look again for a place that a full runner didn't have.
-const HELD: Duration = Duration::from_millis(20);
+const THROTTLED: Duration = Duration::from_millis(20);
 /// When to look for more of what is past its time, where there is much of it.
 const SOON: Duration = Duration::from_millis(500);
 /// How often what is past its time is looked for.
@@ -63,17 +63,17 @@ impl FromIterator<(Arc<str>, Arc<str>)> for Scripts {
 
 /// Accepts deliveries and runs their jobs.
 #[derive(Debug)]
-pub(super) struct Durable {
-    machine: Arc<Machine>,
+pub(super) struct DurableJobs {
+    runner: Arc<TransactionRunner>,
     settings: settings::Durable,
     scripts: Scripts,
-    running: Running,
-    lanes: Mutex<Lanes>,
+    running: RunningFile,
+    queues: Mutex<CircleQueues>,
     wake: Condvar,
     clock: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Durable {
+impl DurableJobs {
     /// Returns how many bytes a page of jobs may have.
     pub(super) fn max_page(&self) -> usize {
         self.settings.max_page
@@ -81,21 +81,21 @@ impl Durable {
 
     /// Resumes what was pending, and starts the thread that wakes jobs up.
     pub(super) fn start(
-        machine: Arc<Machine>,
+        runner: Arc<TransactionRunner>,
         settings: settings::Durable,
         scripts: Scripts,
     ) -> Result<Arc<Self>, StartError> {
         let now = Timestamp::now();
         let (running, died_of) =
-            Running::open(machine.store.disk().path()).map_err(StartError::Running)?;
-        let pending = ledger::recover(&machine.store, &died_of, now, &settings)?;
+            RunningFile::open(runner.store.disk().path()).map_err(StartError::Running)?;
+        let pending = job_store::recover(&runner.store, &died_of, now, &settings)?;
         running.clear().map_err(StartError::Running)?;
         let durable = Arc::new(Self {
-            machine,
+            runner,
             settings,
             scripts,
             running,
-            lanes: Mutex::default(),
+            queues: Mutex::default(),
             wake: Condvar::new(),
             clock: Mutex::default(),
         });
@@ -103,13 +103,13 @@ impl Durable {
             tracing::info!(jobs = pending.len(), "resuming jobs that were pending");
         }
         {
-            let mut lanes = durable.lock();
+            let mut queues = durable.lock();
             for job in pending {
                 // Those whose time has come already wait in their order, too.
                 match job.due.filter(|due| *due > now) {
-                    Some(due) => lanes.delay(job.circle, job.id, job.submitter, due),
+                    Some(due) => queues.delay(job.circle, job.id, job.submitter, due),
                     None => {
-                        lanes.delay(job.circle, job.id, job.submitter, Timestamp::UNIX_EPOCH);
+                        queues.delay(job.circle, job.id, job.submitter, Timestamp::UNIX_EPOCH);
                     }
                 }
             }
@@ -124,23 +124,28 @@ impl Durable {
     }
 
     /// Starts what may start, on script threads.
-    fn advance(self: &Arc<Self>, lanes: &mut Lanes, circle: PublicKey) {
-        while let Some(ready) = lanes.start(&circle, self.settings.per_circle) {
-            if !self.submit(lanes, circle, ready) {
+    fn advance(self: &Arc<Self>, queues: &mut CircleQueues, circle: PublicKey) {
+        while let Some(ready) = queues.start(&circle, self.settings.per_circle) {
+            if !self.submit(queues, circle, ready) {
                 return;
             }
         }
     }
 
     /// Gives a job that may run to a script thread. Answers whether there was a place for it.
-    fn submit(self: &Arc<Self>, lanes: &mut Lanes, circle: PublicKey, ready: Ready) -> bool {
+    fn submit(
+        self: &Arc<Self>,
+        queues: &mut CircleQueues,
+        circle: PublicKey,
+        ready: ReadyJob,
+    ) -> bool {
         let (this, id, submitter) = (self.clone(), ready.id, ready.submitter);
         let task = Box::new(move || this.run(circle, ready));
-        let runner = &self.machine.runner;
+        let threads = &self.runner.threads;
         let accounts = Account::of_job(circle, submitter);
-        let found = runner.submit(accounts, Arc::default(), task).is_ok();
+        let found = threads.submit(accounts, Arc::default(), task).is_ok();
         if !found {
-            lanes.hold(circle, id, submitter);
+            queues.throttle(circle, id, submitter);
             self.wake.notify_one();
         }
         found
@@ -154,13 +159,13 @@ impl Durable {
         submitter: Option<PublicKey>,
         due: Option<Timestamp>,
     ) {
-        let mut lanes = self.lock();
+        let mut queues = self.lock();
         if let Some(due) = due {
-            lanes.delay(circle, id, submitter, due);
+            queues.delay(circle, id, submitter, due);
             self.wake.notify_one();
         } else {
-            lanes.push(circle, id, submitter);
-            self.advance(&mut lanes, circle);
+            queues.push(circle, id, submitter);
+            self.advance(&mut queues, circle);
         }
     }
 
@@ -168,17 +173,17 @@ impl Durable {
     pub(super) fn stop_job(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         self.lock().cancel(id);
         let mut submitter = None;
-        let stopped = ledger::change(&self.machine.store, circle, id, |job| {
+        let stopped = job_store::change(&self.runner.store, circle, id, |job| {
             let open = job.status == Status::Pending;
             submitter = job.submitter();
             open.then(|| {
                 // While nobody can have it run again: whoever holds a circle may take the lanes.
-                let mut lanes = self.lock();
-                lanes.cancel(id);
-                lanes.forget(&circle, id);
-                drop(lanes);
+                let mut queues = self.lock();
+                queues.cancel(id);
+                queues.forget(&circle, id);
+                drop(queues);
                 job.cancel(Timestamp::now());
-                ledger::settled(job, &self.settings)
+                job_store::settled(job, &self.settings)
             })
         });
         if stopped.is_err() {
@@ -224,38 +229,38 @@ impl Durable {
 
     fn keep_time(self: &Arc<Self>) {
         let mut sweep_at = Instant::now();
-        let mut lanes = self.lock();
-        while !lanes.stopping {
+        let mut queues = self.lock();
+        while !queues.stopping {
             if Instant::now() >= sweep_at {
-                drop(lanes);
-                let swept = ledger::sweep(&self.machine.store, Timestamp::now(), &self.settings);
+                drop(queues);
+                let swept = job_store::sweep(&self.runner.store, Timestamp::now(), &self.settings);
                 let more = swept.unwrap_or(false);
                 sweep_at = Instant::now() + if more { SOON } else { SWEEP };
-                lanes = self.lock();
+                queues = self.lock();
                 continue;
             }
             let now = Timestamp::now();
-            let (circles, next) = lanes.wake(now);
+            let (circles, next) = queues.wake(now);
             for circle in circles {
-                self.advance(&mut lanes, circle);
+                self.advance(&mut queues, circle);
             }
             let mut wait = sweep_at.saturating_duration_since(Instant::now());
             if let Some(next) = next {
                 let until = Duration::try_from(next.duration_since(now)).unwrap_or_default();
                 wait = wait.min(until.max(Duration::from_millis(1)));
             }
-            if lanes.holds() {
-                wait = wait.min(HELD);
+            if queues.has_throttled() {
+                wait = wait.min(THROTTLED);
             }
-            lanes = self
+            queues = self
                 .wake
-                .wait_timeout(lanes, wait)
+                .wait_timeout(queues, wait)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CircleQueues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,12 +11,12 @@ use tracing::Span;
 
 use super::{
     Embedded,
-    claim::Claim,
-    machine::{Machine, Ran, Work},
+    commit_gate::CommitGate,
+    transaction_runner::{Ran, TransactionRunner, Work},
 };
 use crate::{
     circle::Ending,
-    dispatch::{self, Account, Job, Outcome, Played, Told},
+    dispatch::{self, Account, Job, Outcome, Played, ReservedOutcome},
     store::{CommitCallback, CommitError, Preconditions, WaitPolicy},
     units::duration::milliseconds,
 };
@@ -26,16 +26,16 @@ const NOTICE: Duration = Duration::from_millis(50);
 
 /// A job that is waiting or running. Dropping it cancels the job, unless it has committed.
 #[derive(Debug)]
-pub struct EmbeddedTicket {
-    outcome: oneshot::Receiver<Told>,
+pub struct EmbeddedOutcomeHandle {
+    outcome: oneshot::Receiver<ReservedOutcome>,
     deadline: Instant,
     timeout: Duration,
-    claim: CancelGuard,
+    gate: CancelGuard,
     halt: CancellationToken,
 }
 
 #[derive(Debug)]
-struct CancelGuard(Arc<Claim>);
+struct CancelGuard(Arc<CommitGate>);
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
@@ -44,7 +44,7 @@ impl Drop for CancelGuard {
 }
 
 /// Hands the outcome over, once.
-struct Reply(Mutex<Option<oneshot::Sender<Told>>>);
+struct Reply(Mutex<Option<oneshot::Sender<ReservedOutcome>>>);
 
 impl Embedded {
     /// Tries the fast lane: a script that is known to be short runs here and now, for two hops
@@ -58,75 +58,74 @@ impl Embedded {
     }
 
     fn try_play(&self, job: &Job<'_>) -> Option<Played> {
-        let machine = &self.machine;
-        let mut transaction = Some(machine.store.begin(job.circle));
-        let ending = machine.executor.try_run(&job.run(), &mut transaction)?;
+        let runner = &self.runner;
+        let mut transaction = Some(runner.store.begin(job.circle));
+        let ending = runner.executor.try_run(&job.run(), &mut transaction)?;
         let ran = Ran::new(ending, transaction);
         let outcome = Outcome::of(ran.ending, job.timeout);
         let Some(writes) = ran.writes else {
             return Some(Played::Now(outcome));
         };
-        let told = outcome.with_room(&job.memory);
-        if told.room.is_none() {
-            return Some(Played::Now(told.outcome));
+        let reserved = outcome.reserve(&job.memory);
+        if reserved.reservation.is_none() {
+            return Some(Played::Now(reserved.outcome));
         }
-        let (reply, ticket) = self.ticket(job.timeout);
-        let claim = ticket.claim.0.clone();
-        let committed = machine.store.commit(
+        let (reply, handle) = self.outcome_handle(job.timeout);
+        let gate = handle.gate.0.clone();
+        let committed = runner.store.commit(
             writes,
             Vec::new(),
-            Preconditions::gated_by(&|| claim.commit()),
-            reply.done(told),
+            Preconditions::gated_by(&|| gate.try_commit()),
+            reply.done(reserved),
             WaitPolicy::FailFast,
         );
         match committed.map_err(|refused| refused.why) {
-            Ok(()) => Some(Played::Later(dispatch::Ticket::Embedded(ticket))),
+            Ok(()) => Some(Played::Later(dispatch::OutcomeHandle::Embedded(handle))),
             Err(CommitError::Conflict | CommitError::Busy) => None,
             Err(why) => Some(Played::Now(Outcome::refused(why))),
         }
     }
 
     fn hand_over(&self, job: Job<'static>, span: Span) -> Played {
-        let (reply, ticket) = self.ticket(job.timeout);
+        let (reply, handle) = self.outcome_handle(job.timeout);
         let accounts = Account::of_caller(job.circle, job.caller.key());
-        let claim = ticket.claim.0.clone();
-        let cancelled = claim.cancelled().clone();
-        let (machine, deadline) = (self.machine.clone(), ticket.deadline);
-        let task =
-            Box::new(move || span.in_scope(|| run(&machine, &job, deadline, &claim, &reply)));
-        match self.machine.runner.submit(accounts, cancelled, task) {
-            Ok(()) => Played::Later(dispatch::Ticket::Embedded(ticket)),
+        let gate = handle.gate.0.clone();
+        let cancelled = gate.cancelled().clone();
+        let (runner, deadline) = (self.runner.clone(), handle.deadline);
+        let task = Box::new(move || span.in_scope(|| run(&runner, &job, deadline, &gate, &reply)));
+        match self.runner.threads.submit(accounts, cancelled, task) {
+            Ok(()) => Played::Later(dispatch::OutcomeHandle::Embedded(handle)),
             Err(_) => Played::Now(Outcome::Limit {
                 limit: "script.queue".into(),
             }),
         }
     }
 
-    fn ticket(&self, timeout: Duration) -> (Arc<Reply>, EmbeddedTicket) {
+    fn outcome_handle(&self, timeout: Duration) -> (Arc<Reply>, EmbeddedOutcomeHandle) {
         let (sender, outcome) = oneshot::channel();
-        let ticket = EmbeddedTicket {
+        let handle = EmbeddedOutcomeHandle {
             outcome,
             deadline: Instant::now() + timeout,
             timeout,
-            claim: CancelGuard(Arc::default()),
+            gate: CancelGuard(Arc::default()),
             halt: self.halt.clone(),
         };
-        (Arc::new(Reply(Mutex::new(Some(sender)))), ticket)
+        (Arc::new(Reply(Mutex::new(Some(sender)))), handle)
     }
 }
 
-impl EmbeddedTicket {
+impl EmbeddedOutcomeHandle {
     /// Waits for the job, at most until its deadline. What has committed by then is waited for.
-    pub async fn outcome(mut self) -> Told {
+    pub async fn outcome(mut self) -> ReservedOutcome {
         let early = tokio::select! {
             biased;
-            told = &mut self.outcome => return told.unwrap_or(Outcome::Cancelled.into()),
+            reserved = &mut self.outcome => return reserved.unwrap_or(Outcome::Cancelled.into()),
             () = self.halt.cancelled() => Outcome::Cancelled,
             () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
                 after: self.timeout,
             },
         };
-        if self.claim.0.cancel() {
+        if self.gate.0.cancel() {
             return early.into();
         }
         self.outcome.await.unwrap_or(early.into())
@@ -134,20 +133,20 @@ impl EmbeddedTicket {
 }
 
 impl Reply {
-    fn send(&self, told: impl Into<Told>) {
+    fn send(&self, reserved: impl Into<ReservedOutcome>) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             // Whoever waited may have left.
-            let _ = sender.send(told.into());
+            let _ = sender.send(reserved.into());
         }
     }
 
     /// Hands the outcome over once the commit is on disk.
-    fn done(self: &Arc<Self>, told: Told) -> CommitCallback {
+    fn done(self: &Arc<Self>, reserved: ReservedOutcome) -> CommitCallback {
         let reply = self.clone();
         Box::new(move |result| {
             reply.send(match result {
-                Ok(()) => told,
+                Ok(()) => reserved,
                 Err(_) => Outcome::Unavailable.into(),
             });
         })
@@ -155,7 +154,13 @@ impl Reply {
 }
 
 /// Runs a job on a script thread.
-fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply: &Arc<Reply>) {
+fn run(
+    runner: &TransactionRunner,
+    job: &Job<'_>,
+    deadline: Instant,
+    gate: &CommitGate,
+    reply: &Arc<Reply>,
+) {
     let now = Instant::now();
     if now >= deadline {
         let after = job.timeout;
@@ -166,13 +171,13 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
         circle: job.circle,
         run: &spelled_out,
         deadline: Some(deadline),
-        cancelled: claim.cancelled(),
+        cancelled: gate.cancelled(),
         latest: false,
         noted: None,
     };
-    let committed = machine.run(&work, |committer, ran| {
+    let committed = runner.run(&work, |committer, ran| {
         let after = match Instant::now() < deadline {
-            true => machine.script_timeout,
+            true => runner.script_timeout,
             false => job.timeout,
         };
         // What never ran may be called by anything that somebody has sent.
@@ -184,18 +189,18 @@ fn run(machine: &Machine, job: &Job<'_>, deadline: Instant, claim: &Claim, reply
             ending = outcome.name(),
             "ran"
         );
-        let told = outcome.with_room(&job.memory);
+        let reserved = outcome.reserve(&job.memory);
         // What there is no room for doesn't land.
-        if ran.writes.is_none() && ran.safe || told.room.is_none() {
-            reply.send(told);
+        if ran.writes.is_none() && ran.safe || reserved.reservation.is_none() {
+            reply.send(reserved);
             return Ok(());
         }
         committer.commit(
             ran.writes,
             None,
             Vec::new(),
-            Preconditions::gated_by(&|| claim.commit()),
-            reply.done(told),
+            Preconditions::gated_by(&|| gate.try_commit()),
+            reply.done(reserved),
         )
     });
     if let Err(why) = committed {

@@ -1,15 +1,15 @@
 //! The backend for one machine: jobs run on threads of this process, and are kept on its disk.
 
-mod claim;
+mod circle_queues;
+mod commit_gate;
 mod durable;
 mod interactive;
-mod lanes;
-mod ledger;
-mod machine;
+mod job_store;
 mod record;
-mod running;
+mod running_file;
 #[cfg(test)]
 mod tests;
+mod transaction_runner;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 pub use durable::Scripts;
-pub use interactive::EmbeddedTicket;
+pub use interactive::EmbeddedOutcomeHandle;
 
-use self::{durable::Durable, machine::Machine};
+use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
     Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
-    jobs::{Found, Kept, Listed},
+    jobs::{FoundPage, JobPart, ListedJobs},
     looks::Looks,
     retry::{self, Rerun},
-    submission::{self, Input, Order, Submission},
+    submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
     auth::PublicKey,
@@ -40,8 +40,8 @@ use crate::{
 /// Runs jobs in this process.
 #[derive(Debug)]
 pub struct Embedded {
-    machine: Arc<Machine>,
-    durable: Arc<Durable>,
+    runner: Arc<TransactionRunner>,
+    durable: Arc<DurableJobs>,
     job_timeout: Duration,
     looks: Looks,
     halt: CancellationToken,
@@ -56,16 +56,16 @@ impl Embedded {
         scripts: Scripts,
     ) -> Result<Self, StartError> {
         let limits = executor.sandbox.limits();
-        let runner = Runner::start(Room::of(limits, limits.queue));
-        let machine = Arc::new(Machine {
-            runner: runner.map_err(StartError::Threads)?,
+        let threads = Runner::start(Room::of(limits, limits.queue));
+        let runner = Arc::new(TransactionRunner {
+            threads: threads.map_err(StartError::Threads)?,
             script_timeout: limits.timeout,
             executor,
             store,
         });
         Ok(Self {
-            durable: Durable::start(machine.clone(), settings.durable.clone(), scripts)?,
-            machine,
+            durable: DurableJobs::start(runner.clone(), settings.durable.clone(), scripts)?,
+            runner,
             job_timeout: settings.job_timeout,
             looks: Looks::new(settings.durable.looks),
             halt: CancellationToken::new(),
@@ -82,14 +82,14 @@ impl Embedded {
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
         let script = self.script_for(&delivery).await?;
-        let order = Order::of_delivery(delivery, script);
-        self.durable.accept(order, wait).await
+        let request = JobRequest::of_delivery(delivery, script);
+        self.durable.accept(request, wait).await
     }
 
     /// What the circle has for a provider's deliveries, as it is now.
     async fn script_for(&self, delivery: &Delivery) -> Result<Option<Arc<Pinned>>, NotAccepted> {
         let name = circle::script_for(&delivery.provider);
-        let (store, key) = (&self.machine.store, circle::name_key(&name));
+        let (store, key) = (&self.runner.store, circle::name_key(&name));
         let there = store.read_own(&delivery.circle, &key);
         if there
             .map_err(|Unavailable| NotAccepted::Unavailable)?
@@ -111,8 +111,8 @@ impl Embedded {
     }
 
     pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
-        let order = Order::of_submission(submission);
-        self.durable.accept(order, Duration::ZERO).await
+        let request = JobRequest::of_submission(submission);
+        self.durable.accept(request, Duration::ZERO).await
     }
 
     /// Does what may compile, and so takes its time and its turn, on a script thread. Nothing, where too much waits.
@@ -122,11 +122,11 @@ impl Embedded {
         accounts: [Account; 2],
         look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
-        let machine = &self.machine;
-        let store = machine.store.clone();
+        let runner = &self.runner;
+        let store = runner.store.clone();
         let begin = move || store.begin(circle);
-        let (executor, time) = (machine.executor.clone(), self.job_timeout);
-        super::look::look(&machine.runner, accounts, executor, time, begin, look).await
+        let (executor, time) = (runner.executor.clone(), self.job_timeout);
+        super::look::look(&runner.threads, accounts, executor, time, begin, look).await
     }
 
     pub(super) fn is_member(
@@ -134,12 +134,12 @@ impl Embedded {
         circle: PublicKey,
         caller: &PublicKey,
     ) -> Result<bool, Unavailable> {
-        let mut transaction = self.machine.store.begin(circle);
+        let mut transaction = self.runner.store.begin(circle);
         circle::is_member(&mut transaction, caller).map_err(|_| Unavailable)
     }
 
     pub(super) fn listen(&self, circle: PublicKey) -> Feed {
-        self.machine.store.hub().listen(circle)
+        self.runner.store.hub().listen(circle)
     }
 
     pub(super) async fn log(
@@ -148,28 +148,28 @@ impl Embedded {
         from: u64,
         most: usize,
     ) -> Result<Log, Unavailable> {
-        let store = self.machine.store.clone();
+        let store = self.runner.store.clone();
         let read = spawn_blocking(move || store.log(&circle, from, most));
         read.await.unwrap_or(Err(Unavailable))
     }
 
     /// Waits for the reason why it can't go on, for as long as there is none.
     pub(super) async fn failed(&self) -> StartError {
-        self.machine.store.failed().await;
-        StartError::Failed(self.machine.store.disk().path().to_owned())
+        self.runner.store.failed().await;
+        StartError::Failed(self.runner.store.disk().path().to_owned())
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.machine.store.has_failed()
+        self.runner.store.has_failed()
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.machine.store.works()
+        self.runner.store.works()
     }
 
-    pub(super) fn jobs(&self) -> Ledger {
-        Ledger {
-            store: self.machine.store.clone(),
+    pub(super) fn jobs(&self) -> JobStore {
+        JobStore {
+            store: self.runner.store.clone(),
             max_page: self.durable.max_page(),
             durable: Some(self.durable.clone()),
         }
@@ -194,9 +194,9 @@ impl Embedded {
 
     pub(super) fn shutdown(&self) {
         self.durable.stop();
-        self.machine.runner.shutdown();
+        self.runner.threads.shutdown();
         self.durable.join();
-        self.machine.store.shutdown();
+        self.runner.store.shutdown();
         let pending = self.durable.pending();
         if pending > 0 {
             tracing::info!(
@@ -210,9 +210,9 @@ impl Embedded {
 /// The durable jobs of a data folder, to be looked at and retried: those of a running server, or those of
 /// one that is stopped.
 #[derive(Debug, Clone)]
-pub struct Ledger {
+pub struct JobStore {
     store: Store,
-    durable: Option<Arc<Durable>>,
+    durable: Option<Arc<DurableJobs>>,
     /// Bytes of a page.
     max_page: usize,
 }
@@ -220,7 +220,7 @@ pub struct Ledger {
 /// Bytes that are read at a time of a folder that no server has.
 const STOPPED_PAGE: usize = 1 << 20;
 
-impl Ledger {
+impl JobStore {
     /// Those in a folder that no server has.
     pub fn stopped(store: Store) -> Self {
         Self {
@@ -240,8 +240,8 @@ impl Ledger {
     ///
     /// # Errors
     /// A disk that can't be read.
-    pub fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
-        ledger::list(
+    pub fn list(&self, listing: &Listing) -> Result<ListedJobs, Unavailable> {
+        job_store::list(
             &self.store,
             listing,
             &|id| self.is_running(id),
@@ -254,7 +254,7 @@ impl Ledger {
     /// # Errors
     /// A disk that can't be read.
     pub fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let found = ledger::find(&self.store, id)?;
+        let found = job_store::find(&self.store, id)?;
         Ok(found.map(|job| (job, self.is_running(id))))
     }
 
@@ -301,7 +301,7 @@ impl Ledger {
             }
         }
         let (mut due, mut submitter) = (None, None);
-        let retried = ledger::change(&self.store, circle, id, |job| {
+        let retried = job_store::change(&self.store, circle, id, |job| {
             let may = job.may_be_retried();
             may.then(|| {
                 job.retry(Timestamp::now());
@@ -309,7 +309,7 @@ impl Ledger {
                 if let Some(input) = &mut input {
                     rerun.apply(job, input);
                 }
-                ledger::retried(job, input.as_ref())
+                job_store::retried(job, input.as_ref())
             })
         })?;
         if let Some(durable) = self.durable.as_ref().filter(|_| retried) {
@@ -330,20 +330,20 @@ impl Ledger {
         circle: &PublicKey,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let job = ledger::read(&self.store, circle, id)?;
+        let job = job_store::read(&self.store, circle, id)?;
         Ok(job.map(|job| (job, self.is_running(id))))
     }
 
     /// How long what is kept of a job is.
     pub(super) fn size_in(
         &self,
-        kept: Kept,
+        part: JobPart,
         circle: &PublicKey,
         id: JobId,
     ) -> Result<Option<usize>, Unavailable> {
-        let table = match kept {
-            Kept::Record => Table::Jobs,
-            Kept::Input => Table::Inputs,
+        let table = match part {
+            JobPart::Record => Table::Jobs,
+            JobPart::Input => Table::Inputs,
         };
         self.store.size_of(table, circle, id.as_bytes())
     }
@@ -360,7 +360,7 @@ impl Ledger {
         id: JobId,
     ) -> Result<Option<Box<RawValue>>, Unavailable> {
         let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
-        Ok(input.and_then(|kept| submission::payload(&kept)))
+        Ok(input.and_then(|input| submission::payload(&input)))
     }
 
     pub(super) fn input_in(
@@ -372,9 +372,9 @@ impl Ledger {
         Ok(input.and_then(|bytes| record::read(&bytes)))
     }
 
-    pub(super) fn page(&self, page: &Page) -> Result<Found, Unavailable> {
+    pub(super) fn page(&self, page: &Page) -> Result<FoundPage, Unavailable> {
         let wanted = |job: &JobRecord| page.wants(job, self.is_running(job.id));
-        let (jobs, next) = ledger::page(
+        let (jobs, next) = job_store::page(
             &self.store,
             &page.circle,
             page.caller.as_ref(),

@@ -15,13 +15,16 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-use super::{Embedded, Ledger, claim::Claim, lanes::Lanes, ledger, machine::Ran, record};
+use super::{
+    Embedded, JobStore, circle_queues::CircleQueues, commit_gate::CommitGate, job_store, record,
+    transaction_runner::Ran,
+};
 use crate::{
     auth::{Access, PublicKey, SecretKey},
     circle::Ending,
     dispatch::{
         Delivery, JobError, JobId, JobRecord, Listing, Progress, State, Status, retry::Rerun,
-        settings::Durable, submission::Order,
+        settings::Durable, submission::JobRequest,
     },
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
 };
@@ -116,7 +119,9 @@ fn hold(store: &Store) -> Sender<()> {
 }
 
 fn is_there(store: &Store, table: Table, key: &[u8]) -> bool {
-    let found = store.lock_circle(circle(1), WaitPolicy::Wait, |alone| alone.read(table, key));
+    let found = store.lock_circle(circle(1), WaitPolicy::Wait, |locked| {
+        locked.read(table, key)
+    });
     found.unwrap().unwrap().is_some()
 }
 
@@ -133,8 +138,8 @@ fn a_new_job_counts_as_it_is_understood() {
         payload: json!(vec![0; 1000]),
         received_at: Timestamp::now(),
     };
-    let order = Order::of_delivery(delivery, None);
-    let (fresh, _) = ledger::accepted(order, &SETTINGS);
+    let request = JobRequest::of_delivery(delivery, None);
+    let (fresh, _) = job_store::accepted(request, &SETTINGS);
     let values = 1000 * size_of::<serde_json::Value>();
     assert!(fresh.size > values, "{}", fresh.size);
 }
@@ -157,7 +162,7 @@ fn a_delivery_that_is_remembered_anew_isnt_forgotten_with_the_old_one() {
     let committed = store.commit(transaction, records, Preconditions::NONE, done, wait_policy);
     committed.unwrap();
     // The new one isn't on disk yet.
-    ledger::sweep(&store, now, &SETTINGS).unwrap();
+    job_store::sweep(&store, now, &SETTINGS).unwrap();
     drop(held);
     store.shutdown();
     let seen = store.read(Table::Seen, &circle(1), &identity).unwrap();
@@ -178,7 +183,7 @@ fn what_is_due_is_forgotten_and_nothing_else() {
             ],
         );
     }
-    let more = ledger::sweep(&store, now, &SETTINGS).unwrap();
+    let more = job_store::sweep(&store, now, &SETTINGS).unwrap();
     assert!(!more);
     assert!(!is_there(&store, Table::Seen, &old));
     assert!(is_there(&store, Table::Seen, &new));
@@ -190,7 +195,7 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     let job = job("dead");
     let (id, dead) = (job.id, Record::put(Table::Dead, job.id.as_bytes(), []));
     keep(&store, vec![record::put(&job), dead]);
-    let jobs = Ledger::stopped(store.clone());
+    let jobs = JobStore::stopped(store.clone());
     let held = hold(&store);
     let first = {
         let jobs = jobs.clone();
@@ -214,7 +219,7 @@ fn a_job_that_is_over_isnt_resumed() {
     for job in [&over, &pending] {
         keep(&store, vec![record::put(job), record::open(job.id)]);
     }
-    let found = ledger::recover(&store, &[], Timestamp::now(), &SETTINGS).unwrap();
+    let found = job_store::recover(&store, &[], Timestamp::now(), &SETTINGS).unwrap();
     let found: Vec<_> = found.iter().map(|job| job.id).collect();
     assert_eq!(found, [pending.id]);
     assert!(!is_there(&store, Table::Open, over.id.as_bytes()));
@@ -228,9 +233,9 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
         keep(&store, vec![record::put(job), record::open(job.id)]);
     }
     for crashes in 1..=3 {
-        let found = ledger::recover(&store, &[deadly.id], Timestamp::now(), &SETTINGS).unwrap();
+        let found = job_store::recover(&store, &[deadly.id], Timestamp::now(), &SETTINGS).unwrap();
         let found: Vec<_> = found.iter().map(|job| job.id).collect();
-        let job = ledger::find(&store, deadly.id).unwrap().unwrap();
+        let job = job_store::find(&store, deadly.id).unwrap().unwrap();
         assert_eq!((job.crashes, job.tries), (crashes, 0));
         if crashes < 3 {
             assert_eq!(
@@ -241,7 +246,7 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
             assert_eq!((found, job.status), (vec![other.id], Status::Dead));
         }
     }
-    let other = ledger::find(&store, other.id).unwrap().unwrap();
+    let other = job_store::find(&store, other.id).unwrap().unwrap();
     assert_eq!(other.crashes, 0);
     // Whoever has been run to the end since isn't the one.
     let mut blamed = job("pending");
@@ -254,19 +259,19 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
 fn a_job_that_is_delayed_twice_runs_once_at_the_earlier_time() {
     let (job, now) = (JobId::new(), Timestamp::now());
     for (one, other) in [(HOUR, HOUR * 2), (HOUR * 2, HOUR), (HOUR, HOUR)] {
-        let mut lanes = Lanes::default();
-        lanes.delay(circle(1), job, None, now + one);
-        lanes.delay(circle(1), job, None, now + other);
-        assert_eq!(lanes.len(), 1);
-        let (_, next) = lanes.wake(now);
+        let mut queues = CircleQueues::default();
+        queues.delay(circle(1), job, None, now + one);
+        queues.delay(circle(1), job, None, now + other);
+        assert_eq!(queues.len(), 1);
+        let (_, next) = queues.wake(now);
         assert_eq!(next, Some(now + HOUR));
-        let (circles, next) = lanes.wake(now + HOUR * 3);
+        let (circles, next) = queues.wake(now + HOUR * 3);
         assert_eq!((circles.len(), next), (1, None));
-        let mut start = || lanes.start(&circle(1), 4).map(|ready| ready.id);
+        let mut start = || queues.start(&circle(1), 4).map(|ready| ready.id);
         assert_eq!([start(), start()], [Some(job), None]);
         // And again another time.
-        lanes.delay(circle(1), job, None, now);
-        assert_eq!(lanes.len(), 1);
+        queues.delay(circle(1), job, None, now);
+        assert_eq!(queues.len(), 1);
     }
 }
 
@@ -302,47 +307,50 @@ fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
 #[test]
 fn a_job_that_is_forgotten_waits_no_more() {
     let (here, there) = (circle(1), circle(2));
-    let mut lanes = Lanes::default();
+    let mut queues = CircleQueues::default();
     let jobs: Vec<JobId> = (0..4).map(|_| JobId::new()).collect();
     let (soon, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
-    lanes.push(here, jobs[0], None);
-    lanes.push(here, jobs[1], None);
-    lanes.delay(here, jobs[2], None, later);
-    lanes.delay(here, jobs[3], None, soon);
-    assert_eq!((lanes.backlog(&here), lanes.len()), (4, 4));
+    queues.push(here, jobs[0], None);
+    queues.push(here, jobs[1], None);
+    queues.delay(here, jobs[2], None, later);
+    queues.delay(here, jobs[3], None, soon);
+    assert_eq!((queues.backlog(&here), queues.len()), (4, 4));
     for job in [jobs[0], jobs[2], jobs[3]] {
         // In another circle, or a second time, there is none.
-        lanes.forget(&there, JobId::new());
-        lanes.forget(&here, job);
-        lanes.forget(&here, job);
+        queues.forget(&there, JobId::new());
+        queues.forget(&here, job);
+        queues.forget(&here, job);
     }
-    assert_eq!(lanes.backlog(&here), 1);
-    assert!(lanes.wake(Timestamp::now()).0.is_empty());
-    let next = lanes.start(&here, 4).unwrap();
+    assert_eq!(queues.backlog(&here), 1);
+    assert!(queues.wake(Timestamp::now()).0.is_empty());
+    let next = queues.start(&here, 4).unwrap();
     assert_eq!(next.id, jobs[1]);
     // One that runs isn't anybody's to forget.
-    lanes.forget(&here, jobs[1]);
-    assert!(lanes.start(&here, 4).is_none());
-    lanes.stopped(&here, jobs[1], &Arc::default());
-    assert_eq!(lanes.len(), 0);
+    queues.forget(&here, jobs[1]);
+    assert!(queues.start(&here, 4).is_none());
+    queues.stopped(&here, jobs[1], &Arc::default());
+    assert_eq!(queues.len(), 0);
 }
 
 #[test]
 fn a_run_that_ends_leaves_the_next_one_of_its_job_alone() {
     let (here, job) = (circle(1), JobId::new());
-    let mut lanes = Lanes::default();
-    let (first, second) = (Arc::new(Claim::default()), Arc::new(Claim::default()));
-    for claim in [&first, &second] {
-        lanes.push(here, job, None);
-        lanes.start(&here, 4).unwrap();
-        lanes.running(job, claim.clone());
+    let mut queues = CircleQueues::default();
+    let (first, second) = (
+        Arc::new(CommitGate::default()),
+        Arc::new(CommitGate::default()),
+    );
+    for gate in [&first, &second] {
+        queues.push(here, job, None);
+        queues.start(&here, 4).unwrap();
+        queues.mark_running(job, gate.clone());
     }
-    lanes.stopped(&here, job, &first);
-    assert!(lanes.is_running(job));
-    lanes.cancel(job);
-    assert!(!second.commit(), "it could not be stopped");
-    lanes.stopped(&here, job, &second);
-    assert_eq!((lanes.is_running(job), lanes.len()), (false, 0));
+    queues.stopped(&here, job, &first);
+    assert!(queues.is_running(job));
+    queues.cancel(job);
+    assert!(!second.try_commit(), "it could not be stopped");
+    queues.stopped(&here, job, &second);
+    assert_eq!((queues.is_running(job), queues.len()), (false, 0));
 }
 
 /// A backend that gives jobs up at once, whose provider "test" has this script.
@@ -379,10 +387,10 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
     };
     let until = async |status: Status| {
         let is_so = || {
-            store.lock_circle(circle(1), WaitPolicy::Wait, |alone| {
-                let seen = alone.read(Table::Seen, &IDENTITY).unwrap()?;
+            store.lock_circle(circle(1), WaitPolicy::Wait, |locked| {
+                let seen = locked.read(Table::Seen, &IDENTITY).unwrap()?;
                 let id = record::seen_job(&seen, Timestamp::now())?;
-                let job = alone.read(Table::Jobs, id.as_bytes()).unwrap()?;
+                let job = locked.read(Table::Jobs, id.as_bytes()).unwrap()?;
                 Some(record::job(&circle(1), id, &job)?.status == status)
             })
         };
@@ -448,7 +456,7 @@ fn listing(states: &[State], limit: usize) -> Listing {
 fn pages_of_jobs_have_each_of_them_once() {
     let (_folder, store) = store();
     let all = keep_jobs(&store, 50);
-    let ledger = Ledger::stopped(store);
+    let job_store = JobStore::stopped(store);
     for (states, circle_alone, limit, count) in [
         (&State::ALL[..], None, 7, 200),
         (&[State::Dead], None, 5, 52),
@@ -460,7 +468,7 @@ fn pages_of_jobs_have_each_of_them_once() {
         listing.circle = circle_alone.map(circle);
         let mut found = Vec::new();
         loop {
-            let (jobs, cursor) = ledger.list(&listing).unwrap();
+            let (jobs, cursor) = job_store.list(&listing).unwrap();
             assert!(jobs.len() <= limit);
             assert!(jobs.is_sorted_by_key(|(job, _)| job.id));
             found.extend(jobs.into_iter().map(|(job, _)| job.id));
@@ -473,7 +481,7 @@ fn pages_of_jobs_have_each_of_them_once() {
         found.dedup();
         assert_eq!(found.len(), count, "{states:?} {circle_alone:?}");
     }
-    let (found, _) = ledger.find(all[120]).unwrap().unwrap();
+    let (found, _) = job_store.find(all[120]).unwrap().unwrap();
     assert_eq!((found.id, found.circle), (all[120], circle(3)));
 }
 
@@ -493,7 +501,7 @@ fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
                 looks.set(looks.get() + 1);
                 false
             };
-            let page = ledger::list(&store, &listing(states, 20), &is_running, usize::MAX);
+            let page = job_store::list(&store, &listing(states, 20), &is_running, usize::MAX);
             assert_eq!(page.unwrap().0.len(), 20);
             let looks = looks.get();
             assert!(looks <= most, "{looks} of {of_each}: {states:?}");

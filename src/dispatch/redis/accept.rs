@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, NotAccepted, Progress, Receipt, submission::Order},
+    dispatch::{JobId, NotAccepted, Progress, Receipt, submission::JobRequest},
     store::Unavailable,
 };
 
@@ -95,7 +95,7 @@ impl Gateway {
     /// the place of one that was given up.
     pub(super) async fn accept(
         &self,
-        order: &Order,
+        request: &JobRequest,
         known: Option<Arc<Known>>,
         again: bool,
         wait: Duration,
@@ -104,9 +104,9 @@ impl Gateway {
             return Err(NotAccepted::Unavailable);
         }
         let (sender, ended) = oneshot::channel();
-        let job = order.job.id;
+        let job = request.job.id;
         let _waiting = Waiting::new(&self.deliveries, job, sender);
-        let kept = self.keep(order, known)?;
+        let kept = self.keep(request, known)?;
         // It ends early where it isn't kept.
         let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
         if let Some(status) = ended
@@ -133,19 +133,19 @@ impl Gateway {
     /// Has a job be kept.
     fn keep(
         &self,
-        order: &Order,
+        request: &JobRequest,
         known: Option<Arc<Known>>,
     ) -> Result<oneshot::Receiver<Result<Kept, NotAccepted>>, NotAccepted> {
-        let job = &order.job;
+        let job = &request.job;
         let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
         let (told, answer) = oneshot::channel();
         let new = New {
             id: job.id,
-            identity: order.identity,
+            identity: request.identity,
             record: json(serde_json::to_string(job))?,
-            input: json(serde_json::to_string(&order.input))?,
+            input: json(serde_json::to_string(&request.input))?,
             known,
-            own: job.told_first().map(|told| Own {
+            own: job.accepted_event().map(|told| Own {
                 caller: job.caller.clone(),
                 due: match job.due {
                     Some(due) => Value::Integer(due.as_millisecond()),

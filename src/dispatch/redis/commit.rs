@@ -36,7 +36,7 @@ impl Landing {
     pub(super) fn bare(told: Told) -> Self {
         let events = match &told {
             Told::Play(_) => None,
-            Told::Durable(job, _) => Some(job.told()),
+            Told::Durable(job, _) => Some(job.change_event()),
         };
         Self {
             effects: Effects {

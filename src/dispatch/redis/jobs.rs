@@ -17,7 +17,7 @@ use crate::{
     auth::PublicKey,
     dispatch::{
         Cursor, JobId, JobRecord, Listing, Page, Status,
-        jobs::{Found, Kept, List, Listed},
+        jobs::{FoundPage, JobPart, List, ListedJobs},
         retry::Rerun,
         settings,
         submission::{self, Input},
@@ -56,7 +56,10 @@ impl RedisJobs {
     /// Returns some of the jobs that are wanted, the oldest of them first, each with whether a worker has it right now;
     /// and where to go on, if there may be more. Goes through one partition after another, and looks at so many jobs at
     /// most.
-    pub(in crate::dispatch) async fn list(&self, listing: &Listing) -> Result<Listed, Unavailable> {
+    pub(in crate::dispatch) async fn list(
+        &self,
+        listing: &Listing,
+    ) -> Result<ListedJobs, Unavailable> {
         let keys = self.link.keys();
         let mut looked = Looked::default();
         let mut after = listing.after.clone();
@@ -136,7 +139,7 @@ impl RedisJobs {
         ids: impl Iterator<Item = JobId>,
         mut bytes: usize,
     ) -> Result<usize, Unavailable> {
-        let sizes = ids.map(|id| self.size(Kept::Record, partition, id));
+        let sizes = ids.map(|id| self.size(JobPart::Record, partition, id));
         let sizes = try_join_all(sizes).await?.into_iter();
         let fitting = sizes.take_while(|size| {
             let fits = bytes < self.durable.max_page;
@@ -270,7 +273,7 @@ impl RedisJobs {
             number(self.inbox),
             number(self.inbox_bytes),
             number(self.event_log),
-            Value::Bytes(events::written(&job.told()).into()),
+            Value::Bytes(events::written(&job.change_event()).into()),
         ]
     }
 
@@ -316,22 +319,22 @@ impl RedisJobs {
     /// How long what is kept of a job is; nothing is kept of it, if it is empty.
     pub(in crate::dispatch) async fn size_in(
         &self,
-        kept: Kept,
+        part: JobPart,
         circle: PublicKey,
         id: JobId,
     ) -> Result<usize, Unavailable> {
-        self.size(kept, self.link.keys().of(&circle), id).await
+        self.size(part, self.link.keys().of(&circle), id).await
     }
 
     async fn size(
         &self,
-        kept: Kept,
+        part: JobPart,
         partition: &Partition,
         id: JobId,
     ) -> Result<usize, Unavailable> {
-        let field = match kept {
-            Kept::Record => "record",
-            Kept::Input => "input",
+        let field = match part {
+            JobPart::Record => "record",
+            JobPart::Input => "input",
         };
         let args = [partition.job(id).into(), field.into()];
         let size = self.link.send("HSTRLEN", partition, args).await?;
@@ -383,7 +386,7 @@ impl RedisJobs {
 
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
     /// goes on before, if it goes on.
-    pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<Found, Unavailable> {
+    pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
         let partition = self.link.keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);
         let (mut looked, mut bytes) = (0, 0);
@@ -419,7 +422,7 @@ impl RedisJobs {
 }
 
 impl Looked {
-    fn sorted(mut self, may_be_more: bool) -> Listed {
+    fn sorted(mut self, may_be_more: bool) -> ListedJobs {
         self.jobs.sort_by_key(|(job, _)| job.id);
         (self.jobs, self.last.filter(|_| may_be_more))
     }

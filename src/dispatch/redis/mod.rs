@@ -52,7 +52,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use jobs::RedisJobs;
 pub use link::Disagreement;
 pub use settings::RedisSettings;
-pub use ticket::RedisTicket;
+pub use ticket::RedisOutcomeHandle;
 pub use url::check_url;
 pub use workers::Workers;
 
@@ -72,7 +72,7 @@ use super::{
     Account, Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings,
     StartError,
     looks::Looks,
-    submission::{Order, Submission},
+    submission::{JobRequest, Submission},
 };
 use crate::{
     auth::PublicKey,
@@ -257,10 +257,10 @@ impl Redis {
         };
         let (circle, provider) = (delivery.circle, delivery.provider.clone());
         let mut known = self.known(circle, &provider).await?;
-        let mut order = Order::of_delivery(delivery, known.script.clone());
+        let mut request = JobRequest::of_delivery(delivery, known.script.clone());
         let mut again = false;
         for _ in 0..LOOKS {
-            let accepted = gateway.accept(&order, Some(known.clone()), again, wait);
+            let accepted = gateway.accept(&request, Some(known.clone()), again, wait);
             match accepted.await? {
                 Accepted::Kept(receipt) => return Ok(receipt),
                 Accepted::Dead(first) => {
@@ -269,13 +269,13 @@ impl Redis {
                         job = %first,
                         "a delivery has come again whose job was given up: it runs again"
                     );
-                    order.job.id = first;
+                    request.job.id = first;
                     again = true;
                 }
                 Accepted::Outdated => {
                     self.known.forget(circle, &provider);
                     known = self.known(circle, &provider).await?;
-                    order.give(known.script.clone());
+                    request.give(known.script.clone());
                 }
             }
         }
@@ -301,8 +301,11 @@ impl Redis {
     pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
         match &self.gateway {
             Some(gateway) => {
-                let order = Order::of_submission(submission);
-                match gateway.accept(&order, None, false, Duration::ZERO).await? {
+                let request = JobRequest::of_submission(submission);
+                match gateway
+                    .accept(&request, None, false, Duration::ZERO)
+                    .await?
+                {
                     Accepted::Kept(receipt) => Ok(receipt),
                     Accepted::Dead(_) | Accepted::Outdated => Err(NotAccepted::Unavailable),
                 }

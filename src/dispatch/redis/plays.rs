@@ -13,12 +13,12 @@ use super::{
     gateway::{Gateway, NewPlay, Request, millis, number},
     keys::Partition,
     scripts::Lua,
-    ticket::RedisTicket,
+    ticket::RedisOutcomeHandle,
     wire,
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{Job, JobId, Outcome, Played, Ticket, Told},
+    dispatch::{Job, JobId, Outcome, OutcomeHandle, Played, ReservedOutcome},
     memory::MemoryBudget,
     store::Unavailable,
 };
@@ -29,7 +29,7 @@ const CLOCK: Duration = Duration::from_secs(1);
 /// A play that has been sent, or is about to be.
 pub(super) struct Sent {
     /// Nobody, once whoever waited for it has left.
-    waiter: Option<oneshot::Sender<Told>>,
+    waiter: Option<oneshot::Sender<ReservedOutcome>>,
     /// What its outcome counts in.
     memory: MemoryBudget,
     circle: PublicKey,
@@ -49,7 +49,7 @@ enum Place {
 }
 
 impl Sent {
-    fn tell(&mut self, told: impl Into<Told>) {
+    fn tell(&mut self, told: impl Into<ReservedOutcome>) {
         if let Some(waiter) = self.waiter.take() {
             // Whoever waited may have left.
             let _ = waiter.send(told.into());
@@ -84,7 +84,7 @@ impl Gateway {
             text,
         };
         let _ = self.requests.send(Request::Play { circle, play });
-        Played::Later(Ticket::Redis(RedisTicket {
+        Played::Later(OutcomeHandle::Redis(RedisOutcomeHandle {
             outcome,
             deadline: since + job.timeout,
             timeout: job.timeout,
@@ -232,12 +232,12 @@ impl Gateway {
             .memory
             .try_reserve_answer(bytes, Outcome::AROUND_A_VALUE);
         sent.tell(match room {
-            Ok(room) => Told {
+            Ok(room) => ReservedOutcome {
                 outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
                     Outcome::Unavailable
                 }),
-                room: Some(room),
+                reservation: Some(room),
             },
             Err(_) => Outcome::Unavailable.into(),
         });

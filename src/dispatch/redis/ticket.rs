@@ -13,15 +13,15 @@ use tokio::{
 use super::gateway::Gateway;
 use crate::{
     auth::PublicKey,
-    dispatch::{JobId, Outcome, Told},
+    dispatch::{JobId, Outcome, ReservedOutcome},
     store::Unavailable,
 };
 
 /// How much longer than its deadline a worker's word is waited for.
 const NOTICE: Duration = Duration::from_millis(50);
 /// A play that is under way. Dropping it cancels the play, unless it has been committed.
-pub struct RedisTicket {
-    pub(super) outcome: oneshot::Receiver<Told>,
+pub struct RedisOutcomeHandle {
+    pub(super) outcome: oneshot::Receiver<ReservedOutcome>,
     pub(super) deadline: Instant,
     pub(super) timeout: Duration,
     pub(super) circle: PublicKey,
@@ -30,9 +30,9 @@ pub struct RedisTicket {
     pub(super) settled: bool,
 }
 
-impl RedisTicket {
+impl RedisOutcomeHandle {
     /// Waits for the play, at most until its deadline. What has been committed by then is waited for.
-    pub(crate) async fn outcome(mut self) -> Told {
+    pub(crate) async fn outcome(mut self) -> ReservedOutcome {
         let gateway = self.gateway.clone();
         let early = tokio::select! {
             biased;
@@ -62,7 +62,7 @@ impl RedisTicket {
     }
 }
 
-impl Drop for RedisTicket {
+impl Drop for RedisOutcomeHandle {
     fn drop(&mut self) {
         if self.settled {
             self.gateway.plays.remove(&self.id);
@@ -72,7 +72,7 @@ impl Drop for RedisTicket {
     }
 }
 
-impl std::fmt::Debug for RedisTicket {
+impl std::fmt::Debug for RedisOutcomeHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("RedisTicket").field(&self.id).finish()
     }

@@ -237,7 +237,7 @@ impl Worker {
                 let mut job = job.clone();
                 let durable = &self.committer.durable;
                 let progress = job.ran(ending, after, Timestamp::now(), durable)?;
-                effects.events.push(job.told());
+                effects.events.push(job.change_event());
                 Told::Durable(job, progress)
             }
         };

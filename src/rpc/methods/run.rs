@@ -70,9 +70,9 @@ pub(super) fn run<T: Send + 'static>(
     let answer = move |outcome| succeeded(outcome).map(|success| told(id, success));
     match dispatcher.play(job, context.may_run_here()) {
         Played::Now(outcome) => Answer::Now(answer(outcome)),
-        Played::Later(ticket) => Answer::Reserved(Box::pin(async move {
-            let told = ticket.outcome().await;
-            (answer(told.outcome), told.room)
+        Played::Later(handle) => Answer::Reserved(Box::pin(async move {
+            let reserved = handle.outcome().await;
+            (answer(reserved.outcome), reserved.reservation)
         })),
     }
 }

@@ -38,14 +38,14 @@ const PLAY: &str = r#"
 
 /// What has been asked for, and what has been acknowledged.
 #[derive(Default)]
-struct Ledger {
+struct JobStore {
     next: AtomicU64,
     stop: AtomicBool,
     deliveries: Mutex<BTreeSet<String>>,
     plays: Mutex<BTreeMap<String, bool>>,
 }
 
-impl Ledger {
+impl JobStore {
     fn name(&self) -> String {
         format!("{:08}", self.next.fetch_add(1, Ordering::Relaxed))
     }
@@ -57,26 +57,26 @@ async fn nothing_is_lost_and_nothing_doubled_through_kills() {
     let (_scripts, settings) = scripted(COUNTING);
     let folder = tempfile::tempdir().unwrap();
     let start = || start(&settings, folder.path());
-    let ledger = Arc::new(Ledger::default());
+    let job_store = Arc::new(JobStore::default());
     let mut server = start().await;
     let (address, addresses) = watch::channel(server.address);
     let mut load = JoinSet::new();
     for _ in 0..4 {
-        load.spawn(send_webhooks(ledger.clone(), addresses.clone()));
-        load.spawn(play(ledger.clone(), addresses.clone()));
+        load.spawn(send_webhooks(job_store.clone(), addresses.clone()));
+        load.spawn(play(job_store.clone(), addresses.clone()));
     }
     for n in 0..kills {
         // At a different stage of the work each time: what counts is that there was some.
-        let before = ledger.deliveries.lock().unwrap().len();
+        let before = job_store.deliveries.lock().unwrap().len();
         eventually("work to be done", async || {
-            ledger.deliveries.lock().unwrap().len() > before + n % 7
+            job_store.deliveries.lock().unwrap().len() > before + n % 7
         })
         .await;
         server.kill();
         server = start().await;
         address.send(server.address).unwrap();
     }
-    ledger.stop.store(true, Ordering::Relaxed);
+    job_store.stop.store(true, Ordering::Relaxed);
     load.join_all().await;
     // What fails the first time waits for a word.
     let mut session = server.log_in(&key(1)).await;
@@ -100,14 +100,14 @@ async fn nothing_is_lost_and_nothing_doubled_through_kills() {
         pending.is_empty() && dead(&server).await.is_empty()
     })
     .await;
-    check(&ledger, &mut session).await;
+    check(&job_store, &mut session).await;
 }
 
 async fn dead(server: &TestServer) -> Vec<Value> {
     server.jobs("dead").await
 }
 
-async fn check(ledger: &Ledger, session: &mut Ws) {
+async fn check(job_store: &JobStore, session: &mut Ws) {
     let counts = async |session: &mut Ws, prefix: &str| -> BTreeMap<String, u64> {
         let script = format!(
             "let all = []; for key in store.keys(\"{prefix}/\") {{ all.push([key, store.get(key)]) }} all"
@@ -126,7 +126,7 @@ async fn check(ledger: &Ledger, session: &mut Ws) {
             .unwrap()
     };
     // Every delivery was sent until it was acknowledged.
-    let acknowledged = ledger.deliveries.lock().unwrap().clone();
+    let acknowledged = job_store.deliveries.lock().unwrap().clone();
     let kept = counts(session, "delivery").await;
     assert!(kept.values().all(|count| *count == 1), "doubled: {kept:?}");
     let kept: BTreeSet<String> = kept.into_keys().collect();
@@ -138,7 +138,7 @@ async fn check(ledger: &Ledger, session: &mut Ws) {
         acknowledged.len() as u64
     );
     // A play that got no reply has happened or not, but not twice.
-    let plays = ledger.plays.lock().unwrap().clone();
+    let plays = job_store.plays.lock().unwrap().clone();
     let kept = counts(session, "play").await;
     assert!(kept.values().all(|count| *count == 1), "doubled: {kept:?}");
     let lost: Vec<_> = plays
@@ -164,9 +164,9 @@ async fn start(settings: &str, data: &Path) -> TestServer {
 }
 
 /// Sends each delivery until it is acknowledged, as providers do.
-async fn send_webhooks(ledger: Arc<Ledger>, addresses: watch::Receiver<std::net::SocketAddr>) {
-    while !ledger.stop.load(Ordering::Relaxed) {
-        let name = ledger.name();
+async fn send_webhooks(job_store: Arc<JobStore>, addresses: watch::Receiver<std::net::SocketAddr>) {
+    while !job_store.stop.load(Ordering::Relaxed) {
+        let name = job_store.name();
         let stubborn = name.ends_with('7');
         let body =
             event(&name).replace("\"amount\"", &format!("\"stubborn\":{stubborn},\"amount\""));
@@ -175,7 +175,7 @@ async fn send_webhooks(ledger: Arc<Ledger>, addresses: watch::Receiver<std::net:
             let webhook = Webhook::stripe(&body);
             let address = *addresses.borrow();
             if try_send(address, &webhook).await == Some(200) {
-                ledger.deliveries.lock().unwrap().insert(name);
+                job_store.deliveries.lock().unwrap().insert(name);
                 break;
             }
             tokio::task::yield_now().await;
@@ -207,8 +207,8 @@ async fn try_send(address: std::net::SocketAddr, webhook: &Webhook) -> Option<u1
         .flatten()
 }
 
-async fn play(ledger: Arc<Ledger>, mut addresses: watch::Receiver<std::net::SocketAddr>) {
-    while !ledger.stop.load(Ordering::Relaxed) {
+async fn play(job_store: Arc<JobStore>, mut addresses: watch::Receiver<std::net::SocketAddr>) {
+    while !job_store.stop.load(Ordering::Relaxed) {
         let address = *addresses.borrow_and_update();
         let url = format!("ws://{address}/{}", circle());
         let session = circled::client::Client::connect(&url).await;
@@ -223,16 +223,16 @@ async fn play(ledger: Arc<Ledger>, mut addresses: watch::Receiver<std::net::Sock
         {
             continue;
         }
-        while !ledger.stop.load(Ordering::Relaxed) {
-            let name = ledger.name();
-            ledger.plays.lock().unwrap().insert(name.clone(), false);
+        while !job_store.stop.load(Ordering::Relaxed) {
+            let name = job_store.name();
+            job_store.plays.lock().unwrap().insert(name.clone(), false);
             let options = circled::client::Options {
                 args: json!(name),
                 timeout_ms: None,
             };
             match client.play_with(PLAY, &options).await {
                 Ok(_) => {
-                    ledger.plays.lock().unwrap().insert(name, true);
+                    job_store.plays.lock().unwrap().insert(name, true);
                 }
                 Err(circled::client::Error::Rpc(error)) => {
                     // Keeps colliding, or too much is under way: nothing has happened.

@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::Durable;
+use super::DurableJobs;
 use crate::{
     auth::PublicKey,
     dispatch::{
         JobId, NotAccepted, Progress, Receipt, Status,
         embedded::{
-            lanes::Ready,
-            ledger::{self, Fresh},
+            circle_queues::ReadyJob,
+            job_store::{self, NewJob},
             record,
         },
         settings,
-        submission::Order,
+        submission::JobRequest,
     },
     store::{CommitCallback, LockedCircle, Preconditions, Record, Table, Unavailable, WaitPolicy},
 };
@@ -24,36 +24,36 @@ use crate::{
 type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
 
 /// A job that is about to be kept.
-struct New {
+struct JobToStore {
     identity: Option<[u8; 32]>,
-    fresh: Fresh,
+    new_job: NewJob,
     records: Vec<Record>,
 }
 
 /// A job that is on its way to the disk.
-struct Kept {
+struct StoredJob {
     job: JobId,
     on_disk: OnDisk,
     /// How its job's first run ends. Nothing for one that has been here before.
     ended: Option<oneshot::Receiver<Progress>>,
     /// A job that may run now, this one or an earlier one of the circle.
-    ready: Option<Ready>,
+    ready: Option<ReadyJob>,
 }
 
-impl New {
-    fn of(order: Order, settings: &settings::Durable) -> Self {
-        let identity = order.identity;
-        let (fresh, records) = ledger::accepted(order, settings);
+impl JobToStore {
+    fn of(request: JobRequest, settings: &settings::Durable) -> Self {
+        let identity = request.identity;
+        let (new_job, records) = job_store::accepted(request, settings);
         Self {
             identity,
-            fresh,
+            new_job,
             records,
         }
     }
 
     /// The same under the name of an earlier job, which was given up: it takes its place.
     fn again(self, earlier: JobId, settings: &settings::Durable) -> Self {
-        let Fresh { mut job, input, .. } = self.fresh;
+        let NewJob { mut job, input, .. } = self.new_job;
         tracing::info!(
             circle = %job.circle,
             job = %earlier,
@@ -61,7 +61,7 @@ impl New {
         );
         job.id = earlier;
         let mut new = Self::of(
-            Order {
+            JobRequest {
                 job,
                 input,
                 identity: self.identity,
@@ -74,48 +74,49 @@ impl New {
     }
 }
 
-impl Durable {
+impl DurableJobs {
     /// Keeps a job, and has it run. Answers when it is on disk and its first run has ended, or so much time is over.
     pub(in crate::dispatch::embedded) async fn accept(
         self: &Arc<Self>,
-        order: Order,
+        request: JobRequest,
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
-        let circle = order.job.circle;
-        let new = Box::new(New::of(order, &self.settings));
-        let kept = match self.try_keep(new, WaitPolicy::FailFast) {
-            Ok(kept) => kept?,
+        let circle = request.job.circle;
+        let new = Box::new(JobToStore::of(request, &self.settings));
+        let stored = match self.try_store_job(new, WaitPolicy::FailFast) {
+            Ok(stored) => stored?,
             // Somebody is alone in the circle: that takes a moment, and blocks.
             Err(new) => {
                 let this = self.clone();
                 // Whoever waits for the answer may leave meanwhile: the job is handed over here.
-                let keep = move || {
-                    let mut kept = this.try_keep(new, WaitPolicy::Wait);
-                    if let Ok(Ok(Kept { ready, .. })) = &mut kept
+                let store_job = move || {
+                    let mut stored = this.try_store_job(new, WaitPolicy::Wait);
+                    if let Ok(Ok(StoredJob { ready, .. })) = &mut stored
                         && let Some(ready) = ready.take()
                     {
-                        let mut lanes = this.lock();
-                        this.submit(&mut lanes, circle, ready);
+                        let mut queues = this.lock();
+                        this.submit(&mut queues, circle, ready);
                     }
-                    kept
+                    stored
                 };
-                let kept = tokio::task::spawn_blocking(keep).await;
-                kept.ok()
+                let stored = tokio::task::spawn_blocking(store_job).await;
+                stored
+                    .ok()
                     .and_then(Result::ok)
                     .unwrap_or(Err(NotAccepted::Unavailable))?
             }
         };
-        let Kept {
+        let StoredJob {
             job,
             on_disk,
             ended,
             ready,
-        } = kept;
+        } = stored;
         match ready {
             // Nobody waits for it, so it is not to keep this thread from others.
             Some(ready) if wait.is_zero() => {
-                let mut lanes = self.lock();
-                self.submit(&mut lanes, circle, ready);
+                let mut queues = self.lock();
+                self.submit(&mut queues, circle, ready);
             }
             Some(ready) => self.run_here(circle, ready),
             None => {}
@@ -134,49 +135,49 @@ impl Durable {
     }
 
     /// Gives `new` back if it would have to wait, and was told not to.
-    fn try_keep(
+    fn try_store_job(
         self: &Arc<Self>,
-        new: Box<New>,
+        new: Box<JobToStore>,
         wait_policy: WaitPolicy,
-    ) -> Result<Result<Kept, NotAccepted>, Box<New>> {
-        let circle = new.fresh.job.circle;
+    ) -> Result<Result<StoredJob, NotAccepted>, Box<JobToStore>> {
+        let circle = new.new_job.job.circle;
         if self.lock().stopping {
             return Ok(Err(NotAccepted::Unavailable));
         }
         let mut given = Some(new);
-        let kept = self
-            .machine
+        let stored = self
+            .runner
             .store
-            .lock_circle(circle, wait_policy, |alone| {
+            .lock_circle(circle, wait_policy, |locked| {
                 let new = given.take()?;
-                Some(self.keep(circle, *new, alone))
+                Some(self.store_job(circle, *new, locked))
             });
-        match (kept.flatten(), given) {
-            (Some(kept), _) => Ok(kept),
+        match (stored.flatten(), given) {
+            (Some(stored), _) => Ok(stored),
             (None, Some(new)) => Err(new),
             (None, None) => Ok(Err(NotAccepted::Unavailable)),
         }
     }
 
-    fn keep(
+    fn store_job(
         self: &Arc<Self>,
         circle: PublicKey,
-        new: New,
-        alone: &mut LockedCircle<'_>,
-    ) -> Result<Kept, NotAccepted> {
+        new: JobToStore,
+        locked: &mut LockedCircle<'_>,
+    ) -> Result<StoredJob, NotAccepted> {
         let unavailable = |_| NotAccepted::Unavailable;
         let seen = match &new.identity {
             Some(identity) if !self.settings.dedupe_for.is_zero() => {
-                alone.read(Table::Seen, identity).map_err(unavailable)?
+                locked.read(Table::Seen, identity).map_err(unavailable)?
             }
             Some(_) | None => None,
         };
-        let now = new.fresh.job.received_at;
+        let now = new.new_job.job.received_at;
         let seen = seen.and_then(|value| record::seen_job(&value, now));
         let (tell, on_disk) = oneshot::channel();
         let is_given_up = match seen {
-            Some(job) if new.fresh.job.provider().is_some() => {
-                let first = alone.read(Table::Jobs, job.as_bytes());
+            Some(job) if new.new_job.job.provider().is_some() => {
+                let first = locked.read(Table::Jobs, job.as_bytes());
                 let first = first.map_err(unavailable)?;
                 first
                     .and_then(|bytes| record::job(&circle, job, &bytes))
@@ -190,9 +191,9 @@ impl Durable {
                 // Whoever waited may have left.
                 let _ = tell.send(result);
             });
-            let nothing = alone.commit(None, Vec::new(), Preconditions::NONE, done);
+            let nothing = locked.commit(None, Vec::new(), Preconditions::NONE, done);
             nothing.map_err(|_| NotAccepted::Unavailable)?;
-            return Ok(Kept {
+            return Ok(StoredJob {
                 job,
                 on_disk,
                 ended: None,
@@ -203,13 +204,15 @@ impl Durable {
             Some(first) => new.again(first, &self.settings),
             None => new,
         };
-        let New { fresh, records, .. } = new;
+        let JobToStore {
+            new_job, records, ..
+        } = new;
         // What has been here before takes no place.
-        let most = fresh.job.most_waiting(self.settings.backlog);
+        let most = new_job.job.most_waiting(self.settings.backlog);
         if self.lock().backlog(&circle) >= most {
             return Err(NotAccepted::Backlog);
         }
-        let (job, this) = (fresh.job.id, self.clone());
+        let (job, this) = (new_job.job.id, self.clone());
         let done: CommitCallback = Box::new(move |result| {
             if result.is_err() {
                 // No run of it is going to end.
@@ -217,31 +220,31 @@ impl Durable {
             }
             let _ = tell.send(result);
         });
-        let told = fresh.job.told_first().map(|told| {
-            let mut transaction = alone.begin();
-            transaction.emit_unchecked(told);
+        let announced = new_job.job.accepted_event().map(|event| {
+            let mut transaction = locked.begin();
+            transaction.emit_unchecked(event);
             transaction
         });
-        let due = fresh.job.due;
-        alone
-            .commit(told, records, Preconditions::NONE, done)
+        let due = new_job.job.due;
+        locked
+            .commit(announced, records, Preconditions::NONE, done)
             .map_err(|_| NotAccepted::Unavailable)?;
         // It may run at once: what it commits is written after this, or not at all.
         let (waiter, ended) = oneshot::channel();
-        let mut lanes = self.lock();
-        lanes.wait_for(job, waiter);
+        let mut queues = self.lock();
+        queues.wait_for(job, waiter);
         match due {
             Some(due) => {
-                lanes.delay(circle, job, fresh.job.submitter(), due);
+                queues.delay(circle, job, new_job.job.submitter(), due);
                 self.wake.notify_one();
             }
-            None => lanes.push_fresh(circle, fresh),
+            None => queues.push_new(circle, new_job),
         }
-        Ok(Kept {
+        Ok(StoredJob {
             job,
             on_disk,
             ended: Some(ended),
-            ready: lanes.start(&circle, self.settings.per_circle),
+            ready: queues.start(&circle, self.settings.per_circle),
         })
     }
 }

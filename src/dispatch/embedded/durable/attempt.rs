@@ -4,18 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::Durable;
+use super::DurableJobs;
 use crate::{
     auth::PublicKey,
     circle::Ending,
     dispatch::{
         JobError, JobId, JobRecord, Progress, Status,
         embedded::{
-            claim::Claim,
-            lanes::Ready,
-            ledger::{self, Fresh},
-            machine::{Committer, Ran, Work},
+            circle_queues::ReadyJob,
+            commit_gate::CommitGate,
+            job_store::{self, NewJob},
             record,
+            transaction_runner::{CircleCommitter, Ran, Work},
         },
         record::later,
         submission::Input,
@@ -27,14 +27,14 @@ use crate::{
 pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// What becomes of a job whose run is over.
-enum Next {
+enum AfterRun {
     /// It is over, or will be once the disk says so.
     Over,
     /// It runs again then.
     At(Timestamp),
 }
 
-impl Next {
+impl AfterRun {
     fn again() -> Self {
         Self::At(later(Timestamp::now(), AGAIN))
     }
@@ -45,131 +45,141 @@ impl Next {
     }
 }
 
-impl Durable {
+impl DurableJobs {
     /// Runs a job that may run, on a script thread.
-    pub(super) fn run(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
-        let Ready {
+    pub(super) fn run(self: &Arc<Self>, circle: PublicKey, ready: ReadyJob) {
+        let ReadyJob {
             id,
             submitter,
-            fresh,
+            new_job,
         } = ready;
-        self.running(circle, id, submitter, |claim| {
-            Some(match fresh {
-                Some(fresh) => self.attempt(&fresh.job, &fresh.input, claim),
-                None => self.resume_or_end(circle, id, claim),
+        self.run_counted(circle, id, submitter, |gate| {
+            Some(match new_job {
+                Some(new_job) => self.attempt(&new_job.job, &new_job.input, gate),
+                None => self.resume_or_end(circle, id, gate),
             })
         });
     }
 
     /// Runs a new job here and now if its script is known to be short, as sessions do with theirs: two hops
     /// between threads cost more than it does. Whatever doesn't end at once goes to a script thread.
-    pub(super) fn run_here(self: &Arc<Self>, circle: PublicKey, ready: Ready) {
-        let is_over = ready.fresh.as_ref().is_some_and(|fresh| {
-            self.running(circle, ready.id, ready.submitter, |claim| {
-                self.try_attempt(fresh, claim)
+    pub(super) fn run_here(self: &Arc<Self>, circle: PublicKey, ready: ReadyJob) {
+        let is_over = ready.new_job.as_ref().is_some_and(|new_job| {
+            self.run_counted(circle, ready.id, ready.submitter, |gate| {
+                self.try_attempt(new_job, gate)
             })
         });
         if !is_over {
-            let mut lanes = self.lock();
-            self.submit(&mut lanes, circle, ready);
+            let mut queues = self.lock();
+            self.submit(&mut queues, circle, ready);
         }
     }
 
     /// Does `attempt` for a job that runs, and what comes after it. Answers whether it was done: if not, the
     /// job counts as running still.
-    fn running(
+    fn run_counted(
         self: &Arc<Self>,
         circle: PublicKey,
         id: JobId,
         submitter: Option<PublicKey>,
-        attempt: impl FnOnce(&Arc<Claim>) -> Option<Next>,
+        attempt: impl FnOnce(&Arc<CommitGate>) -> Option<AfterRun>,
     ) -> bool {
-        let claim = Arc::new(Claim::default());
+        let gate = Arc::new(CommitGate::default());
         let stopping = {
-            let mut lanes = self.lock();
-            lanes.running(id, claim.clone());
-            lanes.stopping
+            let mut queues = self.lock();
+            queues.mark_running(id, gate.clone());
+            queues.stopping
         };
         let next = if stopping {
             // It stays on disk, and is resumed.
-            Some(Next::Over)
+            Some(AfterRun::Over)
         } else {
-            tracing::debug_span!("job", %id).in_scope(|| attempt(&claim))
+            tracing::debug_span!("job", %id).in_scope(|| attempt(&gate))
         };
         let Some(next) = next else {
             return false;
         };
-        let mut lanes = self.lock();
-        lanes.stopped(&circle, id, &claim);
-        if let Next::At(due) = next {
-            lanes.delay(circle, id, submitter, due);
+        let mut queues = self.lock();
+        queues.stopped(&circle, id, &gate);
+        if let AfterRun::At(due) = next {
+            queues.delay(circle, id, submitter, due);
             self.wake.notify_one();
         }
-        self.advance(&mut lanes, circle);
+        self.advance(&mut queues, circle);
         true
     }
 
     /// Runs a job as it is kept.
-    fn resume_or_end(self: &Arc<Self>, circle: PublicKey, id: JobId, claim: &Arc<Claim>) -> Next {
+    fn resume_or_end(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        id: JobId,
+        gate: &Arc<CommitGate>,
+    ) -> AfterRun {
         let read = self
-            .machine
+            .runner
             .store
-            .lock_circle(circle, WaitPolicy::Wait, |alone| {
-                let job = alone.read(Table::Jobs, id.as_bytes())?;
-                let input = alone.read(Table::Inputs, id.as_bytes())?;
+            .lock_circle(circle, WaitPolicy::Wait, |locked| {
+                let job = locked.read(Table::Jobs, id.as_bytes())?;
+                let input = locked.read(Table::Inputs, id.as_bytes())?;
                 Ok::<_, Unavailable>((job, input))
             });
         let Some(Ok((job, input))) = read else {
-            return Next::again();
+            return AfterRun::again();
         };
         let job = job.and_then(|bytes| record::job(&circle, id, &bytes));
         let Some(job) = job.filter(|job| job.status == Status::Pending) else {
-            return Next::Over;
+            return AfterRun::Over;
         };
         let input = input.filter(|_| job.unread.is_none());
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             job.log_unreadable();
-            return self.fail(&job, claim, JobError::unreadable());
+            return self.fail(&job, gate, JobError::unreadable());
         };
-        self.attempt(&job, &input, claim)
+        self.attempt(&job, &input, gate)
     }
 
     /// Nothing has happened where it answers `None`.
-    fn try_attempt(self: &Arc<Self>, fresh: &Fresh, claim: &Arc<Claim>) -> Option<Next> {
-        let Fresh { job, input, .. } = fresh;
+    fn try_attempt(self: &Arc<Self>, new_job: &NewJob, gate: &Arc<CommitGate>) -> Option<AfterRun> {
+        let NewJob { job, input, .. } = new_job;
         let provided = self.provided(job);
         let run = input.run(job, provided.as_deref())?;
-        let store = &self.machine.store;
+        let store = &self.runner.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
-        let ending = self.machine.executor.try_run(&run, &mut transaction);
+        let ending = self.runner.executor.try_run(&run, &mut transaction);
         drop(slot);
         let ran = Ran::new(ending?, transaction);
-        let mut committer = Committer::Beside(store, job.circle, WaitPolicy::FailFast);
-        self.settle(job, claim, &mut committer, ran, &mut None).ok()
+        let mut committer = CircleCommitter::Concurrent(store, job.circle, WaitPolicy::FailFast);
+        self.settle(job, gate, &mut committer, ran, &mut None).ok()
     }
 
     fn provided(&self, job: &JobRecord) -> Option<Arc<str>> {
         job.provider().and_then(|name| self.scripts.get(name))
     }
 
-    fn attempt(self: &Arc<Self>, job: &JobRecord, input: &Input, claim: &Arc<Claim>) -> Next {
+    fn attempt(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        input: &Input,
+        gate: &Arc<CommitGate>,
+    ) -> AfterRun {
         let provided = self.provided(job);
         let Some(run) = input.run(job, provided.as_deref()) else {
-            return self.fail(job, claim, JobError::no_provider(job));
+            return self.fail(job, gate, JobError::no_provider(job));
         };
         let work = Work {
             circle: job.circle,
             run: &run,
             deadline: None,
-            cancelled: claim.cancelled(),
+            cancelled: gate.cancelled(),
             latest: true,
             noted: Some((&self.running, job.id)),
         };
         let mut version = job.version.clone();
-        let settled = self.machine.run(&work, |committer, ran| {
-            self.settle(job, claim, committer, ran, &mut version)
+        let settled = self.runner.run(&work, |committer, ran| {
+            self.settle(job, gate, committer, ran, &mut version)
         });
         let as_ran = || JobRecord {
             version,
@@ -178,16 +188,16 @@ impl Durable {
         match settled {
             Ok(next) => next,
             // The server stops, and the job stays pending; or it isn't any more.
-            Err(CommitError::Gone) => Next::Over,
-            Err(CommitError::Superseded) => self.supersede(&as_ran(), claim),
-            Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => Next::again(),
+            Err(CommitError::Gone) => AfterRun::Over,
+            Err(CommitError::Superseded) => self.supersede(&as_ran(), gate),
+            Err(CommitError::Unavailable(Unavailable) | CommitError::Busy) => AfterRun::again(),
             // The script isn't to blame, so this is no try.
             Err(CommitError::Conflict) => {
                 tracing::warn!(circle = %job.circle, job = %job.id, "a durable job keeps colliding with others; it runs again");
-                Next::again()
+                AfterRun::again()
             }
             Err(why @ CommitError::Quota { .. }) => {
-                self.fail(&as_ran(), claim, JobError::plain(why.to_string()))
+                self.fail(&as_ran(), gate, JobError::plain(why.to_string()))
             }
         }
     }
@@ -197,11 +207,11 @@ impl Durable {
     fn settle(
         self: &Arc<Self>,
         job: &JobRecord,
-        claim: &Arc<Claim>,
-        committer: &mut Committer<'_, '_>,
+        gate: &Arc<CommitGate>,
+        committer: &mut CircleCommitter<'_, '_>,
         ran: Ran,
         version: &mut Option<String>,
-    ) -> Result<Next, CommitError> {
+    ) -> Result<AfterRun, CommitError> {
         let Ran { ending, writes, .. } = ran;
         let why = match ending {
             Ending::Unavailable => Unavailable.into(),
@@ -212,24 +222,24 @@ impl Durable {
             | Ending::Refused(_) => CommitError::Gone,
         };
         let mut job = job.clone();
-        let (now, time) = (Timestamp::now(), self.machine.script_timeout);
+        let (now, time) = (Timestamp::now(), self.runner.script_timeout);
         let progress = job.ran(ending, time, now, &self.settings).ok_or(why)?;
         version.clone_from(&job.version);
         if progress == Progress::Failed {
             job.log_failure();
         }
-        let may_commit = || claim.commit() && self.owe(job.id, claim);
+        let may_commit = || gate.try_commit() && self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
             absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
             gate: &may_commit,
             ..still_open(&job.id)
         };
-        let mut done = self.done(&job, claim.clone(), progress);
-        let records = ledger::settled(&job, &self.settings);
-        let (store, circle) = (&self.machine.store, job.circle);
-        let is_told = !job.is_routine() || store.hub().has_listeners(&circle);
-        let told = is_told.then(|| job.told());
-        if !is_told {
+        let mut done = self.done(&job, gate.clone(), progress);
+        let records = job_store::settled(&job, &self.settings);
+        let (store, circle) = (&self.runner.store, job.circle);
+        let is_published = !job.is_routine() || store.hub().has_listeners(&circle);
+        let event = is_published.then(|| job.change_event());
+        if !is_published {
             // Whoever has begun to listen meanwhile waits for it, maybe.
             let (store, land) = (store.clone(), done);
             done = Box::new(move |result| {
@@ -237,12 +247,17 @@ impl Durable {
                 store.hub().signal_read_log(&circle);
             });
         }
-        committer.commit(writes, told, records, preconditions, done)?;
-        Ok(Next::of(&job))
+        committer.commit(writes, event, records, preconditions, done)?;
+        Ok(AfterRun::of(&job))
     }
 
     /// Counts a try that failed.
-    fn fail(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>, error: JobError) -> Next {
+    fn fail(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        gate: &Arc<CommitGate>,
+        error: JobError,
+    ) -> AfterRun {
         tracing::warn!(
             circle = %job.circle,
             job = %job.id,
@@ -252,39 +267,44 @@ impl Durable {
         );
         let mut job = job.clone();
         let progress = job.fail(error, Timestamp::now(), &self.settings);
-        self.end(&job, claim, progress)
+        self.end(&job, gate, progress)
     }
 
     /// Ends a job that may have no effect any more: the final one of its series has been committed.
-    fn supersede(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>) -> Next {
+    fn supersede(self: &Arc<Self>, job: &JobRecord, gate: &Arc<CommitGate>) -> AfterRun {
         let mut job = job.clone();
         let progress = job.supersede(Timestamp::now());
-        self.end(&job, claim, progress)
+        self.end(&job, gate, progress)
     }
 
     /// Commits how a run without effects ended.
-    fn end(self: &Arc<Self>, job: &JobRecord, claim: &Arc<Claim>, progress: Progress) -> Next {
-        let records = ledger::settled(job, &self.settings);
-        let done = self.done(job, claim.clone(), progress);
-        let store = &self.machine.store;
+    fn end(
+        self: &Arc<Self>,
+        job: &JobRecord,
+        gate: &Arc<CommitGate>,
+        progress: Progress,
+    ) -> AfterRun {
+        let records = job_store::settled(job, &self.settings);
+        let done = self.done(job, gate.clone(), progress);
+        let store = &self.runner.store;
         let mut transaction = store.begin(job.circle);
-        transaction.emit_unchecked(job.told());
-        let owe = || self.owe(job.id, claim);
+        transaction.emit_unchecked(job.change_event());
+        let attach = || self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
-            gate: &owe,
+            gate: &attach,
             ..still_open(&job.id)
         };
         let committed = store.commit(transaction, records, preconditions, done, WaitPolicy::Wait);
         match committed.map_err(|refused| refused.why) {
-            Err(CommitError::Gone) => Next::Over,
-            Ok(()) => Next::of(job),
-            Err(_) => Next::again(),
+            Err(CommitError::Gone) => AfterRun::Over,
+            Ok(()) => AfterRun::of(job),
+            Err(_) => AfterRun::again(),
         }
     }
 
     /// Has the run that is committed right now tell whoever waits for the job, and no later run of that name. Always so.
-    fn owe(&self, id: JobId, claim: &Claim) -> bool {
-        claim.owe(self.lock().waiter(id));
+    fn attach_waiter(&self, id: JobId, gate: &CommitGate) -> bool {
+        gate.set_waiter(self.lock().waiter(id));
         true
     }
 
@@ -292,13 +312,13 @@ impl Durable {
     fn done(
         self: &Arc<Self>,
         job: &JobRecord,
-        claim: Arc<Claim>,
+        gate: Arc<CommitGate>,
         progress: Progress,
     ) -> CommitCallback {
         let this = self.clone();
         let (circle, id, submitter) = (job.circle, job.id, job.submitter());
         Box::new(move |result| {
-            claim.tell(result.is_ok().then_some(progress));
+            gate.notify(result.is_ok().then_some(progress));
             if let Err(Unavailable) = result {
                 let due = later(Timestamp::now(), AGAIN);
                 this.lock().delay(circle, id, submitter, due);

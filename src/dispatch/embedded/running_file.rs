@@ -18,7 +18,7 @@ const EMPTY: [u8; SLOT] = [0; SLOT];
 /// A slot for each job that runs. It is written but never synced: what the process has written outlives it,
 /// and when the whole machine goes down no job is to blame. A cheap handle.
 #[derive(Debug, Clone)]
-pub(super) struct Running(Arc<Inner>);
+pub(super) struct RunningFile(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -28,12 +28,12 @@ struct Inner {
 
 /// A job that runs. It doesn't any more when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    running: Running,
+pub(super) struct RunningSlot {
+    running: RunningFile,
     number: usize,
 }
 
-impl Running {
+impl RunningFile {
     /// Answers the jobs that ran when the last server died, too.
     pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<JobId>)> {
         let path = folder.join(NAME);
@@ -64,7 +64,7 @@ impl Running {
     }
 
     /// A job begins to run.
-    pub(super) fn begin(&self, job: JobId) -> Slot {
+    pub(super) fn begin(&self, job: JobId) -> RunningSlot {
         let number = {
             let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let free = taken.iter().position(|taken| !taken);
@@ -77,7 +77,7 @@ impl Running {
             number
         };
         self.write(number, job.as_bytes());
-        Slot {
+        RunningSlot {
             running: self.clone(),
             number,
         }
@@ -91,7 +91,7 @@ impl Running {
     }
 }
 
-impl Drop for Slot {
+impl Drop for RunningSlot {
     fn drop(&mut self) {
         self.running.write(self.number, &EMPTY);
         let mut taken = self
@@ -111,14 +111,14 @@ mod tests {
     #[test]
     fn what_runs_is_found_again_until_it_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
-        let (running, before) = Running::open(folder.path()).unwrap();
+        let (running, before) = RunningFile::open(folder.path()).unwrap();
         assert_eq!(before, []);
         let jobs = [JobId::new(), JobId::new(), JobId::new()];
         let first = running.begin(jobs[0]);
         let second = running.begin(jobs[1]);
         drop(first);
         let third = running.begin(jobs[2]);
-        let found = || Running::open(folder.path()).unwrap().1;
+        let found = || RunningFile::open(folder.path()).unwrap().1;
         assert_eq!(found(), [jobs[2], jobs[1]], "slots are used again");
         drop((second, third));
         assert_eq!(found(), []);

@@ -7,10 +7,10 @@ use crate::{
     auth::PublicKey,
     dispatch::{
         Cursor, JobId, JobRecord, Listing, Status,
-        jobs::{List, Listed},
+        jobs::{List, ListedJobs},
         record::later,
         settings,
-        submission::{Input, Order},
+        submission::{Input, JobRequest},
     },
     json,
     store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
@@ -20,7 +20,7 @@ use crate::{
 const LOOKS: usize = 2000;
 
 /// A job that is not over, found when the server starts.
-pub(super) struct Pending {
+pub(super) struct PendingJob {
     pub(super) circle: PublicKey,
     pub(super) id: JobId,
     pub(super) submitter: Option<PublicKey>,
@@ -28,27 +28,27 @@ pub(super) struct Pending {
 }
 
 /// A job that has just been made, with all that its first run takes.
-pub(super) struct Fresh {
+pub(super) struct NewJob {
     pub(super) job: JobRecord,
     pub(super) input: Input,
     /// What it takes in memory, about.
     pub(super) size: usize,
 }
 
-impl std::fmt::Debug for Fresh {
+impl std::fmt::Debug for NewJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not what was sent.
-        f.debug_tuple("Fresh").field(&self.job.id).finish()
+        f.debug_tuple("NewJob").field(&self.job.id).finish()
     }
 }
 
 /// A new job, and what is kept of it.
-pub(super) fn accepted(order: Order, settings: &settings::Durable) -> (Fresh, Vec<Record>) {
-    let Order {
+pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (NewJob, Vec<Record>) {
+    let JobRequest {
         job,
         input,
         identity,
-    } = order;
+    } = request;
     let id = job.id;
     let kept = record::input(id, &input);
     let understood = kept.value.as_deref().map_or(0, json::most_weight);
@@ -61,7 +61,7 @@ pub(super) fn accepted(order: Order, settings: &settings::Durable) -> (Fresh, Ve
     records.extend(job.submitter().map(|caller| record::own(&caller, id)));
     let written: usize = records.iter().map(Record::size).sum();
     let size = written + understood;
-    (Fresh { job, input, size }, records)
+    (NewJob { job, input, size }, records)
 }
 
 /// What is kept of a job that is over, or runs again later.
@@ -103,7 +103,7 @@ pub(super) fn recover(
     running: &[JobId],
     now: Timestamp,
     settings: &settings::Durable,
-) -> Result<Vec<Pending>, Unavailable> {
+) -> Result<Vec<PendingJob>, Unavailable> {
     let mut pending = Vec::new();
     let (mut changed, mut crashed) = (Vec::new(), Vec::new());
     let mut unread = Ok(());
@@ -132,7 +132,7 @@ pub(super) fn recover(
                 return Scan::Continue;
             }
         }
-        pending.push(Pending {
+        pending.push(PendingJob {
             circle,
             id,
             submitter: job.submitter(),
@@ -176,7 +176,7 @@ pub(super) fn list(
     listing: &Listing,
     is_running: &dyn Fn(JobId) -> bool,
     most: usize,
-) -> Result<Listed, Unavailable> {
+) -> Result<ListedJobs, Unavailable> {
     let (mut looked, mut bytes) = (0, 0);
     let (mut jobs, mut last) = (Vec::new(), None);
     let (mut is_cut_off, mut unread) = (false, Ok(()));
@@ -325,8 +325,8 @@ pub(super) fn change(
     change: impl FnOnce(&mut JobRecord) -> Option<Vec<Record>>,
 ) -> Result<bool, Unavailable> {
     let (sender, on_disk) = std::sync::mpsc::sync_channel(1);
-    let changed = store.lock_circle(circle, WaitPolicy::Wait, |alone| {
-        let bytes = alone.read(Table::Jobs, id.as_bytes())?;
+    let changed = store.lock_circle(circle, WaitPolicy::Wait, |locked| {
+        let bytes = locked.read(Table::Jobs, id.as_bytes())?;
         let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
         let Some(mut job) = job else {
             return Ok(false);
@@ -334,12 +334,12 @@ pub(super) fn change(
         let Some(records) = change(&mut job) else {
             return Ok(false);
         };
-        let mut told = alone.begin();
-        told.emit_unchecked(job.told());
+        let mut transaction = locked.begin();
+        transaction.emit_unchecked(job.change_event());
         let done = Box::new(move |result| {
             let _ = sender.send(result);
         });
-        match alone.commit(Some(told), records, Preconditions::NONE, done) {
+        match locked.commit(Some(transaction), records, Preconditions::NONE, done) {
             Ok(()) => Ok(true),
             Err(_) => Err(Unavailable),
         }
@@ -375,8 +375,8 @@ pub(super) fn sweep(
     let more = due.len() == AT_ONCE;
     for (circle, key, table, about) in due {
         // It may be coming to life again right now.
-        store.lock_circle(circle, WaitPolicy::Wait, |alone| {
-            let found = alone.read(table, &about)?;
+        store.lock_circle(circle, WaitPolicy::Wait, |locked| {
+            let found = locked.read(table, &about)?;
             // A later entry is about it, where it has.
             let keep = found.as_ref().is_some_and(|value| match table {
                 Table::Jobs => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
@@ -405,7 +405,7 @@ pub(super) fn sweep(
                 }
             }
             // Refused where too much waits for the disk already: it is found again.
-            let _ = alone.commit(None, records, Preconditions::NONE, Box::new(|_| {}));
+            let _ = locked.commit(None, records, Preconditions::NONE, Box::new(|_| {}));
             Ok::<_, Unavailable>(())
         });
     }

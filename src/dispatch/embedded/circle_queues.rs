@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{claim::Claim, ledger::Fresh};
+use super::{commit_gate::CommitGate, job_store::NewJob};
 use crate::{
     auth::PublicKey,
     dispatch::{JobId, Progress},
@@ -16,25 +16,25 @@ use crate::{
 
 /// The jobs of all circles: first in, first out within each.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
-    circles: HashMap<PublicKey, Lane>,
+pub(super) struct CircleQueues {
+    circles: HashMap<PublicKey, CircleQueue>,
     /// Jobs that run again later.
-    delayed: BTreeMap<(Timestamp, JobId), Later>,
+    delayed: BTreeMap<(Timestamp, JobId), DelayedJob>,
     /// When those run, by job: each of them once.
     due: HashMap<JobId, Timestamp>,
     /// Circles whose next job found no place with the runner.
-    held: HashSet<PublicKey>,
-    running: HashMap<JobId, Arc<Claim>>,
+    throttled: HashSet<PublicKey>,
+    running: HashMap<JobId, Arc<CommitGate>>,
     /// Who wants to know how a job's next run ends.
     waiters: HashMap<JobId, oneshot::Sender<Progress>>,
-    fresh: usize,
+    new_job_bytes: usize,
     /// No more jobs are started.
     pub(super) stopping: bool,
 }
 
 #[derive(Debug, Default)]
-struct Lane {
-    ready: VecDeque<Ready>,
+struct CircleQueue {
+    ready: VecDeque<ReadyJob>,
     /// How many of its jobs run again later.
     delayed: usize,
     running: usize,
@@ -42,58 +42,58 @@ struct Lane {
 
 /// A job that runs again later.
 #[derive(Debug)]
-struct Later {
+struct DelayedJob {
     circle: PublicKey,
     submitter: Option<PublicKey>,
 }
 
 /// A job that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct ReadyJob {
     pub(super) id: JobId,
     /// Who asked for it, if nobody sent it.
     pub(super) submitter: Option<PublicKey>,
     /// What its run takes, where it needn't be read from the disk.
-    pub(super) fresh: Option<Box<Fresh>>,
+    pub(super) new_job: Option<Box<NewJob>>,
 }
 
 /// Bytes of new jobs that are kept in memory until they run. The others are read from the disk.
-const MAX_FRESH: usize = 16 << 20;
+const MAX_NEW_JOB_BYTES: usize = 16 << 20;
 
-impl Lanes {
+impl CircleQueues {
     /// Jobs of the circle that wait for their turn, or for their next try.
     pub(super) fn backlog(&self, circle: &PublicKey) -> usize {
-        let lane = self.circles.get(circle);
-        lane.map_or(0, |lane| lane.ready.len() + lane.delayed)
+        let queue = self.circles.get(circle);
+        queue.map_or(0, |queue| queue.ready.len() + queue.delayed)
     }
 
     /// All jobs that wait, or run.
     pub(super) fn len(&self) -> usize {
-        let ready: usize = self.circles.values().map(|lane| lane.ready.len()).sum();
+        let ready: usize = self.circles.values().map(|queue| queue.ready.len()).sum();
         ready + self.delayed.len() + self.running.len()
     }
 
     pub(super) fn push(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
-        let ready = Ready {
+        let ready = ReadyJob {
             id,
             submitter,
-            fresh: None,
+            new_job: None,
         };
-        let lane = self.circles.entry(circle).or_default();
-        lane.ready.push_back(ready);
+        let queue = self.circles.entry(circle).or_default();
+        queue.ready.push_back(ready);
     }
 
     /// A job that has just been made.
-    pub(super) fn push_fresh(&mut self, circle: PublicKey, fresh: Fresh) {
-        let (id, submitter) = (fresh.job.id, fresh.job.submitter());
-        let fits = self.fresh + fresh.size <= MAX_FRESH;
-        let fresh = fits.then(|| Box::new(fresh));
-        self.fresh += fresh.as_ref().map_or(0, |fresh| fresh.size);
-        let lane = self.circles.entry(circle).or_default();
-        lane.ready.push_back(Ready {
+    pub(super) fn push_new(&mut self, circle: PublicKey, new_job: NewJob) {
+        let (id, submitter) = (new_job.job.id, new_job.job.submitter());
+        let fits = self.new_job_bytes + new_job.size <= MAX_NEW_JOB_BYTES;
+        let new_job = fits.then(|| Box::new(new_job));
+        self.new_job_bytes += new_job.as_ref().map_or(0, |new_job| new_job.size);
+        let queue = self.circles.entry(circle).or_default();
+        queue.ready.push_back(ReadyJob {
             id,
             submitter,
-            fresh,
+            new_job,
         });
     }
 
@@ -114,7 +114,7 @@ impl Lanes {
             self.circles.entry(circle).or_default().delayed += 1;
         }
         self.due.insert(job, due);
-        let later = Later { circle, submitter };
+        let later = DelayedJob { circle, submitter };
         self.delayed.insert((due, job), later);
     }
 
@@ -127,30 +127,30 @@ impl Lanes {
     }
 
     /// The circle's next job, if it may run now. It counts as running from here on.
-    pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<Ready> {
+    pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<ReadyJob> {
         if self.stopping {
             return None;
         }
-        let lane = self.circles.get_mut(circle)?;
-        if lane.running >= at_once {
+        let queue = self.circles.get_mut(circle)?;
+        if queue.running >= at_once {
             return None;
         }
-        let job = lane.ready.pop_front()?;
-        lane.running += 1;
-        self.fresh -= job.fresh.as_ref().map_or(0, |fresh| fresh.size);
+        let job = queue.ready.pop_front()?;
+        queue.running += 1;
+        self.new_job_bytes -= job.new_job.as_ref().map_or(0, |new_job| new_job.size);
         Some(job)
     }
 
     /// The job found no place with the runner: it is the next one still.
-    pub(super) fn hold(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
-        let lane = self.circles.entry(circle).or_default();
-        lane.running = lane.running.saturating_sub(1);
-        lane.ready.push_front(Ready {
+    pub(super) fn throttle(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
+        let queue = self.circles.entry(circle).or_default();
+        queue.running = queue.running.saturating_sub(1);
+        queue.ready.push_front(ReadyJob {
             id,
             submitter,
-            fresh: None,
+            new_job: None,
         });
-        self.held.insert(circle);
+        self.throttled.insert(circle);
     }
 
     /// Whether a job runs right now.
@@ -160,8 +160,8 @@ impl Lanes {
 
     /// Ends a job's run, if there is one and it isn't about to be committed.
     pub(super) fn cancel(&self, job: JobId) {
-        if let Some(claim) = self.running.get(&job) {
-            claim.cancel();
+        if let Some(gate) = self.running.get(&job) {
+            gate.cancel();
         }
     }
 
@@ -169,37 +169,37 @@ impl Lanes {
     pub(super) fn forget(&mut self, circle: &PublicKey, job: JobId) {
         self.waiters.remove(&job);
         let due = self.due.remove(&job);
-        let Some(lane) = self.circles.get_mut(circle) else {
+        let Some(queue) = self.circles.get_mut(circle) else {
             return;
         };
         if let Some(due) = due {
             self.delayed.remove(&(due, job));
-            lane.delayed = lane.delayed.saturating_sub(1);
+            queue.delayed = queue.delayed.saturating_sub(1);
         }
-        if let Some(place) = lane.ready.iter().position(|ready| ready.id == job)
-            && let Some(ready) = lane.ready.remove(place)
+        if let Some(place) = queue.ready.iter().position(|ready| ready.id == job)
+            && let Some(ready) = queue.ready.remove(place)
         {
-            self.fresh -= ready.fresh.as_ref().map_or(0, |fresh| fresh.size);
+            self.new_job_bytes -= ready.new_job.as_ref().map_or(0, |new_job| new_job.size);
         }
-        if lane.running == 0 && lane.ready.is_empty() && lane.delayed == 0 {
+        if queue.running == 0 && queue.ready.is_empty() && queue.delayed == 0 {
             self.circles.remove(circle);
         }
     }
 
     /// A job is running: this decides how it ends.
-    pub(super) fn running(&mut self, job: JobId, claim: Arc<Claim>) {
-        self.running.insert(job, claim);
+    pub(super) fn mark_running(&mut self, job: JobId, gate: Arc<CommitGate>) {
+        self.running.insert(job, gate);
     }
 
     /// This run of a job is over. Another one may have begun, where the job came again meanwhile.
-    pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId, claim: &Arc<Claim>) {
+    pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId, gate: &Arc<CommitGate>) {
         let own = self.running.get(&job);
-        if own.is_some_and(|own| Arc::ptr_eq(own, claim)) {
+        if own.is_some_and(|own| Arc::ptr_eq(own, gate)) {
             self.running.remove(&job);
         }
-        if let Some(lane) = self.circles.get_mut(circle) {
-            lane.running = lane.running.saturating_sub(1);
-            if lane.running == 0 && lane.ready.is_empty() && lane.delayed == 0 {
+        if let Some(queue) = self.circles.get_mut(circle) {
+            queue.running = queue.running.saturating_sub(1);
+            if queue.running == 0 && queue.ready.is_empty() && queue.delayed == 0 {
                 self.circles.remove(circle);
             }
         }
@@ -207,16 +207,16 @@ impl Lanes {
 
     /// Has what is due by now wait for its turn. Answers the circles to look at, and when to look again.
     pub(super) fn wake(&mut self, now: Timestamp) -> (HashSet<PublicKey>, Option<Timestamp>) {
-        let mut circles = std::mem::take(&mut self.held);
+        let mut circles = std::mem::take(&mut self.throttled);
         while let Some(entry) = self.delayed.first_entry() {
             let (due, job) = *entry.key();
             if due > now {
                 return (circles, Some(due));
             }
-            let Later { circle, submitter } = entry.remove();
+            let DelayedJob { circle, submitter } = entry.remove();
             self.due.remove(&job);
-            if let Some(lane) = self.circles.get_mut(&circle) {
-                lane.delayed = lane.delayed.saturating_sub(1);
+            if let Some(queue) = self.circles.get_mut(&circle) {
+                queue.delayed = queue.delayed.saturating_sub(1);
             }
             self.push(circle, job, submitter);
             circles.insert(circle);
@@ -225,14 +225,14 @@ impl Lanes {
     }
 
     /// Whether a circle waits for a place with the runner.
-    pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
+    pub(super) fn has_throttled(&self) -> bool {
+        !self.throttled.is_empty()
     }
 
     /// Cancels what runs.
     pub(super) fn cancel_all(&self) {
-        for claim in self.running.values() {
-            claim.cancel();
+        for gate in self.running.values() {
+            gate.cancel();
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::dispatch::Progress;
 
 /// One job's fate, settled once: it commits, or it is cancelled. Whoever comes second changes nothing.
 #[derive(Debug, Default)]
-pub(super) struct Claim {
+pub(super) struct CommitGate {
     settled: AtomicBool,
     /// Ends the run, see [`Sandbox::run`](crate::script::Sandbox::run).
     cancelled: Arc<AtomicBool>,
@@ -19,14 +19,14 @@ pub(super) struct Claim {
     waiter: Mutex<Option<oneshot::Sender<Progress>>>,
 }
 
-impl Claim {
+impl CommitGate {
     /// What is committed right now is what `waiter` waits for.
-    pub(super) fn owe(&self, waiter: Option<oneshot::Sender<Progress>>) {
+    pub(super) fn set_waiter(&self, waiter: Option<oneshot::Sender<Progress>>) {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = waiter;
     }
 
     /// Tells whoever waits how the run ended; or nothing more, where the disk hasn't taken it.
-    pub(super) fn tell(&self, progress: Option<Progress>) {
+    pub(super) fn notify(&self, progress: Option<Progress>) {
         let waiter = self
             .waiter
             .lock()
@@ -39,7 +39,7 @@ impl Claim {
     }
 
     /// Whether the job may commit. From here on nothing cancels it.
-    pub(super) fn commit(&self) -> bool {
+    pub(super) fn try_commit(&self) -> bool {
         !self.settled.swap(true, Ordering::AcqRel)
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::running::Running;
+use super::running_file::RunningFile;
 use crate::{
     auth::PublicKey,
     circle::{Ending, Executor, Run},
@@ -22,14 +22,14 @@ use crate::{
 /// Runs beside others, before one that is alone in its circle.
 const TRIES: usize = 4;
 /// How long a run may keep all others of its circle from committing.
-const ALONE: Duration = Duration::from_millis(100);
+const MAX_LOCKED: Duration = Duration::from_millis(100);
 
 /// Runs scripts and commits what they do.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct TransactionRunner {
     pub(super) store: Store,
     pub(super) executor: Executor,
-    pub(super) runner: Runner<Account>,
+    pub(super) threads: Runner<Account>,
     pub(super) script_timeout: Duration,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Work<'a> {
     /// comes of it, and so waits for the disk anyway.
     pub(super) latest: bool,
     /// Where it is noted that the script runs, for a job that the server may die of.
-    pub(super) noted: Option<(&'a Running, JobId)>,
+    pub(super) noted: Option<(&'a RunningFile, JobId)>,
 }
 
 /// What a run came to.
@@ -58,35 +58,35 @@ pub(super) struct Ran {
 }
 
 /// Commits within a circle.
-pub(super) enum Committer<'a, 'b> {
-    Beside(&'a Store, PublicKey, WaitPolicy),
-    LockedCircle(&'a mut LockedCircle<'b>),
+pub(super) enum CircleCommitter<'a, 'b> {
+    Concurrent(&'a Store, PublicKey, WaitPolicy),
+    Locked(&'a mut LockedCircle<'b>),
 }
 
-impl Committer<'_, '_> {
+impl CircleCommitter<'_, '_> {
     pub(super) fn commit(
         &mut self,
         mut writes: Option<Transaction>,
-        told: Option<NewEvent>,
+        event: Option<NewEvent>,
         records: Vec<Record>,
         preconditions: Preconditions<'_>,
         done: CommitCallback,
     ) -> Result<(), CommitError> {
-        if let Some(told) = told {
+        if let Some(event) = event {
             let writes = writes.get_or_insert_with(|| match self {
-                Self::Beside(store, circle, _) => store.begin(*circle),
-                Self::LockedCircle(alone) => alone.begin(),
+                Self::Concurrent(store, circle, _) => store.begin(*circle),
+                Self::Locked(locked) => locked.begin(),
             });
-            writes.emit_unchecked(told);
+            writes.emit_unchecked(event);
         }
         match self {
-            Self::Beside(store, circle, wait_policy) => {
+            Self::Concurrent(store, circle, wait_policy) => {
                 let writes = writes.unwrap_or_else(|| store.begin(*circle));
                 let result = store.commit(writes, records, preconditions, done, *wait_policy);
                 result.map_err(|refused| refused.why)
             }
-            Self::LockedCircle(alone) => {
-                let result = alone.commit(writes, records, preconditions, done);
+            Self::Locked(locked) => {
+                let result = locked.commit(writes, records, preconditions, done);
                 result.map_err(|refused| match refused.why {
                     // Nobody may wait here for room to write, and there is none.
                     CommitError::Busy => CommitError::Unavailable(Unavailable),
@@ -101,7 +101,7 @@ impl Committer<'_, '_> {
     }
 }
 
-impl Machine {
+impl TransactionRunner {
     /// Runs the script and has `commit` commit what it does; over again where that collides with others, in
     /// the end with all others of the circle kept out.
     ///
@@ -110,7 +110,7 @@ impl Machine {
     pub(super) fn run<R>(
         &self,
         work: &Work<'_>,
-        mut commit: impl FnMut(&mut Committer<'_, '_>, Ran) -> Result<R, CommitError>,
+        mut commit: impl FnMut(&mut CircleCommitter<'_, '_>, Ran) -> Result<R, CommitError>,
     ) -> Result<R, CommitError> {
         for n in 0..TRIES {
             let transaction = if n > 0 || work.latest {
@@ -118,30 +118,37 @@ impl Machine {
             } else {
                 self.store.begin(work.circle)
             };
-            let ran = self.once(work, transaction, work.deadline);
-            let mut beside = Committer::Beside(&self.store, work.circle, WaitPolicy::Wait);
-            match commit(&mut beside, ran) {
+            let ran = self.run_once(work, transaction, work.deadline);
+            let mut concurrent =
+                CircleCommitter::Concurrent(&self.store, work.circle, WaitPolicy::Wait);
+            match commit(&mut concurrent, ran) {
                 Err(CommitError::Conflict) => {}
                 result => return result,
             }
         }
-        let alone = |alone: &mut LockedCircle<'_>| {
-            let until = Instant::now() + ALONE;
+        let last_try = |locked: &mut LockedCircle<'_>| {
+            let until = Instant::now() + MAX_LOCKED;
             let own = work.deadline.filter(|deadline| *deadline <= until);
             // The others wait for it.
-            let ran =
-                script::keep_place(|| self.once(work, alone.begin(), Some(own.unwrap_or(until))));
+            let ran = script::keep_slot(|| {
+                self.run_once(work, locked.begin(), Some(own.unwrap_or(until)))
+            });
             if matches!(ran.ending, Ending::TimedOut { .. }) && own.is_none() {
                 return Err(CommitError::Conflict);
             }
-            commit(&mut Committer::LockedCircle(alone), ran)
+            commit(&mut CircleCommitter::Locked(locked), ran)
         };
         self.store
-            .lock_circle(work.circle, WaitPolicy::Wait, alone)
+            .lock_circle(work.circle, WaitPolicy::Wait, last_try)
             .unwrap_or(Err(CommitError::Conflict))
     }
 
-    fn once(&self, work: &Work<'_>, transaction: Transaction, deadline: Option<Instant>) -> Ran {
+    fn run_once(
+        &self,
+        work: &Work<'_>,
+        transaction: Transaction,
+        deadline: Option<Instant>,
+    ) -> Ran {
         let mut transaction = Some(transaction);
         let mut run = || {
             self.executor
