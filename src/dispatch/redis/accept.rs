@@ -9,8 +9,8 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     events,
     gateway::{Gateway, Request, millis, number},
+    hook_script_cache::HookScript,
     keys::Partition,
-    known::Known,
     scripts::Lua,
 };
 use crate::{
@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// Somebody waits for the first run of a new job, for as long as this is there.
-struct Waiting<'a> {
+struct WaiterGuard<'a> {
     all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
     job: JobId,
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> WaiterGuard<'a> {
     fn new(
         all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
         job: JobId,
@@ -36,45 +36,45 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.all.remove(&self.job);
     }
 }
 
 /// A job that is to be kept.
-pub(super) struct New {
+pub(super) struct StoreRequest {
     id: JobId,
     identity: Option<[u8; 32]>,
     record: String,
     input: String,
     /// What its script was chosen by.
-    known: Option<Arc<Known>>,
+    hook_script: Option<Arc<HookScript>>,
     /// Whose it is, when it is due, and what is told of it, where it is no delivery's.
-    own: Option<Own>,
-    told: oneshot::Sender<Result<Kept, NotAccepted>>,
+    submitted: Option<Submitted>,
+    reply: oneshot::Sender<Result<StoreResult, NotAccepted>>,
 }
 
 /// A job that somebody asked for with a login.
-struct Own {
+struct Submitted {
     caller: String,
     due: Value,
     event: Vec<u8>,
 }
 
 /// What has become of a job that was to be kept.
-pub(super) enum Kept {
+pub(super) enum StoreResult {
     /// It is.
-    New,
+    Stored,
     /// It has been here before.
-    Before(JobId),
+    Duplicate(JobId),
     /// It has been here before, and was given up.
     Dead(JobId),
     /// What its script was chosen by isn't so any more.
     Outdated,
 }
 
-impl New {
+impl StoreRequest {
     /// Bytes of it, about.
     pub(super) fn size(&self) -> usize {
         self.record.len() + self.input.len()
@@ -83,7 +83,7 @@ impl New {
 
 /// What came of it.
 pub(super) enum Accepted {
-    Kept(Receipt),
+    Stored(Receipt),
     /// It has been here before, and was given up: it may come again under that name.
     Dead(JobId),
     /// What its script was chosen by isn't so any more.
@@ -91,13 +91,13 @@ pub(super) enum Accepted {
 }
 
 impl Gateway {
-    /// Keeps a job, and waits so long for its first run. `known`: what its script was chosen by; `again`: whether it takes
+    /// Keeps a job, and waits so long for its first run. `hook_script`: what its script was chosen by; `is_replacement`: whether it takes
     /// the place of one that was given up.
     pub(super) async fn accept(
         &self,
         request: &JobRequest,
-        known: Option<Arc<Known>>,
-        again: bool,
+        hook_script: Option<Arc<HookScript>>,
+        is_replacement: bool,
         wait: Duration,
     ) -> Result<Accepted, NotAccepted> {
         if !self.is_ready() {
@@ -105,58 +105,58 @@ impl Gateway {
         }
         let (sender, ended) = oneshot::channel();
         let job = request.job.id;
-        let _waiting = Waiting::new(&self.deliveries, job, sender);
-        let kept = self.keep(request, known)?;
+        let _waiting = WaiterGuard::new(&self.deliveries, job, sender);
+        let stored = self.request_store(request, hook_script)?;
         // It ends early where it isn't kept.
         let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
         if let Some(status) = ended
             && self.settings.min_replicas == 0
-            && !again
+            && !is_replacement
         {
             // Whatever has run, has been kept; unless it was the one before that did.
-            return Ok(Accepted::Kept(Receipt { job, status }));
+            return Ok(Accepted::Stored(Receipt { job, status }));
         }
-        match kept.await.unwrap_or(Err(NotAccepted::Unavailable))? {
-            Kept::New => Ok(Accepted::Kept(Receipt {
+        match stored.await.unwrap_or(Err(NotAccepted::Unavailable))? {
+            StoreResult::Stored => Ok(Accepted::Stored(Receipt {
                 job,
                 status: ended.unwrap_or(Progress::Accepted),
             })),
-            Kept::Before(first) => Ok(Accepted::Kept(Receipt {
+            StoreResult::Duplicate(first) => Ok(Accepted::Stored(Receipt {
                 job: first,
                 status: Progress::Duplicate,
             })),
-            Kept::Dead(first) => Ok(Accepted::Dead(first)),
-            Kept::Outdated => Ok(Accepted::Outdated),
+            StoreResult::Dead(first) => Ok(Accepted::Dead(first)),
+            StoreResult::Outdated => Ok(Accepted::Outdated),
         }
     }
 
     /// Has a job be kept.
-    fn keep(
+    fn request_store(
         &self,
         request: &JobRequest,
-        known: Option<Arc<Known>>,
-    ) -> Result<oneshot::Receiver<Result<Kept, NotAccepted>>, NotAccepted> {
+        hook_script: Option<Arc<HookScript>>,
+    ) -> Result<oneshot::Receiver<Result<StoreResult, NotAccepted>>, NotAccepted> {
         let job = &request.job;
         let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
-        let (told, answer) = oneshot::channel();
-        let new = New {
+        let (reply, answer) = oneshot::channel();
+        let new = StoreRequest {
             id: job.id,
             identity: request.identity,
             record: json(serde_json::to_string(job))?,
             input: json(serde_json::to_string(&request.input))?,
-            known,
-            own: job.accepted_event().map(|told| Own {
+            hook_script,
+            submitted: job.accepted_event().map(|event| Submitted {
                 caller: job.caller.clone(),
                 due: match job.due {
                     Some(due) => Value::Integer(due.as_millisecond()),
                     None => "".into(),
                 },
-                event: events::written(&told),
+                event: events::encode(&event),
             }),
-            told,
+            reply,
         };
         // It is closed only once everybody has left.
-        let _ = self.requests.send(Request::Keep {
+        let _ = self.requests.send(Request::Store {
             circle: job.circle,
             new: Box::new(new),
         });
@@ -164,22 +164,22 @@ impl Gateway {
     }
 
     /// Keeps jobs of a circle.
-    pub(super) async fn keep_all(&self, circle: PublicKey, all: Vec<New>) {
-        let partition = self.link.keys().of(&circle);
+    pub(super) async fn store_all(&self, circle: PublicKey, all: Vec<StoreRequest>) {
+        let partition = self.redis.keys().of(&circle);
         let mut keys = vec![
             partition.jobs(),
-            partition.lane(&circle),
+            partition.job_counts(&circle),
             partition.backlog(&circle),
             partition.pending(),
             partition.index(),
-            partition.own(),
+            partition.submitted(),
             partition.delayed(),
             partition.store(&circle),
         ];
         keys.extend(partition.of_events(&circle));
         let mut args = vec![
             circle.to_string().into(),
-            self.link.name().into(),
+            self.redis.name().into(),
             millis(self.durable.dedupe_for),
             number(self.settings.per_circle),
             number(self.durable.backlog),
@@ -188,21 +188,23 @@ impl Gateway {
             number(self.limits.event_log),
             number(self.settings.inbox_bytes),
         ];
-        let mut known: Vec<&Arc<Known>> = Vec::new();
-        for one in all.iter().filter_map(|new| new.known.as_ref()) {
-            if !known.iter().any(|other| Arc::ptr_eq(other, one)) {
-                known.push(one);
+        let mut hook_scripts: Vec<&Arc<HookScript>> = Vec::new();
+        for one in all.iter().filter_map(|new| new.hook_script.as_ref()) {
+            if !hook_scripts.iter().any(|other| Arc::ptr_eq(other, one)) {
+                hook_scripts.push(one);
             }
         }
-        args.push(number(known.len()));
-        for one in &known {
+        args.push(number(hook_scripts.len()));
+        for one in &hook_scripts {
             one.write(&mut args);
         }
         let chosen_by: Vec<_> = all
             .iter()
             .map(|new| {
-                let one = new.known.as_ref()?;
-                known.iter().position(|other| Arc::ptr_eq(other, one))
+                let one = new.hook_script.as_ref()?;
+                hook_scripts
+                    .iter()
+                    .position(|other| Arc::ptr_eq(other, one))
             })
             .collect();
         let mut waiting = Vec::new();
@@ -211,44 +213,51 @@ impl Gateway {
             args.push(new.record.into());
             args.push(new.input.into());
             args.push(chosen_by.map_or("".into(), |place| number(place + 1)));
-            args.push(match (&new.own, &new.identity) {
+            args.push(match (&new.submitted, &new.identity) {
                 (None, Some(_)) => "D".into(),
                 (None, None) => "d".into(),
                 (Some(_), Some(_)) => "O".into(),
                 (Some(_), None) => "o".into(),
             });
-            if let Some(own) = new.own {
-                args.extend([own.caller.into(), own.due, Value::Bytes(own.event.into())]);
+            if let Some(submitted) = new.submitted {
+                args.extend([
+                    submitted.caller.into(),
+                    submitted.due,
+                    Value::Bytes(submitted.event.into()),
+                ]);
             }
             keys.push(partition.job(new.id));
             if let Some(identity) = &new.identity {
                 keys.push(partition.seen(&circle, identity));
             }
-            waiting.push((new.id, new.told));
+            waiting.push((new.id, new.reply));
         }
-        let answers = self.keeping.call(Lua::Accept, partition, keys, args).await;
+        let answers = self
+            .durable_connection
+            .call(Lua::Accept, partition, keys, args)
+            .await;
         let mut answers = answers.map(Value::into_array);
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);
         }
-        for (n, (id, told)) in waiting.into_iter().enumerate() {
+        for (n, (id, reply)) in waiting.into_iter().enumerate() {
             let answer = answers.as_ref().ok().and_then(|answers| answers.get(n));
             let result = match (answer.and_then(Value::as_i64), answer) {
-                (Some(1), _) => Ok(Kept::New),
+                (Some(1), _) => Ok(StoreResult::Stored),
                 (Some(0), _) => Err(NotAccepted::Backlog),
-                (Some(2), _) => Ok(Kept::Outdated),
+                (Some(2), _) => Ok(StoreResult::Outdated),
                 (_, answer) => {
                     let first = answer.and_then(Value::as_string).unwrap_or_default();
-                    let kept = match first.strip_prefix("dead ") {
-                        Some(first) => first.parse().map(Kept::Dead),
-                        None => first.parse().map(Kept::Before),
+                    let stored = match first.strip_prefix("dead ") {
+                        Some(first) => first.parse().map(StoreResult::Dead),
+                        None => first.parse().map(StoreResult::Duplicate),
                     };
-                    kept.map_err(|_| NotAccepted::Unavailable)
+                    stored.map_err(|_| NotAccepted::Unavailable)
                 }
             };
-            let is_new = matches!(result, Ok(Kept::New));
+            let is_new = matches!(result, Ok(StoreResult::Stored));
             // Whoever waited may have left.
-            let _ = told.send(result);
+            let _ = reply.send(result);
             if !is_new {
                 // It has no run of its own that could be waited for.
                 self.deliveries.remove(&id);
@@ -263,9 +272,9 @@ impl Gateway {
             return true;
         }
         let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
-        let have = self.keeping.send("WAIT", partition, args).await;
+        let have = self.durable_connection.send("WAIT", partition, args).await;
         let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
-        if !enough && self.keeping.may_complain() {
+        if !enough && self.durable_connection.may_complain() {
             tracing::warn!(
                 "too few replicas have deliveries: they aren't acknowledged (dispatch.redis.min_replicas)"
             );

@@ -6,11 +6,11 @@ use fred::types::Value;
 use sha1::{Digest, Sha1};
 
 use super::{
+    claimed_job::{ClaimedJob, JobKind},
+    connection::Connection,
     events,
     gateway::{millis, number},
-    held::{Held, What},
     keys::Partition,
-    link::Link,
     scripts::Lua,
 };
 use crate::{
@@ -24,26 +24,26 @@ const INLINE: usize = 64;
 
 /// What a run came to, ready to be committed.
 #[derive(Debug)]
-pub(super) struct Landing {
+pub(super) struct CommitRequest {
     pub(super) effects: Effects,
-    pub(super) told: Told,
+    pub(super) result: RunResult,
     /// Whether it is void once the final delivery of its series is there.
     pub(super) may_be_superseded: bool,
 }
 
-impl Landing {
+impl CommitRequest {
     /// That it is over, or runs again later, and nothing else.
-    pub(super) fn bare(told: Told) -> Self {
-        let events = match &told {
-            Told::Play(_) => None,
-            Told::Durable(job, _) => Some(job.change_event()),
+    pub(super) fn without_effects(result: RunResult) -> Self {
+        let events = match &result {
+            RunResult::Play(_) => None,
+            RunResult::Durable(job, _) => Some(job.change_event()),
         };
         Self {
             effects: Effects {
                 events: events.into_iter().collect(),
                 ..Effects::default()
             },
-            told,
+            result,
             may_be_superseded: false,
         }
     }
@@ -53,7 +53,7 @@ impl Landing {
     }
 
     /// Whether anything is different after it, besides that it is over.
-    fn leaves(&self) -> bool {
+    fn has_effects(&self) -> bool {
         !self.effects.writes.is_empty() || !self.effects.events.is_empty()
     }
 
@@ -65,36 +65,36 @@ impl Landing {
             events,
             ..
         } = &self.effects;
-        let told_circle: usize = events
+        let event_bytes: usize = events
             .iter()
             .map(|event| event.topic.len() + event.data.len() + 128)
             .sum();
-        let kept = reads.iter().chain(writes);
-        let kept: usize = kept
+        let stored_values = reads.iter().chain(writes);
+        let stored_values: usize = stored_values
             .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
             .sum();
-        let told = match &self.told {
-            Told::Play(Outcome::Finished(success)) => {
+        let result = match &self.result {
+            RunResult::Play(Outcome::Finished(success)) => {
                 let logs: usize = success.logs.iter().map(String::len).sum();
                 success.output.len() + success.value.get().len() + logs
             }
-            Told::Play(_) => 0,
-            Told::Durable(job, _) => job.size(),
+            RunResult::Play(_) => 0,
+            RunResult::Durable(job, _) => job.size(),
         };
-        kept + told + told_circle + 512
+        stored_values + result + event_bytes + 512
     }
 }
 
 /// Who is told what.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum RunResult {
     Play(Outcome),
     Durable(Box<JobRecord>, Progress),
 }
 
 /// What became of a commit.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum CommitAnswer {
     Done,
     /// The job isn't pending any more.
     Gone,
@@ -108,7 +108,7 @@ pub(super) enum Answer {
 
 /// Commits, and knows the bounds of it.
 pub(super) struct Committer {
-    pub(super) link: Link,
+    pub(super) redis: Connection,
     pub(super) durable: settings::Durable,
     pub(super) limits: Arc<store::Settings>,
     pub(super) per_circle: usize,
@@ -118,7 +118,7 @@ pub(super) struct Committer {
 }
 
 /// Keys and arguments of the script, being written.
-struct Call<'a> {
+struct CommitCall<'a> {
     partition: &'a Partition,
     keys: Vec<String>,
     args: Vec<Value>,
@@ -138,10 +138,10 @@ impl Committer {
     pub(super) async fn commit(
         &self,
         circle: PublicKey,
-        runs: &[(Held, Landing)],
-    ) -> Result<Vec<Answer>, Unavailable> {
-        let partition = self.link.keys().of(&circle);
-        let mut call = Call {
+        runs: &[(ClaimedJob, CommitRequest)],
+    ) -> Result<Vec<CommitAnswer>, Unavailable> {
+        let partition = self.redis.keys().of(&circle);
+        let mut call = CommitCall {
             partition,
             keys: Vec::from(partition.of_plays(&circle)),
             args: vec![
@@ -160,53 +160,55 @@ impl Committer {
         call.keys.extend([
             partition.backlog(&circle),
             partition.store(&circle),
-            partition.names(&circle),
+            partition.store_keys(&circle),
             partition.usage(&circle),
             partition.pending(),
             partition.delayed(),
             partition.dead(),
         ]);
-        for (held, landing) in runs {
-            self.add(&mut call, held, landing);
+        for (claimed, request) in runs {
+            self.add(&mut call, claimed, request);
         }
-        let Call { keys, args, .. } = call;
-        let answer = self.link.call(Lua::Commit, partition, keys, args).await?;
+        let CommitCall { keys, args, .. } = call;
+        let answer = self.redis.call(Lua::Commit, partition, keys, args).await?;
         let answers = answer.into_array();
         if answers.len() != runs.len() {
             return Err(Unavailable);
         }
-        Ok(answers.into_iter().map(Answer::read).collect())
+        Ok(answers.into_iter().map(CommitAnswer::read).collect())
     }
 
-    fn add(&self, call: &mut Call<'_>, held: &Held, landing: &Landing) {
-        let Landing { effects, told, .. } = landing;
-        let message = match told {
-            Told::Play(outcome) => serde_json::to_vec(outcome),
-            Told::Durable(_, progress) => serde_json::to_vec(progress),
+    fn add(&self, call: &mut CommitCall<'_>, claimed: &ClaimedJob, request: &CommitRequest) {
+        let CommitRequest {
+            effects, result, ..
+        } = request;
+        let message = match result {
+            RunResult::Play(outcome) => serde_json::to_vec(outcome),
+            RunResult::Durable(_, progress) => serde_json::to_vec(progress),
         };
         let message = message.unwrap_or_else(|error| {
             tracing::error!(%error, "failed to write an outcome");
             Vec::new()
         });
-        call.push(held.place.entry());
-        call.push(held.id().to_string());
-        match &held.what {
-            What::Play(play) => call.push_play(play.counts_for(), held.has_waited),
-            What::Durable { .. } => call.push("0"),
+        call.push(claimed.slot.entry());
+        call.push(claimed.id().to_string());
+        match &claimed.kind {
+            JobKind::Play(play) => call.push_play(play.counts_for(), claimed.has_waited),
+            JobKind::Durable { .. } => call.push("0"),
         }
-        call.push_inbox(held.gateway());
+        call.push_inbox(claimed.gateway());
         call.args.push(Value::Bytes(message.into()));
-        if landing.has_read() || landing.leaves() {
-            call.add_effects(held.circle(), effects);
+        if request.has_read() || request.has_effects() {
+            call.add_effects(claimed.circle(), effects);
         } else {
             call.push("");
         }
-        if let Told::Durable(job, _) = told {
-            self.add_durable(call, job, landing.may_be_superseded);
+        if let RunResult::Durable(job, _) = result {
+            self.add_durable(call, job, request.may_be_superseded);
         }
     }
 
-    fn add_durable(&self, call: &mut Call<'_>, job: &JobRecord, may_be_superseded: bool) {
+    fn add_durable(&self, call: &mut CommitCall<'_>, job: &JobRecord, may_be_superseded: bool) {
         call.push_key(call.partition.job(job.id));
         call.push(job.status.to_string());
         let record = serde_json::to_vec(job).unwrap_or_default();
@@ -218,7 +220,7 @@ impl Committer {
             let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
             call.args.push(Value::Integer(time.as_millisecond()));
         }
-        let last = |series: &Series| call.partition.last(&job.circle, &series.identity);
+        let last = |series: &Series| call.partition.final_delivery(&job.circle, &series.identity);
         match &job.series {
             Some(series) if !series.is_final && may_be_superseded => {
                 let last = last(series);
@@ -236,7 +238,7 @@ impl Committer {
     }
 }
 
-impl Call<'_> {
+impl CommitCall<'_> {
     fn push(&mut self, arg: impl Into<Value>) {
         self.args.push(arg.into());
     }
@@ -274,12 +276,12 @@ impl Call<'_> {
             self.args
                 .extend([bytes(prefix), number(*count), whole.into(), hash.into()]);
         }
-        let kept = effects
+        let stored_values = effects
             .writes
             .iter()
             .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        self.args.push(number(kept.clone().count()));
-        for (key, value) in kept {
+        self.args.push(number(stored_values.clone().count()));
+        for (key, value) in stored_values {
             self.args.extend([bytes(key), bytes(value)]);
         }
         let deleted = effects.writes.iter().filter(|(_, value)| value.is_none());
@@ -294,7 +296,7 @@ impl Call<'_> {
             self.args.push(number(log));
         }
         for event in &effects.events {
-            self.args.push(Value::Bytes(events::written(event).into()));
+            self.args.push(Value::Bytes(events::encode(event).into()));
         }
     }
 
@@ -315,7 +317,7 @@ impl Call<'_> {
     }
 }
 
-impl Answer {
+impl CommitAnswer {
     fn read(answer: Value) -> Self {
         if let Some(word) = answer.as_bytes() {
             return match word {

@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// What stands in place of an event's number where it and those after it are in the log alone, as `lua/lane.lua` has it.
-const LOOK: &str = "look";
+const READ_LOG: &str = "look";
 
 /// An event, as it is kept and sent. Its number is the key.
 #[derive(Serialize, Deserialize)]
-struct Kept<'a> {
+struct EventRecord<'a> {
     topic: std::borrow::Cow<'a, str>,
     data: Box<RawValue>,
     at: Timestamp,
@@ -41,19 +41,19 @@ struct Kept<'a> {
 }
 
 /// An event that happens now, as it is kept.
-pub(super) fn written(event: &NewEvent) -> Vec<u8> {
-    let kept = Kept {
+pub(super) fn encode(event: &NewEvent) -> Vec<u8> {
+    let record = EventRecord {
         topic: (&*event.topic).into(),
         // What was emitted is JSON.
         data: crate::json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
         at: Timestamp::now(),
         to: event.to,
     };
-    serde_json::to_vec(&kept).unwrap_or_default()
+    serde_json::to_vec(&record).unwrap_or_default()
 }
 
-fn read(number: u64, json: &[u8]) -> Option<Arc<Event>> {
-    let Kept {
+fn decode(number: u64, json: &[u8]) -> Option<Arc<Event>> {
+    let EventRecord {
         topic,
         data,
         at,
@@ -74,15 +74,15 @@ impl Gateway {
     }
 
     async fn watch(&self, circle: &PublicKey) -> Result<(), Unavailable> {
-        let partition = self.link.keys().of(circle);
-        let args = [partition.watchers(circle), self.link.name().to_owned()].map(Value::from);
-        self.link.send("SADD", partition, args).await.map(drop)
+        let partition = self.redis.keys().of(circle);
+        let args = [partition.watchers(circle), self.redis.name().to_owned()].map(Value::from);
+        self.redis.send("SADD", partition, args).await.map(drop)
     }
 
     /// Watches a partition's circles again, after its inbox was lost.
     pub(super) async fn watch_again(&self, partition: &Partition) -> Result<(), Unavailable> {
         let circles = self.hub.circles().into_iter();
-        let ours = |circle: &PublicKey| std::ptr::eq(self.link.keys().of(circle), partition);
+        let ours = |circle: &PublicKey| std::ptr::eq(self.redis.keys().of(circle), partition);
         let circles: Vec<_> = circles.filter(ours).collect();
         try_join_all(circles.iter().map(|circle| self.watch(circle))).await?;
         for circle in &circles {
@@ -92,7 +92,7 @@ impl Gateway {
     }
 
     /// Lets whoever listens look into the log.
-    pub(super) fn look(&self) {
+    pub(super) fn signal_read_log(&self) {
         for circle in self.hub.circles() {
             self.hub.signal_read_log(&circle);
         }
@@ -100,15 +100,15 @@ impl Gateway {
 
     /// Watches circles no more that nobody listens to. Those where somebody does again are added to `unwatched` where that
     /// failed.
-    pub(super) async fn watch_less(&self, unwatched: &mut Vec<PublicKey>) {
+    pub(super) async fn unwatch_idle(&self, unwatched: &mut Vec<PublicKey>) {
         let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
         for circle in watched {
             if self.hub.has_listeners(&circle) {
                 continue;
             }
-            let partition = self.link.keys().of(&circle);
-            let args = [partition.watchers(&circle), self.link.name().to_owned()].map(Value::from);
-            if self.link.send("SREM", partition, args).await.is_err() {
+            let partition = self.redis.keys().of(&circle);
+            let args = [partition.watchers(&circle), self.redis.name().to_owned()].map(Value::from);
+            if self.redis.send("SREM", partition, args).await.is_err() {
                 return;
             }
             self.watched.remove(&circle);
@@ -122,16 +122,17 @@ impl Gateway {
     }
 
     /// Tells whoever listens of an event that came to the inbox. Returns the circle, if no more of its events come.
-    pub(super) fn tell_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
+    pub(super) fn publish_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
         let (circle, number) = name.split_once(' ')?;
         let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
         let circle = crate::auth::trusted::deserialize(circle).ok()?;
-        if number == LOOK {
+        if number == READ_LOG {
             self.hub.signal_read_log(&circle);
             return Some(circle);
         }
         if self.hub.has_listeners(&circle) {
-            self.hub.publish(&circle, read(number.parse().ok()?, json));
+            self.hub
+                .publish(&circle, decode(number.parse().ok()?, json));
         }
         None
     }
@@ -157,14 +158,14 @@ impl Gateway {
         from: u64,
         most: usize,
     ) -> Result<Log, Unavailable> {
-        let partition = self.link.keys().of(&circle);
-        let keys = [partition.events(&circle), partition.told(&circle)];
+        let partition = self.redis.keys().of(&circle);
+        let keys = [partition.events(&circle), partition.event_sequence(&circle)];
         let args = [
             Value::from(from.to_string()),
             super::gateway::number(most),
             super::gateway::number(Log::BYTES_AT_ONCE),
         ];
-        let answer = self.link.call(Lua::Log, partition, keys, args).await?;
+        let answer = self.redis.call(Lua::Log, partition, keys, args).await?;
         let mut parts = answer.into_array().into_iter();
         let first = parts.next().and_then(Value::into_string);
         let last = parts.next().and_then(Value::into_string);
@@ -176,7 +177,7 @@ impl Gateway {
             first: number(&first),
             last: last.parse().unwrap_or(0),
             events: events
-                .filter_map(|entry| read(number(&entry.id), entry.bytes("event")?))
+                .filter_map(|entry| decode(number(&entry.id), entry.bytes("event")?))
                 .collect(),
         })
     }

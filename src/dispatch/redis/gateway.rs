@@ -19,7 +19,9 @@ use futures_util::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{accept::New, link::Link, plays::Sent, settings::RedisSettings};
+use super::{
+    accept::StoreRequest, connection::Connection, plays::SentPlay, settings::RedisSettings,
+};
 use crate::{
     auth::PublicKey,
     dispatch::{Caller, JobId, Progress, Workers, settings},
@@ -33,15 +35,15 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Sends jobs, and waits for what comes of them.
 pub(super) struct Gateway {
-    pub(super) link: Link,
+    pub(super) redis: Connection,
     /// Durable jobs go over this one: where replicas are waited for, all that comes after it waits too.
-    pub(super) keeping: Link,
+    pub(super) durable_connection: Connection,
     pub(super) settings: RedisSettings,
     pub(super) durable: settings::Durable,
     pub(super) limits: Arc<store::Settings>,
     /// One for each ticket and each durable job that is about to be kept, so the limits of those bound it.
     pub(super) requests: mpsc::UnboundedSender<Request>,
-    pub(super) plays: DashMap<JobId, Sent>,
+    pub(super) plays: DashMap<JobId, SentPlay>,
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
     /// Whoever is told of events here.
     pub(super) hub: Hub,
@@ -61,9 +63,9 @@ pub(super) enum Request {
         circle: PublicKey,
         play: NewPlay,
     },
-    Keep {
+    Store {
         circle: PublicKey,
-        new: Box<New>,
+        new: Box<StoreRequest>,
     },
     /// Nobody waits for a play any more. It isn't sent, if it hasn't been.
     Leave {
@@ -74,7 +76,7 @@ pub(super) enum Request {
     Cancel {
         circle: PublicKey,
         id: JobId,
-        sent: Sent,
+        sent: SentPlay,
     },
 }
 
@@ -87,47 +89,49 @@ pub(super) struct NewPlay {
 }
 
 /// What a request asks for that can't wait for others.
-enum Now {
+enum Immediate {
     /// A play was not sent at all.
     Forget(JobId),
-    Cancel(PublicKey, JobId, Sent),
+    Cancel(PublicKey, JobId, SentPlay),
 }
 
 /// What is to be sent.
 #[derive(Default)]
-struct Gathered {
+struct RequestBuffer {
     plays: HashMap<PublicKey, Vec<NewPlay>>,
-    new: HashMap<PublicKey, Vec<New>>,
+    to_store: HashMap<PublicKey, Vec<StoreRequest>>,
     /// For which something has come.
-    ready: HashSet<Flight>,
-    under_way: HashSet<Flight>,
+    ready: HashSet<CallKey>,
+    under_way: HashSet<CallKey>,
 }
 
 /// What goes in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Flight {
+enum CallKey {
     Plays(PublicKey),
-    New(PublicKey),
+    Store(PublicKey),
 }
 
-impl Gathered {
-    fn add(&mut self, request: Request) -> Option<Now> {
+impl RequestBuffer {
+    fn add(&mut self, request: Request) -> Option<Immediate> {
         match request {
             Request::Play { circle, play } => {
                 self.plays.entry(circle).or_default().push(play);
-                self.ready.insert(Flight::Plays(circle));
+                self.ready.insert(CallKey::Plays(circle));
             }
-            Request::Keep { circle, new } => {
-                self.new.entry(circle).or_default().push(*new);
-                self.ready.insert(Flight::New(circle));
+            Request::Store { circle, new } => {
+                self.to_store.entry(circle).or_default().push(*new);
+                self.ready.insert(CallKey::Store(circle));
             }
             Request::Leave { circle, id } => {
                 let plays = self.plays.get_mut(&circle)?;
                 let position = plays.iter().position(|play| play.id == id)?;
                 plays.remove(position);
-                return Some(Now::Forget(id));
+                return Some(Immediate::Forget(id));
             }
-            Request::Cancel { circle, id, sent } => return Some(Now::Cancel(circle, id, sent)),
+            Request::Cancel { circle, id, sent } => {
+                return Some(Immediate::Cancel(circle, id, sent));
+            }
         }
         None
     }
@@ -155,8 +159,8 @@ fn take_some<T>(
 
 impl Gateway {
     pub(super) fn start(
-        link: Link,
-        keeping: Link,
+        redis: Connection,
+        durable_connection: Connection,
         settings: RedisSettings,
         durable: settings::Durable,
         limits: Arc<store::Settings>,
@@ -165,8 +169,8 @@ impl Gateway {
     ) -> Arc<Self> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let gateway = Arc::new(Self {
-            link,
-            keeping,
+            redis,
+            durable_connection,
             settings,
             durable,
             hub: Hub::new(&limits),
@@ -185,7 +189,7 @@ impl Gateway {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.link.is_up() && self.has_inboxes.load(Ordering::Relaxed)
+        self.redis.is_up() && self.has_inboxes.load(Ordering::Relaxed)
     }
 
     /// Carries requests to Redis. Of each circle one call of a kind is under way at a time, and takes along all that
@@ -193,26 +197,26 @@ impl Gateway {
     async fn send(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<Request>) {
         let this = &*self;
         let mut batch = Vec::new();
-        let mut gathered = Gathered::default();
-        let mut under_way: FuturesUnordered<BoxFuture<'_, Option<Flight>>> =
+        let mut buffer = RequestBuffer::default();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Option<CallKey>>> =
             FuturesUnordered::new();
         loop {
             tokio::select! {
                 biased;
-                Some(landed) = under_way.next(), if !under_way.is_empty() => {
-                    if let Some(flight) = landed {
-                        gathered.under_way.remove(&flight);
-                        under_way.extend(this.fly(flight, &mut gathered));
+                Some(finished) = under_way.next(), if !under_way.is_empty() => {
+                    if let Some(call) = finished {
+                        buffer.under_way.remove(&call);
+                        under_way.extend(this.start_call(call, &mut buffer));
                     }
                 }
                 _ = requests.recv_many(&mut batch, AT_ONCE) => {
                     for request in batch.drain(..) {
-                        match gathered.add(request) {
+                        match buffer.add(request) {
                             None => {}
-                            Some(Now::Forget(id)) => {
+                            Some(Immediate::Forget(id)) => {
                                 this.plays.remove(&id);
                             }
-                            Some(Now::Cancel(circle, id, sent)) => {
+                            Some(Immediate::Cancel(circle, id, sent)) => {
                                 let cancel = async move {
                                     // A worker that runs it finds out, at the latest when it commits.
                                     let _ = this.cancel(circle, id, &sent).await;
@@ -222,8 +226,8 @@ impl Gateway {
                             }
                         }
                     }
-                    for flight in mem::take(&mut gathered.ready) {
-                        under_way.extend(this.fly(flight, &mut gathered));
+                    for call in mem::take(&mut buffer.ready) {
+                        under_way.extend(this.start_call(call, &mut buffer));
                     }
                 }
                 () = self.stop.cancelled() => return,
@@ -232,26 +236,26 @@ impl Gateway {
     }
 
     /// What has gathered for a flight goes, unless one like it is under way.
-    fn fly<'a>(
+    fn start_call<'a>(
         &'a self,
-        flight: Flight,
-        gathered: &mut Gathered,
-    ) -> Option<BoxFuture<'a, Option<Flight>>> {
-        if gathered.under_way.contains(&flight) {
+        call: CallKey,
+        buffer: &mut RequestBuffer,
+    ) -> Option<BoxFuture<'a, Option<CallKey>>> {
+        if buffer.under_way.contains(&call) {
             return None;
         }
-        let sent = match flight {
-            Flight::Plays(circle) => {
-                let plays = take_some(&mut gathered.plays, &circle, |play| play.text.len())?;
+        let sent = match call {
+            CallKey::Plays(circle) => {
+                let plays = take_some(&mut buffer.plays, &circle, |play| play.text.len())?;
                 self.submit(circle, plays).boxed()
             }
-            Flight::New(circle) => {
-                let new = take_some(&mut gathered.new, &circle, New::size)?;
-                self.keep_all(circle, new).boxed()
+            CallKey::Store(circle) => {
+                let new = take_some(&mut buffer.to_store, &circle, StoreRequest::size)?;
+                self.store_all(circle, new).boxed()
             }
         };
-        gathered.under_way.insert(flight);
-        Some(sent.map(move |()| Some(flight)).boxed())
+        buffer.under_way.insert(call);
+        Some(sent.map(move |()| Some(call)).boxed())
     }
 }
 

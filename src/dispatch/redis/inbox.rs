@@ -13,9 +13,9 @@ use tokio::time::{interval, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::{
+    connection::{BLOCK, BlockingConnection},
     gateway::{Gateway, millis, number},
     keys::Partition,
-    link::{BLOCK, Blocking},
     reply,
     scripts::Lua,
 };
@@ -41,7 +41,7 @@ const TRIM_BYTES: usize = 1 << 20;
 
 /// What was read of an inbox and is still there.
 #[derive(Debug, Clone, Default)]
-struct Read {
+struct ReadProgress {
     entries: usize,
     messages: usize,
     bytes: usize,
@@ -51,7 +51,7 @@ struct Read {
 
 /// What is to be done of an inbox that has been made anew.
 #[derive(Debug, Clone, Copy, Default)]
-struct Anew {
+struct InboxRecovery {
     /// What had been told into the one before is gone.
     is_lost: bool,
     /// Nobody tells events into this one.
@@ -60,8 +60,8 @@ struct Anew {
 
 /// Reads the inboxes, and keeps them there.
 pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
-    for partitions in reply::shared_reads(&gateway.link) {
-        let reader = gateway.link.blocking()?;
+    for partitions in reply::shared_reads(&gateway.redis) {
+        let reader = gateway.redis.blocking()?;
         tasks.spawn(read(gateway.clone(), reader, partitions));
     }
     tasks.spawn(keep(gateway.clone()));
@@ -71,75 +71,75 @@ pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), f
 /// An inbox outlives its gateway for a while only.
 async fn keep(gateway: Arc<Gateway>) {
     let mut tick = interval(RENEW);
-    let link = &gateway.link;
-    let mut anew = vec![Anew::default(); link.keys().partitions().len()];
+    let redis = &gateway.redis;
+    let mut recovery = vec![InboxRecovery::default(); redis.keys().partitions().len()];
     let mut unwatched = Vec::new();
     loop {
-        let kept = link.is_up() && renew(&gateway, &mut anew).await.is_ok();
+        let kept = redis.is_up() && renew(&gateway, &mut recovery).await.is_ok();
         let had = gateway.has_inboxes.swap(kept, Ordering::Relaxed);
         if kept {
             if !had {
-                gateway.look();
+                gateway.signal_read_log();
             }
-            gateway.watch_less(&mut unwatched).await;
+            gateway.unwatch_idle(&mut unwatched).await;
             gateway.watch_all(&mut unwatched).await;
         }
         tokio::select! {
             _ = tick.tick() => {}
-            () = link.came_up(), if !kept => sleep(AGAIN / 10).await,
+            () = redis.until_up(), if !kept => sleep(AGAIN / 10).await,
             () = gateway.stop.cancelled() => break,
         }
     }
-    for partition in link.keys().partitions() {
+    for partition in redis.keys().partitions() {
         let inbox = [
-            partition.inbox(link.name()),
-            partition.inbox_bytes(link.name()),
+            partition.inbox(redis.name()),
+            partition.inbox_bytes(redis.name()),
         ];
-        let _ = link.send("DEL", partition, inbox.map(Value::from)).await;
+        let _ = redis.send("DEL", partition, inbox.map(Value::from)).await;
     }
 }
 
-async fn renew(gateway: &Gateway, anew: &mut [Anew]) -> Result<(), Unavailable> {
-    let link = &gateway.link;
+async fn renew(gateway: &Gateway, recovery: &mut [InboxRecovery]) -> Result<(), Unavailable> {
+    let redis = &gateway.redis;
     let keep_for = millis(gateway.settings.lease * 6);
-    let renew = async |(partition, anew): (&Partition, &mut Anew)| {
-        let inbox = partition.inbox(link.name());
+    let renew = async |(partition, recovery): (&Partition, &mut InboxRecovery)| {
+        let inbox = partition.inbox(redis.name());
         let expire = [Value::from(inbox.clone()), keep_for.clone()];
-        let renewed = link.send("PEXPIRE", partition, expire.clone()).await?;
+        let renewed = redis.send("PEXPIRE", partition, expire.clone()).await?;
         if renewed.as_i64() == Some(1) {
-            let size = [partition.inbox_bytes(link.name()).into(), keep_for.clone()];
-            link.send("PEXPIRE", partition, size).await?;
+            let size = [partition.inbox_bytes(redis.name()).into(), keep_for.clone()];
+            redis.send("PEXPIRE", partition, size).await?;
         } else {
             // Whatever fails from here on, and wherever it does, is seen to next time.
-            *anew = Anew {
+            *recovery = InboxRecovery {
                 is_lost: true,
                 is_unwatched: true,
             };
             // No other way makes an empty stream.
             let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
-            link.send("XGROUP", partition, create).await?;
-            link.send("PEXPIRE", partition, expire).await?;
+            redis.send("XGROUP", partition, create).await?;
+            redis.send("PEXPIRE", partition, expire).await?;
         }
-        if mem::take(&mut anew.is_lost) {
+        if mem::take(&mut recovery.is_lost) {
             gateway.lose(partition);
         }
-        if anew.is_unwatched {
+        if recovery.is_unwatched {
             gateway.watch_again(partition).await?;
-            anew.is_unwatched = false;
+            recovery.is_unwatched = false;
         }
         Ok::<_, Unavailable>(())
     };
-    let all = link.keys().partitions().iter().zip(anew).map(renew);
+    let all = redis.keys().partitions().iter().zip(recovery).map(renew);
     try_join_all(all).await.map(drop)
 }
 
-async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
-    let all = gateway.link.keys().partitions();
-    let name = gateway.link.name();
+async fn read(gateway: Arc<Gateway>, reader: BlockingConnection, partitions: Vec<usize>) {
+    let all = gateway.redis.keys().partitions();
+    let name = gateway.redis.name();
     let inboxes: Vec<_> = partitions.iter().map(|n| all[*n].inbox(name)).collect();
     let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
     let mut last = vec!["0-0".to_owned(); inboxes.len()];
-    let mut read = vec![Read::default(); inboxes.len()];
+    let mut read = vec![ReadProgress::default(); inboxes.len()];
     // Circles that are to be watched again.
     let mut unwatched = Vec::new();
     let mut at_once = 1;
@@ -166,7 +166,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                gateway.link.failed("XREAD", &error);
+                gateway.redis.failed("XREAD", &error);
                 (was_cut_off, at_once) = (true, 1);
                 sleep(AGAIN).await;
                 continue;
@@ -174,7 +174,7 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
         };
         if mem::take(&mut was_cut_off) {
             // Redis may be another one, which hasn't got all that the first one had told.
-            gateway.look();
+            gateway.signal_read_log();
         }
         let streams = reply::streams(answer);
         let idle = streams.is_empty();
@@ -201,9 +201,9 @@ async fn read(gateway: Arc<Gateway>, reader: Blocking, partitions: Vec<usize>) {
                 let partition = &all[partitions[number]];
                 let keys = [partition.inbox(name), partition.inbox_bytes(name)];
                 let args = read.fetched(&last[number]);
-                let fetched = gateway.link.call(Lua::Fetched, partition, keys, args);
+                let fetched = gateway.redis.call(Lua::Fetched, partition, keys, args);
                 if fetched.await.is_ok() {
-                    *read = Read::default();
+                    *read = ReadProgress::default();
                 }
             }
         }
@@ -221,7 +221,7 @@ fn after(id: &str) -> String {
     next.unwrap_or_else(|| id.to_owned())
 }
 
-impl Read {
+impl ReadProgress {
     /// What Redis is told of it: it was read up to the entry `last`.
     fn fetched(&self, last: &str) -> Vec<Value> {
         let counted = self.counted.iter();
@@ -245,8 +245,8 @@ impl Read {
 /// that are. Circles whose events don't come any more are added to `unwatched`.
 fn handle(
     gateway: &Gateway,
-    entry: &reply::Entry,
-    read: &mut Read,
+    entry: &reply::StreamEntry,
+    read: &mut ReadProgress,
     unwatched: &mut Vec<PublicKey>,
 ) -> usize {
     let mut messages = entry.pairs();
@@ -261,7 +261,7 @@ fn handle(
         read.messages += 1;
         read.bytes += bytes;
         let Ok(id) = id.parse::<JobId>() else {
-            unwatched.extend(gateway.tell_event(id, outcome));
+            unwatched.extend(gateway.publish_event(id, outcome));
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {
@@ -270,7 +270,7 @@ fn handle(
                 let _ = waiter.send(progress);
             }
         } else {
-            gateway.deliver(id, outcome);
+            gateway.deliver_json(id, outcome);
         }
     }
     all

@@ -2,7 +2,7 @@
 
 use fred::types::Value;
 
-use super::{keys::Partition, link::Link};
+use super::{connection::Connection, keys::Partition};
 use crate::{
     auth::PublicKey,
     dispatch::{Cursor, JobId, jobs::List},
@@ -23,7 +23,7 @@ pub(super) const SOME: usize = 100;
 /// # Errors
 /// It can't be read.
 pub(super) async fn read(
-    link: &Link,
+    redis: &Connection,
     partition: &Partition,
     index: String,
     from: String,
@@ -36,7 +36,7 @@ pub(super) async fn read(
         Value::Integer(0),
         Value::Integer(PAGE as i64),
     ];
-    let members = link.send("ZRANGEBYLEX", partition, args).await?;
+    let members = redis.send("ZRANGEBYLEX", partition, args).await?;
     let members = members.into_array().into_iter();
     let members: Vec<_> = members.filter_map(Value::into_string).collect();
     let last = members.last().filter(|_| members.len() == PAGE);
@@ -54,7 +54,7 @@ pub(super) async fn read(
 /// # Errors
 /// They can't be read.
 pub(super) async fn listed(
-    link: &Link,
+    redis: &Connection,
     partition: &Partition,
     (number, list): (usize, List),
     circle: Option<PublicKey>,
@@ -68,7 +68,7 @@ pub(super) async fn listed(
         id,
     };
     let (index, least, most) = match list {
-        List::Dead => return dead(link, partition, from, cursor).await,
+        List::Dead => return dead(redis, partition, from, cursor).await,
         List::Open => {
             let least = from.map(|from| format!("({}", from.id));
             (partition.pending(), least, None)
@@ -95,7 +95,7 @@ pub(super) async fn listed(
         Value::Integer(0),
         Value::Integer(SOME as i64),
     ];
-    let members = link.send("ZRANGEBYLEX", partition, args).await?;
+    let members = redis.send("ZRANGEBYLEX", partition, args).await?;
     let members = members.into_array().into_iter();
     Ok(members
         .filter_map(|member| {
@@ -111,7 +111,7 @@ pub(super) async fn listed(
 
 /// Some of the dead letters, in the order of their ends.
 async fn dead(
-    link: &Link,
+    redis: &Connection,
     partition: &Partition,
     from: Option<&Cursor>,
     cursor: impl Fn(i64, Option<PublicKey>, JobId) -> Cursor,
@@ -129,7 +129,7 @@ async fn dead(
             Value::Integer(offset),
             Value::Integer(SOME as i64),
         ];
-        let members = link.send("ZRANGEBYSCORE", partition, args).await?;
+        let members = redis.send("ZRANGEBYSCORE", partition, args).await?;
         let members = members.flatten_array_values(1).into_array();
         for pair in members.chunks_exact(2) {
             let (Some(member), Some(ended_at)) = (pair[0].as_string(), pair[1].as_f64()) else {
@@ -157,14 +157,14 @@ async fn dead(
 /// # Errors
 /// They can't be read.
 pub(super) async fn newest(
-    link: &Link,
+    redis: &Connection,
     circle: &PublicKey,
     caller: Option<&PublicKey>,
     before: Option<JobId>,
 ) -> Result<Vec<JobId>, Unavailable> {
-    let partition = link.keys().of(circle);
+    let partition = redis.keys().of(circle);
     let (index, whose) = match caller {
-        Some(caller) => (partition.own(), format!("{circle}{caller}")),
+        Some(caller) => (partition.submitted(), format!("{circle}{caller}")),
         None => (partition.index(), circle.to_string()),
     };
     let newest = match before {
@@ -180,7 +180,7 @@ pub(super) async fn newest(
         Value::Integer(0),
         Value::Integer(SOME as i64),
     ];
-    let members = link.send("ZREVRANGEBYLEX", partition, args).await?;
+    let members = redis.send("ZREVRANGEBYLEX", partition, args).await?;
     let members = members.into_array().into_iter();
     Ok(members
         .filter_map(|member| id_of(&member.into_string()?))

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::{
+    connection::Connection,
     events,
     gateway::{millis, number},
     index,
     keys::{GROUP, Partition},
-    link::Link,
     scripts::Lua,
 };
 use crate::{
@@ -34,7 +34,7 @@ const CHANGES: usize = 8;
 
 /// What was looked at for a page.
 #[derive(Default)]
-struct Looked {
+struct ListProgress {
     jobs: Vec<(JobRecord, bool)>,
     count: usize,
     bytes: usize,
@@ -44,7 +44,7 @@ struct Looked {
 /// The durable jobs of a namespace.
 #[derive(Clone)]
 pub struct RedisJobs {
-    pub(super) link: Link,
+    pub(super) redis: Connection,
     pub(super) per_circle: usize,
     pub(super) inbox: usize,
     pub(super) inbox_bytes: usize,
@@ -60,8 +60,8 @@ impl RedisJobs {
         &self,
         listing: &Listing,
     ) -> Result<ListedJobs, Unavailable> {
-        let keys = self.link.keys();
-        let mut looked = Looked::default();
+        let keys = self.redis.keys();
+        let mut looked = ListProgress::default();
         let mut after = listing.after.clone();
         for (number, partition) in keys.partitions().iter().enumerate() {
             let is_elsewhere = |circle| keys.number_of(circle) != number;
@@ -97,10 +97,10 @@ impl RedisJobs {
         place: (usize, List),
         mut from: Option<Cursor>,
         listing: &Listing,
-        looked: &mut Looked,
+        looked: &mut ListProgress,
     ) -> Result<bool, Unavailable> {
         loop {
-            let names = index::listed(&self.link, partition, place, listing.circle, from.as_ref());
+            let names = index::listed(&self.redis, partition, place, listing.circle, from.as_ref());
             let names = names.await?;
             let mut rest = &names[..];
             while !rest.is_empty() {
@@ -116,7 +116,7 @@ impl RedisJobs {
                 let fitting = self.fitting(partition, next, looked.bytes).await?;
                 let some;
                 (some, rest) = rest.split_at(fitting);
-                let looks = some.iter().map(|name| self.look(partition, name.id));
+                let looks = some.iter().map(|name| self.read(partition, name.id));
                 for (name, found) in some.iter().zip(try_join_all(looks).await?) {
                     looked.count += 1;
                     looked.last = Some(name.clone());
@@ -151,8 +151,8 @@ impl RedisJobs {
 
     /// One job, and whether a worker has it right now.
     pub(crate) async fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let partitions = self.link.keys().partitions().iter();
-        let read = try_join_all(partitions.map(|partition| self.look(partition, id))).await?;
+        let partitions = self.redis.keys().partitions().iter();
+        let read = try_join_all(partitions.map(|partition| self.read(partition, id))).await?;
         Ok(read.into_iter().flatten().next())
     }
 
@@ -163,10 +163,10 @@ impl RedisJobs {
         id: JobId,
         rerun: &Rerun,
     ) -> Result<bool, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         let keys = vec![
             partition.jobs(),
-            partition.lane(&circle),
+            partition.job_counts(&circle),
             partition.backlog(&circle),
             partition.pending(),
             partition.delayed(),
@@ -201,10 +201,10 @@ impl RedisJobs {
 
     /// Ends a job that isn't over. Answers whether there is such a job.
     pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         let keys = vec![
             partition.jobs(),
-            partition.lane(&circle),
+            partition.job_counts(&circle),
             partition.backlog(&circle),
             partition.pending(),
             partition.delayed(),
@@ -231,11 +231,11 @@ impl RedisJobs {
         mut keys: Vec<String>,
         change: impl Fn(&mut JobRecord) -> Result<Option<Vec<Value>>, Unavailable>,
     ) -> Result<bool, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         keys.extend(partition.of_events(&circle));
         for _ in 0..CHANGES {
             let args = [partition.job(id).into(), "record".into()];
-            let before = self.link.send("HGET", partition, args).await?;
+            let before = self.redis.send("HGET", partition, args).await?;
             let job = parse(id, &before).filter(|job| job.circle == circle);
             let Some(mut job) = job else {
                 return Ok(false);
@@ -245,8 +245,8 @@ impl RedisJobs {
             };
             let mut args = self.args(&job, before)?;
             args.extend(more);
-            args.extend(self.telling(&job));
-            let answer = self.link.call(lua, partition, keys.clone(), args).await?;
+            args.extend(self.event_args(&job));
+            let answer = self.redis.call(lua, partition, keys.clone(), args).await?;
             match answer.as_i64() {
                 Some(1) => return Ok(true),
                 Some(0) => {}
@@ -268,12 +268,12 @@ impl RedisJobs {
     }
 
     /// What is told of a change, and how far.
-    fn telling(&self, job: &JobRecord) -> [Value; 4] {
+    fn event_args(&self, job: &JobRecord) -> [Value; 4] {
         [
             number(self.inbox),
             number(self.inbox_bytes),
             number(self.event_log),
-            Value::Bytes(events::written(&job.change_event()).into()),
+            Value::Bytes(events::encode(&job.change_event()).into()),
         ]
     }
 
@@ -283,17 +283,17 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let found = self.look(self.link.keys().of(&circle), id).await?;
+        let found = self.read(self.redis.keys().of(&circle), id).await?;
         Ok(found.filter(|(job, _)| job.circle == circle))
     }
 
-    async fn look(
+    async fn read(
         &self,
         partition: &Partition,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let args = [partition.job(id).into(), "record".into(), "entry".into()];
-        let found = self.link.send("HMGET", partition, args).await?;
+        let found = self.redis.send("HMGET", partition, args).await?;
         let mut found = found.into_array().into_iter();
         let Some(job) = found.next().and_then(|record| parse(id, &record)) else {
             return Ok(None);
@@ -308,7 +308,7 @@ impl RedisJobs {
                     entry,
                     Value::Integer(1),
                 ];
-                let held = self.link.send("XPENDING", partition, args).await?;
+                let held = self.redis.send("XPENDING", partition, args).await?;
                 !held.into_array().is_empty()
             }
             Some(_) | None => false,
@@ -323,7 +323,7 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<usize, Unavailable> {
-        self.size(part, self.link.keys().of(&circle), id).await
+        self.size(part, self.redis.keys().of(&circle), id).await
     }
 
     async fn size(
@@ -337,7 +337,7 @@ impl RedisJobs {
             JobPart::Input => "input",
         };
         let args = [partition.job(id).into(), field.into()];
-        let size = self.link.send("HSTRLEN", partition, args).await?;
+        let size = self.redis.send("HSTRLEN", partition, args).await?;
         Ok(size.as_usize().unwrap_or(0))
     }
 
@@ -373,9 +373,9 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Value>, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         let args = [partition.job(id).into(), "record".into(), "input".into()];
-        let found = self.link.send("HMGET", partition, args).await?;
+        let found = self.redis.send("HMGET", partition, args).await?;
         let mut found = found.into_array().into_iter();
         let job = found.next().and_then(|record| parse(id, &record));
         if job.is_none_or(|job| job.circle != circle) {
@@ -387,11 +387,11 @@ impl RedisJobs {
     /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
     /// goes on before, if it goes on.
     pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
-        let partition = self.link.keys().of(&page.circle);
+        let partition = self.redis.keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);
         let (mut looked, mut bytes) = (0, 0);
         while looked < LOOKS {
-            let some = index::newest(&self.link, &page.circle, page.caller.as_ref(), before);
+            let some = index::newest(&self.redis, &page.circle, page.caller.as_ref(), before);
             let ids = some.await?;
             let is_last = ids.len() < index::SOME;
             let mut rest = &ids[..];
@@ -421,7 +421,7 @@ impl RedisJobs {
     }
 }
 
-impl Looked {
+impl ListProgress {
     fn sorted(mut self, may_be_more: bool) -> ListedJobs {
         self.jobs.sort_by_key(|(job, _)| job.id);
         (self.jobs, self.last.filter(|_| may_be_more))

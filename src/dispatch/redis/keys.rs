@@ -110,18 +110,18 @@ impl Partition {
     }
 
     /// A hash: how many of a circle's jobs are in the stream, in all and of each caller, or wait for their next try.
-    pub(super) fn lane(&self, circle: &PublicKey) -> String {
+    pub(super) fn job_counts(&self, circle: &PublicKey) -> String {
         format!("{}lane:{circle}", self.prefix)
     }
 
     /// A sorted set: the callers of a circle who have plays that wait, by how many of theirs are in the stream.
-    pub(super) fn turns(&self, circle: &PublicKey) -> String {
+    pub(super) fn waiting_callers(&self, circle: &PublicKey) -> String {
         format!("{}turns:{circle}", self.prefix)
     }
 
     /// A sorted set, all with the same score: plays of a circle that wait; caller and name, so those of a caller by their
     /// arrival.
-    pub(super) fn waiting(&self, circle: &PublicKey) -> String {
+    pub(super) fn waiting_plays(&self, circle: &PublicKey) -> String {
         format!("{}waiting:{circle}", self.prefix)
     }
 
@@ -134,9 +134,9 @@ impl Partition {
     pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
         [
             self.jobs(),
-            self.lane(circle),
-            self.turns(circle),
-            self.waiting(circle),
+            self.job_counts(circle),
+            self.waiting_callers(circle),
+            self.waiting_plays(circle),
             self.plays(circle),
         ]
     }
@@ -147,7 +147,7 @@ impl Partition {
     }
 
     /// A number: events of a circle that there have been.
-    pub(super) fn told(&self, circle: &PublicKey) -> String {
+    pub(super) fn event_sequence(&self, circle: &PublicKey) -> String {
         format!("{}told:{circle}", self.prefix)
     }
 
@@ -164,7 +164,7 @@ impl Partition {
     /// What changes with a circle's events.
     pub(super) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
         [
-            self.told(circle),
+            self.event_sequence(circle),
             self.events(circle),
             self.watchers(circle),
         ]
@@ -176,7 +176,7 @@ impl Partition {
     }
 
     /// A sorted set, all with the same score: the keys of the store in order.
-    pub(super) fn names(&self, circle: &PublicKey) -> String {
+    pub(super) fn store_keys(&self, circle: &PublicKey) -> String {
         format!("{}names:{circle}", self.prefix)
     }
 
@@ -191,7 +191,7 @@ impl Partition {
     }
 
     /// A job's name, for good: the final one of a series.
-    pub(super) fn last(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
+    pub(super) fn final_delivery(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
         format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
     }
 
@@ -203,7 +203,7 @@ impl Partition {
 
     /// A sorted set, all with the same score: each durable job that was asked for with a login; circle, caller and
     /// name.
-    pub(super) fn own(&self) -> String {
+    pub(super) fn submitted(&self) -> String {
         self.name("own")
     }
 
@@ -252,7 +252,7 @@ mod tests {
                 partition.job(JobId::new()),
                 partition.inbox("gateway"),
                 partition.inbox_bytes("gateway"),
-                partition.waiting(&circle),
+                partition.waiting_plays(&circle),
                 partition.store(&circle),
                 partition.seen(&circle, &[seed; 32]),
             ] {

@@ -43,7 +43,7 @@ impl Worker {
         while self.goes_on(&mut tick).await {
             let rules = self.executor.rules();
             let is_known = known.as_ref() == Some(&rules);
-            let all = self.link.keys().partitions().iter();
+            let all = self.redis.keys().partitions().iter();
             let shown = all.map(|partition| self.show_itself(partition, lease, &rules, is_known));
             match try_join_all(shown).await {
                 Ok(told) => {
@@ -63,19 +63,19 @@ impl Worker {
         rules: &str,
         is_known: bool,
     ) -> Result<bool, Unavailable> {
-        let alive = partition.alive(self.link.name());
+        let alive = partition.alive(self.redis.name());
         let show = || {
             let args = [alive.as_str(), rules, "PX"].map(Value::from);
             let args = args.into_iter().chain([millis(lease)]);
-            self.link.send("SET", partition, args)
+            self.redis.send("SET", partition, args)
         };
         // Possible even where Redis takes no more: those who are there mustn't seem to be gone.
         let renew = [Value::from(alive.as_str()), millis(lease)];
-        let renewed = self.link.send("PEXPIRE", partition, renew).await?;
+        let renewed = self.redis.send("PEXPIRE", partition, renew).await?;
         if renewed.as_i64() == Some(0) {
             show().await?;
-            let args = [partition.workers(), self.link.name().to_owned()].map(Value::from);
-            self.link.send("SADD", partition, args).await?;
+            let args = [partition.workers(), self.redis.name().to_owned()].map(Value::from);
+            self.redis.send("SADD", partition, args).await?;
             return Ok(true);
         }
         Ok(is_known || show().await.is_ok())
@@ -89,7 +89,7 @@ impl Worker {
     }
 
     /// Takes over what silent workers hold, and what got lost on its way here. Where Redis has been away, all are silent at first.
-    pub(super) async fn look_after_others(self: Arc<Self>, lease: Duration) {
+    pub(super) async fn take_over_silent(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut up_since: Option<Instant> = None;
@@ -97,15 +97,15 @@ impl Worker {
             if self.stopping.is_cancelled() {
                 return;
             }
-            if !self.link.is_up() {
+            if !self.redis.is_up() {
                 up_since = None;
                 continue;
             }
             if up_since.get_or_insert_with(Instant::now).elapsed() < lease / 2 {
                 continue;
             }
-            for (number, partition) in self.link.keys().partitions().iter().enumerate() {
-                self.recall(number, lease / 2).await;
+            for (number, partition) in self.redis.keys().partitions().iter().enumerate() {
+                self.reclaim(number, lease / 2).await;
                 for silent in self.other_workers(partition).await {
                     let _ = self.take_over(number, &silent).await;
                 }
@@ -116,7 +116,7 @@ impl Worker {
     /// The other workers that a partition knows.
     async fn other_workers(&self, partition: &Partition) -> Vec<String> {
         let args = ["CONSUMERS", &partition.jobs(), GROUP].map(Value::from);
-        let Ok(consumers) = self.link.send("XINFO", partition, args).await else {
+        let Ok(consumers) = self.redis.send("XINFO", partition, args).await else {
             return Vec::new();
         };
         let name = |consumer: Value| {
@@ -127,11 +127,11 @@ impl Worker {
             name[1].as_string()
         };
         let names = consumers.into_array().into_iter().filter_map(name);
-        names.filter(|name| name != self.link.name()).collect()
+        names.filter(|name| name != self.redis.name()).collect()
     }
 
     /// Ends what runs on script threads and isn't wanted any more: its caller has left, or another worker has it.
-    pub(super) async fn let_go_of_lost(self: Arc<Self>) {
+    pub(super) async fn cancel_lost(self: Arc<Self>) {
         let mut tick = interval(LOST);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.goes_on(&mut tick).await {
@@ -142,11 +142,11 @@ impl Worker {
                 }
             }
             for (number, entries) in long {
-                let partition = &self.link.keys().partitions()[number];
-                let me = Value::from(self.link.name());
+                let partition = &self.redis.keys().partitions()[number];
+                let me = Value::from(self.redis.name());
                 let args = std::iter::once(me).chain(entries.into_iter().map(Value::from));
                 let keys = [partition.jobs()];
-                let Ok(lost) = self.link.call(Lua::Lost, partition, keys, args).await else {
+                let Ok(lost) = self.redis.call(Lua::Lost, partition, keys, args).await else {
                     continue;
                 };
                 let running = self.running();
@@ -165,10 +165,10 @@ impl Worker {
         let mut tick = interval(WAKE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.goes_on(&mut tick).await {
-            if !self.link.is_up() {
+            if !self.redis.is_up() {
                 continue;
             }
-            for partition in self.link.keys().partitions() {
+            for partition in self.redis.keys().partitions() {
                 let _ = self.wake(partition).await;
             }
         }
@@ -184,7 +184,7 @@ impl Worker {
             Value::Integer(0),
             Value::Integer(AT_ONCE),
         ];
-        let due = self.link.send("ZRANGEBYSCORE", partition, args).await?;
+        let due = self.redis.send("ZRANGEBYSCORE", partition, args).await?;
         for member in due.into_array() {
             let member = member.into_string().unwrap_or_default();
             let parsed = member.split_once(' ').and_then(|(id, circle)| {
@@ -196,13 +196,13 @@ impl Worker {
                     "failed to read which job's time has come: it is dropped"
                 );
                 let drop = [partition.delayed().into(), Value::from(member)];
-                self.link.send("ZREM", partition, drop).await?;
+                self.redis.send("ZREM", partition, drop).await?;
                 continue;
             };
             let keys = [
                 partition.delayed(),
                 partition.jobs(),
-                partition.lane(&circle),
+                partition.job_counts(&circle),
                 partition.backlog(&circle),
             ];
             let args = [
@@ -210,7 +210,7 @@ impl Worker {
                 circle.to_string().into(),
                 number(self.committer.per_circle),
             ];
-            self.link.call(Lua::Wake, partition, keys, args).await?;
+            self.redis.call(Lua::Wake, partition, keys, args).await?;
         }
         Ok(())
     }
@@ -219,13 +219,15 @@ impl Worker {
     pub(super) async fn forget_old(self: Arc<Self>) {
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let partitions = self.link.keys().partitions();
+        let partitions = self.redis.keys().partitions();
         let mut next = vec![(None, None); partitions.len()];
         while self.goes_on(&mut tick).await {
             for (partition, (all, own)) in partitions.iter().zip(&mut next) {
                 let _ = self.forget_dead(partition).await;
                 let _ = self.forget_gone(partition, partition.index(), all).await;
-                let _ = self.forget_gone(partition, partition.own(), own).await;
+                let _ = self
+                    .forget_gone(partition, partition.submitted(), own)
+                    .await;
             }
         }
     }
@@ -239,7 +241,7 @@ impl Worker {
             "-inf".into(),
             Value::Integer(before),
         ];
-        let forgotten = self.link.send("ZREMRANGEBYSCORE", partition, args);
+        let forgotten = self.redis.send("ZREMRANGEBYSCORE", partition, args);
         forgotten.await.map(drop)
     }
 
@@ -251,7 +253,7 @@ impl Worker {
         next: &mut Option<String>,
     ) -> Result<(), Unavailable> {
         let card = [Value::from(&index)];
-        let count = self.link.send("ZCARD", partition, card).await?;
+        let count = self.redis.send("ZCARD", partition, card).await?;
         let count = usize::try_from(count.as_i64().unwrap_or(0)).unwrap_or(0);
         let durable = &self.committer.durable;
         let keep_for = durable.keep_for.min(durable.keep_dead_for).as_millis();
@@ -260,18 +262,18 @@ impl Worker {
         let is_old = |id: JobId| id.made_at().as_millisecond() < before;
         for _ in 0..=count / (SHARES * index::PAGE) {
             let from = next.take().unwrap_or_else(|| index::START.to_owned());
-            let (jobs, more) = index::read(&self.link, partition, index.clone(), from).await?;
+            let (jobs, more) = index::read(&self.redis, partition, index.clone(), from).await?;
             let old = jobs.into_iter().filter(|(_, id)| is_old(*id));
             let gone = old.map(async |(member, id)| {
                 let job = [Value::from(partition.job(id))];
-                let exists = self.link.send("EXISTS", partition, job).await?;
+                let exists = self.redis.send("EXISTS", partition, job).await?;
                 Ok::<_, Unavailable>((exists.as_i64() == Some(0)).then(|| Value::from(member)))
             });
             let gone = try_join_all(gone).await?;
             let mut drop = vec![Value::from(&index)];
             drop.extend(gone.into_iter().flatten());
             if drop.len() > 1 {
-                self.link.send("ZREM", partition, drop).await?;
+                self.redis.send("ZREM", partition, drop).await?;
             }
             *next = more;
             if next.is_none() {
@@ -283,16 +285,16 @@ impl Worker {
 
     /// Hands over whatever it still holds.
     pub(super) async fn leave(&self) {
-        for (number, partition) in self.link.keys().partitions().iter().enumerate() {
-            let keys = [partition.jobs(), partition.alive(self.link.name())];
-            let me = Value::from(self.link.name());
-            let not_begun = self.others().clone().into_iter();
+        for (number, partition) in self.redis.keys().partitions().iter().enumerate() {
+            let keys = [partition.jobs(), partition.alive(self.redis.name())];
+            let me = Value::from(self.redis.name());
+            let not_begun = self.taken_over().clone().into_iter();
             let not_begun = not_begun.filter(|((of, _), begun)| *of == number && !begun);
             let not_begun = not_begun.map(|((_, entry), _)| Value::from(entry));
             let args = std::iter::once(me).chain(not_begun);
-            let _ = self.link.call(Lua::Leave, partition, keys, args).await;
-            let args = [partition.workers(), self.link.name().to_owned()].map(Value::from);
-            let _ = self.link.send("SREM", partition, args).await;
+            let _ = self.redis.call(Lua::Leave, partition, keys, args).await;
+            let args = [partition.workers(), self.redis.name().to_owned()].map(Value::from);
+            let _ = self.redis.send("SREM", partition, args).await;
         }
     }
 

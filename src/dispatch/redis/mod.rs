@@ -10,29 +10,31 @@
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
 mod accept;
+mod claimed_job;
 mod commit;
+mod commit_queue;
+mod connection;
+mod direct_reads;
+mod error_text;
 mod events;
-mod fresh;
 mod gateway;
-mod held;
+mod hook_script_cache;
 mod inbox;
 mod index;
+mod input_budget;
 mod jobs;
 mod keys;
-mod known;
-mod landings;
 mod lease;
-mod link;
+mod outcome_handle;
 mod plays;
-mod recent;
+mod read_cache;
 mod reply;
 mod scripts;
 mod settings;
+mod slots;
 mod take;
-mod ticket;
 mod url;
 mod wire;
-mod words;
 mod worker;
 mod workers;
 
@@ -49,23 +51,24 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use connection::Disagreement;
 pub use jobs::RedisJobs;
-pub use link::Disagreement;
+pub use outcome_handle::RedisOutcomeHandle;
 pub use settings::RedisSettings;
-pub use ticket::RedisOutcomeHandle;
 pub use url::check_url;
 pub use workers::Workers;
 
 use self::{
     accept::Accepted,
     commit::Committer,
+    commit_queue::CommitQueue,
+    connection::Connection,
     gateway::Gateway,
-    held::{Inputs, Places},
+    hook_script_cache::{HookScript, HookScriptCache},
+    input_budget::InputBudget,
     keys::Keys,
-    known::{Known, KnownScripts},
-    landings::Landings,
-    link::Link,
-    recent::Recent,
+    read_cache::ReadCache,
+    slots::Slots,
     worker::Worker,
 };
 use super::{
@@ -90,7 +93,7 @@ const SOON: Duration = Duration::from_millis(5);
 
 /// One server of many.
 pub struct Redis {
-    link: Link,
+    redis: Connection,
     executor: Executor,
     /// Compiles what is submitted, retried, and what runs for deliveries: on threads of a gateway's own, or those that a
     /// worker has anyway.
@@ -99,7 +102,7 @@ pub struct Redis {
     gateway: Option<Arc<Gateway>>,
     worker: Option<Arc<Worker>>,
     settings: Settings,
-    known: KnownScripts,
+    hook_scripts: HookScriptCache,
     looks: Looks,
     handle: Handle,
     /// Sends and receives.
@@ -128,15 +131,16 @@ impl Redis {
             getrandom::u64().unwrap_or_default() >> 16
         );
         let keys = Arc::new(Keys::new(&own.namespace, own.partitions));
-        let link = Link::start(own, keys, &name).map_err(StartError::redis)?;
+        let redis = Connection::start(own, keys, &name).map_err(StartError::redis)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let fatal = CancellationToken::new();
         let why = Arc::new(OnceLock::new());
         tasks.spawn({
-            let (link, stop, fatal, why) = (link.clone(), stop.clone(), fatal.clone(), why.clone());
+            let (redis, stop, fatal, why) =
+                (redis.clone(), stop.clone(), fatal.clone(), why.clone());
             async move {
                 tokio::select! {
-                    Err(disagreement) = link.watch() => {
+                    Err(disagreement) = redis.watch() => {
                         let _ = why.set(disagreement);
                         fatal.cancel();
                     }
@@ -150,13 +154,13 @@ impl Redis {
         };
         let limits = Arc::new(store);
         let gateway = if gateway {
-            let keeping = match own.min_replicas {
-                0 => link.clone(),
-                _ => link.apart().map_err(StartError::redis)?,
+            let durable_connection = match own.min_replicas {
+                0 => redis.clone(),
+                _ => redis.separate().map_err(StartError::redis)?,
             };
             let gateway = Gateway::start(
-                link.clone(),
-                keeping,
+                redis.clone(),
+                durable_connection,
                 own.clone(),
                 settings.durable.clone(),
                 limits.clone(),
@@ -170,7 +174,7 @@ impl Redis {
             None
         };
         let worker = worker
-            .then(|| start_worker(settings, &link, executor.clone(), limits.clone(), scripts))
+            .then(|| start_worker(settings, &redis, executor.clone(), limits.clone(), scripts))
             .transpose()?;
         let compiler = match (&gateway, &worker) {
             (None, Some(worker)) => worker.runner.clone(),
@@ -180,23 +184,23 @@ impl Redis {
                 Arc::new(runner.map_err(StartError::Threads)?)
             }
         };
-        let redis = Self {
+        let server = Self {
             compiler,
             executor,
             limits,
             gateway,
             worker,
             settings: settings.clone(),
-            known: KnownScripts::new(),
+            hook_scripts: HookScriptCache::new(),
             looks: Looks::new(settings.durable.looks),
             handle: Handle::current(),
             tasks,
             stop,
             fatal,
             why,
-            link,
+            redis,
         };
-        let came = timeout(own.timeout * 2, redis.came_up());
+        let came = timeout(own.timeout * 2, server.until_up());
         tokio::select! {
             came = came => if came.is_err() {
                 if role.fails_fast() {
@@ -204,16 +208,16 @@ impl Redis {
                 }
                 tracing::warn!("starting without Redis, and trying on: plays and webhooks are refused until it is there");
             },
-            () = redis.fatal.cancelled() => {}
+            () = server.fatal.cancelled() => {}
         }
-        match redis.why.get() {
+        match server.why.get() {
             Some(disagreement) => Err(disagreement.clone().into()),
-            None => Ok(redis),
+            None => Ok(server),
         }
     }
 
-    async fn came_up(&self) {
-        self.link.came_up().await;
+    async fn until_up(&self) {
+        self.redis.until_up().await;
         while !self.is_ready() {
             sleep(SOON).await;
         }
@@ -256,13 +260,13 @@ impl Redis {
             return Err(NotAccepted::Unavailable);
         };
         let (circle, provider) = (delivery.circle, delivery.provider.clone());
-        let mut known = self.known(circle, &provider).await?;
-        let mut request = JobRequest::of_delivery(delivery, known.script.clone());
+        let mut hook_script = self.hook_script(circle, &provider).await?;
+        let mut request = JobRequest::of_delivery(delivery, hook_script.script.clone());
         let mut again = false;
         for _ in 0..LOOKS {
-            let accepted = gateway.accept(&request, Some(known.clone()), again, wait);
+            let accepted = gateway.accept(&request, Some(hook_script.clone()), again, wait);
             match accepted.await? {
-                Accepted::Kept(receipt) => return Ok(receipt),
+                Accepted::Stored(receipt) => return Ok(receipt),
                 Accepted::Dead(first) => {
                     tracing::info!(
                         %circle,
@@ -273,9 +277,9 @@ impl Redis {
                     again = true;
                 }
                 Accepted::Outdated => {
-                    self.known.forget(circle, &provider);
-                    known = self.known(circle, &provider).await?;
-                    request.give(known.script.clone());
+                    self.hook_scripts.forget(circle, &provider);
+                    hook_script = self.hook_script(circle, &provider).await?;
+                    request.give(hook_script.script.clone());
                 }
             }
         }
@@ -283,19 +287,19 @@ impl Redis {
     }
 
     /// What the circle has for a provider's deliveries, as it was last time.
-    async fn known(
+    async fn hook_script(
         &self,
         circle: PublicKey,
         provider: &Arc<str>,
-    ) -> Result<Arc<Known>, NotAccepted> {
-        let look = |name: String| {
+    ) -> Result<Arc<HookScript>, NotAccepted> {
+        let find_script = |name: String| {
             self.look(
                 circle,
                 Account::of_job(circle, None),
-                move |transaction, compiler| known::look(transaction, compiler, &name),
+                move |transaction, compiler| hook_script_cache::read(transaction, compiler, &name),
             )
         };
-        self.known.find(circle, provider, look).await
+        self.hook_scripts.find(circle, provider, find_script).await
     }
 
     pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
@@ -306,7 +310,7 @@ impl Redis {
                     .accept(&request, None, false, Duration::ZERO)
                     .await?
                 {
-                    Accepted::Kept(receipt) => Ok(receipt),
+                    Accepted::Stored(receipt) => Ok(receipt),
                     Accepted::Dead(_) | Accepted::Outdated => Err(NotAccepted::Unavailable),
                 }
             }
@@ -340,8 +344,8 @@ impl Redis {
 
     /// A transaction that is never committed. It blocks where it reads.
     fn transaction(&self, circle: PublicKey) -> Transaction {
-        let reads = fresh::FromRedis {
-            link: self.link.clone(),
+        let reads = direct_reads::DirectReads {
+            redis: self.redis.clone(),
             handle: self.handle.clone(),
             circle,
         };
@@ -370,7 +374,7 @@ impl Redis {
     pub(super) fn is_ready(&self) -> bool {
         match &self.gateway {
             Some(gateway) => gateway.is_ready(),
-            None => self.link.is_up(),
+            None => self.redis.is_up(),
         }
     }
 
@@ -381,7 +385,7 @@ impl Redis {
 
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
-            link: self.link.clone(),
+            redis: self.redis.clone(),
             per_circle: self.settings.redis.per_circle,
             inbox: self.settings.redis.inbox,
             inbox_bytes: self.settings.redis.inbox_bytes,
@@ -424,8 +428,8 @@ impl Redis {
             self.handle.block_on(async {
                 worker.tasks.wait().await;
                 worker.ending.cancel();
-                worker.beside.close();
-                worker.beside.wait().await;
+                worker.background.close();
+                worker.background.wait().await;
                 worker.leave().await;
             });
         }
@@ -434,16 +438,16 @@ impl Redis {
         self.handle.block_on(async {
             self.tasks.wait().await;
             if let Some(gateway) = &self.gateway {
-                gateway.keeping.close().await;
+                gateway.durable_connection.close().await;
             }
-            self.link.close().await;
+            self.redis.close().await;
         });
     }
 }
 
 fn start_worker(
     settings: &Settings,
-    link: &Link,
+    redis: &Connection,
     executor: Executor,
     store: Arc<store::Settings>,
     scripts: Scripts,
@@ -452,9 +456,9 @@ fn start_worker(
     let limits = executor.sandbox.limits();
     let runner = Runner::start(Room::of(limits, UNBOUNDED));
     let worker = Arc::new(Worker {
-        link: link.clone(),
+        redis: redis.clone(),
         committer: Committer {
-            link: link.clone(),
+            redis: redis.clone(),
             durable: settings.durable.clone(),
             limits: store,
             per_circle: own.per_circle,
@@ -466,40 +470,40 @@ fn start_worker(
         script_timeout: limits.timeout,
         executor,
         scripts,
-        recent: Arc::new(Recent::new(own.cache)),
-        landings: Landings::new(),
-        places: Places::default(),
-        inputs: Inputs::new(own.hold_bytes),
+        read_cache: Arc::new(ReadCache::new(own.cache)),
+        commit_queue: CommitQueue::new(),
+        slots: Slots::default(),
+        input_budget: InputBudget::new(own.hold_bytes),
         running: Mutex::default(),
-        others: Mutex::default(),
+        taken_over: Mutex::default(),
         stopping: CancellationToken::new(),
         halt: CancellationToken::new(),
         shown: watch::Sender::new(None),
         ending: CancellationToken::new(),
         tasks: TaskTracker::new(),
-        beside: TaskTracker::new(),
+        background: TaskTracker::new(),
         handle: Handle::current(),
     });
-    for partitions in reply::shared_reads(link) {
-        let reader = link.blocking().map_err(StartError::redis)?;
+    for partitions in reply::shared_reads(redis) {
+        let reader = redis.blocking().map_err(StartError::redis)?;
         let hold = (own.hold, own.hold_bytes);
         worker
             .tasks
             .spawn(worker.clone().take(reader, partitions, hold, own.lease));
     }
-    let beside = &worker.beside;
-    beside.spawn(worker.clone().stay_alive(own.lease));
-    beside.spawn(worker.clone().look_after_others(own.lease));
-    beside.spawn(worker.clone().let_go_of_lost());
-    beside.spawn(worker.clone().wake_delayed());
-    beside.spawn(worker.clone().forget_old());
+    let background = &worker.background;
+    background.spawn(worker.clone().stay_alive(own.lease));
+    background.spawn(worker.clone().take_over_silent(own.lease));
+    background.spawn(worker.clone().cancel_lost());
+    background.spawn(worker.clone().wake_delayed());
+    background.spawn(worker.clone().forget_old());
     Ok(worker)
 }
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redis")
-            .field("name", &self.link.name())
+            .field("name", &self.redis.name())
             .field("gateway", &self.gateway.is_some())
             .field("worker", &self.worker.is_some())
             .finish_non_exhaustive()

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use super::{
     gateway::{Gateway, NewPlay, Request, millis, number},
     keys::Partition,
+    outcome_handle::RedisOutcomeHandle,
     scripts::Lua,
-    ticket::RedisOutcomeHandle,
     wire,
 };
 use crate::{
@@ -27,19 +27,19 @@ use crate::{
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// A play that has been sent, or is about to be.
-pub(super) struct Sent {
+pub(super) struct SentPlay {
     /// Nobody, once whoever waited for it has left.
     waiter: Option<oneshot::Sender<ReservedOutcome>>,
     /// What its outcome counts in.
     memory: MemoryBudget,
     circle: PublicKey,
     since: Instant,
-    place: Place,
+    location: PlayLocation,
 }
 
 /// Where a play is, as far as its gateway has been told.
 #[derive(Debug, Clone)]
-enum Place {
+enum PlayLocation {
     /// It hasn't been told yet.
     OnItsWay,
     /// In the stream, by its entry there.
@@ -48,11 +48,11 @@ enum Place {
     Queue,
 }
 
-impl Sent {
-    fn tell(&mut self, told: impl Into<ReservedOutcome>) {
+impl SentPlay {
+    fn reply(&mut self, outcome: impl Into<ReservedOutcome>) {
         if let Some(waiter) = self.waiter.take() {
             // Whoever waited may have left.
-            let _ = waiter.send(told.into());
+            let _ = waiter.send(outcome.into());
         }
     }
 }
@@ -63,18 +63,18 @@ impl Gateway {
         if !self.is_ready() {
             return Played::Now(Outcome::Unavailable);
         }
-        let play = wire::Play::new(job, self.link.name());
+        let play = wire::Play::new(job, self.redis.name());
         let Ok(text) = serde_json::to_string(&play) else {
             return Played::Now(Outcome::Unavailable);
         };
         let (sender, outcome) = oneshot::channel();
         let (circle, id, since) = (job.circle, job.id, Instant::now());
-        let sent = Sent {
+        let sent = SentPlay {
             waiter: Some(sender),
             memory: job.memory.clone(),
             circle,
             since,
-            place: Place::OnItsWay,
+            location: PlayLocation::OnItsWay,
         };
         self.plays.insert(id, sent);
         // It is closed only once everybody has left.
@@ -97,7 +97,7 @@ impl Gateway {
 
     /// Sends plays of a circle: by caller, those of each in their order.
     pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         let keys = partition.of_plays(&circle);
         plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
         let ids: Vec<_> = plays.iter().map(|play| play.id).collect();
@@ -115,19 +115,19 @@ impl Gateway {
                     .map(|play| mem::take(&mut play.text).into()),
             );
         }
-        let answer = self.link.call(Lua::Submit, partition, keys, args).await;
+        let answer = self.redis.call(Lua::Submit, partition, keys, args).await;
         match answer.map(Value::into_array) {
             Ok(answers) if answers.len() == ids.len() => {
                 for (id, answer) in ids.into_iter().zip(answers) {
                     match answer.as_i64() {
-                        Some(0) => self.tell(
+                        Some(0) => self.deliver(
                             id,
                             Outcome::Limit {
                                 limit: "dispatch.redis.queue".into(),
                             },
                         ),
-                        Some(_) => self.learn(circle, id, Place::Queue),
-                        None => self.learn(circle, id, Place::Stream(answer)),
+                        Some(_) => self.set_location(circle, id, PlayLocation::Queue),
+                        None => self.set_location(circle, id, PlayLocation::Stream(answer)),
                     }
                 }
             }
@@ -135,7 +135,7 @@ impl Gateway {
             Ok(_) | Err(Unavailable) => {
                 for id in ids {
                     if let Some((_, mut sent)) = self.plays.remove(&id) {
-                        sent.tell(Outcome::Unavailable);
+                        sent.reply(Outcome::Unavailable);
                         let _ = self.requests.send(Request::Cancel { circle, id, sent });
                     }
                 }
@@ -144,11 +144,11 @@ impl Gateway {
     }
 
     /// Notes where a play is, or takes it back from there, if whoever waited for it has left meanwhile.
-    fn learn(&self, circle: PublicKey, id: JobId, place: Place) {
+    fn set_location(&self, circle: PublicKey, id: JobId, location: PlayLocation) {
         let Some(mut sent) = self.plays.get_mut(&id) else {
             return;
         };
-        sent.place = place;
+        sent.location = location;
         if sent.waiter.is_none() {
             drop(sent);
             self.leave(circle, id);
@@ -157,11 +157,11 @@ impl Gateway {
 
     /// Nobody waits for a play any more.
     pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
-        let known = self.plays.remove_if_mut(&id, |_, sent| {
+        let located = self.plays.remove_if_mut(&id, |_, sent| {
             sent.waiter = None;
-            !matches!(sent.place, Place::OnItsWay)
+            !matches!(sent.location, PlayLocation::OnItsWay)
         });
-        let _ = self.requests.send(match known {
+        let _ = self.requests.send(match located {
             Some((_, sent)) => Request::Cancel { circle, id, sent },
             // It is taken back once it is known where it is.
             None => Request::Leave { circle, id },
@@ -175,12 +175,12 @@ impl Gateway {
         circle: PublicKey,
         id: JobId,
     ) -> Result<bool, Unavailable> {
-        let sent = self.plays.get(&id).map(|sent| Sent {
+        let sent = self.plays.get(&id).map(|sent| SentPlay {
             waiter: None,
             memory: sent.memory.clone(),
             circle,
             since: sent.since,
-            place: sent.place.clone(),
+            location: sent.location.clone(),
         });
         match sent {
             Some(sent) => self.cancel(circle, id, &sent).await,
@@ -193,14 +193,14 @@ impl Gateway {
         &self,
         circle: PublicKey,
         id: JobId,
-        sent: &Sent,
+        sent: &SentPlay,
     ) -> Result<bool, Unavailable> {
-        let partition = self.link.keys().of(&circle);
+        let partition = self.redis.keys().of(&circle);
         let keys = partition.of_plays(&circle);
-        let (entry, age) = match &sent.place {
-            Place::OnItsWay => ("".into(), millis(sent.since.elapsed() + CLOCK)),
-            Place::Stream(entry) => (entry.clone(), "".into()),
-            Place::Queue => ("".into(), "".into()),
+        let (entry, age) = match &sent.location {
+            PlayLocation::OnItsWay => ("".into(), millis(sent.since.elapsed() + CLOCK)),
+            PlayLocation::Stream(entry) => (entry.clone(), "".into()),
+            PlayLocation::Queue => ("".into(), "".into()),
         };
         let args = [
             number(self.settings.per_circle),
@@ -209,20 +209,20 @@ impl Gateway {
             entry,
             age,
         ];
-        let answer = self.link.call(Lua::Cancel, partition, keys, args).await?;
+        let answer = self.redis.call(Lua::Cancel, partition, keys, args).await?;
         Ok(answer.as_i64() == Some(1))
     }
 
     /// Hands an outcome to whoever waits for it.
-    pub(super) fn tell(&self, id: JobId, outcome: Outcome) {
+    pub(super) fn deliver(&self, id: JobId, outcome: Outcome) {
         if let Some((_, mut sent)) = self.plays.remove(&id) {
-            sent.tell(outcome);
+            sent.reply(outcome);
         }
     }
 
     /// Hands an outcome that a worker has written to whoever waits for it. Where there is no room for it, they are told
     /// that nobody can tell: it may have been committed.
-    pub(super) fn deliver(&self, id: JobId, json: &[u8]) {
+    pub(super) fn deliver_json(&self, id: JobId, json: &[u8]) {
         let Some((_, mut sent)) = self.plays.remove(&id) else {
             return;
         };
@@ -231,7 +231,7 @@ impl Gateway {
         let room = sent
             .memory
             .try_reserve_answer(bytes, Outcome::AROUND_A_VALUE);
-        sent.tell(match room {
+        sent.reply(match room {
             Ok(room) => ReservedOutcome {
                 outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
@@ -246,8 +246,9 @@ impl Gateway {
     /// What has come for a partition may be lost: whoever waits for a play that was sent by now is told that nobody
     /// knows what became of it, and nobody wants it any more.
     pub(super) fn lose(&self, partition: &Partition) {
-        let ours = |sent: &Sent| std::ptr::eq(self.link.keys().of(&sent.circle), partition);
-        let is_lost = |sent: &Sent| ours(sent) && !matches!(sent.place, Place::OnItsWay);
+        let ours = |sent: &SentPlay| std::ptr::eq(self.redis.keys().of(&sent.circle), partition);
+        let is_lost =
+            |sent: &SentPlay| ours(sent) && !matches!(sent.location, PlayLocation::OnItsWay);
         let lost = self.plays.iter().filter(|sent| is_lost(sent));
         let lost: Vec<_> = lost.map(|sent| *sent.key()).collect();
         if !lost.is_empty() {
@@ -259,7 +260,7 @@ impl Gateway {
         for id in lost {
             if let Some((_, mut sent)) = self.plays.remove(&id) {
                 let circle = sent.circle;
-                sent.tell(Outcome::Unavailable);
+                sent.reply(Outcome::Unavailable);
                 let _ = self.requests.send(Request::Cancel { circle, id, sent });
             }
         }

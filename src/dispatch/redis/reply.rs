@@ -2,16 +2,16 @@
 
 use fred::types::Value;
 
-use super::link::Link;
+use super::connection::Connection;
 
 /// An entry of a stream.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     pub(super) id: String,
     fields: Vec<Value>,
 }
 
-impl Entry {
+impl StreamEntry {
     pub(super) fn new(id: String, fields: Value) -> Self {
         Self {
             id,
@@ -62,16 +62,16 @@ impl Entry {
 }
 
 /// Entries of one stream.
-pub(super) fn entries(answer: Value) -> Vec<Entry> {
+pub(super) fn entries(answer: Value) -> Vec<StreamEntry> {
     answer
         .into_array()
         .into_iter()
-        .filter_map(Entry::read)
+        .filter_map(StreamEntry::read)
         .collect()
 }
 
 /// What `XREAD` and `XREADGROUP` answer: the entries of each stream.
-pub(super) fn streams(answer: Value) -> Vec<(String, Vec<Entry>)> {
+pub(super) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
     if answer.is_null() {
         return Vec::new();
     }
@@ -84,9 +84,9 @@ pub(super) fn streams(answer: Value) -> Vec<(String, Vec<Entry>)> {
 }
 
 /// Which partitions one command can read from: all of them, or on a cluster, each by itself.
-pub(super) fn shared_reads(link: &Link) -> Vec<Vec<usize>> {
-    let all = 0..link.keys().partitions().len();
-    if link.is_cluster() {
+pub(super) fn shared_reads(redis: &Connection) -> Vec<Vec<usize>> {
+    let all = 0..redis.keys().partitions().len();
+    if redis.is_cluster() {
         all.map(|number| vec![number]).collect()
     } else {
         vec![all.collect()]

@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use tokio::{task::yield_now, time::sleep};
 
 use super::{
-    commit::{Landing, Told},
+    claimed_job::{ClaimedJob, JobKind},
+    commit::{CommitRequest, RunResult},
+    connection::{BLOCK, BlockingConnection},
     gateway::{millis, number},
-    held::{Held, Line, Place, Room, What},
+    input_budget::{InputReservation, QueuePosition},
     keys::GROUP,
-    link::{BLOCK, Blocking},
-    reply::{self, Entry},
+    reply::{self, StreamEntry},
     scripts::Lua,
+    slots::SlotGuard,
     wire,
     worker::Worker,
 };
@@ -43,27 +45,27 @@ const WAITED: &str = "waited";
 const CAME: &str = "came";
 
 /// An entry, and where another worker has had it, how many runs of it had begun there.
-type Taken = (Entry, Option<i64>);
+type TakenEntry = (StreamEntry, Option<i64>);
 /// The same, with its place.
-type Placed = (Entry, Option<i64>, Place);
+type SlottedEntry = (StreamEntry, Option<i64>, SlotGuard);
 
 impl Worker {
     /// Takes jobs out of these partitions until the worker stops.
     pub(super) async fn take(
         self: Arc<Self>,
-        reader: Blocking,
+        reader: BlockingConnection,
         partitions: Vec<usize>,
         (hold, hold_bytes): (usize, usize),
         lease: Duration,
     ) {
-        let all = self.link.keys().partitions();
+        let all = self.redis.keys().partitions();
         let streams: Vec<_> = partitions.iter().map(|n| all[*n].jobs()).collect();
         // Redis counts for each stream; how many of them have something is as it was last time.
         let mut busy = streams.len();
         loop {
             let may_take = async {
                 self.is_shown(lease).await;
-                self.places.free(hold, hold_bytes).await
+                self.slots.free(hold, hold_bytes).await
             };
             let free = tokio::select! {
                 free = may_take => free,
@@ -73,7 +75,7 @@ impl Worker {
             let mut args = vec![
                 Value::from("GROUP"),
                 GROUP.into(),
-                self.link.name().into(),
+                self.redis.name().into(),
                 "COUNT".into(),
                 Value::Integer(i64::try_from(each).unwrap_or(1)),
                 "BLOCK".into(),
@@ -91,7 +93,7 @@ impl Worker {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.link.failed("XREADGROUP", &error);
+                    self.redis.failed("XREADGROUP", &error);
                     sleep(AGAIN).await;
                     continue;
                 }
@@ -112,7 +114,7 @@ impl Worker {
                         bytes += entry.len();
                         some.push((entry, None));
                     }
-                    jobs.extend(self.hold(partitions[n], some));
+                    jobs.extend(self.claim(partitions[n], some));
                     if bytes < AT_ONCE {
                         break;
                     }
@@ -127,18 +129,18 @@ impl Worker {
     }
 
     /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
-    fn hold(self: &Arc<Self>, partition: usize, entries: Vec<Taken>) -> Vec<Held> {
+    fn claim(self: &Arc<Self>, partition: usize, entries: Vec<TakenEntry>) -> Vec<ClaimedJob> {
         let mut jobs = Vec::new();
         let mut others: Vec<(Option<PublicKey>, VecDeque<_>)> = Vec::new();
         for (entry, begun) in entries {
             // One that it holds already it has been given again.
-            let Some(place) = self.places.take(partition, &entry) else {
+            let Some(slot) = self.slots.take(partition, &entry) else {
                 continue;
             };
-            match taken_along(&entry) {
-                Some(what) => jobs.push(self.held(&entry, what, begun, place, None)),
+            match inline_job(&entry) {
+                Some(kind) => jobs.push(self.claim_job(&entry, kind, begun, slot, None)),
                 None => {
-                    let (circle, other) = (circle_of(&entry), (entry, begun, place));
+                    let (circle, other) = (circle_of(&entry), (entry, begun, slot));
                     match others.iter_mut().find(|(of, _)| *of == circle) {
                         Some((_, others)) => others.push_back(other),
                         None => others.push((circle, [other].into())),
@@ -149,99 +151,108 @@ impl Worker {
         for (circle, others) in others {
             let this = self.clone();
             // Whoever comes first has room first.
-            let line = circle.map(|circle| self.inputs.line(circle));
+            let position = circle.map(|circle| self.input_budget.join_queue(circle));
             self.tasks
-                .spawn(async move { this.see_to(partition, line, others).await });
+                .spawn(async move { this.process_unread(partition, position, others).await });
         }
         jobs
     }
 
-    fn held(
+    fn claim_job(
         &self,
-        entry: &Entry,
-        what: What,
+        entry: &StreamEntry,
+        kind: JobKind,
         begun: Option<i64>,
-        place: Place,
-        room: Option<Room>,
-    ) -> Held {
-        let deadline = match &what {
-            What::Play(play) => Some(self.deadline(entry, play)),
-            What::Durable { .. } => None,
+        slot: SlotGuard,
+        reservation: Option<InputReservation>,
+    ) -> ClaimedJob {
+        let deadline = match &kind {
+            JobKind::Play(play) => Some(self.deadline(entry, play)),
+            JobKind::Durable { .. } => None,
         };
-        Held {
-            what,
+        ClaimedJob {
+            kind,
             begun,
-            since: Instant::now(),
+            claimed_at: Instant::now(),
             deadline,
             collisions: 0,
             misses: 0,
             has_waited: entry.bytes(WAITED).is_some(),
             cancelled: Arc::default(),
-            place,
-            _room: room,
+            slot,
+            _input: reservation,
         }
     }
 
     /// Sees to entries of one circle that don't say all of it: runs durable jobs that are to be read first, as many at a time
     /// as there is room for what they were given, hears that another worker has gone, and ends what can't be run.
-    async fn see_to(
+    async fn process_unread(
         self: Arc<Self>,
         partition: usize,
-        line: Option<Line>,
-        mut entries: VecDeque<Placed>,
+        position: Option<QueuePosition>,
+        mut entries: VecDeque<SlottedEntry>,
     ) {
-        let size = |entry: &Entry| {
+        let size = |entry: &StreamEntry| {
             let size = entry.text("size").and_then(|size| size.parse().ok());
             size.unwrap_or(SOME_BYTES)
         };
-        let Some(line) = line else {
+        let Some(position) = position else {
             let all = entries.into_iter().map(|entry| (entry, None));
-            self.see_to_some(partition, all.collect()).await;
+            self.read_and_process(partition, all.collect()).await;
             return;
         };
         while let Some(first) = entries.pop_front() {
-            let room = tokio::select! {
-                room = line.room(size(&first.0)) => room,
+            let reservation = tokio::select! {
+                reservation = position.reserve(size(&first.0)) => reservation,
                 // It is another worker's, once this one has left.
                 () = self.stopping.cancelled() => return,
             };
-            let mut some = vec![(first, Some(room))];
+            let mut some = vec![(first, Some(reservation))];
             while let Some((entry, ..)) = entries.front()
-                && let Some(room) = line.try_room(size(entry))
+                && let Some(reservation) = position.try_reserve(size(entry))
                 && let Some(next) = entries.pop_front()
             {
-                some.push((next, Some(room)));
+                some.push((next, Some(reservation)));
             }
             if entries.is_empty() {
                 // Whoever comes next needn't wait until these have been read.
-                drop(line);
-                self.see_to_some(partition, some).await;
+                drop(position);
+                self.read_and_process(partition, some).await;
                 return;
             }
-            self.see_to_some(partition, some).await;
+            self.read_and_process(partition, some).await;
         }
     }
 
-    async fn see_to_some(self: &Arc<Self>, partition: usize, entries: Vec<(Placed, Option<Room>)>) {
+    async fn read_and_process(
+        self: &Arc<Self>,
+        partition: usize,
+        entries: Vec<(SlottedEntry, Option<InputReservation>)>,
+    ) {
         let reads = entries.iter().map(async |((entry, _, _), _)| {
             if let Some(gone) = entry.text("gone") {
                 let stays = !self.stopping.is_cancelled();
                 if stays && self.take_over(partition, gone).await.is_ok() {
-                    self.settle(partition, entry).await;
+                    self.ack(partition, entry).await;
                 }
                 return None;
             }
-            self.find(partition, entry).await
+            self.read_job(partition, entry).await
         });
         let read = join_all(reads).await;
         let mut jobs = Vec::new();
-        for (found, ((entry, begun, place), room)) in read.into_iter().zip(entries) {
+        for (found, ((entry, begun, slot), reservation)) in read.into_iter().zip(entries) {
             match found {
                 None => {}
-                Some((what, None)) => jobs.push(self.held(&entry, what, begun, place, room)),
-                Some((what, Some(told))) => {
-                    let held = self.held(&entry, what, begun, place, room);
-                    self.land(held.circle(), vec![(held, Landing::bare(told))]);
+                Some((kind, None)) => {
+                    jobs.push(self.claim_job(&entry, kind, begun, slot, reservation))
+                }
+                Some((kind, Some(result))) => {
+                    let claimed = self.claim_job(&entry, kind, begun, slot, reservation);
+                    self.enqueue(
+                        claimed.circle(),
+                        vec![(claimed, CommitRequest::without_effects(result))],
+                    );
                 }
             }
         }
@@ -250,17 +261,24 @@ impl Worker {
 
     /// Finds out what an entry is about, and where that can't be run, what is committed instead. Nothing, where it is about
     /// nothing any more; then the entry is gone, too.
-    async fn find(&self, partition: usize, entry: &Entry) -> Option<(What, Option<Told>)> {
+    async fn read_job(
+        &self,
+        partition: usize,
+        entry: &StreamEntry,
+    ) -> Option<(JobKind, Option<RunResult>)> {
         if let Some(play) = play_of(entry) {
             return match unreadable_play(play) {
-                Some(play) => Some((What::Play(play), Some(Told::Play(Outcome::Unavailable)))),
-                None => self.drop(partition, entry).await,
+                Some(play) => Some((
+                    JobKind::Play(play),
+                    Some(RunResult::Play(Outcome::Unavailable)),
+                )),
+                None => self.drop_entry(partition, entry).await,
             };
         }
         let Some(id) = entry.text("job").and_then(|id| id.parse::<JobId>().ok()) else {
-            return self.drop(partition, entry).await;
+            return self.drop_entry(partition, entry).await;
         };
-        let names = &self.link.keys().partitions()[partition];
+        let names = &self.redis.keys().partitions()[partition];
         let args = [
             names.job(id).into(),
             "record".into(),
@@ -268,7 +286,7 @@ impl Worker {
             "gateway".into(),
         ];
         let found = loop {
-            match self.link.send("HMGET", names, args.clone()).await {
+            match self.redis.send("HMGET", names, args.clone()).await {
                 Ok(found) => break found.into_array(),
                 Err(Unavailable) if self.stopping.is_cancelled() => return None,
                 Err(Unavailable) => sleep(AGAIN).await,
@@ -277,27 +295,27 @@ impl Worker {
         let found = |n: usize| found.get(n).and_then(Value::as_bytes);
         let job = found(0).and_then(|record| JobRecord::read(id, circle_of(entry), record));
         let Some(mut job) = job.filter(|job| job.status == Status::Pending) else {
-            return self.drop(partition, entry).await;
+            return self.drop_entry(partition, entry).await;
         };
         let input = found(1).filter(|_| job.unread.is_none());
         let input = input.and_then(|input| json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
-        let told = input.is_none().then(|| {
+        let result = input.is_none().then(|| {
             job.log_unreadable();
             let (error, settings) = (JobError::unreadable(), &self.committer.durable);
             let progress = job.fail(error, Timestamp::now(), settings);
-            Told::Durable(Box::new(job.clone()), progress)
+            RunResult::Durable(Box::new(job.clone()), progress)
         });
-        let what = What::Durable {
+        let kind = JobKind::Durable {
             job: Box::new(job),
             input: Box::new(input.unwrap_or_default()),
             gateway,
         };
-        Some((what, told))
+        Some((kind, result))
     }
 
     /// Takes an entry out that is about nothing that could be run, or told.
-    async fn drop<T>(&self, partition: usize, entry: &Entry) -> Option<T> {
+    async fn drop_entry<T>(&self, partition: usize, entry: &StreamEntry) -> Option<T> {
         let (job, circle) = (entry.text("job"), circle_of(entry));
         tracing::error!(
             entry = entry.id,
@@ -306,13 +324,13 @@ impl Worker {
             "dropped an entry of the stream of jobs: there is nothing that could be run"
         );
         let (Some(job), Some(circle)) = (job, circle) else {
-            self.settle(partition, entry).await;
+            self.ack(partition, entry).await;
             return None;
         };
-        let names = &self.link.keys().partitions()[partition];
+        let names = &self.redis.keys().partitions()[partition];
         let keys = [
             names.jobs(),
-            names.lane(&circle),
+            names.job_counts(&circle),
             names.backlog(&circle),
             names.pending(),
         ];
@@ -322,33 +340,33 @@ impl Worker {
             number(self.committer.per_circle),
             job.into(),
         ];
-        let _ = self.link.call(Lua::Forget, names, keys, args).await;
+        let _ = self.redis.call(Lua::Forget, names, keys, args).await;
         None
     }
 
     /// When its caller stops waiting, by this machine's clock.
-    fn deadline(&self, entry: &Entry, play: &wire::Play<'_>) -> Instant {
+    fn deadline(&self, entry: &StreamEntry, play: &wire::Play<'_>) -> Instant {
         // One that has waited says when it came.
         let came = entry.text(CAME).and_then(|came| came.parse().ok());
         let came = came.filter(|came| *came > 0).unwrap_or(entry.millis());
-        let age = self.link.now() - came;
+        let age = self.redis.now() - came;
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         let timeout = Duration::from_millis(play.timeout_ms);
         Instant::now() + timeout.saturating_sub(age)
     }
 
     /// An entry has done its service.
-    async fn settle(&self, partition: usize, entry: &Entry) {
-        let names = &self.link.keys().partitions()[partition];
+    async fn ack(&self, partition: usize, entry: &StreamEntry) {
+        let names = &self.redis.keys().partitions()[partition];
         let (keys, args) = ([names.jobs()], [Value::from(entry.id.as_str())]);
-        let _ = self.link.call(Lua::Settle, names, keys, args).await;
+        let _ = self.redis.call(Lua::Settle, names, keys, args).await;
     }
 
     /// Takes what Redis has given this worker and it hasn't got: the answer was lost on its way, or Redis has
     /// forgotten that it is done.
-    pub(super) async fn recall(self: &Arc<Self>, partition: usize, idle: Duration) {
-        let names = &self.link.keys().partitions()[partition];
-        let (jobs, me) = (names.jobs(), self.link.name());
+    pub(super) async fn reclaim(self: &Arc<Self>, partition: usize, idle: Duration) {
+        let names = &self.redis.keys().partitions()[partition];
+        let (jobs, me) = (names.jobs(), self.redis.name());
         let args = [
             jobs.as_str().into(),
             GROUP.into(),
@@ -359,7 +377,7 @@ impl Worker {
             Value::Integer(1000),
             me.into(),
         ];
-        let Ok(pending) = self.link.send("XPENDING", names, args).await else {
+        let Ok(pending) = self.redis.send("XPENDING", names, args).await else {
             return;
         };
         let missing = pending.into_array().into_iter().filter_map(|pending| {
@@ -367,7 +385,7 @@ impl Worker {
             let mut parts = pending.into_array().into_iter();
             let entry = parts.next()?.into_string()?;
             let begun = parts.nth(2)?.as_i64()?;
-            (!self.places.has(partition, &entry)).then_some((entry, begun))
+            (!self.slots.has(partition, &entry)).then_some((entry, begun))
         });
         let missing: Vec<_> = missing.collect();
         if missing.is_empty() {
@@ -385,15 +403,17 @@ impl Worker {
                 "RETRYCOUNT".into(),
                 Value::Integer(begun),
             ];
-            if let Ok(claimed) = self.link.send("XCLAIM", names, claim).await {
+            if let Ok(claimed) = self.redis.send("XCLAIM", names, claim).await {
                 let claimed = reply::entries(claimed).into_iter();
                 entries.extend(claimed.map(|entry| {
-                    let is_others = self.others().contains_key(&(partition, entry.id.clone()));
+                    let is_others = self
+                        .taken_over()
+                        .contains_key(&(partition, entry.id.clone()));
                     (entry, is_others.then_some(begun))
                 }));
             }
         }
-        let jobs = self.hold(partition, entries);
+        let jobs = self.claim(partition, entries);
         self.process(jobs);
     }
 
@@ -403,11 +423,11 @@ impl Worker {
         partition: usize,
         silent: &str,
     ) -> Result<(), Unavailable> {
-        let names = &self.link.keys().partitions()[partition];
+        let names = &self.redis.keys().partitions()[partition];
         loop {
             let keys = [names.jobs(), names.alive(silent)];
-            let args = [self.link.name(), silent, "64"].map(Value::from);
-            let taken = self.link.call(Lua::TakeOver, names, keys, args).await?;
+            let args = [self.redis.name(), silent, "64"].map(Value::from);
+            let taken = self.redis.call(Lua::TakeOver, names, keys, args).await?;
             let taken = taken.into_array();
             if taken.is_empty() {
                 return Ok(());
@@ -425,16 +445,16 @@ impl Worker {
                 let (Some(id), Some(begun), Some(fields)) = (id, begun, parts.next()) else {
                     continue;
                 };
-                let entry = Entry::new(id, fields);
+                let entry = StreamEntry::new(id, fields);
                 if begun >= i64::from(MAX_CRASHES) {
                     fatal.push(entry);
                 } else {
                     let name = (partition, entry.id.clone());
-                    self.others().insert(name, false);
+                    self.taken_over().insert(name, false);
                     entries.push((entry, Some(begun)));
                 }
             }
-            let plays = self.hold(partition, entries);
+            let plays = self.claim(partition, entries);
             self.process(plays);
             for entry in fatal {
                 self.give_up(partition, entry).await;
@@ -443,47 +463,47 @@ impl Worker {
     }
 
     /// A job that workers died of is run by none of them any more.
-    async fn give_up(self: &Arc<Self>, partition: usize, entry: Entry) {
-        let found = match taken_along(&entry) {
-            Some(what) => Some((what, None)),
-            None => self.find(partition, &entry).await,
+    async fn give_up(self: &Arc<Self>, partition: usize, entry: StreamEntry) {
+        let found = match inline_job(&entry) {
+            Some(kind) => Some((kind, None)),
+            None => self.read_job(partition, &entry).await,
         };
-        let Some((what, unreadable)) = found else {
+        let Some((kind, unreadable)) = found else {
             return;
         };
-        let told = unreadable.unwrap_or_else(|| match &what {
-            What::Play(_) => Told::Play(Outcome::Unavailable),
-            What::Durable { job, .. } => {
+        let result = unreadable.unwrap_or_else(|| match &kind {
+            JobKind::Play(_) => RunResult::Play(Outcome::Unavailable),
+            JobKind::Durable { job, .. } => {
                 let mut job = job.clone();
                 let progress = job.died_of(Timestamp::now());
-                Told::Durable(job, progress)
+                RunResult::Durable(job, progress)
             }
         });
-        let Some(place) = self.places.take(partition, &entry) else {
+        let Some(slot) = self.slots.take(partition, &entry) else {
             return;
         };
-        let held = self.held(&entry, what, Some(0), place, None);
-        let (job, circle) = (held.id(), held.circle());
+        let claimed = self.claim_job(&entry, kind, Some(0), slot, None);
+        let (job, circle) = (claimed.id(), claimed.circle());
         tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
-        let landing = Landing::bare(told);
-        self.land(circle, vec![(held, landing)]);
+        let request = CommitRequest::without_effects(result);
+        self.enqueue(circle, vec![(claimed, request)]);
     }
 }
 
 /// The play that an entry is about, whether it had to wait in the queue or not.
-fn play_of(entry: &Entry) -> Option<&[u8]> {
+fn play_of(entry: &StreamEntry) -> Option<&[u8]> {
     entry.bytes("play").or_else(|| entry.bytes(WAITED))
 }
 
 /// What an entry says all of: a play, or a durable job that was there at once.
-fn taken_along(entry: &Entry) -> Option<What> {
+fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     if let Some(play) = play_of(entry) {
         let play = json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
-        return Some(What::Play(Box::new(play.into_owned())));
+        return Some(JobKind::Play(Box::new(play.into_owned())));
     }
     let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);
     let gateway = entry.bytes("gateway").unwrap_or_default();
-    Some(What::Durable {
+    Some(JobKind::Durable {
         job: Box::new(json::from_slice(record).ok()?),
         input: Box::new(json::from_slice(input).ok()?),
         gateway: String::from_utf8_lossy(gateway).into_owned(),
@@ -503,6 +523,6 @@ fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
 }
 
 /// Where a durable job runs, as its entry says.
-fn circle_of(entry: &Entry) -> Option<PublicKey> {
+fn circle_of(entry: &StreamEntry) -> Option<PublicKey> {
     entry.text("circle")?.parse().ok()
 }

@@ -20,13 +20,15 @@ use tokio::{runtime::Handle, sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    commit::{Answer, Committer, Landing, Told, bytes, stored},
-    fresh::FromRedis,
-    held::{Held, Inputs, Places, What},
-    landings::Landings,
-    link::Link,
-    recent::{AtHand, Missing, Recent, Wanted},
+    claimed_job::{ClaimedJob, JobKind},
+    commit::{CommitAnswer, CommitRequest, Committer, RunResult, bytes, stored},
+    commit_queue::CommitQueue,
+    connection::Connection,
+    direct_reads::DirectReads,
+    input_budget::InputBudget,
+    read_cache::{CachedReads, Miss, MissedRead, ReadCache},
     scripts::Lua,
+    slots::Slots,
 };
 use crate::{
     auth::PublicKey,
@@ -54,20 +56,20 @@ const LATER: Duration = Duration::from_millis(500);
 
 /// Takes jobs, runs them, and commits what they come to.
 pub(super) struct Worker {
-    pub(super) link: Link,
+    pub(super) redis: Connection,
     pub(super) committer: Committer,
     pub(super) executor: Executor,
     pub(super) runner: Arc<Runner<Account>>,
     pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
-    pub(super) recent: Arc<Recent>,
-    pub(super) landings: Landings,
-    pub(super) places: Places,
-    pub(super) inputs: Inputs,
+    pub(super) read_cache: Arc<ReadCache>,
+    pub(super) commit_queue: CommitQueue,
+    pub(super) slots: Slots,
+    pub(super) input_budget: InputBudget,
     /// What runs on script threads, by partition and entry.
-    pub(super) running: Mutex<HashMap<(usize, String), Running>>,
+    pub(super) running: Mutex<HashMap<(usize, String), RunningJob>>,
     /// What other workers have had, and whether a run of it has begun here.
-    pub(super) others: Mutex<HashMap<(usize, String), bool>>,
+    pub(super) taken_over: Mutex<HashMap<(usize, String), bool>>,
     /// Takes no more jobs, and starts none.
     pub(super) stopping: CancellationToken,
     /// Doesn't even wait for Redis any more.
@@ -79,42 +81,42 @@ pub(super) struct Worker {
     /// Take and commit.
     pub(super) tasks: TaskTracker,
     /// What goes on until all else has ended.
-    pub(super) beside: TaskTracker,
+    pub(super) background: TaskTracker,
     pub(super) handle: Handle,
 }
 
 /// A run on a script thread.
-pub(super) struct Running {
+pub(super) struct RunningJob {
     pub(super) since: Instant,
     /// Ends it.
     pub(super) cancelled: Arc<AtomicBool>,
 }
 
 /// What comes after a commit.
-enum Next {
+enum AfterCommit {
     Over,
     /// It is to run again.
     Run,
     /// Something else is to be committed.
-    Land(Landing),
+    Commit(CommitRequest),
 }
 
 /// How far a run came that mustn't wait.
 enum Tried {
-    Ran(Box<Landing>),
-    Missing(Key),
+    Ran(Box<CommitRequest>),
+    Missed(Key),
     Slow,
 }
 
 impl Worker {
     /// Runs jobs that were taken, and sees to what becomes of them. Those that can't run here and now are begun.
-    pub(super) fn process(self: &Arc<Self>, jobs: Vec<Held>) {
-        let mut circles: Vec<(PublicKey, Vec<Held>)> = Vec::new();
-        for held in jobs {
-            let circle = held.circle();
+    pub(super) fn process(self: &Arc<Self>, jobs: Vec<ClaimedJob>) {
+        let mut circles: Vec<(PublicKey, Vec<ClaimedJob>)> = Vec::new();
+        for claimed in jobs {
+            let circle = claimed.circle();
             match circles.iter_mut().find(|(other, _)| *other == circle) {
-                Some((_, jobs)) => jobs.push(held),
-                None => circles.push((circle, vec![held])),
+                Some((_, jobs)) => jobs.push(claimed),
+                None => circles.push((circle, vec![claimed])),
             }
         }
         let mut circles = circles.into_iter();
@@ -129,77 +131,78 @@ impl Worker {
         }
     }
 
-    fn process_in(self: &Arc<Self>, circle: PublicKey, jobs: Vec<Held>) {
+    fn process_in(self: &Arc<Self>, circle: PublicKey, jobs: Vec<ClaimedJob>) {
         let mut missing = Vec::new();
         let mut ran = Vec::new();
         {
             // What comes after builds on what came before, and is committed after it.
-            let _in_order = self.landings.in_order(&circle);
-            for mut held in jobs {
-                match self.try_run(&held) {
-                    Tried::Ran(landing) => ran.push((held, *landing)),
-                    Tried::Missing(key) if held.misses < MISSES => {
-                        held.misses += 1;
-                        missing.push((held, key));
+            let _in_order = self.commit_queue.lock_order(&circle);
+            for mut claimed in jobs {
+                match self.try_run(&claimed) {
+                    Tried::Ran(request) => ran.push((claimed, *request)),
+                    Tried::Missed(key) if claimed.misses < MISSES => {
+                        claimed.misses += 1;
+                        missing.push((claimed, key));
                     }
-                    Tried::Missing(_) | Tried::Slow => self.start(held),
+                    Tried::Missed(_) | Tried::Slow => self.start(claimed),
                 }
             }
-            self.land(circle, ran);
+            self.enqueue(circle, ran);
         }
         if !missing.is_empty() {
             self.tasks.spawn(self.clone().fetch_and_process(missing));
         }
     }
 
-    async fn fetch_and_process(self: Arc<Self>, missing: Vec<(Held, Key)>) {
+    async fn fetch_and_process(self: Arc<Self>, missing: Vec<(ClaimedJob, Key)>) {
         if self.fetch(&missing).await {
-            self.process(missing.into_iter().map(|(held, _)| held).collect());
+            self.process(missing.into_iter().map(|(claimed, _)| claimed).collect());
         }
     }
 
     /// Runs a script that is known to be short, here and now.
-    fn try_run(&self, held: &Held) -> Tried {
-        if held.begun.is_some() {
+    fn try_run(&self, claimed: &ClaimedJob) -> Tried {
+        if claimed.begun.is_some() {
             return Tried::Slow;
         }
         // Nobody waits for it any more, and nobody may be there to take it back.
-        if held
+        if claimed
             .deadline
             .is_some_and(|deadline| deadline <= Instant::now())
         {
             return Tried::Slow;
         }
-        let provided = self.provided(held);
-        let Some(run) = held.run(provided.as_deref()) else {
+        let provided = self.provided(claimed);
+        let Some(run) = claimed.run(provided.as_deref()) else {
             return Tried::Slow;
         };
-        let circle = held.circle();
-        let missing = Missing::default();
-        let reads = AtHand {
-            recent: self.recent.clone(),
+        let circle = claimed.circle();
+        let missing = MissedRead::default();
+        let reads = CachedReads {
+            cache: self.read_cache.clone(),
             circle,
-            missing: missing.clone(),
+            missed: missing.clone(),
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
-        let ending = tracing::debug_span!("job", id = %held.id())
+        let ending = tracing::debug_span!("job", id = %claimed.id())
             .in_scope(|| self.executor.try_run(&run, &mut transaction));
         match (ending, missing.take()) {
-            (_, Some(Wanted::Value(key))) => Tried::Missing(key),
-            (_, Some(Wanted::List)) | (None, None) => Tried::Slow,
+            (_, Some(Miss::Value(key))) => Tried::Missed(key),
+            (_, Some(Miss::List)) | (None, None) => Tried::Slow,
             (Some(ending), None) => {
-                match self.landing(held, ending, transaction, self.script_timeout, false) {
-                    Some(landing) => Tried::Ran(Box::new(landing)),
+                match self.commit_request(claimed, ending, transaction, self.script_timeout, false)
+                {
+                    Some(request) => Tried::Ran(Box::new(request)),
                     None => Tried::Slow,
                 }
             }
         }
     }
 
-    fn provided(&self, held: &Held) -> Option<Arc<str>> {
-        let provider = match &held.what {
-            What::Play(_) => None,
-            What::Durable { job, .. } => job.provider(),
+    fn provided(&self, claimed: &ClaimedJob) -> Option<Arc<str>> {
+        let provider = match &claimed.kind {
+            JobKind::Play(_) => None,
+            JobKind::Durable { job, .. } => job.provider(),
         };
         provider.and_then(|name| self.scripts.get(name))
     }
@@ -208,15 +211,15 @@ impl Worker {
         Transaction::remote(reads, self.committer.limits.clone(), circle)
     }
 
-    /// What is to be committed of a run. `None`: nothing. `fresh`: what it read, it read in Redis.
-    fn landing(
+    /// What is to be committed of a run. `None`: nothing. `direct`: what it read, it read in Redis.
+    fn commit_request(
         &self,
-        held: &Held,
+        claimed: &ClaimedJob,
         ending: Ending,
         transaction: Option<Transaction>,
         after: Duration,
-        fresh: bool,
-    ) -> Option<Landing> {
+        direct: bool,
+    ) -> Option<CommitRequest> {
         let well = matches!(ending, Ending::Finished(Ok(_)));
         let mut effects = transaction
             .map(Transaction::into_effects)
@@ -225,26 +228,26 @@ impl Worker {
             effects.writes.clear();
             effects.events.clear();
         }
-        let told = match &held.what {
-            What::Play(_) => {
+        let result = match &claimed.kind {
+            JobKind::Play(_) => {
                 // Whoever cancelled it has taken it back already.
                 if matches!(ending, Ending::Cancelled) {
                     return None;
                 }
-                Told::Play(Outcome::of(ending, after))
+                RunResult::Play(Outcome::of(ending, after))
             }
-            What::Durable { job, .. } => {
+            JobKind::Durable { job, .. } => {
                 let mut job = job.clone();
                 let durable = &self.committer.durable;
                 let progress = job.ran(ending, after, Timestamp::now(), durable)?;
                 effects.events.push(job.change_event());
-                Told::Durable(job, progress)
+                RunResult::Durable(job, progress)
             }
         };
         if well {
-            self.recent.expect(held.circle(), &effects);
+            self.read_cache.insert_writes(claimed.circle(), &effects);
         }
-        if fresh
+        if direct
             && effects.writes.is_empty()
             && effects.events.is_empty()
             && effects.reads.len() + effects.lists.len() == 1
@@ -252,28 +255,31 @@ impl Worker {
             // One look sees one state.
             effects = Effects::default();
         }
-        Some(Landing {
+        Some(CommitRequest {
             effects,
-            told,
+            result,
             may_be_superseded: true,
         })
     }
 
     /// Fetches what runs would have had to wait for. Answers whether that was possible.
-    async fn fetch(&self, missing: &[(Held, Key)]) -> bool {
+    async fn fetch(&self, missing: &[(ClaimedJob, Key)]) -> bool {
         let mut wanted: HashMap<PublicKey, Vec<Key>> = HashMap::new();
-        for (held, key) in missing {
-            wanted.entry(held.circle()).or_default().push(key.clone());
+        for (claimed, key) in missing {
+            wanted
+                .entry(claimed.circle())
+                .or_default()
+                .push(key.clone());
         }
         let fetch = async |circle: PublicKey, keys: Vec<Key>| {
-            let partition = self.link.keys().of(&circle);
+            let partition = self.redis.keys().of(&circle);
             let store = Value::from(partition.store(&circle));
             let args = std::iter::once(store).chain(keys.iter().map(|key| bytes(key)));
             loop {
-                match self.link.send("HMGET", partition, args.clone()).await {
+                match self.redis.send("HMGET", partition, args.clone()).await {
                     Ok(values) => {
                         for (key, value) in keys.into_iter().zip(values.into_array()) {
-                            self.recent.learn(circle, key, stored(&value));
+                            self.read_cache.insert(circle, key, stored(&value));
                         }
                         return true;
                     }
@@ -288,15 +294,19 @@ impl Worker {
     }
 
     /// Has runs of a circle committed, after those that wait for it already.
-    pub(super) fn land(self: &Arc<Self>, circle: PublicKey, runs: Vec<(Held, Landing)>) {
-        if self.landings.add(circle, runs) {
-            self.tasks.spawn(self.clone().land_all(circle));
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        circle: PublicKey,
+        runs: Vec<(ClaimedJob, CommitRequest)>,
+    ) {
+        if self.commit_queue.add(circle, runs) {
+            self.tasks.spawn(self.clone().commit_all(circle));
         }
     }
 
     /// Commits what waits for it in a circle, all of it at a time, and runs those again that collided.
-    async fn land_all(self: Arc<Self>, circle: PublicKey) {
-        while let Some(runs) = self.landings.next(&circle) {
+    async fn commit_all(self: Arc<Self>, circle: PublicKey) {
+        while let Some(runs) = self.commit_queue.next(&circle) {
             let Some(answers) = self.commit(circle, &runs).await else {
                 // The lease ends, and another worker takes them.
                 return;
@@ -305,28 +315,32 @@ impl Worker {
             let mut others = Vec::new();
             if answers
                 .iter()
-                .any(|answer| matches!(answer, Answer::Conflict(_)))
+                .any(|answer| matches!(answer, CommitAnswer::Conflict(_)))
             {
                 // Those that wait have built on what isn't so.
-                for (held, landing) in self.landings.take_readers(&circle) {
-                    self.recent.forget(circle, &landing.effects);
-                    again.push(held);
+                for (claimed, request) in self.commit_queue.take_readers(&circle) {
+                    self.read_cache.remove_writes(circle, &request.effects);
+                    again.push(claimed);
                 }
             }
-            for ((mut held, landing), answer) in runs.into_iter().zip(answers) {
-                match self.next(&mut held, landing, answer) {
-                    Next::Over => {}
-                    Next::Run => again.push(held),
-                    Next::Land(landing) => others.push((held, landing)),
+            for ((mut claimed, request), answer) in runs.into_iter().zip(answers) {
+                match self.next(&mut claimed, request, answer) {
+                    AfterCommit::Over => {}
+                    AfterCommit::Run => again.push(claimed),
+                    AfterCommit::Commit(request) => others.push((claimed, request)),
                 }
             }
             self.process(again);
-            self.land(circle, others);
+            self.enqueue(circle, others);
         }
     }
 
     /// Sends a commit until it is known what became of it. Nothing: the worker must end before.
-    async fn commit(&self, circle: PublicKey, runs: &[(Held, Landing)]) -> Option<Vec<Answer>> {
+    async fn commit(
+        &self,
+        circle: PublicKey,
+        runs: &[(ClaimedJob, CommitRequest)],
+    ) -> Option<Vec<CommitAnswer>> {
         loop {
             match self.committer.commit(circle, runs).await {
                 Ok(answers) => return Some(answers),
@@ -336,49 +350,54 @@ impl Worker {
         }
     }
 
-    fn next(&self, held: &mut Held, landing: Landing, answer: Answer) -> Next {
-        let circle = held.circle();
-        if matches!(answer, Answer::Done | Answer::Gone) {
-            self.others().remove(&held.place.name());
+    fn next(
+        &self,
+        claimed: &mut ClaimedJob,
+        request: CommitRequest,
+        answer: CommitAnswer,
+    ) -> AfterCommit {
+        let circle = claimed.circle();
+        if matches!(answer, CommitAnswer::Done | CommitAnswer::Gone) {
+            self.taken_over().remove(&claimed.slot.name());
         }
-        if !matches!(answer, Answer::Done) {
-            self.recent.forget(circle, &landing.effects);
+        if !matches!(answer, CommitAnswer::Done) {
+            self.read_cache.remove_writes(circle, &request.effects);
         }
         let why = match answer {
-            Answer::Done => {
-                if let Told::Durable(job, Progress::Failed) = &landing.told {
+            CommitAnswer::Done => {
+                if let RunResult::Durable(job, Progress::Failed) = &request.result {
                     job.log_failure();
                 }
-                return Next::Over;
+                return AfterCommit::Over;
             }
-            Answer::Gone => {
-                tracing::debug!(job = %held.id(), "it isn't this worker's any more");
-                return Next::Over;
+            CommitAnswer::Gone => {
+                tracing::debug!(job = %claimed.id(), "it isn't this worker's any more");
+                return AfterCommit::Over;
             }
-            Answer::Quota => CommitError::Quota {
+            CommitAnswer::Quota => CommitError::Quota {
                 quota: self.committer.limits.quota,
             },
-            Answer::Superseded => CommitError::Superseded,
-            Answer::Conflict(values) => {
-                for (key, value) in landing.effects.reads.keys().zip(values) {
-                    self.recent.learn(circle, key.clone(), value);
+            CommitAnswer::Superseded => CommitError::Superseded,
+            CommitAnswer::Conflict(values) => {
+                for (key, value) in request.effects.reads.keys().zip(values) {
+                    self.read_cache.insert(circle, key.clone(), value);
                 }
-                held.collisions += 1;
-                if held.collisions < COLLISIONS {
-                    return Next::Run;
+                claimed.collisions += 1;
+                if claimed.collisions < COLLISIONS {
+                    return AfterCommit::Run;
                 }
                 CommitError::Conflict
             }
         };
-        Next::Land(self.refused(held, landing.told, why))
+        AfterCommit::Commit(self.refused(claimed, request.result, why))
     }
 
     /// What is committed instead of what can't be.
-    fn refused(&self, held: &Held, told: Told, why: CommitError) -> Landing {
+    fn refused(&self, claimed: &ClaimedJob, result: RunResult, why: CommitError) -> CommitRequest {
         let now = Timestamp::now();
-        let told = match (told, &held.what) {
-            (Told::Play(_), _) => Told::Play(Outcome::refused(why)),
-            (Told::Durable(ran, _), What::Durable { job, .. }) => {
+        let result = match (result, &claimed.kind) {
+            (RunResult::Play(_), _) => RunResult::Play(Outcome::refused(why)),
+            (RunResult::Durable(ran, _), JobKind::Durable { job, .. }) => {
                 let mut job = job.clone();
                 job.version = ran.version;
                 let progress = match why {
@@ -395,51 +414,51 @@ impl Worker {
                         job.postpone(later(now, LATER))
                     }
                 };
-                Told::Durable(job, progress)
+                RunResult::Durable(job, progress)
             }
-            (told @ Told::Durable(..), What::Play(_)) => told,
+            (result @ RunResult::Durable(..), JobKind::Play(_)) => result,
         };
-        Landing::bare(told)
+        CommitRequest::without_effects(result)
     }
 
     /// Gives a job to a script thread.
-    pub(super) fn start(self: &Arc<Self>, held: Held) {
-        let (accounts, cancelled) = (held.accounts(), held.cancelled.clone());
+    pub(super) fn start(self: &Arc<Self>, claimed: ClaimedJob) {
+        let (accounts, cancelled) = (claimed.accounts(), claimed.cancelled.clone());
         let this = self.clone();
-        let task = Box::new(move || this.run(held));
+        let task = Box::new(move || this.run(claimed));
         if self.runner.submit(accounts, cancelled, task).is_err() {
             tracing::debug!("a job was taken while the worker ends; it is another worker's");
         }
     }
 
     /// Runs a job on a script thread, over again where it collides.
-    fn run(self: &Arc<Self>, mut held: Held) {
-        let circle = held.circle();
+    fn run(self: &Arc<Self>, mut claimed: ClaimedJob) {
+        let circle = claimed.circle();
         loop {
-            if self.stopping.is_cancelled() || !self.begin(&held) {
+            if self.stopping.is_cancelled() || !self.begin(&claimed) {
                 return;
             }
             let begun = Instant::now();
-            let Some(landing) = self.run_once(&held) else {
+            let Some(request) = self.run_once(&claimed) else {
                 return;
             };
             let took = begun.elapsed();
-            let mut runs = vec![(held, landing)];
+            let mut runs = vec![(claimed, request)];
             loop {
                 let committed = self.handle.block_on(self.commit(circle, &runs));
-                let (Some(answer), Some((mut job, landing))) =
+                let (Some(answer), Some((mut job, request))) =
                     (committed.and_then(|mut answers| answers.pop()), runs.pop())
                 else {
                     return;
                 };
-                match self.next(&mut job, landing, answer) {
-                    Next::Over => return,
-                    Next::Land(landing) => runs.push((job, landing)),
-                    Next::Run => {
+                match self.next(&mut job, request, answer) {
+                    AfterCommit::Over => return,
+                    AfterCommit::Commit(request) => runs.push((job, request)),
+                    AfterCommit::Run => {
                         if took >= LONG {
                             job.collisions += COLLISIONS / (LONG_COLLISIONS - 1);
                         }
-                        held = job;
+                        claimed = job;
                         break;
                     }
                 }
@@ -449,19 +468,19 @@ impl Worker {
 
     /// Counts the run of a job that another worker may have died of, and looks whether one that has waited is still
     /// wanted. Answers whether it may run.
-    fn begin(&self, held: &Held) -> bool {
-        let (lua, begun) = match held.begun {
+    fn begin(&self, claimed: &ClaimedJob) -> bool {
+        let (lua, begun) = match claimed.begun {
             Some(begun) => (Lua::Begin, Some(begun + 1)),
-            None if held.since.elapsed() >= WAITED => (Lua::Lost, None),
+            None if claimed.claimed_at.elapsed() >= WAITED => (Lua::Lost, None),
             None => return true,
         };
-        let partition = &self.link.keys().partitions()[held.place.partition()];
+        let partition = &self.redis.keys().partitions()[claimed.slot.partition()];
         let keys = [partition.jobs()];
-        let mut args = vec![Value::from(self.link.name()), held.place.entry().into()];
+        let mut args = vec![Value::from(self.redis.name()), claimed.slot.entry().into()];
         args.extend(begun.map(Value::Integer));
         let may_run = self.handle.block_on(async {
             loop {
-                let answer = self.link.call(lua, partition, keys.clone(), args.clone());
+                let answer = self.redis.call(lua, partition, keys.clone(), args.clone());
                 match answer.await {
                     // Whether it is this worker's; or the jobs that aren't.
                     Ok(answer) if lua == Lua::Begin => return answer.as_i64() == Some(1),
@@ -472,7 +491,7 @@ impl Worker {
             }
         });
         if begun.is_some() && may_run {
-            self.others().insert(held.place.name(), true);
+            self.taken_over().insert(claimed.slot.name(), true);
         }
         may_run
     }
@@ -480,11 +499,15 @@ impl Worker {
     /// Returns what has a run not counted as begun while it is set aside, of a job that another worker may have died of: if
     /// this one dies, it isn't of that. Redis is asked on another thread, so what that takes is no memory of the run. It goes
     /// on when it is counted, or Redis can't be asked.
-    fn recounting(self: &Arc<Self>, held: &Held, begun: i64) -> impl Fn(bool) + use<> {
+    fn recount_while_aside(
+        self: &Arc<Self>,
+        claimed: &ClaimedJob,
+        begun: i64,
+    ) -> impl Fn(bool) + use<> {
         // How often it was set aside and went on: even numbers go on.
         let (changed, mut changes) = watch::channel(0_u64);
         let (done, counted) = watch::channel(0_u64);
-        let (this, name, handle) = (self.clone(), held.place.name(), self.handle.clone());
+        let (this, name, handle) = (self.clone(), claimed.slot.name(), self.handle.clone());
         let count = async move {
             let mut is_counted = true;
             while changes.changed().await.is_ok() {
@@ -518,90 +541,94 @@ impl Worker {
         begun: i64,
         goes_on: bool,
     ) -> bool {
-        let names = &self.link.keys().partitions()[*partition];
+        let names = &self.redis.keys().partitions()[*partition];
         let args = [
-            Value::from(self.link.name()),
+            Value::from(self.redis.name()),
             entry.as_str().into(),
             Value::Integer(begun + i64::from(goes_on)),
         ];
-        let count = self.link.call(Lua::Begin, names, [names.jobs()], args);
+        let count = self.redis.call(Lua::Begin, names, [names.jobs()], args);
         // Where Redis can't be reached, it counts as it did; and it may be another worker's by now.
         let is_so = count.await.is_ok_and(|answer| answer.as_i64() == Some(1));
         if is_so {
             let name = (*partition, entry.clone());
-            self.others().insert(name, goes_on);
+            self.taken_over().insert(name, goes_on);
         }
         is_so
     }
 
-    fn run_once(self: &Arc<Self>, held: &Held) -> Option<Landing> {
-        let provided = self.provided(held);
-        let Some(run) = held.run(provided.as_deref()) else {
-            return self.no_script(held);
+    fn run_once(self: &Arc<Self>, claimed: &ClaimedJob) -> Option<CommitRequest> {
+        let provided = self.provided(claimed);
+        let Some(run) = claimed.run(provided.as_deref()) else {
+            return self.no_script(claimed);
         };
         let now = Instant::now();
         // What it had: all the time that its caller waits for it, or what a script may run.
-        let had = || match (held.deadline, &held.what) {
-            (Some(deadline), What::Play(play)) if deadline <= Instant::now() => {
+        let had = || match (claimed.deadline, &claimed.kind) {
+            (Some(deadline), JobKind::Play(play)) if deadline <= Instant::now() => {
                 Duration::from_millis(play.timeout_ms)
             }
             _ => self.script_timeout,
         };
-        if held.deadline.is_some_and(|deadline| deadline <= now) {
+        if claimed.deadline.is_some_and(|deadline| deadline <= now) {
             let ending = Ending::TimedOut { version: None };
-            return self.landing(held, ending, None, had(), true);
+            return self.commit_request(claimed, ending, None, had(), true);
         }
-        let circle = held.circle();
-        let reads = FromRedis {
-            link: self.link.clone(),
+        let circle = claimed.circle();
+        let reads = DirectReads {
+            redis: self.redis.clone(),
             handle: self.handle.clone(),
             circle,
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
-        let running = Running {
+        let running = RunningJob {
             since: now,
-            cancelled: held.cancelled.clone(),
+            cancelled: claimed.cancelled.clone(),
         };
-        self.running().insert(held.place.name(), running);
-        let ending = tracing::debug_span!("job", id = %held.id()).in_scope(|| {
-            let cancelled = &held.cancelled;
-            let deadline = held.deadline;
+        self.running().insert(claimed.slot.name(), running);
+        let ending = tracing::debug_span!("job", id = %claimed.id()).in_scope(|| {
+            let cancelled = &claimed.cancelled;
+            let deadline = claimed.deadline;
             let mut run = || {
                 self.executor
                     .run(&run, &mut transaction, deadline, cancelled)
             };
-            let ending = match held.begun {
+            let ending = match claimed.begun {
                 None => run(),
-                Some(begun) => script::noting(self.recounting(held, begun), run),
+                Some(begun) => script::noting(self.recount_while_aside(claimed, begun), run),
             };
             // What never ran may be called by anything that somebody has sent.
             let has_run = !matches!(ending, Ending::Refused(_));
             tracing::debug!(
-                script = held.script().filter(|_| has_run),
+                script = claimed.script().filter(|_| has_run),
                 duration_ms = milliseconds(now.elapsed()),
                 "ran"
             );
             ending
         });
-        self.running().remove(&held.place.name());
-        self.landing(held, ending, transaction, had(), true)
+        self.running().remove(&claimed.slot.name());
+        self.commit_request(claimed, ending, transaction, had(), true)
     }
 
-    fn no_script(&self, held: &Held) -> Option<Landing> {
-        let What::Durable { job, .. } = &held.what else {
+    fn no_script(&self, claimed: &ClaimedJob) -> Option<CommitRequest> {
+        let JobKind::Durable { job, .. } = &claimed.kind else {
             return None;
         };
         let mut job = job.clone();
         let error = JobError::no_provider(&job);
         let progress = job.fail(error, Timestamp::now(), &self.committer.durable);
-        Some(Landing::bare(Told::Durable(job, progress)))
+        Some(CommitRequest::without_effects(RunResult::Durable(
+            job, progress,
+        )))
     }
 
-    pub(super) fn others(&self) -> MutexGuard<'_, HashMap<(usize, String), bool>> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn taken_over(&self) -> MutexGuard<'_, HashMap<(usize, String), bool>> {
+        self.taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<(usize, String), Running>> {
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<(usize, String), RunningJob>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -108,16 +108,19 @@ impl Gateway {
     async fn workers_there(&self, rules: &str) -> Result<Workers, Unavailable> {
         let mut workers = Workers::default();
         // Workers take jobs of all partitions.
-        let Some(partition) = self.link.keys().partitions().first() else {
+        let Some(partition) = self.redis.keys().partitions().first() else {
             return Ok(workers);
         };
         let set = Value::from(partition.workers());
-        let names = self.link.send("SMEMBERS", partition, [set.clone()]).await?;
+        let names = self
+            .redis
+            .send("SMEMBERS", partition, [set.clone()])
+            .await?;
         for name in names.into_array() {
             let alive = partition.alive(&name.as_string().unwrap_or_default());
-            let shown = self.link.send("GET", partition, [alive.into()]).await?;
+            let shown = self.redis.send("GET", partition, [alive.into()]).await?;
             let Some(shown) = shown.into_string() else {
-                self.link
+                self.redis
                     .send("SREM", partition, [set.clone(), name])
                     .await?;
                 continue;

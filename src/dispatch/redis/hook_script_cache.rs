@@ -15,19 +15,19 @@ use crate::{
 };
 
 /// Circles and providers that are remembered.
-const MOST: usize = 10_000;
+const CAPACITY: usize = 10_000;
 
 /// What a circle has for a provider.
-pub(super) struct Known {
+pub(super) struct HookScript {
     /// What was read for that, as Redis compares it.
     reads: Vec<(Value, Value)>,
     pub(super) script: Option<Arc<Pinned>>,
 }
 
 /// Those that were used last.
-pub(super) struct KnownScripts(Cache<(PublicKey, Arc<str>), Arc<Known>>);
+pub(super) struct HookScriptCache(Cache<(PublicKey, Arc<str>), Arc<HookScript>>);
 
-impl Known {
+impl HookScript {
     /// As arguments of the script.
     pub(super) fn write(&self, args: &mut Vec<Value>) {
         args.push(super::gateway::number(self.reads.len()));
@@ -37,9 +37,9 @@ impl Known {
     }
 }
 
-impl KnownScripts {
+impl HookScriptCache {
     pub(super) fn new() -> Self {
-        Self(Cache::new(MOST))
+        Self(Cache::new(CAPACITY))
     }
 
     /// What a circle has for a provider, by what was read now or before.
@@ -47,16 +47,16 @@ impl KnownScripts {
         &self,
         circle: PublicKey,
         provider: &Arc<str>,
-        look: impl AsyncFnOnce(String) -> Option<Result<Known, NotAccepted>>,
-    ) -> Result<Arc<Known>, NotAccepted> {
+        find_script: impl AsyncFnOnce(String) -> Option<Result<HookScript, NotAccepted>>,
+    ) -> Result<Arc<HookScript>, NotAccepted> {
         let key = (circle, provider.clone());
-        if let Some(known) = self.0.get(&key) {
-            return Ok(known);
+        if let Some(hook_script) = self.0.get(&key) {
+            return Ok(hook_script);
         }
-        let looked = look(circle::script_for(provider)).await;
-        let known = Arc::new(looked.unwrap_or(Err(NotAccepted::Backlog))?);
-        self.0.insert(key, known.clone());
-        Ok(known)
+        let found = find_script(circle::script_for(provider)).await;
+        let hook_script = Arc::new(found.unwrap_or(Err(NotAccepted::Backlog))?);
+        self.0.insert(key, hook_script.clone());
+        Ok(hook_script)
     }
 
     pub(super) fn forget(&self, circle: PublicKey, provider: &Arc<str>) {
@@ -65,11 +65,11 @@ impl KnownScripts {
 }
 
 /// Looks at what a circle has under a name. Blocks.
-pub(super) fn look(
+pub(super) fn read(
     mut transaction: Transaction,
     compiler: &Compiler<'_>,
     name: &str,
-) -> Result<Known, NotAccepted> {
+) -> Result<HookScript, NotAccepted> {
     let there = circle::has_script(&mut transaction, name);
     let script = match there.map_err(|_| NotAccepted::Unavailable)? {
         false => None,
@@ -79,7 +79,7 @@ pub(super) fn look(
     };
     let Effects { reads, .. } = transaction.into_effects();
     let reads = reads.iter();
-    Ok(Known {
+    Ok(HookScript {
         reads: reads
             .map(|(key, value)| (bytes(key), expected(value.as_ref())))
             .collect(),

@@ -4,7 +4,7 @@ use fred::error::Error;
 
 /// Returns what an error says. The library passes on what others write for those who debug them,
 /// `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }`.
-pub(super) fn in_words(error: &Error) -> String {
+pub(super) fn error_text(error: &Error) -> String {
     let details = error.details().trim();
     let after = |name| details.split_once(name).map(|(_, rest)| rest);
     let text = if let Some(message) = after("message: \"").or_else(|| after("error: \"")) {
@@ -53,9 +53,9 @@ mod tests {
     #[test]
     fn an_error_is_told_as_people_say_it() {
         let refused = Error::from(io::Error::from_raw_os_error(111));
-        assert_eq!(in_words(&refused), "Connection refused");
+        assert_eq!(error_text(&refused), "Connection refused");
         let eof = Error::from(io::Error::from(io::ErrorKind::UnexpectedEof));
-        assert_eq!(in_words(&eof), "unexpected eof");
+        assert_eq!(error_text(&eof), "unexpected eof");
         for (kind, details, expected) in [
             (
                 ErrorKind::IO,
@@ -74,7 +74,7 @@ mod tests {
             ),
             (ErrorKind::Timeout, "", "Timeout"),
         ] {
-            assert_eq!(in_words(&Error::new(kind, details)), expected);
+            assert_eq!(error_text(&Error::new(kind, details)), expected);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Values by circle and key, those that were used last.
-pub(super) struct Recent(Cache<(PublicKey, Key), Option<Value>, Bytes>);
+pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);
 
 #[derive(Clone)]
 struct Bytes;
@@ -22,25 +22,25 @@ impl Weighter<(PublicKey, Key), Option<Value>> for Bytes {
     }
 }
 
-impl Recent {
+impl ReadCache {
     pub(super) fn new(bytes: usize) -> Self {
         let entries = bytes / 256;
         Self(Cache::with_weighter(entries, bytes as u64, Bytes))
     }
 
-    pub(super) fn learn(&self, circle: PublicKey, key: Key, value: Option<Value>) {
+    pub(super) fn insert(&self, circle: PublicKey, key: Key, value: Option<Value>) {
         self.0.insert((circle, key), value);
     }
 
     /// What a run is going to leave, for those that come after it.
-    pub(super) fn expect(&self, circle: PublicKey, effects: &Effects) {
+    pub(super) fn insert_writes(&self, circle: PublicKey, effects: &Effects) {
         for (key, value) in &effects.writes {
-            self.learn(circle, key.clone(), value.clone());
+            self.insert(circle, key.clone(), value.clone());
         }
     }
 
     /// It isn't going to leave that.
-    pub(super) fn forget(&self, circle: PublicKey, effects: &Effects) {
+    pub(super) fn remove_writes(&self, circle: PublicKey, effects: &Effects) {
         for key in effects.writes.keys() {
             self.0.remove(&(circle, key.clone()));
         }
@@ -48,41 +48,41 @@ impl Recent {
 }
 
 /// Reads for a run that mustn't wait: what isn't here ends it, and is noted.
-pub(super) struct AtHand {
-    pub(super) recent: Arc<Recent>,
+pub(super) struct CachedReads {
+    pub(super) cache: Arc<ReadCache>,
     pub(super) circle: PublicKey,
-    pub(super) missing: Missing,
+    pub(super) missed: MissedRead,
 }
 
 /// What a run would have had to wait for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Missing(Arc<Mutex<Option<Wanted>>>);
+pub(super) struct MissedRead(Arc<Mutex<Option<Miss>>>);
 
 /// A read that takes time.
 #[derive(Debug, Clone)]
-pub(super) enum Wanted {
+pub(super) enum Miss {
     Value(Key),
     List,
 }
 
-impl Missing {
-    pub(super) fn take(&self) -> Option<Wanted> {
+impl MissedRead {
+    pub(super) fn take(&self) -> Option<Miss> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn note(&self, wanted: Wanted) -> Unavailable {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    fn note(&self, miss: Miss) -> Unavailable {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(miss);
         Unavailable
     }
 }
 
-impl RemoteReads for AtHand {
+impl RemoteReads for CachedReads {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
-        let found = self.recent.0.get(&(self.circle, key.clone()));
-        found.ok_or_else(|| self.missing.note(Wanted::Value(key.clone())))
+        let found = self.cache.0.get(&(self.circle, key.clone()));
+        found.ok_or_else(|| self.missed.note(Miss::Value(key.clone())))
     }
 
     fn keys(&mut self, _: &Key, _: usize) -> Result<Vec<Key>, Unavailable> {
-        Err(self.missing.note(Wanted::List))
+        Err(self.missed.note(Miss::List))
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{commit::Landing, held::Held};
+use super::{claimed_job::ClaimedJob, commit::CommitRequest};
 use crate::auth::PublicKey;
 
 /// Bytes that one call commits, about.
@@ -16,17 +16,17 @@ const AT_ONCE: usize = 1 << 20;
 /// Circles that run in order share this many locks.
 const LOCKS: usize = 64;
 
-type Runs = Vec<(Held, Landing)>;
+type CommitRequests = Vec<(ClaimedJob, CommitRequest)>;
 
 /// Runs that wait to be committed, by circle. A circle is here as long as somebody commits for it.
 #[derive(Debug)]
-pub(super) struct Landings {
-    waiting: Mutex<HashMap<PublicKey, Runs>>,
+pub(super) struct CommitQueue {
+    waiting: Mutex<HashMap<PublicKey, CommitRequests>>,
     order: Vec<Mutex<()>>,
     hasher: RandomState,
 }
 
-impl Landings {
+impl CommitQueue {
     pub(super) fn new() -> Self {
         Self {
             waiting: Mutex::default(),
@@ -36,7 +36,7 @@ impl Landings {
     }
 
     /// Runs of a circle that are added under this lock wait in the order in which they ran.
-    pub(super) fn in_order(&self, circle: &PublicKey) -> MutexGuard<'_, ()> {
+    pub(super) fn lock_order(&self, circle: &PublicKey) -> MutexGuard<'_, ()> {
         let number = self.hasher.hash_one(circle) as usize % LOCKS;
         self.order[number]
             .lock()
@@ -44,52 +44,52 @@ impl Landings {
     }
 
     /// Answers whether somebody has to begin to commit for the circle.
-    pub(super) fn add(&self, circle: PublicKey, runs: Runs) -> bool {
-        if runs.is_empty() {
+    pub(super) fn add(&self, circle: PublicKey, requests: CommitRequests) -> bool {
+        if requests.is_empty() {
             return false;
         }
         let mut waiting = self.waiting();
         if let Some(before) = waiting.get_mut(&circle) {
-            before.extend(runs);
+            before.extend(requests);
             return false;
         }
-        waiting.insert(circle, runs);
+        waiting.insert(circle, requests);
         true
     }
 
     /// What is committed next. Nothing, once nothing waits.
-    pub(super) fn next(&self, circle: &PublicKey) -> Option<Runs> {
+    pub(super) fn next(&self, circle: &PublicKey) -> Option<CommitRequests> {
         let mut waiting = self.waiting();
-        let runs = waiting.get_mut(circle)?;
-        if runs.is_empty() {
+        let requests = waiting.get_mut(circle)?;
+        if requests.is_empty() {
             waiting.remove(circle);
             return None;
         }
         let mut bytes = 0;
-        let fits = runs.iter().take_while(|(_, landing)| {
+        let fits = requests.iter().take_while(|(_, request)| {
             let fits = bytes < AT_ONCE;
-            bytes += landing.size();
+            bytes += request.size();
             fits
         });
         let count = fits.count();
-        let rest = runs.split_off(count);
-        Some(mem::replace(runs, rest))
+        let rest = requests.split_off(count);
+        Some(mem::replace(requests, rest))
     }
 
     /// Takes back those that have read something.
-    pub(super) fn take_readers(&self, circle: &PublicKey) -> Runs {
+    pub(super) fn take_readers(&self, circle: &PublicKey) -> CommitRequests {
         let mut waiting = self.waiting();
-        let Some(runs) = waiting.get_mut(circle) else {
+        let Some(requests) = waiting.get_mut(circle) else {
             return Vec::new();
         };
-        let (readers, rest) = mem::take(runs)
+        let (readers, rest) = mem::take(requests)
             .into_iter()
-            .partition(|(_, landing)| landing.has_read());
-        *runs = rest;
+            .partition(|(_, request)| request.has_read());
+        *requests = rest;
         readers
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<PublicKey, Runs>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<PublicKey, CommitRequests>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 
 use super::{
     commit::{bytes, stored},
-    link::Link,
+    connection::Connection,
 };
 use crate::{
     auth::PublicKey,
@@ -13,33 +13,33 @@ use crate::{
 };
 
 /// Reads each time that a run asks.
-pub(super) struct FromRedis {
-    pub(super) link: Link,
+pub(super) struct DirectReads {
+    pub(super) redis: Connection,
     pub(super) handle: Handle,
     pub(super) circle: PublicKey,
 }
 
-impl RemoteReads for FromRedis {
+impl RemoteReads for DirectReads {
     fn get(&mut self, key: &Key) -> Result<Option<store::Value>, Unavailable> {
-        let partition = self.link.keys().of(&self.circle);
+        let partition = self.redis.keys().of(&self.circle);
         let args = [partition.store(&self.circle).into(), bytes(key)];
         let value = self
             .handle
-            .block_on(self.link.send("HGET", partition, args))?;
+            .block_on(self.redis.send("HGET", partition, args))?;
         Ok(stored(&value))
     }
 
     fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
-        let partition = self.link.keys().of(&self.circle);
+        let partition = self.redis.keys().of(&self.circle);
         let args = [
-            partition.names(&self.circle).into(),
+            partition.store_keys(&self.circle).into(),
             bytes(&[b"[", &prefix[..]].concat()),
             bytes(&[b"(", &prefix[..], b"\xff"].concat()),
             "LIMIT".into(),
             Value::Integer(0),
             Value::Integer(i64::try_from(max).unwrap_or(i64::MAX)),
         ];
-        let sent = self.link.send("ZRANGEBYLEX", partition, args);
+        let sent = self.redis.send("ZRANGEBYLEX", partition, args);
         let names = self.handle.block_on(sent)?.into_array();
         Ok(names.iter().filter_map(stored).collect())
     }

@@ -36,9 +36,9 @@ impl RedisOutcomeHandle {
         let gateway = self.gateway.clone();
         let early = tokio::select! {
             biased;
-            told = &mut self.outcome => {
+            reserved = &mut self.outcome => {
                 self.settled = true;
-                return told.unwrap_or(Outcome::Unavailable.into());
+                return reserved.unwrap_or(Outcome::Unavailable.into());
             }
             () = gateway.halt.cancelled() => Outcome::Cancelled,
             () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
@@ -52,8 +52,9 @@ impl RedisOutcomeHandle {
             }
             Ok(false) => {
                 self.settled = true;
-                let told = timeout(gateway.settings.timeout, &mut self.outcome).await;
-                told.ok()
+                let reserved = timeout(gateway.settings.timeout, &mut self.outcome).await;
+                reserved
+                    .ok()
                     .and_then(Result::ok)
                     .unwrap_or(Outcome::Unavailable.into())
             }
@@ -74,6 +75,6 @@ impl Drop for RedisOutcomeHandle {
 
 impl std::fmt::Debug for RedisOutcomeHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RedisTicket").field(&self.id).finish()
+        f.debug_tuple("RedisOutcomeHandle").field(&self.id).finish()
     }
 }

@@ -21,11 +21,11 @@ use jiff::Timestamp;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
+    error_text::error_text,
     keys::{GROUP, Keys, Partition},
     scripts::{Hashes, Lua},
     settings::RedisSettings,
     url,
-    words::in_words,
 };
 use crate::store::Unavailable;
 
@@ -42,7 +42,7 @@ const CLOCKS: u32 = 20;
 
 /// The connection that everything goes over but what blocks. A cheap handle.
 #[derive(Clone)]
-pub(super) struct Link(Arc<Inner>);
+pub(super) struct Connection(Arc<Inner>);
 
 struct Inner {
     client: WithOptions<Client>,
@@ -81,7 +81,7 @@ pub enum Disagreement {
     },
 }
 
-impl Link {
+impl Connection {
     /// Begins to connect, and keeps on trying. `name` is what Redis calls the connection.
     pub(super) fn start(
         settings: &RedisSettings,
@@ -136,7 +136,7 @@ impl Link {
     }
 
     /// Waits until it is up.
-    pub(super) async fn came_up(&self) {
+    pub(super) async fn until_up(&self) {
         loop {
             let notified = self.0.came_up.notified();
             if self.is_up() {
@@ -260,7 +260,7 @@ impl Link {
         if self.is_up() && self.may_complain() {
             tracing::warn!(
                 what,
-                error = in_words(error),
+                error = error_text(error),
                 "Redis didn't do what it was asked for"
             );
         }
@@ -298,7 +298,7 @@ impl Link {
                     // The first one of a server that starts comes before it is connected.
                     if failures >= 2 && told.len() < REASONS {
                         let error = self.last_error().or((failures == 2).then_some(error));
-                        let error = error.map(|error| in_words(&error).to_owned());
+                        let error = error.map(|error| error_text(&error).to_owned());
                         if let Some(error) = error.filter(|error| !told.contains(error)) {
                             tracing::warn!(
                                 error,
@@ -321,7 +321,7 @@ impl Link {
                 match self.prepare().await {
                     Ok(agreed) => agreed?,
                     Err(error) => {
-                        tracing::debug!(error = in_words(&error), "failed to prepare Redis");
+                        tracing::debug!(error = error_text(&error), "failed to prepare Redis");
                         continue;
                     }
                 }
@@ -418,7 +418,7 @@ impl Link {
     }
 
     /// The same over a connection of its own.
-    pub(super) fn apart(&self) -> Result<Self, Error> {
+    pub(super) fn separate(&self) -> Result<Self, Error> {
         let inner = &self.0;
         let client = client(&inner.config, inner.timeout, &inner.name)?;
         client.connect();
@@ -440,7 +440,7 @@ impl Link {
     }
 
     /// Another connection, for commands that block.
-    pub(super) fn blocking(&self) -> Result<Blocking, Error> {
+    pub(super) fn blocking(&self) -> Result<BlockingConnection, Error> {
         // Silence is what it is for, up to then.
         let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
         client.connect();
@@ -451,10 +451,10 @@ impl Link {
             fail_fast: true,
             ..Options::default()
         };
-        Ok(Blocking {
+        Ok(BlockingConnection {
             client,
             options,
-            patience: self.0.timeout,
+            max_wait: self.0.timeout,
         })
     }
 
@@ -465,13 +465,13 @@ impl Link {
 }
 
 /// A connection for one command that blocks at a time.
-pub(super) struct Blocking {
+pub(super) struct BlockingConnection {
     client: Client,
     options: Options,
-    patience: Duration,
+    max_wait: Duration,
 }
 
-impl Blocking {
+impl BlockingConnection {
     /// Sends a command that blocks for [`BLOCK`] at most.
     pub(super) async fn send(
         &self,
@@ -488,7 +488,7 @@ impl Blocking {
                 .is_err_and(|error| *error.kind() == ErrorKind::Timeout)
         {
             // Whoever listens there doesn't speak any more, or isn't the master any more.
-            let _ = timeout(self.patience, self.client.force_reconnection()).await;
+            let _ = timeout(self.max_wait, self.client.force_reconnection()).await;
         }
         sent
     }
@@ -496,24 +496,24 @@ impl Blocking {
     /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
     /// not to take later.
     pub(super) async fn close(&self, block: Duration) {
-        let _ = timeout(block + self.patience, self.client.quit()).await;
+        let _ = timeout(block + self.max_wait, self.client.quit()).await;
     }
 }
 
-fn client(config: &Config, patience: Duration, name: &str) -> Result<Client, Error> {
+fn client(config: &Config, max_wait: Duration, name: &str) -> Result<Client, Error> {
     let client = Builder::from_config(config.clone())
-        .with_connection_config(|connection| {
-            connection.connection_timeout = patience;
-            connection.internal_command_timeout = patience;
-            connection.max_command_attempts = 1;
+        .with_connection_config(|config| {
+            config.connection_timeout = max_wait;
+            config.internal_command_timeout = max_wait;
+            config.max_command_attempts = 1;
             // Where slots are is learnt without them. While one moves, scripts couldn't run on either side anyway;
             // and with a single attempt left, a redirection to where it goes would end the connection for good.
-            connection.max_redirections = 0;
+            config.max_redirections = 0;
             // The password may be put right.
-            connection.reconnect_on_auth_error = true;
-            connection.tcp.nodelay = Some(true);
-            connection.unresponsive.max_timeout = Some(patience);
-            connection.unresponsive.interval = patience / 4;
+            config.reconnect_on_auth_error = true;
+            config.tcp.nodelay = Some(true);
+            config.unresponsive.max_timeout = Some(max_wait);
+            config.unresponsive.interval = max_wait / 4;
         })
         .set_policy(reconnect_policy())
         .build()?;

@@ -1,0 +1,103 @@
+//! A job that a worker has taken.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use super::{input_budget::InputReservation, slots::SlotGuard, wire};
+use crate::{
+    auth::PublicKey,
+    circle::Run,
+    dispatch::{Account, JobId, JobRecord, submission::Input},
+};
+
+/// A job that is this worker's to run, until it is committed, or another worker's.
+pub(super) struct ClaimedJob {
+    pub(super) kind: JobKind,
+    /// How many runs of it had begun when it was taken from another worker, which may have died of it.
+    pub(super) begun: Option<i64>,
+    /// When it was taken.
+    pub(super) claimed_at: Instant,
+    /// Until when it may run.
+    pub(super) deadline: Option<Instant>,
+    /// Runs that collided with others.
+    pub(super) collisions: u32,
+    /// Runs that began without something that they read.
+    pub(super) misses: u32,
+    /// Whether it is a play that had to wait in the queue.
+    pub(super) has_waited: bool,
+    /// Ends the run.
+    pub(super) cancelled: Arc<AtomicBool>,
+    /// Where it is: its partition, and its entry there.
+    pub(super) slot: SlotGuard,
+    /// Of what was fetched for it.
+    pub(super) _input: Option<InputReservation>,
+}
+
+/// What is to be run.
+pub(super) enum JobKind {
+    Play(Box<wire::Play<'static>>),
+    Durable {
+        job: Box<JobRecord>,
+        input: Box<Input>,
+        /// Whose inbox is told.
+        gateway: String,
+    },
+}
+
+impl ClaimedJob {
+    pub(super) fn id(&self) -> JobId {
+        match &self.kind {
+            JobKind::Play(play) => play.id,
+            JobKind::Durable { job, .. } => job.id,
+        }
+    }
+
+    pub(super) fn circle(&self) -> PublicKey {
+        match &self.kind {
+            JobKind::Play(play) => play.circle,
+            JobKind::Durable { job, .. } => job.circle,
+        }
+    }
+
+    /// Whom its time is charged to.
+    pub(super) fn accounts(&self) -> [Account; 2] {
+        match &self.kind {
+            JobKind::Play(play) => Account::of_caller(play.circle, play.caller.key()),
+            JobKind::Durable { job, .. } => Account::of_job(job.circle, job.submitter()),
+        }
+    }
+
+    pub(super) fn gateway(&self) -> &str {
+        match &self.kind {
+            JobKind::Play(play) => &play.gateway,
+            JobKind::Durable { gateway, .. } => gateway,
+        }
+    }
+
+    /// The name that the script has in its circle, for the log.
+    pub(super) fn script(&self) -> Option<&str> {
+        match &self.kind {
+            JobKind::Play(play) => play.work.script(),
+            JobKind::Durable { job, .. } => job.name.as_deref(),
+        }
+    }
+
+    /// Spells out what is run; `provided`: the script of a delivery's provider. Nothing, where there is none.
+    pub(super) fn run<'a>(&'a self, provided: Option<&'a str>) -> Option<Run<'a>> {
+        match &self.kind {
+            JobKind::Play(play) => Some(play.run()),
+            JobKind::Durable { job, input, .. } => input.run(job, provided),
+        }
+    }
+}
+
+impl std::fmt::Debug for ClaimedJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClaimedJob")
+            .field("entry", &self.slot.entry())
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
