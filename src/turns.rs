@@ -14,18 +14,18 @@ use std::{
 
 use tokio::{sync::oneshot, task::yield_now};
 
-use crate::script::shares::{Accounts, Next, Shares};
+use crate::script::fair_queue::{Accounts, FairQueue, NextTurn};
 
 /// So many places, with a queue that is fair by the time that they were held. A cheap handle.
 pub(crate) struct Turns<K: Copy + Eq + Hash>(Arc<Inner<K>>);
 
 struct Inner<K: Copy + Eq + Hash> {
-    places: usize,
+    slots: usize,
     state: Mutex<State<K>>,
 }
 
 struct State<K: Copy + Eq + Hash> {
-    shares: Shares<K, oneshot::Sender<Turn<K>>>,
+    queue: FairQueue<K, oneshot::Sender<Turn<K>>>,
     taken: usize,
 }
 
@@ -44,12 +44,12 @@ pub(crate) fn after_others(context: &mut Context<'_>) {
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
-    /// With so many places, and room for so many that wait, see [`Shares::push`].
-    pub(crate) fn new(places: usize, queue: usize) -> Self {
+    /// With so many places, and room for so many that wait, see [`FairQueue::push`].
+    pub(crate) fn new(slots: usize, queue: usize) -> Self {
         Self(Arc::new(Inner {
-            places,
+            slots,
             state: Mutex::new(State {
-                shares: Shares::new(queue),
+                queue: FairQueue::new(queue),
                 taken: 0,
             }),
         }))
@@ -68,7 +68,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
 
         let left = Left(Arc::default());
         let (tell, told) = oneshot::channel();
-        let pushed = self.lock().shares.push(accounts, left.0.clone(), tell);
+        let pushed = self.lock().queue.push(accounts, left.0.clone(), tell);
         pushed.ok()?;
         self.advance();
         let mut turn = told.await.ok()?;
@@ -81,11 +81,11 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     fn advance(&self) {
         let mut next = Vec::new();
         let mut state = self.lock();
-        while state.taken < self.0.places
-            && let Some(Next::Begin(tell, accounts)) = state.shares.next(true)
+        while state.taken < self.0.slots
+            && let Some(NextTurn::Begin(tell, accounts)) = state.queue.next(true)
         {
             if tell.is_closed() {
-                state.shares.end(&accounts);
+                state.queue.end(&accounts);
                 continue;
             }
             state.taken += 1;
@@ -118,8 +118,8 @@ impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
         state.taken -= 1;
-        state.shares.charge(&self.accounts, self.since.elapsed());
-        state.shares.end(&self.accounts);
+        state.queue.charge(&self.accounts, self.since.elapsed());
+        state.queue.end(&self.accounts);
         drop(state);
         self.turns.advance();
     }
@@ -128,7 +128,7 @@ impl<K: Copy + Eq + Hash> Drop for Turn<K> {
 impl<K: Copy + Eq + Hash> fmt::Debug for Turns<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Turns")
-            .field("places", &self.0.places)
+            .field("places", &self.0.slots)
             .field("taken", &self.lock().taken)
             .finish_non_exhaustive()
     }
@@ -187,7 +187,7 @@ mod tests {
         for _ in 0..10_000 {
             assert!(poll(&mut Box::pin(turns.take([2; 2])).as_mut()).is_pending());
         }
-        let waiting = turns.lock().shares.waiting();
+        let waiting = turns.lock().queue.waiting();
         assert!((30..=128).contains(&waiting), "{waiting}");
     }
 }

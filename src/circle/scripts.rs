@@ -61,7 +61,7 @@ pub struct Pinned {
     pub source: Arc<str>,
     /// The sources of what it imports, by name.
     #[serde(default, with = "by_name")]
-    pub modules: Arc<script::Pinned>,
+    pub modules: Arc<script::PinnedModules>,
 }
 
 /// Modules, as they are kept.
@@ -70,10 +70,10 @@ mod by_name {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::script::Pinned;
+    use crate::script::PinnedModules;
 
     pub(super) fn serialize<S: Serializer>(
-        modules: &Arc<Pinned>,
+        modules: &Arc<PinnedModules>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         modules.0.serialize(serializer)
@@ -81,9 +81,9 @@ mod by_name {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Arc<Pinned>, D::Error> {
+    ) -> Result<Arc<PinnedModules>, D::Error> {
         let modules = BTreeMap::<String, Arc<str>>::deserialize(deserializer)?;
-        Ok(Arc::new(Pinned(modules)))
+        Ok(Arc::new(PinnedModules(modules)))
     }
 }
 
@@ -423,7 +423,7 @@ pub fn pin_source(
         name: None,
         version: None,
         source: source.into(),
-        modules: Arc::new(script::Pinned(modules)),
+        modules: Arc::new(script::PinnedModules(modules)),
     })
 }
 

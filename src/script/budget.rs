@@ -15,7 +15,7 @@ use std::{
 
 use rhai::Dynamic;
 
-use super::{meter, stack, turn};
+use super::{meter, run_slot, stack};
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 8;
@@ -52,7 +52,7 @@ pub(super) struct Allowance {
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: Option<Arc<AtomicBool>>,
     /// Whether it may be set aside for others.
-    pub(super) gives_way: bool,
+    pub(super) may_yield: bool,
 }
 
 /// Does what allocates other things than a script's values, which may be larger: compiling.
@@ -142,7 +142,7 @@ impl Guard {
             budget.stack_floor.set(stack::floor());
             budget.time_end.set(Some(now + allowance.time));
             budget.deadline.set(allowance.deadline);
-            let turn_end = allowance.gives_way.then(|| now + turn::slice());
+            let turn_end = allowance.may_yield.then(|| now + run_slot::slice());
             budget.turn_end.set(turn_end);
             budget.unwind.set(false);
             budget.stop.set(None);
@@ -316,7 +316,7 @@ impl Budget {
         if stop.is_none() {
             self.operations.set(self.operations.get() - 1);
             let had_turn = self.turn_end.get().is_some_and(|end| now >= end);
-            if !had_turn || self.give_way(now) {
+            if !had_turn || self.yield_slot(now) {
                 return None;
             }
             stop = Some(Stop::Displaced);
@@ -331,19 +331,19 @@ impl Budget {
 
     /// The run has had its turn: whoever waits comes first. Answers whether it may go on.
     #[cold]
-    fn give_way(&self, now: Instant) -> bool {
+    fn yield_slot(&self, now: Instant) -> bool {
         let mut next = now;
         let mut may_go_on = true;
-        if turn::is_wanted() {
+        if run_slot::is_wanted() {
             let memory = meter::net().wrapping_sub(self.memory_start.get());
-            may_go_on = turn::give_way(usize::try_from(memory).unwrap_or(0), &|| {
+            may_go_on = run_slot::yield_slot(usize::try_from(memory).unwrap_or(0), &|| {
                 self.is_cancelled() || self.is_late(Instant::now())
             });
             next = Instant::now();
             let end = self.time_end.get();
             self.time_end.set(end.map(|end| end + (next - now)));
         }
-        self.turn_end.set(Some(next + turn::slice()));
+        self.turn_end.set(Some(next + run_slot::slice()));
         may_go_on
     }
 

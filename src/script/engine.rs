@@ -5,7 +5,7 @@ use rhai::{
     packages::{Package, StandardPackage},
 };
 
-use super::{Limits, budget, cells, constants, local, logs, modules, natives};
+use super::{Limits, budget, captured_variables, constants, local, logs, modules, natives};
 
 /// What the engines of one thread share.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Library {
 }
 
 /// An engine with all limits. `resolving`: for scripts whose closures, or those of what they import, may
-/// capture variables (see `cells`), and those whose functions see the constants.
+/// capture variables (see `captured_variables`), and those whose functions see the constants.
 pub(super) fn build(limits: &Limits, library: &Library, resolving: bool) -> Engine {
     let mut engine = Engine::new_raw();
     // The later one is searched first, so the bounded functions stand before the standard ones.
@@ -84,7 +84,7 @@ fn on_token(engine: &mut Engine) {
 )]
 fn on_variable(engine: &mut Engine) {
     engine.on_var(|name, index, mut context| {
-        cells::on_variable(name, index, &mut context);
+        captured_variables::on_variable(name, index, &mut context);
         // What is in no scope: a function's has its parameters alone, and a closure captures what it mentions.
         if index != 0 || context.scope().contains(name) {
             return Ok(None);

@@ -7,7 +7,7 @@ use super::{
     local::Compiled,
     modules,
     print::{self, Bounds, Unprintable},
-    subjects::Insertions,
+    switch_guard::Insertions,
 };
 
 /// What the texts of limits begin with that say everything themselves.
@@ -161,7 +161,7 @@ impl Failure {
         };
         let place = match inner {
             (Some(module), position) => Some(modules::place(&module, position)),
-            (None, _) if error.is_system_exception() => modules::blamed(),
+            (None, _) if error.is_system_exception() => modules::blame(),
             (None, _) => None,
         };
         let message = place.unwrap_or_default() + message(error).as_str();

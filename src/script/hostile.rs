@@ -138,7 +138,7 @@ fn cycles_are_there_to_be_broken() {
                 &never,
             );
             drop(ending);
-            super::cells::broken()
+            super::captured_variables::broken()
         });
         assert!(broken.unwrap() > 0, "{name}: {source}");
     }

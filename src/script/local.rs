@@ -11,7 +11,7 @@ use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt
 
 use super::{
     Failure, FailureKind, Limits, budget, engine, meter, natives,
-    subjects::{self, Checker, Insertions},
+    switch_guard::{self, Checker, Insertions},
 };
 
 /// Sandboxes whose engines a thread keeps: one in a server, several in tests.
@@ -167,7 +167,7 @@ impl Local {
         let start = Instant::now();
         let before = meter::net();
         let (wrapped, insertions) = if uses.switch {
-            subjects::insert(source)
+            switch_guard::insert(source)
         } else {
             Default::default()
         };
@@ -218,8 +218,8 @@ fn script_of(source: &str) -> &str {
 
 /// What stands in a script.
 #[derive(Default)]
-struct Found {
-    /// Closures capture variables (see `cells`).
+struct Inspection {
+    /// Closures capture variables (see `captured_variables`).
     captures: bool,
     imports: Vec<ImmutableString>,
 }
@@ -227,8 +227,8 @@ struct Found {
 /// Looks through a script. Refuses calls with too many arguments: Rhai bounds neither them nor a function's
 /// parameters, captured variables included. And imports of anything but a name, which nobody could look up
 /// before it runs. And arrays and maps that are too large as they stand there.
-fn inspect(ast: &AST, limits: &Limits) -> Result<Found, Failure> {
-    let mut found = Found::default();
+fn inspect(ast: &AST, limits: &Limits) -> Result<Inspection, Failure> {
+    let mut found = Inspection::default();
     let (mut unnamed, mut too_large) = (None, None);
     let mut too_many = ast
         .iter_functions()

@@ -6,7 +6,7 @@
 //!   script can catch or outlast one of them. Functions of Rhai's standard library that could do unbounded
 //!   work in one call are replaced with bounded ones (`natives`). All of it holds in what a script imports
 //!   (`modules`), which shares the run's budget.
-//! - A run keeps nothing: its memory is back when it ends, cycles of captured variables included (`cells`).
+//! - A run keeps nothing: its memory is back when it ends, cycles of captured variables included (`captured_variables`).
 //! - A panic below ends one run, never a thread.
 //!
 //! [`Sandbox`] runs scripts on the thread it is called on; [`Runner`] has the threads that may block for it.
@@ -14,15 +14,15 @@
 //! own captured variables gets an error, and nothing on the hot path takes a lock.
 
 mod budget;
-mod cells;
+mod captured_variables;
 mod constants;
+mod current_transaction;
 mod engine;
 mod failure;
+pub(crate) mod fair_queue;
 #[cfg(test)]
 mod hostile;
 mod json;
-mod keeping;
-mod known;
 mod limits;
 mod local;
 mod logs;
@@ -31,18 +31,18 @@ mod modules;
 mod natives;
 mod outcome;
 mod print;
+mod run_slot;
 mod runner;
 mod sandbox;
 mod scanner;
-pub(crate) mod shares;
+mod short_scripts;
 mod stack;
-mod subjects;
-mod turn;
+mod switch_guard;
 
 pub use limits::Limits;
 pub use meter::Meter;
-pub use modules::{FindModule, Pinned};
+pub use modules::{FindModule, PinnedModules};
 pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
-pub use runner::{QueueFull, Room, Runner};
+pub use run_slot::{keep_slot, observe_aside};
+pub use runner::{QueueFull, Runner, RunnerLimits};
 pub use sandbox::Sandbox;
-pub use turn::{keep_slot, noting};

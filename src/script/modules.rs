@@ -14,9 +14,8 @@ use rhai::{
 };
 
 use super::{
-    Failure, FailureKind, Sandbox, budget, constants,
+    Failure, FailureKind, Sandbox, budget, constants, current_transaction,
     failure::IMPORT_LIMIT,
-    keeping,
     local::{Compiled, Local},
 };
 use crate::store::{Transaction, Value, WriteError};
@@ -26,7 +25,7 @@ pub type FindModule = fn(&mut Transaction, &str) -> Result<Option<Value>, WriteE
 
 /// The scripts that a run may import, by name, where they are not to be looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pinned(pub BTreeMap<String, Arc<str>>);
+pub struct PinnedModules(pub BTreeMap<String, Arc<str>>);
 
 type Failed = Box<EvalAltResult>;
 type SharedModule = Rc<Module>;
@@ -44,10 +43,10 @@ const MAX_IN_SCOPE: usize = 64;
 const CLOSURE: &str = "anon$";
 
 /// What a run needs in order to import, and what it has imported.
-pub(super) struct Run {
+pub(super) struct Imports {
     sandbox: Sandbox,
     local: Rc<Local>,
-    pinned: Option<Arc<Pinned>>,
+    pinned: Option<Arc<PinnedModules>>,
     modules: Vec<Loaded>,
 }
 
@@ -85,13 +84,17 @@ impl fmt::Display for Uncompiled {
 impl std::error::Error for Uncompiled {}
 
 thread_local! {
-    static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
+    static IMPORTS: RefCell<Option<Imports>> = const { RefCell::new(None) };
     /// Where in a module the run was stopped.
-    static BLAMED: RefCell<Option<String>> = const { RefCell::new(None) };
+    static BLAME: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-impl Run {
-    pub(super) fn new(sandbox: Sandbox, local: Rc<Local>, pinned: Option<Arc<Pinned>>) -> Self {
+impl Imports {
+    pub(super) fn new(
+        sandbox: Sandbox,
+        local: Rc<Local>,
+        pinned: Option<Arc<PinnedModules>>,
+    ) -> Self {
         Self {
             sandbox,
             local,
@@ -115,25 +118,25 @@ impl Run {
 }
 
 /// From here on, the run may import.
-pub(super) fn start(run: Run) {
-    RUN.set(Some(run));
+pub(super) fn start(imports: Imports) {
+    IMPORTS.set(Some(imports));
 }
 
 /// Lets go of the run's modules.
 pub(super) fn release() {
-    if RUN.with_borrow(Option::is_some) {
-        drop(RUN.take());
+    if IMPORTS.with_borrow(Option::is_some) {
+        drop(IMPORTS.take());
     }
 }
 
 /// Where in a module the run was stopped, if it was in one.
-pub(super) fn blamed() -> Option<String> {
-    BLAMED.with_borrow(Option::clone)
+pub(super) fn blame() -> Option<String> {
+    BLAME.with_borrow(Option::clone)
 }
 
 /// The next run is to blame for itself.
 pub(super) fn forget_blame() {
-    BLAMED.take();
+    BLAME.take();
 }
 
 /// The script that a function is of: `None` for the one that the run began with. `current`: whose turn it is.
@@ -146,7 +149,7 @@ pub(super) fn owner(
         let mut functions = compiled.ast.iter_functions();
         functions.any(|other| other.name == function)
     };
-    RUN.with_borrow(|run| {
+    IMPORTS.with_borrow(|run| {
         let run = run.as_ref()?;
         match &current {
             Some(module) if run.compiled(module).is_some_and(|module| has(module)) => current,
@@ -161,7 +164,7 @@ pub(super) fn owner(
 
 /// `in "name", line 1, column 2: `
 pub(super) fn place(module: &str, position: Position) -> String {
-    RUN.with_borrow(|run| {
+    IMPORTS.with_borrow(|run| {
         let compiled = run.as_ref().and_then(|run| run.compiled(module));
         let failure = Failure::new(FailureKind::Runtime, "").at(position);
         let failure = match compiled {
@@ -217,7 +220,7 @@ fn import(
     if global.num_imports() >= MAX_IN_SCOPE {
         return Err(too_many_in_scope());
     }
-    let loaded = RUN.with_borrow(|run| {
+    let loaded = IMPORTS.with_borrow(|run| {
         let run = run.as_ref()?;
         let loaded = run.modules.iter().find(|loaded| loaded.name == name)?;
         Some(loaded.module.clone().ok_or_else(|| run.chain(name)))
@@ -236,7 +239,7 @@ fn load(
     position: Position,
 ) -> Result<SharedModule, Failed> {
     let missing = || failed(format!("there is no script named \"{name}\""));
-    let run = RUN.with_borrow(|run| {
+    let run = IMPORTS.with_borrow(|run| {
         let run = run.as_ref()?;
         let pinned = run.pinned.as_ref();
         let pinned = pinned.map(|pinned| pinned.0.get(name).cloned());
@@ -260,7 +263,7 @@ fn load(
         }
     };
     let name = ImmutableString::from(name);
-    RUN.with_borrow_mut(|run| {
+    IMPORTS.with_borrow_mut(|run| {
         if let Some(run) = run.as_mut() {
             run.modules.push(Loaded {
                 name: name.clone(),
@@ -271,7 +274,7 @@ fn load(
     });
     let scope = constants::scope_of_module(&local.names, compiled.uses);
     let evaluated = evaluate(engine, global, &name, &compiled, scope, position);
-    RUN.with_borrow_mut(|run| {
+    IMPORTS.with_borrow_mut(|run| {
         let Some(run) = run.as_mut() else { return };
         match &evaluated {
             Ok(module) => {
@@ -294,7 +297,7 @@ fn find(sandbox: &Sandbox, name: &str) -> Result<Option<Value>, Failed> {
     let Some(finder) = sandbox.finder() else {
         return Ok(None);
     };
-    match keeping::with(|transaction| finder(transaction, name)) {
+    match current_transaction::with(|transaction| finder(transaction, name)) {
         Some(Ok(source)) => Ok(source),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
         Some(Err(error)) => Err(limit(error.to_string())),
@@ -478,8 +481,8 @@ fn within(error: Failed, module: &str, position: Position) -> Failed {
     if error.is_system_exception() {
         if uncompiled(&error).is_none() {
             let place = place(module, error.position());
-            BLAMED.with_borrow_mut(|blamed| {
-                blamed.get_or_insert(place);
+            BLAME.with_borrow_mut(|blame| {
+                blame.get_or_insert(place);
             });
         }
         return at(error, position);

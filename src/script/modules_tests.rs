@@ -6,7 +6,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::super::{Ending, Failure, FailureKind, Inputs, Limits, Pinned, Sandbox, Success};
+use super::super::{Ending, Failure, FailureKind, Inputs, Limits, PinnedModules, Sandbox, Success};
 use crate::{
     auth::PublicKey,
     store::{Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError},
@@ -43,14 +43,14 @@ fn transaction(works: bool) -> Option<Transaction> {
     Some(Transaction::remote(reads, Arc::new(STORE), circle))
 }
 
-fn pinned(modules: &[(&str, &str)]) -> Arc<Pinned> {
+fn pinned(modules: &[(&str, &str)]) -> Arc<PinnedModules> {
     let modules = modules
         .iter()
         .map(|(name, source)| ((*name).to_owned(), (*source).into()));
-    Arc::new(Pinned(modules.collect::<BTreeMap<_, _>>()))
+    Arc::new(PinnedModules(modules.collect::<BTreeMap<_, _>>()))
 }
 
-fn inputs<'a>(args: &'a Value, modules: Option<&'a Arc<Pinned>>) -> Inputs<'a> {
+fn inputs<'a>(args: &'a Value, modules: Option<&'a Arc<PinnedModules>>) -> Inputs<'a> {
     Inputs {
         caller_id: &"03cc",
         context_id: &"02aa",
@@ -64,7 +64,7 @@ fn inputs<'a>(args: &'a Value, modules: Option<&'a Arc<Pinned>>) -> Inputs<'a> {
 fn run_in(
     sandbox: &Sandbox,
     source: &str,
-    modules: Option<&Arc<Pinned>>,
+    modules: Option<&Arc<PinnedModules>>,
     transaction: &mut Option<Transaction>,
 ) -> Ending {
     sandbox.run(
@@ -361,7 +361,7 @@ fn through_the_store(
 #[test]
 fn modules_are_found_in_the_store_or_are_given() {
     let sandbox = Sandbox::with_modules(Limits::small(), finder);
-    let output = |source, modules: Option<&Arc<Pinned>>| match run_in(
+    let output = |source, modules: Option<&Arc<PinnedModules>>| match run_in(
         &sandbox,
         source,
         modules,

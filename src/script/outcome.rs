@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::Pinned;
+use super::PinnedModules;
 
 /// What a script sees of its job, as constants. Names are written out only for scripts that mention them.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub struct Inputs<'a> {
     /// `EVENT`: a webhook's delivery. Not defined where there is none.
     pub event: Option<&'a Value>,
     /// The scripts that this one may import; `None`: those that the circle has when it runs.
-    pub modules: Option<&'a Arc<Pinned>>,
+    pub modules: Option<&'a Arc<PinnedModules>>,
 }
 
 /// A run that came to its end.

@@ -17,9 +17,9 @@ use std::{
 };
 
 use super::{
-    Limits, local,
-    shares::{Accounts, Next, Shares},
-    stack, turn,
+    Limits,
+    fair_queue::{Accounts, FairQueue, NextTurn},
+    local, run_slot, stack,
 };
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -55,9 +55,9 @@ pub struct QueueFull;
 
 /// How much a runner does at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct RunnerLimits {
     /// Tasks that run.
-    pub places: usize,
+    pub slots: usize,
     /// Tasks that wait.
     pub queue: usize,
     /// Runs that are set aside half-way.
@@ -74,14 +74,14 @@ struct Shared<K> {
     wanted: AtomicBool,
     /// Microseconds of a slice, with as many waiting as do.
     slice: AtomicU64,
-    room: Room,
+    limits: RunnerLimits,
 }
 
 struct State<K> {
-    shares: Shares<K, Task>,
+    queue: FairQueue<K, Task>,
     /// What has a place, and begins as soon as a thread takes it.
     ready: VecDeque<(Task, Accounts<K>)>,
-    aside: HashMap<u64, Aside>,
+    aside: HashMap<u64, AsideRun>,
     /// Places that are taken.
     running: usize,
     /// Threads that have nothing to do, or are about to take what is ready.
@@ -97,7 +97,7 @@ struct State<K> {
 }
 
 /// A run that was set aside.
-struct Aside {
+struct AsideRun {
     memory: usize,
     has_turn: bool,
     /// It ends: there is no room for it.
@@ -113,7 +113,7 @@ enum Lack {
 }
 
 /// The place of a task that has begun.
-struct Held<K> {
+struct TaskSlot<K> {
     shared: Arc<Shared<K>>,
     accounts: Accounts<K>,
     run: Rc<RefCell<Charged>>,
@@ -123,17 +123,17 @@ struct Charged {
     /// Until when its time is charged.
     until: Instant,
     /// Not, once it ended while it was set aside.
-    has_place: bool,
+    has_slot: bool,
 }
 
-impl Room {
+impl RunnerLimits {
     /// What the settings say, for so many tasks that wait.
-    pub fn of(limits: &Limits, queue: usize) -> Self {
+    pub fn of(settings: &Limits, queue: usize) -> Self {
         Self {
-            places: limits.thread_count(),
+            slots: settings.thread_count(),
             queue,
-            aside: limits.max_aside,
-            aside_memory: limits.max_aside_memory,
+            aside: settings.max_aside,
+            aside_memory: settings.max_aside_memory,
         }
     }
 }
@@ -143,9 +143,9 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
     ///
     /// # Errors
     /// They can't be started.
-    pub fn start(room: Room) -> io::Result<Self> {
+    pub fn start(limits: RunnerLimits) -> io::Result<Self> {
         let state = State {
-            shares: Shares::new(room.queue),
+            queue: FairQueue::new(limits.queue),
             ready: VecDeque::new(),
             aside: HashMap::new(),
             running: 0,
@@ -161,12 +161,12 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
             state: Mutex::new(state),
             wake: Condvar::new(),
             wanted: AtomicBool::new(false),
-            slice: AtomicU64::new(micros(turn::SLICE)),
-            room,
+            slice: AtomicU64::new(micros(run_slot::SLICE)),
+            limits,
         });
         // Dropping it on an error ends the threads that did start.
         let runner = Self { shared };
-        for _ in 0..room.places {
+        for _ in 0..limits.slots {
             let shared = &runner.shared;
             shared.start_thread(&mut shared.lock(), false)?;
         }
@@ -188,7 +188,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
         if state.closed {
             return Err(QueueFull);
         }
-        state.shares.push(accounts, given_up, task)?;
+        state.queue.push(accounts, given_up, task)?;
         let ready = self.shared.advance(&mut state);
         drop(state);
         self.shared.wake(ready);
@@ -248,15 +248,15 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     /// Fills the places that are free. Returns how many tasks are ready that were not before.
     fn advance(self: &Arc<Self>, state: &mut State<K>) -> usize {
         let mut ready = 0;
-        while state.running < self.room.places {
+        while state.running < self.limits.slots {
             let has_thread = state.idle > state.ready.len()
-                || (state.shares.begins_next() && self.has_started_thread(state));
-            match state.shares.next(has_thread) {
-                Some(Next::Begin(task, accounts)) => {
+                || (state.queue.begins_next() && self.has_started_thread(state));
+            match state.queue.next(has_thread) {
+                Some(NextTurn::Begin(task, accounts)) => {
                     state.ready.push_back((task, accounts));
                     ready += 1;
                 }
-                Some(Next::Resume(number)) => {
+                Some(NextTurn::Resume(number)) => {
                     if let Some(aside) = state.aside.get_mut(&number) {
                         aside.has_turn = true;
                         aside.wake.notify_one();
@@ -266,12 +266,12 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
             }
             state.running += 1;
         }
-        let is_wanted = state.shares.is_wanted();
+        let is_wanted = state.queue.is_wanted();
         if is_wanted && !self.wanted.load(Ordering::Relaxed) {
             state.wanted_since = Instant::now();
         }
         self.wanted.store(is_wanted, Ordering::Relaxed);
-        let slice = slice(self.room.places, state.shares.contenders());
+        let slice = slice(self.limits.slots, state.queue.contenders());
         self.slice.store(micros(slice), Ordering::Relaxed);
         ready
     }
@@ -279,7 +279,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     /// Starts one more thread, if there may be one. Without it, what waits goes on waiting.
     fn has_started_thread(self: &Arc<Self>, state: &mut State<K>) -> bool {
         // Those that end half-way have theirs a moment longer.
-        if state.live >= 2 * self.room.places + self.room.aside {
+        if state.live >= 2 * self.limits.slots + self.limits.aside {
             return false;
         }
         let Err(error) = self.start_thread(state, true) else {
@@ -331,13 +331,13 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
                 since = Instant::now();
                 continue;
             }
-            let is_spare = is_extra && state.live - state.aside.len() > self.room.places;
+            let is_spare = is_extra && state.live - state.aside.len() > self.limits.slots;
             // Those that keep what they compile come first again as soon as they can.
             let linger = match state.aside.is_empty() {
                 true => Duration::ZERO,
                 false => LINGER,
             };
-            let is_done = state.closed && state.shares.waiting() == 0;
+            let is_done = state.closed && state.queue.waiting() == 0;
             if is_done || (is_spare && since.elapsed() >= linger) {
                 state.idle -= 1;
                 state.live -= 1;
@@ -356,20 +356,20 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     fn run(self: &Arc<Self>, task: Task, accounts: Accounts<K>) {
         let run = Rc::new(RefCell::new(Charged {
             until: Instant::now(),
-            has_place: true,
+            has_slot: true,
         }));
-        let held = Held {
+        let slot = TaskSlot {
             shared: self.clone(),
             accounts,
             run: run.clone(),
         };
-        if catch_unwind(AssertUnwindSafe(|| turn::with(held, task))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| run_slot::with(slot, task))).is_err() {
             tracing::error!("a task panicked on a script thread");
         }
         let mut state = self.lock();
         self.charge(&mut state, &accounts, &mut run.borrow_mut());
-        state.shares.end(&accounts);
-        if run.borrow().has_place {
+        state.queue.end(&accounts);
+        if run.borrow().has_slot {
             state.running -= 1;
         }
         if state.closed {
@@ -382,13 +382,13 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         if self.wanted.load(Ordering::Relaxed) {
             let since = run.until.max(state.wanted_since);
             let used = now.saturating_duration_since(since);
-            state.shares.charge(accounts, used);
+            state.queue.charge(accounts, used);
         }
         run.until = now;
     }
 }
 
-impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
+impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
     fn is_wanted(&self) -> bool {
         self.shared.wanted.load(Ordering::Relaxed)
     }
@@ -397,33 +397,33 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         Duration::from_micros(self.shared.slice.load(Ordering::Relaxed))
     }
 
-    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool {
+    fn yield_slot(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool {
         let (shared, run) = (&self.shared, &mut *self.run.borrow_mut());
         let mut state = shared.lock();
         shared.charge(&mut state, &self.accounts, run);
-        if !run.has_place || shared.room.aside == 0 {
+        if !run.has_slot || shared.limits.aside == 0 {
             return true;
         }
-        let Some(before) = state.shares.comes_before(&self.accounts) else {
+        let Some(before) = state.queue.comes_before(&self.accounts) else {
             return true;
         };
-        let ahead = ahead(shared.room.places, state.shares.contenders());
-        while let Some(lack) = state.lack(&shared.room, memory, before.resumes) {
-            let State { shares, aside, .. } = &mut *state;
+        let ahead = ahead(shared.limits.slots, state.queue.contenders());
+        while let Some(lack) = state.lack(&shared.limits, memory, before.resumes) {
+            let State { queue, aside, .. } = &mut *state;
             let weight = |number: Option<u64>| match (lack, number) {
                 (Lack::Places, _) => 0,
                 (Lack::Memory, None) => memory,
                 (Lack::Memory, Some(number)) => aside.get(&number).map_or(0, |run| run.memory),
             };
-            match shares.last(&self.accounts, &before, ahead, weight) {
+            match queue.last(&self.accounts, &before, ahead, weight) {
                 None => return true,
                 Some(None) => return false,
                 Some(Some(number)) => state.displace(number),
             }
         }
         let wake = Arc::new(Condvar::new());
-        let number = state.shares.set_aside(&self.accounts);
-        let aside = Aside {
+        let number = state.queue.set_aside(&self.accounts);
+        let aside = AsideRun {
             memory,
             has_turn: false,
             is_displaced: false,
@@ -434,15 +434,15 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         let ready = shared.advance(&mut state);
         shared.wake(ready);
         drop(state);
-        turn::note(false);
+        run_slot::note(false);
         let mut state = shared.lock();
         while let Some(aside) = state.aside.get(&number) {
             if aside.has_turn {
                 break;
             }
             if aside.is_displaced || is_over() {
-                state.shares.take_back(number);
-                run.has_place = false;
+                state.queue.take_back(number);
+                run.has_slot = false;
                 break;
             }
             let waited = wake.wait_timeout(state, LOOK);
@@ -450,8 +450,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
         }
         let aside = state.aside.remove(&number);
         drop(state);
-        if run.has_place {
-            turn::note(true);
+        if run.has_slot {
+            run_slot::note(true);
         }
         run.until = Instant::now();
         aside.is_none_or(|aside| !aside.is_displaced)
@@ -460,7 +460,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> turn::Place for Held<K> {
 
 impl<K: Hash + Eq + Copy> State<K> {
     /// Returns what there is too little of to set one more run aside, while another of them goes on.
-    fn lack(&self, room: &Room, memory: usize, resumes: Option<u64>) -> Option<Lack> {
+    fn lack(&self, limits: &RunnerLimits, memory: usize, resumes: Option<u64>) -> Option<Lack> {
         let others = self.aside.iter();
         let others = others
             .filter(|(number, aside)| Some(**number) != resumes && !aside.is_displaced)
@@ -468,9 +468,9 @@ impl<K: Hash + Eq + Copy> State<K> {
         let (count, held) = others.fold((0, memory), |(count, held), memory| {
             (count + 1, memory.saturating_add(held))
         });
-        if count >= room.aside {
+        if count >= limits.aside {
             Some(Lack::Places)
-        } else if held > room.aside_memory {
+        } else if held > limits.aside_memory {
             Some(Lack::Memory)
         } else {
             None
@@ -479,7 +479,7 @@ impl<K: Hash + Eq + Copy> State<K> {
 
     /// Has a run end that was set aside.
     fn displace(&mut self, number: u64) {
-        self.shares.take_back(number);
+        self.queue.take_back(number);
         if let Some(aside) = self.aside.get_mut(&number) {
             aside.is_displaced = true;
             aside.wake.notify_one();
@@ -488,15 +488,15 @@ impl<K: Hash + Eq + Copy> State<K> {
 }
 
 /// How long a run goes on while so many wait for so many places.
-fn slice(places: usize, waiting: usize) -> Duration {
-    let turns = u32::try_from(waiting.div_ceil(places.max(1))).unwrap_or(u32::MAX);
-    (ROUND / turns.max(1)).clamp(SHORTEST, turn::SLICE)
+fn slice(slots: usize, waiting: usize) -> Duration {
+    let turns = u32::try_from(waiting.div_ceil(slots.max(1))).unwrap_or(u32::MAX);
+    (ROUND / turns.max(1)).clamp(SHORTEST, run_slot::SLICE)
 }
 
 /// How far a run is ahead of others that ends where it can't be set aside, while so many wait for so many places.
-fn ahead(places: usize, waiting: usize) -> Duration {
-    let slice = slice(places, waiting);
-    let turns = u32::try_from(waiting.div_ceil(places.max(1))).unwrap_or(u32::MAX);
+fn ahead(slots: usize, waiting: usize) -> Duration {
+    let slice = slice(slots, waiting);
+    let turns = u32::try_from(waiting.div_ceil(slots.max(1))).unwrap_or(u32::MAX);
     (GRACE / turns.max(1)).clamp(slice, slice * AHEAD)
 }
 
@@ -515,15 +515,15 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{QueueFull, Room, Runner, ahead, turn};
+    use super::{QueueFull, Runner, RunnerLimits, ahead, run_slot};
 
     fn wanted() -> Arc<AtomicBool> {
         Arc::default()
     }
 
-    fn room(places: usize, queue: usize) -> Room {
-        Room {
-            places,
+    fn limits(slots: usize, queue: usize) -> RunnerLimits {
+        RunnerLimits {
+            slots,
             queue,
             aside: 2,
             aside_memory: 1000,
@@ -532,7 +532,7 @@ mod tests {
 
     /// A runner of one thread that is busy until the gate is opened.
     fn busy(queue: usize) -> (Runner<u8>, mpsc::Sender<()>) {
-        let runner = Runner::start(room(1, queue)).unwrap();
+        let runner = Runner::start(limits(1, queue)).unwrap();
         let (gate, closed) = mpsc::channel::<()>();
         let (started, running) = mpsc::channel();
         let first = move || {
@@ -593,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_panicking_task_harms_no_other() {
-        let runner = Runner::start(room(1, 10)).unwrap();
+        let runner = Runner::start(limits(1, 10)).unwrap();
         let (done, order) = mpsc::channel();
         runner
             .submit(
@@ -610,7 +610,7 @@ mod tests {
 
     #[test]
     fn a_thread_with_a_spent_stack_is_replaced() {
-        let runner = Runner::start(room(1, 10)).unwrap();
+        let runner = Runner::start(limits(1, 10)).unwrap();
         let (done, threads) = mpsc::channel();
         for spend in [false, true, false] {
             let done = done.clone();
@@ -632,8 +632,8 @@ mod tests {
     /// Gives way until `done`, as a script does from within the interpreter.
     fn spin(done: &AtomicBool, memory: usize) {
         while !done.load(Ordering::Relaxed) {
-            if turn::is_wanted() {
-                let may_go_on = turn::give_way(memory, &|| false);
+            if run_slot::is_wanted() {
+                let may_go_on = run_slot::yield_slot(memory, &|| false);
                 assert!(may_go_on);
             }
             std::thread::yield_now();
@@ -642,7 +642,7 @@ mod tests {
 
     #[test]
     fn a_long_run_is_set_aside_for_others_and_goes_on() {
-        let runner = Runner::start(room(1, 10)).unwrap();
+        let runner = Runner::start(limits(1, 10)).unwrap();
         let (begun, begins) = mpsc::channel();
         let (over, ended) = (wanted(), wanted());
         let (is_over, has_ended) = (over.clone(), ended.clone());
@@ -678,7 +678,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_room_to_set_aside_ends() {
-        let runner = Runner::start(room(1, 10)).unwrap();
+        let runner = Runner::start(limits(1, 10)).unwrap();
         let (begun, begins) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let over = wanted();
@@ -687,7 +687,7 @@ mod tests {
             let long = move || {
                 begun.send(key).unwrap();
                 while !over.load(Ordering::Relaxed) {
-                    if turn::is_wanted() && !turn::give_way(memory, &|| false) {
+                    if run_slot::is_wanted() && !run_slot::yield_slot(memory, &|| false) {
                         return tell.send(key).unwrap();
                     }
                     std::thread::yield_now();

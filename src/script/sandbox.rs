@@ -17,12 +17,12 @@ use crate::store::Transaction;
 use super::{
     Ending, Failure, FailureKind, FindModule, Inputs, Limits, Success,
     budget::{self, Allowance, Guard, Stop},
-    cells, constants, json, keeping,
-    known::Known,
+    captured_variables, constants, current_transaction, json,
     local::{self, Compiled, Local},
     logs,
-    modules::{self, Run},
+    modules::{self, Imports},
     print::{self, Bounds},
+    short_scripts::ShortScripts,
     stack,
 };
 
@@ -36,7 +36,7 @@ struct Inner {
     id: u64,
     limits: Limits,
     finder: Option<FindModule>,
-    known: Known,
+    short_scripts: ShortScripts,
 }
 
 /// A run that was stopped, or the failure it ended with.
@@ -60,7 +60,7 @@ impl Sandbox {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            known: Known::new(),
+            short_scripts: ShortScripts::new(),
             limits,
             finder,
         }))
@@ -132,7 +132,7 @@ impl Sandbox {
         cancel: &Arc<AtomicBool>,
     ) -> Ending {
         let run = || {
-            keeping::within(transaction, || {
+            current_transaction::within(transaction, || {
                 self.run_here(source, inputs, deadline, cancel)
             })
         };
@@ -166,7 +166,7 @@ impl Sandbox {
                 && guard.peak() <= limits.fast_memory
                 && start.elapsed().max(compiled.compile_time) <= limits.fast_time;
             if short {
-                self.0.known.add(source);
+                self.0.short_scripts.add(source);
             }
             Ok(success)
         });
@@ -190,7 +190,7 @@ impl Sandbox {
         inputs: &Inputs<'_>,
         transaction: &mut Option<Transaction>,
     ) -> Option<Result<Success, Failure>> {
-        keeping::within(transaction, || self.try_run_here(source, inputs))
+        current_transaction::within(transaction, || self.try_run_here(source, inputs))
     }
 
     fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Result<Success, Failure>> {
@@ -200,7 +200,7 @@ impl Sandbox {
         let limits = &self.0.limits;
         let local = local::get(self.0.id, limits);
         let compiled = local.compiled(source);
-        if compiled.is_none() && !self.0.known.has(source) {
+        if compiled.is_none() && !self.0.short_scripts.has(source) {
             return None;
         }
         if let Some(compiled) = &compiled
@@ -217,7 +217,7 @@ impl Sandbox {
             time: limits.fast_time,
             deadline: None,
             cancel: None,
-            gives_way: false,
+            may_yield: false,
         });
         let ended = self.contain(&guard, || {
             let compiled = match &compiled {
@@ -244,7 +244,7 @@ impl Sandbox {
             Err(Ended::Stopped(..)) => {
                 match compiled.or_else(|| local.compiled(source)) {
                     Some(compiled) => compiled.was_long(),
-                    None => self.0.known.remove(source),
+                    None => self.0.short_scripts.remove(source),
                 }
                 None
             }
@@ -254,7 +254,7 @@ impl Sandbox {
     /// Lets [`Sandbox::try_run`] compile and try this script, whatever it is.
     #[cfg(test)]
     pub(super) fn assume_short(&self, source: &str) {
-        self.0.known.add(source);
+        self.0.short_scripts.add(source);
         if let Some(compiled) = local::get(self.0.id, &self.0.limits).compiled(source) {
             compiled.skip.set(0);
         }
@@ -270,7 +270,7 @@ impl Sandbox {
             time: limits.timeout,
             deadline,
             cancel: Some(Arc::clone(cancel)),
-            gives_way: true,
+            may_yield: true,
         }
     }
 
@@ -290,7 +290,7 @@ impl Sandbox {
             Stop::Depth => Failure::depth(),
             Stop::Size => Failure::size(),
         };
-        if let Some(place) = modules::blamed() {
+        if let Some(place) = modules::blame() {
             told.message.insert_str(0, &place);
         }
         told.line = failure.line;
@@ -309,7 +309,7 @@ impl Sandbox {
         let ended = catch_unwind(AssertUnwindSafe(work));
         modules::release();
         constants::release();
-        cells::release();
+        captured_variables::release();
         let mut ended = match (ended, guard.stop()) {
             // A limit that was swallowed on its last step still counts.
             (Ok(Ok(_)), Some(stop)) => Err(Ended::Stopped(stop, Failure::panicked())),
@@ -339,7 +339,7 @@ impl Sandbox {
         }
         if !compiled.imports.is_empty() {
             let pinned = inputs.modules.cloned();
-            modules::start(Run::new(self.clone(), Rc::clone(local), pinned));
+            modules::start(Imports::new(self.clone(), Rc::clone(local), pinned));
         }
         if compiled.uses.resolver {
             constants::start(inputs);

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned},
-    script::{Room, Runner},
+    script::{Runner, RunnerLimits},
     store::{Feed, Log, Store, Table, Transaction, Unavailable},
 };
 
@@ -56,7 +56,7 @@ impl Embedded {
         scripts: Scripts,
     ) -> Result<Self, StartError> {
         let limits = executor.sandbox.limits();
-        let threads = Runner::start(Room::of(limits, limits.queue));
+        let threads = Runner::start(RunnerLimits::of(limits, limits.queue));
         let runner = Arc::new(TransactionRunner {
             threads: threads.map_err(StartError::Threads)?,
             script_timeout: limits.timeout,

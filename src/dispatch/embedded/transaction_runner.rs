@@ -163,7 +163,7 @@ impl TransactionRunner {
                 let note = move |goes_on: bool| {
                     slot.replace(goes_on.then(|| running.begin(job)));
                 };
-                script::noting(note, run)
+                script::observe_aside(note, run)
             }
         };
         Ran::new(ending, transaction)

@@ -80,7 +80,7 @@ use super::{
 use crate::{
     auth::PublicKey,
     circle::{self, Compiler, Executor},
-    script::{Room, Runner},
+    script::{Runner, RunnerLimits},
     store::{self, Feed, Log, Transaction, Unavailable},
 };
 
@@ -180,7 +180,7 @@ impl Redis {
             (None, Some(worker)) => worker.runner.clone(),
             _ => {
                 let limits = executor.sandbox.limits();
-                let runner = Runner::start(Room::of(limits, limits.queue));
+                let runner = Runner::start(RunnerLimits::of(limits, limits.queue));
                 Arc::new(runner.map_err(StartError::Threads)?)
             }
         };
@@ -454,7 +454,7 @@ fn start_worker(
 ) -> Result<Arc<Worker>, StartError> {
     let own = &settings.redis;
     let limits = executor.sandbox.limits();
-    let runner = Runner::start(Room::of(limits, UNBOUNDED));
+    let runner = Runner::start(RunnerLimits::of(limits, UNBOUNDED));
     let worker = Arc::new(Worker {
         redis: redis.clone(),
         committer: Committer {

@@ -595,7 +595,7 @@ impl Worker {
             };
             let ending = match claimed.begun {
                 None => run(),
-                Some(begun) => script::noting(self.recount_while_aside(claimed, begun), run),
+                Some(begun) => script::observe_aside(self.recount_while_aside(claimed, begun), run),
             };
             // What never ran may be called by anything that somebody has sent.
             let has_run = !matches!(ending, Ending::Refused(_));

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    super::{Ending, Inputs, Limits, Pinned, Sandbox, meter, stack},
+    super::{Ending, Inputs, Limits, PinnedModules, Sandbox, meter, stack},
     KEPT, SLACK, end_of, inputs, report, shorten,
     table::{
         CYCLES,
@@ -130,7 +130,7 @@ fn try_all(most: Duration, mut run: impl FnMut(&str, &Inputs<'_>) -> Option<End>
         let modules = modules
             .into_iter()
             .map(|(name, source)| (name, source.into()));
-        let modules = Arc::new(Pinned(modules.collect::<BTreeMap<_, _>>()));
+        let modules = Arc::new(PinnedModules(modules.collect::<BTreeMap<_, _>>()));
         let (mut kept, mut fastest) = (isize::MAX, Duration::MAX);
         for round in 0..3 {
             let args = Value::Null;

@@ -19,7 +19,7 @@ mod lists;
 mod maps;
 mod sort;
 mod store;
-mod subject;
+mod switch_guard;
 mod text;
 
 use rhai::{EvalAltResult, Module, Position};
@@ -51,7 +51,7 @@ pub(super) fn module(limits: &Limits) -> Module {
     blobs::register(&mut module, limits);
     equal::register(&mut module);
     curry::register(&mut module);
-    subject::register(&mut module, limits);
+    switch_guard::register(&mut module, limits);
     store::register(&mut module, limits);
     events::register(&mut module, limits);
     for_sleep(&mut module);

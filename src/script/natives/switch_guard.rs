@@ -1,4 +1,4 @@
-//! What `subjects` puts around the subject of a `switch`.
+//! What `switch_guard` puts around the subject of a `switch`.
 
 use rhai::{Dynamic, EvalAltResult, FnPtr, Module, Position};
 

@@ -34,15 +34,15 @@ const SWEEPS: usize = 16;
 pub(crate) type Accounts<K> = [K; 2];
 
 /// Where both are found.
-type Slots = [usize; 2];
+type SlotPair = [usize; 2];
 
 /// Tasks that have not begun, and runs that were set aside.
 #[derive(Debug)]
-pub(crate) struct Shares<K, T> {
+pub(crate) struct FairQueue<K, T> {
     flows: HashMap<Accounts<K>, Flow<T>>,
-    aside: HashMap<u64, Slots>,
+    aside: HashMap<u64, SlotPair>,
     /// Of each kind, those who wait, run, or are ahead of the others.
-    kinds: [Kind<K>; 2],
+    kinds: [AccountKind<K>; 2],
     waiting: usize,
     next_number: u64,
     /// Tasks that may wait.
@@ -56,12 +56,12 @@ pub(crate) struct Shares<K, T> {
 /// Tasks of the same accounts: first in, first out.
 #[derive(Debug)]
 struct Flow<T> {
-    slots: Slots,
-    tasks: VecDeque<Waiting<T>>,
+    slots: SlotPair,
+    tasks: VecDeque<WaitingTask<T>>,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct WaitingTask<T> {
     task: T,
     given_up: Arc<AtomicBool>,
     number: u64,
@@ -69,7 +69,7 @@ struct Waiting<T> {
 
 /// All accounts of one kind.
 #[derive(Debug)]
-struct Kind<K> {
+struct AccountKind<K> {
     accounts: Vec<Account>,
     slots: HashMap<K, usize>,
     free: Vec<usize>,
@@ -89,7 +89,7 @@ struct Account {
 
 /// What gets the next turn.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next<K, T> {
+pub(crate) enum NextTurn<K, T> {
     /// A task begins.
     Begin(T, Accounts<K>),
     /// The run that was set aside under this number goes on.
@@ -124,13 +124,13 @@ pub(super) struct Before {
     rank: Rank,
 }
 
-impl<K: Hash + Eq + Copy, T> Shares<K, T> {
+impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     /// With room for so many tasks that wait.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             flows: HashMap::new(),
             aside: HashMap::new(),
-            kinds: [Kind::new(), Kind::new()],
+            kinds: [AccountKind::new(), AccountKind::new()],
             waiting: 0,
             next_number: 0,
             capacity,
@@ -164,7 +164,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
             slots,
             tasks: VecDeque::new(),
         });
-        flow.tasks.push_back(Waiting {
+        flow.tasks.push_back(WaitingTask {
             task,
             given_up,
             number,
@@ -195,13 +195,13 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
     }
 
     /// Takes out what comes next; no task, if none may begin.
-    pub(crate) fn next(&mut self, may_begin: bool) -> Option<Next<K, T>> {
+    pub(crate) fn next(&mut self, may_begin: bool) -> Option<NextTurn<K, T>> {
         self.set_clocks();
         let (_, candidate) = self.best(may_begin)?;
         match candidate {
             Candidate::Aside(number) => {
                 self.aside.remove(&number);
-                Some(Next::Resume(number))
+                Some(NextTurn::Resume(number))
             }
             Candidate::Flow(accounts) => {
                 let flow = self.flows.get_mut(&accounts)?;
@@ -215,7 +215,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
                     account.begun += 1;
                 });
                 self.charge(&accounts, LEAST);
-                Some(Next::Begin(waiting.task, accounts))
+                Some(NextTurn::Begin(waiting.task, accounts))
             }
         }
     }
@@ -284,7 +284,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
     pub(crate) fn end(&mut self, accounts: &Accounts<K>) {
         let slots = self.slots(accounts);
         self.each(&slots, |account| account.begun -= 1);
-        self.kinds.iter_mut().for_each(Kind::forget_even);
+        self.kinds.iter_mut().for_each(AccountKind::forget_even);
     }
 
     fn bound(&self, accounts: &Accounts<K>) -> usize {
@@ -313,7 +313,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         aside.chain(flows).min_by_key(|(rank, _)| *rank)
     }
 
-    fn rank(&self, slots: &Slots, is_further: bool, number: u64) -> Rank {
+    fn rank(&self, slots: &SlotPair, is_further: bool, number: u64) -> Rank {
         let ahead = |n: usize| {
             let kind = &self.kinds[n];
             kind.accounts[slots[n]].used.saturating_sub(kind.floor())
@@ -337,12 +337,12 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         }
     }
 
-    fn slots(&mut self, accounts: &Accounts<K>) -> Slots {
+    fn slots(&mut self, accounts: &Accounts<K>) -> SlotPair {
         let [first, second] = &mut self.kinds;
         [first.slot(accounts[0]), second.slot(accounts[1])]
     }
 
-    fn each(&mut self, slots: &Slots, mut change: impl FnMut(&mut Account)) {
+    fn each(&mut self, slots: &SlotPair, mut change: impl FnMut(&mut Account)) {
         for (kind, slot) in self.kinds.iter_mut().zip(slots) {
             change(&mut kind.accounts[*slot]);
         }
@@ -358,7 +358,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
         let mut dropped = Vec::new();
         self.flows.retain(|_, flow| {
             let before = flow.tasks.len();
-            let is_wanted = |waiting: &Waiting<T>| !waiting.given_up.load(Ordering::Relaxed);
+            let is_wanted = |waiting: &WaitingTask<T>| !waiting.given_up.load(Ordering::Relaxed);
             flow.tasks.retain(is_wanted);
             dropped.push((flow.slots, before - flow.tasks.len()));
             !flow.tasks.is_empty()
@@ -370,7 +370,7 @@ impl<K: Hash + Eq + Copy, T> Shares<K, T> {
     }
 }
 
-impl<K: Hash + Eq> Kind<K> {
+impl<K: Hash + Eq> AccountKind<K> {
     fn new() -> Self {
         Self {
             accounts: Vec::new(),
@@ -428,21 +428,21 @@ impl<K: Hash + Eq> Kind<K> {
 mod tests {
     use std::time::Duration;
 
-    use super::{LEAST, Next, Shares};
+    use super::{FairQueue, LEAST, NextTurn};
 
     const SLICE: Duration = Duration::from_millis(10);
 
-    type Turns = Shares<&'static str, &'static str>;
+    type Queue = FairQueue<&'static str, &'static str>;
 
-    fn push(turns: &mut Turns, accounts: [&'static str; 2], task: &'static str) {
-        turns.push(accounts, Default::default(), task).unwrap();
+    fn push(queue: &mut Queue, accounts: [&'static str; 2], task: &'static str) {
+        queue.push(accounts, Default::default(), task).unwrap();
     }
 
     /// Begins all that waits, each of them over at once.
-    fn order(turns: &mut Turns) -> Vec<&'static str> {
+    fn order(queue: &mut Queue) -> Vec<&'static str> {
         let mut order = Vec::new();
-        while let Some(Next::Begin(task, accounts)) = turns.next(true) {
-            turns.end(&accounts);
+        while let Some(NextTurn::Begin(task, accounts)) = queue.next(true) {
+            queue.end(&accounts);
             order.push(task);
         }
         order
@@ -450,121 +450,124 @@ mod tests {
 
     #[test]
     fn accounts_take_turns_and_keep_their_order() {
-        let mut turns = Turns::new(10);
+        let mut queue = Queue::new(10);
         for task in ["a1", "a2", "a3", "b1", "b2", "c1"] {
-            push(&mut turns, [&task[..1]; 2], task);
+            push(&mut queue, [&task[..1]; 2], task);
         }
-        assert_eq!(order(&mut turns), ["a1", "b1", "c1", "a2", "b2", "a3"]);
+        assert_eq!(order(&mut queue), ["a1", "b1", "c1", "a2", "b2", "a3"]);
     }
 
     #[test]
     fn a_caller_in_many_circles_has_one_share() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for (circle, task) in [("a", "m1"), ("b", "m2"), ("c", "m3"), ("d", "m4")] {
-            push(&mut turns, [circle, "mallory"], task);
+            push(&mut queue, [circle, "mallory"], task);
         }
-        push(&mut turns, ["v", "victor"], "v1");
-        push(&mut turns, ["v", "victor"], "v2");
-        assert_eq!(order(&mut turns), ["m1", "v1", "m2", "v2", "m3", "m4"]);
+        push(&mut queue, ["v", "victor"], "v1");
+        push(&mut queue, ["v", "victor"], "v2");
+        assert_eq!(order(&mut queue), ["m1", "v1", "m2", "v2", "m3", "m4"]);
     }
 
     #[test]
     fn callers_of_one_circle_have_their_shares() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for task in ["m1", "m2", "m3"] {
-            push(&mut turns, ["a", "mallory"], task);
+            push(&mut queue, ["a", "mallory"], task);
         }
-        push(&mut turns, ["a", "victor"], "v1");
-        assert_eq!(order(&mut turns), ["m1", "v1", "m2", "m3"]);
+        push(&mut queue, ["a", "victor"], "v1");
+        assert_eq!(order(&mut queue), ["m1", "v1", "m2", "m3"]);
     }
 
     #[test]
     fn a_long_run_gives_way_to_whoever_has_used_less() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for _ in 0..5 {
-            push(&mut turns, ["a", "mallory"], "long");
+            push(&mut queue, ["a", "mallory"], "long");
         }
-        let Some(Next::Begin(_, long)) = turns.next(true) else {
+        let Some(NextTurn::Begin(_, long)) = queue.next(true) else {
             panic!("it waits")
         };
-        turns.charge(&long, SLICE);
-        assert_eq!(turns.comes_before(&long), None, "its own kind waits");
-        push(&mut turns, ["b", "victor"], "short");
-        assert!(turns.comes_before(&long).is_some());
-        let number = turns.set_aside(&long);
-        let Some(Next::Begin("short", short)) = turns.next(true) else {
+        queue.charge(&long, SLICE);
+        assert_eq!(queue.comes_before(&long), None, "its own kind waits");
+        push(&mut queue, ["b", "victor"], "short");
+        assert!(queue.comes_before(&long).is_some());
+        let number = queue.set_aside(&long);
+        let Some(NextTurn::Begin("short", short)) = queue.next(true) else {
             panic!("it comes first")
         };
-        turns.end(&short);
+        queue.end(&short);
         assert_eq!(
-            turns.next(true),
-            Some(Next::Resume(number)),
+            queue.next(true),
+            Some(NextTurn::Resume(number)),
             "before it begins another"
         );
     }
 
     #[test]
     fn one_has_not_all_places_while_others_wait() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for task in ["a1", "a2"] {
-            push(&mut turns, ["a", "mallory"], task);
+            push(&mut queue, ["a", "mallory"], task);
         }
-        push(&mut turns, ["b", "victor"], "b1");
-        turns.charge(&["b", "victor"], SLICE);
+        push(&mut queue, ["b", "victor"], "b1");
+        queue.charge(&["b", "victor"], SLICE);
         for task in ["a1", "b1", "a2"] {
-            assert!(matches!(turns.next(true), Some(Next::Begin(next, _)) if next == task));
+            assert!(matches!(queue.next(true), Some(NextTurn::Begin(next, _)) if next == task));
         }
     }
 
     #[test]
     fn another_caller_of_the_circle_comes_before_a_long_run_of_it() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for _ in 0..3 {
-            push(&mut turns, ["a", "mallory"], "long");
+            push(&mut queue, ["a", "mallory"], "long");
         }
         for _ in 0..2 {
-            assert!(matches!(turns.next(true), Some(Next::Begin("long", _))));
+            assert!(matches!(queue.next(true), Some(NextTurn::Begin("long", _))));
         }
-        turns.charge(&["a", "mallory"], SLICE);
-        push(&mut turns, ["a", "victor"], "short");
-        assert!(turns.comes_before(&["a", "mallory"]).is_some());
-        turns.set_aside(&["a", "mallory"]);
-        assert!(matches!(turns.next(true), Some(Next::Begin("short", _))));
+        queue.charge(&["a", "mallory"], SLICE);
+        push(&mut queue, ["a", "victor"], "short");
+        assert!(queue.comes_before(&["a", "mallory"]).is_some());
+        queue.set_aside(&["a", "mallory"]);
+        assert!(matches!(
+            queue.next(true),
+            Some(NextTurn::Begin("short", _))
+        ));
     }
 
     #[test]
     fn what_was_used_while_nobody_waited_is_not_held_against_anyone_for_long() {
-        let mut turns = Turns::new(100);
-        push(&mut turns, ["a"; 2], "a1");
-        let Some(Next::Begin(_, a)) = turns.next(true) else {
+        let mut queue = Queue::new(100);
+        push(&mut queue, ["a"; 2], "a1");
+        let Some(NextTurn::Begin(_, a)) = queue.next(true) else {
             panic!("it waits")
         };
-        turns.charge(&a, SLICE);
-        turns.end(&a);
+        queue.charge(&a, SLICE);
+        queue.end(&a);
         for task in ["a2", "a3"] {
-            push(&mut turns, ["a"; 2], task);
+            push(&mut queue, ["a"; 2], task);
         }
         // The clock goes to where it stands.
-        assert!(matches!(turns.next(true), Some(Next::Begin("a2", _))));
-        push(&mut turns, ["b"; 2], "b1");
-        push(&mut turns, ["b"; 2], "b2");
-        assert!(matches!(turns.next(true), Some(Next::Begin("b1", _))));
-        turns.charge(&["b"; 2], SLICE);
-        assert!(matches!(turns.next(true), Some(Next::Begin("a3", _))));
+        assert!(matches!(queue.next(true), Some(NextTurn::Begin("a2", _))));
+        push(&mut queue, ["b"; 2], "b1");
+        push(&mut queue, ["b"; 2], "b2");
+        assert!(matches!(queue.next(true), Some(NextTurn::Begin("b1", _))));
+        queue.charge(&["b"; 2], SLICE);
+        assert!(matches!(queue.next(true), Some(NextTurn::Begin("a3", _))));
     }
 
     #[test]
     fn accounts_that_are_even_are_forgotten() {
-        let mut turns = Shares::<u32, u32>::new(100);
+        let mut queue = FairQueue::<u32, u32>::new(100);
         for n in 0..10_000 {
-            turns.push([n, n], Default::default(), n).unwrap();
-            let Some(Next::Begin(_, accounts)) = turns.next(true) else {
+            queue.push([n, n], Default::default(), n).unwrap();
+            let Some(NextTurn::Begin(_, accounts)) = queue.next(true) else {
                 panic!("it waits")
             };
-            turns.charge(&accounts, SLICE);
-            turns.end(&accounts);
+            queue.charge(&accounts, SLICE);
+            queue.end(&accounts);
         }
-        for kind in &turns.kinds {
+        for kind in &queue.kinds {
             let (known, kept) = (kind.slots.len(), kind.accounts.len());
             assert!(known < 500 && kept < 500, "{known} {kept}");
         }
@@ -572,69 +575,72 @@ mod tests {
 
     #[test]
     fn whoever_comes_now_and_then_comes_first_however_many_flood_the_circle() {
-        let mut turns = Shares::<u32, u32>::new(1000);
+        let mut queue = FairQueue::<u32, u32>::new(1000);
         let (circle, victim) = (1_000_000, 999);
         for n in 0..200 {
-            turns.push([circle, n], Default::default(), n).unwrap();
+            queue.push([circle, n], Default::default(), n).unwrap();
         }
         // All of them run, one after the other, and wait for their next turns; some use more than others.
         let mut ran = std::collections::HashMap::new();
         for round in 0..400 {
-            let (who, accounts) = match turns.next(true).unwrap() {
-                Next::Begin(who, accounts) => (who, accounts),
-                Next::Resume(number) => ran.remove(&number).unwrap(),
+            let (who, accounts) = match queue.next(true).unwrap() {
+                NextTurn::Begin(who, accounts) => (who, accounts),
+                NextTurn::Resume(number) => ran.remove(&number).unwrap(),
             };
-            turns.charge(&accounts, SLICE + LEAST * (round % 7));
-            ran.insert(turns.set_aside(&accounts), (who, accounts));
+            queue.charge(&accounts, SLICE + LEAST * (round % 7));
+            ran.insert(queue.set_aside(&accounts), (who, accounts));
         }
         for n in 0..50 {
-            turns
+            queue
                 .push([circle, victim], Default::default(), victim)
                 .unwrap();
-            let Some(Next::Begin(who, accounts)) = turns.next(true) else {
+            let Some(NextTurn::Begin(who, accounts)) = queue.next(true) else {
                 panic!("it waits behind the {n} times that it came before")
             };
             assert_eq!(who, victim);
-            turns.charge(&accounts, LEAST);
-            turns.end(&accounts);
+            queue.charge(&accounts, LEAST);
+            queue.end(&accounts);
         }
     }
 
     #[test]
     fn a_circle_that_comes_now_and_then_comes_first_however_many_flood_others() {
-        let mut turns = Shares::<u32, u32>::new(1000);
+        let mut queue = FairQueue::<u32, u32>::new(1000);
         let mut ran = std::collections::HashMap::new();
         for n in 0..200 {
             let accounts = [1_000_000 + n, n];
-            turns.push(accounts, Default::default(), n).unwrap();
+            queue.push(accounts, Default::default(), n).unwrap();
         }
         for _ in 0..400 {
-            let accounts = match turns.next(true).unwrap() {
-                Next::Begin(_, accounts) => accounts,
-                Next::Resume(number) => ran.remove(&number).unwrap(),
+            let accounts = match queue.next(true).unwrap() {
+                NextTurn::Begin(_, accounts) => accounts,
+                NextTurn::Resume(number) => ran.remove(&number).unwrap(),
             };
-            turns.charge(&accounts, SLICE);
-            ran.insert(turns.set_aside(&accounts), accounts);
+            queue.charge(&accounts, SLICE);
+            ran.insert(queue.set_aside(&accounts), accounts);
         }
-        turns.push([1, 999], Default::default(), 999).unwrap();
-        assert!(matches!(turns.next(true), Some(Next::Begin(999, _))));
+        queue.push([1, 999], Default::default(), 999).unwrap();
+        assert!(matches!(queue.next(true), Some(NextTurn::Begin(999, _))));
     }
 
     #[test]
     fn a_caller_begins_no_more_anywhere_while_others_wait_or_one_was_set_aside() {
-        let mut turns = Turns::new(100);
-        push(&mut turns, ["a", "mallory"], "a1");
-        push(&mut turns, ["b", "mallory"], "b1");
-        assert!(matches!(turns.next(true), Some(Next::Begin("a1", _))));
-        turns.charge(&["a", "mallory"], SLICE);
-        push(&mut turns, ["v", "victor"], "v1");
-        let number = turns.set_aside(&["a", "mallory"]);
-        for next in [Next::Begin("v1", ["v", "victor"]), Next::Resume(number)] {
-            assert_eq!(turns.next(true), Some(next));
+        let mut queue = Queue::new(100);
+        push(&mut queue, ["a", "mallory"], "a1");
+        push(&mut queue, ["b", "mallory"], "b1");
+        assert!(matches!(queue.next(true), Some(NextTurn::Begin("a1", _))));
+        queue.charge(&["a", "mallory"], SLICE);
+        push(&mut queue, ["v", "victor"], "v1");
+        let number = queue.set_aside(&["a", "mallory"]);
+        for next in [
+            NextTurn::Begin("v1", ["v", "victor"]),
+            NextTurn::Resume(number),
+        ] {
+            assert_eq!(queue.next(true), Some(next));
         }
         assert_eq!(
-            turns.next(true),
-            Some(Next::Begin("b1", ["b", "mallory"])),
+            queue.next(true),
+            Some(NextTurn::Begin("b1", ["b", "mallory"])),
             "nobody else wants it"
         );
     }
@@ -642,16 +648,16 @@ mod tests {
     #[test]
     fn whoever_has_used_a_little_comes_before_long_among_those_who_have_used_nothing() {
         let names: Vec<String> = (0..200).map(|n| n.to_string()).collect();
-        let mut turns = Shares::<&str, &str>::new(1000);
-        turns.charge(&["old"; 2], LEAST);
-        turns.push(["old"; 2], Default::default(), "old").unwrap();
+        let mut queue = FairQueue::<&str, &str>::new(1000);
+        queue.charge(&["old"; 2], LEAST);
+        queue.push(["old"; 2], Default::default(), "old").unwrap();
         let found = names.iter().any(|name| {
             let accounts = [name.as_str(); 2];
-            turns.push(accounts, Default::default(), "new").unwrap();
-            let Some(Next::Begin(task, accounts)) = turns.next(true) else {
+            queue.push(accounts, Default::default(), "new").unwrap();
+            let Some(NextTurn::Begin(task, accounts)) = queue.next(true) else {
                 panic!("they wait")
             };
-            turns.end(&accounts);
+            queue.end(&accounts);
             task == "old"
         });
         assert!(found);
@@ -659,26 +665,26 @@ mod tests {
 
     #[test]
     fn the_one_that_is_far_ahead_of_what_waits_goes_on_last() {
-        let mut turns = Turns::new(100);
+        let mut queue = Queue::new(100);
         for [circle, key] in [["a", "m"], ["b", "n"], ["c", "o"]] {
-            push(&mut turns, [circle, key], "long");
-            assert!(turns.next(true).is_some());
+            push(&mut queue, [circle, key], "long");
+            assert!(queue.next(true).is_some());
         }
-        turns.charge(&["a", "m"], 3 * SLICE);
-        turns.charge(&["b", "n"], 4 * SLICE);
-        turns.charge(&["c", "o"], 2 * SLICE);
-        let first = turns.set_aside(&["a", "m"]);
-        let most = turns.set_aside(&["b", "n"]);
-        push(&mut turns, ["v", "victor"], "short");
-        let before = turns.comes_before(&["c", "o"]).unwrap();
+        queue.charge(&["a", "m"], 3 * SLICE);
+        queue.charge(&["b", "n"], 4 * SLICE);
+        queue.charge(&["c", "o"], 2 * SLICE);
+        let first = queue.set_aside(&["a", "m"]);
+        let most = queue.set_aside(&["b", "n"]);
+        push(&mut queue, ["v", "victor"], "short");
+        let before = queue.comes_before(&["c", "o"]).unwrap();
         assert_eq!(before.resumes, None);
-        let mut last = |ahead| turns.last(&["c", "o"], &before, ahead, |_| 0);
+        let mut last = |ahead| queue.last(&["c", "o"], &before, ahead, |_| 0);
         assert_eq!(last(3 * SLICE), Some(Some(most)));
         assert_eq!(last(5 * SLICE), None, "it isn't so far ahead");
-        turns.take_back(most);
-        turns.charge(&["c", "o"], 2 * SLICE);
+        queue.take_back(most);
+        queue.charge(&["c", "o"], 2 * SLICE);
         let mut last = |weight: &dyn Fn(Option<u64>) -> usize| {
-            turns.last(&["c", "o"], &before, 2 * SLICE, weight)
+            queue.last(&["c", "o"], &before, 2 * SLICE, weight)
         };
         assert_eq!(last(&|_| 0), Some(None));
         let lighter = last(&|number| usize::from(number.is_some()));

@@ -11,7 +11,7 @@ use std::{
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
 /// A place that can be given up for a while.
-pub(super) trait Place {
+pub(super) trait RunSlot {
     /// Whether anybody waits for one.
     fn is_wanted(&self) -> bool;
 
@@ -20,31 +20,31 @@ pub(super) trait Place {
 
     /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or is to
     /// end. Answers whether it keeps what it has: if not, there is no room for it, and it must end.
-    fn give_way(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool;
+    fn yield_slot(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool;
 }
 
 /// Is told whether a run goes on.
-type Note = Rc<dyn Fn(bool)>;
+type Observer = Rc<dyn Fn(bool)>;
 
 thread_local! {
-    static PLACE: RefCell<Option<Box<dyn Place>>> = const { RefCell::new(None) };
+    static SLOT: RefCell<Option<Box<dyn RunSlot>>> = const { RefCell::new(None) };
     /// Who wants to know when the run is set aside, and when it goes on.
-    static NOTED: RefCell<Option<Note>> = const { RefCell::new(None) };
+    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
     /// The run holds what others may wait for.
-    static KEPT: Cell<bool> = const { Cell::new(false) };
+    static KEEPS_SLOT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has the runs of `work` give way to others for this place.
-pub(super) fn with<R>(place: impl Place + 'static, work: impl FnOnce() -> R) -> R {
+pub(super) fn with<R>(slot: impl RunSlot + 'static, work: impl FnOnce() -> R) -> R {
     struct Gone;
 
     impl Drop for Gone {
         fn drop(&mut self) {
-            drop(PLACE.take());
+            drop(SLOT.take());
         }
     }
 
-    PLACE.set(Some(Box::new(place)));
+    SLOT.set(Some(Box::new(slot)));
     let _gone = Gone;
     work()
 }
@@ -55,52 +55,51 @@ pub fn keep_slot<R>(work: impl FnOnce() -> R) -> R {
 
     impl Drop for Back {
         fn drop(&mut self) {
-            KEPT.set(self.0);
+            KEEPS_SLOT.set(self.0);
         }
     }
 
-    let _back = Back(KEPT.replace(true));
+    let _back = Back(KEEPS_SLOT.replace(true));
     work()
 }
 
 /// Has `note` told when a run of `work` is set aside (false), and when it goes on (true).
-pub fn noting<R>(note: impl Fn(bool) + 'static, work: impl FnOnce() -> R) -> R {
+pub fn observe_aside<R>(note: impl Fn(bool) + 'static, work: impl FnOnce() -> R) -> R {
     struct Gone;
 
     impl Drop for Gone {
         fn drop(&mut self) {
-            drop(NOTED.take());
+            drop(OBSERVER.take());
         }
     }
 
-    NOTED.set(Some(Rc::new(note)));
+    OBSERVER.set(Some(Rc::new(note)));
     let _gone = Gone;
     work()
 }
 
 /// Tells that the run on this thread goes on, or doesn't for a while.
 pub(super) fn note(goes_on: bool) {
-    let noted = NOTED.with_borrow(Clone::clone);
-    if let Some(note) = noted {
+    let observer = OBSERVER.with_borrow(Clone::clone);
+    if let Some(note) = observer {
         note(goes_on);
     }
 }
 
 /// Whether somebody waits for this thread's place, if it has one that it may give up.
 pub(super) fn is_wanted() -> bool {
-    !KEPT.get() && PLACE.with_borrow(|place| place.as_ref().is_some_and(|place| place.is_wanted()))
+    !KEEPS_SLOT.get() && SLOT.with_borrow(|slot| slot.as_ref().is_some_and(|slot| slot.is_wanted()))
 }
 
-/// See [`Place::slice`].
+/// See [`RunSlot::slice`].
 pub(super) fn slice() -> Duration {
-    PLACE.with_borrow(|place| place.as_ref().map_or(SLICE, |place| place.slice()))
+    SLOT.with_borrow(|slot| slot.as_ref().map_or(SLICE, |slot| slot.slice()))
 }
 
-/// See [`Place::give_way`].
-pub(super) fn give_way(memory: usize, is_over: &dyn Fn() -> bool) -> bool {
-    PLACE.with_borrow(|place| {
-        place
-            .as_ref()
-            .is_none_or(|place| place.give_way(memory, is_over))
+/// See [`RunSlot::yield_slot`].
+pub(super) fn yield_slot(memory: usize, is_over: &dyn Fn() -> bool) -> bool {
+    SLOT.with_borrow(|slot| {
+        slot.as_ref()
+            .is_none_or(|slot| slot.yield_slot(memory, is_over))
     })
 }

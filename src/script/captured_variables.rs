@@ -15,16 +15,16 @@ use std::{
 
 use rhai::{Dynamic, EvalContext};
 
-type Cell = RefCell<Dynamic>;
+type SharedCell = RefCell<Dynamic>;
 
 /// Cells to begin with before the dead ones are looked for.
 const FIRST_SWEEP: usize = 64;
 
 #[derive(Default)]
-struct Cells {
+struct CapturedVariables {
     /// With the address of what is inside. A weak reference keeps the allocation, so that no other cell
     /// gets the same address.
-    list: Vec<(Weak<Cell>, usize)>,
+    list: Vec<(Weak<SharedCell>, usize)>,
     /// Cells of constants, which can't be replaced in the scope.
     constants: Vec<Dynamic>,
     known: HashSet<usize>,
@@ -32,7 +32,7 @@ struct Cells {
 }
 
 thread_local! {
-    static CELLS: RefCell<Cells> = RefCell::default();
+    static CAPTURED: RefCell<CapturedVariables> = RefCell::default();
 }
 
 /// The variable resolver: replaces a cell of Rhai's with one that is known here, and resolves nothing.
@@ -54,17 +54,17 @@ pub(super) fn on_variable(
     };
     let Some(at) = address(variable) else { return };
     let pinned = variable.clone();
-    CELLS.with_borrow_mut(|cells| {
-        if !cells.known.insert(at) {
+    CAPTURED.with_borrow_mut(|captured| {
+        if !captured.known.insert(at) {
             return;
         }
         match scope.get_mut(name) {
             Some(variable) if address(variable) == Some(at) => {
                 drop(pinned);
-                cells.known.remove(&at);
-                cells.adopt(variable);
+                captured.known.remove(&at);
+                captured.replace_cell(variable);
             }
-            _ => cells.constants.push(pinned),
+            _ => captured.constants.push(pinned),
         }
     });
 }
@@ -78,12 +78,12 @@ fn address(variable: &Dynamic) -> Option<usize> {
         .map(|inner| std::ptr::from_ref(&*inner).addr())
 }
 
-impl Cells {
+impl CapturedVariables {
     fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    fn adopt(&mut self, variable: &mut Dynamic) {
+    fn replace_cell(&mut self, variable: &mut Dynamic) {
         // Rhai's cell was made a moment ago and has no second owner, so this moves the value.
         let cell = Rc::new(RefCell::new(variable.take().flatten()));
         let at = cell.as_ptr().addr();
@@ -123,20 +123,20 @@ pub(super) fn broken() -> usize {
 pub(super) fn release() {
     #[cfg(test)]
     BROKEN.set(0);
-    if CELLS.with_borrow(Cells::is_empty) {
+    if CAPTURED.with_borrow(CapturedVariables::is_empty) {
         return;
     }
-    let cells = CELLS.take();
+    let captured = CAPTURED.take();
     #[cfg(test)]
     BROKEN.set(
-        cells
+        captured
             .list
             .iter()
             .filter(|(cell, _)| cell.strong_count() > 0)
             .count()
-            + cells.constants.len(),
+            + captured.constants.len(),
     );
-    for (cell, _) in cells.list {
+    for (cell, _) in captured.list {
         if let Some(cell) = cell.upgrade() {
             let value = cell
                 .try_borrow_mut()
@@ -144,7 +144,7 @@ pub(super) fn release() {
             drop(value);
         }
     }
-    for mut constant in cells.constants {
+    for mut constant in captured.constants {
         let value = constant
             .write_lock::<Dynamic>()
             .map(|mut inner| mem::take(&mut *inner));

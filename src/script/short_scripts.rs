@@ -12,12 +12,12 @@ const LONGEST: usize = 16 << 10;
 /// A bounded set of sources. Kept as 128 bits under keys of this process alone, so nobody can make up
 /// a script that is taken for another.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct ShortScripts {
     keys: (RandomState, RandomState),
     scripts: Cache<(u64, u64), ()>,
 }
 
-impl Known {
+impl ShortScripts {
     pub(super) fn new() -> Self {
         Self {
             keys: (RandomState::new(), RandomState::new()),
@@ -51,18 +51,18 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, LONGEST};
+    use super::{LONGEST, ShortScripts};
 
     #[test]
     fn short_sources_are_known_until_removed() {
-        let known = Known::new();
-        assert!(!known.has("40 + 2"));
-        known.add("40 + 2");
-        assert!(known.has("40 + 2") && !known.has("40 + 3"));
-        known.remove("40 + 2");
-        assert!(!known.has("40 + 2"));
+        let short = ShortScripts::new();
+        assert!(!short.has("40 + 2"));
+        short.add("40 + 2");
+        assert!(short.has("40 + 2") && !short.has("40 + 3"));
+        short.remove("40 + 2");
+        assert!(!short.has("40 + 2"));
         let long = " ".repeat(LONGEST + 1);
-        known.add(&long);
-        assert!(!known.has(&long));
+        short.add(&long);
+        assert!(!short.has(&long));
     }
 }
