@@ -39,7 +39,8 @@ use crate::{
     farewell,
     memory::MemoryBudget,
     rpc::{
-        self, Context, Events, Handled, Id, May, Pending, Reply, Subscriptions, UnderWay, Written,
+        self, Context, Events, Handled, Id, May, PendingCall, Reply, Subscriptions, UnderWay,
+        Written,
     },
 };
 use connection::{Connection, Input, MayTell, Reads};
@@ -211,7 +212,7 @@ struct Session<'a, 'e, S> {
     under_way: UnderWay,
     /// Few sessions have any, and the others are to stay small.
     events: Option<Box<Events>>,
-    in_flight: FuturesUnordered<Pending<Option<Written>>>,
+    in_flight: FuturesUnordered<PendingCall<Option<Written>>>,
     heartbeat: Heartbeat,
     timer: Pin<&'a mut Sleep>,
     ending: Pin<&'a mut WaitForCancellationFuture<'e>>,

@@ -42,7 +42,7 @@ pub(crate) enum Full {
 }
 
 /// A place, given back when it is dropped.
-pub(crate) struct Place<K: Eq + Hash> {
+pub(crate) struct ShareGuard<K: Eq + Hash> {
     shares: Shares<K>,
     key: Option<K>,
 }
@@ -66,7 +66,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
     ///
     /// # Errors
     /// [`Full`], and nothing has changed.
-    pub(crate) fn take(&self, key: Option<K>) -> Result<Place<K>, Full> {
+    pub(crate) fn take(&self, key: Option<K>) -> Result<ShareGuard<K>, Full> {
         let inner = &self.0;
         let Bounds {
             places,
@@ -93,7 +93,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
             }
             *of_key += 1;
         }
-        Ok(Place {
+        Ok(ShareGuard {
             shares: self.clone(),
             key,
         })
@@ -111,7 +111,7 @@ impl<K> Clone for Shares<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Eq + Hash> Drop for ShareGuard<K> {
     fn drop(&mut self) {
         let inner = &self.shares.0;
         inner.taken.fetch_sub(1, Relaxed);
@@ -135,7 +135,7 @@ impl<K> fmt::Debug for Shares<K> {
     }
 }
 
-impl<K: Eq + Hash> fmt::Debug for Place<K> {
+impl<K: Eq + Hash> fmt::Debug for ShareGuard<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place").finish_non_exhaustive()
     }

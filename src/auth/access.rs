@@ -158,7 +158,7 @@ pub struct Access(ArcSwap<Policy>);
 struct Policy {
     open: bool,
     common: Rules,
-    circles: HashMap<PublicKey, Known>,
+    circles: HashMap<PublicKey, CircleRules>,
     /// Tells it from others.
     digest: Arc<str>,
 }
@@ -172,7 +172,7 @@ pub struct Change {
 
 /// What the settings say of a circle.
 #[derive(Debug, Clone)]
-struct Known {
+struct CircleRules {
     rules: Rules,
     members: HashSet<PublicKey>,
 }
@@ -283,7 +283,7 @@ impl Policy {
             subscribe: subscribe.least(auto),
             manage: manage.least(Role::Owner),
         };
-        let mut known: HashMap<PublicKey, Known> = HashMap::new();
+        let mut configured: HashMap<PublicKey, CircleRules> = HashMap::new();
         for circle in circles {
             let rules = rules(
                 circle.play.unwrap_or(common.play),
@@ -292,15 +292,17 @@ impl Policy {
                 circle.manage.unwrap_or(common.manage),
             );
             let members = HashSet::new();
-            let known = known.entry(circle.key).or_insert(Known { rules, members });
-            known.members.extend(&circle.members);
+            let configured = configured
+                .entry(circle.key)
+                .or_insert(CircleRules { rules, members });
+            configured.members.extend(&circle.members);
         }
         let common_rules = rules(common.play, common.call, common.subscribe, common.manage);
         Self {
-            digest: digest(common.open, common_rules, &known),
+            digest: digest(common.open, common_rules, &configured),
             open: common.open,
             common: common_rules,
-            circles: known,
+            circles: configured,
         }
     }
 
@@ -309,12 +311,14 @@ impl Policy {
     }
 
     fn members(&self, circle: &PublicKey) -> Option<&HashSet<PublicKey>> {
-        self.circles.get(circle).map(|known| &known.members)
+        self.circles
+            .get(circle)
+            .map(|configured| &configured.members)
     }
 
     fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
         let rules = match self.circles.get(circle) {
-            Some(known) => &known.rules,
+            Some(configured) => &configured.rules,
             None => &self.common,
         };
         match action {
@@ -326,7 +330,7 @@ impl Policy {
     }
 }
 
-fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, Known>) -> Arc<str> {
+fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) -> Arc<str> {
     let rules = |rules: Rules| {
         let least = [rules.play, rules.call, rules.subscribe, rules.manage];
         least.map(|role| role.map_or(0, |role| 1 + role as u8))
@@ -335,16 +339,19 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, Known>) -> Arc
     hash.update([u8::from(open)]);
     hash.update(rules(common));
     // On an open server, being listed alone makes no difference.
-    let is_plain =
-        |known: &Known| open && known.members.is_empty() && rules(known.rules) == rules(common);
-    let circles = circles.iter().filter(|(_, known)| !is_plain(known));
+    let is_plain = |configured: &CircleRules| {
+        open && configured.members.is_empty() && rules(configured.rules) == rules(common)
+    };
+    let circles = circles
+        .iter()
+        .filter(|(_, configured)| !is_plain(configured));
     let mut circles: Vec<_> = circles.collect();
     circles.sort_unstable_by_key(|(circle, _)| *circle.as_bytes());
-    for (circle, known) in circles {
-        let mut members: Vec<_> = known.members.iter().map(PublicKey::as_bytes).collect();
+    for (circle, configured) in circles {
+        let mut members: Vec<_> = configured.members.iter().map(PublicKey::as_bytes).collect();
         members.sort_unstable();
         hash.update(circle.as_bytes());
-        hash.update(rules(known.rules));
+        hash.update(rules(configured.rules));
         hash.update(members.len().to_be_bytes());
         members.iter().for_each(|member| hash.update(member));
     }

@@ -21,7 +21,7 @@ pub(crate) use key::{is_secret_key, trusted};
 pub use origin::{InvalidOrigin, Origin, Origins};
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
-pub use phase::{Anonymous, Authenticated, Challenged, Claim, Out, Phase, Refusal};
+pub use phase::{Anonymous, Authenticated, Challenged, LoginRefusal, Out, Phase, UnverifiedLogin};
 pub(crate) use secret::{HIDDEN, UnusableSecret};
 pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use signature::{BadSignature, Scheme, sign, verify};

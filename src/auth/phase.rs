@@ -44,7 +44,7 @@ pub struct Authenticated {
 
 /// Why a login was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum LoginRefusal {
     /// No challenge is out for this key in this session, or it has been used.
     NoNonce,
     /// The challenge is too old.
@@ -55,7 +55,7 @@ pub enum Refusal {
     BadSignature,
 }
 
-impl Refusal {
+impl LoginRefusal {
     /// As it stands in an error's `reason`.
     pub fn reason(self) -> &'static str {
         match self {
@@ -69,19 +69,19 @@ impl Refusal {
 
 /// A signature yet to be verified: plain data, so that another thread can do it.
 #[derive(Debug)]
-pub struct Claim {
+pub struct UnverifiedLogin {
     point: Point,
     scheme: Scheme,
     text: String,
     signature: String,
 }
 
-impl Claim {
+impl UnverifiedLogin {
     /// Verifies the signature, which takes tens of microseconds. Answers whom it proves.
-    pub fn verify(&self) -> Result<PublicKey, Refusal> {
+    pub fn verify(&self) -> Result<PublicKey, LoginRefusal> {
         verify_at(self.scheme, &self.point, &self.text, &self.signature)
             .map(|()| self.point.key)
-            .map_err(|BadSignature| Refusal::BadSignature)
+            .map_err(|BadSignature| LoginRefusal::BadSignature)
     }
 }
 
@@ -143,19 +143,19 @@ impl Out {
         scheme: Scheme,
         signature: String,
         now: Timestamp,
-    ) -> Result<Claim, Refusal> {
+    ) -> Result<UnverifiedLogin, LoginRefusal> {
         let Self {
             text,
             expires,
             point,
         } = self;
         if !point.key.is_written(pubkey) && login_key(pubkey, Some(scheme))?.key != point.key {
-            return Err(Refusal::NoNonce);
+            return Err(LoginRefusal::NoNonce);
         }
         if now >= expires {
-            return Err(Refusal::Expired);
+            return Err(LoginRefusal::Expired);
         }
-        Ok(Claim {
+        Ok(UnverifiedLogin {
             point,
             scheme,
             text,
@@ -165,13 +165,15 @@ impl Out {
 }
 
 /// Reads the key of somebody who logs in: x-only is fine where the scheme is (or may yet be) BIP-340.
-pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, Refusal> {
+pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, LoginRefusal> {
     if let Ok(point) = pubkey.parse() {
         return Ok(point);
     }
     match scheme {
-        None | Some(Scheme::Schnorr) => Point::from_x_only(pubkey).map_err(|_| Refusal::BadKey),
-        Some(Scheme::Eip191 | Scheme::Sha256) => Err(Refusal::BadKey),
+        None | Some(Scheme::Schnorr) => {
+            Point::from_x_only(pubkey).map_err(|_| LoginRefusal::BadKey)
+        }
+        Some(Scheme::Eip191 | Scheme::Sha256) => Err(LoginRefusal::BadKey),
     }
 }
 
@@ -212,9 +214,9 @@ mod tests {
         as_whom: &SecretKey,
         signed: &str,
         after: Duration,
-    ) -> Result<PublicKey, Refusal> {
+    ) -> Result<PublicKey, LoginRefusal> {
         let signature = sign(Scheme::Eip191, as_whom, signed).unwrap();
-        let challenge = phase.take_challenge().ok_or(Refusal::NoNonce)?;
+        let challenge = phase.take_challenge().ok_or(LoginRefusal::NoNonce)?;
         let claim = challenge.answered(
             &as_whom.public().to_string(),
             Scheme::Eip191,
@@ -238,7 +240,7 @@ mod tests {
         );
         assert_eq!(
             answer(&mut phase, &me, &text, Duration::ZERO),
-            Err(Refusal::NoNonce),
+            Err(LoginRefusal::NoNonce),
             "it is used"
         );
     }
@@ -249,15 +251,20 @@ mod tests {
         let text = challenge(&me, 7).text();
         let second = Duration::from_secs(1);
         for (as_whom, signed, after, refusal) in [
-            (&other, text.as_str(), Duration::ZERO, Refusal::NoNonce),
-            (&me, "another text", Duration::ZERO, Refusal::BadSignature),
-            (&me, text.as_str(), 60 * second, Refusal::Expired),
+            (&other, text.as_str(), Duration::ZERO, LoginRefusal::NoNonce),
+            (
+                &me,
+                "another text",
+                Duration::ZERO,
+                LoginRefusal::BadSignature,
+            ),
+            (&me, text.as_str(), 60 * second, LoginRefusal::Expired),
         ] {
             phase.challenge(&challenge(&me, 7), point(&me));
             assert_eq!(answer(&mut phase, as_whom, signed, after), Err(refusal));
             assert_eq!(
                 answer(&mut phase, &me, &text, Duration::ZERO),
-                Err(Refusal::NoNonce)
+                Err(LoginRefusal::NoNonce)
             );
         }
         phase.challenge(&challenge(&me, 7), point(&me));
@@ -276,7 +283,7 @@ mod tests {
         phase.challenge(&challenge(&me, 8), point(&me));
         assert_eq!(
             answer(&mut phase, &me, &old, Duration::ZERO),
-            Err(Refusal::BadSignature)
+            Err(LoginRefusal::BadSignature)
         );
     }
 
@@ -291,7 +298,7 @@ mod tests {
         assert_eq!(phase.caller(), Some(&first));
         assert_eq!(
             answer(&mut phase, &key(3), "", Duration::ZERO),
-            Err(Refusal::NoNonce)
+            Err(LoginRefusal::NoNonce)
         );
         assert_eq!(phase.caller(), Some(&first));
     }
@@ -304,12 +311,12 @@ mod tests {
         assert!(login_key(x_only, Some(Scheme::Schnorr)).is_ok());
         assert_eq!(
             login_key(x_only, Some(Scheme::Eip191)),
-            Err(Refusal::BadKey)
+            Err(LoginRefusal::BadKey)
         );
         assert_eq!(
             login_key(x_only, Some(Scheme::Sha256)),
-            Err(Refusal::BadKey)
+            Err(LoginRefusal::BadKey)
         );
-        assert_eq!(login_key("03", None), Err(Refusal::BadKey));
+        assert_eq!(login_key("03", None), Err(LoginRefusal::BadKey));
     }
 }

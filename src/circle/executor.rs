@@ -164,22 +164,22 @@ impl From<Refusal> for Ending {
 }
 
 /// A source that was found.
-struct Found<'a> {
-    source: Source<'a>,
+struct FoundSource<'a> {
+    source: SourceText<'a>,
     version: Option<String>,
     pinned: Option<&'a Pinned>,
 }
 
-enum Source<'a> {
+enum SourceText<'a> {
     Given(&'a str),
-    Kept(Value),
+    Stored(Value),
 }
 
-impl Source<'_> {
+impl SourceText<'_> {
     fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Given(text) => Cow::Borrowed(text),
-            Self::Kept(value) => scripts::text(value),
+            Self::Stored(value) => scripts::text(value),
         }
     }
 }
@@ -324,7 +324,11 @@ impl Executor {
     }
 
     /// What is to be run, if the caller may.
-    fn find<'a>(&self, run: &Run<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
+    fn find<'a>(
+        &self,
+        run: &Run<'a>,
+        transaction: &mut Transaction,
+    ) -> Result<FoundSource<'a>, Refusal> {
         self.admit(run, transaction)?;
         find(run.task, transaction)
     }
@@ -339,24 +343,24 @@ fn must_be_member(transaction: &mut Transaction, caller: &PublicKey) -> Result<(
     }
 }
 
-fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<Found<'a>, Refusal> {
-    let given = |source| Found {
-        source: Source::Given(source),
+fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<FoundSource<'a>, Refusal> {
+    let given = |source| FoundSource {
+        source: SourceText::Given(source),
         version: None,
         pinned: None,
     };
     Ok(match task {
         Task::Source(source) => given(source),
         Task::Procedure(_) => given(""),
-        Task::Pinned(pinned) => Found {
+        Task::Pinned(pinned) => FoundSource {
             version: pinned.version.clone(),
             pinned: Some(pinned),
             ..given(&pinned.source)
         },
         Task::Named { name, version } => {
             let (put, source) = scripts::find(transaction, name, version)?;
-            Found {
-                source: Source::Kept(source),
+            FoundSource {
+                source: SourceText::Stored(source),
                 version: Some(put.version),
                 pinned: None,
             }
@@ -364,7 +368,7 @@ fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<Found<'a>, 
     })
 }
 
-fn inputs<'a>(run: &Run<'a>, found: &Found<'a>) -> Inputs<'a> {
+fn inputs<'a>(run: &Run<'a>, found: &FoundSource<'a>) -> Inputs<'a> {
     Inputs {
         modules: found.pinned.map(|pinned| &pinned.modules),
         ..run.inputs

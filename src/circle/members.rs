@@ -14,7 +14,7 @@ const MEMBERS: &[u8] = b"m";
 
 /// What is kept of a member.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+struct StoredMember {
     added_at: Timestamp,
 }
 
@@ -52,8 +52,8 @@ pub(super) fn add(
             limit: "circles.max_members".into(),
         });
     }
-    let entry = serde_json::to_vec(&Entry { added_at: now }).unwrap_or_default();
-    transaction.own_set(&key(member), Some(Value::new(&entry)));
+    let stored = serde_json::to_vec(&StoredMember { added_at: now }).unwrap_or_default();
+    transaction.own_set(&key(member), Some(Value::new(&stored)));
     tell(transaction, "circle.member_added", member);
     Ok(true)
 }
@@ -72,10 +72,10 @@ pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Resul
 pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal> {
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
-        let entry = transaction.own_get(&key)?;
-        let entry = entry.and_then(|value| crate::json::from_slice::<Entry>(&value).ok());
+        let stored = transaction.own_get(&key)?;
+        let stored = stored.and_then(|value| crate::json::from_slice::<StoredMember>(&value).ok());
         let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
-        if let (Some(pubkey), Some(Entry { added_at })) = (pubkey, entry) {
+        if let (Some(pubkey), Some(StoredMember { added_at })) = (pubkey, stored) {
             members.push(Member {
                 pubkey: PublicKey::from_stored(pubkey),
                 added_at,

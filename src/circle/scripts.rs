@@ -44,7 +44,7 @@ pub struct Put {
 
 /// What is kept under a name: the newest version comes first.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Entry {
+struct StoredScript {
     versions: Vec<Put>,
 }
 
@@ -125,16 +125,19 @@ fn source_key(name: &str, version: &str) -> Vec<u8> {
     [SOURCES, name.as_bytes(), b"\0", version.as_bytes()].concat()
 }
 
-fn entry(transaction: &mut Transaction, name: &str) -> Result<Option<Entry>, WriteError> {
+fn read_stored(
+    transaction: &mut Transaction,
+    name: &str,
+) -> Result<Option<StoredScript>, WriteError> {
     if !is_name(name) {
         return Ok(None);
     }
     let value = transaction.own_get(&name_key(name))?;
     Ok(value.and_then(|value| {
-        crate::json::from_slice::<Entry>(&value)
+        crate::json::from_slice::<StoredScript>(&value)
             .inspect_err(|error| tracing::error!(name, %error, "failed to read a named script"))
             .ok()
-            .filter(|entry| !entry.versions.is_empty())
+            .filter(|stored| !stored.versions.is_empty())
     }))
 }
 
@@ -151,8 +154,8 @@ pub fn has_script(transaction: &mut Transaction, name: &str) -> Result<bool, Wri
     Ok(transaction.own_get(&name_key(name))?.is_some())
 }
 
-fn keep(transaction: &mut Transaction, name: &str, entry: &Entry) {
-    let value = serde_json::to_vec(entry).unwrap_or_default();
+fn write_stored(transaction: &mut Transaction, name: &str, stored: &StoredScript) {
+    let value = serde_json::to_vec(stored).unwrap_or_default();
     transaction.own_set(&name_key(name), Some(Value::new(&value)));
 }
 
@@ -161,8 +164,8 @@ pub(super) fn current_source(
     transaction: &mut Transaction,
     name: &str,
 ) -> Result<Option<Value>, WriteError> {
-    match entry(transaction, name)? {
-        Some(entry) => transaction.own_peek(&source_key(name, &entry.versions[0].version)),
+    match read_stored(transaction, name)? {
+        Some(stored) => transaction.own_peek(&source_key(name, &stored.versions[0].version)),
         None => Ok(None),
     }
 }
@@ -173,12 +176,12 @@ pub(super) fn find(
     name: &str,
     version: Option<&str>,
 ) -> Result<(Put, Value), Refusal> {
-    let Some(entry) = entry(transaction, name)? else {
+    let Some(stored) = read_stored(transaction, name)? else {
         return Err(Refusal::NotFound {
             what: "script".into(),
         });
     };
-    let put = version_of(&entry, version)?;
+    let put = version_of(&stored, version)?;
     let source = transaction.own_peek(&source_key(name, &put.version))?;
     source
         .map(|source| (put.clone(), source))
@@ -186,8 +189,8 @@ pub(super) fn find(
 }
 
 /// The version that is called so, or begins so.
-fn version_of<'a>(entry: &'a Entry, version: Option<&str>) -> Result<&'a Put, Refusal> {
-    let versions = &entry.versions;
+fn version_of<'a>(stored: &'a StoredScript, version: Option<&str>) -> Result<&'a Put, Refusal> {
+    let versions = &stored.versions;
     let Some(version) = version else {
         return versions.first().ok_or_else(no_version);
     };
@@ -226,45 +229,45 @@ pub(super) fn put(
         });
     }
     let version = hex::encode(Sha256::digest(source));
-    let known = entry(transaction, name)?;
+    let known = read_stored(transaction, name)?;
     if known.is_none() && is_full(transaction, NAMES, settings.max_scripts)? {
         return Err(Refusal::Limit {
             limit: "circles.max_scripts".into(),
         });
     }
-    let mut entry = known.unwrap_or_default();
-    if entry
+    let mut stored = known.unwrap_or_default();
+    if stored
         .versions
         .first()
         .is_some_and(|put| put.version == version)
     {
         return Ok((version, false));
     }
-    entry.versions.retain(|put| put.version != version);
+    stored.versions.retain(|put| put.version != version);
     let put = Put {
         version: version.clone(),
         put_at: now,
         put_by: by.to_string(),
     };
-    entry.versions.insert(0, put);
-    let kept = entry.versions.len().min(settings.script_versions.max(1));
-    for old in entry.versions.split_off(kept) {
+    stored.versions.insert(0, put);
+    let kept = stored.versions.len().min(settings.script_versions.max(1));
+    for old in stored.versions.split_off(kept) {
         transaction.own_set(&source_key(name, &old.version), None);
     }
     transaction.own_set(
         &source_key(name, &version),
         Some(Value::new(source.as_bytes())),
     );
-    keep(transaction, name, &entry);
+    write_stored(transaction, name, &stored);
     Ok((version, true))
 }
 
 /// Answers whether there was one.
 pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, Refusal> {
-    let Some(entry) = entry(transaction, name)? else {
+    let Some(stored) = read_stored(transaction, name)? else {
         return Ok(false);
     };
-    for put in entry.versions {
+    for put in stored.versions {
         transaction.own_set(&source_key(name, &put.version), None);
     }
     transaction.own_set(&name_key(name), None);
@@ -277,7 +280,7 @@ pub(super) fn show(
     version: Option<&str>,
 ) -> Result<Shown, Refusal> {
     let (put, source) = find(transaction, name, version)?;
-    let versions = entry(transaction, name)?.unwrap_or_default().versions;
+    let versions = read_stored(transaction, name)?.unwrap_or_default().versions;
     Ok(Shown {
         name: name.to_owned(),
         put,
@@ -291,8 +294,8 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refu
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
         let name = text(key.get(NAMES.len()..).unwrap_or_default()).into_owned();
-        let current =
-            entry(transaction, &name)?.and_then(|mut entry| entry.versions.drain(..1).next());
+        let current = read_stored(transaction, &name)?
+            .and_then(|mut stored| stored.versions.drain(..1).next());
         scripts.extend(current.map(|current| Described { name, current }));
     }
     Ok(scripts)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{
-    login::{Login, Source, exit_codes},
+    login::{Login, ScriptSource, exit_codes},
     play::{With, print_played},
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn run(&self) -> ExitCode {
-        let source = Source {
+        let source = ScriptSource {
             name: &self.name,
             text: None,
         };

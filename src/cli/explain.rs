@@ -4,7 +4,7 @@ use std::{iter::repeat_n, time::Duration};
 
 use unicode_width::UnicodeWidthChar;
 
-use super::login::Source;
+use super::login::ScriptSource;
 use crate::{
     auth::PublicKey,
     client::{Error, RpcError},
@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// What a call was about.
-pub(super) struct Run<'a> {
+pub(super) struct FailedRun<'a> {
     /// The script, where it was about one.
-    pub(super) source: Option<Source<'a>>,
+    pub(super) source: Option<ScriptSource<'a>>,
     pub(super) caller: PublicKey,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
 }
 
 /// An error in words, as compilers write them.
-pub(super) fn explain(error: &Error, run: &Run<'_>) -> String {
+pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
     let mut text = error.to_string();
     if let Error::Rpc(error) = error {
         text = in_words(error);
@@ -95,7 +95,7 @@ fn in_words(error: &RpcError) -> String {
     text
 }
 
-fn help(error: &Error, run: &Run<'_>) -> Option<String> {
+fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
     let error = match error {
         Error::Challenge(_) => {
             return Some("this server may be passing another one's login on, or its server.public_url is not what you dialled".to_owned());
@@ -148,8 +148,8 @@ fn readable(ms: u64) -> String {
 }
 
 /// The line of a script with a caret under the column, both counted from 1, columns in characters.
-fn excerpt(source: &Source<'_>, line: usize, column: usize) -> String {
-    let Source { name, text } = source;
+fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
+    let ScriptSource { name, text } = source;
     let Some(mut before) = line.checked_sub(1) else {
         return String::new();
     };
@@ -202,16 +202,16 @@ mod tests {
     use super::*;
     use crate::{auth::SecretKey, client::Closed};
 
-    fn source(script: &str) -> Source<'_> {
-        Source {
+    fn source(script: &str) -> ScriptSource<'_> {
+        ScriptSource {
             name: "script",
             text: Some(script),
         }
     }
 
-    fn run(script: &str) -> Run<'_> {
+    fn run(script: &str) -> FailedRun<'_> {
         let caller = SecretKey::from_hex(&"17".repeat(32)).unwrap().public();
-        Run {
+        FailedRun {
             source: Some(source(script)),
             caller,
         }
@@ -255,7 +255,7 @@ mod tests {
                 "{script:?}"
             );
         }
-        let elsewhere = Source {
+        let elsewhere = ScriptSource {
             name: "greet",
             text: None,
         };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     login::{
-        Login, Manner, Source, exit_codes, json_value, print_json, print_text, read_script,
+        Login, Manner, ScriptSource, exit_codes, json_value, print_json, print_text, read_script,
         unreadable,
     },
     output::{remark, stdout},
@@ -28,7 +28,7 @@ use crate::{
     dispatch::JobId,
     rpc::code,
 };
-use kept::Place;
+use kept::JobsAddress;
 
 const ABOUT: &str = exit_codes!(
     "it is done",
@@ -78,7 +78,7 @@ enum Command {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         #[command(flatten)]
-        place: Place,
+        place: JobsAddress,
     },
     /// Print all that is known of a job, as JSON. What a provider sent is not shown, unless the script
     /// returned or threw it.
@@ -126,7 +126,7 @@ struct Retry {
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
-    place: Place,
+    place: JobsAddress,
 }
 
 /// Which jobs.
@@ -203,7 +203,7 @@ struct One {
     #[command(flatten)]
     who: Who,
     #[command(flatten)]
-    place: Place,
+    place: JobsAddress,
 }
 
 impl Circle {
@@ -337,12 +337,12 @@ impl Submit {
         let source = match &submission.work {
             Work::Script(text) => {
                 let file = self.file.as_deref().and_then(Path::to_str);
-                Source {
+                ScriptSource {
                     name: file.filter(|name| *name != "-").unwrap_or("script"),
                     text: Some(text),
                 }
             }
-            Work::Name(name) => Source { name, text: None },
+            Work::Name(name) => ScriptSource { name, text: None },
         };
         self.login.run(
             Some(source),
@@ -414,7 +414,7 @@ pub(super) async fn list_some(
 
 /// The jobs of a server, whoever's they are.
 fn list_kept(
-    place: &Place,
+    place: &JobsAddress,
     states: &[JobStatus],
     filter: &Filter,
     limit: u32,

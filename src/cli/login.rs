@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     client_runtime,
-    explain::{Run, exit_code, explain, printable},
+    explain::{FailedRun, exit_code, explain, printable},
     output::{remark, script_prints, stdout},
 };
 use crate::{
@@ -89,7 +89,7 @@ pub(super) enum SchemeName {
 
 /// A script, as an error in it is shown.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct ScriptSource<'a> {
     /// Where it comes from, or what it is called.
     pub(super) name: &'a str,
     /// Where it is at hand.
@@ -101,7 +101,7 @@ impl Login {
     /// error.
     pub(super) fn run<T: Serialize>(
         &self,
-        source: Option<Source<'_>>,
+        source: Option<ScriptSource<'_>>,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
@@ -118,7 +118,7 @@ impl Login {
     /// As `run`, of an answer that is printed as it is to be in JSON too.
     pub(super) fn run_to<T>(
         &self,
-        source: Option<Source<'_>>,
+        source: Option<ScriptSource<'_>>,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
@@ -152,7 +152,7 @@ impl Login {
     pub(super) fn failed(
         &self,
         error: &Error,
-        source: Option<Source<'_>>,
+        source: Option<ScriptSource<'_>>,
         key: &SecretKey,
     ) -> ExitCode {
         let _ = if self.manner.json {
@@ -167,7 +167,7 @@ impl Login {
                 let logs = error.data["logs"].as_array().into_iter().flatten();
                 print_logs(logs.filter_map(Value::as_str));
             }
-            let run = Run {
+            let run = FailedRun {
                 source,
                 caller: key.public(),
             };

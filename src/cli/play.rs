@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::login::{
-    Login, Source, duration, exit_codes, json_value, milliseconds, print_logs, print_text,
+    Login, ScriptSource, duration, exit_codes, json_value, milliseconds, print_logs, print_text,
     read_script, unreadable,
 };
 use crate::client::{Options, Played};
@@ -62,7 +62,7 @@ impl Play {
             Err(error) => return unreadable(&error),
         };
         let file = self.file.as_deref().and_then(Path::to_str);
-        let source = Source {
+        let source = ScriptSource {
             name: file.filter(|name| *name != "-").unwrap_or("script"),
             text: Some(&script),
         };

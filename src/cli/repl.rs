@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{
     explain::printable,
     jobs,
-    login::{Login, Source, print_json, read_key},
+    login::{Login, ScriptSource, print_json, read_key},
     output::{remark, stdout},
     play::print_played,
     script,
@@ -32,7 +32,7 @@ use crate::{
     json::Json,
 };
 use helper::Prompt;
-use link::{Ended, Link};
+use link::{Ended, ReplConnection};
 
 const EXAMPLES: &str = "\
 Example:
@@ -76,7 +76,7 @@ impl Repl {
             Ok(key) => key,
             Err(error) => return self.login.unusable(&error),
         };
-        let link = match Link::new(&self.login, &key) {
+        let link = match ReplConnection::new(&self.login, &key) {
             Ok(link) => Rc::new(link),
             Err(error) => {
                 remark!("error: {error}");
@@ -104,7 +104,11 @@ impl Repl {
         })
     }
 
-    fn prompt(&self, link: &Rc<Link<'_>>, key: &SecretKey) -> rustyline::Result<ExitCode> {
+    fn prompt(
+        &self,
+        link: &Rc<ReplConnection<'_>>,
+        key: &SecretKey,
+    ) -> rustyline::Result<ExitCode> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .history_ignore_space(true)
@@ -136,7 +140,7 @@ impl Repl {
                 Some("quit" | "q" | "exit") => return Ok(ExitCode::SUCCESS),
                 Some(command) => self.command(link, key, command),
                 None => {
-                    let source = Source {
+                    let source = ScriptSource {
                         name: "input",
                         text: Some(&input),
                     };
@@ -162,7 +166,7 @@ impl Repl {
         ))
     }
 
-    fn command(&self, link: &Link<'_>, key: &SecretKey, command: &str) -> io::Result<()> {
+    fn command(&self, link: &ReplConnection<'_>, key: &SecretKey, command: &str) -> io::Result<()> {
         let (name, rest) = command
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));
@@ -190,7 +194,7 @@ impl Repl {
                     args,
                     timeout_ms: None,
                 };
-                let source = Source { name, text: None };
+                let source = ScriptSource { name, text: None };
                 let called =
                     link.ask(async |client| client.call_script(name, None, &options).await);
                 self.show(called, Some(source), key, |called| {
@@ -225,7 +229,7 @@ impl Repl {
     fn show<T>(
         &self,
         ended: Ended<T>,
-        source: Option<Source<'_>>,
+        source: Option<ScriptSource<'_>>,
         key: &SecretKey,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> io::Result<()> {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     explain::printable,
-    login::{Login, Source, exit_codes, print_json, print_text, read_script, unreadable},
+    login::{Login, ScriptSource, exit_codes, print_json, print_text, read_script, unreadable},
     output::{remark, stdout},
 };
 use crate::client::{Script, ScriptEntry};
@@ -130,7 +130,7 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
         Err(error) => return unreadable(&error),
     };
     let path = file.to_str().filter(|path| *path != "-");
-    let source = Source {
+    let source = ScriptSource {
         name: path.unwrap_or(name),
         text: Some(&text),
     };

@@ -114,7 +114,7 @@ impl Routes {
 
     /// Hands on what the server told a subscription, in so many bytes.
     pub(super) fn on_event(&self, params: &RawValue, size: usize) {
-        let (name, notice) = match json::from_str::<Told>(params.get()) {
+        let (name, notice) = match json::from_str::<EventParams>(params.get()) {
             Ok(told) => told.notice(),
             Err(error) => unreadable(params, &error),
         };
@@ -246,7 +246,7 @@ impl Drop for Feed {
 
 /// What the server tells a subscription. What a later server adds is passed over.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct EventParams {
     subscription: String,
     id: Option<u64>,
     topic: Option<String>,
@@ -278,7 +278,7 @@ fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<N
     (name.to_owned(), notice)
 }
 
-impl Told {
+impl EventParams {
     fn notice(self) -> (String, Option<Notice>) {
         let notice = match self {
             Self { ended: true, .. } => Some(Notice::Ended { needs: self.needs }),

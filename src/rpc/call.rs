@@ -14,16 +14,16 @@ use crate::{
 };
 
 /// A future of a call that is under way.
-pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type PendingCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a method answers.
 pub enum Answer<T> {
     /// At once.
     Now(Result<T, Error>),
     /// When it is done.
-    Later(Pending<Result<T, Error>>),
+    Later(PendingCall<Result<T, Error>>),
     /// The same, with room for it that was reserved before it happened.
-    Reserved(Pending<(Result<T, Error>, Option<Reservation>)>),
+    Reserved(PendingCall<(Result<T, Error>, Option<Reservation>)>),
 }
 
 /// What is to be sent, with its room.
@@ -40,7 +40,7 @@ pub enum Reply {
     /// This.
     Now(Option<Written>),
     /// To come. Dropping it cancels the call.
-    Later(Pending<Option<Written>>),
+    Later(PendingCall<Option<Written>>),
 }
 
 /// What becomes of a message.
@@ -217,7 +217,7 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
     }
 }
 
-fn unheard<T: Send + 'static>(pending: Pending<T>) -> Reply {
+fn unheard<T: Send + 'static>(pending: PendingCall<T>) -> Reply {
     Reply::Later(Box::pin(async move {
         pending.await;
         None

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
 use crate::{
-    auth::{Refusal, Role},
+    auth::{LoginRefusal, Role},
     memory::OverBudget,
     script::Failure,
 };
@@ -101,7 +101,7 @@ pub enum Error {
     AuthenticationRequired,
     /// The login failed.
     #[error("{}", code::message(code::INVALID_CREDENTIALS))]
-    InvalidCredentials(Refusal),
+    InvalidCredentials(LoginRefusal),
     /// The caller may not do that here.
     #[error("{}", code::message(code::FORBIDDEN))]
     Forbidden {

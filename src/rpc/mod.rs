@@ -14,7 +14,7 @@ mod quota;
 mod subscriptions;
 
 pub(crate) use call::failed;
-pub use call::{Answer, Handled, Pending, Reply, Written, on_text};
+pub use call::{Answer, Handled, PendingCall, Reply, Written, on_text};
 pub use context::{Client, Context, Limits, Shared, UnderWay};
 pub use error::{Error, code};
 pub use message::{Batch, Id, Incoming, Invalid, Request};

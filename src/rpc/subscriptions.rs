@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::{sync::Notify, time::sleep};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Pending, Shared};
+use super::{PendingCall, Shared};
 use crate::{
     address::Network,
     auth::{PublicKey, Role},
@@ -123,9 +123,9 @@ pub struct Events {
 /// A look at the log.
 enum Look {
     /// It waits for its turn.
-    Waits(Pending<Option<Turn<Network>>>),
+    Waits(PendingCall<Option<Turn<Network>>>),
     /// It has it, and reads for the subscription of this name.
-    Reads(u64, Pending<Result<Missed, NotRead>>),
+    Reads(u64, PendingCall<Result<Missed, NotRead>>),
 }
 
 /// What may be gathered to be sent.
@@ -162,7 +162,7 @@ struct Notification<T> {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct EventParams<'a> {
     subscription: String,
     id: u64,
     topic: &'a str,
@@ -627,7 +627,7 @@ fn offer_one(
     }
     if one.wants(event, circle) {
         let text = || {
-            notification(Told {
+            notification(EventParams {
                 subscription: one.name.to_string(),
                 id: event.id,
                 topic: &event.topic,

@@ -31,7 +31,7 @@ use crate::{
     log_limit::LogLimit,
     pace::Pace,
     shares::{Bounds, Full, Shares},
-    webhooks::{Refusal, VerifyLayer},
+    webhooks::{VerifyLayer, WebhookRefusal},
 };
 
 /// Lines of one kind that are logged in a second.
@@ -184,7 +184,7 @@ impl Inner {
     /// Refuses a request that names no host. Of many, the first is logged, and how many; webhooks are counted with those
     /// that are refused for other reasons.
     fn refuse_hostless(&self, peer: SocketAddr, path: &str) -> Response<Body> {
-        let refusal = Refusal::NoHost;
+        let refusal = WebhookRefusal::NoHost;
         if let Some(webhooks) = &self.webhooks
             && path.starts_with("/webhooks/")
         {

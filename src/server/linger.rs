@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::accept::Ending;
-use crate::{address::Network, farewell, shares::Place};
+use crate::{address::Network, farewell, shares::ShareGuard};
 
 const LINGER_BYTES: u64 = 16 << 20;
 
@@ -29,16 +29,16 @@ pub(super) struct Lingering(Option<Open>);
 #[derive(Debug)]
 struct Open {
     stream: TcpStream,
-    _place: Place<Network>,
+    _share: ShareGuard<Network>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, place: Place<Network>, ending: &Ending) -> Self {
+    pub(super) fn new(stream: TcpStream, place: ShareGuard<Network>, ending: &Ending) -> Self {
         Self(Some(Open {
             stream,
-            _place: place,
+            _share: place,
             stopping: ending.stopping.clone(),
             tasks: ending.tasks.clone(),
         }))

@@ -15,7 +15,7 @@ use crate::{
     auth::PublicKey,
     memory::MemoryBudget,
     rpc::Client,
-    shares::{self, Bounds, Place, Shares},
+    shares::{self, Bounds, ShareGuard, Shares},
 };
 
 /// Names a session in the log.
@@ -58,7 +58,7 @@ pub struct SessionPermit {
     /// The session's name.
     pub id: SessionId,
     circle: PublicKey,
-    _place: Place<Network>,
+    _share: ShareGuard<Network>,
     budget: SessionBudget,
 }
 
@@ -108,7 +108,7 @@ impl Registry {
             registry: self.clone(),
             id,
             circle,
-            _place: place,
+            _share: place,
             budget: self.0.budgets.open(network),
         })
     }

@@ -17,7 +17,7 @@ use super::{
     field::{self, Field, Odd},
     layer::{Verified, at_length},
     provider::{Challenge, Reading, Series},
-    refusal::Refusal,
+    refusal::WebhookRefusal,
 };
 use crate::{
     auth::PublicKey,
@@ -34,12 +34,12 @@ pub async fn deliver(
     State(shared): State<Arc<Shared>>,
     Extension(verified): Extension<Verified>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, WebhookRefusal> {
     let provider = verified.provider.clone();
     let read = || verified.form.read(&verified.body);
     let payload = at_length(verified.body.len(), read)
         .filter(|payload| provider.reading.is_complete(payload))
-        .ok_or(Refusal::NotTheProviders)?;
+        .ok_or(WebhookRefusal::NotTheProviders)?;
     if let Some(answer) = provider.reading.challenge(&payload) {
         return Ok(answer.into_response());
     }
@@ -90,13 +90,18 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
     }
 }
 
-fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<Delivery, Refusal> {
+fn delivery(
+    verified: &Verified,
+    headers: &HeaderMap,
+    payload: Value,
+) -> Result<Delivery, WebhookRefusal> {
     let Verified {
         provider, circle, ..
     } = verified;
     let reading = &provider.reading;
-    let read =
-        |fields| Field::first(fields, headers, &payload).map_err(|Odd| Refusal::NotTheProviders);
+    let read = |fields| {
+        Field::first(fields, headers, &payload).map_err(|Odd| WebhookRefusal::NotTheProviders)
+    };
     // What is signed can't be given to a request that has been here before.
     let event_id = match &verified.signed_id {
         Some(id) => Some(id.clone()),
@@ -108,7 +113,7 @@ fn delivery(verified: &Verified, headers: &HeaderMap, payload: Value) -> Result<
         .flatten()
         .any(|name| name.len() > MAX_NAME)
     {
-        return Err(Refusal::NotTheProviders);
+        return Err(WebhookRefusal::NotTheProviders);
     }
     Ok(Delivery {
         circle: *circle,
@@ -158,13 +163,17 @@ fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
 
 impl Series {
     /// Which one a delivery belongs to, if it belongs to any.
-    fn read(&self, provider: &str, payload: &Value) -> Result<Option<dispatch::Series>, Refusal> {
+    fn read(
+        &self,
+        provider: &str,
+        payload: &Value,
+    ) -> Result<Option<dispatch::Series>, WebhookRefusal> {
         let is_final = match payload.pointer(&self.is_final) {
             None | Some(Value::Null) => return Ok(None),
             Some(is_final) => is_final.as_bool(),
         };
         let name = payload.pointer(&self.name).and_then(field::text);
-        let (name, is_final) = name.zip(is_final).ok_or(Refusal::NotTheProviders)?;
+        let (name, is_final) = name.zip(is_final).ok_or(WebhookRefusal::NotTheProviders)?;
         Ok(Some(dispatch::Series {
             identity: identity(provider, &Apart::Series(&name)),
             is_final,

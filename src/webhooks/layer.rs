@@ -22,11 +22,11 @@ use tower::{Layer, Service};
 
 use super::{
     body::Form,
+    body_memory::{BodyMemory, BodyReservation, Limits},
     provider::{Provider, Providers},
     receive::{Terms, receive},
-    refusal::Refusal,
-    refusals::{Attempt, Refusals},
-    room::{Limits, Place, Room},
+    refusal::WebhookRefusal,
+    refusals::{Attempt, WebhookRefusals},
     scheme::Unsigned,
     settings::Settings,
 };
@@ -56,7 +56,7 @@ pub struct Verified {
     /// When it was signed, as it says itself, of a body that its script answers.
     pub(super) asked_at: Option<String>,
     /// Keeps the body's room for as long as anybody has it.
-    _room: Arc<Place>,
+    _room: Arc<BodyReservation>,
 }
 
 impl std::fmt::Debug for Verified {
@@ -91,8 +91,8 @@ struct Verifier {
     terms: Terms,
     /// Circles by what they were called lately: finding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
-    room: Room,
-    refusals: Refusals,
+    room: BodyMemory,
+    refusals: WebhookRefusals,
 }
 
 /// Names of circles that are remembered.
@@ -126,22 +126,22 @@ impl VerifyLayer {
                 },
             },
             circles: Cache::new(CIRCLES),
-            room: Room::new(Limits {
+            room: BodyMemory::new(Limits {
                 all,
                 per_address: settings.max_buffered_per_address.min(all),
                 per_mailbox: settings.max_buffered_per_circle.min(all),
             }),
-            refusals: Refusals::new(settings.refusals_logged, Instant::now()),
+            refusals: WebhookRefusals::new(settings.refusals_logged, Instant::now()),
         }))
     }
 
     /// What has been refused.
-    pub fn refusals(&self) -> &Refusals {
+    pub fn refusals(&self) -> &WebhookRefusals {
         &self.0.refusals
     }
 
     /// Refuses a request for its path alone, before the layer sees it.
-    pub(crate) fn refuse(&self, path: &str, refusal: Refusal) -> Response {
+    pub(crate) fn refuse(&self, path: &str, refusal: WebhookRefusal) -> Response {
         let mut attempt = Attempt::default();
         attempt.name(path);
         self.0.refusals.tell(refusal, &attempt, Instant::now());
@@ -196,7 +196,7 @@ where
                     Err(refusal) => Err(refusal),
                 }
             };
-            let response = answered.unwrap_or_else(Refusal::into_response);
+            let response = answered.unwrap_or_else(WebhookRefusal::into_response);
             if let Some(refusal) = response.extensions().get() {
                 let now = Instant::now();
                 verifier.refusals.tell(*refusal, &attempt, now);
@@ -212,7 +212,7 @@ impl Verifier {
         &self,
         request: Request,
         attempt: &mut Attempt,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, WebhookRefusal> {
         let (mut parts, _) = request.into_parts();
         let (provider, _) = self.addressee(&mut parts, attempt).await?;
         let query = parts.uri.query().unwrap_or_default();
@@ -220,8 +220,11 @@ impl Verifier {
         if check.is_some_and(|check| check.is_in(query.as_bytes())) {
             return Ok(StatusCode::OK.into_response());
         }
-        let check = provider.address_check.as_ref().ok_or(Refusal::NotAPost)?;
-        check.answer(query).map_err(Refusal::Unsigned)
+        let check = provider
+            .address_check
+            .as_ref()
+            .ok_or(WebhookRefusal::NotAPost)?;
+        check.answer(query).map_err(WebhookRefusal::Unsigned)
     }
 
     /// Returns the request with what was verified; nothing, where its sender only looks at the server's certificate.
@@ -229,23 +232,24 @@ impl Verifier {
         &self,
         request: Request,
         attempt: &mut Attempt,
-    ) -> Result<Option<Request>, Refusal> {
+    ) -> Result<Option<Request>, WebhookRefusal> {
         let (mut parts, body) = request.into_parts();
         let announced = length(&parts.headers);
         attempt.bytes = announced;
         let (provider, circle) = self.addressee(&mut parts, attempt).await?;
-        let form = Form::of(&parts.headers, &provider.reading.forms).ok_or(Refusal::MediaType)?;
+        let form =
+            Form::of(&parts.headers, &provider.reading.forms).ok_or(WebhookRefusal::MediaType)?;
         // What is refused by its headers alone isn't read.
         let now = Timestamp::now();
-        let claim = provider
+        let signed = provider
             .scheme
-            .claim(&parts.headers, now, provider.tolerance);
+            .read_headers(&parts.headers, now, provider.tolerance);
         let check = provider.certificate_check.as_ref();
         let check = check.filter(|_| form == Form::Form);
         let mut terms = self.terms;
-        match claim {
+        match signed {
             Err(Unsigned::Missing) if check.is_some() => terms.most = LONGEST_CHECK,
-            Err(unsigned) => return Err(Refusal::Unsigned(unsigned)),
+            Err(unsigned) => return Err(WebhookRefusal::Unsigned(unsigned)),
             Ok(_) => {}
         }
         let mut place = {
@@ -256,24 +260,24 @@ impl Verifier {
         };
         let received = attempt.bytes.insert(0);
         let body = receive(body, announced, &terms, &mut place, received).await;
-        let body = body.map_err(|refusal| match (refusal, &claim) {
+        let body = body.map_err(|refusal| match (refusal, &signed) {
             // It is too long for what comes unsigned.
-            (Refusal::TooLarge, Err(unsigned)) => Refusal::Unsigned(*unsigned),
+            (WebhookRefusal::TooLarge, Err(unsigned)) => WebhookRefusal::Unsigned(*unsigned),
             (other, _) => other,
         })?;
         if check.is_some_and(|check| check.is_in(&body)) {
             return Ok(None);
         }
-        let claim = claim.map_err(Refusal::Unsigned)?;
+        let signed = signed.map_err(WebhookRefusal::Unsigned)?;
         let verify = || {
             provider
                 .scheme
-                .verify(&claim, &body, provider.keys(&circle))
+                .verify(&signed, &body, provider.keys(&circle))
         };
-        at_length(body.len(), verify).map_err(Refusal::Unsigned)?;
-        let signed_id = Some(claim.id.to_owned()).filter(|id| !id.is_empty());
+        at_length(body.len(), verify).map_err(WebhookRefusal::Unsigned)?;
+        let signed_id = Some(signed.id.to_owned()).filter(|id| !id.is_empty());
         let asked_at = provider.reading.respond.contains(&form);
-        let asked_at = asked_at.then(|| claim.timestamp.to_owned());
+        let asked_at = asked_at.then(|| signed.timestamp.to_owned());
         parts.extensions.insert(Verified {
             provider,
             circle,
@@ -291,41 +295,41 @@ impl Verifier {
         &self,
         parts: &mut Parts,
         attempt: &mut Attempt,
-    ) -> Result<(Arc<Provider>, PublicKey), Refusal> {
+    ) -> Result<(Arc<Provider>, PublicKey), WebhookRefusal> {
         let Ok(Path((name, circle))) =
             Path::<(String, String)>::from_request_parts(parts, &()).await
         else {
             attempt.name(parts.uri.path());
-            return Err(Refusal::Misaddressed);
+            return Err(WebhookRefusal::Misaddressed);
         };
         let Some(provider) = self.providers.load().get(&name).cloned() else {
             attempt.name(&name);
             return Err(match parts.method {
-                Method::POST => Refusal::UnknownProvider,
-                _ => Refusal::NotAPost,
+                Method::POST => WebhookRefusal::UnknownProvider,
+                _ => WebhookRefusal::NotAPost,
             });
         };
         attempt.provider = Some(provider.clone());
         let is_asked = provider.address_check.is_some() || provider.certificate_check.is_some();
         let asks = parts.method == Method::GET && is_asked;
         if parts.method != Method::POST && !asks {
-            return Err(Refusal::NotAPost);
+            return Err(WebhookRefusal::NotAPost);
         }
         let circle = match self.circles.get(&circle) {
             Some(known) => known,
             None => {
-                let parsed: PublicKey = circle.parse().map_err(|_| Refusal::NotAKey)?;
+                let parsed: PublicKey = circle.parse().map_err(|_| WebhookRefusal::NotAKey)?;
                 self.circles.insert(circle, parsed);
                 parsed
             }
         };
         attempt.circle = Some(circle);
         if !self.shared.access.serves(&circle) {
-            return Err(Refusal::UnknownCircle);
+            return Err(WebhookRefusal::UnknownCircle);
         }
         // With no key, nothing could be right.
         if provider.keys(&circle).is_empty() {
-            return Err(Refusal::UnknownProvider);
+            return Err(WebhookRefusal::UnknownProvider);
         }
         Ok((provider, circle))
     }

@@ -8,12 +8,13 @@
 //!   those of services that many use are [`Preset`]s.
 //! - **Nothing is acknowledged unkept.** A 200 means that the delivery is on disk; its script runs sooner or
 //!   later, and a second delivery of it runs nothing.
-//! - **Nothing is told.** A sender that isn't believed doesn't learn why, the log does ([`Refusals`]); no payload is ever
+//! - **Nothing is told.** A sender that isn't believed doesn't learn why, the log does ([`WebhookRefusals`]); no payload is ever
 //!   logged, and secrets have a type that doesn't print itself.
 //! - **Nobody is kept out.** Bodies have bounded room, which is taken as they arrive, and who is slow gives way.
 
 mod address;
 mod body;
+mod body_memory;
 mod deliver;
 mod field;
 mod layer;
@@ -23,7 +24,6 @@ mod provider;
 mod receive;
 mod refusal;
 mod refusals;
-mod room;
 mod scheme;
 mod settings;
 mod template;
@@ -35,8 +35,8 @@ pub use field::{Field, InvalidField};
 pub use layer::{Verified, Verify, VerifyLayer};
 pub use preset::Preset;
 pub use provider::{Note, Provider, Providers, SetUpError};
-pub use refusal::Refusal;
-pub use refusals::Refusals;
+pub use refusal::WebhookRefusal;
+pub use refusals::WebhookRefusals;
 pub use scheme::{Scheme, SchemeError, Signing, Unsigned};
 pub use settings::{Description, Kind, ProviderSettings, Settings};
 pub use template::{InvalidTemplate, Template};

@@ -143,7 +143,7 @@ enum Reason {
     },
     #[error("the script {} cannot be read: {source}", path.display())]
     NoScript { path: PathBuf, source: io::Error },
-    #[error("the script {}{} is no Rhai: {}", path.display(), Place(failure), failure.message)]
+    #[error("the script {}{} is no Rhai: {}", path.display(), Position(failure), failure.message)]
     Script {
         path: PathBuf,
         failure: Box<Failure>,
@@ -227,9 +227,9 @@ impl fmt::Display for Note {
 }
 
 /// `:line:column`, as compilers write it.
-struct Place<'a>(&'a Failure);
+struct Position<'a>(&'a Failure);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Position<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         [self.0.line, self.0.column]
             .into_iter()

@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    refusal::Refusal,
-    room::{NoRoom, Place},
+    body_memory::{BodyReservation, NoRoom},
+    refusal::WebhookRefusal,
 };
 use crate::pace::Pace;
 
@@ -34,11 +34,11 @@ pub(super) async fn receive(
     mut body: Body,
     announced: Option<usize>,
     terms: &Terms,
-    place: &mut Place,
+    place: &mut BodyReservation,
     received: &mut usize,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, WebhookRefusal> {
     if announced.is_some_and(|length| length > terms.most) {
-        return Err(Refusal::TooLarge);
+        return Err(WebhookRefusal::TooLarge);
     }
     let begun = Instant::now();
     let mut whole = Vec::new();
@@ -48,11 +48,11 @@ pub(super) async fn receive(
         let frame = tokio::select! {
             biased;
             frame = timeout_at(deadline.min(begun + terms.timeout), body.frame()) => frame,
-            () = place.given_up() => return Err(Refusal::Busy),
+            () = place.given_up() => return Err(WebhookRefusal::Busy),
         };
-        let data = match frame.map_err(|_| Refusal::TooSlow)? {
+        let data = match frame.map_err(|_| WebhookRefusal::TooSlow)? {
             None => break,
-            Some(Err(_)) => return Err(Refusal::CutOff),
+            Some(Err(_)) => return Err(WebhookRefusal::CutOff),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
                 // Trailers say nothing that is signed.
@@ -60,11 +60,11 @@ pub(super) async fn receive(
             },
         };
         if place.has_given_way() {
-            return Err(Refusal::Busy);
+            return Err(WebhookRefusal::Busy);
         }
         *received += data.len();
         if *received > terms.most {
-            return Err(Refusal::TooLarge);
+            return Err(WebhookRefusal::TooLarge);
         }
         // Mostly it is all here, and stays where it is.
         if whole.is_empty() && body.is_end_stream() {
@@ -87,7 +87,7 @@ pub(super) async fn receive(
     Ok(whole.into())
 }
 
-impl From<NoRoom> for Refusal {
+impl From<NoRoom> for WebhookRefusal {
     fn from(NoRoom: NoRoom) -> Self {
         Self::Busy
     }

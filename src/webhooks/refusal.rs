@@ -14,7 +14,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// Why a request is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum WebhookRefusal {
     /// The request names no host, or two.
     #[error("a request has one Host header, with the name and port that were dialled")]
     NoHost,
@@ -63,7 +63,7 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl From<NotAccepted> for Refusal {
+impl From<NotAccepted> for WebhookRefusal {
     fn from(why: NotAccepted) -> Self {
         match why {
             NotAccepted::Backlog => Self::Busy,
@@ -72,7 +72,7 @@ impl From<NotAccepted> for Refusal {
     }
 }
 
-impl Refusal {
+impl WebhookRefusal {
     /// One of each, by their codes.
     pub(super) const ALL: [Self; 14] = [
         Self::NoHost,
@@ -112,7 +112,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for WebhookRefusal {
     fn into_response(self) -> Response {
         let (status, code) = self.on_the_wire();
         let mut response = refuse(status, code, &self.to_string());

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{provider::Provider, refusal::Refusal};
+use super::{provider::Provider, refusal::WebhookRefusal};
 use crate::{auth::PublicKey, log_limit::LogLimit};
 
 /// Characters of a text of a stranger's that are logged.
@@ -10,7 +10,7 @@ const LONGEST: usize = 64;
 
 /// Refusals by their codes.
 #[derive(Debug)]
-pub struct Refusals(Vec<(&'static str, LogLimit)>);
+pub struct WebhookRefusals(Vec<(&'static str, LogLimit)>);
 
 /// What is known of a request when it is refused.
 #[derive(Debug, Default)]
@@ -23,11 +23,12 @@ pub(super) struct Attempt {
     unknown: Option<String>,
 }
 
-impl Refusals {
+impl WebhookRefusals {
     /// Of which so many with one code are logged each second.
     pub(super) fn new(logged: u32, start: Instant) -> Self {
-        let limit = |refusal: Refusal| (refusal.on_the_wire().1, LogLimit::new(logged, start));
-        Self(Refusal::ALL.map(limit).into())
+        let limit =
+            |refusal: WebhookRefusal| (refusal.on_the_wire().1, LogLimit::new(logged, start));
+        Self(WebhookRefusal::ALL.map(limit).into())
     }
 
     /// How many there have been, by their codes.
@@ -35,14 +36,14 @@ impl Refusals {
         self.0.iter().map(|(code, limit)| (*code, limit.count()))
     }
 
-    pub(super) fn tell(&self, refusal: Refusal, attempt: &Attempt, now: Instant) {
+    pub(super) fn tell(&self, refusal: WebhookRefusal, attempt: &Attempt, now: Instant) {
         let (status, code) = refusal.on_the_wire();
         let mut limits = self.0.iter();
         let of_code = limits.find(|(other, _)| *other == code);
         if of_code.is_some_and(|(_, limit)| !limit.admit(now)) {
             return;
         }
-        let reason = if let Refusal::Unsigned(why) = refusal {
+        let reason = if let WebhookRefusal::Unsigned(why) = refusal {
             why.to_string()
         } else {
             refusal.to_string()
@@ -97,11 +98,11 @@ mod tests {
     #[test]
     fn every_refusal_is_counted_under_its_code() {
         let (start, attempt) = (Instant::now(), Attempt::default());
-        let refusals = Refusals::new(1, start);
-        for refusal in Refusal::ALL {
+        let refusals = WebhookRefusals::new(1, start);
+        for refusal in WebhookRefusal::ALL {
             refusals.tell(refusal, &attempt, start);
         }
-        refusals.tell(Refusal::Unsigned(Unsigned::Missing), &attempt, start);
+        refusals.tell(WebhookRefusal::Unsigned(Unsigned::Missing), &attempt, start);
         for (code, count) in refusals.counts() {
             assert_eq!(count, 1 + u64::from(code == "unsigned"), "{code}");
         }

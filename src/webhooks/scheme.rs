@@ -121,7 +121,7 @@ pub enum Unsigned {
 
 /// What a request says of its signature.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Claim<'a> {
+pub(super) struct SignatureHeaders<'a> {
     signatures: Vec<&'a str>,
     /// When it was signed, where that is signed too.
     pub(super) timestamp: &'a str,
@@ -185,19 +185,19 @@ impl Scheme {
     }
 
     /// Reads what the headers say of the signature, and checks how old it is.
-    pub(super) fn claim<'a>(
+    pub(super) fn read_headers<'a>(
         &self,
         headers: &'a HeaderMap,
         now: Timestamp,
         tolerance: Duration,
-    ) -> Result<Claim<'a>, Unsigned> {
+    ) -> Result<SignatureHeaders<'a>, Unsigned> {
         let names = self.headers.iter();
         let names = names
             .clone()
             .find(|names| headers.contains_key(&names.signature))
             .ok_or(Unsigned::Missing)?;
         let value = only(headers, &names.signature)?;
-        let mut claim = Claim {
+        let mut signed = SignatureHeaders {
             signatures: Vec::new(),
             timestamp: match &names.timestamp {
                 Some(name) => only(headers, name)?,
@@ -210,36 +210,36 @@ impl Scheme {
         };
         for item in self.items(value) {
             if let Some(signature) = item.strip_prefix(&self.signature_prefix) {
-                claim.signatures.push(signature);
+                signed.signatures.push(signature);
             } else if let Some(prefix) = &self.timestamp_prefix
                 && let Some(timestamp) = item.strip_prefix(prefix)
-                && !std::mem::replace(&mut claim.timestamp, timestamp).is_empty()
+                && !std::mem::replace(&mut signed.timestamp, timestamp).is_empty()
             {
                 return Err(Unsigned::Repeated);
             }
         }
-        if claim.signatures.is_empty() {
+        if signed.signatures.is_empty() {
             return Err(Unsigned::Malformed);
         }
         if self.is_dated() {
-            let signed_at = self.timestamp_format.read(claim.timestamp);
+            let signed_at = self.timestamp_format.read(signed.timestamp);
             let signed_at = signed_at.ok_or(Unsigned::Malformed)?;
             let seconds = now.as_second() - signed_at.as_second();
             if seconds.unsigned_abs() > tolerance.as_secs() {
                 return Err(Unsigned::Stale { seconds });
             }
         }
-        Ok(claim)
+        Ok(signed)
     }
 
     /// Whether one of the keys made one of the signatures. Takes as long whichever it is that differs.
     pub(super) fn verify(
         &self,
-        claim: &Claim<'_>,
+        signed: &SignatureHeaders<'_>,
         body: &[u8],
         keys: &[Key],
     ) -> Result<(), Unsigned> {
-        let signatures: Vec<Vec<u8>> = claim
+        let signatures: Vec<Vec<u8>> = signed
             .signatures
             .iter()
             .filter_map(|text| self.encoding.alphabet().decode(text.as_bytes()).ok())
@@ -248,8 +248,8 @@ impl Scheme {
             return Err(Unsigned::Malformed);
         }
         let filling = Filling {
-            timestamp: claim.timestamp,
-            id: claim.id,
+            timestamp: signed.timestamp,
+            id: signed.id,
             body,
         };
         let is_right = |key: &Key| match self.hash {

@@ -25,7 +25,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct JobsAddress {
     /// The running server to ask, at its admin listener: http://host:port
     #[arg(long, value_name = "URL", id = "admin_url")]
     url: Option<String>,
@@ -34,17 +34,17 @@ pub(super) struct Place {
 }
 
 /// Where the jobs are.
-pub(super) enum Source {
+pub(super) enum JobsSource {
     /// In a folder that no server has.
     Stopped(JobStore, Executor),
     /// With a server that runs.
     Running(String),
 }
 
-impl Place {
-    pub(super) fn find(&self) -> anyhow::Result<Source> {
+impl JobsAddress {
+    pub(super) fn find(&self) -> anyhow::Result<JobsSource> {
         if let Some(url) = &self.url {
-            return Ok(Source::Running(admin_url(Some(url), "")?));
+            return Ok(JobsSource::Running(admin_url(Some(url), "")?));
         }
         let settings = self.config.settings()?;
         let Settings {
@@ -56,7 +56,7 @@ impl Place {
         if dispatch.backend == Backend::Redis {
             let url = admin_url(None, &server.admin_listen)
                 .context("a gateway or a worker is asked: give it a server.admin_listen")?;
-            return Ok(Source::Running(url));
+            return Ok(JobsSource::Running(url));
         }
         let folder = &dispatch.embedded.data_dir;
         if !Disk::is_there(&dispatch.embedded) {
@@ -70,7 +70,7 @@ impl Place {
                 let store = Store::start(disk, &dispatch.embedded, store.clone())?;
                 let access = Arc::new(Access::new(&settings.circles, &settings.circle));
                 let executor = crate::server::executor(&settings, access);
-                Ok(Source::Stopped(JobStore::stopped(store), executor))
+                Ok(JobsSource::Stopped(JobStore::stopped(store), executor))
             }
             Err(OpenError::Locked(_)) => {
                 let url = admin_url(None, &server.admin_listen).with_context(|| {
@@ -79,7 +79,7 @@ impl Place {
                         folder.display()
                     )
                 })?;
-                Ok(Source::Running(url))
+                Ok(JobsSource::Running(url))
             }
             Err(error) => Err(error.into()),
         }
@@ -89,7 +89,7 @@ impl Place {
 /// Jobs that are asked for at a time, at most.
 pub(super) const MOST: u32 = 500;
 
-impl Source {
+impl JobsSource {
     /// Some of the jobs, the oldest of them first, and where to go on.
     pub(super) fn page(
         &self,
@@ -205,7 +205,7 @@ fn plain<'a>(name: &str, value: &'a str) -> anyhow::Result<&'a str> {
     Ok(value)
 }
 
-impl Drop for Source {
+impl Drop for JobsSource {
     fn drop(&mut self) {
         if let Self::Stopped(jobs, _) = self {
             jobs.close();

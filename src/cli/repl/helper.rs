@@ -12,7 +12,7 @@ use rustyline::{
 
 use super::{
     input::{Wanted, is_whole, wanted},
-    link::Link,
+    link::ReplConnection,
     words,
 };
 use crate::cli::explain::printable;
@@ -21,13 +21,13 @@ use crate::cli::explain::printable;
 const GOES_ON: &str = "... it goes on; Ctrl-C drops it";
 
 pub(super) struct Prompt<'a> {
-    link: Rc<Link<'a>>,
+    link: Rc<ReplConnection<'a>>,
     /// Whether what was read last goes on.
     goes_on: Cell<bool>,
 }
 
 impl<'a> Prompt<'a> {
-    pub(super) fn new(link: Rc<Link<'a>>) -> Self {
+    pub(super) fn new(link: Rc<ReplConnection<'a>>) -> Self {
         Self {
             link,
             goes_on: Cell::default(),

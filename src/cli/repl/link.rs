@@ -16,7 +16,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Keys to choose from, at most.
 const MAX_KEYS: usize = 100;
 
-pub(super) struct Link<'a> {
+pub(super) struct ReplConnection<'a> {
     login: &'a Login,
     key: &'a SecretKey,
     runtime: Runtime,
@@ -30,7 +30,7 @@ pub(super) enum Ended<T> {
     Interrupted,
 }
 
-impl<'a> Link<'a> {
+impl<'a> ReplConnection<'a> {
     /// With a thread of its own, which answers the server's pings while somebody thinks about what to type.
     pub(super) fn new(login: &'a Login, key: &'a SecretKey) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    auth::{Authenticated, Claim, Refusal, Scheme},
+    auth::{Authenticated, LoginRefusal, Scheme, UnverifiedLogin},
     json,
     rpc::{
         Answer, Context, Error,
@@ -58,12 +58,15 @@ impl Call for Authenticate {
     }
 }
 
-fn claim(context: &mut Context, params: Params) -> Result<Claim, Refusal> {
+fn claim(context: &mut Context, params: Params) -> Result<UnverifiedLogin, LoginRefusal> {
     let Params {
         pubkey,
         signature,
         scheme,
     } = params;
-    let challenge = context.phase.take_challenge().ok_or(Refusal::NoNonce)?;
+    let challenge = context
+        .phase
+        .take_challenge()
+        .ok_or(LoginRefusal::NoNonce)?;
     challenge.answered(&pubkey, scheme, signature, Timestamp::now())
 }

@@ -58,7 +58,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 /// A circle, as the transactions of one history find it.
-struct Place {
+struct CircleHistory {
     circle: PublicKey,
     /// Commits that were made.
     made: AtomicUsize,
@@ -82,7 +82,7 @@ enum At {
     Between(usize, usize),
 }
 
-impl Place {
+impl CircleHistory {
     fn new(circle: PublicKey) -> Self {
         Self {
             circle,
@@ -105,7 +105,7 @@ impl Place {
 }
 
 /// Runs one thread's transactions, each again until it doesn't collide.
-fn work(store: &Store, places: &[Place], plans: Vec<Plan>) -> Vec<Ended> {
+fn work(store: &Store, places: &[CircleHistory], plans: Vec<Plan>) -> Vec<Ended> {
     let mut on_their_way = Vec::new();
     let ended = plans
         .into_iter()
@@ -131,7 +131,7 @@ fn work(store: &Store, places: &[Place], plans: Vec<Plan>) -> Vec<Ended> {
 
 type CommitCallback = Receiver<Result<(), Unavailable>>;
 
-fn landed(place: &Place, at: &At, done: &CommitCallback) {
+fn landed(place: &CircleHistory, at: &At, done: &CommitCallback) {
     done.recv_timeout(PATIENCE).unwrap().unwrap();
     if let At::Commit(number) = at {
         let mut landed = place.landed.lock().unwrap();
@@ -141,7 +141,7 @@ fn landed(place: &Place, at: &At, done: &CommitCallback) {
 
 fn settle(
     store: &Store,
-    place: &Place,
+    place: &CircleHistory,
     plan: &Plan,
     least: usize,
 ) -> (Vec<Seen>, At, Option<CommitCallback>) {
@@ -185,7 +185,7 @@ fn settle(
 }
 
 fn end(
-    place: &Place,
+    place: &CircleHistory,
     plan: &Plan,
     least: usize,
     mut transaction: Transaction,
@@ -282,7 +282,7 @@ fn all_is_as_if_it_had_happened_one_after_another() {
     let plans = vec(vec(plan(), 1..12), THREADS);
     let result = TestRunner::new(config).run(&plans, |plans| {
         let places: Vec<_> = (0..CIRCLES)
-            .map(|_| Place::new(circle(circles.fetch_add(1, Ordering::Relaxed))))
+            .map(|_| CircleHistory::new(circle(circles.fetch_add(1, Ordering::Relaxed))))
             .collect();
         places.iter().for_each(|place| place.endow(&store));
         let ended: Vec<_> = thread::scope(|scope| {

@@ -72,8 +72,8 @@ fn check(
     keys: &[Key],
 ) -> Result<(), Unsigned> {
     let now = Timestamp::from_second(now).unwrap();
-    let claim = scheme.claim(headers, now, TOLERANCE)?;
-    scheme.verify(&claim, body, keys)
+    let signed = scheme.read_headers(headers, now, TOLERANCE)?;
+    scheme.verify(&signed, body, keys)
 }
 
 fn stripe() -> Vector {

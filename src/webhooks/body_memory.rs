@@ -39,7 +39,7 @@ pub(super) type Mailbox = (Arc<str>, PublicKey);
 
 /// The room there is. A cheap handle.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Inner>);
+pub(super) struct BodyMemory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -99,20 +99,20 @@ struct Who {
 pub(super) struct NoRoom;
 
 /// One body's room. Given back when it is dropped.
-pub(super) struct Place {
-    room: Room,
+pub(super) struct BodyReservation {
+    room: BodyMemory,
     who: Who,
-    held: Held,
+    held: Reserved,
 }
 
-enum Held {
+enum Reserved {
     /// By a body that is whole, or hasn't begun.
     Whole(usize),
     /// By one that is arriving, under this number.
     Arriving(u64, CancellationToken),
 }
 
-impl Room {
+impl BodyMemory {
     pub(super) fn new(limits: Limits) -> Self {
         Self(Arc::new(Inner {
             limits,
@@ -121,11 +121,11 @@ impl Room {
     }
 
     /// Begins with nothing.
-    pub(super) fn place(&self, address: Network, mailbox: Mailbox) -> Place {
-        Place {
+    pub(super) fn place(&self, address: Network, mailbox: Mailbox) -> BodyReservation {
+        BodyReservation {
             room: self.clone(),
             who: Who { address, mailbox },
-            held: Held::Whole(0),
+            held: Reserved::Whole(0),
         }
     }
 
@@ -135,7 +135,7 @@ impl Room {
     }
 }
 
-impl Place {
+impl BodyReservation {
     /// Takes room for a body that is here as a whole.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Place {
         let limits = &self.room.0.limits;
         let mut state = self.room.lock();
         state.take(limits, &self.who, bytes, None, now)?;
-        self.held = Held::Whole(bytes);
+        self.held = Reserved::Whole(bytes);
         Ok(())
     }
 
@@ -156,11 +156,11 @@ impl Place {
         let limits = &self.room.0.limits;
         let mut state = self.room.lock();
         let number = match self.held {
-            Held::Arriving(number, _) => number,
-            Held::Whole(_) => {
+            Reserved::Arriving(number, _) => number,
+            Reserved::Whole(_) => {
                 let given_up = CancellationToken::new();
                 let number = state.begin(&self.who, now, given_up.clone());
-                self.held = Held::Arriving(number, given_up);
+                self.held = Reserved::Arriving(number, given_up);
                 number
             }
         };
@@ -175,30 +175,30 @@ impl Place {
     /// # Errors
     /// It had to.
     pub(super) fn settle(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        let Held::Arriving(number, _) = self.held else {
+        let Reserved::Arriving(number, _) = self.held else {
             return Ok(());
         };
         let mut state = self.room.lock();
         let held = state.end(number).ok_or(NoRoom)?;
         // It may have been given more than it came to need.
         state.give_back(&self.who, held - bytes.min(held));
-        self.held = Held::Whole(bytes.min(held));
+        self.held = Reserved::Whole(bytes.min(held));
         Ok(())
     }
 
     /// Whether the body had to give way.
     pub(super) fn has_given_way(&self) -> bool {
         match &self.held {
-            Held::Arriving(_, given_up) => given_up.is_cancelled(),
-            Held::Whole(_) => false,
+            Reserved::Arriving(_, given_up) => given_up.is_cancelled(),
+            Reserved::Whole(_) => false,
         }
     }
 
     /// Waits until the body has to give way, for as long as it needn't.
     pub(super) async fn given_up(&self) {
         match &self.held {
-            Held::Arriving(_, given_up) => given_up.cancelled().await,
-            Held::Whole(_) => std::future::pending().await,
+            Reserved::Arriving(_, given_up) => given_up.cancelled().await,
+            Reserved::Whole(_) => std::future::pending().await,
         }
     }
 }
@@ -360,13 +360,13 @@ fn less<K: Eq + Hash>(parts: &mut HashMap<K, Part>, key: &K, bytes: usize) {
     }
 }
 
-impl Drop for Place {
+impl Drop for BodyReservation {
     fn drop(&mut self) {
         let mut state = self.room.lock();
-        match mem::replace(&mut self.held, Held::Whole(0)) {
-            Held::Whole(0) => {}
-            Held::Whole(bytes) => state.give_back(&self.who, bytes),
-            Held::Arriving(number, _) => {
+        match mem::replace(&mut self.held, Reserved::Whole(0)) {
+            Reserved::Whole(0) => {}
+            Reserved::Whole(bytes) => state.give_back(&self.who, bytes),
+            Reserved::Arriving(number, _) => {
                 if let Some(bytes) = state.end(number) {
                     state.give_back(&self.who, bytes);
                 }
@@ -375,7 +375,7 @@ impl Drop for Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for BodyReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Place").field(&self.who).finish()
     }
@@ -403,13 +403,13 @@ mod tests {
         [("stripe".into(), circle), ("idenfy".into(), circle)]
     }
 
-    fn gave_way(place: &Place) -> bool {
+    fn gave_way(place: &BodyReservation) -> bool {
         place.given_up().now_or_never().is_some()
     }
 
     #[test]
     fn who_has_been_arriving_for_longest_gives_way() {
-        let room = Room::new(ROOM);
+        let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
         // Of one address.
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn who_sends_most_gives_way_and_nobody_else() {
-        let room = Room::new(ROOM);
+        let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
         // The provider's has been arriving for longest.
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn who_has_been_slow_for_longest_gives_way_before_who_sends_most() {
         let kib = |n: usize| n << 10;
-        let room = Room::new(Limits {
+        let room = BodyMemory::new(Limits {
             all: kib(1024),
             per_address: kib(512),
             per_mailbox: kib(768),
@@ -492,7 +492,7 @@ mod tests {
             place.grow(kib(bytes), after(begun)).unwrap();
             drips.push(place);
         }
-        let gone = |drips: &[Place]| drips.iter().map(gave_way).collect::<Vec<_>>();
+        let gone = |drips: &[BodyReservation]| drips.iter().map(gave_way).collect::<Vec<_>>();
         // Of the mailbox: it has 320 KiB left, and this one comes to be the largest.
         let mut large = room.place(network(5), stripe.clone());
         large.grow(kib(256), after(2950)).unwrap();
@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn who_comes_fast_enough_is_never_too_slow() {
-        let room = Room::new(Limits {
+        let room = BodyMemory::new(Limits {
             all: 4 << 20,
             per_address: 2 << 20,
             per_mailbox: 4 << 20,
@@ -557,7 +557,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_what_came_to_nothing() {
-        let room = Room::new(ROOM);
+        let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
         let mut place = room.place(network(1), stripe.clone());
