@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     Account, JobId, JobRecord, JobStore, RedisJobs, State, Status,
-    looks::{Look, Looked, Looks, NotShown},
+    job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
     submission::Input,
 };
@@ -82,7 +82,7 @@ pub(super) type ListedJobs = (Vec<(JobRecord, bool)>, Option<Cursor>);
 
 /// Who looks at jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
+pub enum Viewer {
     /// A caller of the circle, with this key if with any.
     Caller(Option<PublicKey>),
     /// A provider, whose delivery it is.
@@ -188,7 +188,7 @@ impl FromStr for Cursor {
     }
 }
 
-impl Asker {
+impl Viewer {
     fn accounts(self, circle: PublicKey) -> Option<[Account; 2]> {
         match self {
             Self::Caller(key) => Some(Account::of_caller(circle, key.as_ref())),
@@ -202,7 +202,7 @@ impl Asker {
 #[derive(Debug, Clone)]
 pub struct Jobs {
     pub(super) backend: JobsBackend,
-    pub(super) looks: Looks,
+    pub(super) job_reads: JobReads,
 }
 
 /// Where the durable jobs are kept.
@@ -224,11 +224,11 @@ impl Jobs {
         self,
         listing: Listing,
     ) -> Result<(Vec<(JobRecord, bool)>, Option<Cursor>), Unavailable> {
-        let turn = self.looks.operator().await;
+        let permit = self.job_reads.operator().await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let _turn = turn;
+                    let _permit = permit;
                     jobs.list(&listing)
                 })
                 .await
@@ -242,11 +242,11 @@ impl Jobs {
     /// # Errors
     /// It can't be read.
     pub async fn find(self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let turn = self.looks.operator().await;
+        let permit = self.job_reads.operator().await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let _turn = turn;
+                    let _permit = permit;
                     jobs.find(id)
                 })
                 .await
@@ -261,17 +261,17 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
         rerun: Rerun,
-        asker: Asker,
+        viewer: Viewer,
     ) -> Result<bool, Unavailable> {
         // What it runs on is in memory until it is written.
-        let turn = match rerun.changes() {
-            true => self.looks.turn(asker.accounts(circle)).await,
+        let permit = match rerun.changes() {
+            true => self.job_reads.permit(viewer.accounts(circle)).await,
             false => None,
         };
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let _turn = turn;
+                    let _permit = permit;
                     jobs.retry_in(circle, id, &rerun)
                 })
                 .await
@@ -299,27 +299,27 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
-        asker: Asker,
+        viewer: Viewer,
         memory: &MemoryBudget,
-    ) -> Result<Option<Looked<(JobRecord, bool)>>, NotShown> {
-        let look = self.look(circle, asker, memory).await;
+    ) -> Result<Option<ReservedRead<(JobRecord, bool)>>, JobReadError> {
+        let pending = self.begin_read(circle, viewer, memory).await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let Some(bytes) = jobs.size_in(JobPart::Record, &circle, id)? else {
                         return Ok(None);
                     };
-                    let looked = look.make_room(bytes)?;
+                    let read = pending.reserve(bytes)?;
                     let found = jobs.find_in(&circle, id)?;
-                    Ok(found.map(|found| looked.map(|()| found)))
+                    Ok(found.map(|found| read.map(|()| found)))
                 })
                 .await
             }
             JobsBackend::Redis(jobs) => {
                 let bytes = jobs.size_in(JobPart::Record, circle, id).await?;
-                let looked = look.make_room(bytes)?;
+                let read = pending.reserve(bytes)?;
                 let found = jobs.find_in(circle, id).await?;
-                Ok(found.map(|found| looked.map(|()| found)))
+                Ok(found.map(|found| read.map(|()| found)))
             }
         }
     }
@@ -332,13 +332,13 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
-        asker: Asker,
+        viewer: Viewer,
     ) -> Result<Option<JobRecord>, Unavailable> {
-        let turn = self.looks.turn(asker.accounts(circle)).await;
+        let permit = self.job_reads.permit(viewer.accounts(circle)).await;
         let found = match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let _turn = turn;
+                    let _permit = permit;
                     jobs.find_in(&circle, id)
                 })
                 .await
@@ -356,27 +356,27 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
-        asker: Asker,
+        viewer: Viewer,
         memory: &MemoryBudget,
-    ) -> Result<Option<Looked<Box<RawValue>>>, NotShown> {
-        let look = self.look(circle, asker, memory).await;
+    ) -> Result<Option<ReservedRead<Box<RawValue>>>, JobReadError> {
+        let pending = self.begin_read(circle, viewer, memory).await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let Some(bytes) = jobs.size_in(JobPart::Input, &circle, id)? else {
                         return Ok(None);
                     };
-                    let looked = look.make_room(bytes)?;
+                    let read = pending.reserve(bytes)?;
                     let found = jobs.payload_in(&circle, id)?;
-                    Ok(found.map(|found| looked.map(|()| found)))
+                    Ok(found.map(|found| read.map(|()| found)))
                 })
                 .await
             }
             JobsBackend::Redis(jobs) => {
                 let bytes = jobs.size_in(JobPart::Input, circle, id).await?;
-                let looked = look.make_room(bytes)?;
+                let read = pending.reserve(bytes)?;
                 let found = jobs.payload_in(circle, id).await?;
-                Ok(found.map(|found| looked.map(|()| found)))
+                Ok(found.map(|found| read.map(|()| found)))
             }
         }
     }
@@ -386,13 +386,13 @@ impl Jobs {
         self,
         circle: PublicKey,
         id: JobId,
-        asker: Asker,
+        viewer: Viewer,
     ) -> Result<Option<Input>, Unavailable> {
-        let turn = self.looks.turn(asker.accounts(circle)).await;
+        let permit = self.job_reads.permit(viewer.accounts(circle)).await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let _turn = turn;
+                    let _permit = permit;
                     jobs.input_in(&circle, id)
                 })
                 .await
@@ -408,34 +408,39 @@ impl Jobs {
     pub async fn page(
         self,
         page: Page,
-        asker: Asker,
+        viewer: Viewer,
         memory: &MemoryBudget,
-    ) -> Result<Looked<(Vec<(JobRecord, bool)>, Option<JobId>)>, Unavailable> {
-        let look = self.look(page.circle, asker, memory).await;
+    ) -> Result<ReservedRead<(Vec<(JobRecord, bool)>, Option<JobId>)>, Unavailable> {
+        let pending = self.begin_read(page.circle, viewer, memory).await;
         let size = |(jobs, _): &FoundPage| jobs.iter().map(|(job, _)| job.size()).sum();
-        let mut looked = match self.backend {
+        let mut read = match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let looked = look.take_room(jobs.max_page());
+                    let read = pending.reserve_page(jobs.max_page());
                     let found = jobs.page(&page)?;
-                    Ok::<_, Unavailable>(looked.map(|()| found))
+                    Ok::<_, Unavailable>(read.map(|()| found))
                 })
                 .await?
             }
             JobsBackend::Redis(jobs) => {
-                let looked = look.take_room(jobs.max_page());
+                let read = pending.reserve_page(jobs.max_page());
                 let found = jobs.page(page).await?;
-                looked.map(|()| found)
+                read.map(|()| found)
             }
         };
-        let bytes = size(&looked.found);
-        looked.settle(bytes);
-        Ok(looked)
+        let bytes = size(&read.found);
+        read.resize(bytes);
+        Ok(read)
     }
 
-    async fn look(&self, circle: PublicKey, asker: Asker, memory: &MemoryBudget) -> Look {
-        let turn = self.looks.turn(asker.accounts(circle)).await;
-        Look::new(turn, memory.clone())
+    async fn begin_read(
+        &self,
+        circle: PublicKey,
+        viewer: Viewer,
+        memory: &MemoryBudget,
+    ) -> JobRead {
+        let permit = self.job_reads.permit(viewer.accounts(circle)).await;
+        JobRead::new(permit, memory.clone())
     }
 }
 
@@ -449,10 +454,10 @@ pub(super) enum JobPart {
 /// Reads what is on disk, which takes its time: what it holds is held until that is over, however long somebody waits
 /// for it.
 async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
-    look: impl FnOnce() -> Result<T, E> + Send + 'static,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    let looked = spawn_blocking(look).await;
-    looked.unwrap_or_else(|_| Err(Unavailable.into()))
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Unavailable.into()))
 }
 
 #[cfg(test)]
@@ -462,32 +467,32 @@ mod tests {
     use tokio::task::yield_now;
     use tokio_util::task::TaskTracker;
 
-    use super::{Asker, Cursor, InvalidCursor, JobId, List, Looks, Unavailable, blocking};
+    use super::{Cursor, InvalidCursor, JobId, JobReads, List, Unavailable, Viewer, blocking};
     use crate::auth::SecretKey;
 
     #[tokio::test]
     async fn a_look_that_nobody_waits_for_keeps_its_turn_until_it_is_over() {
         let circle = SecretKey::from_hex(&"7".repeat(64)).unwrap().public();
         let tasks = TaskTracker::new();
-        for asker in [Asker::Caller(None), Asker::Operator] {
-            let looks = Looks::new(1);
-            let turn = looks.turn(asker.accounts(circle)).await;
+        for viewer in [Viewer::Caller(None), Viewer::Operator] {
+            let reads = JobReads::new(1);
+            let permit = reads.permit(viewer.accounts(circle)).await;
             let (begin, has_begun) = tokio::sync::oneshot::channel();
             let (end, may_end) = mpsc::channel::<()>();
-            let look = tasks.spawn(blocking(move || {
-                let _turn = turn;
+            let pending = tasks.spawn(blocking(move || {
+                let _permit = permit;
                 begin.send(()).unwrap();
                 may_end.recv().map_err(|_| Unavailable)
             }));
             has_begun.await.unwrap();
-            look.abort();
-            assert!(look.await.unwrap_err().is_cancelled());
-            let next = looks.clone();
-            let next = tasks.spawn(async move { next.turn(asker.accounts(circle)).await });
+            pending.abort();
+            assert!(pending.await.unwrap_err().is_cancelled());
+            let next = reads.clone();
+            let next = tasks.spawn(async move { next.permit(viewer.accounts(circle)).await });
             for _ in 0..100 {
                 yield_now().await;
             }
-            assert!(!next.is_finished(), "{asker:?}");
+            assert!(!next.is_finished(), "{viewer:?}");
             end.send(()).unwrap();
             assert!(next.await.unwrap().is_some());
         }

@@ -5,12 +5,12 @@
 //! step: if the job is still pending, its effects land and its outcome is handed over; if not, nothing
 //! happens at all.
 
+mod compile;
 mod delivery;
 mod embedded;
 mod job;
+mod job_reads;
 mod jobs;
-mod look;
-mod looks;
 mod record;
 mod redis;
 mod retry;
@@ -21,9 +21,9 @@ pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use job::Account;
 pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, ReservedOutcome, Work};
+pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
-pub use jobs::{Asker, Cursor, InvalidCursor, Jobs, Listing, Page};
-pub use looks::{Looked, NotShown};
+pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
 pub use record::{JobError, JobRecord, JobView, State, Status};
 pub use redis::{
     Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers, check_url,
@@ -249,8 +249,8 @@ impl Dispatcher {
     ) -> Result<R, Unpinned> {
         let accounts = Account::of_caller(circle, caller.as_ref());
         let pinned = match self {
-            Self::Embedded(embedded) => embedded.look(circle, accounts, pin).await,
-            Self::Redis(redis) => redis.look(circle, accounts, pin).await,
+            Self::Embedded(embedded) => embedded.with_compiler(circle, accounts, pin).await,
+            Self::Redis(redis) => redis.with_compiler(circle, accounts, pin).await,
         };
         let full = circle::Refusal::Limit {
             limit: "script.queue".into(),
@@ -324,11 +324,13 @@ impl Dispatcher {
 
     /// The durable jobs, to be looked at.
     pub fn jobs(&self) -> Jobs {
-        let (backend, looks) = match self {
-            Self::Embedded(embedded) => (JobsBackend::Embedded(embedded.jobs()), embedded.looks()),
-            Self::Redis(redis) => (JobsBackend::Redis(redis.jobs()), redis.looks()),
+        let (backend, job_reads) = match self {
+            Self::Embedded(embedded) => {
+                (JobsBackend::Embedded(embedded.jobs()), embedded.job_reads())
+            }
+            Self::Redis(redis) => (JobsBackend::Redis(redis.jobs()), redis.job_reads()),
         };
-        Jobs { backend, looks }
+        Jobs { backend, job_reads }
     }
 
     /// Starts no more durable jobs: those that wait stay pending.

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Asker, Dispatcher, Input, JobId, JobRecord};
+use super::{Dispatcher, Input, JobId, JobRecord, Viewer};
 use crate::{
     auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
@@ -197,8 +197,8 @@ impl Dispatcher {
         caller: Option<PublicKey>,
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
-        let asker = caller.map_or(Asker::Operator, |key| Asker::Caller(Some(key)));
-        let found = self.jobs().record_in(circle, id, asker).await?;
+        let viewer = caller.map_or(Viewer::Operator, |key| Viewer::Caller(Some(key)));
+        let found = self.jobs().record_in(circle, id, viewer).await?;
         let job = found.ok_or(NotRetried::NotOver)?;
         if !job.may_be_retried() {
             return Err(NotRetried::NotOver);
@@ -206,7 +206,7 @@ impl Dispatcher {
         let choice = if job.unread.is_some() {
             ScriptChoice::AsBefore
         } else {
-            let input = self.jobs().input_in(circle, id, asker).await?;
+            let input = self.jobs().input_in(circle, id, viewer).await?;
             let input = input.ok_or(NotRetried::Unreadable)?;
             ScriptChoice::of(&job, &input, version.as_deref())?
         };
@@ -221,7 +221,7 @@ impl Dispatcher {
                 .await?
         };
         let retried = rerun.summary(&job);
-        if self.jobs().retry_in(circle, id, rerun, asker).await? {
+        if self.jobs().retry_in(circle, id, rerun, viewer).await? {
             Ok(retried)
         } else {
             Err(NotRetried::NotOver)

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{self, Asker, Delivery, Progress, Receipt},
+    dispatch::{self, Delivery, Progress, Receipt, Viewer},
     json,
     rpc::Shared,
 };
@@ -70,7 +70,7 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
     let job = shared
         .dispatcher
         .jobs()
-        .record_in(circle, receipt.job, Asker::Provider)
+        .record_in(circle, receipt.job, Viewer::Provider)
         .await;
     let value = job.ok().flatten().and_then(|job| job.value);
     let returned = value.as_deref().map(RawValue::get);

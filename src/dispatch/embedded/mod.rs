@@ -25,8 +25,8 @@ use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
     Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
+    job_reads::JobReads,
     jobs::{FoundPage, JobPart, ListedJobs},
-    looks::Looks,
     retry::{self, Rerun},
     submission::{self, Input, JobRequest, Submission},
 };
@@ -43,7 +43,7 @@ pub struct Embedded {
     runner: Arc<TransactionRunner>,
     durable: Arc<DurableJobs>,
     job_timeout: Duration,
-    looks: Looks,
+    job_reads: JobReads,
     halt: CancellationToken,
 }
 
@@ -67,7 +67,7 @@ impl Embedded {
             durable: DurableJobs::start(runner.clone(), settings.durable.clone(), scripts)?,
             runner,
             job_timeout: settings.job_timeout,
-            looks: Looks::new(settings.durable.looks),
+            job_reads: JobReads::new(settings.durable.looks),
             halt: CancellationToken::new(),
         })
     }
@@ -98,7 +98,7 @@ impl Embedded {
             return Ok(None);
         }
         let accounts = Account::of_job(delivery.circle, None);
-        let pinned = self.look(
+        let pinned = self.with_compiler(
             delivery.circle,
             accounts,
             move |mut transaction, compiler| {
@@ -116,17 +116,17 @@ impl Embedded {
     }
 
     /// Does what may compile, and so takes its time and its turn, on a script thread. Nothing, where too much waits.
-    pub(super) async fn look<R: Send + 'static>(
+    pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
         accounts: [Account; 2],
-        look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+        work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
         let runner = &self.runner;
         let store = runner.store.clone();
         let begin = move || store.begin(circle);
         let (executor, time) = (runner.executor.clone(), self.job_timeout);
-        super::look::look(&runner.threads, accounts, executor, time, begin, look).await
+        super::compile::compile(&runner.threads, accounts, executor, time, begin, work).await
     }
 
     pub(super) fn is_member(
@@ -175,8 +175,8 @@ impl Embedded {
         }
     }
 
-    pub(super) fn looks(&self) -> Looks {
-        self.looks.clone()
+    pub(super) fn job_reads(&self) -> JobReads {
+        self.job_reads.clone()
     }
 
     pub(super) fn stop_durable(&self) {

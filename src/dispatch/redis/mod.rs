@@ -74,7 +74,7 @@ use self::{
 use super::{
     Account, Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings,
     StartError,
-    looks::Looks,
+    job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
 use crate::{
@@ -103,7 +103,7 @@ pub struct Redis {
     worker: Option<Arc<Worker>>,
     settings: Settings,
     hook_scripts: HookScriptCache,
-    looks: Looks,
+    job_reads: JobReads,
     handle: Handle,
     /// Sends and receives.
     tasks: TaskTracker,
@@ -192,7 +192,7 @@ impl Redis {
             worker,
             settings: settings.clone(),
             hook_scripts: HookScriptCache::new(),
-            looks: Looks::new(settings.durable.looks),
+            job_reads: JobReads::new(settings.durable.looks),
             handle: Handle::current(),
             tasks,
             stop,
@@ -232,8 +232,8 @@ impl Redis {
         }
     }
 
-    pub(super) fn looks(&self) -> Looks {
-        self.looks.clone()
+    pub(super) fn job_reads(&self) -> JobReads {
+        self.job_reads.clone()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -293,7 +293,7 @@ impl Redis {
         provider: &Arc<str>,
     ) -> Result<Arc<HookScript>, NotAccepted> {
         let find_script = |name: String| {
-            self.look(
+            self.with_compiler(
                 circle,
                 Account::of_job(circle, None),
                 move |transaction, compiler| hook_script_cache::read(transaction, compiler, &name),
@@ -320,16 +320,16 @@ impl Redis {
 
     /// Does what may compile, and so takes its time and its turn, on a thread that may block. Nothing, where too much
     /// waits.
-    pub(super) async fn look<R: Send + 'static>(
+    pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
         accounts: [Account; 2],
-        look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+        work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
         let (executor, time) = (self.executor.clone(), self.settings.job_timeout);
         let transaction = self.transaction(circle);
         let begin = move || transaction;
-        super::look::look(&self.compiler, accounts, executor, time, begin, look).await
+        super::compile::compile(&self.compiler, accounts, executor, time, begin, work).await
     }
 
     pub(super) async fn is_member(

@@ -27,7 +27,7 @@ pub struct Workers {
 /// Something that may be wrong for a moment. It is said when it was so at two looks, and again once in a while.
 #[derive(Default)]
 struct Alarm {
-    looks: u32,
+    checks: u32,
     said: Option<Instant>,
 }
 
@@ -40,17 +40,17 @@ enum Say {
 }
 
 impl Alarm {
-    fn look(&mut self, is_wrong: bool, now: Instant) -> Say {
+    fn check(&mut self, is_wrong: bool, now: Instant) -> Say {
         if !is_wrong {
-            self.looks = 0;
+            self.checks = 0;
             return match self.said.take() {
                 Some(_) => Say::ItIsRightAgain,
                 None => Say::Nothing,
             };
         }
-        self.looks += 1;
+        self.checks += 1;
         let is_due = self.said.is_none_or(|at| now - at >= REMIND);
-        if self.looks > 1 && is_due {
+        if self.checks > 1 && is_due {
             self.said = Some(now);
             return Say::ItIsWrong;
         }
@@ -82,7 +82,7 @@ impl Gateway {
             };
             *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = Some(workers);
             let now = Instant::now();
-            match absent.look(workers.there == 0, now) {
+            match absent.check(workers.there == 0, now) {
                 Say::ItIsWrong => tracing::warn!(
                     "no worker is there: plays time out, and jobs wait; start one with `circled worker`, or have this gateway run jobs (dispatch.redis.worker)"
                 ),
@@ -91,7 +91,7 @@ impl Gateway {
                 }
                 Say::Nothing => {}
             }
-            match differ.look(workers.differing > 0, now) {
+            match differ.check(workers.differing > 0, now) {
                 Say::ItIsWrong => tracing::warn!(
                     workers = workers.differing,
                     "workers go by other rules than this gateway, and let others do what they may not here, or the reverse: give all the same [circles] and [[circle]], and have them read those (SIGHUP)"
@@ -156,7 +156,7 @@ mod tests {
             (110, false, Say::Nothing),
         ] {
             let now = start + Duration::from_secs(seconds);
-            assert_eq!(alarm.look(is_wrong, now), expected, "{seconds} s");
+            assert_eq!(alarm.check(is_wrong, now), expected, "{seconds} s");
         }
     }
 }

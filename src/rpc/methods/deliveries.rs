@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobError, JobId, JobRecord, Looked, State},
+    dispatch::{JobError, JobId, JobRecord, ReservedRead, State, Viewer},
     memory::MemoryBudget,
     rpc::{Error, Shared},
 };
@@ -62,13 +62,13 @@ pub(super) async fn delivery(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    asker: Asker,
+    viewer: Viewer,
     memory: &MemoryBudget,
-) -> Result<Looked<(JobRecord, bool)>, Error> {
+) -> Result<ReservedRead<(JobRecord, bool)>, Error> {
     let jobs = shared.dispatcher.jobs();
-    let found = jobs.find_in(circle, id, asker, memory).await?;
+    let found = jobs.find_in(circle, id, viewer, memory).await?;
     found
-        .filter(|looked| looked.found.0.provider().is_some())
+        .filter(|read| read.found.0.provider().is_some())
         .ok_or(Error::NotFound {
             what: "delivery".into(),
         })
@@ -79,11 +79,11 @@ pub(super) async fn payload(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    asker: Asker,
+    viewer: Viewer,
     memory: &MemoryBudget,
-) -> Result<Looked<Box<RawValue>>, Error> {
+) -> Result<ReservedRead<Box<RawValue>>, Error> {
     let jobs = shared.dispatcher.jobs();
-    let payload = jobs.payload_in(circle, id, asker, memory).await?;
+    let payload = jobs.payload_in(circle, id, viewer, memory).await?;
     payload.ok_or(Error::NotFound {
         what: "delivery".into(),
     })

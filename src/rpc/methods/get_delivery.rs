@@ -9,7 +9,7 @@ use super::{
     jobs::{answered, job},
 };
 use crate::{
-    dispatch::{Asker, Looked},
+    dispatch::{ReservedRead, Viewer},
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -44,20 +44,24 @@ impl Call for GetDelivery {
     const NEEDS: Needs = Needs::Owner;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;
-    type Output = Looked<Output>;
+    type Output = ReservedRead<Output>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<Output>> {
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Params,
+    ) -> Answer<ReservedRead<Output>> {
         let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         match job(&params.job_id) {
             Err(error) => Answer::Now(Err(error)),
             Ok(id) => answered(async move {
-                let looked = delivery(&shared, circle, id, asker, &memory).await?;
-                let (mut job, running) = looked.into_found();
+                let read = delivery(&shared, circle, id, viewer, &memory).await?;
+                let (mut job, running) = read.into_found();
                 let logs = std::mem::take(&mut job.logs);
                 let delivery = Delivery::new(job, running, true);
-                let payload = payload(&shared, circle, id, asker, &memory).await?;
+                let payload = payload(&shared, circle, id, viewer, &memory).await?;
                 Ok(payload.map(|payload| Output {
                     delivery,
                     logs,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobId, JobRecord, JobView, Looked, Status},
+    dispatch::{JobId, JobRecord, JobView, ReservedRead, Status, Viewer},
     json,
     memory::MemoryBudget,
     rpc::{
@@ -41,12 +41,16 @@ impl Call for GetJob {
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
     type Params<'a> = Params;
-    type Output = Looked<JobView>;
+    type Output = ReservedRead<JobView>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<JobView>> {
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Params,
+    ) -> Answer<ReservedRead<JobView>> {
         let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         let (id, whose) = match asked {
             Err(error) => return Answer::Now(Err(error)),
@@ -56,14 +60,14 @@ impl Call for GetJob {
         let until = Instant::now() + wait.min(shared.dispatcher.job_timeout());
         answered(async move {
             if wait.is_zero() {
-                let looked = visible(&shared, circle, id, (whose, asker), &memory).await?;
-                return Ok(shown(looked));
+                let read = visible(&shared, circle, id, (whose, viewer), &memory).await?;
+                return Ok(shown(read));
             }
             // First of all, so that no change is missed between a look at the job and the next event.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             tokio::select! {
-                looked = end(&shared, circle, id, ((whose, asker), &memory), feed, until) => looked,
+                read = end(&shared, circle, id, ((whose, viewer), &memory), feed, until) => read,
                 // Whoever waits for jobs is told so then, too.
                 () = shared.dispatcher.halted() => Err(Error::Cancelled),
             }
@@ -71,8 +75,8 @@ impl Call for GetJob {
     }
 }
 
-fn shown(looked: Looked<(JobRecord, bool)>) -> Looked<JobView> {
-    looked.map(|(job, running)| job.view(running))
+fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<JobView> {
+    read.map(|(job, running)| job.view(running))
 }
 
 /// Waits for the end of a job, or for that time.
@@ -80,17 +84,17 @@ async fn end(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (who, memory): ((Option<PublicKey>, Asker), &MemoryBudget),
+    (who, memory): ((Option<PublicKey>, Viewer), &MemoryBudget),
     mut feed: Feed,
     until: Instant,
-) -> Result<Looked<JobView>, Error> {
+) -> Result<ReservedRead<JobView>, Error> {
     let topic = format!("job.{id}");
     loop {
-        let looked = visible(shared, circle, id, who, memory).await?;
-        if looked.found.0.status != Status::Pending || Instant::now() >= until {
-            return Ok(shown(looked));
+        let read = visible(shared, circle, id, who, memory).await?;
+        if read.found.0.status != Status::Pending || Instant::now() >= until {
+            return Ok(shown(read));
         }
-        drop(looked);
+        drop(read);
         // It is told of at each change that is kept.
         let changed = async {
             loop {

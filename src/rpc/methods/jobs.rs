@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::run::unavailable;
 use crate::{
     auth::PublicKey,
-    dispatch::{Asker, JobId, JobRecord, JobView, Looked, NotAccepted, NotShown},
+    dispatch::{JobId, JobReadError, JobRecord, JobView, NotAccepted, ReservedRead, Viewer},
     memory::MemoryBudget,
     rpc::{Answer, Context, Error, Shared, context::Admitted},
     store::Unavailable,
@@ -38,12 +38,12 @@ impl Jobs {
 
 /// Answers with what a look finds, in the room that it has made for that.
 pub(super) fn answered<T: Send + 'static>(
-    look: impl Future<Output = Result<Looked<T>, Error>> + Send + 'static,
-) -> Answer<Looked<T>> {
+    read: impl Future<Output = Result<ReservedRead<T>, Error>> + Send + 'static,
+) -> Answer<ReservedRead<T>> {
     Answer::Reserved(Box::pin(async move {
-        let mut looked = look.await;
-        let room = looked.as_mut().ok().and_then(|looked| looked.answer.take());
-        (looked, room)
+        let mut read = read.await;
+        let room = read.as_mut().ok().and_then(|read| read.answer.take());
+        (read, room)
     }))
 }
 
@@ -86,13 +86,14 @@ pub(super) async fn visible(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (whose, asker): (Option<PublicKey>, Asker),
+    (whose, viewer): (Option<PublicKey>, Viewer),
     memory: &MemoryBudget,
-) -> Result<Looked<(JobRecord, bool)>, Error> {
+) -> Result<ReservedRead<(JobRecord, bool)>, Error> {
     let jobs = shared.dispatcher.jobs();
-    let found = jobs.find_in(circle, id, asker, memory).await?;
-    let theirs =
-        |looked: &Looked<(JobRecord, bool)>| whose.is_none() || looked.found.0.submitter() == whose;
+    let found = jobs.find_in(circle, id, viewer, memory).await?;
+    let theirs = |read: &ReservedRead<(JobRecord, bool)>| {
+        whose.is_none() || read.found.0.submitter() == whose
+    };
     found
         .filter(theirs)
         .ok_or(Error::NotFound { what: "job".into() })
@@ -103,20 +104,20 @@ pub(super) async fn record(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (whose, asker): (Option<PublicKey>, Asker),
+    (whose, viewer): (Option<PublicKey>, Viewer),
 ) -> Result<JobRecord, Error> {
-    let found = shared.dispatcher.jobs().record_in(circle, id, asker).await;
+    let found = shared.dispatcher.jobs().record_in(circle, id, viewer).await;
     let found = found.map_err(|Unavailable| unavailable())?;
     found
         .filter(|job| whose.is_none() || job.submitter() == whose)
         .ok_or(Error::NotFound { what: "job".into() })
 }
 
-impl From<NotShown> for Error {
-    fn from(why: NotShown) -> Self {
+impl From<JobReadError> for Error {
+    fn from(why: JobReadError) -> Self {
         match why {
-            NotShown::Unavailable(Unavailable) => unavailable(),
-            NotShown::OverBudget(over) => over.into(),
+            JobReadError::Unavailable(Unavailable) => unavailable(),
+            JobReadError::OverBudget(over) => over.into(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{Asker, JobId, Page, State},
+    dispatch::{JobId, Page, State, Viewer},
     json,
     rpc::{
         Answer, Context, Error,
@@ -77,8 +77,8 @@ impl Call for ListDeliveries {
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
             let jobs = shared.dispatcher.jobs();
-            let looked = jobs.page(page, Asker::Caller(admitted.key), &memory);
-            let (jobs, cursor) = looked
+            let read = jobs.page(page, Viewer::Caller(admitted.key), &memory);
+            let (jobs, cursor) = read
                 .await
                 .map_err(|Unavailable| unavailable())?
                 .into_found();

@@ -8,7 +8,7 @@ use super::{
     run::unavailable,
 };
 use crate::{
-    dispatch::{Asker, Looked, Page, State},
+    dispatch::{Page, ReservedRead, State, Viewer},
     json,
     rpc::{
         Answer, Context, Error,
@@ -39,9 +39,13 @@ impl Call for ListJobs {
     const SUMMARY: &'static str = "Lists the durable jobs of the caller, the newest first; to the owner, all that are no deliveries.";
     const NEEDS: Needs = Needs::Login;
     type Params<'a> = Params;
-    type Output = Looked<Jobs>;
+    type Output = ReservedRead<Jobs>;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Looked<Jobs>> {
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Params,
+    ) -> Answer<ReservedRead<Jobs>> {
         let page = (|| {
             Ok::<_, Error>(Page {
                 circle: context.circle,
@@ -57,15 +61,15 @@ impl Call for ListJobs {
             Ok(page) => page,
             Err(error) => return Answer::Now(Err(error)),
         };
-        let (jobs, asker) = (
+        let (jobs, viewer) = (
             context.shared.dispatcher.jobs(),
-            Asker::Caller(admitted.key),
+            Viewer::Caller(admitted.key),
         );
         let memory = context.memory.clone();
         Answer::Later(Box::pin(async move {
-            let looked = jobs.page(page, asker, &memory).await;
-            let looked = looked.map_err(|Unavailable| unavailable())?;
-            Ok(looked.map(Jobs::new))
+            let read = jobs.page(page, viewer, &memory).await;
+            let read = read.map_err(|Unavailable| unavailable())?;
+            Ok(read.map(Jobs::new))
         }))
     }
 }

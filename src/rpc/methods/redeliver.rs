@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{Asker, Delivery, JobId},
+    dispatch::{Delivery, JobId, Viewer},
     json,
     rpc::{
         Answer, Context,
@@ -46,7 +46,7 @@ impl Call for Redeliver {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         // Nothing of it is answered.
         let memory = context.requests.clone();
         let id = match job(&params.job_id) {
@@ -55,15 +55,15 @@ impl Call for Redeliver {
         };
         Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
-            let looked = delivery(&shared, circle, id, asker, &memory).await?;
-            let (job, _) = looked.into_found();
+            let read = delivery(&shared, circle, id, viewer, &memory).await?;
+            let (job, _) = read.into_found();
             let job = job.without_results();
-            let looked = payload(&shared, circle, id, asker, &memory).await?;
+            let read = payload(&shared, circle, id, viewer, &memory).await?;
             // The place is for others until it is kept, and it is held meanwhile.
-            let text = &looked.found;
+            let text = &read.found;
             let _held = hold(&memory, json::weight(text.get()))?;
             let payload = json::parse(text.get()).unwrap_or_default();
-            drop(looked);
+            drop(read);
             let again = Delivery {
                 circle,
                 provider: job.provider().unwrap_or_default().into(),

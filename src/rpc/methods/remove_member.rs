@@ -9,7 +9,7 @@ use super::run::{run, unavailable};
 use crate::{
     auth::PublicKey,
     circle::Procedure,
-    dispatch::{Asker, Page, Status, Work},
+    dispatch::{Page, Status, Viewer, Work},
     json,
     memory::MemoryBudget,
     rpc::{
@@ -76,7 +76,7 @@ impl Call for RemoveMember {
                     .to_owned(),
             }));
         }
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         let work = Work::Procedure(Procedure::RemoveMember { pubkey });
         let answer = run(context, admitted, work, Value::Null, None, |_, success| {
             let said = json::from_str::<Removed>(success.value.get());
@@ -98,7 +98,7 @@ impl Call for RemoveMember {
                 Answer::Reserved(output) => output.await.0?,
             };
             // Whatever they submit from now on is refused.
-            let stopped = stop_all(&shared, circle, (pubkey, asker), &memory).await;
+            let stopped = stop_all(&shared, circle, (pubkey, viewer), &memory).await;
             let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
             Ok(Output {
                 stopped: Some(stopped),
@@ -113,7 +113,7 @@ impl Call for RemoveMember {
 async fn stop_all(
     shared: &Shared,
     circle: PublicKey,
-    (caller, asker): (PublicKey, Asker),
+    (caller, viewer): (PublicKey, Viewer),
     memory: &MemoryBudget,
 ) -> Result<(usize, usize), Unavailable> {
     let mut page = Page {
@@ -128,7 +128,7 @@ async fn stop_all(
     let (mut stopped, mut failed) = (0, 0);
     loop {
         let jobs = shared.dispatcher.jobs();
-        let (jobs, next) = jobs.page(page.clone(), asker, memory).await?.into_found();
+        let (jobs, next) = jobs.page(page.clone(), viewer, memory).await?.into_found();
         let open = jobs
             .into_iter()
             .filter(|(job, _)| job.status == Status::Pending)

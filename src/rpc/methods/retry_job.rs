@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{Asker, NotRetried, Retried},
+    dispatch::{NotRetried, Retried, Viewer},
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -56,7 +56,7 @@ impl Call for RetryJob {
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let Params { job_id, version } = params;
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         // Running it again takes what submitting it did.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
@@ -64,7 +64,7 @@ impl Call for RetryJob {
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                let job = record(&shared, circle, id, (whose, asker)).await?;
+                let job = record(&shared, circle, id, (whose, viewer)).await?;
                 let admitted = if job.name.is_some() { call? } else { play? };
                 drop(job);
                 let caller = admitted.key;

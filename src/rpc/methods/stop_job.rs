@@ -8,7 +8,7 @@ use super::{
     run::unavailable,
 };
 use crate::{
-    dispatch::Asker,
+    dispatch::Viewer,
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -42,12 +42,12 @@ impl Call for StopJob {
 
     fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
         let (circle, shared) = (context.circle, context.shared.clone());
-        let asker = Asker::Caller(admitted.key);
+        let viewer = Viewer::Caller(admitted.key);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                record(&shared, circle, id, (whose, asker)).await?;
+                record(&shared, circle, id, (whose, viewer)).await?;
                 let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
                 Ok(Output {
                     stopped: stopped.map_err(|Unavailable| unavailable())?,

@@ -17,7 +17,7 @@ use crate::{
 /// Places for looks, of which whoever waits and has used the least time gets the next one, in which circle they may be.
 /// A cheap handle.
 #[derive(Debug, Clone)]
-pub(super) struct Looks {
+pub(super) struct JobReads {
     /// What waits is bounded by what sessions may have under way.
     shared: Turns<Account>,
     /// For whoever runs the server.
@@ -33,26 +33,26 @@ const AROUND: usize = 512;
 /// A place. It is free again when this is dropped.
 #[derive(Debug)]
 #[expect(dead_code, reason = "they are held, not looked at")]
-pub(super) enum Turn {
+pub(super) enum ReadPermit {
     Shared(turns::Turn<Account>),
-    Operators(OwnedSemaphorePermit),
+    Operator(OwnedSemaphorePermit),
 }
 
 /// What a look has found. Until this is dropped, the look goes on: it has its place, and room for what it read.
 #[derive(Debug)]
-pub struct Looked<T> {
+pub struct ReservedRead<T> {
     /// What it has found.
     pub found: T,
     /// Room for an answer that says all of it; nothing where that was not asked for.
     pub answer: Option<Reservation>,
     /// Room for what is read, as it is kept and as it is understood.
     read: Option<Reservation>,
-    turn: Option<Turn>,
+    permit: Option<ReadPermit>,
 }
 
 /// Why a look shows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotShown {
+pub enum JobReadError {
     /// It can't be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -63,35 +63,35 @@ pub enum NotShown {
 
 /// A look that has begun, and hasn't read anything yet.
 #[derive(Debug)]
-pub(super) struct Look {
-    turn: Option<Turn>,
+pub(super) struct JobRead {
+    permit: Option<ReadPermit>,
     memory: MemoryBudget,
 }
 
-impl Look {
-    pub(super) fn new(turn: Option<Turn>, memory: MemoryBudget) -> Self {
-        Self { turn, memory }
+impl JobRead {
+    pub(super) fn new(permit: Option<ReadPermit>, memory: MemoryBudget) -> Self {
+        Self { permit, memory }
     }
 
     /// Makes room for a record of so many bytes, and for an answer that says it.
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn make_room(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
+    pub(super) fn reserve(self, bytes: usize) -> Result<ReservedRead<()>, OverBudget> {
         let answer = self.memory.try_reserve_answer(bytes, AROUND)?;
-        Ok(Looked {
+        Ok(ReservedRead {
             answer: Some(answer),
-            ..self.make_room_to_read(bytes)?
+            ..self.reserve_to_read(bytes)?
         })
     }
 
     /// The same without an answer.
-    fn make_room_to_read(self, bytes: usize) -> Result<Looked<()>, OverBudget> {
+    fn reserve_to_read(self, bytes: usize) -> Result<ReservedRead<()>, OverBudget> {
         let read = match bytes {
             0..=SMALL => None,
             bytes => Some(self.memory.whole().try_reserve(COPIES * bytes)?),
         };
-        Ok(Looked {
+        Ok(ReservedRead {
             read,
             ..self.without_room()
         })
@@ -99,42 +99,42 @@ impl Look {
 
     /// Takes what room there is for a page of so many bytes. It is read in any case: places are few, and a page has one record
     /// more than that at most.
-    pub(super) fn take_room(self, bytes: usize) -> Looked<()> {
+    pub(super) fn reserve_page(self, bytes: usize) -> ReservedRead<()> {
         let read = self.memory.whole().try_reserve(COPIES * bytes).ok();
-        Looked {
+        ReservedRead {
             read,
             ..self.without_room()
         }
     }
 
-    fn without_room(self) -> Looked<()> {
-        Looked {
+    fn without_room(self) -> ReservedRead<()> {
+        ReservedRead {
             found: (),
             answer: None,
             read: None,
-            turn: self.turn,
+            permit: self.permit,
         }
     }
 }
 
-impl<T> Looked<T> {
+impl<T> ReservedRead<T> {
     /// Ends the look.
     pub fn into_found(self) -> T {
         self.found
     }
 
     /// Goes on with something else.
-    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Looked<U> {
-        Looked {
+    pub fn map<U>(self, map: impl FnOnce(T) -> U) -> ReservedRead<U> {
+        ReservedRead {
             found: map(self.found),
             answer: self.answer,
             read: self.read,
-            turn: self.turn,
+            permit: self.permit,
         }
     }
 
     /// Has room for so many bytes as have been read, as far as there is any.
-    pub(super) fn settle(&mut self, bytes: usize) {
+    pub(super) fn resize(&mut self, bytes: usize) {
         if let Some(read) = &mut self.read {
             // They are there.
             let _ = read.resize(COPIES * bytes);
@@ -142,13 +142,13 @@ impl<T> Looked<T> {
     }
 }
 
-impl<T: Serialize> Serialize for Looked<T> {
+impl<T: Serialize> Serialize for ReservedRead<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.found.serialize(serializer)
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Looked<T> {
+impl<T: JsonSchema> JsonSchema for ReservedRead<T> {
     fn schema_name() -> Cow<'static, str> {
         T::schema_name()
     }
@@ -166,7 +166,7 @@ impl<T: JsonSchema> JsonSchema for Looked<T> {
     }
 }
 
-impl Looks {
+impl JobReads {
     /// With so many places.
     pub(super) fn new(places: usize) -> Self {
         Self {
@@ -176,17 +176,17 @@ impl Looks {
     }
 
     /// Waits for a place; for whoever runs the server, where there are no accounts. Nothing, if there will be none.
-    pub(super) async fn turn(&self, accounts: Option<[Account; 2]>) -> Option<Turn> {
+    pub(super) async fn permit(&self, accounts: Option<[Account; 2]>) -> Option<ReadPermit> {
         match accounts {
-            Some(accounts) => self.shared.take(accounts).await.map(Turn::Shared),
+            Some(accounts) => self.shared.take(accounts).await.map(ReadPermit::Shared),
             None => self.operator().await,
         }
     }
 
     /// Waits for the place of whoever runs the server.
-    pub(super) async fn operator(&self) -> Option<Turn> {
+    pub(super) async fn operator(&self) -> Option<ReadPermit> {
         let permit = self.operator.clone().acquire_owned().await;
-        permit.ok().map(Turn::Operators)
+        permit.ok().map(ReadPermit::Operator)
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
-    use super::{Account, Looks, turns};
+    use super::{Account, JobReads, turns};
     use crate::auth::{PublicKey, SecretKey};
 
     type Look = turns::Turn<Account>;
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_circle_whose_members_look_on_and_on_keeps_no_other_waiting() {
-        let looks = Looks::new(2);
+        let looks = JobReads::new(2);
         let many = |n: u8| looks.shared.take(Account::of_caller(key(1), Some(&key(n))));
         let mut flood: Vec<_> = (10..50).map(|n| Box::pin(many(n))).collect();
         let mut flood: Vec<_> = flood.iter_mut().map(|turn| turn.as_mut()).collect();
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_caller_who_looks_on_and_on_keeps_no_other_waiting_in_any_circle() {
-        let looks = Looks::new(1);
+        let looks = JobReads::new(1);
         let many = |n: u8| looks.shared.take(Account::of_caller(key(n), Some(&key(9))));
         let mut flood: Vec<_> = (10..50).map(|n| Box::pin(many(n))).collect();
         let mut flood: Vec<_> = flood.iter_mut().map(|turn| turn.as_mut()).collect();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn whoever_runs_the_server_has_a_place_of_their_own() {
-        let looks = Looks::new(1);
+        let looks = JobReads::new(1);
         let mut flood = pin!(looks.shared.take(Account::of_caller(key(1), None)));
         let _goes_on = look(&mut flood).unwrap();
         let operator = pin!(looks.operator());
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn those_who_leave_keep_no_place() {
-        let looks = Looks::new(1);
+        let looks = JobReads::new(1);
         let turn = |n: u8| looks.shared.take(Account::of_caller(key(n), None));
         let mut first = Box::pin(turn(1));
         let goes_on = look(&mut first.as_mut()).unwrap();

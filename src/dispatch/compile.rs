@@ -28,15 +28,15 @@ impl Drop for CancelGuard {
 
 /// Looks at a circle's scripts when it is its turn. Nothing, where too much waits. `begin` begins the transaction, which
 /// is never committed. It has so much time, waiting for its turn included, and ends when this future is dropped.
-pub(super) async fn look<R: Send + 'static>(
+pub(super) async fn compile<R: Send + 'static>(
     runner: &Runner<Account>,
     accounts: [Account; 2],
     executor: Executor,
     time: Duration,
     begin: impl FnOnce() -> Transaction + Send + 'static,
-    look: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+    work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
 ) -> Option<R> {
-    let (tell, looked) = oneshot::channel();
+    let (tell, done) = oneshot::channel();
     let cancel = Arc::<AtomicBool>::default();
     let (guard, deadline) = (CancelGuard(cancel.clone()), Instant::now() + time);
     let task = Box::new({
@@ -52,11 +52,11 @@ pub(super) async fn look<R: Send + 'static>(
                 cancel: &cancel,
             };
             // Whoever asked may have left.
-            let _ = tell.send(look(begin(), &compiler));
+            let _ = tell.send(work(begin(), &compiler));
         }
     });
     runner.submit(accounts, cancel, task).ok()?;
-    let looked = timeout_at(deadline.into(), looked).await;
+    let done = timeout_at(deadline.into(), done).await;
     drop(guard);
-    looked.ok()?.ok()
+    done.ok()?.ok()
 }
