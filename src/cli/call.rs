@@ -16,17 +16,17 @@ const EXIT_CODES: &str = exit_codes!(
   circled call C --key me.key greet --version 3f1a...          # as it was"
 );
 
-/// Log in to a circle and run one of its scripts by name.
+/// Log in to a circle and call one of its named scripts.
 ///
-/// What the script prints goes to standard error, its value to standard output.
+/// The script's prints go to standard error, its value to standard output.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Call {
     #[command(flatten)]
     login: Login,
-    /// What the script is called by; `circled script list` shows them.
+    /// The script's name; `circled script list` shows all.
     name: String,
-    /// The version to run, of those that are kept; without it, the current one.
+    /// The version to run; without it, the newest one.
     #[arg(long)]
     version: Option<String>,
     #[command(flatten)]

@@ -25,7 +25,7 @@ Examples:
 
 /// Look at the settings.
 ///
-/// They come from the built-in defaults, then the file, then the environment.
+/// They come from the built-in defaults; the file overrides these, and the environment overrides the file.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Config {
@@ -35,10 +35,10 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find every mistake in the settings, in secrets and in the scripts of webhooks, and what will hardly do what is
-    /// wanted ("should be"), which a server only warns of; exit code 0 if there is nothing.
+    /// List all mistakes in the settings, in secrets and in the scripts of webhooks; also settings that hardly fit
+    /// together ("should be"), with which a server starts, and warns. Exit code 0 if there are none.
     Check(ConfigFile),
-    /// Print the settings in force as TOML, each with where it comes from.
+    /// Print the settings in force as TOML, and where each comes from.
     Show(ConfigFile),
 }
 

@@ -23,7 +23,7 @@ const EXIT_CODES: &str = exit_codes!(
   circled deliveries redeliver C --key circle.key 019ab1c2-..."
 );
 
-/// What came to a circle by webhook, and what became of it.
+/// Look at a circle's deliveries: what came by webhook.
 #[derive(Debug, Args)]
 pub(super) struct Deliveries {
     #[command(subcommand)]
@@ -32,24 +32,24 @@ pub(super) struct Deliveries {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List deliveries, the newest first: job, when it came, provider, type, status, tries, what went wrong last.
+    /// List deliveries, the newest first: job, time, provider, type, status, tries, last error.
     #[command(after_help = EXIT_CODES)]
     List {
         #[command(flatten)]
         login: Login,
-        /// Only this provider's.
+        /// Only deliveries of this provider.
         #[arg(long)]
         provider: Option<String>,
         /// How many at most.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Print all that is known of a delivery, and what the provider sent, as JSON; only the owner can.
+    /// Print a delivery as JSON, with what the provider sent; only the owner can.
     #[command(after_help = EXIT_CODES)]
     Show {
         #[command(flatten)]
         login: Login,
-        /// Its job, as `circled deliveries list` prints it.
+        /// The id of its job, as `circled deliveries list` prints it.
         id: JobId,
     },
     /// Run a delivery once more, with the script as it is now. Prints the new job's id.
@@ -57,7 +57,7 @@ enum Command {
     Redeliver {
         #[command(flatten)]
         login: Login,
-        /// Its job, as `circled deliveries list` prints it.
+        /// The id of its job, as `circled deliveries list` prints it.
         id: JobId,
     },
 }

@@ -32,23 +32,23 @@ const EXIT_CODES: &str = exit_codes!(
   circled events C --key me.key --since 17 --follow --json"
 );
 
-/// Print a circle's events: id, time, topic and data, a line each.
+/// Print a circle's events, a line each: id, time, topic and data.
 ///
-/// The server keeps the last ones in a log. Where it doesn't reach back to --since any more, standard error says so; with --json
-/// there is a line {"gap": true, "since": N} too, and what comes next is after N. An event that can't be read is passed over, and
-/// standard error says so; with --json there is a line {"unreadable": true, "id": N} too.
+/// The server keeps the last events in a log. If it no longer reaches back to --since, standard error says so; with
+/// --json there is also a line {"gap": true, "since": N}, and the next event is after N. An event that can't be read is
+/// skipped, and standard error says so; with --json there is also a line {"unreadable": true, "id": N}.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Events {
     #[command(flatten)]
     login: Login,
-    /// Only topics that begin like this.
+    /// Only events whose topic begins with this.
     #[arg(default_value = "")]
     topic: String,
-    /// Begin after the event with this id. Without it: at the log's beginning, or, with --follow, now.
+    /// Begin after the event with this id. Without it: at the beginning of the log, or with --follow, now.
     #[arg(long, value_name = "ID")]
     since: Option<u64>,
-    /// Go on with what comes, and connect again whenever the connection is lost; standard error tells.
+    /// Continue with new events. Reconnects whenever the connection is lost, and says so on standard error.
     #[arg(short, long)]
     follow: bool,
 }
@@ -187,7 +187,7 @@ impl Events {
             }
             Notice::Unreadable { id, why } => {
                 let name = id.map_or_else(|| "an event".to_owned(), |id| format!("event {id}"));
-                remark!("{name} is passed over: it can't be read: {why}");
+                remark!("{name} is skipped: it can't be read: {why}");
                 match json {
                     true => print_json(&json!({ "unreadable": true, "id": id })),
                     false => Ok(()),

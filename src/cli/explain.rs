@@ -98,10 +98,10 @@ fn in_words(error: &RpcError) -> String {
 fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
     let error = match error {
         Error::Challenge(_) => {
-            return Some("this server may be passing another one's login on, or its server.public_url is not what you dialled".to_owned());
+            return Some("this server may be passing on the login of another one, or its server.public_url is not what you dialled".to_owned());
         }
         Error::Connect { reason, .. } if reason.contains("refused") => {
-            return Some("nothing listens there; `circled serve` starts a server".to_owned());
+            return Some("no server listens there; `circled serve` starts one".to_owned());
         }
         Error::Connect { address, .. } if address.starts_with("wss:") => {
             return Some(
@@ -122,23 +122,23 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
     };
     match (error.code, error.data["kind"].as_str()) {
         (code::EXECUTION_ERROR, Some("operations")) => {
-            Some("does a loop never end? The server allows script.max_operations".to_owned())
+            Some("is there an endless loop? The server's limit is script.max_operations".to_owned())
         }
         (code::EXECUTION_ERROR, Some("depth")) => {
-            Some("does a function call itself without end? The server allows script.max_call_depth and script.max_expr_depth".to_owned())
+            Some("does a function call itself without end? The server's limits are script.max_call_depth and script.max_expr_depth".to_owned())
         }
         (code::EXECUTION_ERROR, Some("memory")) => {
-            Some("the server allows script.max_memory".to_owned())
+            Some("the server's limit is script.max_memory".to_owned())
         }
         (code::FORBIDDEN, _) if error.data["needs"] == "owner" => Some(format!(
-            "the owner is who holds the circle's own key; yours is {}",
+            "the owner holds the circle's own key; yours is {}",
             run.caller
         )),
         (code::FORBIDDEN, _) => Some(format!(
             "the circle's owner can make your key a member: circled members add URL --key circle.key {}",
             run.caller
         )),
-        (code::METHOD_NOT_FOUND, _) => Some("the server may be an older one than this command".to_owned()),
+        (code::METHOD_NOT_FOUND, _) => Some("the server may be older than this command".to_owned()),
         _ => None,
     }
 }

@@ -16,11 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Ask a running server whether it is ready.
 ///
-/// Prints the answer. Exit code 0 if it is, 1 if it is stopping, its store takes nothing, or it doesn't answer.
+/// Prints the answer. Exit code 0 if it is ready; 1 if it is stopping, its store takes no writes, or it doesn't answer.
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// Whom to ask, http://host:port; without it, the server that the settings describe, at
-    /// server.admin_listen.
+    /// The server to ask, http://host:port; without it, server.admin_listen of the settings.
     url: Option<String>,
     #[command(flatten)]
     config: ConfigFile,

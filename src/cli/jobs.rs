@@ -32,27 +32,26 @@ use kept::JobsAddress;
 
 const ABOUT: &str = exit_codes!(
     "it is done",
-    "1  it can't be done; and without the URL of a circle, for all else but a lost connection",
+    "1  it can't be done; without the URL of a circle, every error but a lost connection",
     examples: "  circled jobs submit C --key me.key -f report.rhai
   circled jobs list C --key me.key --status pending
   circled jobs show C --key me.key 019ab1c2-...
   circled jobs list --config circled.toml                # on the server's machine: the dead letters
-  circled jobs retry 019ab1c2-...                        # with its script as it is now
-  circled jobs retry 019ab1c2-... --version 5f1d         # with this version of it
+  circled jobs retry 019ab1c2-...                        # runs its script as it is now
+  circled jobs retry 019ab1c2-... --version 5f1d         # runs this version of it
   circled jobs retry --all-dead --script report          # counts them, and asks"
 );
 
-/// Have jobs run that outlive the connection, look at them, and run dead ones again.
+/// Submit durable jobs, look at them, and retry dead ones.
 ///
-/// A durable job is kept until it has run: one that was submitted, or a webhook's delivery. One whose script fails
-/// too often is put aside, dead, until somebody looks at it.
+/// A durable job is kept until its script has run, even if its caller has left: a submitted job, or a webhook's
+/// delivery. If its script fails too often, it is dead, and is kept for somebody to look at.
 ///
-/// With the URL of a circle and a key, as in every command that logs in: your own jobs there, or all, if you own it.
+/// With the URL of a circle and a key: your own jobs there, or all jobs if you are the owner.
 ///
-/// Without them, the jobs of all circles, for who runs the server. They are looked for in the data folder of the
-/// settings, if no server has it; else the running server is asked, at its server.admin_listen. No two processes
-/// ever have a data folder at once. With dispatch.backend = "redis", a gateway or a worker is asked, whichever
-/// has that server.admin_listen.
+/// Without them: the jobs of all circles, for the operator of the server. If no server is running, the command reads
+/// the data folder of the settings; otherwise it asks the server at server.admin_listen. With dispatch.backend =
+/// "redis", it asks the gateway or worker that has this server.admin_listen.
 #[derive(Debug, Args)]
 #[command(after_help = ABOUT)]
 pub(super) struct Jobs {
@@ -63,28 +62,27 @@ pub(super) struct Jobs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Submit(Submit),
-    /// List jobs: a circle's, the newest first; or, without its URL, the server's, the oldest of those that are listed
-    /// first.
+    /// List jobs: of a circle, the newest first; or, without its URL, of the server, the oldest first.
     #[command(after_help = ABOUT)]
     List {
         #[command(flatten)]
         circle: Circle,
-        /// In which states, with commas between them; without it, any in a circle, and dead without one.
+        /// Only jobs with this status (several with commas); without it, all jobs of a circle, or the dead jobs of a
+        /// server.
         #[arg(long, value_enum, value_delimiter = ',')]
         status: Vec<JobStatus>,
         #[command(flatten)]
         filter: Filter,
-        /// How many at most; of a server's, the first ones circle by circle.
+        /// How many at most; of a server, circle by circle.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         #[command(flatten)]
         place: JobsAddress,
     },
-    /// Print all that is known of a job, as JSON. What a provider sent is not shown, unless the script
-    /// returned or threw it.
+    /// Print a job as JSON. What a provider sent is not shown, unless the script returned or threw it.
     #[command(after_help = ABOUT, override_usage = "circled jobs show [OPTIONS] [URL] <ID>")]
     Show(One),
-    /// End a job of a circle's that isn't over.
+    /// Stop a job of a circle that isn't over.
     #[command(after_help = ABOUT)]
     Stop {
         #[command(flatten)]
@@ -95,11 +93,11 @@ enum Command {
     Retry(Retry),
 }
 
-/// Have a dead or stopped job run again, from its first try, with its script as it is now.
+/// Run a dead or stopped job again, with all its tries and with its script as it is now.
 ///
-/// Of a named script that is its newest version; of another, the same source with what that imports now; of a
-/// delivery, what the circle, or else the settings, have for it now. Prints which version runs. One that was put off
-/// keeps its time, if that is still to come. If no server is running, it runs at the next start.
+/// It runs the newest version of a named script; or the same source with its imports as they are now; or, for a
+/// delivery, the script that the circle or the settings have for it now. Prints the version. A delayed job keeps its
+/// time if that is still to come. If no server is running, the job runs at the next start.
 #[derive(Debug, Args)]
 #[command(
     after_help = ABOUT,
@@ -109,13 +107,13 @@ struct Retry {
     /// The circle, ws://host:port/<circle_pk>, or wss://; and the job, 019ab1c2-...
     #[arg(required_unless_present = "all_dead", value_name = "URL and ID")]
     words: Vec<String>,
-    /// Run this version of its script instead, or how that begins; the one that failed, too.
+    /// Run this version of its script instead (the first digits are enough).
     #[arg(long, conflicts_with_all = ["latest", "all_dead"])]
     version: Option<String>,
-    /// Run its script as it is now; so it is without this, too.
+    /// Run its script as it is now (the default).
     #[arg(long)]
     latest: bool,
-    /// All jobs that are dead, deliveries too. Says how many, and asks.
+    /// Retry all dead jobs, deliveries too. Says how many, and asks.
     #[arg(long)]
     all_dead: bool,
     #[command(flatten)]
@@ -132,7 +130,7 @@ struct Retry {
 /// Which jobs.
 #[derive(Debug, Args)]
 struct Filter {
-    /// Only those of this circle; for who runs the server.
+    /// Only jobs of this circle; for the operator of the server.
     #[arg(
         long = "circle",
         id = "of_circle",
@@ -140,12 +138,12 @@ struct Filter {
         conflicts_with = "key"
     )]
     circle: Option<PublicKey>,
-    /// Only those of the named script, such as on_stripe.
+    /// Only jobs of this named script, such as on_stripe.
     #[arg(long = "script", id = "of_script", value_name = "NAME")]
     script: Option<String>,
 }
 
-/// Hand a run over to the server, which keeps it until it is done. Prints the job's id.
+/// Submit a durable job: the server keeps it until its script has run. Prints the job's id.
 #[derive(Debug, Args)]
 #[command(after_help = ABOUT)]
 struct Submit {
@@ -160,16 +158,16 @@ struct Submit {
     /// Run the circle's script of this name.
     #[arg(short, long, conflicts_with_all = ["script", "file"])]
     name: Option<String>,
-    /// The version of the named script, of those that are kept; without it, the current one.
+    /// The version of the named script; without it, the newest one.
     #[arg(long, requires = "name")]
     version: Option<String>,
     /// What the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
-    /// Not before this time: 2026-11-23T16:45:00Z
+    /// The earliest time to run it: 2026-11-23T16:45:00Z
     #[arg(long, value_name = "TIME")]
     run_at: Option<Timestamp>,
-    /// A name of yours for this submission: a second one with the same runs nothing, and prints the first one's job.
+    /// Your own key for this job: a second job with the same key runs nothing, and prints the id of the first.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }
@@ -239,7 +237,9 @@ impl Who {
         let (url, id) = match words {
             [id] => (None, id),
             [url, id] => (Some(url), id),
-            _ => bail!("too much is said: there is a circle's URL, maybe, and a job's id"),
+            _ => bail!(
+                "too many arguments: give a job's id, and before it a circle's URL if you log in"
+            ),
         };
         if words.len() == 1 && id.contains("://") {
             bail!("the job's id is missing, after the circle's URL");
@@ -300,7 +300,7 @@ impl Jobs {
                         print_text(if stopped {
                             "stopped"
                         } else {
-                            "it was over already"
+                            "the job was over already"
                         })
                     },
                 ));
@@ -475,7 +475,7 @@ impl Retry {
             |answer| match answer.retried {
                 true => print_text(&runs_again(answer.version.as_deref())),
                 false => {
-                    remark!("it is neither dead nor stopped");
+                    remark!("the job is neither dead nor stopped");
                     Ok(())
                 }
             },

@@ -25,14 +25,14 @@ Examples:
 
 /// Make a secp256k1 key.
 ///
-/// The secret goes to FILE, which only you can read and which must not exist; the public key, which
-/// names a circle or a caller, goes to standard output.
+/// Writes the secret key to FILE, which must not exist yet and which only you can read. Prints the public key, which
+/// names a circle or a caller.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Keygen {
-    /// Where the secret key goes; a key is never printed, so - is refused.
+    /// The file for the secret key. A secret key is never printed, so - is refused.
     file: PathBuf,
-    /// Make none, and print the public key of the one in FILE.
+    /// Make no key; print the public key of the one in FILE.
     #[arg(long)]
     show: bool,
 }
@@ -69,11 +69,11 @@ impl Keygen {
             return Err(error).with_context(|| format!("{path} cannot be written"));
         }
         writeln!(stdout(), "{}", key.public()).inspect_err(|_| {
-            remark!("the secret key is in {path}, and its public half could not be printed");
+            remark!("the secret key is in {path}, but its public half could not be printed");
         })?;
         if stdout().is_terminal() {
             remark!(
-                "The secret key is in {path}: keep it, and keep it to yourself. Above is the public key."
+                "The secret key is in {path}: don't lose it, and show it to nobody. The line above is the public key."
             );
         }
         Ok(ExitCode::SUCCESS)

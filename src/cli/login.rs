@@ -32,14 +32,14 @@ macro_rules! exit_codes {
             $ok,
             $("\n  ", $own,)*
             "
-  2  the command line makes no sense, or a file can't be read
+  2  the command line is wrong, or a file can't be read
   3  no connection, it was lost, or the server failed
-  4  the login failed, or the server asked to sign something that isn't its own login text
+  4  the login failed, or the server asked to sign something else than its own login text
   5  the caller may not do that in this circle
   6  the script took too long
   7  the server is too busy, or stopping: try again later
   8  there is no such script, version, job or delivery
-  9  it is done, and what it found cannot be written to standard output
+  9  it is done, but the output could not be written
 
 Examples (C is ws://host:port/<circle_pk>):
 ",
@@ -70,12 +70,12 @@ pub(super) struct Manner {
     /// How to sign the login.
     #[arg(long, value_enum, default_value_t = SchemeName::Eip191)]
     pub(super) scheme: SchemeName,
-    /// The server's own origin, wss://circles.example.org, where it is dialled by another name: nothing but a login
-    /// there is signed. Without it, the URL says which.
+    /// The server's own origin, wss://circles.example.org, if you dial it by another name: only a login there is
+    /// signed. Without it, the origin of the URL.
     #[arg(long, value_name = "URL")]
     pub(super) origin: Option<Origin>,
-    /// Print the answer as JSON on one line, or {"error"}; of a list, a line for each. Where no server gave the error,
-    /// its code is the exit code.
+    /// Print the result as one line of JSON (a list: one line for each item), or {"error"}. If the error is not from
+    /// the server, `code` is the exit code.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -229,7 +229,7 @@ pub(super) fn check_key_file(file: &Path) -> anyhow::Result<()> {
     let digits = name.trim_start_matches("0x").trim_start_matches("0X");
     if digits.len() >= FEWEST && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bail!(
-            "a key stands where the name of its file belongs: put it into a file that only you can read, and name that (./ before the name, if it is one); and should others see what you type, make another"
+            "this is a key, not the name of a key file: put it into a file that only you can read, and give the name of that file (with ./ before it, if this is a file name). If others can see what you type, make a new key"
         );
     }
     Ok(())

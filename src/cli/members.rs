@@ -22,7 +22,7 @@ const EXIT_CODES: &str = exit_codes!(
   circled members remove C --key circle.key 03..."
 );
 
-/// Say who belongs to a circle. Its owner is who holds the circle's own key.
+/// Add, remove and list a circle's members. Its owner holds the circle's own key.
 #[derive(Debug, Args)]
 pub(super) struct Members {
     #[command(subcommand)]
@@ -39,18 +39,18 @@ enum Command {
         /// Their public key, as `circled keygen` prints it.
         pubkey: PublicKey,
     },
-    /// Have someone be a member no longer, at once, wherever they are connected; only the owner can.
+    /// Remove a member, at once and in all their sessions; only the owner can.
     #[command(after_help = EXIT_CODES)]
     Remove {
         #[command(flatten)]
         login: Login,
         /// Their public key.
         pubkey: PublicKey,
-        /// Stop their jobs that are not over, too. They would end as dead when their time comes.
+        /// Also stop their jobs that are not over. Otherwise these end as dead when they are due.
         #[arg(long)]
         stop_jobs: bool,
     },
-    /// List the members: key, and since when, or that the server's settings name them.
+    /// List the members: key, and when it was added, or that it is in the server's settings.
     #[command(after_help = EXIT_CODES)]
     List {
         #[command(flatten)]

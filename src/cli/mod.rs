@@ -46,8 +46,7 @@ use crate::{
 };
 use output::stdout;
 
-/// Serves circles: people connect by WebSocket, prove that they hold a secp256k1 key, and run
-/// sandboxed scripts.
+/// A server for circles: people connect by WebSocket, log in with a secp256k1 key, and run sandboxed scripts.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -84,7 +83,7 @@ enum Command {
 /// Where the settings come from.
 #[derive(Debug, Clone, Args)]
 struct ConfigFile {
-    /// A TOML file with the settings that differ from the defaults. The environment comes last:
+    /// A TOML file with the settings that differ from the defaults. The environment overrides it:
     /// CIRCLED_SERVER__LISTEN=127.0.0.1:9000
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

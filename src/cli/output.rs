@@ -84,7 +84,7 @@ pub(super) fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
         // Whoever reads it has seen enough, as `head` does.
         Some(ErrorKind::BrokenPipe) => Some(ExitCode::SUCCESS),
         Some(kind) => {
-            remark!("error: the answer cannot be written: {kind}");
+            remark!("error: the output cannot be written: {kind}");
             Some(ExitCode::from(UNWRITTEN))
         }
     };

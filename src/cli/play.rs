@@ -25,10 +25,10 @@ const EXIT_CODES: &str = exit_codes!(
   echo 'CALLER_ID' | circled play C --key me.key -"
 );
 
-/// Log in to a circle and run a script there.
+/// Log in to a circle and play a script: send its source and have it run.
 ///
-/// What the script prints goes to standard error, its value to standard output. The text that the
-/// server asks to sign is checked first: only a login to this very server, circle and key is signed.
+/// The script's prints go to standard error, its value to standard output. The command signs only a login to this very
+/// server, circle and key.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Play {

@@ -44,23 +44,26 @@ const COMMANDS: [(&str, &str); 5] = [
         "call",
         ":call NAME [ARGS]   run the circle's script of this name; ARGS is JSON",
     ),
-    ("help", ":help               this; so does the word help"),
+    (
+        "help",
+        ":help               show this; so does the word help",
+    ),
     ("jobs", ":jobs               your last jobs"),
     (
         "quit",
-        ":quit               leave, as the words exit and quit do, and Ctrl-D",
+        ":quit               leave; so do the words exit and quit, and Ctrl-D",
     ),
     ("scripts", ":scripts            the circle's scripts"),
 ];
 
 const KEYS: &str = "\
-Every input is a script of its own: what is to be kept goes into the store. An input with an open bracket goes on in the
-next line, which says so. Tab completes keys of the store, names of scripts, and functions; the arrows bring back what was typed before;
-what begins with a space is not remembered. Ctrl-C drops an input, or stops what runs.";
+Each input is a script of its own: variables don't last, the store does. While a bracket is open, an input continues on
+the next line, which says so. Tab completes keys of the store, names of scripts, and functions. The arrow keys bring back
+earlier inputs; an input that begins with a space is not kept. Ctrl-C drops an input, or stops the run.";
 
 /// Log in to a circle and run scripts there, line by line.
 ///
-/// What was typed is kept in $XDG_STATE_HOME/circled/history (or ~/.local/state), which only you can read.
+/// Inputs are kept in $XDG_STATE_HOME/circled/history (or ~/.local/state), which only you can read.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Repl {
@@ -88,7 +91,7 @@ impl Repl {
                 if stdin().is_terminal() {
                     let role = printable(me["role"].as_str().unwrap_or("unknown"));
                     remark!(
-                        "You are {} here, as {role}. :help says what can be done.",
+                        "You are {} here, as {role}. :help lists the commands.",
                         key.public()
                     );
                 }
@@ -162,7 +165,7 @@ impl Repl {
             return ExitCode::SUCCESS;
         }
         self.login.unusable(&anyhow!(
-            "the last input was not run: a bracket, a string or a comment in it is not closed, and nothing more came"
+            "the last input was not run: a bracket, string or comment is not closed"
         ))
     }
 
@@ -185,7 +188,7 @@ impl Repl {
                     args => match crate::json::parse(args) {
                         Ok(args) => args,
                         Err(error) => {
-                            remark!("error: the arguments are no JSON: {error}");
+                            remark!("error: the arguments are not JSON: {error}");
                             return Ok(());
                         }
                     },

@@ -27,7 +27,7 @@ const EXIT_CODES: &str = exit_codes!(
   circled script delete C --key circle.key greet"
 );
 
-/// The scripts that a circle has by name: what `circled call` runs, scripts import, and webhooks run (`on_stripe`, `on_idenfy`).
+/// A circle's named scripts: `circled call` runs them, scripts import them, and webhooks run `on_stripe`, `on_idenfy`.
 #[derive(Debug, Args)]
 pub(super) struct Scripts {
     #[command(subcommand)]
@@ -36,12 +36,12 @@ pub(super) struct Scripts {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Give the circle a script, or a script a new version. It is compiled first; prints the version.
+    /// Put a script under a name, or a new version of it. Compiles it first, and prints the version.
     #[command(after_help = EXIT_CODES)]
     Put {
         #[command(flatten)]
         login: Login,
-        /// What it is called by: letters, digits and _ - . /, the first a letter or _
+        /// The script's name: letters, digits and _ - . /, the first a letter or _
         name: String,
         /// The source; - is standard input.
         file: PathBuf,
@@ -51,16 +51,16 @@ enum Command {
     Get {
         #[command(flatten)]
         login: Login,
-        /// What it is called by.
+        /// The script's name.
         name: String,
-        /// The version to print, of those that are kept; without it, the current one.
+        /// The version to print; without it, the newest one.
         #[arg(long)]
         version: Option<String>,
-        /// List the versions that are kept, the newest first, in place of the source.
+        /// List the versions that are kept, the newest first, instead of the source.
         #[arg(long, conflicts_with = "version")]
         versions: bool,
     },
-    /// List the scripts: name, version, when and by whom it was put there.
+    /// List the scripts: name, version, when and by whom each was put.
     #[command(after_help = EXIT_CODES)]
     List {
         #[command(flatten)]
@@ -71,7 +71,7 @@ enum Command {
     Delete {
         #[command(flatten)]
         login: Login,
-        /// What it is called by.
+        /// The script's name.
         name: String,
     },
 }

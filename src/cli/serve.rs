@@ -20,21 +20,21 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   circled serve                                  # on this machine only, open to anyone on it
-  circled serve --config circled.toml            # `circled config check` finds its mistakes
+  circled serve --config circled.toml            # `circled config check` lists its mistakes
   CIRCLED_SERVER__LISTEN=127.0.0.1:9000 circled serve
 
-Signals: SIGTERM or SIGINT lets running scripts finish (server.shutdown_grace) and exits with 0;
-a second one exits at once, with 143 or 130. SIGHUP has the settings read again: log.level,
-circles and their rules, providers of webhooks and their secrets change at once; the log says
-what needs a restart, and what is wrong.";
+Signals: on SIGTERM or SIGINT, the server lets running scripts finish (server.shutdown_grace) and
+exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads its settings
+again: log.level, circles and their rules, providers of webhooks and their secrets change at once;
+the log lists what needs a restart, and all mistakes.";
 
 /// Run the server.
 ///
-/// It runs until SIGTERM or SIGINT; a second one ends it at once.
+/// Stops on SIGTERM or SIGINT; a second one ends it at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
-    /// End at once if Redis can't be reached, rather than to try until it can (dispatch.backend = "redis").
+    /// Exit at once if Redis can't be reached, instead of trying again (dispatch.backend = "redis").
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]

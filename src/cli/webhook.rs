@@ -30,10 +30,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
 Exit codes:
-  0  the delivery was taken
-  1  it was refused, and what came back says why; or it can't be signed, or read from its file
-  2  the command line makes no sense
-  3  no connection, or nobody answered in time
+  0  the delivery was accepted
+  1  it was refused (the answer says why); or it can't be signed, or read from its file
+  2  the command line is wrong
+  3  no connection, or no answer in time
 
 Examples (W is http://127.0.0.1:8080/webhooks, C a circle's public key):
   circled webhook send W/stripe/C --provider stripe --secret whsec_test event.json
@@ -42,7 +42,7 @@ Examples (W is http://127.0.0.1:8080/webhooks, C a circle's public key):
     circled webhook send W/slack/C --provider slack --secret env:SLACK_SECRET --form -
   circled webhook send W/acme/C --provider acme --config circled.toml --secret hush-hush event.json";
 
-/// Play the part of a webhook provider.
+/// Send webhooks as a provider would.
 #[derive(Debug, Args)]
 pub(super) struct Webhook {
     #[command(subcommand)]
@@ -54,32 +54,32 @@ enum Command {
     Send(Send),
 }
 
-/// Sign a file as a provider would, and POST it.
+/// Sign a file as a provider would, and send it.
 ///
-/// Prints the status and what came back.
+/// Prints the status and the answer.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct Send {
-    /// Where to: `http://host:port/webhooks/<provider>/<circle_pk>`, or https://
+    /// The address: `http://host:port/webhooks/<provider>/<circle_pk>`, or https://
     url: String,
-    /// Who signs: stripe, idenfy, github, shopify, slack, standard, or a provider of the settings file.
+    /// The provider: stripe, idenfy, github, shopify, slack, standard, or one of the settings file.
     #[arg(long)]
     provider: String,
-    /// What to sign with: the secret itself, env:NAME or file:PATH.
+    /// The secret to sign with: itself, env:NAME or file:PATH.
     #[arg(long, value_name = "SECRET")]
     secret: SecretSource,
     /// The body; - is standard input.
     file: PathBuf,
-    /// The body is a form (a=1&b=2), as Slack's commands are, and GitHub's events if one wants; not JSON.
+    /// The body is a form (a=1&b=2), not JSON; as Slack's commands are, and maybe GitHub's events.
     #[arg(long)]
     form: bool,
-    /// The event's name, for providers that send it in a header. Without it, a new one each time.
+    /// The event's id, for providers that send it in a header. Without it, a new one each time.
     #[arg(long)]
     id: Option<String>,
     /// The event's type, for providers that send it in a header.
     #[arg(long = "type", value_name = "TYPE", default_value = "test")]
     event_type: String,
-    /// When it was signed, to try what is stale: 2026-11-23T16:45:00Z. Without it, now.
+    /// The time of the signature, to try a stale one: 2026-11-23T16:45:00Z. Without it, now.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     #[command(flatten)]
@@ -116,10 +116,10 @@ impl Send {
         let uri: Uri = self
             .url
             .parse()
-            .with_context(|| format!("{:?} is no URL", self.url))?;
+            .with_context(|| format!("{:?} is not a URL", self.url))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             bail!(
-                "{:?} is not where webhooks go: write it like http://127.0.0.1:8080/webhooks/stripe/<circle_pk>",
+                "{:?} is not the address of a webhook: write it like http://127.0.0.1:8080/webhooks/stripe/<circle_pk>",
                 self.url
             );
         }
@@ -168,7 +168,7 @@ impl Send {
                 let presets = presets.filter_map(ValueEnum::to_possible_value);
                 let presets: Vec<_> = presets.map(|preset| preset.get_name().to_owned()).collect();
                 bail!(
-                    "no provider {:?} is known: it is neither a preset ({}) nor in the settings (--config)",
+                    "there is no provider {:?}: it is neither a preset ({}) nor in the settings (--config)",
                     self.provider,
                     presets.join(", ")
                 )
@@ -210,10 +210,10 @@ impl Send {
 fn help(answer: &Answer) -> Option<&'static str> {
     match answer.status {
         StatusCode::UNAUTHORIZED => Some(
-            "the server has another secret, or its clock differs; its log says which (\"webhook refused\")",
+            "the server has another secret, or another time; its log says which (\"webhook refused\")",
         ),
         StatusCode::NOT_FOUND => Some(
-            "a provider is off as long as none of its secrets is set where the server runs; its log says so at start-up",
+            "a provider is off while none of its secrets is set where the server runs; the server's log says so at start-up",
         ),
         StatusCode::SERVICE_UNAVAILABLE => Some("a provider would try again later"),
         _ => None,

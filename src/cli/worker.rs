@@ -23,19 +23,19 @@ Examples:
   circled worker --config circled.toml           # with dispatch.backend = \"redis\" in it
   CIRCLED_DISPATCH__BACKEND=redis CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8082 circled worker
 
-Signals: SIGTERM or SIGINT lets what runs finish (server.shutdown_grace), gives the rest back, and
-exits with 0; a second one exits at once, with 143 or 130. SIGHUP has the settings read again:
-log.level, who may do what, and the scripts of webhooks change at once; the log says what needs a
-restart, and what is wrong.";
+Signals: on SIGTERM or SIGINT, a worker lets running jobs finish (server.shutdown_grace), gives the
+others back, and exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads
+its settings again: log.level, the rules and members of circles, and the scripts of webhooks change
+at once; the log lists what needs a restart, and all mistakes.";
 
 /// Run jobs that gateways put into Redis.
 ///
-/// Any number of workers share the work; one that dies loses its jobs to another (dispatch.redis.lease). It reads
-/// the same settings as `circled serve`; of its addresses, it takes server.admin_listen alone.
+/// Any number of workers share the jobs. If one dies, another takes over its jobs (dispatch.redis.lease). A worker
+/// reads the same settings as `circled serve`, but listens only on server.admin_listen.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Worker {
-    /// End at once if Redis can't be reached, rather than to try until it can.
+    /// Exit at once if Redis can't be reached, instead of trying again.
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
@@ -49,7 +49,7 @@ impl Worker {
             .checked(|settings| server::scripts(settings).map(drop))?;
         if loaded.settings.dispatch.backend != Backend::Redis {
             bail!(
-                "with dispatch.backend = \"embedded\", `circled serve` runs all jobs itself; workers are for \"redis\""
+                "there are workers only with dispatch.backend = \"redis\"; with \"embedded\", `circled serve` runs all jobs itself"
             );
         }
         let level = logging::init(&loaded.settings.log)?;

@@ -22,7 +22,7 @@ pub struct Called {
 /// A script of a circle's, at one of its versions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Script {
-    /// What it is called by.
+    /// The script's name.
     pub name: String,
     /// SHA-256 of the source, in hex.
     pub version: String,
@@ -51,7 +51,7 @@ pub struct ScriptVersion {
 /// A script in a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptEntry {
-    /// What it is called by.
+    /// The script's name.
     pub name: String,
     /// The one that is current.
     #[serde(flatten)]

@@ -93,7 +93,7 @@ impl Follow {
         Self { origin, ..self }
     }
 
-    /// Only topics that begin like this.
+    /// Only events whose topic begins with this.
     #[must_use]
     pub fn topic(self, prefix: impl Into<String>) -> Self {
         let topic = prefix.into();

@@ -218,7 +218,7 @@ impl Client {
         self.call("list_jobs", Params { status, paging }).await
     }
 
-    /// Ends a job. Answers `false` where it was over already.
+    /// Ends a job. Answers `false` where the job was over already.
     ///
     /// # Errors
     /// [`Error::Rpc`] where the caller has no such job.

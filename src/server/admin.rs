@@ -112,7 +112,7 @@ impl IntoResponse for Refused {
             Self::NotOver => refuse(
                 StatusCode::NOT_FOUND,
                 "not_over",
-                "there is no such job among those that are dead or were stopped",
+                "there is no dead or stopped job with this id",
             ),
             Self::Script(message) => refuse(StatusCode::CONFLICT, "no_script", &message),
             Self::Unreadable => refuse(StatusCode::CONFLICT, "unreadable", NotRetried::UNREADABLE),

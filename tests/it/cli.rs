@@ -86,7 +86,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
     let prefixed = format!("0x{secret}");
     let in_capitals = format!("0X{}", secret.to_uppercase());
     let url = format!("ws://127.0.0.1:1/{}", key(2).public());
-    let as_key = "a key stands where the name of its file belongs";
+    let as_key = "this is a key, not the name of a key file";
     let commands: &[(&[&str], i32, &str)] = &[
         (&["play", &url, "--key", &secret, "1"], 2, as_key),
         (

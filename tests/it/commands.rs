@@ -213,12 +213,12 @@ async fn jobs_are_submitted_shown_stopped_and_run_again() {
     let not_dead = shell.run("jobs retry URL --key me.key", &[&later]);
     assert_eq!(
         (not_dead.code, not_dead.stderr.as_str()),
-        (1, "it is neither dead nor stopped\n")
+        (1, "the job is neither dead nor stopped\n")
     );
     assert_eq!(shell.ok("jobs stop URL --key me.key", &[&later]), "stopped");
     assert_eq!(
         shell.ok("jobs stop URL --key me.key", &[&later]),
-        "it was over already"
+        "the job was over already"
     );
     assert_eq!(
         shell.ok("jobs retry URL --key me.key", &[&later]),

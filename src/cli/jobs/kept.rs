@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct JobsAddress {
-    /// The running server to ask, at its admin listener: http://host:port
+    /// The running server to ask, at its server.admin_listen: http://host:port
     #[arg(long, value_name = "URL", id = "admin_url")]
     url: Option<String>,
     #[command(flatten)]
@@ -55,7 +55,7 @@ impl JobsAddress {
         } = &settings;
         if dispatch.backend == Backend::Redis {
             let url = admin_url(None, &server.admin_listen)
-                .context("a gateway or a worker is asked: give it a server.admin_listen")?;
+                .context("the jobs are in Redis, and a gateway or a worker is asked for them: set its server.admin_listen")?;
             return Ok(JobsSource::Running(url));
         }
         let folder = &dispatch.embedded.data_dir;
@@ -75,7 +75,7 @@ impl JobsAddress {
             Err(OpenError::Locked(_)) => {
                 let url = admin_url(None, &server.admin_listen).with_context(|| {
                     format!(
-                        "a server has {}, and it can't be asked: stop it, or give it a server.admin_listen",
+                        "a server uses {}, and can't be asked: stop it, or set its server.admin_listen",
                         folder.display()
                     )
                 })?;
@@ -155,7 +155,7 @@ impl JobsSource {
                     version: retried.version,
                 }),
                 Err(NotRetried::NotOver) => {
-                    bail!("there is no such job among those that are dead or were stopped")
+                    bail!("there is no dead or stopped job with this id")
                 }
                 Err(NotRetried::Script(why)) => bail!("{why}"),
                 Err(NotRetried::Unreadable) => bail!(NotRetried::UNREADABLE),
@@ -200,7 +200,7 @@ fn shown_as(job: JobView) -> anyhow::Result<Job> {
 fn plain<'a>(name: &str, value: &'a str) -> anyhow::Result<&'a str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     if value.is_empty() || !value.bytes().all(is_plain) {
-        bail!("{value:?} is no {name}");
+        bail!("{value:?} is not a {name}");
     }
     Ok(value)
 }
@@ -230,5 +230,5 @@ fn refused(answer: &Answer) -> anyhow::Result<()> {
 
 fn read<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
     refused(answer)?;
-    crate::json::from_str(&answer.body).context("the server answers something else than jobs")
+    crate::json::from_str(&answer.body).context("the server's answer is not a list of jobs")
 }

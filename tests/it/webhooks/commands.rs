@@ -80,7 +80,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
     let again = circled(&["jobs", "retry", &id, "--url", &admin], &[]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("no such job among those that are dead"));
+    assert!(text(&again.stderr).contains("no dead or stopped job"));
     let none = circled(&["jobs", "list", "--url", &admin], &[]);
     assert_eq!(
         (text(&none.stdout), text(&none.stderr)),
@@ -157,7 +157,7 @@ async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     let without = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", "")];
     let deaf = circled(&["jobs", "list"], &without);
     assert!(
-        text(&deaf.stderr).contains("it can't be asked"),
+        text(&deaf.stderr).contains("can't be asked"),
         "{}",
         text(&deaf.stderr)
     );
@@ -236,7 +236,7 @@ async fn the_command_line_signs_as_providers_do() {
             "ws://127.0.0.1/x",
             SECRET,
             &file,
-            "is not where webhooks go",
+            "is not the address of a webhook",
             1,
         ),
         (
