@@ -188,7 +188,7 @@ impl schemars::JsonSchema for PublicKey {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "description": "A secp256k1 public key: 66 or 130 hex digits; answers have the 66 lowercase ones.",
+            "description": "A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.",
         })
     }
 }

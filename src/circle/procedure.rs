@@ -34,13 +34,13 @@ pub enum Procedure {
     },
     /// Makes somebody a member.
     AddMember {
-        /// Whom.
+        /// The member's public key.
         #[serde(with = "crate::auth::trusted")]
         pubkey: PublicKey,
     },
     /// Makes somebody a guest again.
     RemoveMember {
-        /// Whom.
+        /// The member's public key.
         #[serde(with = "crate::auth::trusted")]
         pubkey: PublicKey,
     },

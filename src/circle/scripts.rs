@@ -35,10 +35,10 @@ pub type Version = String;
 pub struct Put {
     /// The SHA-256 of the source, in hex.
     pub version: Version,
-    /// When it was put last.
+    /// When it was last put.
     #[schemars(with = "String")]
     pub put_at: Timestamp,
-    /// The key of who put it; `anonymous` where that took no login.
+    /// The key of the caller who put it; `anonymous` if there was no login.
     pub put_by: String,
 }
 

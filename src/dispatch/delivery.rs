@@ -16,16 +16,16 @@ pub struct Delivery {
     pub circle: PublicKey,
     /// By whom.
     pub provider: Arc<str>,
-    /// The provider's name for the event, if it has one.
+    /// The event's id, if it has one.
     pub event_id: Option<String>,
-    /// What kind of event.
+    /// The event's type.
     pub event_type: Option<String>,
     /// What tells it from all others of the provider: a hash of its id, or else of its body. Nothing, where it is
     /// to be run whether or not it has been here before.
     pub identity: Option<[u8; 32]>,
     /// The series that it belongs to, if it does.
     pub series: Option<Series>,
-    /// What was sent, as JSON.
+    /// The body that the provider sent, as JSON.
     pub payload: Value,
     /// When.
     pub received_at: Timestamp,

@@ -32,37 +32,37 @@ pub struct JobRecord {
     /// Where it runs.
     #[serde(with = "crate::auth::trusted")]
     pub circle: PublicKey,
-    /// Who runs it: a key, or `webhook:` and the provider.
+    /// Who runs it: a public key, or `webhook:<provider>`.
     pub caller: String,
-    /// The name of the script, if it has one.
+    /// The script's name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Which version of it.
+    /// The script's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Not before then was it to run.
+    /// The time that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
-    /// The provider's name for the event, if it has one.
+    /// The event's id, if it has one.
     pub event_id: Option<String>,
-    /// What kind of event.
+    /// The event's type.
     pub event_type: Option<String>,
     /// The series that its delivery belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
     /// When it came.
     pub received_at: Timestamp,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// Runs of the script that came to their end, well or not.
+    /// Runs of the script that came to an end, well or not.
     pub tries: u32,
-    /// Runs that ended with the server, since one that came to its end.
+    /// Servers that died while they ran it, since its last run that came to an end.
     pub crashes: u32,
     /// Not before then will it run.
     pub due: Option<Timestamp>,
-    /// When it was over.
+    /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// What the script answered, as Rhai prints it.
+    /// The script's value as Rhai prints it.
     pub output: Option<String>,
     /// The same as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub struct JobRecord {
     /// What is kept of a job whose record can't be read, for a version that can: this record stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<Box<str>>,
-    /// What the last run that came to its end has printed, line by line.
+    /// The lines that the last run which came to an end has printed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
 }
@@ -105,9 +105,9 @@ impl std::fmt::Display for Status {
 /// What went wrong with a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobError {
-    /// Which sort of failure; nothing where the script wasn't to blame.
+    /// The kind of failure; null if it was not the script's.
     pub kind: Option<FailureKind>,
-    /// In words.
+    /// The message.
     pub message: String,
     /// Line in the script, from 1.
     pub line: Option<usize>,
@@ -452,43 +452,43 @@ pub struct JobView {
     pub job_id: JobId,
     /// Where it runs.
     pub circle: PublicKey,
-    /// Who runs it: a key, or `webhook:` and the provider.
+    /// Who runs it: a public key, or `webhook:<provider>`.
     pub caller: String,
-    /// Where it stands.
+    /// Its status.
     pub status: State,
-    /// The name of the script, if it has one.
+    /// The script's name, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Which version of it.
+    /// The script's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The provider's name for the event, where a delivery has one.
+    /// The event's id, of a delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
-    /// What kind of event.
+    /// The event's type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
-    /// When it was asked for, or came.
+    /// When it was submitted, or came.
     #[schemars(with = "String")]
     pub submitted_at: Timestamp,
-    /// Not before then was it to run.
+    /// The time that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub run_at: Option<Timestamp>,
-    /// Not before then will it run, or run again.
+    /// The earliest time of its next run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub due: Option<Timestamp>,
-    /// When it was over.
+    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
-    /// Runs of the script that came to their end, well or not.
+    /// Runs of the script that came to an end, well or not.
     pub tries: u32,
-    /// Runs that ended with the server, since one that came to its end.
+    /// Servers that died while they ran it, since its last run that came to an end.
     #[serde(skip_serializing_if = "is_zero")]
     pub crashes: u32,
-    /// What the script answered, as Rhai prints it.
+    /// The script's value as Rhai prints it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// The same as JSON.
@@ -498,7 +498,7 @@ pub struct JobView {
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
-    /// What the last run that came to its end has printed, line by line.
+    /// The lines that the last run which came to an end has printed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
 }

@@ -31,7 +31,7 @@ pub(super) enum Rerun {
 /// A job that runs again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retried {
-    /// The name of the script, if it has one.
+    /// The script's name, if it has one.
     pub name: Option<String>,
     /// Which version of it runs.
     pub version: Option<String>,

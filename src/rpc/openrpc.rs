@@ -32,7 +32,7 @@ fn generate() -> Value {
         "info": {
             "title": "circled",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Sandboxed scripts in circles named by a secp256k1 public key.",
+            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,

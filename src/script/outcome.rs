@@ -32,7 +32,7 @@ pub struct Success {
     pub output: String,
     /// The value as JSON.
     pub value: Box<RawValue>,
-    /// What `print` and `debug` wrote, line by line.
+    /// The lines of `print` and `debug`.
     pub logs: Vec<String>,
     /// Which version of a named script it was that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]

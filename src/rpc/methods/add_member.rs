@@ -19,14 +19,14 @@ pub(in crate::rpc) struct AddMember;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// Whom.
+    /// The member's public key.
     pubkey: PublicKey,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes what is passed on as JSON")]
 pub(in crate::rpc) struct Output {
-    /// Whether they were none before.
+    /// False if they were already a member.
     added: bool,
 }
 

@@ -21,9 +21,9 @@ pub(in crate::rpc) struct Authenticate;
 pub(in crate::rpc) struct Params {
     /// The key that `fetch_nonce` was called with.
     pubkey: String,
-    /// The signature over the whole text, in hex.
+    /// The signature over the whole login text, in hex.
     signature: String,
-    /// How it was made.
+    /// How the text was signed.
     #[serde(default, deserialize_with = "json::or_default")]
     scheme: Scheme,
 }
@@ -31,7 +31,7 @@ pub(in crate::rpc) struct Params {
 impl Call for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
-        "Logs the session in with a signature over the text that fetch_nonce answered.";
+        "Logs the session in, with a signature over the text of fetch_nonce.";
     const NEEDS: Needs = Needs::Credentials;
     type Params<'a> = Params;
     type Output = bool;

@@ -26,28 +26,28 @@ pub(in crate::rpc) struct Params<'a> {
     /// The script's name.
     #[serde(borrow)]
     name: Cow<'a, str>,
-    /// Any value: what the script sees as ARGS.
+    /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "json::value")]
     args: Value,
-    /// Which version of it, by the SHA-256 of its source or how that begins, for those who may `manage`; the newest
-    /// one if none is given.
+    /// The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the
+    /// newest.
     #[serde(default, borrow)]
     version: Option<Cow<'a, str>>,
-    /// How long the job may take, waiting for its turn included; the server's own limit at most.
+    /// How many milliseconds the job may take, waiting included; at most the server's limit.
     #[serde(default, deserialize_with = "json::whole")]
     timeout_ms: Option<u64>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Called {
-    /// The script's value as Rhai prints it; empty for none.
+    /// The script's value as Rhai prints it; empty if there is none.
     output: String,
     /// The same as JSON.
     #[schemars(with = "Value")]
     value: Box<RawValue>,
-    /// What `print` and `debug` wrote, line by line.
+    /// The lines of `print` and `debug`.
     logs: Vec<String>,
-    /// The run's name in the server's log.
+    /// The id of the run's job, as in the server's log.
     job_id: JobId,
     /// The version that ran.
     version: String,
@@ -55,7 +55,7 @@ pub(in crate::rpc) struct Called {
 
 impl Call for CallScript {
     const NAME: &'static str = "call";
-    const SUMMARY: &'static str = "Runs a script that the circle has under a name, as the caller.";
+    const SUMMARY: &'static str = "Calls a named script of the circle: runs it as the caller.";
     const NEEDS: Needs = Needs::To(Action::Call);
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Params<'a> = Params<'a>;

@@ -26,14 +26,13 @@ pub(in crate::rpc) struct Params {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes what is passed on as JSON")]
 pub(in crate::rpc) struct Output {
-    /// Whether there was one.
+    /// Whether there was such a script.
     deleted: bool,
 }
 
 impl Call for DeleteScript {
     const NAME: &'static str = "delete_script";
-    const SUMMARY: &'static str =
-        "Deletes a script that the circle has under a name, with all its versions.";
+    const SUMMARY: &'static str = "Deletes a named script with all its versions.";
     const NEEDS: Needs = Needs::To(Action::Manage);
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Params<'a> = Params;

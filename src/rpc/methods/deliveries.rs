@@ -12,23 +12,23 @@ use crate::{
     rpc::{Error, Shared},
 };
 
-/// A webhook's delivery, without what was sent.
+/// A delivery: one webhook request, without its payload.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Delivery {
     /// Its job.
     job_id: JobId,
     /// Who sent it.
     provider: String,
-    /// The provider's name for the event, if it has one.
+    /// The event's id, if it has one.
     event_id: Option<String>,
-    /// What kind of event.
+    /// The event's type.
     event_type: Option<String>,
     /// When it came.
     #[schemars(with = "String")]
     received_at: Timestamp,
-    /// Where its job stands.
+    /// The status of its job.
     status: State,
-    /// Runs of the script that came to their end, well or not.
+    /// Runs of the script that came to an end, well or not.
     tries: u32,
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ pub(super) async fn delivery(
         })
 }
 
-/// What was sent, as JSON.
+/// The body that the provider sent, as JSON.
 pub(super) async fn payload(
     shared: &Shared,
     circle: PublicKey,

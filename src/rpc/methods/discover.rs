@@ -37,7 +37,7 @@ impl JsonSchema for Document {
 impl Call for Discover {
     const NAME: &'static str = "rpc.discover";
     const SUMMARY: &'static str =
-        "Answers this document: the methods of this server, in OpenRPC 1.3.";
+        "Returns this document: the methods of this server, in OpenRPC 1.3.";
     const NEEDS: Needs = Needs::Nothing;
     type Params<'a> = NoParams;
     type Output = Document;

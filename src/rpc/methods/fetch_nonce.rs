@@ -26,7 +26,7 @@ pub(in crate::rpc) struct Params {
 impl Call for FetchNonce {
     const NAME: &'static str = "fetch_nonce";
     const SUMMARY: &'static str =
-        "Answers a text; signing it and calling authenticate proves that the caller holds the key.";
+        "Returns the login text. To log in, sign it and call authenticate.";
     const NEEDS: Needs = Needs::Credentials;
     type Params<'a> = Params;
     type Output = String;

@@ -22,7 +22,7 @@ pub(in crate::rpc) struct GetDelivery;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The delivery's job.
+    /// The id of the delivery's job.
     job_id: String,
 }
 
@@ -30,17 +30,17 @@ pub(in crate::rpc) struct Params {
 pub(in crate::rpc) struct Output {
     #[serde(flatten)]
     delivery: Delivery,
-    /// What the last run that came to its end has printed, line by line.
+    /// The lines that the last run which came to an end has printed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<String>,
-    /// What was sent, as JSON.
+    /// The body that the provider sent, as JSON.
     #[schemars(with = "Value")]
     payload: Box<RawValue>,
 }
 
 impl Call for GetDelivery {
     const NAME: &'static str = "get_delivery";
-    const SUMMARY: &'static str = "Shows what a webhook has delivered, with all that was sent.";
+    const SUMMARY: &'static str = "Returns a delivery with its payload.";
     const NEEDS: Needs = Needs::Owner;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;

@@ -28,16 +28,16 @@ pub(in crate::rpc) struct GetJob;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The job's name, as submit_job answered it.
+    /// The job's id, as submit_job returned it.
     job_id: String,
-    /// How many milliseconds to wait for its end, at most; the server's own limit for jobs at most.
+    /// How many milliseconds to wait for its end; at most `dispatch.job_timeout`.
     #[serde(default, deserialize_with = "json::whole")]
     wait: Option<u64>,
 }
 
 impl Call for GetJob {
     const NAME: &'static str = "get_job";
-    const SUMMARY: &'static str = "Tells where a durable job of the caller stands, at once or when it is over; the owner may ask for any.";
+    const SUMMARY: &'static str = "Returns a durable job of the caller, at once or when it has ended. The owner may ask for every job.";
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
     type Params<'a> = Params;

@@ -21,7 +21,7 @@ pub(in crate::rpc) struct GetScript;
 pub(in crate::rpc) struct Params {
     /// The name.
     name: String,
-    /// Which version, by the SHA-256 of its source or how that begins; the newest one if none is given.
+    /// The version: the SHA-256 of the source, or its first digits. Default: the newest.
     #[serde(default)]
     version: Option<String>,
 }
@@ -35,9 +35,9 @@ pub(in crate::rpc) struct Output {
     version: String,
     /// The script, in Rhai.
     source: String,
-    /// When it was put last.
+    /// When it was last put.
     put_at: String,
-    /// The key of who put it; `anonymous` where that took no login.
+    /// The key of the caller who put it; `anonymous` if there was no login.
     put_by: String,
     /// All versions that are kept, the newest first.
     versions: Vec<Put>,
@@ -45,7 +45,7 @@ pub(in crate::rpc) struct Output {
 
 impl Call for GetScript {
     const NAME: &'static str = "get_script";
-    const SUMMARY: &'static str = "Shows a script that the circle has under a name.";
+    const SUMMARY: &'static str = "Returns a named script of the circle.";
     const NEEDS: Needs = Needs::To(Action::Manage);
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Params<'a> = Params;

@@ -21,8 +21,7 @@ const LARGEST_PAGE: usize = 500;
 pub(in crate::rpc) struct Jobs {
     /// The newest first.
     jobs: Vec<JobView>,
-    /// What to ask for those that come before; nothing where there are none. A page may have fewer than were asked
-    /// for, and still not be the last.
+    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
     cursor: Option<JobId>,
 }
 

@@ -25,16 +25,16 @@ pub(in crate::rpc) struct ListDeliveries;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// Those of one provider alone.
+    /// Only deliveries of this provider.
     #[serde(default)]
     provider: Option<String>,
-    /// So many at most: from 1 to 500, 50 if nothing is said.
+    /// How many at most: 1 to 500, default 50.
     #[serde(default, deserialize_with = "json::whole")]
     limit: Option<usize>,
-    /// Where to go on, as the last page said.
+    /// The `cursor` of the page before.
     #[serde(default)]
     cursor: Option<String>,
-    /// Those whose jobs stand so alone.
+    /// Only deliveries whose jobs have this status.
     #[serde(default)]
     status: Option<State>,
 }
@@ -43,14 +43,14 @@ pub(in crate::rpc) struct Params {
 pub(in crate::rpc) struct Deliveries {
     /// The newest first.
     deliveries: Vec<Delivery>,
-    /// What to ask for those that come before; nothing where there are none. A page may have fewer than were asked
-    /// for, and still not be the last.
+    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
     cursor: Option<JobId>,
 }
 
 impl Call for ListDeliveries {
     const NAME: &'static str = "list_deliveries";
-    const SUMMARY: &'static str = "Lists what webhooks have delivered to the circle, the newest first, without what was sent.";
+    const SUMMARY: &'static str =
+        "Lists the circle's deliveries, the newest first, without their payloads.";
     const NEEDS: Needs = Needs::To(Action::Manage);
     type Params<'a> = Params;
     type Output = Deliveries;

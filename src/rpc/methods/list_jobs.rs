@@ -23,20 +23,20 @@ pub(in crate::rpc) struct ListJobs;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// Those that stand so alone.
+    /// Only jobs with this status.
     #[serde(default)]
     status: Option<State>,
-    /// So many at most: from 1 to 500, 50 if nothing is said.
+    /// How many at most: 1 to 500, default 50.
     #[serde(default, deserialize_with = "json::whole")]
     limit: Option<usize>,
-    /// Where to go on, as the last page said.
+    /// The `cursor` of the page before.
     #[serde(default)]
     cursor: Option<String>,
 }
 
 impl Call for ListJobs {
     const NAME: &'static str = "list_jobs";
-    const SUMMARY: &'static str = "Lists the durable jobs of the caller, the newest first; to the owner, all that are no deliveries.";
+    const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all that are not deliveries.";
     const NEEDS: Needs = Needs::Login;
     type Params<'a> = Params;
     type Output = ReservedRead<Jobs>;

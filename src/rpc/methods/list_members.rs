@@ -27,9 +27,9 @@ pub(in crate::rpc) struct Member {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes what is passed on as JSON")]
 pub(in crate::rpc) struct Output {
-    /// Those that were added, in the order of their keys.
+    /// Members that were added, sorted by key.
     members: Vec<Member>,
-    /// Those that the settings of the server list.
+    /// Members in the server's settings.
     fixed: Vec<PublicKey>,
 }
 

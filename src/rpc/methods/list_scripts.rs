@@ -22,9 +22,9 @@ pub(in crate::rpc) struct Described {
     name: String,
     /// The SHA-256 of the source, in hex.
     version: String,
-    /// When it was put last.
+    /// When it was last put.
     put_at: String,
-    /// The key of who put it; `anonymous` where that took no login.
+    /// The key of the caller who put it; `anonymous` if there was no login.
     put_by: String,
 }
 
@@ -37,8 +37,7 @@ pub(in crate::rpc) struct Output {
 
 impl Call for ListScripts {
     const NAME: &'static str = "list_scripts";
-    const SUMMARY: &'static str =
-        "Lists the scripts that the circle has under names, in the order of these.";
+    const SUMMARY: &'static str = "Lists the circle's named scripts, sorted by name.";
     const NEEDS: Needs = Needs::To(Action::Call);
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Params<'a> = NoParams;

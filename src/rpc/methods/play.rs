@@ -26,30 +26,31 @@ pub(in crate::rpc) struct Params<'a> {
     /// The script, in Rhai.
     #[serde(borrow)]
     script: Cow<'a, str>,
-    /// Any value: what the script sees as ARGS.
+    /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "json::value")]
     args: Value,
-    /// How long the job may take, waiting for its turn included; the server's own limit at most.
+    /// How many milliseconds the job may take, waiting included; at most the server's limit.
     #[serde(default, deserialize_with = "json::whole")]
     timeout_ms: Option<u64>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Run {
-    /// The script's value as Rhai prints it; empty for none.
+    /// The script's value as Rhai prints it; empty if there is none.
     output: String,
     /// The same as JSON.
     #[schemars(with = "Value")]
     value: Box<RawValue>,
-    /// What `print` and `debug` wrote, line by line.
+    /// The lines of `print` and `debug`.
     logs: Vec<String>,
-    /// The run's name in the server's log.
+    /// The id of the run's job, as in the server's log.
     job_id: JobId,
 }
 
 impl Call for Play {
     const NAME: &'static str = "play";
-    const SUMMARY: &'static str = "Runs a script as the caller, in the session's circle.";
+    const SUMMARY: &'static str =
+        "Plays a script: runs its source as the caller, in the session's circle.";
     const NEEDS: Needs = Needs::To(Action::Play);
     const ERRORS: &'static [i32] = code::OF_RUNS;
     type Params<'a> = Params<'a>;

@@ -32,7 +32,7 @@ pub(in crate::rpc) struct Output {
     name: String,
     /// The SHA-256 of the source, in hex.
     version: String,
-    /// Whether it was not the newest version already.
+    /// False if this was already the newest version.
     created: bool,
 }
 

@@ -26,7 +26,7 @@ pub(in crate::rpc) struct Redeliver;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The delivery's job.
+    /// The id of the delivery's job.
     job_id: String,
 }
 
@@ -38,7 +38,8 @@ pub(in crate::rpc) struct Output {
 
 impl Call for Redeliver {
     const NAME: &'static str = "redeliver";
-    const SUMMARY: &'static str = "Has what a webhook has delivered run once more, as a job of its own, by the script as it is now.";
+    const SUMMARY: &'static str =
+        "Runs a delivery once more, as a new job, with the script as it is now.";
     const NEEDS: Needs = Needs::To(Action::Manage);
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;

@@ -29,21 +29,21 @@ pub(in crate::rpc) struct RemoveMember;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// Whom.
+    /// The member's public key.
     pubkey: PublicKey,
-    /// Whether their jobs that are not over are stopped, too.
+    /// Whether to stop their jobs that are not over, too.
     #[serde(default, deserialize_with = "json::or_default")]
     stop_jobs: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
-    /// Whether they were one.
+    /// Whether they were a member.
     removed: bool,
-    /// How many of their jobs were stopped, where that was asked for.
+    /// How many of their jobs were stopped, with `stop_jobs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<usize>,
-    /// How many of them could not be stopped, where there are any; asking again is safe.
+    /// How many of them could not be stopped, if any. It is safe to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<usize>,
 }
@@ -57,7 +57,7 @@ struct Removed {
 impl Call for RemoveMember {
     const NAME: &'static str = "remove_member";
     const SUMMARY: &'static str =
-        "Makes a member of the circle a guest again, in all sessions at once.";
+        "Removes a member of the circle, at once and in all their sessions.";
     const NEEDS: Needs = Needs::Owner;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Params<'a> = Params;

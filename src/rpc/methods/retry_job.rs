@@ -24,25 +24,25 @@ pub(in crate::rpc) struct RetryJob;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The job's name, as submit_job answered it.
+    /// The job's id, as submit_job returned it.
     job_id: String,
-    /// Which version of its named script it runs, as of call; the newest one if none is given.
+    /// The version of its named script, as in call. Default: the newest.
     #[serde(default)]
     version: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
-    /// Whether it was dead or cancelled.
+    /// False if it was neither dead nor cancelled.
     retried: bool,
-    /// The version that it runs, where its script has a name.
+    /// The version that it runs, if its script has a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
 }
 
 impl Call for RetryJob {
     const NAME: &'static str = "retry_job";
-    const SUMMARY: &'static str = "Has a durable job of the caller run again that was given up or stopped, from the first try, with its script as it is now.";
+    const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with all its tries and with its script as it is now.";
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[
         code::EXECUTION_ERROR,

@@ -22,19 +22,19 @@ pub(in crate::rpc) struct StopJob;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The job's name, as submit_job answered it.
+    /// The job's id, as submit_job returned it.
     job_id: String,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
-    /// Whether it was not over yet.
+    /// False if it was already over.
     stopped: bool,
 }
 
 impl Call for StopJob {
     const NAME: &'static str = "stop_job";
-    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over; nothing of a run that is under way lands.";
+    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over. A run that is under way commits nothing.";
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Params<'a> = Params;

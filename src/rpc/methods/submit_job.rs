@@ -31,32 +31,32 @@ pub(in crate::rpc) struct SubmitJob;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The script, in Rhai; or else a name.
+    /// The script, in Rhai; give this or `name`.
     #[serde(default)]
     script: Option<String>,
-    /// The name that the circle has the script under.
+    /// The name of a script of the circle.
     #[serde(default)]
     name: Option<String>,
-    /// Any value: what the script sees as ARGS.
+    /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "json::value")]
     args: Value,
-    /// Submitting again with the same key runs nothing more, for as long as deliveries are remembered.
+    /// A second job of the caller with the same key runs nothing, for `dispatch.durable.dedupe_for`.
     #[serde(default)]
     idempotency_key: Option<String>,
-    /// Not before then, as in RFC 3339; at most 366 days from now.
+    /// The earliest time to run, as in RFC 3339; at most 366 days from now.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     run_at: Option<Timestamp>,
-    /// Which version of the named script, as of call.
+    /// The version of the named script, as in call.
     #[serde(default)]
     version: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
-    /// The job's name; that of the first one where it has been submitted before.
+    /// The job's id; that of the first one if it is a duplicate.
     job_id: JobId,
-    /// Whether it has been submitted before.
+    /// Whether it was submitted before, with the same key.
     duplicate: bool,
 }
 
@@ -77,7 +77,7 @@ impl What {
 
 impl Call for SubmitJob {
     const NAME: &'static str = "submit_job";
-    const SUMMARY: &'static str = "Keeps a job and has its script run as the caller, now or later, however often it takes; answers once it is kept. Takes what play takes for a script, and what call takes for a name.";
+    const SUMMARY: &'static str = "Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.";
     const NEEDS: Needs = Needs::Login;
     const ERRORS: &'static [i32] = &[
         code::EXECUTION_ERROR,
@@ -105,7 +105,7 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
         (None, Some(name), version) => (What::Named(name, version), Action::Call),
         _ => {
             return Err(invalid(
-                "give either `script`, or `name` and maybe `version`",
+                "give either `script`, or `name` with an optional `version`",
             ));
         }
     };

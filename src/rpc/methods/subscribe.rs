@@ -21,17 +21,17 @@ pub(in crate::rpc) struct Subscribe;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// What the topics of the events begin with; nothing: all events.
+    /// Only events whose topic begins with this. Default: all events.
     #[serde(default, deserialize_with = "json::or_default")]
     topic: String,
-    /// The id of an event: those after it come first. Nothing: those to come.
+    /// The id of an event: begins with those after it. Default: begins with new events.
     #[serde(default, deserialize_with = "json::whole")]
     since: Option<u64>,
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Output {
-    /// The subscription's name, in this session.
+    /// The id of the subscription in this session.
     subscription: String,
     /// The id of the event after which it begins.
     since: u64,
@@ -39,7 +39,7 @@ pub(in crate::rpc) struct Output {
 
 impl Call for Subscribe {
     const NAME: &'static str = "subscribe";
-    const SUMMARY: &'static str = "Sends events of the circle as notifications `event`, from now on, or from one that has been.";
+    const SUMMARY: &'static str = "Subscribes to events of the circle: they come as notifications `event`, from now on or after an earlier one.";
     const NEEDS: Needs = Needs::To(Action::Subscribe);
     const ERRORS: &'static [i32] = &[code::CANCELLED];
     type Params<'a> = Params;

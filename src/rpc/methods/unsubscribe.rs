@@ -14,13 +14,13 @@ pub(in crate::rpc) struct Unsubscribe;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
-    /// The subscription's name, as subscribe answered it.
+    /// The id of the subscription, as subscribe returned it.
     subscription: String,
 }
 
 impl Call for Unsubscribe {
     const NAME: &'static str = "unsubscribe";
-    const SUMMARY: &'static str = "Ends a subscription. Answers whether there was one.";
+    const SUMMARY: &'static str = "Ends a subscription. Returns false if there was none.";
     const NEEDS: Needs = Needs::Nothing;
     type Params<'a> = Params;
     type Output = bool;

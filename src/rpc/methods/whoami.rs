@@ -18,15 +18,15 @@ pub(in crate::rpc) struct Whoami;
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::rpc) struct Identity {
-    /// Whether the caller has proved a key.
+    /// Whether the caller has logged in.
     authenticated: bool,
-    /// That key: 66 lowercase hex digits.
+    /// The caller's key: 66 lowercase hex digits.
     pubkey: Option<String>,
     /// The circle that the session is in.
     circle: String,
-    /// What the caller is in it.
+    /// The caller's role in the circle.
     role: Option<Role>,
-    /// This session's name in the server's log.
+    /// The id of this session, as in the server's log.
     session_id: String,
     /// The server's name and version.
     server: &'static str,
@@ -34,7 +34,7 @@ pub(in crate::rpc) struct Identity {
 
 impl Call for Whoami {
     const NAME: &'static str = "whoami";
-    const SUMMARY: &'static str = "Tells who the caller is in this session.";
+    const SUMMARY: &'static str = "Returns who the caller is in this session.";
     const NEEDS: Needs = Needs::Nothing;
     type Params<'a> = NoParams;
     type Output = Identity;
