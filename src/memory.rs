@@ -59,7 +59,7 @@ pub struct Reservation {
 
 /// A budget has no room for so many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("more than {setting} would be held")]
+#[error("this would exceed {setting}")]
 pub struct OverBudget {
     /// The setting that limits it.
     pub setting: &'static str,

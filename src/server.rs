@@ -267,7 +267,7 @@ impl Server {
         if timeout_at(grace_ends, ending.tasks.wait()).await.is_err() {
             tracing::warn!(
                 sessions = state.registry.sessions(),
-                "the grace is over: cancelling what still runs"
+                "server.shutdown_grace is over: cancelling what still runs"
             );
             ending.over.cancel();
             dispatcher.cancel_all();
@@ -324,7 +324,7 @@ fn people_accept(
         reserved_files = files.reserved,
         connections,
         per_address = share.min(connections.div_ceil(2)),
-        "connections there may be; `ulimit -Hn` says how many files the system permits"
+        "limits of connections; `ulimit -Hn` shows how many open files the system permits"
     );
     let bounds = Bounds {
         places: connections,
@@ -368,7 +368,7 @@ async fn end(dispatcher: &Dispatcher, grace_ends: Instant) {
     dispatcher.cancel_all();
     if timeout(LAST_WAIT, ended).await.is_err() {
         tracing::error!(
-            "what runs or is being written doesn't end: circled ends without it. What was acknowledged is safe"
+            "some runs or writes don't end: circled exits without them. Acknowledged data is safe"
         );
         std::process::exit(1);
     }

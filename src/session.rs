@@ -92,14 +92,14 @@ impl Closing {
             Self::GoingAway => (1001, "the server is stopping"),
             Self::Unserved => (1008, "this server does not serve the circle any more"),
             Self::RulesChanged => (1012, "the circle's rules have changed: connect again"),
-            Self::LoginDeadline => (1008, "not logged in in time"),
+            Self::LoginDeadline => (1008, "no login within session.login_deadline"),
             Self::TooBig => (1009, "message larger than session.max_message"),
             Self::TooBigYet => (
                 1009,
                 "message larger than session.anonymous_message, before a login",
             ),
             Self::TooSlow => (1013, "reading too slowly"),
-            Self::NoRoom => (1013, "no room for a message, try again later"),
+            Self::NoRoom => (1013, "no memory for a message, try again later"),
             Self::Full(full) => (1013, full.reason()),
             Self::Protocol(code) => (code, "protocol error"),
         };

@@ -24,11 +24,13 @@ pub enum InvalidPage {
     )]
     Malformed(String),
     /// It is a server's.
-    #[error("{0:?} is where a server is, and pages come over http:// or https://: write {1:?}")]
+    #[error(
+        "{0:?} is the address of a server, but pages come over http:// or https://: write {1:?}"
+    )]
     Socket(String, String),
     /// Any page can have that one.
     #[error(
-        "\"null\" is the Origin of any page in a sandboxed frame, whoever made it, and so can't be allowed: serve the page from an origin of its own, and list that"
+        "\"null\" is the Origin of every page in a sandboxed frame, so it can't be allowed: serve the page from an origin of its own, and list that"
     )]
     Null,
     /// A `*` in another place.

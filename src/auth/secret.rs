@@ -64,12 +64,12 @@ pub enum InvalidSecretSource {
     Misspelt,
     /// `${NAME}`, `$NAME` and the like.
     #[error(
-        "has the name of a variable where the secret should be, and nothing puts it in here: write \"env:NAME\" to have it read from the environment"
+        "is the name of a variable, and nothing replaces it by the secret: write \"env:NAME\" to read the secret from the environment"
     )]
     Placeholder,
     /// `env:NAME=...`, the secret in place of a name, and the like.
     #[error(
-        "has something else than a name behind env: or file:, which may be the secret itself: write the name of the variable or of the file alone"
+        "has something else than a name after env: or file: (maybe the secret itself): write only the name of the variable or of the file"
     )]
     NotAName,
     /// Nothing, or nothing but white space.
@@ -79,7 +79,7 @@ pub enum InvalidSecretSource {
     #[error("has white space around it: remove that")]
     Padded,
     /// Too short to be one.
-    #[error("is shorter than {SHORTEST} bytes, so that it could be guessed: take a longer secret")]
+    #[error("is shorter than {SHORTEST} bytes, and could be guessed: take a longer secret")]
     Short,
 }
 

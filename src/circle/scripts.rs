@@ -200,7 +200,7 @@ fn version_of<'a>(stored: &'a StoredScript, version: Option<&str>) -> Result<&'a
         (Some(put), 0) => Ok(put),
         (Some(_), others) => Err(Refusal::Invalid {
             reason: format!(
-                "`version`: {} versions begin with \"{version}\"; give more of it",
+                "`version`: {} versions begin with \"{version}\"; give more digits",
                 others + 1
             ),
         }),
@@ -452,7 +452,7 @@ impl std::fmt::Display for Unpinned {
             Self::Failed(failure) => write!(f, "the script doesn't compile: {failure}"),
             Self::Refused(Refusal::NotFound { what }) => write!(f, "the circle has no such {what}"),
             Self::Refused(Refusal::Invalid { reason }) => f.write_str(reason),
-            Self::Refused(Refusal::Limit { limit }) => write!(f, "that is more than {limit}"),
+            Self::Refused(Refusal::Limit { limit }) => write!(f, "this exceeds {limit}"),
             Self::Refused(Refusal::Forbidden { needs }) => write!(f, "that needs the role {needs}"),
             Self::Refused(Refusal::Unavailable) => f.write_str("the store can't be reached"),
             Self::TimedOut { after } => {
@@ -462,7 +462,7 @@ impl std::fmt::Display for Unpinned {
                     after.as_millis()
                 )
             }
-            Self::Cancelled => f.write_str("nobody waits for it any more"),
+            Self::Cancelled => f.write_str("its caller has left"),
         }
     }
 }

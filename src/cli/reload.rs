@@ -58,7 +58,7 @@ impl Reloading {
             return std::future::pending().await;
         };
         if let Err(error) = reading.await {
-            tracing::error!(%error, "reading the settings has failed, and those from before stay in force");
+            tracing::error!(%error, "reading the settings has failed, and the old ones stay in force");
         }
         self.reading = None;
         if std::mem::take(&mut self.again) {
@@ -89,7 +89,7 @@ impl Reload {
                 for problem in &problems.0 {
                     tracing::error!(%problem, "a setting is wrong");
                 }
-                tracing::error!("the settings can't be used, and those from before stay in force");
+                tracing::error!("the new settings can't be used: the old ones stay in force");
                 return;
             }
         };
@@ -100,11 +100,11 @@ impl Reload {
             Ok(runs) => runs,
             Err(problems) => {
                 for problem in &problems.0 {
-                    tracing::error!(%problem, "a setting is wrong beside those that need a restart");
+                    tracing::error!(%problem, "a setting does not fit those that wait for a restart");
                 }
                 tracing::error!(
                     settings = waiting.join(", "),
-                    "the settings can't be used without a restart, and those from before stay in force"
+                    "the new settings can't be used without a restart: the old ones stay in force"
                 );
                 return;
             }
@@ -112,13 +112,13 @@ impl Reload {
         let taken = match self.live.set(&runs.settings) {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::error!(%error, "the settings can't be used, and those from before stay in force");
+                tracing::error!(%error, "the new settings can't be used: the old ones stay in force");
                 return;
             }
         };
         warn_of_doubts(&runs);
         if let Err(error) = self.level.set(&runs.settings.log) {
-            tracing::error!(%error, "the log's level stays as it was");
+            tracing::error!(%error, "the log level stays as it was");
         }
         let mut last = self.last();
         let mut changed = loaded.changed_since(&last);
@@ -151,7 +151,7 @@ impl Reload {
 /// Says what will hardly do what is wanted.
 pub(super) fn warn_of_doubts(loaded: &Loaded) {
     for doubt in &loaded.doubts {
-        tracing::warn!(setting = %doubt, "a setting will hardly do what is wanted");
+        tracing::warn!(setting = %doubt, "a setting hardly does what is wanted");
     }
 }
 

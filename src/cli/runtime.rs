@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 /// milliseconds, and with Tokio's own 61 of them a quiet client was heard up to half a second late beside busy ones.
 const TURNS_PER_LOOK: u32 = 16;
 
-/// How long what they still do may take once nobody waits for it any more.
+/// How long what they still do may take once its caller has left.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts them, and runs a server on this thread to its end. Whatever is left then is left behind.

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum Error {
     /// The address is no `ws://` or `wss://` one.
-    #[error("{0:?} is no address of a server: it begins with ws:// or wss://, and a host")]
+    #[error("{0:?} is not the address of a server: it must begin with ws:// or wss:// and a host")]
     Address(String),
     /// The address has no path.
     #[error(
@@ -58,7 +58,7 @@ pub enum Error {
     #[error(transparent)]
     Closed(#[from] Closed),
     /// The server answered something that makes no sense.
-    #[error("the server's answer makes no sense: {0}")]
+    #[error("the server's answer can't be understood: {0}")]
     Answer(#[from] serde_json::Error),
     /// A subscription was read too slowly, and more came than is kept for it. What it had until then was handed out; the
     /// server's log has the rest.
@@ -184,7 +184,7 @@ pub(super) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
     let reason = match body["error"]["message"].as_str() {
         Some(message) => format!("{message} ({})", response.status()),
         None => format!(
-            "the server answers {}, not as a WebSocket",
+            "the server answers {}, and not as a WebSocket",
             response.status()
         ),
     };

@@ -459,7 +459,7 @@ async fn what_trying_again_would_not_mend_ends_it() {
     assert_eq!(next(&mut refused).await, "error: Forbidden (-32003)");
     assert_eq!(next(&mut refused).await, "end");
     let mut nowhere = Follow::new("http://localhost", key()).start();
-    assert!(next(&mut nowhere).await.contains("no address"));
+    assert!(next(&mut nowhere).await.contains("not the address"));
     // A server that signs for another one.
     let other = fake.url.replace("127.0.0.1", "localhost");
     let mut passed_on = Follow::new(other, key()).start();

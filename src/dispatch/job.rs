@@ -429,7 +429,7 @@ impl<'de> Deserialize<'de> for JobId {
 
 /// A text that names no job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a job's name: expected a UUID, as in 019ab1c2-...")]
+#[error("not a job id: expected a UUID, as in 019ab1c2-...")]
 pub struct InvalidJobId;
 
 impl std::str::FromStr for JobId {

@@ -61,7 +61,7 @@ pub struct Cursor {
 
 /// No [`Cursor`] was written like that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("where a list of jobs goes on: as the answer before said")]
+#[error("not a cursor: expected the one that the page before has")]
 pub struct InvalidCursor;
 
 /// Where jobs are found.

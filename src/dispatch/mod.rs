@@ -91,7 +91,7 @@ pub enum StartError {
     Disk(#[from] OpenError),
     /// The data folder takes nothing more.
     #[error(
-        "the data folder {} takes nothing more; the log above says why. See that its disk has room and works, and start circled again: what was acknowledged is safe",
+        "the data folder {} takes no more writes; the log above says why. Check that its disk works and has space, and start circled again. Acknowledged data is safe",
         .0.display()
     )]
     Failed(PathBuf),
@@ -111,7 +111,7 @@ pub enum StartError {
     Redis(String),
     /// It wasn't reached, and nobody wants to wait for it.
     #[error(
-        "Redis can't be reached (dispatch.redis.url); without --fail-fast, it would be tried again until it can"
+        "Redis can't be reached (dispatch.redis.url); without --fail-fast, circled tries again until it can"
     )]
     NoRedis,
     /// Servers of another kind use it.

@@ -287,16 +287,16 @@ impl JobRecord {
         let message = match refusal {
             Refusal::Unavailable => return None,
             Refusal::NotFound { what } => format!(
-                "the circle has no {what} \"{script}\" any more: have one put there and the job retried"
+                "the circle no longer has a {what} \"{script}\": put one there, then retry the job"
             ),
             Refusal::Forbidden { needs } => {
                 let rule = if self.name.is_some() { "call" } else { "play" };
                 format!(
-                    "its caller may not run it any more: that takes the role \"{needs}\" (circles.{rule})"
+                    "its caller may no longer run it: this needs the role \"{needs}\" (circles.{rule})"
                 )
             }
             Refusal::Invalid { reason } => reason.clone(),
-            Refusal::Limit { limit } => format!("it takes more than {limit}"),
+            Refusal::Limit { limit } => format!("it exceeds {limit}"),
         };
         self.error = Some(JobError::plain(message));
         self.give_up(now);
@@ -662,14 +662,14 @@ impl JobError {
 impl JobError {
     /// The job, or what it is to run on, can't be read.
     pub(super) fn unreadable() -> Self {
-        Self::plain("what is kept of this job can't be read: it is damaged, or of a newer version")
+        Self::plain("the record of this job can't be read: it is damaged, or of a newer version")
     }
 
     /// There is nothing to run for a delivery any more.
     pub(super) fn no_provider(job: &JobRecord) -> Self {
         let provider = job.provider().unwrap_or_default();
         Self::plain(format!(
-            "there is no provider \"{provider}\" in the settings any more"
+            "the settings no longer have a provider \"{provider}\""
         ))
     }
 }

@@ -126,7 +126,7 @@ impl ScriptChoice {
             (None, Some(script), None) => Ok(Self::Source(script.source.clone())),
             (None, None, None) => Ok(Self::AsBefore),
             (None, _, Some(_)) => Err(Unpinned::Refused(Refusal::Invalid {
-                reason: "only the scripts that a circle has under a name have versions".to_owned(),
+                reason: "only named scripts have versions".to_owned(),
             })),
         }
     }
@@ -232,7 +232,7 @@ impl Dispatcher {
 impl NotRetried {
     /// What is said of a job that is [`Unreadable`](Self::Unreadable).
     pub const UNREADABLE: &str =
-        "what this job runs on can't be read: it is gone, damaged or of a newer version";
+        "what this job needs can't be read: it is gone, damaged or of a newer version";
 }
 
 impl From<Unavailable> for NotRetried {

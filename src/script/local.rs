@@ -264,7 +264,7 @@ fn inspect(ast: &AST, limits: &Limits) -> Result<Inspection, Failure> {
         return Err(Failure::size().at(position));
     }
     if let Some(position) = unnamed {
-        let message = "an import takes the name itself, in quotes: import \"name\" as x";
+        let message = "an import needs the name itself, in quotes: import \"name\" as x";
         return Err(Failure::new(FailureKind::Compile, message).at(position));
     }
     let Some(position) = too_many else {

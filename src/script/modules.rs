@@ -227,7 +227,9 @@ fn import(
     });
     match loaded {
         Some(Ok(module)) => Ok(module),
-        Some(Err(chain)) => Err(failed(format!("scripts import one another: {chain}"))),
+        Some(Err(chain)) => Err(failed(format!(
+            "scripts import one another in a cycle: {chain}"
+        ))),
         None => load(engine, global, name, position),
     }
 }
@@ -257,7 +259,7 @@ fn load(
         Some(source) => compile(&sandbox, &local, name, &source.ok_or_else(missing)?)?,
         None => {
             let source = find(&sandbox, name)?.ok_or_else(missing)?;
-            let unreadable = || failed(format!("the script \"{name}\" is no text"));
+            let unreadable = || failed(format!("the script \"{name}\" is not text"));
             let source = str::from_utf8(&source).map_err(|_| unreadable())?;
             compile(&sandbox, &local, name, source)?
         }

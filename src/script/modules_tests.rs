@@ -264,28 +264,28 @@ fn failures_say_in_which_module() {
         (
             "import \"circle\" as c;",
             FailureKind::Runtime,
-            "in \"circle2\", line 1, column 8: Runtime error: import: scripts import one another: circle -> circle2 -> circle",
+            "in \"circle2\", line 1, column 8: Runtime error: import: scripts import one another in a cycle: circle -> circle2 -> circle",
             1,
             8,
         ),
         (
             "import \"self\" as c;",
             FailureKind::Runtime,
-            "in \"self\", line 1, column 8: Runtime error: import: scripts import one another: self -> self",
+            "in \"self\", line 1, column 8: Runtime error: import: scripts import one another in a cycle: self -> self",
             1,
             8,
         ),
         (
             "let a = \"x\"; import a as b;",
             FailureKind::Compile,
-            "an import takes the name itself, in quotes: import \"name\" as x",
+            "an import needs the name itself, in quotes: import \"name\" as x",
             1,
             21,
         ),
         (
             "switch 1 { _ => { import `x${1}` as b; } }",
             FailureKind::Compile,
-            "an import takes the name itself, in quotes: import \"name\" as x",
+            "an import needs the name itself, in quotes: import \"name\" as x",
             1,
             26,
         ),
@@ -378,7 +378,7 @@ fn modules_are_found_in_the_store_or_are_given() {
     };
     assert_eq!(output("import \"one\" as o; o::ONE", None), "1");
     assert!(output("import \"two\" as o;", None).contains("there is no script named \"two\""));
-    assert!(output("import \"bytes\" as o;", None).contains("is no text"));
+    assert!(output("import \"bytes\" as o;", None).contains("is not text"));
     let given = pinned(&[("two", "export const TWO = 2;")]);
     assert_eq!(output("import \"two\" as o; o::TWO", Some(&given)), "2");
     assert!(
@@ -489,12 +489,12 @@ fn scripts_tell_what_happened() {
         (
             "emit(\"job.1\", 1)",
             FailureKind::Runtime,
-            "the server's own",
+            "reserved for the server",
         ),
         (
             "emit(\"circle.\", 1)",
             FailureKind::Runtime,
-            "the server's own",
+            "reserved for the server",
         ),
         ("emit(\"f\", || 1)", FailureKind::Runtime, "function"),
         ("emit(\"f\", 0.0 / 0.0)", FailureKind::Runtime, "finite"),

@@ -287,7 +287,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         };
         if state.told.is_none_or(|told| told.elapsed() >= stack::QUIET) {
             state.told = Some(Instant::now());
-            tracing::error!(%error, threads = state.live, "failed to start a script thread; scripts wait for those there are");
+            tracing::error!(%error, threads = state.live, "failed to start a script thread; scripts use those that there are");
         }
         false
     }

@@ -317,7 +317,7 @@ impl Sandbox {
             (Ok(ended), _) => ended,
             (Err(_), Some(stop)) => Err(Ended::Stopped(stop, Failure::panicked())),
             (Err(_), None) => {
-                tracing::error!("a function panicked while it ran a script");
+                tracing::error!("a function panicked while a script ran");
                 local::forget(self.0.id);
                 Err(Ended::Failed(Failure::panicked()))
             }

@@ -193,7 +193,7 @@ impl Inner {
         if self.hostless.admit(Instant::now()) {
             let others = self.hostless.take_left_out();
             let path: String = path.chars().take(PATH).collect();
-            tracing::warn!(%peer, path, others, "request refused: it has no Host, or one that is none");
+            tracing::warn!(%peer, path, others, "request refused: its Host header is missing, repeated or invalid");
         }
         refusal.into_response()
     }
@@ -207,11 +207,11 @@ impl Inner {
         match full {
             Full::All => tracing::warn!(
                 %peer, others,
-                "connection refused: there are as many as there may be (session.max_sessions, server.reserved_files)"
+                "connection refused: the server has as many as it may (session.max_sessions, server.reserved_files)"
             ),
             Full::Share => tracing::warn!(
                 %peer, others,
-                "connection refused: its address has as many as it may: server.max_connections_per_address, and no more than are left for all others (is it a proxy, for server.trusted_proxies?)"
+                "connection refused: its address has too many (server.max_connections_per_address), or leaves too few to others; if it is a proxy, list it in server.trusted_proxies"
             ),
         }
     }

@@ -208,7 +208,7 @@ async fn retry(
         .dispatcher
         .retry(id, job.circle, None, version)
         .await?;
-    tracing::info!(job = %id, "a job that was over runs again");
+    tracing::info!(job = %id, "a dead or stopped job runs again");
     let mut answer = json!({ "job_id": id });
     for (name, value) in [("name", retried.name), ("version", retried.version)] {
         if let Some(value) = value {
@@ -232,7 +232,7 @@ async fn refuse_pages(headers: HeaderMap, request: Request, next: Next) -> Respo
         return refuse(
             StatusCode::FORBIDDEN,
             "not_for_pages",
-            "ask by the server's address, and not from a web page",
+            "ask by the server's own address, not from a web page",
         );
     }
     next.run(request).await

@@ -66,7 +66,7 @@ impl IntoResponse for Refused {
             Self::MalformedUpgrade => (
                 StatusCode::BAD_REQUEST,
                 "invalid_handshake",
-                "a WebSocket's handshake has one Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455, section 4.1)",
+                "a WebSocket handshake needs exactly one Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455, section 4.1)",
             ),
         };
         let response = refuse(status, code, message);

@@ -121,7 +121,7 @@ pub(super) fn error_text(error: &fjall::Error) -> String {
         fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
             return error.to_string();
         }
-        fjall::Error::Poisoned => "a write failed before, and none is taken since",
+        fjall::Error::Poisoned => "an earlier write failed, and none is accepted since",
         fjall::Error::Locked => "another process has it open",
         fjall::Error::JournalRecovery(_) => "a journal cannot be read",
         fjall::Error::InvalidVersion(_) | fjall::Error::Storage(LsmError::InvalidVersion(_)) => {
@@ -183,7 +183,7 @@ mod tests {
             ),
             (
                 fjall::Error::Poisoned,
-                "a write failed before, and none is taken since",
+                "an earlier write failed, and none is accepted since",
             ),
             (fjall::Error::InvalidTrailer, "a file is damaged"),
         ] {

@@ -63,7 +63,7 @@ impl Disk {
         if fs::metadata(&path).map_err(on_io)?.mode() & 0o077 != 0 {
             tracing::warn!(
                 folder = %path.display(),
-                "others on this machine can look into the data folder; `chmod go=` keeps them out"
+                "others on this machine can read the data folder; `chmod go=` keeps them out"
             );
         }
         let lock = lock(&path)?;
@@ -228,7 +228,7 @@ impl Disk {
         match rustix::fs::statvfs(&self.path) {
             Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= self.min_free,
             Err(error) => {
-                tracing::error!(%error, "failed to ask how much of the disk is free");
+                tracing::error!(%error, "failed to read how much of the disk is free");
                 false
             }
         }
@@ -263,7 +263,7 @@ impl Disk {
         batch.commit().map_err(|error| failed(&error))?;
         if let Err(error) = self.watermark.set(number) {
             // It is safe all the same. Less will be noticed, should the database be damaged.
-            tracing::warn!(%error, "failed to note how far the disk has got");
+            tracing::warn!(%error, "failed to note how much is safely on disk");
         }
         let snapshot = Arc::new(DiskSnapshot::new(self.tables.database.snapshot()));
         *self

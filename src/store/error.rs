@@ -70,7 +70,7 @@ pub enum WriteError {
     },
     /// The topic of an event is one of the server's own.
     #[error(
-        "topics that begin with \"job.\", \"circle.\", \"webhook.\" or \"presence\" are the server's own"
+        "topics that begin with \"job.\", \"circle.\", \"webhook.\" or \"presence\" are reserved for the server"
     )]
     Reserved,
     /// An event is too long.

@@ -40,10 +40,10 @@ fn log_room(disk: &Disk, full: bool) {
     if full {
         tracing::error!(
             %folder,
-            "the disk is full: nothing more is accepted until there is room (dispatch.embedded.min_free)"
+            "the disk is full: nothing new is accepted until it has space (dispatch.embedded.min_free)"
         );
     } else {
-        tracing::info!(%folder, "the disk has room again");
+        tracing::info!(%folder, "the disk has space again");
     }
 }
 
@@ -55,7 +55,7 @@ fn fail(disk: &Arc<Disk>, shared: &Shared) {
         mem::forget(disk.clone());
         tracing::error!(
             folder = %disk.path().display(),
-            "the disk failed to take a write: nothing more is accepted, and circled ends; see that the disk has room and works, and restart it. What was acknowledged is safe"
+            "a write to the disk failed: nothing new is accepted, and circled exits. Check that the disk works and has space, and start circled again. Acknowledged data is safe"
         );
     }
 }

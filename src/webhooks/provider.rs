@@ -143,13 +143,13 @@ enum Reason {
     },
     #[error("the script {} cannot be read: {source}", path.display())]
     NoScript { path: PathBuf, source: io::Error },
-    #[error("the script {}{} is no Rhai: {}", path.display(), Position(failure), failure.message)]
+    #[error("the script {}{} is not valid Rhai: {}", path.display(), Position(failure), failure.message)]
     Script {
         path: PathBuf,
         failure: Box<Failure>,
     },
     #[error(
-        "is no name for a provider: it stands in URLs, and has from 1 to 64 lowercase letters, digits, - and _"
+        "can't be the name of a provider: it is part of URLs, and has 1 to 64 lowercase letters, digits, - and _"
     )]
     Name,
 }
@@ -209,8 +209,8 @@ impl fmt::Display for SecretOf {
 impl Noted {
     fn message(self) -> &'static str {
         match self {
-            Self::Unset => "a secret is not set, and counts for nothing",
-            Self::Padded => "the white space, or byte order mark, around a secret is none of it",
+            Self::Unset => "a secret is not set, and is skipped",
+            Self::Padded => "white space or a byte order mark around a secret is removed",
         }
     }
 }

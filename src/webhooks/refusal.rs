@@ -16,7 +16,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WebhookRefusal {
     /// The request names no host, or two.
-    #[error("a request has one Host header, with the name and port that were dialled")]
+    #[error("a request needs exactly one Host header, with the name and port that were dialled")]
     NoHost,
     /// The path isn't one of a webhook.
     #[error("webhooks are at /webhooks/<provider>/<circle_pk>")]

@@ -86,7 +86,7 @@ pub enum SchemeError {
     #[error("{0} must be a parameter and its value, like \"hub.mode=subscribe\"")]
     Parameter(&'static str),
     /// A key that can be found by trying.
-    #[error("the key in it is shorter than 8 bytes, so that it could be guessed")]
+    #[error("the key in it is shorter than 8 bytes, and could be guessed")]
     WeakKey,
 }
 
@@ -112,10 +112,10 @@ pub enum Unsigned {
     #[error("the signature is wrong")]
     Wrong,
     /// A GET that asks for something else than whether this is the right address.
-    #[error("a GET that asks for nothing that is known here")]
+    #[error("the GET is not a verification of the address")]
     NotAsked,
     /// A GET that doesn't know what was agreed on.
-    #[error("a GET with a wrong token")]
+    #[error("the GET has a wrong token")]
     WrongToken,
 }
 

@@ -252,7 +252,7 @@ fn mistakes_that_only_the_whole_tells_are_told_with_the_others() {
             3,
             "webhooks.stripe.script",
             "2:1",
-            "broken.rhai:2:9 is no Rhai",
+            "broken.rhai:2:9 is not valid Rhai",
         ),
         (4, "webhooks.stripe.secrets", "3:1", "no such file"),
         (5, "dispatch.redis.lease", "5:1", "should be longer"),

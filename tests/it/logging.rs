@@ -244,7 +244,7 @@ async fn what_is_wrong_with_redis_is_told_in_words() {
             line["message"]
                 .as_str()
                 .unwrap()
-                .starts_with("Redis can't be used")
+                .starts_with("failed to use Redis")
         })
         .await;
     assert_eq!(line["error"], "Connection refused", "{line}");

@@ -197,7 +197,7 @@ async fn with_a_mistake_in_them_the_old_settings_stay() {
     }
     server
         .logged("that nothing has changed", |line| {
-            line.to_string().contains("those from before stay in force")
+            line.to_string().contains("the old ones stay in force")
         })
         .await;
     session.play("1").await.unwrap();
@@ -237,7 +237,7 @@ async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
         server.signal(Signal::HUP);
         server
             .logged(key, |line| {
-                line["message"] == "a setting is wrong beside those that need a restart"
+                line["message"] == "a setting does not fit those that wait for a restart"
                     && line["problem"].as_str().unwrap().starts_with(key)
             })
             .await;
@@ -389,13 +389,13 @@ async fn workers_that_go_by_other_rules_are_told_of() {
     gateway
         .logged("that it differs", |line| {
             let message = line["message"].as_str().unwrap_or_default();
-            line["workers"] == 1 && message.contains("by other rules than this gateway")
+            line["workers"] == 1 && message.contains("have other rules than this gateway")
         })
         .await;
     old.changes(&mut worker, &two, "circle").await;
     gateway
         .logged("that it doesn't any more", |line| {
-            line["message"] == "all workers go by the rules of this gateway"
+            line["message"] == "all workers have the rules of this gateway"
         })
         .await;
     let ready = gateway.admin("/readyz").await.json();

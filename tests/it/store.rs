@@ -178,12 +178,12 @@ async fn incr_adds_to_a_number() {
         assert_eq!(kept["output"], after, "{script}");
     }
     for (before, by, named) in [
-        ("\"1\"", "1", "no number"),
-        ("()", "1", "no number"),
-        ("[1]", "1.0", "no number"),
-        ("true", "1", "no number"),
-        ("9223372036854775807", "1", "past what a number can hold"),
-        ("-9223372036854775807", "-2", "past what a number can hold"),
+        ("\"1\"", "1", "not a number"),
+        ("()", "1", "not a number"),
+        ("[1]", "1.0", "not a number"),
+        ("true", "1", "not a number"),
+        ("9223372036854775807", "1", "too large for a number"),
+        ("-9223372036854775807", "-2", "too large for a number"),
         (
             "1.7976931348623157e308",
             "1.7976931348623157e308",

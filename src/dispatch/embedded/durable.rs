@@ -100,7 +100,7 @@ impl DurableJobs {
             clock: Mutex::default(),
         });
         if !pending.is_empty() {
-            tracing::info!(jobs = pending.len(), "resuming jobs that were pending");
+            tracing::info!(jobs = pending.len(), "resuming pending jobs");
         }
         {
             let mut queues = durable.lock();

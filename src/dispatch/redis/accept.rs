@@ -276,7 +276,7 @@ impl Gateway {
         let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
         if !enough && self.durable_connection.may_complain() {
             tracing::warn!(
-                "too few replicas have deliveries: they aren't acknowledged (dispatch.redis.min_replicas)"
+                "deliveries are not acknowledged: too few replicas have them (dispatch.redis.min_replicas)"
             );
         }
         enough

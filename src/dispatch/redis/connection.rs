@@ -258,11 +258,7 @@ impl Connection {
         self.notice(error);
         // Where Redis is there, it should.
         if self.is_up() && self.may_complain() {
-            tracing::warn!(
-                what,
-                error = error_text(error),
-                "Redis didn't do what it was asked for"
-            );
+            tracing::warn!(what, error = error_text(error), "a Redis command failed");
         }
         Unavailable
     }
@@ -302,7 +298,7 @@ impl Connection {
                         if let Some(error) = error.filter(|error| !told.contains(error)) {
                             tracing::warn!(
                                 error,
-                                "Redis can't be used; trying again until it can (dispatch.redis.url)"
+                                "failed to use Redis; trying again until it works (dispatch.redis.url)"
                             );
                             told.push(error);
                         }
@@ -392,7 +388,7 @@ impl Connection {
             let args = ["GET", name].map(Value::from).into();
             let Ok(answer) = self.send_to("CONFIG", hash, args).await else {
                 tracing::info!(
-                    "Redis doesn't tell its settings: whether it can lose acknowledged work isn't known here"
+                    "Redis doesn't show its settings (CONFIG GET): check there that it can't lose acknowledged work"
                 );
                 return;
             };

@@ -193,7 +193,7 @@ impl Worker {
             let Some((id, circle)) = parsed else {
                 tracing::error!(
                     member,
-                    "failed to read which job's time has come: it is dropped"
+                    "failed to read which delayed job is due: its entry is dropped"
                 );
                 let drop = [partition.delayed().into(), Value::from(member)];
                 self.redis.send("ZREM", partition, drop).await?;

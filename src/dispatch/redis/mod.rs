@@ -206,7 +206,7 @@ impl Redis {
                 if role.fails_fast() {
                     return Err(StartError::NoRedis);
                 }
-                tracing::warn!("starting without Redis, and trying on: plays and webhooks are refused until it is there");
+                tracing::warn!("starting without Redis, and trying again: plays and webhooks are refused until it can be reached");
             },
             () = server.fatal.cancelled() => {}
         }
@@ -271,7 +271,7 @@ impl Redis {
                     tracing::info!(
                         %circle,
                         job = %first,
-                        "a delivery has come again whose job was given up: it runs again"
+                        "a duplicate of a dead letter has come: its job runs again"
                     );
                     request.job.id = first;
                     again = true;

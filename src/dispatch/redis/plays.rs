@@ -254,7 +254,7 @@ impl Gateway {
         if !lost.is_empty() {
             tracing::warn!(
                 plays = lost.len(),
-                "what came of plays is lost: nobody fetched it in time"
+                "results of plays are lost: nobody fetched them in time"
             );
         }
         for id in lost {

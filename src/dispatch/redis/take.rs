@@ -321,7 +321,7 @@ impl Worker {
             entry = entry.id,
             job,
             circle = circle.as_ref().map(tracing::field::display),
-            "dropped an entry of the stream of jobs: there is nothing that could be run"
+            "dropped an entry of the job stream: it names nothing to run"
         );
         let (Some(job), Some(circle)) = (job, circle) else {
             self.ack(partition, entry).await;
@@ -435,7 +435,7 @@ impl Worker {
             tracing::info!(
                 worker = silent,
                 jobs = taken.len(),
-                "taking over what a silent worker held"
+                "taking over the jobs of a silent worker"
             );
             let (mut entries, mut fatal) = (Vec::new(), Vec::new());
             for job in taken {

@@ -36,7 +36,7 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
         return Err(EXPECTED.to_owned());
     }
     if url.contains("${") {
-        return Err("has a variable in it that nothing fills in: give the whole URL in the environment, as CIRCLED_DISPATCH__REDIS__URL".to_owned());
+        return Err("has a variable in it that nothing replaces: put the whole URL into the environment, as CIRCLED_DISPATCH__REDIS__URL".to_owned());
     }
     if url.contains('#') {
         return Err("has a # in it, which ends a URL: in a password, write it as %23".to_owned());
@@ -49,7 +49,7 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
         .map_or(authority, |(_, host)| host);
     check_host(host)?;
     if kind == "cluster" && (!path.is_empty() || query_has(query, "db")) {
-        return Err("names a database, and a cluster has only one: leave it out; dispatch.redis.namespace keeps servers apart".to_owned());
+        return Err("names a database, but a cluster has only one: leave it out; dispatch.redis.namespace keeps servers apart".to_owned());
     }
     let mut database = match path {
         "" => None,
@@ -70,7 +70,7 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
             return Err(format!("has the query parameter {name} twice"));
         }
         if name == "node" && !is_node(&value) {
-            return Err("has a node that is no host and port, as in node=host2:6379: the user and the password stand before the first host alone".to_owned());
+            return Err("has a node that is not a host and port, as in node=host2:6379: write user and password only before the first host".to_owned());
         }
         if name == "db" {
             let named: u8 = value.parse().map_err(|_| {
@@ -89,9 +89,9 @@ pub(super) fn read(url: &str) -> Result<Config, String> {
     // What the parser says may have any piece of the URL in it.
     let mut config = Config::from_url(url).map_err(|error| {
         if *error.kind() == ErrorKind::Tls {
-            "asks for TLS, and the system's certificates cannot be read".to_owned()
+            "asks for TLS, but the system's certificates cannot be read".to_owned()
         } else {
-            format!("is no URL that can be read; {EXPECTED}")
+            format!("is not a valid URL; {EXPECTED}")
         }
     })?;
     config.database = database;
@@ -166,8 +166,8 @@ mod tests {
             ("redis://", "no host"),
             ("redis", "no host"),
             ("redis://user@", "no host"),
-            ("redis-cluster://host?node=b", "no host and port"),
-            ("redis-cluster://host?node=u@b:1", "no host and port"),
+            ("redis-cluster://host?node=b", "not a host and port"),
+            ("redis-cluster://host?node=u@b:1", "not a host and port"),
             ("redis-cluster://host:6379/1", "a cluster has only one"),
             ("redis-cluster://host:6379?db=1", "a cluster has only one"),
             ("redis://host?timeout=5", "number 1, which is none"),

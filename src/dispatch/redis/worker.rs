@@ -410,7 +410,7 @@ impl Worker {
                     | CommitError::Gone
                     | CommitError::Busy
                     | CommitError::Unavailable(_) => {
-                        tracing::warn!(circle = %job.circle, job = %job.id, "a webhook's script keeps colliding with others; it runs again");
+                        tracing::warn!(circle = %job.circle, job = %job.id, "a durable job keeps colliding with others; it runs again");
                         job.postpone(later(now, LATER))
                     }
                 };

@@ -84,7 +84,7 @@ impl Gateway {
             let now = Instant::now();
             match absent.check(workers.there == 0, now) {
                 Say::ItIsWrong => tracing::warn!(
-                    "no worker is there: plays time out, and jobs wait; start one with `circled worker`, or have this gateway run jobs (dispatch.redis.worker)"
+                    "there is no worker: plays time out, and durable jobs wait; start one with `circled worker`, or let this gateway run jobs (dispatch.redis.worker)"
                 ),
                 Say::ItIsRightAgain => {
                     tracing::info!(workers = workers.there, "workers are there again");
@@ -94,10 +94,10 @@ impl Gateway {
             match differ.check(workers.differing > 0, now) {
                 Say::ItIsWrong => tracing::warn!(
                     workers = workers.differing,
-                    "workers go by other rules than this gateway, and let others do what they may not here, or the reverse: give all the same [circles] and [[circle]], and have them read those (SIGHUP)"
+                    "some workers have other rules than this gateway, and permit what it forbids, or the reverse: give all servers the same [circles] and [[circle]], and send SIGHUP"
                 ),
                 Say::ItIsRightAgain => {
-                    tracing::info!("all workers go by the rules of this gateway")
+                    tracing::info!("all workers have the rules of this gateway")
                 }
                 Say::Nothing => {}
             }

@@ -72,7 +72,7 @@ impl Call for RemoveMember {
             .contains(&pubkey)
         {
             return Answer::Now(Err(Error::InvalidParams {
-                reason: "the settings of the server list this member: it can only be removed there"
+                reason: "this member is in the server's settings, and can only be removed there"
                     .to_owned(),
             }));
         }

@@ -25,7 +25,9 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
 
 fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     if let Err(kind) = json::check(value, bounds.depth) {
-        return Err(failed(format!("a {kind} can't be told: it is no JSON")));
+        return Err(failed(format!(
+            "a {kind} can't be emitted: it has no JSON form"
+        )));
     }
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
     budget::charge(EVENT + raw.get().len() / BYTES_PER_OPERATION)?;
@@ -40,7 +42,7 @@ fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
             let message = format!("{EMIT_LIMIT}{error}");
             Err(EvalAltResult::ErrorDataTooLarge(message, Position::NONE).into())
         }
-        None => Err(failed("there is nobody here to tell".to_owned())),
+        None => Err(failed("events can't be emitted here".to_owned())),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn parsed(json: &[u8]) -> Result<Dynamic, Failed> {
     match crate::json::from_slice(json) {
         Ok(Parsed(value)) => Ok(value),
         Err(error) => {
-            let message = format!("what is kept there can't be read: {error}");
+            let message = format!("the stored value can't be read: {error}");
             Err(EvalAltResult::ErrorRuntime(message.into(), Position::NONE).into())
         }
     }

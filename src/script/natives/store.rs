@@ -64,7 +64,9 @@ fn read(key: &str) -> Result<Option<Value>, Failed> {
 
 fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     if let Err(kind) = json::check(value, bounds.depth) {
-        return Err(failed(format!("a {kind} can't be kept: it is no JSON")));
+        return Err(failed(format!(
+            "a {kind} can't be stored: it has no JSON form"
+        )));
     }
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
     budget::charge(LOOK + raw.get().len() / BYTES_PER_OPERATION)?;
@@ -84,14 +86,14 @@ fn add(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
     };
     let new = if let (Ok(old), Ok(by)) = (old.as_int(), by.as_int()) {
         let sum = old.checked_add(by);
-        let too_large = || failed(format!("{old} + {by} is past what a number can hold"));
+        let too_large = || failed(format!("{old} + {by} is too large for a number"));
         Dynamic::from_int(sum.ok_or_else(too_large)?)
     } else if let (Ok(old), Ok(by)) = (float(&old), float(&by)) {
         Dynamic::from_float(old + by)
     } else {
         let kind = old.type_name();
         return Err(failed(format!(
-            "what is kept under \"{key}\" is no number but {kind}"
+            "the value of \"{key}\" is not a number but {kind}"
         )));
     };
     set(key, &new, bounds)?;

@@ -163,6 +163,6 @@ async fn a_data_folder_that_others_can_look_into_is_told() {
         server.sigterm();
         server.wait().await;
         let log = server.whole_log().await;
-        assert_eq!(log.contains("can look into the data folder"), told, "{log}");
+        assert_eq!(log.contains("can read the data folder"), told, "{log}");
     }
 }

@@ -105,7 +105,7 @@ async fn with_too_little_free_nothing_is_accepted_until_there_is_room_again() {
         .await;
     running
         .logged("that there is room again", |line| {
-            line["message"] == "the disk has room again"
+            line["message"] == "the disk has space again"
         })
         .await;
     running.kill();
@@ -187,7 +187,7 @@ async fn assert_tells_what_to_do(server: &mut TestServer, folder: &Path) {
     let line = server
         .logged("what to do", |line| {
             let message = line["message"].as_str().unwrap_or_default();
-            message.contains("restart") && line["level"] == "ERROR"
+            message.contains("start circled again") && line["level"] == "ERROR"
         })
         .await;
     assert_eq!(line["folder"], folder.to_str().unwrap(), "{line}");

@@ -450,7 +450,10 @@ async fn a_job_does_not_run_what_was_deleted() {
     let job = until(&mut session, &id, "dead").await;
     assert_eq!(job["tries"], 0, "{job}");
     let message = job["error"]["message"].as_str().unwrap();
-    assert!(message.contains("no script \"a\" any more"), "{message}");
+    assert!(
+        message.contains("no longer has a script \"a\""),
+        "{message}"
+    );
     assert_eq!(kept(&server, "ran").await, Value::Null);
 }
 
@@ -985,7 +988,7 @@ async fn a_retried_job_runs_the_script_as_it_is_now() {
     assert_invalid(
         "a version of none",
         owner.call("retry_job", params).await,
-        "under a name",
+        "only named scripts have versions",
     );
     let params = json!({ "job_id": two, "version": "0123" });
     assert_not_found(

@@ -15,7 +15,7 @@ async fn a_gateway_says_that_no_worker_is_there() {
     gateway
         .logged("that there are none", |line| {
             let message = line["message"].as_str().unwrap_or_default();
-            message.starts_with("no worker is there")
+            message.starts_with("there is no worker")
         })
         .await;
     assert_eq!(gateway.admin("/readyz").await.json()["workers"], 0);

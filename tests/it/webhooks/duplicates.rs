@@ -238,7 +238,7 @@ async fn an_address_is_verified_by_whoever_knows_the_token() {
     get(&server, "meta", "").await.assert_is_an_error(401);
     server
         .logged("why", |line| {
-            line["message"] == "webhook refused" && line["reason"] == "a GET with a wrong token"
+            line["message"] == "webhook refused" && line["reason"] == "the GET has a wrong token"
         })
         .await;
     // Whoever sends none gets none.

@@ -108,7 +108,7 @@ async fn what_was_pending_is_resumed_in_its_order() {
     if backend() == Backend::Embedded {
         let resumed = server
             .logged("what it resumes", |line| {
-                line["message"] == "resuming jobs that were pending"
+                line["message"] == "resuming pending jobs"
             })
             .await;
         assert_eq!(resumed["jobs"], 10);

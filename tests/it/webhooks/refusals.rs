@@ -120,7 +120,7 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         "413 stripe 0 the body is longer than webhooks.max_body".to_owned(),
         format!("415 stripe {length} the Content-Type is not one that the provider sends"),
         format!("503 stripe {length} the delivery cannot be kept now; try again later"),
-        format!("400 {hostless} - a request has one Host header, with the name and port that were dialled"),
+        format!("400 {hostless} - a request needs exactly one Host header, with the name and port that were dialled"),
         "405 stripe - send a POST".to_owned(),
         "404 /webhooks/stripe 0 webhooks are at /webhooks/<provider>/<circle_pk>".to_owned(),
         "408 stripe 19 the body took longer than webhooks.receive_timeout, or came slower than webhooks.min_rate".to_owned(),

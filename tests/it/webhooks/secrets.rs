@@ -133,7 +133,7 @@ async fn providers_that_make_no_sense_are_refused() {
         ),
         (
             "[webhooks.Acme]\npreset = \"stripe\"\n",
-            "is no name for a provider",
+            "can't be the name of a provider",
         ),
         (
             "[webhooks.hooks]\npreset = \"standard\"\nsecrets = [\"not base64!\"]\n",
@@ -174,7 +174,7 @@ async fn providers_that_make_no_sense_are_refused() {
             "webhooks.stripe.signing_key",
         ),
         (unknown.as_str(), "there is no [webhooks.strpie]"),
-        (broken.as_str(), "broken.rhai:2:9 is no Rhai"),
+        (broken.as_str(), "broken.rhai:2:9 is not valid Rhai"),
     ] {
         let (status, said) = TestServer::builder().toml(settings).give_up().await;
         assert_eq!(status.code(), Some(1), "{settings}");
@@ -256,7 +256,7 @@ async fn white_space_around_a_secret_is_none_of_it_and_that_is_said() {
     assert_eq!(webhook.kept(&server).await.1, "finished");
     let said = server
         .logged("what was trimmed", |line| {
-            line["message"] == "the white space, or byte order mark, around a secret is none of it"
+            line["message"] == "white space or a byte order mark around a secret is removed"
         })
         .await;
     assert_eq!(said["provider"], "stripe");

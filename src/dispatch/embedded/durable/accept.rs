@@ -57,7 +57,7 @@ impl JobToStore {
         tracing::info!(
             circle = %job.circle,
             job = %earlier,
-            "a delivery has come again whose job was given up: it runs again"
+            "a duplicate of a dead letter has come: its job runs again"
         );
         job.id = earlier;
         let mut new = Self::of(
