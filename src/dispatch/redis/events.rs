@@ -23,7 +23,7 @@ use crate::{
     store::{Event, Feed, Log, NewEvent, Unavailable},
 };
 
-/// What stands in place of an event's number where it and those after it are in the log alone, as `lua/lane.lua` has it.
+/// What stands in place of an event's number where it and those after it are in the log alone, as `lua/prelude.lua` has it.
 const READ_LOG: &str = "look";
 
 /// An event, as it is kept and sent. Its number is the key.

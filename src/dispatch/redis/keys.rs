@@ -84,7 +84,7 @@ impl Partition {
     }
 
     /// A hash: a durable job's record, what was sent, the gateway that accepted it, and its entry in the stream.
-    /// `lua/lane.lua` makes that name, too, and that of an inbox.
+    /// `lua/prelude.lua` makes that name, too, and that of an inbox.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}job:{id}", self.prefix)
     }
@@ -99,7 +99,7 @@ impl Partition {
         format!("{}workers", self.prefix)
     }
 
-    /// A hash: what in an inbox was not fetched counts as, in all and by circle. `lua/lane.lua` makes that name, too.
+    /// A hash: what in an inbox was not fetched counts as, in all and by circle. `lua/prelude.lua` makes that name, too.
     pub(super) fn inbox_bytes(&self, gateway: &str) -> String {
         format!("{}:bytes", self.inbox(gateway))
     }
@@ -111,18 +111,18 @@ impl Partition {
 
     /// A hash: how many of a circle's jobs are in the stream, in all and of each caller, or wait for their next try.
     pub(super) fn job_counts(&self, circle: &PublicKey) -> String {
-        format!("{}lane:{circle}", self.prefix)
+        format!("{}job_counts:{circle}", self.prefix)
     }
 
     /// A sorted set: the callers of a circle who have plays that wait, by how many of theirs are in the stream.
     pub(super) fn waiting_callers(&self, circle: &PublicKey) -> String {
-        format!("{}turns:{circle}", self.prefix)
+        format!("{}waiting_callers:{circle}", self.prefix)
     }
 
     /// A sorted set, all with the same score: plays of a circle that wait; caller and name, so those of a caller by their
     /// arrival.
     pub(super) fn waiting_plays(&self, circle: &PublicKey) -> String {
-        format!("{}waiting:{circle}", self.prefix)
+        format!("{}waiting_plays:{circle}", self.prefix)
     }
 
     /// A hash: each play of a circle that waits, all of it; and then its entry in the stream, until it is over.
@@ -148,7 +148,7 @@ impl Partition {
 
     /// A number: events of a circle that there have been.
     pub(super) fn event_sequence(&self, circle: &PublicKey) -> String {
-        format!("{}told:{circle}", self.prefix)
+        format!("{}event_sequence:{circle}", self.prefix)
     }
 
     /// A stream: the last events of a circle, by their numbers.
@@ -177,7 +177,7 @@ impl Partition {
 
     /// A sorted set, all with the same score: the keys of the store in order.
     pub(super) fn store_keys(&self, circle: &PublicKey) -> String {
-        format!("{}names:{circle}", self.prefix)
+        format!("{}store_keys:{circle}", self.prefix)
     }
 
     /// A number: bytes in the store.
@@ -204,7 +204,7 @@ impl Partition {
     /// A sorted set, all with the same score: each durable job that was asked for with a login; circle, caller and
     /// name.
     pub(super) fn submitted(&self) -> String {
-        self.name("own")
+        self.name("submitted")
     }
 
     /// A sorted set by time: durable jobs that run then, for the first time or again.

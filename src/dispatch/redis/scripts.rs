@@ -14,7 +14,7 @@ macro_rules! scripts {
             /// Its source, with what they share in front.
             pub(super) fn source(self) -> &'static str {
                 match self {
-                    $(Self::$name => concat!(include_str!("lua/lane.lua"), include_str!(concat!("lua/", $file)))),+
+                    $(Self::$name => concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $file)))),+
                 }
             }
 

@@ -47,7 +47,7 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
-    /// Returns how many jobs of one circle are with the workers at most: plays, as `lane.lua` counts them, and durable ones.
+    /// Returns how many jobs of one circle are with the workers at most: plays, as `prelude.lua` counts them, and durable ones.
     pub(crate) fn most_of_circle(&self) -> usize {
         let for_those_with_none = self.per_circle.max(self.queue / 4);
         let plays = self.per_circle.saturating_mul(2);

@@ -14,7 +14,7 @@ use crate::{
     script::Inputs,
 };
 
-/// A play, as it waits for a worker. `lua/lane.lua` reads its name and its caller, so these come before all that others have
+/// A play, as it waits for a worker. `lua/prelude.lua` reads its name and its caller, so these come before all that others have
 /// written.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Play<'a> {
@@ -143,7 +143,7 @@ mod tests {
             memory: MemoryBudget::new("session.max_buffered", 0),
         };
         let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
-        // As `lua/lane.lua` reads it.
+        // As `lua/prelude.lua` reads it.
         let begins = format!(r#"{{"id":"{}","circle":"{key}","caller":"{key}","#, job.id);
         assert!(text.starts_with(&begins), "{text}");
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();

@@ -204,7 +204,7 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
         assert_eq!(again, json!({ "stopped": false }));
         status(&mut one, id, "cancelled").await;
     }
-    redis.until_keys("*:lane:*", 0).await;
+    redis.until_keys("*:job_counts:*", 0).await;
     redis.until_held(0).await;
     one.play("store.set(\"go\", true)").await.unwrap();
     for (id, value) in [(&running, 7), (&waiting, 8)] {
@@ -224,7 +224,7 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
     );
     let stopped = two.call("stop_job", json!([&late])).await.unwrap();
     assert_eq!(stopped, json!({ "stopped": true }));
-    redis.until_keys("*:lane:*", 0).await;
+    redis.until_keys("*:job_counts:*", 0).await;
 }
 
 #[tokio::test]

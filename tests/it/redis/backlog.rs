@@ -36,7 +36,7 @@ impl RedisServer {
 
     /// Waits until nothing is left of plays, and of what else a circle has under way.
     pub(crate) async fn until_no_plays(&self) {
-        for kind in ["plays", "waiting", "turns", "lane"] {
+        for kind in ["plays", "waiting_plays", "waiting_callers", "job_counts"] {
             self.until_keys(&format!("*:{kind}:*"), 0).await;
         }
     }

@@ -68,9 +68,9 @@ async fn a_job_that_waits_in_redis_is_not_run_once_its_caller_has_left() {
     redis.until_held(1).await;
     let mut leaver = gateway.log_in(&key(1)).await;
     leaver.begin_play("store.set(\"waited\", true)").await;
-    redis.until_keys("*:waiting:*", 1).await;
+    redis.until_keys("*:waiting_plays:*", 1).await;
     leaver.leave().await;
-    redis.until_keys("*:waiting:*", 0).await;
+    redis.until_keys("*:waiting_plays:*", 0).await;
     assert_eq!(stayer.answer(long).await.unwrap()["value"], 1);
     let seen = stayer.play("store.has(\"waited\")").await;
     assert_eq!(seen.unwrap()["value"], false);
@@ -106,7 +106,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     let limited = json!({ "script": script, "timeout_ms": 4000 });
     let begun = Instant::now();
     session.begin("play", limited).await;
-    redis.until_keys("*:lane:*", 1).await;
+    redis.until_keys("*:job_counts:*", 1).await;
     gateway.kill();
     // Its time, and what the clocks of two machines may differ by.
     let over = Duration::from_millis(4100);

@@ -18,7 +18,7 @@ async fn so_many_plays_of_a_circle_wait_whichever_gateway_they_came_by() {
     let mut one = gateways[0].log_in(&key(1)).await;
     let mut two = gateways[1].log_in(&key(1)).await;
     let waiting = async |count: &str| {
-        let queue = format!("{{circled:00}}:waiting:{}", circle());
+        let queue = format!("{{circled:00}}:waiting_plays:{}", circle());
         eventually("a play to wait", async || {
             redis.command(&["ZCARD", &queue]).await == count
         })

@@ -47,7 +47,7 @@ async fn assert_served(gateway: &TestServer, me: &SecretKey) {
 
 /// Waits until so many plays of the circle are in the stream or wait.
 async fn until_there(redis: &RedisServer, plays: usize) {
-    let waiting = format!("{{circled:00}}:waiting:{}", circle());
+    let waiting = format!("{{circled:00}}:waiting_plays:{}", circle());
     eventually(&format!("{plays} plays"), async || {
         let number =
             async |command: &[&str]| -> usize { redis.command(command).await.parse().unwrap() };
@@ -292,13 +292,13 @@ async fn a_damaged_count_keeps_nobody_waiting_for_good() {
     let gateway = fleet.gateway().await;
     let _worker = fleet.worker().await;
     let mut owner = gateway.log_in(&key(1)).await;
-    let lane = format!("{{circled:00}}:lane:{}", circle());
+    let job_counts = format!("{{circled:00}}:job_counts:{}", circle());
     let me = key(1).public().to_string();
     for damage in [
         "garbage", "", "-3", "3", "7", "1000000", "1e300", "1.5", "nan", "inf",
     ] {
         for what in ["plays", "durable", "delayed", &me] {
-            redis.command(&["HSET", &lane, what, damage]).await;
+            redis.command(&["HSET", &job_counts, what, damage]).await;
         }
         let mut calls = Vec::new();
         for n in 0..20 {
@@ -315,6 +315,6 @@ async fn a_damaged_count_keeps_nobody_waiting_for_good() {
         })
         .await;
     }
-    redis.command(&["HDEL", &lane, "delayed"]).await;
+    redis.command(&["HDEL", &job_counts, "delayed"]).await;
     nothing_is_left(&redis).await;
 }

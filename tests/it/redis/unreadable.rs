@@ -77,7 +77,7 @@ async fn a_play_that_no_worker_can_read_is_answered_at_once() {
     })
     .await;
     let second = session.begin_play("2").await;
-    redis.until_keys("*:waiting:*", 1).await;
+    redis.until_keys("*:waiting_plays:*", 1).await;
     redis
         .rewrite_plays(|play| play.replace("\"caller\":", "\"caller\":[],\"called\":"))
         .await;

@@ -303,7 +303,7 @@ async fn a_sender_that_hangs_up_leaves_no_job_behind() {
         server.jobs(OPEN).await.is_empty()
     })
     .await;
-    // One more, so that none is stuck in the circle's lane.
+    // One more, so that none is stuck in the circle's queue.
     assert_eq!(
         Webhook::stripe(event("last")).kept(&server).await.1,
         "finished"

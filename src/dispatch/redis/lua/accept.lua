@@ -1,7 +1,7 @@
 -- New durable jobs of a circle. For each: 1 it is kept; 0 too many wait; 2 what its script was chosen by isn't so any
 -- more; or the name of the first job, for one that has been here before, with "dead " before it where that is a
 -- delivery's and was given up: then it is to come again under that name.
-local jobs, lane, backlog, pending, index, own, delayed, store, told, events, watchers = unpack(KEYS, 1, 11)
+local jobs, job_counts, backlog, pending, index, submitted, delayed, store, event_sequence, events, watchers = unpack(KEYS, 1, 11)
 local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
 local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local inbox_length, log_length, inbox_bytes = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
@@ -17,21 +17,21 @@ local function take_key()
 end
 
 -- What scripts were chosen by: what stood in the store.
-local stands = {}
+local reads_hold = {}
 for i = 1, tonumber(take()) do
-  stands[i] = true
+  reads_hold[i] = true
   for _ = 1, tonumber(take()) do
     local value = redis.call('HGET', store, take())
-    if not is(value, take()) then stands[i] = false end
+    if not matches(value, take()) then reads_hold[i] = false end
   end
 end
 
-local room = most - in_stream(jobs, counted(lane, 'durable'))
+local room = most - in_stream(jobs, read_count(job_counts, 'durable'))
 local waiting = redis.call('LLEN', backlog)
-local late = math.min(counted(lane, 'delayed'), redis.call('ZCARD', delayed))
+local late = math.min(read_count(job_counts, 'delayed'), redis.call('ZCARD', delayed))
 local handed, postponed = 0, 0
-local dead = beside(jobs, 'dead')
-local answers, of_pending, of_index, of_own, emitted = {}, {}, {}, {}, {}
+local dead = partition_key(jobs, 'dead')
+local answers, of_pending, of_index, of_submitted, emitted = {}, {}, {}, {}, {}
 while at < #ARGV do
   local id, record, input, chosen_by, kind = take(), take(), take(), take(), take()
   local job = take_key()
@@ -44,7 +44,7 @@ while at < #ARGV do
   local room_for_it = caller and math.ceil(most_waiting / 2) or most_waiting
   local is_full = waiting + late + postponed >= room_for_it
   local first
-  if chosen_by ~= '' and not stands[tonumber(chosen_by)] then
+  if chosen_by ~= '' and not reads_hold[tonumber(chosen_by)] then
     first = 2
   elseif seen and dedupe_for ~= '0' and (is_full or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
     first = redis.call('GET', seen)
@@ -90,8 +90,8 @@ while at < #ARGV do
     add(of_index, 0)
     add(of_index, circle .. id)
     if caller then
-      add(of_own, 0)
-      add(of_own, circle .. caller .. id)
+      add(of_submitted, 0)
+      add(of_submitted, circle .. caller .. id)
       add(emitted, event)
     end
   end
@@ -101,8 +101,8 @@ if #of_pending > 0 then
   redis.call('ZADD', pending, unpack(of_pending))
   redis.call('ZADD', index, unpack(of_index))
 end
-if #of_own > 0 then redis.call('ZADD', own, unpack(of_own)) end
-if #emitted > 0 then emit(jobs, told, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted) end
-count(lane, 'delayed', postponed)
-hand_out_durable(jobs, lane, backlog, circle, most, -handed)
+if #of_submitted > 0 then redis.call('ZADD', submitted, unpack(of_submitted)) end
+if #emitted > 0 then emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted) end
+add_count(job_counts, 'delayed', postponed)
+hand_out_durable(jobs, job_counts, backlog, circle, most, -handed)
 return answers

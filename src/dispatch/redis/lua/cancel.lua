@@ -1,5 +1,5 @@
 -- Takes a play back. 1: nothing of it lands any more. 0: it has been committed, or never came here.
-local jobs, lane, turns, waiting, plays = unpack(KEYS)
+local jobs, job_counts, waiting_callers, waiting_plays, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
 local id, entry, age = ARGV[3], ARGV[4], tonumber(ARGV[5])
 
@@ -27,8 +27,8 @@ if entry == '' then
   else
     local caller = caller_of(state)
     redis.call('HDEL', plays, id)
-    redis.call('ZREM', waiting, caller .. id)
-    if #waiting_of(waiting, caller, 0, 1) == 0 then redis.call('ZREM', turns, caller) end
+    redis.call('ZREM', waiting_plays, caller .. id)
+    if #waiting_of(waiting_plays, caller, 0, 1) == 0 then redis.call('ZREM', waiting_callers, caller) end
     return 1
   end
   if state then redis.call('HDEL', plays, id) end
@@ -37,5 +37,5 @@ local found = entry and redis.call('XRANGE', jobs, entry, entry)[1]
 if not found then return 0 end
 redis.call('XDEL', jobs, entry)
 redis.call('XACK', jobs, GROUP, entry)
-hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, {[caller_of(found[2][2])] = 1})
+hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, {[caller_of(found[2][2])] = 1})
 return 1

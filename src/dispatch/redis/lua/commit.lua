@@ -1,7 +1,7 @@
 -- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
-local jobs, lane, turns, waiting, plays, backlog, store, names, usage, pending, delayed, dead = unpack(KEYS, 1, 12)
+local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead = unpack(KEYS, 1, 12)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local inbox_bytes, most_waiting = tonumber(ARGV[6]), tonumber(ARGV[7])
 
@@ -28,7 +28,7 @@ end
 local function lists(prefix, number, whole, hash)
   local from, to = '[' .. prefix, '(' .. prefix .. '\255'
   local most = whole == '1' and number + 1 or number
-  local found = redis.call('ZRANGEBYLEX', names, from, to, 'LIMIT', 0, most)
+  local found = redis.call('ZRANGEBYLEX', store_keys, from, to, 'LIMIT', 0, most)
   if #found ~= number then return false end
   local parts = {}
   for i, name in ipairs(found) do
@@ -38,7 +38,7 @@ local function lists(prefix, number, whole, hash)
 end
 
 -- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
-local entries, light, waited, over, told, events = {}, {}, {}, {}, {}, {}
+local entries, without_effects, waited, over, outcomes_by_inbox, events = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
 local caller, ended = '', {}
 local log
@@ -60,16 +60,16 @@ while at < #ARGV do
   if kind == '3' or kind == '4' then caller = take() end
   local inbox, message, reads = take_key(), take(), take_number()
 
-  local stands, values, writes, emitted, after = true, {}, {}, {}, nil
+  local reads_hold, values, writes, emitted, after = true, {}, {}, {}, nil
   if reads then
     for i = 1, reads do
       local value = redis.call('HGET', store, take())
       values[i] = value
-      if not is(value, take()) then stands = false end
+      if not matches(value, take()) then reads_hold = false end
     end
     for _ = 1, take_number() do
       local prefix, number, whole, hash = take(), take_number(), take(), take()
-      if stands and not lists(prefix, number, whole, hash) then stands = false end
+      if reads_hold and not lists(prefix, number, whole, hash) then reads_hold = false end
     end
     if not size then
       size = tonumber(redis.call('GET', usage) or '0')
@@ -108,7 +108,7 @@ while at < #ARGV do
   end
 
   local answer = 'done'
-  if not stands then
+  if not reads_hold then
     table.insert(values, 1, 'conflict')
     answer = values
   elseif after and after > quota and after > size then
@@ -117,7 +117,7 @@ while at < #ARGV do
     answer = 'superseded'
   elseif is_play and #writes == 0 and #emitted == 0 then
     -- It leaves nothing but its outcome, of which the first one counts.
-    add(light, entry)
+    add(without_effects, entry)
   elseif redis.call('XACK', jobs, GROUP, entry) == 0 then
     answer = 'gone'
   else
@@ -125,10 +125,10 @@ while at < #ARGV do
       local key, value, old = write[1], write[2], write[3]
       if value then
         redis.call('HSET', store, key, value)
-        if not old then redis.call('ZADD', names, 0, key) end
+        if not old then redis.call('ZADD', store_keys, 0, key) end
       else
         redis.call('HDEL', store, key)
-        redis.call('ZREM', names, key)
+        redis.call('ZREM', store_keys, key)
       end
     end
     if after then size = after end
@@ -140,7 +140,7 @@ while at < #ARGV do
       redis.call('HSET', job, 'record', record)
       if status == 'pending' then
         redis.call('ZADD', delayed, time, id .. ' ' .. circle)
-        count(lane, 'delayed', 1)
+        add_count(job_counts, 'delayed', 1)
       else
         add(over, id)
         redis.call('PEXPIRE', job, keep_for)
@@ -164,8 +164,8 @@ while at < #ARGV do
     end
     if kind == '2' or kind == '4' then add(waited, id) end
     if inbox then
-      local outcomes = told[inbox] or {}
-      told[inbox] = outcomes
+      local outcomes = outcomes_by_inbox[inbox] or {}
+      outcomes_by_inbox[inbox] = outcomes
       add(outcomes, id)
       add(outcomes, message)
     end
@@ -173,7 +173,7 @@ while at < #ARGV do
   add(answers, answer)
 end
 
-if #light > 0 then redis.call('XACK', jobs, GROUP, unpack(light)) end
+if #without_effects > 0 then redis.call('XACK', jobs, GROUP, unpack(without_effects)) end
 if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
 -- Of each caller, those that were there until now.
 for whose, entries in pairs(ended) do ended[whose] = redis.call('XDEL', jobs, unpack(entries)) end
@@ -183,9 +183,9 @@ if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
 if #events > 0 then
   emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, inbox_bytes, events)
 end
-for inbox, outcomes in pairs(told) do
+for inbox, outcomes in pairs(outcomes_by_inbox) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)
 end
-if next(ended) then hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, ended) end
-if ended_durable > 0 then hand_out_durable(jobs, lane, backlog, circle, most, ended_durable) end
+if next(ended) then hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, ended) end
+if ended_durable > 0 then hand_out_durable(jobs, job_counts, backlog, circle, most, ended_durable) end
 return answers

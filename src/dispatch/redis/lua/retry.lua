@@ -1,5 +1,5 @@
 -- A job that was given up or stopped, and is to run again. 0: its record isn't so any more.
-local jobs, lane, backlog, pending, delayed, dead, job, told, events, watchers = unpack(KEYS)
+local jobs, job_counts, backlog, pending, delayed, dead, job, event_sequence, events, watchers = unpack(KEYS)
 local id, circle, most, before, record = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local due, input = ARGV[6], ARGV[7]
 local inbox_length, inbox_bytes, log_length, event = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10], ARGV[11]
@@ -11,10 +11,10 @@ redis.call('PERSIST', job)
 redis.call('ZADD', pending, 0, id)
 if due ~= '' then
   redis.call('ZADD', delayed, due, id .. ' ' .. circle)
-  count(lane, 'delayed', 1)
+  add_count(job_counts, 'delayed', 1)
 else
   redis.call('RPUSH', backlog, id)
 end
-emit(jobs, told, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
-hand_out_durable(jobs, lane, backlog, circle, most, 0)
+emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
+hand_out_durable(jobs, job_counts, backlog, circle, most, 0)
 return 1

@@ -1,5 +1,5 @@
 -- A durable job that is to end here. 1: it is stopped; 0: its record isn't so any more; -1: it is somewhere else.
-local jobs, lane, backlog, pending, delayed, job, told, events, watchers = unpack(KEYS)
+local jobs, job_counts, backlog, pending, delayed, job, event_sequence, events, watchers = unpack(KEYS)
 local id, circle, most, before, record, keep_for = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local inbox_length, inbox_bytes, log_length, event = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 if redis.call('HGET', job, 'record') ~= before then return 0 end
@@ -31,7 +31,7 @@ end
 
 local ended = 0
 if redis.call('ZREM', delayed, id .. ' ' .. circle) == 1 then
-  count(lane, 'delayed', -1)
+  add_count(job_counts, 'delayed', -1)
 elseif redis.call('LREM', backlog, 1, id) == 0 then
   if not withdraw() then return -1 end
   ended = 1
@@ -39,6 +39,6 @@ end
 redis.call('HSET', job, 'record', record)
 redis.call('PEXPIRE', job, keep_for)
 redis.call('ZREM', pending, id)
-emit(jobs, told, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
-hand_out_durable(jobs, lane, backlog, circle, most, ended)
+emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
+hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
 return 1

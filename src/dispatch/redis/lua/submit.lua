@@ -1,24 +1,24 @@
 -- A circle's new plays, by caller. For each: its entry in the stream; 1 it waits for its turn, 0 too many wait.
-local jobs, lane, turns, waiting, plays = unpack(KEYS)
+local jobs, job_counts, waiting_callers, waiting_plays, plays = unpack(KEYS)
 local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
-local before = in_stream(jobs, counted(lane, 'plays'))
+local before = in_stream(jobs, read_count(job_counts, 'plays'))
 local total = before
-local some_wait = total > 0 and redis.call('EXISTS', turns) == 1
+local some_wait = total > 0 and redis.call('EXISTS', waiting_callers) == 1
 
 -- How many plays wait, or are in the stream beyond its places.
 local queued, texts, waited = {}, {}, nil
 local function kept_back()
-  waited = waited or redis.call('ZCARD', waiting)
+  waited = waited or redis.call('ZCARD', waiting_plays)
   return waited + #queued / 2 + math.max(total - 2 * most, 0)
 end
 
 -- Whether so many more may wait of a caller, though the queue is full: all of them are no more than its share, were the queue
 -- shared alike.
 local function has_share(caller, number)
-  local callers = redis.call('ZCARD', turns)
-  if not redis.call('ZSCORE', turns, caller) then callers = callers + 1 end
+  local callers = redis.call('ZCARD', waiting_callers)
+  if not redis.call('ZSCORE', waiting_callers, caller) then callers = callers + 1 end
   local others = math.max(math.floor(most_waiting / callers), 1) - number
-  return others >= 0 and #waiting_of(waiting, caller, others, 1) == 0
+  return others >= 0 and #waiting_of(waiting_plays, caller, others, 1) == 0
 end
 
 -- When those came that wait: that counts in the time that they have.
@@ -29,8 +29,8 @@ local answers, counts, scores = {}, {}, {}
 local at = 3
 while at < #ARGV do
   local caller, last = ARGV[at], at + 1 + tonumber(ARGV[at + 1])
-  local own = total > 0 and math.min(counted(lane, caller), total) or 0
-  local waits = some_wait and redis.call('ZSCORE', turns, caller)
+  local own = total > 0 and math.min(read_count(job_counts, caller), total) or 0
+  local waits = some_wait and redis.call('ZSCORE', waiting_callers, caller)
   local new, is_refused = 0, false
   for i = at + 2, last do
     local play = ARGV[i]
@@ -63,12 +63,12 @@ while at < #ARGV do
   at = last + 1
 end
 if #queued > 0 then
-  redis.call('ZADD', waiting, unpack(queued))
+  redis.call('ZADD', waiting_plays, unpack(queued))
   redis.call('HSET', plays, unpack(texts))
-  redis.call('ZADD', turns, unpack(scores))
+  redis.call('ZADD', waiting_callers, unpack(scores))
 end
 if total ~= before then
   counts.plays = total
-  set(lane, counts)
+  write_counts(job_counts, counts)
 end
 return answers

@@ -8,18 +8,18 @@ local function add(list, item)
 end
 
 -- What a key of the partition is called, as keys.rs has it.
-local function beside(jobs, what)
+local function partition_key(jobs, what)
   return (jobs:gsub('jobs$', function() return what end))
 end
 
 -- What a lane counts. What can't be a count is none.
-local function counted(lane, what)
-  local number = tonumber(redis.call('HGET', lane, what) or '0')
+local function read_count(job_counts, what)
+  local number = tonumber(redis.call('HGET', job_counts, what) or '0')
   if number and number > 0 and number % 1 == 0 then return number end
   return 0
 end
 
-local function set(lane, counts)
+local function write_counts(job_counts, counts)
   local some, none = {}, {}
   for what, number in pairs(counts) do
     if number > 0 then
@@ -29,12 +29,12 @@ local function set(lane, counts)
       add(none, what)
     end
   end
-  if #some > 0 then redis.call('HSET', lane, unpack(some)) end
-  if #none > 0 then redis.call('HDEL', lane, unpack(none)) end
+  if #some > 0 then redis.call('HSET', job_counts, unpack(some)) end
+  if #none > 0 then redis.call('HDEL', job_counts, unpack(none)) end
 end
 
-local function count(lane, what, by)
-  if by ~= 0 then set(lane, {[what] = counted(lane, what) + by}) end
+local function add_count(job_counts, what, by)
+  if by ~= 0 then write_counts(job_counts, {[what] = read_count(job_counts, what) + by}) end
 end
 
 -- How many jobs are in the stream, where a lane has counted so many: no more than there are. So a wrong number, wherever it
@@ -56,14 +56,14 @@ local function caller_of(play)
 end
 
 -- Plays of a caller that wait, first in first out, from one on: the caller with the name of each.
-local function waiting_of(waiting, caller, from, most)
-  return redis.call('ZRANGEBYLEX', waiting, '[' .. caller, '(' .. caller .. '\255', 'LIMIT', from, most)
+local function waiting_of(waiting_plays, caller, from, most)
+  return redis.call('ZRANGEBYLEX', waiting_plays, '[' .. caller, '(' .. caller .. '\255', 'LIMIT', from, most)
 end
 
 -- Puts these plays that wait into the stream. Returns how many there were.
-local function put_into_stream(jobs, waiting, plays, caller, some)
+local function put_into_stream(jobs, waiting_plays, plays, caller, some)
   if #some == 0 then return 0 end
-  redis.call('ZREM', waiting, unpack(some))
+  redis.call('ZREM', waiting_plays, unpack(some))
   local ids, entries = {}, {}
   for i, name in ipairs(some) do ids[i] = name:sub(#caller + 1) end
   for i, play in ipairs(redis.call('HMGET', plays, unpack(ids))) do
@@ -87,21 +87,21 @@ end
 -- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
 -- fewest there.
 local AT_A_TIME = 1000
-local function hand_out_plays(jobs, lane, turns, waiting, plays, most, most_waiting, ended)
+local function hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, ended)
   local counts, scores, all = {}, {}, 0
   for _, number in pairs(ended) do all = all + number end
-  local total = in_stream(jobs, counted(lane, 'plays') - all)
+  local total = in_stream(jobs, read_count(job_counts, 'plays') - all)
   for caller, number in pairs(ended) do
     -- Where there are none, there are none of a caller.
-    local own = total > 0 and counted(lane, caller) - number or 0
+    local own = total > 0 and read_count(job_counts, caller) - number or 0
     counts[caller] = math.max(own, 0)
     add(scores, counts[caller])
     add(scores, caller)
   end
-  if redis.call('EXISTS', turns) == 1 then
-    redis.call('ZADD', turns, 'XX', unpack(scores))
+  if redis.call('EXISTS', waiting_callers) == 1 then
+    redis.call('ZADD', waiting_callers, 'XX', unpack(scores))
     while true do
-      local caller, own, _, next_own = unpack(redis.call('ZRANGE', turns, 0, 1, 'WITHSCORES'))
+      local caller, own, _, next_own = unpack(redis.call('ZRANGE', waiting_callers, 0, 1, 'WITHSCORES'))
       if not caller then break end
       own = math.min(tonumber(own), total)
       local room = math.ceil((2 * most - total - own) / 2)
@@ -109,29 +109,29 @@ local function hand_out_plays(jobs, lane, turns, waiting, plays, most, most_wait
       if room <= 0 then break end
       if next_own then room = math.min(room, math.max(tonumber(next_own) - own, 0) + math.ceil(room / 8)) end
       room = math.min(room, AT_A_TIME)
-      local some = waiting_of(waiting, caller, 0, room + 1)
+      local some = waiting_of(waiting_plays, caller, 0, room + 1)
       local others = table.remove(some, room + 1)
-      local handed = put_into_stream(jobs, waiting, plays, caller, some)
+      local handed = put_into_stream(jobs, waiting_plays, plays, caller, some)
       counts[caller] = own + handed
       total = total + handed
       if others then
-        redis.call('ZADD', turns, own + handed, caller)
+        redis.call('ZADD', waiting_callers, own + handed, caller)
       else
-        redis.call('ZREM', turns, caller)
+        redis.call('ZREM', waiting_callers, caller)
       end
     end
   end
   counts.plays = total
-  set(lane, counts)
+  write_counts(job_counts, counts)
 end
 
 -- So many durable jobs have ended: those that wait, first in first out, as long as fewer of them run than may.
-local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
-  local total = in_stream(jobs, counted(lane, 'durable') - ended)
+local function hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
+  local total = in_stream(jobs, read_count(job_counts, 'durable') - ended)
   while total < most do
     local id = redis.call('LPOP', backlog)
     if not id then break end
-    local job = beside(jobs, 'job:' .. id)
+    local job = partition_key(jobs, 'job:' .. id)
     -- How much its worker has to fetch. Where its slot moves just now, that isn't known.
     local size = redis.pcall('HSTRLEN', job, 'input')
     local known = type(size) == 'number' and {'size', size} or {}
@@ -140,11 +140,11 @@ local function hand_out_durable(jobs, lane, backlog, circle, most, ended)
     redis.pcall('HSET', job, 'entry', entry)
     total = total + 1
   end
-  set(lane, {durable = total})
+  write_counts(job_counts, {durable = total})
 end
 
 -- '-' nothing, '=' this very value, '#' a value with this SHA-1.
-local function is(value, wanted)
+local function matches(value, wanted)
   local how = wanted:byte(1)
   if how == 45 then return not value end
   if not value then return false end
@@ -154,14 +154,14 @@ end
 
 -- What an inbox holds that was not fetched: in all, and of one circle's. An entry counts as its bytes, and as its share of
 -- the entries that there may be.
-local function held(inbox, circle)
+local function inbox_usage(inbox, circle)
   local held = redis.pcall('HMGET', inbox .. ':bytes', 'all', circle)
   return tonumber(held[1] or '0'), tonumber(held[2] or '0')
 end
 
 -- Puts messages into an inbox, each a name and what it says. Its first pair is the circle, and what the entry counts as.
 -- False, where there is no inbox.
-local function put(inbox, circle, counts, messages, from, to)
+local function push_to_inbox(inbox, circle, counts, messages, from, to)
   local text = string.format('%.0f', counts)
   local sent = redis.pcall('XADD', inbox, 'NOMKSTREAM', '*', circle, text, unpack(messages, from, to))
   -- Where its slot moves just now, the gateway finds out by itself.
@@ -194,7 +194,7 @@ local UNAVAILABLE, SHORT = '"unavailable"', 512
 -- beside them, so that other circles find some; beyond that, short ones are sent in their place. Where not even these have
 -- room, whoever waits finds out when the time is up.
 local function send_outcomes(inbox, circle, most, most_bytes, outcomes)
-  local all, own = held(inbox, circle)
+  local all, own = inbox_usage(inbox, circle)
   local room, bytes = most_bytes - all - own, 0
   for i = 1, #outcomes, 2 do
     if #outcomes[i + 1] > SHORT and bytes + #outcomes[i + 1] > room then outcomes[i + 1] = UNAVAILABLE end
@@ -205,7 +205,7 @@ local function send_outcomes(inbox, circle, most, most_bytes, outcomes)
   local from = 1
   while from <= #outcomes do
     local to, bytes = last_of(outcomes, from)
-    put(inbox, circle, math.max(bytes, least), outcomes, from, to)
+    push_to_inbox(inbox, circle, math.max(bytes, least), outcomes, from, to)
     from = to + 1
   end
 end
@@ -214,22 +214,22 @@ end
 -- and of the rest, a circle's take no more than half of the room beside them. Beyond that, the gateway is told to look into
 -- the log, and isn't sent any more of the circle's until it watches it again.
 local function send_events(inbox, circle, most, most_bytes, events, from, to)
-  local all, own = held(inbox, circle)
+  local all, own = inbox_usage(inbox, circle)
   local bytes = 0
   for i = from, to do bytes = bytes + #events[i] end
   local counts = math.max(bytes, math.floor(most_bytes / most))
   if all + counts <= most_bytes / 2 and own + counts <= (most_bytes - all) / 2 then
-    return put(inbox, circle, counts, events, from, to)
+    return push_to_inbox(inbox, circle, counts, events, from, to)
   end
   -- There is one for each circle at most, so these need no bound.
   local look = circle .. ' look'
-  local sent = put(inbox, circle, #circle + #look, {look, ''}, 1, 2)
+  local sent = push_to_inbox(inbox, circle, #circle + #look, {look, ''}, 1, 2)
   return type(sent) == 'table' and sent
 end
 
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
-local function emit(jobs, told, events, watchers, circle, most, inbox_length, inbox_bytes, list)
-  local number = redis.call('INCRBY', told, #list) - #list
+local function emit(jobs, event_sequence, events, watchers, circle, most, inbox_length, inbox_bytes, list)
+  local number = redis.call('INCRBY', event_sequence, #list) - #list
   local fields = {}
   for _, event in ipairs(list) do
     number = number + 1
@@ -239,7 +239,7 @@ local function emit(jobs, told, events, watchers, circle, most, inbox_length, in
     add(fields, event)
   end
   for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
-    local inbox = beside(jobs, 'inbox:' .. gateway)
+    local inbox = partition_key(jobs, 'inbox:' .. gateway)
     local from = 1
     while from <= #fields do
       local to = last_of(fields, from)
