@@ -11,15 +11,15 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 
-/// So many places for all, and so many for each key. A cheap handle.
+/// A bounded number of places for all, and for each key. A cheap handle.
 pub(crate) struct Shares<K>(Arc<Inner<K>>);
 
-/// How many places there are.
+/// The numbers of places.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// For all.
+    /// Places for all.
     pub(crate) places: usize,
-    /// For one key.
+    /// Places for one key.
     pub(crate) share: usize,
     /// Places of which no key has more than are left for all others: the first has half of them at most, the next one
     /// half of the rest. With [`Bounds::ALL_FOR_ONE`], one may have all.
@@ -32,7 +32,7 @@ struct Inner<K> {
     by_key: DashMap<K, usize>,
 }
 
-/// Why there is no place.
+/// The reason why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     /// All places are taken.
@@ -48,12 +48,12 @@ pub(crate) struct ShareGuard<K: Eq + Hash> {
 }
 
 impl Bounds {
-    /// Nothing has to be left for others.
+    /// Says that nothing has to be left for others.
     pub(crate) const ALL_FOR_ONE: usize = usize::MAX;
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// With so many places.
+    /// Creates so many places.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Inner {
             bounds,
@@ -99,7 +99,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         })
     }
 
-    /// How many places are taken.
+    /// Returns how many places are taken.
     pub(crate) fn taken(&self) -> usize {
         self.0.taken.load(Relaxed)
     }

@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::yield_now};
 
 use crate::script::fair_queue::{Accounts, FairQueue, NextTurn};
 
-/// So many places, with a queue that is fair by the time that they were held. A cheap handle.
+/// A bounded number of slots, with a queue that is fair by the time that they were held. A cheap handle.
 pub(crate) struct Turns<K: Copy + Eq + Hash>(Arc<Inner<K>>);
 
 struct Inner<K: Copy + Eq + Hash> {
@@ -29,7 +29,7 @@ struct State<K: Copy + Eq + Hash> {
     taken: usize,
 }
 
-/// A place. It is free again when this is dropped.
+/// A slot. It is free again when this is dropped.
 pub(crate) struct Turn<K: Copy + Eq + Hash> {
     turns: Turns<K>,
     accounts: Accounts<K>,
@@ -44,7 +44,7 @@ pub(crate) fn after_others(context: &mut Context<'_>) {
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
-    /// With so many places, and room for so many that wait, see [`FairQueue::push`].
+    /// Creates so many slots, with room for so many that wait, see [`FairQueue::push`].
     pub(crate) fn new(slots: usize, queue: usize) -> Self {
         Self(Arc::new(Inner {
             slots,
@@ -55,9 +55,9 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }))
     }
 
-    /// Waits for a place, which is charged to these accounts. Nothing, if as many wait as may.
+    /// Waits for a slot, whose time is charged to these accounts. Returns nothing if the queue is full.
     pub(crate) async fn take(&self, accounts: Accounts<K>) -> Option<Turn<K>> {
-        /// Whoever waited has left.
+        /// Set when whoever waited has left.
         struct Left(Arc<AtomicBool>);
 
         impl Drop for Left {
@@ -77,7 +77,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         Some(turn)
     }
 
-    /// Gives out the places that are free.
+    /// Gives out the slots that are free.
     fn advance(&self) {
         let mut next = Vec::new();
         let mut state = self.lock();

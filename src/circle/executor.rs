@@ -25,7 +25,7 @@ pub struct Executor {
     access: Arc<Access>,
 }
 
-/// What is to be run.
+/// A script or procedure to be run.
 #[derive(Debug, Clone, Copy)]
 pub enum Task<'a> {
     /// This source.
@@ -34,7 +34,7 @@ pub enum Task<'a> {
     Named {
         /// The name.
         name: &'a str,
-        /// Which version; the newest one if none is given.
+        /// The version; the newest one if none is given.
         version: Option<&'a str>,
     },
     /// A script as it was when its job was accepted.
@@ -46,15 +46,15 @@ pub enum Task<'a> {
 /// One run.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
-    /// Of what.
+    /// The script or procedure.
     pub task: Task<'a>,
-    /// By what right.
+    /// The caller's authority.
     pub authority: Authority<'a>,
-    /// What a script sees of its job.
+    /// The constants that the script sees.
     pub inputs: Inputs<'a>,
 }
 
-/// By what right something runs. What changes with time is looked at when it runs, in its own transaction.
+/// The authority by which something runs. What can change is checked when it runs, in the run's own transaction.
 #[derive(Debug, Clone, Copy)]
 pub enum Authority<'a> {
     /// It was permitted when it was asked for, a moment ago.
@@ -64,23 +64,23 @@ pub enum Authority<'a> {
     /// It was submitted some time ago: its caller must still be one who may, by the settings and the circle's own
     /// list, and a named script must still be there.
     Submitted {
-        /// By whom.
+        /// The caller who submitted it.
         caller: PublicKey,
-        /// What the script is called, if it has a name.
+        /// The name of the script, if it has one.
         name: Option<&'a str>,
     },
     /// A provider has sent it, and signed it.
     Provider(&'a str),
 }
 
-/// What a run came to.
+/// The end of a run.
 #[derive(Debug)]
 pub enum Ending {
     /// It ended by itself, well or not.
     Finished(Result<Success, Failure>),
     /// The deadline passed.
     TimedOut {
-        /// Which version of a named script it was that ran.
+        /// The version of the named script that ran.
         version: Option<String>,
     },
     /// The caller cancelled.
@@ -89,32 +89,32 @@ pub enum Ending {
     Unavailable,
     /// It kept others waiting who have used less, and there was no room to set it aside.
     Displaced,
-    /// Nothing was run.
+    /// It was refused: nothing was run.
     Refused(Refusal),
 }
 
-/// Why nothing was run.
+/// The reason why nothing was run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// There is no such thing.
     NotFound {
-        /// What kind of thing: `script`, `version`.
+        /// The kind of thing: `script`, `version`.
         what: Cow<'static, str>,
     },
-    /// The caller is less than this.
+    /// The caller's role is too low.
     Forbidden {
         /// The least role that may.
         needs: Role,
     },
-    /// What was asked for makes no sense.
+    /// The request makes no sense.
     Invalid {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// There would be too much of something.
+    /// A limit would be exceeded.
     Limit {
-        /// The setting that says how much may be.
+        /// The setting with the limit.
         limit: Cow<'static, str>,
     },
     /// The store can't be reached.
@@ -185,7 +185,7 @@ impl SourceText<'_> {
 }
 
 impl Executor {
-    /// With these limits. `access` says who may have submitted jobs run.
+    /// Creates an executor with these limits. `access` decides whether a submitted job's caller may still run it.
     pub fn new(limits: Limits, settings: Settings, access: Arc<Access>) -> Self {
         Self {
             sandbox: Sandbox::with_modules(limits, super::find_module),
@@ -194,13 +194,13 @@ impl Executor {
         }
     }
 
-    /// Returns what is the same where servers let the same callers do the same.
+    /// Returns a digest of the rules: it is equal on servers that permit the same callers the same things.
     pub fn rules(&self) -> Arc<str> {
         self.access.digest()
     }
 
-    /// Runs it here and now, if it is known to be short; for threads that mustn't block. Nothing has happened
-    /// where it answers `None`, though the transaction may have been used.
+    /// Runs it at once if it is known to be short; for threads that mustn't block. If it returns `None`, nothing has
+    /// happened, though the transaction may have been used.
     pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Ending> {
         if let Task::Procedure(procedure) = run.task {
             // Compiling takes its time, and a large stack; and long lists take theirs.
@@ -222,8 +222,8 @@ impl Executor {
         Some(Ending::Finished(versioned(result, found.version)))
     }
 
-    /// Runs it on this thread, as long as the limits say, and until the deadline at most. What it reads and writes goes through the transaction;
-    /// committing that is the caller's.
+    /// Runs it on this thread, as long as the limits permit, and until the deadline at most. Its reads and writes go
+    /// through the transaction; committing that is the caller's task.
     pub fn run(
         &self,
         run: &Run<'_>,
@@ -290,7 +290,7 @@ impl Executor {
         }
     }
 
-    /// Looks whether the caller may.
+    /// Checks that the caller may run it.
     fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), Refusal> {
         match run.authority {
             Authority::Granted => Ok(()),
@@ -323,7 +323,7 @@ impl Executor {
         }
     }
 
-    /// What is to be run, if the caller may.
+    /// Finds what is to be run, if the caller may run it.
     fn find<'a>(
         &self,
         run: &Run<'a>,

@@ -9,16 +9,16 @@ use crate::{
     store::{NewEvent, Transaction, Value, WriteError},
 };
 
-/// What their keys in the store begin with.
+/// The prefix of their keys in the store.
 const MEMBERS: &[u8] = b"m";
 
-/// What is kept of a member.
+/// A member, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredMember {
     added_at: Timestamp,
 }
 
-/// A member, as it is told.
+/// A member, as it is shown.
 #[derive(Debug, Serialize)]
 pub(super) struct Member {
     pubkey: PublicKey,
@@ -29,7 +29,7 @@ fn key(member: &PublicKey) -> Vec<u8> {
     [MEMBERS, member.as_bytes()].concat()
 }
 
-/// Whether the circle's own list has `key`.
+/// Returns whether `key` is in the circle's own list of members.
 ///
 /// # Errors
 /// A store that can't be read.
@@ -37,7 +37,7 @@ pub fn is_member(transaction: &mut Transaction, member: &PublicKey) -> Result<bo
     Ok(transaction.own_get(&key(member))?.is_some())
 }
 
-/// Answers whether it wasn't one before.
+/// Adds a member. Returns whether it wasn't one before.
 pub(super) fn add(
     transaction: &mut Transaction,
     member: &PublicKey,
@@ -58,7 +58,7 @@ pub(super) fn add(
     Ok(true)
 }
 
-/// Answers whether it was one.
+/// Removes a member. Returns whether it was one.
 pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, Refusal> {
     if !is_member(transaction, member)? {
         return Ok(false);
@@ -68,7 +68,7 @@ pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Resul
     Ok(true)
 }
 
-/// All of them, in the order of their keys.
+/// Returns all of them, in the order of their keys.
 pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal> {
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
@@ -85,7 +85,7 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal
     Ok(members)
 }
 
-/// The owner is told, and so are the sessions of whoever it is about, see the events in docs/PROTOCOL.md.
+/// Emits an event for the owner and for the sessions of the key that it is about, see the events in docs/PROTOCOL.md.
 fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) {
     let data = format!("{{\"pubkey\":\"{member}\"}}");
     let owner = transaction.circle();

@@ -1,7 +1,7 @@
-//! A circle's life: its members, the scripts that it has under names, and the runs in it.
+//! A circle: its members, its named scripts, and the runs in it.
 //!
-//! All of that is kept in the circle's own store, under keys that no script can name, and so goes through the same
-//! [`Transaction`] as what scripts keep: whatever a run sees of it is checked when it is committed. A [`Procedure`]
+//! All of that is stored in the circle's own store, under keys that no script can name, and so goes through the same
+//! [`Transaction`] as what scripts store: whatever a run sees of it is checked when it is committed. A [`Procedure`]
 //! changes it; [`Executor`] runs procedures and scripts alike.
 
 mod executor;
@@ -24,7 +24,7 @@ use crate::store::{Transaction, WriteError};
 /// Names of one kind that are listed at most: however many there are, for a setting may have been larger once.
 const ALL: usize = u32::MAX as usize;
 
-/// What a circle may have, see `[circles]`.
+/// The limits of a circle, see `[circles]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Members that are added at run time.
@@ -35,7 +35,7 @@ pub struct Settings {
     pub script_versions: usize,
 }
 
-/// The source of the newest version of a script, for `import`.
+/// Returns the source of the newest version of a script, for `import`.
 pub(crate) fn find_module(
     transaction: &mut Transaction,
     name: &str,
@@ -43,7 +43,7 @@ pub(crate) fn find_module(
     scripts::current_source(transaction, name)
 }
 
-/// Whether there are as many keys that begin with `prefix` as may be, or more.
+/// Returns whether `most` keys begin with `prefix`, or more.
 fn is_full(transaction: &mut Transaction, prefix: &[u8], most: usize) -> Result<bool, WriteError> {
     match transaction.own_keys(prefix, most) {
         Ok(keys) => Ok(keys.len() >= most),

@@ -1,4 +1,4 @@
-//! What a circle can be told to do besides running a script.
+//! Procedures: changes of a circle, and lists of what it has.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub enum Procedure {
     GetScript {
         /// Its name.
         name: String,
-        /// Which version; the newest one if none is given.
+        /// The version; the newest one if none is given.
         version: Option<String>,
     },
     /// Lists the scripts.
@@ -52,7 +52,7 @@ pub enum Procedure {
 }
 
 impl Procedure {
-    /// The source that must compile before it is done; none, if it is refused for its name anyway.
+    /// Returns the source that must compile before it is done; nothing, if its name is invalid anyway.
     pub(super) fn source(&self) -> Option<&str> {
         match self {
             Self::PutScript { name, source } if scripts::is_name(name) => Some(source),
@@ -66,7 +66,7 @@ impl Procedure {
         }
     }
 
-    /// Whether it looks at all that there is of something.
+    /// Returns whether it lists all members or all scripts.
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -74,7 +74,7 @@ impl Procedure {
         )
     }
 
-    /// Does it, as `by`. Answers what the caller is told, as JSON.
+    /// Does it, as `by`. Returns the result for the caller, as JSON.
     pub(super) fn perform(
         &self,
         transaction: &mut Transaction,

@@ -18,12 +18,12 @@ use crate::{
     store::{Transaction, Unavailable, Value, WriteError},
 };
 
-/// What the keys of names begin with, and those of sources.
+/// The prefixes of the keys of names, and of sources.
 const NAMES: &[u8] = b"s";
 const SOURCES: &[u8] = b"v";
 /// The longest name.
 const LONGEST_NAME: usize = 64;
-/// What a name is.
+/// The rule for names.
 pub const NAME_RULE: &str =
     "a script's name has 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`";
 
@@ -42,7 +42,7 @@ pub struct Put {
     pub put_by: String,
 }
 
-/// What is kept under a name: the newest version comes first.
+/// The versions of a named script, as they are stored: the newest one comes first.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct StoredScript {
     versions: Vec<Put>,
@@ -64,7 +64,7 @@ pub struct Pinned {
     pub modules: Arc<script::PinnedModules>,
 }
 
-/// Modules, as they are kept.
+/// (De)serializes modules as a map by name.
 mod by_name {
     use std::{collections::BTreeMap, sync::Arc};
 
@@ -87,7 +87,7 @@ mod by_name {
     }
 }
 
-/// What is told of a script.
+/// An entry of `list_scripts`.
 #[derive(Debug, Serialize)]
 pub(super) struct Described {
     name: String,
@@ -95,7 +95,7 @@ pub(super) struct Described {
     current: Put,
 }
 
-/// What `get_script` answers.
+/// The result of `get_script`.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown {
     name: String,
@@ -105,7 +105,7 @@ pub(super) struct Shown {
     versions: Vec<Put>,
 }
 
-/// Whether a script may be called that.
+/// Returns whether this is a valid name of a script.
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes
@@ -116,7 +116,7 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
 }
 
-/// Where a script is among the circle's own keys, if it is there.
+/// Returns the key of a named script among the circle's own keys.
 pub fn name_key(name: &str) -> Vec<u8> {
     [NAMES, name.as_bytes()].concat()
 }
@@ -141,12 +141,12 @@ fn read_stored(
     }))
 }
 
-/// The name of the script that a provider's deliveries run, where the circle has it.
+/// Returns the name of the script that a provider's deliveries run, if the circle has it.
 pub fn script_for(provider: &str) -> String {
     format!("on_{provider}")
 }
 
-/// Whether the circle has a script under a name.
+/// Returns whether the circle has a script under a name.
 ///
 /// # Errors
 /// A store that can't be read.
@@ -159,7 +159,7 @@ fn write_stored(transaction: &mut Transaction, name: &str, stored: &StoredScript
     transaction.own_set(&name_key(name), Some(Value::new(&value)));
 }
 
-/// The source of the newest version.
+/// Returns the source of the newest version.
 pub(super) fn current_source(
     transaction: &mut Transaction,
     name: &str,
@@ -188,7 +188,7 @@ pub(super) fn find(
         .ok_or_else(no_version)
 }
 
-/// The version that is called so, or begins so.
+/// Returns the version with this name, or the only one that begins so.
 fn version_of<'a>(stored: &'a StoredScript, version: Option<&str>) -> Result<&'a Put, Refusal> {
     let versions = &stored.versions;
     let Some(version) = version else {
@@ -214,7 +214,7 @@ fn no_version() -> Refusal {
     }
 }
 
-/// Puts a source under a name. Answers its version, and whether it wasn't the newest one already.
+/// Puts a source under a name. Returns its version, and whether it wasn't the newest one already.
 pub(super) fn put(
     transaction: &mut Transaction,
     name: &str,
@@ -262,7 +262,7 @@ pub(super) fn put(
     Ok((version, true))
 }
 
-/// Answers whether there was one.
+/// Deletes a script. Returns whether there was one.
 pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, Refusal> {
     let Some(stored) = read_stored(transaction, name)? else {
         return Ok(false);
@@ -289,7 +289,7 @@ pub(super) fn show(
     })
 }
 
-/// All of them, in the order of their names.
+/// Returns all of them, in the order of their names.
 pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refusal> {
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
@@ -303,13 +303,13 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refu
 
 /// Compiles what is to be pinned.
 pub struct Compiler<'a> {
-    /// Within these limits.
+    /// The sandbox, with its limits.
     pub sandbox: &'a Sandbox,
-    /// When all of it must be over.
+    /// The time when all of it must be over.
     pub deadline: Instant,
-    /// How much time that was at first.
+    /// The time that there was at first.
     pub time: Duration,
-    /// Ends it before.
+    /// Set to end it early.
     pub cancel: &'a Arc<AtomicBool>,
 }
 
@@ -336,7 +336,7 @@ impl Compiler<'_> {
     }
 }
 
-/// A named script as it is now, or as it was in a version that is kept.
+/// Pins a named script, as it is now or in a stored version, with all that it imports.
 ///
 /// # Errors
 /// There is none; it, or one that it imports, doesn't compile, or isn't there.
@@ -355,8 +355,9 @@ pub fn pin(
     })
 }
 
-/// The script that a circle has for a provider's deliveries, if it has one. No other may run instead: one that can't be
-/// pinned is all the same, without what it imports, and fails when it runs, so that its author sees why.
+/// Pins the script that a circle has for a provider's deliveries, if it has one. No other script may run instead: one
+/// that can't be pinned is returned without what it imports, and fails when it runs, so that its author sees the
+/// reason.
 ///
 /// # Errors
 /// A store that can't be read.
@@ -386,7 +387,7 @@ pub fn pin_for_deliveries(
     }))
 }
 
-/// A source with all that it imports.
+/// Pins a source with all that it imports.
 ///
 /// # Errors
 /// It, or one that it imports, doesn't compile, or isn't there.
@@ -430,7 +431,7 @@ pub fn pin_source(
     })
 }
 
-/// Why a script can't be pinned.
+/// The reason why a script can't be pinned.
 #[derive(Debug)]
 pub enum Unpinned {
     /// It isn't there.
@@ -439,7 +440,7 @@ pub enum Unpinned {
     Failed(Failure),
     /// Compiling took longer than it had.
     TimedOut {
-        /// What it had.
+        /// The time that it had.
         after: Duration,
     },
     /// The caller left.
@@ -473,7 +474,7 @@ impl From<Refusal> for Unpinned {
     }
 }
 
-/// Sources are kept as they were sent, in UTF-8.
+/// Returns a source as text: sources are stored as they were sent, in UTF-8.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }

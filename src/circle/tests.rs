@@ -1,4 +1,4 @@
-//! What a circle keeps of its own, in a store on a disk.
+//! Tests a circle's own records, in a store on a disk.
 
 use std::{
     path::Path,
@@ -399,7 +399,7 @@ fn what_is_pinned_is_as_it_was() {
     assert!(matches!(failed, Err(Unpinned::Failed(_))), "{failed:?}");
 }
 
-/// Of two that change the same, one has to look again.
+/// Checks that one of two transactions that change the same has to run again.
 #[test]
 fn what_was_looked_at_must_still_be_so() {
     let folder = tempfile::tempdir().unwrap();

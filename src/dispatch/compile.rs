@@ -1,4 +1,4 @@
-//! What is compiled for somebody who waits for it, on a script thread.
+//! Compiles for somebody who waits for it, on a script thread.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use crate::{
     store::Transaction,
 };
 
-/// Cancels what it stands for when it is dropped.
+/// Cancels the compilation when it is dropped.
 struct CancelGuard(Arc<AtomicBool>);
 
 impl Drop for CancelGuard {
@@ -26,8 +26,8 @@ impl Drop for CancelGuard {
     }
 }
 
-/// Looks at a circle's scripts when it is its turn. Nothing, where too much waits. `begin` begins the transaction, which
-/// is never committed. It has so much time, waiting for its turn included, and ends when this future is dropped.
+/// Calls `work` with a compiler when it is its turn; returns nothing if too much waits. `begin` begins the transaction,
+/// which is never committed. It may take `time`, waiting for its turn included, and ends when this future is dropped.
 pub(super) async fn compile<R: Send + 'static>(
     runner: &Runner<Account>,
     accounts: [Account; 2],

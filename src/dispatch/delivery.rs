@@ -9,25 +9,25 @@ use serde_json::Value;
 use super::JobId;
 use crate::auth::PublicKey;
 
-/// What a provider has sent to a circle. Its payload is never printed.
+/// A webhook's delivery to a circle. Its payload is never printed.
 #[derive(Clone)]
 pub struct Delivery {
-    /// For whom.
+    /// The circle that it is for.
     pub circle: PublicKey,
-    /// By whom.
+    /// The provider that sent it.
     pub provider: Arc<str>,
     /// The event's id, if it has one.
     pub event_id: Option<String>,
     /// The event's type.
     pub event_type: Option<String>,
-    /// What tells it from all others of the provider: a hash of its id, or else of its body. Nothing, where it is
-    /// to be run whether or not it has been here before.
+    /// The identity of the delivery: a hash of its id, or else of its body. Nothing, if it is to run whether or not it
+    /// has been here before.
     pub identity: Option<[u8; 32]>,
     /// The series that it belongs to, if it does.
     pub series: Option<Series>,
     /// The body that the provider sent, as JSON.
     pub payload: Value,
-    /// When.
+    /// The time when it came.
     pub received_at: Timestamp,
 }
 
@@ -45,24 +45,24 @@ impl std::fmt::Debug for Delivery {
 /// A series of deliveries about one thing: once the final one has been committed, no other has any effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Series {
-    /// What tells the series from all others: a hash of what its deliveries have in common.
+    /// The identity of the series: a hash of what its deliveries have in common.
     #[serde(with = "hex::serde")]
     pub identity: [u8; 32],
-    /// Whether this is the final one.
+    /// True if this is the final one.
     pub is_final: bool,
 }
 
-/// A delivery that is safely kept.
+/// The receipt for a delivery that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Receipt {
     /// Its job; that of the first one for a delivery that has been here before.
     #[serde(rename = "job_id")]
     pub job: JobId,
-    /// How far that has come.
+    /// The progress of that job.
     pub status: Progress,
 }
 
-/// How far a delivery's job has come.
+/// The progress of a delivery's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
@@ -76,7 +76,7 @@ pub enum Progress {
     Duplicate,
 }
 
-/// Why a delivery was not accepted: it must be sent again.
+/// The reason why a delivery was not accepted: it must be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAccepted {
     /// The circle has too many jobs waiting already.

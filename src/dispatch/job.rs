@@ -1,4 +1,4 @@
-//! What a job is and what comes of it.
+//! Jobs and their outcomes.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -19,34 +19,35 @@ use crate::{
 /// One requested run of a script.
 #[derive(Debug, Clone)]
 pub struct Job<'a> {
-    /// Its name.
+    /// Its id.
     pub id: JobId,
     /// The circle that it runs in.
     pub circle: PublicKey,
-    /// Who runs it.
+    /// Its caller.
     pub caller: Caller,
-    /// Whether the caller must be a member, by the circle's own list, when it runs.
+    /// True if the caller must be a member, by the circle's own list, when it runs.
     pub only_members: bool,
-    /// What is run.
+    /// The script or procedure.
     pub work: Work<'a>,
-    /// What a script sees as `ARGS`.
+    /// The script's `ARGS`.
     pub args: Value,
-    /// How long it may take, waiting for its turn included.
+    /// The longest that it may take, waiting for its turn included.
     pub timeout: Duration,
-    /// What its outcome counts in, for as long as it is held. Without room there, nothing of the job lands.
+    /// The budget that its outcome counts in, for as long as it is held. Without room there, nothing of the job is
+    /// committed.
     pub memory: MemoryBudget,
 }
 
-/// What a caller is told of a job, and the room that it takes.
+/// A job's outcome, and the memory that is reserved for it.
 #[derive(Debug)]
 pub struct ReservedOutcome {
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Room for it as it is written in JSON; nothing where it is little, or was told at once.
+    /// Room for it as JSON; nothing if it is small, or was sent at once.
     pub reservation: Option<Reservation>,
 }
 
-/// What a job runs.
+/// The script or procedure that a job runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work<'a> {
@@ -57,40 +58,40 @@ pub enum Work<'a> {
     Named {
         /// The name.
         name: Cow<'a, str>,
-        /// Which version; the newest one if none is given.
+        /// The version; the newest one if none is given.
         version: Option<Cow<'a, str>>,
     },
     /// No script.
     Procedure(Procedure),
 }
 
-/// Who runs a script.
+/// The caller of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// The holder of a key.
     Key(PublicKey),
-    /// Whoever connected, where no login is needed.
+    /// Anyone who connected, where no login is needed.
     Anyone,
 }
 
-/// Whom the time of a run is charged to.
+/// An account that the time of a run is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Account {
     /// The circle that it runs in.
     Circle(PublicKey),
-    /// Who runs it, in whichever circle.
+    /// Its caller, in all circles.
     Caller(PublicKey),
-    /// Whoever runs something in this circle without a key.
+    /// All who run something in this circle without a key.
     Anonymous(PublicKey),
-    /// What providers have sent to this circle.
+    /// The deliveries to this circle.
     Deliveries(PublicKey),
 }
 
-/// Names a job, across servers and restarts: a UUID of version 7 (RFC 9562), so that names sort by time.
+/// The id of a job, across servers and restarts: a UUID of version 7 (RFC 9562), so that ids sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Uuid);
 
-/// What comes of a job.
+/// The outcome of a job.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -100,7 +101,7 @@ pub enum Outcome {
     Failed(Box<Failure>),
     /// It took longer than it had.
     TimedOut {
-        /// What it had.
+        /// The time that it had.
         after: Duration,
     },
     /// Its caller left, or the server stopped.
@@ -112,17 +113,17 @@ pub enum Outcome {
     },
     /// There is no such thing.
     NotFound {
-        /// What kind of thing.
+        /// The kind of thing.
         what: Cow<'static, str>,
     },
-    /// The caller is less than this.
+    /// The caller's role is too low.
     Forbidden {
         /// The least role that may.
         needs: Role,
     },
-    /// What was asked for makes no sense.
+    /// The request makes no sense.
     Invalid {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The transaction kept colliding with others.
@@ -132,7 +133,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a run came to that was given so much time.
+    /// Returns the outcome of a run that had the time `after`.
     pub(super) fn of(ending: Ending, after: Duration) -> Self {
         match ending {
             Ending::Finished(Ok(success)) => Self::Finished(success),
@@ -150,7 +151,7 @@ impl Outcome {
         }
     }
 
-    /// What comes of a run whose commit was refused.
+    /// Returns the outcome of a run whose commit was refused.
     pub(super) fn refused(why: CommitError) -> Self {
         match why {
             CommitError::Conflict | CommitError::Busy => Self::Conflict,
@@ -162,7 +163,7 @@ impl Outcome {
         }
     }
 
-    /// Reserves room for it. Where there is none, what comes of the job is that.
+    /// Reserves room for it. If there is none, the outcome says so instead.
     pub(super) fn reserve(self, memory: &MemoryBudget) -> ReservedOutcome {
         match memory.try_reserve_answer(self.size(), Self::AROUND) {
             Ok(room) => ReservedOutcome {
@@ -173,19 +174,19 @@ impl Outcome {
         }
     }
 
-    /// There is no room for what came of it.
+    /// Returns the outcome that says that there was no room.
     pub(super) fn over(over: OverBudget) -> Self {
         Self::Limit {
             limit: over.setting.into(),
         }
     }
 
-    /// What is around it in a reply, at most.
+    /// Bytes of a reply around it, at most.
     const AROUND: usize = 512;
-    /// What a worker writes around a value that is all of the reply, at most: where it has neither output nor logs.
+    /// Bytes that a worker writes around a value that is all of the reply, at most: without output or logs.
     pub(super) const AROUND_A_VALUE: usize = 64;
 
-    /// Bytes of what it says, in JSON: a reply has these, and no more than [`Self::AROUND`] besides.
+    /// Returns how many bytes its texts have in JSON: a reply has these, and no more than [`Self::AROUND`] besides.
     fn size(&self) -> usize {
         let text = |text: &String| json_length(text) + 1;
         match self {
@@ -208,7 +209,7 @@ impl Outcome {
         }
     }
 
-    /// For the log.
+    /// Returns its name for the log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Finished(_) => "finished",
@@ -234,7 +235,7 @@ impl From<Outcome> for ReservedOutcome {
     }
 }
 
-/// How long a text is as a string in JSON.
+/// Returns the length of a text as a string in JSON.
 fn json_length(text: &str) -> usize {
     let escaped = text.bytes().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -269,7 +270,7 @@ impl Job<'_> {
         }
     }
 
-    /// Spells out what is run.
+    /// Returns the run that it asks for.
     pub(super) fn run(&self) -> Run<'_> {
         Run {
             task: self.work.task(),
@@ -300,7 +301,7 @@ impl Work<'_> {
         }
     }
 
-    /// The same, without a copy of it.
+    /// Borrows it.
     pub(super) fn borrowed(&self) -> Work<'_> {
         match self {
             Self::Script(source) => Work::Script(Cow::Borrowed(source)),
@@ -312,7 +313,7 @@ impl Work<'_> {
         }
     }
 
-    /// The name that the script has in its circle, for the log.
+    /// Returns the name that the script has in its circle, for the log.
     pub(super) fn script(&self) -> Option<&str> {
         match self {
             Self::Named { name, .. } => Some(name),
@@ -333,13 +334,13 @@ impl Work<'_> {
 }
 
 impl Account {
-    /// Those of what a caller waits for.
+    /// Returns the accounts of a run that a caller waits for.
     pub(super) fn of_caller(circle: PublicKey, caller: Option<&PublicKey>) -> [Self; 2] {
         let own = caller.map_or(Self::Anonymous(circle), |key| Self::Caller(*key));
         [Self::Circle(circle), own]
     }
 
-    /// Those of a job that is kept: whoever asked for it, or the circle's deliveries.
+    /// Returns the accounts of a durable job: of its submitter, or of the circle's deliveries.
     pub(super) fn of_job(circle: PublicKey, submitter: Option<PublicKey>) -> [Self; 2] {
         let own = submitter.map_or(Self::Deliveries(circle), Self::Caller);
         [Self::Circle(circle), own]
@@ -347,7 +348,7 @@ impl Account {
 }
 
 impl Caller {
-    /// By what right it has something run, now.
+    /// Returns the authority by which it runs something now.
     pub(super) fn authority(&self, only_members: bool) -> Authority<'_> {
         match self {
             Self::Key(key) if only_members => Authority::Member(key),
@@ -355,7 +356,7 @@ impl Caller {
         }
     }
 
-    /// Its key, if it has proved one.
+    /// Returns its key, if it has proved one.
     pub fn key(&self) -> Option<&PublicKey> {
         match self {
             Self::Key(key) => Some(key),
@@ -365,18 +366,18 @@ impl Caller {
 }
 
 impl JobId {
-    /// A new name.
+    /// Creates an id.
     #[expect(clippy::new_without_default, reason = "every call answers another one")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// A new name that costs less: of two that are made within a millisecond, either may come first.
+    /// Creates an id that costs less: of two that are made within a millisecond, either may come first.
     pub(super) fn unordered() -> Self {
         Self(Uuid::new_v7(uuid::Timestamp::now(NoContext)))
     }
 
-    /// The sixteen bytes of the UUID.
+    /// Returns the sixteen bytes of the UUID.
     pub(super) fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -389,14 +390,14 @@ impl JobId {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
-    /// When it was made: the name begins with that.
+    /// Returns the time when it was made: the id begins with that.
     pub(super) fn made_at(self) -> Timestamp {
         let bytes = self.0.as_bytes()[..6].iter();
         let millis = bytes.fold(0, |millis, byte| millis << 8 | i64::from(*byte));
         Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Writes the name into `buffer`.
+    /// Writes the id into `buffer`.
     pub(super) fn encode(self, buffer: &mut [u8; Hyphenated::LENGTH]) -> &str {
         self.0.hyphenated().encode_lower(buffer)
     }
@@ -427,7 +428,7 @@ impl<'de> Deserialize<'de> for JobId {
     }
 }
 
-/// A text that names no job.
+/// A text that is no job id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a job id: expected a UUID, as in 019ab1c2-...")]
 pub struct InvalidJobId;

@@ -1,4 +1,4 @@
-//! Who may look at the durable jobs right now: each look may have a page of them in memory.
+//! Bounds how many read durable jobs at once: each may have a page of them in memory.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,23 +14,22 @@ use crate::{
     turns::{self, Turns},
 };
 
-/// Places for looks, of which whoever waits and has used the least time gets the next one, in which circle they may be.
-/// A cheap handle.
+/// Permits to read jobs. The one who waits and has used the least time gets the next one, in whichever circle. A cheap
+/// handle.
 #[derive(Debug, Clone)]
 pub(super) struct JobReads {
-    /// What waits is bounded by what sessions may have under way.
+    /// Its queue is bounded by the requests that sessions may have under way.
     shared: Turns<Account>,
-    /// For whoever runs the server.
+    /// The operator's own permit.
     operator: Arc<Semaphore>,
 }
 
-/// Times that a record is in memory: as it comes from the disk or from Redis, on its way from there, and as it is
-/// understood.
+/// Copies of a record in memory: as it comes from the disk or from Redis, on its way from there, and parsed.
 const COPIES: usize = 4;
-/// What an answer has around a record.
+/// Bytes that an answer has around a record.
 const AROUND: usize = 512;
 
-/// A place. It is free again when this is dropped.
+/// A permit to read. It is free again when this is dropped.
 #[derive(Debug)]
 #[expect(dead_code, reason = "they are held, not looked at")]
 pub(super) enum ReadPermit {
@@ -38,19 +37,19 @@ pub(super) enum ReadPermit {
     Operator(OwnedSemaphorePermit),
 }
 
-/// What a look has found. Until this is dropped, the look goes on: it has its place, and room for what it read.
+/// The result of a read. The read goes on until this is dropped: it has its permit, and room for what it read.
 #[derive(Debug)]
 pub struct ReservedRead<T> {
-    /// What it has found.
+    /// The result.
     pub found: T,
-    /// Room for an answer that says all of it; nothing where that was not asked for.
+    /// Room for an answer with all of it; nothing if that was not asked for.
     pub answer: Option<Reservation>,
-    /// Room for what is read, as it is kept and as it is understood.
+    /// Room for what is read, as it is stored and parsed.
     read: Option<Reservation>,
     permit: Option<ReadPermit>,
 }
 
-/// Why a look shows nothing.
+/// The reason why a read returns nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JobReadError {
     /// It can't be read.
@@ -61,7 +60,7 @@ pub enum JobReadError {
     OverBudget(#[from] OverBudget),
 }
 
-/// A look that has begun, and hasn't read anything yet.
+/// A read that has its permit, and hasn't read anything yet.
 #[derive(Debug)]
 pub(super) struct JobRead {
     permit: Option<ReadPermit>,
@@ -73,7 +72,7 @@ impl JobRead {
         Self { permit, memory }
     }
 
-    /// Makes room for a record of so many bytes, and for an answer that says it.
+    /// Reserves room for a record of so many bytes, and for an answer with it.
     ///
     /// # Errors
     /// There is none.
@@ -85,7 +84,7 @@ impl JobRead {
         })
     }
 
-    /// The same without an answer.
+    /// Reserves room for a record, without an answer.
     fn reserve_to_read(self, bytes: usize) -> Result<ReservedRead<()>, OverBudget> {
         let read = match bytes {
             0..=SMALL => None,
@@ -97,8 +96,8 @@ impl JobRead {
         })
     }
 
-    /// Takes what room there is for a page of so many bytes. It is read in any case: places are few, and a page has one record
-    /// more than that at most.
+    /// Reserves what room there is for a page of so many bytes. It is read in any case: permits are few, and a page has
+    /// one record more than that at most.
     pub(super) fn reserve_page(self, bytes: usize) -> ReservedRead<()> {
         let read = self.memory.whole().try_reserve(COPIES * bytes).ok();
         ReservedRead {
@@ -118,12 +117,12 @@ impl JobRead {
 }
 
 impl<T> ReservedRead<T> {
-    /// Ends the look.
+    /// Ends the read.
     pub fn into_found(self) -> T {
         self.found
     }
 
-    /// Goes on with something else.
+    /// Changes the result.
     pub fn map<U>(self, map: impl FnOnce(T) -> U) -> ReservedRead<U> {
         ReservedRead {
             found: map(self.found),
@@ -133,7 +132,7 @@ impl<T> ReservedRead<T> {
         }
     }
 
-    /// Has room for so many bytes as have been read, as far as there is any.
+    /// Changes its room to the bytes that have been read, as far as there is any.
     pub(super) fn resize(&mut self, bytes: usize) {
         if let Some(read) = &mut self.read {
             // They are there.
@@ -167,7 +166,7 @@ impl<T: JsonSchema> JsonSchema for ReservedRead<T> {
 }
 
 impl JobReads {
-    /// With so many places.
+    /// Creates so many permits.
     pub(super) fn new(places: usize) -> Self {
         Self {
             shared: Turns::new(places, usize::MAX),
@@ -175,7 +174,7 @@ impl JobReads {
         }
     }
 
-    /// Waits for a place; for whoever runs the server, where there are no accounts. Nothing, if there will be none.
+    /// Waits for a permit; without accounts, for the operator's. Returns nothing if there will be none.
     pub(super) async fn permit(&self, accounts: Option<[Account; 2]>) -> Option<ReadPermit> {
         match accounts {
             Some(accounts) => self.shared.take(accounts).await.map(ReadPermit::Shared),
@@ -183,7 +182,7 @@ impl JobReads {
         }
     }
 
-    /// Waits for the place of whoever runs the server.
+    /// Waits for the operator's permit.
     pub(super) async fn operator(&self) -> Option<ReadPermit> {
         let permit = self.operator.clone().acquire_owned().await;
         permit.ok().map(ReadPermit::Operator)

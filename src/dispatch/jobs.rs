@@ -1,4 +1,4 @@
-//! The durable jobs of a running server, to be looked at and retried.
+//! The durable jobs of a running server, to be read, retried and stopped.
 
 use std::str::FromStr;
 
@@ -16,55 +16,55 @@ use crate::{auth::PublicKey, memory::MemoryBudget, store::Unavailable};
 /// Some of a circle's jobs, the newest first.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// Where.
+    /// The circle.
     pub circle: PublicKey,
-    /// Whose; nothing: all.
+    /// The caller; nothing: all.
     pub caller: Option<PublicKey>,
-    /// Those that stand so.
+    /// Only jobs in this state.
     pub state: Option<State>,
-    /// Deliveries alone, or none of them.
+    /// True: only deliveries; false: none of them.
     pub deliveries: Option<bool>,
-    /// Those of one provider.
+    /// Only jobs of this provider.
     pub provider: Option<String>,
-    /// Those before this one.
+    /// Only jobs before this one.
     pub before: Option<JobId>,
-    /// So many at most.
+    /// The most that are returned.
     pub limit: usize,
 }
 
 /// Some of the jobs of all circles.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// Those that stand in one of these ways.
+    /// Only jobs in one of these states.
     pub states: Vec<State>,
-    /// Those of one circle.
+    /// Only jobs of this circle.
     pub circle: Option<PublicKey>,
-    /// Those of one named script.
+    /// Only jobs of this named script.
     pub script: Option<String>,
-    /// Those after this one.
+    /// Only jobs after this one.
     pub after: Option<Cursor>,
-    /// So many at most.
+    /// The most that are returned.
     pub limit: usize,
 }
 
-/// Where a [`Listing`] goes on: after this job, in the order in which they are kept.
+/// The position where a [`Listing`] goes on: after this job, in the order in which they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) partition: usize,
     pub(super) list: List,
-    /// Milliseconds since 1970, where the list is by that.
+    /// Milliseconds since 1970, if the list is sorted by that.
     pub(super) ended_at: i64,
-    /// Where it is, if that is known and the list is by that.
+    /// Its circle, if that is known and the list is sorted by that.
     pub(super) circle: Option<PublicKey>,
     pub(super) id: JobId,
 }
 
-/// No [`Cursor`] was written like that.
+/// A text that is no [`Cursor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor: expected the one that the page before has")]
 pub struct InvalidCursor;
 
-/// Where jobs are found.
+/// A list of jobs that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
     /// Those that are not over.
@@ -74,20 +74,20 @@ pub(super) enum List {
     All,
 }
 
-/// Some of a circle's jobs, each with whether it runs right now, and which one those that come before are before.
+/// A page of a circle's jobs, each with whether it runs right now, and the job that the next page is before.
 pub(super) type FoundPage = (Vec<(JobRecord, bool)>, Option<JobId>);
 
-/// Jobs, each with whether it runs right now, and where to go on, if there may be more.
+/// A part of a listing: jobs, each with whether it runs right now, and where to go on, if there may be more.
 pub(super) type ListedJobs = (Vec<(JobRecord, bool)>, Option<Cursor>);
 
-/// Who looks at jobs.
+/// The one who reads jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Viewer {
     /// A caller of the circle, with this key if with any.
     Caller(Option<PublicKey>),
     /// A provider, whose delivery it is.
     Provider,
-    /// Whoever runs the server.
+    /// The operator of the server.
     Operator,
 }
 
@@ -106,7 +106,7 @@ impl Page {
 }
 
 impl Listing {
-    /// Where they are found, one after the other, from where it goes on.
+    /// Returns the lists to read, one after the other.
     pub(super) fn lists(&self) -> Vec<List> {
         let statuses: Vec<Status> = self
             .states
@@ -198,25 +198,25 @@ impl Viewer {
     }
 }
 
-/// The durable jobs, wherever they are kept. A cheap handle.
+/// The durable jobs, in whichever backend. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     pub(super) backend: JobsBackend,
     pub(super) job_reads: JobReads,
 }
 
-/// Where the durable jobs are kept.
+/// The backend that stores the durable jobs.
 #[derive(Debug, Clone)]
 pub(super) enum JobsBackend {
     /// On this machine's disk.
     Embedded(JobStore),
-    /// In Redis.
+    /// Redis.
     Redis(RedisJobs),
 }
 
 impl Jobs {
     /// Returns some of the jobs that are wanted, the oldest of a page first, each with whether it runs right now; and
-    /// where to go on, if there may be more. For whoever runs the server.
+    /// where to go on, if there may be more. For the operator.
     ///
     /// # Errors
     /// They can't be read.
@@ -237,7 +237,7 @@ impl Jobs {
         }
     }
 
-    /// Returns one job, and whether it runs right now. For whoever runs the server.
+    /// Returns one job, and whether it runs right now. For the operator.
     ///
     /// # Errors
     /// It can't be read.
@@ -255,7 +255,7 @@ impl Jobs {
         }
     }
 
-    /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
+    /// Runs a job again that was given up or stopped, from the first try. Returns whether there is such a job.
     pub(super) async fn retry_in(
         self,
         circle: PublicKey,
@@ -280,7 +280,7 @@ impl Jobs {
         }
     }
 
-    /// Ends a job that isn't over. Answers whether there is such a job.
+    /// Stops a job that isn't over. Returns whether there is such a job.
     ///
     /// # Errors
     /// It can't be read or written.
@@ -291,7 +291,8 @@ impl Jobs {
         }
     }
 
-    /// One job of a circle, and whether it runs right now; with room in this budget for an answer that says all of it.
+    /// Returns one job of a circle, and whether it runs right now; with room in this budget for an answer with all of
+    /// it.
     ///
     /// # Errors
     /// It can't be read, or there is no room for it.
@@ -324,7 +325,7 @@ impl Jobs {
         }
     }
 
-    /// The same for whoever shows nothing of it, or little.
+    /// Returns the record of one job of a circle, for a caller who shows nothing of it, or little.
     ///
     /// # Errors
     /// It can't be read.
@@ -348,7 +349,7 @@ impl Jobs {
         Ok(found?.map(|(job, _)| job))
     }
 
-    /// What was sent to have a delivery's job run, as JSON; with room in this budget for an answer that says it.
+    /// Returns the payload of a delivery's job, as JSON; with room in this budget for an answer with it.
     ///
     /// # Errors
     /// It can't be read, or there is no room for it.
@@ -381,7 +382,7 @@ impl Jobs {
         }
     }
 
-    /// What a job runs on, if that can be read.
+    /// Returns a job's input, if it can be read.
     pub(super) async fn input_in(
         self,
         circle: PublicKey,
@@ -401,7 +402,8 @@ impl Jobs {
         }
     }
 
-    /// Some of a circle's jobs, each with whether it runs right now, and what comes before them, if anything may.
+    /// Returns some of a circle's jobs, each with whether it runs right now, and where the page before them begins, if
+    /// there may be one.
     ///
     /// # Errors
     /// They can't be read.
@@ -444,15 +446,15 @@ impl Jobs {
     }
 }
 
-/// What is kept of a job.
+/// A stored part of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum JobPart {
     Record,
     Input,
 }
 
-/// Reads what is on disk, which takes its time: what it holds is held until that is over, however long somebody waits
-/// for it.
+/// Does `work` on a thread that may block. What `work` holds is held until it is over, however long somebody waits for
+/// it.
 async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {

@@ -1,9 +1,8 @@
-//! Jobs: who asks for what, and what comes of it.
+//! Jobs: who asks for which run, and its outcome.
 //!
-//! A job is data, and so is its outcome: whoever runs it, here or elsewhere, needs nothing else. The
-//! [`Dispatcher`] hands jobs to the backend that the settings name. A backend commits a job in one
-//! step: if the job is still pending, its effects land and its outcome is handed over; if not, nothing
-//! happens at all.
+//! A job is data, and so is its outcome: whoever runs it, here or elsewhere, needs nothing else. The [`Dispatcher`]
+//! hands jobs to the backend that the settings name. A backend commits a job in one step: if the job is still pending,
+//! its effects land and its outcome is handed over; if not, nothing happens at all.
 
 mod compile;
 mod delivery;
@@ -41,49 +40,49 @@ use crate::{
     store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };
 
-/// Hands jobs to whoever runs them. A cheap handle.
+/// Hands jobs to the backend that runs them. A cheap handle.
 #[derive(Debug, Clone)]
 pub enum Dispatcher {
-    /// In this process.
+    /// This process.
     Embedded(Arc<Embedded>),
-    /// In workers, which Redis hands them to.
+    /// Workers, which take jobs out of Redis.
     Redis(Arc<Redis>),
 }
 
-/// What a server does of all there is to do. On one machine, everything.
+/// The role of a server. On one machine, it has all roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Serves people and providers.
+    /// It serves clients and providers.
     Gateway {
-        /// Whether it gives up at once where Redis can't be reached.
+        /// True if it ends at once when Redis can't be reached.
         fail_fast: bool,
     },
-    /// Runs jobs.
+    /// It runs jobs.
     Worker {
-        /// Whether it gives up at once where Redis can't be reached.
+        /// True if it ends at once when Redis can't be reached.
         fail_fast: bool,
     },
 }
 
-/// What comes of asking for a run.
+/// The result of asking for a run.
 #[derive(Debug)]
 pub enum Played {
     /// It is over already.
     Now(Outcome),
-    /// It is on its way.
+    /// Its outcome comes later.
     Later(OutcomeHandle),
 }
 
-/// A job that is waiting or running. Dropping it cancels the job, unless it has been committed.
+/// The handle of a job that waits or runs. Dropping it cancels the job, unless it has been committed.
 #[derive(Debug)]
 pub enum OutcomeHandle {
-    /// In this process.
+    /// This process.
     Embedded(EmbeddedOutcomeHandle),
-    /// In a worker.
+    /// A worker.
     Redis(RedisOutcomeHandle),
 }
 
-/// Why a backend could not be started, or can't go on.
+/// The reason why a backend could not be started, or can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder.
@@ -106,7 +105,7 @@ pub enum StartError {
     /// No threads.
     #[error("the threads that jobs run on cannot be started")]
     Threads(#[source] io::Error),
-    /// How Redis is to be reached.
+    /// The address of Redis.
     #[error("no connection to Redis can be made (dispatch.redis.url): {0}")]
     Redis(String),
     /// It wasn't reached, and nobody wants to wait for it.
@@ -178,7 +177,7 @@ impl Dispatcher {
         }
     }
 
-    /// Waits for a reason why the backend can't go on, for as long as there is none.
+    /// Waits until the backend can't go on, and returns the reason.
     pub async fn failed(&self) -> StartError {
         match self {
             Self::Embedded(embedded) => embedded.failed().await,
@@ -186,7 +185,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether there is such a reason.
+    /// Returns whether the backend can't go on.
     pub fn has_failed(&self) -> bool {
         match self {
             Self::Embedded(embedded) => embedded.has_failed(),
@@ -194,8 +193,8 @@ impl Dispatcher {
         }
     }
 
-    /// Keeps a webhook's delivery, and has its job run: from then on, it is done sooner or later. Waits so long
-    /// for it to end.
+    /// Stores a webhook's delivery, and has its job run: from then on, it is done sooner or later. Waits so long for it
+    /// to end.
     ///
     /// # Errors
     /// It is not kept, and must be sent again.
@@ -206,8 +205,8 @@ impl Dispatcher {
         }
     }
 
-    /// A script as it is now, with all that it imports: the one that the circle has under a name, in its newest version
-    /// if none is given.
+    /// Pins a script as it is now, with all that it imports: the circle's script of this name, in its newest version if
+    /// none is given.
     ///
     /// # Errors
     /// See [`circle::pin`].
@@ -224,7 +223,7 @@ impl Dispatcher {
         .await
     }
 
-    /// A source with all that it imports, as that is now.
+    /// Pins a source with all that it imports, as that is now.
     ///
     /// # Errors
     /// See [`circle::pin_source`].
@@ -240,7 +239,7 @@ impl Dispatcher {
         .await
     }
 
-    /// Compiling takes its time, and its turn. It ends when whoever waits for it leaves.
+    /// Compiles, which takes time and a turn. It ends when whoever waits for it leaves.
     async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
@@ -258,7 +257,7 @@ impl Dispatcher {
         pinned.unwrap_or(Err(Unpinned::Refused(full)))
     }
 
-    /// Keeps a job that a caller asks for, and has it run: from then on, it is done sooner or later.
+    /// Stores a job that a caller submits, and has it run: from then on, it is done sooner or later.
     ///
     /// # Errors
     /// It is not kept.
@@ -269,7 +268,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the circle's own list has the caller as a member.
+    /// Returns whether the caller is a member by the circle's own list.
     ///
     /// # Errors
     /// It can't be read.
@@ -295,7 +294,7 @@ impl Dispatcher {
         }
     }
 
-    /// The events of a circle that are kept, from the number `from` on, so many at most.
+    /// Returns up to `most` events of a circle from the log, from the number `from` on.
     ///
     /// # Errors
     /// They can't be read.
@@ -306,7 +305,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether jobs can be accepted.
+    /// Returns whether jobs can be accepted.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Embedded(embedded) => embedded.is_ready(),
@@ -314,7 +313,7 @@ impl Dispatcher {
         }
     }
 
-    /// The workers there are, where a gateway hands jobs to them and has looked.
+    /// Returns the workers that a gateway has seen, if it has looked.
     pub fn workers(&self) -> Option<Workers> {
         match self {
             Self::Embedded(_) => None,
@@ -322,7 +321,7 @@ impl Dispatcher {
         }
     }
 
-    /// The durable jobs, to be looked at.
+    /// Returns the durable jobs.
     pub fn jobs(&self) -> Jobs {
         let (backend, job_reads) = match self {
             Self::Embedded(embedded) => {
@@ -333,7 +332,7 @@ impl Dispatcher {
         Jobs { backend, job_reads }
     }
 
-    /// Starts no more durable jobs: those that wait stay pending.
+    /// Stops starting durable jobs: those that wait stay pending.
     pub fn stop_durable(&self) {
         match self {
             Self::Embedded(embedded) => embedded.stop_durable(),
@@ -341,8 +340,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the ticket.
-    /// With `here`, a short script may run on this very thread.
+    /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the handle. With `here`, a
+    /// short script may run on this very thread.
     pub fn play(&self, job: Job<'_>, here: bool) -> Played {
         match self {
             Self::Embedded(embedded) => embedded.play(job, here),
@@ -350,7 +349,7 @@ impl Dispatcher {
         }
     }
 
-    /// The longest a job may take.
+    /// Returns the longest that a job may take.
     pub fn job_timeout(&self) -> Duration {
         match self {
             Self::Embedded(embedded) => embedded.job_timeout(),

@@ -1,4 +1,4 @@
-//! A durable job as it is kept, and what becomes of it: decisions that are the same wherever it is kept.
+//! The record of a durable job, and the rules by which it changes: they are the same in every backend.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use crate::{
     store::{self, NewEvent},
 };
 
-/// What the caller of a delivery's job begins with.
+/// The prefix of a delivery's caller.
 const WEBHOOK: &str = "webhook:";
-/// When a job runs again that there was no room to set aside.
+/// The pause before a job runs again that there was no room to set aside.
 const DISPLACED: Duration = Duration::from_millis(500);
 
 /// Servers that may die while they run a job, one after another, before it is given up.
 pub(super) const MAX_CRASHES: u32 = 3;
 
-/// A durable job, as it is kept.
+/// A durable job, as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// Its name.
+    /// Its id.
     pub id: JobId,
-    /// Where it runs.
+    /// The circle that it runs in.
     #[serde(with = "crate::auth::trusted")]
     pub circle: PublicKey,
     /// Who runs it: a public key, or `webhook:<provider>`.
@@ -50,7 +50,7 @@ pub struct JobRecord {
     /// The series that its delivery belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
-    /// When it came.
+    /// The time when it came.
     pub received_at: Timestamp,
     /// Its status.
     pub status: Status,
@@ -69,7 +69,7 @@ pub struct JobRecord {
     pub value: Option<Box<RawValue>>,
     /// What went wrong last.
     pub error: Option<JobError>,
-    /// What is kept of a job whose record can't be read, for a version that can: this record stands for it.
+    /// The stored bytes of a record that can't be read, for a version that can: this record stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<Box<str>>,
     /// The lines that the last run which came to an end has printed.
@@ -77,7 +77,7 @@ pub struct JobRecord {
     pub logs: Vec<String>,
 }
 
-/// Where a job stands.
+/// The status of a durable job, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -102,7 +102,7 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// What went wrong with a run.
+/// The error of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobError {
     /// The kind of failure; null if it was not the script's.
@@ -169,8 +169,8 @@ impl JobRecord {
         }
     }
 
-    /// Reads what is kept of a job. For a record that can't be read stands one that says so, and whose every try fails.
-    /// Nothing, where it isn't known of which circle it is.
+    /// Reads a stored record. For one that can't be read it returns a record that says so, and whose every try fails;
+    /// nothing, if its circle isn't known.
     pub(super) fn read(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
         let Ok(job) = json::from_slice::<Self>(kept) else {
             return Self::in_place_of(id, circle, kept);
@@ -206,7 +206,7 @@ impl JobRecord {
         })
     }
 
-    /// That a job can't be read, said once for each.
+    /// Logs that a job can't be read, once for each.
     pub(super) fn log_unreadable(&self) {
         if self.tries == 0 {
             tracing::error!(
@@ -230,7 +230,7 @@ impl JobRecord {
         Some(PublicKey::from_stored(bytes))
     }
 
-    /// Bytes of it, about.
+    /// Returns about how many bytes it has.
     pub(super) fn size(&self) -> usize {
         let output = self.output.as_ref().map_or(0, String::len);
         let value = self.value.as_ref().map_or(0, |value| value.get().len());
@@ -239,8 +239,8 @@ impl JobRecord {
         512 + output + value + logs + unread
     }
 
-    /// How many of its circle's jobs may wait when it comes, of so many in all: those that callers submit leave
-    /// half of the room to deliveries.
+    /// Returns how many of its circle's jobs may wait when it comes, of `backlog` in all: submitted jobs leave half of
+    /// the room to deliveries.
     pub(super) fn most_waiting(&self, backlog: usize) -> usize {
         match self.provider() {
             Some(_) => backlog,
@@ -248,13 +248,13 @@ impl JobRecord {
         }
     }
 
-    /// What keeps the job from having any effect, once that is remembered as final.
+    /// Returns the series whose final delivery, once it is committed, keeps this job from having any effect.
     pub(super) fn superseded_by(&self) -> Option<&[u8; 32]> {
         let series = self.series.as_ref().filter(|series| !series.is_final)?;
         Some(&series.identity)
     }
 
-    /// What a run came to that was given so much time. Nothing, where it isn't over.
+    /// Applies the end of a run that had the time `time`. Returns nothing if the run isn't over.
     pub(super) fn ran(
         &mut self,
         ending: Ending,
@@ -281,7 +281,7 @@ impl JobRecord {
         Some(self.fail(error, now, settings))
     }
 
-    /// It may not run, and another try would mend nothing: it is dead. That was no try.
+    /// Ends a job that may not run: another try would mend nothing, so it is dead. That was no try.
     fn refuse(&mut self, refusal: &Refusal, now: Timestamp) -> Option<Progress> {
         let script = self.name.as_deref().unwrap_or_default();
         let message = match refusal {
@@ -303,7 +303,7 @@ impl JobRecord {
         Some(Progress::Failed)
     }
 
-    /// It ended well.
+    /// Ends a job that ended well.
     fn finish(
         &mut self,
         success: Success,
@@ -329,7 +329,7 @@ impl JobRecord {
         }
     }
 
-    /// It ended without any effect: the final delivery of its series has been committed.
+    /// Ends a job without any effect: the final delivery of its series has been committed.
     pub(super) fn supersede(&mut self, now: Timestamp) -> Progress {
         self.tries += 1;
         self.status = Status::Finished;
@@ -340,20 +340,20 @@ impl JobRecord {
         Progress::Finished
     }
 
-    /// Somebody wants it to end here.
+    /// Cancels it.
     pub(super) fn cancel(&mut self, now: Timestamp) {
         self.status = Status::Cancelled;
         self.due = None;
         self.ended_at = Some(now);
     }
 
-    /// It runs again then; that was no try.
+    /// Has it run again at the time `due`; that was no try.
     pub(super) fn postpone(&mut self, due: Timestamp) -> Progress {
         self.due = Some(due);
         Progress::Accepted
     }
 
-    /// The script failed: it runs again when it is [due](Self::due), or it is dead.
+    /// Counts a failed try: it runs again when it is [due](Self::due), or it is dead.
     pub(super) fn fail(
         &mut self,
         error: JobError,
@@ -372,7 +372,7 @@ impl JobRecord {
         Progress::Failed
     }
 
-    /// A server died while it ran the job: it runs again, or it is dead.
+    /// Counts a crash of a server that ran the job: it runs again, or it is dead.
     pub(super) fn crash(&mut self, now: Timestamp) {
         self.crashes += 1;
         if self.crashes >= MAX_CRASHES {
@@ -380,7 +380,7 @@ impl JobRecord {
         }
     }
 
-    /// Too many servers died while they ran the job.
+    /// Gives up a job that too many servers died of.
     pub(super) fn died_of(&mut self, now: Timestamp) -> Progress {
         self.crashes = MAX_CRASHES;
         let message = format!("the server died {MAX_CRASHES} times while it ran this job");
@@ -389,7 +389,7 @@ impl JobRecord {
         Progress::Failed
     }
 
-    /// Tells of a run that failed. Not what the script says: it may say what was sent.
+    /// Logs a run that failed. Not the script's message: it may quote the payload.
     pub(super) fn log_failure(&self) {
         let error = self.error.as_ref();
         let (kind, line) = (
@@ -420,13 +420,12 @@ impl JobRecord {
         self.ended_at = Some(now);
     }
 
-    /// Whether somebody may have it run again.
+    /// Returns whether it may be retried.
     pub(super) fn may_be_retried(&self) -> bool {
         matches!(self.status, Status::Dead | Status::Cancelled)
     }
 
-    /// Somebody wants a job that was given up or stopped to run again, from the first try: at its time, if that is
-    /// still to come.
+    /// Has a job that was given up or stopped run again, from the first try: at its time, if that is still to come.
     pub(super) fn retry(&mut self, now: Timestamp) {
         self.status = Status::Pending;
         self.tries = 0;
@@ -435,7 +434,7 @@ impl JobRecord {
         self.ended_at = None;
     }
 
-    /// How long its record is kept once it is over.
+    /// Returns how long its record is stored once it is over.
     pub(super) fn keep_for(&self, settings: &settings::Durable) -> Option<Duration> {
         match self.status {
             Status::Pending => None,
@@ -445,12 +444,12 @@ impl JobRecord {
     }
 }
 
-/// A job as it is shown, to its caller, the circle's owner and whoever runs the server alike.
+/// A job as it is shown, to its caller, to the circle's owner and to the operator alike.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JobView {
-    /// Its name.
+    /// Its id.
     pub job_id: JobId,
-    /// Where it runs.
+    /// The circle that it runs in.
     pub circle: PublicKey,
     /// Who runs it: a public key, or `webhook:<provider>`.
     pub caller: String,
@@ -508,7 +507,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Where a job stands, as it is shown.
+/// The state of a job, as it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -540,7 +539,7 @@ impl std::fmt::Display for State {
 }
 
 impl State {
-    /// Every one.
+    /// All states.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Running,
@@ -550,7 +549,7 @@ impl State {
         Self::Dead,
     ];
 
-    /// Returns what is kept of a job that stands so.
+    /// Returns the status that is stored of a job in this state.
     pub(super) fn stored_status(self) -> Status {
         match self {
             Self::Pending | Self::Running | Self::Failed => Status::Pending,
@@ -562,7 +561,7 @@ impl State {
 }
 
 impl JobRecord {
-    /// Where it stands. Whether it runs isn't kept.
+    /// Its status.
     pub fn state(&self, running: bool) -> State {
         match self.status {
             Status::Pending if running => State::Running,
@@ -574,7 +573,7 @@ impl JobRecord {
         }
     }
 
-    /// As its caller sees it.
+    /// Returns it as it is shown.
     pub fn view(self, running: bool) -> JobView {
         JobView {
             status: self.state(running),
@@ -598,19 +597,19 @@ impl JobRecord {
         }
     }
 
-    /// Returns what is told of a job that has just been kept. Nothing of a delivery's: there are many, and most of
-    /// them have run in the next moment.
+    /// Returns the event of a job that has just been stored. A delivery has none: there are many, and most of them have
+    /// run in the next moment.
     pub(super) fn accepted_event(&self) -> Option<NewEvent> {
         self.provider().is_none().then(|| self.change_event())
     }
 
-    /// Whether it needs telling only if somebody listens: a delivery that has ended well at its first run. There are
-    /// many, and the log is for what nobody would find otherwise.
+    /// Returns whether its event is published only if somebody listens: for a delivery that has ended well at its first
+    /// run. There are many, and the log is for what nobody would find otherwise.
     pub(super) fn is_routine(&self) -> bool {
         self.provider().is_some() && self.status == Status::Finished && self.tries == 1
     }
 
-    /// Returns it without what it has come to, which may be large.
+    /// Returns it without its results, which may be large.
     pub(crate) fn without_results(self) -> Self {
         Self {
             output: None,
@@ -620,8 +619,7 @@ impl JobRecord {
         }
     }
 
-    /// Returns what is told of it when it has changed: whoever asked for it hears that, and the owner; of a delivery
-    /// the owner alone.
+    /// Returns the event of a change: its submitter and the owner receive it; of a delivery's, the owner alone.
     pub(super) fn change_event(&self) -> NewEvent {
         let bare = Self {
             output: None,
@@ -648,7 +646,7 @@ impl JobRecord {
 }
 
 impl JobError {
-    /// One that is not the script's fault, or nowhere in it.
+    /// Creates an error that is not the script's fault, or nowhere in it.
     pub(super) fn plain(message: impl Into<String>) -> Self {
         Self {
             kind: None,
@@ -660,12 +658,12 @@ impl JobError {
 }
 
 impl JobError {
-    /// The job, or what it is to run on, can't be read.
+    /// Returns the error of a job whose record or input can't be read.
     pub(super) fn unreadable() -> Self {
         Self::plain("the record of this job can't be read: it is damaged, or of a newer version")
     }
 
-    /// There is nothing to run for a delivery any more.
+    /// Returns the error of a delivery's job for which there is no script any more.
     pub(super) fn no_provider(job: &JobRecord) -> Self {
         let provider = job.provider().unwrap_or_default();
         Self::plain(format!(
@@ -685,7 +683,7 @@ impl From<&Failure> for JobError {
     }
 }
 
-/// What a script sees as `EVENT`.
+/// Returns the script's `EVENT`.
 pub(super) fn event(delivery: Delivery) -> Value {
     let text = |text: Option<String>| text.map_or(Value::Null, Value::String);
     let members = [
@@ -706,7 +704,7 @@ pub(super) fn event(delivery: Delivery) -> Value {
 
 /// Keeps the first lines that have room, with a last one that says so where there were more.
 fn fitting_logs(mut logs: Vec<String>, room: usize) -> Vec<String> {
-    /// What a line costs besides its text.
+    /// Bytes that a line counts besides its text.
     const PER_LINE: usize = 32;
     let mut left = room;
     let mut fitting = 0;
@@ -724,12 +722,13 @@ fn fitting_logs(mut logs: Vec<String>, room: usize) -> Vec<String> {
     logs
 }
 
-/// Later by `by`, or as late as can be told.
+/// Returns a time later by `by`, or the latest possible one.
 pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
     now.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Twice as long after each failure, and not all at the same moment: from three quarters to all of it.
+/// Returns the pause after a failed try: twice as long after each, and not all at the same moment, from three quarters
+/// to all of it.
 fn backoff(tries: u32, settings: &settings::Durable) -> Duration {
     let doubled = settings
         .retry_after

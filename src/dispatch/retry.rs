@@ -1,4 +1,4 @@
-//! Having jobs run again that were given up or stopped, and what they run then.
+//! Retries jobs that were given up or stopped, and chooses what they run then.
 
 use std::{
     sync::Arc,
@@ -14,17 +14,17 @@ use crate::{
     store::{Transaction, Unavailable},
 };
 
-/// How long it may take to compile what runs again, where nobody waits for a server.
+/// The longest that compiling may take when no server is waited for.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// What a job runs that is retried.
+/// The script that a retried job runs.
 #[derive(Debug, Clone)]
 pub(super) enum Rerun {
-    /// What it ran before.
+    /// It runs what it ran before.
     AsBefore,
-    /// This.
+    /// This script.
     Script(Arc<Pinned>),
-    /// What the settings have for its provider.
+    /// The script that the settings have for its provider.
     Provided,
 }
 
@@ -33,40 +33,40 @@ pub(super) enum Rerun {
 pub struct Retried {
     /// The script's name, if it has one.
     pub name: Option<String>,
-    /// Which version of it runs.
+    /// The version that runs.
     pub version: Option<String>,
 }
 
-/// Why a job doesn't run again.
+/// The reason why a job doesn't run again.
 #[derive(Debug)]
 pub enum NotRetried {
-    /// There is none of this name that was given up or stopped.
+    /// There is no job of this id that was given up or stopped.
     NotOver,
-    /// What it is to run isn't there, or doesn't compile.
+    /// Its script isn't there, or doesn't compile.
     Script(Unpinned),
-    /// What it runs on is gone, damaged or of a newer version.
+    /// Its input is gone, damaged or of a newer version.
     Unreadable,
     /// It can't be read or written.
     Unavailable,
 }
 
-/// Where to find what a job is to run.
+/// The choice of a retried job's script.
 #[derive(Debug)]
 enum ScriptChoice {
     /// It is with the job.
     AsBefore,
     /// The circle's script of this name.
     Named(String, Option<String>),
-    /// What the circle has under this name when the job's time comes: there must be something now, too.
+    /// The circle's script of this name when the job's time comes: there must be one now, too.
     Later(String),
     /// A source, with what it imports as that is now.
     Source(Arc<str>),
-    /// What the circle has for a provider's deliveries under this name, or else what the settings have.
+    /// The circle's script for a provider's deliveries, of this name, or else the settings' script.
     ForDeliveries(String),
 }
 
 impl Rerun {
-    /// Changes what is kept of a job to what it is to run.
+    /// Changes a job's record and input to what it is to run.
     pub(super) fn apply(&self, job: &mut JobRecord, input: &mut Input) {
         let script = match self {
             Self::AsBefore => return,
@@ -79,7 +79,7 @@ impl Rerun {
         input.newest = false;
     }
 
-    /// Whether what it runs is another thing than before.
+    /// Returns whether it runs another script than before.
     pub(super) fn changes(&self) -> bool {
         !matches!(self, Self::AsBefore)
     }
@@ -95,7 +95,8 @@ impl Rerun {
 }
 
 impl ScriptChoice {
-    /// Without a version, a job runs its script as it is now, or as it is when its time comes.
+    /// Chooses the script of a job. Without a version, a job runs its script as it is now, or as it is when its time
+    /// comes.
     fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, Unpinned> {
         let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
         if let (Some(name), None) = (&job.name, version)
@@ -131,7 +132,7 @@ impl ScriptChoice {
         }
     }
 
-    /// Finds it. May compile, and blocks.
+    /// Finds and pins it. May compile, and blocks.
     fn pin(
         &self,
         transaction: &mut Transaction,
@@ -160,8 +161,8 @@ impl ScriptChoice {
     }
 }
 
-/// Finds what a job is to run that is retried, with nobody in between; what it ran before, if nobody knows on what
-/// (`input`). May compile, and blocks.
+/// Finds the script of a retried job without a dispatcher; without `input`, it is the same as before. May compile, and
+/// blocks.
 pub(super) fn choose(
     job: &JobRecord,
     input: Option<&Input>,
@@ -185,8 +186,8 @@ pub(super) fn choose(
 }
 
 impl Dispatcher {
-    /// Has a job run again that was given up or stopped, from its first try: with its script as it is now, or in a
-    /// version of it. Compiling that is charged to the circle and to `caller`, or else to who submitted it.
+    /// Retries a job that was given up or stopped, from its first try: with its script as it is now, or in a version of
+    /// it. Compiling that is charged to the circle and to `caller`, or else to its submitter.
     ///
     /// # Errors
     /// See [`NotRetried`].
@@ -230,7 +231,7 @@ impl Dispatcher {
 }
 
 impl NotRetried {
-    /// What is said of a job that is [`Unreadable`](Self::Unreadable).
+    /// The message for a job that is [`Unreadable`](Self::Unreadable).
     pub const UNREADABLE: &str =
         "what this job needs can't be read: it is gone, damaged or of a newer version";
 }

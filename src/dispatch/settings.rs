@@ -7,11 +7,11 @@ use serde::Deserialize;
 use super::redis::RedisSettings;
 use crate::store::DiskSettings;
 
-/// How jobs reach whoever runs them. The defaults stand in `config/default.toml`.
+/// The settings of jobs. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Who runs them.
+    /// The backend that runs them.
     pub backend: Backend,
     /// The longest a job may take, waiting for its turn included. A durable job waits as long as it must.
     #[serde(with = "crate::units::duration")]
@@ -24,17 +24,17 @@ pub struct Settings {
     pub redis: RedisSettings,
 }
 
-/// Where jobs run.
+/// The backend that runs jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// In this process.
+    /// This process.
     Embedded,
-    /// In workers, which Redis hands them to.
+    /// Workers, which take jobs out of Redis.
     Redis,
 }
 
-/// The `[dispatch.durable]` settings: jobs that are kept until they are done.
+/// The `[dispatch.durable]` settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Durable {
@@ -45,11 +45,11 @@ pub struct Durable {
     /// Bytes of a page of jobs, wherever they are listed.
     #[serde(with = "crate::units::size")]
     pub max_page: usize,
-    /// Looks at jobs that go on at once, besides those of whoever runs the server.
+    /// Reads of jobs that go on at once, besides the operator's.
     pub looks: usize,
     /// Runs of a job whose script fails, before it goes to the dead letters.
     pub max_tries: u32,
-    /// How long after a first failure the job runs again; twice as long after each further one.
+    /// The pause before the job runs again after a first failure; twice as long after each further one.
     #[serde(with = "crate::units::duration")]
     pub retry_after: Duration,
     /// The longest of these waits.
@@ -58,13 +58,13 @@ pub struct Durable {
     /// Bytes of what a run has printed that are kept with the job.
     #[serde(with = "crate::units::size")]
     pub max_logs: usize,
-    /// How long a delivery is remembered, so that a second one runs nothing.
+    /// The time for which a delivery is remembered, so that a second one runs nothing.
     #[serde(with = "crate::units::duration")]
     pub dedupe_for: Duration,
-    /// How long a job's record is kept after its end.
+    /// The time for which a job's record is stored after its end.
     #[serde(with = "crate::units::duration")]
     pub keep_for: Duration,
-    /// How long a dead letter is kept.
+    /// The time for which a dead letter is stored.
     #[serde(with = "crate::units::duration")]
     pub keep_dead_for: Duration,
 }

@@ -1,4 +1,4 @@
-//! A durable job that somebody asks for: by a webhook's request, or with a login.
+//! Requests for durable jobs: by a webhook, or with a login.
 
 use std::sync::Arc;
 
@@ -14,45 +14,45 @@ use crate::{
     script::Inputs,
 };
 
-/// What a caller asks to be run, now or later, whoever is connected by then.
+/// A caller's request to run a script, now or later, whoever is connected by then.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// Where.
+    /// The circle.
     pub circle: PublicKey,
-    /// For whom.
+    /// The caller.
     pub caller: PublicKey,
-    /// What, as it is now.
+    /// The script, as it is now.
     pub script: Arc<Pinned>,
-    /// What the script sees as `ARGS`.
+    /// The script's `ARGS`.
     pub args: Value,
-    /// What tells it from all others of the circle, where asking for it twice is to run it once.
+    /// The identity of the request, if a second request with it is to run nothing.
     pub identity: Option<[u8; 32]>,
-    /// Whether the newest version of that runs by then, instead.
+    /// True if the newest version at that time runs instead.
     pub newest: bool,
-    /// Not before then.
+    /// The time before which it doesn't run.
     pub run_at: Option<Timestamp>,
-    /// When it was asked for.
+    /// The time when it was submitted.
     pub submitted_at: Timestamp,
 }
 
-/// A durable job that is about to be kept.
+/// A durable job that is about to be stored.
 pub(super) struct JobRequest {
     pub(super) job: JobRecord,
     pub(super) input: Input,
     pub(super) identity: Option<[u8; 32]>,
 }
 
-/// What a durable job runs on; kept as long as its record is.
+/// The input of a durable job; stored as long as its record is.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Input {
-    /// What the script sees as `EVENT`.
+    /// The script's `EVENT`.
     #[serde(
         default,
         deserialize_with = "by_itself",
         skip_serializing_if = "Option::is_none"
     )]
     pub(super) event: Option<Value>,
-    /// What it sees as `ARGS`.
+    /// The script's `ARGS`.
     #[serde(
         default,
         deserialize_with = "json::value",
@@ -62,7 +62,7 @@ pub(super) struct Input {
     /// The script, where it isn't the provider's in the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) script: Option<Arc<Pinned>>,
-    /// Whether it is what the circle has under its name when it runs, not this one.
+    /// True if the circle's script of its name, as it is when it runs, replaces this one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) newest: bool,
 }
@@ -72,8 +72,8 @@ fn is_false(newest: &bool) -> bool {
     !newest
 }
 
-/// How deep JSON may be is counted from where reading it begins. What was sent may be as deep as that, and so is read
-/// from its own beginning.
+/// Reads the event from its own beginning: the depth of JSON is bounded from where reading begins, and an event may be
+/// as deep as that.
 fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let event = Box::<RawValue>::deserialize(deserializer)?;
     let event = json::parse(event.get()).map_err(D::Error::custom)?;
@@ -81,7 +81,7 @@ fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>
 }
 
 impl JobRequest {
-    /// The job of a delivery. `script`: what the circle has for it.
+    /// Creates the job of a delivery. `script`: the circle's script for it.
     pub(super) fn of_delivery(delivery: Delivery, script: Option<Arc<Pinned>>) -> Self {
         let identity = delivery.identity;
         let mut request = Self {
@@ -96,7 +96,7 @@ impl JobRequest {
         request
     }
 
-    /// Has a delivery's job run this, or what the settings say.
+    /// Sets the script of a delivery's job, or has it run the settings' one.
     pub(super) fn give(&mut self, script: Option<Arc<Pinned>>) {
         let named = script.as_deref();
         self.job.name = named.and_then(|script| script.name.clone());
@@ -120,7 +120,7 @@ impl JobRequest {
 }
 
 impl Input {
-    /// Spells a job out for its script: its own, or the provider's. Nothing, where there is neither.
+    /// Returns the run of a job with its own script, or the provider's. Nothing, if there is neither.
     pub(super) fn run<'a>(
         &'a self,
         job: &'a JobRecord,
@@ -156,7 +156,7 @@ impl Input {
     }
 }
 
-/// What was sent to have a delivery's job run, as it stands in what is kept of its input.
+/// Returns the payload in a stored input.
 pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
     #[derive(Deserialize)]
     struct Input {

@@ -1,7 +1,7 @@
-//! What the run on this thread may still use, checked at every step of the interpreter.
+//! The budget of the run on this thread, checked at every step of the interpreter.
 //!
-//! The interpreter can't be interrupted from outside and the functions it calls know nothing of limits, so
-//! the budget lives in thread-local variables that any of them can reach.
+//! The interpreter can't be interrupted from outside and the functions it calls know nothing of limits, so the budget
+//! lives in thread-local variables that any of them can reach.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ const BYTES_PER_LOOK: usize = 128 << 10;
 /// lists (variables in scope, arguments) are made by the same allocator.
 const INTERPRETERS_OWN: usize = 16 << 10;
 
-/// Why a run was stopped.
+/// The reason why a run was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
     Operations,
@@ -39,23 +39,23 @@ pub(super) enum Stop {
     Displaced,
 }
 
-/// What a run may use.
+/// The limits of a run.
 pub(super) struct Allowance {
     pub(super) operations: u64,
     pub(super) memory: usize,
     /// Bytes of one string or blob, and of the elements of one array. What grows has room for twice as much.
     pub(super) text: usize,
     pub(super) list: usize,
-    /// How long it may run. Time during which it is set aside doesn't count.
+    /// The longest that it may run. Time during which it is set aside doesn't count.
     pub(super) time: Duration,
-    /// When it must be over in any case.
+    /// The time when it must be over in any case.
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: Option<Arc<AtomicBool>>,
-    /// Whether it may be set aside for others.
+    /// True if it may be set aside for others.
     pub(super) may_yield: bool,
 }
 
-/// Does what allocates other things than a script's values, which may be larger: compiling.
+/// Does `work` that allocates other things than a script's values, such as compiling; these may be larger.
 pub(super) fn unmeasured<R>(work: impl FnOnce() -> R) -> R {
     let before = BUDGET.with(|budget| budget.measures.replace(false));
     let result = work();
@@ -77,13 +77,13 @@ struct Budget {
     peak: Cell<isize>,
     text_end: Cell<usize>,
     list_end: Cell<usize>,
-    /// Whether what is allocated are the script's values.
+    /// True while what is allocated are the script's values.
     measures: Cell<bool>,
     stack_floor: Cell<usize>,
     unwind: Cell<bool>,
     time_end: Cell<Option<Instant>>,
     deadline: Cell<Option<Instant>>,
-    /// When others may have a turn, where the run gives way.
+    /// The time when others may have a turn, if the run yields its slot.
     turn_end: Cell<Option<Instant>>,
     stop: Cell<Option<Stop>>,
     cancel: RefCell<Option<Arc<AtomicBool>>>,
@@ -156,17 +156,17 @@ impl Guard {
         }
     }
 
-    /// Why the run was stopped, if it was.
+    /// Returns why the run was stopped, if it was.
     pub(super) fn stop(&self) -> Option<Stop> {
         BUDGET.with(|budget| budget.stop.get())
     }
 
-    /// Operations used so far.
+    /// Returns how many operations were used so far.
     pub(super) fn operations(&self) -> u64 {
         BUDGET.with(|budget| self.operations - budget.operations.get())
     }
 
-    /// Counts memory from here on: what was allocated before is kept beyond the run.
+    /// Counts memory from here on: what was allocated before stays beyond the run.
     pub(super) fn restart_memory(&self) {
         BUDGET.with(|budget| {
             let memory = budget.memory_end.get().wrapping_sub(self.net.get());
@@ -178,7 +178,7 @@ impl Guard {
         });
     }
 
-    /// The most bytes held at once, as far as it was looked at.
+    /// Returns the most bytes held at once, as far as that was measured.
     pub(super) fn peak(&self) -> usize {
         let peak = BUDGET.with(|budget| budget.peak.get()).max(meter::net());
         usize::try_from(peak - self.net.get()).unwrap_or(0)
@@ -194,12 +194,12 @@ impl Drop for Guard {
     }
 }
 
-/// From here on, limits unwind at once instead of returning an error (see [`insist`]).
+/// Has limits unwind at once from here on, instead of returning an error (see [`insist`]).
 pub(super) fn unwind() {
     BUDGET.with(|budget| budget.unwind.set(true));
 }
 
-/// Whether a run is under way on this thread.
+/// Returns whether a run is under way on this thread.
 pub(super) fn is_active() -> bool {
     BUDGET.with(|budget| budget.active.get())
 }
@@ -289,7 +289,7 @@ pub(super) fn insist(error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult
     error
 }
 
-/// Whether compiling may go on: as [`step`], for a token, which is no operation.
+/// Returns whether compiling may go on: checks as [`step`] does, for a token, which is no operation.
 pub(super) fn compiling() -> bool {
     BUDGET.with(|budget| {
         if !budget.active.get() {
@@ -329,7 +329,7 @@ impl Budget {
         Some(Dynamic::UNIT)
     }
 
-    /// The run has had its turn: whoever waits comes first. Answers whether it may go on.
+    /// Yields the run's slot after its turn, if others wait. Returns whether the run may go on.
     #[cold]
     fn yield_slot(&self, now: Instant) -> bool {
         let mut next = now;

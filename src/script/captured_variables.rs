@@ -22,8 +22,8 @@ const FIRST_SWEEP: usize = 64;
 
 #[derive(Default)]
 struct CapturedVariables {
-    /// With the address of what is inside. A weak reference keeps the allocation, so that no other cell
-    /// gets the same address.
+    /// The cells, each with the address of its value. A weak reference keeps the allocation, so that no other cell gets
+    /// the same address.
     list: Vec<(Weak<SharedCell>, usize)>,
     /// Cells of constants, which can't be replaced in the scope.
     constants: Vec<Dynamic>,

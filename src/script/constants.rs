@@ -10,11 +10,11 @@ use super::{
 };
 
 thread_local! {
-    /// Those of the run on this thread, for functions and for what it imports.
+    /// The constants of the run on this thread, for functions and for what it imports.
     static CURRENT: RefCell<Option<Box<Constants>>> = const { RefCell::new(None) };
 }
 
-/// The scope of the script that the inputs are for. Only what it mentions is written out.
+/// Returns the scope of a script. Only the constants that it mentions are written out.
 pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'static> {
     let mut scope = Scope::new();
     if uses.caller_id {
@@ -38,7 +38,7 @@ pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'st
     scope
 }
 
-/// All of them.
+/// All constants.
 struct Constants {
     caller_id: ImmutableString,
     context_id: ImmutableString,
@@ -47,7 +47,7 @@ struct Constants {
     event: Option<Dynamic>,
 }
 
-/// From here on, functions of the run see them.
+/// Sets the constants that functions of the run see from here on.
 pub(super) fn start(inputs: &Inputs<'_>) {
     CURRENT.set(Some(Box::new(Constants {
         caller_id: inputs.caller_id.to_string().into(),
@@ -58,14 +58,14 @@ pub(super) fn start(inputs: &Inputs<'_>) {
     })));
 }
 
-/// The run is over.
+/// Drops the constants when the run is over.
 pub(super) fn release() {
     if CURRENT.with_borrow(Option::is_some) {
         drop(CURRENT.take());
     }
 }
 
-/// The constant of this name, if there is one and the run's functions may see it.
+/// Returns the constant of this name, if there is one and the run's functions may see it.
 pub(super) fn find(name: &str) -> Option<Dynamic> {
     CURRENT.with_borrow(|constants| {
         let constants = constants.as_ref()?;
@@ -80,7 +80,7 @@ pub(super) fn find(name: &str) -> Option<Dynamic> {
     })
 }
 
-/// The scope of an imported script.
+/// Returns the scope of an imported script.
 pub(super) fn scope_of_module(names: &Names, uses: Uses) -> Scope<'static> {
     let mut scope = Scope::new();
     for (is_used, name) in [

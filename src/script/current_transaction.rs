@@ -1,5 +1,5 @@
-//! The transaction of the run on this thread. Functions that scripts call know nothing of their run, so it
-//! is where any of them can reach it.
+//! The current transaction: that of the run on this thread. Functions that scripts call know nothing of their run, so
+//! they find it here.
 
 use std::cell::RefCell;
 
@@ -9,7 +9,7 @@ thread_local! {
     static TRANSACTION: RefCell<Option<Transaction>> = const { RefCell::new(None) };
 }
 
-/// Has `run` use a transaction, and gives it back, whatever becomes of the run.
+/// Makes a transaction the current one while `run` runs, and gives it back, however the run ends.
 pub(super) fn within<R>(transaction: &mut Option<Transaction>, run: impl FnOnce() -> R) -> R {
     struct Back<'a>(&'a mut Option<Transaction>);
 
@@ -24,7 +24,7 @@ pub(super) fn within<R>(transaction: &mut Option<Transaction>, run: impl FnOnce(
     run()
 }
 
-/// Does something with the run's transaction. `None` where the run has no store.
+/// Calls `work` with the current transaction. `None` if the run has no store.
 pub(super) fn with<R>(
     work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>,
 ) -> Option<Result<R, WriteError>> {

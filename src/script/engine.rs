@@ -7,7 +7,7 @@ use rhai::{
 
 use super::{Limits, budget, captured_variables, constants, local, logs, modules, natives};
 
-/// What the engines of one thread share.
+/// The library that the engines of one thread share.
 #[derive(Clone)]
 pub(super) struct Library {
     standard: Shared<rhai::Module>,
@@ -23,8 +23,8 @@ impl Library {
     }
 }
 
-/// An engine with all limits. `resolving`: for scripts whose closures, or those of what they import, may
-/// capture variables (see `captured_variables`), and those whose functions see the constants.
+/// Builds an engine with all limits. `resolving`: for scripts whose closures, or those of what they import, may capture
+/// variables (see `captured_variables`), and those whose functions see the constants.
 pub(super) fn build(limits: &Limits, library: &Library, resolving: bool) -> Engine {
     let mut engine = Engine::new_raw();
     // The later one is searched first, so the bounded functions stand before the standard ones.

@@ -10,7 +10,7 @@ use super::{
     switch_guard::Insertions,
 };
 
-/// What the texts of limits begin with that say everything themselves.
+/// The prefixes of limits' messages that say everything themselves.
 pub(super) const STORE_LIMIT: &str = "store: ";
 pub(super) const EMIT_LIMIT: &str = "emit: ";
 pub(super) const IMPORT_LIMIT: &str = "import: ";
@@ -40,7 +40,7 @@ impl Failure {
         self
     }
 
-    /// With the position in the source as it was before the insertions.
+    /// Sets the position to that in the source before the insertions.
     pub(super) fn originally(mut self, insertions: &Insertions) -> Self {
         if let (Some(line), Some(column)) = (self.line, self.column) {
             self.column = Some(insertions.original(line, column));
@@ -112,8 +112,8 @@ impl Failure {
         }
     }
 
-    /// What went wrong in a run of this script. Where it is in a module, the message says so, and the position
-    /// is that of the import or the call.
+    /// Returns the failure of a run. If it is in a module, the message says so, and the position is that of the import
+    /// or the call.
     pub(super) fn from_run(error: &EvalAltResult, script: &Compiled) -> Self {
         if let Some(failure) = modules::uncompiled(error) {
             return failure.originally(&script.insertions);

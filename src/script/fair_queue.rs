@@ -1,10 +1,10 @@
-//! Whose turn it is: fair queueing by the time that runs have used.
+//! A fair queue by the time that runs have used.
 //!
 //! Every run is charged to two accounts, such as its circle and its caller, and the one whose accounts have used the
 //! least comes next. Each kind of account has a clock: it stands where the one that waits and has used the least stands
 //! (start-time fair queueing). An account that is idle saves up no more than [`CREDIT`]: it begins again that much
-//! before the clock, and so comes before all who have been waiting for more. So a flood waits behind whoever has used less
-//! than its share, however many circles one caller floods, and however many callers flood one circle.
+//! before the clock, and so comes before all who have been waiting for more. So a flood waits behind whoever has used
+//! less than its share, however many circles one caller floods, and however many callers flood one circle.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,22 +18,23 @@ use std::{
 
 use super::QueueFull;
 
-/// What beginning a run costs, however short it is.
+/// The cost of beginning a run, however short it is.
 const LEAST: Duration = Duration::from_micros(100);
-/// How far before the clock an account begins that was idle: short runs come at once, as long as there are few of them.
+/// The time before the clock at which an idle account begins: short runs come at once, as long as there are few of
+/// them.
 const CREDIT: Duration = Duration::from_millis(10);
 /// The clocks rise by this part of what is used, or half of what each gets who waits, if that is less: so whoever is ahead
 /// waits for so many times as much at most, however many come who have used nothing.
 const CATCH_UP: usize = 64;
 /// Accounts, or tasks, that needn't be looked through.
 const FEW: usize = 64;
-/// In a full queue, those that nobody wants any more are dropped once this part of it has been refused.
+/// The part of a full queue that is refused before given-up tasks are dropped from it.
 const SWEEPS: usize = 16;
 
-/// Whom a run is charged to, an account of each kind.
+/// The accounts that a run is charged to, one of each kind.
 pub(crate) type Accounts<K> = [K; 2];
 
-/// Where both are found.
+/// The positions of both accounts.
 type SlotPair = [usize; 2];
 
 /// Tasks that have not begun, and runs that were set aside.
@@ -41,15 +42,15 @@ type SlotPair = [usize; 2];
 pub(crate) struct FairQueue<K, T> {
     flows: HashMap<Accounts<K>, Flow<T>>,
     aside: HashMap<u64, SlotPair>,
-    /// Of each kind, those who wait, run, or are ahead of the others.
+    /// The accounts of each kind that wait, run, or are ahead of the others.
     kinds: [AccountKind<K>; 2],
     waiting: usize,
     next_number: u64,
     /// Tasks that may wait.
     capacity: usize,
-    /// So many wait before those that nobody wants any more are dropped.
+    /// Tasks that wait before given-up ones are dropped.
     keeps: usize,
-    /// How many have been pushed, or refused, since that was done.
+    /// The tasks that have been pushed, or refused, since that was done.
     pushed: usize,
 }
 
@@ -74,20 +75,20 @@ struct AccountKind<K> {
     slots: HashMap<K, usize>,
     free: Vec<usize>,
     clock: Duration,
-    /// So many accounts are kept before those that are even are forgotten.
+    /// Accounts that are kept before those that are even are forgotten.
     keeps: usize,
 }
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Where its next run begins, by the clock.
+    /// The point where its next run begins, by the clock.
     used: Duration,
     waiting: usize,
     /// Runs that have begun and are not over, those that were set aside included.
     begun: usize,
 }
 
-/// What gets the next turn.
+/// The next turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NextTurn<K, T> {
     /// A task begins.
@@ -102,9 +103,9 @@ struct Rank {
     /// It would be one more beside another of its second account, in whichever circle: that waits until nobody else
     /// does.
     is_further: bool,
-    /// How far ahead the one of its accounts is that is further ahead.
+    /// The lead of the account that is further ahead.
     start: Duration,
-    /// How far ahead its second account is: within a circle, its callers have their shares too.
+    /// The lead of its second account: within a circle, its callers have their shares too.
     own: Duration,
     /// First come, first served.
     number: u64,
@@ -116,7 +117,7 @@ enum Candidate<K> {
     Aside(u64),
 }
 
-/// What comes before a run that has begun.
+/// A task or run that comes before a run that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Before {
     /// The run that goes on, if none begins.
@@ -125,7 +126,7 @@ pub(super) struct Before {
 }
 
 impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
-    /// With room for so many tasks that wait.
+    /// Creates a queue with room for so many tasks that wait.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             flows: HashMap::new(),
@@ -139,8 +140,8 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         }
     }
 
-    /// Has a task wait for its turn. When the queue is full, accounts with less in it than their share, were all places
-    /// shared alike, still get one, up to twice the queue in all.
+    /// Adds a task. When the queue is full, accounts with less in it than their share, were all places shared alike,
+    /// still get one, up to twice the queue in all.
     pub(crate) fn push(
         &mut self,
         accounts: Accounts<K>,
@@ -174,27 +175,27 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         Ok(())
     }
 
-    /// Tasks that wait.
+    /// Returns how many tasks wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Whether anything waits.
+    /// Returns whether anything waits.
     pub(super) fn is_wanted(&self) -> bool {
         self.waiting > 0 || !self.aside.is_empty()
     }
 
-    /// How many wait for a turn: runs that were set aside, and one of each who has others waiting.
+    /// Returns how many wait for a turn: runs that were set aside, and one of each who has others waiting.
     pub(super) fn contenders(&self) -> usize {
         self.flows.len() + self.aside.len()
     }
 
-    /// Whether what comes next is a task, which needs a thread.
+    /// Returns whether the next turn begins a task, which needs a thread.
     pub(super) fn begins_next(&self) -> bool {
         matches!(self.best(true), Some((_, Candidate::Flow(_))))
     }
 
-    /// Takes out what comes next; no task, if none may begin.
+    /// Takes out the next turn; no task, if none may begin.
     pub(crate) fn next(&mut self, may_begin: bool) -> Option<NextTurn<K, T>> {
         self.set_clocks();
         let (_, candidate) = self.best(may_begin)?;
@@ -220,7 +221,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         }
     }
 
-    /// What comes before a run that has begun.
+    /// Returns what comes before a run that has begun.
     pub(super) fn comes_before(&mut self, accounts: &Accounts<K>) -> Option<Before> {
         let slots = self.slots(accounts);
         let own = self.rank(&slots, false, 0);
@@ -263,7 +264,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         number
     }
 
-    /// A run that was set aside ends, without another turn.
+    /// Removes a run that was set aside and ends without another turn.
     pub(super) fn take_back(&mut self, number: u64) {
         self.aside.remove(&number);
     }
@@ -280,7 +281,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         }
     }
 
-    /// A run that had begun is over.
+    /// Notes that a run that had begun is over.
     pub(crate) fn end(&mut self, accounts: &Accounts<K>) {
         let slots = self.slots(accounts);
         self.each(&slots, |account| account.begun -= 1);
@@ -327,7 +328,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         }
     }
 
-    /// Nobody who waits is ever before the clock for having used less than others who do.
+    /// Moves the clocks on: nobody who waits is ever before the clock for having used less than others who do.
     fn set_clocks(&mut self) {
         for (n, kind) in self.kinds.iter_mut().enumerate() {
             let flows = self.flows.values().map(|flow| flow.slots[n]);
@@ -381,7 +382,7 @@ impl<K: Hash + Eq> AccountKind<K> {
         }
     }
 
-    /// Where an account begins that was idle.
+    /// Returns the point where an idle account begins.
     fn floor(&self) -> Duration {
         self.clock.saturating_sub(CREDIT)
     }
@@ -395,7 +396,7 @@ impl<K: Hash + Eq> AccountKind<K> {
         })
     }
 
-    /// Whether an account has less waiting than its share of so many places.
+    /// Returns whether an account has less waiting than its share of so many places.
     fn waits_less(&self, key: &K, places: usize) -> bool {
         let own = self.slots.get(key);
         let own = own.map_or(0, |slot| self.accounts[*slot].waiting);

@@ -14,7 +14,7 @@ use serde_json::{
 
 use super::print::{self, Bounds, Unprintable};
 
-/// What a script sees of a JSON value: null is `()`, whole numbers that fit are `i64`, all others floats.
+/// Returns a JSON value as a script sees it: null is `()`, whole numbers that fit are `i64`, all others floats.
 pub(super) fn to_dynamic(value: &Value) -> Dynamic {
     match value {
         Value::Null => Dynamic::UNIT,
@@ -34,8 +34,8 @@ pub(super) fn to_dynamic(value: &Value) -> Dynamic {
     }
 }
 
-/// The value as JSON: floats keep their fraction (`1.0`) and are null where JSON has no number for them,
-/// blobs are arrays of numbers, and what has no JSON form is its printed text.
+/// Returns the value as JSON: floats keep their fraction (`1.0`) and are null where JSON has no number for them, blobs
+/// are arrays of numbers, and what has no JSON form is its printed text.
 pub(super) fn to_raw(value: &Dynamic, bounds: Bounds) -> Result<Box<RawValue>, Unprintable> {
     let room = Cell::new(bounds.length);
     let too_deep = Cell::new(false);
@@ -54,7 +54,7 @@ pub(super) fn to_raw(value: &Dynamic, bounds: Bounds) -> Result<Box<RawValue>, U
     })
 }
 
-/// Whether the value has a JSON form that means the same; if not, what kind of value hasn't.
+/// Checks that the value has a JSON form that means the same; if not, returns the kind of value that hasn't.
 pub(super) fn check(value: &Dynamic, depth: usize) -> Result<(), &'static str> {
     let Some(depth) = depth.checked_sub(1) else {
         // Refused by `to_raw`.
@@ -186,7 +186,7 @@ impl Serialize for Json<'_> {
     }
 }
 
-/// Bytes of a JSON string with its quotes and escapes.
+/// Returns the length of a JSON string with its quotes and escapes.
 fn quoted_length(text: &str) -> usize {
     let escapes = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,

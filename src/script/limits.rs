@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::stack;
 
-/// What a script may use. The defaults, with what each is for, stand in `config/default.toml`.
+/// The limits of scripts. The defaults, with what each is for, stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -70,7 +70,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How many threads run scripts.
+    /// Returns how many threads run scripts.
     pub fn thread_count(&self) -> usize {
         if self.threads > 0 {
             self.threads
@@ -79,13 +79,13 @@ impl Limits {
         }
     }
 
-    /// A thread's share of [`Limits::cache`]: script threads, with Redis as many that compile, and one session thread per
-    /// core. Those that stand in for what is set aside have none.
+    /// Returns a thread's share of [`Limits::cache`]: script threads, with Redis as many that compile, and one session
+    /// thread per core. Those that stand in for what is set aside have none.
     pub(super) fn cache_per_thread(&self) -> usize {
         self.cache / (2 * self.thread_count() + cores())
     }
 
-    /// What the tests run with: small, so that hostile scripts hit the limits soon.
+    /// Returns the limits of tests: small, so that hostile scripts hit them soon.
     #[cfg(test)]
     pub(crate) fn small() -> Self {
         Self {

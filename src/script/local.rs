@@ -1,4 +1,4 @@
-//! What one thread keeps to run scripts: its engines and the scripts it has compiled.
+//! The engines of one thread, and the scripts that it has compiled.
 
 use std::{
     cell::{Cell, RefCell},
@@ -43,7 +43,7 @@ pub(super) struct Compiled {
     size: usize,
 }
 
-/// What a script mentions; the rest needs no setting up.
+/// The names that a script mentions; the others need no setting up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Uses {
     pub(super) caller_id: bool,
@@ -85,17 +85,17 @@ thread_local! {
     static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
 }
 
-/// From here on, this thread keeps no compiled scripts.
+/// Has this thread keep no compiled scripts from here on.
 pub(super) fn keep_nothing() {
     IS_EXTRA.set(true);
 }
 
-/// Whether the parser may have this token.
+/// Returns whether the parser may have this token.
 pub(super) fn allows(token: &Token) -> bool {
     CHECKER.with_borrow_mut(|checker| checker.as_mut().is_none_or(|checker| checker.allows(token)))
 }
 
-/// This thread's engines for the sandbox `id`.
+/// Returns this thread's engines for the sandbox `id`.
 pub(super) fn get(id: u64, limits: &Limits) -> Rc<Local> {
     LOCALS.with_borrow_mut(|locals| {
         if let Some((_, local)) = locals.iter().find(|(known, _)| *known == id) {
@@ -138,7 +138,7 @@ impl Local {
         }
     }
 
-    /// The engine for this script.
+    /// Returns the engine for this script.
     pub(super) fn engine(&self, uses: Uses) -> &Engine {
         if uses.resolver {
             &self.resolving
@@ -147,7 +147,7 @@ impl Local {
         }
     }
 
-    /// The script if it is compiled already.
+    /// Returns the script if it is compiled already.
     pub(super) fn compiled(&self, source: &str) -> Option<Rc<Compiled>> {
         self.scripts.borrow_mut().get(source).map(Rc::clone)
     }
@@ -206,8 +206,8 @@ impl Local {
     }
 }
 
-/// The script in a file: without the mark that some editors begin it with, and without a first line for the shell, whose
-/// end stays, so that lines have their numbers.
+/// Returns the script in a file: without the mark that some editors begin it with, and without a first line for the
+/// shell, whose end stays, so that lines have their numbers.
 fn script_of(source: &str) -> &str {
     let script = source.strip_prefix('\u{feff}').unwrap_or(source);
     match script.strip_prefix("#!") {
@@ -216,7 +216,7 @@ fn script_of(source: &str) -> &str {
     }
 }
 
-/// What stands in a script.
+/// The findings in a script.
 #[derive(Default)]
 struct Inspection {
     /// Closures capture variables (see `captured_variables`).
@@ -277,7 +277,7 @@ fn inspect(ast: &AST, limits: &Limits) -> Result<Inspection, Failure> {
     Err(Failure::new(FailureKind::Size, message).at(position))
 }
 
-/// What a script exports, which can only be done at its top.
+/// Returns the variables that a script exports, which can only be done at its top.
 fn exports(ast: &AST) -> Vec<(ImmutableString, ImmutableString)> {
     let export = |statement: &Stmt| {
         if let Stmt::Var(variable, flags, _) = statement
@@ -315,14 +315,14 @@ impl Uses {
 }
 
 impl Uses {
-    /// Whether it mentions any of them.
+    /// Returns whether it mentions any constant.
     fn constants(self) -> bool {
         self.caller_id || self.context_id || self.job_id || self.args || self.event
     }
 }
 
 impl Compiled {
-    /// Whether to try this script on a session's thread.
+    /// Returns whether to try this script on a session's thread.
     pub(super) fn worth_trying(&self) -> bool {
         let skip = self.skip.get();
         self.skip.set(skip.saturating_sub(1));
@@ -342,7 +342,7 @@ impl Compiled {
     }
 }
 
-/// Whether a run is under way on this thread.
+/// Returns whether a run is under way on this thread.
 pub(super) fn is_busy() -> bool {
     budget::is_active()
 }

@@ -1,4 +1,4 @@
-//! What the run on this thread has printed.
+//! The lines that the run on this thread has printed.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,7 +8,7 @@ thread_local! {
     static CUT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a line costs besides its text.
+/// Bytes that a line counts besides its text.
 const PER_LINE: usize = 32;
 
 /// Starts over, with room for so many bytes.

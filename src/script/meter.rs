@@ -25,8 +25,8 @@ thread_local! {
     static LARGEST_LIST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How texts and bytes are aligned at most, and lists of values at least. What is between are characters, on which
-/// functions work for a moment.
+/// The largest alignment of texts and bytes, and the smallest of lists of values. Characters are between these;
+/// functions work on them for a moment.
 const TEXT_ALIGN: usize = 2;
 const LIST_ALIGN: usize = 8;
 

@@ -30,7 +30,7 @@ pub struct PinnedModules(pub BTreeMap<String, Arc<str>>);
 type Failed = Box<EvalAltResult>;
 type SharedModule = Rc<Module>;
 
-/// What an import costs, in operations.
+/// The cost of an import, in operations.
 const IMPORT: usize = 8;
 /// Bytes of a module that count as one operation.
 const BYTES_PER_OPERATION: usize = 256;
@@ -39,10 +39,10 @@ const MAX_PARAMETERS: usize = 10;
 /// Imports in scope at once, those of who calls a module included. Rhai goes through all of them to find
 /// out that there is no such function.
 const MAX_IN_SCOPE: usize = 64;
-/// What the names of closures begin with.
+/// The prefix of closures' names.
 const CLOSURE: &str = "anon$";
 
-/// What a run needs in order to import, and what it has imported.
+/// The imports of a run: what it needs for them, and what it has imported.
 pub(super) struct Imports {
     sandbox: Sandbox,
     local: Rc<Local>,
@@ -71,7 +71,7 @@ struct Instance {
 #[derive(Debug)]
 struct Uncompiled {
     failure: Failure,
-    /// Where it is imported, in the script that the run began with.
+    /// The position where it is imported, in the script that the run began with.
     at: Position,
 }
 
@@ -85,7 +85,7 @@ impl std::error::Error for Uncompiled {}
 
 thread_local! {
     static IMPORTS: RefCell<Option<Imports>> = const { RefCell::new(None) };
-    /// Where in a module the run was stopped.
+    /// The place in a module where the run was stopped.
     static BLAME: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -117,7 +117,7 @@ impl Imports {
     }
 }
 
-/// From here on, the run may import.
+/// Lets the run import from here on.
 pub(super) fn start(imports: Imports) {
     IMPORTS.set(Some(imports));
 }
@@ -129,17 +129,18 @@ pub(super) fn release() {
     }
 }
 
-/// Where in a module the run was stopped, if it was in one.
+/// Returns the place in a module where the run was stopped, if it was in one.
 pub(super) fn blame() -> Option<String> {
     BLAME.with_borrow(Option::clone)
 }
 
-/// The next run is to blame for itself.
+/// Forgets the place, before the next run.
 pub(super) fn forget_blame() {
     BLAME.take();
 }
 
-/// The script that a function is of: `None` for the one that the run began with. `current`: whose turn it is.
+/// Returns the script that a function is of: `None` for the one that the run began with. `current`: the script before
+/// it in the call chain.
 pub(super) fn owner(
     current: Option<ImmutableString>,
     function: &str,
@@ -175,7 +176,7 @@ pub(super) fn place(module: &str, position: Position) -> String {
     })
 }
 
-/// What went wrong, if it is that a module doesn't compile.
+/// Returns the failure, if it is that a module doesn't compile.
 pub(super) fn uncompiled(error: &EvalAltResult) -> Option<Failure> {
     let EvalAltResult::ErrorSystem(_, inner) = error else {
         return None;
@@ -442,8 +443,8 @@ impl Instance {
         .map_err(|error| within(error, &self.name, position))
     }
 
-    /// What a function of the module sees: its own, and below that what its caller sees, since a closure of
-    /// the caller's may have come along.
+    /// Returns what a function of the module sees: its own, and below that what its caller sees, since a closure of the
+    /// caller's may have come along.
     fn enter(&self, context: &NativeCallContext<'_>) -> Result<GlobalRuntimeState, Failed> {
         let caller = context.global_runtime_state();
         let mut inside = context.engine().new_global_runtime_state();

@@ -1,4 +1,4 @@
-//! What a run is given and what comes of it.
+//! The inputs of a run, and its result.
 
 use std::{fmt, sync::Arc};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::PinnedModules;
 
-/// What a script sees of its job, as constants. Names are written out only for scripts that mention them.
+/// The constants that a script sees. Names are written out only for scripts that mention them.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// `CALLER_ID`: who runs the script.
@@ -34,7 +34,7 @@ pub struct Success {
     pub value: Box<RawValue>,
     /// The lines of `print` and `debug`.
     pub logs: Vec<String>,
-    /// Which version of a named script it was that ran.
+    /// The version of the named script that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -43,17 +43,17 @@ pub struct Success {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// Which sort of failure.
+    /// The sort of failure.
     pub kind: FailureKind,
-    /// What went wrong, for the author of the script; says nothing about the server.
+    /// The error in words, for the author of the script; says nothing about the server.
     pub message: String,
     /// Line in the source, from 1.
     pub line: Option<usize>,
     /// Column in the line, in characters from 1.
     pub column: Option<usize>,
-    /// What the run had logged by then.
+    /// The lines that the run had printed by then.
     pub logs: Vec<String>,
-    /// Which version of a named script it was that ran, where that is known here.
+    /// The version of the named script that ran, if it is known here.
     #[serde(skip)]
     pub version: Option<String>,
 }
@@ -62,7 +62,7 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureKind {
-    /// The source is no Rhai.
+    /// The source is not valid Rhai.
     Compile,
     /// The script failed: an error of its own, a wrong type, division by zero.
     Runtime,
@@ -77,7 +77,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// As it is written in errors.
+    /// Returns its name in errors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Compile => "compile",
@@ -90,7 +90,7 @@ impl FailureKind {
     }
 }
 
-/// How [`Sandbox::run`](super::Sandbox::run) ended.
+/// The end of [`Sandbox::run`](super::Sandbox::run).
 #[derive(Debug)]
 pub enum Ending {
     /// The script ended by itself, well or not.

@@ -7,14 +7,14 @@ use std::fmt::{self, Write};
 
 use rhai::{Dynamic, FloatWrapper, FnPtr};
 
-/// Why a value has no printed form.
+/// The reason why a value has no printed form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unprintable {
     TooLong,
     TooDeep,
 }
 
-/// What a value may become.
+/// The bounds of a printed value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Bytes of text.
@@ -23,7 +23,7 @@ pub(super) struct Bounds {
     pub(super) depth: usize,
 }
 
-/// The value as `print` shows it.
+/// Returns the value as `print` shows it.
 pub(super) fn display(value: &Dynamic, bounds: Bounds) -> Result<String, Unprintable> {
     let mut text = Text {
         text: String::new(),
@@ -39,7 +39,7 @@ pub(super) fn display(value: &Dynamic, bounds: Bounds) -> Result<String, Unprint
     Ok(text.text)
 }
 
-/// The value as `debug` shows it.
+/// Returns the value as `debug` shows it.
 pub(super) fn debug(value: &Dynamic, bounds: Bounds) -> Result<String, Unprintable> {
     let mut text = Text {
         text: String::new(),

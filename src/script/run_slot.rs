@@ -1,5 +1,5 @@
-//! The place that the run on this thread has among those that run at once. A run that has had its slice gives it up to
-//! others, from within the interpreter, and goes on where it was.
+//! The slot that the run on this thread has among those that run at once. A run that has had its slice yields the slot
+//! to others, from within the interpreter, and goes on where it was.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,34 +7,34 @@ use std::{
     time::Duration,
 };
 
-/// How long a run keeps others waiting that have used less time, at most.
+/// The longest that a run keeps others waiting that have used less time.
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
-/// A place that can be given up for a while.
+/// A slot that can be yielded for a while.
 pub(super) trait RunSlot {
-    /// Whether anybody waits for one.
+    /// Returns whether anybody waits for a slot.
     fn is_wanted(&self) -> bool;
 
-    /// How long a run keeps it while others wait: the less, the more they are.
+    /// Returns how long a run keeps it while others wait: the more they are, the less.
     fn slice(&self) -> Duration;
 
-    /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or is to
-    /// end. Answers whether it keeps what it has: if not, there is no room for it, and it must end.
+    /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or must
+    /// end. Returns true if it goes on; false if there is no room for it, and it must end.
     fn yield_slot(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool;
 }
 
-/// Is told whether a run goes on.
+/// A function that is told whether a run goes on.
 type Observer = Rc<dyn Fn(bool)>;
 
 thread_local! {
     static SLOT: RefCell<Option<Box<dyn RunSlot>>> = const { RefCell::new(None) };
-    /// Who wants to know when the run is set aside, and when it goes on.
+    /// The observer that is told when the run is set aside, and when it goes on.
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
     /// The run holds what others may wait for.
     static KEEPS_SLOT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has the runs of `work` give way to others for this place.
+/// Has the runs of `work` yield this slot to others.
 pub(super) fn with<R>(slot: impl RunSlot + 'static, work: impl FnOnce() -> R) -> R {
     struct Gone;
 
@@ -49,7 +49,7 @@ pub(super) fn with<R>(slot: impl RunSlot + 'static, work: impl FnOnce() -> R) ->
     work()
 }
 
-/// Has the runs of `work` give way to nobody: what holds a lock that others wait for must go on.
+/// Has the runs of `work` keep their slot: what holds a lock that others wait for must go on.
 pub fn keep_slot<R>(work: impl FnOnce() -> R) -> R {
     struct Back(bool);
 
@@ -78,7 +78,7 @@ pub fn observe_aside<R>(note: impl Fn(bool) + 'static, work: impl FnOnce() -> R)
     work()
 }
 
-/// Tells that the run on this thread goes on, or doesn't for a while.
+/// Tells the observer whether the run on this thread goes on.
 pub(super) fn note(goes_on: bool) {
     let observer = OBSERVER.with_borrow(Clone::clone);
     if let Some(note) = observer {
@@ -86,7 +86,7 @@ pub(super) fn note(goes_on: bool) {
     }
 }
 
-/// Whether somebody waits for this thread's place, if it has one that it may give up.
+/// Returns whether somebody waits for this thread's slot, if it has one that it may yield.
 pub(super) fn is_wanted() -> bool {
     !KEEPS_SLOT.get() && SLOT.with_borrow(|slot| slot.as_ref().is_some_and(|slot| slot.is_wanted()))
 }

@@ -1,4 +1,4 @@
-//! Threads that run tasks which may block, a fair share of the time for everybody who waits.
+//! Threads that run tasks which may block, and share time fairly among all who wait.
 
 use std::{
     cell::RefCell,
@@ -24,17 +24,17 @@ use super::{
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// How often a run that is set aside looks whether it is still wanted.
+/// The pause between two checks of a run that is set aside, whether it is still wanted; longer if many are.
 const LOOK: Duration = Duration::from_millis(50);
-/// In what time all who wait get a turn, as long as their slices are no shorter than the shortest.
+/// The time in which all who wait get a turn, as long as their slices are no shorter than the shortest.
 const ROUND: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(2);
 /// Slices that a run may be ahead of others while there is no room to set it aside: most end before.
 const AHEAD: u32 = 10;
-/// In what time all who wait have been that far ahead, as long as one slice is enough for that: fewer slices do where
+/// The time in which all who wait have been that far ahead, as long as one slice is enough for that: fewer slices do if
 /// many wait.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a thread more than there are places waits for something to do.
+/// The time that an extra thread waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs tasks on threads of its own, which have stacks large enough for any script.
@@ -53,7 +53,7 @@ pub struct Runner<K> {
 #[error("the queue of scripts is full")]
 pub struct QueueFull;
 
-/// How much a runner does at once.
+/// The limits of a runner.
 #[derive(Debug, Clone, Copy)]
 pub struct RunnerLimits {
     /// Tasks that run.
@@ -70,7 +70,7 @@ struct Shared<K> {
     state: Mutex<State<K>>,
     /// Something is ready, or the runner is closed.
     wake: Condvar,
-    /// Whether anything waits for a place.
+    /// True if anything waits for a slot.
     wanted: AtomicBool,
     /// Microseconds of a slice, with as many waiting as do.
     slice: AtomicU64,
@@ -79,7 +79,7 @@ struct Shared<K> {
 
 struct State<K> {
     queue: FairQueue<K, Task>,
-    /// What has a place, and begins as soon as a thread takes it.
+    /// Tasks that have a slot, and begin as soon as a thread takes them.
     ready: VecDeque<(Task, Accounts<K>)>,
     aside: HashMap<u64, AsideRun>,
     /// Places that are taken.
@@ -91,7 +91,7 @@ struct State<K> {
     threads: Vec<JoinHandle<()>>,
     /// Since when something waits for a place. What is used while nothing does is free.
     wanted_since: Instant,
-    /// When it was last told that a thread can't be started.
+    /// The time when it was last logged that a thread can't be started.
     told: Option<Instant>,
     closed: bool,
 }
@@ -105,7 +105,7 @@ struct AsideRun {
     wake: Arc<Condvar>,
 }
 
-/// What there is too little of to set a run aside.
+/// A resource that is too scarce to set a run aside.
 #[derive(Clone, Copy)]
 enum Lack {
     Places,
@@ -127,7 +127,7 @@ struct Charged {
 }
 
 impl RunnerLimits {
-    /// What the settings say, for so many tasks that wait.
+    /// Returns the limits of the settings, with a queue of so many tasks.
     pub fn of(settings: &Limits, queue: usize) -> Self {
         Self {
             slots: settings.thread_count(),
@@ -304,7 +304,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         Ok(())
     }
 
-    /// What a thread does. It counts as idle when it starts.
+    /// Works through tasks on a thread. It counts as idle when it starts.
     fn work(self: Arc<Self>, is_extra: bool) {
         if is_extra {
             local::keep_nothing();
@@ -487,13 +487,13 @@ impl<K: Hash + Eq + Copy> State<K> {
     }
 }
 
-/// How long a run goes on while so many wait for so many places.
+/// Returns how long a run goes on while so many wait for so many slots.
 fn slice(slots: usize, waiting: usize) -> Duration {
     let turns = u32::try_from(waiting.div_ceil(slots.max(1))).unwrap_or(u32::MAX);
     (ROUND / turns.max(1)).clamp(SHORTEST, run_slot::SLICE)
 }
 
-/// How far a run is ahead of others that ends where it can't be set aside, while so many wait for so many places.
+/// Returns how far ahead of others a run is that ends when it can't be set aside, while so many wait for so many slots.
 fn ahead(slots: usize, waiting: usize) -> Duration {
     let slice = slice(slots, waiting);
     let turns = u32::try_from(waiting.div_ceil(slots.max(1))).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! Scripts that a runner has found to be short, so that any session's thread may compile them for itself.
+//! Scripts that are known to be short, so that any session's thread may compile them for itself.
 
 use std::hash::{BuildHasher, RandomState};
 

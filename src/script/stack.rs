@@ -1,4 +1,4 @@
-//! How much stack is left: the interpreter recurses with the script, and an overflow would kill the process.
+//! The stack of a thread: the interpreter recurses with the script, and an overflow would kill the process.
 
 use std::{
     cell::Cell,
@@ -15,19 +15,19 @@ pub(super) const SIZE: usize = 512 << 20;
 /// The largest `max_memory` that this is enough for, with as much again to spare.
 pub(super) const MAX_MEMORY: usize = 128 << 20;
 
-/// The same for a thread that isn't ours, on which values and interpreter share 2 MiB.
+/// The largest `max_memory` on a thread that isn't ours, on which values and interpreter share 2 MiB.
 pub(super) const MAX_FOREIGN_MEMORY: usize = 512 << 10;
 
 /// A run that never held more than this can't have nested a value deeply enough to touch much stack.
 pub(super) const SHALLOW_MEMORY: usize = 8 << 20;
 
-/// What is kept free below the interpreter, for functions that recurse over a value (dropping, cloning).
+/// Bytes that stay free below the interpreter, for functions that recurse over a value (dropping, cloning).
 const RESERVE: usize = SIZE - (32 << 20);
 
-/// How long nothing more is said of threads that can't be started.
+/// The pause between two log lines about threads that can't be started.
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 
-/// What a run may use on a thread that isn't ours. Tokio's have 2 MiB.
+/// Bytes that a run may use on a thread that isn't ours. Tokio's have 2 MiB.
 const FOREIGN: usize = 640 << 10;
 
 thread_local! {
@@ -85,7 +85,7 @@ fn on_thread_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<
     })
 }
 
-/// The lowest address that the interpreter may reach on this thread.
+/// Returns the lowest address that the interpreter may reach on this thread.
 pub(super) fn floor() -> usize {
     match TOP.get() {
         Some(top) => top.saturating_sub(SIZE - RESERVE),
@@ -93,7 +93,7 @@ pub(super) fn floor() -> usize {
     }
 }
 
-/// Where the stack is now.
+/// Returns where the stack is now.
 #[inline]
 pub(super) fn pointer() -> usize {
     let here = 0_u8;
@@ -105,7 +105,7 @@ pub(super) fn mark_spent() {
     SPENT.set(true);
 }
 
-/// Whether this thread should end, so that its stack becomes free memory again.
+/// Returns whether this thread should end, so that its stack becomes free memory again.
 pub(super) fn is_spent() -> bool {
     SPENT.get()
 }

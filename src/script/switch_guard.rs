@@ -14,7 +14,7 @@ pub(super) const NAME: &str = "__subject";
 const OPENING: &str = " __subject(";
 const CLOSING: &str = ")";
 
-/// Where calls were put into a source.
+/// The calls that were put into a source.
 #[derive(Debug, Default)]
 pub(super) struct Insertions(Vec<Insertion>);
 
@@ -35,7 +35,7 @@ impl Insertions {
     }
 }
 
-/// The source with the calls in it.
+/// Returns the source with the calls in it.
 pub(super) fn insert(source: &str) -> (String, Insertions) {
     let mut scanner = Scanner::new(source);
     // Depths of open brackets at which a subject goes on, and the depths at which `}` ends `${`.
@@ -118,7 +118,7 @@ enum Expected {
 }
 
 impl Checker {
-    /// Whether this token may come now.
+    /// Returns whether this token may come now.
     pub(super) fn allows(&mut self, token: &Token) -> bool {
         let is_name = matches!(token, Token::Identifier(name) if name.as_str() == NAME);
         let expected = std::mem::take(&mut self.expected);

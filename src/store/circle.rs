@@ -17,19 +17,19 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// Looks at a lock that is taken before somebody else's patience is asked for: some microseconds.
+/// Tries to take a lock before the caller's [`WaitPolicy`](super::WaitPolicy) is asked: some microseconds.
 const SPINS: usize = 200;
 
-/// What one circle's commits go through, one after another.
+/// The state of one circle, which its commits change one after another.
 #[derive(Debug, Default)]
 pub(super) struct Circle {
     latest: Mutex<Latest>,
-    /// The number of its last commit that is on disk.
+    /// The durable watermark: the number of its last commit that is on disk.
     durable: AtomicU64,
 }
 
-/// Commits that build on one another. Where the disk fails, those of them that are on their way are lost,
-/// and so is whatever saw them.
+/// A generation of commits that build on one another. Where the disk fails, those that are on their way are lost, and
+/// so is every transaction that saw them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Generation(Arc<AtomicBool>);
 
@@ -71,7 +71,7 @@ impl Circle {
         latest
     }
 
-    /// Waits for no longer than a commit usually takes.
+    /// Takes the lock, if that takes no longer than a commit usually does.
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Latest>> {
         for _ in 0..SPINS {
             let mut latest = match self.latest.try_lock() {
@@ -88,12 +88,12 @@ impl Circle {
         None
     }
 
-    /// Commits up to this one are on disk, and visible there.
+    /// Notes that commits up to this one are on disk, and visible there.
     pub(super) fn mark_durable(&self, number: u64) {
         self.durable.store(number, Ordering::Release);
     }
 
-    /// The disk didn't take a commit: it is undone, and so are those after it, which may build on it.
+    /// Undoes the commits that the disk didn't take: the one that failed, and those after it, which may build on it.
     pub(super) fn start_over(&self) {
         let mut latest = self.lock();
         latest.pending = Arc::default();
@@ -102,7 +102,7 @@ impl Circle {
         mem::take(&mut latest.generation).lose();
     }
 
-    /// Whether it says nothing that isn't on disk.
+    /// Returns whether nothing of it is on its way to the disk.
     pub(super) fn is_idle(&self) -> bool {
         self.try_lock()
             .is_some_and(|latest| latest.pending.is_empty())
@@ -110,7 +110,7 @@ impl Circle {
 }
 
 impl Latest {
-    /// What it looks like now.
+    /// Returns a snapshot of the newest state.
     pub(super) fn snapshot(&self, disk: &Disk) -> Snapshot {
         // What has landed since is in both.
         let pending =
@@ -118,12 +118,12 @@ impl Latest {
         Snapshot::new(disk.snapshot(), pending)
     }
 
-    /// What its next commit builds on.
+    /// Returns the generation that its next commit belongs to.
     pub(super) fn generation(&self) -> Generation {
         self.generation.clone()
     }
 
-    /// Makes the records part of what it looks like from here on. Answers the commit's number.
+    /// Applies the records to the newest state. Returns the commit's number.
     pub(super) fn apply(&mut self, records: &[Record]) -> u64 {
         self.number += 1;
         let pending = Arc::make_mut(&mut self.pending);
@@ -134,8 +134,8 @@ impl Latest {
         self.number
     }
 
-    /// Bytes in the circle's store after these records, if that is within the quota. Making less of it is
-    /// always permitted.
+    /// Returns how many bytes the circle's store has after these records, if that is within the quota. Making it
+    /// smaller is always permitted.
     pub(super) fn usage_after(
         &self,
         records: &[Record],
@@ -162,7 +162,7 @@ impl Latest {
         Ok(usage)
     }
 
-    /// The numbers of its events.
+    /// Returns the numbers of its events.
     pub(super) fn events(
         &self,
         disk: &Disk,

@@ -1,4 +1,4 @@
-//! Committing: checked against the newest state, then on its way to the disk.
+//! Commits transactions: each is checked against the newest state, and then queued for the disk.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -39,7 +39,7 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the writing thread shares with everyone.
+/// The state that the writing thread shares with everyone.
 pub(super) struct Shared {
     pub(super) circles: DashMap<PublicKey, Arc<Circle>>,
     pub(super) queue: WriteQueue,
@@ -48,56 +48,56 @@ pub(super) struct Shared {
     pub(super) failed: CancellationToken,
 }
 
-/// Whether to wait for another transaction, or for room.
+/// Says whether a commit may block, for another transaction or for room in the write queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitPolicy {
-    /// Yes: this thread may block.
+    /// It waits: this thread may block.
     Wait,
-    /// No: answer [`CommitError::Busy`].
+    /// It fails at once with [`CommitError::Busy`].
     FailFast,
 }
 
-/// What must hold at the very moment of a commit, or nothing of it lands.
+/// Conditions that must hold at the moment of the commit; otherwise nothing of it is written.
 #[derive(Clone, Copy)]
 pub struct Preconditions<'a> {
-    /// Something is kept under this key still.
+    /// This key must have a value.
     pub present: Option<(Table, &'a [u8])>,
-    /// Nothing is kept under this key.
+    /// This key must have no value.
     pub absent: Option<(Table, &'a [u8])>,
-    /// Asked last of all: after it says yes, the commit lands.
+    /// The gate, asked last of all: once it returns true, the commit goes through.
     pub gate: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Preconditions<'a> {
-    /// Nothing in particular.
+    /// No preconditions.
     pub const NONE: Self = Self {
         present: None,
         absent: None,
         gate: &|| true,
     };
 
-    /// That `gate` says so.
+    /// Requires that `gate` returns true.
     pub fn gated_by(gate: &'a dyn Fn() -> bool) -> Self {
         Self { gate, ..Self::NONE }
     }
 }
 
-/// A commit that was refused, and what was to be called after it.
+/// A commit that was refused, with its callback, which was not called.
 pub struct RejectedCommit {
-    /// Why.
+    /// The reason.
     pub why: CommitError,
-    /// As it was given.
+    /// The callback, as it was given.
     pub done: CommitCallback,
 }
 
-/// Where to go on, see [`Store::scan`].
+/// Says where [`Store::scan`] goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
-    /// With the next key.
+    /// At the next key.
     Continue,
-    /// With the next circle.
+    /// At the next circle.
     NextCircle,
-    /// Nowhere.
+    /// The scan ends.
     Stop,
 }
 
@@ -135,29 +135,29 @@ impl Store {
         })))
     }
 
-    /// Begins with what is on disk: what it reads may be told at once.
+    /// Begins a transaction on what is on disk: a result that is built on it may be sent at once.
     pub fn begin(&self, circle: PublicKey) -> Transaction {
         self.transaction(circle, None)
     }
 
-    /// Begins with the newest state, commits on their way to the disk included. Blocks while one
-    /// transaction is alone in the circle.
+    /// Begins a transaction on the newest state, commits on their way to the disk included. Blocks while the circle is
+    /// locked.
     pub fn begin_latest(&self, circle: PublicKey) -> Transaction {
         let snapshot = self.circle(circle).lock().snapshot(&self.0.disk);
         self.transaction(circle, Some(snapshot))
     }
 
-    /// Begins with the newest state, if that takes no waiting.
+    /// Begins a transaction on the newest state, if that takes no waiting.
     pub fn try_begin_latest(&self, circle: PublicKey) -> Option<Transaction> {
         let snapshot = self.circle(circle).try_lock()?.snapshot(&self.0.disk);
         Some(self.transaction(circle, Some(snapshot)))
     }
 
-    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold at the very moment.
-    /// `done` is called when it is on disk, on the thread that writes.
+    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold at that moment. `done` is
+    /// called once it is on disk, on the thread that writes.
     ///
     /// # Errors
-    /// See [`CommitError`]; nothing has happened then, and a claim was asked last of all, or not at all.
+    /// See [`CommitError`]; nothing has happened then, and the gate was asked last of all, or not at all.
     pub fn commit(
         &self,
         transaction: Transaction,
@@ -196,7 +196,7 @@ impl Store {
         )
     }
 
-    /// Does `work` while no other commit of the circle lands: what it begins and commits can't collide.
+    /// Calls `work` with the circle locked: what it begins and commits can't conflict with others.
     pub fn lock_circle<R>(
         &self,
         circle: PublicKey,
@@ -211,7 +211,7 @@ impl Store {
         Some(work(&mut LockedCircle::new(self, circle, &shared, latest)))
     }
 
-    /// What is on disk under a key.
+    /// Returns the value that is on disk under a key.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -224,7 +224,7 @@ impl Store {
         self.0.disk.get(table, circle, key)
     }
 
-    /// How long what is on disk under a key is.
+    /// Returns the length of the value that is on disk under a key.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -237,7 +237,7 @@ impl Store {
         self.0.disk.size_of(table, circle, key)
     }
 
-    /// What is on disk under a key of the circle's own, for one look that nothing else comes of.
+    /// Returns the value that is on disk under one of the circle's own keys, outside any transaction.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -295,12 +295,12 @@ impl Store {
         self.0.disk.walk(table, circle, from, newest, found)
     }
 
-    /// Who is told of events.
+    /// Returns the hub, which publishes events.
     pub fn hub(&self) -> &Hub {
         &self.0.shared.hub
     }
 
-    /// The events of a circle from one on, so many at most. Reads the disk.
+    /// Returns up to `most` events of a circle, from the number `from` on. Reads the disk.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -308,17 +308,17 @@ impl Store {
         log::read(&self.0.disk, circle, from, most)
     }
 
-    /// The disk below.
+    /// Returns the disk.
     pub fn disk(&self) -> &Disk {
         &self.0.disk
     }
 
-    /// Whether it takes commits: there is room on the disk, and it has not failed.
+    /// Returns whether it takes commits: there is room on the disk, and it has not failed.
     pub fn works(&self) -> bool {
         !self.has_failed() && self.0.disk.has_room()
     }
 
-    /// Whether it takes no more commits for as long as this process lives.
+    /// Returns whether the disk has failed: it takes no more commits for as long as this process lives.
     pub fn has_failed(&self) -> bool {
         self.0.shared.failed.is_cancelled()
     }

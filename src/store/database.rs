@@ -12,7 +12,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
 use super::{settings::DiskSettings, table::Table};
 
-/// Where the number of the last write is kept, see [`Watermark`](super::watermark::Watermark).
+/// The keyspace that holds the number of the last write, see [`Watermark`](super::watermark::Watermark).
 const WRITES: &str = "writes";
 pub(super) const LAST_WRITE: &str = "last";
 /// A key in every table: a table that is gone would look like one with nothing in it. No circle's is so short.
@@ -20,16 +20,16 @@ const THERE: &str = "there";
 /// Bytes of one table in memory before they are written out in order.
 const MEMTABLE: u64 = 16 << 20;
 
-/// Why it can't be used.
+/// The reason why the database can't be used.
 pub(super) enum Reason {
     Locked,
     Io(io::Error),
     Damaged(String),
-    /// So many writes that were safe are gone.
+    /// This many writes that were safe are gone.
     Lost(u64),
 }
 
-/// The tables, and what they are part of.
+/// The tables and their database.
 pub(super) struct Tables {
     pub(super) database: Database,
     pub(super) writes: Keyspace,
@@ -64,8 +64,8 @@ impl Tables {
         quietly(open).map_err(Reason::Damaged)?.map_err(Reason::of)
     }
 
-    /// That everything is there up to the write with the number `safe`, see [`Watermark`](super::watermark::Watermark).
-    /// Answers the number of the last one that is.
+    /// Checks that every write up to the number `safe` is there, see [`Watermark`](super::watermark::Watermark).
+    /// Returns the number of the last one that is.
     pub(super) fn check(&self, safe: u64) -> Result<u64, Reason> {
         let number = self.writes.get(LAST_WRITE).map_err(Reason::of)?;
         let last = number
@@ -115,7 +115,7 @@ impl Reason {
     }
 }
 
-/// What the library complains of, which has no words of its own but the names of its types.
+/// Returns an error of the library in words; its own messages are names of types.
 pub(super) fn error_text(error: &fjall::Error) -> String {
     let text = match error {
         fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
@@ -143,8 +143,8 @@ pub(super) fn error_text(error: &fjall::Error) -> String {
     text.to_owned()
 }
 
-/// A damaged file can be more than the library expects of one. Answers what it says then, which is nothing
-/// to show whoever starts a server as it comes.
+/// Calls `work` and catches its panics: a damaged file can make the library panic. Returns the panic's message as an
+/// error, and keeps it out of the terminal.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static ONE: Mutex<()> = Mutex::new(());
 

@@ -22,13 +22,14 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// Changes whenever an older circled could not read what a newer one writes, or the other way round.
+/// The version of the format. It changes whenever an older circled could not read what a newer one writes, or the other
+/// way round.
 const FORMAT: u32 = 2;
 const FORMAT_FILE: &str = "format";
 const NEW_FORMAT_FILE: &str = "format.new";
 const LOCK_FILE: &str = "lock";
 const DATABASE: &str = "database";
-/// What fjall begins with in a folder of its own.
+/// The file that fjall makes first in a folder of its own.
 const DATABASE_VERSION: &str = "version";
 
 /// The data folder of one server. No two can have it at once.
@@ -37,7 +38,7 @@ pub struct Disk {
     path: PathBuf,
     min_free: u64,
     tables: Tables,
-    /// After the last write.
+    /// The state after the last write.
     snapshot: RwLock<Arc<DiskSnapshot>>,
     watermark: Watermark,
     // Fields are dropped in order: the lock goes last.
@@ -106,7 +107,7 @@ impl Disk {
         })
     }
 
-    /// Whether there is a data folder at all. Looking makes none.
+    /// Returns whether there is a data folder. Creates none.
     pub fn is_there(settings: &DiskSettings) -> bool {
         settings.data_dir.join(FORMAT_FILE).exists()
     }
@@ -116,7 +117,7 @@ impl Disk {
         &self.path
     }
 
-    /// What is on disk right now.
+    /// Returns a snapshot of what is on disk right now.
     pub(super) fn snapshot(&self) -> Arc<DiskSnapshot> {
         self.snapshot
             .read()
@@ -139,7 +140,7 @@ impl Disk {
             .map_err(|error| failed(&error))
     }
 
-    /// How long the value is.
+    /// Returns the length of the value.
     pub(super) fn size_of(
         &self,
         table: Table,
@@ -192,7 +193,7 @@ impl Disk {
         self.walk_in(&self.snapshot(), table, circle, from, newest, found)
     }
 
-    /// The same, as it was at one moment.
+    /// Does the same in a snapshot.
     pub(super) fn walk_in(
         &self,
         snapshot: &DiskSnapshot,
@@ -223,7 +224,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether there is room for more.
+    /// Returns whether the disk has room for more.
     pub(super) fn has_room(&self) -> bool {
         match rustix::fs::statvfs(&self.path) {
             Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= self.min_free,
@@ -316,7 +317,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Reads the format. Answers whether there is one: a new folder has none.
+/// Reads the format. Returns whether there is one: a new folder has none.
 fn has_format(path: &Path) -> Result<bool, OpenError> {
     let on_io = |source| OpenError::Io {
         path: path.to_owned(),

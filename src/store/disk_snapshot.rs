@@ -1,9 +1,9 @@
-//! What is on disk at one moment, and what was read of it lately.
+//! A snapshot of the disk at one moment, with a cache of what was read of it.
 //!
-//! fjall publishes a flush or a compaction as it does a write, and what is being written with it: a snapshot
-//! that is taken meanwhile can hold half a write, and more of it later. This one is taken when nothing is
-//! being written, and shared by all who look before the next write lands. What they find is kept: looking
-//! it up again in a log-structured tree costs several times as much.
+//! fjall publishes a flush or a compaction as it does a write, and what is being written with it: a snapshot that is
+//! taken meanwhile can hold half a write, and more of it later. This one is taken when nothing is being written, and
+//! shared by all who look before the next write lands. What they find is kept: looking it up again in a log-structured
+//! tree costs several times as much.
 
 use std::sync::OnceLock;
 
@@ -21,7 +21,7 @@ use crate::auth::PublicKey;
 const VALUES: usize = 256;
 const BYTES: u64 = 1 << 20;
 
-/// The state after one write.
+/// A snapshot of the disk, taken after a write.
 pub(super) struct DiskSnapshot {
     inner: Snapshot,
     cache: OnceLock<ReadCache>,
@@ -38,7 +38,7 @@ impl Weighter<(PublicKey, Key), Option<Value>> for BySize {
     }
 }
 
-/// The key of an entry, borrowed.
+/// The key of a cache entry, borrowed.
 #[derive(Hash)]
 struct CacheKey<'a>(&'a PublicKey, &'a Key);
 
@@ -60,7 +60,7 @@ impl DiskSnapshot {
         &self.inner
     }
 
-    /// What stands under a key of a circle's.
+    /// Returns the value of one of a circle's keys.
     pub(super) fn get(
         &self,
         disk: &Disk,

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of the store.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[error("the store can't be reached")]
 pub struct Unavailable;
 
-/// Why a transaction was not committed.
+/// The reason why a transaction was not committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CommitError {
     /// Something it had read has changed. It may be run again.
@@ -21,10 +21,10 @@ pub enum CommitError {
         /// The quota, in bytes.
         quota: usize,
     },
-    /// Nobody wants it any more: its claim was refused.
+    /// Its preconditions don't hold: the job is over, or its gate is closed.
     #[error("the job is no longer pending")]
     Gone,
-    /// Something is kept that makes it void.
+    /// A key has a value that makes the commit void.
     #[error("the job is superseded")]
     Superseded,
     /// It would have had to wait, and was told not to.
@@ -35,7 +35,7 @@ pub enum CommitError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Why something could not be read or written within a transaction.
+/// The reason why a transaction could not read or write something.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WriteError {
     /// The key is too long, or empty.
@@ -65,7 +65,7 @@ pub enum WriteError {
     Topic {
         /// Its length.
         length: usize,
-        /// How long it may be.
+        /// The longest that it may be.
         max: usize,
     },
     /// The topic of an event is one of the server's own.
@@ -90,7 +90,7 @@ pub enum WriteError {
     /// A list of keys is too long.
     #[error("there are more than {max} such keys")]
     Keys {
-        /// How many may be asked for.
+        /// The most that may be asked for.
         max: usize,
     },
     /// The disk.
@@ -98,7 +98,7 @@ pub enum WriteError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Why the data folder could not be opened.
+/// The reason why the data folder could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -121,9 +121,9 @@ pub enum OpenError {
     Format {
         /// The folder.
         path: PathBuf,
-        /// What it says.
+        /// The format that it names.
         found: String,
-        /// What it should say.
+        /// The format that this version reads.
         expected: u32,
     },
     /// It is damaged.
@@ -134,10 +134,10 @@ pub enum OpenError {
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What was found.
+        /// The damage that was found.
         reason: String,
     },
-    /// What was safe is gone.
+    /// Writes that were safe are gone.
     #[error(
         "{} is damaged: {missing} writes that were acknowledged are gone. Keep a copy of it, and restore the folder from a backup; or remove {} to go on with what is left",
         path.display(),
@@ -146,9 +146,9 @@ pub enum OpenError {
     Lost {
         /// The folder.
         path: PathBuf,
-        /// How many.
+        /// The number of writes.
         missing: u64,
-        /// The file that tells.
+        /// The file with the durable watermark.
         watermark: PathBuf,
     },
     /// The operating system refuses.
@@ -156,7 +156,7 @@ pub enum OpenError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }

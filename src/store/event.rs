@@ -1,23 +1,23 @@
-//! What a transaction tells the circle's sessions once it is committed.
+//! Events that a transaction emits. The circle's sessions receive them once it is committed.
 
 use super::{error::WriteError, settings::Settings, table::Value};
 use crate::auth::PublicKey;
 
-/// What topics begin with that scripts may not use: the server itself tells of jobs, circles, deliveries and who is
-/// connected there.
+/// Prefixes of topics that scripts may not use: the server itself publishes events about jobs, circles, deliveries and
+/// who is connected under these.
 const RESERVED: [&str; 4] = ["job.", "circle.", WEBHOOK, "presence."];
 /// Topics of deliveries go on with the provider's name.
 const WEBHOOK: &str = "webhook.";
 const PRESENCE: &str = "presence";
 
-/// An event that lands with the rest of its transaction.
+/// An event that is committed with its transaction. It has no number yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// What it is about.
+    /// The topic.
     pub topic: Box<str>,
-    /// What happened: JSON.
+    /// The data, as JSON.
     pub data: Value,
-    /// Who is told, besides the owner. `None`: everybody who may subscribe.
+    /// The key whose sessions receive it, besides the owner's; `None`: all that may subscribe.
     pub to: Option<PublicKey>,
 }
 
@@ -25,8 +25,8 @@ impl NewEvent {
     /// Bytes of a topic.
     pub const MAX_TOPIC: usize = 256;
 
-    /// Whether a script may use a topic. `provider`: whose delivery it runs for, if it does; such a run has
-    /// `webhook.<provider>`, and what goes on after that with a point.
+    /// Returns whether a script may use a topic. A run for a delivery of `provider` may use `webhook.<provider>`, and
+    /// what goes on after that with a point.
     fn is_for_scripts(topic: &str, provider: Option<&str>) -> bool {
         let of_provider = provider.is_some_and(|provider| {
             let rest = topic.strip_prefix(WEBHOOK);
@@ -38,7 +38,7 @@ impl NewEvent {
         of_provider || !is_reserved
     }
 
-    /// Whether a script may emit it after these.
+    /// Checks whether a script may emit it after the events `before`.
     pub(super) fn check(
         &self,
         before: &[Self],
@@ -64,7 +64,7 @@ impl NewEvent {
         Ok(())
     }
 
-    /// What it takes to keep it, about.
+    /// Returns about how many bytes it takes to store it.
     pub(super) fn size(&self) -> usize {
         64 + self.topic.len() + self.data.len()
     }

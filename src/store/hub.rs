@@ -1,4 +1,4 @@
-//! Who is told of events as they land.
+//! Publishes events to the sessions that listen, once they are on disk.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,36 +14,36 @@ use crate::{
     memory::{MemoryBudget, Reservation},
 };
 
-/// Events of a circle that wait for whoever is slow to take them. The oldest are dropped: they are in the log.
+/// Events of a circle that wait for a slow listener. The oldest are dropped: they are in the log.
 const WAITING: usize = 256;
 
-/// What scripts, and circled itself, have told a circle.
+/// An event of a circle, emitted by a script or by circled itself.
 #[derive(Debug)]
 pub struct Event {
     /// Its number in the circle, from 1, in the order of the commits.
     pub id: u64,
-    /// What it is about.
+    /// The topic.
     pub topic: Box<str>,
-    /// What is told.
+    /// The data.
     pub data: Box<RawValue>,
-    /// When.
+    /// The time of the commit.
     pub at: Timestamp,
-    /// Who alone is told, besides the owner; nothing: everyone.
+    /// The key whose sessions receive it, besides the owner's; `None`: everyone's.
     pub to: Option<PublicKey>,
-    /// As most are told it, see [`Event::text`].
+    /// The text that most listeners receive, see [`Event::text`].
     text: OnceLock<Utf8Bytes>,
-    /// What it counts as waiting, for as long as anybody has it.
+    /// The memory that it counts as, for as long as anybody has it.
     reservation: OnceLock<Reservation>,
 }
 
-/// What the log has of a circle.
+/// A part of a circle's event log.
 #[derive(Debug, Default)]
 pub struct Log {
     /// The oldest event that is kept; 0 where there is none.
     pub first: u64,
     /// The newest one; 0 where there is none.
     pub last: u64,
-    /// Those that were asked for, in order, without a hole.
+    /// The events that were asked for, in order, without a hole.
     pub events: Vec<Arc<Event>>,
 }
 
@@ -59,7 +59,7 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     circles: DashMap<PublicKey, Circle>,
-    /// What waits in all of them.
+    /// The memory of events that wait in all circles.
     memory: MemoryBudget,
     per_circle: usize,
 }
@@ -70,16 +70,16 @@ struct Circle {
     memory: MemoryBudget,
 }
 
-/// What listeners are told.
+/// A message to listeners.
 #[derive(Debug, Clone)]
 pub enum Signal {
-    /// An event has landed.
+    /// An event was committed.
     Event(Arc<Event>),
-    /// There may be some in the log that were not told.
+    /// The log may have events that were not sent.
     ReadLog,
 }
 
-/// Events of one circle, as they land, from the moment on that this was made.
+/// The events of one circle that are committed from the moment on that this was made.
 #[derive(Debug)]
 pub struct Feed {
     hub: Hub,
@@ -88,7 +88,7 @@ pub struct Feed {
 }
 
 impl Event {
-    /// One that has got its number.
+    /// Creates an event that has its number.
     pub fn new(
         id: u64,
         topic: impl Into<Box<str>>,
@@ -107,19 +107,19 @@ impl Event {
         }
     }
 
-    /// Bytes of it in memory, about, with the text that is written of it.
+    /// Returns about how many bytes it takes in memory, with the text that is written of it.
     fn size(&self) -> usize {
         2 * (self.topic.len() + self.data.get().len()) + 512
     }
 
-    /// Its text, written out once for all who get the same.
+    /// Returns its text, which is written once for all who receive the same.
     pub fn text(&self, write: impl FnOnce() -> Utf8Bytes) -> Utf8Bytes {
         self.text.get_or_init(write).clone()
     }
 }
 
 impl Hub {
-    /// With the bounds that the settings give to what waits.
+    /// Creates a hub that bounds what waits as the settings say.
     pub fn new(settings: &Settings) -> Self {
         Self(Arc::new(Inner {
             circles: DashMap::new(),
@@ -147,7 +147,7 @@ impl Hub {
         }
     }
 
-    /// Whether anybody listens.
+    /// Returns whether anybody listens to a circle.
     pub fn has_listeners(&self, circle: &PublicKey) -> bool {
         self.0.circles.contains_key(circle)
     }
@@ -157,8 +157,8 @@ impl Hub {
         self.0.circles.iter().map(|here| *here.key()).collect()
     }
 
-    /// Tells whoever listens; where too much waits already, to look into the log. Those of one circle must come in their
-    /// order, from one thread at a time.
+    /// Sends events to the listeners of a circle; where too much waits already, tells them to read the log. The events
+    /// of one circle must come in their order, from one thread at a time.
     pub fn publish(&self, circle: &PublicKey, events: impl IntoIterator<Item = Arc<Event>>) {
         if let Some(here) = self.0.circles.get(circle) {
             for event in events {
@@ -175,7 +175,7 @@ impl Hub {
         }
     }
 
-    /// Has whoever listens look into the log.
+    /// Tells the listeners of a circle to read the log.
     pub fn signal_read_log(&self, circle: &PublicKey) {
         if let Some(here) = self.0.circles.get(circle) {
             let _ = here.sender.send(Signal::ReadLog);
@@ -197,7 +197,7 @@ impl Feed {
         }
     }
 
-    /// The next one, if it is there.
+    /// Returns the next one, if it is there.
     pub fn try_next(&mut self) -> Option<Signal> {
         match self.receiver.as_mut()?.try_recv() {
             Ok(signal) => Some(signal),

@@ -1,4 +1,4 @@
-//! One circle, held: what is committed here is checked against its newest state, and no other commit of the
+//! One circle, locked: a commit made here is checked against the circle's newest state, and no other commit of the
 //! circle comes in between.
 
 use std::sync::{Arc, MutexGuard};
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// What is to be written, and told.
+/// A commit that has passed its checks: its records and its events.
 struct CheckedCommit {
     records: Vec<Record>,
     events: Vec<Arc<Event>>,
 }
 
-/// The one transaction of its circle that may commit right now.
+/// A circle that no other transaction can commit to while this exists.
 pub struct LockedCircle<'a> {
     store: &'a Store,
     key: PublicKey,
@@ -52,7 +52,7 @@ impl LockedCircle<'_> {
         self.store.transaction(self.key, Some(snapshot))
     }
 
-    /// What stands under a key in the newest state.
+    /// Returns the value of a key in the newest state.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -63,7 +63,7 @@ impl LockedCircle<'_> {
             .get(disk, &self.key, table, &Key::new(key))
     }
 
-    /// Like [`Store::commit`].
+    /// Commits as [`Store::commit`] does.
     ///
     /// # Errors
     /// Never [`CommitError::Conflict`]; [`CommitError::Busy`] where too much waits for the disk.
@@ -112,7 +112,7 @@ impl LockedCircle<'_> {
         }
     }
 
-    /// Everything that is to be written, if it may be.
+    /// Returns all that is to be written, if the preconditions hold and what the transaction read is unchanged.
     fn check(
         &mut self,
         transaction: Option<Transaction>,

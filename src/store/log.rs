@@ -1,4 +1,4 @@
-//! Events on disk: a table by their numbers, without a hole.
+//! The event log on disk: a table by number, without a hole.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// Where a circle's numbers are kept: of the first event that is there, and of the next one.
+/// The key of a circle's event numbers: of the first event that is stored, and of the next one.
 const NUMBERS: &[u8] = b"events";
-/// Old ones that a commit takes away at most, beside as many as it adds.
+/// Old events that a commit deletes at most, beside as many as it adds.
 const AT_ONCE: u64 = 64;
 
-/// An event, as it is kept.
+/// An event, as it is stored.
 #[derive(Serialize, Deserialize)]
 struct StoredEvent {
     topic: Box<str>,
@@ -36,7 +36,7 @@ struct StoredEvent {
     to: Option<PublicKey>,
 }
 
-/// The numbers of a circle's events.
+/// Returns the numbers of a circle's events.
 pub(super) fn numbers(
     disk: &Disk,
     snapshot: &DiskSnapshot,
@@ -95,7 +95,7 @@ pub(super) fn append(
     events_out
 }
 
-/// Those from one on, so many at most, and no more than [`Log::BYTES_AT_ONCE`].
+/// Returns up to `most` events from the number `from` on, and no more than [`Log::BYTES_AT_ONCE`].
 pub(super) fn read(
     disk: &Disk,
     circle: &PublicKey,

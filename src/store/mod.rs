@@ -12,9 +12,9 @@
 //! - **Apart.** Circles share the writing thread and nothing else: no circle's transaction waits for
 //!   another's lock.
 //!
-//! Readers that must not wait see what is on disk ([`Store::begin`]). What will write, and so waits for the
-//! disk anyway, may build on commits that are still on their way there ([`Store::begin_latest`]): those
-//! are written before it, or not at all, and then it isn't either.
+//! Readers that must not wait see what is on disk ([`Store::begin`]). What will write, and so waits for the disk
+//! anyway, may build on commits that are still on their way there ([`Store::begin_latest`]): those are written before
+//! it, or not at all, and then it isn't either.
 
 mod circle;
 mod commit;

@@ -1,4 +1,4 @@
-//! What waits for the thread that writes.
+//! The queue of commits that wait for the thread that writes.
 
 use std::{
     mem,
@@ -17,11 +17,11 @@ use crate::auth::PublicKey;
 pub(super) struct PendingCommit {
     pub(super) key: PublicKey,
     pub(super) circle: Arc<Circle>,
-    /// What it builds on.
+    /// The generation that it belongs to.
     pub(super) generation: Generation,
     pub(super) number: u64,
     pub(super) records: Vec<Record>,
-    /// To be told once it is on disk.
+    /// Events that are published once it is on disk.
     pub(super) events: Vec<Arc<Event>>,
     pub(super) done: CommitCallback,
     pub(super) reserved: usize,
@@ -42,14 +42,14 @@ struct State {
     closed: bool,
 }
 
-/// Room for one commit. Given back when it is dropped.
+/// Room in the queue for one commit. It is given back when this is dropped.
 pub(super) struct QueueReservation<'a> {
     queue: &'a WriteQueue,
     bytes: usize,
 }
 
 impl QueueReservation<'_> {
-    /// Keeps it until what [`WriteQueue::reservation_of`] returns is dropped.
+    /// Keeps the room until the reservation that [`WriteQueue::reservation_of`] returns is dropped. Returns its bytes.
     pub(super) fn into_bytes(self) -> usize {
         let bytes = self.bytes;
         mem::forget(self);
@@ -77,8 +77,8 @@ impl WriteQueue {
         }
     }
 
-    /// Takes room for so many bytes, and waits for it where `wait` says so. More than nothing is enough, so
-    /// that no commit is too large. Nothing where there is none, or the queue is closed.
+    /// Reserves room for some bytes, and waits for it if `wait` says so. Any free room is enough, so that no commit is
+    /// too large. Returns nothing if there is none, or the queue is closed.
     pub(super) fn reserve(&self, bytes: usize, wait: bool) -> Option<QueueReservation<'_>> {
         let mut state = self.lock();
         while state.reserved >= self.capacity && !state.closed {
@@ -97,7 +97,7 @@ impl WriteQueue {
         Some(QueueReservation { queue: self, bytes })
     }
 
-    /// The room that was kept for writes that have been taken.
+    /// Returns the reservation of commits that have been taken out of the queue.
     pub(super) fn reservation_of(&self, bytes: usize) -> QueueReservation<'_> {
         QueueReservation { queue: self, bytes }
     }
@@ -113,14 +113,14 @@ impl WriteQueue {
         self.drained.notify_all();
     }
 
-    /// Takes a place in the order. Never waits: room has been reserved.
+    /// Adds a commit. Never waits: room has been reserved.
     pub(super) fn push(&self, write: PendingCommit) {
         self.lock().writes.push(write);
         self.filled.notify_one();
     }
 
-    /// All that waits, as soon as there is something; nothing when the queue is closed and empty, and nobody
-    /// has room in it any more.
+    /// Waits for commits, and takes all of them; returns nothing when the queue is closed and empty, and nobody has
+    /// room in it any more.
     pub(super) fn take(&self) -> Option<Vec<PendingCommit>> {
         let mut state = self.lock();
         while state.writes.is_empty() {
@@ -135,7 +135,7 @@ impl WriteQueue {
         Some(mem::take(&mut state.writes))
     }
 
-    /// Takes no more; what waits is still written.
+    /// Closes the queue: it takes no more, and what waits is still written.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();

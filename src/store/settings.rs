@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// What a circle's store may hold. The defaults stand in `config/default.toml`.
+/// The limits of a circle's store. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -26,7 +26,7 @@ pub struct Settings {
     /// Bytes of one circle's events that wait in memory for sessions that are slow to take them.
     #[serde(with = "crate::units::size")]
     pub events_waiting: usize,
-    /// The same of all circles.
+    /// Bytes of all circles' events that wait so.
     #[serde(with = "crate::units::size")]
     pub events_waiting_in_all: usize,
     /// Bytes of all keys and values of one circle.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub quota: usize,
 }
 
-/// Where the embedded backend keeps things: part of `[dispatch.embedded]`.
+/// The data folder of the embedded backend: part of `[dispatch.embedded]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskSettings {

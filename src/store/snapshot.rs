@@ -1,4 +1,4 @@
-//! A state of one circle that doesn't change while it is looked at.
+//! A snapshot of one circle: it doesn't change while it is read.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// What is committed but may not be on disk yet: the newest value of each key, and the number of the
-/// commit that brought it.
+/// Writes that are committed and may not be on disk yet: the newest value of each key, and the number of the commit
+/// that brought it.
 pub(super) type PendingWrites = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
-/// What was on disk at one moment, and what was on its way there.
+/// The state of a circle at one moment: what was on disk, and what was on its way there.
 pub(super) struct Snapshot {
     on_disk: Arc<DiskSnapshot>,
     pending: Option<(Arc<PendingWrites>, Generation)>,
@@ -31,12 +31,12 @@ impl Snapshot {
         Self { on_disk, pending }
     }
 
-    /// Whether all that is seen here is on disk.
+    /// Returns whether all of it is on disk.
     pub(super) fn is_durable(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Whether something that is seen here never came to be on disk.
+    /// Returns whether some of it never came to be on disk.
     pub(super) fn is_lost(&self) -> bool {
         self.pending
             .as_ref()

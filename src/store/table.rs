@@ -1,4 +1,4 @@
-//! What is kept, and under which keys.
+//! The tables, and the records in them.
 
 use fjall::Slice;
 
@@ -10,26 +10,26 @@ pub type Key = Slice;
 /// Bytes of a value: JSON in [`Table::Store`].
 pub type Value = Slice;
 
-/// The kinds of things that are kept for a circle. Every key begins with the circle's own.
+/// The tables: each holds one kind of record of all circles. Every key begins with the circle's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// What scripts keep.
+    /// The stores of scripts.
     Store,
-    /// How many bytes that is, without a key; and the numbers of the events, under one.
+    /// The size of each store in bytes, without a key; and the numbers of the events, under one.
     Usage,
     /// Records of durable jobs, by job.
     Jobs,
-    /// What those jobs were given, by job: large, and never changed.
+    /// The inputs of those jobs, by job: large, and never changed.
     Inputs,
     /// Jobs that are not over yet, by job.
     Open,
     /// Jobs that were given up, by job.
     Dead,
-    /// Deliveries that were accepted, by what tells them apart.
+    /// Deliveries that were accepted, by their identity.
     Seen,
-    /// What is to be forgotten, by time.
+    /// Records that expire, by time.
     Expiry,
-    /// Events that have landed, by number.
+    /// Events that were committed, by number.
     Events,
     /// Jobs that keys have submitted, by key and job.
     Own,
@@ -66,10 +66,10 @@ impl Table {
     }
 }
 
-/// A thing to be kept, or with no value, to be forgotten.
+/// A record to be written, or with no value, to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What kind of thing.
+    /// The table.
     pub table: Table,
     /// Its key.
     pub key: Key,
@@ -78,7 +78,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Keeps `value` under `key`.
+    /// Writes `value` under `key`.
     pub fn put(table: Table, key: impl AsRef<[u8]>, value: impl Into<Value>) -> Self {
         Self {
             table,
@@ -87,7 +87,7 @@ impl Record {
         }
     }
 
-    /// Forgets what is under `key`.
+    /// Deletes what is under `key`.
     pub fn remove(table: Table, key: impl AsRef<[u8]>) -> Self {
         Self {
             table,
@@ -96,13 +96,13 @@ impl Record {
         }
     }
 
-    /// What it takes to write it, about.
+    /// Returns about how many bytes it takes to write it.
     pub fn size(&self) -> usize {
         64 + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
 }
 
-/// The key as it is on disk: the circle's, then its own.
+/// Returns the key as it is on disk: the circle's, then the record's.
 pub(super) fn full(circle: &PublicKey, key: &[u8]) -> Slice {
     Slice::from([circle.as_bytes().as_slice(), key].concat())
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// How long anything may take that isn't expected to take long.
+/// The longest that anything takes which isn't expected to take long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const LIMITS: Settings = Settings {
@@ -103,7 +103,7 @@ fn hand_in(
     Ok(receiver)
 }
 
-/// Keeps the writing thread from going on after this, until what it answers is dropped.
+/// Keeps the writing thread from going on after this, until what it returns is dropped.
 fn hold(store: &Store) -> Sender<()> {
     let (sender, receiver) = channel::<()>();
     let (held, holds) = channel();

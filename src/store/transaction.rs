@@ -1,4 +1,4 @@
-//! What one run has read and is going to write.
+//! Transactions: what one run has read, and what it is going to write.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
@@ -14,87 +14,87 @@ use super::{
 };
 use crate::auth::PublicKey;
 
-/// What the circle's own keys begin with. No script can name one of them: its keys are UTF-8.
+/// The first byte of the circle's own keys. No script can name one of them: its keys are UTF-8.
 const OWN: u8 = 0xff;
 
-/// A consistent look at one circle's store, and changes to it that nobody else sees before they are
-/// committed. Dropping it changes nothing.
+/// A consistent view of one circle's store, with changes to it that nobody else sees before they are committed.
+/// Dropping it changes nothing.
 pub struct Transaction {
     source: ReadSource,
     limits: Arc<Settings>,
     circle: PublicKey,
-    /// What was found, or not found, under each key that was looked at.
+    /// The value of each key that was read, or that it had none.
     reads: BTreeMap<Key, Option<Value>>,
-    /// What was found under each prefix that was listed.
+    /// A digest of each prefix that was listed.
     lists: BTreeMap<Key, PrefixDigest>,
-    /// The same elsewhere, each time that it was: what is there may change between two looks.
+    /// Digests of lists in a remote store, one each time: the store may change between two reads.
     remote_lists: Vec<(Key, PrefixDigest)>,
     writes: BTreeMap<Key, Option<Value>>,
-    /// How many of them are the circle's own.
+    /// The number of them that are the circle's own.
     own_writes: usize,
     events: Vec<NewEvent>,
-    /// Whose delivery it runs for, if it does.
+    /// The provider whose delivery it runs for, if it does.
     provider: Option<Box<str>>,
 }
 
-/// Where it reads.
+/// The store that a transaction reads.
 enum ReadSource {
     Disk {
         disk: Arc<Disk>,
-        /// Taken at the first read, unless it was given.
+        /// The snapshot, taken at the first read unless it was given.
         snapshot: Option<Snapshot>,
     },
     Remote(Box<dyn RemoteReads>),
 }
 
-/// Reads a circle's store that is somewhere else, and may change between two reads: whoever commits checks
-/// that what was read still stands.
+/// Reads a circle's store that is somewhere else, and may change between two reads: the commit checks that what was
+/// read is unchanged.
 pub trait RemoteReads: Send {
-    /// What stands under `key`.
+    /// Returns the value of `key`.
     ///
     /// # Errors
-    /// It can't be told.
+    /// The store can't be reached.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
 
-    /// The keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
+    /// Returns the keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
     ///
     /// # Errors
-    /// They can't be told.
+    /// The store can't be reached.
     fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable>;
 }
 
-/// What a run has read and is going to write, for whoever commits it elsewhere.
+/// The effects of a run: what it has read and is going to write, for a commit to a remote store.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What was found, or not found, under each key that was looked at.
+    /// The value of each key that was read, or that it had none.
     pub reads: BTreeMap<Key, Option<Value>>,
-    /// What was found under each prefix that was listed, each time.
+    /// The digest of each prefix that was listed, one each time.
     pub lists: Vec<PrefixRead>,
-    /// What is to stand under each key, or that nothing is.
+    /// The new value of each key, or that it has none.
     pub writes: BTreeMap<Key, Option<Value>>,
-    /// What it tells, in order.
+    /// The events that it emits, in order.
     pub events: Vec<NewEvent>,
 }
 
-/// What was found under a prefix.
+/// A prefix that was listed, and what was found.
 #[derive(Debug)]
 pub struct PrefixRead {
     /// The prefix.
     pub prefix: Key,
-    /// How many keys were seen.
+    /// The number of keys that were seen.
     pub count: usize,
-    /// Whether these were all of them.
+    /// True if these were all of them.
     pub whole: bool,
     /// SHA-1 over them, each after its length in decimal and a colon. No other hash can be had inside Redis;
     /// who makes up keys that collide fools nobody but the scripts of their own circle.
     pub hash: [u8; 20],
 }
 
-/// A list of keys, told from any other by its hash, see [`PrefixRead::hash`].
+/// A digest of a list of keys, see [`PrefixRead::hash`].
 struct PrefixDigest {
     hash: Sha1,
     count: usize,
-    /// Whether it went to the end.
+    /// True if the list went to the end.
     whole: bool,
 }
 
@@ -125,7 +125,7 @@ impl Transaction {
         Self::with(ReadSource::Disk { disk, snapshot }, limits, circle)
     }
 
-    /// One that reads a store elsewhere.
+    /// Begins a transaction on a remote store.
     pub fn remote(reads: Box<dyn RemoteReads>, limits: Arc<Settings>, circle: PublicKey) -> Self {
         Self::with(ReadSource::Remote(reads), limits, circle)
     }
@@ -145,7 +145,7 @@ impl Transaction {
         }
     }
 
-    /// Has it run for a provider's delivery: its script may tell of that under the provider's own topic.
+    /// Has it run for a provider's delivery: its script may emit events under the provider's topic.
     pub fn run_for(&mut self, provider: &str) {
         if self.provider.as_deref() != Some(provider) {
             self.provider = Some(provider.into());
@@ -157,7 +157,7 @@ impl Transaction {
         self.circle
     }
 
-    /// What stands under `key`, the transaction's own writes included.
+    /// Returns the value of `key`, the transaction's own writes included.
     ///
     /// # Errors
     /// A key that none can have; a disk that can't be read.
@@ -178,7 +178,7 @@ impl Transaction {
         Ok(value)
     }
 
-    /// Has `value`, which must be JSON, stand under `key`, or with none, nothing.
+    /// Sets `key` to `value`, which must be JSON, or with none deletes it.
     ///
     /// # Errors
     /// A key or a value past its limit, or one key too many.
@@ -201,7 +201,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// The keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
+    /// Returns the keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
     ///
     /// # Errors
     /// More than `max` keys; a disk that can't be read.
@@ -256,7 +256,7 @@ impl Transaction {
         Ok(keys)
     }
 
-    /// What stands under a key of the circle's own, which no script sees.
+    /// Returns the value of one of the circle's own keys, which no script sees.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -264,8 +264,8 @@ impl Transaction {
         self.look(own(key))
     }
 
-    /// The same, without any need that it still stands at the commit: for what never changes under its key.
-    /// What isn't there may come, and nobody notices.
+    /// Returns the value of one of the circle's own keys without checking it again at the commit: for values that never
+    /// change. A key that has none may get one, and the commit doesn't notice.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -277,16 +277,16 @@ impl Transaction {
         }
     }
 
-    /// Has `value` stand under a key of the circle's own, or with none, nothing. The limits of a job don't
-    /// hold for it, the circle's quota does.
+    /// Sets one of the circle's own keys to `value`, or with none deletes it. The limits of a job don't hold for it,
+    /// the circle's quota does.
     pub fn own_set(&mut self, key: &[u8], value: Option<Value>) {
         if self.writes.insert(own(key), value).is_none() {
             self.own_writes += 1;
         }
     }
 
-    /// The circle's own keys that begin with `prefix` and don't go on with a byte 0xFF, in order, at most
-    /// `max` of them.
+    /// Returns the circle's own keys that begin with `prefix` and don't go on with a byte 0xFF, in order, at most `max`
+    /// of them.
     ///
     /// # Errors
     /// More than `max` keys; a disk that can't be read.
@@ -295,8 +295,8 @@ impl Transaction {
         Ok(keys.iter().map(|key| Key::new(&key[1..])).collect())
     }
 
-    /// Tells the circle's sessions, once it is committed, that something has happened, for a script: `data`, which
-    /// must be JSON. `to`: only this key and the owner are told.
+    /// Emits an event for a script, which the circle's sessions receive once it is committed. `data` must be JSON.
+    /// `to`: only this key and the owner receive it.
     ///
     /// # Errors
     /// A topic that is the server's own; a topic or data past its limit, or one event too many.
@@ -313,34 +313,34 @@ impl Transaction {
         Ok(())
     }
 
-    /// The same for what circled itself tells, whatever the limits.
+    /// Emits an event of circled itself, whatever the limits.
     pub fn emit_unchecked(&mut self, event: NewEvent) {
         self.events.push(event);
     }
 
-    /// What it is going to tell.
+    /// Returns the events that it emits.
     pub fn events(&self) -> &[NewEvent] {
         &self.events
     }
 
-    /// The same, for whoever sees to it that it lands with the commit.
+    /// Takes the events out, for a caller that commits them.
     pub fn take_events(&mut self) -> Vec<NewEvent> {
         std::mem::take(&mut self.events)
     }
 
-    /// Takes back what it was going to write and to tell. What it has seen is still to be true when it is committed.
+    /// Discards its writes and events. What it has read must still be unchanged when it is committed.
     pub fn discard_writes(&mut self) {
         self.writes.clear();
         self.own_writes = 0;
         self.events.clear();
     }
 
-    /// Whether it would change anything.
+    /// Returns whether it would change anything.
     pub fn writes(&self) -> bool {
         !self.writes.is_empty() || !self.events.is_empty()
     }
 
-    /// Whether what it has seen may be told at once: it is on disk, or nothing was.
+    /// Returns whether all that it has read is on disk, so that a result may be sent at once.
     pub fn read_only_durable(&self) -> bool {
         match &self.source {
             ReadSource::Disk { snapshot, .. } => snapshot.as_ref().is_none_or(Snapshot::is_durable),
@@ -348,8 +348,8 @@ impl Transaction {
         }
     }
 
-    /// What it has read still stands in `now`. What writes nothing may come before all that has changed
-    /// since, but not if that is the end of something it saw.
+    /// Returns whether what it has read is unchanged in `now`. A transaction that writes nothing may come before all
+    /// that has changed since, unless it saw something that is lost.
     pub(super) fn validate_reads(&self, now: &Snapshot) -> Result<bool, Unavailable> {
         let ReadSource::Disk { disk, snapshot } = &self.source else {
             return Ok(false);
@@ -383,7 +383,7 @@ impl Transaction {
         Ok(true)
     }
 
-    /// Lets go of what it has read, and answers what it writes.
+    /// Drops what it has read, and returns what it writes.
     pub(super) fn into_records(self) -> Vec<Record> {
         let record = |(key, value)| Record {
             table: Table::Store,
@@ -393,7 +393,7 @@ impl Transaction {
         self.writes.into_iter().map(record).collect()
     }
 
-    /// Lets go of everything, for whoever commits it elsewhere.
+    /// Takes it apart, for a commit to a remote store.
     pub fn into_effects(self) -> Effects {
         let list = |(prefix, listed): (Key, PrefixDigest)| PrefixRead {
             prefix,
@@ -409,7 +409,7 @@ impl Transaction {
         }
     }
 
-    /// What its writes and events take, about.
+    /// Returns about how many bytes its writes and events take.
     pub(super) fn size(&self) -> usize {
         let size = |(key, value): (&Key, &Option<Value>)| {
             64 + key.len() + value.as_ref().map_or(0, |value| value.len())
@@ -469,14 +469,14 @@ pub(super) fn own(key: &[u8]) -> Key {
     Key::from([&[OWN], key].concat())
 }
 
-/// Whether a list of what begins with `prefix` has this key in it. The circle's own come last of all, so
-/// that a script's list of everything ends before them; and Redis has no end for a prefix but this.
+/// Returns whether a list of the keys under `prefix` includes this key. The circle's own keys come last, so that a
+/// script's list of everything ends before them; and Redis has no other end for a prefix.
 fn is_under(key: &[u8], prefix: &[u8]) -> bool {
     key.strip_prefix(prefix)
         .is_some_and(|rest| rest.first() != Some(&OWN))
 }
 
-/// What is looked at, from the first look on.
+/// Returns the snapshot, and takes it first if there is none.
 fn viewed<'a>(snapshot: &'a mut Option<Snapshot>, disk: &Disk) -> &'a Snapshot {
     snapshot.get_or_insert_with(|| Snapshot::new(disk.snapshot(), None))
 }

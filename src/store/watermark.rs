@@ -1,9 +1,10 @@
-//! How far the disk has got, kept beside the database, so that what the database loses is noticed.
+//! The durable watermark: the number of the last write that is safe, in a file beside the database, so that a loss in
+//! the database is noticed.
 //!
-//! A journal is read up to where it makes no sense any more. Whether that is its last write, cut off before
-//! anybody was told of it, or damage to what was safe long ago, it can't tell. So every write has a number,
-//! kept with it, and the number of the last one that was safe stands in this file. That is not synced:
-//! after a power cut it may say less than there is, and never more.
+//! A database's journal is read up to the first entry that makes no sense. It can't tell whether that is its last
+//! write, cut off before anybody was told of it, or damage to what was safe long ago. So every write has a number,
+//! stored with it, and the number of the last one that was safe stands in this file. The file is not synced: after a
+//! power cut it may say less than there is, and never more.
 
 use std::{
     fs::File,
@@ -27,7 +28,7 @@ impl Watermark {
         folder.join(FILE)
     }
 
-    /// Reads it, and makes it where there is none.
+    /// Reads the file, and creates it if there is none.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let file = File::options()
             .create(true)
@@ -52,7 +53,7 @@ impl Watermark {
         self.number.load(Ordering::Acquire)
     }
 
-    /// Everything up to this one is safe.
+    /// Notes that every write up to this one is safe.
     pub(super) fn set(&self, number: u64) -> io::Result<()> {
         self.number.store(number, Ordering::Release);
         self.file.write_all_at(&number.to_be_bytes(), 0)

@@ -47,7 +47,8 @@ fn log_room(disk: &Disk, full: bool) {
     }
 }
 
-/// What has reached the disk of a write that failed can't be told, and so nothing may come after it: the server ends.
+/// Ends the server: a write failed, nobody can tell how much of it has reached the disk, and so nothing may come after
+/// it.
 fn fail(disk: &Arc<Disk>, shared: &Shared) {
     if !shared.failed.is_cancelled() {
         shared.failed.cancel();

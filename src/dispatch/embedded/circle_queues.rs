@@ -1,4 +1,4 @@
-//! Which durable jobs wait, in which order, and which of them run.
+//! The queues of durable jobs: which of them wait, in which order, and which of them run.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -14,28 +14,28 @@ use crate::{
     dispatch::{JobId, Progress},
 };
 
-/// The jobs of all circles: first in, first out within each.
+/// The durable jobs of all circles: first in, first out within each.
 #[derive(Debug, Default)]
 pub(super) struct CircleQueues {
     circles: HashMap<PublicKey, CircleQueue>,
     /// Jobs that run again later.
     delayed: BTreeMap<(Timestamp, JobId), DelayedJob>,
-    /// When those run, by job: each of them once.
+    /// The time when each of those runs, by job.
     due: HashMap<JobId, Timestamp>,
-    /// Circles whose next job found no place with the runner.
+    /// Circles whose next job found no room in the runner's queue.
     throttled: HashSet<PublicKey>,
     running: HashMap<JobId, Arc<CommitGate>>,
-    /// Who wants to know how a job's next run ends.
+    /// Those who wait for the end of a job's next run.
     waiters: HashMap<JobId, oneshot::Sender<Progress>>,
     new_job_bytes: usize,
-    /// No more jobs are started.
+    /// Set at shutdown: no more jobs are started.
     pub(super) stopping: bool,
 }
 
 #[derive(Debug, Default)]
 struct CircleQueue {
     ready: VecDeque<ReadyJob>,
-    /// How many of its jobs run again later.
+    /// The number of its jobs that run again later.
     delayed: usize,
     running: usize,
 }
@@ -51,23 +51,23 @@ struct DelayedJob {
 #[derive(Debug)]
 pub(super) struct ReadyJob {
     pub(super) id: JobId,
-    /// Who asked for it, if nobody sent it.
+    /// The key that submitted it, if it is no delivery.
     pub(super) submitter: Option<PublicKey>,
-    /// What its run takes, where it needn't be read from the disk.
+    /// The job itself, if it needn't be read from the disk.
     pub(super) new_job: Option<Box<NewJob>>,
 }
 
-/// Bytes of new jobs that are kept in memory until they run. The others are read from the disk.
+/// Bytes of new jobs that stay in memory until they run. The others are read from the disk.
 const MAX_NEW_JOB_BYTES: usize = 16 << 20;
 
 impl CircleQueues {
-    /// Jobs of the circle that wait for their turn, or for their next try.
+    /// Returns how many jobs of the circle wait, for their turn or for their next try.
     pub(super) fn backlog(&self, circle: &PublicKey) -> usize {
         let queue = self.circles.get(circle);
         queue.map_or(0, |queue| queue.ready.len() + queue.delayed)
     }
 
-    /// All jobs that wait, or run.
+    /// Returns how many jobs wait or run.
     pub(super) fn len(&self) -> usize {
         let ready: usize = self.circles.values().map(|queue| queue.ready.len()).sum();
         ready + self.delayed.len() + self.running.len()
@@ -83,7 +83,7 @@ impl CircleQueues {
         queue.ready.push_back(ready);
     }
 
-    /// A job that has just been made.
+    /// Adds a job that has just been accepted.
     pub(super) fn push_new(&mut self, circle: PublicKey, new_job: NewJob) {
         let (id, submitter) = (new_job.job.id, new_job.job.submitter());
         let fits = self.new_job_bytes + new_job.size <= MAX_NEW_JOB_BYTES;
@@ -97,7 +97,7 @@ impl CircleQueues {
         });
     }
 
-    /// Has the job run at that time, or at the one that it was told before, if that is earlier.
+    /// Has the job run at the time `due`, or at the one that was set before, if that is earlier.
     pub(super) fn delay(
         &mut self,
         circle: PublicKey,
@@ -126,7 +126,7 @@ impl CircleQueues {
         self.waiters.remove(&job)
     }
 
-    /// The circle's next job, if it may run now. It counts as running from here on.
+    /// Takes out the circle's next job, if it may run now. It counts as running from here on.
     pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<ReadyJob> {
         if self.stopping {
             return None;
@@ -141,7 +141,7 @@ impl CircleQueues {
         Some(job)
     }
 
-    /// The job found no place with the runner: it is the next one still.
+    /// Puts a job back in front: the runner's queue had no room for it.
     pub(super) fn throttle(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
         let queue = self.circles.entry(circle).or_default();
         queue.running = queue.running.saturating_sub(1);
@@ -153,7 +153,7 @@ impl CircleQueues {
         self.throttled.insert(circle);
     }
 
-    /// Whether a job runs right now.
+    /// Returns whether a job runs right now.
     pub(super) fn is_running(&self, job: JobId) -> bool {
         self.running.contains_key(&job)
     }
@@ -165,7 +165,7 @@ impl CircleQueues {
         }
     }
 
-    /// A job that waits is not to run.
+    /// Removes a job that waits.
     pub(super) fn forget(&mut self, circle: &PublicKey, job: JobId) {
         self.waiters.remove(&job);
         let due = self.due.remove(&job);
@@ -186,12 +186,12 @@ impl CircleQueues {
         }
     }
 
-    /// A job is running: this decides how it ends.
+    /// Notes that a job runs, with the gate that decides how it ends.
     pub(super) fn mark_running(&mut self, job: JobId, gate: Arc<CommitGate>) {
         self.running.insert(job, gate);
     }
 
-    /// This run of a job is over. Another one may have begun, where the job came again meanwhile.
+    /// Notes that this run of a job is over. Another one may have begun, if the job came again meanwhile.
     pub(super) fn stopped(&mut self, circle: &PublicKey, job: JobId, gate: &Arc<CommitGate>) {
         let own = self.running.get(&job);
         if own.is_some_and(|own| Arc::ptr_eq(own, gate)) {
@@ -205,7 +205,8 @@ impl CircleQueues {
         }
     }
 
-    /// Has what is due by now wait for its turn. Answers the circles to look at, and when to look again.
+    /// Moves the jobs that are due by now into their queues. Returns the circles to start jobs of, and the time of the
+    /// next job that is due.
     pub(super) fn wake(&mut self, now: Timestamp) -> (HashSet<PublicKey>, Option<Timestamp>) {
         let mut circles = std::mem::take(&mut self.throttled);
         while let Some(entry) = self.delayed.first_entry() {
@@ -224,7 +225,7 @@ impl CircleQueues {
         (circles, None)
     }
 
-    /// Whether a circle waits for a place with the runner.
+    /// Returns whether a circle waits for room in the runner's queue.
     pub(super) fn has_throttled(&self) -> bool {
         !self.throttled.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Who decides how a job ends: the first of those who try.
+//! The gate between a job's commit and its cancellation: whichever comes first goes through.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -9,23 +9,23 @@ use tokio::sync::oneshot;
 
 use crate::dispatch::Progress;
 
-/// One job's fate, settled once: it commits, or it is cancelled. Whoever comes second changes nothing.
+/// One job's end, decided once: it commits, or it is cancelled. The second attempt changes nothing.
 #[derive(Debug, Default)]
 pub(super) struct CommitGate {
     settled: AtomicBool,
     /// Ends the run, see [`Sandbox::run`](crate::script::Sandbox::run).
     cancelled: Arc<AtomicBool>,
-    /// Who is told how the run ended, from its commit on.
+    /// The receiver of the run's progress, from its commit on.
     waiter: Mutex<Option<oneshot::Sender<Progress>>>,
 }
 
 impl CommitGate {
-    /// What is committed right now is what `waiter` waits for.
+    /// Sets who waits for the run that is committed right now.
     pub(super) fn set_waiter(&self, waiter: Option<oneshot::Sender<Progress>>) {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = waiter;
     }
 
-    /// Tells whoever waits how the run ended; or nothing more, where the disk hasn't taken it.
+    /// Sends the progress to whoever waits; sends nothing if the disk hasn't taken the commit.
     pub(super) fn notify(&self, progress: Option<Progress>) {
         let waiter = self
             .waiter
@@ -38,12 +38,12 @@ impl CommitGate {
         }
     }
 
-    /// Whether the job may commit. From here on nothing cancels it.
+    /// Returns whether the job may commit. From here on nothing cancels it.
     pub(super) fn try_commit(&self) -> bool {
         !self.settled.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether the job is cancelled: nothing of it will land.
+    /// Cancels the job. Returns whether that came first: then nothing of it is committed.
     pub(super) fn cancel(&self) -> bool {
         let first = !self.settled.swap(true, Ordering::AcqRel);
         if first {

@@ -1,4 +1,4 @@
-//! Jobs that are kept until they are done: how they start, wait for their turn, and stop.
+//! Durable jobs: how they start, wait for their turn, and stop.
 
 mod accept;
 mod attempt;
@@ -25,14 +25,14 @@ use crate::{
     store::Unavailable,
 };
 
-/// When to look again for a place that a full runner didn't have.
+/// The pause before a job is offered again to a runner whose queue was full.
 const THROTTLED: Duration = Duration::from_millis(20);
-/// When to look for more of what is past its time, where there is much of it.
+/// The pause between two sweeps while there is much to delete.
 const SOON: Duration = Duration::from_millis(500);
-/// How often what is past its time is looked for.
+/// The pause between two sweeps for expired records.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// The scripts of the providers, by name. A cheap handle; all of one see what one of them is given.
+/// The scripts of the providers, by provider. A cheap handle: all clones see a change.
 #[derive(Debug, Clone, Default)]
 pub struct Scripts(Arc<ArcSwap<HashMap<Arc<str>, Arc<str>>>>);
 
@@ -42,7 +42,7 @@ impl Scripts {
         self.0.load().get(provider).cloned()
     }
 
-    /// Takes the scripts of another one. Returns the providers whose script was another.
+    /// Replaces the scripts with those of another one. Returns the providers whose script has changed.
     pub fn take(&self, other: &Self) -> Vec<Arc<str>> {
         let new = other.0.load_full();
         let old = self.0.swap(new.clone());
@@ -123,7 +123,7 @@ impl DurableJobs {
         Ok(durable)
     }
 
-    /// Starts what may start, on script threads.
+    /// Starts the jobs of a circle that may start, on script threads.
     fn advance(self: &Arc<Self>, queues: &mut CircleQueues, circle: PublicKey) {
         while let Some(ready) = queues.start(&circle, self.settings.per_circle) {
             if !self.submit(queues, circle, ready) {
@@ -132,7 +132,7 @@ impl DurableJobs {
         }
     }
 
-    /// Gives a job that may run to a script thread. Answers whether there was a place for it.
+    /// Gives a job to a script thread. Returns whether there was room for it.
     fn submit(
         self: &Arc<Self>,
         queues: &mut CircleQueues,
@@ -151,7 +151,7 @@ impl DurableJobs {
         found
     }
 
-    /// Has a job run that was given up or stopped, and isn't any more: when it is due, or at its turn.
+    /// Runs a job again that was given up or stopped: when it is due, or at its turn.
     pub(super) fn resume(
         self: &Arc<Self>,
         circle: PublicKey,
@@ -169,7 +169,7 @@ impl DurableJobs {
         }
     }
 
-    /// Ends a job that isn't over, wherever it is. Answers whether that was so. Blocks.
+    /// Stops a job that isn't over. Returns whether it wasn't. Blocks.
     pub(super) fn stop_job(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         self.lock().cancel(id);
         let mut submitter = None;
@@ -177,7 +177,7 @@ impl DurableJobs {
             let open = job.status == Status::Pending;
             submitter = job.submitter();
             open.then(|| {
-                // While nobody can have it run again: whoever holds a circle may take the lanes.
+                // While nobody can have it run again: whoever has locked a circle may lock the queues.
                 let mut queues = self.lock();
                 queues.cancel(id);
                 queues.forget(&circle, id);
@@ -199,7 +199,7 @@ impl DurableJobs {
         self.lock().is_running(id)
     }
 
-    /// Jobs that are not over.
+    /// Returns how many jobs are not over.
     pub(super) fn pending(&self) -> usize {
         self.lock().len()
     }

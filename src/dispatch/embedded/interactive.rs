@@ -21,7 +21,7 @@ use crate::{
     units::duration::milliseconds,
 };
 
-/// How long past its deadline a run may take to notice it. Then its caller is told without it.
+/// The time that a run may take to notice its deadline. After that its caller is told without it.
 const NOTICE: Duration = Duration::from_millis(50);
 
 /// A job that is waiting or running. Dropping it cancels the job, unless it has committed.
@@ -47,8 +47,8 @@ impl Drop for CancelGuard {
 struct Reply(Mutex<Option<oneshot::Sender<ReservedOutcome>>>);
 
 impl Embedded {
-    /// Tries the fast lane: a script that is known to be short runs here and now, for two hops
-    /// between threads cost more than it does. Whatever doesn't end at once goes to a runner.
+    /// Runs a script that is known to be short at once, on this thread: two hops between threads cost more than the
+    /// script does. All others go to a script thread.
     pub(in crate::dispatch) fn play(&self, job: Job<'_>, here: bool) -> Played {
         let span = tracing::debug_span!("job", id = %job.id, caller = %job.caller);
         if here && let Some(played) = span.in_scope(|| self.try_play(&job)) {

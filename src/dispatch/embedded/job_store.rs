@@ -1,4 +1,4 @@
-//! What becomes of durable jobs, on disk: each step is a list of records that land together.
+//! The durable jobs on disk: each change is a list of records that are written together.
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::{
     store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
 };
 
-/// Jobs that are looked at for one page of them, and bytes of their records.
+/// Jobs that are read for one page of them, at most.
 const LOOKS: usize = 2000;
 
 /// A job that is not over, found when the server starts.
@@ -27,11 +27,11 @@ pub(super) struct PendingJob {
     pub(super) due: Option<Timestamp>,
 }
 
-/// A job that has just been made, with all that its first run takes.
+/// A job that has just been accepted, with all that its first run takes.
 pub(super) struct NewJob {
     pub(super) job: JobRecord,
     pub(super) input: Input,
-    /// What it takes in memory, about.
+    /// About how many bytes it takes in memory.
     pub(super) size: usize,
 }
 
@@ -42,7 +42,7 @@ impl std::fmt::Debug for NewJob {
     }
 }
 
-/// A new job, and what is kept of it.
+/// Returns a new job, and the records of it.
 pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (NewJob, Vec<Record>) {
     let JobRequest {
         job,
@@ -64,7 +64,7 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
     (NewJob { job, input, size }, records)
 }
 
-/// What is kept of a job that is over, or runs again later.
+/// Returns the records of a job that is over, or runs again later.
 pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Record> {
     let id = job.id.as_bytes();
     let mut records = vec![record::put(job)];
@@ -85,7 +85,7 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
     records
 }
 
-/// What is kept of a job that was given up or stopped, and runs again; `input`: what it runs on, where that is another.
+/// Returns the records of a job that was given up or stopped, and runs again; `input`: its new input, if that changes.
 pub(super) fn retried(job: &JobRecord, input: Option<&Input>) -> Vec<Record> {
     let mut records = vec![
         record::put(job),
@@ -96,8 +96,8 @@ pub(super) fn retried(job: &JobRecord, input: Option<&Input>) -> Vec<Record> {
     records
 }
 
-/// Goes through what isn't over, in the order in which it came. Those of them that were `running` when the
-/// last server died count that against them.
+/// Returns the jobs that aren't over, in the order in which they came. Those that were `running` when the last server
+/// died have one crash more.
 pub(super) fn recover(
     store: &Store,
     running: &[JobId],
@@ -156,7 +156,7 @@ pub(super) fn recover(
     Ok(pending)
 }
 
-/// A job's record. Looks into each circle once.
+/// Returns a job's record. Looks into each circle once.
 pub(super) fn find(store: &Store, id: JobId) -> Result<Option<JobRecord>, Unavailable> {
     let mut found = Ok(None);
     store.scan(Table::Jobs, &[], &mut |circle, _, _| {
@@ -242,7 +242,7 @@ pub(super) fn list(
     Ok((jobs, last.filter(|_| is_cut_off)))
 }
 
-/// Where jobs are found.
+/// Returns the table in which a list finds its jobs.
 fn table(list: List) -> Table {
     match list {
         List::Open => Table::Open,
@@ -251,7 +251,7 @@ fn table(list: List) -> Table {
     }
 }
 
-/// A job of a circle, if it is still known.
+/// Returns a job of a circle, if it is still known.
 pub(super) fn read(
     store: &Store,
     circle: &PublicKey,
@@ -261,8 +261,8 @@ pub(super) fn read(
     Ok(bytes.and_then(|bytes| record::job(circle, id, &bytes)))
 }
 
-/// Jobs of a circle, of one caller alone or all, the newest first: those before `before`. Looks at so many at
-/// most, `limit` and some more, and answers where it stopped if that isn't the end.
+/// Returns jobs of a circle, of one caller or of all, the newest first: those before `before`. Reads a bounded number
+/// of jobs, `limit` and some more, and also returns where it stopped if that isn't the end.
 pub(super) fn page(
     store: &Store,
     circle: &PublicKey,
@@ -316,8 +316,7 @@ pub(super) fn page(
     Ok((jobs, stopped.filter(|_| more)))
 }
 
-/// Changes a job's record to what `change` makes of it, if it does, and tells whose it is. Answers whether it did.
-/// Blocks.
+/// Changes a job's record with `change`, and emits an event. Returns whether it changed. Blocks.
 pub(super) fn change(
     store: &Store,
     circle: PublicKey,
@@ -350,7 +349,7 @@ pub(super) fn change(
     on_disk.recv().unwrap_or(Err(Unavailable)).map(|()| true)
 }
 
-/// Forgets what is due, so much at a time. Answers whether there may be more.
+/// Deletes records that have expired, a bounded number at a time. Returns whether there may be more.
 pub(super) fn sweep(
     store: &Store,
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! The backend for one machine: jobs run on threads of this process, and are kept on its disk.
+//! The backend for one machine: jobs run on threads of this process, and are stored on its disk.
 
 mod circle_queues;
 mod commit_gate;
@@ -86,7 +86,7 @@ impl Embedded {
         self.durable.accept(request, wait).await
     }
 
-    /// What the circle has for a provider's deliveries, as it is now.
+    /// Returns the circle's script for a provider's deliveries, as it is now.
     async fn script_for(&self, delivery: &Delivery) -> Result<Option<Arc<Pinned>>, NotAccepted> {
         let name = circle::script_for(&delivery.provider);
         let (store, key) = (&self.runner.store, circle::name_key(&name));
@@ -115,7 +115,8 @@ impl Embedded {
         self.durable.accept(request, Duration::ZERO).await
     }
 
-    /// Does what may compile, and so takes its time and its turn, on a script thread. Nothing, where too much waits.
+    /// Calls `work` with a compiler on a script thread, at its turn: compiling takes time. Returns nothing if too much
+    /// waits.
     pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
@@ -153,7 +154,7 @@ impl Embedded {
         read.await.unwrap_or(Err(Unavailable))
     }
 
-    /// Waits for the reason why it can't go on, for as long as there is none.
+    /// Waits until it can't go on, and returns the reason.
     pub(super) async fn failed(&self) -> StartError {
         self.runner.store.failed().await;
         StartError::Failed(self.runner.store.disk().path().to_owned())
@@ -207,8 +208,7 @@ impl Embedded {
     }
 }
 
-/// The durable jobs of a data folder, to be looked at and retried: those of a running server, or those of
-/// one that is stopped.
+/// The durable jobs of a data folder: those of a running server, or of one that is stopped.
 #[derive(Debug, Clone)]
 pub struct JobStore {
     store: Store,
@@ -221,7 +221,7 @@ pub struct JobStore {
 const STOPPED_PAGE: usize = 1 << 20;
 
 impl JobStore {
-    /// Those in a folder that no server has.
+    /// Opens those in a folder that no server uses.
     pub fn stopped(store: Store) -> Self {
         Self {
             store,
@@ -230,7 +230,7 @@ impl JobStore {
         }
     }
 
-    /// Writes what waits, and takes no more: for those of a stopped server, at the end. Blocks.
+    /// Writes what waits, and closes the store: for a stopped server's jobs, at the end. Blocks.
     pub fn close(&self) {
         self.store.shutdown();
     }
@@ -334,7 +334,7 @@ impl JobStore {
         Ok(job.map(|job| (job, self.is_running(id))))
     }
 
-    /// How long what is kept of a job is.
+    /// Returns the length of a part of a job, as it is stored.
     pub(super) fn size_in(
         &self,
         part: JobPart,
@@ -348,12 +348,12 @@ impl JobStore {
         self.store.size_of(table, circle, id.as_bytes())
     }
 
-    /// Bytes of a page, about.
+    /// Returns about how many bytes a page may have.
     pub(super) fn max_page(&self) -> usize {
         self.max_page
     }
 
-    /// What was sent to have a delivery's job run.
+    /// Returns the payload of a delivery's job.
     pub(super) fn payload_in(
         &self,
         circle: &PublicKey,

@@ -1,4 +1,4 @@
-//! What is kept of a durable job on disk, and under which keys.
+//! Encodes and decodes what is stored of a durable job, and makes its keys.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,12 +10,12 @@ use crate::{
     store::{Record, Table},
 };
 
-/// The record itself.
+/// Returns the job's own record.
 pub(super) fn put(job: &JobRecord) -> Record {
     Record::put(Table::Jobs, job.id.as_bytes(), json(job))
 }
 
-/// What a job is given, as it is kept.
+/// Returns the record of a job's input.
 pub(super) fn input(id: JobId, input: &Input) -> Record {
     Record::put(Table::Inputs, id.as_bytes(), json(input))
 }
@@ -24,12 +24,12 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     json::borrowed_slice(bytes).ok()
 }
 
-/// What is kept of a job; one that can't be read is there all the same.
+/// Reads a job's record; one that can't be read is there all the same.
 pub(super) fn job(circle: &PublicKey, id: JobId, bytes: &[u8]) -> Option<JobRecord> {
     JobRecord::read(id, Some(*circle), bytes)
 }
 
-/// Notes whose job it is.
+/// Returns the record that lists a job under its submitter.
 pub(super) fn own(caller: &PublicKey, job: JobId) -> Record {
     Record::put(Table::Own, own_key(caller, job), [])
 }
@@ -38,30 +38,30 @@ pub(super) fn own_key(caller: &PublicKey, job: JobId) -> Vec<u8> {
     [caller.as_bytes().as_slice(), job.as_bytes()].concat()
 }
 
-/// Marks a job as not over.
+/// Returns the record that lists a job as not over.
 pub(super) fn open(id: JobId) -> Record {
     Record::put(Table::Open, id.as_bytes(), [])
 }
 
-/// Remembers a delivery until then.
+/// Returns the record that remembers a delivery until a time.
 pub(super) fn seen(identity: &[u8; 32], job: JobId, until: Timestamp) -> Record {
     let value = [job.as_bytes().as_slice(), &millis(until)].concat();
     Record::put(Table::Seen, identity, value)
 }
 
-/// The job of a delivery that is remembered still.
+/// Returns the job of a delivery that is still remembered.
 pub(super) fn seen_job(value: &[u8], now: Timestamp) -> Option<JobId> {
     let (job, until) = value.split_first_chunk()?;
     (until > millis(now).as_slice()).then(|| JobId::from_bytes(*job))
 }
 
-/// Forgets something at that time.
+/// Returns the record that has another one expire at a time.
 pub(super) fn expiry(table: Table, key: &[u8], at: Timestamp) -> Record {
     let key = [&millis(at), [table_code(table)].as_slice(), key].concat();
     Record::put(Table::Expiry, key, [])
 }
 
-/// What an entry of [`Table::Expiry`] is about, and when it is due.
+/// Returns which record an entry of [`Table::Expiry`] is about, and when that expires.
 pub(super) fn expired(key: &[u8]) -> Option<(Timestamp, Table, &[u8])> {
     let (at, rest) = key.split_first_chunk::<8>()?;
     let (&code, rest) = rest.split_first()?;
@@ -72,7 +72,7 @@ pub(super) fn expired(key: &[u8]) -> Option<(Timestamp, Table, &[u8])> {
     Some((at, table, rest))
 }
 
-/// Changing these changes the format on disk.
+/// Returns the letter of a table. Changing one changes the format on disk.
 fn table_code(table: Table) -> u8 {
     match table {
         Table::Jobs => b'j',

@@ -1,4 +1,5 @@
-//! Which durable jobs' scripts run right now, in a file: what stands there at a start, the last server died of.
+//! A file that names the durable jobs whose scripts run right now. A job that stands there when a server starts, the
+//! last server died of.
 
 use std::{
     fs::File,
@@ -15,8 +16,8 @@ const NAME: &str = "running";
 const SLOT: usize = 16;
 const EMPTY: [u8; SLOT] = [0; SLOT];
 
-/// A slot for each job that runs. It is written but never synced: what the process has written outlives it,
-/// and when the whole machine goes down no job is to blame. A cheap handle.
+/// The file, with a slot for each job that runs. It is written but never synced: what the process has written outlives
+/// it, and when the whole machine goes down no job is to blame. A cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct RunningFile(Arc<Inner>);
 
@@ -26,7 +27,7 @@ struct Inner {
     taken: Mutex<Vec<bool>>,
 }
 
-/// A job that runs. It doesn't any more when this is dropped.
+/// The slot of a job that runs. It is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct RunningSlot {
     running: RunningFile,
@@ -34,7 +35,7 @@ pub(super) struct RunningSlot {
 }
 
 impl RunningFile {
-    /// Answers the jobs that ran when the last server died, too.
+    /// Opens the file. Also returns the jobs that ran when the last server died.
     pub(super) fn open(folder: &Path) -> io::Result<(Self, Vec<JobId>)> {
         let path = folder.join(NAME);
         let found = match std::fs::read(&path) {
@@ -58,12 +59,12 @@ impl RunningFile {
         Ok((running, jobs.collect()))
     }
 
-    /// Forgets what ran before, once it is counted.
+    /// Clears the file, once the jobs in it are counted.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.0.file.set_len(0)
     }
 
-    /// A job begins to run.
+    /// Writes a job that begins to run into a slot.
     pub(super) fn begin(&self, job: JobId) -> RunningSlot {
         let number = {
             let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);

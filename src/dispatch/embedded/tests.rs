@@ -29,7 +29,7 @@ use crate::{
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
 };
 
-/// How long anything may take that isn't expected to take long.
+/// The longest that anything takes which isn't expected to take long.
 const PATIENCE: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -97,7 +97,7 @@ fn job(status: &str) -> JobRecord {
     crate::json::from_value(record).unwrap()
 }
 
-/// Keeps what is committed from the disk, until what it answers is dropped.
+/// Keeps what is committed from the disk, until what it returns is dropped.
 fn hold(store: &Store) -> Sender<()> {
     let (sender, receiver) = channel::<()>();
     let (held, holds) = channel();

@@ -1,5 +1,5 @@
-//! What interactive and durable jobs share: threads, the sandbox, the store, and running until the commit
-//! doesn't collide.
+//! Runs transactions, for interactive and durable jobs alike: it runs the script, and again until its commit doesn't
+//! conflict.
 
 use std::{
     cell::RefCell,
@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// Runs beside others, before one that is alone in its circle.
+/// Runs beside other commits, before one that locks its circle.
 const TRIES: usize = 4;
-/// How long a run may keep all others of its circle from committing.
+/// The longest that a run may keep all others of its circle from committing.
 const MAX_LOCKED: Duration = Duration::from_millis(100);
 
 /// Runs scripts and commits what they do.
@@ -33,31 +33,31 @@ pub(super) struct TransactionRunner {
     pub(super) script_timeout: Duration,
 }
 
-/// What is run, and how long.
+/// The script to run, and its bounds.
 pub(super) struct Work<'a> {
     pub(super) circle: PublicKey,
     pub(super) run: &'a Run<'a>,
-    /// When it must be over, however much of its time is left.
+    /// The time when it must be over, however much of its own time is left.
     pub(super) deadline: Option<Instant>,
     pub(super) cancelled: &'a Arc<AtomicBool>,
-    /// Whether the first run builds on commits that are still on their way to the disk: it commits whatever
-    /// comes of it, and so waits for the disk anyway.
+    /// True if the first run builds on commits that are still on their way to the disk: it commits in any case, and so
+    /// waits for the disk anyway.
     pub(super) latest: bool,
-    /// Where it is noted that the script runs, for a job that the server may die of.
+    /// The file that names the running job, for a job that the server may die of.
     pub(super) noted: Option<(&'a RunningFile, JobId)>,
 }
 
-/// What a run came to.
+/// The end of a run.
 pub(super) struct Ran {
     pub(super) ending: Ending,
-    /// What it is going to write, and what it saw. A run that failed writes nothing; where it writes nothing,
-    /// there is something here as long as what it saw isn't safe, for it may still turn out never to have been.
+    /// The transaction. A run that failed writes nothing; one that writes nothing has its transaction here as long as
+    /// what it read isn't on disk, for that may still be lost.
     pub(super) writes: Option<Transaction>,
-    /// Whether the ending may be told before anything else is on disk.
+    /// True if the ending may be told before anything else is on disk.
     pub(super) safe: bool,
 }
 
-/// Commits within a circle.
+/// Commits within a circle: beside other commits, or with the circle locked.
 pub(super) enum CircleCommitter<'a, 'b> {
     Concurrent(&'a Store, PublicKey, WaitPolicy),
     Locked(&'a mut LockedCircle<'b>),
@@ -102,11 +102,12 @@ impl CircleCommitter<'_, '_> {
 }
 
 impl TransactionRunner {
-    /// Runs the script and has `commit` commit what it does; over again where that collides with others, in
-    /// the end with all others of the circle kept out.
+    /// Runs the script, and has `commit` commit what it does. If that conflicts with others, it runs again, at last
+    /// with the circle locked.
     ///
     /// # Errors
-    /// What `commit` answers last. [`CommitError::Conflict`]: it kept colliding, and alone it took too long.
+    /// The last error of `commit`. [`CommitError::Conflict`]: it kept conflicting, and with the circle locked it took
+    /// too long.
     pub(super) fn run<R>(
         &self,
         work: &Work<'_>,

@@ -1,4 +1,4 @@
-//! Durable jobs on their way: kept in Redis before anybody is told so.
+//! Stores durable jobs in Redis before anybody is told so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     store::Unavailable,
 };
 
-/// Somebody waits for the first run of a new job, for as long as this is there.
+/// Registers somebody who waits for the first run of a new job, for as long as this is there.
 struct WaiterGuard<'a> {
     all: &'a DashMap<JobId, oneshot::Sender<Progress>>,
     job: JobId,
@@ -42,57 +42,57 @@ impl Drop for WaiterGuard<'_> {
     }
 }
 
-/// A job that is to be kept.
+/// A job that is to be stored.
 pub(super) struct StoreRequest {
     id: JobId,
     identity: Option<[u8; 32]>,
     record: String,
     input: String,
-    /// What its script was chosen by.
+    /// The hook script, if it was chosen by one.
     hook_script: Option<Arc<HookScript>>,
-    /// Whose it is, when it is due, and what is told of it, where it is no delivery's.
+    /// The submitter's part, if it is no delivery's.
     submitted: Option<Submitted>,
     reply: oneshot::Sender<Result<StoreResult, NotAccepted>>,
 }
 
-/// A job that somebody asked for with a login.
+/// The part of a job that was submitted with a login.
 struct Submitted {
     caller: String,
     due: Value,
     event: Vec<u8>,
 }
 
-/// What has become of a job that was to be kept.
+/// The result of storing a job.
 pub(super) enum StoreResult {
-    /// It is.
+    /// It is stored.
     Stored,
     /// It has been here before.
     Duplicate(JobId),
     /// It has been here before, and was given up.
     Dead(JobId),
-    /// What its script was chosen by isn't so any more.
+    /// The hook script has changed since.
     Outdated,
 }
 
 impl StoreRequest {
-    /// Bytes of it, about.
+    /// Returns about how many bytes it has.
     pub(super) fn size(&self) -> usize {
         self.record.len() + self.input.len()
     }
 }
 
-/// What came of it.
+/// The result of accepting a job.
 pub(super) enum Accepted {
     Stored(Receipt),
-    /// It has been here before, and was given up: it may come again under that name.
+    /// It has been here before, and was given up: it may come again under that id.
     Dead(JobId),
-    /// What its script was chosen by isn't so any more.
+    /// The hook script has changed since.
     Outdated,
 }
 
 impl Gateway {
-    /// Keeps a job, and waits so long for its first run. `hook_script`: what its script was chosen by; `is_replacement`: whether it takes
-    /// the place of one that was given up.
+    /// Stores a job, and waits so long for its first run. `hook_script`: the script that was chosen for it;
+    /// `is_replacement`: true if it takes the place of one that was given up.
     pub(super) async fn accept(
         &self,
         request: &JobRequest,
@@ -130,7 +130,7 @@ impl Gateway {
         }
     }
 
-    /// Has a job be kept.
+    /// Requests that a job be stored.
     fn request_store(
         &self,
         request: &JobRequest,
@@ -163,7 +163,7 @@ impl Gateway {
         Ok(answer)
     }
 
-    /// Keeps jobs of a circle.
+    /// Stores jobs of a circle.
     pub(super) async fn store_all(&self, circle: PublicKey, all: Vec<StoreRequest>) {
         let partition = self.redis.keys().of(&circle);
         let mut keys = vec![
@@ -265,7 +265,7 @@ impl Gateway {
         }
     }
 
-    /// Whether as many replicas as it takes have what was written.
+    /// Returns whether enough replicas have what was written.
     async fn is_replicated(&self, partition: &Partition) -> bool {
         let wanted = i64::from(self.settings.min_replicas);
         if wanted == 0 {

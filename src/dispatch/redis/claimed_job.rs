@@ -1,4 +1,4 @@
-//! A job that a worker has taken.
+//! A job that a worker has claimed.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -15,33 +15,33 @@ use crate::{
 /// A job that is this worker's to run, until it is committed, or another worker's.
 pub(super) struct ClaimedJob {
     pub(super) kind: JobKind,
-    /// How many runs of it had begun when it was taken from another worker, which may have died of it.
+    /// The number of runs that had begun when it was taken from another worker, which may have died of it.
     pub(super) begun: Option<i64>,
-    /// When it was taken.
+    /// The time when it was claimed.
     pub(super) claimed_at: Instant,
-    /// Until when it may run.
+    /// The time when it must be over.
     pub(super) deadline: Option<Instant>,
     /// Runs that collided with others.
     pub(super) collisions: u32,
     /// Runs that began without something that they read.
     pub(super) misses: u32,
-    /// Whether it is a play that had to wait in the queue.
+    /// True if it is a play that had to wait in the queue.
     pub(super) has_waited: bool,
-    /// Ends the run.
+    /// Set to end the run.
     pub(super) cancelled: Arc<AtomicBool>,
-    /// Where it is: its partition, and its entry there.
+    /// The worker's slot that it has: its partition, and its entry there.
     pub(super) slot: SlotGuard,
-    /// Of what was fetched for it.
+    /// Room for its input, if that was fetched.
     pub(super) _input: Option<InputReservation>,
 }
 
-/// What is to be run.
+/// The kind of job, with what is to be run.
 pub(super) enum JobKind {
     Play(Box<wire::Play<'static>>),
     Durable {
         job: Box<JobRecord>,
         input: Box<Input>,
-        /// Whose inbox is told.
+        /// The gateway whose inbox is told.
         gateway: String,
     },
 }
@@ -61,7 +61,7 @@ impl ClaimedJob {
         }
     }
 
-    /// Whom its time is charged to.
+    /// Returns the accounts that its time is charged to.
     pub(super) fn accounts(&self) -> [Account; 2] {
         match &self.kind {
             JobKind::Play(play) => Account::of_caller(play.circle, play.caller.key()),
@@ -76,7 +76,7 @@ impl ClaimedJob {
         }
     }
 
-    /// The name that the script has in its circle, for the log.
+    /// Returns the name that the script has in its circle, for the log.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.kind {
             JobKind::Play(play) => play.work.script(),
@@ -84,7 +84,7 @@ impl ClaimedJob {
         }
     }
 
-    /// Spells out what is run; `provided`: the script of a delivery's provider. Nothing, where there is none.
+    /// Returns the run that it asks for; `provided`: the script of a delivery's provider. Nothing, if there is none.
     pub(super) fn run<'a>(&'a self, provided: Option<&'a str>) -> Option<Run<'a>> {
         match &self.kind {
             JobKind::Play(play) => Some(play.run()),

@@ -1,4 +1,4 @@
-//! Committing what runs came to: all of a circle that is ready at the same time in one call.
+//! Commits the results of runs: all of a circle that are ready at the same time in one call.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use crate::{
     store::{self, Effects, PrefixRead, Unavailable},
 };
 
-/// Values longer than this are told from others by their hash.
+/// Values longer than this are compared by their hash.
 const INLINE: usize = 64;
 
-/// What a run came to, ready to be committed.
+/// The result of a run, ready to be committed.
 #[derive(Debug)]
 pub(super) struct CommitRequest {
     pub(super) effects: Effects,
     pub(super) result: RunResult,
-    /// Whether it is void once the final delivery of its series is there.
+    /// True if it is void once the final delivery of its series is there.
     pub(super) may_be_superseded: bool,
 }
 
 impl CommitRequest {
-    /// That it is over, or runs again later, and nothing else.
+    /// Creates a request that ends the job, or has it run again later, and nothing else.
     pub(super) fn without_effects(result: RunResult) -> Self {
         let events = match &result {
             RunResult::Play(_) => None,
@@ -52,12 +52,12 @@ impl CommitRequest {
         !self.effects.reads.is_empty() || !self.effects.lists.is_empty()
     }
 
-    /// Whether anything is different after it, besides that it is over.
+    /// Returns whether it changes anything, besides that the job is over.
     fn has_effects(&self) -> bool {
         !self.effects.writes.is_empty() || !self.effects.events.is_empty()
     }
 
-    /// Bytes of it, about.
+    /// Returns about how many bytes it has.
     pub(super) fn size(&self) -> usize {
         let Effects {
             reads,
@@ -85,14 +85,14 @@ impl CommitRequest {
     }
 }
 
-/// Who is told what.
+/// The result of a run, as its gateway is told.
 #[derive(Debug)]
 pub(super) enum RunResult {
     Play(Outcome),
     Durable(Box<JobRecord>, Progress),
 }
 
-/// What became of a commit.
+/// Redis' answer to a commit.
 #[derive(Debug)]
 pub(super) enum CommitAnswer {
     Done,
@@ -106,7 +106,7 @@ pub(super) enum CommitAnswer {
     Conflict(Vec<Option<store::Value>>),
 }
 
-/// Commits, and knows the bounds of it.
+/// Commits runs, within these bounds.
 pub(super) struct Committer {
     pub(super) redis: Connection,
     pub(super) durable: settings::Durable,
@@ -117,16 +117,16 @@ pub(super) struct Committer {
     pub(super) inbox_bytes: usize,
 }
 
-/// Keys and arguments of the script, being written.
+/// The keys and arguments of the Lua script, being written.
 struct CommitCall<'a> {
     partition: &'a Partition,
     keys: Vec<String>,
     args: Vec<Value>,
-    /// Which of the keys are inboxes, and of which gateways.
+    /// The inboxes among the keys, by gateway.
     inboxes: Vec<(String, usize)>,
-    /// Where the keys of the circle's events begin, once it takes them.
+    /// The position of the keys of the circle's events, once it takes them.
     log: Option<usize>,
-    /// Whom the last play counts for, if that is known.
+    /// The caller that the last play counts for, if that is known.
     counts_for: Option<Caller>,
 }
 
@@ -243,7 +243,7 @@ impl CommitCall<'_> {
         self.args.push(arg.into());
     }
 
-    /// What kind of play it is, and whom it counts for, unless that is as with the one before.
+    /// Writes the kind of play, and the caller that it counts for, unless that is the one before.
     fn push_play(&mut self, counts_for: Option<Caller>, has_waited: bool) {
         let is_same = self.counts_for == counts_for;
         self.push(match (is_same, has_waited) {
@@ -300,7 +300,7 @@ impl CommitCall<'_> {
         }
     }
 
-    /// An argument that says which key.
+    /// Adds a key, and an argument with its number.
     fn push_key(&mut self, key: String) {
         self.keys.push(key);
         self.args.push(number(self.keys.len()));
@@ -332,7 +332,7 @@ impl CommitAnswer {
     }
 }
 
-/// What is kept, or that nothing is.
+/// Returns a stored value, or that there is none.
 pub(super) fn stored(value: &Value) -> Option<store::Value> {
     value.as_bytes().map(store::Value::new)
 }
@@ -341,7 +341,7 @@ pub(super) fn bytes(bytes: &[u8]) -> Value {
     Value::Bytes(fred::bytes::Bytes::copy_from_slice(bytes))
 }
 
-/// As the scripts compare it.
+/// Returns a value in the form that the Lua scripts compare.
 pub(super) fn expected(value: Option<&store::Value>) -> Value {
     match value {
         None => "-".into(),

@@ -1,5 +1,5 @@
-//! What waits to be committed: one call for each circle is under way at a time, and takes along all that has
-//! gathered meanwhile.
+//! The queue of commits: one call for each circle is under way at a time, and takes along all that has gathered
+//! meanwhile.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,7 @@ impl CommitQueue {
         }
     }
 
-    /// Runs of a circle that are added under this lock wait in the order in which they ran.
+    /// Locks the order of a circle: runs that are added under this lock are committed in the order in which they ran.
     pub(super) fn lock_order(&self, circle: &PublicKey) -> MutexGuard<'_, ()> {
         let number = self.hasher.hash_one(circle) as usize % LOCKS;
         self.order[number]
@@ -43,7 +43,7 @@ impl CommitQueue {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers whether somebody has to begin to commit for the circle.
+    /// Adds runs. Returns whether the caller has to begin to commit for the circle.
     pub(super) fn add(&self, circle: PublicKey, requests: CommitRequests) -> bool {
         if requests.is_empty() {
             return false;
@@ -57,7 +57,7 @@ impl CommitQueue {
         true
     }
 
-    /// What is committed next. Nothing, once nothing waits.
+    /// Takes out what is committed next; nothing, once nothing waits.
     pub(super) fn next(&self, circle: &PublicKey) -> Option<CommitRequests> {
         let mut waiting = self.waiting();
         let requests = waiting.get_mut(circle)?;

@@ -1,4 +1,4 @@
-//! Connections to Redis, and what goes over them.
+//! Connections to Redis.
 
 use std::{
     sync::{
@@ -29,18 +29,18 @@ use super::{
 };
 use crate::store::Unavailable;
 
-/// Reasons that are told why Redis can't be used, until it can.
+/// Reasons that are logged why Redis can't be used, until it can.
 const REASONS: usize = 8;
-/// How often it is asked whether Redis is there.
+/// The pause between two checks that Redis is there.
 const PULSE: Duration = Duration::from_millis(250);
-/// How long a command that blocks does so.
+/// The longest that a blocking command blocks.
 pub(super) const BLOCK: Duration = Duration::from_secs(1);
-/// How long nothing more is said of commands that fail.
+/// The pause between two log lines about commands that fail.
 const QUIET: Duration = Duration::from_secs(5);
-/// Clocks are compared every so many times.
+/// Checks between two comparisons of the clocks.
 const CLOCKS: u32 = 20;
 
-/// The connection that everything goes over but what blocks. A cheap handle.
+/// The connection for all commands but blocking ones. A cheap handle.
 #[derive(Clone)]
 pub(super) struct Connection(Arc<Inner>);
 
@@ -54,17 +54,17 @@ struct Inner {
     up: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     came_up: Notify,
-    /// What went wrong with a connection last, which says more than that there is none.
+    /// The last error of a connection, which says more than that there is none.
     last_error: Arc<Mutex<Option<Error>>>,
-    /// When it last left a server that was a replica.
+    /// The time when it last left a server that was a replica.
     leaving: Mutex<Option<Instant>>,
-    /// Until when no more is said of commands that fail.
+    /// The time until which no more is logged of commands that fail.
     quiet_until: Mutex<Option<Instant>>,
     /// Milliseconds that Redis's clock is ahead of this machine's.
     ahead: AtomicI64,
 }
 
-/// What a server of another kind says about a namespace.
+/// A disagreement with another server that uses the namespace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// Another number of partitions.
@@ -72,11 +72,11 @@ pub enum Disagreement {
         "the namespace \"{namespace}\" in Redis has {found} partitions, and this server has {own}: set dispatch.redis.partitions = {found}, or take another dispatch.redis.namespace"
     )]
     Partitions {
-        /// Which one.
+        /// The namespace.
         namespace: String,
-        /// How many it has.
+        /// The number that it has.
         found: String,
-        /// How many it should have.
+        /// The number that this server has.
         own: u16,
     },
 }
@@ -130,7 +130,7 @@ impl Connection {
         })))
     }
 
-    /// Whether Redis answers, and all is prepared there.
+    /// Returns whether Redis answers, and all is prepared there.
     pub(super) fn is_up(&self) -> bool {
         self.0.up.load(Ordering::Relaxed) && self.0.ready.load(Ordering::Relaxed)
     }
@@ -146,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// What Redis's clock says, in milliseconds.
+    /// Returns the time on Redis' clock, in milliseconds.
     pub(super) fn now(&self) -> i64 {
         Timestamp::now().as_millisecond() + self.0.ahead.load(Ordering::Relaxed)
     }
@@ -204,7 +204,7 @@ impl Connection {
         result.map_err(|error| self.failed(command, &error))
     }
 
-    /// The master that it was connected to is none any more: only a new connection finds the other one.
+    /// Connects anew if the server has become a replica: only a new connection finds the master.
     async fn leave_replica(&self, result: &Result<Value, Error>) {
         if is_of_replica(result)
             && self.0.leaving.try_lock().is_ok_and(|mut last| {
@@ -230,7 +230,7 @@ impl Connection {
         self.0.client.custom(command, args).await
     }
 
-    /// Sees to an error that says more than that a command failed.
+    /// Handles an error that says more than that a command failed.
     fn notice(&self, error: &Error) {
         if error.details().starts_with("NOGROUP") {
             // Somebody has emptied Redis.
@@ -238,7 +238,7 @@ impl Connection {
         }
     }
 
-    /// Many fail for the same reason, so not each of them is told.
+    /// Returns whether a failure may be logged: many fail for the same reason, so not all of them are.
     pub(super) fn may_complain(&self) -> bool {
         let now = Instant::now();
         let mut quiet_until = self
@@ -253,7 +253,7 @@ impl Connection {
         may
     }
 
-    /// Sees to a command that failed.
+    /// Handles a command that failed.
     pub(super) fn failed(&self, what: &str, error: &Error) -> Unavailable {
         self.notice(error);
         // Where Redis is there, it should.
@@ -263,14 +263,14 @@ impl Connection {
         Unavailable
     }
 
-    /// Takes what went wrong with a connection last.
+    /// Takes the last error of a connection.
     fn last_error(&self) -> Option<Error> {
         let last = self.0.last_error.lock();
         last.unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Keeps an eye on Redis for as long as it is polled: whether it takes writes, whether all is prepared there,
-    /// and whether it can lose what it acknowledges.
+    /// Watches Redis for as long as it is polled: whether it takes writes, whether all is prepared there, and whether
+    /// it can lose what it acknowledges.
     ///
     /// # Errors
     /// A server of another kind uses the namespace.
@@ -330,8 +330,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Says what the others are to agree with, if nobody has said so. Answers whether nobody had. It is a write,
-    /// and so fails where Redis takes none.
+    /// Writes what all servers must agree on, if nobody has. Returns whether nobody had. It is a write, and so fails
+    /// where Redis takes none.
     async fn agree(&self) -> Result<bool, Error> {
         let keys = &self.0.keys;
         let partitions = Value::Integer(keys.partitions().len() as i64);
@@ -351,7 +351,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Agrees with the other servers, and has every partition's stream be there.
+    /// Agrees with the other servers, and creates every partition's stream.
     async fn prepare(&self) -> Result<Result<(), Disagreement>, Error> {
         self.compare_clocks().await?;
         self.agree().await?;
@@ -380,7 +380,7 @@ impl Connection {
         Ok(Ok(()))
     }
 
-    /// Redis acknowledges what it has in memory; whether it can still lose that is a matter of its settings.
+    /// Warns if Redis' settings let it lose what it acknowledges.
     async fn warn_of_losses(&self) {
         let mut settings = Vec::new();
         for name in ["appendonly", "maxmemory-policy", "maxmemory"] {
@@ -413,7 +413,7 @@ impl Connection {
         }
     }
 
-    /// The same over a connection of its own.
+    /// Opens a further connection for the same commands.
     pub(super) fn separate(&self) -> Result<Self, Error> {
         let inner = &self.0;
         let client = client(&inner.config, inner.timeout, &inner.name)?;
@@ -435,7 +435,7 @@ impl Connection {
         })))
     }
 
-    /// Another connection, for commands that block.
+    /// Opens a connection for commands that block.
     pub(super) fn blocking(&self) -> Result<BlockingConnection, Error> {
         // Silence is what it is for, up to then.
         let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
@@ -489,8 +489,7 @@ impl BlockingConnection {
         sent
     }
 
-    /// Ends the connection, after a command that may block for so long: whatever that takes in the meantime, it is
-    /// not to take later.
+    /// Closes the connection after a command that may block for so long: what that still takes, it must not take later.
     pub(super) async fn close(&self, block: Duration) {
         let _ = timeout(block + self.max_wait, self.client.quit()).await;
     }

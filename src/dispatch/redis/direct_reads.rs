@@ -1,4 +1,4 @@
-//! Reads for a run that may wait, on a script thread.
+//! Reads from Redis, for a run on a script thread, which may wait.
 
 use fred::types::Value;
 use tokio::runtime::Handle;
@@ -12,7 +12,7 @@ use crate::{
     store::{self, Key, RemoteReads, Unavailable},
 };
 
-/// Reads each time that a run asks.
+/// Reads from Redis each time that a run asks.
 pub(super) struct DirectReads {
     pub(super) redis: Connection,
     pub(super) handle: Handle,

@@ -1,4 +1,4 @@
-//! What went wrong with Redis, in words.
+//! Says errors of Redis in words.
 
 use fred::error::Error;
 

@@ -1,7 +1,7 @@
-//! Events: what Redis keeps of them, and how they come to whoever listens here.
+//! Events in Redis: how they are stored, and how they reach the listeners here.
 //!
-//! A gateway is in the set of a circle's watchers as long as somebody listens to the circle here; whatever lands there
-//! comes to its inbox, in order. Where that may have been missed, whoever listens looks into the log.
+//! A gateway is in the set of a circle's watchers as long as somebody listens to the circle here; every event that is
+//! committed there comes to its inbox, in order. If that may have been missed, the listeners read the log.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::{
     store::{Event, Feed, Log, NewEvent, Unavailable},
 };
 
-/// What stands in place of an event's number where it and those after it are in the log alone, as `lua/prelude.lua` has it.
+/// The word in place of an event's number if it and those after it are in the log alone, as `lua/prelude.lua` has it.
 const READ_LOG: &str = "look";
 
-/// An event, as it is kept and sent. Its number is the key.
+/// An event, as it is stored and sent. Its number is the key.
 #[derive(Serialize, Deserialize)]
 struct EventRecord<'a> {
     topic: std::borrow::Cow<'a, str>,
@@ -40,7 +40,7 @@ struct EventRecord<'a> {
     to: Option<PublicKey>,
 }
 
-/// An event that happens now, as it is kept.
+/// Encodes an event that happens now.
 pub(super) fn encode(event: &NewEvent) -> Vec<u8> {
     let record = EventRecord {
         topic: (&*event.topic).into(),
@@ -91,14 +91,14 @@ impl Gateway {
         Ok(())
     }
 
-    /// Lets whoever listens look into the log.
+    /// Tells all listeners to read the log.
     pub(super) fn signal_read_log(&self) {
         for circle in self.hub.circles() {
             self.hub.signal_read_log(&circle);
         }
     }
 
-    /// Watches circles no more that nobody listens to. Those where somebody does again are added to `unwatched` where that
+    /// Stops watching circles that nobody listens to. Those where somebody does again are added to `unwatched` if that
     /// failed.
     pub(super) async fn unwatch_idle(&self, unwatched: &mut Vec<PublicKey>) {
         let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
@@ -121,7 +121,7 @@ impl Gateway {
         }
     }
 
-    /// Tells whoever listens of an event that came to the inbox. Returns the circle, if no more of its events come.
+    /// Publishes an event that came to the inbox. Returns the circle, if no more of its events come.
     pub(super) fn publish_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
         let (circle, number) = name.split_once(' ')?;
         let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
@@ -151,7 +151,7 @@ impl Gateway {
         }
     }
 
-    /// The events of a circle that are kept, from one on, so many at most.
+    /// Returns up to `most` events of a circle from the log, from the number `from` on.
     pub(super) async fn log(
         &self,
         circle: PublicKey,
@@ -183,7 +183,7 @@ impl Gateway {
     }
 }
 
-/// Which one an entry of the log is.
+/// Returns the number of an event by its entry in the log.
 fn number(id: &str) -> u64 {
     let number = id.split('-').next().unwrap_or_default();
     number.parse().unwrap_or(0)

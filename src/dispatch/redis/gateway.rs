@@ -1,4 +1,4 @@
-//! The end of Redis where jobs come from: they go in here, and what comes of them comes back by the inbox.
+//! The gateway: sends jobs to Redis, and receives their outcomes in its inbox.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,28 +28,30 @@ use crate::{
     store::{self, Hub},
 };
 
-/// Requests that go to Redis in one call at most.
+/// Requests that go to Redis in one call, at most.
 const AT_ONCE: usize = 256;
-/// Bytes of them, about.
+/// About how many bytes of them go in one call.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Sends jobs, and waits for what comes of them.
+/// Sends jobs, and waits for their outcomes.
 pub(super) struct Gateway {
     pub(super) redis: Connection,
-    /// Durable jobs go over this one: where replicas are waited for, all that comes after it waits too.
+    /// The connection for durable jobs: where replicas are waited for, all that comes after a job on its connection
+    /// waits too.
     pub(super) durable_connection: Connection,
     pub(super) settings: RedisSettings,
     pub(super) durable: settings::Durable,
     pub(super) limits: Arc<store::Settings>,
-    /// One for each ticket and each durable job that is about to be kept, so the limits of those bound it.
+    /// Requests to Redis. There is one for each outcome handle and each durable job that is about to be stored, so the
+    /// limits of those bound it.
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) plays: DashMap<JobId, SentPlay>,
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
-    /// Whoever is told of events here.
+    /// The hub of the listeners here.
     pub(super) hub: Hub,
     /// The circles whose events come to the inboxes.
     pub(super) watched: DashSet<PublicKey>,
-    /// Whether there are inboxes for outcomes to go to.
+    /// True if there are inboxes for outcomes.
     pub(super) has_inboxes: AtomicBool,
     /// The workers that were there at the last look.
     pub(super) workers: Mutex<Option<Workers>>,
@@ -57,7 +59,7 @@ pub(super) struct Gateway {
     pub(super) stop: CancellationToken,
 }
 
-/// What is to go to Redis.
+/// A request to Redis.
 pub(super) enum Request {
     Play {
         circle: PublicKey,
@@ -84,28 +86,28 @@ pub(super) enum Request {
 pub(super) struct NewPlay {
     pub(super) id: JobId,
     pub(super) caller: Caller,
-    /// As workers read it.
+    /// The play as JSON, as workers read it.
     pub(super) text: String,
 }
 
-/// What a request asks for that can't wait for others.
+/// A step that can't wait for others.
 enum Immediate {
     /// A play was not sent at all.
     Forget(JobId),
     Cancel(PublicKey, JobId, SentPlay),
 }
 
-/// What is to be sent.
+/// Requests that wait to be sent.
 #[derive(Default)]
 struct RequestBuffer {
     plays: HashMap<PublicKey, Vec<NewPlay>>,
     to_store: HashMap<PublicKey, Vec<StoreRequest>>,
-    /// For which something has come.
+    /// Calls for which a request has come.
     ready: HashSet<CallKey>,
     under_way: HashSet<CallKey>,
 }
 
-/// What goes in one call.
+/// The kind and circle of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum CallKey {
     Plays(PublicKey),
@@ -137,7 +139,7 @@ impl RequestBuffer {
     }
 }
 
-/// Those of a circle that go in one call. Nothing, where there are none.
+/// Takes the requests of a circle that go in one call; nothing, if there are none.
 fn take_some<T>(
     all: &mut HashMap<PublicKey, Vec<T>>,
     circle: &PublicKey,
@@ -192,8 +194,8 @@ impl Gateway {
         self.redis.is_up() && self.has_inboxes.load(Ordering::Relaxed)
     }
 
-    /// Carries requests to Redis. Of each circle one call of a kind is under way at a time, and takes along all that
-    /// has gathered meanwhile.
+    /// Sends requests to Redis. Of each circle, one call of a kind is under way at a time, and takes along all that has
+    /// gathered meanwhile.
     async fn send(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<Request>) {
         let this = &*self;
         let mut batch = Vec::new();
@@ -235,7 +237,7 @@ impl Gateway {
         }
     }
 
-    /// What has gathered for a flight goes, unless one like it is under way.
+    /// Starts a call with all that has gathered for it, unless one like it is under way.
     fn start_call<'a>(
         &'a self,
         call: CallKey,

@@ -1,5 +1,5 @@
-//! The scripts that circles have for providers' deliveries, as a gateway has last seen them. Redis compares what they
-//! were chosen by when it keeps a delivery's job.
+//! A cache of the circles' scripts for providers' deliveries (hook scripts). Redis compares what each was chosen by
+//! when it stores a delivery's job.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::{
 /// Circles and providers that are remembered.
 const CAPACITY: usize = 10_000;
 
-/// What a circle has for a provider.
+/// A circle's script for a provider.
 pub(super) struct HookScript {
-    /// What was read for that, as Redis compares it.
+    /// The values that were read to choose it, as Redis compares them.
     reads: Vec<(Value, Value)>,
     pub(super) script: Option<Arc<Pinned>>,
 }
 
-/// Those that were used last.
+/// The hook scripts that were used last.
 pub(super) struct HookScriptCache(Cache<(PublicKey, Arc<str>), Arc<HookScript>>);
 
 impl HookScript {
-    /// As arguments of the script.
+    /// Adds it to the arguments of the Lua script.
     pub(super) fn write(&self, args: &mut Vec<Value>) {
         args.push(super::gateway::number(self.reads.len()));
         for (key, value) in &self.reads {
@@ -42,7 +42,7 @@ impl HookScriptCache {
         Self(Cache::new(CAPACITY))
     }
 
-    /// What a circle has for a provider, by what was read now or before.
+    /// Returns a circle's script for a provider, read now or before.
     pub(super) async fn find(
         &self,
         circle: PublicKey,
@@ -64,7 +64,7 @@ impl HookScriptCache {
     }
 }
 
-/// Looks at what a circle has under a name. Blocks.
+/// Reads a circle's script of a name. Blocks.
 pub(super) fn read(
     mut transaction: Transaction,
     compiler: &Compiler<'_>,

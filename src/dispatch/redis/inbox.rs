@@ -1,4 +1,4 @@
-//! What comes back to a gateway: outcomes, in a stream for each partition.
+//! The inboxes of a gateway: outcomes and events come back in a stream for each partition.
 
 use std::{
     collections::HashMap,
@@ -25,40 +25,40 @@ use crate::{
     store::Unavailable,
 };
 
-/// How long to wait before looking again, where that failed.
+/// The pause before another attempt, after one that failed.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How often it is kept from expiring.
+/// The pause between two renewals of its expiry.
 const RENEW: Duration = Duration::from_secs(1);
 /// Entries taken at a time, of each inbox; fewer where they are large, or may be.
 const AT_ONCE: i64 = 1000;
 /// Bytes that are taken at a time, about.
 const BYTES_AT_ONCE: usize = 8 << 20;
-/// How long between two reads, with the time that one waits, until it may have got much to read meanwhile.
+/// The time between two reads, blocking included, until much may have come meanwhile.
 const STILL: Duration = Duration::from_secs(1);
 /// Messages that are read, or bytes of them, before they are removed.
 const TRIM: usize = 1000;
 const TRIM_BYTES: usize = 1 << 20;
 
-/// What was read of an inbox and is still there.
+/// The messages that were read and are not removed yet, as counts.
 #[derive(Debug, Clone, Default)]
 struct ReadProgress {
     entries: usize,
     messages: usize,
     bytes: usize,
-    /// What the entries count as, by circle.
+    /// The bytes that the entries count as, by circle.
     counted: HashMap<String, usize>,
 }
 
-/// What is to be done of an inbox that has been made anew.
+/// Steps that are left to do for an inbox that has been made anew.
 #[derive(Debug, Clone, Copy, Default)]
 struct InboxRecovery {
-    /// What had been told into the one before is gone.
+    /// True if the messages in the one before are lost.
     is_lost: bool,
-    /// Nobody tells events into this one.
+    /// True if no events are sent to this one.
     is_unwatched: bool,
 }
 
-/// Reads the inboxes, and keeps them there.
+/// Starts the tasks that read the inboxes, and keep them from expiring.
 pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
     for partitions in reply::shared_reads(&gateway.redis) {
         let reader = gateway.redis.blocking()?;
@@ -68,7 +68,7 @@ pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), f
     Ok(())
 }
 
-/// An inbox outlives its gateway for a while only.
+/// Keeps the inboxes from expiring: an inbox outlives its gateway for a while only.
 async fn keep(gateway: Arc<Gateway>) {
     let mut tick = interval(RENEW);
     let redis = &gateway.redis;
@@ -212,7 +212,7 @@ async fn read(gateway: Arc<Gateway>, reader: BlockingConnection, partitions: Vec
     reader.close(BLOCK).await;
 }
 
-/// The least id of an entry that comes after this one.
+/// Returns the least id of an entry that comes after this one.
 fn after(id: &str) -> String {
     let next = id.split_once('-').and_then(|(millis, number)| {
         let number = number.parse::<u64>().ok()?.checked_add(1)?;
@@ -222,7 +222,7 @@ fn after(id: &str) -> String {
 }
 
 impl ReadProgress {
-    /// What Redis is told of it: it was read up to the entry `last`.
+    /// Returns the arguments that say that it was read up to the entry `last`.
     fn fetched(&self, last: &str) -> Vec<Value> {
         let counted = self.counted.iter();
         let counted = counted.flat_map(|(circle, counts)| [Value::from(circle), number(*counts)]);
@@ -241,8 +241,8 @@ impl ReadProgress {
     }
 }
 
-/// An entry has what it counts as, and then what became of jobs, or events. Counts it as read, and returns how many bytes
-/// that are. Circles whose events don't come any more are added to `unwatched`.
+/// Handles an entry: first what it counts as, and then outcomes of jobs, or events. Counts it as read, and returns how
+/// many bytes it has. Circles whose events don't come any more are added to `unwatched`.
 fn handle(
     gateway: &Gateway,
     entry: &reply::StreamEntry,

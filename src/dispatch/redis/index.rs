@@ -1,4 +1,4 @@
-//! All durable jobs that there are records of, by circle, or by circle and caller, and in the order of their arrival.
+//! The indexes of durable jobs: by circle, or by circle and caller, and in the order of their arrival.
 
 use fred::types::Value;
 
@@ -9,16 +9,16 @@ use crate::{
     store::Unavailable,
 };
 
-/// Where the first page begins.
+/// The position where the first page begins.
 pub(super) const START: &str = "-";
 /// Jobs to a page.
 pub(super) const PAGE: usize = 1000;
-/// How long the name of a job is.
+/// The length of a job id.
 const ID: usize = 36;
 /// Jobs that are listed at a time.
 pub(super) const SOME: usize = 100;
 
-/// One page of an index of a partition, as they stand in the index and by name, and where the next one begins.
+/// Returns one page of an index of a partition, each entry with its job id, and where the next page begins.
 ///
 /// # Errors
 /// It can't be read.
@@ -48,7 +48,7 @@ pub(super) async fn read(
     Ok((named.collect(), next))
 }
 
-/// Some of the jobs that a partition has in a list, in its order: those after `from`, and where all are listed, those of
+/// Returns some of the jobs of a partition's list, in its order: those after `from`, and if all are listed, those of
 /// one circle alone if one is given.
 ///
 /// # Errors
@@ -109,7 +109,7 @@ pub(super) async fn listed(
         .collect())
 }
 
-/// Some of the dead letters, in the order of their ends.
+/// Returns some of the dead letters, in the order of their ends.
 async fn dead(
     redis: &Connection,
     partition: &Partition,
@@ -152,7 +152,8 @@ async fn dead(
     }
 }
 
-/// Some of a circle's jobs, or of those that a caller has asked for there, the newest first: those before `before`.
+/// Returns some of a circle's jobs, or of those that a caller has submitted there, the newest first: those before
+/// `before`.
 ///
 /// # Errors
 /// They can't be read.
@@ -187,7 +188,7 @@ pub(super) async fn newest(
         .collect())
 }
 
-/// The job's name comes last.
+/// Returns the job id, which comes last.
 fn id_of(member: &str) -> Option<JobId> {
     let from = member.len().checked_sub(ID)?;
     member.get(from..)?.parse().ok()

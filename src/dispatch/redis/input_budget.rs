@@ -1,4 +1,4 @@
-//! How many bytes of inputs a worker holds.
+//! A budget for the inputs of durable jobs that a worker has fetched.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -9,9 +9,8 @@ use tokio::sync::Notify;
 
 use crate::auth::PublicKey;
 
-/// What was fetched of the inputs of durable jobs, in bytes: no more than so many, of which one circle's are no more than half
-/// of what others leave. A circle that holds nothing and whose first input has found no room comes before all that come after
-/// it, however small they are. A cheap handle.
+/// The budget, in bytes. One circle may have half of what the others leave. If a circle holds nothing, and its first
+/// input finds no room, it comes before all that come after it, however small they are. A cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct InputBudget(Arc<Inner>);
 
@@ -34,13 +33,13 @@ struct State {
 #[derive(Debug, Default)]
 struct CircleInputs {
     bytes: usize,
-    /// Those who take room for its inputs, the first one first.
+    /// Those who reserve room for its inputs, the first one first.
     queue: VecDeque<u64>,
-    /// Since when the first one waits for room.
+    /// The number since when the first one waits for room.
     since: Option<u64>,
 }
 
-/// A place among those who take room for inputs of a circle; the next one comes when this is dropped.
+/// A position in the queue of a circle; the next one comes when this is dropped.
 #[derive(Debug)]
 pub(super) struct QueuePosition {
     budget: InputBudget,
@@ -57,7 +56,7 @@ pub(super) struct InputReservation {
 }
 
 impl InputBudget {
-    /// With room for so many bytes.
+    /// Creates a budget of so many bytes.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             most,
@@ -66,7 +65,7 @@ impl InputBudget {
         }))
     }
 
-    /// Takes a place behind all that have one for inputs of the circle.
+    /// Joins the queue of a circle.
     pub(super) fn join_queue(&self, circle: PublicKey) -> QueuePosition {
         let mut state = self.lock();
         let number = state.number();
@@ -122,7 +121,7 @@ impl QueuePosition {
         }
     }
 
-    /// Takes room, if there is some, and nobody comes before.
+    /// Reserves room, if there is some, and nobody comes before.
     pub(super) fn try_reserve(&self, bytes: usize) -> Option<InputReservation> {
         let mut state = self.budget.lock();
         let all = state.all;

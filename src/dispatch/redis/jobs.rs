@@ -1,4 +1,4 @@
-//! The durable jobs in Redis, to be looked at and retried.
+//! The durable jobs in Redis, to be read, retried and stopped.
 
 use fred::types::Value;
 use futures_util::future::try_join_all;
@@ -25,14 +25,14 @@ use crate::{
     store::Unavailable,
 };
 
-/// Jobs that are looked at for one page of them, about.
+/// About how many jobs are read for one page.
 const LOOKS: usize = 2000;
-/// How many of their records are read at a time, as far as a page has room for them: each may be large.
+/// Records that are read at a time, as far as a page has room for them: each may be large.
 const AT_A_TIME: usize = 16;
-/// Times that a record is read to be changed.
+/// Attempts to change a record.
 const CHANGES: usize = 8;
 
-/// What was looked at for a page.
+/// The jobs that were read for a page so far.
 #[derive(Default)]
 struct ListProgress {
     jobs: Vec<(JobRecord, bool)>,
@@ -54,8 +54,8 @@ pub struct RedisJobs {
 
 impl RedisJobs {
     /// Returns some of the jobs that are wanted, the oldest of them first, each with whether a worker has it right now;
-    /// and where to go on, if there may be more. Goes through one partition after another, and looks at so many jobs at
-    /// most.
+    /// and where to go on, if there may be more. Goes through one partition after another, and reads a bounded number
+    /// of jobs.
     pub(in crate::dispatch) async fn list(
         &self,
         listing: &Listing,
@@ -90,7 +90,7 @@ impl RedisJobs {
         Ok(looked.sorted(false))
     }
 
-    /// The same in one of a partition's lists. Answers whether there may be more, and no room for it.
+    /// Reads jobs of one of a partition's lists. Returns whether there may be more, and the page is full.
     async fn list_in(
         &self,
         partition: &Partition,
@@ -132,7 +132,7 @@ impl RedisJobs {
         }
     }
 
-    /// How many of these jobs a page has room for, which has so many bytes already: one that is more than that is the last.
+    /// Returns how many of these jobs fit a page that has so many bytes already: one that doesn't fit is the last.
     async fn fitting(
         &self,
         partition: &Partition,
@@ -149,14 +149,14 @@ impl RedisJobs {
         Ok(fitting.count())
     }
 
-    /// One job, and whether a worker has it right now.
+    /// Returns one job, and whether a worker has it right now.
     pub(crate) async fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let partitions = self.redis.keys().partitions().iter();
         let read = try_join_all(partitions.map(|partition| self.read(partition, id))).await?;
         Ok(read.into_iter().flatten().next())
     }
 
-    /// Has a job run again that was given up or stopped, from the first try. Answers whether there is such a job.
+    /// Runs a job again that was given up or stopped, from the first try. Returns whether there is such a job.
     pub(in crate::dispatch) async fn retry_in(
         &self,
         circle: PublicKey,
@@ -199,7 +199,7 @@ impl RedisJobs {
         self.change(circle, id, Lua::Retry, keys, retried).await
     }
 
-    /// Ends a job that isn't over. Answers whether there is such a job.
+    /// Stops a job that isn't over. Returns whether there is such a job.
     pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let partition = self.redis.keys().of(&circle);
         let keys = vec![
@@ -221,8 +221,8 @@ impl RedisJobs {
         self.change(circle, id, Lua::Stop, keys, stopped).await
     }
 
-    /// Changes a job to what `change` makes of it, if it does, over again where it is another one by then. Answers
-    /// whether it did. `change` answers what the script is told besides.
+    /// Changes a job with `change`, again if somebody else changes it meanwhile. Returns whether it changed. `change`
+    /// returns further arguments of the Lua script.
     async fn change(
         &self,
         circle: PublicKey,
@@ -267,7 +267,7 @@ impl RedisJobs {
         ])
     }
 
-    /// What is told of a change, and how far.
+    /// Returns the arguments for the event of a change.
     fn event_args(&self, job: &JobRecord) -> [Value; 4] {
         [
             number(self.inbox),
@@ -277,7 +277,7 @@ impl RedisJobs {
         ]
     }
 
-    /// One job of a circle, and whether a worker has it right now.
+    /// Returns one job of a circle, and whether a worker has it right now.
     pub(crate) async fn find_in(
         &self,
         circle: PublicKey,
@@ -316,7 +316,7 @@ impl RedisJobs {
         Ok(Some((job, running)))
     }
 
-    /// How long what is kept of a job is; nothing is kept of it, if it is empty.
+    /// Returns the length of a part of a job; 0 if there is none.
     pub(in crate::dispatch) async fn size_in(
         &self,
         part: JobPart,
@@ -341,12 +341,12 @@ impl RedisJobs {
         Ok(size.as_usize().unwrap_or(0))
     }
 
-    /// Bytes of a page, about.
+    /// Returns about how many bytes a page may have.
     pub(in crate::dispatch) fn max_page(&self) -> usize {
         self.durable.max_page
     }
 
-    /// What was sent to have a delivery's job run.
+    /// Returns the payload of a delivery's job.
     pub(in crate::dispatch) async fn payload_in(
         &self,
         circle: PublicKey,
@@ -357,7 +357,7 @@ impl RedisJobs {
         Ok(kept.and_then(submission::payload))
     }
 
-    /// What a job of a circle runs on, if that can be read.
+    /// Returns the input of a circle's job, if it can be read.
     pub(in crate::dispatch) async fn input_in(
         &self,
         circle: PublicKey,
@@ -384,8 +384,8 @@ impl RedisJobs {
         Ok(found.next())
     }
 
-    /// Some of a circle's jobs, the newest first, each with whether a worker has it right now; and the one that it
-    /// goes on before, if it goes on.
+    /// Returns some of a circle's jobs, the newest first, each with whether a worker has it right now; and the job that
+    /// the next page is before, if there may be one.
     pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
         let partition = self.redis.keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);

@@ -1,7 +1,7 @@
-//! The names of everything in Redis; nothing else knows them. What each is for: docs/OPERATIONS.md.
+//! The keys in Redis; nothing else knows them. docs/OPERATIONS.md says what each is for.
 //!
-//! All that is about a circle is in the circle's partition, and a partition is a hash tag: one script can
-//! change all of it at once, on a cluster too.
+//! All that is about a circle is in the circle's partition, and a partition is a hash tag: one script can change all of
+//! it at once, on a cluster too.
 
 use fred::types::ClusterHash;
 
@@ -10,18 +10,18 @@ use crate::{auth::PublicKey, dispatch::JobId};
 /// The group of all workers, in every partition's stream. The Lua scripts name it, too.
 pub(super) const GROUP: &str = "workers";
 
-/// All names within a namespace.
+/// All keys within a namespace.
 #[derive(Debug)]
 pub(super) struct Keys {
     namespace: String,
     partitions: Vec<Partition>,
 }
 
-/// The names within a partition.
+/// The keys within a partition.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
     prefix: String,
-    /// How commands find the node that has it.
+    /// The hash slot, by which commands find the node that has it.
     pub(super) hash: ClusterHash,
 }
 
@@ -49,7 +49,7 @@ impl Keys {
         &self.partitions
     }
 
-    /// The partition that a circle is in. Points of a curve are spread evenly.
+    /// Returns the partition of a circle. Points of a curve are spread evenly.
     pub(super) fn number_of(&self, circle: &PublicKey) -> usize {
         let bytes = circle.as_bytes();
         let number = bytes[1..9]
@@ -72,24 +72,25 @@ impl Keys {
     }
 }
 
-/// As Redis Cluster has it: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>
+/// Returns the hash slot of a key, see
+/// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
 fn redis_slot(key: &str) -> u16 {
     fred::util::redis_keyslot(key.as_bytes())
 }
 
 impl Partition {
-    /// A stream, group [`GROUP`]: what may run now.
+    /// A stream, group [`GROUP`]: jobs that may run now.
     pub(super) fn jobs(&self) -> String {
         self.name("jobs")
     }
 
-    /// A hash: a durable job's record, what was sent, the gateway that accepted it, and its entry in the stream.
-    /// `lua/prelude.lua` makes that name, too, and that of an inbox.
+    /// A hash: a durable job's record, its input, the gateway that accepted it, and its entry in the stream.
+    /// `lua/prelude.lua` makes this key, too, and that of an inbox.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}job:{id}", self.prefix)
     }
 
-    /// A stream: what comes back to one gateway.
+    /// A stream: outcomes and events for one gateway.
     pub(super) fn inbox(&self, gateway: &str) -> String {
         format!("{}inbox:{gateway}", self.prefix)
     }
@@ -99,12 +100,12 @@ impl Partition {
         format!("{}workers", self.prefix)
     }
 
-    /// A hash: what in an inbox was not fetched counts as, in all and by circle. `lua/prelude.lua` makes that name, too.
+    /// A hash: the bytes that count in an inbox, in all and by circle. `lua/prelude.lua` makes this key, too.
     pub(super) fn inbox_bytes(&self, gateway: &str) -> String {
         format!("{}:bytes", self.inbox(gateway))
     }
 
-    /// Is there as long as a worker is.
+    /// A string: there as long as a worker is.
     pub(super) fn alive(&self, worker: &str) -> String {
         format!("{}alive:{worker}", self.prefix)
     }
@@ -130,7 +131,8 @@ impl Partition {
         format!("{}plays:{circle}", self.prefix)
     }
 
-    /// What changes with a circle's plays: their stream, the lane, whose turn it is, those that wait and the plays themselves.
+    /// Returns the keys that change with a circle's plays: the stream, the counts, the callers who wait, the plays that
+    /// wait, and all plays.
     pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
         [
             self.jobs(),
@@ -146,7 +148,7 @@ impl Partition {
         format!("{}backlog:{circle}", self.prefix)
     }
 
-    /// A number: events of a circle that there have been.
+    /// A number: the event sequence of a circle, which is the number of its last event.
     pub(super) fn event_sequence(&self, circle: &PublicKey) -> String {
         format!("{}event_sequence:{circle}", self.prefix)
     }
@@ -161,7 +163,7 @@ impl Partition {
         format!("{}watchers:{circle}", self.prefix)
     }
 
-    /// What changes with a circle's events.
+    /// Returns the keys that change with a circle's events.
     pub(super) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
         [
             self.event_sequence(circle),
@@ -170,7 +172,7 @@ impl Partition {
         ]
     }
 
-    /// A hash: what scripts keep, as JSON.
+    /// A hash: the circle's store, values as JSON.
     pub(super) fn store(&self, circle: &PublicKey) -> String {
         format!("{}store:{circle}", self.prefix)
     }
@@ -185,12 +187,12 @@ impl Partition {
         format!("{}usage:{circle}", self.prefix)
     }
 
-    /// A job's name, for a while: that of a delivery that has been here.
+    /// A string, for a while: the job id of a delivery that has been here.
     pub(super) fn seen(&self, circle: &PublicKey, identity: &[u8; 32]) -> String {
         format!("{}seen:{circle}:{}", self.prefix, hex::encode(identity))
     }
 
-    /// A job's name, for good: the final one of a series.
+    /// A string, for good: the job id of the final delivery of a series.
     pub(super) fn final_delivery(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
         format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
     }

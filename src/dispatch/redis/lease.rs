@@ -1,5 +1,5 @@
-//! What a worker does beside running jobs: it shows that it is there, takes the jobs of those that aren't, wakes
-//! jobs whose time has come, and forgets what is past its time.
+//! A worker's background tasks: it shows that it is alive, takes over the jobs of workers that aren't, wakes jobs whose
+//! time has come, and deletes what has expired.
 
 use std::{
     collections::HashMap,
@@ -21,21 +21,21 @@ use super::{
 };
 use crate::{auth::PublicKey, dispatch::JobId, store::Unavailable};
 
-/// When to try again what Redis kept from happening.
+/// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How often jobs are looked for whose time has come.
+/// The pause between two checks for jobs whose time has come.
 const WAKE: Duration = Duration::from_millis(250);
-/// How often it is asked whether what runs is still wanted, once it has run for as long.
+/// The pause between two checks that a run is still wanted, and the time after which a run is checked.
 const LOST: Duration = Duration::from_millis(100);
-/// How often what is past its time is forgotten.
+/// The pause between two deletions of expired entries.
 const FORGET: Duration = Duration::from_secs(60);
-/// Times until all has been looked through.
+/// Deletions until an index has been read as a whole.
 const SHARES: usize = 60;
 /// Jobs woken at a time.
 const AT_ONCE: i64 = 256;
 
 impl Worker {
-    /// Shows that the worker is there, for so long at a time, until it ends. It takes jobs only while it does.
+    /// Renews the worker's lease until it ends. It takes jobs only while it has one.
     pub(super) async fn stay_alive(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -55,7 +55,8 @@ impl Worker {
         }
     }
 
-    /// Shows by which rules it decides who may do what, too. Returns whether these are there now.
+    /// Renews the lease in a partition, with the worker's rules of who may do what. Returns whether the rules are there
+    /// now.
     async fn show_itself(
         &self,
         partition: &Partition,
@@ -81,14 +82,15 @@ impl Worker {
         Ok(is_known || show().await.is_ok())
     }
 
-    /// Waits until the others know that this worker is there.
+    /// Waits until the worker has a lease.
     pub(super) async fn is_shown(&self, lease: Duration) {
         let recent = |shown: &Option<Instant>| shown.is_some_and(|at| at.elapsed() < lease);
         // It lives as long as this worker does.
         let _ = self.shown.subscribe().wait_for(recent).await;
     }
 
-    /// Takes over what silent workers hold, and what got lost on its way here. Where Redis has been away, all are silent at first.
+    /// Takes over the jobs of silent workers, and reclaims those that got lost on their way here. After an outage of
+    /// Redis, all workers are silent at first.
     pub(super) async fn take_over_silent(self: Arc<Self>, lease: Duration) {
         let mut tick = interval(lease / 4);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,7 +115,7 @@ impl Worker {
         }
     }
 
-    /// The other workers that a partition knows.
+    /// Returns the other workers that a partition knows.
     async fn other_workers(&self, partition: &Partition) -> Vec<String> {
         let args = ["CONSUMERS", &partition.jobs(), GROUP].map(Value::from);
         let Ok(consumers) = self.redis.send("XINFO", partition, args).await else {
@@ -130,7 +132,7 @@ impl Worker {
         names.filter(|name| name != self.redis.name()).collect()
     }
 
-    /// Ends what runs on script threads and isn't wanted any more: its caller has left, or another worker has it.
+    /// Cancels runs on script threads that aren't wanted any more: the caller has left, or another worker has the job.
     pub(super) async fn cancel_lost(self: Arc<Self>) {
         let mut tick = interval(LOST);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,7 +162,7 @@ impl Worker {
         }
     }
 
-    /// Has durable jobs wait for their turn whose next try is due.
+    /// Queues durable jobs whose next try is due.
     pub(super) async fn wake_delayed(self: Arc<Self>) {
         let mut tick = interval(WAKE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,7 +217,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Drops jobs from the lists of those that are over, once their records have expired.
+    /// Deletes jobs from the lists of those that are over, once their records have expired.
     pub(super) async fn forget_old(self: Arc<Self>) {
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -245,7 +247,7 @@ impl Worker {
         forgotten.await.map(drop)
     }
 
-    /// Looks through a share of an index, so that it gets through all of it in an hour.
+    /// Checks a share of an index, so that all of it is checked in an hour.
     async fn forget_gone(
         &self,
         partition: &Partition,
@@ -283,7 +285,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands over whatever it still holds.
+    /// Hands over all jobs that it still has.
     pub(super) async fn leave(&self) {
         for (number, partition) in self.redis.keys().partitions().iter().enumerate() {
             let keys = [partition.jobs(), partition.alive(self.redis.name())];

@@ -1,9 +1,9 @@
-//! The backend for any number of machines: gateways put jobs into Redis, workers take them out, run them, and
-//! commit what they come to in one atomic script.
+//! The backend for any number of machines: gateways put jobs into Redis, workers take them out, run them, and commit
+//! what they come to in one atomic script.
 //!
 //! What always holds:
 //!
-//! - **A job is pending as long as its entry in the stream is.** Whoever commits takes the entry away in the
+//! - **A job is pending as long as its entry in the stream is.** A commit takes the entry away in the
 //!   same script; a run that comes second finds nothing, and changes nothing.
 //! - **Nothing is only in a server.** A worker that is gone is noticed by its lease, and others take what it held;
 //!   a gateway that is gone leaves no more than an inbox that expires.
@@ -84,19 +84,18 @@ use crate::{
     store::{self, Feed, Log, Transaction, Unavailable},
 };
 
-/// Runs that may wait for a script thread: what a worker holds is bounded already.
+/// Runs that may wait for a script thread: a worker's jobs are bounded already.
 const UNBOUNDED: usize = usize::MAX / 4;
-/// Times that it is looked what a circle has for a delivery that is to be kept.
+/// Attempts to store a delivery whose hook script changes.
 const LOOKS: u32 = 8;
-/// When to look again whether all is prepared.
+/// The pause between two checks that all is prepared.
 const SOON: Duration = Duration::from_millis(5);
 
 /// One server of many.
 pub struct Redis {
     redis: Connection,
     executor: Executor,
-    /// Compiles what is submitted, retried, and what runs for deliveries: on threads of a gateway's own, or those that a
-    /// worker has anyway.
+    /// Compiles scripts of submissions, retries and deliveries: on threads of a gateway's own, or on a worker's.
     compiler: Arc<Runner<Account>>,
     limits: Arc<store::Settings>,
     gateway: Option<Arc<Gateway>>,
@@ -223,7 +222,7 @@ impl Redis {
         }
     }
 
-    /// Waits for the reason why this server can't go on, for as long as there is none.
+    /// Waits until this server can't go on, and returns the reason.
     pub(super) async fn failed(&self) -> StartError {
         self.fatal.cancelled().await;
         match self.why.get() {
@@ -286,7 +285,7 @@ impl Redis {
         Err(NotAccepted::Unavailable)
     }
 
-    /// What the circle has for a provider's deliveries, as it was last time.
+    /// Returns the circle's script for a provider's deliveries, as it was last time.
     async fn hook_script(
         &self,
         circle: PublicKey,
@@ -318,8 +317,7 @@ impl Redis {
         }
     }
 
-    /// Does what may compile, and so takes its time and its turn, on a thread that may block. Nothing, where too much
-    /// waits.
+    /// Calls `work` with a compiler on a thread that may block, at its turn. Returns nothing if too much waits.
     pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
@@ -342,7 +340,7 @@ impl Redis {
         found.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 
-    /// A transaction that is never committed. It blocks where it reads.
+    /// Begins a transaction that is never committed. It blocks where it reads.
     fn transaction(&self, circle: PublicKey) -> Transaction {
         let reads = direct_reads::DirectReads {
             redis: self.redis.clone(),
@@ -378,7 +376,7 @@ impl Redis {
         }
     }
 
-    /// The workers that a gateway has last seen, if it has looked.
+    /// Returns the workers that a gateway has last seen, if it has looked.
     pub(super) fn workers(&self) -> Option<Workers> {
         self.gateway.as_ref()?.workers()
     }
@@ -416,7 +414,7 @@ impl Redis {
         }
     }
 
-    /// Lets what runs finish, gives back what doesn't, and leaves. Blocks.
+    /// Waits for runs to finish, gives back the others, and leaves. Blocks.
     pub(super) fn shutdown(&self) {
         if let Some(worker) = &self.worker {
             worker.stopping.cancel();

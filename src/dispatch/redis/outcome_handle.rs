@@ -1,4 +1,4 @@
-//! A play that somebody waits for.
+//! The handle of a play that somebody waits for.
 
 use std::{
     sync::Arc,
@@ -17,9 +17,9 @@ use crate::{
     store::Unavailable,
 };
 
-/// How much longer than its deadline a worker's word is waited for.
+/// The time after its deadline for which a worker's outcome is waited for.
 const NOTICE: Duration = Duration::from_millis(50);
-/// A play that is under way. Dropping it cancels the play, unless it has been committed.
+/// The handle of a play that is under way. Dropping it cancels the play, unless it has been committed.
 pub struct RedisOutcomeHandle {
     pub(super) outcome: oneshot::Receiver<ReservedOutcome>,
     pub(super) deadline: Instant,

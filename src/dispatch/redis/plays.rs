@@ -1,4 +1,4 @@
-//! Plays on their way: where each of them is, and who waits for it.
+//! The plays of a gateway that are under way: where each of them is, and who waits for it.
 
 use std::{
     mem,
@@ -23,28 +23,28 @@ use crate::{
     store::Unavailable,
 };
 
-/// How far Redis's clock may have been put forward while a play is under way.
+/// The most that Redis' clock may have been put forward while a play is under way.
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// A play that has been sent, or is about to be.
 pub(super) struct SentPlay {
-    /// Nobody, once whoever waited for it has left.
+    /// The one who waits for it, until they leave.
     waiter: Option<oneshot::Sender<ReservedOutcome>>,
-    /// What its outcome counts in.
+    /// The budget that its outcome counts in.
     memory: MemoryBudget,
     circle: PublicKey,
     since: Instant,
     location: PlayLocation,
 }
 
-/// Where a play is, as far as its gateway has been told.
+/// The place where a play is, as far as its gateway knows.
 #[derive(Debug, Clone)]
 enum PlayLocation {
-    /// It hasn't been told yet.
+    /// The gateway doesn't know yet.
     OnItsWay,
-    /// In the stream, by its entry there.
+    /// The stream, by its entry there.
     Stream(Value),
-    /// In the queue, or handed out from there since.
+    /// The queue, or handed out from there since.
     Queue,
 }
 
@@ -143,7 +143,7 @@ impl Gateway {
         }
     }
 
-    /// Notes where a play is, or takes it back from there, if whoever waited for it has left meanwhile.
+    /// Notes where a play is, or cancels it there, if nobody waits for it any more.
     fn set_location(&self, circle: PublicKey, id: JobId, location: PlayLocation) {
         let Some(mut sent) = self.plays.get_mut(&id) else {
             return;
@@ -155,7 +155,7 @@ impl Gateway {
         }
     }
 
-    /// Nobody waits for a play any more.
+    /// Gives up a play that nobody waits for any more.
     pub(super) fn leave(&self, circle: PublicKey, id: JobId) {
         let located = self.plays.remove_if_mut(&id, |_, sent| {
             sent.waiter = None;
@@ -168,7 +168,7 @@ impl Gateway {
         });
     }
 
-    /// Takes a play back that somebody waits for. Answers whether nothing of it lands any more; if not, its outcome
+    /// Cancels a play that somebody waits for. Returns whether nothing of it is committed any more; if not, its outcome
     /// is on its way.
     pub(super) async fn take_back(
         &self,
@@ -213,15 +213,15 @@ impl Gateway {
         Ok(answer.as_i64() == Some(1))
     }
 
-    /// Hands an outcome to whoever waits for it.
+    /// Sends an outcome to whoever waits for it.
     pub(super) fn deliver(&self, id: JobId, outcome: Outcome) {
         if let Some((_, mut sent)) = self.plays.remove(&id) {
             sent.reply(outcome);
         }
     }
 
-    /// Hands an outcome that a worker has written to whoever waits for it. Where there is no room for it, they are told
-    /// that nobody can tell: it may have been committed.
+    /// Sends an outcome that a worker has written to whoever waits for it. If there is no room for it, they learn that
+    /// nobody can tell: it may have been committed.
     pub(super) fn deliver_json(&self, id: JobId, json: &[u8]) {
         let Some((_, mut sent)) = self.plays.remove(&id) else {
             return;
@@ -243,8 +243,8 @@ impl Gateway {
         });
     }
 
-    /// What has come for a partition may be lost: whoever waits for a play that was sent by now is told that nobody
-    /// knows what became of it, and nobody wants it any more.
+    /// Gives up the plays of a partition whose inbox is lost: whoever waits for one that was sent by now is told that
+    /// nobody knows its outcome.
     pub(super) fn lose(&self, partition: &Partition) {
         let ours = |sent: &SentPlay| std::ptr::eq(self.redis.keys().of(&sent.circle), partition);
         let is_lost =

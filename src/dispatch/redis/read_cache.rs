@@ -1,5 +1,5 @@
-//! What a worker has lately seen of the circles' stores. Nothing here is certain: whatever a run builds on is
-//! checked when it is committed, and where that fails, Redis answers what there is now.
+//! A worker's cache of the circles' stores. Its values may be stale: all that a run has read is checked when it is
+//! committed, and if that fails, Redis answers with the values that there are now.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{
     store::{Effects, Key, RemoteReads, Unavailable, Value},
 };
 
-/// Values by circle and key, those that were used last.
+/// The values that were used last, by circle and key.
 pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);
 
 #[derive(Clone)]
@@ -32,14 +32,14 @@ impl ReadCache {
         self.0.insert((circle, key), value);
     }
 
-    /// What a run is going to leave, for those that come after it.
+    /// Inserts the writes of a run before its commit, for the runs that come after it.
     pub(super) fn insert_writes(&self, circle: PublicKey, effects: &Effects) {
         for (key, value) in &effects.writes {
             self.insert(circle, key.clone(), value.clone());
         }
     }
 
-    /// It isn't going to leave that.
+    /// Removes the writes of a run that weren't committed.
     pub(super) fn remove_writes(&self, circle: PublicKey, effects: &Effects) {
         for key in effects.writes.keys() {
             self.0.remove(&(circle, key.clone()));
@@ -47,14 +47,14 @@ impl ReadCache {
     }
 }
 
-/// Reads for a run that mustn't wait: what isn't here ends it, and is noted.
+/// Reads for a run that mustn't wait: a value that isn't in the cache ends it, and is noted.
 pub(super) struct CachedReads {
     pub(super) cache: Arc<ReadCache>,
     pub(super) circle: PublicKey,
     pub(super) missed: MissedRead,
 }
 
-/// What a run would have had to wait for.
+/// The read that a run would have had to wait for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MissedRead(Arc<Mutex<Option<Miss>>>);
 

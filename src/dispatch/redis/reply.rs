@@ -1,4 +1,4 @@
-//! What Redis answers, taken apart.
+//! Parses the replies of Redis.
 
 use fred::types::Value;
 
@@ -32,7 +32,7 @@ impl StreamEntry {
             .map(|pair| &pair[1])
     }
 
-    /// All fields: their names, and what they say.
+    /// Returns all fields: their names and values.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.chunks_exact(2).filter_map(|pair| {
             let name = std::str::from_utf8(pair[0].as_bytes()?).ok()?;
@@ -40,7 +40,7 @@ impl StreamEntry {
         })
     }
 
-    /// Bytes of all fields.
+    /// Returns how many bytes all fields have.
     pub(super) fn len(&self) -> usize {
         let bytes = |value: &Value| value.as_bytes().map_or(0, <[u8]>::len);
         self.fields.iter().map(bytes).sum()
@@ -54,14 +54,14 @@ impl StreamEntry {
         std::str::from_utf8(self.bytes(name)?).ok()
     }
 
-    /// When Redis took it, in milliseconds of its own clock.
+    /// Returns the time when Redis took it, in milliseconds of its own clock.
     pub(super) fn millis(&self) -> i64 {
         let millis = self.id.split('-').next().unwrap_or_default();
         millis.parse().unwrap_or(0)
     }
 }
 
-/// Entries of one stream.
+/// Parses the entries of one stream.
 pub(super) fn entries(answer: Value) -> Vec<StreamEntry> {
     answer
         .into_array()
@@ -70,7 +70,7 @@ pub(super) fn entries(answer: Value) -> Vec<StreamEntry> {
         .collect()
 }
 
-/// What `XREAD` and `XREADGROUP` answer: the entries of each stream.
+/// Parses the reply to `XREAD` or `XREADGROUP`: the entries of each stream.
 pub(super) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
     if answer.is_null() {
         return Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
     answer.into_array().into_iter().filter_map(stream).collect()
 }
 
-/// Which partitions one command can read from: all of them, or on a cluster, each by itself.
+/// Returns the partitions that one command can read from: all of them, or on a cluster, each by itself.
 pub(super) fn shared_reads(redis: &Connection) -> Vec<Vec<usize>> {
     let all = 0..redis.keys().partitions().len();
     if redis.is_cluster() {

@@ -1,4 +1,4 @@
-//! The Lua scripts: what must happen at once, happens in one of them.
+//! The Lua scripts: each is one atomic step.
 
 use sha1::{Digest, Sha1};
 
@@ -18,7 +18,7 @@ macro_rules! scripts {
                 }
             }
 
-            /// For the log.
+            /// Returns its name for the log.
             pub(super) fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $file),+

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How gateways and workers find each other. The defaults stand in `config/default.toml`.
+/// The settings of gateways and workers. The defaults stand in `config/default.toml`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// Where Redis is, with user and password where it asks for them.
+    /// The URL of Redis, with user and password if it asks for them.
     pub url: String,
-    /// What every key begins with.
+    /// The prefix of every key.
     pub namespace: String,
     /// Shares of all circles. It can't be changed once a namespace is in use.
     pub partitions: u16,
     /// A worker that is silent for so long loses its jobs to another.
     #[serde(with = "crate::units::duration")]
     pub lease: Duration,
-    /// Whether `circled serve` runs jobs, too.
+    /// True if `circled serve` runs jobs, too.
     pub worker: bool,
     /// Plays of one caller of a circle that are with the workers at a time, and as many of the circle's durable jobs. There are
     /// twice as many places for all plays of a circle, and some for those who would have none.
@@ -39,7 +39,7 @@ pub struct RedisSettings {
     /// Bytes of these.
     #[serde(with = "crate::units::size")]
     pub inbox_bytes: usize,
-    /// How long Redis may take to answer.
+    /// The longest that Redis may take to answer.
     #[serde(with = "crate::units::duration")]
     pub timeout: Duration,
     /// Replicas that must have a delivery before it is acknowledged.

@@ -10,11 +10,11 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::reply::StreamEntry;
 
-/// How long no place may become free before more are given out: what is held runs for long, and what comes next may be
-/// short, and somebody else's.
+/// The time without a free slot after which more are given out: the jobs in them run for long, and what comes next may
+/// be short, and somebody else's.
 const STUCK: Duration = Duration::from_millis(50);
 
-/// What a worker holds, by partition and entry: it takes no more than it has places for.
+/// A worker's slots, by partition and entry.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slots(Arc<Inner>);
 
@@ -26,12 +26,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many bytes each came with.
+    /// The bytes of each entry.
     bytes: HashMap<(usize, Arc<str>), usize>,
     all_bytes: usize,
 }
 
-/// One of them; it is free again when this is dropped.
+/// A slot that is taken; it is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct SlotGuard {
     slots: Slots,
@@ -39,7 +39,7 @@ pub(super) struct SlotGuard {
 }
 
 impl Slots {
-    /// Nothing, where the job is held already.
+    /// Takes a slot; returns nothing if the job has one already.
     pub(super) fn take(&self, partition: usize, entry: &StreamEntry) -> Option<SlotGuard> {
         let job = (partition, Arc::from(entry.id.as_str()));
         let mut state = self.lock();
@@ -59,8 +59,8 @@ impl Slots {
         self.lock().bytes.contains_key(&job)
     }
 
-    /// Waits until fewer than so many are taken; or for a while, if they have no more than so many bytes. Returns how
-    /// many more may be taken.
+    /// Waits until fewer than `most` slots are taken; or for a while, if their entries have fewer than `most_bytes`
+    /// bytes. Returns how many more may be taken.
     pub(super) async fn free(&self, most: usize, most_bytes: usize) -> usize {
         let since = Instant::now();
         loop {
@@ -95,7 +95,7 @@ impl SlotGuard {
         &self.job.1
     }
 
-    /// Both.
+    /// Returns the partition and the entry.
     pub(super) fn name(&self) -> (usize, String) {
         (self.job.0, self.job.1.to_string())
     }

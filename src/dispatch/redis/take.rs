@@ -1,4 +1,4 @@
-//! How a worker takes jobs: no more than it has places for.
+//! Takes jobs: no more than the worker has slots for.
 
 use std::{
     collections::VecDeque,
@@ -31,22 +31,22 @@ use crate::{
     store::Unavailable,
 };
 
-/// How long to wait before looking again, where that failed.
+/// The pause before another attempt, after one that failed.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Streams that may turn out to have something at once, where fewer had lately.
 const FEW: usize = 4;
-/// What is taken for the bytes of an input where its entry doesn't say.
+/// The bytes that an input counts as if its entry doesn't say.
 const SOME_BYTES: usize = 64 << 10;
 /// Bytes of entries that are read before others get their turn.
 const AT_ONCE: usize = 64 << 10;
-/// What a play is called in its entry that had to wait in the queue.
+/// The field of a play that had to wait in the queue.
 const WAITED: &str = "waited";
-/// When it came, in milliseconds of Redis's clock.
+/// The field with the time when it came, in milliseconds of Redis' clock.
 const CAME: &str = "came";
 
-/// An entry, and where another worker has had it, how many runs of it had begun there.
+/// An entry, and how many runs of it had begun, if another worker has had it.
 type TakenEntry = (StreamEntry, Option<i64>);
-/// The same, with its place.
+/// A [`TakenEntry`], and its slot.
 type SlottedEntry = (StreamEntry, Option<i64>, SlotGuard);
 
 impl Worker {
@@ -128,7 +128,8 @@ impl Worker {
         reader.close(BLOCK).await;
     }
 
-    /// Makes jobs of entries that are this worker's now, and sees to those that take more than that.
+    /// Claims entries that are this worker's now: returns the jobs that they hold as a whole, and starts to read the
+    /// others.
     fn claim(self: &Arc<Self>, partition: usize, entries: Vec<TakenEntry>) -> Vec<ClaimedJob> {
         let mut jobs = Vec::new();
         let mut others: Vec<(Option<PublicKey>, VecDeque<_>)> = Vec::new();
@@ -184,8 +185,8 @@ impl Worker {
         }
     }
 
-    /// Sees to entries of one circle that don't say all of it: runs durable jobs that are to be read first, as many at a time
-    /// as there is room for what they were given, hears that another worker has gone, and ends what can't be run.
+    /// Processes entries of one circle that hold no whole job: it reads and runs durable jobs, as many at a time as
+    /// there is room for their inputs, takes over from workers that have left, and ends jobs that can't be run.
     async fn process_unread(
         self: Arc<Self>,
         partition: usize,
@@ -259,8 +260,8 @@ impl Worker {
         self.process(jobs);
     }
 
-    /// Finds out what an entry is about, and where that can't be run, what is committed instead. Nothing, where it is about
-    /// nothing any more; then the entry is gone, too.
+    /// Reads the job of an entry, and if it can't be run, what is committed instead. Returns nothing if there is no job
+    /// any more; then the entry is gone, too.
     async fn read_job(
         &self,
         partition: usize,
@@ -314,7 +315,7 @@ impl Worker {
         Some((kind, result))
     }
 
-    /// Takes an entry out that is about nothing that could be run, or told.
+    /// Removes an entry for which there is nothing to run.
     async fn drop_entry<T>(&self, partition: usize, entry: &StreamEntry) -> Option<T> {
         let (job, circle) = (entry.text("job"), circle_of(entry));
         tracing::error!(
@@ -344,7 +345,7 @@ impl Worker {
         None
     }
 
-    /// When its caller stops waiting, by this machine's clock.
+    /// Returns when its caller stops waiting, by this machine's clock.
     fn deadline(&self, entry: &StreamEntry, play: &wire::Play<'_>) -> Instant {
         // One that has waited says when it came.
         let came = entry.text(CAME).and_then(|came| came.parse().ok());
@@ -355,15 +356,15 @@ impl Worker {
         Instant::now() + timeout.saturating_sub(age)
     }
 
-    /// An entry has done its service.
+    /// Acknowledges and removes an entry.
     async fn ack(&self, partition: usize, entry: &StreamEntry) {
         let names = &self.redis.keys().partitions()[partition];
         let (keys, args) = ([names.jobs()], [Value::from(entry.id.as_str())]);
         let _ = self.redis.call(Lua::Settle, names, keys, args).await;
     }
 
-    /// Takes what Redis has given this worker and it hasn't got: the answer was lost on its way, or Redis has
-    /// forgotten that it is done.
+    /// Reclaims jobs that Redis has given to this worker and that it hasn't got: the reply was lost on its way, or
+    /// Redis has forgotten that they are done.
     pub(super) async fn reclaim(self: &Arc<Self>, partition: usize, idle: Duration) {
         let names = &self.redis.keys().partitions()[partition];
         let (jobs, me) = (names.jobs(), self.redis.name());
@@ -417,7 +418,7 @@ impl Worker {
         self.process(jobs);
     }
 
-    /// Takes the jobs of a worker that is silent, unless it isn't.
+    /// Takes over the jobs of a worker, if it is silent.
     pub(super) async fn take_over(
         self: &Arc<Self>,
         partition: usize,
@@ -462,7 +463,7 @@ impl Worker {
         }
     }
 
-    /// A job that workers died of is run by none of them any more.
+    /// Ends a job that workers died of.
     async fn give_up(self: &Arc<Self>, partition: usize, entry: StreamEntry) {
         let found = match inline_job(&entry) {
             Some(kind) => Some((kind, None)),
@@ -490,12 +491,12 @@ impl Worker {
     }
 }
 
-/// The play that an entry is about, whether it had to wait in the queue or not.
+/// Returns the play of an entry, whether it had to wait in the queue or not.
 fn play_of(entry: &StreamEntry) -> Option<&[u8]> {
     entry.bytes("play").or_else(|| entry.bytes(WAITED))
 }
 
-/// What an entry says all of: a play, or a durable job that was there at once.
+/// Returns the job that an entry holds as a whole: a play, or a durable job that could run at once.
 fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     if let Some(play) = play_of(entry) {
         let play = json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
@@ -510,7 +511,7 @@ fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     })
 }
 
-/// Of a play that can't be read, what it takes to answer it.
+/// Returns what it takes to answer a play that can't be read.
 fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
     let address = json::from_slice::<wire::Address>(play);
     let play = wire::Play::from(address.ok()?);
@@ -522,7 +523,7 @@ fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
     Some(Box::new(play))
 }
 
-/// Where a durable job runs, as its entry says.
+/// Returns the circle of a durable job, as its entry says.
 fn circle_of(entry: &StreamEntry) -> Option<PublicKey> {
     entry.text("circle")?.parse().ok()
 }

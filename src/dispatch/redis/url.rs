@@ -115,7 +115,7 @@ fn check_host(host: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether it is `host:port`. What a login would stand in is none.
+/// Returns whether it is `host:port`, without a login.
 fn is_node(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     text.split_once(':').is_some_and(|(host, port)| {

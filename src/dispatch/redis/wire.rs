@@ -1,5 +1,5 @@
-//! What gateways and workers say to each other, as JSON. Other versions may be on the other end: unknown
-//! fields are skipped, and new ones must have a default.
+//! Messages between gateways and workers, as JSON. The other end may be another version: unknown fields are skipped,
+//! and new ones must have a default.
 
 use std::borrow::Cow;
 
@@ -29,10 +29,10 @@ pub(super) struct Play<'a> {
     #[serde(deserialize_with = "json::cow_value")]
     pub(super) args: Cow<'a, Value>,
     pub(super) timeout_ms: u64,
-    /// Whose inbox the outcome goes to.
+    /// The gateway whose inbox the outcome goes to.
     #[serde(borrow)]
     pub(super) gateway: Cow<'a, str>,
-    /// Whether it couldn't be read, and this is no more than its address.
+    /// True if it couldn't be read, and this is no more than its address.
     #[serde(skip)]
     is_unread: bool,
 }
@@ -66,12 +66,12 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Whom it counts for, if that could be read.
+    /// Returns the caller that it counts for, if that could be read.
     pub(super) fn counts_for(&self) -> Option<Caller> {
         (!self.is_unread).then_some(self.caller)
     }
 
-    /// Spells out what is run.
+    /// Returns the run that it asks for.
     pub(super) fn run(&self) -> Run<'_> {
         Run {
             task: self.work.task(),
@@ -88,7 +88,7 @@ impl<'a> Play<'a> {
     }
 }
 
-/// What a worker must know of a play to answer it, where it can't read the rest.
+/// The fields that a worker needs to answer a play, if it can't read the rest.
 #[derive(Debug, Deserialize)]
 pub(super) struct Address {
     id: JobId,

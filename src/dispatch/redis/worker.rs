@@ -1,8 +1,8 @@
-//! The end of Redis where jobs are run.
+//! The worker: takes jobs out of Redis, runs them, and commits their results.
 //!
-//! A script that is known to be short is run right where its job is taken, on what is at hand of its circle's
-//! store; what isn't at hand is fetched, for all that wait at once, and the run starts over. Everything else
-//! goes to a script thread, which may wait for Redis. What runs of one circle come to is committed together.
+//! A script that is known to be short runs right where its job is taken, on cached reads of its circle's store; values
+//! that aren't in the cache are fetched, for all that wait at once, and the run starts over. All others go to a script
+//! thread, which may wait for Redis. Results of one circle are committed together.
 
 use std::{
     collections::HashMap,
@@ -39,9 +39,9 @@ use crate::{
     units::duration::milliseconds,
 };
 
-/// Runs of a job that collide with others, before it is given up.
+/// Conflicts of a job, before it is given up.
 const COLLISIONS: u32 = 64;
-/// The same for runs that take [`LONG`].
+/// Conflicts of a job whose runs take [`LONG`], before it is given up.
 const LONG_COLLISIONS: u32 = 5;
 /// A run that takes so long keeps a thread from the others, and collides again before long.
 const LONG: Duration = Duration::from_millis(100);
@@ -49,9 +49,9 @@ const LONG: Duration = Duration::from_millis(100);
 const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
-/// When to try again what Redis kept from happening.
+/// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);
-/// When a durable job runs again that was not to blame.
+/// The pause before a durable job runs again that was not to blame.
 const LATER: Duration = Duration::from_millis(500);
 
 /// Takes jobs, runs them, and commits what they come to.
@@ -66,21 +66,21 @@ pub(super) struct Worker {
     pub(super) commit_queue: CommitQueue,
     pub(super) slots: Slots,
     pub(super) input_budget: InputBudget,
-    /// What runs on script threads, by partition and entry.
+    /// The runs on script threads, by partition and entry.
     pub(super) running: Mutex<HashMap<(usize, String), RunningJob>>,
-    /// What other workers have had, and whether a run of it has begun here.
+    /// The jobs that other workers have had, and whether a run of each has begun here.
     pub(super) taken_over: Mutex<HashMap<(usize, String), bool>>,
-    /// Takes no more jobs, and starts none.
+    /// Cancelled when it takes no more jobs, and starts none.
     pub(super) stopping: CancellationToken,
-    /// Doesn't even wait for Redis any more.
+    /// Cancelled when it doesn't even wait for Redis any more.
     pub(super) halt: CancellationToken,
-    /// When it showed last that it is there.
+    /// The time when its lease was last renewed.
     pub(super) shown: watch::Sender<Option<Instant>>,
-    /// Shows no more that it is there.
+    /// Cancelled when its lease is not renewed any more.
     pub(super) ending: CancellationToken,
-    /// Take and commit.
+    /// Tasks that take and commit jobs.
     pub(super) tasks: TaskTracker,
-    /// What goes on until all else has ended.
+    /// Tasks that go on until all else has ended.
     pub(super) background: TaskTracker,
     pub(super) handle: Handle,
 }
@@ -88,20 +88,20 @@ pub(super) struct Worker {
 /// A run on a script thread.
 pub(super) struct RunningJob {
     pub(super) since: Instant,
-    /// Ends it.
+    /// Set to end it.
     pub(super) cancelled: Arc<AtomicBool>,
 }
 
-/// What comes after a commit.
+/// The next step after a commit.
 enum AfterCommit {
     Over,
-    /// It is to run again.
+    /// The job runs again.
     Run,
-    /// Something else is to be committed.
+    /// Something else is committed instead.
     Commit(CommitRequest),
 }
 
-/// How far a run came that mustn't wait.
+/// The result of a run that mustn't wait.
 enum Tried {
     Ran(Box<CommitRequest>),
     Missed(Key),
@@ -109,7 +109,8 @@ enum Tried {
 }
 
 impl Worker {
-    /// Runs jobs that were taken, and sees to what becomes of them. Those that can't run here and now are begun.
+    /// Runs jobs that were claimed, and commits their results. Those that can't run at once are given to script
+    /// threads.
     pub(super) fn process(self: &Arc<Self>, jobs: Vec<ClaimedJob>) {
         let mut circles: Vec<(PublicKey, Vec<ClaimedJob>)> = Vec::new();
         for claimed in jobs {
@@ -160,7 +161,7 @@ impl Worker {
         }
     }
 
-    /// Runs a script that is known to be short, here and now.
+    /// Runs a script that is known to be short, at once.
     fn try_run(&self, claimed: &ClaimedJob) -> Tried {
         if claimed.begun.is_some() {
             return Tried::Slow;
@@ -211,7 +212,7 @@ impl Worker {
         Transaction::remote(reads, self.committer.limits.clone(), circle)
     }
 
-    /// What is to be committed of a run. `None`: nothing. `direct`: what it read, it read in Redis.
+    /// Returns what is to be committed of a run, or nothing. `direct`: it read all values in Redis.
     fn commit_request(
         &self,
         claimed: &ClaimedJob,
@@ -262,7 +263,7 @@ impl Worker {
         })
     }
 
-    /// Fetches what runs would have had to wait for. Answers whether that was possible.
+    /// Fetches the values that runs would have had to wait for. Returns whether that was possible.
     async fn fetch(&self, missing: &[(ClaimedJob, Key)]) -> bool {
         let mut wanted: HashMap<PublicKey, Vec<Key>> = HashMap::new();
         for (claimed, key) in missing {
@@ -293,7 +294,7 @@ impl Worker {
         fetched.into_iter().all(|fetched| fetched)
     }
 
-    /// Has runs of a circle committed, after those that wait for it already.
+    /// Queues runs of a circle to be committed, after those that wait for it already.
     pub(super) fn enqueue(
         self: &Arc<Self>,
         circle: PublicKey,
@@ -304,7 +305,7 @@ impl Worker {
         }
     }
 
-    /// Commits what waits for it in a circle, all of it at a time, and runs those again that collided.
+    /// Commits the queue of a circle, all of it at a time, and runs those again that conflicted.
     async fn commit_all(self: Arc<Self>, circle: PublicKey) {
         while let Some(runs) = self.commit_queue.next(&circle) {
             let Some(answers) = self.commit(circle, &runs).await else {
@@ -335,7 +336,7 @@ impl Worker {
         }
     }
 
-    /// Sends a commit until it is known what became of it. Nothing: the worker must end before.
+    /// Sends a commit until its answer is known. Returns nothing if the worker must end before.
     async fn commit(
         &self,
         circle: PublicKey,
@@ -392,7 +393,7 @@ impl Worker {
         AfterCommit::Commit(self.refused(claimed, request.result, why))
     }
 
-    /// What is committed instead of what can't be.
+    /// Returns what is committed instead of a commit that was refused.
     fn refused(&self, claimed: &ClaimedJob, result: RunResult, why: CommitError) -> CommitRequest {
         let now = Timestamp::now();
         let result = match (result, &claimed.kind) {
@@ -431,7 +432,7 @@ impl Worker {
         }
     }
 
-    /// Runs a job on a script thread, over again where it collides.
+    /// Runs a job on a script thread, again if it conflicts.
     fn run(self: &Arc<Self>, mut claimed: ClaimedJob) {
         let circle = claimed.circle();
         loop {
@@ -466,8 +467,8 @@ impl Worker {
         }
     }
 
-    /// Counts the run of a job that another worker may have died of, and looks whether one that has waited is still
-    /// wanted. Answers whether it may run.
+    /// Counts a run of a job that another worker may have died of, and checks that one that has waited is still wanted.
+    /// Returns whether it may run.
     fn begin(&self, claimed: &ClaimedJob) -> bool {
         let (lua, begun) = match claimed.begun {
             Some(begun) => (Lua::Begin, Some(begun + 1)),
@@ -496,9 +497,9 @@ impl Worker {
         may_run
     }
 
-    /// Returns what has a run not counted as begun while it is set aside, of a job that another worker may have died of: if
-    /// this one dies, it isn't of that. Redis is asked on another thread, so what that takes is no memory of the run. It goes
-    /// on when it is counted, or Redis can't be asked.
+    /// Returns an observer that has a run not counted as begun while it is set aside, of a job that another worker may
+    /// have died of: if this worker dies meanwhile, it isn't of that run. Redis is asked on another thread, so that
+    /// this takes none of the run's memory. The run goes on when it is counted, or Redis can't be asked.
     fn recount_while_aside(
         self: &Arc<Self>,
         claimed: &ClaimedJob,
@@ -534,7 +535,7 @@ impl Worker {
         }
     }
 
-    /// Answers whether Redis counts it so.
+    /// Changes the count of begun runs. Returns whether Redis counts it so.
     async fn recount(
         &self,
         (partition, entry): &(usize, String),
@@ -632,7 +633,7 @@ impl Worker {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends what runs.
+    /// Cancels all runs.
     pub(super) fn cancel_all(&self) {
         self.stopping.cancel();
         self.halt.cancel();

@@ -1,5 +1,5 @@
-//! Whether there are workers: without any, what a gateway hands over waits for nobody. And whether they let the same
-//! callers do the same, for each server goes by its own settings.
+//! Watches the workers. Without any, a gateway's jobs wait for nobody. And each server goes by its own settings, so
+//! workers may permit other things than the gateway.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -12,26 +12,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::gateway::Gateway;
 use crate::{circle::Executor, store::Unavailable};
 
-/// How often something is said again that is still wrong.
+/// The pause between two log lines about something that is still wrong.
 const REMIND: Duration = Duration::from_secs(60);
 
 /// The workers that a gateway's jobs go to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Workers {
-    /// How many show that they are there.
+    /// The number of workers that are alive.
     pub there: usize,
-    /// How many of them decide by other rules than the gateway who may do what.
+    /// The number of them whose rules of who may do what differ from the gateway's.
     pub differing: usize,
 }
 
-/// Something that may be wrong for a moment. It is said when it was so at two looks, and again once in a while.
+/// Something that may be wrong for a moment. It is logged once it was so at two checks, and again once in a while.
 #[derive(Default)]
 struct Alarm {
     checks: u32,
     said: Option<Instant>,
 }
 
-/// What is to be said.
+/// A line to log.
 #[derive(Debug, PartialEq, Eq)]
 enum Say {
     Nothing,
@@ -59,13 +59,13 @@ impl Alarm {
 }
 
 impl Gateway {
-    /// Returns those that were there at the last look, if there was one.
+    /// Returns the workers at the last check, if there was one.
     pub(super) fn workers(&self) -> Option<Workers> {
         *self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks in each lease which workers show that they are there, and says so once in a while if there are none, or if
-    /// they go by other rules than this gateway's `executor`.
+    /// Checks in each lease which workers are alive, and logs once in a while if there are none, or if their rules
+    /// differ from those of this gateway's `executor`.
     pub(super) async fn watch_workers(self: Arc<Self>, executor: Executor) {
         let mut tick = interval(self.settings.lease);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,7 +104,7 @@ impl Gateway {
         }
     }
 
-    /// Counts those that show it, and forgets the others.
+    /// Counts the workers that are alive, and forgets the others.
     async fn workers_there(&self, rules: &str) -> Result<Workers, Unavailable> {
         let mut workers = Workers::default();
         // Workers take jobs of all partitions.
@@ -134,7 +134,7 @@ impl Gateway {
     }
 }
 
-/// What earlier versions show, which say nothing of their rules.
+/// The value of earlier versions, which say nothing of their rules.
 const BEFORE_RULES: &str = "1";
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn numbered_modules(source: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Runs each of them three times. `run` answers how it ended, where it did, and is given `most` time.
+/// Runs each of them three times. `run` returns how it ended, if it did, and is given `most` time.
 fn try_all(most: Duration, mut run: impl FnMut(&str, &Inputs<'_>) -> Option<End>) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, source, modules, allowed) in table() {

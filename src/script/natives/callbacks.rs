@@ -89,7 +89,7 @@ pub(super) fn place(index: usize) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }
 
-/// Where to start; negative numbers count from the end.
+/// Returns where to start; negative numbers count from the end.
 pub(super) fn first(length: usize, start: i64) -> usize {
     match usize::try_from(start) {
         Ok(start) => start.min(length),

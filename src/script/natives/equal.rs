@@ -1,5 +1,5 @@
-//! Whether values are equal, and whether arrays have them: the same string may stand in an array any number of times, so
-//! that memory says nothing of how long it takes to compare.
+//! Compares values, and searches arrays for them: the same string may stand in an array any number of times, so that
+//! memory says nothing of how long it takes to compare.
 
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext};
 
@@ -41,7 +41,7 @@ pub(super) fn register(module: &mut Module) {
     });
 }
 
-/// As Rhai's `==`: a function of the script's own is asked where there is nothing else to go by.
+/// Compares as Rhai's `==`: a function of the script's own is asked where there is nothing else to go by.
 pub(super) fn equal(
     ctx: &Context<'_>,
     left: &Dynamic,

@@ -8,7 +8,7 @@ use crate::{
     store::{Value, WriteError},
 };
 
-/// What an event costs, in operations.
+/// The cost of an event, in operations.
 const EVENT: usize = 8;
 /// Bytes that count as one operation.
 const BYTES_PER_OPERATION: usize = 256;

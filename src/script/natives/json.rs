@@ -36,7 +36,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     });
 }
 
-/// What JSON that was kept says.
+/// Parses stored JSON.
 pub(super) fn parsed(json: &[u8]) -> Result<Dynamic, Failed> {
     budget::charge(json.len() / BYTES_PER_OPERATION)?;
     match crate::json::from_slice(json) {

@@ -51,7 +51,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     });
 }
 
-/// That an array can take so many more.
+/// Checks that an array can take so many more.
 fn fits(length: usize, more: usize, most: usize) -> Result<(), Failed> {
     if length.saturating_add(more) > most {
         return Err(too_many());

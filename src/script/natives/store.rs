@@ -8,14 +8,14 @@ use crate::{
     store::{Transaction, Value, WriteError},
 };
 
-/// What `store` stands for. There is one in every scope, functions included.
+/// The value of `store`. There is one in every scope, functions included.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::script) struct Store;
 
 /// Its name.
 pub(in crate::script) const STORE: &str = "store";
 
-/// What a look at the store costs, in operations.
+/// The cost of reading the store, in operations.
 const LOOK: usize = 8;
 /// Bytes that count as one operation.
 const BYTES_PER_OPERATION: usize = 256;

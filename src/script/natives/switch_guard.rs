@@ -1,4 +1,4 @@
-//! What `switch_guard` puts around the subject of a `switch`.
+//! The function that `switch_guard` puts around the subject of a `switch`.
 
 use rhai::{Dynamic, EvalAltResult, FnPtr, Module, Position};
 

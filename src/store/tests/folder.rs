@@ -1,4 +1,4 @@
-//! Which folders are opened, and which are refused and left as they are.
+//! Tests which folders are opened, and which are refused and left as they are.
 
 use std::{
     collections::BTreeMap,

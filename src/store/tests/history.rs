@@ -66,14 +66,14 @@ struct CircleHistory {
     landed: Mutex<usize>,
 }
 
-/// What came of one transaction.
+/// A transaction that has ended.
 struct Ended {
     plan: Plan,
     seen: Vec<Seen>,
     at: At,
 }
 
-/// Where in the order of its circle a transaction has its place.
+/// The position of a transaction in the order of its circle.
 #[derive(Debug)]
 enum At {
     /// It is this commit, counted from 0.
@@ -213,7 +213,7 @@ fn end(
     Ok((At::Between(least, most), done))
 }
 
-/// Repeats what happened in one circle, one after another. Answers what is left in the end.
+/// Repeats what happened in one circle, one after another. Returns what is left in the end.
 fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
     let mut commits: HashMap<usize, &Ended> = HashMap::new();
     for ended in ended {
@@ -250,7 +250,7 @@ fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
     Ok(states.pop().unwrap())
 }
 
-/// What is kept of a circle is this, and takes as much room as is said.
+/// Compares what is stored of a circle, and its size, with the model.
 fn compare(store: &Store, circle: PublicKey, model: &Model) {
     let mut transaction = store.begin(circle);
     let keys = transaction.keys("", usize::MAX).unwrap();

@@ -1,5 +1,5 @@
-//! What is left of a folder whose last write was cut short, or whose journal is damaged: the commits up to
-//! some point, each whole, or a refusal; and a refusal wherever one is missing that was reported.
+//! Tests what is left of a folder whose last write was cut short, or whose journal is damaged: the commits up to some
+//! point, each whole, or a refusal; and a refusal wherever one is missing that was reported.
 
 use std::{
     fs::{self, File},
@@ -32,18 +32,18 @@ struct Closed {
     journal: PathBuf,
     /// The part of the journal that was written to.
     bytes: Vec<u8>,
-    /// Where in it each commit ends; at first, what was there before.
+    /// The position where each commit ends; at first, what was there before.
     ends: Vec<usize>,
 }
 
-/// What becomes of a journal.
+/// Damage to a journal.
 #[derive(Debug, Clone)]
 enum Damage {
     /// The file ends here.
     Truncated(usize),
-    /// What was to be written from here on wasn't.
+    /// The bytes from here on were never written.
     Zeroed(usize),
-    /// Of the last write, the page at this place never reached the disk.
+    /// The page at this position of the last write never reached the disk.
     PageLost(usize),
     /// Something else is written here.
     Overwritten(usize, Vec<u8>),
@@ -129,12 +129,12 @@ impl Closed {
         to
     }
 
-    /// How many commits end at or before this place.
+    /// Returns how many commits end at or before this place.
     fn whole_at(&self, at: usize) -> usize {
         self.ends[1..].iter().filter(|end| **end <= at).count()
     }
 
-    /// Whether this place is a write's number, which its checksum leaves out.
+    /// Returns whether this place is a write's number, which its checksum leaves out.
     fn is_unchecked(&self, at: usize) -> bool {
         let begin = self.ends.iter().rfind(|end| **end <= at).copied();
         begin.is_some_and(|begin| (begin + COUNT..begin + HEAD).contains(&at))
@@ -155,7 +155,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// How many commits are kept; each is whole, or not there at all.
+/// Returns how many commits are stored; each is whole, or not there at all.
 fn kept(store: &Store) -> usize {
     let mut transaction = store.begin(circle(1));
     let last = usize::try_from(number(transaction.get("last").unwrap())).unwrap();

@@ -1,4 +1,4 @@
-//! What a key, a value, a job and a circle may take.
+//! Tests the limits of a key, a value, a job and a circle.
 
 use super::{circle, commit, open, set, settings};
 use crate::{

@@ -1,4 +1,4 @@
-//! What becomes of commits that the disk doesn't take, and of whatever saw them.
+//! Tests what becomes of commits that the disk doesn't take, and of transactions that saw them.
 
 use std::{
     collections::VecDeque,

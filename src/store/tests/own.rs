@@ -119,7 +119,7 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
     set(&mut transaction, "more", 1);
 }
 
-/// As Redis lists: up to the prefix and 0xFF.
+/// A store that lists as Redis does: up to the prefix and 0xFF.
 struct Sorted(BTreeMap<Vec<u8>, Value>);
 
 impl RemoteReads for Sorted {

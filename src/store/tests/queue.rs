@@ -1,4 +1,4 @@
-//! What waits for the disk, and what that keeps waiting.
+//! Tests the write queue, and what waits for it.
 
 use std::{
     sync::mpsc::{RecvTimeoutError, channel},

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{LIMITS, circle};
 use crate::store::{Key, RemoteReads, Transaction, Unavailable, Value};
 
-/// Answers something else each time.
+/// A store that returns something else each time.
 struct Changing(VecDeque<Vec<&'static str>>);
 
 impl RemoteReads for Changing {

@@ -1,4 +1,4 @@
-//! What one transaction sees stays as it is.
+//! Tests that what one transaction sees stays as it is.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -231,7 +231,7 @@ async fn what_waits_for_its_next_try_counts_as_waiting() {
 }
 
 async fn colliding_is_no_try() {
-    // Too long to be alone in the circle.
+    // Too long with the circle locked.
     let slow = busy(Duration::from_millis(150), "store.set(\"hot\", n + 1)");
     let (_folder, settings) = scripted(&format!("let n = store.get(\"hot\", 0); {slow}"));
     let server = taking_stripes()
@@ -263,7 +263,7 @@ async fn a_sender_that_hangs_up_leaves_no_job_behind() {
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .start()
         .await;
-    // Plays that collide until one of them is alone in the circle, where deliveries have to wait for it.
+    // Plays that collide until one of them locks the circle, where deliveries have to wait for it.
     let slow = busy(Duration::from_millis(30), "store.set(\"hot\", n + 1)");
     let slow = format!("let n = store.get(\"hot\", 0); {slow}");
     let mut session = server.log_in(&key(2)).await;

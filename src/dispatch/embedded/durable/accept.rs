@@ -1,4 +1,4 @@
-//! From a delivery, or what a caller asks for, to a job that is kept.
+//! Accepts deliveries and submissions: each becomes a durable job.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 /// Says when a delivery is on disk, or that it isn't going to be.
 type OnDisk = oneshot::Receiver<Result<(), Unavailable>>;
 
-/// A job that is about to be kept.
+/// A job that is about to be stored.
 struct JobToStore {
     identity: Option<[u8; 32]>,
     new_job: NewJob,
@@ -34,7 +34,7 @@ struct JobToStore {
 struct StoredJob {
     job: JobId,
     on_disk: OnDisk,
-    /// How its job's first run ends. Nothing for one that has been here before.
+    /// Receives how the job's first run ends. Nothing for a job that has been here before.
     ended: Option<oneshot::Receiver<Progress>>,
     /// A job that may run now, this one or an earlier one of the circle.
     ready: Option<ReadyJob>,
@@ -51,7 +51,7 @@ impl JobToStore {
         }
     }
 
-    /// The same under the name of an earlier job, which was given up: it takes its place.
+    /// Gives it the id of an earlier job, which was given up, and whose place it takes.
     fn again(self, earlier: JobId, settings: &settings::Durable) -> Self {
         let NewJob { mut job, input, .. } = self.new_job;
         tracing::info!(
@@ -75,7 +75,8 @@ impl JobToStore {
 }
 
 impl DurableJobs {
-    /// Keeps a job, and has it run. Answers when it is on disk and its first run has ended, or so much time is over.
+    /// Stores a job, and has it run. Returns when it is on disk and its first run has ended, or the time `wait` is
+    /// over.
     pub(in crate::dispatch::embedded) async fn accept(
         self: &Arc<Self>,
         request: JobRequest,
@@ -85,7 +86,7 @@ impl DurableJobs {
         let new = Box::new(JobToStore::of(request, &self.settings));
         let stored = match self.try_store_job(new, WaitPolicy::FailFast) {
             Ok(stored) => stored?,
-            // Somebody is alone in the circle: that takes a moment, and blocks.
+            // The circle is locked: that takes a moment, and blocks.
             Err(new) => {
                 let this = self.clone();
                 // Whoever waits for the answer may leave meanwhile: the job is handed over here.
@@ -134,7 +135,7 @@ impl DurableJobs {
         }
     }
 
-    /// Gives `new` back if it would have to wait, and was told not to.
+    /// Stores a job. Returns `new` if it would have to wait, and must not.
     fn try_store_job(
         self: &Arc<Self>,
         new: Box<JobToStore>,

@@ -1,4 +1,4 @@
-//! One run of a durable job, and what becomes of it.
+//! Runs durable jobs, and decides what comes after a run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,10 +23,10 @@ use crate::{
     store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
 };
 
-/// When to try again what the disk kept from happening.
+/// The pause before a job runs again whose commit the disk didn't take.
 pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
-/// What becomes of a job whose run is over.
+/// The next step for a job whose run is over.
 enum AfterRun {
     /// It is over, or will be once the disk says so.
     Over,
@@ -39,7 +39,7 @@ impl AfterRun {
         Self::At(later(Timestamp::now(), AGAIN))
     }
 
-    /// What the record says.
+    /// Returns the next step that the record says.
     fn of(job: &JobRecord) -> Self {
         job.due.map_or(Self::Over, Self::At)
     }
@@ -75,8 +75,8 @@ impl DurableJobs {
         }
     }
 
-    /// Does `attempt` for a job that runs, and what comes after it. Answers whether it was done: if not, the
-    /// job counts as running still.
+    /// Counts a job as running while `attempt` runs it, and does what comes after. Returns whether the run is over: if
+    /// not, the job counts as running still.
     fn run_counted(
         self: &Arc<Self>,
         circle: PublicKey,
@@ -109,7 +109,7 @@ impl DurableJobs {
         true
     }
 
-    /// Runs a job as it is kept.
+    /// Runs a job as it is stored.
     fn resume_or_end(
         self: &Arc<Self>,
         circle: PublicKey,
@@ -140,7 +140,7 @@ impl DurableJobs {
         self.attempt(&job, &input, gate)
     }
 
-    /// Nothing has happened where it answers `None`.
+    /// Runs a new job at once, if it is known to be short. If it returns `None`, nothing has happened.
     fn try_attempt(self: &Arc<Self>, new_job: &NewJob, gate: &Arc<CommitGate>) -> Option<AfterRun> {
         let NewJob { job, input, .. } = new_job;
         let provided = self.provided(job);
@@ -202,8 +202,8 @@ impl DurableJobs {
         }
     }
 
-    /// Commits what a run came to, by the rule of all commits: if the job is still pending, or else nothing. Notes which
-    /// version of its script ran.
+    /// Commits the result of a run if the job is still pending, and nothing otherwise. Notes which version of its
+    /// script ran.
     fn settle(
         self: &Arc<Self>,
         job: &JobRecord,
@@ -270,14 +270,14 @@ impl DurableJobs {
         self.end(&job, gate, progress)
     }
 
-    /// Ends a job that may have no effect any more: the final one of its series has been committed.
+    /// Ends a job without effects: the final one of its series has been committed.
     fn supersede(self: &Arc<Self>, job: &JobRecord, gate: &Arc<CommitGate>) -> AfterRun {
         let mut job = job.clone();
         let progress = job.supersede(Timestamp::now());
         self.end(&job, gate, progress)
     }
 
-    /// Commits how a run without effects ended.
+    /// Commits the end of a run without effects.
     fn end(
         self: &Arc<Self>,
         job: &JobRecord,
@@ -302,13 +302,14 @@ impl DurableJobs {
         }
     }
 
-    /// Has the run that is committed right now tell whoever waits for the job, and no later run of that name. Always so.
+    /// Gives the run that is committed right now those who wait for the job; a later run of that id has none. Always
+    /// true.
     fn attach_waiter(&self, id: JobId, gate: &CommitGate) -> bool {
         gate.set_waiter(self.lock().waiter(id));
         true
     }
 
-    /// Tells whoever waits, once it is on disk. What the disk didn't take runs again.
+    /// Returns the callback of a commit: it tells whoever waits, or has the job run again if the disk didn't take it.
     fn done(
         self: &Arc<Self>,
         job: &JobRecord,
@@ -328,7 +329,7 @@ impl DurableJobs {
     }
 }
 
-/// If the job isn't over, or else nothing.
+/// Requires that the job isn't over.
 fn still_open(id: &JobId) -> Preconditions<'_> {
     Preconditions {
         present: Some((Table::Open, id.as_bytes())),

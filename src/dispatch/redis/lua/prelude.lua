@@ -1,4 +1,4 @@
--- Goes before every script. A circle's lane: how many of its plays and durable jobs are in the stream, how many plays of
+-- Goes before every script. A circle's counts say how many of its plays and durable jobs are in the stream, how many plays of
 -- each caller, and how many durable jobs wait for their time.
 
 local GROUP = 'workers'
@@ -7,12 +7,12 @@ local function add(list, item)
   list[#list + 1] = item
 end
 
--- What a key of the partition is called, as keys.rs has it.
+-- Returns a key of the partition, as keys.rs has it.
 local function partition_key(jobs, what)
   return (jobs:gsub('jobs$', function() return what end))
 end
 
--- What a lane counts. What can't be a count is none.
+-- Returns a count. A value that can't be a count is none.
 local function read_count(job_counts, what)
   local number = tonumber(redis.call('HGET', job_counts, what) or '0')
   if number and number > 0 and number % 1 == 0 then return number end
@@ -37,25 +37,25 @@ local function add_count(job_counts, what, by)
   if by ~= 0 then write_counts(job_counts, {[what] = read_count(job_counts, what) + by}) end
 end
 
--- How many jobs are in the stream, where a lane has counted so many: no more than there are. So a wrong number, wherever it
+-- Returns how many jobs are in the stream, by a count: no more than there are. So a wrong number, wherever it
 -- comes from, is mended once little is there.
 local function in_stream(jobs, number)
   return number > 0 and math.min(number, redis.call('XLEN', jobs)) or 0
 end
 
--- The name of a play; it comes first.
+-- Returns the id of a play; it comes first.
 local function name_of(play)
   return play:match('"id":"([^"]*)"')
 end
 
--- Whom a play counts for; that comes before anything that a caller has written.
+-- Returns the caller that a play counts for; it comes before anything that a caller has written.
 local function caller_of(play)
   local _, at = play:find('"caller":', 1, true)
   if at and play:byte(at + 1) == 34 then return play:sub(at + 2, at + 67) end
   return 'anonymous'
 end
 
--- Plays of a caller that wait, first in first out, from one on: the caller with the name of each.
+-- Returns plays of a caller that wait, first in first out, from one on: the caller with the id of each.
 local function waiting_of(waiting_plays, caller, from, most)
   return redis.call('ZRANGEBYLEX', waiting_plays, '[' .. caller, '(' .. caller .. '\255', 'LIMIT', from, most)
 end
@@ -143,7 +143,7 @@ local function hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
   write_counts(job_counts, {durable = total})
 end
 
--- '-' nothing, '=' this very value, '#' a value with this SHA-1.
+-- Returns whether a value is the wanted one: '-' nothing, '=' this very value, '#' a value with this SHA-1.
 local function matches(value, wanted)
   local how = wanted:byte(1)
   if how == 45 then return not value end
@@ -152,7 +152,7 @@ local function matches(value, wanted)
   return redis.sha1hex(value) == wanted:sub(2)
 end
 
--- What an inbox holds that was not fetched: in all, and of one circle's. An entry counts as its bytes, and as its share of
+-- Returns the bytes that count in an inbox: in all, and of one circle's. An entry counts as its bytes, and as its share of
 -- the entries that there may be.
 local function inbox_usage(inbox, circle)
   local held = redis.pcall('HMGET', inbox .. ':bytes', 'all', circle)

@@ -1,4 +1,4 @@
-//! What the transactions of a history do, to a store or to a model of one.
+//! Operations of the transactions of a history, on a store or on a model of one.
 
 use std::{collections::BTreeMap, thread};
 
@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::store::{Transaction, WriteError};
 
-/// In all accounts together.
+/// The money of all accounts together.
 pub(super) const MONEY: i64 = 30;
 const ACCOUNTS: [&str; 4] = ["account/a", "account/b", "account/c", "account/d"];
 const KEYS: [&str; 5] = ["k", "k/a", "k/ab", "k/b", "l"];
@@ -22,7 +22,7 @@ pub(super) enum Op {
     PrefixRead(&'static str, usize),
     /// Another key under "k/", if there are fewer than so many.
     Join(i64, usize),
-    /// As much as there is, if there is enough. An account with nothing in it is closed.
+    /// Moves as much as there is, if there is enough. An account with nothing in it is closed.
     Transfer(&'static str, &'static str, i64),
     /// All that is in the accounts.
     Total,
@@ -30,7 +30,7 @@ pub(super) enum Op {
     Yield,
 }
 
-/// What an operation answers.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     Value(Option<String>),
@@ -90,7 +90,7 @@ impl Access for Transaction {
 pub(super) struct Model(pub(super) BTreeMap<String, String>);
 
 impl Model {
-    /// What a history begins with.
+    /// Returns what a history begins with.
     pub(super) fn endowed() -> Self {
         Self(BTreeMap::from([
             (ACCOUNTS[0].to_owned(), (MONEY - 10).to_string()),
