@@ -113,7 +113,7 @@ fn not_found(what: &'static str) -> Refusal {
 }
 
 /// The topics of what a procedure tells, and that the owner alone is told.
-fn told(store: &Store, procedure: &Procedure) -> Vec<String> {
+fn emitted(store: &Store, procedure: &Procedure) -> Vec<String> {
     let mut transaction = begin(store);
     procedure
         .perform(&mut transaction, &key(1), Timestamp::UNIX_EPOCH, &SETTINGS)
@@ -142,14 +142,14 @@ fn members_are_kept_in_order_and_told_of_once() {
         fixed: vec![key(9)],
     };
     assert_eq!(
-        told(&store, &add(7)),
+        emitted(&store, &add(7)),
         [format!("circle.member_added {}", key(7))]
     );
     for (second, number) in [(1, 7), (2, 3), (3, 5)] {
         let added = at(&store, second, &SETTINGS, &add(number)).unwrap();
         assert_eq!(added, json!({ "added": true }));
     }
-    assert!(told(&store, &add(7)).is_empty() && told(&store, &remove(8)).is_empty());
+    assert!(emitted(&store, &add(7)).is_empty() && emitted(&store, &remove(8)).is_empty());
     assert_eq!(perform(&store, &add(3)).unwrap(), json!({ "added": false }));
     let member = |number: u8, second: i64| json!({ "pubkey": key(number), "added_at": Timestamp::from_second(second).unwrap() });
     let all = json!({ "members": [member(3, 2), member(5, 3), member(7, 1)], "fixed": [key(9)] });
@@ -168,7 +168,7 @@ fn members_are_kept_in_order_and_told_of_once() {
         assert_eq!(again, json!({ "added": false }));
     }
     assert_eq!(
-        told(&store, &remove(5)),
+        emitted(&store, &remove(5)),
         [format!("circle.member_removed {}", key(5))]
     );
     for removed in [true, false] {
@@ -182,8 +182,8 @@ fn members_are_kept_in_order_and_told_of_once() {
     let is = [3, 5, 7, 9].map(|number| is_member(&mut transaction, &key(number)).unwrap());
     assert_eq!(is, [true, false, true, false]);
     // No other circle's.
-    let mut elsewhere = store.begin_latest(key(100));
-    assert!(!is_member(&mut elsewhere, &key(3)).unwrap());
+    let mut other = store.begin_latest(key(100));
+    assert!(!is_member(&mut other, &key(3)).unwrap());
     assert!(begin(&store).keys("", 10).unwrap().is_empty());
 }
 
@@ -216,10 +216,10 @@ fn versions_are_kept_by_their_hash_the_newest_first() {
     );
     assert_eq!(shown["put_at"], "1970-01-01T00:00:03Z");
     assert_eq!(shown["put_by"], json!(key(1)));
-    let kept: Vec<&Json> = shown["versions"].as_array().unwrap().iter().collect();
-    assert_eq!(kept.len(), 2);
+    let stored: Vec<&Json> = shown["versions"].as_array().unwrap().iter().collect();
+    assert_eq!(stored.len(), 2);
     assert_eq!(
-        (&kept[0]["version"], &kept[1]["version"]),
+        (&stored[0]["version"], &stored[1]["version"]),
         (&json!(three), &json!(two))
     );
     assert_eq!(
@@ -276,12 +276,12 @@ fn with_fewer_versions_the_oldest_go() {
         at(&store, n, &keep(10), &put("a", &n.to_string())).unwrap();
     }
     // None at all would be no script.
-    for (most, kept) in [(3, 3), (1, 1), (0, 1)] {
+    for (most, stored) in [(3, 3), (1, 1), (0, 1)] {
         at(&store, 9, &keep(most), &put("a", &format!("{most}0"))).unwrap();
         let shown = perform(&store, &get("a", None)).unwrap();
-        assert_eq!(shown["versions"].as_array().unwrap().len(), kept);
+        assert_eq!(shown["versions"].as_array().unwrap().len(), stored);
         assert_eq!(shown["source"], format!("{most}0"));
-        assert_eq!(begin(&store).own_keys(b"v", 10).unwrap().len(), kept);
+        assert_eq!(begin(&store).own_keys(b"v", 10).unwrap().len(), stored);
     }
 }
 
@@ -380,9 +380,9 @@ fn what_is_pinned_is_as_it_was() {
             (json!(pinned.version), &*pinned.source),
             (found.clone(), source)
         );
-        let kept = serde_json::to_string(&pinned).unwrap();
+        let stored = serde_json::to_string(&pinned).unwrap();
         assert_eq!(
-            crate::json::from_str::<super::Pinned>(&kept).unwrap(),
+            crate::json::from_str::<super::Pinned>(&stored).unwrap(),
             pinned
         );
     }

@@ -167,9 +167,9 @@ impl<T: JsonSchema> JsonSchema for ReservedRead<T> {
 
 impl JobReads {
     /// Creates so many permits.
-    pub(super) fn new(places: usize) -> Self {
+    pub(super) fn new(permits: usize) -> Self {
         Self {
-            shared: Turns::new(places, usize::MAX),
+            shared: Turns::new(permits, usize::MAX),
             operator: Arc::new(Semaphore::new(1)),
         }
     }
@@ -199,85 +199,85 @@ mod tests {
     use super::{Account, JobReads, turns};
     use crate::auth::{PublicKey, SecretKey};
 
-    type Look = turns::Turn<Account>;
+    type Permit = turns::Turn<Account>;
 
     fn key(n: u8) -> PublicKey {
         SecretKey::from_hex(&hex::encode([n; 32])).unwrap().public()
     }
 
-    fn look<F: Future<Output = Option<Look>>>(turn: &mut Pin<&mut F>) -> Option<Look> {
+    fn poll<F: Future<Output = Option<Permit>>>(turn: &mut Pin<&mut F>) -> Option<Permit> {
         let mut context = Context::from_waker(Waker::noop());
         match turn.as_mut().poll(&mut context) {
-            Poll::Ready(look) => Some(look.unwrap()),
+            Poll::Ready(permit) => Some(permit.unwrap()),
             Poll::Pending => None,
         }
     }
 
     #[test]
     fn a_circle_whose_members_look_on_and_on_keeps_no_other_waiting() {
-        let looks = JobReads::new(2);
-        let many = |n: u8| looks.shared.take(Account::of_caller(key(1), Some(&key(n))));
+        let reads = JobReads::new(2);
+        let many = |n: u8| reads.shared.take(Account::of_caller(key(1), Some(&key(n))));
         let mut flood: Vec<_> = (10..50).map(|n| Box::pin(many(n))).collect();
         let mut flood: Vec<_> = flood.iter_mut().map(|turn| turn.as_mut()).collect();
-        let mut goes_on: Vec<_> = flood.iter_mut().filter_map(look).collect();
+        let mut goes_on: Vec<_> = flood.iter_mut().filter_map(poll).collect();
         assert_eq!(goes_on.len(), 2);
-        let mut other = pin!(looks.shared.take(Account::of_caller(key(2), Some(&key(3)))));
-        let mut member = pin!(looks.shared.take(Account::of_caller(key(1), Some(&key(3)))));
-        assert!(look(&mut other).is_none() && look(&mut member).is_none());
+        let mut other = pin!(reads.shared.take(Account::of_caller(key(2), Some(&key(3)))));
+        let mut member = pin!(reads.shared.take(Account::of_caller(key(1), Some(&key(3)))));
+        assert!(poll(&mut other).is_none() && poll(&mut member).is_none());
         goes_on.pop();
-        let other = look(&mut other).expect("another circle comes first");
-        assert!(flood[2..].iter_mut().filter_map(look).next().is_none());
+        let other = poll(&mut other).expect("another circle comes first");
+        assert!(flood[2..].iter_mut().filter_map(poll).next().is_none());
         drop((other, goes_on));
-        let goes_on: Vec<_> = flood[2..].iter_mut().filter_map(look).collect();
+        let goes_on: Vec<_> = flood[2..].iter_mut().filter_map(poll).collect();
         assert_eq!(goes_on.len(), 2);
     }
 
     #[test]
     fn a_caller_who_looks_on_and_on_keeps_no_other_waiting_in_any_circle() {
-        let looks = JobReads::new(1);
-        let many = |n: u8| looks.shared.take(Account::of_caller(key(n), Some(&key(9))));
+        let reads = JobReads::new(1);
+        let many = |n: u8| reads.shared.take(Account::of_caller(key(n), Some(&key(9))));
         let mut flood: Vec<_> = (10..50).map(|n| Box::pin(many(n))).collect();
         let mut flood: Vec<_> = flood.iter_mut().map(|turn| turn.as_mut()).collect();
-        let goes_on: Vec<_> = flood.iter_mut().filter_map(look).collect();
+        let goes_on: Vec<_> = flood.iter_mut().filter_map(poll).collect();
         assert_eq!(goes_on.len(), 1);
         let mut victim = pin!(
-            looks
+            reads
                 .shared
                 .take(Account::of_caller(key(10), Some(&key(3))))
         );
-        assert!(look(&mut victim).is_none());
+        assert!(poll(&mut victim).is_none());
         drop(goes_on);
-        assert!(look(&mut victim).is_some());
+        assert!(poll(&mut victim).is_some());
     }
 
     #[test]
     fn whoever_runs_the_server_has_a_place_of_their_own() {
-        let looks = JobReads::new(1);
-        let mut flood = pin!(looks.shared.take(Account::of_caller(key(1), None)));
-        let _goes_on = look(&mut flood).unwrap();
-        let operator = pin!(looks.operator());
+        let reads = JobReads::new(1);
+        let mut flood = pin!(reads.shared.take(Account::of_caller(key(1), None)));
+        let _goes_on = poll(&mut flood).unwrap();
+        let operator = pin!(reads.operator());
         let mut context = Context::from_waker(Waker::noop());
         assert!(matches!(operator.poll(&mut context), Poll::Ready(Some(_))));
     }
 
     #[test]
     fn those_who_leave_keep_no_place() {
-        let looks = JobReads::new(1);
-        let turn = |n: u8| looks.shared.take(Account::of_caller(key(n), None));
+        let reads = JobReads::new(1);
+        let turn = |n: u8| reads.shared.take(Account::of_caller(key(n), None));
         let mut first = Box::pin(turn(1));
-        let goes_on = look(&mut first.as_mut()).unwrap();
+        let goes_on = poll(&mut first.as_mut()).unwrap();
         let mut left: Vec<_> = (2..100).map(|n| Box::pin(turn(n))).collect();
         for turn in &mut left {
-            assert!(look(&mut turn.as_mut()).is_none());
+            assert!(poll(&mut turn.as_mut()).is_none());
         }
         let mut last = pin!(turn(100));
-        assert!(look(&mut last).is_none());
+        assert!(poll(&mut last).is_none());
         // It has its place, and never takes it.
         let mut never = left.remove(0);
         drop(left);
         drop(goes_on);
-        assert!(look(&mut last).is_none());
-        drop(look(&mut never.as_mut()));
-        assert!(look(&mut last).is_some());
+        assert!(poll(&mut last).is_none());
+        drop(poll(&mut never.as_mut()));
+        assert!(poll(&mut last).is_some());
     }
 }

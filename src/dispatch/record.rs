@@ -171,15 +171,15 @@ impl JobRecord {
 
     /// Reads a stored record. For one that can't be read it returns a record that says so, and whose every try fails;
     /// nothing, if its circle isn't known.
-    pub(super) fn read(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
-        let Ok(job) = json::from_slice::<Self>(kept) else {
-            return Self::in_place_of(id, circle, kept);
+    pub(super) fn read(id: JobId, circle: Option<PublicKey>, stored: &[u8]) -> Option<Self> {
+        let Ok(job) = json::from_slice::<Self>(stored) else {
+            return Self::in_place_of(id, circle, stored);
         };
         let original = job
             .unread
             .as_deref()
             .filter(|_| job.status == Status::Pending);
-        let original = original.and_then(|kept| json::from_str::<Self>(kept).ok());
+        let original = original.and_then(|stored| json::from_str::<Self>(stored).ok());
         Some(match original {
             // Some other version has taken it for one that can't be read.
             Some(original) => Self {
@@ -190,18 +190,18 @@ impl JobRecord {
         })
     }
 
-    fn in_place_of(id: JobId, circle: Option<PublicKey>, kept: &[u8]) -> Option<Self> {
+    fn in_place_of(id: JobId, circle: Option<PublicKey>, stored: &[u8]) -> Option<Self> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Partial {
             circle: Json,
             caller: Json,
         }
-        let partial: Partial = json::from_slice(kept).unwrap_or_default();
+        let partial: Partial = json::from_slice(stored).unwrap_or_default();
         let circle = circle.or_else(|| partial.circle.as_str()?.parse().ok())?;
         let caller = partial.caller.as_str().unwrap_or("unknown").to_owned();
         Some(Self {
-            unread: Some(String::from_utf8_lossy(kept).into()),
+            unread: Some(String::from_utf8_lossy(stored).into()),
             ..Self::new(id, circle, caller, id.made_at())
         })
     }
@@ -235,7 +235,7 @@ impl JobRecord {
         let output = self.output.as_ref().map_or(0, String::len);
         let value = self.value.as_ref().map_or(0, |value| value.get().len());
         let logs: usize = self.logs.iter().map(|line| line.len() + 8).sum();
-        let unread = self.unread.as_ref().map_or(0, |kept| kept.len());
+        let unread = self.unread.as_ref().map_or(0, |stored| stored.len());
         512 + output + value + logs + unread
     }
 

@@ -214,11 +214,11 @@ impl Dispatcher {
         let rerun = if let ScriptChoice::AsBefore = choice {
             Rerun::AsBefore
         } else {
-            let look = move |mut transaction: Transaction, compiler: &Compiler<'_>| {
+            let pin = move |mut transaction: Transaction, compiler: &Compiler<'_>| {
                 let pinned = choice.pin(&mut transaction, compiler)?;
                 Ok(choice.rerun(pinned))
             };
-            self.pin(circle, caller.or_else(|| job.submitter()), look)
+            self.pin(circle, caller.or_else(|| job.submitter()), pin)
                 .await?
         };
         let retried = rerun.summary(&job);

@@ -217,7 +217,7 @@ pub(super) fn step() -> Option<Dynamic> {
             || meter::gross().wrapping_sub(budget.gross.get()) > BYTES_PER_LOOK
             || stack::pointer() < budget.stack_floor.get()
         {
-            return budget.look();
+            return budget.check();
         }
         budget.operations.set(left - 1);
         budget.steps.set(steps - 1);
@@ -232,7 +232,7 @@ pub(super) fn charge(work: usize) -> Result<(), Box<rhai::EvalAltResult>> {
         budget
             .operations
             .set(budget.operations.get().saturating_sub(work));
-        budget.look()
+        budget.check()
     });
     match stopped {
         Some(token) => {
@@ -304,7 +304,7 @@ pub(super) fn compiling() -> bool {
 
 impl Budget {
     #[cold]
-    fn look(&self) -> Option<Dynamic> {
+    fn check(&self) -> Option<Dynamic> {
         if self.stop.get().is_some() {
             panic::resume_unwind(Box::new(Unwind));
         }

@@ -44,7 +44,7 @@ pub(super) fn on_variable(
     let scope = context.scope_mut();
     // An index counts from the newest variable, from 1, and so does the iterator; 0 means to look for the name.
     let variable = match index.checked_sub(1) {
-        Some(place) => scope.iter_raw().nth(place).map(|(_, _, variable)| variable),
+        Some(index) => scope.iter_raw().nth(index).map(|(_, _, variable)| variable),
         None => scope.get(name),
     };
     // A cell that is locked right now was read before.

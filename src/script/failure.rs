@@ -103,7 +103,7 @@ impl Failure {
     }
 
     /// `in "name", line 1, column 2: `, for a failure in an imported script.
-    pub(super) fn place_in(&self, module: &str) -> String {
+    pub(super) fn location_in(&self, module: &str) -> String {
         match (self.line, self.column) {
             (Some(line), Some(column)) => {
                 format!("in \"{module}\", line {line}, column {column}: ")
@@ -159,12 +159,12 @@ impl Failure {
         } else {
             FailureKind::Runtime
         };
-        let place = match inner {
-            (Some(module), position) => Some(modules::place(&module, position)),
+        let location = match inner {
+            (Some(module), position) => Some(modules::location(&module, position)),
             (None, _) if error.is_system_exception() => modules::blame(),
             (None, _) => None,
         };
-        let message = place.unwrap_or_default() + message(error).as_str();
+        let message = location.unwrap_or_default() + message(error).as_str();
         Self::new(kind, message)
             .at(position)
             .originally(&script.insertions)

@@ -164,7 +164,7 @@ pub(super) fn owner(
 }
 
 /// `in "name", line 1, column 2: `
-pub(super) fn place(module: &str, position: Position) -> String {
+pub(super) fn location(module: &str, position: Position) -> String {
     IMPORTS.with_borrow(|run| {
         let compiled = run.as_ref().and_then(|run| run.compiled(module));
         let failure = Failure::new(FailureKind::Runtime, "").at(position);
@@ -172,7 +172,7 @@ pub(super) fn place(module: &str, position: Position) -> String {
             Some(compiled) => failure.originally(&compiled.insertions),
             None => failure,
         };
-        failure.place_in(module)
+        failure.location_in(module)
     })
 }
 
@@ -316,7 +316,7 @@ fn compile(
 ) -> Result<Rc<Compiled>, Failed> {
     budget::charge(source.len() / BYTES_PER_OPERATION)?;
     let refuse = |failure: Failure| -> Failed {
-        let message = failure.place_in(name) + failure.message.as_str();
+        let message = failure.location_in(name) + failure.message.as_str();
         let failure = Failure::new(failure.kind, message);
         let at = Position::NONE;
         EvalAltResult::ErrorSystem(String::new(), Box::new(Uncompiled { failure, at })).into()
@@ -483,9 +483,9 @@ fn within(error: Failed, module: &str, position: Position) -> Failed {
     }
     if error.is_system_exception() {
         if uncompiled(&error).is_none() {
-            let place = place(module, error.position());
+            let location = location(module, error.position());
             BLAME.with_borrow_mut(|blame| {
-                blame.get_or_insert(place);
+                blame.get_or_insert(location);
             });
         }
         return at(error, position);

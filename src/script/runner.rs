@@ -25,7 +25,7 @@ use super::{
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The pause between two checks of a run that is set aside, whether it is still wanted; longer if many are.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_PAUSE: Duration = Duration::from_millis(50);
 /// The time in which all who wait get a turn, as long as their slices are no shorter than the shortest.
 const ROUND: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(2);
@@ -445,7 +445,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
                 run.has_slot = false;
                 break;
             }
-            let waited = wake.wait_timeout(state, LOOK);
+            let waited = wake.wait_timeout(state, CHECK_PAUSE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let aside = state.aside.remove(&number);

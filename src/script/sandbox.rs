@@ -290,8 +290,8 @@ impl Sandbox {
             Stop::Depth => Failure::depth(),
             Stop::Size => Failure::size(),
         };
-        if let Some(place) = modules::blame() {
-            told.message.insert_str(0, &place);
+        if let Some(location) = modules::blame() {
+            told.message.insert_str(0, &location);
         }
         told.line = failure.line;
         told.column = failure.column;

@@ -163,10 +163,10 @@ impl Transaction {
     /// A key that none can have; a disk that can't be read.
     pub fn get(&mut self, key: &str) -> Result<Option<Value>, WriteError> {
         let key = self.checked(key)?;
-        self.look(key)
+        self.read(key)
     }
 
-    fn look(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
+    fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
         if let Some(value) = self.writes.get(&key) {
             return Ok(value.clone());
         }
@@ -261,7 +261,7 @@ impl Transaction {
     /// # Errors
     /// A disk that can't be read.
     pub fn own_get(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
-        self.look(own(key))
+        self.read(own(key))
     }
 
     /// Returns the value of one of the circle's own keys without checking it again at the commit: for values that never

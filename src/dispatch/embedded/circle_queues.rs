@@ -176,8 +176,8 @@ impl CircleQueues {
             self.delayed.remove(&(due, job));
             queue.delayed = queue.delayed.saturating_sub(1);
         }
-        if let Some(place) = queue.ready.iter().position(|ready| ready.id == job)
-            && let Some(ready) = queue.ready.remove(place)
+        if let Some(index) = queue.ready.iter().position(|ready| ready.id == job)
+            && let Some(ready) = queue.ready.remove(index)
         {
             self.new_job_bytes -= ready.new_job.as_ref().map_or(0, |new_job| new_job.size);
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Jobs that are read for one page of them, at most.
-const LOOKS: usize = 2000;
+const MAX_READS: usize = 2000;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct PendingJob {
@@ -50,9 +50,9 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
         identity,
     } = request;
     let id = job.id;
-    let kept = record::input(id, &input);
-    let understood = kept.value.as_deref().map_or(0, json::most_weight);
-    let mut records = vec![record::put(&job), kept, open(id)];
+    let stored = record::input(id, &input);
+    let understood = stored.value.as_deref().map_or(0, json::most_weight);
+    let mut records = vec![record::put(&job), stored, open(id)];
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);
         records.push(record::seen(identity, id, until));
@@ -177,7 +177,7 @@ pub(super) fn list(
     is_running: &dyn Fn(JobId) -> bool,
     most: usize,
 ) -> Result<ListedJobs, Unavailable> {
-    let (mut looked, mut bytes) = (0, 0);
+    let (mut reads, mut bytes) = (0, 0);
     let (mut jobs, mut last) = (Vec::new(), None);
     let (mut is_cut_off, mut unread) = (false, Ok(()));
     let mut after = listing.after.as_ref();
@@ -202,11 +202,11 @@ pub(super) fn list(
             let Some(id) = JobId::from_slice(key) else {
                 return Scan::Continue;
             };
-            is_cut_off = jobs.len() == listing.limit || looked == LOOKS || bytes >= most;
+            is_cut_off = jobs.len() == listing.limit || reads == MAX_READS || bytes >= most;
             if is_cut_off {
                 return Scan::Stop;
             }
-            looked += 1;
+            reads += 1;
             last = Some(Cursor {
                 partition: 0,
                 list,
@@ -277,7 +277,7 @@ pub(super) fn page(
         Some(caller) => (Table::Own, [caller.as_bytes().as_slice(), &last].concat()),
         None => (Table::Jobs, last.to_vec()),
     };
-    let (mut looked, mut bytes) = (0, 0);
+    let (mut reads, mut bytes) = (0, 0);
     let (mut jobs, mut stopped) = (Vec::new(), None);
     let mut read = Ok(());
     store.walk(table, circle, &from, true, &mut |key, value| {
@@ -292,10 +292,10 @@ pub(super) fn page(
         if before.is_some_and(|before| id >= before) {
             return true;
         }
-        if jobs.len() == limit || looked == LOOKS || bytes >= most {
+        if jobs.len() == limit || reads == MAX_READS || bytes >= most {
             return false;
         }
-        looked += 1;
+        reads += 1;
         stopped = Some(id);
         let found = match caller {
             None => Ok(Some(value.clone())),
@@ -312,7 +312,7 @@ pub(super) fn page(
         read.is_ok()
     })?;
     read?;
-    let more = jobs.len() == limit || looked == LOOKS || bytes >= most;
+    let more = jobs.len() == limit || reads == MAX_READS || bytes >= most;
     Ok((jobs, stopped.filter(|_| more)))
 }
 
@@ -377,7 +377,7 @@ pub(super) fn sweep(
         store.lock_circle(circle, WaitPolicy::Wait, |locked| {
             let found = locked.read(table, &about)?;
             // A later entry is about it, where it has.
-            let keep = found.as_ref().is_some_and(|value| match table {
+            let stays = found.as_ref().is_some_and(|value| match table {
                 Table::Jobs => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
                 Table::Seen => record::seen_job(value, now).is_some(),
                 Table::Store
@@ -389,13 +389,13 @@ pub(super) fn sweep(
                 | Table::Events
                 | Table::Own => true,
             });
-            let job = found.filter(|_| !keep && table == Table::Jobs);
+            let job = found.filter(|_| !stays && table == Table::Jobs);
             let caller = job.and_then(|value| record::read::<JobRecord>(&value)?.submitter());
             let mut records = vec![Record::remove(Table::Expiry, key)];
-            if !keep {
+            if !stays {
                 records.push(Record::remove(table, &about));
             }
-            if !keep && table == Table::Jobs {
+            if !stays && table == Table::Jobs {
                 records.push(Record::remove(Table::Inputs, &about));
                 records.push(Record::remove(Table::Dead, &about));
                 if let (Some(caller), Some(id)) = (caller, JobId::from_slice(&about)) {

@@ -139,9 +139,9 @@ fn a_new_job_counts_as_it_is_understood() {
         received_at: Timestamp::now(),
     };
     let request = JobRequest::of_delivery(delivery, None);
-    let (fresh, _) = job_store::accepted(request, &SETTINGS);
+    let (new_job, _) = job_store::accepted(request, &SETTINGS);
     let values = 1000 * size_of::<serde_json::Value>();
-    assert!(fresh.size > values, "{}", fresh.size);
+    assert!(new_job.size > values, "{}", new_job.size);
 }
 
 #[test]

@@ -279,7 +279,7 @@ impl Connection {
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = 0_u32;
         // Why it can't be used: each reason once, for the one that says most may come late.
-        let mut told: Vec<String> = Vec::new();
+        let mut logged: Vec<String> = Vec::new();
         for beat in 0_u32.. {
             pulse.tick().await;
             let agreed = self.agree().await;
@@ -292,22 +292,22 @@ impl Connection {
                     self.0.ready.store(false, Ordering::Relaxed);
                     failures = failures.saturating_add(1);
                     // The first one of a server that starts comes before it is connected.
-                    if failures >= 2 && told.len() < REASONS {
+                    if failures >= 2 && logged.len() < REASONS {
                         let error = self.last_error().or((failures == 2).then_some(error));
                         let error = error.map(|error| error_text(&error).to_owned());
-                        if let Some(error) = error.filter(|error| !told.contains(error)) {
+                        if let Some(error) = error.filter(|error| !logged.contains(error)) {
                             tracing::warn!(
                                 error,
                                 "failed to use Redis; trying again until it works (dispatch.redis.url)"
                             );
-                            told.push(error);
+                            logged.push(error);
                         }
                     }
                     continue;
                 }
             }
             failures = 0;
-            told.clear();
+            logged.clear();
             // That is over, and nothing to be told of what comes.
             self.last_error();
             if beat % CLOCKS == 0 && self.0.ready.load(Ordering::Relaxed) {

@@ -75,9 +75,9 @@ async fn keep(gateway: Arc<Gateway>) {
     let mut recovery = vec![InboxRecovery::default(); redis.keys().partitions().len()];
     let mut unwatched = Vec::new();
     loop {
-        let kept = redis.is_up() && renew(&gateway, &mut recovery).await.is_ok();
-        let had = gateway.has_inboxes.swap(kept, Ordering::Relaxed);
-        if kept {
+        let renewed = redis.is_up() && renew(&gateway, &mut recovery).await.is_ok();
+        let had = gateway.has_inboxes.swap(renewed, Ordering::Relaxed);
+        if renewed {
             if !had {
                 gateway.signal_read_log();
             }
@@ -86,7 +86,7 @@ async fn keep(gateway: Arc<Gateway>) {
         }
         tokio::select! {
             _ = tick.tick() => {}
-            () = redis.until_up(), if !kept => sleep(AGAIN / 10).await,
+            () = redis.until_up(), if !renewed => sleep(AGAIN / 10).await,
             () = gateway.stop.cancelled() => break,
         }
     }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// About how many jobs are read for one page.
-const LOOKS: usize = 2000;
+const MAX_READS: usize = 2000;
 /// Records that are read at a time, as far as a page has room for them: each may be large.
 const AT_A_TIME: usize = 16;
 /// Attempts to change a record.
@@ -61,7 +61,7 @@ impl RedisJobs {
         listing: &Listing,
     ) -> Result<ListedJobs, Unavailable> {
         let keys = self.redis.keys();
-        let mut looked = ListProgress::default();
+        let mut progress = ListProgress::default();
         let mut after = listing.after.clone();
         for (number, partition) in keys.partitions().iter().enumerate() {
             let is_elsewhere = |circle| keys.number_of(circle) != number;
@@ -78,51 +78,51 @@ impl RedisJobs {
                     continue;
                 }
                 let from = after.take().filter(|after| after.partition == number);
-                let place = (number, list);
+                let at = (number, list);
                 if self
-                    .list_in(partition, place, from, listing, &mut looked)
+                    .list_in(partition, at, from, listing, &mut progress)
                     .await?
                 {
-                    return Ok(looked.sorted(true));
+                    return Ok(progress.sorted(true));
                 }
             }
         }
-        Ok(looked.sorted(false))
+        Ok(progress.sorted(false))
     }
 
     /// Reads jobs of one of a partition's lists. Returns whether there may be more, and the page is full.
     async fn list_in(
         &self,
         partition: &Partition,
-        place: (usize, List),
+        at: (usize, List),
         mut from: Option<Cursor>,
         listing: &Listing,
-        looked: &mut ListProgress,
+        progress: &mut ListProgress,
     ) -> Result<bool, Unavailable> {
         loop {
-            let names = index::listed(&self.redis, partition, place, listing.circle, from.as_ref());
+            let names = index::listed(&self.redis, partition, at, listing.circle, from.as_ref());
             let names = names.await?;
             let mut rest = &names[..];
             while !rest.is_empty() {
-                let is_full = looked.jobs.len() >= listing.limit
-                    || looked.count >= LOOKS
-                    || looked.bytes >= self.durable.max_page;
+                let is_full = progress.jobs.len() >= listing.limit
+                    || progress.count >= MAX_READS
+                    || progress.bytes >= self.durable.max_page;
                 if is_full {
                     return Ok(true);
                 }
-                let room = listing.limit - looked.jobs.len();
+                let room = listing.limit - progress.jobs.len();
                 let next = &rest[..room.min(AT_A_TIME).min(rest.len())];
                 let next = next.iter().map(|name| name.id);
-                let fitting = self.fitting(partition, next, looked.bytes).await?;
+                let fitting = self.fitting(partition, next, progress.bytes).await?;
                 let some;
                 (some, rest) = rest.split_at(fitting);
-                let looks = some.iter().map(|name| self.read(partition, name.id));
-                for (name, found) in some.iter().zip(try_join_all(looks).await?) {
-                    looked.count += 1;
-                    looked.last = Some(name.clone());
-                    looked.bytes += found.as_ref().map_or(0, |(job, _)| job.size());
+                let reads = some.iter().map(|name| self.read(partition, name.id));
+                for (name, found) in some.iter().zip(try_join_all(reads).await?) {
+                    progress.count += 1;
+                    progress.last = Some(name.clone());
+                    progress.bytes += found.as_ref().map_or(0, |(job, _)| job.size());
                     let found = found.filter(|(job, running)| listing.wants(job, *running));
-                    looked.jobs.extend(found);
+                    progress.jobs.extend(found);
                 }
             }
             if names.len() < index::SOME {
@@ -185,16 +185,16 @@ impl RedisJobs {
                 return Ok(None);
             }
             job.retry(Timestamp::now());
-            let mut kept = Vec::new();
+            let mut stored = Vec::new();
             if let Some(mut input) = input.clone() {
                 rerun.apply(job, &mut input);
-                kept = serde_json::to_vec(&input).map_err(|_| Unavailable)?;
+                stored = serde_json::to_vec(&input).map_err(|_| Unavailable)?;
             }
             // What is kept is JSON, and so never empty.
             let due = job
                 .due
                 .map_or("".into(), |due| Value::Integer(due.as_millisecond()));
-            Ok(Some(vec![due, Value::Bytes(kept.into())]))
+            Ok(Some(vec![due, Value::Bytes(stored.into())]))
         };
         self.change(circle, id, Lua::Retry, keys, retried).await
     }
@@ -308,8 +308,8 @@ impl RedisJobs {
                     entry,
                     Value::Integer(1),
                 ];
-                let held = self.redis.send("XPENDING", partition, args).await?;
-                !held.into_array().is_empty()
+                let claimed = self.redis.send("XPENDING", partition, args).await?;
+                !claimed.into_array().is_empty()
             }
             Some(_) | None => false,
         };
@@ -352,9 +352,9 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Box<RawValue>>, Unavailable> {
-        let kept = self.kept_input_in(circle, id).await?;
-        let kept = kept.as_ref().and_then(Value::as_bytes);
-        Ok(kept.and_then(submission::payload))
+        let stored = self.kept_input_in(circle, id).await?;
+        let stored = stored.as_ref().and_then(Value::as_bytes);
+        Ok(stored.and_then(submission::payload))
     }
 
     /// Returns the input of a circle's job, if it can be read.
@@ -363,9 +363,9 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Input>, Unavailable> {
-        let kept = self.kept_input_in(circle, id).await?;
-        let kept = kept.as_ref().and_then(Value::as_bytes);
-        Ok(kept.and_then(|kept| crate::json::from_slice(kept).ok()))
+        let stored = self.kept_input_in(circle, id).await?;
+        let stored = stored.as_ref().and_then(Value::as_bytes);
+        Ok(stored.and_then(|stored| crate::json::from_slice(stored).ok()))
     }
 
     async fn kept_input_in(
@@ -389,8 +389,8 @@ impl RedisJobs {
     pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
         let partition = self.redis.keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);
-        let (mut looked, mut bytes) = (0, 0);
-        while looked < LOOKS {
+        let (mut reads, mut bytes) = (0, 0);
+        while reads < MAX_READS {
             let some = index::newest(&self.redis, &page.circle, page.caller.as_ref(), before);
             let ids = some.await?;
             let is_last = ids.len() < index::SOME;
@@ -415,7 +415,7 @@ impl RedisJobs {
             if is_last {
                 return Ok((jobs, None));
             }
-            looked += index::SOME;
+            reads += index::SOME;
         }
         Ok((jobs, before))
     }

@@ -87,7 +87,7 @@ use crate::{
 /// Runs that may wait for a script thread: a worker's jobs are bounded already.
 const UNBOUNDED: usize = usize::MAX / 4;
 /// Attempts to store a delivery whose hook script changes.
-const LOOKS: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 /// The pause between two checks that all is prepared.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -199,9 +199,9 @@ impl Redis {
             why,
             redis,
         };
-        let came = timeout(own.timeout * 2, server.until_up());
+        let connected = timeout(own.timeout * 2, server.until_up());
         tokio::select! {
-            came = came => if came.is_err() {
+            connected = connected => if connected.is_err() {
                 if role.fails_fast() {
                     return Err(StartError::NoRedis);
                 }
@@ -262,7 +262,7 @@ impl Redis {
         let mut hook_script = self.hook_script(circle, &provider).await?;
         let mut request = JobRequest::of_delivery(delivery, hook_script.script.clone());
         let mut again = false;
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_ATTEMPTS {
             let accepted = gateway.accept(&request, Some(hook_script.clone()), again, wait);
             match accepted.await? {
                 Accepted::Stored(receipt) => return Ok(receipt),

@@ -16,7 +16,7 @@ pub(in crate::script) struct Store;
 pub(in crate::script) const STORE: &str = "store";
 
 /// The cost of reading the store, in operations.
-const LOOK: usize = 8;
+const READ_COST: usize = 8;
 /// Bytes that count as one operation.
 const BYTES_PER_OPERATION: usize = 256;
 
@@ -39,7 +39,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         set(&key, &value, bounds)
     });
     native!(module, pure: true, "delete", |_: &mut Store, key: ImmutableString| {
-        budget::charge(LOOK)?;
+        budget::charge(READ_COST)?;
         within(|transaction| transaction.set(&key, None))
     });
     native!(module, pure: true, "incr", move |_: &mut Store, key: ImmutableString, by: i64| {
@@ -58,7 +58,7 @@ fn get(key: &str) -> Result<Dynamic, Failed> {
 }
 
 fn read(key: &str) -> Result<Option<Value>, Failed> {
-    budget::charge(LOOK)?;
+    budget::charge(READ_COST)?;
     within(|transaction| transaction.get(key))
 }
 
@@ -69,7 +69,7 @@ fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
         )));
     }
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
-    budget::charge(LOOK + raw.get().len() / BYTES_PER_OPERATION)?;
+    budget::charge(READ_COST + raw.get().len() / BYTES_PER_OPERATION)?;
     within(|transaction| transaction.set(key, Some(Value::new(raw.get().as_bytes()))))
 }
 
@@ -101,7 +101,7 @@ fn add(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
 }
 
 fn keys(prefix: &str, max: usize) -> Result<rhai::Array, Failed> {
-    budget::charge(LOOK)?;
+    budget::charge(READ_COST)?;
     let keys = within(|transaction| transaction.keys(prefix, max))?;
     budget::charge(keys.len())?;
     let text = |key: crate::store::Key| String::from_utf8_lossy(&key).as_ref().into();

@@ -63,7 +63,7 @@ struct CircleHistory {
     /// Commits that were made.
     made: AtomicUsize,
     /// Commits that are known to be on disk.
-    landed: Mutex<usize>,
+    durable: Mutex<usize>,
 }
 
 /// A transaction that has ended.
@@ -87,7 +87,7 @@ impl CircleHistory {
         Self {
             circle,
             made: AtomicUsize::new(0),
-            landed: Mutex::new(0),
+            durable: Mutex::new(0),
         }
     }
 
@@ -111,11 +111,11 @@ fn work(store: &Store, places: &[CircleHistory], plans: Vec<Plan>) -> Vec<Ended>
         .into_iter()
         .map(|plan| {
             let place = &places[plan.circle];
-            let least = *place.landed.lock().unwrap();
+            let least = *place.durable.lock().unwrap();
             let (seen, at, done) = settle(store, place, &plan, least);
             if let Some(done) = done {
                 if plan.waits {
-                    landed(place, &at, &done);
+                    durable(place, &at, &done);
                 } else {
                     on_their_way.push(done);
                 }
@@ -131,11 +131,11 @@ fn work(store: &Store, places: &[CircleHistory], plans: Vec<Plan>) -> Vec<Ended>
 
 type CommitCallback = Receiver<Result<(), Unavailable>>;
 
-fn landed(place: &CircleHistory, at: &At, done: &CommitCallback) {
+fn durable(place: &CircleHistory, at: &At, done: &CommitCallback) {
     done.recv_timeout(PATIENCE).unwrap().unwrap();
     if let At::Commit(number) = at {
-        let mut landed = place.landed.lock().unwrap();
-        *landed = (*landed).max(number + 1);
+        let mut durable = place.durable.lock().unwrap();
+        *durable = (*durable).max(number + 1);
     }
 }
 
@@ -163,8 +163,8 @@ fn settle(
             Err(why) => assert_eq!(why, CommitError::Conflict),
         }
     }
-    let alone = store.lock_circle(place.circle, WaitPolicy::Wait, |alone| {
-        let mut transaction = alone.begin();
+    let locked = store.lock_circle(place.circle, WaitPolicy::Wait, |locked| {
+        let mut transaction = locked.begin();
         let seen = run(&plan.ops, &mut transaction);
         let (at, done) = end(
             place,
@@ -174,14 +174,14 @@ fn settle(
             |transaction, preconditions| {
                 let (sender, receiver) = channel();
                 let done = Box::new(move |result| sender.send(result).unwrap());
-                let committed = alone.commit(Some(transaction), Vec::new(), preconditions, done);
+                let committed = locked.commit(Some(transaction), Vec::new(), preconditions, done);
                 committed.map(|()| receiver).map_err(|refused| refused.why)
             },
         )
         .unwrap();
         (seen, at, done)
     });
-    alone.unwrap()
+    locked.unwrap()
 }
 
 fn end(

@@ -124,12 +124,12 @@ fn who_wont_wait_is_told_that_the_queue_is_full() {
     };
     assert_eq!(commit("a"), Err(CommitError::Busy));
     // Nor does anyone wait for room while he keeps all others out.
-    let alone = store.lock_circle(circle(3), WaitPolicy::Wait, |alone| {
+    let locked = store.lock_circle(circle(3), WaitPolicy::Wait, |locked| {
         let record = Record::put(Table::Jobs, b"job", []);
-        let committed = alone.commit(None, vec![record], Preconditions::NONE, Box::new(|_| {}));
+        let committed = locked.commit(None, vec![record], Preconditions::NONE, Box::new(|_| {}));
         committed.map_err(|refused| refused.why)
     });
-    assert_eq!(alone, Some(Err(CommitError::Busy)));
+    assert_eq!(locked, Some(Err(CommitError::Busy)));
     drop(held);
     assert_eq!(first.recv_timeout(PATIENCE), Ok(Ok(())));
     let mut again = commit("a");
@@ -141,7 +141,7 @@ fn who_wont_wait_is_told_that_the_queue_is_full() {
 }
 
 #[test]
-fn who_wont_wait_is_told_that_somebody_is_alone() {
+fn who_wont_wait_is_told_that_the_circle_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.lock_circle(circle(1), WaitPolicy::Wait, |_| {

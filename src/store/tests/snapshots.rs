@@ -14,7 +14,7 @@ fn what_is_seen_doesnt_change_while_a_table_is_written_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let count = AtomicUsize::new(0);
-    let landed = || count.load(Ordering::SeqCst);
+    let durable = || count.load(Ordering::SeqCst);
     thread::scope(|scope| {
         scope.spawn(|| {
             let _last = AtLast(|| count.store(COMMITS, Ordering::SeqCst));
@@ -27,16 +27,16 @@ fn what_is_seen_doesnt_change_while_a_table_is_written_out() {
             }
         });
         scope.spawn(|| {
-            while landed() < COMMITS {
+            while durable() < COMMITS {
                 let table = store.disk().keyspace(Table::Store);
                 table.rotate_memtable_and_wait().unwrap();
             }
         });
-        while landed() < COMMITS {
+        while durable() < COMMITS {
             let mut transaction = store.begin(circle(1));
             let one = number(transaction.get("one").unwrap());
-            let before = landed();
-            while landed() == before && before < COMMITS {
+            let before = durable();
+            while durable() == before && before < COMMITS {
                 thread::yield_now();
             }
             let other = number(transaction.get("other").unwrap());
