@@ -7,6 +7,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 COPY Cargo.toml Cargo.lock ./
 COPY benches ./benches
 COPY config ./config
+COPY crates ./crates
 COPY src ./src
 RUN cargo build --release --locked --bin circled && strip target/release/circled
 

@@ -56,7 +56,6 @@ pub use subscription::{Event, Notice, Subscription};
 
 use crate::{
     auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign},
-    json,
     rpc::code::LIMIT_EXCEEDED,
 };
 use calls::Calls;
@@ -89,7 +88,7 @@ pub struct Played {
     /// Its value as Rhai prints it.
     pub output: String,
     /// The same as JSON.
-    #[serde(deserialize_with = "json::value")]
+    #[serde(deserialize_with = "circled_json::value")]
     pub value: Value,
     /// What it printed, line by line.
     pub logs: Vec<String>,

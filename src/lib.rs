@@ -18,7 +18,6 @@
 //! * [`script`]: the sandbox, and the threads that scripts run on.
 //! * [`store`]: what circles keep, in transactions.
 //! * [`client`]: the other end of a session.
-//! * [`json`]: how JSON from outside is read, everywhere.
 //!
 //! Beside them: `memory`, what others can make the server hold; `units`, settings in human form.
 
@@ -30,7 +29,6 @@ pub mod client;
 pub mod config;
 pub mod dispatch;
 mod farewell;
-pub mod json;
 mod log_limit;
 mod memory;
 mod pace;
@@ -44,6 +42,7 @@ pub mod store;
 mod turns;
 mod units;
 pub mod webhooks;
+mod weight;
 
 /// Counts what each thread has allocated, so that a script's memory is measured, not guessed. Below it is
 /// mimalloc: scripts and requests are made of many small pieces, which it handles in less time than the

@@ -167,7 +167,7 @@ impl Server {
         let mut log = BufReader::new(process.stderr.take().expect("its log"));
         let address = loop {
             let line: serde_json::Value =
-                circled::json::from_str(&line(&mut log)).expect("a log line of circled");
+                circled_json::from_str(&line(&mut log)).expect("a log line of circled");
             if let Some(address) = line["url"]
                 .as_str()
                 .and_then(|url| url.strip_suffix("<circle_pk>"))

@@ -101,7 +101,7 @@ impl Session {
         let request = Message::text(request.to_string());
         self.0.send(request).await.expect("to be sent");
         let reply = self.text().await;
-        let mut reply: Value = circled::json::parse(&reply).expect("JSON");
+        let mut reply: Value = circled_json::parse(&reply).expect("JSON");
         match reply.get_mut("result") {
             Some(result) => result.take(),
             None => panic!("{reply}"),

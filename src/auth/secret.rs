@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> SecretSource {
-        crate::json::from_value(json!(text)).unwrap()
+        circled_json::from_value(json!(text)).unwrap()
     }
 
     fn read(source: &SecretSource) -> Result<Option<FoundSecret>, String> {
@@ -367,7 +367,7 @@ mod tests {
             "padded secret\n",
             "1234567",
         ] {
-            let read = crate::json::from_value::<SecretSource>(json!(text));
+            let read = circled_json::from_value::<SecretSource>(json!(text));
             let error = read.unwrap_err().to_string();
             // What stands there may be a secret all the same.
             assert!(text.trim().len() < 8 || !error.contains(text), "{error}");

@@ -142,7 +142,7 @@ mod tests {
 
     /// Made with eth-account, web3.js and libsecp256k1.
     fn vectors() -> Vec<Value> {
-        let vectors = crate::json::parse(include_str!("../../tests/vectors/logins.json"));
+        let vectors = circled_json::parse(include_str!("../../tests/vectors/logins.json"));
         vectors.unwrap().as_array().unwrap().clone()
     }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn scheme(vector: &Value) -> Scheme {
-        crate::json::from_value(vector["scheme"].clone()).unwrap()
+        circled_json::from_value(vector["scheme"].clone()).unwrap()
     }
 
     #[test]

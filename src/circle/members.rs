@@ -73,7 +73,7 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
         let stored = transaction.own_get(&key)?;
-        let stored = stored.and_then(|value| crate::json::from_slice::<StoredMember>(&value).ok());
+        let stored = stored.and_then(|value| circled_json::from_slice::<StoredMember>(&value).ok());
         let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
         if let (Some(pubkey), Some(StoredMember { added_at })) = (pubkey, stored) {
             members.push(Member {

@@ -134,7 +134,7 @@ fn read_stored(
     }
     let value = transaction.own_get(&name_key(name))?;
     Ok(value.and_then(|value| {
-        crate::json::from_slice::<StoredScript>(&value)
+        circled_json::from_slice::<StoredScript>(&value)
             .inspect_err(|error| tracing::error!(name, %error, "failed to read a named script"))
             .ok()
             .filter(|stored| !stored.versions.is_empty())

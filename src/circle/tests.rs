@@ -83,7 +83,7 @@ fn at(
     let now = Timestamp::from_second(second).unwrap();
     let answer = procedure.perform(&mut transaction, &key(1), now, settings)?;
     commit(store, transaction);
-    Ok(crate::json::parse(answer.get()).unwrap())
+    Ok(circled_json::parse(answer.get()).unwrap())
 }
 
 fn perform(store: &Store, procedure: &Procedure) -> Result<Json, Refusal> {
@@ -122,7 +122,7 @@ fn emitted(store: &Store, procedure: &Procedure) -> Vec<String> {
     events
         .map(|event| {
             assert_eq!(event.to, Some(key(0)));
-            let data: Json = crate::json::parse(&event.data).unwrap();
+            let data: Json = circled_json::parse(&event.data).unwrap();
             format!("{} {}", event.topic, data["pubkey"].as_str().unwrap())
         })
         .collect()
@@ -382,7 +382,7 @@ fn what_is_pinned_is_as_it_was() {
         );
         let stored = serde_json::to_string(&pinned).unwrap();
         assert_eq!(
-            crate::json::from_str::<super::Pinned>(&stored).unwrap(),
+            circled_json::from_str::<super::Pinned>(&stored).unwrap(),
             pinned
         );
     }

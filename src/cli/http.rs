@@ -29,7 +29,7 @@ pub(super) struct Answer {
 impl Answer {
     /// What a refusal says, in the words of the server.
     pub(super) fn message(&self) -> String {
-        let body: Option<Value> = crate::json::parse(&self.body).ok();
+        let body: Option<Value> = circled_json::parse(&self.body).ok();
         let message = body
             .as_ref()
             .and_then(|body| body["error"]["message"].as_str());

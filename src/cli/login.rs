@@ -271,7 +271,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn json_value(text: &str) -> Result<Value, serde_json::Error> {
-    crate::json::parse(text)
+    circled_json::parse(text)
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::anyhow;
+use circled_json::Json;
 use clap::Args;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 use serde_json::{Value, json};
@@ -29,7 +30,6 @@ use super::{
 use crate::{
     auth::SecretKey,
     client::{Error, Options, Played},
-    json::Json,
 };
 use helper::Prompt;
 use link::{Ended, ReplConnection};
@@ -185,7 +185,7 @@ impl Repl {
                 let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
                 let args = match args.trim() {
                     "" => Value::Null,
-                    args => match crate::json::parse(args) {
+                    args => match circled_json::parse(args) {
                         Ok(args) => args,
                         Err(error) => {
                             remark!("error: the arguments are not JSON: {error}");

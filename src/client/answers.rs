@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Played;
-use crate::{auth::PublicKey, json};
+use crate::auth::PublicKey;
 
 /// What a script of the circle's came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,7 +144,7 @@ pub struct Job {
     /// The same as JSON.
     #[serde(
         default,
-        deserialize_with = "json::some_value",
+        deserialize_with = "circled_json::some_value",
         skip_serializing_if = "Option::is_none"
     )]
     pub value: Option<Value>,
@@ -242,7 +242,7 @@ pub struct Delivery {
     /// What the provider sent, where it was asked for.
     #[serde(
         default,
-        deserialize_with = "json::some_value",
+        deserialize_with = "circled_json::some_value",
         skip_serializing_if = "Option::is_none"
     )]
     pub payload: Option<Value>,
@@ -286,14 +286,14 @@ mod tests {
 
     #[test]
     fn what_a_later_server_adds_is_passed_over() {
-        let job: Job = crate::json::from_value(json!({
+        let job: Job = circled_json::from_value(json!({
             "job_id": "j", "caller": "webhook:stripe", "status": "resting", "submitted_at": "2026-11-25T10:00:00Z",
             "tries": 0, "due": null, "error": { "message": "no", "more": 1 }, "more": {},
         }))
         .unwrap();
         assert_eq!(job.status, JobStatus::Other);
         assert_eq!(job.error.unwrap().message, "no");
-        let called: Called = crate::json::from_value(json!({
+        let called: Called = circled_json::from_value(json!({
             "output": "1", "value": 1, "logs": [], "job_id": "j", "version": "ab", "more": 1,
         }))
         .unwrap();

@@ -13,7 +13,6 @@ use super::{
     Closed, Error,
     routes::{Feed, Routes},
 };
-use crate::json;
 
 /// Who waits for which reply; nobody can any more once the connection has closed.
 #[derive(Debug)]
@@ -107,7 +106,7 @@ impl Calls {
             #[serde(borrow)]
             params: Option<&'a RawValue>,
         }
-        let message = match json::borrowed(text) {
+        let message = match circled_json::borrowed(text) {
             Ok(message) => message,
             Err(error) => return self.on_odd(text, error),
         };
@@ -138,7 +137,7 @@ impl Calls {
         struct Identified {
             id: u64,
         }
-        if let Ok(Identified { id }) = json::from_str(text) {
+        if let Ok(Identified { id }) = circled_json::from_str(text) {
             self.on_reply(id, Err(error));
         }
     }
@@ -207,10 +206,10 @@ impl Reply {
     /// What the server answered, or the error that it answered.
     pub(super) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
         match self.error {
-            Some(error) => Err(Error::Rpc(json::from_str(error.get())?)),
+            Some(error) => Err(Error::Rpc(circled_json::from_str(error.get())?)),
             None => {
                 let result = self.result.as_deref().unwrap_or(RawValue::NULL);
-                Ok(json::from_str(result.get())?)
+                Ok(circled_json::from_str(result.get())?)
             }
         }
     }
@@ -232,6 +231,7 @@ impl Drop for CallGuard {
 
 #[cfg(test)]
 mod tests {
+    use circled_json::Json;
     use futures_util::{FutureExt, future::poll_fn};
     use serde_json::{Value, json};
     use tokio::sync::mpsc;
@@ -240,7 +240,6 @@ mod tests {
         super::{Notice, routes::Command},
         *,
     };
-    use crate::json::Json;
 
     fn calls() -> (Arc<Calls>, mpsc::UnboundedReceiver<Command>) {
         let (sender, commands) = mpsc::unbounded_channel();

@@ -9,7 +9,6 @@ use tokio_tungstenite::tungstenite;
 
 use crate::{
     auth::{ChallengeError, InvalidKey, PublicKey},
-    json,
     rpc::code,
 };
 
@@ -134,7 +133,7 @@ pub struct RpcError {
     /// What it says.
     pub message: String,
     /// What more it says.
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     pub data: Value,
 }
 
@@ -179,7 +178,7 @@ pub(super) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
     let body: Value = response
         .body()
         .as_deref()
-        .and_then(|body| json::parse(body).ok())
+        .and_then(|body| circled_json::parse(body).ok())
         .unwrap_or_default();
     let reason = match body["error"]["message"].as_str() {
         Some(message) => format!("{message} ({})", response.status()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use circled_json::Json;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,10 +11,7 @@ use super::{
     Called, Client, Delivery, DeliveryPage, Error, Job, JobPage, JobStatus, Members, Options,
     Removed, Retried, Script, ScriptEntry, Submitted,
 };
-use crate::{
-    auth::PublicKey,
-    json::{self, Json},
-};
+use crate::auth::PublicKey;
 
 /// A run to be kept until it is done.
 #[derive(Debug, Clone, Serialize)]
@@ -286,7 +284,7 @@ impl Client {
 
     async fn flag(&self, method: &str, params: Value, name: &str) -> Result<bool, Error> {
         let Json(mut result) = self.call(method, params).await?;
-        Ok(json::from_value(result[name].take())?)
+        Ok(circled_json::from_value(result[name].take())?)
     }
 }
 

@@ -13,13 +13,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use circled_json::Json;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tokio::sync::mpsc;
 
 use super::{Closed, Error, Event, Notice};
-use crate::json::{self, Json};
 
 /// Notices that a subscription keeps for who doesn't read them.
 const MAX_NOTICES: usize = 4096;
@@ -114,7 +114,7 @@ impl Routes {
 
     /// Hands on what the server told a subscription, in so many bytes.
     pub(super) fn on_event(&self, params: &RawValue, size: usize) {
-        let (name, notice) = match json::from_str::<EventParams>(params.get()) {
+        let (name, notice) = match circled_json::from_str::<EventParams>(params.get()) {
             Ok(told) => told.notice(),
             Err(error) => unreadable(params, &error),
         };
@@ -250,7 +250,7 @@ struct EventParams {
     subscription: String,
     id: Option<u64>,
     topic: Option<String>,
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     data: Value,
     at: Option<Timestamp>,
     #[serde(default)]
@@ -269,7 +269,7 @@ fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<N
         subscription: Json,
         id: Json,
     }
-    let named: Named = json::from_str(params.get()).unwrap_or_default();
+    let named: Named = circled_json::from_str(params.get()).unwrap_or_default();
     let notice = named.subscription.as_str().map(|_| Notice::Unreadable {
         id: named.id.as_u64(),
         why: error.to_string(),

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Client, Error, calls::Subscribed, routes::Feed};
-use crate::json;
 
 /// What a script, or the circle itself, told those who listen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ pub struct Event {
     /// What it is about.
     pub topic: String,
     /// What it says.
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     pub data: Value,
     /// When it landed.
     pub at: Timestamp,

@@ -143,7 +143,7 @@ async fn serve(
             message = ws.next() => {
                 let Some(Ok(message)) = message else { return };
                 let Message::Text(request) = message else { continue };
-                let request: Value = crate::json::parse(&request).unwrap();
+                let request: Value = circled_json::parse(&request).unwrap();
                 let params = &request["params"];
                 let method = request["method"].as_str().unwrap();
                 let _ = calls.send(method.to_owned());

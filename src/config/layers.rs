@@ -161,7 +161,7 @@ impl Layers {
             };
             // Every setting of a provider can be read by itself.
             let alone = json!({ setting: value.clone() });
-            match crate::json::from_value::<webhooks::ProviderSettings>(alone) {
+            match circled_json::from_value::<webhooks::ProviderSettings>(alone) {
                 Ok(_) => {
                     values.insert(format!("{WEBHOOKS}.providers.{name}.{setting}"), value);
                 }

@@ -11,7 +11,6 @@ use super::{Problem, Settings};
 use crate::{
     auth::{AllowedPage, Origin},
     dispatch::{self, RedisSettings},
-    json,
     memory::share_of,
     rpc::QuotaSettings,
     script::Limits,
@@ -165,10 +164,10 @@ fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
             broken.push(Broken::new(about, "must be at least 1"));
         }
     }
-    if script.max_result_depth > json::DEEPEST {
+    if script.max_result_depth > circled_json::DEEPEST {
         let message = format!(
             "must be {} at most: JSON can't be read much deeper",
-            json::DEEPEST
+            circled_json::DEEPEST
         );
         broken.push(Broken::new(&["script.max_result_depth"], message));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use circled_json::Json;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,6 @@ use super::{Delivery, JobId, Progress, Series, Submission, settings};
 use crate::{
     auth::PublicKey,
     circle::{Ending, Refusal},
-    json::{self, Json},
     script::{Failure, FailureKind, Success},
     store::{self, NewEvent},
 };
@@ -172,14 +172,14 @@ impl JobRecord {
     /// Reads a stored record. For one that can't be read it returns a record that says so, and whose every try fails;
     /// nothing, if its circle isn't known.
     pub(super) fn read(id: JobId, circle: Option<PublicKey>, stored: &[u8]) -> Option<Self> {
-        let Ok(job) = json::from_slice::<Self>(stored) else {
+        let Ok(job) = circled_json::from_slice::<Self>(stored) else {
             return Self::in_place_of(id, circle, stored);
         };
         let original = job
             .unread
             .as_deref()
             .filter(|_| job.status == Status::Pending);
-        let original = original.and_then(|stored| json::from_str::<Self>(stored).ok());
+        let original = original.and_then(|stored| circled_json::from_str::<Self>(stored).ok());
         Some(match original {
             // Some other version has taken it for one that can't be read.
             Some(original) => Self {
@@ -197,7 +197,7 @@ impl JobRecord {
             circle: Json,
             caller: Json,
         }
-        let partial: Partial = json::from_slice(stored).unwrap_or_default();
+        let partial: Partial = circled_json::from_slice(stored).unwrap_or_default();
         let circle = circle.or_else(|| partial.circle.as_str()?.parse().ok())?;
         let caller = partial.caller.as_str().unwrap_or("unknown").to_owned();
         Some(Self {

@@ -10,7 +10,6 @@ use super::{Delivery, JobId, JobRecord, record};
 use crate::{
     auth::PublicKey,
     circle::{Authority, Pinned, Run, Task},
-    json,
     script::Inputs,
 };
 
@@ -55,7 +54,7 @@ pub(super) struct Input {
     /// The script's `ARGS`.
     #[serde(
         default,
-        deserialize_with = "json::value",
+        deserialize_with = "circled_json::value",
         skip_serializing_if = "Value::is_null"
     )]
     pub(super) args: Value,
@@ -76,7 +75,7 @@ fn is_false(newest: &bool) -> bool {
 /// as deep as that.
 fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     let event = Box::<RawValue>::deserialize(deserializer)?;
-    let event = json::parse(event.get()).map_err(D::Error::custom)?;
+    let event = circled_json::parse(event.get()).map_err(D::Error::custom)?;
     Ok(Some(event).filter(|event| !event.is_null()))
 }
 
@@ -168,7 +167,7 @@ pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
         payload: Box<RawValue>,
     }
 
-    let input: Input = json::from_slice(kept).ok()?;
+    let input: Input = circled_json::from_slice(kept).ok()?;
     Some(input.event.payload)
 }
 
@@ -187,16 +186,16 @@ mod tests {
     fn what_was_sent_may_be_as_deep_as_json_is_read() {
         for depth in [0, 1, 100, 126, 127] {
             let text = format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
-            let event: Option<Value> = Some(json::parse(&text).unwrap());
+            let event: Option<Value> = Some(circled_json::parse(&text).unwrap());
             let input = Input {
                 event,
                 ..Input::default()
             };
             let kept = serde_json::to_vec(&input).unwrap();
-            let read: Input = json::from_slice(&kept).unwrap();
+            let read: Input = circled_json::from_slice(&kept).unwrap();
             assert_eq!(read.event, input.event, "{depth}");
         }
-        let none: Input = json::from_str("{}").unwrap();
+        let none: Input = circled_json::from_str("{}").unwrap();
         assert!(none.event.is_none() && none.args.is_null() && none.script.is_none());
     }
 }

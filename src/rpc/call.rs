@@ -8,10 +8,7 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request};
-use crate::{
-    json,
-    memory::{MemoryBudget, OverBudget, Reservation, SMALL},
-};
+use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
 
 /// A future of a call that is under way.
 pub type PendingCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -291,7 +288,7 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     let id = request.id.as_ref().map_or(0, |id| id.as_json().len());
     let held = match hold(
         &context.requests,
-        request.params.map_or(0, json::weight) + id,
+        request.params.map_or(0, crate::weight::of_json) + id,
     ) {
         Ok(held) => held,
         Err(error) => return refuse(request.id, &error, &context.memory),

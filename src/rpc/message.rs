@@ -9,7 +9,6 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::Error;
-use crate::json;
 
 /// A message as it came in.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl<'a> Incoming<'a> {
                 single => Ok(Self::Single(single)),
             };
         }
-        let read = json::seeded(text, Elements { most: max_batch });
+        let read = circled_json::seeded(text, Elements { most: max_batch });
         match read.map_err(|error| Error::parse(&error))? {
             Some(elements) if elements.is_empty() => Err(Error::invalid_request("an empty batch")),
             Some(elements) => Ok(Self::Batch(Batch(elements))),
@@ -155,9 +154,9 @@ impl<'a> Request<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Invalid::nobodys(not_an_object(text)));
         }
-        let envelope: Envelope<'a> = json::borrowed(text).map_err(|error| {
+        let envelope: Envelope<'a> = circled_json::borrowed(text).map_err(|error| {
             // A doubled member, say, is found before the rest is read: is it JSON at all?
-            let syntax = json::borrowed::<IgnoredAny>(text).err();
+            let syntax = circled_json::borrowed::<IgnoredAny>(text).err();
             match syntax {
                 Some(error) => Invalid::nobodys(Error::parse(&error)),
                 None => Invalid {
@@ -205,13 +204,13 @@ fn id_of(text: &str) -> Id<'_> {
         #[serde(borrow)]
         id: &'a RawValue,
     }
-    let found = json::borrowed::<Identified<'_>>(text).ok();
+    let found = circled_json::borrowed::<Identified<'_>>(text).ok();
     let id = found.and_then(|found| Id::parse(found.id.get()).ok());
     id.unwrap_or(Id::NULL)
 }
 
 fn not_an_object(text: &str) -> Error {
-    match json::borrowed::<IgnoredAny>(text) {
+    match circled_json::borrowed::<IgnoredAny>(text) {
         Ok(_) => Error::invalid_request("a request is an object"),
         Err(error) => Error::parse(&error),
     }
@@ -221,7 +220,7 @@ fn not_an_object(text: &str) -> Error {
 fn text_of(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        return json::from_str(json).ok().map(Cow::Owned);
+        return circled_json::from_str(json).ok().map(Cow::Owned);
     }
     Some(Cow::Borrowed(inner))
 }
@@ -252,7 +251,7 @@ impl<'a> Id<'a> {
 
 impl Serialize for Id<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::borrowed::<&RawValue>(&self.0)
+        circled_json::borrowed::<&RawValue>(&self.0)
             .map_err(serde::ser::Error::custom)?
             .serialize(serializer)
     }
@@ -426,7 +425,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_breaks_the_parser(text in "\\PC*|[\\[\\]{}\",:0-9a-z.\\\\ ]{0,80}") {
-            let is_json = json::from_str::<IgnoredAny>(&text).is_ok();
+            let is_json = circled_json::from_str::<IgnoredAny>(&text).is_ok();
             match parse(&text) {
                 Err(Error::Parse { .. }) => prop_assert!(!is_json),
                 _ => prop_assert!(is_json),
@@ -444,7 +443,7 @@ mod tests {
             let Ok(Incoming::Single(Ok(parsed))) = parse(&text) else { panic!("{text}") };
             prop_assert_eq!(parsed.method, method);
             prop_assert_eq!(parsed.id.map(|id| id.as_json().to_owned()), id.map(|id| id.to_string()));
-            prop_assert_eq!(json::parse(parsed.params.unwrap()).unwrap(), serde_json::Value::Object(params));
+            prop_assert_eq!(circled_json::parse(parsed.params.unwrap()).unwrap(), serde_json::Value::Object(params));
         }
     }
 }

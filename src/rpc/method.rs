@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
-use crate::{auth::Action, json};
+use crate::auth::Action;
 
 /// One row of the table: all that is known of a method, for calling it and for describing it.
 pub struct Method {
@@ -117,14 +117,14 @@ fn read_and_call<C: Call>(
     params: Option<&str>,
 ) -> Answer<C::Output> {
     let params = params.unwrap_or("{}");
-    let error = match json::borrowed(params) {
+    let error = match circled_json::borrowed(params) {
         Ok(read) => return C::call(context, admitted, read),
         Err(error) => error,
     };
-    let Some(mended) = json::mended(params) else {
+    let Some(mended) = circled_json::mended(params) else {
         return refuse::<C>(context, params, &error);
     };
-    match json::borrowed(&mended) {
+    match circled_json::borrowed(&mended) {
         Ok(read) => C::call(context, admitted, read),
         Err(error) => refuse::<C>(context, &mended, &error),
     }
@@ -138,7 +138,7 @@ fn refuse<C: Call>(
 ) -> Answer<C::Output> {
     C::refused(context);
     let reason = reason(error);
-    let reason = match json::misfit::<C::Params<'_>>(params) {
+    let reason = match circled_json::misfit::<C::Params<'_>>(params) {
         Some(place) => format!("`{}`: {reason}", cut(&place, ECHOED)),
         None => reason,
     };

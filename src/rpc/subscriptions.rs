@@ -722,7 +722,7 @@ mod tests {
     /// What was told, and whom: `1: 7`, `1: gap 7`, `1: ended`.
     fn told(telling: Telling<'_>) -> Vec<String> {
         let tell = |notice: Notice| {
-            let message: Value = crate::json::parse(notice.text.as_str()).unwrap();
+            let message: Value = circled_json::parse(notice.text.as_str()).unwrap();
             assert_eq!(
                 (&message["jsonrpc"], &message["method"]),
                 (&json!("2.0"), &json!("event"))

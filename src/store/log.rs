@@ -69,7 +69,7 @@ pub(super) fn append(
         let id = events.next;
         events.next += 1;
         // What was emitted is JSON.
-        let data = crate::json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let data = circled_json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let stored = StoredEvent {
             topic,
             data,
@@ -122,7 +122,7 @@ pub(super) fn read(
         false,
         &mut |key, value| {
             bytes += value.len();
-            match crate::json::from_slice::<StoredEvent>(value) {
+            match circled_json::from_slice::<StoredEvent>(value) {
                 Ok(StoredEvent {
                     topic,
                     data,

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::scheme::{Unsigned, only};
-use crate::json;
 
 /// Levels of arrays and objects within each other. JSON is read to 127 of them, here and wherever a delivery is read
 /// again, and what is kept of one has one more around it.
@@ -59,13 +58,13 @@ impl Form {
 
     fn parse(self, body: &[u8]) -> Option<Value> {
         match self {
-            Self::Json => json::parse(body.strip_prefix(BOM).unwrap_or(body)).ok(),
+            Self::Json => circled_json::parse(body.strip_prefix(BOM).unwrap_or(body)).ok(),
             Self::Form => {
                 std::str::from_utf8(body).ok()?;
                 let mut fields = Map::new();
                 for (name, value) in form_urlencoded::parse(body) {
                     if name == "payload" {
-                        return json::parse(value.as_bytes()).ok();
+                        return circled_json::parse(value.as_bytes()).ok();
                     }
                     // What is repeated is a list.
                     let value = Value::String(value.into_owned());
@@ -149,7 +148,7 @@ mod tests {
             assert_eq!(read.is_some(), depth <= MAX_DEPTH, "{depth}");
             if let Some(read) = read {
                 let kept = json!({ "payload": read }).to_string();
-                assert!(json::parse(&kept).is_ok(), "{depth}");
+                assert!(circled_json::parse(&kept).is_ok(), "{depth}");
             }
         }
     }

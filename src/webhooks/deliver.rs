@@ -22,7 +22,6 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{self, Delivery, Progress, Receipt, Viewer},
-    json,
     rpc::Shared,
 };
 
@@ -74,13 +73,13 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
         .await;
     let value = job.ok().flatten().and_then(|job| job.value);
     let returned = value.as_deref().map(RawValue::get);
-    let returned = returned.and_then(|text| json::borrowed::<Returned<'_>>(text).ok());
+    let returned = returned.and_then(|text| circled_json::borrowed::<Returned<'_>>(text).ok());
     let Some(Returned { respond }) = returned else {
         return StatusCode::OK.into_response();
     };
     match respond.get() {
         "null" => StatusCode::OK.into_response(),
-        text => match json::from_str::<String>(text) {
+        text => match circled_json::from_str::<String>(text) {
             Ok(text) => text.into_response(),
             Err(_) => {
                 let json = HeaderValue::from_static("application/json");

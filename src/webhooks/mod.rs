@@ -18,7 +18,6 @@ mod body_memory;
 mod deliver;
 mod field;
 mod layer;
-pub mod payload;
 mod preset;
 mod provider;
 mod receive;

@@ -327,7 +327,7 @@ async fn play_as_json_is_one_line() {
     let server = TestServer::start().await;
     let parsed = |output: &Output| -> Value {
         assert_eq!(text(&output.stdout).lines().count(), 1);
-        circled::json::parse(&output.stdout).unwrap()
+        circled_json::parse(&output.stdout).unwrap()
     };
     let played = parsed(&play(&server, &["--json", "print(1); [1, 2.0]"], ""));
     assert_eq!(
@@ -478,7 +478,7 @@ fn play_does_not_sign_what_a_server_in_the_middle_passes_on() {
         let mut socket = accept(listener.accept().unwrap().0).unwrap();
         let mut methods = Vec::new();
         while let Ok(Message::Text(request)) = socket.read() {
-            let request: Value = circled::json::parse(&request).unwrap();
+            let request: Value = circled_json::parse(&request).unwrap();
             methods.push(request["method"].as_str().unwrap().to_owned());
             let text = Challenge::new(
                 "wss://circles.example.org".to_owned(),

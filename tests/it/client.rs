@@ -3,8 +3,8 @@
 use circled::{
     auth::{Challenge, ChallengeError, PublicKey, Scheme},
     client::{Client, Closed, Error},
-    json::Json,
 };
+use circled_json::Json;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
@@ -94,7 +94,7 @@ async fn man_in_the_middle(
             let mut ws = accept_async(stream).await.unwrap();
             let mut methods = Vec::new();
             while let Some(Ok(Message::Text(request))) = ws.next().await {
-                let request: Value = circled::json::parse(&request).unwrap();
+                let request: Value = circled_json::parse(&request).unwrap();
                 methods.push(request["method"].as_str().unwrap().to_owned());
                 let reply = json!({ "jsonrpc": "2.0", "id": request["id"], "result": text(&own) });
                 ws.send(Message::text(reply.to_string())).await.unwrap();

@@ -137,7 +137,7 @@ async fn scripts_are_put_called_listed_and_deleted() {
         versions.lines().count() == 2 && versions.lines().nth(1).unwrap().starts_with(&version)
     );
     let list = shell.ok("script list URL --key me.key --json", &[]);
-    let list: Value = circled::json::parse(&list).unwrap();
+    let list: Value = circled_json::parse(&list).unwrap();
     assert_eq!(
         (&list["name"], &list["put_by"]),
         (&"greet".into(), &circle().to_string().into())
@@ -189,7 +189,7 @@ async fn jobs_are_submitted_shown_stopped_and_run_again() {
     assert!(again.stderr.contains("earlier"), "{again:?}");
     let shown = loop {
         let shown = shell.ok("jobs show URL --key me.key", &[&job]);
-        let shown: Value = circled::json::parse(&shown).unwrap();
+        let shown: Value = circled_json::parse(&shown).unwrap();
         if shown["status"] == "finished" {
             break shown;
         }
@@ -484,7 +484,7 @@ async fn events_are_printed_and_followed_through_a_restart() {
     assert_eq!((words[0], &words[2..4]), ("1", &["chat.a", "1"][..]));
     assert_eq!(all.lines().count(), 3, "{all}");
     let some = shell.ok("events URL --key me.key chat. --since 1 --json", &[]);
-    let some: Value = circled::json::parse(&some).unwrap();
+    let some: Value = circled_json::parse(&some).unwrap();
     assert_eq!((&some["id"], &some["data"]["x"]), (&3.into(), &3.into()));
 
     let following = start(shell.command("events URL --key me.key chat. --since 0 --follow", &[]));
@@ -657,13 +657,13 @@ async fn an_error_in_json_has_a_code() {
     ] {
         let ran = shell.run(line, &[]);
         assert_eq!(ran.code, code, "{line}: {ran:?}");
-        let error = &circled::json::parse(&ran.stdout).unwrap()["error"];
+        let error = &circled_json::parse(&ran.stdout).unwrap()["error"];
         assert_eq!(error["code"], code, "{line}: {error}");
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(named), "{line}: {error}");
     }
     let refused = shell.run("play URL --key me.key --json", &["throw 1"]);
-    let refused: Value = circled::json::parse(&refused.stdout).unwrap();
+    let refused: Value = circled_json::parse(&refused.stdout).unwrap();
     assert_eq!(refused["error"]["code"], -32000, "the server's own");
 }
 
@@ -687,7 +687,7 @@ async fn an_input_that_is_not_finished_is_told_and_not_run() {
         assert!(ran.stderr.contains("was not run"), "{ran:?}");
         let ran = repl(&shell, &["--json"], unfinished);
         let last = ran.stdout.lines().last().unwrap();
-        let error: Value = circled::json::parse(last).unwrap();
+        let error: Value = circled_json::parse(last).unwrap();
         assert_eq!((ran.code, &error["error"]["code"]), (2, &2.into()));
     }
 }

@@ -10,8 +10,8 @@ use std::{
 use circled::{
     auth::Scheme,
     client::{Client, JobStatus, Notice, Options, Paging, Submission, Work},
-    json::Json,
 };
+use circled_json::Json;
 use futures_util::StreamExt;
 use proptest::{
     prelude::*,
@@ -117,7 +117,7 @@ async fn what_is_played_kept_told_or_submitted_comes_back_as_it_was() {
             sent
         );
         let written = value(&mut owner, "to_json(#{ v: ARGS })", &sent).await;
-        let written = circled::json::parse(written.as_str().unwrap()).unwrap();
+        let written = circled_json::parse(written.as_str().unwrap()).unwrap();
         assert_eq!(written, json!({ "v": sent }));
         value(&mut owner, "emit(\"told\", ARGS)", &sent).await;
         assert_eq!(owner.event().await["data"], sent);
@@ -271,7 +271,7 @@ async fn commands_print_what_comes_as_it_is() {
                 script,
             ],
         );
-        assert_eq!(circled::json::parse(&printed).unwrap()["value"], *sent);
+        assert_eq!(circled_json::parse(&printed).unwrap()["value"], *sent);
     }
     let printed = run(
         folder.path(),
@@ -279,7 +279,7 @@ async fn commands_print_what_comes_as_it_is() {
     );
     let told: Vec<Value> = printed
         .lines()
-        .map(|line| circled::json::parse(line).unwrap()["data"].take())
+        .map(|line| circled_json::parse(line).unwrap()["data"].take())
         .collect();
     assert_eq!(told, all);
 }
@@ -336,7 +336,7 @@ async fn what_is_taken_can_be_read_by_everyone_behind() {
             let delivery = client.get_delivery(&id).await.unwrap();
             assert_eq!(
                 delivery.payload.unwrap(),
-                circled::json::parse(&body).unwrap()
+                circled_json::parse(&body).unwrap()
             );
         }
     }
@@ -354,3 +354,67 @@ on_both!(
     the_client_reads_what_comes_as_it_is,
     what_is_taken_can_be_read_by_everyone_behind,
 );
+
+/// The lints see no code that `derive` writes.
+#[test]
+fn no_field_is_read_as_serde_json_reads_its_value() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("crates")];
+    let (mut checked, mut wrong) = (0, Vec::new());
+    // Nor which type is meant.
+    let ways = [
+        "Value::deserialize(",
+        "parse::<Value>",
+        "from_str::<Value>",
+        "from_slice::<Value>",
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("circled-json/src/lib.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let found = fields_of_any_value(&text);
+                checked += found.len();
+                let unread = found.into_iter().filter(|(attributes, _)| {
+                    !attributes.contains("deserialize_with = \"circled_json::")
+                });
+                wrong.extend(unread.map(|(_, field)| (path.clone(), field)));
+                let found = ways.into_iter().filter(|way| text.contains(way));
+                wrong.extend(found.map(|way| (path.clone(), way.to_owned())));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "say `deserialize_with = \"circled_json::value\"`: {wrong:?}"
+    );
+    assert!(checked >= 5, "{checked}");
+}
+
+/// The fields of type `Value` in what derives `Deserialize`, each with its attributes.
+fn fields_of_any_value(text: &str) -> Vec<(String, String)> {
+    let (mut found, mut attributes, mut derived) = (Vec::new(), String::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[derive(") {
+            derived = line.contains("Deserialize");
+        } else if line == "}" {
+            derived = false;
+        }
+        let names_value = |kind: &str| {
+            kind.split(|c: char| !c.is_alphanumeric())
+                .any(|word| word == "Value")
+        };
+        match line.split_once(": ") {
+            Some((name, kind)) if !name.contains(['/', '#', '(', '"']) => {
+                if derived && names_value(kind) && kind.ends_with(',') {
+                    found.push((attributes.clone(), line.to_owned()));
+                }
+                attributes.clear();
+            }
+            _ => attributes.push_str(line),
+        }
+    }
+    found
+}

@@ -169,7 +169,7 @@ async fn a_message_in_pieces_is_one_message() {
     within("the reply", stream.read_exact(&mut reply))
         .await
         .unwrap();
-    let reply: Value = circled::json::parse(&reply).unwrap();
+    let reply: Value = circled_json::parse(&reply).unwrap();
     assert_eq!(reply["result"]["authenticated"], false, "{reply}");
 }
 
@@ -609,7 +609,7 @@ async fn who_reads_late_gets_everything() {
     let receive = async {
         for id in 0..all {
             let reply = replies.next().await.unwrap().unwrap();
-            let reply: Value = circled::json::parse(reply.to_text().unwrap()).unwrap();
+            let reply: Value = circled_json::parse(reply.to_text().unwrap()).unwrap();
             assert_eq!(reply["id"], id, "{reply}");
         }
     };

@@ -222,7 +222,7 @@ async fn the_log_is_for_people_and_machines() {
     server.wait().await;
     let log = server.whole_log().await;
     for line in log.lines() {
-        assert_readable(&circled::json::parse(line).unwrap());
+        assert_readable(&circled_json::parse(line).unwrap());
     }
     assert!(log.contains(r#""grace_ms":10000.0"#), "{log}");
 }
@@ -252,7 +252,7 @@ async fn what_is_wrong_with_redis_is_told_in_words() {
     server.wait().await;
     let log = server.whole_log().await;
     for line in log.lines() {
-        assert_readable(&circled::json::parse(line).unwrap());
+        assert_readable(&circled_json::parse(line).unwrap());
     }
     assert!(!log.contains("canary1!"), "{log}");
 }

@@ -130,7 +130,7 @@ impl MetaSchema {
             )
             .replace("https://meta.json-schema.tools/", DRAFT_7)
             .replace("https://meta.json-schema.tools", DRAFT_7);
-        let schema: Value = circled::json::parse(&text).unwrap();
+        let schema: Value = circled_json::parse(&text).unwrap();
         let name = schema["$id"].as_str().unwrap().to_owned();
         let mut compiler = Compiler::new();
         compiler.add_resource(&name, schema).unwrap();

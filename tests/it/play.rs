@@ -62,7 +62,7 @@ async fn a_value_comes_as_text_and_as_json() {
                 text.contains(&format!("\"value\":{value},")),
                 "{script}: {text}"
             );
-            let reply: Value = circled::json::parse(&text).unwrap();
+            let reply: Value = circled_json::parse(&text).unwrap();
             let members = reply["result"]
                 .as_object()
                 .unwrap_or_else(|| panic!("{script}: {text}"));

@@ -365,7 +365,7 @@ async fn halves_of_surrogate_pairs_are_replaced_and_the_rest_is_as_it_was() {
     session.send_text(call).await;
     let text = session.text().await;
     assert!(text.contains(r#""id":"\udc00""#), "{text}");
-    let reply = circled::json::parse(text.replace(r"\udc00", "")).unwrap();
+    let reply = circled_json::parse(text.replace(r"\udc00", "")).unwrap();
     assert_eq!(reply["result"]["value"], "\\ud800 \u{fffd}🦀\u{fffd}");
 }
 

@@ -456,5 +456,5 @@ fn follow(mut output: impl BufRead + Send + 'static) -> watch::Receiver<Vec<Stri
 }
 
 fn parse(line: &str) -> Value {
-    circled::json::parse(line).unwrap_or_default()
+    circled_json::parse(line).unwrap_or_default()
 }

@@ -173,7 +173,7 @@ async fn replies(mut session: Ws) -> (BTreeMap<u64, Value>, Option<u16>) {
     loop {
         match session.next().await {
             Received::Text(text) => {
-                let reply: Value = circled::json::parse(&text).unwrap();
+                let reply: Value = circled_json::parse(&text).unwrap();
                 let id = reply["id"].as_u64().unwrap();
                 assert!(replies.insert(id, reply).is_none(), "{id} answered twice");
             }

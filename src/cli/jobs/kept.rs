@@ -193,7 +193,7 @@ pub(super) struct Retried {
 
 /// As a server would have said it.
 fn shown_as(job: JobView) -> anyhow::Result<Job> {
-    Ok(crate::json::from_str(&serde_json::to_string(&job)?)?)
+    Ok(circled_json::from_str(&serde_json::to_string(&job)?)?)
 }
 
 /// What can stand in a URL as it is.
@@ -230,5 +230,5 @@ fn refused(answer: &Answer) -> anyhow::Result<()> {
 
 fn read<T: DeserializeOwned>(answer: &Answer) -> anyhow::Result<T> {
     refused(answer)?;
-    crate::json::from_str(&answer.body).context("the server's answer is not a list of jobs")
+    circled_json::from_str(&answer.body).context("the server's answer is not a list of jobs")
 }

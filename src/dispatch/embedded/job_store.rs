@@ -12,7 +12,6 @@ use crate::{
         settings,
         submission::{Input, JobRequest},
     },
-    json,
     store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
 };
 
@@ -51,7 +50,10 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
     } = request;
     let id = job.id;
     let stored = record::input(id, &input);
-    let understood = stored.value.as_deref().map_or(0, json::most_weight);
+    let understood = stored
+        .value
+        .as_deref()
+        .map_or(0, crate::weight::most_of_json);
     let mut records = vec![record::put(&job), stored, open(id)];
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);

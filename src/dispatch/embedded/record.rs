@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     auth::PublicKey,
     dispatch::{JobId, JobRecord, submission::Input},
-    json,
     store::{Record, Table},
 };
 
@@ -21,7 +20,7 @@ pub(super) fn input(id: JobId, input: &Input) -> Record {
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    json::borrowed_slice(bytes).ok()
+    circled_json::borrowed_slice(bytes).ok()
 }
 
 /// Reads a job's record; one that can't be read is there all the same.

@@ -94,7 +94,7 @@ fn job(status: &str) -> JobRecord {
         "tries": 0,
         "crashes": 0,
     });
-    crate::json::from_value(record).unwrap()
+    circled_json::from_value(record).unwrap()
 }
 
 /// Keeps what is committed from the disk, until what it returns is dropped.

@@ -45,7 +45,7 @@ pub(super) fn encode(event: &NewEvent) -> Vec<u8> {
     let record = EventRecord {
         topic: (&*event.topic).into(),
         // What was emitted is JSON.
-        data: crate::json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        data: circled_json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
         at: Timestamp::now(),
         to: event.to,
     };
@@ -58,7 +58,7 @@ fn decode(number: u64, json: &[u8]) -> Option<Arc<Event>> {
         data,
         at,
         to,
-    } = crate::json::from_slice(json)
+    } = circled_json::from_slice(json)
         .inspect_err(|error| tracing::error!(%error, "failed to read an event"))
         .ok()?;
     Some(Arc::new(Event::new(number, topic, data, at, to)))

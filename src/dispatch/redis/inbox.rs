@@ -265,7 +265,7 @@ fn handle(
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {
-            if let Ok(progress) = crate::json::from_slice::<Progress>(outcome) {
+            if let Ok(progress) = circled_json::from_slice::<Progress>(outcome) {
                 // Whoever waited may have left.
                 let _ = waiter.send(progress);
             }

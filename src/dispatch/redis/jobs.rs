@@ -365,7 +365,7 @@ impl RedisJobs {
     ) -> Result<Option<Input>, Unavailable> {
         let stored = self.kept_input_in(circle, id).await?;
         let stored = stored.as_ref().and_then(Value::as_bytes);
-        Ok(stored.and_then(|stored| crate::json::from_slice(stored).ok()))
+        Ok(stored.and_then(|stored| circled_json::from_slice(stored).ok()))
     }
 
     async fn kept_input_in(

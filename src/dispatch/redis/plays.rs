@@ -233,7 +233,7 @@ impl Gateway {
             .try_reserve_answer(bytes, Outcome::AROUND_A_VALUE);
         sent.reply(match room {
             Ok(room) => ReservedOutcome {
-                outcome: crate::json::from_slice(json).unwrap_or_else(|error| {
+                outcome: circled_json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
                     Outcome::Unavailable
                 }),

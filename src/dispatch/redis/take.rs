@@ -27,7 +27,6 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{JobError, JobId, JobRecord, Outcome, Status, record::MAX_CRASHES},
-    json,
     store::Unavailable,
 };
 
@@ -299,7 +298,7 @@ impl Worker {
             return self.drop_entry(partition, entry).await;
         };
         let input = found(1).filter(|_| job.unread.is_none());
-        let input = input.and_then(|input| json::from_slice(input).ok());
+        let input = input.and_then(|input| circled_json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
         let result = input.is_none().then(|| {
             job.log_unreadable();
@@ -499,21 +498,21 @@ fn play_of(entry: &StreamEntry) -> Option<&[u8]> {
 /// Returns the job that an entry holds as a whole: a play, or a durable job that could run at once.
 fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     if let Some(play) = play_of(entry) {
-        let play = json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
+        let play = circled_json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
         return Some(JobKind::Play(Box::new(play.into_owned())));
     }
     let (record, input) = (entry.bytes("record")?, entry.bytes("input")?);
     let gateway = entry.bytes("gateway").unwrap_or_default();
     Some(JobKind::Durable {
-        job: Box::new(json::from_slice(record).ok()?),
-        input: Box::new(json::from_slice(input).ok()?),
+        job: Box::new(circled_json::from_slice(record).ok()?),
+        input: Box::new(circled_json::from_slice(input).ok()?),
         gateway: String::from_utf8_lossy(gateway).into_owned(),
     })
 }
 
 /// Returns what it takes to answer a play that can't be read.
 fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
-    let address = json::from_slice::<wire::Address>(play);
+    let address = circled_json::from_slice::<wire::Address>(play);
     let play = wire::Play::from(address.ok()?);
     tracing::error!(
         job = %play.id,

@@ -10,7 +10,6 @@ use crate::{
     auth::PublicKey,
     circle::Run,
     dispatch::{Caller, Job, JobId, Work},
-    json,
     script::Inputs,
 };
 
@@ -26,7 +25,7 @@ pub(super) struct Play<'a> {
     pub(super) only_members: bool,
     #[serde(borrow)]
     pub(super) work: Work<'a>,
-    #[serde(deserialize_with = "json::cow_value")]
+    #[serde(deserialize_with = "circled_json::cow_value")]
     pub(super) args: Cow<'a, Value>,
     pub(super) timeout_ms: u64,
     /// The gateway whose inbox the outcome goes to.
@@ -124,7 +123,6 @@ mod tests {
     use crate::{
         auth::SecretKey,
         dispatch::{Caller, Job, JobId, Outcome, Work},
-        json,
         memory::MemoryBudget,
         script::{Failure, FailureKind, Success},
     };
@@ -149,7 +147,7 @@ mod tests {
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
         sent["since"] = json!("a later version");
         let text = sent.to_string();
-        let play: Play<'_> = json::borrowed(&text).unwrap();
+        let play: Play<'_> = circled_json::borrowed(&text).unwrap();
         let play = play.into_owned();
         assert_eq!(
             (play.id, play.circle, play.caller, play.timeout_ms),
@@ -188,9 +186,9 @@ mod tests {
             Outcome::Unavailable,
         ] {
             let sent = serde_json::to_string(&outcome).unwrap();
-            let arrived: Outcome = crate::json::from_str(&sent).unwrap();
+            let arrived: Outcome = circled_json::from_str(&sent).unwrap();
             assert_eq!(format!("{outcome:?}"), format!("{arrived:?}"));
-            assert!(crate::json::parse(&sent).is_ok());
+            assert!(circled_json::parse(&sent).is_ok());
         }
     }
 }

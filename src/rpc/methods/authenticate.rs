@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use crate::{
     auth::{Authenticated, LoginRefusal, Scheme, UnverifiedLogin},
-    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -24,7 +23,7 @@ pub(in crate::rpc) struct Params {
     /// The signature over the whole login text, in hex.
     signature: String,
     /// How the text was signed.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "circled_json::or_default")]
     scheme: Scheme,
 }
 

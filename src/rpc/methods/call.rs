@@ -10,7 +10,6 @@ use super::run::run;
 use crate::{
     auth::Action,
     dispatch::{JobId, Work},
-    json,
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -27,14 +26,14 @@ pub(in crate::rpc) struct Params<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     /// The value that the script sees as ARGS.
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     args: Value,
     /// The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the
     /// newest.
     #[serde(default, borrow)]
     version: Option<Cow<'a, str>>,
     /// How many milliseconds the job may take, waiting included; at most the server's limit.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     timeout_ms: Option<u64>,
 }
 

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     auth::PublicKey,
     dispatch::{JobId, JobRecord, JobView, ReservedRead, Status, Viewer},
-    json,
     memory::MemoryBudget,
     rpc::{
         Answer, Context, Error, Shared, code,
@@ -31,7 +30,7 @@ pub(in crate::rpc) struct Params {
     /// The job's id, as submit_job returned it.
     job_id: String,
     /// How many milliseconds to wait for its end; at most `dispatch.job_timeout`.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     wait: Option<u64>,
 }
 

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{JobId, Page, State, Viewer},
-    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -29,7 +28,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     provider: Option<String>,
     /// How many at most: 1 to 500, default 50.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     limit: Option<usize>,
     /// The `cursor` of the page before.
     #[serde(default)]

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     dispatch::{Page, ReservedRead, State, Viewer},
-    json,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -27,7 +26,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     status: Option<State>,
     /// How many at most: 1 to 500, default 50.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     limit: Option<usize>,
     /// The `cursor` of the page before.
     #[serde(default)]

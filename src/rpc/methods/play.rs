@@ -10,7 +10,6 @@ use super::run::run;
 use crate::{
     auth::Action,
     dispatch::{JobId, Work},
-    json,
     rpc::{
         Answer, Context, code,
         context::Admitted,
@@ -27,10 +26,10 @@ pub(in crate::rpc) struct Params<'a> {
     #[serde(borrow)]
     script: Cow<'a, str>,
     /// The value that the script sees as ARGS.
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     args: Value,
     /// How many milliseconds the job may take, waiting included; at most the server's limit.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     timeout_ms: Option<u64>,
 }
 

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{Delivery, JobId, Viewer},
-    json,
     rpc::{
         Answer, Context,
         call::hold,
@@ -62,8 +61,8 @@ impl Call for Redeliver {
             let read = payload(&shared, circle, id, viewer, &memory).await?;
             // The place is for others until it is kept, and it is held meanwhile.
             let text = &read.found;
-            let _held = hold(&memory, json::weight(text.get()))?;
-            let payload = json::parse(text.get()).unwrap_or_default();
+            let _held = hold(&memory, crate::weight::of_json(text.get()))?;
+            let payload = circled_json::parse(text.get()).unwrap_or_default();
             drop(read);
             let again = Delivery {
                 circle,

@@ -10,7 +10,6 @@ use crate::{
     auth::PublicKey,
     circle::Procedure,
     dispatch::{Page, Status, Viewer, Work},
-    json,
     memory::MemoryBudget,
     rpc::{
         Answer, Context, Error, Shared, code,
@@ -32,7 +31,7 @@ pub(in crate::rpc) struct Params {
     /// The member's public key.
     pubkey: PublicKey,
     /// Whether to stop their jobs that are not over, too.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "circled_json::or_default")]
     stop_jobs: bool,
 }
 
@@ -79,7 +78,7 @@ impl Call for RemoveMember {
         let viewer = Viewer::Caller(admitted.key);
         let work = Work::Procedure(Procedure::RemoveMember { pubkey });
         let answer = run(context, admitted, work, Value::Null, None, |_, success| {
-            let said = json::from_str::<Removed>(success.value.get());
+            let said = circled_json::from_str::<Removed>(success.value.get());
             Output {
                 removed: said.is_ok_and(|said| said.removed),
                 stopped: None,

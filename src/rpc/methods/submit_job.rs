@@ -13,7 +13,6 @@ use crate::{
     auth::Action,
     circle::{Refusal, Unpinned},
     dispatch::{JobId, Progress, Submission},
-    json,
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -38,7 +37,7 @@ pub(in crate::rpc) struct Params {
     #[serde(default)]
     name: Option<String>,
     /// The value that the script sees as ARGS.
-    #[serde(default, deserialize_with = "json::value")]
+    #[serde(default, deserialize_with = "circled_json::value")]
     args: Value,
     /// A second job of the caller with the same key runs nothing, for `dispatch.durable.dedupe_for`.
     #[serde(default)]

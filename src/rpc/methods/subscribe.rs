@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::run::{over, unavailable};
 use crate::{
     auth::Action,
-    json,
     rpc::{
         Answer, Context, Error, code,
         context::Admitted,
@@ -22,10 +21,10 @@ pub(in crate::rpc) struct Subscribe;
 #[serde(deny_unknown_fields)]
 pub(in crate::rpc) struct Params {
     /// Only events whose topic begins with this. Default: all events.
-    #[serde(default, deserialize_with = "json::or_default")]
+    #[serde(default, deserialize_with = "circled_json::or_default")]
     topic: String,
     /// The id of an event: begins with those after it. Default: begins with new events.
-    #[serde(default, deserialize_with = "json::whole")]
+    #[serde(default, deserialize_with = "circled_json::whole")]
     since: Option<u64>,
 }
 

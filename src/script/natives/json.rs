@@ -26,7 +26,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     });
     native!(module, pure: true, "parse_json", |text: ImmutableString| {
         budget::charge(text.len() / BYTES_PER_OPERATION)?;
-        match crate::json::from_str(&text) {
+        match circled_json::from_str(&text) {
             Ok(Parsed(value)) => Ok(value),
             Err(error) => {
                 let message = format!("invalid JSON: {error}");
@@ -39,7 +39,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
 /// Parses stored JSON.
 pub(super) fn parsed(json: &[u8]) -> Result<Dynamic, Failed> {
     budget::charge(json.len() / BYTES_PER_OPERATION)?;
-    match crate::json::from_slice(json) {
+    match circled_json::from_slice(json) {
         Ok(Parsed(value)) => Ok(value),
         Err(error) => {
             let message = format!("the stored value can't be read: {error}");

@@ -22,7 +22,7 @@ struct Vector {
 
 impl Vector {
     fn all() -> Vec<Self> {
-        crate::json::from_str(VECTORS).unwrap()
+        circled_json::from_str(VECTORS).unwrap()
     }
 
     fn now(&self) -> i64 {

@@ -70,7 +70,7 @@ async fn jobs_that_cannot_be_read_go_to_the_dead_letters_and_those_behind_them_r
     write(folder.path(), |store| {
         let due_now = |id: &JobId| {
             let record = store.read(Table::Jobs, &circle(), &key_of(*id)).unwrap();
-            let mut record = circled::json::parse(record.unwrap()).unwrap();
+            let mut record = circled_json::parse(record.unwrap()).unwrap();
             record["due"] = Value::Null;
             record
         };

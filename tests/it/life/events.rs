@@ -528,7 +528,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
         loop {
             match slow.next().await {
                 Received::Text(text) => {
-                    let event: Value = circled::json::parse(&text).unwrap();
+                    let event: Value = circled_json::parse(&text).unwrap();
                     last += 1;
                     assert_eq!(event["params"]["id"], last);
                 }

@@ -51,7 +51,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again_by_any_server() {
     );
     let id = line.split(' ').next().unwrap();
     assert!(id.parse::<JobId>().is_ok());
-    let shown: Value = circled::json::parse(jobs(&worker, &["show", id])).unwrap();
+    let shown: Value = circled_json::parse(jobs(&worker, &["show", id])).unwrap();
     assert_eq!(shown["tries"], 2);
     ask(&gateway, 0, r#"store.set("give in", true)"#).await;
     jobs(&worker, &["retry", id]);

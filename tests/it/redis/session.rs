@@ -60,7 +60,7 @@ impl Session {
             }
         };
         let text = within(&format!("an answer to {call}"), exchange).await?;
-        let mut answer: Value = circled::json::parse(&text).unwrap();
+        let mut answer: Value = circled_json::parse(&text).unwrap();
         assert_eq!(answer["id"], self.last_id, "an answer to nothing: {answer}");
         match answer.get("error") {
             None => Some(Ok(answer["result"].take())),

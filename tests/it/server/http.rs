@@ -36,7 +36,7 @@ impl Response {
     }
 
     pub(crate) fn json(&self) -> Value {
-        circled::json::parse(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        circled_json::parse(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// That the body says what went wrong, to machines and to people.

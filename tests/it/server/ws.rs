@@ -114,7 +114,7 @@ impl Ws {
     /// The next message as JSON.
     pub(crate) async fn json(&mut self) -> Value {
         let text = self.text().await;
-        circled::json::parse(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+        circled_json::parse(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
     }
 
     /// The next message, which must be the close frame, and then the end. Answers the code.

@@ -70,7 +70,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
         "{line}"
     );
     let shown = circled(&["jobs", "show", &id, "--url", &admin], &[]);
-    let shown: Value = circled::json::parse(&shown.stdout).unwrap();
+    let shown: Value = circled_json::parse(&shown.stdout).unwrap();
     assert_eq!(shown, dead);
 
     ask(&server, 1, r#"store.set("give in", true)"#).await;
@@ -151,7 +151,7 @@ async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     let admin = server.admin_address().unwrap().to_string();
     let running = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", admin.as_str())];
     let listed = circled(&["jobs", "list", "--json"], &running);
-    let line: Value = circled::json::parse(text(&listed.stdout)).unwrap();
+    let line: Value = circled_json::parse(text(&listed.stdout)).unwrap();
     assert_eq!(line["job_id"], id);
     assert_eq!(line["circle"], serde_json::json!(key(1).public()));
     let without = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", "")];

@@ -333,7 +333,7 @@ async fn times_are_read_as_ones_own_provider_writes_them() {
         description.signature_header = Some(vec!["x-acme-signature".parse().unwrap()]);
         description.signature_prefix = None;
         description.timestamp_header = Some(vec!["x-acme-time".parse().unwrap()]);
-        description.timestamp_format = Some(circled::json::from_value(json!(format)).unwrap());
+        description.timestamp_format = Some(circled_json::from_value(json!(format)).unwrap());
         description.signed = Some("{timestamp}.{body}".parse().unwrap());
         description.event_id = None;
         description.event_type = None;

@@ -86,7 +86,7 @@ struct Vector {
 
 async fn what_providers_sign_is_believed() {
     let vectors: Vec<Vector> =
-        circled::json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
+        circled_json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
     // Those with a time are stale by now, and a secret of four letters is refused: both are seen to where the
     // verifier is tested alone.
     let timeless = vectors
@@ -276,14 +276,14 @@ async fn one_can_describe_ones_own() {
     "#;
     let server = TestServer::builder().toml(settings).start().await;
     let mut description = Preset::Stripe.description();
-    description.key = Some(circled::json::from_value(json!("hex")).unwrap());
+    description.key = Some(circled_json::from_value(json!("hex")).unwrap());
     description.signature_header = Some(vec!["x-acme-signature".parse().unwrap()]);
     description.separator = Some(";".to_owned());
     description.signature_prefix = Some("sig=".to_owned());
     description.timestamp_prefix = Some("time=".to_owned());
     description.signed = Some("acme|{timestamp}|{body}".parse().unwrap());
-    description.hash = Some(circled::json::from_value(json!("sha512")).unwrap());
-    description.encoding = Some(circled::json::from_value(json!("base64url")).unwrap());
+    description.hash = Some(circled_json::from_value(json!("sha512")).unwrap());
+    description.encoding = Some(circled_json::from_value(json!("base64url")).unwrap());
     let body = json!({ "meta": { "id": 7, "kind": "made" } }).to_string();
     let at = Timestamp::now() - jiff::SignedDuration::from_mins(50);
     let webhook = Webhook::described("acme", &description, "00ff10aabbccddee", &body, at);
@@ -309,7 +309,7 @@ async fn scripts_see_the_event_and_who_sent_it() {
     let seen = ask(&server, 1, r#"store.get("seen")"#).await;
     assert_eq!(seen[0], "webhook:stripe");
     assert_eq!(seen[1], circle().to_string());
-    let payload: Value = circled::json::parse(event("evt_1")).unwrap();
+    let payload: Value = circled_json::parse(event("evt_1")).unwrap();
     assert_eq!(seen[2]["payload"], payload);
     assert_eq!(seen[2]["provider"], "stripe");
     assert_eq!(seen[2]["id"], "evt_1");

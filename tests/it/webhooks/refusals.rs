@@ -11,7 +11,7 @@ const CANARY: &str = "canary_of_a_payload";
 
 /// The lines of a stopped server's log with this message.
 fn lines(log: &str, message: &str) -> Vec<Value> {
-    let parsed = log.lines().map(circled::json::parse);
+    let parsed = log.lines().map(circled_json::parse);
     parsed
         .filter_map(Result::ok)
         .filter(|line| {

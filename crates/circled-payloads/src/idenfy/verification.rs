@@ -392,18 +392,18 @@ mod tests {
             ("/data/docDob", "data.docDob"),
             ("/clientIp", "clientIp"),
         ] {
-            let mut verification: Value = crate::json::parse(APPROVED).unwrap();
+            let mut verification: Value = circled_json::parse(APPROVED).unwrap();
             *verification.pointer_mut(field).unwrap() = json!(["JANE"]);
-            let error = crate::json::from_value::<Verification>(verification).unwrap_err();
+            let error = circled_json::from_value::<Verification>(verification).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!("missing or of the wrong type: {path}")
             );
         }
         for field in ["final", "scanRef", "status"] {
-            let mut verification: Value = crate::json::parse(APPROVED).unwrap();
+            let mut verification: Value = circled_json::parse(APPROVED).unwrap();
             verification.as_object_mut().unwrap().remove(field);
-            assert!(crate::json::from_value::<Verification>(verification).is_err());
+            assert!(circled_json::from_value::<Verification>(verification).is_err());
         }
     }
 }

@@ -265,9 +265,9 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_refused() {
-        let event = || crate::json::parse(PAYMENT_SUCCEEDED).unwrap();
+        let event = || circled_json::parse(PAYMENT_SUCCEEDED).unwrap();
         let refusal = |value| {
-            let error = crate::json::from_value::<Event>(value).unwrap_err();
+            let error = circled_json::from_value::<Event>(value).unwrap_err();
             error.to_string()
         };
         for field in ["id", "type", "data"] {
@@ -292,7 +292,7 @@ mod tests {
             );
         }
         for text in ["", "null", "[]", "\"Jane\"", "{\"id\":"] {
-            let error = crate::json::from_str::<Event>(text).unwrap_err();
+            let error = circled_json::from_str::<Event>(text).unwrap_err();
             assert!(!error.to_string().contains("Jane"));
         }
     }

@@ -4,7 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use super::Object;
-use crate::json;
 
 /// A reference to another object: its id or, where that was asked for, [the object
 /// itself](https://docs.stripe.com/api/expanding_objects). Events come with ids.
@@ -29,7 +28,7 @@ impl Expandable {
 
 impl<'de> Deserialize<'de> for Expandable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = json::value(deserializer)?;
+        let value = circled_json::value(deserializer)?;
         if let Value::String(id) = value {
             return Ok(Self::Id(id));
         }
@@ -54,6 +53,6 @@ mod tests {
         let card: Expandable = read(r#"{ "id": "card_1", "object": "card", "name": null }"#);
         assert!(matches!(card, Expandable::Object(Object::Other(_))));
         assert_eq!((id.id(), card.id()), (object.id(), Some("card_1")));
-        assert!(crate::json::from_str::<Expandable>("1").is_err());
+        assert!(circled_json::from_str::<Expandable>("1").is_err());
     }
 }

@@ -53,7 +53,7 @@ macro_rules! open_enum {
     };
 }
 
-pub(super) use open_enum;
+pub(crate) use open_enum;
 
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "the macro writes `pub`")]
@@ -77,10 +77,10 @@ mod tests {
             ("Blue", Colour::Other("Blue".to_owned())),
             ("", Colour::Other(String::new())),
         ] {
-            let colour: Colour = crate::json::from_value(json!(word)).unwrap();
+            let colour: Colour = circled_json::from_value(json!(word)).unwrap();
             assert_eq!(colour, expected);
             assert_eq!(serde_json::to_value(&colour).unwrap(), json!(word));
         }
-        assert!(crate::json::from_value::<Colour>(json!(1)).is_err());
+        assert!(circled_json::from_value::<Colour>(json!(1)).is_err());
     }
 }

@@ -8,8 +8,6 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::json;
-
 /// Stands before the path to what doesn't fit.
 const MISFIT: &str = "missing or of the wrong type: ";
 
@@ -20,7 +18,7 @@ pub struct Fields(pub Map<String, Value>);
 
 impl Fields {
     /// The field `name`, which then is no longer here. One that is `null` stays, and reads as if it were absent.
-    pub(super) fn take<T, E>(&mut self, name: &str) -> Result<T, E>
+    pub(crate) fn take<T, E>(&mut self, name: &str) -> Result<T, E>
     where
         T: de::DeserializeOwned,
         E: de::Error,
@@ -40,7 +38,7 @@ impl Fields {
     }
 
     /// Writes a field, unless there is nothing to write.
-    pub(super) fn put<E: serde::ser::Error>(
+    pub(crate) fn put<E: serde::ser::Error>(
         &mut self,
         name: &str,
         field: &impl Serialize,
@@ -55,7 +53,7 @@ impl Fields {
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match json::value(deserializer)? {
+        match circled_json::value(deserializer)? {
             Value::Object(fields) => Ok(Self(fields)),
             Value::Null
             | Value::Bool(_)
@@ -124,7 +122,7 @@ macro_rules! object {
     };
 }
 
-pub(super) use object;
+pub(crate) use object;
 
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "the macro writes `pub`")]
@@ -147,7 +145,7 @@ mod tests {
     }
 
     fn parcel(value: Value) -> serde_json::Result<Parcel> {
-        crate::json::from_value(value)
+        circled_json::from_value(value)
     }
 
     #[test]

@@ -1,17 +1,4 @@
-//! What providers send, as types: [`stripe::Event`] and [`stripe::ThinEvent`], [`idenfy::Verification`] and what else
-//! iDenfy tells.
-//!
-//! What always holds:
-//!
-//! - **Nothing is lost.** A payload that is read and written again is the same JSON value, to the kind of
-//!   each number; only the order of fields and the spacing are not kept. A field that its type doesn't
-//!   name is in `rest`, and so is one that came as `null`: to its user a field is there or it isn't
-//!   (`Option`), and writing still tells `null` from absent.
-//! - **What is new is no error.** Unknown fields, event types, kinds of objects and words of a vocabulary
-//!   (`Other`) are kept. What a type can't be understood without is required; whatever else may be absent
-//!   or `null`. A field that has another type than it should is an error.
-//! - **Nobody is printed.** `Debug` shows no [`Personal`] text, and of `rest` only the names; an error says
-//!   where a payload doesn't fit, and not what stands there.
+#![doc = include_str!("../README.md")]
 
 mod fields;
 pub mod idenfy;
@@ -33,8 +20,8 @@ mod testing {
 
     /// Reads `text`, which must lose nothing by it.
     pub(super) fn read<T: Serialize + DeserializeOwned>(text: &str) -> T {
-        let read: T = crate::json::from_str(text).unwrap();
-        let came: Value = crate::json::parse(text).unwrap();
+        let read: T = circled_json::from_str(text).unwrap();
+        let came: Value = circled_json::parse(text).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), came);
         read
     }
@@ -42,7 +29,7 @@ mod testing {
     /// Changes each value of `text` in turn, to each of many things: what can still be read loses nothing
     /// by it, and an error doesn't say what stood there.
     pub(super) fn read_changed<T: Serialize + DeserializeOwned + Debug>(text: &str) {
-        let came: Value = crate::json::parse(text).unwrap();
+        let came: Value = circled_json::parse(text).unwrap();
         let others = [
             json!(null),
             json!("Eve"),
@@ -59,7 +46,7 @@ mod testing {
             for other in others.iter().map(Some).chain([None]) {
                 let mut changed = came.clone();
                 change(&mut changed, &place, other);
-                match crate::json::from_value::<T>(changed.clone()) {
+                match circled_json::from_value::<T>(changed.clone()) {
                     Ok(read) => assert_eq!(serde_json::to_value(&read).unwrap(), changed),
                     Err(error) => assert!(!error.to_string().contains("Eve"), "{error}"),
                 }

@@ -1,15 +1,4 @@
-//! JSON that others wrote, read as what it says.
-//!
-//! `serde_json::Value` reads an object whose first key is `$serde_json::private::RawValue` as the text under that key,
-//! read anew: a sign of serde_json's own within what strangers write. The visitor here knows no such key. So all JSON is
-//! read through this module (`clippy.toml` bans the other ways), and a field that takes any value says how it is read:
-//! `#[serde(deserialize_with = "json::value")]`.
-//!
-//! What always holds:
-//!
-//! - Of a key that stands in an object more than once, the last one counts.
-//! - Arrays and objects are read 127 levels deep, and what was read can be read again behind one more level.
-//! - Half of a surrogate pair (`"\ud800"`), which no text can hold, is read as U+FFFD.
+#![doc = include_str!("../README.md")]
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
@@ -19,13 +8,8 @@ use serde::{
 };
 use serde_json::{Error, Map, Number, Value};
 
-use crate::memory::SMALL;
-
-/// How deep what a script makes may be: whoever reads it has a few levels of their own around it.
-pub(crate) const DEEPEST: usize = 120;
-
-/// What each value takes in memory, about.
-const VALUE: usize = 72;
+/// The deepest value that a script may make: its readers have a few levels of their own around it.
+pub const DEEPEST: usize = 120;
 
 /// Whole numbers that a float can tell from their neighbours.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -49,7 +33,7 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Reads any value.
+/// Reads a text into any value.
 ///
 /// # Errors
 /// It is no JSON.
@@ -84,7 +68,7 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 /// # Errors
 /// It is no JSON, or no `T`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub(crate) fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+pub fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text)
 }
 
@@ -93,7 +77,7 @@ pub(crate) fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error
 /// # Errors
 /// They are no JSON, or no `T`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-pub(crate) fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+pub fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
 }
 
@@ -101,55 +85,15 @@ pub(crate) fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<
 ///
 /// # Errors
 /// It is no JSON, or not what the seed reads.
-pub(crate) fn seeded<'a, S: DeserializeSeed<'a>>(
-    text: &'a str,
-    seed: S,
-) -> Result<S::Value, Error> {
+pub fn seeded<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::Value, Error> {
     let mut text = serde_json::Deserializer::from_str(text);
     let read = seed.deserialize(&mut text)?;
     text.end()?;
     Ok(read)
 }
 
-/// Returns what a text takes in memory once it is read, about: what it is written in, and a value for each that is in it.
-pub(crate) fn weight(text: &str) -> usize {
-    let most = most_weight(text.as_bytes());
-    if most <= SMALL {
-        return most;
-    }
-    let mut values = 0;
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'"' {
-            while let Some(byte) = bytes.next()
-                && byte != b'"'
-            {
-                if byte == b'\\' {
-                    bytes.next();
-                }
-            }
-        } else if begins_value(byte) {
-            values += 1;
-        }
-    }
-    text.len() + VALUE * values
-}
-
-/// Returns the same, or more where what begins values stands in strings, too. It costs less.
-pub(crate) fn most_weight(text: &[u8]) -> usize {
-    let signs: usize = text
-        .iter()
-        .map(|byte| usize::from(begins_value(*byte)))
-        .sum();
-    text.len() + VALUE * signs
-}
-
-fn begins_value(byte: u8) -> bool {
-    matches!(byte, b',' | b'[' | b'{')
-}
-
-/// Where in a text it is that doesn't fit a type, if it is a part of it.
-pub(crate) fn misfit<'a, T: Deserialize<'a>>(text: &'a str) -> Option<String> {
+/// Returns the place in a text that doesn't fit a type; none, where the whole of it doesn't.
+pub fn misfit<'a, T: Deserialize<'a>>(text: &'a str) -> Option<String> {
     let mut text = serde_json::Deserializer::from_str(text);
     let error = serde_path_to_error::deserialize::<_, T>(&mut text).err()?;
     let place = error.path();
@@ -165,9 +109,9 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_json::from_value(value)
 }
 
-/// The text with U+FFFD for each half of a surrogate pair that is escaped in it; nothing, where there is none. Escapes
-/// stand in strings alone, so it takes no look at what else the text is.
-pub(crate) fn mended(text: &str) -> Option<String> {
+/// Returns the text with U+FFFD for each escaped half of a surrogate pair; `None` where there is none. Escapes stand in
+/// strings alone, so nothing else of the text is looked at.
+pub fn mended(text: &str) -> Option<String> {
     let text = text.as_bytes();
     let mut mended: Option<Vec<u8>> = None;
     let mut at = 0;
@@ -190,7 +134,7 @@ pub(crate) fn mended(text: &str) -> Option<String> {
     String::from_utf8(mended?).ok()
 }
 
-/// The UTF-16 unit that is escaped there.
+/// Returns the UTF-16 unit that is escaped at `at`.
 fn unit(text: &[u8], at: usize) -> Option<u16> {
     let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -198,26 +142,36 @@ fn unit(text: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Reads any value.
-pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+///
+/// # Errors
+/// As the deserializer fails, or the value is of another kind.
+pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     deserializer.deserialize_any(AnyValue)
 }
 
 /// Reads any value but null, which stands for none.
-pub(crate) fn some_value<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Value>, D::Error> {
+///
+/// # Errors
+/// As the deserializer fails, or the value is of another kind.
+pub fn some_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     value(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
 }
 
 /// Reads any value into what may borrow one.
-pub(crate) fn cow_value<'de, D: Deserializer<'de>>(
+///
+/// # Errors
+/// As the deserializer fails, or the value is of another kind.
+pub fn cow_value<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Cow<'static, Value>, D::Error> {
     value(deserializer).map(Cow::Owned)
 }
 
 /// Reads a whole number, also one that is written `1000.0`; null stands for none.
-pub(crate) fn whole<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
+///
+/// # Errors
+/// As the deserializer fails, or the value is of another kind.
+pub fn whole<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     D: Deserializer<'de>,
     N: TryFrom<u64>,
@@ -226,7 +180,10 @@ where
 }
 
 /// Reads what has a default, for which null stands, too.
-pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+///
+/// # Errors
+/// As the deserializer fails, or the value is of another kind.
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -357,17 +314,6 @@ mod tests {
         "",
         "a",
     ];
-
-    #[test]
-    fn what_stands_in_strings_is_no_value() {
-        let string = ",[{".repeat(1000);
-        let text = format!(r#"{{"script":"{string}\\","args":["\"{string}",1]}}"#);
-        assert_eq!(weight(&text), text.len() + 4 * VALUE);
-        assert_eq!(most_weight(text.as_bytes()), text.len() + 6004 * VALUE);
-        let numbers = format!("[{}1]", "1,".repeat(999));
-        assert_eq!(weight(&numbers), numbers.len() + 1000 * VALUE);
-        assert_eq!(weight(&numbers), most_weight(numbers.as_bytes()));
-    }
 
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -537,71 +483,5 @@ mod tests {
             let raw = RawValue::from_string(text.clone()).unwrap();
             assert_eq!(serde_json::to_string(&raw).unwrap(), text);
         }
-    }
-
-    /// The lints see no code that `derive` writes.
-    #[test]
-    fn no_field_is_read_as_serde_json_reads_its_value() {
-        let mut folders = vec![std::path::PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/src"
-        ))];
-        let (mut checked, mut wrong) = (0, Vec::new());
-        // Nor which type is meant.
-        let ways = [
-            "Value::deserialize(",
-            "parse::<Value>",
-            "from_str::<Value>",
-            "from_slice::<Value>",
-        ];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if !path.ends_with("src/json.rs") {
-                    let text = std::fs::read_to_string(&path).unwrap();
-                    let found = fields_of_any_value(&text);
-                    checked += found.len();
-                    let unread = found.into_iter().filter(|(attributes, _)| {
-                        !attributes.contains("deserialize_with = \"json::")
-                    });
-                    wrong.extend(unread.map(|(_, field)| (path.clone(), field)));
-                    let found = ways.into_iter().filter(|way| text.contains(way));
-                    wrong.extend(found.map(|way| (path.clone(), way.to_owned())));
-                }
-            }
-        }
-        assert!(
-            wrong.is_empty(),
-            "say `deserialize_with = \"json::value\"`: {wrong:?}"
-        );
-        assert!(checked >= 5, "{checked}");
-    }
-
-    /// The fields of type `Value` in what derives `Deserialize`, each with its attributes.
-    fn fields_of_any_value(text: &str) -> Vec<(String, String)> {
-        let (mut found, mut attributes, mut derived) = (Vec::new(), String::new(), false);
-        for line in text.lines().map(str::trim) {
-            if line.starts_with("#[derive(") {
-                derived = line.contains("Deserialize");
-            } else if line == "}" {
-                derived = false;
-            }
-            let names_value = |kind: &str| {
-                kind.split(|c: char| !c.is_alphanumeric())
-                    .any(|word| word == "Value")
-            };
-            match line.split_once(": ") {
-                Some((name, kind)) if !name.contains(['/', '#', '(', '"']) => {
-                    if derived && names_value(kind) && kind.ends_with(',') {
-                        found.push((attributes.clone(), line.to_owned()));
-                    }
-                    attributes.clear();
-                }
-                _ => attributes.push_str(line),
-            }
-        }
-        found
     }
 }
