@@ -18,11 +18,11 @@ run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="-
 
 test: redis ## All tests. They need redis-server: as root, apt-get installs it.
 ifeq ($(NEXTEST),yes)
-	$(CARGO) nextest run $(FLAGS)
+	$(CARGO) nextest run --workspace $(FLAGS)
 else
-	$(CARGO) test --lib --bins --tests $(FLAGS)
+	$(CARGO) test --workspace --lib --bins --tests $(FLAGS)
 endif
-	$(CARGO) test --doc
+	$(CARGO) test --workspace --doc
 
 redis:
 	@command -v redis-server >/dev/null || .ci/redis
@@ -32,9 +32,9 @@ soak: redis ## Have processes, machines and the network fail over and over while
 	CIRCLED_TEST_SECONDS=$(FAULTS) $(CARGO) test --test it -- --nocapture --test-threads=1 redis::faults
 
 check: ## Formatting, lints, docs, and what the dependencies are.
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 ifeq ($(DENY),yes)
 	$(CARGO) deny check bans licenses sources
 else
@@ -45,4 +45,4 @@ bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrps
 	$(CARGO) bench --bench load -- $(FLAGS)
 
 fmt: ## Format.
-	$(CARGO) fmt
+	$(CARGO) fmt --all

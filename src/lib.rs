@@ -12,12 +12,13 @@
 //! * [`session`]: one WebSocket, from upgrade to close.
 //! * [`webhooks`]: what services POST, from signature to delivery.
 //! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
-//! * [`auth`]: keys, the login text, signatures, roles.
+//! * [`auth`]: how far a login has come, and what each role may do.
 //! * [`dispatch`]: jobs, outcomes, and who runs them.
 //! * [`circle`]: what a circle is made of besides its store: members, named scripts, and runs of all kinds.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
 //! * [`store`]: what circles keep, in transactions.
-//! * [`client`]: the other end of a session.
+//!
+//! The other end of a session is the crate `circled_client`; what both say to each other is `circled_protocol`.
 //!
 //! Beside them: `memory`, what others can make the server hold; `units`, settings in human form.
 
@@ -25,7 +26,6 @@ mod address;
 pub mod auth;
 pub mod circle;
 pub mod cli;
-pub mod client;
 pub mod config;
 pub mod dispatch;
 mod farewell;

@@ -32,12 +32,14 @@ pub use live::{Live, Taken};
 pub use settings::Settings;
 pub use worker::Worker;
 
+use circled_protocol::InvalidOrigin;
+
 use self::{
     accept::{Accept, Ending},
     files::OpenFiles,
 };
 use crate::{
-    auth::{Access, InvalidOrigin, InvalidPage, Origins},
+    auth::{Access, InvalidPage, Origins},
     circle::{self, Executor},
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},

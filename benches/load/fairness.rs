@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use serde_json::json;
 use tokio::{sync::Mutex, time::timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;

@@ -21,7 +21,7 @@ mod webhook;
 
 use std::process::{Command, ExitCode};
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use serde_json::{Value, json};
 

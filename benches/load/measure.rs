@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use circled::auth::{Scheme, SecretKey, sign};
+use circled_protocol::{Scheme, SecretKey, sign};
 use tokio::{task::JoinSet, time::timeout_at};
 
 use crate::{

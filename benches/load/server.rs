@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use clap::ValueEnum;
 
 use crate::echo::Echo;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use circled::auth::{Scheme, SecretKey, sign};
+use circled_protocol::{Scheme, SecretKey, sign};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;

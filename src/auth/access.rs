@@ -6,11 +6,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use circled_protocol::{PublicKey, Role};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{PublicKey, SecretSource};
+use super::SecretSource;
 
 /// The `[circles]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -93,30 +93,6 @@ pub enum Action {
 
 impl Action {
     const ALL: [Self; 4] = [Self::Play, Self::Call, Self::Subscribe, Self::Manage];
-}
-
-/// What a caller is in a circle.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Proved a key, which the circle doesn't know.
-    Guest,
-    /// Listed by the circle.
-    Member,
-    /// Holds the circle's own key.
-    Owner,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Guest => "guest",
-            Self::Member => "member",
-            Self::Owner => "owner",
-        })
-    }
 }
 
 /// That something may be done.
@@ -375,8 +351,9 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::SecretKey;
+
     use super::{Role::*, *};
-    use crate::auth::SecretKey;
 
     fn key(seed: u8) -> PublicKey {
         SecretKey::from_hex(&hex::encode([seed; 32]))

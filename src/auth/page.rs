@@ -2,9 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use circled_protocol::Origin;
 use thiserror::Error;
-
-use super::Origin;
 
 /// Pages of one origin; or, as `https://*.example.org`, of every origin with one more label before that.
 #[derive(Debug, Clone, PartialEq, Eq)]

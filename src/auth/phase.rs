@@ -1,9 +1,8 @@
 //! How far a session's login has come, each phase a type: a challenge can't be answered twice, and
 //! nothing that needs a caller can be reached without one.
 
+use circled_protocol::{BadSignature, Challenge, LoginRefusal, Point, PublicKey, Scheme};
 use jiff::Timestamp;
-
-use super::{BadSignature, Challenge, PublicKey, Scheme, key::Point, signature::verify_at};
 
 /// The phases of a login.
 #[derive(Debug)]
@@ -42,31 +41,6 @@ pub struct Authenticated {
     pub key: PublicKey,
 }
 
-/// Why a login was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoginRefusal {
-    /// No challenge is out for this key in this session, or it has been used.
-    NoNonce,
-    /// The challenge is too old.
-    Expired,
-    /// Not a key, or not one for this scheme.
-    BadKey,
-    /// Not this key's signature over the challenge.
-    BadSignature,
-}
-
-impl LoginRefusal {
-    /// As it stands in an error's `reason`.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::NoNonce => "no_nonce",
-            Self::Expired => "expired",
-            Self::BadKey => "bad_key",
-            Self::BadSignature => "bad_signature",
-        }
-    }
-}
-
 /// A signature yet to be verified: plain data, so that another thread can do it.
 #[derive(Debug)]
 pub struct UnverifiedLogin {
@@ -79,7 +53,8 @@ pub struct UnverifiedLogin {
 impl UnverifiedLogin {
     /// Verifies the signature, which takes tens of microseconds. Answers whom it proves.
     pub fn verify(&self) -> Result<PublicKey, LoginRefusal> {
-        verify_at(self.scheme, &self.point, &self.text, &self.signature)
+        self.point
+            .verify(self.scheme, &self.text, &self.signature)
             .map(|()| self.point.key)
             .map_err(|BadSignature| LoginRefusal::BadSignature)
     }
@@ -181,8 +156,9 @@ pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, L
 mod tests {
     use std::time::Duration;
 
+    use circled_protocol::{SecretKey, sign};
+
     use super::*;
-    use crate::auth::{SecretKey, sign};
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_hex(&hex::encode([seed; 32])).unwrap()

@@ -2,9 +2,8 @@
 
 use std::{fmt, io, path::Path, str::FromStr};
 
+use circled_protocol::is_secret_key;
 use serde::{Deserialize, Deserializer, de::Error as _};
-
-use super::is_secret_key;
 
 /// What is shown in place of a secret.
 pub(crate) const HIDDEN: &str = "***";

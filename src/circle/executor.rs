@@ -6,12 +6,13 @@ use std::{
     time::Instant,
 };
 
+use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Pinned, Procedure, Settings, has_script, is_member, scripts};
 use crate::{
-    auth::{Access, Action, Admission, Denied, PublicKey, Role, decide},
+    auth::{Access, Action, Admission, Denied, decide},
     script::{self, Failure, Inputs, Limits, Sandbox, Success},
     store::{Transaction, Unavailable, Value, WriteError},
 };

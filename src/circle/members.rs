@@ -1,13 +1,11 @@
 //! Members that a circle's owner has added.
 
+use circled_protocol::{PublicKey, methods::Member};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ALL, Refusal, is_full};
-use crate::{
-    auth::PublicKey,
-    store::{NewEvent, Transaction, Value, WriteError},
-};
+use crate::store::{NewEvent, Transaction, Value, WriteError};
 
 /// The prefix of their keys in the store.
 const MEMBERS: &[u8] = b"m";
@@ -15,13 +13,6 @@ const MEMBERS: &[u8] = b"m";
 /// A member, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredMember {
-    added_at: Timestamp,
-}
-
-/// A member, as it is shown.
-#[derive(Debug, Serialize)]
-pub(super) struct Member {
-    pubkey: PublicKey,
     added_at: Timestamp,
 }
 

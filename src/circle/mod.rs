@@ -15,7 +15,7 @@ pub use executor::{Authority, Ending, Executor, Refusal, Run, Task};
 pub use members::is_member;
 pub use procedure::Procedure;
 pub use scripts::{
-    Compiler, NAME_RULE, Pinned, Put, Unpinned, Version, has_script, is_name, name_key, pin,
+    Compiler, NAME_RULE, Pinned, Unpinned, Version, has_script, is_name, name_key, pin,
     pin_for_deliveries, pin_source, script_for,
 };
 

@@ -1,11 +1,15 @@
 //! Procedures: changes of a circle, and lists of what it has.
 
+use circled_protocol::{
+    PublicKey,
+    methods::{Added, Deleted, Members, Removed, ScriptPut, Scripts},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{Refusal, Settings, members, scripts};
-use crate::{auth::PublicKey, store::Transaction};
+use crate::store::Transaction;
 
 /// A change of a circle, or a look at it, done like a script: in a transaction, wherever jobs run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,13 +39,13 @@ pub enum Procedure {
     /// Makes somebody a member.
     AddMember {
         /// The member's public key.
-        #[serde(with = "crate::auth::trusted")]
+        #[serde(with = "circled_protocol::trusted")]
         pubkey: PublicKey,
     },
     /// Makes somebody a guest again.
     RemoveMember {
         /// The member's public key.
-        #[serde(with = "crate::auth::trusted")]
+        #[serde(with = "circled_protocol::trusted")]
         pubkey: PublicKey,
     },
     /// Lists the members.
@@ -86,28 +90,41 @@ impl Procedure {
             Self::PutScript { name, source } => {
                 let (version, created) =
                     scripts::put(transaction, name, source, by, now, settings)?;
-                json(&json!({ "name": name, "version": version, "created": created }))
+                json(&ScriptPut {
+                    name: name.clone(),
+                    version,
+                    created,
+                })
             }
             Self::GetScript { name, version } => {
                 json(&scripts::show(transaction, name, version.as_deref())?)
             }
             Self::ListScripts => {
                 let scripts = scripts::list(transaction)?;
-                json(&json!({ "scripts": scripts }))
+                json(&Scripts { scripts })
             }
             Self::DeleteScript { name } => {
-                json(&json!({ "deleted": scripts::delete(transaction, name)? }))
+                let deleted = scripts::delete(transaction, name)?;
+                json(&Deleted { deleted })
             }
             Self::AddMember { pubkey } => {
                 let added = members::add(transaction, pubkey, now, settings.max_members)?;
-                json(&json!({ "added": added }))
+                json(&Added { added })
             }
             Self::RemoveMember { pubkey } => {
-                json(&json!({ "removed": members::remove(transaction, pubkey)? }))
+                let removed = members::remove(transaction, pubkey)?;
+                json(&Removed {
+                    removed,
+                    stopped: None,
+                    failed: None,
+                })
             }
             Self::ListMembers { fixed } => {
                 let members = members::list(transaction)?;
-                json(&json!({ "members": members, "fixed": fixed }))
+                json(&Members {
+                    members,
+                    fixed: fixed.clone(),
+                })
             }
         };
         Ok(answer)

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::methods::{Script, ScriptEntry, ScriptVersion};
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -30,22 +30,10 @@ pub const NAME_RULE: &str =
 /// The SHA-256 of a source, in hex.
 pub type Version = String;
 
-/// One version of a script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Put {
-    /// The SHA-256 of the source, in hex.
-    pub version: Version,
-    /// When it was last put.
-    #[schemars(with = "String")]
-    pub put_at: Timestamp,
-    /// The key of the caller who put it; `anonymous` if there was no login.
-    pub put_by: String,
-}
-
 /// The versions of a named script, as they are stored: the newest one comes first.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct StoredScript {
-    versions: Vec<Put>,
+    versions: Vec<ScriptVersion>,
 }
 
 /// A script with all that it imports, as it was at one moment.
@@ -85,24 +73,6 @@ mod by_name {
         let modules = BTreeMap::<String, Arc<str>>::deserialize(deserializer)?;
         Ok(Arc::new(PinnedModules(modules)))
     }
-}
-
-/// An entry of `list_scripts`.
-#[derive(Debug, Serialize)]
-pub(super) struct Described {
-    name: String,
-    #[serde(flatten)]
-    current: Put,
-}
-
-/// The result of `get_script`.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
-    name: String,
-    #[serde(flatten)]
-    put: Put,
-    source: String,
-    versions: Vec<Put>,
 }
 
 /// Returns whether this is a valid name of a script.
@@ -175,7 +145,7 @@ pub(super) fn find(
     transaction: &mut Transaction,
     name: &str,
     version: Option<&str>,
-) -> Result<(Put, Value), Refusal> {
+) -> Result<(ScriptVersion, Value), Refusal> {
     let Some(stored) = read_stored(transaction, name)? else {
         return Err(Refusal::NotFound {
             what: "script".into(),
@@ -189,12 +159,15 @@ pub(super) fn find(
 }
 
 /// Returns the version with this name, or the only one that begins so.
-fn version_of<'a>(stored: &'a StoredScript, version: Option<&str>) -> Result<&'a Put, Refusal> {
+fn version_of<'a>(
+    stored: &'a StoredScript,
+    version: Option<&str>,
+) -> Result<&'a ScriptVersion, Refusal> {
     let versions = &stored.versions;
     let Some(version) = version else {
         return versions.first().ok_or_else(no_version);
     };
-    let begins = |put: &&Put| !version.is_empty() && put.version.starts_with(version);
+    let begins = |put: &&ScriptVersion| !version.is_empty() && put.version.starts_with(version);
     let mut found = versions.iter().filter(begins);
     match (found.next(), found.count()) {
         (Some(put), 0) => Ok(put),
@@ -244,7 +217,7 @@ pub(super) fn put(
         return Ok((version, false));
     }
     stored.versions.retain(|put| put.version != version);
-    let put = Put {
+    let put = ScriptVersion {
         version: version.clone(),
         put_at: now,
         put_by: by.to_string(),
@@ -278,25 +251,25 @@ pub(super) fn show(
     transaction: &mut Transaction,
     name: &str,
     version: Option<&str>,
-) -> Result<Shown, Refusal> {
+) -> Result<Script, Refusal> {
     let (put, source) = find(transaction, name, version)?;
     let versions = read_stored(transaction, name)?.unwrap_or_default().versions;
-    Ok(Shown {
+    Ok(Script {
         name: name.to_owned(),
-        put,
+        shown: put,
         source: text(&source).into_owned(),
         versions,
     })
 }
 
 /// Returns all of them, in the order of their names.
-pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Described>, Refusal> {
+pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, Refusal> {
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
         let name = text(key.get(NAMES.len()..).unwrap_or_default()).into_owned();
         let current = read_stored(transaction, &name)?
             .and_then(|mut stored| stored.versions.drain(..1).next());
-        scripts.extend(current.map(|current| Described { name, current }));
+        scripts.extend(current.map(|current| ScriptEntry { name, current }));
     }
     Ok(scripts)
 }

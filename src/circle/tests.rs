@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::PublicKey;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
@@ -14,7 +15,6 @@ use super::{
     pin, pin_source, scripts,
 };
 use crate::{
-    auth::PublicKey,
     script::{Limits, Sandbox},
     store::{self, Disk, DiskSettings, Preconditions, Store, Transaction, WaitPolicy},
 };

@@ -2,6 +2,8 @@
 
 use std::{io, process::ExitCode};
 
+use circled_client::{Client, Error};
+use circled_protocol::{JobId, methods::Delivery, methods::ListDeliveries};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -10,10 +12,6 @@ use super::{
     login::{Login, exit_codes, print_json, print_text},
     output::remark,
     script::{print_line, seconds},
-};
-use crate::{
-    client::{Client, Delivery, Error, Paging},
-    dispatch::JobId,
 };
 
 const EXIT_CODES: &str = exit_codes!(
@@ -87,13 +85,13 @@ impl Deliveries {
             ),
             Command::Show { login, id } => login.run(
                 None,
-                async |client| client.get_delivery(&id.to_string()).await,
+                async |client| client.get_delivery(*id).await,
                 print_pretty,
             ),
             Command::Redeliver { login, id } => login.run(
                 None,
                 async |client| {
-                    let job_id = client.redeliver(&id.to_string()).await?;
+                    let job_id = client.redeliver(*id).await?;
                     Ok(json!({ "job_id": job_id }))
                 },
                 |answer| print_text(answer["job_id"].as_str().unwrap_or_default()),
@@ -103,8 +101,14 @@ impl Deliveries {
 }
 
 async fn list(client: &Client, provider: Option<&str>, limit: u32) -> Result<Vec<Delivery>, Error> {
-    super::jobs::pages(limit, async |paging: &Paging| {
-        let page = client.list_deliveries(provider, None, paging).await?;
+    super::jobs::pages(limit, async |limit, cursor| {
+        let wanted = ListDeliveries {
+            provider: provider.map(str::to_owned),
+            limit,
+            cursor,
+            status: None,
+        };
+        let page = client.list_deliveries(&wanted).await?;
         Ok((page.deliveries, page.cursor))
     })
     .await
@@ -123,7 +127,7 @@ fn print(delivery: &Delivery) -> io::Result<()> {
         ..
     } = delivery;
     print_line(&[
-        job_id,
+        &job_id.to_string(),
         &seconds(*received_at),
         provider,
         event_type.as_deref().unwrap_or("-"),

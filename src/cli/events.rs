@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use circled_client::{Change, Client, Error, Follow, Notice};
+use circled_protocol::{SecretKey, Word, methods::Event};
 use clap::Args;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -16,10 +18,6 @@ use super::{
     login::{Login, exit_codes, print_json, read_key},
     output::{remark, stdout},
     script::{print_line, seconds},
-};
-use crate::{
-    auth::SecretKey,
-    client::{Change, Client, Error, Event, Follow, Notice},
 };
 
 /// Of what the log has, the last may be for somebody else, and then nothing says that it is over.
@@ -194,7 +192,7 @@ impl Events {
                 }
             }
             Notice::Ended { needs } => {
-                let needs = needs.as_deref().unwrap_or("another");
+                let needs = needs.as_ref().map_or("another", Word::name);
                 remark!(
                     "error: you may not see this circle's events any more: that needs the role {needs}"
                 );

@@ -2,14 +2,11 @@
 
 use std::{iter::repeat_n, time::Duration};
 
+use circled_client::Error;
+use circled_protocol::{PublicKey, RpcError, code};
 use unicode_width::UnicodeWidthChar;
 
 use super::login::ScriptSource;
-use crate::{
-    auth::PublicKey,
-    client::{Error, RpcError},
-    rpc::code,
-};
 
 /// What a call was about.
 pub(super) struct FailedRun<'a> {
@@ -197,10 +194,11 @@ fn width(c: char) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use circled_client::Closed;
+    use circled_protocol::SecretKey;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{auth::SecretKey, client::Closed};
 
     fn source(script: &str) -> ScriptSource<'_> {
         ScriptSource {

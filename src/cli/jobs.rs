@@ -9,7 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use circled_client::{Client, Error};
+use circled_protocol::{
+    JobId, JobStatus, PublicKey, Role, Vocabulary, code,
+    methods::{Job, JobError, SubmitJob},
+    methods::{ListDeliveries, ListJobs},
+};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,12 +30,6 @@ use super::{
     },
     output::{remark, stdout},
     script::{print_line, seconds},
-};
-use crate::{
-    auth::PublicKey,
-    client::{Client, Error, Job, JobError, JobStatus, Paging, Submission, Work},
-    dispatch::JobId,
-    rpc::code,
 };
 use kept::JobsAddress;
 
@@ -69,7 +72,7 @@ enum Command {
         circle: Circle,
         /// Only jobs with this status (several with commas); without it, all jobs of a circle, or the dead jobs of a
         /// server.
-        #[arg(long, value_enum, value_delimiter = ',')]
+        #[arg(long, value_parser = job_status(), value_delimiter = ',')]
         status: Vec<JobStatus>,
         #[command(flatten)]
         filter: Filter,
@@ -279,7 +282,7 @@ impl Jobs {
                 Ok((id, Some(login))) => {
                     return Ok(login.run(
                         None,
-                        async |client| client.get_job(&id.to_string()).await,
+                        async |client| client.get_job(id).await,
                         print_pretty,
                     ));
                 }
@@ -292,7 +295,7 @@ impl Jobs {
                 return Ok(login.run(
                     None,
                     async |client| {
-                        let stopped = client.stop_job(&id.to_string()).await?;
+                        let stopped = client.stop_job(*id).await?;
                         Ok(json!({ "stopped": stopped }))
                     },
                     |answer| {
@@ -311,7 +314,7 @@ impl Jobs {
                 Ok((id, Some(login))) => return Ok(retry.run(&login, id)),
                 Ok((id, None)) => {
                     let source = retry.place.find()?;
-                    let retried = source.retry(&id.to_string(), retry.version.as_deref())?;
+                    let retried = source.retry(id, retry.version.as_deref())?;
                     if retry.who.manner.json {
                         print_json(&retried)?;
                     } else {
@@ -326,47 +329,58 @@ impl Jobs {
 
 impl Submit {
     fn run(&self) -> ExitCode {
-        let mut submission = match self.work() {
-            Ok(work) => Submission::new(work),
+        let submission = match self.submission() {
+            Ok(submission) => submission,
             Err(error) => return unreadable(&error),
         };
-        submission.args = self.args.clone().unwrap_or_default();
-        submission.idempotency_key.clone_from(&self.idempotency_key);
-        submission.run_at = self.run_at;
-        submission.version.clone_from(&self.version);
-        let source = match &submission.work {
-            Work::Script(text) => {
+        let source = match (&submission.script, &submission.name) {
+            (Some(text), _) => {
                 let file = self.file.as_deref().and_then(Path::to_str);
-                ScriptSource {
+                Some(ScriptSource {
                     name: file.filter(|name| *name != "-").unwrap_or("script"),
                     text: Some(text),
-                }
+                })
             }
-            Work::Name(name) => ScriptSource { name, text: None },
+            (None, name) => name
+                .as_deref()
+                .map(|name| ScriptSource { name, text: None }),
         };
         self.login.run(
-            Some(source),
+            source,
             async |client| client.submit_job(&submission).await,
             |submitted| {
                 if submitted.duplicate {
                     remark!("submitted earlier with this idempotency key");
                 }
-                print_text(&submitted.job_id)
+                print_text(&submitted.job_id.to_string())
             },
         )
     }
 
-    fn work(&self) -> anyhow::Result<Work> {
-        Ok(
-            match (&self.name, self.file.as_deref(), self.script.as_deref()) {
-                (Some(name), ..) => Work::Name(name.clone()),
-                (None, Some(path), _) => Work::Script(read_script(path)?),
-                (None, None, Some("-")) => Work::Script(read_script(Path::new("-"))?),
-                (None, None, Some(script)) => Work::Script(script.to_owned()),
-                (None, None, None) => bail!("there is no script"),
-            },
-        )
+    fn submission(&self) -> anyhow::Result<SubmitJob> {
+        let script = match (&self.name, self.file.as_deref(), self.script.as_deref()) {
+            (Some(_), ..) => None,
+            (None, Some(path), _) => Some(read_script(path)?),
+            (None, None, Some("-")) => Some(read_script(Path::new("-"))?),
+            (None, None, Some(script)) => Some(script.to_owned()),
+            (None, None, None) => bail!("there is no script"),
+        };
+        Ok(SubmitJob {
+            script,
+            name: self.name.clone(),
+            args: self.args.clone().unwrap_or_default(),
+            idempotency_key: self.idempotency_key.clone(),
+            run_at: self.run_at,
+            version: self.version.clone(),
+        })
     }
+}
+
+/// Reads where a job stands, by its name.
+fn job_status() -> impl TypedValueParser<Value = JobStatus> {
+    let words = JobStatus::ALL.iter();
+    let words = words.map(|status| PossibleValue::new(status.name()).help(status.meaning()));
+    PossibleValuesParser::new(words).try_map(|name| name.parse::<JobStatus>())
 }
 
 fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> ExitCode {
@@ -401,11 +415,16 @@ pub(super) async fn list_some(
         _ => None,
     };
     let wanted = |job: &Job| {
-        (states.is_empty() || states.contains(&job.status))
+        (states.is_empty() || states.iter().any(|state| job.status == *state))
             && script.is_none_or(|script| job.name.as_deref() == Some(script))
     };
-    pages(limit, async |paging: &Paging| {
-        let mut page = client.list_jobs(one, paging).await?;
+    pages(limit, async |limit, cursor| {
+        let wanted_page = ListJobs {
+            status: one,
+            limit,
+            cursor,
+        };
+        let mut page = client.list_jobs(&wanted_page).await?;
         page.jobs.retain(wanted);
         Ok((page.jobs, page.cursor))
     })
@@ -442,7 +461,7 @@ fn list_kept(
         }
     }
     // They come circle by circle. The names are in the order of their arrival.
-    jobs.sort_by(|one: &Job, other| one.job_id.cmp(&other.job_id));
+    jobs.sort_by_key(|job: &Job| job.job_id);
     for job in &jobs {
         if json {
             print_json(job)?;
@@ -466,9 +485,7 @@ impl Retry {
         let code = login.run(
             None,
             async |client| {
-                let answer = client
-                    .retry_job(&id.to_string(), self.version.as_deref())
-                    .await?;
+                let answer = client.retry_job(id, self.version.as_deref()).await?;
                 retried = answer.retried;
                 Ok(answer)
             },
@@ -511,7 +528,7 @@ impl Retry {
                 done = confirmed.await.unwrap_or(false);
                 let mut retried = 0;
                 for id in ids.iter().filter(|_| done) {
-                    match client.retry_job(id, None).await {
+                    match client.retry_job(*id, None).await {
                         Ok(answer) => retried += usize::from(answer.retried),
                         Err(error @ Error::Rpc(_)) => remark!("{id}: {error}"),
                         Err(error) => return Err(error),
@@ -534,25 +551,28 @@ impl Retry {
     }
 
     /// The names of those that are dead in a circle: the caller's own, or all, with the deliveries, for the owner.
-    async fn dead(&self, client: &Client) -> Result<Vec<String>, Error> {
+    async fn dead(&self, client: &Client) -> Result<Vec<JobId>, Error> {
         let script = self.filter.script.as_deref();
         let jobs = list_some(client, &[JobStatus::Dead], script, u32::MAX).await?;
         let mut ids: Vec<_> = jobs.into_iter().map(|job| job.job_id).collect();
-        let me: Value = client.call("whoami", json!({})).await?;
-        if me["role"] != "owner" {
+        if client.whoami().await?.role != Some(Role::Owner.into()) {
             return Ok(ids);
         }
-        let deliveries = pages(u32::MAX, async |paging: &Paging| {
-            let page = client
-                .list_deliveries(None, Some(JobStatus::Dead), paging)
-                .await?;
+        let deliveries = pages(u32::MAX, async |limit, cursor| {
+            let dead = ListDeliveries {
+                status: Some(JobStatus::Dead),
+                limit,
+                cursor,
+                provider: None,
+            };
+            let page = client.list_deliveries(&dead).await?;
             Ok((page.deliveries, page.cursor))
         });
         for delivery in deliveries.await? {
             // What a delivery runs, its job alone knows.
             let is_wanted = match script {
                 None => true,
-                Some(script) => match client.get_job(&delivery.job_id).await {
+                Some(script) => match client.get_job(delivery.job_id).await {
                     Ok(job) => job.name.as_deref() == Some(script),
                     // It has been forgotten meanwhile.
                     Err(Error::Rpc(error)) if error.code == code::NOT_FOUND => false,
@@ -581,7 +601,7 @@ impl Retry {
         }
         let mut retried = 0;
         for id in &ids {
-            match source.retry(id, None) {
+            match source.retry(*id, None) {
                 Ok(_) => retried += 1,
                 Err(error) => remark!("{id}: {error:#}"),
             }
@@ -631,7 +651,7 @@ fn runs_again(version: Option<&str>) -> String {
 /// So many of a list that comes in shares.
 pub(super) async fn pages<T>(
     limit: u32,
-    ask: impl AsyncFn(&Paging) -> Result<(Vec<T>, Option<String>), Error>,
+    ask: impl AsyncFn(Option<usize>, Option<String>) -> Result<(Vec<T>, Option<JobId>), Error>,
 ) -> Result<Vec<T>, Error> {
     /// The most that a server answers at once.
     const LARGEST: u32 = 500;
@@ -639,14 +659,11 @@ pub(super) async fn pages<T>(
     let mut left = limit;
     let mut cursor = None;
     while left > 0 {
-        let paging = Paging {
-            limit: Some(left.min(LARGEST)),
-            cursor,
-        };
-        let (share, next) = ask(&paging).await?;
+        let most = usize::try_from(left.min(LARGEST)).ok();
+        let (share, next) = ask(most, cursor).await?;
         left = left.saturating_sub(u32::try_from(share.len()).unwrap_or(u32::MAX));
         all.extend(share);
-        cursor = next;
+        cursor = next.map(|next| next.to_string());
         if cursor.is_none() {
             break;
         }
@@ -674,12 +691,10 @@ pub(super) fn print(job: &Job, with_circle: bool) -> io::Result<()> {
         ..
     } = job;
     let (time, status) = (seconds(*submitted_at), format!("{status:9}"));
-    let circle = circle
-        .filter(|_| with_circle)
-        .map(|circle| circle.to_string());
+    let (job_id, circle) = (job_id.to_string(), circle.to_string());
     let (script, tries) = (name.as_deref().unwrap_or("-"), format!("tries {tries}"));
-    let mut fields: Vec<&str> = vec![job_id, &time, &status];
-    fields.extend(circle.as_deref());
+    let mut fields: Vec<&str> = vec![&job_id, &time, &status];
+    fields.extend(with_circle.then_some(circle.as_str()));
     fields.extend([caller.as_str(), script]);
     fields.extend(event_type.as_deref());
     fields.extend([tries.as_str(), first_line(error.as_ref())]);

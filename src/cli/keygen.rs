@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use circled_protocol::SecretKey;
 use clap::Args;
 
 use super::{
     login::{check_key_file, read_key},
     output::{remark, stdout},
 };
-use crate::auth::SecretKey;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,6 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use circled_client::{Client, Error};
+use circled_protocol::{Origin, Scheme, SecretKey};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,10 +20,6 @@ use super::{
     client_runtime,
     explain::{FailedRun, exit_code, explain, printable},
     output::{remark, script_prints, stdout},
-};
-use crate::{
-    auth::{Origin, Scheme, SecretKey},
-    client::{Client, Error},
 };
 
 /// What the exit codes of these commands say, with those that not all have.

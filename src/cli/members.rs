@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use circled_protocol::{PublicKey, methods::Members as List};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -13,7 +14,6 @@ use super::{
     output::{remark, stdout},
     script::{print_line, seconds},
 };
-use crate::{auth::PublicKey, client::Members as List};
 
 const EXIT_CODES: &str = exit_codes!(
     "it is done",

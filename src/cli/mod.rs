@@ -32,6 +32,7 @@ use std::{
 };
 
 use anyhow::anyhow;
+use circled_protocol::is_secret_key;
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue},
@@ -40,7 +41,7 @@ use rustix::fs::Mode;
 use tokio::runtime::Runtime;
 
 use crate::{
-    auth::{HIDDEN, is_secret_key},
+    auth::HIDDEN,
     config::{Loaded, Mistake, Problems, Settings},
     webhooks::SetUpError,
 };

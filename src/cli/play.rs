@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::bail;
+use circled_client::Options;
+use circled_protocol::methods::Played;
 use clap::Args;
 use serde_json::Value;
 
@@ -15,7 +17,6 @@ use super::login::{
     Login, ScriptSource, duration, exit_codes, json_value, milliseconds, print_logs, print_text,
     read_script, unreadable,
 };
-use crate::client::{Options, Played};
 
 const EXIT_CODES: &str = exit_codes!(
     "the script ended with a value",

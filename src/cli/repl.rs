@@ -14,10 +14,11 @@ use std::{
 };
 
 use anyhow::anyhow;
-use circled_json::Json;
+use circled_client::{Error, Options};
+use circled_protocol::{SecretKey, Word, methods::Played};
 use clap::Args;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     explain::printable,
@@ -26,10 +27,6 @@ use super::{
     output::{remark, stdout},
     play::print_played,
     script,
-};
-use crate::{
-    auth::SecretKey,
-    client::{Error, Options, Played},
 };
 use helper::Prompt;
 use link::{Ended, ReplConnection};
@@ -86,10 +83,10 @@ impl Repl {
                 return ExitCode::from(3);
             }
         };
-        match link.ask(async |client| client.call::<Json>("whoami", json!({})).await) {
+        match link.ask(async |client| client.whoami().await) {
             Ended::Answered(me) => {
                 if stdin().is_terminal() {
-                    let role = printable(me["role"].as_str().unwrap_or("unknown"));
+                    let role = printable(me.role.as_ref().map_or("unknown", Word::name));
                     remark!(
                         "You are {} here, as {role}. :help lists the commands.",
                         key.public()

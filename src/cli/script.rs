@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use circled_protocol::methods::{Script, ScriptEntry};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
@@ -15,7 +16,6 @@ use super::{
     login::{Login, ScriptSource, exit_codes, print_json, print_text, read_script, unreadable},
     output::{remark, stdout},
 };
-use crate::client::{Script, ScriptEntry};
 
 const EXIT_CODES: &str = exit_codes!(
     "it is done",
@@ -136,15 +136,12 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
     };
     login.run(
         Some(source),
-        async |client| {
-            let (version, created) = client.put_script(name, &text).await?;
-            Ok(json!({ "name": name, "version": version, "created": created }))
-        },
+        async |client| client.put_script(name, &text).await,
         |put| {
-            if put["created"] != true {
+            if !put.created {
                 remark!("{name} is at this version already");
             }
-            print_text(put["version"].as_str().unwrap_or_default())
+            print_text(&put.version)
         },
     )
 }

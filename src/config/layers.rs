@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use circled_protocol::{InvalidKey, PublicKey, is_secret_key};
 use config::{Config, ConfigError, File, FileFormat};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -16,7 +17,7 @@ use super::{
     value::{expected, leaves, shown, tree, without_secrets},
 };
 use crate::{
-    auth::{InvalidKey, PublicKey, Rule, SecretSource, is_secret_key},
+    auth::{Rule, SecretSource},
     webhooks,
 };
 

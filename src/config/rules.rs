@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::Origin;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{Problem, Settings};
 use crate::{
-    auth::{AllowedPage, Origin},
+    auth::AllowedPage,
     dispatch::{self, RedisSettings},
     memory::share_of,
     rpc::QuotaSettings,

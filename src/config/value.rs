@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
+use circled_protocol::is_secret_key;
 use config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
-use crate::auth::{HIDDEN, SecretSource, is_secret_key};
+use crate::auth::{HIDDEN, SecretSource};
 
 /// The last part of a key that makes its value nobody's business. URLs need not be here: what may be
 /// secret in them is hidden wherever they stand.

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use super::JobId;
-use crate::auth::PublicKey;
 
 /// A webhook's delivery to a circle. Its payload is never printed.
 #[derive(Clone)]

@@ -1,8 +1,7 @@
 //! Bounds how many read durable jobs at once: each may have a page of them in memory.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -147,24 +146,6 @@ impl<T: Serialize> Serialize for ReservedRead<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for ReservedRead<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
-        T::json_schema(schemas)
-    }
-}
-
 impl JobReads {
     /// Creates so many permits.
     pub(super) fn new(permits: usize) -> Self {
@@ -196,8 +177,9 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
+    use circled_protocol::{PublicKey, SecretKey};
+
     use super::{Account, JobReads, turns};
-    use crate::auth::{PublicKey, SecretKey};
 
     type Permit = turns::Turn<Account>;
 

@@ -2,16 +2,17 @@
 
 use std::str::FromStr;
 
+use circled_protocol::{JobId, JobStatus, PublicKey};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Account, JobId, JobRecord, JobStore, RedisJobs, State, Status,
+    Account, JobRecord, JobStore, RedisJobs, Status,
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
     submission::Input,
 };
-use crate::{auth::PublicKey, memory::MemoryBudget, store::Unavailable};
+use crate::{memory::MemoryBudget, store::Unavailable};
 
 /// Some of a circle's jobs, the newest first.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct Page {
     /// The caller; nothing: all.
     pub caller: Option<PublicKey>,
     /// Only jobs in this state.
-    pub state: Option<State>,
+    pub state: Option<JobStatus>,
     /// True: only deliveries; false: none of them.
     pub deliveries: Option<bool>,
     /// Only jobs of this provider.
@@ -36,7 +37,7 @@ pub struct Page {
 #[derive(Debug, Clone)]
 pub struct Listing {
     /// Only jobs in one of these states.
-    pub states: Vec<State>,
+    pub states: Vec<JobStatus>,
     /// Only jobs of this circle.
     pub circle: Option<PublicKey>,
     /// Only jobs of this named script.
@@ -111,7 +112,7 @@ impl Listing {
         let statuses: Vec<Status> = self
             .states
             .iter()
-            .map(|state| state.stored_status())
+            .map(|state| Status::from(*state))
             .collect();
         let mut lists = Vec::new();
         if statuses.contains(&Status::Finished) || statuses.contains(&Status::Cancelled) {
@@ -466,11 +467,11 @@ async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
 mod tests {
     use std::sync::mpsc;
 
+    use circled_protocol::SecretKey;
     use tokio::task::yield_now;
     use tokio_util::task::TaskTracker;
 
     use super::{Cursor, InvalidCursor, JobId, JobReads, List, Unavailable, Viewer, blocking};
-    use crate::auth::SecretKey;
 
     #[tokio::test]
     async fn a_look_that_nobody_waits_for_keeps_its_turn_until_it_is_over() {

@@ -19,11 +19,11 @@ mod submission;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use job::Account;
-pub use job::{Caller, InvalidJobId, Job, JobId, Outcome, ReservedOutcome, Work};
+pub use job::{Caller, Job, Outcome, ReservedOutcome, Work};
 pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
 pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
-pub use record::{JobError, JobRecord, JobView, State, Status};
+pub use record::{JobRecord, Status};
 pub use redis::{
     Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers, check_url,
 };
@@ -34,8 +34,9 @@ pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use circled_protocol::{JobId, PublicKey};
+
 use crate::{
-    auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned, Unpinned},
     store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use circled_json::Json;
+use circled_protocol::{
+    JobId, JobStatus, PublicKey, Word,
+    methods::{Job, JobError},
+};
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::{Delivery, JobId, Progress, Series, Submission, settings};
+use super::{Delivery, Progress, Series, Submission, settings};
 use crate::{
-    auth::PublicKey,
     circle::{Ending, Refusal},
-    script::{Failure, FailureKind, Success},
+    script::{Failure, Success},
     store::{self, NewEvent},
 };
 
@@ -30,7 +32,7 @@ pub struct JobRecord {
     /// Its id.
     pub id: JobId,
     /// The circle that it runs in.
-    #[serde(with = "crate::auth::trusted")]
+    #[serde(with = "circled_protocol::trusted")]
     pub circle: PublicKey,
     /// Who runs it: a public key, or `webhook:<provider>`.
     pub caller: String,
@@ -83,12 +85,23 @@ pub struct JobRecord {
 pub enum Status {
     /// It waits for its turn, or for its next try.
     Pending,
-    /// It ended well.
+    /// Ends a job that ended well.
     Finished,
     /// It was stopped before it ended.
     Cancelled,
     /// It was given up, and waits for somebody to look at it.
     Dead,
+}
+
+impl From<JobStatus> for Status {
+    fn from(shown: JobStatus) -> Self {
+        match shown {
+            JobStatus::Pending | JobStatus::Running | JobStatus::Failed => Self::Pending,
+            JobStatus::Finished => Self::Finished,
+            JobStatus::Cancelled => Self::Cancelled,
+            JobStatus::Dead => Self::Dead,
+        }
+    }
 }
 
 impl std::fmt::Display for Status {
@@ -100,19 +113,6 @@ impl std::fmt::Display for Status {
             Self::Dead => "dead",
         })
     }
-}
-
-/// The error of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct JobError {
-    /// The kind of failure; null if it was not the script's.
-    pub kind: Option<FailureKind>,
-    /// The message.
-    pub message: String,
-    /// Line in the script, from 1.
-    pub line: Option<usize>,
-    /// Column in the line, from 1.
-    pub column: Option<usize>,
 }
 
 impl JobRecord {
@@ -393,7 +393,7 @@ impl JobRecord {
     pub(super) fn log_failure(&self) {
         let error = self.error.as_ref();
         let (kind, line) = (
-            error.and_then(|error| error.kind).map(FailureKind::name),
+            error.and_then(|error| error.kind.as_ref()).map(Word::name),
             error.and_then(|error| error.line),
         );
         let dead = self.status == Status::Dead;
@@ -444,139 +444,23 @@ impl JobRecord {
     }
 }
 
-/// A job as it is shown, to its caller, to the circle's owner and to the operator alike.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct JobView {
-    /// Its id.
-    pub job_id: JobId,
-    /// The circle that it runs in.
-    pub circle: PublicKey,
-    /// Who runs it: a public key, or `webhook:<provider>`.
-    pub caller: String,
-    /// Its status.
-    pub status: State,
-    /// The script's name, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The script's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The event's id, of a delivery.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_id: Option<String>,
-    /// The event's type.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_type: Option<String>,
-    /// When it was submitted, or came.
-    #[schemars(with = "String")]
-    pub submitted_at: Timestamp,
-    /// The time that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub run_at: Option<Timestamp>,
-    /// The earliest time of its next run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub due: Option<Timestamp>,
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub ended_at: Option<Timestamp>,
-    /// Runs of the script that came to an end, well or not.
-    pub tries: u32,
-    /// Servers that died while they ran it, since its last run that came to an end.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub crashes: u32,
-    /// The script's value as Rhai prints it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<String>,
-    /// The same as JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Value>")]
-    pub value: Option<Box<RawValue>>,
-    /// What went wrong last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<JobError>,
-    /// The lines that the last run which came to an end has printed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub logs: Vec<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-/// The state of a job, as it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It waits for its time, or for its turn.
-    Pending,
-    /// It runs right now.
-    Running,
-    /// It ended well.
-    Finished,
-    /// Its last try failed, and it runs again when it is due.
-    Failed,
-    /// It was stopped before it ended.
-    Cancelled,
-    /// It was given up.
-    Dead,
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Dead => "dead",
-        })
-    }
-}
-
-impl State {
-    /// All states.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Running,
-        Self::Finished,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Dead,
-    ];
-
-    /// Returns the status that is stored of a job in this state.
-    pub(super) fn stored_status(self) -> Status {
-        match self {
-            Self::Pending | Self::Running | Self::Failed => Status::Pending,
-            Self::Finished => Status::Finished,
-            Self::Cancelled => Status::Cancelled,
-            Self::Dead => Status::Dead,
-        }
-    }
-}
-
 impl JobRecord {
     /// Its status.
-    pub fn state(&self, running: bool) -> State {
+    pub fn state(&self, running: bool) -> JobStatus {
         match self.status {
-            Status::Pending if running => State::Running,
-            Status::Pending if self.tries > 0 => State::Failed,
-            Status::Pending => State::Pending,
-            Status::Finished => State::Finished,
-            Status::Cancelled => State::Cancelled,
-            Status::Dead => State::Dead,
+            Status::Pending if running => JobStatus::Running,
+            Status::Pending if self.tries > 0 => JobStatus::Failed,
+            Status::Pending => JobStatus::Pending,
+            Status::Finished => JobStatus::Finished,
+            Status::Cancelled => JobStatus::Cancelled,
+            Status::Dead => JobStatus::Dead,
         }
     }
 
     /// Returns it as it is shown.
-    pub fn view(self, running: bool) -> JobView {
-        JobView {
-            status: self.state(running),
+    pub fn view(self, running: bool) -> Job<Box<RawValue>> {
+        Job {
+            status: self.state(running).into(),
             job_id: self.id,
             circle: self.circle,
             caller: self.caller,
@@ -645,37 +529,23 @@ impl JobRecord {
     }
 }
 
-impl JobError {
-    /// Creates an error that is not the script's fault, or nowhere in it.
-    pub(super) fn plain(message: impl Into<String>) -> Self {
-        Self {
-            kind: None,
-            message: message.into(),
-            line: None,
-            column: None,
-        }
-    }
+/// Returns the error of a job that can't be read, or whose input can't.
+pub(super) fn unreadable() -> JobError {
+    JobError::plain("the record of this job can't be read: it is damaged, or of a newer version")
 }
 
-impl JobError {
-    /// Returns the error of a job whose record or input can't be read.
-    pub(super) fn unreadable() -> Self {
-        Self::plain("the record of this job can't be read: it is damaged, or of a newer version")
-    }
-
-    /// Returns the error of a delivery's job for which there is no script any more.
-    pub(super) fn no_provider(job: &JobRecord) -> Self {
-        let provider = job.provider().unwrap_or_default();
-        Self::plain(format!(
-            "the settings no longer have a provider \"{provider}\""
-        ))
-    }
+/// Returns the error of a delivery for which there is nothing to run any more.
+pub(super) fn no_provider(job: &JobRecord) -> JobError {
+    let provider = job.provider().unwrap_or_default();
+    JobError::plain(format!(
+        "the settings no longer have a provider \"{provider}\""
+    ))
 }
 
 impl From<&Failure> for JobError {
     fn from(failure: &Failure) -> Self {
         Self {
-            kind: Some(failure.kind),
+            kind: Some(failure.kind.into()),
             message: failure.message.clone(),
             line: failure.line,
             column: failure.column,

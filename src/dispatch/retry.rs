@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::{Dispatcher, Input, JobId, JobRecord, Viewer};
+use super::{Dispatcher, Input, JobRecord, Viewer};
 use crate::{
-    auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
     store::{Transaction, Unavailable},
 };

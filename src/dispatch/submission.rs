@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Value, value::RawValue};
 
-use super::{Delivery, JobId, JobRecord, record};
+use super::{Delivery, JobRecord, record};
 use crate::{
-    auth::PublicKey,
     circle::{Authority, Pinned, Run, Task},
     script::Inputs,
 };

@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{PublicKey, Role};
+
 use crate::{
     address::Network,
-    auth::{Access, Action, Admission, Denied, Phase, PublicKey, Role, decide},
+    auth::{Access, Action, Admission, Denied, Phase, decide},
     dispatch::{Caller, Dispatcher},
     memory::MemoryBudget,
     turns::{Turn, Turns},

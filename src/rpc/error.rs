@@ -1,67 +1,12 @@
-//! Everything a call can fail with, and what it looks like on the wire. Codes live here alone.
+//! Everything a call can fail with, and what it looks like on the wire.
 
 use std::borrow::Cow;
 
+use circled_protocol::{LoginRefusal, Role, code};
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
-use crate::{
-    auth::{LoginRefusal, Role},
-    memory::OverBudget,
-    script::Failure,
-};
-
-/// The codes of JSON-RPC 2.0, and circled's own from -32000 down.
-pub mod code {
-    #![expect(
-        missing_docs,
-        reason = "named as the specification and docs/PROTOCOL.md name them"
-    )]
-    pub const PARSE_ERROR: i32 = -32700;
-    pub const INVALID_REQUEST: i32 = -32600;
-    pub const METHOD_NOT_FOUND: i32 = -32601;
-    pub const INVALID_PARAMS: i32 = -32602;
-    pub const INTERNAL_ERROR: i32 = -32603;
-    pub const EXECUTION_ERROR: i32 = -32000;
-    pub const AUTHENTICATION_REQUIRED: i32 = -32001;
-    pub const INVALID_CREDENTIALS: i32 = -32002;
-    pub const FORBIDDEN: i32 = -32003;
-    pub const TIMEOUT: i32 = -32004;
-    pub const LIMIT_EXCEEDED: i32 = -32005;
-    pub const NOT_FOUND: i32 = -32006;
-    pub const UNAVAILABLE: i32 = -32007;
-    pub const CANCELLED: i32 = -32008;
-    pub const CONFLICT: i32 = -32009;
-
-    /// What a script that runs can end with.
-    pub(in crate::rpc) const OF_RUNS: &[i32] = &[EXECUTION_ERROR, TIMEOUT, CANCELLED, CONFLICT];
-    /// The same for one that may not be there.
-    pub(in crate::rpc) const OF_NAMED: &[i32] =
-        &[EXECUTION_ERROR, TIMEOUT, NOT_FOUND, CANCELLED, CONFLICT];
-    /// What a change of a circle can end with.
-    pub(in crate::rpc) const OF_CHANGES: &[i32] = &[TIMEOUT, CANCELLED, CONFLICT];
-
-    /// The message that comes with a code, or what it begins with.
-    pub(in crate::rpc) fn message(code: i32) -> &'static str {
-        match code {
-            PARSE_ERROR => "Parse error",
-            INVALID_REQUEST => "Invalid Request",
-            METHOD_NOT_FOUND => "Method not found",
-            INVALID_PARAMS => "Invalid params",
-            EXECUTION_ERROR => "Execution Error",
-            AUTHENTICATION_REQUIRED => "Authentication Required",
-            INVALID_CREDENTIALS => "Invalid Credentials",
-            FORBIDDEN => "Forbidden",
-            TIMEOUT => "Timeout",
-            LIMIT_EXCEEDED => "Limit Exceeded",
-            NOT_FOUND => "Not Found",
-            UNAVAILABLE => "Unavailable",
-            CANCELLED => "Cancelled",
-            CONFLICT => "Conflict",
-            _ => "Internal error",
-        }
-    }
-}
+use crate::{memory::OverBudget, script::Failure};
 
 /// Why a call failed. Displays as the `message` that the client gets.
 #[derive(Debug, Clone, ThisError)]
@@ -208,7 +153,7 @@ impl Error {
                 "column": failure.column,
                 "logs": failure.logs,
             })),
-            Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal.reason() })),
+            Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal })),
             Self::Forbidden { needs } => Some(json!({ "needs": needs })),
             Self::Timeout { timeout_ms } => Some(json!({ "timeout_ms": timeout_ms })),
             Self::LimitExceeded {

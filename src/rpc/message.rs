@@ -259,10 +259,10 @@ impl Serialize for Id<'_> {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::code;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rpc::code;
 
     fn parse(text: &str) -> Result<Incoming<'_>, Error> {
         Incoming::parse(text, 3)

@@ -1,9 +1,10 @@
 //! The method table.
 
+use circled_protocol::methods;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
+use super::{Answer, Context, Error, Id, Reply, call, context::Admitted};
 use crate::auth::Action;
 
 /// One row of the table: all that is known of a method, for calling it and for describing it.
@@ -39,8 +40,8 @@ pub enum Needs {
 impl Method {
     /// Every method there is.
     pub const TABLE: &'static [Self] = &[
-        Self::of::<methods::Play>(),
-        Self::of::<methods::CallScript>(),
+        Self::of::<methods::Play<'static>>(),
+        Self::of::<methods::CallScript<'static>>(),
         Self::of::<methods::FetchNonce>(),
         Self::of::<methods::Authenticate>(),
         Self::of::<methods::Whoami>(),
@@ -76,7 +77,7 @@ impl Method {
             needs: C::NEEDS,
             errors: C::ERRORS,
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
-            result: |schemas| schemas.subschema_for::<C::Output>(),
+            result: |schemas| schemas.subschema_for::<C::Result>(),
             call: |context, admitted, id, params| {
                 let answer = read_and_call::<C>(context, admitted, params);
                 call::reply(answer, id, &context.memory)
@@ -85,16 +86,13 @@ impl Method {
     }
 }
 
-/// What a method's file implements.
-pub(super) trait Call {
-    const NAME: &'static str;
-    const SUMMARY: &'static str;
+/// What a method's file implements, for the method as it is declared for the wire.
+pub(super) trait Call: circled_protocol::Method {
     const NEEDS: Needs;
-    /// Codes of the errors that are its own, beside those that come of what it needs.
-    const ERRORS: &'static [i32] = &[];
-    /// Read by name from an object, by position from an array: fields stand in the order of positions.
+    /// The method itself, maybe borrowed from the message. Read by name from an object, by position from an array.
     type Params<'a>: Deserialize<'a> + JsonSchema;
-    type Output: Serialize + JsonSchema + Send + 'static;
+    /// Its result, as the server has it.
+    type Output: Serialize + Send + 'static;
 
     fn call(
         context: &mut Context,
@@ -105,11 +103,6 @@ pub(super) trait Call {
     /// The parameters could not be read.
     fn refused(_context: &mut Context) {}
 }
-
-/// The parameters of a method that has none.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NoParams {}
 
 fn read_and_call<C: Call>(
     context: &mut Context,

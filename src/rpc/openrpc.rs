@@ -2,16 +2,17 @@
 
 use std::sync::OnceLock;
 
+use circled_protocol::{code, methods::Notification};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{
     Map, Value, json,
     value::{RawValue, to_raw_value},
 };
 
-use super::{Method, Needs, code};
+use super::{Method, Needs};
 
-/// The document of this very server.
-pub(super) fn document() -> &'static RawValue {
+/// Returns the document of this very server.
+pub fn discover() -> &'static RawValue {
     static DOCUMENT: OnceLock<Box<RawValue>> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
         // Maps with strings for keys can always be written.
@@ -36,6 +37,12 @@ fn generate() -> Value {
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
+        // OpenRPC has no word for what a server sends by itself.
+        "x-notifications": [{
+            "name": <Notification>::NAME,
+            "summary": <Notification>::SUMMARY,
+            "params": schemas.subschema_for::<Notification>(),
+        }],
         "components": { "schemas": schemas.take_definitions(true) },
     })
 }

@@ -14,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::PublicKey;
 use dashmap::DashMap;
 use serde::Deserialize;
 
 use super::Error;
-use crate::{address::Network, auth::PublicKey};
+use crate::address::Network;
 
 /// When to come back where a job has to end first, and nobody knows when one will.
 const SOON: Duration = Duration::from_millis(100);

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use circled_protocol::{
+    PublicKey, Role, Word,
+    methods::{self, Notification},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::{sync::Notify, time::sleep};
@@ -18,7 +21,6 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{PendingCall, Shared};
 use crate::{
     address::Network,
-    auth::{PublicKey, Role},
     memory::{MemoryBudget, Reservation},
     store::{Event, Feed, Log, Signal, Unavailable},
     turns::Turn,
@@ -154,42 +156,22 @@ struct Missed {
     room: Option<Reservation>,
 }
 
-#[derive(Serialize)]
-struct Notification<T> {
-    jsonrpc: &'static str,
-    method: &'static str,
-    params: T,
-}
-
-#[derive(Serialize)]
-struct EventParams<'a> {
-    subscription: String,
-    id: u64,
-    topic: &'a str,
-    data: &'a RawValue,
-    at: Timestamp,
-}
-
-#[derive(Serialize)]
-struct Gap {
-    subscription: String,
-    gap: bool,
-    since: u64,
-}
-
-#[derive(Serialize)]
-struct Ended {
-    subscription: String,
-    ended: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    needs: Option<Role>,
-}
-
-fn notification(params: impl Serialize) -> Utf8Bytes {
-    let notification = Notification {
+/// Writes what a subscription is told.
+fn notification(subscription: u64, notice: methods::Notice<&RawValue, &str>) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        jsonrpc: &'static str,
+        method: &'static str,
+        params: Notification<&'a RawValue, &'a str>,
+    }
+    let name = subscription.to_string();
+    let notification = Message {
         jsonrpc: "2.0",
-        method: "event",
-        params,
+        method: <Notification>::NAME,
+        params: Notification {
+            subscription: &name,
+            notice,
+        },
     };
     // Names, numbers, and JSON that is kept as such.
     serde_json::to_string(&notification)
@@ -554,11 +536,13 @@ fn catch_up(
         // The log has been cut since, or it is another one.
         one.next = next;
         one.needs = 0;
-        telling.say(notification(Gap {
-            subscription: name.to_string(),
-            gap: true,
-            since: next - 1,
-        }));
+        telling.say(notification(
+            name,
+            methods::Notice::Gap {
+                gap: true,
+                since: next - 1,
+            },
+        ));
     }
     one.behind = false;
     for event in &log.events {
@@ -581,11 +565,13 @@ fn end(list: &mut Vec<Subscription>, place: usize, telling: &mut Telling<'_>) {
 
 /// Says that a subscription is there no more, and what it would take.
 fn ended(one: &Subscription, needs: Option<Role>) -> Utf8Bytes {
-    notification(Ended {
-        subscription: one.name.to_string(),
-        ended: true,
-        needs,
-    })
+    notification(
+        one.name,
+        methods::Notice::Ended {
+            ended: true,
+            needs: needs.map(Word::Known),
+        },
+    )
 }
 
 /// Tells everyone who wants it.
@@ -627,13 +613,15 @@ fn offer_one(
     }
     if one.wants(event, circle) {
         let text = || {
-            notification(EventParams {
-                subscription: one.name.to_string(),
-                id: event.id,
-                topic: &event.topic,
-                data: &event.data,
-                at: event.at,
-            })
+            notification(
+                one.name,
+                methods::Notice::Event(methods::Event {
+                    id: event.id,
+                    topic: &event.topic,
+                    data: &event.data,
+                    at: event.at,
+                }),
+            )
         };
         // Most sessions have one subscription, and all of those are told the same.
         let text = match one.name {
@@ -669,11 +657,12 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::SecretKey;
+    use jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::auth::SecretKey;
 
     fn key(seed: u8) -> PublicKey {
         let secret = SecretKey::from_hex(&hex::encode([seed; 32]));

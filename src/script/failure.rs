@@ -1,9 +1,10 @@
 //! Rhai's errors as ours: the innermost cause, where it is in the source, and nothing unbounded.
 
+use circled_protocol::FailureKind;
 use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
 use super::{
-    Failure, FailureKind, Limits,
+    Failure, Limits,
     local::Compiled,
     modules,
     print::{self, Bounds, Unprintable},

@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
-use super::{Ending, Failure, FailureKind, Inputs, Limits, Sandbox, Success, meter, stack};
+use super::{Ending, Failure, Inputs, Limits, Sandbox, Success, meter, stack};
 
 use table::{
     CYCLES,

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::FailureKind;
 use quick_cache::{Weighter, unsync::Cache};
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, FailureKind, Limits, budget, engine, meter, natives,
+    Failure, Limits, budget, engine, meter, natives,
     switch_guard::{self, Checker, Insertions},
 };
 

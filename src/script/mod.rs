@@ -42,7 +42,7 @@ mod switch_guard;
 pub use limits::Limits;
 pub use meter::Meter;
 pub use modules::{FindModule, PinnedModules};
-pub use outcome::{Ending, Failure, FailureKind, Inputs, Success};
+pub use outcome::{Ending, Failure, Inputs, Success};
 pub use run_slot::{keep_slot, observe_aside};
 pub use runner::{QueueFull, Runner, RunnerLimits};
 pub use sandbox::Sandbox;

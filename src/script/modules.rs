@@ -8,13 +8,14 @@
 
 use std::{any::TypeId, cell::RefCell, collections::BTreeMap, fmt, rc::Rc, str, sync::Arc};
 
+use circled_protocol::FailureKind;
 use rhai::{
     Dynamic, Engine, EvalAltResult, FnAccess, FuncRegistration, GlobalRuntimeState,
     ImmutableString, Module, ModuleResolver, NativeCallContext, Position, RhaiFunc,
 };
 
 use super::{
-    Failure, FailureKind, Sandbox, budget, constants, current_transaction,
+    Failure, Sandbox, budget, constants, current_transaction,
     failure::IMPORT_LIMIT,
     local::{Compiled, Local},
 };

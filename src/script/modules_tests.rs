@@ -4,12 +4,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{FailureKind, PublicKey};
 use serde_json::{Value, json};
 
-use super::super::{Ending, Failure, FailureKind, Inputs, Limits, PinnedModules, Sandbox, Success};
-use crate::{
-    auth::PublicKey,
-    store::{Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError},
+use super::super::{Ending, Failure, Inputs, Limits, PinnedModules, Sandbox, Success};
+use crate::store::{
+    Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
 };
 
 const STORE: Settings = Settings {

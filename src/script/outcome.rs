@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use schemars::JsonSchema;
+use circled_protocol::FailureKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -56,38 +56,6 @@ pub struct Failure {
     /// The version of the named script that ran, if it is known here.
     #[serde(skip)]
     pub version: Option<String>,
-}
-
-/// Sorts of [`Failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FailureKind {
-    /// The source is not valid Rhai.
-    Compile,
-    /// The script failed: an error of its own, a wrong type, division by zero.
-    Runtime,
-    /// Too many operations.
-    Operations,
-    /// Too much memory.
-    Memory,
-    /// A string, array, map, scope, source or result is too large.
-    Size,
-    /// Calls, expressions or the result are nested too deeply.
-    Depth,
-}
-
-impl FailureKind {
-    /// Returns its name in errors.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Compile => "compile",
-            Self::Runtime => "runtime",
-            Self::Operations => "operations",
-            Self::Memory => "memory",
-            Self::Size => "size",
-            Self::Depth => "depth",
-        }
-    }
 }
 
 /// The end of [`Sandbox::run`](super::Sandbox::run).

@@ -14,8 +14,10 @@ use rhai::Dynamic;
 
 use crate::store::Transaction;
 
+use circled_protocol::FailureKind;
+
 use super::{
-    Ending, Failure, FailureKind, FindModule, Inputs, Limits, Success,
+    Ending, Failure, FindModule, Inputs, Limits, Success,
     budget::{self, Allowance, Guard, Stop},
     captured_variables, constants, current_transaction, json,
     local::{self, Compiled, Local},

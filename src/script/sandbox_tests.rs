@@ -3,9 +3,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
-use super::super::{Ending, Failure, FailureKind, Inputs, Limits, Sandbox, Success, meter, stack};
+use super::super::{Ending, Failure, Inputs, Limits, Sandbox, Success, meter, stack};
 
 fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
     Inputs {

@@ -10,14 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use circled_protocol::{JobId, JobStatus, PublicKey, Vocabulary, methods::Job};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::PublicKey,
     circle::{Refusal, Unpinned},
-    dispatch::{Cursor, Dispatcher, JobId, JobView, Listing, NotRetried, State as Standing},
+    dispatch::{Cursor, Dispatcher, Listing, NotRetried},
     refusal::refuse,
     store::Unavailable,
 };
@@ -144,10 +144,8 @@ const USUAL: usize = 100;
 impl Wanted {
     fn listing(self) -> Result<Listing, Refused> {
         let states = self.status.split(',').map(|name| {
-            let known = Standing::ALL.into_iter();
-            let state = known.into_iter().find(|state| state.to_string() == name);
-            state.ok_or_else(|| {
-                let names = Standing::ALL.map(|state| state.to_string());
+            name.parse().map_err(|_| {
+                let names: Vec<_> = JobStatus::ALL.iter().map(|state| state.name()).collect();
                 Refused::Query(format!("`status` has names of {}", names.join(", ")))
             })
         });
@@ -174,7 +172,7 @@ async fn list(
     let Query(wanted) = wanted.map_err(|error| Refused::Query(error.body_text()))?;
     let (jobs, cursor) = admin.dispatcher.jobs().list(wanted.listing()?).await?;
     let jobs = jobs.into_iter();
-    let jobs: Vec<JobView> = jobs.map(|(job, running)| job.view(running)).collect();
+    let jobs: Vec<Job<Box<RawValue>>> = jobs.map(|(job, running)| job.view(running)).collect();
     let cursor = cursor.map(|cursor| cursor.to_string());
     Ok(Json(json!({ "jobs": jobs, "cursor": cursor })))
 }
@@ -182,7 +180,7 @@ async fn list(
 async fn show(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<JobView>, Refused> {
+) -> Result<Json<Job<Box<RawValue>>>, Refused> {
     let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
     let job = admin.dispatcher.jobs().find(id).await?;
     let (job, running) = job.ok_or(Refused::NoSuchJob)?;

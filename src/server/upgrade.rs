@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use circled_protocol::PublicKey;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::Instrument;
 
@@ -15,9 +16,7 @@ use super::{
     handshake::{self, NotAHandshake},
     websocket::Upgrade,
 };
-use crate::{
-    address::Client, auth::PublicKey, memory::MemoryBudget, refusal::refuse, rpc::Context, session,
-};
+use crate::{address::Client, memory::MemoryBudget, refusal::refuse, rpc::Context, session};
 
 /// What is read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use circled_protocol::PublicKey;
 use dashmap::{DashMap, Entry};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -12,7 +13,6 @@ use super::{
 };
 use crate::{
     address::Network,
-    auth::PublicKey,
     memory::MemoryBudget,
     rpc::Client,
     shares::{self, Bounds, ShareGuard, Shares},
@@ -164,8 +164,10 @@ impl Drop for SessionPermit {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::SecretKey;
+
     use super::*;
-    use crate::{auth::SecretKey, config};
+    use crate::config;
 
     fn registry(max_sessions: usize, max_per_address: usize) -> Registry {
         let settings = Settings {

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use circled_protocol::PublicKey;
+
 use super::{
     disk::Disk,
     error::{CommitError, Unavailable},
@@ -15,7 +17,6 @@ use super::{
     snapshot::{PendingWrites, Snapshot},
     table::{Key, Record, Table, Value},
 };
-use crate::auth::PublicKey;
 
 /// Tries to take a lock before the caller's [`WaitPolicy`](super::WaitPolicy) is asked: some microseconds.
 const SPINS: usize = 200;

@@ -5,6 +5,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use circled_protocol::PublicKey;
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,6 @@ use super::{
     transaction::{Transaction, own},
     writer,
 };
-use crate::auth::PublicKey;
 
 /// Called once, when a commit is on disk, or when it is certain that it isn't going to be.
 pub type CommitCallback = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;

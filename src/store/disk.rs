@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use circled_protocol::PublicKey;
 use fjall::{Keyspace, PersistMode, Readable};
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
     table::{Record, Table, Value, full},
     watermark::Watermark,
 };
-use crate::auth::PublicKey;
 
 /// The version of the format. It changes whenever an older circled could not read what a newer one writes, or the other
 /// way round.

@@ -7,6 +7,7 @@
 
 use std::sync::OnceLock;
 
+use circled_protocol::PublicKey;
 use fjall::{Readable, Snapshot};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
@@ -15,7 +16,6 @@ use super::{
     error::Unavailable,
     table::{Key, Table, Value, full},
 };
-use crate::auth::PublicKey;
 
 /// Values that are kept, about, and their bytes.
 const VALUES: usize = 256;

@@ -1,7 +1,8 @@
 //! Events that a transaction emits. The circle's sessions receive them once it is committed.
 
+use circled_protocol::PublicKey;
+
 use super::{error::WriteError, settings::Settings, table::Value};
-use crate::auth::PublicKey;
 
 /// Prefixes of topics that scripts may not use: the server itself publishes events about jobs, circles, deliveries and
 /// who is connected under these.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use circled_protocol::PublicKey;
 use dashmap::{DashMap, Entry};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -9,10 +10,7 @@ use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::settings::Settings;
-use crate::{
-    auth::PublicKey,
-    memory::{MemoryBudget, Reservation},
-};
+use crate::memory::{MemoryBudget, Reservation};
 
 /// Events of a circle that wait for a slow listener. The oldest are dropped: they are in the log.
 const WAITING: usize = 256;
@@ -220,8 +218,10 @@ impl Drop for Feed {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::SecretKey;
+
     use super::*;
-    use crate::{auth::SecretKey, config};
+    use crate::config;
 
     fn hub(per_circle: usize) -> Hub {
         let mut settings = config::Settings::load(None, []).unwrap().settings.store;

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use circled_protocol::PublicKey;
+
 use super::{
     circle::{Circle, Latest},
     commit::{CommitCallback, Preconditions, RejectedCommit, Store},
@@ -13,7 +15,6 @@ use super::{
     table::{Key, Record, Table, Value},
     transaction::Transaction,
 };
-use crate::auth::PublicKey;
 
 /// A commit that has passed its checks: its records and its events.
 struct CheckedCommit {

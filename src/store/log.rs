@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use circled_protocol::PublicKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +16,6 @@ use super::{
     hub::{Event, Log},
     table::{Key, Record, Table},
 };
-use crate::auth::PublicKey;
 
 /// The key of a circle's event numbers: of the first event that is stored, and of the next one.
 const NUMBERS: &[u8] = b"events";
@@ -30,7 +30,7 @@ struct StoredEvent {
     at: Timestamp,
     #[serde(
         default,
-        with = "crate::auth::trusted::option",
+        with = "circled_protocol::trusted::option",
         skip_serializing_if = "Option::is_none"
     )]
     to: Option<PublicKey>,

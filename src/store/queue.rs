@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+use circled_protocol::PublicKey;
+
 use super::{
     circle::{Circle, Generation},
     commit::CommitCallback,
     hub::Event,
     table::Record,
 };
-use crate::auth::PublicKey;
 
 /// One commit on its way to the disk.
 pub(super) struct PendingCommit {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
+use circled_protocol::PublicKey;
 use fjall::Readable;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     error::Unavailable,
     table::{Key, Table, Value, full},
 };
-use crate::auth::PublicKey;
 
 /// Writes that are committed and may not be on disk yet: the newest value of each key, and the number of the commit
 /// that brought it.

@@ -1,8 +1,7 @@
 //! The tables, and the records in them.
 
+use circled_protocol::PublicKey;
 use fjall::Slice;
-
-use crate::auth::PublicKey;
 
 /// Bytes of a key, without the circle.
 pub type Key = Slice;

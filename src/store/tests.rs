@@ -17,11 +17,12 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::PublicKey;
+
 use super::{
     CommitError, Disk, DiskSettings, OpenError, Preconditions, Settings, Store, Transaction,
     Unavailable, WaitPolicy,
 };
-use crate::auth::PublicKey;
 
 /// The longest that anything takes which isn't expected to take long.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
+use circled_protocol::PublicKey;
 use sha1::{Digest, Sha1};
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     snapshot::Snapshot,
     table::{Key, Record, Table, Value},
 };
-use crate::auth::PublicKey;
 
 /// The first byte of the circle's own keys. No script can name one of them: its keys are UTF-8.
 const OWN: u8 = 0xff;

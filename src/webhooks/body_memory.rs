@@ -15,10 +15,11 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::PublicKey;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{address::Network, auth::PublicKey, pace::Pace};
+use crate::{address::Network, pace::Pace};
 
 /// Bytes that must come each second of a body, once it isn't young, to keep its room where others need it. The room that
 /// it has been given counts, which is up to twice what has come.
@@ -383,10 +384,10 @@ impl fmt::Debug for BodyReservation {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::SecretKey;
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::auth::SecretKey;
 
     const ROOM: Limits = Limits {
         all: 100,

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use circled_protocol::PublicKey;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -20,7 +21,6 @@ use super::{
     refusal::WebhookRefusal,
 };
 use crate::{
-    auth::PublicKey,
     dispatch::{self, Delivery, Progress, Receipt, Viewer},
     rpc::Shared,
 };

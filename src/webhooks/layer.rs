@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use circled_protocol::PublicKey;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
@@ -32,7 +33,6 @@ use super::{
 };
 use crate::{
     address::{Client, Network},
-    auth::PublicKey,
     pace::Pace,
     rpc::Shared,
 };

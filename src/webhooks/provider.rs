@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::PublicKey;
 use thiserror::Error;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     written::Key,
 };
 use crate::{
-    auth::{Circle, PublicKey, Secret, SecretSource, UnusableSecret},
+    auth::{Circle, Secret, SecretSource, UnusableSecret},
     dispatch::Scripts,
     script::{Failure, Limits, Sandbox},
 };

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
+use circled_protocol::PublicKey;
+
 use super::{provider::Provider, refusal::WebhookRefusal};
-use crate::{auth::PublicKey, log_limit::LogLimit};
+use crate::log_limit::LogLimit;
 
 /// Characters of a text of a stranger's that are logged.
 const LONGEST: usize = 64;

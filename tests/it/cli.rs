@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use circled::auth::Challenge;
+use circled_protocol::Challenge;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
@@ -43,7 +43,7 @@ fn keygen_writes_a_key_that_only_its_owner_reads() {
     let made = circled(&["keygen", path]);
     assert!(made.status.success());
     let secret = std::fs::read_to_string(path).unwrap();
-    let public = circled::auth::SecretKey::from_hex(secret.trim())
+    let public = circled_protocol::SecretKey::from_hex(secret.trim())
         .unwrap()
         .public();
     assert_eq!(text(&made.stdout), format!("{public}\n"));
@@ -532,12 +532,13 @@ fn mistakes_in_the_command_line_say_what_is_missing() {
 
 #[test]
 fn what_is_there_of_a_list_is_printed_though_its_next_page_fails() {
+    const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let id = "019ab1c2-0000-7000-8000-000000000000";
     let circle = "7".repeat(64);
     let page = format!(
-        r#"{{"jobs":[{{"job_id":"{id}","caller":"webhook:stripe","status":"dead","submitted_at":"2026-01-01T00:00:00Z","tries":3}}],"cursor":"0.dead.0.{circle}.{id}"}}"#
+        r#"{{"jobs":[{{"job_id":"{id}","circle":"{CIRCLE}","caller":"webhook:stripe","status":"dead","submitted_at":"2026-01-01T00:00:00Z","tries":3}}],"cursor":"0.dead.0.{circle}.{id}"}}"#
     );
     let answers = [("200 OK", page), ("503 Service Unavailable", String::new())];
     let server = std::thread::spawn(move || {

@@ -1,10 +1,8 @@
 //! The client as a library, and what it refuses to sign.
 
-use circled::{
-    auth::{Challenge, ChallengeError, PublicKey, Scheme},
-    client::{Client, Closed, Error},
-};
+use circled_client::{Client, Closed, Error};
 use circled_json::Json;
+use circled_protocol::{Challenge, ChallengeError, PublicKey, Scheme};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};

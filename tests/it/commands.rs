@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -7,11 +7,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use circled::{
-    auth::Scheme,
-    client::{Client, JobStatus, Notice, Options, Paging, Submission, Work},
-};
+use circled_client::{Client, Notice, Options};
 use circled_json::Json;
+use circled_protocol::{
+    JobStatus, Scheme,
+    methods::{ListJobs, SubmitJob},
+};
 use futures_util::StreamExt;
 use proptest::{
     prelude::*,
@@ -210,25 +211,25 @@ async fn the_client_reads_what_comes_as_it_is() {
         let params = json!({ "script": "ARGS", "args": sent });
         let Json(any) = client.call("play", params).await.unwrap();
         assert_eq!(any["value"], sent);
-        let submission = Submission {
+        let submission = SubmitJob {
             args: sent.clone(),
-            ..Submission::new(Work::Script("ARGS".to_owned()))
+            ..SubmitJob::script("ARGS")
         };
         let id = client.submit_job(&submission).await.unwrap().job_id;
         eventually("the job to be done", async || {
             client.get_job(&id).await.unwrap().status == JobStatus::Finished
         })
         .await;
-        let paging = Paging {
+        let wanted = ListJobs {
             limit: Some(1),
-            cursor: None,
+            ..ListJobs::default()
         };
-        let page = client.list_jobs(None, &paging).await.unwrap();
+        let page = client.list_jobs(&wanted).await.unwrap();
         assert_eq!(page.jobs[0].value.clone().unwrap_or_default(), sent);
         let body = json!({ "id": format!("evt_{n}"), "object": "event", "type": "t", "data": { "object": { SIGN: sent } } });
         let (id, _) = Webhook::stripe(body.to_string()).kept(&server).await;
         let delivery = client.get_delivery(&id).await.unwrap();
-        assert_eq!(delivery.payload.unwrap(), body);
+        assert_eq!(delivery.payload, body);
     }
     client.close().await;
 }
@@ -334,10 +335,7 @@ async fn what_is_taken_can_be_read_by_everyone_behind() {
         if response.status == 200 {
             let id = response.json()["job_id"].as_str().unwrap().to_owned();
             let delivery = client.get_delivery(&id).await.unwrap();
-            assert_eq!(
-                delivery.payload.unwrap(),
-                circled_json::parse(&body).unwrap()
-            );
+            assert_eq!(delivery.payload, circled_json::parse(&body).unwrap());
         }
     }
     assert_eq!(submitted, 17);

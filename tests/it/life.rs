@@ -9,7 +9,7 @@ mod resume;
 mod roles;
 mod scripts;
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Builder, TestServer, Ws, circle, eventually, key};

@@ -1,6 +1,6 @@
 //! Many at once.
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use futures_util::{StreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! What is in the log, and what never is.
 
-use circled::auth::{Scheme, sign};
+use circled_protocol::{Scheme, sign};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

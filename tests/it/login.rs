@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use circled::auth::{Scheme, SecretKey, sign};
+use circled_protocol::{Scheme, SecretKey, sign};
 use jiff::Timestamp;
 use k256::ecdsa::Signature;
 use serde_json::{Value, json};

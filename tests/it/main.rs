@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod crates;
 mod disk;
 mod doors;
 mod http;

@@ -16,7 +16,11 @@ const CODES_OF_JSON_RPC: [i64; 5] = [-32700, -32600, -32601, -32602, -32603];
 async fn document() -> Value {
     let server = TestServer::start().await;
     let mut session = server.connect().await;
-    session.call("rpc.discover", json!({})).await.unwrap()
+    let document = session.call("rpc.discover", json!({})).await.unwrap();
+    // Results and notifications of all tests are checked against that one.
+    let known = circled_json::parse(circled::rpc::discover().get()).unwrap();
+    assert_eq!(document, known);
+    document
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use circled::auth::PublicKey;
+use circled_protocol::PublicKey;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;

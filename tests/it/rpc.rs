@@ -413,7 +413,7 @@ async fn a_notification_is_done_all_the_same() {
     let mut session = server.connect().await;
     let me = key(2);
     let text = session.fetch_nonce(me.public()).await;
-    let signature = circled::auth::sign(circled::auth::Scheme::Sha256, &me, &text).unwrap();
+    let signature = circled_protocol::sign(circled_protocol::Scheme::Sha256, &me, &text).unwrap();
     let notification = json!({ "jsonrpc": "2.0", "method": "authenticate", "params": [me.public(), signature, "sha256"] });
     session.send_text(notification.to_string()).await;
     crate::server::eventually("the login", async || {

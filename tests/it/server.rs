@@ -1,6 +1,7 @@
 //! The real binary on ports of its own, and clients for it. Nothing waits for longer than [`PATIENCE`].
 
 mod http;
+mod schema;
 mod ws;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use circled::auth::{PublicKey, SecretKey};
+use circled_protocol::{PublicKey, SecretKey};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use futures_util::{
     SinkExt, StreamExt,
     future::{self, Either, join_all, select, select_all},

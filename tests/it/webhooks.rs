@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::HeaderMap;
 use circled::{
-    auth::{PublicKey, Secret},
+    auth::Secret,
     webhooks::{Description, Preset, Signing},
 };
+use circled_protocol::PublicKey;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

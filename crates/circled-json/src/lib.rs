@@ -27,6 +27,12 @@ impl Deref for Json {
     }
 }
 
+impl PartialEq<Value> for Json {
+    fn eq(&self, other: &Value) -> bool {
+        self.0 == *other
+    }
+}
+
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         value(deserializer).map(Self)

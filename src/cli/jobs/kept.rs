@@ -4,9 +4,11 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::http::{Method, Request, StatusCode};
+use circled_protocol::{JobId, JobStatus, Vocabulary, methods::Job};
 use clap::Args;
 use http_body_util::Full;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use super::Filter;
 use crate::{
@@ -16,9 +18,8 @@ use crate::{
         ConfigFile, client_runtime,
         http::{Answer, admin_url, send},
     },
-    client::{Job, JobPage, JobStatus},
     config::Settings,
-    dispatch::{Backend, JobId, JobStore, JobView, Listing, NotRetried, State},
+    dispatch::{Backend, JobStore, Listing, NotRetried},
     store::{Disk, OpenError, Store, Unavailable},
 };
 
@@ -97,16 +98,12 @@ impl JobsSource {
         filter: &Filter,
         after: Option<String>,
         limit: u32,
-    ) -> anyhow::Result<JobPage> {
+    ) -> anyhow::Result<Page> {
         let limit = limit.min(MOST);
         match self {
             Self::Stopped(jobs, _) => {
-                let is_one = |state: &State| {
-                    let name = state.to_string();
-                    states.iter().any(|wanted| wanted.name() == name)
-                };
                 let listing = Listing {
-                    states: State::ALL.into_iter().filter(is_one).collect(),
+                    states: states.to_vec(),
                     circle: filter.circle,
                     script: filter.script.clone(),
                     after: after.map(|after| after.parse()).transpose()?,
@@ -114,7 +111,7 @@ impl JobsSource {
                 };
                 let (jobs, cursor) = jobs.list(&listing)?;
                 let shown = jobs.into_iter().map(|(job, running)| job.view(running));
-                Ok(JobPage {
+                Ok(Page {
                     jobs: shown.map(shown_as).collect::<Result<_, _>>()?,
                     cursor: cursor.map(|cursor| cursor.to_string()),
                 })
@@ -148,9 +145,9 @@ impl JobsSource {
     }
 
     /// Has a job run again, with its script as it is now, or in a version of it.
-    pub(super) fn retry(&self, id: &str, version: Option<&str>) -> anyhow::Result<Retried> {
+    pub(super) fn retry(&self, id: JobId, version: Option<&str>) -> anyhow::Result<Retried> {
         match self {
-            Self::Stopped(jobs, executor) => match jobs.retry(id.parse()?, version, executor) {
+            Self::Stopped(jobs, executor) => match jobs.retry(id, version, executor) {
                 Ok(retried) => Ok(Retried {
                     version: retried.version,
                 }),
@@ -183,6 +180,15 @@ impl JobsSource {
     }
 }
 
+/// Some jobs of all circles.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    /// The oldest first.
+    pub(super) jobs: Vec<Job>,
+    /// Where to go on.
+    pub(super) cursor: Option<String>,
+}
+
 /// A job that runs again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Retried {
@@ -192,7 +198,7 @@ pub(super) struct Retried {
 }
 
 /// As a server would have said it.
-fn shown_as(job: JobView) -> anyhow::Result<Job> {
+fn shown_as(job: Job<Box<RawValue>>) -> anyhow::Result<Job> {
     Ok(circled_json::from_str(&serde_json::to_string(&job)?)?)
 }
 

@@ -2,14 +2,11 @@
 
 use std::{cell::RefCell, io, time::Duration};
 
-use serde_json::Value;
+use circled_client::{Client, Error, Options};
+use circled_protocol::SecretKey;
 use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
 
-use crate::{
-    auth::SecretKey,
-    cli::login::Login,
-    client::{Client, Error, Options},
-};
+use crate::cli::login::Login;
 
 /// How long whoever pressed Tab waits.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -78,7 +75,7 @@ impl<'a> ReplConnection<'a> {
         let keys = self.glance(async |client| client.play_with(&script, &options).await);
         let keys = keys.map(|played| played.value);
         keys.as_ref()
-            .and_then(Value::as_array)
+            .and_then(|keys| keys.as_array())
             .into_iter()
             .flatten()
             .filter_map(|key| key.as_str().map(str::to_owned))

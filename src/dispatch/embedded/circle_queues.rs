@@ -5,14 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{commit_gate::CommitGate, job_store::NewJob};
-use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, Progress},
-};
+use crate::dispatch::Progress;
 
 /// The durable jobs of all circles: first in, first out within each.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
 use super::{
@@ -20,8 +21,7 @@ use super::{
     transaction_runner::TransactionRunner,
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{Account, JobId, StartError, Status, record::later, settings},
+    dispatch::{Account, StartError, Status, record::later, settings},
     store::Unavailable,
 };
 

@@ -1,12 +1,12 @@
 //! The durable jobs on disk: each change is a list of records that are written together.
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
 use super::record::{self, expiry, open};
 use crate::{
-    auth::PublicKey,
     dispatch::{
-        Cursor, JobId, JobRecord, Listing, Status,
+        Cursor, JobRecord, Listing, Status,
         jobs::{List, ListedJobs},
         record::later,
         settings,

@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 pub use durable::Scripts;
 pub use interactive::EmbeddedOutcomeHandle;
 
+use circled_protocol::{JobId, PublicKey};
+
 use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
-    Account, Delivery, JobId, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
+    Account, Delivery, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
     job_reads::JobReads,
     jobs::{FoundPage, JobPart, ListedJobs},
@@ -31,7 +33,6 @@ use super::{
     submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
-    auth::PublicKey,
     circle::{self, Compiler, Executor, Pinned},
     script::{Runner, RunnerLimits},
     store::{Feed, Log, Store, Table, Transaction, Unavailable},

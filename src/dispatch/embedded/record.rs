@@ -1,11 +1,11 @@
 //! Encodes and decodes what is stored of a durable job, and makes its keys.
 
+use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, JobRecord, submission::Input},
+    dispatch::{JobRecord, submission::Input},
     store::{Record, Table},
 };
 

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::dispatch::JobId;
+use circled_protocol::JobId;
 
 const NAME: &str = "running";
 /// Bytes of a slot: a job's name, or zeros.

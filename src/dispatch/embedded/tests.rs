@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::{JobId, JobStatus, PublicKey, SecretKey, Vocabulary, methods::JobError};
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
@@ -20,11 +21,11 @@ use super::{
     transaction_runner::Ran,
 };
 use crate::{
-    auth::{Access, PublicKey, SecretKey},
+    auth::Access,
     circle::Ending,
     dispatch::{
-        Delivery, JobError, JobId, JobRecord, Listing, Progress, State, Status, retry::Rerun,
-        settings::Durable, submission::JobRequest,
+        Delivery, JobRecord, Listing, Progress, Status, retry::Rerun, settings::Durable,
+        submission::JobRequest,
     },
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
 };
@@ -442,7 +443,7 @@ fn keep_jobs(store: &Store, of_each: usize) -> Vec<JobId> {
     all
 }
 
-fn listing(states: &[State], limit: usize) -> Listing {
+fn listing(states: &[JobStatus], limit: usize) -> Listing {
     Listing {
         states: states.to_vec(),
         circle: None,
@@ -458,11 +459,11 @@ fn pages_of_jobs_have_each_of_them_once() {
     let all = keep_jobs(&store, 50);
     let job_store = JobStore::stopped(store);
     for (states, circle_alone, limit, count) in [
-        (&State::ALL[..], None, 7, 200),
-        (&[State::Dead], None, 5, 52),
-        (&[State::Dead, State::Pending], Some(2), 5, 13),
-        (&[State::Finished], Some(3), 100, 37),
-        (&[State::Finished], None, 148, 148),
+        (JobStatus::ALL, None, 7, 200),
+        (&[JobStatus::Dead], None, 5, 52),
+        (&[JobStatus::Dead, JobStatus::Pending], Some(2), 5, 13),
+        (&[JobStatus::Finished], Some(3), 100, 37),
+        (&[JobStatus::Finished], None, 148, 148),
     ] {
         let mut listing = listing(states, limit);
         listing.circle = circle_alone.map(circle);
@@ -492,9 +493,9 @@ fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
         keep_jobs(&store, of_each);
         // Every fourth one is dead, the first one too.
         for (states, most) in [
-            (&State::ALL[..], 20),
-            (&[State::Dead], 20),
-            (&[State::Finished], 27),
+            (JobStatus::ALL, 20),
+            (&[JobStatus::Dead], 20),
+            (&[JobStatus::Finished], 27),
         ] {
             let looks = Cell::new(0);
             let is_running = |_| {

@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
+
 use super::running_file::RunningFile;
 use crate::{
-    auth::PublicKey,
     circle::{Ending, Executor, Run},
-    dispatch::{Account, JobId},
+    dispatch::Account,
     script::{self, Runner},
     store::{
         CommitCallback, CommitError, LockedCircle, NewEvent, Preconditions, Record, Store,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use circled_protocol::{JobId, PublicKey};
 use dashmap::DashMap;
 use fred::types::Value;
 use tokio::{sync::oneshot, time::timeout};
@@ -14,8 +15,7 @@ use super::{
     scripts::Lua,
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, NotAccepted, Progress, Receipt, submission::JobRequest},
+    dispatch::{NotAccepted, Progress, Receipt, submission::JobRequest},
     store::Unavailable,
 };
 

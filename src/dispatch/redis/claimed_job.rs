@@ -5,11 +5,12 @@ use std::{
     time::Instant,
 };
 
+use circled_protocol::{JobId, PublicKey};
+
 use super::{input_budget::InputReservation, slots::SlotGuard, wire};
 use crate::{
-    auth::PublicKey,
     circle::Run,
-    dispatch::{Account, JobId, JobRecord, submission::Input},
+    dispatch::{Account, JobRecord, submission::Input},
 };
 
 /// A job that is this worker's to run, until it is committed, or another worker's.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use circled_protocol::PublicKey;
 use fred::types::Value;
 use sha1::{Digest, Sha1};
 
@@ -14,7 +15,6 @@ use super::{
     scripts::Lua,
 };
 use crate::{
-    auth::PublicKey,
     dispatch::{Caller, JobRecord, Outcome, Progress, Series, Status, settings},
     store::{self, Effects, PrefixRead, Unavailable},
 };

@@ -8,8 +8,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use circled_protocol::PublicKey;
+
 use super::{claimed_job::ClaimedJob, commit::CommitRequest};
-use crate::auth::PublicKey;
 
 /// Bytes that one call commits, about.
 const AT_ONCE: usize = 1 << 20;

@@ -1,5 +1,6 @@
 //! Reads from Redis, for a run on a script thread, which may wait.
 
+use circled_protocol::PublicKey;
 use fred::types::Value;
 use tokio::runtime::Handle;
 
@@ -7,10 +8,7 @@ use super::{
     commit::{bytes, stored},
     connection::Connection,
 };
-use crate::{
-    auth::PublicKey,
-    store::{self, Key, RemoteReads, Unavailable},
-};
+use crate::store::{self, Key, RemoteReads, Unavailable};
 
 /// Reads from Redis each time that a run asks.
 pub(super) struct DirectReads {

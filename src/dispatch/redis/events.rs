@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use circled_protocol::PublicKey;
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -18,10 +19,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{gateway::Gateway, keys::Partition, reply, scripts::Lua};
-use crate::{
-    auth::PublicKey,
-    store::{Event, Feed, Log, NewEvent, Unavailable},
-};
+use crate::store::{Event, Feed, Log, NewEvent, Unavailable};
 
 /// The word in place of an event's number if it and those after it are in the log alone, as `lua/prelude.lua` has it.
 const READ_LOG: &str = "look";
@@ -34,7 +32,7 @@ struct EventRecord<'a> {
     at: Timestamp,
     #[serde(
         default,
-        with = "crate::auth::trusted::option",
+        with = "circled_protocol::trusted::option",
         skip_serializing_if = "Option::is_none"
     )]
     to: Option<PublicKey>,
@@ -125,7 +123,7 @@ impl Gateway {
     pub(super) fn publish_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
         let (circle, number) = name.split_once(' ')?;
         let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
-        let circle = crate::auth::trusted::deserialize(circle).ok()?;
+        let circle = circled_protocol::trusted::deserialize(circle).ok()?;
         if number == READ_LOG {
             self.hub.signal_read_log(&circle);
             return Some(circle);

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::{JobId, PublicKey};
 use dashmap::{DashMap, DashSet};
 use fred::types::Value;
 use futures_util::{
@@ -23,8 +24,7 @@ use super::{
     accept::StoreRequest, connection::Connection, plays::SentPlay, settings::RedisSettings,
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{Caller, JobId, Progress, Workers, settings},
+    dispatch::{Caller, Progress, Workers, settings},
     store::{self, Hub},
 };
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use circled_protocol::PublicKey;
 use fred::types::Value;
 use quick_cache::sync::Cache;
 
 use super::commit::{bytes, expected};
 use crate::{
-    auth::PublicKey,
     circle::{self, Compiler, Pinned},
     dispatch::NotAccepted,
     store::{Effects, Transaction, Unavailable},

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use tokio::time::{interval, sleep};
@@ -19,11 +20,7 @@ use super::{
     reply,
     scripts::Lua,
 };
-use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, Progress},
-    store::Unavailable,
-};
+use crate::{dispatch::Progress, store::Unavailable};
 
 /// The pause before another attempt, after one that failed.
 const AGAIN: Duration = Duration::from_millis(100);

@@ -1,11 +1,11 @@
 //! The indexes of durable jobs: by circle, or by circle and caller, and in the order of their arrival.
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 
 use super::{connection::Connection, keys::Partition};
 use crate::{
-    auth::PublicKey,
-    dispatch::{Cursor, JobId, jobs::List},
+    dispatch::{Cursor, jobs::List},
     store::Unavailable,
 };
 

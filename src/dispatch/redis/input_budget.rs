@@ -5,9 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use circled_protocol::PublicKey;
 use tokio::sync::Notify;
-
-use crate::auth::PublicKey;
 
 /// The budget, in bytes. One circle may have half of what the others leave. If a circle holds nothing, and its first
 /// input finds no room, it comes before all that come after it, however small they are. A cheap handle.
@@ -204,8 +203,9 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
+    use circled_protocol::{PublicKey, SecretKey};
+
     use super::{InputBudget, InputReservation};
-    use crate::auth::{PublicKey, SecretKey};
 
     fn circle(n: u8) -> PublicKey {
         SecretKey::from_hex(&hex::encode([n; 32])).unwrap().public()

@@ -1,5 +1,6 @@
 //! The durable jobs in Redis, to be read, retried and stopped.
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -14,9 +15,8 @@ use super::{
     scripts::Lua,
 };
 use crate::{
-    auth::PublicKey,
     dispatch::{
-        Cursor, JobId, JobRecord, Listing, Page, Status,
+        Cursor, JobRecord, Listing, Page, Status,
         jobs::{FoundPage, JobPart, List, ListedJobs},
         retry::Rerun,
         settings,

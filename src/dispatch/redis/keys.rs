@@ -3,9 +3,8 @@
 //! All that is about a circle is in the circle's partition, and a partition is a hash tag: one script can change all of
 //! it at once, on a cluster too.
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::ClusterHash;
-
-use crate::{auth::PublicKey, dispatch::JobId};
 
 /// The group of all workers, in every partition's stream. The Lua scripts name it, too.
 pub(super) const GROUP: &str = "workers";
@@ -232,10 +231,10 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
+    use circled_protocol::{JobId, SecretKey};
     use fred::{types::ClusterHash, util::redis_keyslot};
 
     use super::Keys;
-    use crate::{auth::SecretKey, dispatch::JobId};
 
     #[test]
     fn all_that_is_about_a_circle_is_in_one_slot() {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use super::{
     scripts::Lua,
     worker::Worker,
 };
-use crate::{auth::PublicKey, dispatch::JobId, store::Unavailable};
+use crate::store::Unavailable;
 
 /// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);

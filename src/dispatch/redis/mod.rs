@@ -58,6 +58,8 @@ pub use settings::RedisSettings;
 pub use url::check_url;
 pub use workers::Workers;
 
+use circled_protocol::PublicKey;
+
 use self::{
     accept::Accepted,
     commit::Committer,
@@ -78,7 +80,6 @@ use super::{
     submission::{JobRequest, Submission},
 };
 use crate::{
-    auth::PublicKey,
     circle::{self, Compiler, Executor},
     script::{Runner, RunnerLimits},
     store::{self, Feed, Log, Transaction, Unavailable},

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use tokio::{
     sync::oneshot,
     time::{sleep_until, timeout},
@@ -12,8 +13,7 @@ use tokio::{
 
 use super::gateway::Gateway;
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, Outcome, ReservedOutcome},
+    dispatch::{Outcome, ReservedOutcome},
     store::Unavailable,
 };
 

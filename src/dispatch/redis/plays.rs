@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use tokio::sync::oneshot;
 
@@ -17,8 +18,7 @@ use super::{
     wire,
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{Job, JobId, Outcome, OutcomeHandle, Played, ReservedOutcome},
+    dispatch::{Job, Outcome, OutcomeHandle, Played, ReservedOutcome},
     memory::MemoryBudget,
     store::Unavailable,
 };

@@ -3,12 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use circled_protocol::PublicKey;
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::{
-    auth::PublicKey,
-    store::{Effects, Key, RemoteReads, Unavailable, Value},
-};
+use crate::store::{Effects, Key, RemoteReads, Unavailable, Value};
 
 /// The values that were used last, by circle and key.
 pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);

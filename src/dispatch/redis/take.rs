@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -25,8 +26,10 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobError, JobId, JobRecord, Outcome, Status, record::MAX_CRASHES},
+    dispatch::{
+        JobRecord, Outcome, Status,
+        record::{MAX_CRASHES, unreadable},
+    },
     store::Unavailable,
 };
 
@@ -302,7 +305,7 @@ impl Worker {
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
         let result = input.is_none().then(|| {
             job.log_unreadable();
-            let (error, settings) = (JobError::unreadable(), &self.committer.durable);
+            let (error, settings) = (unreadable(), &self.committer.durable);
             let progress = job.fail(error, Timestamp::now(), settings);
             RunResult::Durable(Box::new(job.clone()), progress)
         });

@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 
+use circled_protocol::{JobId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    auth::PublicKey,
     circle::Run,
-    dispatch::{Caller, Job, JobId, Work},
+    dispatch::{Caller, Job, Work},
     script::Inputs,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Play<'a> {
     pub(super) id: JobId,
-    #[serde(with = "crate::auth::trusted")]
+    #[serde(with = "circled_protocol::trusted")]
     pub(super) circle: PublicKey,
     pub(super) caller: Caller,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -91,7 +91,7 @@ impl<'a> Play<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Address {
     id: JobId,
-    #[serde(with = "crate::auth::trusted")]
+    #[serde(with = "circled_protocol::trusted")]
     circle: PublicKey,
     gateway: String,
 }
@@ -117,14 +117,14 @@ impl From<Address> for Play<'static> {
 mod tests {
     use std::time::Duration;
 
+    use circled_protocol::{FailureKind, JobId, SecretKey};
     use serde_json::json;
 
     use super::Play;
     use crate::{
-        auth::SecretKey,
-        dispatch::{Caller, Job, JobId, Outcome, Work},
+        dispatch::{Caller, Job, Outcome, Work},
         memory::MemoryBudget,
-        script::{Failure, FailureKind, Success},
+        script::{Failure, Success},
     };
 
     #[test]

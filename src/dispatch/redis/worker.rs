@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::{PublicKey, methods::JobError};
 use fred::types::Value;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -31,9 +32,11 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    auth::PublicKey,
     circle::{Ending, Executor},
-    dispatch::{Account, JobError, Outcome, Progress, Scripts, record::later},
+    dispatch::{
+        Account, Outcome, Progress, Scripts,
+        record::{later, no_provider},
+    },
     script::{self, Runner},
     store::{CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
     units::duration::milliseconds,
@@ -616,7 +619,7 @@ impl Worker {
             return None;
         };
         let mut job = job.clone();
-        let error = JobError::no_provider(&job);
+        let error = no_provider(&job);
         let progress = job.fail(error, Timestamp::now(), &self.committer.durable);
         Some(CommitRequest::without_effects(RunResult::Durable(
             job, progress,

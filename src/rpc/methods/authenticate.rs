@@ -1,11 +1,10 @@
 //! `authenticate`: the signature over the text that `fetch_nonce` answered.
 
+use circled_protocol::{LoginRefusal, methods::Authenticate};
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
-    auth::{Authenticated, LoginRefusal, Scheme, UnverifiedLogin},
+    auth::{Authenticated, UnverifiedLogin},
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -13,29 +12,12 @@ use crate::{
     },
 };
 
-pub(in crate::rpc) struct Authenticate;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The key that `fetch_nonce` was called with.
-    pubkey: String,
-    /// The signature over the whole login text, in hex.
-    signature: String,
-    /// How the text was signed.
-    #[serde(default, deserialize_with = "circled_json::or_default")]
-    scheme: Scheme,
-}
-
 impl Call for Authenticate {
-    const NAME: &'static str = "authenticate";
-    const SUMMARY: &'static str =
-        "Logs the session in, with a signature over the text of fetch_nonce.";
     const NEEDS: Needs = Needs::Credentials;
-    type Params<'a> = Params;
+    type Params<'a> = Self;
     type Output = bool;
 
-    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<bool> {
+    fn call(context: &mut Context, _: Admitted, params: Authenticate) -> Answer<bool> {
         // Tens of microseconds, no more than a script in the fast lane may take, and one for each core at once. Another
         // thread would cost each login two hops, a third of what it can do in a second here.
         let proved = claim(context, params).and_then(|claim| claim.verify());
@@ -57,8 +39,8 @@ impl Call for Authenticate {
     }
 }
 
-fn claim(context: &mut Context, params: Params) -> Result<UnverifiedLogin, LoginRefusal> {
-    let Params {
+fn claim(context: &mut Context, params: Authenticate) -> Result<UnverifiedLogin, LoginRefusal> {
+    let Authenticate {
         pubkey,
         signature,
         scheme,

@@ -1,59 +1,31 @@
 //! What the methods about deliveries have in common.
 
-use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::value::RawValue;
+use circled_protocol::{JobId, PublicKey, methods::Delivery};
 
+use super::run::Raw;
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobError, JobId, JobRecord, ReservedRead, State, Viewer},
+    dispatch::{JobRecord, ReservedRead, Viewer},
     memory::MemoryBudget,
     rpc::{Error, Shared},
 };
 
-/// A delivery: one webhook request, without its payload.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Delivery {
-    /// Its job.
-    job_id: JobId,
-    /// Who sent it.
-    provider: String,
-    /// The event's id, if it has one.
-    event_id: Option<String>,
-    /// The event's type.
-    event_type: Option<String>,
-    /// When it came.
-    #[schemars(with = "String")]
-    received_at: Timestamp,
-    /// The status of its job.
-    status: State,
-    /// Runs of the script that came to an end, well or not.
-    tries: u32,
-    /// What went wrong last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<JobError>,
-}
-
-impl Delivery {
-    /// What went wrong may say what was sent: in words, only the owner sees it.
-    pub(super) fn new(job: JobRecord, running: bool, owner: bool) -> Self {
-        let error = job.error.clone().map(|mut error| {
-            if !owner && error.kind.is_some() {
-                "the script failed; the owner sees how".clone_into(&mut error.message);
-            }
-            error
-        });
-        Self {
-            status: job.state(running),
-            job_id: job.id,
-            provider: job.provider().unwrap_or_default().to_owned(),
-            event_id: job.event_id,
-            event_type: job.event_type,
-            received_at: job.received_at,
-            tries: job.tries,
-            error,
+/// Returns a delivery without what was sent. What went wrong may say what was sent: in words, only the owner sees it.
+pub(super) fn described(job: JobRecord, running: bool, owner: bool) -> Delivery {
+    let error = job.error.clone().map(|mut error| {
+        if !owner && error.kind.is_some() {
+            "the script failed; the owner sees how".clone_into(&mut error.message);
         }
+        error
+    });
+    Delivery {
+        status: job.state(running).into(),
+        job_id: job.id,
+        provider: job.provider().unwrap_or_default().to_owned(),
+        event_id: job.event_id,
+        event_type: job.event_type,
+        received_at: job.received_at,
+        tries: job.tries,
+        error,
     }
 }
 
@@ -81,7 +53,7 @@ pub(super) async fn payload(
     id: JobId,
     viewer: Viewer,
     memory: &MemoryBudget,
-) -> Result<ReservedRead<Box<RawValue>>, Error> {
+) -> Result<ReservedRead<Raw>, Error> {
     let jobs = shared.dispatcher.jobs();
     let payload = jobs.payload_in(circle, id, viewer, memory).await?;
     payload.ok_or(Error::NotFound {

@@ -1,11 +1,10 @@
 //! `fetch_nonce`: the text to sign.
 
+use circled_protocol::{Challenge, methods::FetchNonce};
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
-    auth::{Challenge, login_key},
+    auth::login_key,
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -13,25 +12,12 @@ use crate::{
     },
 };
 
-pub(in crate::rpc) struct FetchNonce;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The caller's secp256k1 public key: 66 or 130 hex digits, or the 64 of its x coordinate for the
-    /// scheme `schnorr`.
-    pubkey: String,
-}
-
 impl Call for FetchNonce {
-    const NAME: &'static str = "fetch_nonce";
-    const SUMMARY: &'static str =
-        "Returns the login text. To log in, sign it and call authenticate.";
     const NEEDS: Needs = Needs::Credentials;
-    type Params<'a> = Params;
+    type Params<'a> = Self;
     type Output = String;
 
-    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<String> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> Answer<String> {
         Answer::Now(challenge(context, &params.pubkey))
     }
 }

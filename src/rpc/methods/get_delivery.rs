@@ -1,56 +1,31 @@
 //! `get_delivery`: one delivery, with what was sent.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, Value};
+use circled_protocol::methods::{DeliveryDetails, GetDelivery};
 
 use super::{
-    deliveries::{Delivery, delivery, payload},
+    deliveries::{delivery, described, payload},
     jobs::{answered, job},
+    run::Raw,
 };
 use crate::{
     dispatch::{ReservedRead, Viewer},
     rpc::{
-        Answer, Context, code,
+        Answer, Context,
         context::Admitted,
         method::{Call, Needs},
     },
 };
 
-pub(in crate::rpc) struct GetDelivery;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The id of the delivery's job.
-    job_id: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    #[serde(flatten)]
-    delivery: Delivery,
-    /// The lines that the last run which came to an end has printed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    logs: Vec<String>,
-    /// The body that the provider sent, as JSON.
-    #[schemars(with = "Value")]
-    payload: Box<RawValue>,
-}
-
 impl Call for GetDelivery {
-    const NAME: &'static str = "get_delivery";
-    const SUMMARY: &'static str = "Returns a delivery with its payload.";
     const NEEDS: Needs = Needs::Owner;
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
-    type Params<'a> = Params;
-    type Output = ReservedRead<Output>;
+    type Params<'a> = Self;
+    type Output = ReservedRead<DeliveryDetails<Raw>>;
 
     fn call(
         context: &mut Context,
         admitted: Admitted,
-        params: Params,
-    ) -> Answer<ReservedRead<Output>> {
+        params: Self,
+    ) -> Answer<ReservedRead<DeliveryDetails<Raw>>> {
         let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
@@ -60,9 +35,9 @@ impl Call for GetDelivery {
                 let read = delivery(&shared, circle, id, viewer, &memory).await?;
                 let (mut job, running) = read.into_found();
                 let logs = std::mem::take(&mut job.logs);
-                let delivery = Delivery::new(job, running, true);
+                let delivery = described(job, running, true);
                 let payload = payload(&shared, circle, id, viewer, &memory).await?;
-                Ok(payload.map(|payload| Output {
+                Ok(payload.map(|payload| DeliveryDetails {
                     delivery,
                     logs,
                     payload,

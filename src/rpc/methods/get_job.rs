@@ -2,51 +2,37 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use circled_protocol::{
+    JobId, PublicKey,
+    methods::{GetJob, Job},
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     jobs::{answered, job, visible, whose},
-    run::unavailable,
+    run::{Raw, unavailable},
 };
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, JobRecord, JobView, ReservedRead, Status, Viewer},
+    dispatch::{JobRecord, ReservedRead, Status, Viewer},
     memory::MemoryBudget,
     rpc::{
-        Answer, Context, Error, Shared, code,
+        Answer, Context, Error, Shared,
         context::Admitted,
         method::{Call, Needs},
     },
     store::{Feed, Signal, Unavailable},
 };
 
-pub(in crate::rpc) struct GetJob;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The job's id, as submit_job returned it.
-    job_id: String,
-    /// How many milliseconds to wait for its end; at most `dispatch.job_timeout`.
-    #[serde(default, deserialize_with = "circled_json::whole")]
-    wait: Option<u64>,
-}
-
 impl Call for GetJob {
-    const NAME: &'static str = "get_job";
-    const SUMMARY: &'static str = "Returns a durable job of the caller, at once or when it has ended. The owner may ask for every job.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
-    type Params<'a> = Params;
-    type Output = ReservedRead<JobView>;
+    type Params<'a> = Self;
+    type Output = ReservedRead<Job<Raw>>;
 
     fn call(
         context: &mut Context,
         admitted: Admitted,
-        params: Params,
-    ) -> Answer<ReservedRead<JobView>> {
+        params: Self,
+    ) -> Answer<ReservedRead<Job<Raw>>> {
         let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
@@ -74,7 +60,7 @@ impl Call for GetJob {
     }
 }
 
-fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<JobView> {
+fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<Job<Raw>> {
     read.map(|(job, running)| job.view(running))
 }
 
@@ -86,7 +72,7 @@ async fn end(
     (who, memory): ((Option<PublicKey>, Viewer), &MemoryBudget),
     mut feed: Feed,
     until: Instant,
-) -> Result<ReservedRead<JobView>, Error> {
+) -> Result<ReservedRead<Job<Raw>>, Error> {
     let topic = format!("job.{id}");
     loop {
         let read = visible(shared, circle, id, who, memory).await?;

@@ -1,12 +1,10 @@
 //! What the methods about durable jobs have in common.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use circled_protocol::{InvalidJobId, JobId, PublicKey, methods::Jobs};
 
-use super::run::unavailable;
+use super::run::{Raw, unavailable};
 use crate::{
-    auth::PublicKey,
-    dispatch::{JobId, JobReadError, JobRecord, JobView, NotAccepted, ReservedRead, Viewer},
+    dispatch::{JobReadError, JobRecord, NotAccepted, ReservedRead, Viewer},
     memory::MemoryBudget,
     rpc::{Answer, Context, Error, Shared, context::Admitted},
     store::Unavailable,
@@ -16,22 +14,12 @@ use crate::{
 const PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
-/// Some jobs.
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Jobs {
-    /// The newest first.
-    jobs: Vec<JobView>,
-    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
-    cursor: Option<JobId>,
-}
-
-impl Jobs {
-    pub(super) fn new((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> Self {
-        let jobs = jobs.into_iter();
-        Self {
-            jobs: jobs.map(|(job, running)| job.view(running)).collect(),
-            cursor,
-        }
+/// Returns a page of jobs, as its caller sees it.
+pub(super) fn shown((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> Jobs<Raw> {
+    let jobs = jobs.into_iter();
+    Jobs {
+        jobs: jobs.map(|(job, running)| job.view(running)).collect(),
+        cursor,
     }
 }
 
@@ -68,7 +56,7 @@ pub(super) fn cursor(cursor: Option<&str>) -> Result<Option<JobId>, Error> {
 
 fn named(param: &str, id: &str) -> Result<JobId, Error> {
     id.parse().map_err(|_| Error::InvalidParams {
-        reason: format!("`{param}` is {}", crate::dispatch::InvalidJobId),
+        reason: format!("`{param}` is {}", InvalidJobId),
     })
 }
 

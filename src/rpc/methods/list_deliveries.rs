@@ -1,16 +1,15 @@
 //! `list_deliveries`: what providers have sent.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use circled_protocol::methods::{Deliveries, ListDeliveries};
 
 use super::{
-    deliveries::Delivery,
+    deliveries::described,
     jobs::{cursor, limit},
     run::unavailable,
 };
 use crate::{
     auth::Action,
-    dispatch::{JobId, Page, State, Viewer},
+    dispatch::{Page, Viewer},
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -19,42 +18,12 @@ use crate::{
     store::Unavailable,
 };
 
-pub(in crate::rpc) struct ListDeliveries;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// Only deliveries of this provider.
-    #[serde(default)]
-    provider: Option<String>,
-    /// How many at most: 1 to 500, default 50.
-    #[serde(default, deserialize_with = "circled_json::whole")]
-    limit: Option<usize>,
-    /// The `cursor` of the page before.
-    #[serde(default)]
-    cursor: Option<String>,
-    /// Only deliveries whose jobs have this status.
-    #[serde(default)]
-    status: Option<State>,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Deliveries {
-    /// The newest first.
-    deliveries: Vec<Delivery>,
-    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
-    cursor: Option<JobId>,
-}
-
 impl Call for ListDeliveries {
-    const NAME: &'static str = "list_deliveries";
-    const SUMMARY: &'static str =
-        "Lists the circle's deliveries, the newest first, without their payloads.";
     const NEEDS: Needs = Needs::To(Action::Manage);
-    type Params<'a> = Params;
+    type Params<'a> = Self;
     type Output = Deliveries;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Deliveries> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Deliveries> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let owner = admitted.is_owner(&circle);
         let page = (|| {
@@ -84,7 +53,7 @@ impl Call for ListDeliveries {
             let jobs = jobs.into_iter();
             Ok(Deliveries {
                 deliveries: jobs
-                    .map(|(job, running)| Delivery::new(job, running, owner))
+                    .map(|(job, running)| described(job, running, owner))
                     .collect(),
                 cursor,
             })

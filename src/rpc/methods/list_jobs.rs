@@ -1,14 +1,13 @@
 //! `list_jobs`: the caller's durable jobs.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use circled_protocol::methods::{Jobs, ListJobs};
 
 use super::{
-    jobs::{Jobs, cursor, limit, whose},
-    run::unavailable,
+    jobs::{cursor, limit, shown, whose},
+    run::{Raw, unavailable},
 };
 use crate::{
-    dispatch::{Page, ReservedRead, State, Viewer},
+    dispatch::{Page, ReservedRead, Viewer},
     rpc::{
         Answer, Context, Error,
         context::Admitted,
@@ -17,34 +16,16 @@ use crate::{
     store::Unavailable,
 };
 
-pub(in crate::rpc) struct ListJobs;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// Only jobs with this status.
-    #[serde(default)]
-    status: Option<State>,
-    /// How many at most: 1 to 500, default 50.
-    #[serde(default, deserialize_with = "circled_json::whole")]
-    limit: Option<usize>,
-    /// The `cursor` of the page before.
-    #[serde(default)]
-    cursor: Option<String>,
-}
-
 impl Call for ListJobs {
-    const NAME: &'static str = "list_jobs";
-    const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all that are not deliveries.";
     const NEEDS: Needs = Needs::Login;
-    type Params<'a> = Params;
-    type Output = ReservedRead<Jobs>;
+    type Params<'a> = Self;
+    type Output = ReservedRead<Jobs<Raw>>;
 
     fn call(
         context: &mut Context,
         admitted: Admitted,
-        params: Params,
-    ) -> Answer<ReservedRead<Jobs>> {
+        params: Self,
+    ) -> Answer<ReservedRead<Jobs<Raw>>> {
         let page = (|| {
             Ok::<_, Error>(Page {
                 circle: context.circle,
@@ -68,7 +49,7 @@ impl Call for ListJobs {
         Answer::Later(Box::pin(async move {
             let read = jobs.page(page, viewer, &memory).await;
             let read = read.map_err(|Unavailable| unavailable())?;
-            Ok(read.map(Jobs::new))
+            Ok(read.map(shown))
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! The methods, one file each; and what some have in common.
+//! What each method does, one file each; and what some have in common. How they look on the wire, `circled_protocol` says.
 
 mod add_member;
 mod authenticate;
@@ -26,27 +26,3 @@ mod submit_job;
 mod subscribe;
 mod unsubscribe;
 mod whoami;
-
-pub(super) use add_member::AddMember;
-pub(super) use authenticate::Authenticate;
-pub(super) use call::CallScript;
-pub(super) use delete_script::DeleteScript;
-pub(super) use discover::Discover;
-pub(super) use fetch_nonce::FetchNonce;
-pub(super) use get_delivery::GetDelivery;
-pub(super) use get_job::GetJob;
-pub(super) use get_script::GetScript;
-pub(super) use list_deliveries::ListDeliveries;
-pub(super) use list_jobs::ListJobs;
-pub(super) use list_members::ListMembers;
-pub(super) use list_scripts::ListScripts;
-pub(super) use play::Play;
-pub(super) use put_script::PutScript;
-pub(super) use redeliver::Redeliver;
-pub(super) use remove_member::RemoveMember;
-pub(super) use retry_job::RetryJob;
-pub(super) use stop_job::StopJob;
-pub(super) use submit_job::SubmitJob;
-pub(super) use subscribe::Subscribe;
-pub(super) use unsubscribe::Unsubscribe;
-pub(super) use whoami::Whoami;

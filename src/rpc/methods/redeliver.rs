@@ -1,8 +1,7 @@
 //! `redeliver`: what a provider has sent, once more.
 
+use circled_protocol::methods::{Redeliver, Redelivered};
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
     deliveries::{delivery, payload},
@@ -10,41 +9,21 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{Delivery, JobId, Viewer},
+    dispatch::{Delivery, Viewer},
     rpc::{
         Answer, Context,
         call::hold,
-        code,
         context::Admitted,
         method::{Call, Needs},
     },
 };
 
-pub(in crate::rpc) struct Redeliver;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The id of the delivery's job.
-    job_id: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    /// The new job.
-    job_id: JobId,
-}
-
 impl Call for Redeliver {
-    const NAME: &'static str = "redeliver";
-    const SUMMARY: &'static str =
-        "Runs a delivery once more, as a new job, with the script as it is now.";
     const NEEDS: Needs = Needs::To(Action::Manage);
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
-    type Params<'a> = Params;
-    type Output = Output;
+    type Params<'a> = Self;
+    type Output = Redelivered;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Redelivered> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
         // Nothing of it is answered.
@@ -78,7 +57,7 @@ impl Call for Redeliver {
                 .dispatcher
                 .accept(again, std::time::Duration::ZERO)
                 .await?;
-            Ok(Output {
+            Ok(Redelivered {
                 job_id: receipt.job,
             })
         }))

@@ -1,18 +1,19 @@
 //! `remove_member`: makes a member a guest again.
 
+use circled_protocol::{
+    PublicKey,
+    methods::{RemoveMember, Removed},
+};
 use futures_util::future::join_all;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::run::{run, unavailable};
 use crate::{
-    auth::PublicKey,
     circle::Procedure,
     dispatch::{Page, Status, Viewer, Work},
     memory::MemoryBudget,
     rpc::{
-        Answer, Context, Error, Shared, code,
+        Answer, Context, Error, Shared,
         context::Admitted,
         method::{Call, Needs},
     },
@@ -23,47 +24,13 @@ use crate::{
 const PAGE: usize = 500;
 const AT_A_TIME: usize = 16;
 
-pub(in crate::rpc) struct RemoveMember;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The member's public key.
-    pubkey: PublicKey,
-    /// Whether to stop their jobs that are not over, too.
-    #[serde(default, deserialize_with = "circled_json::or_default")]
-    stop_jobs: bool,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    /// Whether they were a member.
-    removed: bool,
-    /// How many of their jobs were stopped, with `stop_jobs`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stopped: Option<usize>,
-    /// How many of them could not be stopped, if any. It is safe to ask again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<usize>,
-}
-
-/// What the procedure says.
-#[derive(Deserialize)]
-struct Removed {
-    removed: bool,
-}
-
 impl Call for RemoveMember {
-    const NAME: &'static str = "remove_member";
-    const SUMMARY: &'static str =
-        "Removes a member of the circle, at once and in all their sessions.";
     const NEEDS: Needs = Needs::Owner;
-    const ERRORS: &'static [i32] = code::OF_CHANGES;
-    type Params<'a> = Params;
-    type Output = Output;
+    type Params<'a> = Self;
+    type Output = Removed;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
-        let Params { pubkey, stop_jobs } = params;
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Removed> {
+        let RemoveMember { pubkey, stop_jobs } = params;
         if context
             .shared
             .access
@@ -78,12 +45,11 @@ impl Call for RemoveMember {
         let viewer = Viewer::Caller(admitted.key);
         let work = Work::Procedure(Procedure::RemoveMember { pubkey });
         let answer = run(context, admitted, work, Value::Null, None, |_, success| {
-            let said = circled_json::from_str::<Removed>(success.value.get());
-            Output {
-                removed: said.is_ok_and(|said| said.removed),
+            circled_json::from_str(success.value.get()).unwrap_or(Removed {
+                removed: false,
                 stopped: None,
                 failed: None,
-            }
+            })
         });
         if !stop_jobs {
             return answer;
@@ -99,7 +65,7 @@ impl Call for RemoveMember {
             // Whatever they submit from now on is refused.
             let stopped = stop_all(&shared, circle, (pubkey, viewer), &memory).await;
             let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
-            Ok(Output {
+            Ok(Removed {
                 stopped: Some(stopped),
                 failed: Some(failed).filter(|failed| *failed > 0),
                 ..output

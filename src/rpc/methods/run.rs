@@ -1,14 +1,13 @@
 //! What `play` and `call` have in common.
 
-use std::{borrow::Cow, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, Serializer};
+use circled_protocol::{JobId, methods::Played};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     circle::Procedure,
-    dispatch::{Job, JobId, Outcome, Played, Work},
+    dispatch::{self, Job, Outcome, Work},
     rpc::{Answer, Context, Error, context::Admitted},
     script::Success,
 };
@@ -17,24 +16,8 @@ use crate::{
 const QUEUE: u64 = 100;
 const OTHERS: u64 = 1000;
 
-/// JSON that is passed on as it is. `T` says what is in it.
-pub(in crate::rpc) struct Raw<T>(Box<RawValue>, PhantomData<fn() -> T>);
-
-impl<T> Serialize for Raw<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Raw<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
-        T::json_schema(schemas)
-    }
-}
+/// JSON that is passed on as it is.
+pub(super) type Raw = Box<RawValue>;
 
 /// Runs something as the caller, who waits for it. Answers what `told` makes of it.
 pub(super) fn run<T: Send + 'static>(
@@ -69,8 +52,8 @@ pub(super) fn run<T: Send + 'static>(
     let id = job.id;
     let answer = move |outcome| succeeded(outcome).map(|success| told(id, success));
     match dispatcher.play(job, context.may_run_here()) {
-        Played::Now(outcome) => Answer::Now(answer(outcome)),
-        Played::Later(handle) => Answer::Reserved(Box::pin(async move {
+        dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),
+        dispatch::Played::Later(handle) => Answer::Reserved(Box::pin(async move {
             let reserved = handle.outcome().await;
             (answer(reserved.outcome), reserved.reservation)
         })),
@@ -78,14 +61,10 @@ pub(super) fn run<T: Send + 'static>(
 }
 
 /// Does something in the circle as the caller, who waits for it.
-pub(super) fn perform<T: 'static>(
-    context: &Context,
-    admitted: Admitted,
-    procedure: Procedure,
-) -> Answer<Raw<T>> {
+pub(super) fn perform(context: &Context, admitted: Admitted, procedure: Procedure) -> Answer<Raw> {
     let work = Work::Procedure(procedure);
     run(context, admitted, work, Value::Null, None, |_, success| {
-        Raw(success.value, PhantomData)
+        success.value
     })
 }
 
@@ -128,5 +107,15 @@ pub(super) fn over(limit: Cow<'static, str>) -> Error {
 pub(super) fn unavailable() -> Error {
     Error::Unavailable {
         retry_after_ms: OTHERS,
+    }
+}
+
+/// Returns what the caller is told of a run that ended well.
+pub(super) fn played(job_id: JobId, ran: Success) -> Played<Raw> {
+    Played {
+        output: ran.output,
+        value: ran.value,
+        logs: ran.logs,
+        job_id,
     }
 }

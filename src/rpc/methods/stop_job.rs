@@ -1,7 +1,6 @@
 //! `stop_job`: stops a durable job of the caller that is not over; nothing of a run that is under way lands.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use circled_protocol::methods::{StopJob, Stopped};
 
 use super::{
     jobs::{job, record, whose},
@@ -10,37 +9,19 @@ use super::{
 use crate::{
     dispatch::Viewer,
     rpc::{
-        Answer, Context, Error, code,
+        Answer, Context, Error,
         context::Admitted,
         method::{Call, Needs},
     },
     store::Unavailable,
 };
 
-pub(in crate::rpc) struct StopJob;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The job's id, as submit_job returned it.
-    job_id: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    /// False if it was already over.
-    stopped: bool,
-}
-
 impl Call for StopJob {
-    const NAME: &'static str = "stop_job";
-    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over. A run that is under way commits nothing.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
-    type Params<'a> = Params;
-    type Output = Output;
+    type Params<'a> = Self;
+    type Output = Stopped;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Stopped> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
         let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
@@ -49,7 +30,7 @@ impl Call for StopJob {
             Ok((id, whose)) => Answer::Later(Box::pin(async move {
                 record(&shared, circle, id, (whose, viewer)).await?;
                 let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
-                Ok(Output {
+                Ok(Stopped {
                     stopped: stopped.map_err(|Unavailable| unavailable())?,
                 })
             })),

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
+use circled_protocol::methods::{SubmitJob, Submitted};
 use jiff::{Span, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::run::{over, timed_out, unavailable};
 use crate::{
     auth::Action,
     circle::{Refusal, Unpinned},
-    dispatch::{JobId, Progress, Submission},
+    dispatch::{Progress, Submission},
     rpc::{
-        Answer, Context, Error, code,
+        Answer, Context, Error,
         context::Admitted,
         method::{Call, Needs},
     },
@@ -24,40 +22,6 @@ use crate::{
 const FURTHEST: i64 = 366 * 24;
 /// The longest key that tells one request from another, in bytes.
 const LONGEST_KEY: usize = 255;
-
-pub(in crate::rpc) struct SubmitJob;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The script, in Rhai; give this or `name`.
-    #[serde(default)]
-    script: Option<String>,
-    /// The name of a script of the circle.
-    #[serde(default)]
-    name: Option<String>,
-    /// The value that the script sees as ARGS.
-    #[serde(default, deserialize_with = "circled_json::value")]
-    args: Value,
-    /// A second job of the caller with the same key runs nothing, for `dispatch.durable.dedupe_for`.
-    #[serde(default)]
-    idempotency_key: Option<String>,
-    /// The earliest time to run, as in RFC 3339; at most 366 days from now.
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    run_at: Option<Timestamp>,
-    /// The version of the named script, as in call.
-    #[serde(default)]
-    version: Option<String>,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    /// The job's id; that of the first one if it is a duplicate.
-    job_id: JobId,
-    /// Whether it was submitted before, with the same key.
-    duplicate: bool,
-}
 
 /// What is to be run.
 enum What {
@@ -75,19 +39,11 @@ impl What {
 }
 
 impl Call for SubmitJob {
-    const NAME: &'static str = "submit_job";
-    const SUMMARY: &'static str = "Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.";
     const NEEDS: Needs = Needs::Login;
-    const ERRORS: &'static [i32] = &[
-        code::EXECUTION_ERROR,
-        code::TIMEOUT,
-        code::NOT_FOUND,
-        code::CANCELLED,
-    ];
-    type Params<'a> = Params;
-    type Output = Output;
+    type Params<'a> = Self;
+    type Output = Submitted;
 
-    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, _: Admitted, params: SubmitJob) -> Answer<Submitted> {
         match submit(context, params) {
             Ok(answer) => answer,
             Err(error) => Answer::Now(Err(error)),
@@ -95,7 +51,7 @@ impl Call for SubmitJob {
     }
 }
 
-fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
+fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Error> {
     let invalid = |reason: &str| Error::InvalidParams {
         reason: reason.to_owned(),
     };
@@ -143,7 +99,7 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
             submitted_at: now,
         };
         let receipt = dispatcher.submit(submission).await?;
-        Ok(Output {
+        Ok(Submitted {
             job_id: receipt.job,
             duplicate: receipt.status == Progress::Duplicate,
         })
@@ -151,7 +107,7 @@ fn submit(context: &Context, params: Params) -> Result<Answer<Output>, Error> {
 }
 
 /// Tells what a caller submits from all else that a circle is sent.
-fn identity(caller: &crate::auth::PublicKey, key: &str) -> [u8; 32] {
+fn identity(caller: &circled_protocol::PublicKey, key: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [b"submitted\0".as_slice(), caller.as_bytes(), key.as_bytes()] {
         hash.update(part);

@@ -1,13 +1,12 @@
 //! `subscribe`: being told of events.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use circled_protocol::methods::{Subscribe, Subscribed};
 
 use super::run::{over, unavailable};
 use crate::{
     auth::Action,
     rpc::{
-        Answer, Context, Error, code,
+        Answer, Context, Error,
         context::Admitted,
         method::{Call, Needs},
         subscriptions::Wanted,
@@ -15,36 +14,12 @@ use crate::{
     store::{NewEvent, Unavailable},
 };
 
-pub(in crate::rpc) struct Subscribe;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// Only events whose topic begins with this. Default: all events.
-    #[serde(default, deserialize_with = "circled_json::or_default")]
-    topic: String,
-    /// The id of an event: begins with those after it. Default: begins with new events.
-    #[serde(default, deserialize_with = "circled_json::whole")]
-    since: Option<u64>,
-}
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Output {
-    /// The id of the subscription in this session.
-    subscription: String,
-    /// The id of the event after which it begins.
-    since: u64,
-}
-
 impl Call for Subscribe {
-    const NAME: &'static str = "subscribe";
-    const SUMMARY: &'static str = "Subscribes to events of the circle: they come as notifications `event`, from now on or after an earlier one.";
     const NEEDS: Needs = Needs::To(Action::Subscribe);
-    const ERRORS: &'static [i32] = &[code::CANCELLED];
-    type Params<'a> = Params;
-    type Output = Output;
+    type Params<'a> = Self;
+    type Output = Subscribed;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Params) -> Answer<Output> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Subscribed> {
         if params.topic.len() > NewEvent::MAX_TOPIC {
             return Answer::Now(Err(Error::InvalidParams {
                 reason: format!("`topic` may have {} bytes", NewEvent::MAX_TOPIC),
@@ -74,7 +49,7 @@ impl Call for Subscribe {
                 return Err(full());
             }
             match subscriptions.begin(wanted, feed, &log) {
-                Some((subscription, since)) => Ok(Output {
+                Some((subscription, since)) => Ok(Subscribed {
                     subscription,
                     since,
                 }),

@@ -1,7 +1,6 @@
 //! `unsubscribe`: being told no more.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use circled_protocol::methods::Unsubscribe;
 
 use crate::rpc::{
     Answer, Context,
@@ -9,23 +8,12 @@ use crate::rpc::{
     method::{Call, Needs},
 };
 
-pub(in crate::rpc) struct Unsubscribe;
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::rpc) struct Params {
-    /// The id of the subscription, as subscribe returned it.
-    subscription: String,
-}
-
 impl Call for Unsubscribe {
-    const NAME: &'static str = "unsubscribe";
-    const SUMMARY: &'static str = "Ends a subscription. Returns false if there was none.";
     const NEEDS: Needs = Needs::Nothing;
-    type Params<'a> = Params;
+    type Params<'a> = Self;
     type Output = bool;
 
-    fn call(context: &mut Context, _: Admitted, params: Params) -> Answer<bool> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> Answer<bool> {
         Answer::Now(Ok(context.subscriptions.end(&params.subscription)))
     }
 }

@@ -1,57 +1,38 @@
 //! `whoami`: what the server knows of this session.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use circled_protocol::{
+    Role,
+    methods::{Identity, Whoami},
+};
 
 use super::run::unavailable;
 use crate::{
-    auth::Role,
     rpc::{
         Answer, Context,
         context::Admitted,
-        method::{Call, Needs, NoParams},
+        method::{Call, Needs},
     },
     store::Unavailable,
 };
 
-pub(in crate::rpc) struct Whoami;
-
-#[derive(Serialize, JsonSchema)]
-pub(in crate::rpc) struct Identity {
-    /// Whether the caller has logged in.
-    authenticated: bool,
-    /// The caller's key: 66 lowercase hex digits.
-    pubkey: Option<String>,
-    /// The circle that the session is in.
-    circle: String,
-    /// The caller's role in the circle.
-    role: Option<Role>,
-    /// The id of this session, as in the server's log.
-    session_id: String,
-    /// The server's name and version.
-    server: &'static str,
-}
-
 impl Call for Whoami {
-    const NAME: &'static str = "whoami";
-    const SUMMARY: &'static str = "Returns who the caller is in this session.";
     const NEEDS: Needs = Needs::Nothing;
-    type Params<'a> = NoParams;
+    type Params<'a> = Self;
     type Output = Identity;
 
-    fn call(context: &mut Context, admitted: Admitted, _: NoParams) -> Answer<Identity> {
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> Answer<Identity> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let key = admitted.key;
         let identity = Identity {
             authenticated: key.is_some(),
-            pubkey: key.map(|key| key.to_string()),
-            circle: circle.to_string(),
-            role: key.map(|key| shared.access.fixed_role(&circle, &key)),
+            pubkey: key,
+            circle,
+            role: key.map(|key| shared.access.fixed_role(&circle, &key).into()),
             session_id: context.session_id.to_string(),
-            server: concat!("circled/", env!("CARGO_PKG_VERSION")),
+            server: concat!("circled/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         // A guest may be on the circle's own list.
-        let Some(key) = key.filter(|_| identity.role == Some(Role::Guest)) else {
+        let Some(key) = key.filter(|_| identity.role == Some(Role::Guest.into())) else {
             return Answer::Now(Ok(identity));
         };
         let quota = match context.count(Needs::Login, admitted) {
@@ -67,7 +48,7 @@ impl Call for Whoami {
                 Err(Unavailable) => return Err(unavailable()),
             };
             Ok(Identity {
-                role: Some(role),
+                role: Some(role.into()),
                 ..identity
             })
         }))

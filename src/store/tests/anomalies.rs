@@ -1,10 +1,9 @@
 //! The ways in which two transactions at once are known to go wrong, one by one.
 
+use circled_protocol::PublicKey;
+
 use super::{circle, commit, hand_in, number, open, set};
-use crate::{
-    auth::PublicKey,
-    store::{CommitError, Preconditions, Store, Transaction},
-};
+use crate::store::{CommitError, Preconditions, Store, Transaction};
 
 /// Two transactions that begin with the same state: what comes of the second commit.
 fn second_of(

@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use circled_protocol::PublicKey;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -21,9 +22,8 @@ use proptest::{
 
 use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
 use super::{PATIENCE, circle, hand_in, open};
-use crate::{
-    auth::PublicKey,
-    store::{CommitError, Preconditions, Store, Table, Transaction, Unavailable, WaitPolicy},
+use crate::store::{
+    CommitError, Preconditions, Store, Table, Transaction, Unavailable, WaitPolicy,
 };
 
 /// Threads beside each other.

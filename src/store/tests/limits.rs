@@ -1,10 +1,9 @@
 //! Tests the limits of a key, a value, a job and a circle.
 
+use circled_protocol::PublicKey;
+
 use super::{circle, commit, open, set, settings};
-use crate::{
-    auth::PublicKey,
-    store::{CommitError, Disk, Settings, Store, Table, WriteError},
-};
+use crate::store::{CommitError, Disk, Settings, Store, Table, WriteError};
 
 fn small(folder: &std::path::Path) -> Store {
     let settings = settings(folder);

@@ -2,10 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use circled::{
-    dispatch::JobId,
-    store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table},
-};
+use circled::store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table};
+use circled_protocol::JobId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use circled::dispatch::JobId;
+use circled_protocol::JobId;
 use serde_json::Value;
 
 use super::{

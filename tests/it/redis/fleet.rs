@@ -1,6 +1,6 @@
 //! Gateways and workers around one Redis.
 
-use circled::auth::PublicKey;
+use circled_protocol::PublicKey;
 use futures_util::future::join_all;
 
 use super::{load, stripe};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use circled::auth::{PublicKey, Scheme, sign};
+use circled_protocol::{PublicKey, Scheme, sign};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;

@@ -1,6 +1,6 @@
 //! Whose plays are with the workers: no caller keeps another one of its circle waiting, whichever gateways they came by.
 
-use circled::auth::SecretKey;
+use circled_protocol::SecretKey;
 use serde_json::json;
 
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION};

@@ -1,8 +1,8 @@
-//! A session's other end: sends exactly what it is told to, and checks nothing by itself.
+//! A session's other end: sends exactly what it is told to, and checks of what it is sent only that `rpc.discover` describes it.
 
 use std::net::SocketAddr;
 
-use circled::auth::{Scheme, SecretKey, sign};
+use circled_protocol::{Scheme, SecretKey, sign};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, handshake::client::Request},
 };
 
-use super::within;
+use super::{schema::Calls, within};
 
 /// A call's result, or its error.
 pub(crate) type Answer = Result<Value, Value>;
@@ -24,6 +24,7 @@ pub(crate) type Answer = Result<Value, Value>;
 pub(crate) struct Ws {
     socket: WebSocketStream<TcpStream>,
     last_id: u64,
+    calls: Calls,
     /// Replies that came while another one was waited for.
     early: Vec<Value>,
 }
@@ -54,6 +55,7 @@ impl Ws {
         Self {
             socket,
             last_id: 0,
+            calls: Calls::default(),
             early: Vec::new(),
         }
     }
@@ -74,6 +76,9 @@ impl Ws {
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
+        if let Message::Text(text) = &message {
+            self.calls.sent(text);
+        }
         within("a message to be sent", self.socket.send(message))
             .await
             .unwrap();
@@ -83,9 +88,13 @@ impl Ws {
         self.send(Message::text(text.into())).await;
     }
 
-    /// The next message of any kind; `None` at the end.
+    /// The next message of any kind; `None` at the end. It must be as `rpc.discover` describes it.
     pub(crate) async fn message(&mut self) -> Option<Message> {
-        within("a message", self.socket.next()).await?.ok()
+        let message = within("a message", self.socket.next()).await?.ok()?;
+        if let Message::Text(text) = &message {
+            self.calls.check(text);
+        }
+        Some(message)
     }
 
     /// The next text or close frame.

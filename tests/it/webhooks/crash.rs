@@ -211,13 +211,13 @@ async fn play(job_store: Arc<JobStore>, mut addresses: watch::Receiver<std::net:
     while !job_store.stop.load(Ordering::Relaxed) {
         let address = *addresses.borrow_and_update();
         let url = format!("ws://{address}/{}", circle());
-        let session = circled::client::Client::connect(&url).await;
+        let session = circled_client::Client::connect(&url).await;
         let Ok(client) = session else {
             tokio::task::yield_now().await;
             continue;
         };
         if client
-            .authenticate(&key(3), circled::auth::Scheme::Eip191)
+            .authenticate(&key(3), circled_protocol::Scheme::Eip191)
             .await
             .is_err()
         {
@@ -226,7 +226,7 @@ async fn play(job_store: Arc<JobStore>, mut addresses: watch::Receiver<std::net:
         while !job_store.stop.load(Ordering::Relaxed) {
             let name = job_store.name();
             job_store.plays.lock().unwrap().insert(name.clone(), false);
-            let options = circled::client::Options {
+            let options = circled_client::Options {
                 args: json!(name),
                 timeout_ms: None,
             };
@@ -234,7 +234,7 @@ async fn play(job_store: Arc<JobStore>, mut addresses: watch::Receiver<std::net:
                 Ok(_) => {
                     job_store.plays.lock().unwrap().insert(name, true);
                 }
-                Err(circled::client::Error::Rpc(error)) => {
+                Err(circled_client::Error::Rpc(error)) => {
                     // Keeps colliding, or too much is under way: nothing has happened.
                     assert!(
                         [-32009, -32005, -32007, -32004].contains(&error.code),

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use circled_protocol::{JobId, PublicKey};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::DurableJobs;
 use crate::{
-    auth::PublicKey,
     dispatch::{
-        JobId, NotAccepted, Progress, Receipt, Status,
+        NotAccepted, Progress, Receipt, Status,
         embedded::{
             circle_queues::ReadyJob,
             job_store::{self, NewJob},

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use circled_protocol::{JobId, PublicKey, methods::JobError};
 use jiff::Timestamp;
 
 use super::DurableJobs;
 use crate::{
-    auth::PublicKey,
     circle::Ending,
     dispatch::{
-        JobError, JobId, JobRecord, Progress, Status,
+        JobRecord, Progress, Status,
         embedded::{
             circle_queues::ReadyJob,
             commit_gate::CommitGate,
@@ -17,7 +17,7 @@ use crate::{
             record,
             transaction_runner::{CircleCommitter, Ran, Work},
         },
-        record::later,
+        record::{later, no_provider, unreadable},
         submission::Input,
     },
     store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
@@ -135,7 +135,7 @@ impl DurableJobs {
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             job.log_unreadable();
-            return self.fail(&job, gate, JobError::unreadable());
+            return self.fail(&job, gate, unreadable());
         };
         self.attempt(&job, &input, gate)
     }
@@ -167,7 +167,7 @@ impl DurableJobs {
     ) -> AfterRun {
         let provided = self.provided(job);
         let Some(run) = input.run(job, provided.as_deref()) else {
-            return self.fail(job, gate, JobError::no_provider(job));
+            return self.fail(job, gate, no_provider(job));
         };
         let work = Work {
             circle: job.circle,

@@ -5,26 +5,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use circled_protocol::{Role, Word, methods::Event};
 use futures_util::Stream;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{Client, Error, calls::Subscribed, routes::Feed};
-
-/// What a script, or the circle itself, told those who listen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// Its number in the circle; a later event has a greater one.
-    pub id: u64,
-    /// What it is about.
-    pub topic: String,
-    /// What it says.
-    #[serde(default, deserialize_with = "circled_json::value")]
-    pub data: Value,
-    /// When it landed.
-    pub at: Timestamp,
-}
+use crate::{Client, Error, calls::Subscribed, routes::Feed};
 
 /// What comes for a subscription.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +30,7 @@ pub enum Notice {
     /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
     Ended {
         /// The role that it would take; nothing, where somebody else has logged in.
-        needs: Option<String>,
+        needs: Option<Word<Role>>,
     },
 }
 
@@ -54,7 +38,7 @@ pub enum Notice {
 ///
 /// What isn't read is kept: 4096 notices, or 16 MiB. If more come, the stream ends with [`Error::Behind`] after those; a new
 /// subscription goes on with `since` where it stopped. It ends with [`Error::Closed`] when the connection does;
-/// [`Follow`](super::Follow) is the stream that goes on.
+/// [`Follow`](crate::Follow) is the stream that goes on.
 #[derive(Debug)]
 pub struct Subscription {
     feed: Feed,
@@ -63,7 +47,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(subscribed: Subscribed, client: Client) -> Self {
+    pub(crate) fn new(subscribed: Subscribed, client: Client) -> Self {
         let Subscribed { feed, since } = subscribed;
         Self {
             feed,

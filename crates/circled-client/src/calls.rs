@@ -5,18 +5,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use circled_protocol::methods::{self, Notification};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{
+use crate::{
     Closed, Error,
     routes::{Feed, Routes},
 };
 
 /// Who waits for which reply; nobody can any more once the connection has closed.
 #[derive(Debug)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     waiting: Mutex<HashMap<u64, Waiting>>,
     closed: OnceLock<Closed>,
     routes: Routes,
@@ -31,32 +32,32 @@ enum Waiting {
 
 /// A subscription that came about.
 #[derive(Debug)]
-pub(super) struct Subscribed {
+pub(crate) struct Subscribed {
     /// What comes for it.
-    pub(super) feed: Feed,
+    pub(crate) feed: Feed,
     /// The event after which it begins.
-    pub(super) since: u64,
+    pub(crate) since: u64,
 }
 
 /// What the server answered to one call.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Where the call succeeded. Read by the caller, so that a senseless one reaches them too.
-    pub(super) result: Option<Box<RawValue>>,
+    pub(crate) result: Option<Box<RawValue>>,
     /// Where it failed.
-    pub(super) error: Option<Box<RawValue>>,
+    pub(crate) error: Option<Box<RawValue>>,
 }
 
 /// Takes the call off the list when it is answered or given up.
 #[derive(Debug)]
-pub(super) struct CallGuard {
+pub(crate) struct CallGuard {
     calls: Arc<Calls>,
     id: u64,
     reply: oneshot::Receiver<Result<Reply, serde_json::Error>>,
 }
 
 impl Calls {
-    pub(super) fn new(routes: Routes) -> Self {
+    pub(crate) fn new(routes: Routes) -> Self {
         Self {
             waiting: Mutex::default(),
             closed: OnceLock::new(),
@@ -65,17 +66,17 @@ impl Calls {
     }
 
     /// Where events go.
-    pub(super) fn routes(&self) -> &Routes {
+    pub(crate) fn routes(&self) -> &Routes {
         &self.routes
     }
 
     /// How the connection was closed, if it was.
-    pub(super) fn closed(&self) -> Option<&Closed> {
+    pub(crate) fn closed(&self) -> Option<&Closed> {
         self.closed.get()
     }
 
     /// Puts a call on the list, to be sent then.
-    pub(super) fn begin(self: &Arc<Self>, id: u64) -> Result<CallGuard, Closed> {
+    pub(crate) fn begin(self: &Arc<Self>, id: u64) -> Result<CallGuard, Closed> {
         let (sender, reply) = oneshot::channel();
         self.wait(id, Waiting::Reply(sender))?;
         let calls = self.clone();
@@ -84,7 +85,7 @@ impl Calls {
 
     /// Puts a call of `subscribe` on the list, where it stays until it is answered, even if it is given up: the server may
     /// have taken it.
-    pub(super) fn begin_subscribe(
+    pub(crate) fn begin_subscribe(
         &self,
         id: u64,
     ) -> Result<oneshot::Receiver<Result<Subscribed, Error>>, Closed> {
@@ -94,7 +95,7 @@ impl Calls {
     }
 
     /// Hands a reply to who waits for it, and an event on. Whatever else a server sends is for nobody.
-    pub(super) fn on_text(&self, text: &str) {
+    pub(crate) fn on_text(&self, text: &str) {
         #[derive(Deserialize)]
         struct Message<'a> {
             #[serde(borrow)]
@@ -126,7 +127,7 @@ impl Calls {
                 method: Some(method),
                 params: Some(params),
                 ..
-            } if method.get() == "\"event\"" => self.routes.on_event(params, text.len()),
+            } if is_event(method) => self.routes.on_event(params, text.len()),
             Message { .. } => {}
         }
     }
@@ -152,16 +153,11 @@ impl Calls {
     }
 
     fn subscribed(&self, reply: Result<Reply, serde_json::Error>) -> Result<Subscribed, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            subscription: String,
-            since: u64,
-        }
         let answer = reply.map_err(Error::Answer).and_then(Reply::read);
         let answer = answer.inspect_err(|_| {
             self.routes.answered(None);
         })?;
-        let Answer {
+        let methods::Subscribed {
             subscription,
             since,
         } = answer;
@@ -172,7 +168,7 @@ impl Calls {
     }
 
     /// There will be no more replies, nor events.
-    pub(super) fn close(&self, closed: Closed) {
+    pub(crate) fn close(&self, closed: Closed) {
         // Only the first reason counts.
         let closed = self.closed.get_or_init(|| closed);
         self.waiting().clear();
@@ -180,7 +176,7 @@ impl Calls {
     }
 
     /// Why there is no reply.
-    pub(super) fn gone(&self) -> Closed {
+    pub(crate) fn gone(&self) -> Closed {
         self.closed.get().cloned().unwrap_or_else(Closed::silently)
     }
 
@@ -202,9 +198,13 @@ impl Calls {
     }
 }
 
+fn is_event(method: &RawValue) -> bool {
+    circled_json::borrowed::<&str>(method.get()).is_ok_and(|name| name == <Notification>::NAME)
+}
+
 impl Reply {
     /// What the server answered, or the error that it answered.
-    pub(super) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
+    pub(crate) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
         match self.error {
             Some(error) => Err(Error::Rpc(circled_json::from_str(error.get())?)),
             None => {
@@ -217,7 +217,7 @@ impl Reply {
 
 impl CallGuard {
     /// Waits for the reply.
-    pub(super) async fn reply(mut self) -> Result<Reply, Error> {
+    pub(crate) async fn reply(mut self) -> Result<Reply, Error> {
         let reply = (&mut self.reply).await;
         Ok(reply.map_err(|_| self.calls.gone())??)
     }

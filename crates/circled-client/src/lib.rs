@@ -1,20 +1,5 @@
-//! The other end of a session: connects, logs in, calls.
-//!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use circled::{auth::{Scheme, SecretKey}, client::Client};
-//!
-//! let key = SecretKey::generate()?;
-//! let circle = "02...";
-//! let client = Client::connect(&format!("ws://127.0.0.1:8080/{circle}")).await?;
-//! client.authenticate(&key, Scheme::Eip191).await?;
-//! let played = client.play("40 + 2").await?;
-//! assert_eq!(played.output, "42");
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
-mod answers;
 mod backoff;
 mod calls;
 mod connection;
@@ -34,9 +19,9 @@ use std::{
     time::Duration,
 };
 
-use axum::http::Uri;
 use futures_util::StreamExt;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use http::Uri;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -45,19 +30,18 @@ use tokio::{
 use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use answers::{
-    Called, Delivery, DeliveryPage, Job, JobError, JobPage, JobStatus, Member, Members, Removed,
-    Retried, Script, ScriptEntry, ScriptVersion, Submitted,
-};
-pub use error::{Closed, Error, RpcError};
+pub use circled_protocol as protocol;
+pub use error::{Closed, Error};
 pub use follow::{Change, Follow, Following};
-pub use methods::{Paging, Submission, Work};
-pub use subscription::{Event, Notice, Subscription};
+pub use subscription::{Notice, Subscription};
 
-use crate::{
-    auth::{Challenge, Origin, PublicKey, Scheme, SecretKey, sign},
-    rpc::code::LIMIT_EXCEEDED,
+use circled_protocol::{
+    Challenge, Method, Origin, PublicKey, Scheme, SecretKey,
+    code::LIMIT_EXCEEDED,
+    methods::{Authenticate, FetchNonce, Play, Played, Subscribe},
+    sign,
 };
+
 use calls::Calls;
 use connection::Sink;
 use routes::{Command, Routes};
@@ -82,28 +66,12 @@ struct Inner {
     _reader: AbortOnDropHandle<()>,
 }
 
-/// What a script came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Played {
-    /// Its value as Rhai prints it.
-    pub output: String,
-    /// The same as JSON.
-    #[serde(deserialize_with = "circled_json::value")]
-    pub value: Value,
-    /// What it printed, line by line.
-    pub logs: Vec<String>,
-    /// The run's name in the server's log.
-    pub job_id: String,
-}
-
 /// What can be said about a run beside its script.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// What the script sees as `ARGS`.
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub args: Value,
     /// How long it may take, in milliseconds; the server's own limit at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
@@ -172,15 +140,18 @@ impl Client {
         scheme: Scheme,
     ) -> Result<(), Error> {
         let pubkey = key.public();
-        let text: String = self
-            .call_soon("fetch_nonce", json!({ "pubkey": pubkey }))
-            .await?;
+        let nonce = FetchNonce {
+            pubkey: pubkey.to_string(),
+        };
+        let text = self.request_soon(&nonce).await?;
         Challenge::check(&text, origin, &self.0.circle, &pubkey)?;
         let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey))?;
-        let credentials = json!({ "pubkey": pubkey, "signature": signature, "scheme": scheme });
-        self.call_soon::<bool>("authenticate", credentials)
-            .await
-            .map(drop)
+        let credentials = Authenticate {
+            pubkey: nonce.pubkey,
+            signature,
+            scheme,
+        };
+        self.request_soon(&credentials).await.map(drop)
     }
 
     /// Runs a script.
@@ -196,21 +167,29 @@ impl Client {
     /// # Errors
     /// [`Error::Rpc`] where the script fails.
     pub async fn play_with(&self, script: &str, options: &Options) -> Result<Played, Error> {
-        #[derive(Serialize)]
-        struct Params<'a> {
-            script: &'a str,
-            #[serde(flatten)]
-            options: &'a Options,
-        }
-        self.call("play", Params { script, options }).await
+        let Options { args, timeout_ms } = options.clone();
+        let play = Play {
+            script: script.into(),
+            args,
+            timeout_ms,
+        };
+        self.request(&play).await
     }
 
-    /// Calls a method, and waits as long as it takes. 1024 calls may be under way at once, one more
+    /// Calls a method whose types are known, as [`Client::call`] does. A parameter that is null is left away.
+    ///
+    /// # Errors
+    /// As of [`Client::call`].
+    pub async fn request<M: Method>(&self, method: &M) -> Result<M::Result, Error> {
+        self.call(M::NAME, params(method)?).await
+    }
+
+    /// Calls a method by its name, and waits as long as it takes. 1024 calls may be under way at once, one more
     /// waits for its turn. Dropping a call forgets its reply.
     ///
     /// # Errors
     /// [`Error::Rpc`] with the server's answer, [`Error::Closed`] once there is no connection,
-    /// [`Error::Answer`] where the reply is no `R`. An `R` for any value is [`Json`](json::Json): serde_json's own `Value`
+    /// [`Error::Answer`] where the reply is no `R`. An `R` for any value is [`Json`](circled_protocol::Json): serde_json's own `Value`
     /// reads some keys as signs of its own.
     pub async fn call<R: DeserializeOwned>(
         &self,
@@ -237,11 +216,12 @@ impl Client {
         // It is never closed, and if it were, there would just be no limit.
         let _permit = inner.free.acquire().await;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut params = json!({ "topic": prefix });
-        if let Some(since) = since {
-            params["since"] = since.into();
-        }
-        let method = "subscribe";
+        let method = Subscribe::NAME;
+        let subscribe = Subscribe {
+            topic: prefix.to_owned(),
+            since,
+        };
+        let params = params(&subscribe)?;
         let reply = inner.calls.begin_subscribe(id)?;
         // Sent for sure, even if this call is given up now: so that there is a reply, which ends what nobody wants.
         let request = Command::Send(request(id, method, &params));
@@ -264,17 +244,16 @@ impl Client {
         self.0.sink.close().await;
     }
 
-    /// For calls that every server answers at once, or asks to come again with.
-    async fn call_soon<R: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        params: Value,
-    ) -> Result<R, Error> {
+    /// Calls a method that every server replies to at once, or asks to come again with.
+    async fn request_soon<M: Method>(&self, method: &M) -> Result<M::Result, Error> {
         let after = PATIENCE;
         let until = Instant::now() + after;
         loop {
-            let answer = timeout_at(until, self.call(method, params.clone())).await;
-            let answer = answer.unwrap_or(Err(Error::Silent { method, after }));
+            let answer = timeout_at(until, self.request(method)).await;
+            let answer = answer.unwrap_or(Err(Error::Silent {
+                method: M::NAME,
+                after,
+            }));
             let Err(error) = &answer else {
                 return answer;
             };
@@ -287,11 +266,20 @@ impl Client {
     }
 }
 
+/// Returns the parameters of a call. What isn't said isn't sent.
+fn params(method: &impl Method) -> Result<Value, serde_json::Error> {
+    let mut params = serde_json::to_value(method)?;
+    if let Some(params) = params.as_object_mut() {
+        params.retain(|_, value| !value.is_null());
+    }
+    Ok(params)
+}
+
 fn request(id: u64, method: &str, params: &Value) -> String {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
 
-/// What an address leads to: what the login text has to name.
+/// Returns the server and the circle that an address names: what the login text has to name, too.
 fn parse(address: &str) -> Result<(Origin, PublicKey), Error> {
     let no_address = || Error::Address(address.to_owned());
     let uri: Uri = address.parse().map_err(|_| no_address())?;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use circled_protocol::{Method, methods::Unsubscribe};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -17,31 +18,31 @@ use tokio_tungstenite::{
     tungstenite::{self, Bytes, Message},
 };
 
-use super::{Closed, calls::Calls, routes::Command};
+use crate::{Closed, calls::Calls, routes::Command};
 
 /// How long nothing may come before the server is asked for a sign of life, and then how long it has for one. Servers ask too,
 /// but whoever only listens must find out by itself that the other end is gone without a word.
 const QUIET: Duration = Duration::from_secs(30);
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Where messages are sent, as long as the connection is there.
 #[derive(Debug)]
-pub(super) struct Sink(Mutex<Option<SplitSink<Socket, Message>>>);
+pub(crate) struct Sink(Mutex<Option<SplitSink<Socket, Message>>>);
 
 impl Sink {
-    pub(super) fn new(sink: SplitSink<Socket, Message>) -> Self {
+    pub(crate) fn new(sink: SplitSink<Socket, Message>) -> Self {
         Self(Mutex::new(Some(sink)))
     }
 
     /// Where it can't be sent, the reader learns why.
-    pub(super) async fn send(&self, message: Message) {
+    pub(crate) async fn send(&self, message: Message) {
         if let Some(sink) = self.0.lock().await.as_mut() {
             let _ = sink.send(message).await;
         }
     }
 
     /// Asks the server to close the connection. Where it is gone, it is closed already.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Some(sink) = self.0.lock().await.as_mut() {
             let _ = sink.close().await;
         }
@@ -49,7 +50,7 @@ impl Sink {
 }
 
 /// Hands replies and events out until the connection ends.
-pub(super) async fn run(
+pub(crate) async fn run(
     stream: SplitStream<Socket>,
     sink: Arc<Sink>,
     calls: Arc<Calls>,
@@ -119,10 +120,10 @@ async fn write(
             Command::Send(request) => Message::text(request),
             Command::Unsubscribe(name) => {
                 calls.routes().forget(&name);
-                let params = json!({ "subscription": name });
+                let params = Unsubscribe { subscription: name };
                 // No id: nobody wants a reply.
                 let request =
-                    json!({ "jsonrpc": "2.0", "method": "unsubscribe", "params": params });
+                    json!({ "jsonrpc": "2.0", "method": Unsubscribe::NAME, "params": params });
                 Message::text(request.to_string())
             }
         };

@@ -3,35 +3,11 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
-use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Origin, PublicKey};
+use crate::{Origin, PublicKey};
 
 const TITLE: &str = "circled login v1";
-
-/// The `[auth]` settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// How long the text to sign is good for.
-    #[serde(with = "crate::units::duration")]
-    pub nonce_ttl: Duration,
-    /// Calls of `fetch_nonce` and `authenticate` that are carried out at once; 0 is one for each core.
-    pub checks: usize,
-    /// Such calls that may wait.
-    pub queue: usize,
-}
-
-impl Settings {
-    /// Such calls that are carried out at once.
-    pub(crate) fn places(&self) -> usize {
-        if self.checks > 0 {
-            return self.checks;
-        }
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    }
-}
 
 /// What one login proves: who (`key`), to which server (`origin`) and `circle`, until when, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +47,7 @@ pub enum ChallengeError {
 }
 
 impl Challenge {
-    /// A challenge that expires `ttl` after `now`, rounded up to whole seconds.
+    /// Makes a challenge that expires `ttl` after `now`, rounded up to whole seconds.
     pub fn new(
         origin: String,
         circle: PublicKey,
@@ -96,7 +72,7 @@ impl Challenge {
         }
     }
 
-    /// The text to sign.
+    /// Returns the text to sign.
     pub fn text(&self) -> String {
         let Self {
             origin,
@@ -112,14 +88,20 @@ impl Challenge {
     }
 
     /// Reads a text back, to the letter: whatever this accepts, [`Challenge::text`] writes just so.
+    ///
+    /// # Errors
+    /// [`ChallengeError::Malformed`].
     pub fn parse(text: &str) -> Result<Self, ChallengeError> {
         Self::parse_fields(text)
             .filter(|challenge| challenge.text() == text)
             .ok_or(ChallengeError::Malformed)
     }
 
-    /// What a client does before it signs: a text for another server, circle or key is refused, so
+    /// Checks a text as a client must before it signs: a text for another server, circle or key is refused, so
     /// that a server in the middle cannot pass a challenge on.
+    ///
+    /// # Errors
+    /// It is for another server, circle or key, or is no such text.
     pub fn check(
         text: &str,
         dialled: &Origin,
@@ -169,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::auth::SecretKey;
+    use crate::SecretKey;
 
     fn key(seed: u8) -> PublicKey {
         SecretKey::from_hex(&hex::encode([seed; 32]))

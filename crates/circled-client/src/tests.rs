@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use circled_protocol::{RpcError, code};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -16,7 +17,6 @@ use tokio_tungstenite::{
 };
 
 use super::*;
-use crate::rpc::code;
 
 const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
 

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use circled_protocol::{
+    ChallengeError, InvalidKey, LoginRefusal, PublicKey, RpcError, Vocabulary, code,
+};
 use serde_json::Value;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
-
-use crate::{
-    auth::{ChallengeError, InvalidKey, PublicKey},
-    rpc::code,
-};
 
 /// Why something failed.
 #[derive(Debug, Error)]
@@ -76,7 +73,7 @@ impl Error {
                 None => true,
             },
             Self::Silent { .. } | Self::Closed(_) | Self::Behind => true,
-            Self::Rpc(error) => error.may_pass(),
+            Self::Rpc(error) => may_pass(error),
             Self::Address(_)
             | Self::NoCircle(_)
             | Self::Circle(_)
@@ -106,35 +103,23 @@ impl Error {
     }
 }
 
-impl RpcError {
-    fn may_pass(&self) -> bool {
-        match self.code {
-            code::INTERNAL_ERROR
-            | code::TIMEOUT
-            | code::LIMIT_EXCEEDED
-            | code::UNAVAILABLE
-            | code::CANCELLED
-            | code::CONFLICT => true,
-            // The text to sign can have become too old on the way.
-            code::INVALID_CREDENTIALS => {
-                matches!(self.data["reason"].as_str(), Some("no_nonce" | "expired"))
-            }
-            _ => false,
+fn may_pass(error: &RpcError) -> bool {
+    match error.code {
+        code::INTERNAL_ERROR
+        | code::TIMEOUT
+        | code::LIMIT_EXCEEDED
+        | code::UNAVAILABLE
+        | code::CANCELLED
+        | code::CONFLICT => true,
+        // The text to sign can have become too old on the way.
+        code::INVALID_CREDENTIALS => {
+            let reason = error.data["reason"].as_str();
+            [LoginRefusal::NoNonce, LoginRefusal::Expired]
+                .iter()
+                .any(|refusal| reason == Some(refusal.name()))
         }
+        _ => false,
     }
-}
-
-/// An error that the server answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Error)]
-#[error("{message} ({code})")]
-pub struct RpcError {
-    /// Which kind, as [`crate::rpc::code`] lists them.
-    pub code: i32,
-    /// What it says.
-    pub message: String,
-    /// What more it says.
-    #[serde(default, deserialize_with = "circled_json::value")]
-    pub data: Value,
 }
 
 /// How the connection was closed.
@@ -149,18 +134,18 @@ pub struct Closed {
 
 impl Closed {
     /// It just went away.
-    pub(super) fn silently() -> Self {
+    pub(crate) fn silently() -> Self {
         Self::lost(String::new())
     }
 
     /// It went away, and this is known about it.
-    pub(super) fn lost(reason: String) -> Self {
+    pub(crate) fn lost(reason: String) -> Self {
         Self { code: None, reason }
     }
 }
 
 /// Why an upgrade failed; a server of ours says more in the body.
-pub(super) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
+pub(crate) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
     let response = match error {
         tungstenite::Error::Http(response) => response,
         tungstenite::Error::Io(error) => return (error.to_string(), None),

@@ -10,13 +10,13 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Waits that double, each somewhere in the upper half of what it may be: so that the clients that a server has lost don't all
 /// come back in the same moment.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The wait after one more failure. `random` is anywhere in its range.
-    pub(super) fn next(&mut self, random: u32) -> Duration {
+    pub(crate) fn next(&mut self, random: u32) -> Duration {
         let half = SHORTEST
             .saturating_mul(1 << self.failures.min(16))
             .min(LONGEST / 2);
@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// It went well for a while.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -22,23 +22,26 @@ impl PublicKey {
     /// Bytes of the compressed SEC 1 encoding.
     pub const LENGTH: usize = 33;
 
-    /// A key that was checked before it was stored.
-    pub(crate) fn from_stored(bytes: [u8; Self::LENGTH]) -> Self {
+    /// Makes a key of bytes that were checked before they were stored.
+    pub fn from_stored(bytes: [u8; Self::LENGTH]) -> Self {
         Self(bytes)
     }
 
-    /// The compressed SEC 1 encoding.
+    /// Returns the compressed SEC 1 encoding.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
     }
 
     /// Reads a key given by its x coordinate alone (BIP-340, 64 hex digits): the point with even y.
+    ///
+    /// # Errors
+    /// There is no such point.
     pub fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
         Point::from_x_only(text).map(|point| point.key)
     }
 
-    /// Whether `text` is this key's compressed form. Takes no curve arithmetic.
-    pub(super) fn is_written(&self, text: &str) -> bool {
+    /// Returns whether `text` is this key's compressed form. Takes no curve arithmetic.
+    pub fn is_written(&self, text: &str) -> bool {
         let mut bytes = [0; 33];
         hex::decode_to_slice(strip_0x(text), &mut bytes).is_ok() && bytes == self.0
     }
@@ -52,24 +55,28 @@ impl From<&k256::PublicKey> for PublicKey {
     }
 }
 
-/// For keys that were checked before they were stored: for use as `#[serde(with = "crate::auth::trusted")]`.
-pub(crate) mod trusted {
+/// Reads keys that were checked before they were stored, without another check:
+/// `#[serde(with = "circled_protocol::trusted")]`.
+pub mod trusted {
     use std::borrow::Cow;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     use super::{InvalidKey, PublicKey};
 
-    pub(crate) fn serialize<S: Serializer>(
-        key: &PublicKey,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Writes a key as always.
+    ///
+    /// # Errors
+    /// As the serializer fails.
+    pub fn serialize<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
         key.serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<PublicKey, D::Error> {
+    /// Reads 66 hex digits.
+    ///
+    /// # Errors
+    /// They are no hex digits, or too few, or too many.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         let mut bytes = [0; PublicKey::LENGTH];
         hex::decode_to_slice(text.as_ref(), &mut bytes)
@@ -77,20 +84,28 @@ pub(crate) mod trusted {
         Ok(PublicKey(bytes))
     }
 
-    /// For those that may be missing.
-    pub(crate) mod option {
+    /// The same for keys that may be missing: `#[serde(with = "circled_protocol::trusted::option")]`.
+    pub mod option {
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
         use super::PublicKey;
 
-        pub(crate) fn serialize<S: Serializer>(
+        /// Writes a key as always, or null.
+        ///
+        /// # Errors
+        /// As the serializer fails.
+        pub fn serialize<S: Serializer>(
             key: &Option<PublicKey>,
             serializer: S,
         ) -> Result<S::Ok, S::Error> {
             key.serialize(serializer)
         }
 
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        /// Reads 66 hex digits, or null.
+        ///
+        /// # Errors
+        /// They are no hex digits, or too few, or too many.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<PublicKey>, D::Error> {
             #[derive(Deserialize)]
@@ -102,15 +117,16 @@ pub(crate) mod trusted {
     }
 }
 
-/// A public key with both its coordinates at hand: finding y takes microseconds.
+/// A public key with both its coordinates, as verifying needs them: finding y takes microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Point {
-    pub(crate) key: PublicKey,
-    pub(super) affine: k256::PublicKey,
+pub struct Point {
+    /// The key in its compressed form.
+    pub key: PublicKey,
+    pub(crate) affine: k256::PublicKey,
 }
 
 impl Point {
-    pub(super) fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
+    pub(crate) fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let affine = k256::PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidKey)?;
         Ok(Self {
             key: PublicKey::from(&affine),
@@ -118,7 +134,11 @@ impl Point {
         })
     }
 
-    pub(super) fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
+    /// Reads the x coordinate alone (BIP-340, 64 hex digits): the point with even y.
+    ///
+    /// # Errors
+    /// There is no such point.
+    pub fn from_x_only(text: &str) -> Result<Self, InvalidKey> {
         let mut bytes = [2; 33];
         hex::decode_to_slice(strip_0x(text), &mut bytes[1..]).map_err(|_| InvalidKey)?;
         Self::from_sec1(&bytes)
@@ -198,7 +218,10 @@ impl schemars::JsonSchema for PublicKey {
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// A new key from the operating system's randomness.
+    /// Makes a new key from the operating system's randomness.
+    ///
+    /// # Errors
+    /// The system gives none.
     pub fn generate() -> Result<Self, getrandom::Error> {
         loop {
             let mut bytes = [0; 32];
@@ -211,6 +234,9 @@ impl SecretKey {
     }
 
     /// Reads 64 hex digits, with or without `0x`.
+    ///
+    /// # Errors
+    /// They are no secret key.
     pub fn from_hex(text: &str) -> Result<Self, InvalidSecretKey> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(strip_0x(text), &mut bytes).map_err(|_| InvalidSecretKey)?;
@@ -219,17 +245,17 @@ impl SecretKey {
             .map_err(|_| InvalidSecretKey)
     }
 
-    /// The 64 hex digits that [`SecretKey::from_hex`] reads. For writing the key file, nowhere else.
+    /// Returns the 64 hex digits that [`SecretKey::from_hex`] reads. For writing the key file, nowhere else.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0.to_bytes())
     }
 
-    /// The key that others know.
+    /// Returns the key that others know.
     pub fn public(&self) -> PublicKey {
         PublicKey::from(&k256::PublicKey::from(self.0.verifying_key()))
     }
 
-    pub(super) fn signing(&self) -> &SigningKey {
+    pub(crate) fn signing(&self) -> &SigningKey {
         &self.0
     }
 }
@@ -247,13 +273,13 @@ impl fmt::Debug for SecretKey {
 )]
 pub struct InvalidSecretKey;
 
-/// Whether it is written as secret keys are: in 64 digits.
-pub(crate) fn is_secret_key(text: &str) -> bool {
+/// Returns whether a text is written as secret keys are: in 64 hex digits.
+pub fn is_secret_key(text: &str) -> bool {
     let digits = strip_0x(text.trim());
     digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-pub(super) fn strip_0x(text: &str) -> &str {
+pub(crate) fn strip_0x(text: &str) -> &str {
     text.strip_prefix("0x")
         .or_else(|| text.strip_prefix("0X"))
         .unwrap_or(text)

@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
+use circled_protocol::{Origin, Scheme, SecretKey, methods::Event};
 use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Client, Error, Event, Notice, Subscription, backoff::Backoff};
-use crate::auth::{Origin, Scheme, SecretKey};
+use crate::{Client, Error, Notice, Subscription, backoff::Backoff};
 
 /// A connection that held so long was a good one: the next loss begins with short waits again.
 const STEADY: Duration = Duration::from_secs(30);
@@ -23,8 +23,8 @@ const STEADY: Duration = Duration::from_secs(30);
 /// or can't be made, does so again, with waits from 250 ms to 30 s, and resumes after the last event.
 ///
 /// ```no_run
-/// # async fn example(key: circled::auth::SecretKey) -> Result<(), circled::client::Error> {
-/// use circled::client::{Follow, Notice};
+/// # async fn example(key: circled_client::protocol::SecretKey) -> Result<(), circled_client::Error> {
+/// use circled_client::{Follow, Notice};
 /// use futures_util::StreamExt;
 ///
 /// let mut events = Follow::new("ws://127.0.0.1:8080/02...", key).topic("chat.").start();
@@ -218,7 +218,7 @@ impl State {
                 Ok(None)
             }
             Some(Err(error)) => Err(error),
-            None => Err(Error::Closed(super::Closed::silently())),
+            None => Err(Error::Closed(crate::Closed::silently())),
         }
     }
 

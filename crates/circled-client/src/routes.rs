@@ -14,12 +14,12 @@ use std::{
 };
 
 use circled_json::Json;
-use jiff::Timestamp;
+use circled_protocol::methods::{self, Notification};
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{Closed, Error, Event, Notice};
+use crate::{Closed, Error, Notice};
 
 /// Notices that a subscription keeps for who doesn't read them.
 const MAX_NOTICES: usize = 4096;
@@ -28,7 +28,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// What the connection is to send by itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Nobody wants this subscription's events any more.
     Unsubscribe(String),
     /// A request.
@@ -39,7 +39,7 @@ pub(super) enum Command {
 
 /// Where events go.
 #[derive(Debug)]
-pub(super) struct Routes {
+pub(crate) struct Routes {
     /// No more at a time than there are subscriptions, and a ping.
     commands: mpsc::UnboundedSender<Command>,
     table: Mutex<Table>,
@@ -67,7 +67,7 @@ type End = Arc<Mutex<Option<Error>>>;
 
 /// The notices of one subscription. Dropping it has the connection unsubscribe.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     name: String,
     receiver: mpsc::Receiver<(Notice, usize)>,
     kept: Arc<AtomicUsize>,
@@ -77,7 +77,7 @@ pub(super) struct Feed {
 }
 
 impl Routes {
-    pub(super) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
         Self {
             commands,
             table: Mutex::default(),
@@ -85,17 +85,17 @@ impl Routes {
     }
 
     /// Something is to be sent, if there is still a connection.
-    pub(super) fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: Command) {
         let _ = self.commands.send(command);
     }
 
     /// A subscription is being asked for.
-    pub(super) fn ask(&self) {
+    pub(crate) fn ask(&self) {
         self.table().asked += 1;
     }
 
     /// One that was asked for has been answered: this is its name, if it came about.
-    pub(super) fn answered(&self, name: Option<String>) -> Option<Feed> {
+    pub(crate) fn answered(&self, name: Option<String>) -> Option<Feed> {
         let mut table = self.table();
         table.asked = table.asked.saturating_sub(1);
         let feed = name.map(|name| match table.unclaimed.remove(&name) {
@@ -113,9 +113,9 @@ impl Routes {
     }
 
     /// Hands on what the server told a subscription, in so many bytes.
-    pub(super) fn on_event(&self, params: &RawValue, size: usize) {
-        let (name, notice) = match circled_json::from_str::<EventParams>(params.get()) {
-            Ok(told) => told.notice(),
+    pub(crate) fn on_event(&self, params: &RawValue, size: usize) {
+        let (name, notice) = match circled_json::from_str(params.get()) {
+            Ok(notification) => told(notification),
             Err(error) => unreadable(params, &error),
         };
         if let Some(notice) = notice {
@@ -124,12 +124,12 @@ impl Routes {
     }
 
     /// Nobody reads this subscription any more.
-    pub(super) fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         self.table().known.remove(name);
     }
 
     /// There will be no more events.
-    pub(super) fn close(&self, closed: &Closed) {
+    pub(crate) fn close(&self, closed: &Closed) {
         let mut table = self.table();
         let (known, unclaimed) = (
             std::mem::take(&mut table.known),
@@ -208,7 +208,7 @@ impl Route {
 
 impl Feed {
     /// What comes next; an error is the last.
-    pub(super) fn poll_next(
+    pub(crate) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Notice, Error>>> {
@@ -244,23 +244,6 @@ impl Drop for Feed {
     }
 }
 
-/// What the server tells a subscription. What a later server adds is passed over.
-#[derive(Debug, Deserialize)]
-struct EventParams {
-    subscription: String,
-    id: Option<u64>,
-    topic: Option<String>,
-    #[serde(default, deserialize_with = "circled_json::value")]
-    data: Value,
-    at: Option<Timestamp>,
-    #[serde(default)]
-    gap: bool,
-    since: Option<u64>,
-    #[serde(default)]
-    ended: bool,
-    needs: Option<String>,
-}
-
 /// An event that makes no sense is one that is missing, and whoever reads the subscription is told so.
 fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<Notice>) {
     #[derive(Default, Deserialize)]
@@ -278,25 +261,13 @@ fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<N
     (name.to_owned(), notice)
 }
 
-impl EventParams {
-    fn notice(self) -> (String, Option<Notice>) {
-        let notice = match self {
-            Self { ended: true, .. } => Some(Notice::Ended { needs: self.needs }),
-            Self { gap: true, .. } => self.since.map(|since| Notice::Gap { since }),
-            Self {
-                id: Some(id),
-                topic: Some(topic),
-                at: Some(at),
-                data,
-                ..
-            } => Some(Notice::Event(Event {
-                id,
-                topic,
-                data,
-                at,
-            })),
-            Self { .. } => None,
-        };
-        (self.subscription, notice)
-    }
+/// Returns whose notification it is, and what they are told. What a later server says is passed over.
+fn told(notification: Notification) -> (String, Option<Notice>) {
+    let notice = match notification.notice {
+        methods::Notice::Event(event) => Some(Notice::Event(event)),
+        methods::Notice::Gap { since, .. } => Some(Notice::Gap { since }),
+        methods::Notice::Ended { needs, .. } => Some(Notice::Ended { needs }),
+        methods::Notice::Other => None,
+    };
+    (notification.subscription, notice)
 }

@@ -1,0 +1,234 @@
+//! A function for each of the server's methods.
+
+use std::time::Duration;
+
+use circled_protocol::{
+    JobId, PublicKey,
+    methods::{
+        AddMember, CallScript, Called, DeleteScript, Deliveries, DeliveryDetails, GetDelivery,
+        GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers, ListScripts,
+        Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob, Script,
+        ScriptEntry, ScriptPut, StopJob, SubmitJob, Submitted, Whoami,
+    },
+};
+
+use crate::{Client, Error, Options};
+
+impl Client {
+    /// Returns what the server knows of this session.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the server can't look it up.
+    pub async fn whoami(&self) -> Result<Identity, Error> {
+        self.request(&Whoami {}).await
+    }
+
+    /// Runs a script of the circle's by its name.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the script fails, or there is none.
+    pub async fn call_script(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        options: &Options,
+    ) -> Result<Called, Error> {
+        let Options { args, timeout_ms } = options.clone();
+        let call = CallScript {
+            name: name.into(),
+            version: version.map(Into::into),
+            args,
+            timeout_ms,
+        };
+        self.request(&call).await
+    }
+
+    /// Gives the circle a script, or a script a new version.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where it doesn't compile, with line and column.
+    pub async fn put_script(&self, name: &str, source: &str) -> Result<ScriptPut, Error> {
+        let put = PutScript {
+            name: name.to_owned(),
+            source: source.to_owned(),
+        };
+        self.request(&put).await
+    }
+
+    /// Returns a script as it is now, or was.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where there is none.
+    pub async fn get_script(&self, name: &str, version: Option<&str>) -> Result<Script, Error> {
+        let get = GetScript {
+            name: name.to_owned(),
+            version: version.map(str::to_owned),
+        };
+        self.request(&get).await
+    }
+
+    /// Returns the circle's scripts, sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not see them.
+    pub async fn list_scripts(&self) -> Result<Vec<ScriptEntry>, Error> {
+        Ok(self.request(&ListScripts {}).await?.scripts)
+    }
+
+    /// Removes a script with all its versions. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not.
+    pub async fn delete_script(&self, name: &str) -> Result<bool, Error> {
+        let name = name.to_owned();
+        Ok(self.request(&DeleteScript { name }).await?.deleted)
+    }
+
+    /// Makes someone a member. Returns whether they weren't one.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller isn't the owner.
+    pub async fn add_member(&self, pubkey: &PublicKey) -> Result<bool, Error> {
+        let pubkey = *pubkey;
+        Ok(self.request(&AddMember { pubkey }).await?.added)
+    }
+
+    /// Has someone be a member no longer, at once, and their jobs stopped that are not over, if that is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller isn't the owner, or the settings file names the member.
+    pub async fn remove_member(
+        &self,
+        pubkey: &PublicKey,
+        stop_jobs: bool,
+    ) -> Result<Removed, Error> {
+        let remove = RemoveMember {
+            pubkey: *pubkey,
+            stop_jobs,
+        };
+        self.request(&remove).await
+    }
+
+    /// Returns the members of the circle.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not see that.
+    pub async fn list_members(&self) -> Result<Members, Error> {
+        self.request(&ListMembers {}).await
+    }
+
+    /// Hands a run over to the server, which keeps it until it is done, whoever is connected.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where it can't be kept, or its script doesn't compile.
+    pub async fn submit_job(&self, submission: &SubmitJob) -> Result<Submitted, Error> {
+        self.request(submission).await
+    }
+
+    /// Returns a job as it stands now.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller has no such job.
+    pub async fn get_job(&self, job_id: impl ToString) -> Result<Job, Error> {
+        let get = GetJob {
+            job_id: job_id.to_string(),
+            wait: None,
+        };
+        self.request(&get).await
+    }
+
+    /// Returns a job as soon as it is over, or after so long at most. The server bounds the wait.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller has no such job.
+    pub async fn wait_for_job(&self, job_id: impl ToString, wait: Duration) -> Result<Job, Error> {
+        let get = GetJob {
+            job_id: job_id.to_string(),
+            wait: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        };
+        self.request(&get).await
+    }
+
+    /// Returns the caller's jobs, the owner's all; the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the server can't look them up.
+    pub async fn list_jobs(&self, wanted: &ListJobs) -> Result<Jobs, Error> {
+        self.request(wanted).await
+    }
+
+    /// Ends a job. Returns `false` where it was over already.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller has no such job.
+    pub async fn stop_job(&self, job_id: impl ToString) -> Result<bool, Error> {
+        let job_id = job_id.to_string();
+        Ok(self.request(&StopJob { job_id }).await?.stopped)
+    }
+
+    /// Has a job that was given up or stopped run again, with its script as it is now, or in a version of it.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller has no such job, or its script isn't there.
+    pub async fn retry_job(
+        &self,
+        job_id: impl ToString,
+        version: Option<&str>,
+    ) -> Result<Retried, Error> {
+        let retry = RetryJob {
+            job_id: job_id.to_string(),
+            version: version.map(str::to_owned),
+        };
+        self.request(&retry).await
+    }
+
+    /// Returns what came by webhook, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not see that.
+    pub async fn list_deliveries(&self, wanted: &ListDeliveries) -> Result<Deliveries, Error> {
+        self.request(wanted).await
+    }
+
+    /// Returns a delivery with what was in it.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller isn't the owner, or there is none.
+    pub async fn get_delivery(&self, job_id: impl ToString) -> Result<DeliveryDetails, Error> {
+        let job_id = job_id.to_string();
+        self.request(&GetDelivery { job_id }).await
+    }
+
+    /// Runs a delivery once more, with the script as it is now. Returns the new job's id.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] where the caller may not, or there is none.
+    pub async fn redeliver(&self, job_id: impl ToString) -> Result<JobId, Error> {
+        let job_id = job_id.to_string();
+        Ok(self.request(&Redeliver { job_id }).await?.job_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::{super::params, *};
+
+    #[test]
+    fn what_is_not_said_is_not_sent() {
+        let mut submission = SubmitJob::named("greet");
+        assert_eq!(params(&submission).unwrap(), json!({ "name": "greet" }));
+        submission.args = json!({ "n": 1 });
+        submission.run_at = Some(Timestamp::UNIX_EPOCH);
+        submission.version = Some("ab".into());
+        assert_eq!(
+            params(&submission).unwrap(),
+            json!({ "name": "greet", "args": { "n": 1 }, "run_at": "1970-01-01T00:00:00Z", "version": "ab" })
+        );
+        let script = SubmitJob::script("1");
+        assert_eq!(params(&script).unwrap(), json!({ "script": "1" }));
+        assert_eq!(params(&ListJobs::default()).unwrap(), json!({}));
+    }
+}

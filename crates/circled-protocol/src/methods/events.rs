@@ -1,0 +1,194 @@
+//! Events: what scripts and the circle itself tell those who have subscribed.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::Method;
+use crate::{Json, Role, Word, code};
+
+/// `subscribe`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// Only events whose topic begins with this. Default: all events.
+    #[serde(default, deserialize_with = "circled_json::or_default")]
+    pub topic: String,
+    /// The id of an event: begins with those after it. Default: begins with new events.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub since: Option<u64>,
+}
+
+impl Method for Subscribe {
+    const NAME: &'static str = "subscribe";
+    const SUMMARY: &'static str = "Subscribes to events of the circle: they come as notifications `event`, from now on or after an earlier one.";
+    const ERRORS: &'static [i32] = &[code::CANCELLED];
+    type Result = Subscribed;
+}
+
+/// `unsubscribe`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unsubscribe {
+    /// The id of the subscription, as subscribe returned it.
+    pub subscription: String,
+}
+
+impl Method for Unsubscribe {
+    const NAME: &'static str = "unsubscribe";
+    const SUMMARY: &'static str = "Ends a subscription. Returns false if there was none.";
+    type Result = bool;
+}
+
+/// A subscription that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Subscribed {
+    /// The id of the subscription in this session.
+    pub subscription: String,
+    /// The id of the event after which it begins.
+    pub since: u64,
+}
+
+/// The parameters of the notification `event`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Notification")]
+pub struct Notification<V = Json, T = String> {
+    /// The subscription that it is for.
+    #[schemars(with = "String")]
+    pub subscription: T,
+    /// What it says.
+    #[serde(flatten)]
+    #[schemars(with = "Notice")]
+    pub notice: Notice<V, T>,
+}
+
+/// What a subscription is told.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Notice")]
+pub enum Notice<V = Json, T = String> {
+    /// An event, in the order of the circle's, each once.
+    Event(#[schemars(with = "Event")] Event<V, T>),
+    /// Events are missing: the log doesn't reach back to them any more.
+    Gap {
+        /// Always true.
+        gap: bool,
+        /// What comes next is after this id.
+        since: u64,
+    },
+    /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
+    Ended {
+        /// Always true.
+        ended: bool,
+        /// The role that it would take; nothing, where somebody else has logged in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        needs: Option<Word<Role>>,
+    },
+    /// Something that a later server says.
+    #[serde(skip)]
+    Other,
+}
+
+/// Something that happened in a circle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub struct Event<V = Json, T = String> {
+    /// Its number in the circle; a later event has a greater one.
+    pub id: u64,
+    /// What it is about.
+    #[schemars(with = "String")]
+    pub topic: T,
+    /// What it says.
+    #[schemars(with = "Value")]
+    pub data: V,
+    /// When it was committed.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+}
+
+impl<V, T> Notification<V, T> {
+    /// The name of the notification.
+    pub const NAME: &'static str = "event";
+    /// What it is sent for, in a sentence.
+    pub const SUMMARY: &'static str = "Tells a subscription of an event, of a gap, or of its end.";
+}
+
+impl<'de> Deserialize<'de> for Notification {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Any {
+            subscription: String,
+            id: Option<u64>,
+            topic: Option<String>,
+            #[serde(default)]
+            data: Json,
+            at: Option<Timestamp>,
+            #[serde(default)]
+            gap: bool,
+            since: Option<u64>,
+            #[serde(default)]
+            ended: bool,
+            needs: Option<Word<Role>>,
+        }
+        let any = Any::deserialize(deserializer)?;
+        let notice = match (any.ended, any.gap, any.since, any.id, any.topic, any.at) {
+            (true, ..) => Notice::Ended {
+                ended: true,
+                needs: any.needs,
+            },
+            (_, true, Some(since), ..) => Notice::Gap { gap: true, since },
+            (_, false, _, Some(id), Some(topic), Some(at)) => Notice::Event(Event {
+                id,
+                topic,
+                data: any.data,
+                at,
+            }),
+            _ => Notice::Other,
+        };
+        Ok(Self {
+            subscription: any.subscription,
+            notice,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_read_and_what_a_later_server_adds_is_passed_over() {
+        let event = Event {
+            id: 7,
+            topic: "news".to_owned(),
+            data: Json(json!([1])),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let (gap, ended) = (
+            Notice::Gap {
+                gap: true,
+                since: 6,
+            },
+            Notice::Ended {
+                ended: true,
+                needs: Some(Role::Member.into()),
+            },
+        );
+        for notice in [Notice::Event(event), gap, ended] {
+            let sent = Notification {
+                subscription: "1".to_owned(),
+                notice,
+            };
+            let mut text = json!(sent);
+            text["more"] = json!({});
+            let read: Notification = circled_json::from_value(text).unwrap();
+            assert_eq!(read, sent);
+        }
+        let other = json!({ "subscription": "1", "later": "things" });
+        let read: Notification = circled_json::from_value(other).unwrap();
+        assert_eq!(read.notice, Notice::Other);
+    }
+}

@@ -1,0 +1,280 @@
+//! Durable jobs: runs that are kept until they are over, whoever is connected.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Method;
+use crate::{FailureKind, JobId, JobStatus, Json, PublicKey, Word, code};
+
+/// `submit_job`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitJob {
+    /// The script, in Rhai; give this or `name`.
+    #[serde(default)]
+    pub script: Option<String>,
+    /// The name of a script of the circle.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The value that the script sees as ARGS.
+    #[serde(default, deserialize_with = "circled_json::value")]
+    pub args: Value,
+    /// A second job of the caller with the same key runs nothing, for `dispatch.durable.dedupe_for`.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// The earliest time to run, as in RFC 3339; at most 366 days from now.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub run_at: Option<Timestamp>,
+    /// The version of the named script, as in call.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+impl SubmitJob {
+    /// Makes one that runs a script, at once and without arguments.
+    pub fn script(source: impl Into<String>) -> Self {
+        Self {
+            script: Some(source.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Makes one that runs the circle's script of this name, at once and without arguments.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Method for SubmitJob {
+    const NAME: &'static str = "submit_job";
+    const SUMMARY: &'static str = "Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.";
+    const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
+    type Result = Submitted;
+}
+
+/// `get_job`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetJob {
+    /// The job's id, as submit_job returned it.
+    pub job_id: String,
+    /// How many milliseconds to wait for its end; at most `dispatch.job_timeout`.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub wait: Option<u64>,
+}
+
+impl Method for GetJob {
+    const NAME: &'static str = "get_job";
+    const SUMMARY: &'static str = "Returns a durable job of the caller, at once or when it has ended. The owner may ask for every job.";
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
+    type Result = Job;
+}
+
+/// `list_jobs`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListJobs {
+    /// Only jobs with this status.
+    #[serde(default)]
+    pub status: Option<JobStatus>,
+    /// How many at most: 1 to 500, default 50.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub limit: Option<usize>,
+    /// The `cursor` of the page before.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+impl Method for ListJobs {
+    const NAME: &'static str = "list_jobs";
+    const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all that are not deliveries.";
+    type Result = Jobs;
+}
+
+/// `stop_job`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopJob {
+    /// The job's id, as submit_job returned it.
+    pub job_id: String,
+}
+
+impl Method for StopJob {
+    const NAME: &'static str = "stop_job";
+    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over. A run that is under way commits nothing.";
+    const ERRORS: &'static [i32] = &[code::NOT_FOUND];
+    type Result = Stopped;
+}
+
+/// `retry_job`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryJob {
+    /// The job's id, as submit_job returned it.
+    pub job_id: String,
+    /// The version of its named script, as in call. Default: the newest.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+impl Method for RetryJob {
+    const NAME: &'static str = "retry_job";
+    const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with all its tries and with its script as it is now.";
+    const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
+    type Result = Retried;
+}
+
+/// A job that was submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Submitted {
+    /// The job's id; that of the first one if it is a duplicate.
+    pub job_id: JobId,
+    /// Whether it was submitted before, with the same key.
+    pub duplicate: bool,
+}
+
+/// A durable job as it is shown, to its caller, to the circle's owner and to the operator alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Job")]
+pub struct Job<V = Json> {
+    /// Its name.
+    pub job_id: JobId,
+    /// Where it runs.
+    pub circle: PublicKey,
+    /// Who runs it: a public key, or `webhook:<provider>`.
+    pub caller: String,
+    /// Its status.
+    pub status: Word<JobStatus>,
+    /// The script's name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The script's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The event's id, of a delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// The event's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// When it was submitted, or came.
+    #[schemars(with = "String")]
+    pub submitted_at: Timestamp,
+    /// The time that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub run_at: Option<Timestamp>,
+    /// The earliest time of its next run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub due: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<Timestamp>,
+    /// Runs of the script that came to an end, well or not.
+    pub tries: u32,
+    /// Servers that died while they ran it, since its last run that came to an end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u32,
+    /// The script's value as Rhai prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The same as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Value>")]
+    pub value: Option<V>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+    /// The lines that the last run which came to an end has printed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The error of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobError {
+    /// The kind of failure; null if it was not the script's.
+    pub kind: Option<Word<FailureKind>>,
+    /// The message.
+    pub message: String,
+    /// Line in the script, from 1.
+    pub line: Option<usize>,
+    /// Column in the line, from 1.
+    pub column: Option<usize>,
+}
+
+impl JobError {
+    /// Makes one that is not the script's fault, or nowhere in it.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self {
+            kind: None,
+            message: message.into(),
+            line: None,
+            column: None,
+        }
+    }
+}
+
+/// Some jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Jobs")]
+pub struct Jobs<V = Json> {
+    /// The newest first.
+    #[schemars(with = "Vec<Job>")]
+    pub jobs: Vec<Job<V>>,
+    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
+    pub cursor: Option<JobId>,
+}
+
+/// Whether a job was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopped {
+    /// False if it was already over.
+    pub stopped: bool,
+}
+
+/// Whether a job runs again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Retried {
+    /// False if it was neither dead nor cancelled.
+    pub retried: bool,
+    /// The version that it runs, if its script has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::SecretKey;
+
+    #[test]
+    fn what_a_later_server_adds_is_passed_over() {
+        let circle = SecretKey::generate().unwrap().public();
+        let job: Job = circled_json::from_value(json!({
+            "job_id": JobId::new(), "circle": circle, "caller": "webhook:stripe", "status": "resting",
+            "submitted_at": "2026-11-25T10:00:00Z", "tries": 0, "due": null,
+            "error": { "kind": "mood", "message": "no", "more": 1 }, "more": {},
+        }))
+        .unwrap();
+        assert_eq!(job.status.name(), "resting");
+        let error = job.error.unwrap();
+        assert_eq!(error.kind.unwrap().name(), "mood");
+        assert_eq!(error.message, "no");
+    }
+}

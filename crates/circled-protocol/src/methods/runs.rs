@@ -1,0 +1,105 @@
+//! Scripts that run while their caller waits.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Method;
+use crate::{JobId, Json, code};
+
+/// `play`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Play<'a> {
+    /// The script, in Rhai.
+    #[serde(borrow)]
+    pub script: Cow<'a, str>,
+    /// The value that the script sees as ARGS.
+    #[serde(default, deserialize_with = "circled_json::value")]
+    pub args: Value,
+    /// How many milliseconds the job may take, waiting included; at most the server's limit.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl Method for Play<'_> {
+    const NAME: &'static str = "play";
+    const SUMMARY: &'static str =
+        "Plays a script: runs its source as the caller, in the session's circle.";
+    const ERRORS: &'static [i32] = code::OF_RUNS;
+    type Result = Played;
+}
+
+/// `call`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallScript<'a> {
+    /// The script's name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// The value that the script sees as ARGS.
+    #[serde(default, deserialize_with = "circled_json::value")]
+    pub args: Value,
+    /// The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the
+    /// newest.
+    #[serde(default, borrow)]
+    pub version: Option<Cow<'a, str>>,
+    /// How many milliseconds the job may take, waiting included; at most the server's limit.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl Method for CallScript<'_> {
+    const NAME: &'static str = "call";
+    const SUMMARY: &'static str = "Calls a named script of the circle: runs it as the caller.";
+    const ERRORS: &'static [i32] = code::OF_NAMED;
+    type Result = Called;
+}
+
+/// What a script came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Played")]
+pub struct Played<V = Json> {
+    /// The script's value as Rhai prints it; empty if there is none.
+    pub output: String,
+    /// The same as JSON.
+    #[schemars(with = "Value")]
+    pub value: V,
+    /// The lines of `print` and `debug`.
+    pub logs: Vec<String>,
+    /// The id of the run's job, as in the server's log.
+    pub job_id: JobId,
+}
+
+/// What a named script came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Called")]
+pub struct Called<V = Json> {
+    /// As of any other script.
+    #[serde(flatten)]
+    #[schemars(with = "Played")]
+    pub played: Played<V>,
+    /// The version that ran.
+    pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_later_server_adds_is_passed_over() {
+        let called: Called = circled_json::from_value(json!({
+            "output": "1", "value": 1, "logs": [], "job_id": JobId::new(), "version": "ab", "more": 1,
+        }))
+        .unwrap();
+        assert_eq!(
+            (called.played.output.as_str(), called.version.as_str()),
+            ("1", "ab")
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! The words that results and errors use.
+
+use crate::vocabulary::vocabulary;
+
+vocabulary! {
+    /// What a caller is in a circle; a later one may do all that an earlier one may.
+    pub enum Role {
+        /// Proved a key, which the circle doesn't know.
+        Guest = "guest",
+        /// Listed by the circle.
+        Member = "member",
+        /// Holds the circle's own key.
+        Owner = "owner",
+    }
+}
+
+vocabulary! {
+    /// The state of a durable job.
+    pub enum JobStatus {
+        /// It waits for its time, or for its turn.
+        Pending = "pending",
+        /// It runs right now.
+        Running = "running",
+        /// It ended well.
+        Finished = "finished",
+        /// Its last try failed, and it runs again when it is due.
+        Failed = "failed",
+        /// It was stopped before it ended.
+        Cancelled = "cancelled",
+        /// It was given up.
+        Dead = "dead",
+    }
+}
+
+vocabulary! {
+    /// Why a script failed.
+    pub enum FailureKind {
+        /// The source is not valid Rhai.
+        Compile = "compile",
+        /// The script failed: an error of its own, a wrong type, division by zero.
+        Runtime = "runtime",
+        /// Too many operations.
+        Operations = "operations",
+        /// Too much memory.
+        Memory = "memory",
+        /// A string, array, map, scope, source or result is too large.
+        Size = "size",
+        /// Calls, expressions or the result are nested too deeply.
+        Depth = "depth",
+    }
+}
+
+vocabulary! {
+    /// Why a login was refused.
+    pub enum LoginRefusal {
+        /// No challenge is out for this key in this session, or it has been used.
+        NoNonce = "no_nonce",
+        /// The challenge is too old.
+        Expired = "expired",
+        /// It is no key, or not one for this scheme.
+        BadKey = "bad_key",
+        /// It is not this key's signature over the challenge.
+        BadSignature = "bad_signature",
+    }
+}
