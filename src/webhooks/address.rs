@@ -17,7 +17,7 @@ use crate::auth::Secret;
 /// The longest text that is sent back, in bytes.
 const MAX_CHALLENGE: usize = 1024;
 
-/// How a provider asks whether this is the right address.
+/// A provider's GET that asks whether this is the right address.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AddressCheck {
     challenge: String,
@@ -45,14 +45,14 @@ impl Parameter {
         })
     }
 
-    /// Whether it is there, once and with this value.
+    /// Returns whether it is there, once and with this value.
     pub(super) fn is_in(&self, query: &[u8]) -> bool {
         only(query, &self.name).is_ok_and(|value| value == self.value)
     }
 }
 
 impl AddressCheck {
-    /// Nothing, where the provider sends no such GET.
+    /// Creates the check; returns nothing if the provider sends no such GET.
     pub(super) fn new(
         description: &Description,
         settings: &ProviderSettings,
@@ -83,7 +83,7 @@ impl AddressCheck {
         }))
     }
 
-    /// What is sent back to a GET with this query.
+    /// Returns what is sent back to a GET with this query.
     pub(super) fn answer(&self, query: &str) -> Result<Response, Unsigned> {
         let query = query.as_bytes();
         let challenge = only(query, &self.challenge)?;

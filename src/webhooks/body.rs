@@ -1,4 +1,4 @@
-//! What a body says.
+//! Reads bodies.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -10,10 +10,10 @@ use super::scheme::{Unsigned, only};
 /// again, and what is kept of one has one more around it.
 const MAX_DEPTH: usize = 126;
 
-/// What some senders begin a text with, and what JSON may be read without (RFC 8259, section 8.1).
+/// The mark that some senders begin a text with, and that JSON may be read without (RFC 8259, section 8.1).
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// How a body is written.
+/// The form of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -33,8 +33,8 @@ impl Form {
         })
     }
 
-    /// How the body of a request is written, by its `Content-Type`. One that isn't said is taken for the
-    /// first of those that the provider sends.
+    /// Returns how the body of a request is written, by its `Content-Type`. One that isn't said is taken for the first
+    /// of those that the provider sends.
     pub(super) fn of(headers: &HeaderMap, sent: &[Self]) -> Option<Self> {
         let value = match only(headers, &header::CONTENT_TYPE) {
             Ok(value) => value,
@@ -82,7 +82,7 @@ impl Form {
     }
 }
 
-/// Whether it has so many levels at most.
+/// Returns whether it has so many levels at most.
 fn is_within(value: &Value, levels: usize) -> bool {
     let within = |inner: &Value| is_within(inner, levels - 1);
     match value {

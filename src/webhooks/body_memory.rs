@@ -1,10 +1,11 @@
-//! Room for bodies that are being received and handed on: so many bytes in all, for one address, and for one
+//! Memory for bodies that are being received and handed on: so many bytes in all, for one address, and for one
 //! provider's deliveries to one circle.
 //!
 //! Room is taken as bytes arrive, whatever was announced. Where there is none left, the body gives way that has been
-//! slower than [`RATE`] for longest. Where none is, it is one of the address of which most is arriving, the one that has been
-//! arriving for longest. So who sends slowly keeps nobody out who doesn't, from however many addresses; who sends much
-//! keeps out only itself and who sends slowly; and what comes at once always finds room. All of it is O(log n).
+//! slower than [`RATE`] for longest. Where none is, it is one of the address of which most is arriving, the one that
+//! has been arriving for longest. So who sends slowly keeps nobody out who doesn't, from however many addresses; who
+//! sends much keeps out only itself and who sends slowly; and what comes at once always finds room. All of it is
+//! O(log n).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,10 +25,10 @@ use crate::{address::Network, pace::Pace};
 /// Bytes that must come each second of a body, once it isn't young, to keep its room where others need it. The room that
 /// it has been given counts, which is up to twice what has come.
 const RATE: usize = 128 << 10;
-/// How long a body is young.
+/// The time for which a body is young.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// Bytes that there are.
+/// The limits, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) all: usize,
@@ -35,10 +36,10 @@ pub(super) struct Limits {
     pub(super) per_mailbox: usize,
 }
 
-/// Where a provider's deliveries to a circle arrive.
+/// A provider and a circle, whose deliveries arrive there.
 pub(super) type Mailbox = (Arc<str>, PublicKey);
 
-/// The room there is. A cheap handle.
+/// The memory for bodies. A cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct BodyMemory(Arc<Inner>);
 
@@ -58,22 +59,22 @@ struct State {
     begun: u64,
 }
 
-/// What is taken of all the room, or of that of one address or mailbox.
+/// The part that is taken of all the room, or of that of one address or mailbox.
 #[derive(Debug, Default)]
 struct Part {
     bytes: usize,
-    /// Who sends bodies that aren't whole yet.
+    /// The senders of bodies that aren't whole yet.
     senders: HashMap<Network, Sender>,
-    /// The same, by how much of theirs is arriving.
+    /// These senders, by how much of theirs is arriving.
     ranking: BTreeSet<(usize, Network)>,
     /// Their bodies, by when they become too slow.
     deadlines: BTreeSet<Deadline>,
 }
 
-/// From when on a body is too slow, and its number.
+/// The time from which on a body is too slow, and its number.
 type Deadline = (Instant, u64);
 
-/// What of one address is arriving.
+/// The bodies of one address that are arriving.
 #[derive(Debug, Default)]
 struct Sender {
     bytes: usize,
@@ -88,7 +89,7 @@ struct Arriving {
     given_up: CancellationToken,
 }
 
-/// Whose room it is.
+/// The owner of some room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Who {
     address: Network,
@@ -99,7 +100,7 @@ struct Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// One body's room. Given back when it is dropped.
+/// The room of one body. It is given back when this is dropped.
 pub(super) struct BodyReservation {
     room: BodyMemory,
     who: Who,
@@ -107,9 +108,9 @@ pub(super) struct BodyReservation {
 }
 
 enum Reserved {
-    /// By a body that is whole, or hasn't begun.
+    /// The body is whole, or hasn't begun.
     Whole(usize),
-    /// By one that is arriving, under this number.
+    /// The body is arriving, under this number.
     Arriving(u64, CancellationToken),
 }
 
@@ -122,7 +123,7 @@ impl BodyMemory {
     }
 
     /// Begins with nothing.
-    pub(super) fn place(&self, address: Network, mailbox: Mailbox) -> BodyReservation {
+    pub(super) fn reserve(&self, address: Network, mailbox: Mailbox) -> BodyReservation {
         BodyReservation {
             room: self.clone(),
             who: Who { address, mailbox },
@@ -187,7 +188,7 @@ impl BodyReservation {
         Ok(())
     }
 
-    /// Whether the body had to give way.
+    /// Returns whether the body had to give way.
     pub(super) fn has_given_way(&self) -> bool {
         match &self.held {
             Reserved::Arriving(_, given_up) => given_up.is_cancelled(),
@@ -233,7 +234,7 @@ impl Part {
 }
 
 impl Arriving {
-    /// From when on it is too slow, if no more comes.
+    /// Returns the time from which on it is too slow, if no more comes.
     fn deadline(&self) -> Instant {
         let pace = Pace {
             first: Duration::ZERO,
@@ -245,7 +246,7 @@ impl Arriving {
 }
 
 impl State {
-    /// What somebody's bodies count in, the smallest first.
+    /// Returns what somebody's bodies count in, the smallest first.
     fn parts(&mut self, who: &Who) -> [&mut Part; 3] {
         [
             of(&mut self.by_address, &who.address),
@@ -404,8 +405,8 @@ mod tests {
         [("stripe".into(), circle), ("idenfy".into(), circle)]
     }
 
-    fn gave_way(place: &BodyReservation) -> bool {
-        place.given_up().now_or_never().is_some()
+    fn gave_way(reservation: &BodyReservation) -> bool {
+        reservation.given_up().now_or_never().is_some()
     }
 
     #[test]
@@ -414,33 +415,33 @@ mod tests {
         let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
         // Of one address.
-        let mut one = room.place(network(1), stripe.clone());
-        let mut two = room.place(network(1), stripe.clone());
+        let mut one = room.reserve(network(1), stripe.clone());
+        let mut two = room.reserve(network(1), stripe.clone());
         one.grow(30, now).unwrap();
         two.grow(20, now).unwrap();
         assert!(gave_way(&one) && !gave_way(&two));
         assert_eq!(one.grow(1, now), Err(NoRoom));
         assert_eq!(one.settle(30), Err(NoRoom));
         // Of one mailbox.
-        let mut three = room.place(network(2), stripe.clone());
-        let mut four = room.place(network(3), stripe.clone());
+        let mut three = room.reserve(network(2), stripe.clone());
+        let mut four = room.reserve(network(3), stripe.clone());
         three.grow(40, now).unwrap();
         assert!(!gave_way(&two));
         four.take(30, now).unwrap();
         assert!(gave_way(&three) && !gave_way(&two), "of whom most arrives");
         // Of all.
-        let mut five = room.place(network(4), idenfy.clone());
+        let mut five = room.reserve(network(4), idenfy.clone());
         five.take(40, now).unwrap();
-        let mut six = room.place(network(5), idenfy.clone());
+        let mut six = room.reserve(network(5), idenfy.clone());
         six.take(20, now).unwrap();
         assert!(gave_way(&two));
         // What is whole stays; and the oldest itself has had its time.
-        let mut seven = room.place(network(5), stripe.clone());
+        let mut seven = room.reserve(network(5), stripe.clone());
         seven.grow(10, now).unwrap();
         assert_eq!(seven.grow(1, now), Err(NoRoom));
         seven.settle(5).unwrap();
         assert_eq!(room.lock().all.bytes, 30 + 40 + 20 + 5);
-        let mut eight = room.place(network(6), stripe);
+        let mut eight = room.reserve(network(6), stripe);
         assert_eq!(eight.take(6, now), Err(NoRoom));
         drop((one, two, three, four, five, six, seven, eight));
         let state = room.lock();
@@ -455,14 +456,14 @@ mod tests {
         let now = Instant::now();
         let [stripe, _] = mailboxes();
         // The provider's has been arriving for longest.
-        let mut provider = room.place(network(1), stripe.clone());
+        let mut provider = room.reserve(network(1), stripe.clone());
         provider.grow(2, now).unwrap();
         let mut flood = Vec::new();
         for n in 0..1000_u16 {
             let last = u8::try_from(2 + n % 5).unwrap();
-            let mut place = room.place(network(last), stripe.clone());
-            place.grow(10, now).unwrap();
-            flood.push(place);
+            let mut reservation = room.reserve(network(last), stripe.clone());
+            reservation.grow(10, now).unwrap();
+            flood.push(reservation);
             if n % 200 == 0 && provider.grow(1, now).is_err() {
                 panic!("it gave way to {n}");
             }
@@ -489,13 +490,13 @@ mod tests {
         // Each drips: one has had time to come to 256 KiB, and the others to less.
         let mut drips = Vec::new();
         for (last, begun, bytes) in [(1, 1000, 256), (2, 100, 64), (3, 200, 64), (4, 2900, 64)] {
-            let mut place = room.place(network(last), stripe.clone());
-            place.grow(kib(bytes), after(begun)).unwrap();
-            drips.push(place);
+            let mut reservation = room.reserve(network(last), stripe.clone());
+            reservation.grow(kib(bytes), after(begun)).unwrap();
+            drips.push(reservation);
         }
         let gone = |drips: &[BodyReservation]| drips.iter().map(gave_way).collect::<Vec<_>>();
         // Of the mailbox: it has 320 KiB left, and this one comes to be the largest.
-        let mut large = room.place(network(5), stripe.clone());
+        let mut large = room.reserve(network(5), stripe.clone());
         large.grow(kib(256), after(2950)).unwrap();
         large.grow(kib(128), after(2950)).unwrap();
         assert_eq!(gone(&drips), [false, true, false, false], "the slowest");
@@ -507,10 +508,10 @@ mod tests {
         large.grow(kib(1), after(3001)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
         // Of all, likewise.
-        let mut other = room.place(network(6), idenfy.clone());
+        let mut other = room.reserve(network(6), idenfy.clone());
         other.take(kib(511), after(3100)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
-        let mut more = room.place(network(7), idenfy);
+        let mut more = room.reserve(network(7), idenfy);
         more.take(kib(63), after(4500)).unwrap();
         assert_eq!(gone(&drips), [true; 4]);
         assert!(!gave_way(&large));
@@ -529,27 +530,27 @@ mod tests {
         });
         let [stripe, _] = mailboxes();
         let start = Instant::now();
-        let mut steady = room.place(network(1), stripe.clone());
+        let mut steady = room.reserve(network(1), stripe.clone());
         let mut flood = Vec::new();
         // As much each second as is asked for, and others at full speed.
         for second in 0..8 {
             let now = start + Duration::from_secs(second);
             steady.grow(RATE, now).unwrap();
             for n in 0..20_u8 {
-                let mut place = room.place(network(2 + n % 2), stripe.clone());
-                place.grow(1 << 20, now).unwrap();
-                flood.push(place);
+                let mut reservation = room.reserve(network(2 + n % 2), stripe.clone());
+                reservation.grow(1 << 20, now).unwrap();
+                flood.push(reservation);
             }
         }
         assert!(!gave_way(&steady));
         // It stops.
-        let mut late = room.place(network(4), stripe.clone());
+        let mut late = room.reserve(network(4), stripe.clone());
         let now = start + Duration::from_secs(20);
         flood.clear();
         for _ in 0..2 {
-            let mut place = room.place(network(2), stripe.clone());
-            place.grow(1 << 20, now).unwrap();
-            flood.push(place);
+            let mut reservation = room.reserve(network(2), stripe.clone());
+            reservation.grow(1 << 20, now).unwrap();
+            flood.push(reservation);
         }
         late.grow(2 << 20, now).unwrap();
         assert!(gave_way(&steady));
@@ -561,12 +562,12 @@ mod tests {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
-        let mut place = room.place(network(1), stripe.clone());
-        assert_eq!(place.grow(41, now), Err(NoRoom));
-        drop(place);
-        let mut place = room.place(network(1), stripe);
-        assert_eq!(place.take(41, now), Err(NoRoom));
-        drop(place);
+        let mut reservation = room.reserve(network(1), stripe.clone());
+        assert_eq!(reservation.grow(41, now), Err(NoRoom));
+        drop(reservation);
+        let mut reservation = room.reserve(network(1), stripe);
+        assert_eq!(reservation.take(41, now), Err(NoRoom));
+        drop(reservation);
         let state = room.lock();
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
     }

@@ -1,4 +1,4 @@
-//! What becomes of a request once its signature was right.
+//! Delivers requests whose signature is right.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub async fn deliver(
     Ok(Json(receipt).into_response())
 }
 
-/// What a script wants to be answered, if it has ended: what it returned as `#{respond: ...}`.
+/// Returns what a script wants to be answered, if it has ended: what it returned as `#{respond: ...}`.
 async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Response {
     #[derive(Deserialize)]
     struct Returned<'a> {
@@ -132,7 +132,7 @@ fn delivery(
     })
 }
 
-/// What tells one thing of a provider from all others of it.
+/// The part of an identity that tells one thing of a provider from all others of it.
 enum Apart<'a> {
     /// The event's name. Some providers use one for events of several types.
     Event { id: &'a str, kind: &'a str },
@@ -140,7 +140,7 @@ enum Apart<'a> {
     Body(&'a [u8]),
     /// All that was sent, and when: whoever asks for an answer may ask for the same again.
     Question { at: &'a str, body: &'a [u8] },
-    /// What deliveries about one thing have in common.
+    /// The value that deliveries about one thing have in common.
     Series(&'a str),
 }
 
@@ -161,7 +161,7 @@ fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
 }
 
 impl Series {
-    /// Which one a delivery belongs to, if it belongs to any.
+    /// Returns which one a delivery belongs to, if it belongs to any.
     fn read(
         &self,
         provider: &str,
@@ -181,7 +181,7 @@ impl Series {
 }
 
 impl Reading {
-    /// What tells a delivery from all others.
+    /// Returns what tells a delivery from all others.
     fn told_apart_by<'a>(
         &self,
         verified: &'a Verified,
@@ -199,7 +199,7 @@ impl Reading {
         }
     }
 
-    /// Whether all is there that a body of its kind has.
+    /// Returns whether all is there that a body of its kind has.
     fn is_complete(&self, payload: &Value) -> bool {
         let there = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
         let kind = self.kinds.iter().find(|kind| {
@@ -215,7 +215,7 @@ impl Reading {
         required.iter().all(|pointer| there(pointer).is_some())
     }
 
-    /// What the provider wants back, if that is what it asks for.
+    /// Returns what the provider wants back, if that is what it asks for.
     fn challenge(&self, payload: &Value) -> Option<String> {
         let Challenge { kind, answer } = self.challenge.as_ref()?;
         let asks = payload.get("type").and_then(Value::as_str) == Some(kind.as_str());

@@ -1,4 +1,4 @@
-//! Where a request says something, like the name of its event.
+//! The place of a value in a request, like the name of its event.
 
 use std::{fmt, str::FromStr};
 
@@ -28,7 +28,7 @@ pub struct InvalidField;
 pub(super) struct Odd;
 
 impl Field {
-    /// What stands there, if anything does.
+    /// Returns what stands there, if anything does.
     pub(super) fn read(&self, headers: &HeaderMap, body: &Value) -> Result<Option<String>, Odd> {
         let text = match self {
             Self::Header(name) => match only(headers, name) {
@@ -44,7 +44,7 @@ impl Field {
         Ok(text.filter(|text| !text.is_empty()))
     }
 
-    /// What stands at the first of these places that says anything.
+    /// Returns what stands at the first of these places that says anything.
     pub(super) fn first(
         fields: &[Self],
         headers: &HeaderMap,

@@ -25,7 +25,7 @@ use super::{
     body::Form,
     body_memory::{BodyMemory, BodyReservation, Limits},
     provider::{Provider, Providers},
-    receive::{Terms, receive},
+    receive::{ReceiveLimits, receive},
     refusal::WebhookRefusal,
     refusals::{Attempt, WebhookRefusals},
     scheme::Unsigned,
@@ -43,17 +43,17 @@ type Request = axum::http::Request<Body>;
 /// extensions.
 #[derive(Clone)]
 pub struct Verified {
-    /// Who signed it.
+    /// The provider that signed it.
     pub provider: Arc<Provider>,
-    /// For which circle.
+    /// The circle that it is for.
     pub circle: PublicKey,
     /// The raw body, exactly as it was signed.
     pub body: Bytes,
-    /// How the body is written.
+    /// The form of the body.
     pub(super) form: Form,
     /// The event's name, where that is signed.
     pub(super) signed_id: Option<String>,
-    /// When it was signed, as it says itself, of a body that its script answers.
+    /// The time when it was signed, as it says itself, if its script answers it.
     pub(super) asked_at: Option<String>,
     /// Keeps the body's room for as long as anybody has it.
     _room: Arc<BodyReservation>,
@@ -88,7 +88,7 @@ pub struct VerifyLayer(Arc<Verifier>);
 struct Verifier {
     shared: Arc<Shared>,
     providers: ArcSwap<Providers>,
-    terms: Terms,
+    limits: ReceiveLimits,
     /// Circles by what they were called lately: finding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
     room: BodyMemory,
@@ -99,11 +99,11 @@ struct Verifier {
 const CIRCLES: usize = 1024;
 /// The longest unsigned body that is looked at, where a provider checks certificates with one.
 const LONGEST_CHECK: usize = 1 << 10;
-/// How long a body may take whatever its length, before `webhooks.min_rate` counts.
+/// The time that a body may take whatever its length, before `webhooks.min_rate` counts.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// Buffers the body of each request, checks its signature, and hands it on as [`Verified`]; answers whatever
-/// isn't signed by itself.
+/// Buffers the body of each request, checks its signature, and hands it on as [`Verified`]; refuses whatever isn't
+/// signed by itself.
 #[derive(Debug, Clone)]
 pub struct Verify<S> {
     inner: S,
@@ -111,13 +111,13 @@ pub struct Verify<S> {
 }
 
 impl VerifyLayer {
-    /// For these providers' deliveries to the circles that `shared` serves.
+    /// Creates the layer for these providers' deliveries to the circles that `shared` serves.
     pub fn new(settings: &Settings, providers: Providers, shared: Arc<Shared>) -> Self {
         let all = settings.max_buffered;
         Self(Arc::new(Verifier {
             shared,
             providers: ArcSwap::from_pointee(providers),
-            terms: Terms {
+            limits: ReceiveLimits {
                 most: settings.max_body,
                 timeout: settings.receive_timeout,
                 pace: Pace {
@@ -135,7 +135,7 @@ impl VerifyLayer {
         }))
     }
 
-    /// What has been refused.
+    /// Returns what has been refused.
     pub fn refusals(&self) -> &WebhookRefusals {
         &self.0.refusals
     }
@@ -207,7 +207,7 @@ where
 }
 
 impl Verifier {
-    /// Answers a GET that asks whether this is the right address, of a provider that sends one.
+    /// Returns a GET that asks whether this is the right address, of a provider that sends one.
     async fn check_address(
         &self,
         request: Request,
@@ -246,20 +246,20 @@ impl Verifier {
             .read_headers(&parts.headers, now, provider.tolerance);
         let check = provider.certificate_check.as_ref();
         let check = check.filter(|_| form == Form::Form);
-        let mut terms = self.terms;
+        let mut limits = self.limits;
         match signed {
-            Err(Unsigned::Missing) if check.is_some() => terms.most = LONGEST_CHECK,
+            Err(Unsigned::Missing) if check.is_some() => limits.most = LONGEST_CHECK,
             Err(unsigned) => return Err(WebhookRefusal::Unsigned(unsigned)),
             Ok(_) => {}
         }
-        let mut place = {
+        let mut reservation = {
             let client = parts.extensions.get().copied();
             let Client(address) = client.unwrap_or(Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
             let mailbox = (provider.name.clone(), circle);
-            self.room.place(Network::of(address), mailbox)
+            self.room.reserve(Network::of(address), mailbox)
         };
         let received = attempt.bytes.insert(0);
-        let body = receive(body, announced, &terms, &mut place, received).await;
+        let body = receive(body, announced, &limits, &mut reservation, received).await;
         let body = body.map_err(|refusal| match (refusal, &signed) {
             // It is too long for what comes unsigned.
             (WebhookRefusal::TooLarge, Err(unsigned)) => WebhookRefusal::Unsigned(*unsigned),
@@ -285,7 +285,7 @@ impl Verifier {
             form,
             signed_id,
             asked_at,
-            _room: Arc::new(place),
+            _room: Arc::new(reservation),
         });
         Ok(Some(Request::from_parts(parts, Body::empty())))
     }

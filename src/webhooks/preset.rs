@@ -39,12 +39,12 @@ impl Preset {
         Self::Standard,
     ];
 
-    /// How the service signs, and what its requests say where.
+    /// Returns how the service signs, and what its requests say where.
     pub fn description(self) -> Description {
         self.without(&[])
     }
 
-    /// The same, without these settings, and those that mean nothing without them.
+    /// Returns the description without these settings, and those that mean nothing without them.
     pub(super) fn without(self, unset: &[String]) -> Description {
         let is_unset = |name: &str| unset.iter().any(|unset| unset == name);
         let presets = Config::builder()

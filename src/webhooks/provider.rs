@@ -44,7 +44,7 @@ pub struct Provider {
     by_circle: HashMap<PublicKey, Vec<Key>>,
 }
 
-/// What is read from a provider's requests.
+/// The fields that are read from a provider's requests.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) forms: Vec<Form>,
@@ -88,7 +88,7 @@ pub struct Providers {
     notes: Vec<Note>,
 }
 
-/// What is worth knowing of a secret, though nothing keeps the server from starting.
+/// A remark on a secret, though nothing keeps the server from starting.
 #[derive(Debug, Clone)]
 pub struct Note {
     provider: Arc<str>,
@@ -239,7 +239,7 @@ impl fmt::Display for Position<'_> {
     }
 }
 
-/// What setting up takes besides the settings themselves.
+/// The surroundings that setting up takes besides the settings themselves.
 struct Surroundings<'a> {
     /// The folder that paths are relative to.
     base: &'a Path,
@@ -369,7 +369,7 @@ impl Providers {
         }
     }
 
-    /// What is worth knowing of the secrets.
+    /// Returns what is worth knowing of the secrets.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -470,14 +470,14 @@ impl Providers {
 }
 
 impl Provider {
-    /// What counts for a circle: its own keys where it has any in the settings, or else everybody's.
+    /// Returns what counts for a circle: its own keys where it has any in the settings, or else everybody's.
     pub(super) fn keys(&self, circle: &PublicKey) -> &[Key] {
         self.by_circle.get(circle).unwrap_or(&self.keys)
     }
 }
 
 impl ProviderSettings {
-    /// What is said of the provider, and of its preset.
+    /// Returns what is said of the provider, and of its preset.
     pub fn description(&self) -> Description {
         let own = self.description.clone();
         match self.preset {
@@ -488,7 +488,7 @@ impl ProviderSettings {
 }
 
 impl Preset {
-    /// How the service signs.
+    /// Returns how the service signs.
     ///
     /// # Errors
     /// None: every preset is complete.
@@ -558,7 +558,7 @@ impl Secrets<'_> {
         keys
     }
 
-    /// What is as secret, but no key.
+    /// Returns what is as secret, but no key.
     fn tokens(&mut self, sources: &[SecretSource]) -> Vec<Secret> {
         sources
             .iter()

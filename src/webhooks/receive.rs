@@ -15,14 +15,14 @@ use crate::pace::Pace;
 /// The room that a body which isn't here at once begins with.
 const FIRST: usize = 4 << 10;
 
-/// What a body is held against.
+/// The limits of a body.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct ReceiveLimits {
     /// Its bytes.
     pub(super) most: usize,
-    /// How long it may take in all.
+    /// The longest that it may take in all.
     pub(super) timeout: Duration,
-    /// How fast it must come.
+    /// The pace at which it must come.
     pub(super) pace: Pace,
 }
 
@@ -33,22 +33,22 @@ pub(super) struct Terms {
 pub(super) async fn receive(
     mut body: Body,
     announced: Option<usize>,
-    terms: &Terms,
-    place: &mut BodyReservation,
+    limits: &ReceiveLimits,
+    reservation: &mut BodyReservation,
     received: &mut usize,
 ) -> Result<Bytes, WebhookRefusal> {
-    if announced.is_some_and(|length| length > terms.most) {
+    if announced.is_some_and(|length| length > limits.most) {
         return Err(WebhookRefusal::TooLarge);
     }
     let begun = Instant::now();
     let mut whole = Vec::new();
     *received = 0;
     loop {
-        let deadline = terms.pace.deadline(begun, *received);
+        let deadline = limits.pace.deadline(begun, *received);
         let frame = tokio::select! {
             biased;
-            frame = timeout_at(deadline.min(begun + terms.timeout), body.frame()) => frame,
-            () = place.given_up() => return Err(WebhookRefusal::Busy),
+            frame = timeout_at(deadline.min(begun + limits.timeout), body.frame()) => frame,
+            () = reservation.given_up() => return Err(WebhookRefusal::Busy),
         };
         let data = match frame.map_err(|_| WebhookRefusal::TooSlow)? {
             None => break,
@@ -59,22 +59,22 @@ pub(super) async fn receive(
                 Err(_) => continue,
             },
         };
-        if place.has_given_way() {
+        if reservation.has_given_way() {
             return Err(WebhookRefusal::Busy);
         }
         *received += data.len();
-        if *received > terms.most {
+        if *received > limits.most {
             return Err(WebhookRefusal::TooLarge);
         }
         // Mostly it is all here, and stays where it is.
         if whole.is_empty() && body.is_end_stream() {
-            place.take(data.len(), Instant::now())?;
+            reservation.take(data.len(), Instant::now())?;
             return Ok(data);
         }
         if *received > whole.capacity() {
             let least = (2 * whole.capacity()).max(FIRST);
-            let capacity = least.min(announced.unwrap_or(terms.most)).max(*received);
-            place.grow(capacity - whole.capacity(), Instant::now())?;
+            let capacity = least.min(announced.unwrap_or(limits.most)).max(*received);
+            reservation.grow(capacity - whole.capacity(), Instant::now())?;
             whole.reserve_exact(capacity - whole.len());
         }
         whole.extend_from_slice(&data);
@@ -83,7 +83,7 @@ pub(super) async fn receive(
         }
     }
     whole.shrink_to_fit();
-    place.settle(whole.len())?;
+    reservation.settle(whole.len())?;
     Ok(whole.into())
 }
 

@@ -1,4 +1,4 @@
-//! Why a request is not taken, and how that looks on the wire.
+//! The reasons why a request is not taken, and how they look on the wire.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -12,7 +12,7 @@ use crate::{dispatch::NotAccepted, refusal::refuse};
 /// Seconds after which a sender is to try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Why a request is not taken.
+/// The reason why a request is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WebhookRefusal {
     /// The request names no host, or two.
@@ -91,7 +91,7 @@ impl WebhookRefusal {
         Self::Unavailable,
     ];
 
-    /// How it looks on the wire: the status, and the code for machines.
+    /// Returns how it looks on the wire: the status, and the code for machines.
     pub fn on_the_wire(self) -> (StatusCode, &'static str) {
         match self {
             Self::NoHost => (StatusCode::BAD_REQUEST, "invalid_host"),

@@ -1,4 +1,4 @@
-//! What has been refused: each refusal is counted and logged once; of a flood, a few each second and their number.
+//! Counts and logs refusals: each once; of a flood, a few each second and their number.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,26 +14,26 @@ const LONGEST: usize = 64;
 #[derive(Debug)]
 pub struct WebhookRefusals(Vec<(&'static str, LogLimit)>);
 
-/// What is known of a request when it is refused.
+/// The facts that are known of a request when it is refused.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     pub(super) provider: Option<Arc<Provider>>,
     pub(super) circle: Option<PublicKey>,
-    /// Of the body: what has come of it, or else what was announced.
+    /// The bytes of the body that have come, or else that were announced.
     pub(super) bytes: Option<usize>,
-    /// What stands where a provider should.
+    /// The text that stands where a provider should.
     unknown: Option<String>,
 }
 
 impl WebhookRefusals {
-    /// Of which so many with one code are logged each second.
+    /// Creates the counters, of which so many with one code are logged each second.
     pub(super) fn new(logged: u32, start: Instant) -> Self {
         let limit =
             |refusal: WebhookRefusal| (refusal.on_the_wire().1, LogLimit::new(logged, start));
         Self(WebhookRefusal::ALL.map(limit).into())
     }
 
-    /// How many there have been, by their codes.
+    /// Returns how many there have been, by their codes.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(code, limit)| (*code, limit.count()))
     }

@@ -1,7 +1,7 @@
-//! How a provider signs, as data, and the one verifier for all of them.
+//! Signature schemes of providers, as data, and the one verifier for all of them.
 //!
-//! Every scheme here is an HMAC (RFC 2104) over the raw body, with more around it or not; what differs is
-//! where things stand and how they are written.
+//! Every scheme here is an HMAC (RFC 2104) over the raw body, with more around it or not; what differs is where things
+//! stand and how they are written.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::auth::Secret;
 
-/// How a provider signs.
+/// A provider's way to sign.
 ///
 /// The value of the signature header is split at `separator`, if there is one. The items that begin with
-/// `signature_prefix` are signatures, any of which may be the right one; the item that begins with
-/// `timestamp_prefix` is when it was signed, written as `timestamp_format` says.
+/// `signature_prefix` are signatures, any of which may be the right one; the item that begins with `timestamp_prefix`
+/// is when it was signed, written as `timestamp_format` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheme {
     /// Under which names; the first whose signature header is there counts.
@@ -33,7 +33,7 @@ pub struct Scheme {
     pub(super) hash: Hash,
     pub(super) encoding: Encoding,
     pub(super) key: KeyEncoding,
-    /// What stands before the key in the secret as the provider shows it.
+    /// The text before the key in the secret, as the provider shows it.
     pub(super) key_prefix: String,
 }
 
@@ -79,7 +79,7 @@ pub enum SchemeError {
     /// A secret that isn't written as it should be.
     #[error("the secret is not written in {expected}")]
     Key {
-        /// How it should be.
+        /// The right form.
         expected: &'static str,
     },
     /// A parameter without its value.
@@ -90,7 +90,7 @@ pub enum SchemeError {
     WeakKey,
 }
 
-/// Why a request is not believed. For the log: the sender learns nothing of it.
+/// The reason why a request is not believed. For the log: the sender learns nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsigned {
     /// There is no signature.
@@ -105,7 +105,7 @@ pub enum Unsigned {
     /// It was signed too long ago, or is dated too far ahead.
     #[error("signed {seconds} s ago, which is past the tolerance")]
     Stale {
-        /// How long ago; negative for ahead.
+        /// The seconds since then; negative for a time ahead.
         seconds: i64,
     },
     /// No secret fits.
@@ -119,11 +119,11 @@ pub enum Unsigned {
     WrongToken,
 }
 
-/// What a request says of its signature.
+/// The parts of a request's signature headers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SignatureHeaders<'a> {
     signatures: Vec<&'a str>,
-    /// When it was signed, where that is signed too.
+    /// The time when it was signed, if that is signed too.
     pub(super) timestamp: &'a str,
     /// The event's name, where that is signed.
     pub(super) id: &'a str,
@@ -132,7 +132,7 @@ pub(super) struct SignatureHeaders<'a> {
 /// A request to be signed as the provider would.
 #[derive(Debug, Clone, Copy)]
 pub struct Signing<'a> {
-    /// With this.
+    /// The secret to sign with.
     pub secret: &'a Secret,
     /// At this time.
     pub at: Timestamp,
@@ -143,7 +143,7 @@ pub struct Signing<'a> {
 }
 
 impl Scheme {
-    /// That everything in the template stands somewhere.
+    /// Checks that everything in the template stands somewhere.
     pub(super) fn check(&self) -> Result<(), SchemeError> {
         let has_timestamp = self.timestamp_prefix.is_some()
             || self.headers.iter().all(|names| names.timestamp.is_some());
@@ -232,7 +232,7 @@ impl Scheme {
         Ok(signed)
     }
 
-    /// Whether one of the keys made one of the signatures. Takes as long whichever it is that differs.
+    /// Returns whether one of the keys made one of the signatures. Takes as long whichever it is that differs.
     pub(super) fn verify(
         &self,
         signed: &SignatureHeaders<'_>,

@@ -1,4 +1,4 @@
-//! What is signed: a text with places in it.
+//! The signed text: a template with places in it.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +16,7 @@ pub(super) enum Part {
     Body,
 }
 
-/// What stands in the places.
+/// The values for the places.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
     pub(super) timestamp: &'a str,

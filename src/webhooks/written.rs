@@ -1,4 +1,4 @@
-//! How signatures and keys are written.
+//! Encodings of signatures, keys and times.
 
 use data_encoding::{BASE64, BASE64URL, Encoding as Alphabet, HEXLOWER, HEXUPPER};
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ pub enum Hash {
     Sha512,
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
@@ -30,7 +30,7 @@ pub enum Encoding {
     Base64url,
 }
 
-/// How the key is written in a secret.
+/// The encoding of the key in a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyEncoding {
@@ -42,7 +42,7 @@ pub enum KeyEncoding {
     Base64,
 }
 
-/// How the time of a signature is written.
+/// The format of a signature's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimestampFormat {
@@ -59,7 +59,7 @@ pub enum TimestampFormat {
 pub(super) struct Key(pub(super) Vec<u8>);
 
 impl Key {
-    /// Whether it is so short that it can be found by trying.
+    /// Returns whether it is so short that it can be found by trying.
     pub(super) fn is_weak(&self) -> bool {
         self.0.len() < 8
     }

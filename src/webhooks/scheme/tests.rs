@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::*;
 use crate::webhooks::Preset;
 
-/// From the providers' own libraries and documentation.
+/// Vectors from the providers' own libraries and documentation.
 const VECTORS: &str = include_str!("../../../tests/vectors/webhooks.json");
 const TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -42,7 +42,7 @@ impl Vector {
         check(&scheme, headers, body, now, &keys)
     }
 
-    /// The same with the value of each header that is part of the signature changed.
+    /// Returns the headers with the value of each that is part of the signature changed.
     fn with(&self, change: impl Fn(&str) -> String) -> Vec<HeaderMap> {
         let scheme = self.provider.scheme().unwrap();
         let headers = self.headers();
