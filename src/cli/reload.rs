@@ -58,7 +58,7 @@ impl Reloading {
             return std::future::pending().await;
         };
         if let Err(error) = reading.await {
-            tracing::error!(%error, "reading the settings has failed, and the old ones stay in force");
+            tracing::error!(%error, "failed to read the settings: the old ones stay in force");
         }
         self.reading = None;
         if std::mem::take(&mut self.again) {
