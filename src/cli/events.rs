@@ -51,7 +51,7 @@ pub(super) struct Events {
     follow: bool,
 }
 
-/// What ended it.
+/// The reason why the command ended.
 enum End {
     Reached,
     /// Nobody reads what is printed.
@@ -87,7 +87,7 @@ impl Events {
         }
     }
 
-    /// What the log has now.
+    /// Prints the events that the log has now.
     async fn log(&self, key: &SecretKey) -> End {
         let client = match self.login.connect(key).await {
             Ok(client) => client,
@@ -131,7 +131,7 @@ impl Events {
         Ok(End::Reached)
     }
 
-    /// What comes.
+    /// Follows new events and prints them.
     async fn follow(&self, key: SecretKey) -> End {
         let (mut lost, mut before) = (false, String::new());
         let mut follow = Follow::new(&self.login.url, key)

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::login::ScriptSource;
 
-/// What a call was about.
+/// A call that failed, for its error message.
 pub(super) struct FailedRun<'a> {
     /// The script, where it was about one.
     pub(super) source: Option<ScriptSource<'a>>,

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 /// Bytes of an answer.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -27,7 +27,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What a refusal says, in the words of the server.
+    /// Returns the server's message in a refusal.
     pub(super) fn message(&self) -> String {
         let body: Option<Value> = circled_json::parse(&self.body).ok();
         let message = body

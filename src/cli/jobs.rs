@@ -164,7 +164,7 @@ struct Submit {
     /// The version of the named script; without it, the newest one.
     #[arg(long, requires = "name")]
     version: Option<String>,
-    /// What the script sees as ARGS, as JSON.
+    /// The value that the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
     /// The earliest time to run it: 2026-11-23T16:45:00Z
@@ -619,7 +619,7 @@ impl Retry {
     }
 }
 
-/// Whether so many jobs are to run again: asks whoever is there, if that isn't said already.
+/// Asks at the terminal whether so many jobs are to run again, unless `--yes` was given.
 fn may_go_on(count: usize, yes: bool) -> bool {
     if yes || count == 0 {
         return true;
@@ -640,7 +640,7 @@ fn may_go_on(count: usize, yes: bool) -> bool {
     stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// What is said of a job that runs again.
+/// Returns the message about a job that runs again.
 fn runs_again(version: Option<&str>) -> String {
     match version {
         Some(version) => format!("it runs again, with version {version}"),
@@ -648,7 +648,7 @@ fn runs_again(version: Option<&str>) -> String {
     }
 }
 
-/// So many of a list that comes in shares.
+/// Gathers so many items of a list that comes in pages.
 pub(super) async fn pages<T>(
     limit: u32,
     ask: impl AsyncFn(Option<usize>, Option<String>) -> Result<(Vec<T>, Option<JobId>), Error>,
@@ -676,7 +676,7 @@ pub(super) fn print_pretty(answer: &impl Serialize) -> io::Result<()> {
     print_text(&serde_json::to_string_pretty(answer)?)
 }
 
-/// One line, for people; with the circle, where they are of many.
+/// Prints one line for people; with the circle, if there are jobs of several.
 pub(super) fn print(job: &Job, with_circle: bool) -> io::Result<()> {
     let Job {
         job_id,

@@ -14,7 +14,7 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 
-/// What is logged, which can be set anew.
+/// A handle that changes the log level while the server runs.
 pub(super) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LevelHandle {

@@ -22,7 +22,7 @@ use super::{
     output::{remark, script_prints, stdout},
 };
 
-/// What the exit codes of these commands say, with those that not all have.
+/// Lists the exit codes of these commands, with those that only some have.
 macro_rules! exit_codes {
     ($ok:literal, $($own:literal,)* examples: $examples:literal) => {
         concat!(
@@ -210,7 +210,7 @@ impl From<SchemeName> for Scheme {
     }
 }
 
-/// What was on the command line can't be used.
+/// Prints that the command line can't be used.
 pub(super) fn unreadable(error: &anyhow::Error) -> ExitCode {
     remark!("error: {error:#}");
     ExitCode::from(UNUSABLE)

@@ -120,7 +120,7 @@ impl ConfigFile {
     }
 }
 
-/// What is wrong with the providers of webhooks.
+/// Returns the mistakes in the providers of webhooks.
 fn mistakes(checked: Result<(), SetUpError>, settings: &Settings) -> Vec<Mistake> {
     let wrong = checked.err().into_iter();
     let by_key = wrong.flat_map(|wrong| wrong.by_key(&settings.circle));

@@ -45,10 +45,10 @@ pub(super) struct Play {
     with: With,
 }
 
-/// What can be said about a run beside its script.
+/// The options of a run besides its script.
 #[derive(Debug, Args)]
 pub(super) struct With {
-    /// What the script sees as ARGS, as JSON.
+    /// The value that the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
     /// How long the script may take, like 500ms or 2s; the server's own limit at most.
@@ -94,7 +94,7 @@ impl With {
     }
 }
 
-/// What a script prints goes to standard error, its value to standard output.
+/// Prints a run's logs to standard error, its value to standard output.
 pub(super) fn print_played(played: &Played) -> io::Result<()> {
     print_logs(played.logs.iter().map(String::as_str));
     match played.output.as_str() {

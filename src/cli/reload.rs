@@ -15,9 +15,9 @@ pub(super) struct Reload {
     config: ConfigFile,
     level: LevelHandle,
     live: Live,
-    /// What the server was started with.
+    /// The settings that the server was started with.
     started: Loaded,
-    /// What was read last.
+    /// The settings that were read last.
     last: Mutex<Loaded>,
 }
 

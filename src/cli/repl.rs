@@ -35,7 +35,7 @@ const EXAMPLES: &str = "\
 Example:
   circled repl ws://127.0.0.1:8080/<circle_pk> --key me.key";
 
-/// What can be typed after a colon.
+/// The commands that can be typed after a colon.
 const COMMANDS: [(&str, &str); 5] = [
     (
         "call",
@@ -155,7 +155,7 @@ impl Repl {
         }
     }
 
-    /// What there is to say when nothing more is typed.
+    /// Ends the prompt at the end of input.
     fn end(&self, lines: &Lines<'_>) -> ExitCode {
         // At a terminal, what isn't finished has been dropped before.
         if stdin().is_terminal() || !lines.helper().is_some_and(Prompt::goes_on) {
@@ -260,7 +260,7 @@ fn command(input: &str) -> Option<&str> {
     }
 }
 
-/// What was typed before. Without it, there is just nothing to bring back.
+/// Loads earlier inputs. Without the file, there are none to bring back.
 fn remembered(lines: &mut Lines<'_>, file: &Path) {
     if let Err(error) = history::make_folder(file) {
         remark!(

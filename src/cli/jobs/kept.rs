@@ -168,7 +168,7 @@ impl JobsSource {
         }
     }
 
-    /// What is said of a job that runs again.
+    /// Returns the message about a job that runs again.
     pub(super) fn says(&self, version: Option<&str>) -> String {
         match self {
             Self::Running(_) => super::runs_again(version),
@@ -202,7 +202,7 @@ fn shown_as(job: Job<Box<RawValue>>) -> anyhow::Result<Job> {
     Ok(circled_json::from_str(&serde_json::to_string(&job)?)?)
 }
 
-/// What can stand in a URL as it is.
+/// Returns a value that needs no escape in a URL.
 fn plain<'a>(name: &str, value: &'a str) -> anyhow::Result<&'a str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     if value.is_empty() || !value.bytes().all(is_plain) {

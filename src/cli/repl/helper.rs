@@ -17,12 +17,12 @@ use super::{
 };
 use crate::cli::explain::printable;
 
-/// What stands where the next line of an input is to be typed.
+/// The hint on the next line of an unfinished input.
 const GOES_ON: &str = "... it goes on; Ctrl-C drops it";
 
 pub(super) struct Prompt<'a> {
     link: Rc<ReplConnection<'a>>,
-    /// Whether what was read last goes on.
+    /// True while the input that was read last is unfinished.
     goes_on: Cell<bool>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    /// Whether the lines that were read since the last input are none yet.
+    /// Returns true while the lines read since the last input are unfinished.
     pub(super) fn goes_on(&self) -> bool {
         self.goes_on.get()
     }
@@ -76,7 +76,7 @@ impl Validator for Prompt<'_> {
     }
 }
 
-/// That an input goes on. It isn't text that could be taken into the input.
+/// The hint that an input is unfinished. It can't be completed into the input.
 pub(super) struct GoesOn;
 
 impl Hint for GoesOn {

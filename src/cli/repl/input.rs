@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// What is open at the end of a text.
+/// An element that is open at the end of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     /// `(`, `[` or `{`.
@@ -24,7 +24,7 @@ enum Open {
     LineComment,
 }
 
-/// What could be completed.
+/// A kind of text that can be completed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wanted<'a> {
     /// A key of the store.
@@ -42,7 +42,7 @@ pub(super) enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// What there is of it.
+    /// Returns the part that is already typed.
     pub(super) fn prefix(&self) -> &'a str {
         match self {
             Self::Key(prefix)
@@ -77,7 +77,7 @@ pub(super) fn is_whole(text: &str) -> bool {
     }
 }
 
-/// What could be completed at the end of a text.
+/// Returns what can be completed at the end of a text.
 pub(super) fn wanted(text: &str) -> Option<Wanted<'_>> {
     if let Some(command) = text.strip_prefix(':') {
         let Some((command, rest)) = command.split_once(' ') else {
@@ -155,7 +155,8 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// What is open at the end, the innermost last; nothing, where a bracket closes another one than is open.
+/// Returns the elements that are open at the end, the innermost last; `None` if a bracket closes another kind than is
+/// open.
 fn scan(text: &str) -> Option<Vec<Open>> {
     let mut open: Vec<Open> = Vec::new();
     let mut rest = text.char_indices().peekable();

@@ -20,7 +20,7 @@ pub(super) struct ReplConnection<'a> {
     client: RefCell<Option<Client>>,
 }
 
-/// What a call came to.
+/// The end of a call.
 pub(super) enum Ended<T> {
     Answered(T),
     Failed(Error),
