@@ -3,9 +3,9 @@
 use crate::vocabulary::vocabulary;
 
 vocabulary! {
-    /// What a caller is in a circle; a later one may do all that an earlier one may.
+    /// The role of a caller in a circle. A later role may do all that an earlier one may.
     pub enum Role {
-        /// Proved a key, which the circle doesn't know.
+        /// Has logged in, with a key that is not a member's.
         Guest = "guest",
         /// Listed by the circle.
         Member = "member",

@@ -67,9 +67,9 @@ impl Method for Redeliver {
 /// A delivery: one webhook request, without its payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
-    /// Its job.
+    /// The id of its job.
     pub job_id: JobId,
-    /// Who sent it.
+    /// The provider that sent it.
     pub provider: String,
     /// The event's id, if it has one.
     pub event_id: Option<String>,
@@ -82,12 +82,12 @@ pub struct Delivery {
     pub status: Word<JobStatus>,
     /// Runs of the script that came to an end, well or not.
     pub tries: u32,
-    /// What went wrong last.
+    /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
 }
 
-/// A delivery with all that was sent.
+/// A delivery with its payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "DeliveryDetails")]
 pub struct DeliveryDetails<V = Json> {
@@ -102,7 +102,7 @@ pub struct DeliveryDetails<V = Json> {
     pub payload: V,
 }
 
-/// Some deliveries.
+/// A page of deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
     /// The newest first.
@@ -114,6 +114,6 @@ pub struct Deliveries {
 /// A delivery that runs once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Redelivered {
-    /// The new job.
+    /// The id of the new job.
     pub job_id: JobId,
 }

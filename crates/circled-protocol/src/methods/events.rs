@@ -57,49 +57,49 @@ pub struct Notification<V = Json, T = String> {
     /// The subscription that it is for.
     #[schemars(with = "String")]
     pub subscription: T,
-    /// What it says.
+    /// The event, a gap, or the end.
     #[serde(flatten)]
     #[schemars(with = "Notice")]
     pub notice: Notice<V, T>,
 }
 
-/// What a subscription is told.
+/// A notification of a subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(rename = "Notice")]
 pub enum Notice<V = Json, T = String> {
-    /// An event, in the order of the circle's, each once.
+    /// An event. Events come in order, each once.
     Event(#[schemars(with = "Event")] Event<V, T>),
-    /// Events are missing: the log doesn't reach back to them any more.
+    /// Events are missing: the log no longer reaches back to them.
     Gap {
         /// Always true.
         gap: bool,
-        /// What comes next is after this id.
+        /// The next event is after this id.
         since: u64,
     },
-    /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
+    /// The subscription has ended: the caller may no longer subscribe, or somebody else has logged in on the session.
     Ended {
         /// Always true.
         ended: bool,
-        /// The role that it would take; nothing, where somebody else has logged in.
+        /// The role that is needed; absent if somebody else has logged in.
         #[serde(skip_serializing_if = "Option::is_none")]
         needs: Option<Word<Role>>,
     },
-    /// Something that a later server says.
+    /// A notification of a later version.
     #[serde(skip)]
     Other,
 }
 
-/// Something that happened in a circle.
+/// An event of a circle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct Event<V = Json, T = String> {
-    /// Its number in the circle; a later event has a greater one.
+    /// The event's number in the circle; later events have greater ones.
     pub id: u64,
-    /// What it is about.
+    /// The event's topic.
     #[schemars(with = "String")]
     pub topic: T,
-    /// What it says.
+    /// The event's data.
     #[schemars(with = "Value")]
     pub data: V,
     /// When it was committed.
@@ -110,8 +110,8 @@ pub struct Event<V = Json, T = String> {
 impl<V, T> Notification<V, T> {
     /// The name of the notification.
     pub const NAME: &'static str = "event";
-    /// What it is sent for, in a sentence.
-    pub const SUMMARY: &'static str = "Tells a subscription of an event, of a gap, or of its end.";
+    /// The notification in a sentence.
+    pub const SUMMARY: &'static str = "A subscription has an event, a gap, or has ended.";
 }
 
 impl<'de> Deserialize<'de> for Notification {

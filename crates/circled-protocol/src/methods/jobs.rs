@@ -135,7 +135,7 @@ impl Method for RetryJob {
 pub struct Submitted {
     /// The job's id; that of the first one if it is a duplicate.
     pub job_id: JobId,
-    /// Whether it was submitted before, with the same key.
+    /// True if it was submitted before, with the same key.
     pub duplicate: bool,
 }
 
@@ -190,7 +190,7 @@ pub struct Job<V = Json> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     pub value: Option<V>,
-    /// What went wrong last.
+    /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
     /// The lines that the last run which came to an end has printed.
@@ -239,14 +239,14 @@ pub struct Jobs<V = Json> {
     pub cursor: Option<JobId>,
 }
 
-/// Whether a job was stopped.
+/// The result of `stop_job`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     /// False if it was already over.
     pub stopped: bool,
 }
 
-/// Whether a job runs again.
+/// The result of `retry_job`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retried {
     /// False if it was neither dead nor cancelled.

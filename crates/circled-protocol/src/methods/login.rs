@@ -53,10 +53,10 @@ impl Method for Whoami {
     type Result = Identity;
 }
 
-/// What the server knows of a session.
+/// The result of `whoami`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
-    /// Whether the caller has logged in.
+    /// True once the caller has logged in.
     pub authenticated: bool,
     /// The caller's key.
     pub pubkey: Option<PublicKey>,

@@ -28,7 +28,7 @@ impl Method for AddMember {
 pub struct RemoveMember {
     /// The member's public key.
     pub pubkey: PublicKey,
-    /// Whether to stop their jobs that are not over, too.
+    /// True to stop their jobs that are not over, too.
     #[serde(default, deserialize_with = "circled_json::or_default")]
     pub stop_jobs: bool,
 }
@@ -53,17 +53,17 @@ impl Method for ListMembers {
     type Result = Members;
 }
 
-/// Whether somebody was made a member.
+/// The result of `add_member`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Added {
     /// False if they were already a member.
     pub added: bool,
 }
 
-/// Whether somebody was made a guest again.
+/// The result of `remove_member`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
-    /// Whether they were a member.
+    /// False if they were not a member.
     pub removed: bool,
     /// How many of their jobs were stopped, with `stop_jobs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

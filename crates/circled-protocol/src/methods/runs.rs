@@ -58,7 +58,7 @@ impl Method for CallScript<'_> {
     type Result = Called;
 }
 
-/// What a script came to.
+/// The result of a script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Played")]
 pub struct Played<V = Json> {
@@ -73,11 +73,11 @@ pub struct Played<V = Json> {
     pub job_id: JobId,
 }
 
-/// What a named script came to.
+/// The result of a named script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Called")]
 pub struct Called<V = Json> {
-    /// As of any other script.
+    /// As for `play`.
     #[serde(flatten)]
     #[schemars(with = "Played")]
     pub played: Played<V>,

@@ -124,9 +124,9 @@ pub struct ScriptEntry {
     pub current: ScriptVersion,
 }
 
-/// Whether a script was deleted.
+/// The result of `delete_script`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deleted {
-    /// Whether there was such a script.
+    /// False if there was no such script.
     pub deleted: bool,
 }
