@@ -27,6 +27,12 @@ impl Deref for Json {
     }
 }
 
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 impl PartialEq<Value> for Json {
     fn eq(&self, other: &Value) -> bool {
         self.0 == *other
