@@ -8,13 +8,12 @@ use std::{
 
 use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{Pinned, Procedure, Settings, has_script, is_member, scripts};
 use crate::{
     auth::{Access, Action, Admission, Denied, decide},
-    script::{self, Failure, Inputs, Limits, Sandbox, Success},
-    store::{Transaction, Unavailable, Value, WriteError},
+    script::{Inputs, Limits, Outcome, RunError, Sandbox, Success},
+    store::{Transaction, Value},
 };
 
 /// Runs scripts and procedures within their limits. A cheap handle.
@@ -74,96 +73,6 @@ pub enum Authority<'a> {
     Provider(&'a str),
 }
 
-/// The end of a run.
-#[derive(Debug)]
-pub enum Ending {
-    /// It ended by itself, well or not.
-    Finished(Result<Success, Failure>),
-    /// The deadline passed.
-    TimedOut {
-        /// The version of the named script that ran.
-        version: Option<String>,
-    },
-    /// The caller cancelled.
-    Cancelled,
-    /// The store could not be reached.
-    Unavailable,
-    /// It kept others waiting who have used less, and there was no room to set it aside.
-    Displaced,
-    /// It was refused: nothing was run.
-    Refused(Refusal),
-}
-
-/// The reason why nothing was run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// There is no such thing.
-    NotFound {
-        /// The kind of thing: `script`, `version`.
-        what: Cow<'static, str>,
-    },
-    /// The caller's role is too low.
-    Forbidden {
-        /// The least role that may.
-        needs: Role,
-    },
-    /// The request makes no sense.
-    Invalid {
-        /// The reason.
-        reason: String,
-    },
-    /// A limit would be exceeded.
-    Limit {
-        /// The setting with the limit.
-        limit: Cow<'static, str>,
-    },
-    /// The store can't be reached.
-    Unavailable,
-}
-
-impl From<WriteError> for Refusal {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::Unavailable(Unavailable) => Self::Unavailable,
-            error @ (WriteError::Key { .. }
-            | WriteError::Value { .. }
-            | WriteError::Writes { .. }
-            | WriteError::Topic { .. }
-            | WriteError::Reserved
-            | WriteError::Event { .. }
-            | WriteError::Events { .. }
-            | WriteError::Keys { .. }) => Self::Invalid {
-                reason: error.to_string(),
-            },
-        }
-    }
-}
-
-impl From<script::Ending> for Ending {
-    fn from(ending: script::Ending) -> Self {
-        match ending {
-            script::Ending::Finished(result) => Self::Finished(result),
-            script::Ending::TimedOut => Self::TimedOut { version: None },
-            script::Ending::Cancelled => Self::Cancelled,
-            script::Ending::Unavailable => Self::Unavailable,
-            script::Ending::Displaced => Self::Displaced,
-        }
-    }
-}
-
-impl From<Refusal> for Ending {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unavailable => Self::Unavailable,
-            refusal @ (Refusal::NotFound { .. }
-            | Refusal::Forbidden { .. }
-            | Refusal::Invalid { .. }
-            | Refusal::Limit { .. }) => Self::Refused(refusal),
-        }
-    }
-}
-
 /// A source that was found.
 struct FoundSource<'a> {
     source: SourceText<'a>,
@@ -202,25 +111,25 @@ impl Executor {
 
     /// Runs it at once if it is known to be short; for threads that mustn't block. If it returns `None`, nothing has
     /// happened, though the transaction may have been used.
-    pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Ending> {
+    pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Outcome> {
         if let Task::Procedure(procedure) = run.task {
             // Compiling takes its time, and a large stack; and long lists take theirs.
             if procedure.source().is_some() || procedure.is_list() {
                 return None;
             }
-            let ending = self.perform(procedure, run, transaction.as_mut()?);
-            return (!matches!(ending, Ending::Unavailable)).then_some(ending);
+            let outcome = self.perform(procedure, run, transaction.as_mut()?);
+            return (!matches!(outcome, Err(RunError::Unavailable))).then_some(outcome);
         }
         let found = match self.find(run, transaction.as_mut()?) {
             Ok(found) => found,
-            Err(Refusal::Unavailable) => return None,
-            Err(refusal) => return Some(refusal.into()),
+            Err(RunError::Unavailable) => return None,
+            Err(error) => return Some(Err(error)),
         };
         let inputs = inputs(run, &found);
-        let result = self
+        let outcome = self
             .sandbox
             .try_run(&found.source.text(), &inputs, transaction)?;
-        Some(Ending::Finished(versioned(result, found.version)))
+        Some(versioned(outcome, found.version))
     }
 
     /// Runs it on this thread, as long as the limits permit, and until the deadline at most. Its reads and writes go
@@ -231,43 +140,23 @@ impl Executor {
         transaction: &mut Option<Transaction>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
-    ) -> Ending {
-        let Some(own) = transaction.as_mut() else {
-            return Ending::Unavailable;
-        };
+    ) -> Outcome {
+        let own = transaction.as_mut().ok_or(RunError::Unavailable)?;
         if let Task::Procedure(procedure) = run.task {
             // Nothing is compiled for whoever may not put it.
-            if let Err(refusal) = self.admit(run, own) {
-                return refusal.into();
+            self.admit(run, own)?;
+            if let Some(source) = procedure.source() {
+                self.sandbox.imports(source, deadline, cancel)?;
             }
-            let compiled = procedure
-                .source()
-                .map(|source| self.sandbox.imports(source, deadline, cancel));
-            return match compiled {
-                Some(Err(ending)) => ending.into(),
-                Some(Ok(_)) | None => self.perform(procedure, run, own),
-            };
+            return self.perform(procedure, run, own);
         }
-        let found = match self.find(run, own) {
-            Ok(found) => found,
-            Err(refusal) => return refusal.into(),
-        };
+        let found = self.find(run, own)?;
         let inputs = inputs(run, &found);
         let source = found.source.text();
-        match self
+        let outcome = self
             .sandbox
-            .run(&source, &inputs, transaction, deadline, cancel)
-            .into()
-        {
-            Ending::Finished(result) => Ending::Finished(versioned(result, found.version)),
-            Ending::TimedOut { .. } => Ending::TimedOut {
-                version: found.version,
-            },
-            other @ (Ending::Cancelled
-            | Ending::Unavailable
-            | Ending::Displaced
-            | Ending::Refused(_)) => other,
-        }
+            .run(&source, &inputs, transaction, deadline, cancel);
+        versioned(outcome, found.version)
     }
 
     fn perform(
@@ -275,24 +164,19 @@ impl Executor {
         procedure: &Procedure,
         run: &Run<'_>,
         transaction: &mut Transaction,
-    ) -> Ending {
+    ) -> Outcome {
+        self.admit(run, transaction)?;
         let by = run.inputs.caller_id;
-        let value = self
-            .admit(run, transaction)
-            .and_then(|()| procedure.perform(transaction, by, Timestamp::now(), &self.settings));
-        match value {
-            Ok(value) => Ending::Finished(Ok(Success {
-                output: String::new(),
-                value,
-                logs: Vec::new(),
-                version: None,
-            })),
-            Err(refusal) => refusal.into(),
-        }
+        Ok(Success {
+            output: String::new(),
+            value: procedure.perform(transaction, by, Timestamp::now(), &self.settings)?,
+            logs: Vec::new(),
+            version: None,
+        })
     }
 
     /// Checks that the caller may run it.
-    fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), Refusal> {
+    fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), RunError> {
         match run.authority {
             Authority::Granted => Ok(()),
             Authority::Provider(provider) => {
@@ -307,16 +191,16 @@ impl Executor {
                 match decide(needs, Some(self.access.fixed_role(&circle, &caller))) {
                     Ok(Admission::Granted) => {}
                     Ok(Admission::IfMember) => must_be_member(transaction, &caller)?,
-                    Err(Denied::Needs(needs)) => return Err(Refusal::Forbidden { needs }),
+                    Err(Denied::Needs(needs)) => return Err(RunError::Forbidden { needs }),
                     Err(Denied::Unauthenticated) => {
                         let needs = Role::Guest;
-                        return Err(Refusal::Forbidden { needs });
+                        return Err(RunError::Forbidden { needs });
                     }
                 }
                 match name {
                     Some(name) if !has_script(transaction, name)? => {
                         let what = "script".into();
-                        Err(Refusal::NotFound { what })
+                        Err(RunError::NotFound { what })
                     }
                     Some(_) | None => Ok(()),
                 }
@@ -329,22 +213,22 @@ impl Executor {
         &self,
         run: &Run<'a>,
         transaction: &mut Transaction,
-    ) -> Result<FoundSource<'a>, Refusal> {
+    ) -> Result<FoundSource<'a>, RunError> {
         self.admit(run, transaction)?;
         find(run.task, transaction)
     }
 }
 
-fn must_be_member(transaction: &mut Transaction, caller: &PublicKey) -> Result<(), Refusal> {
+fn must_be_member(transaction: &mut Transaction, caller: &PublicKey) -> Result<(), RunError> {
     let needs = Role::Member;
     if is_member(transaction, caller)? {
         Ok(())
     } else {
-        Err(Refusal::Forbidden { needs })
+        Err(RunError::Forbidden { needs })
     }
 }
 
-fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<FoundSource<'a>, Refusal> {
+fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<FoundSource<'a>, RunError> {
     let given = |source| FoundSource {
         source: SourceText::Given(source),
         version: None,
@@ -376,12 +260,13 @@ fn inputs<'a>(run: &Run<'a>, found: &FoundSource<'a>) -> Inputs<'a> {
     }
 }
 
-fn versioned(
-    result: Result<Success, Failure>,
-    version: Option<String>,
-) -> Result<Success, Failure> {
-    match result {
-        Ok(success) => Ok(Success { version, ..success }),
-        Err(failure) => Err(Failure { version, ..failure }),
+/// Notes which version of a named script ran.
+fn versioned(mut outcome: Outcome, ran: Option<String>) -> Outcome {
+    match &mut outcome {
+        Ok(success) => success.version = ran,
+        Err(RunError::Failed(failure)) => failure.version = ran,
+        Err(RunError::TimedOut { version, .. }) => *version = ran,
+        Err(_) => {}
     }
+    outcome
 }

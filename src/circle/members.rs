@@ -4,8 +4,11 @@ use circled_protocol::{PublicKey, methods::Member};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ALL, Refusal, is_full};
-use crate::store::{NewEvent, Transaction, Value, WriteError};
+use super::{ALL, is_full};
+use crate::{
+    script::RunError,
+    store::{NewEvent, Transaction, Value, WriteError},
+};
 
 /// The prefix of their keys in the store.
 const MEMBERS: &[u8] = b"m";
@@ -34,14 +37,12 @@ pub(super) fn add(
     member: &PublicKey,
     now: Timestamp,
     most: usize,
-) -> Result<bool, Refusal> {
+) -> Result<bool, RunError> {
     if is_member(transaction, member)? {
         return Ok(false);
     }
     if is_full(transaction, MEMBERS, most)? {
-        return Err(Refusal::Limit {
-            limit: "circles.max_members".into(),
-        });
+        return Err(RunError::limit("circles.max_members"));
     }
     let stored = serde_json::to_vec(&StoredMember { added_at: now }).unwrap_or_default();
     transaction.own_set(&key(member), Some(Value::new(&stored)));
@@ -50,7 +51,7 @@ pub(super) fn add(
 }
 
 /// Removes a member. Returns whether it was one.
-pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, Refusal> {
+pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, RunError> {
     if !is_member(transaction, member)? {
         return Ok(false);
     }
@@ -60,7 +61,7 @@ pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Resul
 }
 
 /// Returns all of them, in the order of their keys.
-pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, Refusal> {
+pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunError> {
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
         let stored = transaction.own_get(&key)?;

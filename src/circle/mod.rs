@@ -11,12 +11,12 @@ mod scripts;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Authority, Ending, Executor, Refusal, Run, Task};
+pub use executor::{Authority, Executor, Run, Task};
 pub use members::is_member;
 pub use procedure::Procedure;
 pub use scripts::{
-    Compiler, NAME_RULE, Pinned, Unpinned, Version, has_script, is_name, name_key, pin,
-    pin_for_deliveries, pin_source, script_for,
+    Compiler, NAME_RULE, Pinned, Version, has_script, is_name, name_key, pin, pin_for_deliveries,
+    pin_source, script_for,
 };
 
 use crate::store::{Transaction, WriteError};

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Refusal, Settings, members, scripts};
-use crate::store::Transaction;
+use super::{Settings, members, scripts};
+use crate::{script::RunError, store::Transaction};
 
 /// A change of a circle, or a look at it, done like a script: in a transaction, wherever jobs run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl Procedure {
         by: &dyn std::fmt::Display,
         now: Timestamp,
         settings: &Settings,
-    ) -> Result<Box<RawValue>, Refusal> {
+    ) -> Result<Box<RawValue>, RunError> {
         let answer = match self {
             Self::PutScript { name, source } => {
                 let (version, created) =

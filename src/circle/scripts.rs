@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ALL, Refusal, Settings, is_full};
+use super::{ALL, Settings, is_full};
 use crate::{
-    script::{self, Ending, Failure, Sandbox},
+    script::{self, RunError, Sandbox},
     store::{Transaction, Unavailable, Value, WriteError},
 };
 
@@ -145,11 +145,9 @@ pub(super) fn find(
     transaction: &mut Transaction,
     name: &str,
     version: Option<&str>,
-) -> Result<(ScriptVersion, Value), Refusal> {
+) -> Result<(ScriptVersion, Value), RunError> {
     let Some(stored) = read_stored(transaction, name)? else {
-        return Err(Refusal::NotFound {
-            what: "script".into(),
-        });
+        return Err(RunError::not_found("script"));
     };
     let put = version_of(&stored, version)?;
     let source = transaction.own_peek(&source_key(name, &put.version))?;
@@ -162,7 +160,7 @@ pub(super) fn find(
 fn version_of<'a>(
     stored: &'a StoredScript,
     version: Option<&str>,
-) -> Result<&'a ScriptVersion, Refusal> {
+) -> Result<&'a ScriptVersion, RunError> {
     let versions = &stored.versions;
     let Some(version) = version else {
         return versions.first().ok_or_else(no_version);
@@ -171,7 +169,7 @@ fn version_of<'a>(
     let mut found = versions.iter().filter(begins);
     match (found.next(), found.count()) {
         (Some(put), 0) => Ok(put),
-        (Some(_), others) => Err(Refusal::Invalid {
+        (Some(_), others) => Err(RunError::Invalid {
             reason: format!(
                 "`version`: {} versions begin with \"{version}\"; give more digits",
                 others + 1
@@ -181,10 +179,8 @@ fn version_of<'a>(
     }
 }
 
-fn no_version() -> Refusal {
-    Refusal::NotFound {
-        what: "version".into(),
-    }
+fn no_version() -> RunError {
+    RunError::not_found("version")
 }
 
 /// Puts a source under a name. Returns its version, and whether it wasn't the newest one already.
@@ -195,18 +191,16 @@ pub(super) fn put(
     by: &dyn std::fmt::Display,
     now: Timestamp,
     settings: &Settings,
-) -> Result<(Version, bool), Refusal> {
+) -> Result<(Version, bool), RunError> {
     if !is_name(name) {
-        return Err(Refusal::Invalid {
+        return Err(RunError::Invalid {
             reason: NAME_RULE.to_owned(),
         });
     }
     let version = hex::encode(Sha256::digest(source));
     let known = read_stored(transaction, name)?;
     if known.is_none() && is_full(transaction, NAMES, settings.max_scripts)? {
-        return Err(Refusal::Limit {
-            limit: "circles.max_scripts".into(),
-        });
+        return Err(RunError::limit("circles.max_scripts"));
     }
     let mut stored = known.unwrap_or_default();
     if stored
@@ -236,7 +230,7 @@ pub(super) fn put(
 }
 
 /// Deletes a script. Returns whether there was one.
-pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, Refusal> {
+pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, RunError> {
     let Some(stored) = read_stored(transaction, name)? else {
         return Ok(false);
     };
@@ -251,7 +245,7 @@ pub(super) fn show(
     transaction: &mut Transaction,
     name: &str,
     version: Option<&str>,
-) -> Result<Script, Refusal> {
+) -> Result<Script, RunError> {
     let (put, source) = find(transaction, name, version)?;
     let versions = read_stored(transaction, name)?.unwrap_or_default().versions;
     Ok(Script {
@@ -263,7 +257,7 @@ pub(super) fn show(
 }
 
 /// Returns all of them, in the order of their names.
-pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, Refusal> {
+pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, RunError> {
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
         let name = text(key.get(NAMES.len()..).unwrap_or_default()).into_owned();
@@ -287,25 +281,11 @@ pub struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn imports(&self, source: &str) -> Result<Vec<String>, Unpinned> {
+    fn imports(&self, source: &str) -> Result<Vec<String>, RunError> {
         let imports = self
             .sandbox
             .imports(source, Some(self.deadline), self.cancel);
-        imports.map_err(|ending| match ending {
-            Ending::Finished(Err(failure)) => Unpinned::Failed(failure),
-            Ending::TimedOut => Unpinned::TimedOut {
-                after: match Instant::now() < self.deadline {
-                    true => self.sandbox.limits().timeout,
-                    false => self.time,
-                },
-            },
-            Ending::Cancelled => Unpinned::Cancelled,
-            Ending::Displaced => Refusal::Limit {
-                limit: "script.max_aside".into(),
-            }
-            .into(),
-            Ending::Finished(Ok(_)) | Ending::Unavailable => Refusal::Unavailable.into(),
-        })
+        imports.map_err(|error| error.by_deadline(self.deadline, self.time))
     }
 }
 
@@ -318,7 +298,7 @@ pub fn pin(
     compiler: &Compiler<'_>,
     name: &str,
     version: Option<&str>,
-) -> Result<Pinned, Unpinned> {
+) -> Result<Pinned, RunError> {
     let (put, source) = find(transaction, name, version)?;
     let pinned = pin_source(transaction, compiler, &text(&source))?;
     Ok(Pinned {
@@ -341,15 +321,13 @@ pub fn pin_for_deliveries(
 ) -> Result<Option<Pinned>, Unavailable> {
     match pin(transaction, compiler, name, None) {
         Ok(pinned) => return Ok(Some(pinned)),
-        Err(Unpinned::Refused(Refusal::NotFound { .. })) => return Ok(None),
-        Err(Unpinned::Refused(Refusal::Unavailable) | Unpinned::Cancelled) => {
-            return Err(Unavailable);
-        }
-        Err(Unpinned::Refused(_) | Unpinned::Failed(_) | Unpinned::TimedOut { .. }) => {}
+        Err(RunError::NotFound { .. }) => return Ok(None),
+        Err(RunError::Unavailable | RunError::Cancelled) => return Err(Unavailable),
+        Err(_) => {}
     }
     let (put, source) = match find(transaction, name, None) {
         Ok(found) => found,
-        Err(Refusal::Unavailable) => return Err(Unavailable),
+        Err(RunError::Unavailable) => return Err(Unavailable),
         Err(_) => return Ok(None),
     };
     Ok(Some(Pinned {
@@ -368,7 +346,7 @@ pub fn pin_source(
     transaction: &mut Transaction,
     compiler: &Compiler<'_>,
     source: &str,
-) -> Result<Pinned, Unpinned> {
+) -> Result<Pinned, RunError> {
     let sandbox = compiler.sandbox;
     let mut modules = BTreeMap::new();
     // All of it is kept with each job.
@@ -379,18 +357,13 @@ pub fn pin_source(
             continue;
         }
         if modules.len() >= sandbox.limits().max_modules {
-            return Err(Refusal::Limit {
-                limit: "script.max_modules".into(),
-            }
-            .into());
+            return Err(RunError::limit("script.max_modules"));
         }
-        let Some(module) = current_source(transaction, &name).map_err(Refusal::from)? else {
+        let Some(module) = current_source(transaction, &name)? else {
             // As it fails when it runs: its author sees where.
             continue;
         };
-        let too_long = || Refusal::Limit {
-            limit: "script.max_source".into(),
-        };
+        let too_long = || RunError::limit("script.max_source");
         room = room.checked_sub(module.len()).ok_or_else(too_long)?;
         let module: Arc<str> = text(&module).into();
         wanted.extend(compiler.imports(&module)?);
@@ -402,49 +375,6 @@ pub fn pin_source(
         source: source.into(),
         modules: Arc::new(script::PinnedModules(modules)),
     })
-}
-
-/// The reason why a script can't be pinned.
-#[derive(Debug)]
-pub enum Unpinned {
-    /// It isn't there.
-    Refused(Refusal),
-    /// It doesn't compile.
-    Failed(Failure),
-    /// Compiling took longer than it had.
-    TimedOut {
-        /// The time that it had.
-        after: Duration,
-    },
-    /// The caller left.
-    Cancelled,
-}
-
-impl std::fmt::Display for Unpinned {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed(failure) => write!(f, "the script doesn't compile: {failure}"),
-            Self::Refused(Refusal::NotFound { what }) => write!(f, "the circle has no such {what}"),
-            Self::Refused(Refusal::Invalid { reason }) => f.write_str(reason),
-            Self::Refused(Refusal::Limit { limit }) => write!(f, "this exceeds {limit}"),
-            Self::Refused(Refusal::Forbidden { needs }) => write!(f, "that needs the role {needs}"),
-            Self::Refused(Refusal::Unavailable) => f.write_str("the store can't be reached"),
-            Self::TimedOut { after } => {
-                write!(
-                    f,
-                    "the script takes longer than {} ms to compile",
-                    after.as_millis()
-                )
-            }
-            Self::Cancelled => f.write_str("its caller has left"),
-        }
-    }
-}
-
-impl From<Refusal> for Unpinned {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
 }
 
 /// Returns a source as text: sources are stored as they were sent, in UTF-8.

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Compiler, NAME_RULE, Procedure, Refusal, Settings, Unpinned, has_script, is_member, is_name,
-    pin, pin_source, scripts,
+    Compiler, NAME_RULE, Procedure, Settings, has_script, is_member, is_name, pin, pin_source,
+    scripts,
 };
 use crate::{
-    script::{Limits, Sandbox},
+    script::{Limits, RunError, Sandbox},
     store::{self, Disk, DiskSettings, Preconditions, Store, Transaction, WaitPolicy},
 };
 
@@ -78,7 +78,7 @@ fn at(
     second: i64,
     settings: &Settings,
     procedure: &Procedure,
-) -> Result<Json, Refusal> {
+) -> Result<Json, RunError> {
     let mut transaction = begin(store);
     let now = Timestamp::from_second(second).unwrap();
     let answer = procedure.perform(&mut transaction, &key(1), now, settings)?;
@@ -86,7 +86,7 @@ fn at(
     Ok(circled_json::parse(answer.get()).unwrap())
 }
 
-fn perform(store: &Store, procedure: &Procedure) -> Result<Json, Refusal> {
+fn perform(store: &Store, procedure: &Procedure) -> Result<Json, RunError> {
     at(store, 0, &SETTINGS, procedure)
 }
 
@@ -104,12 +104,12 @@ fn get(name: &str, version: Option<&str>) -> Procedure {
     }
 }
 
-fn limit(name: &'static str) -> Refusal {
-    Refusal::Limit { limit: name.into() }
+fn limit(name: &'static str) -> RunError {
+    RunError::limit(name)
 }
 
-fn not_found(what: &'static str) -> Refusal {
-    Refusal::NotFound { what: what.into() }
+fn not_found(what: &'static str) -> RunError {
+    RunError::not_found(what)
 }
 
 /// The topics of what a procedure tells, and that the owner alone is told.
@@ -352,7 +352,7 @@ fn a_name_is_a_name() {
         let reason = NAME_RULE.to_owned();
         assert_eq!(
             perform(&store, &put(name, "1")),
-            Err(Refusal::Invalid { reason })
+            Err(RunError::Invalid { reason })
         );
         assert_eq!(perform(&store, &get(name, None)), Err(not_found("script")));
     }
@@ -391,12 +391,12 @@ fn what_is_pinned_is_as_it_was() {
     assert_eq!(&*pinned.source, "1 + 1");
     for (name, version, what) in [("b", None, "script"), ("a", Some("none"), "version")] {
         match pin(&mut transaction, &compiler, name, version) {
-            Err(Unpinned::Refused(refusal)) => assert_eq!(refusal, not_found(what)),
+            Err(error) => assert_eq!(error, not_found(what)),
             other => panic!("{other:?}"),
         }
     }
     let failed = pin_source(&mut transaction, &compiler, "let x =");
-    assert!(matches!(failed, Err(Unpinned::Failed(_))), "{failed:?}");
+    assert!(matches!(failed, Err(RunError::Failed(_))), "{failed:?}");
 }
 
 /// Checks that one of two transactions that change the same has to run again.
@@ -464,7 +464,7 @@ fn a_version_may_be_abbreviated_where_that_is_clear() {
             let others = versions.iter().filter(|other| other.starts_with(begin));
             match (others.count(), perform(&store, &get("a", Some(begin)))) {
                 (1, Ok(shown)) => assert_eq!(shown["version"], *version),
-                (count, Err(Refusal::Invalid { reason })) => {
+                (count, Err(RunError::Invalid { reason })) => {
                     let expected = format!("{count} versions begin with \"{begin}\"");
                     assert!(reason.contains(&expected), "{reason}");
                 }

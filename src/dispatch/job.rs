@@ -2,15 +2,14 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use circled_protocol::{JobId, PublicKey, Role};
+use circled_protocol::{JobId, PublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    circle::{Authority, Ending, Procedure, Refusal, Run, Task},
-    memory::{MemoryBudget, OverBudget, Reservation},
-    script::{Failure, Inputs, Success},
-    store::CommitError,
+    circle::{Authority, Procedure, Run, Task},
+    memory::{MemoryBudget, Reservation},
+    script::{Inputs, Outcome, RunError},
 };
 
 /// One requested run of a script.
@@ -84,145 +83,48 @@ pub(super) enum Account {
     Deliveries(PublicKey),
 }
 
-/// The outcome of a job.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The script ended with a value.
-    Finished(Success),
-    /// The script failed.
-    Failed(Box<Failure>),
-    /// It took longer than it had.
-    TimedOut {
-        /// The time that it had.
-        after: Duration,
-    },
-    /// Its caller left, or the server stopped.
-    Cancelled,
-    /// Too many jobs wait already, or there would be too much of something; nothing has happened.
-    Limit {
-        /// The setting that says how much may be.
-        limit: Cow<'static, str>,
-    },
-    /// There is no such thing.
-    NotFound {
-        /// The kind of thing.
-        what: Cow<'static, str>,
-    },
-    /// The caller's role is too low.
-    Forbidden {
-        /// The least role that may.
-        needs: Role,
-    },
-    /// The request makes no sense.
-    Invalid {
-        /// The reason.
-        reason: String,
-    },
-    /// The transaction kept colliding with others.
-    Conflict,
-    /// The store could not be reached.
-    Unavailable,
-}
-
-impl Outcome {
-    /// Returns the outcome of a run that had the time `after`.
-    pub(super) fn of(ending: Ending, after: Duration) -> Self {
-        match ending {
-            Ending::Finished(Ok(success)) => Self::Finished(success),
-            Ending::Finished(Err(failure)) => Self::Failed(Box::new(failure)),
-            Ending::TimedOut { .. } => Self::TimedOut { after },
-            Ending::Cancelled => Self::Cancelled,
-            Ending::Unavailable | Ending::Refused(Refusal::Unavailable) => Self::Unavailable,
-            Ending::Displaced => Self::Limit {
-                limit: "script.max_aside".into(),
-            },
-            Ending::Refused(Refusal::NotFound { what }) => Self::NotFound { what },
-            Ending::Refused(Refusal::Forbidden { needs }) => Self::Forbidden { needs },
-            Ending::Refused(Refusal::Invalid { reason }) => Self::Invalid { reason },
-            Ending::Refused(Refusal::Limit { limit }) => Self::Limit { limit },
-        }
-    }
-
-    /// Returns the outcome of a run whose commit was refused.
-    pub(super) fn refused(why: CommitError) -> Self {
-        match why {
-            CommitError::Conflict | CommitError::Busy => Self::Conflict,
-            CommitError::Gone | CommitError::Superseded => Self::Cancelled,
-            CommitError::Unavailable(_) => Self::Unavailable,
-            CommitError::Quota { .. } => Self::Limit {
-                limit: "store.quota".into(),
-            },
-        }
-    }
-
-    /// Reserves room for it. If there is none, the outcome says so instead.
-    pub(super) fn reserve(self, memory: &MemoryBudget) -> ReservedOutcome {
-        match memory.try_reserve_answer(self.size(), Self::AROUND) {
-            Ok(room) => ReservedOutcome {
-                outcome: self,
-                reservation: Some(room),
-            },
-            Err(over) => Self::over(over).into(),
-        }
-    }
-
-    /// Returns the outcome that says that there was no room.
-    pub(super) fn over(over: OverBudget) -> Self {
-        Self::Limit {
-            limit: over.setting.into(),
-        }
-    }
-
-    /// Bytes of a reply around it, at most.
-    const AROUND: usize = 512;
-    /// Bytes that a worker writes around a value that is all of the reply, at most: without output or logs.
-    pub(super) const AROUND_A_VALUE: usize = 64;
-
-    /// Returns how many bytes its texts have in JSON: a reply has these, and no more than [`Self::AROUND`] besides.
-    fn size(&self) -> usize {
-        let text = |text: &String| json_length(text) + 1;
-        match self {
-            Self::Finished(success) => {
-                let logs: usize = success.logs.iter().map(text).sum();
-                text(&success.output) + success.value.get().len() + logs
-            }
-            Self::Failed(failure) => {
-                let logs: usize = failure.logs.iter().map(text).sum();
-                text(&failure.message) + logs
-            }
-            Self::Invalid { reason } => text(reason),
-            Self::TimedOut { .. }
-            | Self::Cancelled
-            | Self::Limit { .. }
-            | Self::NotFound { .. }
-            | Self::Forbidden { .. }
-            | Self::Conflict
-            | Self::Unavailable => 0,
-        }
-    }
-
-    /// Returns its name for the log.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Finished(_) => "finished",
-            Self::Failed(_) => "failed",
-            Self::TimedOut { .. } => "timed out",
-            Self::Cancelled => "cancelled",
-            Self::Limit { .. } => "limit",
-            Self::NotFound { .. } => "not found",
-            Self::Forbidden { .. } => "forbidden",
-            Self::Invalid { .. } => "invalid",
-            Self::Conflict => "conflict",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-impl From<Outcome> for ReservedOutcome {
-    fn from(outcome: Outcome) -> Self {
-        Self {
+/// Reserves room for an outcome in what its caller may have. If there is none, the outcome says so instead.
+pub(super) fn reserve(outcome: Outcome, memory: &MemoryBudget) -> ReservedOutcome {
+    match memory.try_reserve_answer(size(&outcome), AROUND) {
+        Ok(reservation) => ReservedOutcome {
             outcome,
+            reservation: Some(reservation),
+        },
+        Err(over) => RunError::from(over).into(),
+    }
+}
+
+/// Bytes that are around an outcome in a reply, at most.
+const AROUND: usize = 512;
+/// Bytes that a worker writes around a value that is all of the reply, at most: where it has neither output nor logs.
+pub(super) const AROUND_A_VALUE: usize = 64;
+
+/// Bytes of what an outcome says, in JSON: a reply has these, and no more than [`AROUND`] besides.
+fn size(outcome: &Outcome) -> usize {
+    let text = |text: &String| json_length(text) + 1;
+    match outcome {
+        Ok(success) => {
+            let logs: usize = success.logs.iter().map(text).sum();
+            text(&success.output) + success.value.get().len() + logs
+        }
+        Err(RunError::Failed(failure)) => {
+            let logs: usize = failure.logs.iter().map(text).sum();
+            text(&failure.message) + logs
+        }
+        Err(RunError::Invalid { reason }) => text(reason),
+        Err(_) => 0,
+    }
+}
+
+/// Names what an outcome is, for the log.
+pub(super) fn name(outcome: &Outcome) -> &'static str {
+    outcome.as_ref().map_or_else(RunError::name, |_| "finished")
+}
+
+impl From<RunError> for ReservedOutcome {
+    fn from(error: RunError) -> Self {
+        Self {
+            outcome: Err(error),
             reservation: None,
         }
     }
@@ -389,7 +291,7 @@ impl fmt::Display for Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::SMALL;
+    use crate::{memory::SMALL, script::Success};
 
     #[test]
     fn what_a_small_reply_says_is_never_refused() {
@@ -401,17 +303,17 @@ mod tests {
                 logs: vec!["x".repeat(logs); 2],
                 version: None,
             };
-            Outcome::Finished(success).reserve(&full)
+            reserve(Ok(success), &full)
         };
         for (output, logs) in [(0, 0), (600, 0), (500, 200)] {
             let reserved = reserved(output, logs);
-            assert!(matches!(reserved.outcome, Outcome::Finished(_)), "{output}");
+            assert!(reserved.outcome.is_ok(), "{output}");
             assert_eq!(reserved.reservation.map(|room| room.bytes()), Some(0));
         }
         for (output, logs) in [(SMALL, 0), (0, 512)] {
             let reserved = reserved(output, logs);
             assert!(
-                matches!(reserved.outcome, Outcome::Limit { .. }),
+                matches!(reserved.outcome, Err(RunError::Limit { .. })),
                 "{output}"
             );
         }

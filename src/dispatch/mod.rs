@@ -19,7 +19,7 @@ mod submission;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use job::Account;
-pub use job::{Caller, Job, Outcome, ReservedOutcome, Work};
+pub use job::{Caller, Job, ReservedOutcome, Work};
 pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
 pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
@@ -37,7 +37,8 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use circled_protocol::{JobId, PublicKey};
 
 use crate::{
-    circle::{self, Compiler, Executor, Pinned, Unpinned},
+    circle::{self, Compiler, Executor, Pinned},
+    script::{Outcome, RunError},
     store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };
 
@@ -217,7 +218,7 @@ impl Dispatcher {
         caller: PublicKey,
         name: String,
         version: Option<String>,
-    ) -> Result<Pinned, Unpinned> {
+    ) -> Result<Pinned, RunError> {
         self.pin(circle, Some(caller), move |mut transaction, compiler| {
             circle::pin(&mut transaction, compiler, &name, version.as_deref())
         })
@@ -233,7 +234,7 @@ impl Dispatcher {
         circle: PublicKey,
         caller: PublicKey,
         source: String,
-    ) -> Result<Pinned, Unpinned> {
+    ) -> Result<Pinned, RunError> {
         self.pin(circle, Some(caller), move |mut transaction, compiler| {
             circle::pin_source(&mut transaction, compiler, &source)
         })
@@ -245,17 +246,14 @@ impl Dispatcher {
         &self,
         circle: PublicKey,
         caller: Option<PublicKey>,
-        pin: impl FnOnce(store::Transaction, &Compiler<'_>) -> Result<R, Unpinned> + Send + 'static,
-    ) -> Result<R, Unpinned> {
+        pin: impl FnOnce(store::Transaction, &Compiler<'_>) -> Result<R, RunError> + Send + 'static,
+    ) -> Result<R, RunError> {
         let accounts = Account::of_caller(circle, caller.as_ref());
         let pinned = match self {
             Self::Embedded(embedded) => embedded.with_compiler(circle, accounts, pin).await,
             Self::Redis(redis) => redis.with_compiler(circle, accounts, pin).await,
         };
-        let full = circle::Refusal::Limit {
-            limit: "script.queue".into(),
-        };
-        pinned.unwrap_or(Err(Unpinned::Refused(full)))
+        pinned.unwrap_or_else(|| Err(RunError::limit("script.queue")))
     }
 
     /// Stores a job that a caller submits, and has it run: from then on, it is done sooner or later.

@@ -13,8 +13,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{Delivery, Progress, Series, Submission, settings};
 use crate::{
-    circle::{Ending, Refusal},
-    script::{Failure, Success},
+    script::{Failure, Outcome, RunError, Success},
     store::{self, NewEvent},
 };
 
@@ -254,49 +253,52 @@ impl JobRecord {
         Some(&series.identity)
     }
 
-    /// Applies the end of a run that had the time `time`. Returns nothing if the run isn't over.
+    /// Notes how a run ended. Returns nothing where it isn't over.
     pub(super) fn ran(
         &mut self,
-        ending: Ending,
-        time: Duration,
+        outcome: Outcome,
         now: Timestamp,
         settings: &settings::Durable,
     ) -> Option<Progress> {
-        let error = match ending {
-            Ending::Finished(Ok(success)) => return Some(self.finish(success, now, settings)),
-            Ending::Finished(Err(failure)) => {
-                let error = JobError::from(&failure);
+        let error = match outcome {
+            Ok(success) => return Some(self.finish(success, now, settings)),
+            Err(RunError::Failed(failure)) => {
+                let error = JobError::from(&*failure);
                 self.set_version(failure.version);
                 self.logs = fitting_logs(failure.logs, settings.max_logs);
                 error
             }
-            Ending::Refused(refusal) => return self.refuse(&refusal, now),
-            Ending::TimedOut { version } => {
+            Err(RunError::TimedOut { after, version }) => {
                 self.set_version(version);
-                JobError::plain(format!("it took longer than {} ms", time.as_millis()))
+                JobError::plain(format!("it took longer than {} ms", after.as_millis()))
             }
-            Ending::Displaced => return Some(self.postpone(later(now, DISPLACED))),
-            Ending::Cancelled | Ending::Unavailable => return None,
+            Err(RunError::Displaced) => return Some(self.postpone(later(now, DISPLACED))),
+            Err(refusal) => return self.refuse(refusal, now),
         };
         Some(self.fail(error, now, settings))
     }
 
     /// Ends a job that may not run: another try would mend nothing, so it is dead. That was no try.
-    fn refuse(&mut self, refusal: &Refusal, now: Timestamp) -> Option<Progress> {
+    fn refuse(&mut self, refusal: RunError, now: Timestamp) -> Option<Progress> {
         let script = self.name.as_deref().unwrap_or_default();
         let message = match refusal {
-            Refusal::Unavailable => return None,
-            Refusal::NotFound { what } => format!(
+            RunError::NotFound { what } => format!(
                 "the circle no longer has a {what} \"{script}\": put one there, then retry the job"
             ),
-            Refusal::Forbidden { needs } => {
+            RunError::Forbidden { needs } => {
                 let rule = if self.name.is_some() { "call" } else { "play" };
                 format!(
                     "its caller may no longer run it: this needs the role \"{needs}\" (circles.{rule})"
                 )
             }
-            Refusal::Invalid { reason } => reason.clone(),
-            Refusal::Limit { limit } => format!("it exceeds {limit}"),
+            RunError::Invalid { reason } => reason,
+            RunError::Limit { limit } => format!("it exceeds {limit}"),
+            RunError::Failed(_)
+            | RunError::TimedOut { .. }
+            | RunError::Displaced
+            | RunError::Cancelled
+            | RunError::Conflict
+            | RunError::Unavailable => return None,
         };
         self.error = Some(JobError::plain(message));
         self.give_up(now);

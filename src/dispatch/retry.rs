@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::{Dispatcher, Input, JobRecord, Viewer};
 use crate::{
-    circle::{self, Compiler, Executor, Pinned, Refusal, Unpinned},
+    circle::{self, Compiler, Executor, Pinned},
+    script::RunError,
     store::{Transaction, Unavailable},
 };
 
@@ -43,7 +44,7 @@ pub enum NotRetried {
     /// There is no job of this id that was given up or stopped.
     NotOver,
     /// Its script isn't there, or doesn't compile.
-    Script(Unpinned),
+    Script(RunError),
     /// Its input is gone, damaged or of a newer version.
     Unreadable,
     /// It can't be read or written.
@@ -97,7 +98,7 @@ impl Rerun {
 impl ScriptChoice {
     /// Chooses the script of a job. Without a version, a job runs its script as it is now, or as it is when its time
     /// comes.
-    fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, Unpinned> {
+    fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, RunError> {
         let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
         if let (Some(name), None) = (&job.name, version)
             && input.newest
@@ -126,9 +127,9 @@ impl ScriptChoice {
             (Some(name), _, version) => Ok(Self::Named(name.clone(), version)),
             (None, Some(script), None) => Ok(Self::Source(script.source.clone())),
             (None, None, None) => Ok(Self::AsBefore),
-            (None, _, Some(_)) => Err(Unpinned::Refused(Refusal::Invalid {
+            (None, _, Some(_)) => Err(RunError::Invalid {
                 reason: "only named scripts have versions".to_owned(),
-            })),
+            }),
         }
     }
 
@@ -137,7 +138,7 @@ impl ScriptChoice {
         &self,
         transaction: &mut Transaction,
         compiler: &Compiler<'_>,
-    ) -> Result<Option<Pinned>, Unpinned> {
+    ) -> Result<Option<Pinned>, RunError> {
         match self {
             Self::AsBefore => Ok(None),
             Self::Named(name, version) => {
@@ -145,8 +146,9 @@ impl ScriptChoice {
             }
             Self::Later(name) => circle::pin(transaction, compiler, name, None).map(|_| None),
             Self::Source(source) => circle::pin_source(transaction, compiler, source).map(Some),
-            Self::ForDeliveries(name) => circle::pin_for_deliveries(transaction, compiler, name)
-                .map_err(|Unavailable| Unpinned::Refused(Refusal::Unavailable)),
+            Self::ForDeliveries(name) => {
+                Ok(circle::pin_for_deliveries(transaction, compiler, name)?)
+            }
         }
     }
 
@@ -169,7 +171,7 @@ pub(super) fn choose(
     version: Option<&str>,
     transaction: &mut Transaction,
     executor: &Executor,
-) -> Result<(Rerun, Retried), Unpinned> {
+) -> Result<(Rerun, Retried), RunError> {
     let choice = match input {
         Some(input) => ScriptChoice::of(job, input, version)?,
         None => ScriptChoice::AsBefore,
@@ -242,8 +244,8 @@ impl From<Unavailable> for NotRetried {
     }
 }
 
-impl From<Unpinned> for NotRetried {
-    fn from(why: Unpinned) -> Self {
+impl From<RunError> for NotRetried {
+    fn from(why: RunError) -> Self {
         Self::Script(why)
     }
 }

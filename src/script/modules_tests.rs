@@ -7,7 +7,7 @@ use std::{
 use circled_protocol::{FailureKind, PublicKey};
 use serde_json::{Value, json};
 
-use super::super::{Ending, Failure, Inputs, Limits, PinnedModules, Sandbox, Success};
+use super::super::{Failure, Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success};
 use crate::store::{
     Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
 };
@@ -66,7 +66,7 @@ fn run_in(
     source: &str,
     modules: Option<&Arc<PinnedModules>>,
     transaction: &mut Option<Transaction>,
-) -> Ending {
+) -> Outcome {
     sandbox.run(
         source,
         &inputs(&json!([1, 2]), modules),
@@ -76,22 +76,24 @@ fn run_in(
     )
 }
 
+/// Returns how a run ended that nobody stopped.
+fn unless_stopped(outcome: Outcome) -> Result<Success, Failure> {
+    outcome.map_err(|error| {
+        let RunError::Failed(failure) = error else {
+            panic!("{error:?}")
+        };
+        *failure
+    })
+}
+
 fn run(source: &str, modules: &[(&str, &str)]) -> Result<Success, Failure> {
     let sandbox = Sandbox::new(Limits::small());
-    match run_in(
+    unless_stopped(run_in(
         &sandbox,
         source,
         Some(&pinned(modules)),
         &mut transaction(true),
-    ) {
-        Ending::Finished(result) => result,
-        ending @ (Ending::TimedOut
-        | Ending::Cancelled
-        | Ending::Unavailable
-        | Ending::Displaced) => {
-            panic!("{source}: {ending:?}")
-        }
-    }
+    ))
 }
 
 #[test]
@@ -338,8 +340,8 @@ fn only_so_many_are_imported() {
         max_modules: 0,
         ..Limits::small()
     });
-    let ending = run_in(&forbidding, &import(1), Some(&pinned(&modules)), &mut None);
-    assert!(matches!(ending, Ending::Finished(Err(failure)) if failure.kind == FailureKind::Size));
+    let outcome = run_in(&forbidding, &import(1), Some(&pinned(&modules)), &mut None);
+    assert!(matches!(outcome, Err(RunError::Failed(failure)) if failure.kind == FailureKind::Size));
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is a finder")]
@@ -361,20 +363,14 @@ fn through_the_store(
 #[test]
 fn modules_are_found_in_the_store_or_are_given() {
     let sandbox = Sandbox::with_modules(Limits::small(), finder);
-    let output = |source, modules: Option<&Arc<PinnedModules>>| match run_in(
+    let output = |source, modules: Option<&Arc<PinnedModules>>| match unless_stopped(run_in(
         &sandbox,
         source,
         modules,
         &mut transaction(true),
-    ) {
-        Ending::Finished(Ok(success)) => success.output,
-        Ending::Finished(Err(failure)) => failure.message,
-        ending @ (Ending::TimedOut
-        | Ending::Cancelled
-        | Ending::Unavailable
-        | Ending::Displaced) => {
-            panic!("{ending:?}")
-        }
+    )) {
+        Ok(success) => success.output,
+        Err(failure) => failure.message,
     };
     assert_eq!(output("import \"one\" as o; o::ONE", None), "1");
     assert!(output("import \"two\" as o;", None).contains("there is no script named \"two\""));
@@ -386,14 +382,14 @@ fn modules_are_found_in_the_store_or_are_given() {
     );
     // Without a finder there is nothing.
     let without = Sandbox::new(Limits::small());
-    let ending = run_in(
+    let outcome = run_in(
         &without,
         "import \"one\" as o;",
         None,
         &mut transaction(true),
     );
     assert!(
-        matches!(ending, Ending::Finished(Err(failure)) if failure.message.contains("no script named"))
+        matches!(outcome, Err(RunError::Failed(failure)) if failure.message.contains("no script named"))
     );
 }
 
@@ -405,10 +401,10 @@ fn a_store_that_cant_be_reached_ends_the_run() {
         "try { import \"one\" as o; } catch { }",
         "fn f() { import \"one\" as o; } try { [1].map(|x| f()) } catch { }",
     ] {
-        let ending = run_in(&sandbox, source, None, &mut transaction(false));
+        let outcome = run_in(&sandbox, source, None, &mut transaction(false));
         assert!(
-            matches!(ending, Ending::Unavailable),
-            "{source}: {ending:?}"
+            matches!(outcome, Err(RunError::Unavailable)),
+            "{source}: {outcome:?}"
         );
         sandbox.assume_short(source);
         let tried = sandbox.try_run(source, &inputs(&Value::Null, None), &mut transaction(false));
@@ -442,15 +438,15 @@ fn nothing_is_left_of_a_run_for_the_next() {
     let sandbox = Sandbox::new(Limits::small());
     let given = pinned(&modules);
     for _ in 0..3 {
-        let ending = run_in(
+        let outcome = run_in(
             &sandbox,
             "import \"a\" as a; a::list",
             Some(&given),
             &mut None,
         );
-        assert!(matches!(ending, Ending::Finished(Ok(success)) if success.output == "[]"));
-        let ending = run_in(&sandbox, "a::list", Some(&given), &mut None);
-        assert!(matches!(ending, Ending::Finished(Err(_))));
+        assert!(matches!(outcome, Ok(success) if success.output == "[]"));
+        let outcome = run_in(&sandbox, "a::list", Some(&given), &mut None);
+        assert!(matches!(outcome, Err(RunError::Failed(_))));
     }
 }
 
@@ -459,20 +455,14 @@ fn scripts_tell_what_happened() {
     let sandbox = Sandbox::with_modules(Limits::small(), finder);
     let emitted = |source: &str| {
         let mut transaction = transaction(true);
-        let ending = run_in(&sandbox, source, None, &mut transaction);
+        let outcome = run_in(&sandbox, source, None, &mut transaction);
         let events = transaction.unwrap().take_events().into_iter();
         let events: Vec<_> = events
             .map(|event| format!("{} {}", event.topic, str::from_utf8(&event.data).unwrap()))
             .collect();
-        match ending {
-            Ending::Finished(Ok(_)) => (None, events),
-            Ending::Finished(Err(failure)) => (Some((failure.kind, failure.message)), events),
-            ending @ (Ending::TimedOut
-            | Ending::Cancelled
-            | Ending::Unavailable
-            | Ending::Displaced) => {
-                panic!("{ending:?}")
-            }
+        match unless_stopped(outcome) {
+            Ok(_) => (None, events),
+            Err(failure) => (Some((failure.kind, failure.message)), events),
         }
     };
     let (failure, events) =
@@ -519,6 +509,6 @@ fn scripts_tell_what_happened() {
             .is_none()
     );
     // Nobody is there to be told.
-    let ending = run_in(&sandbox, "emit(\"a\", 1)", None, &mut None);
-    assert!(matches!(ending, Ending::Finished(Err(_))));
+    let outcome = run_in(&sandbox, "emit(\"a\", 1)", None, &mut None);
+    assert!(matches!(outcome, Err(RunError::Failed(_))));
 }

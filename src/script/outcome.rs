@@ -57,18 +57,3 @@ pub struct Failure {
     #[serde(skip)]
     pub version: Option<String>,
 }
-
-/// The end of [`Sandbox::run`](super::Sandbox::run).
-#[derive(Debug)]
-pub enum Ending {
-    /// The script ended by itself, well or not.
-    Finished(Result<Success, Failure>),
-    /// The deadline passed.
-    TimedOut,
-    /// The caller cancelled.
-    Cancelled,
-    /// The store could not be reached.
-    Unavailable,
-    /// It kept others waiting who have used less, and there was no room to set it aside.
-    Displaced,
-}

@@ -17,7 +17,7 @@ use crate::store::Transaction;
 use circled_protocol::FailureKind;
 
 use super::{
-    Ending, Failure, FindModule, Inputs, Limits, Success,
+    Failure, FindModule, Inputs, Limits, Outcome, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
     captured_variables, constants, current_transaction, json,
     local::{self, Compiled, Local},
@@ -83,9 +83,9 @@ impl Sandbox {
     /// It can't.
     pub fn check(&self, source: &str) -> Result<(), Failure> {
         match self.imports(source, None, &Arc::default()) {
-            Ok(_) | Err(Ending::Finished(Ok(_))) => Ok(()),
-            Err(Ending::Finished(Err(failure))) => Err(failure),
-            Err(Ending::TimedOut | Ending::Cancelled | Ending::Unavailable | Ending::Displaced) => {
+            Ok(_) => Ok(()),
+            Err(RunError::Failed(failure)) => Err(*failure),
+            Err(_) => {
                 let message = "compiling takes longer than script.timeout";
                 Err(Failure::new(FailureKind::Compile, message))
             }
@@ -101,7 +101,7 @@ impl Sandbox {
         source: &str,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
-    ) -> Result<Vec<String>, Ending> {
+    ) -> Result<Vec<String>, RunError> {
         let check = || {
             let limits = &self.0.limits;
             let local = local::get(self.0.id, limits);
@@ -117,9 +117,9 @@ impl Sandbox {
                 };
                 Ok(compiled.imports.iter().map(ToString::to_string).collect())
             });
-            imports.map_err(|ended| self.ending(ended))
+            imports.map_err(|ended| self.error(ended))
         };
-        stack::with_large(check).unwrap_or(Err(Ending::Unavailable))
+        stack::with_large(check).unwrap_or(Err(RunError::Unavailable))
     }
 
     /// Runs the script on this thread, or on one made for it if this one is none of a
@@ -132,13 +132,13 @@ impl Sandbox {
         transaction: &mut Option<Transaction>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
-    ) -> Ending {
+    ) -> Outcome {
         let run = || {
             current_transaction::within(transaction, || {
                 self.run_here(source, inputs, deadline, cancel)
             })
         };
-        stack::with_large(run).unwrap_or(Ending::Unavailable)
+        stack::with_large(run).unwrap_or(Err(RunError::Unavailable))
     }
 
     fn run_here(
@@ -147,7 +147,7 @@ impl Sandbox {
         inputs: &Inputs<'_>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
-    ) -> Ending {
+    ) -> Outcome {
         let limits = &self.0.limits;
         let local = local::get(self.0.id, limits);
         logs::start(limits.max_logs);
@@ -175,10 +175,7 @@ impl Sandbox {
         if guard.peak() > stack::SHALLOW_MEMORY {
             stack::mark_spent();
         }
-        match ended {
-            Ok(success) => Ending::Finished(Ok(success)),
-            Err(ended) => self.ending(ended),
-        }
+        ended.map_err(|ended| self.error(ended))
     }
 
     /// Runs the script here and now if it is known to be short; for threads that mustn't block.
@@ -191,11 +188,11 @@ impl Sandbox {
         source: &str,
         inputs: &Inputs<'_>,
         transaction: &mut Option<Transaction>,
-    ) -> Option<Result<Success, Failure>> {
+    ) -> Option<Outcome> {
         current_transaction::within(transaction, || self.try_run_here(source, inputs))
     }
 
-    fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Result<Success, Failure>> {
+    fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Outcome> {
         if local::is_busy() {
             return None;
         }
@@ -240,7 +237,7 @@ impl Sandbox {
                 }
                 Some(Ok(success))
             }
-            Err(Ended::Failed(failure)) => Some(Err(failure)),
+            Err(Ended::Failed(failure)) => Some(Err(failure.into())),
             // It would have had to wait, which says nothing about its length.
             Err(Ended::Stopped(Stop::Unavailable, _)) => None,
             Err(Ended::Stopped(..)) => {
@@ -276,17 +273,23 @@ impl Sandbox {
         }
     }
 
-    fn ending(&self, ended: Ended) -> Ending {
+    fn error(&self, ended: Ended) -> RunError {
         let (stop, failure) = match ended {
-            Ended::Failed(failure) => return Ending::Finished(Err(failure)),
+            Ended::Failed(failure) => return failure.into(),
             Ended::Stopped(stop, failure) => (stop, failure),
         };
         let limits = &self.0.limits;
         let mut told = match stop {
-            Stop::Time => return Ending::TimedOut,
-            Stop::Cancelled => return Ending::Cancelled,
-            Stop::Unavailable => return Ending::Unavailable,
-            Stop::Displaced => return Ending::Displaced,
+            Stop::Time => {
+                let after = limits.timeout;
+                return RunError::TimedOut {
+                    after,
+                    version: None,
+                };
+            }
+            Stop::Cancelled => return RunError::Cancelled,
+            Stop::Unavailable => return RunError::Unavailable,
+            Stop::Displaced => return RunError::Displaced,
             Stop::Operations => Failure::operations(limits),
             Stop::Memory => Failure::memory(limits),
             Stop::Depth => Failure::depth(),
@@ -298,7 +301,7 @@ impl Sandbox {
         told.line = failure.line;
         told.column = failure.column;
         told.logs = failure.logs;
-        Ending::Finished(Err(told))
+        told.into()
     }
 
     /// Does `work`, catches panics, and cleans up whatever happened.

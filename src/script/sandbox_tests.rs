@@ -6,7 +6,17 @@ use std::{
 use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
-use super::super::{Ending, Failure, Inputs, Limits, Sandbox, Success, meter, stack};
+use super::super::{Failure, Inputs, Limits, Outcome, RunError, Sandbox, Success, meter, stack};
+
+/// Returns how a run ended that nobody stopped.
+fn unless_stopped(outcome: Outcome) -> Result<Success, Failure> {
+    outcome.map_err(|error| {
+        let RunError::Failed(failure) = error else {
+            panic!("{error:?}")
+        };
+        *failure
+    })
+}
 
 fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
     Inputs {
@@ -20,23 +30,12 @@ fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
 }
 
 fn run_with(source: &str, args: &Value, event: Option<&Value>) -> Result<Success, Failure> {
-    let sandbox = Sandbox::new(Limits::small());
+    let sandbox = Sandbox::new(Limits {
+        timeout: Duration::from_secs(20),
+        ..Limits::small()
+    });
     let never = Arc::new(AtomicBool::new(false));
-    match sandbox.run(
-        source,
-        &inputs(args, event),
-        &mut None,
-        Some(Instant::now() + Duration::from_secs(5)),
-        &never,
-    ) {
-        Ending::Finished(result) => result,
-        ending @ (Ending::TimedOut
-        | Ending::Cancelled
-        | Ending::Unavailable
-        | Ending::Displaced) => {
-            panic!("{ending:?}")
-        }
-    }
+    unless_stopped(sandbox.run(source, &inputs(args, event), &mut None, None, &never))
 }
 
 fn run(source: &str) -> Result<Success, Failure> {
@@ -221,24 +220,24 @@ fn a_run_is_timed_out_and_cancelled() {
     });
     let cancel = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
-    let ending = sandbox.run(
+    let outcome = sandbox.run(
         "loop {}",
         &inputs(&Value::Null, None),
         &mut None,
         Some(start + Duration::from_millis(20)),
         &cancel,
     );
-    assert!(matches!(ending, Ending::TimedOut));
+    assert!(matches!(outcome, Err(RunError::TimedOut { .. })));
     assert!(start.elapsed() < Duration::from_millis(200));
     cancel.store(true, std::sync::atomic::Ordering::Relaxed);
-    let ending = sandbox.run(
+    let outcome = sandbox.run(
         "loop {}",
         &inputs(&Value::Null, None),
         &mut None,
         Some(start + Duration::from_secs(5)),
         &cancel,
     );
-    assert!(matches!(ending, Ending::Cancelled));
+    assert!(matches!(outcome, Err(RunError::Cancelled)));
 }
 
 #[test]
@@ -323,14 +322,14 @@ fn the_scripts_of_two_sandboxes_are_apart() {
     );
     let never = Arc::new(AtomicBool::new(false));
     for (sandbox, fine) in [(&wide, true), (&narrow, false), (&wide, true)] {
-        let ending = sandbox.run(
+        let outcome = sandbox.run(
             "[1, 2, 3]",
             &inputs(&Value::Null, None),
             &mut None,
             Some(Instant::now() + Duration::from_secs(5)),
             &never,
         );
-        assert!(matches!(ending, Ending::Finished(result) if result.is_ok() == fine));
+        assert!(unless_stopped(outcome).is_ok() == fine);
     }
 }
 
@@ -346,30 +345,28 @@ fn a_panic_ends_the_run_alone() {
         for round in 0..4 {
             for source in [panicking, sort, caught] {
                 let deadline = Instant::now() + Duration::from_secs(5);
-                let ending = sandbox.run(
+                let outcome = sandbox.run(
                     source,
                     &inputs(&Value::Null, None),
                     &mut None,
                     Some(deadline),
                     &never,
                 );
-                let Ending::Finished(Err(failure)) = ending else {
-                    panic!("{source}: {ending:?}")
-                };
+                let failure = unless_stopped(outcome).unwrap_err();
                 assert_eq!(
                     (failure.kind, failure.message.as_str()),
                     (FailureKind::Runtime, "a function failed inside")
                 );
             }
             let deadline = Instant::now() + Duration::from_secs(5);
-            let ending = sandbox.run(
+            let outcome = sandbox.run(
                 "40 + 2",
                 &inputs(&Value::Null, None),
                 &mut None,
                 Some(deadline),
                 &never,
             );
-            assert!(matches!(ending, Ending::Finished(Ok(_))));
+            assert!(outcome.is_ok());
             if round == 1 {
                 before = meter::net();
             }
@@ -402,10 +399,8 @@ fn long_arrays_cost_as_much_as_they_are_long() {
          a.sort(|x, y| x.n < y.n); a[0].n",
     ] {
         let start = Instant::now();
-        let ending = sandbox.run(source, &inputs(&Value::Null, None), &mut None, None, &never);
-        let Ending::Finished(Ok(_)) = ending else {
-            panic!("{source}: {ending:?}")
-        };
+        let outcome = sandbox.run(source, &inputs(&Value::Null, None), &mut None, None, &never);
+        assert!(outcome.is_ok(), "{source}: {outcome:?}");
         assert!(start.elapsed() < Duration::from_secs(20), "{source}");
     }
 }
@@ -452,17 +447,14 @@ fn what_grows_past_its_limit_is_stopped() {
         (false, "let b = blob(1); loop { b += b }"),
     ] {
         let source = source.replace("#{}.fill(i)", "{ let n = #{}; n[`${i}`] = i; n }");
-        let ending = sandbox.run(
+        let outcome = sandbox.run(
             &source,
             &inputs(&Value::Null, None),
             &mut None,
             None,
             &never,
         );
-        let Ending::Finished(result) = ending else {
-            panic!("{source}: {ending:?}")
-        };
-        match result {
+        match unless_stopped(outcome) {
             Ok(_) => assert!(fine, "{source}"),
             Err(failure) => {
                 assert!(!fine, "{source}: {failure}");

@@ -16,9 +16,9 @@ use serde_json::{Value, json, value::RawValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    circle::{Refusal, Unpinned},
     dispatch::{Cursor, Dispatcher, Listing, NotRetried},
     refusal::refuse,
+    script::RunError,
     store::Unavailable,
 };
 
@@ -98,8 +98,9 @@ impl From<NotRetried> for Refused {
         match why {
             NotRetried::NotOver => Self::NotOver,
             NotRetried::Unreadable => Self::Unreadable,
-            NotRetried::Unavailable
-            | NotRetried::Script(Unpinned::Refused(Refusal::Unavailable)) => Self::Unavailable,
+            NotRetried::Unavailable | NotRetried::Script(RunError::Unavailable) => {
+                Self::Unavailable
+            }
             NotRetried::Script(why) => Self::Script(why.to_string()),
         }
     }

@@ -15,8 +15,11 @@ use super::{
     transaction_runner::{Ran, TransactionRunner, Work},
 };
 use crate::{
-    circle::Ending,
-    dispatch::{self, Account, Job, Outcome, Played, ReservedOutcome},
+    dispatch::{
+        self, Account, Job, Played, ReservedOutcome,
+        job::{name, reserve},
+    },
+    script::RunError,
     store::{CommitCallback, CommitError, Preconditions, WaitPolicy},
     units::duration::milliseconds,
 };
@@ -60,13 +63,12 @@ impl Embedded {
     fn try_play(&self, job: &Job<'_>) -> Option<Played> {
         let runner = &self.runner;
         let mut transaction = Some(runner.store.begin(job.circle));
-        let ending = runner.executor.try_run(&job.run(), &mut transaction)?;
-        let ran = Ran::new(ending, transaction);
-        let outcome = Outcome::of(ran.ending, job.timeout);
+        let outcome = runner.executor.try_run(&job.run(), &mut transaction)?;
+        let ran = Ran::new(outcome, transaction);
         let Some(writes) = ran.writes else {
-            return Some(Played::Now(outcome));
+            return Some(Played::Now(ran.outcome));
         };
-        let reserved = outcome.reserve(&job.memory);
+        let reserved = reserve(ran.outcome, &job.memory);
         if reserved.reservation.is_none() {
             return Some(Played::Now(reserved.outcome));
         }
@@ -82,7 +84,7 @@ impl Embedded {
         match committed.map_err(|refused| refused.why) {
             Ok(()) => Some(Played::Later(dispatch::OutcomeHandle::Embedded(handle))),
             Err(CommitError::Conflict | CommitError::Busy) => None,
-            Err(why) => Some(Played::Now(Outcome::refused(why))),
+            Err(why) => Some(Played::Now(Err(why.into()))),
         }
     }
 
@@ -95,9 +97,7 @@ impl Embedded {
         let task = Box::new(move || span.in_scope(|| run(&runner, &job, deadline, &gate, &reply)));
         match self.runner.threads.submit(accounts, cancelled, task) {
             Ok(()) => Played::Later(dispatch::OutcomeHandle::Embedded(handle)),
-            Err(_) => Played::Now(Outcome::Limit {
-                limit: "script.queue".into(),
-            }),
+            Err(_) => Played::Now(Err(RunError::limit("script.queue"))),
         }
     }
 
@@ -119,10 +119,11 @@ impl EmbeddedOutcomeHandle {
     pub async fn outcome(mut self) -> ReservedOutcome {
         let early = tokio::select! {
             biased;
-            reserved = &mut self.outcome => return reserved.unwrap_or(Outcome::Cancelled.into()),
-            () = self.halt.cancelled() => Outcome::Cancelled,
-            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
+            reserved = &mut self.outcome => return reserved.unwrap_or(RunError::Cancelled.into()),
+            () = self.halt.cancelled() => RunError::Cancelled,
+            () = sleep_until((self.deadline + NOTICE).into()) => RunError::TimedOut {
                 after: self.timeout,
+                version: None,
             },
         };
         if self.gate.0.cancel() {
@@ -147,7 +148,7 @@ impl Reply {
         Box::new(move |result| {
             reply.send(match result {
                 Ok(()) => reserved,
-                Err(_) => Outcome::Unavailable.into(),
+                Err(_) => RunError::Unavailable.into(),
             });
         })
     }
@@ -163,8 +164,10 @@ fn run(
 ) {
     let now = Instant::now();
     if now >= deadline {
-        let after = job.timeout;
-        return reply.send(Outcome::TimedOut { after });
+        return reply.send(RunError::TimedOut {
+            after: job.timeout,
+            version: None,
+        });
     }
     let spelled_out = job.run();
     let work = Work {
@@ -176,20 +179,18 @@ fn run(
         noted: None,
     };
     let committed = runner.run(&work, |committer, ran| {
-        let after = match Instant::now() < deadline {
-            true => runner.script_timeout,
-            false => job.timeout,
-        };
+        let outcome = ran
+            .outcome
+            .map_err(|error| error.by_deadline(deadline, job.timeout));
         // What never ran may be called by anything that somebody has sent.
-        let has_run = !matches!(ran.ending, Ending::Refused(_));
-        let outcome = Outcome::of(ran.ending, after);
+        let has_run = !outcome.as_ref().is_err_and(RunError::is_refusal);
         tracing::debug!(
             script = job.work.script().filter(|_| has_run),
             duration_ms = milliseconds(now.elapsed()),
-            ending = outcome.name(),
+            ending = name(&outcome),
             "ran"
         );
-        let reserved = outcome.reserve(&job.memory);
+        let reserved = reserve(outcome, &job.memory);
         // What there is no room for doesn't land.
         if ran.writes.is_none() && ran.safe || reserved.reservation.is_none() {
             reply.send(reserved);
@@ -204,6 +205,6 @@ fn run(
         )
     });
     if let Err(why) = committed {
-        reply.send(Outcome::refused(why));
+        reply.send(RunError::from(why));
     }
 }

@@ -60,7 +60,6 @@ impl Embedded {
         let threads = Runner::start(RunnerLimits::of(limits, limits.queue));
         let runner = Arc::new(TransactionRunner {
             threads: threads.map_err(StartError::Threads)?,
-            script_timeout: limits.timeout,
             executor,
             store,
         });

@@ -22,11 +22,11 @@ use super::{
 };
 use crate::{
     auth::Access,
-    circle::Ending,
     dispatch::{
         Delivery, JobRecord, Listing, Progress, Status, retry::Rerun, settings::Durable,
         submission::JobRequest,
     },
+    script::RunError,
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
 };
 
@@ -294,13 +294,13 @@ fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
     let mut failed = store.begin_latest(circle(1));
     failed.get("key").unwrap();
     failed.set("other", Some(b"1"[..].into())).unwrap();
-    let ran = Ran::new(Ending::TimedOut { version: None }, Some(failed));
+    let ran = Ran::new(Err(RunError::Cancelled), Some(failed));
     assert!(!ran.safe);
     assert!(!ran.writes.unwrap().writes());
     let mut safe = store.begin(circle(1));
     safe.get("key").unwrap();
     safe.set("other", Some(b"1"[..].into())).unwrap();
-    let ran = Ran::new(Ending::TimedOut { version: None }, Some(safe));
+    let ran = Ran::new(Err(RunError::Cancelled), Some(safe));
     assert!(ran.safe && ran.writes.is_none());
     drop(held);
 }

@@ -11,9 +11,9 @@ use circled_protocol::{JobId, PublicKey};
 
 use super::running_file::RunningFile;
 use crate::{
-    circle::{Ending, Executor, Run},
+    circle::{Executor, Run},
     dispatch::Account,
-    script::{self, Runner},
+    script::{self, Outcome, RunError, Runner},
     store::{
         CommitCallback, CommitError, LockedCircle, NewEvent, Preconditions, Record, Store,
         Transaction, Unavailable, WaitPolicy,
@@ -31,7 +31,6 @@ pub(super) struct TransactionRunner {
     pub(super) store: Store,
     pub(super) executor: Executor,
     pub(super) threads: Runner<Account>,
-    pub(super) script_timeout: Duration,
 }
 
 /// The script to run, and its bounds.
@@ -50,11 +49,11 @@ pub(super) struct Work<'a> {
 
 /// The end of a run.
 pub(super) struct Ran {
-    pub(super) ending: Ending,
+    pub(super) outcome: Outcome,
     /// The transaction. A run that failed writes nothing; one that writes nothing has its transaction here as long as
     /// what it read isn't on disk, for that may still be lost.
     pub(super) writes: Option<Transaction>,
-    /// True if the ending may be told before anything else is on disk.
+    /// True if the outcome may be told before anything else is on disk.
     pub(super) safe: bool,
 }
 
@@ -135,7 +134,7 @@ impl TransactionRunner {
             let ran = script::keep_slot(|| {
                 self.run_once(work, locked.begin(), Some(own.unwrap_or(until)))
             });
-            if matches!(ran.ending, Ending::TimedOut { .. }) && own.is_none() {
+            if matches!(ran.outcome, Err(RunError::TimedOut { .. })) && own.is_none() {
                 return Err(CommitError::Conflict);
             }
             commit(&mut CircleCommitter::Locked(locked), ran)
@@ -156,7 +155,7 @@ impl TransactionRunner {
             self.executor
                 .run(work.run, &mut transaction, deadline, work.cancelled)
         };
-        let ending = match work.noted {
+        let outcome = match work.noted {
             None => run(),
             Some((running, job)) => {
                 // While the script itself runs and no longer: waiting for others' locks kills nobody, and neither does
@@ -168,21 +167,20 @@ impl TransactionRunner {
                 script::observe_aside(note, run)
             }
         };
-        Ran::new(ending, transaction)
+        Ran::new(outcome, transaction)
     }
 }
 
 impl Ran {
-    pub(super) fn new(ending: Ending, mut transaction: Option<Transaction>) -> Self {
+    pub(super) fn new(outcome: Outcome, mut transaction: Option<Transaction>) -> Self {
         let safe = transaction
             .as_ref()
             .is_none_or(Transaction::read_only_durable);
-        let well = matches!(ending, Ending::Finished(Ok(_)));
-        if let Some(transaction) = transaction.as_mut().filter(|_| !well) {
+        if let Some(transaction) = transaction.as_mut().filter(|_| outcome.is_err()) {
             transaction.discard_writes();
         }
         Self {
-            ending,
+            outcome,
             safe,
             writes: transaction.filter(|transaction| transaction.writes() || !safe),
         }

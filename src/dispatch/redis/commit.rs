@@ -15,7 +15,8 @@ use super::{
     scripts::Lua,
 };
 use crate::{
-    dispatch::{Caller, JobRecord, Outcome, Progress, Series, Status, settings},
+    dispatch::{Caller, JobRecord, Progress, Series, Status, settings},
+    script::Outcome,
     store::{self, Effects, PrefixRead, Unavailable},
 };
 
@@ -74,7 +75,7 @@ impl CommitRequest {
             .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
             .sum();
         let result = match &self.result {
-            RunResult::Play(Outcome::Finished(success)) => {
+            RunResult::Play(Ok(success)) => {
                 let logs: usize = success.logs.iter().map(String::len).sum();
                 success.output.len() + success.value.get().len() + logs
             }

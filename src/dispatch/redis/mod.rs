@@ -74,14 +74,13 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Account, Delivery, Job, NotAccepted, Outcome, Played, Receipt, Role, Scripts, Settings,
-    StartError,
+    Account, Delivery, Job, NotAccepted, Played, Receipt, Role, Scripts, Settings, StartError,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
 use crate::{
     circle::{self, Compiler, Executor},
-    script::{Runner, RunnerLimits},
+    script::{RunError, Runner, RunnerLimits},
     store::{self, Feed, Log, Transaction, Unavailable},
 };
 
@@ -247,7 +246,7 @@ impl Redis {
     pub(super) fn play(&self, job: &Job<'_>) -> Played {
         match &self.gateway {
             Some(gateway) => gateway.play(job),
-            None => Played::Now(Outcome::Unavailable),
+            None => Played::Now(Err(RunError::Unavailable)),
         }
     }
 
@@ -466,7 +465,6 @@ fn start_worker(
             inbox_bytes: own.inbox_bytes,
         },
         runner: Arc::new(runner.map_err(StartError::Threads)?),
-        script_timeout: limits.timeout,
         executor,
         scripts,
         read_cache: Arc::new(ReadCache::new(own.cache)),

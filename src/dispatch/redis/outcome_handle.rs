@@ -12,10 +12,7 @@ use tokio::{
 };
 
 use super::gateway::Gateway;
-use crate::{
-    dispatch::{Outcome, ReservedOutcome},
-    store::Unavailable,
-};
+use crate::{dispatch::ReservedOutcome, script::RunError, store::Unavailable};
 
 /// The time after its deadline for which a worker's outcome is waited for.
 const NOTICE: Duration = Duration::from_millis(50);
@@ -38,11 +35,12 @@ impl RedisOutcomeHandle {
             biased;
             reserved = &mut self.outcome => {
                 self.settled = true;
-                return reserved.unwrap_or(Outcome::Unavailable.into());
+                return reserved.unwrap_or(RunError::Unavailable.into());
             }
-            () = gateway.halt.cancelled() => Outcome::Cancelled,
-            () = sleep_until((self.deadline + NOTICE).into()) => Outcome::TimedOut {
+            () = gateway.halt.cancelled() => RunError::Cancelled,
+            () = sleep_until((self.deadline + NOTICE).into()) => RunError::TimedOut {
                 after: self.timeout,
+                version: None,
             },
         };
         match gateway.take_back(self.circle, self.id).await {
@@ -56,9 +54,9 @@ impl RedisOutcomeHandle {
                 reserved
                     .ok()
                     .and_then(Result::ok)
-                    .unwrap_or(Outcome::Unavailable.into())
+                    .unwrap_or(RunError::Unavailable.into())
             }
-            Err(Unavailable) => Outcome::Unavailable.into(),
+            Err(Unavailable) => RunError::Unavailable.into(),
         }
     }
 }

@@ -18,8 +18,9 @@ use super::{
     wire,
 };
 use crate::{
-    dispatch::{Job, Outcome, OutcomeHandle, Played, ReservedOutcome},
+    dispatch::{Job, OutcomeHandle, Played, ReservedOutcome, job::AROUND_A_VALUE},
     memory::MemoryBudget,
+    script::RunError,
     store::Unavailable,
 };
 
@@ -61,11 +62,11 @@ impl Gateway {
     /// Sends a play on its way.
     pub(super) fn play(self: &Arc<Self>, job: &Job<'_>) -> Played {
         if !self.is_ready() {
-            return Played::Now(Outcome::Unavailable);
+            return Played::Now(Err(RunError::Unavailable));
         }
         let play = wire::Play::new(job, self.redis.name());
         let Ok(text) = serde_json::to_string(&play) else {
-            return Played::Now(Outcome::Unavailable);
+            return Played::Now(Err(RunError::Unavailable));
         };
         let (sender, outcome) = oneshot::channel();
         let (circle, id, since) = (job.circle, job.id, Instant::now());
@@ -120,12 +121,7 @@ impl Gateway {
             Ok(answers) if answers.len() == ids.len() => {
                 for (id, answer) in ids.into_iter().zip(answers) {
                     match answer.as_i64() {
-                        Some(0) => self.deliver(
-                            id,
-                            Outcome::Limit {
-                                limit: "dispatch.redis.queue".into(),
-                            },
-                        ),
+                        Some(0) => self.refuse(id, RunError::limit("dispatch.redis.queue")),
                         Some(_) => self.set_location(circle, id, PlayLocation::Queue),
                         None => self.set_location(circle, id, PlayLocation::Stream(answer)),
                     }
@@ -135,7 +131,7 @@ impl Gateway {
             Ok(_) | Err(Unavailable) => {
                 for id in ids {
                     if let Some((_, mut sent)) = self.plays.remove(&id) {
-                        sent.reply(Outcome::Unavailable);
+                        sent.reply(RunError::Unavailable);
                         let _ = self.requests.send(Request::Cancel { circle, id, sent });
                     }
                 }
@@ -214,9 +210,9 @@ impl Gateway {
     }
 
     /// Sends an outcome to whoever waits for it.
-    pub(super) fn deliver(&self, id: JobId, outcome: Outcome) {
+    fn refuse(&self, id: JobId, error: RunError) {
         if let Some((_, mut sent)) = self.plays.remove(&id) {
-            sent.reply(outcome);
+            sent.reply(error);
         }
     }
 
@@ -227,19 +223,17 @@ impl Gateway {
             return;
         };
         // It is about as long in the reply.
-        let bytes = json.len().saturating_sub(Outcome::AROUND_A_VALUE);
-        let room = sent
-            .memory
-            .try_reserve_answer(bytes, Outcome::AROUND_A_VALUE);
+        let bytes = json.len().saturating_sub(AROUND_A_VALUE);
+        let room = sent.memory.try_reserve_answer(bytes, AROUND_A_VALUE);
         sent.reply(match room {
             Ok(room) => ReservedOutcome {
                 outcome: circled_json::from_slice(json).unwrap_or_else(|error| {
                     tracing::error!(job = %id, %error, "failed to read an outcome");
-                    Outcome::Unavailable
+                    Err(RunError::Unavailable)
                 }),
                 reservation: Some(room),
             },
-            Err(_) => Outcome::Unavailable.into(),
+            Err(_) => RunError::Unavailable.into(),
         });
     }
 
@@ -260,7 +254,7 @@ impl Gateway {
         for id in lost {
             if let Some((_, mut sent)) = self.plays.remove(&id) {
                 let circle = sent.circle;
-                sent.reply(Outcome::Unavailable);
+                sent.reply(RunError::Unavailable);
                 let _ = self.requests.send(Request::Cancel { circle, id, sent });
             }
         }

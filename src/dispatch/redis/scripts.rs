@@ -64,11 +64,11 @@ impl Hashes {
 #[cfg(test)]
 mod tests {
     use super::{Hashes, Lua};
-    use crate::dispatch::Outcome;
+    use crate::script::{Outcome, RunError};
 
     #[test]
     fn what_stands_for_an_outcome_without_room_is_one() {
-        let unavailable = serde_json::to_string(&Outcome::Unavailable).unwrap();
+        let unavailable = serde_json::to_string(&Outcome::Err(RunError::Unavailable)).unwrap();
         let stands = format!("UNAVAILABLE, SHORT = '{unavailable}', 512");
         assert!(Lua::Commit.source().contains(&stands), "{stands}");
     }

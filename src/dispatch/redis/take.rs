@@ -27,9 +27,10 @@ use super::{
 };
 use crate::{
     dispatch::{
-        JobRecord, Outcome, Status,
+        JobRecord, Status,
         record::{MAX_CRASHES, unreadable},
     },
+    script::RunError,
     store::Unavailable,
 };
 
@@ -273,7 +274,7 @@ impl Worker {
             return match unreadable_play(play) {
                 Some(play) => Some((
                     JobKind::Play(play),
-                    Some(RunResult::Play(Outcome::Unavailable)),
+                    Some(RunResult::Play(Err(RunError::Unavailable))),
                 )),
                 None => self.drop_entry(partition, entry).await,
             };
@@ -475,7 +476,7 @@ impl Worker {
             return;
         };
         let result = unreadable.unwrap_or_else(|| match &kind {
-            JobKind::Play(_) => RunResult::Play(Outcome::Unavailable),
+            JobKind::Play(_) => RunResult::Play(Err(RunError::Unavailable)),
             JobKind::Durable { job, .. } => {
                 let mut job = job.clone();
                 let progress = job.died_of(Timestamp::now());

@@ -122,9 +122,9 @@ mod tests {
 
     use super::Play;
     use crate::{
-        dispatch::{Caller, Job, Outcome, Work},
+        dispatch::{Caller, Job, Work},
         memory::MemoryBudget,
-        script::{Failure, Success},
+        script::{Failure, Outcome, RunError, Success},
     };
 
     #[test]
@@ -176,14 +176,15 @@ mod tests {
             ..Failure::new(FailureKind::Runtime, "no")
         };
         for outcome in [
-            Outcome::Finished(success),
-            Outcome::Failed(Box::new(failure)),
-            Outcome::TimedOut {
+            Ok(success),
+            Err(failure.into()),
+            Err(RunError::TimedOut {
                 after: Duration::from_millis(1234),
-            },
-            Outcome::Cancelled,
-            Outcome::Conflict,
-            Outcome::Unavailable,
+                version: None,
+            }),
+            Err(RunError::limit("script.queue")),
+            Err(RunError::Displaced),
+            Err(RunError::Unavailable),
         ] {
             let sent = serde_json::to_string(&outcome).unwrap();
             let arrived: Outcome = circled_json::from_str(&sent).unwrap();

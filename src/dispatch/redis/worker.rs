@@ -32,12 +32,12 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    circle::{Ending, Executor},
+    circle::Executor,
     dispatch::{
-        Account, Outcome, Progress, Scripts,
+        Account, Progress, Scripts,
         record::{later, no_provider},
     },
-    script::{self, Runner},
+    script::{self, Outcome, RunError, Runner},
     store::{CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
     units::duration::milliseconds,
 };
@@ -63,7 +63,6 @@ pub(super) struct Worker {
     pub(super) committer: Committer,
     pub(super) executor: Executor,
     pub(super) runner: Arc<Runner<Account>>,
-    pub(super) script_timeout: Duration,
     pub(super) scripts: Scripts,
     pub(super) read_cache: Arc<ReadCache>,
     pub(super) commit_queue: CommitQueue,
@@ -188,14 +187,13 @@ impl Worker {
             missed: missing.clone(),
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
-        let ending = tracing::debug_span!("job", id = %claimed.id())
+        let outcome = tracing::debug_span!("job", id = %claimed.id())
             .in_scope(|| self.executor.try_run(&run, &mut transaction));
-        match (ending, missing.take()) {
+        match (outcome, missing.take()) {
             (_, Some(Miss::Value(key))) => Tried::Missed(key),
             (_, Some(Miss::List)) | (None, None) => Tried::Slow,
-            (Some(ending), None) => {
-                match self.commit_request(claimed, ending, transaction, self.script_timeout, false)
-                {
+            (Some(outcome), None) => {
+                match self.commit_request(claimed, outcome, transaction, false) {
                     Some(request) => Tried::Ran(Box::new(request)),
                     None => Tried::Slow,
                 }
@@ -219,38 +217,34 @@ impl Worker {
     fn commit_request(
         &self,
         claimed: &ClaimedJob,
-        ending: Ending,
+        outcome: Outcome,
         transaction: Option<Transaction>,
-        after: Duration,
         direct: bool,
     ) -> Option<CommitRequest> {
-        let well = matches!(ending, Ending::Finished(Ok(_)));
         let mut effects = transaction
             .map(Transaction::into_effects)
             .unwrap_or_default();
-        if !well {
+        if outcome.is_err() {
             effects.writes.clear();
             effects.events.clear();
         }
         let result = match &claimed.kind {
             JobKind::Play(_) => {
                 // Whoever cancelled it has taken it back already.
-                if matches!(ending, Ending::Cancelled) {
+                if matches!(outcome, Err(RunError::Cancelled)) {
                     return None;
                 }
-                RunResult::Play(Outcome::of(ending, after))
+                RunResult::Play(outcome)
             }
             JobKind::Durable { job, .. } => {
                 let mut job = job.clone();
                 let durable = &self.committer.durable;
-                let progress = job.ran(ending, after, Timestamp::now(), durable)?;
+                let progress = job.ran(outcome, Timestamp::now(), durable)?;
                 effects.events.push(job.change_event());
                 RunResult::Durable(job, progress)
             }
         };
-        if well {
-            self.read_cache.insert_writes(claimed.circle(), &effects);
-        }
+        self.read_cache.insert_writes(claimed.circle(), &effects);
         if direct
             && effects.writes.is_empty()
             && effects.events.is_empty()
@@ -400,7 +394,7 @@ impl Worker {
     fn refused(&self, claimed: &ClaimedJob, result: RunResult, why: CommitError) -> CommitRequest {
         let now = Timestamp::now();
         let result = match (result, &claimed.kind) {
-            (RunResult::Play(_), _) => RunResult::Play(Outcome::refused(why)),
+            (RunResult::Play(_), _) => RunResult::Play(Err(why.into())),
             (RunResult::Durable(ran, _), JobKind::Durable { job, .. }) => {
                 let mut job = job.clone();
                 job.version = ran.version;
@@ -567,16 +561,18 @@ impl Worker {
             return self.no_script(claimed);
         };
         let now = Instant::now();
-        // What it had: all the time that its caller waits for it, or what a script may run.
-        let had = || match (claimed.deadline, &claimed.kind) {
-            (Some(deadline), JobKind::Play(play)) if deadline <= Instant::now() => {
-                Duration::from_millis(play.timeout_ms)
+        let late = |error: RunError| match (claimed.deadline, &claimed.kind) {
+            (Some(deadline), JobKind::Play(play)) => {
+                error.by_deadline(deadline, Duration::from_millis(play.timeout_ms))
             }
-            _ => self.script_timeout,
+            _ => error,
         };
         if claimed.deadline.is_some_and(|deadline| deadline <= now) {
-            let ending = Ending::TimedOut { version: None };
-            return self.commit_request(claimed, ending, None, had(), true);
+            let error = late(RunError::TimedOut {
+                after: Duration::ZERO,
+                version: None,
+            });
+            return self.commit_request(claimed, Err(error), None, true);
         }
         let circle = claimed.circle();
         let reads = DirectReads {
@@ -590,28 +586,28 @@ impl Worker {
             cancelled: claimed.cancelled.clone(),
         };
         self.running().insert(claimed.slot.name(), running);
-        let ending = tracing::debug_span!("job", id = %claimed.id()).in_scope(|| {
+        let outcome = tracing::debug_span!("job", id = %claimed.id()).in_scope(|| {
             let cancelled = &claimed.cancelled;
             let deadline = claimed.deadline;
             let mut run = || {
                 self.executor
                     .run(&run, &mut transaction, deadline, cancelled)
             };
-            let ending = match claimed.begun {
+            let outcome = match claimed.begun {
                 None => run(),
                 Some(begun) => script::observe_aside(self.recount_while_aside(claimed, begun), run),
             };
             // What never ran may be called by anything that somebody has sent.
-            let has_run = !matches!(ending, Ending::Refused(_));
+            let has_run = !outcome.as_ref().is_err_and(RunError::is_refusal);
             tracing::debug!(
                 script = claimed.script().filter(|_| has_run),
                 duration_ms = milliseconds(now.elapsed()),
                 "ran"
             );
-            ending
+            outcome
         });
         self.running().remove(&claimed.slot.name());
-        self.commit_request(claimed, ending, transaction, had(), true)
+        self.commit_request(claimed, outcome.map_err(late), transaction, true)
     }
 
     fn no_script(&self, claimed: &ClaimedJob) -> Option<CommitRequest> {

@@ -8,7 +8,6 @@ use circled_protocol::{
 use super::{
     jobs::{job, record, whose},
     run::unavailable,
-    submit_job::unpinned,
 };
 use crate::{
     auth::Action,
@@ -47,7 +46,7 @@ impl Call for RetryJob {
                 let (retried, version) = match retried {
                     Ok(dispatch::Retried { version, .. }) => (true, version),
                     Err(NotRetried::NotOver) => (false, None),
-                    Err(NotRetried::Script(why)) => return Err(unpinned(why)),
+                    Err(NotRetried::Script(why)) => return Err(why.into()),
                     Err(NotRetried::Unreadable) => {
                         let failure = Failure::new(FailureKind::Runtime, NotRetried::UNREADABLE);
                         return Err(Error::Execution(Box::new(failure)));

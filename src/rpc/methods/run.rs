@@ -7,9 +7,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     circle::Procedure,
-    dispatch::{self, Job, Outcome, Work},
+    dispatch::{self, Job, Work},
     rpc::{Answer, Context, Error, context::Admitted},
-    script::Success,
+    script::{Outcome, RunError, Success},
 };
 
 /// When to try again where a queue was full, and where something else was.
@@ -50,7 +50,7 @@ pub(super) fn run<T: Send + 'static>(
         memory: context.memory.clone(),
     };
     let id = job.id;
-    let answer = move |outcome| succeeded(outcome).map(|success| told(id, success));
+    let answer = move |outcome: Outcome| Ok(told(id, outcome?));
     match dispatcher.play(job, context.may_run_here()) {
         dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),
         dispatch::Played::Later(handle) => Answer::Reserved(Box::pin(async move {
@@ -68,25 +68,22 @@ pub(super) fn perform(context: &Context, admitted: Admitted, procedure: Procedur
     })
 }
 
-fn succeeded(outcome: Outcome) -> Result<Success, Error> {
-    match outcome {
-        Outcome::Finished(success) => Ok(success),
-        Outcome::Failed(failure) => Err(Error::Execution(failure)),
-        Outcome::TimedOut { after } => Err(timed_out(after)),
-        Outcome::Cancelled => Err(Error::Cancelled),
-        Outcome::Conflict => Err(Error::Conflict),
-        Outcome::Unavailable => Err(unavailable()),
-        Outcome::Limit { limit } => Err(over(limit)),
-        Outcome::NotFound { what } => Err(Error::NotFound { what }),
-        Outcome::Forbidden { needs } => Err(Error::Forbidden { needs }),
-        Outcome::Invalid { reason } => Err(Error::InvalidParams { reason }),
-    }
-}
-
-/// It took longer than it had.
-pub(super) fn timed_out(after: Duration) -> Error {
-    Error::Timeout {
-        timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Failed(failure) => Self::Execution(failure),
+            RunError::TimedOut { after, .. } => Self::Timeout {
+                timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            },
+            RunError::Cancelled => Self::Cancelled,
+            RunError::Conflict => Self::Conflict,
+            RunError::Unavailable => unavailable(),
+            RunError::Displaced => over(RunError::MAX_ASIDE.into()),
+            RunError::Limit { limit } => over(limit),
+            RunError::NotFound { what } => Self::NotFound { what },
+            RunError::Forbidden { needs } => Self::Forbidden { needs },
+            RunError::Invalid { reason } => Self::InvalidParams { reason },
+        }
     }
 }
 

@@ -6,10 +6,8 @@ use circled_protocol::methods::{SubmitJob, Submitted};
 use jiff::{Span, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::run::{over, timed_out, unavailable};
 use crate::{
     auth::Action,
-    circle::{Refusal, Unpinned},
     dispatch::{Progress, Submission},
     rpc::{
         Answer, Context, Error,
@@ -91,7 +89,7 @@ fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Err
         let submission = Submission {
             circle,
             caller,
-            script: Arc::new(pinned.map_err(unpinned)?),
+            script: Arc::new(pinned?),
             args,
             identity,
             newest,
@@ -113,17 +111,4 @@ fn identity(caller: &circled_protocol::PublicKey, key: &str) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-pub(super) fn unpinned(why: Unpinned) -> Error {
-    match why {
-        Unpinned::Failed(failure) => Error::Execution(Box::new(failure)),
-        Unpinned::TimedOut { after } => timed_out(after),
-        Unpinned::Cancelled => Error::Cancelled,
-        Unpinned::Refused(Refusal::NotFound { what }) => Error::NotFound { what },
-        Unpinned::Refused(Refusal::Limit { limit }) => over(limit),
-        Unpinned::Refused(Refusal::Invalid { reason }) => Error::InvalidParams { reason },
-        Unpinned::Refused(Refusal::Forbidden { needs }) => Error::Forbidden { needs },
-        Unpinned::Refused(Refusal::Unavailable) => unavailable(),
-    }
 }

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::DurableJobs;
 use crate::{
-    circle::Ending,
     dispatch::{
         JobRecord, Progress, Status,
         embedded::{
@@ -20,6 +19,7 @@ use crate::{
         record::{later, no_provider, unreadable},
         submission::Input,
     },
+    script::RunError,
     store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
 };
 
@@ -148,9 +148,9 @@ impl DurableJobs {
         let store = &self.runner.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
-        let ending = self.runner.executor.try_run(&run, &mut transaction);
+        let outcome = self.runner.executor.try_run(&run, &mut transaction);
         drop(slot);
-        let ran = Ran::new(ending?, transaction);
+        let ran = Ran::new(outcome?, transaction);
         let mut committer = CircleCommitter::Concurrent(store, job.circle, WaitPolicy::FailFast);
         self.settle(job, gate, &mut committer, ran, &mut None).ok()
     }
@@ -212,18 +212,17 @@ impl DurableJobs {
         ran: Ran,
         version: &mut Option<String>,
     ) -> Result<AfterRun, CommitError> {
-        let Ran { ending, writes, .. } = ran;
-        let why = match ending {
-            Ending::Unavailable => Unavailable.into(),
-            Ending::Finished(_)
-            | Ending::TimedOut { .. }
-            | Ending::Cancelled
-            | Ending::Displaced
-            | Ending::Refused(_) => CommitError::Gone,
+        let Ran {
+            outcome, writes, ..
+        } = ran;
+        let why = match outcome {
+            Err(RunError::Unavailable) => Unavailable.into(),
+            Ok(_) | Err(_) => CommitError::Gone,
         };
         let mut job = job.clone();
-        let (now, time) = (Timestamp::now(), self.runner.script_timeout);
-        let progress = job.ran(ending, time, now, &self.settings).ok_or(why)?;
+        let progress = job
+            .ran(outcome, Timestamp::now(), &self.settings)
+            .ok_or(why)?;
         version.clone_from(&job.version);
         if progress == Progress::Failed {
             job.log_failure();

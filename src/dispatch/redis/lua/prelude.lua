@@ -188,7 +188,7 @@ local function last_of(messages, from)
 end
 
 -- An outcome that says that nobody can tell, and how long one may be that it takes no part of what is for the long ones.
-local UNAVAILABLE, SHORT = '"unavailable"', 512
+local UNAVAILABLE, SHORT = '{"Err":"unavailable"}', 512
 
 -- Sends what became of a circle's jobs, each a name and what it says. Long ones of a circle take no more than there is room
 -- beside them, so that other circles find some; beyond that, short ones are sent in their place. Where not even these have

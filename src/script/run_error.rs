@@ -1,0 +1,178 @@
+//! Why a run came to nothing.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
+
+use circled_protocol::{FailureKind, Role};
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Success};
+use crate::{
+    memory::OverBudget,
+    store::{CommitError, Unavailable, WriteError},
+};
+
+/// What comes of a run: the same from the sandbox to whoever waits for it.
+pub type Outcome = Result<Success, RunError>;
+
+/// Why a run came to nothing. Nothing of it has landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum RunError {
+    /// The script failed, or doesn't compile.
+    #[error("{}{_0}", if _0.kind == FailureKind::Compile { "the script doesn't compile: " } else { "" })]
+    Failed(Box<Failure>),
+    /// It took longer than it had.
+    #[error("it took longer than {} ms", after.as_millis())]
+    TimedOut {
+        /// The time that it had.
+        after: Duration,
+        /// The version of a named script that ran.
+        #[serde(skip)]
+        version: Option<String>,
+    },
+    /// Its caller left, or the server stopped.
+    #[error("its caller has left")]
+    Cancelled,
+    /// It kept others waiting who have used less, and there was no room to set it aside.
+    #[error("this exceeds {}", Self::MAX_ASIDE)]
+    Displaced,
+    /// There is no such thing; nothing was run.
+    #[error("the circle has no such {what}")]
+    NotFound {
+        /// The kind of thing: `script`, `version`.
+        what: Cow<'static, str>,
+    },
+    /// The caller may not; nothing was run.
+    #[error("that needs the role {needs}")]
+    Forbidden {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// The request makes no sense; nothing was run.
+    #[error("{reason}")]
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+    /// There would be too much of something, or too many wait already.
+    #[error("this exceeds {limit}")]
+    Limit {
+        /// The setting that says how much may be.
+        limit: Cow<'static, str>,
+    },
+    /// The transaction kept colliding with others.
+    #[error("it kept colliding with others")]
+    Conflict,
+    /// The store can't be reached.
+    #[error("the store can't be reached")]
+    Unavailable,
+}
+
+impl RunError {
+    /// The setting that bounds the runs which are set aside.
+    pub const MAX_ASIDE: &str = "script.max_aside";
+
+    /// Returns an error that names the setting which bounds something.
+    pub fn limit(setting: &'static str) -> Self {
+        Self::Limit {
+            limit: setting.into(),
+        }
+    }
+
+    /// Returns an error that names the kind of thing which isn't there.
+    pub fn not_found(what: &'static str) -> Self {
+        Self::NotFound { what: what.into() }
+    }
+
+    /// Names the time of whoever waits, where it took until then: it had `timeout`, not as long as a script may take.
+    #[must_use]
+    pub fn by_deadline(mut self, deadline: Instant, timeout: Duration) -> Self {
+        if let Self::TimedOut { after, .. } = &mut self
+            && Instant::now() >= deadline
+        {
+            *after = timeout;
+        }
+        self
+    }
+
+    /// Returns the variant's name, for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::TimedOut { .. } => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Displaced | Self::Limit { .. } => "limit",
+            Self::NotFound { .. } => "not found",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Invalid { .. } => "invalid",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Whether the script was never begun.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Forbidden { .. }
+            | Self::Invalid { .. }
+            | Self::Limit { .. } => true,
+            Self::Failed(_)
+            | Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::Displaced
+            | Self::Conflict
+            | Self::Unavailable => false,
+        }
+    }
+}
+
+impl From<Failure> for RunError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl From<Unavailable> for RunError {
+    fn from(Unavailable: Unavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<WriteError> for RunError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Unavailable(Unavailable) => Self::Unavailable,
+            error @ (WriteError::Key { .. }
+            | WriteError::Value { .. }
+            | WriteError::Writes { .. }
+            | WriteError::Topic { .. }
+            | WriteError::Reserved
+            | WriteError::Event { .. }
+            | WriteError::Events { .. }
+            | WriteError::Keys { .. }) => Self::Invalid {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<CommitError> for RunError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict | CommitError::Busy => Self::Conflict,
+            CommitError::Gone | CommitError::Superseded => Self::Cancelled,
+            CommitError::Unavailable(Unavailable) => Self::Unavailable,
+            CommitError::Quota { .. } => Self::limit("store.quota"),
+        }
+    }
+}
+
+impl From<OverBudget> for RunError {
+    fn from(over: OverBudget) -> Self {
+        Self::limit(over.setting)
+    }
+}
