@@ -10,7 +10,7 @@ use super::{
     Account, JobRecord, JobStore, RedisJobs, Status,
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
-    submission::Input,
+    submission::UnreadInput,
 };
 use crate::{memory::MemoryBudget, store::Unavailable};
 
@@ -383,23 +383,25 @@ impl Jobs {
         }
     }
 
-    /// Returns a job's input, if it can be read.
-    pub(super) async fn input_in(
+    /// Returns what `look` finds in a job's input, if that can be read: all of it is in memory no longer than whoever
+    /// reads it has a permit.
+    pub(super) async fn input_in<T: Send + 'static>(
         self,
         circle: PublicKey,
         id: JobId,
         viewer: Viewer,
-    ) -> Result<Option<Input>, Unavailable> {
+        look: impl FnOnce(UnreadInput) -> T + Send + 'static,
+    ) -> Result<Option<T>, Unavailable> {
         let permit = self.job_reads.permit(viewer.accounts(circle)).await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _permit = permit;
-                    jobs.input_in(&circle, id)
+                    Ok(jobs.input_in(&circle, id)?.map(look))
                 })
                 .await
             }
-            JobsBackend::Redis(jobs) => jobs.input_in(circle, id).await,
+            JobsBackend::Redis(jobs) => Ok(jobs.input_in(circle, id).await?.map(look)),
         }
     }
 

@@ -29,7 +29,6 @@ pub use redis::{
 };
 pub use retry::{NotRetried, Retried};
 pub use settings::{Backend, Settings};
-use submission::Input;
 pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};

@@ -8,7 +8,7 @@ use std::{
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::{Dispatcher, Input, JobRecord, Viewer};
+use super::{Dispatcher, JobRecord, Viewer, submission::UnreadInput};
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::RunError,
@@ -68,7 +68,7 @@ enum ScriptChoice {
 
 impl Rerun {
     /// Changes a job's record and input to what it is to run.
-    pub(super) fn apply(&self, job: &mut JobRecord, input: &mut Input) {
+    pub(super) fn apply(&self, job: &mut JobRecord, input: &mut UnreadInput) {
         let script = match self {
             Self::AsBefore => return,
             Self::Script(script) => Some(script.clone()),
@@ -98,7 +98,7 @@ impl Rerun {
 impl ScriptChoice {
     /// Chooses the script of a job. Without a version, a job runs its script as it is now, or as it is when its time
     /// comes.
-    fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, RunError> {
+    fn of(job: &JobRecord, input: &UnreadInput, version: Option<&str>) -> Result<Self, RunError> {
         let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
         if let (Some(name), None) = (&job.name, version)
             && input.newest
@@ -167,7 +167,7 @@ impl ScriptChoice {
 /// blocks.
 pub(super) fn choose(
     job: &JobRecord,
-    input: Option<&Input>,
+    input: Option<&UnreadInput>,
     version: Option<&str>,
     transaction: &mut Transaction,
     executor: &Executor,
@@ -209,9 +209,11 @@ impl Dispatcher {
         let choice = if job.unread.is_some() {
             ScriptChoice::AsBefore
         } else {
-            let input = self.jobs().input_in(circle, id, viewer).await?;
-            let input = input.ok_or(NotRetried::Unreadable)?;
-            ScriptChoice::of(&job, &input, version.as_deref())?
+            let job = job.clone();
+            let choose =
+                move |input: UnreadInput| ScriptChoice::of(&job, &input, version.as_deref());
+            let choice = self.jobs().input_in(circle, id, viewer, choose).await?;
+            choice.ok_or(NotRetried::Unreadable)??
         };
         let rerun = if let ScriptChoice::AsBefore = choice {
             Rerun::AsBefore

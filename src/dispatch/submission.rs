@@ -66,6 +66,22 @@ pub(super) struct Input {
     pub(super) newest: bool,
 }
 
+/// A stored input, for those who change what a job runs, and not what it runs on: values take many times as much memory
+/// once they are read, so these stay as they are written.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct UnreadInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    args: Option<Box<RawValue>>,
+    /// See [`Input::script`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) script: Option<Arc<Pinned>>,
+    /// See [`Input::newest`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) newest: bool,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_false(newest: &bool) -> bool {
     !newest
@@ -171,6 +187,13 @@ pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
     Some(input.event.payload)
 }
 
+impl std::fmt::Debug for UnreadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not what was sent.
+        f.debug_struct("UnreadInput").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not what was sent.
@@ -197,5 +220,20 @@ mod tests {
         }
         let none: Input = circled_json::from_str("{}").unwrap();
         assert!(none.event.is_none() && none.args.is_null() && none.script.is_none());
+    }
+
+    #[test]
+    fn what_a_job_runs_on_stays_as_it_is_written_when_its_script_changes() {
+        for values in [
+            r#""event":{"payload":{"a":1.0,"a":[{}]}},"args":[1e400,"\u2028"]"#,
+            r#""args":[1,null]"#,
+            r#""event":[]"#,
+        ] {
+            for rest in ["", ",\"newest\":true"] {
+                let kept = format!("{{{values}{rest}}}");
+                let read: UnreadInput = circled_json::from_str(&kept).unwrap();
+                assert_eq!(serde_json::to_string(&read).unwrap(), kept);
+            }
+        }
     }
 }

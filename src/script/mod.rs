@@ -45,6 +45,6 @@ pub use meter::Meter;
 pub use modules::{FindModule, PinnedModules};
 pub use outcome::{Failure, Inputs, Success};
 pub use run_error::{Outcome, RunError};
-pub use run_slot::{keep_slot, observe_aside};
+pub use run_slot::{holding, keep_slot, observe_aside};
 pub use runner::{QueueFull, Runner, RunnerLimits};
 pub use sandbox::Sandbox;

@@ -30,6 +30,8 @@ thread_local! {
     static SLOT: RefCell<Option<Box<dyn RunSlot>>> = const { RefCell::new(None) };
     /// The observer that is told when the run is set aside, and when it goes on.
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
+    /// Bytes that the run holds besides what it has allocated itself.
+    static HELD: Cell<usize> = const { Cell::new(0) };
     /// The run holds what others may wait for.
     static KEEPS_SLOT: Cell<bool> = const { Cell::new(false) };
 }
@@ -60,6 +62,20 @@ pub fn keep_slot<R>(work: impl FnOnce() -> R) -> R {
     }
 
     let _back = Back(KEEPS_SLOT.replace(true));
+    work()
+}
+
+/// Has the runs of `work` count so many bytes more, where they are set aside: what they were given.
+pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+    struct Back(usize);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            HELD.set(self.0);
+        }
+    }
+
+    let _back = Back(HELD.replace(bytes));
     work()
 }
 
@@ -98,6 +114,7 @@ pub(super) fn slice() -> Duration {
 
 /// See [`RunSlot::yield_slot`].
 pub(super) fn yield_slot(memory: usize, is_over: &dyn Fn() -> bool) -> bool {
+    let memory = memory.saturating_add(HELD.get());
     SLOT.with_borrow(|slot| {
         slot.as_ref()
             .is_none_or(|slot| slot.yield_slot(memory, is_over))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use circled_protocol::SecretKey;
 use futures_util::{SinkExt, future::join_all};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -193,6 +194,101 @@ async fn so_do_looks_at_long_scripts() {
     for count in [8, 80] {
         look_and_read_nothing(&server, count, "get_script", &params).await;
     }
+}
+
+/// A session of the owner of one of many circles.
+async fn log_in_at_home(server: &TestServer, n: u16) -> Ws {
+    let bytes = (1000 + n).to_be_bytes().repeat(16);
+    let me = SecretKey::from_hex(&hex::encode(bytes)).unwrap();
+    let mut session = server.connect_to(me.public()).await;
+    session.login(&me).await;
+    session
+}
+
+/// They run at the same time, and each begins before the first one ends.
+async fn set_large_jobs_aside(count: u16, values: usize) {
+    let server = bounded()
+        .env("CIRCLED_SCRIPT__THREADS", "2")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE", "1000")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE_MEMORY", "64MiB")
+        .start()
+        .await;
+    let args = vec![1; values];
+    server.forget_most_memory();
+    let before = server.memory_kib("VmRSS");
+    let run_at = Timestamp::now() + SignedDuration::from_secs(15);
+    for n in 0..count {
+        let mut session = log_in_at_home(&server, n).await;
+        let script = "let n = 0; while n < 20_000 { n += 1 }";
+        let params = json!({ "script": script, "args": args, "run_at": run_at.to_string() });
+        session.call("submit_job", params).await.unwrap();
+        session.leave().await;
+    }
+    let begun = Instant::now();
+    while server.jobs("finished").await.len() < usize::from(count) {
+        assert!(begun.elapsed() < LONG, "not all of them end");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (64 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+}
+
+async fn large_jobs_that_are_set_aside_count_with_what_they_run_on() {
+    set_large_jobs_aside(40, 125_000).await;
+}
+
+async fn ten_times_as_many_are_set_aside_no_more() {
+    set_large_jobs_aside(400, 25_000).await;
+}
+
+/// Each of their values takes many times as much once it is read: a quarter of a megabyte is nearly ten.
+async fn run_large_jobs_again(count: u16, values: usize) {
+    let server = bounded()
+        .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
+        // Nobody answers pings meanwhile.
+        .env("CIRCLED_SESSION__PING_INTERVAL", "10m")
+        .start()
+        .await;
+    let args = vec![1; values];
+    let mut all = Vec::new();
+    for n in 0..count {
+        let mut session = log_in_at_home(&server, n).await;
+        let params = json!({ "script": "throw 1", "args": args });
+        let mut job = session.call("submit_job", params).await.unwrap();
+        let params = json!({ "job_id": job["job_id"], "wait": 30_000 });
+        let done = session.call("get_job", params).await.unwrap();
+        assert_eq!(done["status"], "dead", "{done}");
+        all.push((session, job["job_id"].take()));
+    }
+    server.forget_most_memory();
+    let before = server.memory_kib("VmRSS");
+    let again = all.iter_mut().map(async |(session, job)| {
+        let params = json!({ "job_id": job });
+        session.call("retry_job", params).await.unwrap()["retried"].take()
+    });
+    for retried in join_all(again).await {
+        assert_eq!(retried, true);
+    }
+    eventually("all to have run again", async || {
+        server.jobs("dead").await.len() == usize::from(count)
+    })
+    .await;
+    let most = server.memory_kib("VmHWM");
+    assert!(
+        most < before + (32 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
+}
+
+async fn large_jobs_that_run_again_take_little_memory() {
+    run_large_jobs_again(40, 125_000).await;
+}
+
+async fn ten_times_as_many_take_hardly_more() {
+    run_large_jobs_again(400, 25_000).await;
 }
 
 /// With half of what a session may hold, each.
@@ -974,6 +1070,10 @@ on_both!(
     a_page_ends_with_the_job_that_it_has_no_room_for,
     looks_at_large_jobs_stay_within_the_budget,
     a_few_large_jobs_are_shown_at_once,
+    large_jobs_that_run_again_take_little_memory,
+    ten_times_as_many_take_hardly_more,
+    large_jobs_that_are_set_aside_count_with_what_they_run_on,
+    ten_times_as_many_are_set_aside_no_more,
     batches_that_nobody_reads_stay_within_the_budget,
     ten_times_as_many_do_too,
     a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full,

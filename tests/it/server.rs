@@ -417,6 +417,11 @@ impl TestServer {
         Duration::from_millis(10 * (fields.next().unwrap() + fields.next().unwrap()))
     }
 
+    /// Has `VmHWM` say what the process has at most from here on.
+    pub(crate) fn forget_most_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     /// Kibibytes of memory that the process has, by their name in `/proc/<pid>/status`.
     pub(crate) fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -10,10 +10,13 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{commit_gate::CommitGate, job_store::NewJob};
-use crate::dispatch::Progress;
+use crate::{
+    dispatch::Progress,
+    memory::{MemoryBudget, Reservation},
+};
 
 /// The durable jobs of all circles: first in, first out within each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CircleQueues {
     circles: HashMap<PublicKey, CircleQueue>,
     /// Jobs that run again later.
@@ -25,7 +28,7 @@ pub(super) struct CircleQueues {
     running: HashMap<JobId, Arc<CommitGate>>,
     /// Those who wait for the end of a job's next run.
     waiters: HashMap<JobId, oneshot::Sender<Progress>>,
-    new_job_bytes: usize,
+    new_jobs: MemoryBudget,
     /// Set at shutdown: no more jobs are started.
     pub(super) stopping: bool,
 }
@@ -52,11 +55,33 @@ pub(super) struct ReadyJob {
     /// The key that submitted it, if it is no delivery.
     pub(super) submitter: Option<PublicKey>,
     /// The job itself, if it needn't be read from the disk.
-    pub(super) new_job: Option<Box<NewJob>>,
+    pub(super) new_job: Option<Box<ReservedJob>>,
 }
 
-/// Bytes of new jobs that stay in memory until they run. The others are read from the disk.
+/// A new job that is in memory from its acceptance to the end of its first run.
+#[derive(Debug)]
+pub(super) struct ReservedJob {
+    pub(super) new_job: NewJob,
+    _reservation: Reservation,
+}
+
+/// Bytes of new jobs that stay in memory until they have run. The others are read from the disk.
 const MAX_NEW_JOB_BYTES: usize = 16 << 20;
+
+impl Default for CircleQueues {
+    fn default() -> Self {
+        Self {
+            circles: HashMap::new(),
+            delayed: BTreeMap::new(),
+            due: HashMap::new(),
+            throttled: HashSet::new(),
+            running: HashMap::new(),
+            waiters: HashMap::new(),
+            new_jobs: MemoryBudget::new("the room for new jobs", MAX_NEW_JOB_BYTES),
+            stopping: false,
+        }
+    }
+}
 
 impl CircleQueues {
     /// Returns how many jobs of the circle wait, for their turn or for their next try.
@@ -84,9 +109,13 @@ impl CircleQueues {
     /// Adds a job that has just been accepted.
     pub(super) fn push_new(&mut self, circle: PublicKey, new_job: NewJob) {
         let (id, submitter) = (new_job.job.id, new_job.job.submitter());
-        let fits = self.new_job_bytes + new_job.size <= MAX_NEW_JOB_BYTES;
-        let new_job = fits.then(|| Box::new(new_job));
-        self.new_job_bytes += new_job.as_ref().map_or(0, |new_job| new_job.size);
+        let reservation = self.new_jobs.try_reserve(new_job.size).ok();
+        let new_job = reservation.map(|reservation| {
+            Box::new(ReservedJob {
+                new_job,
+                _reservation: reservation,
+            })
+        });
         let queue = self.circles.entry(circle).or_default();
         queue.ready.push_back(ReadyJob {
             id,
@@ -135,7 +164,6 @@ impl CircleQueues {
         }
         let job = queue.ready.pop_front()?;
         queue.running += 1;
-        self.new_job_bytes -= job.new_job.as_ref().map_or(0, |new_job| new_job.size);
         Some(job)
     }
 
@@ -174,10 +202,8 @@ impl CircleQueues {
             self.delayed.remove(&(due, job));
             queue.delayed = queue.delayed.saturating_sub(1);
         }
-        if let Some(index) = queue.ready.iter().position(|ready| ready.id == job)
-            && let Some(ready) = queue.ready.remove(index)
-        {
-            self.new_job_bytes -= ready.new_job.as_ref().map_or(0, |new_job| new_job.size);
+        if let Some(index) = queue.ready.iter().position(|ready| ready.id == job) {
+            queue.ready.remove(index);
         }
         if queue.running == 0 && queue.ready.is_empty() && queue.delayed == 0 {
             self.circles.remove(circle);

@@ -10,7 +10,7 @@ use crate::{
         jobs::{List, ListedJobs},
         record::later,
         settings,
-        submission::{Input, JobRequest},
+        submission::{Input, JobRequest, UnreadInput},
     },
     store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
 };
@@ -88,7 +88,7 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
 }
 
 /// Returns the records of a job that was given up or stopped, and runs again; `input`: its new input, if that changes.
-pub(super) fn retried(job: &JobRecord, input: Option<&Input>) -> Vec<Record> {
+pub(super) fn retried(job: &JobRecord, input: Option<&UnreadInput>) -> Vec<Record> {
     let mut records = vec![
         record::put(job),
         open(job.id),

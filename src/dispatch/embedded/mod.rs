@@ -30,7 +30,7 @@ use super::{
     job_reads::JobReads,
     jobs::{FoundPage, JobPart, ListedJobs},
     retry::{self, Rerun},
-    submission::{self, Input, JobRequest, Submission},
+    submission::{self, JobRequest, Submission, UnreadInput},
 };
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
@@ -367,7 +367,7 @@ impl JobStore {
         &self,
         circle: &PublicKey,
         id: JobId,
-    ) -> Result<Option<Input>, Unavailable> {
+    ) -> Result<Option<UnreadInput>, Unavailable> {
         let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
         Ok(input.and_then(|bytes| record::read(&bytes)))
     }

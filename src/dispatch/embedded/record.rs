@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dispatch::{JobRecord, submission::Input},
+    dispatch::JobRecord,
     store::{Record, Table},
 };
 
@@ -15,7 +15,7 @@ pub(super) fn put(job: &JobRecord) -> Record {
 }
 
 /// Returns the record of a job's input.
-pub(super) fn input(id: JobId, input: &Input) -> Record {
+pub(super) fn input(id: JobId, input: &impl Serialize) -> Record {
     Record::put(Table::Inputs, id.as_bytes(), json(input))
 }
 

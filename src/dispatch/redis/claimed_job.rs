@@ -42,12 +42,22 @@ pub(super) enum JobKind {
     Durable {
         job: Box<JobRecord>,
         input: Box<Input>,
+        /// About how many bytes the input takes in memory.
+        size: usize,
         /// The gateway whose inbox is told.
         gateway: String,
     },
 }
 
 impl ClaimedJob {
+    /// Returns about how many bytes a durable job's input takes in memory.
+    pub(super) fn input_size(&self) -> usize {
+        match &self.kind {
+            JobKind::Play(_) => 0,
+            JobKind::Durable { size, .. } => *size,
+        }
+    }
+
     pub(super) fn id(&self) -> JobId {
         match &self.kind {
             JobKind::Play(play) => play.id,

@@ -20,7 +20,7 @@ use crate::{
         jobs::{FoundPage, JobPart, List, ListedJobs},
         retry::Rerun,
         settings,
-        submission::{self, Input},
+        submission::{self, UnreadInput},
     },
     store::Unavailable,
 };
@@ -362,7 +362,7 @@ impl RedisJobs {
         &self,
         circle: PublicKey,
         id: JobId,
-    ) -> Result<Option<Input>, Unavailable> {
+    ) -> Result<Option<UnreadInput>, Unavailable> {
         let stored = self.kept_input_in(circle, id).await?;
         let stored = stored.as_ref().and_then(Value::as_bytes);
         Ok(stored.and_then(|stored| circled_json::from_slice(stored).ok()))

@@ -32,6 +32,7 @@ use crate::{
     },
     script::RunError,
     store::Unavailable,
+    weight,
 };
 
 /// The pause before another attempt, after one that failed.
@@ -302,6 +303,7 @@ impl Worker {
             return self.drop_entry(partition, entry).await;
         };
         let input = found(1).filter(|_| job.unread.is_none());
+        let size = input.map_or(0, weight::most_of_json);
         let input = input.and_then(|input| circled_json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
         let result = input.is_none().then(|| {
@@ -313,6 +315,7 @@ impl Worker {
         let kind = JobKind::Durable {
             job: Box::new(job),
             input: Box::new(input.unwrap_or_default()),
+            size,
             gateway,
         };
         Some((kind, result))
@@ -510,6 +513,7 @@ fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     Some(JobKind::Durable {
         job: Box::new(circled_json::from_slice(record).ok()?),
         input: Box::new(circled_json::from_slice(input).ok()?),
+        size: weight::most_of_json(input),
         gateway: String::from_utf8_lossy(gateway).into_owned(),
     })
 }

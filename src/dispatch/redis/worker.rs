@@ -593,10 +593,10 @@ impl Worker {
                 self.executor
                     .run(&run, &mut transaction, deadline, cancelled)
             };
-            let outcome = match claimed.begun {
+            let outcome = script::holding(claimed.input_size(), || match claimed.begun {
                 None => run(),
                 Some(begun) => script::observe_aside(self.recount_while_aside(claimed, begun), run),
-            };
+            });
             // What never ran may be called by anything that somebody has sent.
             let has_run = !outcome.as_ref().is_err_and(RunError::is_refusal);
             tracing::debug!(

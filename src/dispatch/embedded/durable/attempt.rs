@@ -19,8 +19,9 @@ use crate::{
         record::{later, no_provider, unreadable},
         submission::Input,
     },
-    script::RunError,
+    script::{self, RunError},
     store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
+    weight,
 };
 
 /// The pause before a job runs again whose commit the disk didn't take.
@@ -55,7 +56,10 @@ impl DurableJobs {
         } = ready;
         self.run_counted(circle, id, submitter, |gate| {
             Some(match new_job {
-                Some(new_job) => self.attempt(&new_job.job, &new_job.input, gate),
+                Some(new_job) => {
+                    let NewJob { job, input, size } = &new_job.new_job;
+                    self.attempt(job, input, *size, gate)
+                }
                 None => self.resume_or_end(circle, id, gate),
             })
         });
@@ -66,7 +70,7 @@ impl DurableJobs {
     pub(super) fn run_here(self: &Arc<Self>, circle: PublicKey, ready: ReadyJob) {
         let is_over = ready.new_job.as_ref().is_some_and(|new_job| {
             self.run_counted(circle, ready.id, ready.submitter, |gate| {
-                self.try_attempt(new_job, gate)
+                self.try_attempt(&new_job.new_job, gate)
             })
         });
         if !is_over {
@@ -132,12 +136,13 @@ impl DurableJobs {
             return AfterRun::Over;
         };
         let input = input.filter(|_| job.unread.is_none());
+        let size = input.as_deref().map_or(0, weight::most_of_json);
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             job.log_unreadable();
             return self.fail(&job, gate, unreadable());
         };
-        self.attempt(&job, &input, gate)
+        self.attempt(&job, &input, size, gate)
     }
 
     /// Runs a new job at once, if it is known to be short. If it returns `None`, nothing has happened.
@@ -159,10 +164,12 @@ impl DurableJobs {
         job.provider().and_then(|name| self.scripts.get(name))
     }
 
+    /// Runs a job on an input of so many bytes in memory.
     fn attempt(
         self: &Arc<Self>,
         job: &JobRecord,
         input: &Input,
+        size: usize,
         gate: &Arc<CommitGate>,
     ) -> AfterRun {
         let provided = self.provided(job);
@@ -178,8 +185,10 @@ impl DurableJobs {
             noted: Some((&self.running, job.id)),
         };
         let mut version = job.version.clone();
-        let settled = self.runner.run(&work, |committer, ran| {
-            self.settle(job, gate, committer, ran, &mut version)
+        let settled = script::holding(size, || {
+            self.runner.run(&work, |committer, ran| {
+                self.settle(job, gate, committer, ran, &mut version)
+            })
         });
         let as_ran = || JobRecord {
             version,
