@@ -20,7 +20,8 @@
 //!
 //! The other end of a session is the crate `circled_client`; what both say to each other is `circled_protocol`.
 //!
-//! Beside them: `memory`, what others can make the server hold; `units`, settings in human form.
+//! Beside them: `memory`, what others can make the server hold; `files`, files that somebody names; `units`, settings in
+//! human form.
 
 mod address;
 pub mod auth;
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 mod farewell;
+mod files;
 mod log_limit;
 mod memory;
 mod pace;

@@ -5,6 +5,8 @@ use std::{fmt, io, path::Path, str::FromStr};
 use circled_protocol::is_secret_key;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::files;
+
 /// What is shown in place of a secret.
 pub(crate) const HIDDEN: &str = "***";
 
@@ -116,13 +118,15 @@ impl SecretSource {
                 Some(text) => text,
                 None => return Ok(None),
             },
-            Self::File(path) => std::fs::read_to_string(base.join(path)).map_err(|error| {
-                if error.kind() == io::ErrorKind::NotFound {
-                    UnusableSecret::NoFile
-                } else {
-                    UnusableSecret::Unreadable(error)
-                }
-            })?,
+            Self::File(path) => {
+                files::read_text(&base.join(path), files::SECRET).map_err(|error| {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        UnusableSecret::NoFile
+                    } else {
+                        UnusableSecret::Unreadable(error)
+                    }
+                })?
+            }
             Self::Literal(secret) => {
                 return Ok(Some(FoundSecret {
                     secret: secret.clone(),

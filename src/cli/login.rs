@@ -21,6 +21,7 @@ use super::{
     explain::{FailedRun, exit_code, explain, printable},
     output::{remark, script_prints, stdout},
 };
+use crate::files;
 
 /// Lists the exit codes of these commands, with those that only some have.
 macro_rules! exit_codes {
@@ -236,7 +237,7 @@ pub(super) fn check_key_file(file: &Path) -> anyhow::Result<()> {
 pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
     check_key_file(file)?;
     let path = file.display();
-    let text = fs::read_to_string(file).map_err(|error| {
+    let text = files::read_text(file, files::SECRET).map_err(|error| {
         let message = if error.kind() == io::ErrorKind::NotFound {
             format!("the key {path} cannot be read (`circled keygen {path}` makes one)")
         } else if error.kind() == io::ErrorKind::InvalidData {
@@ -252,13 +253,16 @@ pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
     SecretKey::from_hex(text.trim()).with_context(|| format!("{path} is not a key file"))
 }
 
+/// The most bytes of what a command sends: far more than servers take.
+pub(super) const MAX_SENT: usize = 64 << 20;
+
 /// A script from a file; `-` is standard input.
 pub(super) fn read_script(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
-        return io::read_to_string(stdin())
+        return files::text_of(stdin(), MAX_SENT)
             .context("the script cannot be read from standard input");
     }
-    fs::read_to_string(file)
+    files::read_text(file, MAX_SENT)
         .with_context(|| format!("the script {} cannot be read", file.display()))
 }
 

@@ -1,8 +1,7 @@
 //! `circled webhook`
 
 use std::{
-    fs,
-    io::{Read, Write, stdin},
+    io::{Write, stdin},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -19,10 +18,12 @@ use super::{
     ConfigFile, client_runtime,
     explain::printable,
     http::{Answer, send},
+    login::MAX_SENT,
     output::{remark, stdout},
 };
 use crate::{
     auth::SecretSource,
+    files,
     webhooks::{Description, Form, Preset, Signing},
 };
 
@@ -189,15 +190,13 @@ impl Send {
     }
 
     fn body(&self, form: Form) -> anyhow::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        if self.file == Path::new("-") {
-            stdin()
-                .read_to_end(&mut body)
-                .context("the body cannot be read from standard input")?;
+        let mut body = if self.file == Path::new("-") {
+            files::bytes_of(stdin(), MAX_SENT)
+                .context("the body cannot be read from standard input")?
         } else {
-            body = fs::read(&self.file)
-                .with_context(|| format!("{} cannot be read", self.file.display()))?;
-        }
+            files::read(&self.file, MAX_SENT)
+                .with_context(|| format!("{} cannot be read", self.file.display()))?
+        };
         if form == Form::Form {
             // A line ends so, and no form.
             let end = body.trim_ascii_end().len();

@@ -18,10 +18,12 @@ use super::{
 };
 use crate::{
     auth::{Rule, SecretSource},
-    webhooks,
+    files, webhooks,
 };
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// The most bytes of a settings file: two hundred thousand circles or members have room.
+const MAX_FILE: usize = 16 << 20;
 /// The one part that the defaults leave empty: a list of tables with these keys.
 const CIRCLE: &str = "circle";
 const CIRCLE_KEYS: [&str; 7] = [
@@ -97,7 +99,7 @@ pub(super) fn read(
         problems: Vec::new(),
     };
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path, MAX_FILE)
             .map_err(|error| whole(format!("{} cannot be read: {error}", path.display())))?;
         layers.places = places(&text).map_err(|wrong| no_toml(path, wrong))?;
         let parsed = parse(&text)

@@ -32,7 +32,7 @@ pub(super) fn places(text: &str) -> Result<BTreeMap<String, Place>, Vec<NoToml>>
     errors.sort_by_key(|error| error.span().map(|span| span.start));
     if errors.is_empty() {
         let mut found = Found {
-            text,
+            text: Marked::of(text),
             places: BTreeMap::new(),
             wrong: Vec::new(),
         };
@@ -44,20 +44,55 @@ pub(super) fn places(text: &str) -> Result<BTreeMap<String, Place>, Vec<NoToml>>
             Err(found.wrong)
         };
     }
+    let marked = Marked::of(text);
     let told = |error: toml::de::Error| NoToml {
-        place: error.span().map(|span| Place::of(text, span.start)),
+        place: error.span().map(|span| marked.place(span.start)),
         message: format!("this is no TOML: {}", error.message()),
     };
     Err(errors.into_iter().map(told).collect())
 }
 
+/// A text, and where some of its characters stand, so that nobody counts from its beginning for each of many places.
+struct Marked<'a> {
+    text: &'a str,
+    marks: Vec<(usize, Place)>,
+}
+
+impl<'a> Marked<'a> {
+    /// Bytes between two marks.
+    const STEP: usize = 1 << 10;
+
+    fn of(text: &'a str) -> Self {
+        let mut place = Place { line: 1, column: 1 };
+        let mut marks = vec![(0, place)];
+        for (at, sign) in text.char_indices() {
+            if at >= marks.len() * Self::STEP {
+                marks.push((at, place));
+            }
+            place.pass(sign);
+        }
+        Self { text, marks }
+    }
+
+    /// Returns the place of what begins at this byte.
+    fn place(&self, at: usize) -> Place {
+        let after = self.marks.partition_point(|(mark, _)| *mark <= at);
+        let (mark, mut place) = self.marks[after.saturating_sub(1)];
+        for sign in self.text.get(mark..at).unwrap_or_default().chars() {
+            place.pass(sign);
+        }
+        place
+    }
+}
+
 impl Place {
-    fn of(text: &str, at: usize) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Self {
-            line: before.matches('\n').count() + 1,
-            column: line.chars().count() + 1,
+    /// Moves it on past a character.
+    fn pass(&mut self, sign: char) {
+        if sign == '\n' {
+            self.line += 1;
+            self.column = 1;
+        } else {
+            self.column += 1;
         }
     }
 }
@@ -70,7 +105,7 @@ impl fmt::Display for Place {
 
 /// What is in a text.
 struct Found<'a> {
-    text: &'a str,
+    text: Marked<'a>,
     places: BTreeMap<String, Place>,
     /// TOML reads numbers of any length. Nobody else does.
     wrong: Vec<NoToml>,
@@ -84,7 +119,7 @@ impl Found<'_> {
                 "" => name.to_string(),
                 prefix => format!("{prefix}.{name}"),
             };
-            let place = Place::of(self.text, key.span().start);
+            let place = self.text.place(key.span().start);
             self.places.insert(path.clone(), place);
             self.inside(&path, value);
         }
@@ -96,7 +131,7 @@ impl Found<'_> {
             DeValue::Array(items) => {
                 for (n, item) in items.iter().enumerate() {
                     let path = format!("{path}[{n}]");
-                    let place = Place::of(self.text, item.span().start);
+                    let place = self.text.place(item.span().start);
                     self.places.insert(path.clone(), place);
                     self.inside(&path, item);
                 }
@@ -137,6 +172,21 @@ mod tests {
             assert_eq!(places[key], Place { line, column }, "{key}");
         }
         assert_eq!(places["circle[1]"].line, 7);
+    }
+
+    #[test]
+    fn places_far_from_the_beginning_are_found_at_once() {
+        const MANY: usize = 100_000;
+        let line = format!("a = [{}]\n", "\"ä\", ".repeat(MANY));
+        let found = places(&line).unwrap();
+        let last = format!("a[{}]", MANY - 1);
+        let column = 6 + 5 * (MANY - 1);
+        assert_eq!(found[&last], Place { line: 1, column });
+        let lines: String = (0..MANY).map(|n| format!("a{n} = 1\n")).collect();
+        let found = places(&lines).unwrap();
+        let place = found[&format!("a{}", MANY - 1)];
+        let line = MANY;
+        assert_eq!(place, Place { line, column: 1 });
     }
 
     #[test]

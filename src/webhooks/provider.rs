@@ -23,6 +23,7 @@ use super::{
 use crate::{
     auth::{Circle, Secret, SecretSource, UnusableSecret},
     dispatch::Scripts,
+    files,
     script::{Failure, Limits, Sandbox},
 };
 
@@ -608,10 +609,10 @@ fn script(settings: &ProviderSettings, base: &Path, sandbox: &Sandbox) -> Result
             .into());
     };
     let path = base.join(path);
-    let source = std::fs::read_to_string(&path).map_err(|source| Reason::NoScript {
-        path: path.clone(),
-        source,
-    })?;
+    let source = match files::read_text(&path, sandbox.limits().max_source) {
+        Ok(source) => source,
+        Err(source) => return Err(Reason::NoScript { path, source }),
+    };
     match sandbox.check(&source) {
         Ok(()) => Ok(source.into()),
         Err(failure) => Err(Reason::Script {

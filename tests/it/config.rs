@@ -1,6 +1,9 @@
 //! Settings as whoever runs a server sees them: what is refused, and in which words.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+};
 
 use tempfile::TempDir;
 
@@ -144,6 +147,59 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
         let said = String::from_utf8(missing.stderr).unwrap();
         assert!(said.contains("no/such/file.toml cannot be read"), "{said}");
     }
+}
+
+/// Neither the settings nor a file that they name needs to end.
+#[test]
+fn a_file_that_has_no_end_is_read_up_to_a_bound() {
+    let check = |file: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args(["config", "check", "--config", file])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = check("/dev/zero");
+    let expected = "/dev/zero cannot be read: it is larger than 16777216 bytes";
+    assert!(said.contains(expected), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = folder.path().join("sparse.toml");
+    std::fs::write(&sparse, "").unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&sparse);
+    file.unwrap().set_len(3 << 30).unwrap();
+    let said = check(sparse.to_str().unwrap());
+    let expected = "sparse.toml cannot be read: it is larger than 16777216 bytes";
+    assert!(said.contains(expected), "{said}");
+    let said = problems(
+        "[webhooks.stripe]\nsecrets = [\"file:/dev/zero\"]\n[webhooks.idenfy]\nsecrets = [\"a secret\"]\nscript = \"/dev/zero\"",
+        &[],
+    );
+    for expected in [
+        "file:/dev/zero",
+        "the file cannot be read: it is larger than 65536 bytes",
+        "the script /dev/zero cannot be read: it is larger than 262144 bytes",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn settings_may_come_through_a_pipe() {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_circled"))
+        .args(["config", "check", "--config", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = check.stdin.take().unwrap();
+    // More than a pipe holds.
+    let comment = format!("#{}\n", "x".repeat(200_000));
+    pipe.write_all(comment.as_bytes()).unwrap();
+    pipe.write_all(b"[session]\nmax_batch = 3\n").unwrap();
+    drop(pipe);
+    assert!(check.wait().unwrap().success());
 }
 
 #[test]

@@ -268,6 +268,30 @@ async fn a_file_that_has_no_end_keeps_nothing_waiting() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
+/// Whoever writes it on and on doesn't fill the memory of the server.
+async fn a_file_that_goes_on_and_on_is_read_up_to_a_bound() {
+    let file = File::new(&closed(&[(circle(), "")]));
+    let mut server = file.server().start().await;
+    let path = file.path.clone();
+    file.has_no_end();
+    server.signal(Signal::HUP);
+    let endless = move || {
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        // It ends once nobody reads any more.
+        while pipe.write_all(&[b'#'; 1 << 16]).is_ok() {}
+    };
+    let written = tokio::task::spawn_blocking(endless);
+    server
+        .logged("that it is too large", |line| {
+            let problem = line["problem"].as_str().unwrap_or_default();
+            problem.ends_with("circled.toml cannot be read: it is larger than 16777216 bytes")
+        })
+        .await;
+    within("its writer to be told", written).await.unwrap();
+    let mut owner = server.log_in(&key(1)).await;
+    assert_eq!(owner.play("1").await.unwrap()["value"], 1);
+}
+
 async fn a_signal_while_the_settings_are_read_is_told_and_not_lost() {
     let text = closed(&[(circle(), "")]);
     let file = File::new(&text);
@@ -337,6 +361,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
 
 on_both!(
     a_file_that_has_no_end_keeps_nothing_waiting,
+    a_file_that_goes_on_and_on_is_read_up_to_a_bound,
     a_signal_while_the_settings_are_read_is_told_and_not_lost,
     what_can_be_set_anew_is_and_the_rest_is_named,
     doubts_are_told_of_what_runs,
