@@ -11,7 +11,9 @@ use quick_cache::{Weighter, unsync::Cache};
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, Limits, budget, engine, meter, natives,
+    Failure, Limits, budget, engine,
+    literal_bounds::LiteralBounds,
+    meter, natives,
     switch_guard::{self, Checker, Insertions},
 };
 
@@ -84,6 +86,8 @@ thread_local! {
     static IS_EXTRA: Cell<bool> = const { Cell::new(false) };
     /// Follows the tokens of the script that is being compiled, if it has a `switch`.
     static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
+    /// Counts what is in the script that is being compiled.
+    static BOUNDS: RefCell<LiteralBounds> = RefCell::default();
 }
 
 /// Has this thread keep no compiled scripts from here on.
@@ -93,7 +97,9 @@ pub(super) fn keep_nothing() {
 
 /// Returns whether the parser may have this token.
 pub(super) fn allows(token: &Token) -> bool {
-    CHECKER.with_borrow_mut(|checker| checker.as_mut().is_none_or(|checker| checker.allows(token)))
+    BOUNDS.with_borrow_mut(|bounds| bounds.allows(token))
+        && CHECKER
+            .with_borrow_mut(|checker| checker.as_mut().is_none_or(|checker| checker.allows(token)))
 }
 
 /// Returns this thread's engines for the sandbox `id`.
@@ -173,10 +179,17 @@ impl Local {
             Default::default()
         };
         CHECKER.set(uses.switch.then(Checker::default));
+        BOUNDS.take();
         let ast = self
             .plain
             .compile(if uses.switch { &wrapped } else { source })
-            .map_err(|error| Failure::from_parse(&error).originally(&insertions))?;
+            .map_err(|error| {
+                let failure = match BOUNDS.take().refusal() {
+                    Some(refusal) => Failure::new(FailureKind::Size, refusal).at(error.position()),
+                    None => Failure::from_parse(&error),
+                };
+                failure.originally(&insertions)
+            })?;
         let found = inspect(&ast, limits).map_err(|failure| failure.originally(&insertions))?;
         uses.resolver = found.captures
             || !found.imports.is_empty()

@@ -24,6 +24,7 @@ pub(crate) mod fair_queue;
 mod hostile;
 mod json;
 mod limits;
+mod literal_bounds;
 mod local;
 mod logs;
 mod meter;

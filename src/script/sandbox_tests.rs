@@ -567,3 +567,51 @@ fn a_file_may_begin_as_files_do() {
     }
     assert_eq!(run("1 #! 2").unwrap_err().kind, FailureKind::Compile);
 }
+
+#[test]
+fn what_has_as_many_parameters_and_keys_as_may_be_runs() {
+    let names = |count: usize| (0..count).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let list = |count| names(count).join(", ");
+    let keys = |count: usize| format!("#{{{}}}", names(count).join(": 1, ") + ": 1");
+    for (source, fits) in [
+        (format!("fn f({}) {{ 1 }} 42", list(64)), true),
+        (format!("fn f({}) {{ 1 }} 42", list(65)), false),
+        (format!("let f = |{}| 1; 42", list(64)), true),
+        (format!("let f = |{}| 1; 42", list(65)), false),
+        (format!("{}.len() - 4096 + 42", keys(4096)), true),
+        (format!("{}.len()", keys(4098)), false),
+        // No parameters: an operator, and arguments of which each is a value.
+        (
+            format!(
+                "let a0 = 1; let l = [a0 | a0, {}a0]; 42",
+                "a0, ".repeat(100)
+            ),
+            true,
+        ),
+        (
+            format!(
+                "let l = [(1) | 2, {}3]; 42",
+                "`${#{b: 1, c: 2}.b}`, ".repeat(100)
+            ),
+            true,
+        ),
+        (
+            format!("fn f(a) {{ [{}a] }} f(1); 42", "a, ".repeat(100)),
+            true,
+        ),
+        (
+            format!("fn f(a) {{ #{{l: [{}a]}} }} f(1); 42", "a, ".repeat(5000)),
+            true,
+        ),
+    ] {
+        match run(&source) {
+            Ok(success) => assert!(fits && success.output == "42", "{source}"),
+            Err(failure) => {
+                assert!(
+                    !fits && failure.kind == FailureKind::Size,
+                    "{source}: {failure}"
+                );
+            }
+        }
+    }
+}

@@ -393,6 +393,12 @@ pub(super) fn table() -> Vec<(&'static str, String, &'static [End])> {
     add("closures", &numbered(2000, "let x = || #;"), &[Size, Compile]);
     add("parameters", &format!("fn f({}) {{ 1 }}", numbered(2000, "p#,")), &[Size]);
     add("arguments", &format!("f({}1)", numbered(5000, "#,")), &[Size]);
+    // Each is compared with all before it.
+    add("parameters", &format!("fn f({}z) {{}}", numbered(30_000, "a#,")), &[Size]);
+    add("parameters of a closure", &format!("let f = |{}z| 1;", numbered(30_000, "a#,")), &[Size]);
+    add("parameters of a closure in a call", &format!("[1].map(|{}z| 1)", numbered(30_000, "a#,")), &[Size]);
+    add("keys as they stand", &format!("#{{{}z: 1}}", numbered(25_000, "a#:1,")), &[Size]);
+    add("keys within keys", &format!("#{{a: #{{{}z: 1}}}}", numbered(25_000, "a#:1,")), &[Size]);
     add("long switch", &format!("switch 4999 {{ {} _ => 0 }}", numbered(5000, "# => #,")), &[Fine, TimedOut]);
     add("long switch of ranges", &format!("switch 4999 {{ {} _ => 0 }}", numbered(5000, "#..5000 => #,")), &[Fine, TimedOut]);
     add("long switch of guards", &format!("switch 1 {{ {} _ => 0 }}", numbered(5000, "1 if false => #,")), &[Fine, TimedOut]);

@@ -1,0 +1,100 @@
+//! Bounds on what the parser compares with all that came before it: each parameter of a function with the others, and
+//! each key of a map. Rhai bounds neither before it has parsed all of them, which takes as long as their number squared.
+
+use rhai::Token;
+
+use super::natives::MAX_ARGUMENTS;
+
+/// Keys of one map, as it stands in a script.
+const MAX_KEYS: usize = 4096;
+
+const OPENING: &[Token] = &[
+    Token::LeftParen,
+    Token::LeftBrace,
+    Token::LeftBracket,
+    Token::QuestionBracket,
+];
+const CLOSING: &[Token] = &[Token::RightParen, Token::RightBrace, Token::RightBracket];
+
+/// Counts parameters and keys while the parser takes the tokens.
+#[derive(Debug, Default)]
+pub(super) struct LiteralBounds {
+    open: Vec<Open>,
+    /// The parameters of a `fn` come with the next parenthesis.
+    is_definition: bool,
+    /// Commas of a closure's parameters, while it has nothing but names and commas.
+    closure: Option<usize>,
+    /// The token before ends a value: `|` is an operator then.
+    ends_value: bool,
+    refusal: Option<&'static str>,
+}
+
+/// A bracket that is open, and the commas in it.
+#[derive(Debug)]
+enum Open {
+    Parameters(usize),
+    Map(usize),
+    Other,
+}
+
+impl LiteralBounds {
+    /// Returns whether this token may come now.
+    pub(super) fn allows(&mut self, token: &Token) -> bool {
+        let was_value = std::mem::replace(&mut self.ends_value, ends_value(token));
+        self.closure = if *token == Token::Pipe && !was_value {
+            Some(0)
+        } else {
+            let names_only = matches!(token, Token::Comma | Token::Identifier(_));
+            let commas = self.closure.filter(|_| names_only);
+            commas.map(|commas| commas + usize::from(*token == Token::Comma))
+        };
+        if *token == Token::Fn {
+            self.is_definition = true;
+        } else if *token == Token::LeftParen && std::mem::take(&mut self.is_definition) {
+            self.open.push(Open::Parameters(0));
+        } else if *token == Token::MapStart {
+            self.open.push(Open::Map(0));
+        } else if OPENING.contains(token) {
+            self.open.push(Open::Other);
+        } else if CLOSING.contains(token) {
+            self.open.pop();
+        } else if *token == Token::Comma
+            && let Some(Open::Parameters(commas) | Open::Map(commas)) = self.open.last_mut()
+        {
+            *commas += 1;
+        }
+        let (parameters, keys) = match self.open.last() {
+            Some(Open::Parameters(commas)) => (*commas, 0),
+            Some(Open::Map(commas)) => (0, *commas),
+            Some(Open::Other) | None => (0, 0),
+        };
+        if parameters.max(self.closure.unwrap_or(0)) > MAX_ARGUMENTS {
+            self.refusal = Some("a function has more than 64 arguments");
+        } else if keys > MAX_KEYS {
+            self.refusal = Some("a map has more than 4096 keys as it stands in the script");
+        }
+        self.refusal.is_none()
+    }
+
+    /// Returns what there was too much of.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.refusal
+    }
+}
+
+fn ends_value(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Identifier(_)
+            | Token::IntegerConstant(_)
+            | Token::FloatConstant(_)
+            | Token::StringConstant(_)
+            | Token::CharConstant(_)
+            | Token::InterpolatedString(_)
+            | Token::True
+            | Token::False
+            | Token::RightParen
+            | Token::RightBracket
+            | Token::RightBrace
+    )
+}
