@@ -360,6 +360,9 @@ where
                     if connection.is_deaf() {
                         heartbeat.on_wait(now);
                     }
+                    if reads == Reads::Ahead {
+                        heartbeat.on_handling(now);
+                    }
                     let tick = heartbeat.on_tick(now, connection.blocked_since());
                     timer.as_mut().reset(heartbeat.next());
                     match tick {

@@ -24,7 +24,8 @@ pub(super) struct LiteralBounds {
     is_definition: bool,
     /// Commas of a closure's parameters, while it has nothing but names and commas.
     closure: Option<usize>,
-    /// The token before ends a value: `|` is an operator then.
+    /// The token before ends a value: `|` is an operator then. A brace ends a statement, too, and so doesn't count: what
+    /// comes after it may be a closure.
     ends_value: bool,
     refusal: Option<&'static str>,
 }
@@ -50,6 +51,8 @@ impl LiteralBounds {
         };
         if *token == Token::Fn {
             self.is_definition = true;
+        } else if *token == Token::Unit {
+            self.is_definition = false;
         } else if *token == Token::LeftParen && std::mem::take(&mut self.is_definition) {
             self.open.push(Open::Parameters(0));
         } else if *token == Token::MapStart {
@@ -59,6 +62,7 @@ impl LiteralBounds {
         } else if CLOSING.contains(token) {
             self.open.pop();
         } else if *token == Token::Comma
+            && self.closure.is_none()
             && let Some(Open::Parameters(commas) | Open::Map(commas)) = self.open.last_mut()
         {
             *commas += 1;
@@ -93,8 +97,9 @@ fn ends_value(token: &Token) -> bool {
             | Token::InterpolatedString(_)
             | Token::True
             | Token::False
+            | Token::Reserved(_)
+            | Token::Unit
             | Token::RightParen
             | Token::RightBracket
-            | Token::RightBrace
     )
 }

@@ -583,6 +583,25 @@ fn what_has_as_many_parameters_and_keys_as_may_be_runs() {
         // No parameters: an operator, and arguments of which each is a value.
         (
             format!(
+                "fn f() {{ 1 }} let a = 1; let l = [f() | a, {}a]; 42",
+                "a, ".repeat(100)
+            ),
+            true,
+        ),
+        (
+            format!("fn f() {{ g({}1) }} 42", "|a, b| 1, ".repeat(40)),
+            true,
+        ),
+        (
+            format!("fn f() {{ [this | 1, {}1] }} 42", "a, ".repeat(100)),
+            true,
+        ),
+        (
+            format!("#{{{}a: 1}}; 42", "k: |a, b| 1, ".replace("k", "k0")),
+            true,
+        ),
+        (
+            format!(
                 "let a0 = 1; let l = [a0 | a0, {}a0]; 42",
                 "a0, ".repeat(100)
             ),

@@ -369,6 +369,7 @@ where
 
     /// Reads until the client has closed, answering its close frame.
     pub(super) async fn finish(&mut self) {
+        self.socket.read_ahead(false);
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 

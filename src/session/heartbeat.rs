@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::{Closing, Settings};
 
+/// How much longer a client has to log in, at least, while its message waits for its turn.
+const LOGIN_PUT_OFF: Duration = Duration::from_secs(1);
+
 /// What a session's clock says, looked at with [`Heartbeat::on_tick`] when [`Heartbeat::next`] has come.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
@@ -69,6 +72,11 @@ impl Heartbeat {
         self.next()
     }
 
+    /// A message that came in time waits for its turn, and may be the login: the deadline waits, too.
+    pub(super) fn on_handling(&mut self, now: Instant) {
+        self.login_by = self.login_by.map(|by| by.max(now + LOGIN_PUT_OFF));
+    }
+
     /// `blocked_since` is when the client last took something, if something waits for it.
     pub(super) fn on_tick(&mut self, now: Instant, blocked_since: Option<Instant>) -> Tick {
         self.write_by = blocked_since.map(|since| since + self.write_timeout);
@@ -112,6 +120,17 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_login_deadline_waits_for_a_message_that_waits() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(start);
+        let late = heartbeat.login_by.unwrap();
+        heartbeat.on_handling(late);
+        let close = Tick::Close(Closing::LoginDeadline);
+        assert_ne!(heartbeat.on_tick(late, None), close);
+        assert_eq!(heartbeat.on_tick(late + LOGIN_PUT_OFF, None), close);
     }
 
     #[test]

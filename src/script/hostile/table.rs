@@ -396,6 +396,8 @@ pub(super) fn table() -> Vec<(&'static str, String, &'static [End])> {
     // Each is compared with all before it.
     add("parameters", &format!("fn f({}z) {{}}", numbered(30_000, "a#,")), &[Size]);
     add("parameters of a closure", &format!("let f = |{}z| 1;", numbered(30_000, "a#,")), &[Size]);
+    add("parameters of a closure after a block", &format!("{{}} |{}z| 1", numbered(30_000, "a#,")), &[Size]);
+    add("parameters of a closure after a function", &format!("fn g() {{}} |{}z| 1", numbered(30_000, "a#,")), &[Size]);
     add("parameters of a closure in a call", &format!("[1].map(|{}z| 1)", numbered(30_000, "a#,")), &[Size]);
     add("keys as they stand", &format!("#{{{}z: 1}}", numbered(25_000, "a#:1,")), &[Size]);
     add("keys within keys", &format!("#{{a: #{{{}z: 1}}}}", numbered(25_000, "a#:1,")), &[Size]);
