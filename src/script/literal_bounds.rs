@@ -1,11 +1,13 @@
-//! Bounds on what the parser compares with all that came before it: each parameter of a function with the others, and
-//! each key of a map. Rhai bounds neither before it has parsed all of them, which takes as long as their number squared.
+//! Limits on the parameters of a function and on the keys of a map as it stands in a script.
+//!
+//! Rhai's parser compares each of them with all before it, so parsing takes time with the square of their number. These
+//! limits hold while they are parsed.
 
 use rhai::Token;
 
 use super::natives::MAX_ARGUMENTS;
 
-/// Keys of one map, as it stands in a script.
+/// The most commas between the keys of one map, as it stands in a script.
 const MAX_KEYS: usize = 4096;
 
 const OPENING: &[Token] = &[
@@ -24,8 +26,8 @@ pub(super) struct LiteralBounds {
     is_definition: bool,
     /// Commas of a closure's parameters, while it has nothing but names and commas.
     closure: Option<usize>,
-    /// The token before ends a value: `|` is an operator then. A brace ends a statement, too, and so doesn't count: what
-    /// comes after it may be a closure.
+    /// True if the token before ends a value: then `|` is an operator. A closing brace doesn't count, because it may end a
+    /// statement, and a closure may come next.
     ends_value: bool,
     refusal: Option<&'static str>,
 }
@@ -80,7 +82,7 @@ impl LiteralBounds {
         self.refusal.is_none()
     }
 
-    /// Returns what there was too much of.
+    /// Returns the message of the limit that was exceeded.
     pub(super) fn refusal(&self) -> Option<&'static str> {
         self.refusal
     }

@@ -1,4 +1,4 @@
-//! Why a run came to nothing.
+//! The error of a run.
 
 use std::{
     borrow::Cow,
@@ -14,10 +14,10 @@ use crate::{
     store::{CommitError, Unavailable, WriteError},
 };
 
-/// What comes of a run: the same from the sandbox to whoever waits for it.
+/// The outcome of a run: one type from the sandbox to the client.
 pub type Outcome = Result<Success, RunError>;
 
-/// Why a run came to nothing. Nothing of it has landed.
+/// The reason why a run failed. None of its effects has been committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum RunError {
@@ -39,28 +39,28 @@ pub enum RunError {
     /// It kept others waiting who have used less, and there was no room to set it aside.
     #[error("this exceeds {}", Self::MAX_ASIDE)]
     Displaced,
-    /// There is no such thing; nothing was run.
+    /// There is no such thing in the circle.
     #[error("the circle has no such {what}")]
     NotFound {
         /// The kind of thing: `script`, `version`.
         what: Cow<'static, str>,
     },
-    /// The caller may not; nothing was run.
+    /// The caller's role is too low.
     #[error("that needs the role {needs}")]
     Forbidden {
         /// The least role that may.
         needs: Role,
     },
-    /// The request makes no sense; nothing was run.
+    /// The request makes no sense.
     #[error("{reason}")]
     Invalid {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// There would be too much of something, or too many wait already.
+    /// A limit would be exceeded.
     #[error("this exceeds {limit}")]
     Limit {
-        /// The setting that says how much may be.
+        /// The setting with the limit.
         limit: Cow<'static, str>,
     },
     /// The transaction kept colliding with others.
@@ -87,7 +87,7 @@ impl RunError {
         Self::NotFound { what: what.into() }
     }
 
-    /// Names the time of whoever waits, where it took until then: it had `timeout`, not as long as a script may take.
+    /// Returns the error with `timeout` as the time that it had, if it timed out at the caller's `deadline`; else the same.
     #[must_use]
     pub fn by_deadline(mut self, deadline: Instant, timeout: Duration) -> Self {
         if let Self::TimedOut { after, .. } = &mut self
@@ -113,7 +113,7 @@ impl RunError {
         }
     }
 
-    /// Whether the script was never begun.
+    /// Returns whether no script ran: the request was refused, or a procedure was.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NotFound { .. }
