@@ -1,4 +1,4 @@
-//! Which circles are served, and what a caller may do in them.
+//! Decides which circles are served, and what a caller may do in them.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -16,23 +16,23 @@ use super::SecretSource;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CirclesSettings {
-    /// Any key names a circle, and any caller may play.
+    /// Serves every key as a circle; any caller may play.
     pub open: bool,
     /// Permits `open` on an address past loopback.
     pub allow_open: bool,
-    /// Who may run a script of their own.
+    /// The callers that may run scripts of their own.
     pub play: Rule,
-    /// Who may run a script that the circle has under a name.
+    /// The callers that may run the circle's named scripts.
     pub call: Rule,
-    /// Who is told of events.
+    /// The callers that may subscribe to events.
     pub subscribe: Rule,
-    /// Who may change what the circle has under names, and look at its deliveries.
+    /// The callers that may change named scripts and members, and read deliveries.
     pub manage: Rule,
-    /// Members that a circle may have, beside those of the settings.
+    /// The most members that a circle may have, beside those of the settings.
     pub max_members: usize,
-    /// Names that a circle may have scripts under.
+    /// The most named scripts that a circle may have.
     pub max_scripts: usize,
-    /// Versions of a script that are kept.
+    /// The number of versions of a script that are kept.
     pub script_versions: usize,
 }
 
@@ -42,35 +42,35 @@ pub struct CirclesSettings {
 pub struct Circle {
     /// The circle's own key, whose holder is its owner.
     pub key: PublicKey,
-    /// Who is a member in any case. Others are added at run time.
+    /// The fixed members. Others are added at run time.
     #[serde(default)]
     pub members: Vec<PublicKey>,
-    /// Rules of its own, where they are not those of `[circles]`.
+    /// The circle's own rule; without it, the one of `[circles]` applies.
     #[serde(default)]
     pub play: Option<Rule>,
-    /// As `play`.
+    /// The circle's own rule, like `play`.
     #[serde(default)]
     pub call: Option<Rule>,
-    /// As `play`.
+    /// The circle's own rule, like `play`.
     #[serde(default)]
     pub subscribe: Option<Rule>,
-    /// As `play`.
+    /// The circle's own rule, like `play`.
     #[serde(default)]
     pub manage: Option<Rule>,
-    /// What providers sign with for this circle alone, by provider. Where there are such, no others count.
+    /// The webhook secrets of this circle alone, by provider. They replace the provider's own secrets.
     #[serde(default)]
     pub secrets: BTreeMap<String, Vec<SecretSource>>,
 }
 
-/// Who may do something, as the settings say it.
+/// A rule of the settings: the callers that may do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
-    /// Guests of an open server and members of a closed one; to manage, the owner.
+    /// The default: guests of an open server and members of a closed one; to manage, the owner.
     Auto,
-    /// Whoever connects, without a login.
+    /// Every caller, without a login.
     Anyone,
-    /// Whoever has logged in.
+    /// Every caller that has logged in.
     Guest,
     /// Members, and the owner.
     Member,
@@ -78,16 +78,16 @@ pub enum Rule {
     Owner,
 }
 
-/// What there is to be permitted.
+/// An action that needs a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Running a script of one's own.
+    /// Running one's own script.
     Play,
-    /// Running a script that the circle has under a name.
+    /// Running a named script of the circle.
     Call,
-    /// Being told of events.
+    /// Receiving events.
     Subscribe,
-    /// Changing what the circle has under names, and looking at its deliveries.
+    /// Changing named scripts and members, and reading deliveries.
     Manage,
 }
 
@@ -95,26 +95,26 @@ impl Action {
     const ALL: [Self; 4] = [Self::Play, Self::Call, Self::Subscribe, Self::Manage];
 }
 
-/// That something may be done.
+/// The result of a permitted action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Whatever the circle's own list says.
+    /// Permitted, without a look at the circle's member list.
     Granted,
-    /// If the circle's own list has the caller as a member, at the very moment that it is done.
+    /// Permitted if the circle's member list has the caller at the moment of the action.
     IfMember,
 }
 
-/// Why something may not be done.
+/// The reason why an action is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// The caller has not logged in.
     Unauthenticated,
-    /// The caller is less than this.
+    /// The caller has less than this role.
     Needs(Role),
 }
 
-/// Decides whether a caller may do what takes at least `needs` (nothing: no login). `fixed` is what the caller is
-/// by the settings and the circle's key, or nothing, without a login; what the circle's own list says comes later.
+/// Decides whether a caller may do what needs the role `needs` (`None`: no login). `fixed` is the caller's role by the
+/// settings and the circle's key (`None`: not logged in); the circle's member list is read later.
 pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Admission, Denied> {
     match (needs, fixed) {
         (None, _) => Ok(Admission::Granted),
@@ -125,8 +125,8 @@ pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Admission, Den
     }
 }
 
-/// Answers which circles are served and who is what in them. What it answers can be changed while it is in use, and
-/// asking takes no lock.
+/// Knows which circles are served, and each caller's role in them. The policy can be replaced while it is in use, and
+/// reading it takes no lock.
 #[derive(Debug)]
 pub struct Access(ArcSwap<Policy>);
 
@@ -135,25 +135,25 @@ struct Policy {
     open: bool,
     common: Rules,
     circles: HashMap<PublicKey, CircleRules>,
-    /// Tells it from others.
+    /// Differs between policies that differ.
     digest: Arc<str>,
 }
 
-/// From one policy to another.
+/// The two policies of a replacement.
 #[derive(Debug)]
 pub struct Change {
     before: Arc<Policy>,
     after: Arc<Policy>,
 }
 
-/// What the settings say of a circle.
+/// The settings of one circle.
 #[derive(Debug, Clone)]
 struct CircleRules {
     rules: Rules,
     members: HashSet<PublicKey>,
 }
 
-/// The least role for each action; nothing: no login.
+/// The least role for each action; `None`: no login.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     play: Option<Role>,
@@ -187,29 +187,29 @@ impl Rule {
 }
 
 impl Access {
-    /// From the settings.
+    /// Builds the policy from the settings.
     pub fn new(common: &CirclesSettings, circles: &[Circle]) -> Self {
         Self(ArcSwap::from_pointee(Policy::new(common, circles)))
     }
 
-    /// Answers by other settings from now on.
+    /// Replaces the policy.
     pub fn replace(&self, common: &CirclesSettings, circles: &[Circle]) -> Change {
         let after = Arc::new(Policy::new(common, circles));
         let before = self.0.swap(after.clone());
         Change { before, after }
     }
 
-    /// Returns what is the same where servers answer the same.
+    /// Returns a digest that is equal on servers with the same policy.
     pub fn digest(&self) -> Arc<str> {
         self.0.load().digest.clone()
     }
 
-    /// Whether this server serves `circle`.
+    /// Returns true if this server serves `circle`.
     pub fn serves(&self, circle: &PublicKey) -> bool {
         self.0.load().serves(circle)
     }
 
-    /// What the holder of `key` is in `circle`, by the settings and the circle's key alone.
+    /// Returns the role of the holder of `key` in `circle`, by the settings and the circle's key alone.
     pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
         if key == circle {
             return Role::Owner;
@@ -223,7 +223,7 @@ impl Access {
         }
     }
 
-    /// The members that the settings give a circle.
+    /// Returns the members that the settings give a circle.
     pub fn fixed_members(&self, circle: &PublicKey) -> Vec<PublicKey> {
         let policy = self.0.load();
         let members = policy.members(circle);
@@ -232,12 +232,12 @@ impl Access {
         members
     }
 
-    /// The least role that may do something in `circle`; nothing: no login is needed.
+    /// Returns the least role for an action in `circle`; `None`: no login is needed.
     pub fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
         self.0.load().needs(circle, action)
     }
 
-    /// Whether a session of `circle` has anything to do without a login.
+    /// Returns true if a session of `circle` can do something without a login.
     pub fn serves_anyone(&self, circle: &PublicKey) -> bool {
         let policy = self.0.load();
         Action::ALL
@@ -314,7 +314,7 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) 
     let mut hash = Sha256::new();
     hash.update([u8::from(open)]);
     hash.update(rules(common));
-    // On an open server, being listed alone makes no difference.
+    // On an open server, a circle without rules of its own behaves like one that isn't listed.
     let is_plain = |configured: &CircleRules| {
         open && configured.members.is_empty() && rules(configured.rules) == rules(common)
     };
@@ -335,7 +335,7 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) 
 }
 
 impl Change {
-    /// Whether somebody in `circle` may do less than before.
+    /// Returns true if somebody in `circle` may do less than before.
     pub fn takes_from(&self, circle: &PublicKey) -> bool {
         let Self { before, after } = self;
         let stricter = |action| after.needs(circle, action) > before.needs(circle, action);

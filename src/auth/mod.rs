@@ -1,7 +1,7 @@
-//! Who is at the other end: how far a login has come, origins, what each role may do; and the secrets that services
-//! sign with. Keys, login texts and signatures are in `circled_protocol`.
+//! Identifies and authorizes callers: phases of a login, origins, roles; and the secrets that webhook providers sign
+//! with. Keys, login texts and signatures are in `circled_protocol`.
 //!
-//! Everything here is a pure decision: the time and the randomness are handed in.
+//! Everything here is a pure decision: time and randomness are parameters.
 
 mod access;
 mod origins;

@@ -1,4 +1,4 @@
-//! What this server answers to, and which web pages may connect.
+//! The server's own origin, and the web pages that may connect.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use circled_protocol::Origin;
 
 use super::AllowedPage;
 
-/// What this server answers to: its own origin, and the web pages it lets in.
+/// The server's own origin, and the web pages that it admits.
 #[derive(Debug, Clone)]
 pub struct Origins {
     public: Option<Origin>,
@@ -15,8 +15,8 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// `public` is `server.public_url`; without it, the server is known by the loopback names at its
-    /// own port alone.
+    /// Creates the origins. `public` is `server.public_url`; without it, the server is known by the loopback names at
+    /// its own port alone.
     pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<AllowedPage>) -> Self {
         Self {
             public,
@@ -25,8 +25,8 @@ impl Origins {
         }
     }
 
-    /// What stands in the login text. A `Host` header is believed only where it is a loopback name
-    /// at the server's own port, which no other machine can answer to.
+    /// Returns the origin for the login text. A `Host` header is believed only if it is a loopback name at the server's
+    /// own port: no other machine can be reached under that.
     pub fn own(&self, host: Option<&str>) -> String {
         match (&self.public, host) {
             (Some(public), _) => public.to_string(),
@@ -37,8 +37,8 @@ impl Origins {
         }
     }
 
-    /// Whether a request with this `Origin` header may be upgraded. Browsers always send one; other
-    /// clients don't, and could claim anything anyway.
+    /// Returns true if a request with this `Origin` header may be upgraded. Browsers always send the header; other
+    /// clients don't, and could send any value anyway.
     pub fn admits(&self, header: Option<&str>) -> bool {
         let Some(header) = header else { return true };
         if !self.allowed.is_empty() {

@@ -5,34 +5,34 @@ use std::{fmt, str::FromStr};
 use circled_protocol::Origin;
 use thiserror::Error;
 
-/// Pages of one origin; or, as `https://*.example.org`, of every origin with one more label before that.
+/// The pages of one origin; or, as `https://*.example.org`, of every origin with one more label before that domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedPage {
-    /// Scheme, host and port in one spelling; of the host, what stands behind the `*.`.
+    /// Scheme, host and port, normalized; of the host, the part behind the `*.`.
     scheme: String,
     authority: String,
     any_label: bool,
 }
 
-/// A text that no page's origin could ever match, or that all would.
+/// The reason why a text names no page: it would match no origin, or every one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidPage {
-    /// It isn't an origin.
+    /// The text isn't an origin.
     #[error(
         "{0:?} is not the origin of a web page: a scheme and a host without a path, like \"https://app.example.org\" or \"tauri://localhost\""
     )]
     Malformed(String),
-    /// It is a server's.
+    /// The text is a server's address.
     #[error(
         "{0:?} is the address of a server, but pages come over http:// or https://: write {1:?}"
     )]
     Socket(String, String),
-    /// Any page can have that one.
+    /// The text is `null`, the origin of any sandboxed page.
     #[error(
         "\"null\" is the Origin of every page in a sandboxed frame, so it can't be allowed: serve the page from an origin of its own, and list that"
     )]
     Null,
-    /// A `*` in another place.
+    /// The `*` is in another place than before a domain.
     #[error(
         "{0:?} would never match: a * stands for one whole label before a domain, like \"https://*.example.org\"; list other origins one by one"
     )]
@@ -40,7 +40,7 @@ pub enum InvalidPage {
 }
 
 impl AllowedPage {
-    /// Whether it is this one, as the `Origin` header has it.
+    /// Returns true if an `Origin` header names this page.
     pub fn is(&self, header: &str) -> bool {
         let Some((scheme, authority)) = split(header) else {
             return false;
@@ -58,7 +58,7 @@ impl AllowedPage {
     }
 }
 
-/// Scheme, and host and port, in one spelling.
+/// Returns the scheme, and the host with its port, normalized.
 fn split(text: &str) -> Option<(String, String)> {
     let (scheme, authority) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
@@ -73,7 +73,7 @@ fn split(text: &str) -> Option<(String, String)> {
         let origin: Origin = text.parse().ok()?;
         return Some((scheme, origin.authority().to_owned()));
     }
-    // Of what browsers make of other schemes, nothing is known but that there is no path.
+    // Browsers write other schemes in their own ways; only that there is no path is known.
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     (!authority.is_empty() && authority.bytes().all(is_host))
@@ -105,7 +105,7 @@ impl FromStr for AllowedPage {
             let instead = format!("{web}://{authority}");
             return Err(InvalidPage::Socket(text.to_owned(), instead));
         }
-        // A * before all there is under a top-level domain, before an address, or where there are no domains.
+        // The `*` stands alone, directly under a top-level domain, before an address, or before a name without domains.
         let host = authority.split(':').next().unwrap_or_default();
         let is_domain = matches!(scheme.as_str(), "http" | "https")
             && (host.contains('.') || host == "localhost")

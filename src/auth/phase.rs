@@ -1,15 +1,15 @@
-//! How far a session's login has come, each phase a type: a challenge can't be answered twice, and
-//! nothing that needs a caller can be reached without one.
+//! The phases of a session's login, each a type: a challenge can't be answered twice, and nothing that needs a caller
+//! can be reached without one.
 
 use circled_protocol::{BadSignature, Challenge, LoginRefusal, Point, PublicKey, Scheme};
 use jiff::Timestamp;
 
-/// The phases of a login.
+/// The phase of a login.
 #[derive(Debug)]
 pub enum Phase {
-    /// Nothing proved, nothing asked.
+    /// No challenge was asked for.
     Anonymous(Anonymous),
-    /// A challenge is out.
+    /// A challenge was sent and awaits its answer.
     Challenged(Challenged),
     /// The caller is known.
     Authenticated(Authenticated),
@@ -19,14 +19,15 @@ pub enum Phase {
 #[derive(Debug, Default)]
 pub struct Anonymous;
 
-/// A session that has a text to sign. Somebody who logs in anew stays who they were until it succeeds.
+/// A session that has a text to sign. A caller who logs in anew keeps the present identity until the new login
+/// succeeds.
 #[derive(Debug)]
 pub struct Challenged {
     out: Box<Out>,
     before: Option<Authenticated>,
 }
 
-/// A challenge that is out, and the point that its answer is verified with.
+/// A challenge that awaits its answer, and the key that verifies the answer.
 #[derive(Debug)]
 pub struct Out {
     text: String,
@@ -41,7 +42,7 @@ pub struct Authenticated {
     pub key: PublicKey,
 }
 
-/// A signature yet to be verified: plain data, so that another thread can do it.
+/// A signature to be verified: plain data, so that another thread can do it.
 #[derive(Debug)]
 pub struct UnverifiedLogin {
     point: Point,
@@ -51,7 +52,7 @@ pub struct UnverifiedLogin {
 }
 
 impl UnverifiedLogin {
-    /// Verifies the signature, which takes tens of microseconds. Answers whom it proves.
+    /// Verifies the signature, which takes tens of microseconds, and returns the proved key.
     pub fn verify(&self) -> Result<PublicKey, LoginRefusal> {
         self.point
             .verify(self.scheme, &self.text, &self.signature)
@@ -67,7 +68,7 @@ impl Default for Phase {
 }
 
 impl Phase {
-    /// Who the caller is, if anyone.
+    /// Returns the caller, if there is one.
     pub fn caller(&self) -> Option<&Authenticated> {
         match self {
             Self::Anonymous(Anonymous) => None,
@@ -76,8 +77,7 @@ impl Phase {
         }
     }
 
-    /// Sends a challenge out to the holder of `point`, and answers its text. The one before it, if any,
-    /// is no longer good.
+    /// Creates a challenge for the holder of `point` and returns its text. An earlier challenge is void.
     pub(crate) fn challenge(&mut self, challenge: &Challenge, point: Point) -> String {
         let before = self.caller().copied();
         let text = challenge.text();
@@ -90,7 +90,7 @@ impl Phase {
         text
     }
 
-    /// Takes back the challenge that is out: whatever comes of the answer, it is used.
+    /// Takes the challenge that awaits its answer. It is used up, however the answer turns out.
     pub fn take_challenge(&mut self) -> Option<Out> {
         match std::mem::take(self) {
             Self::Challenged(Challenged { out, before }) => {
@@ -104,14 +104,14 @@ impl Phase {
         }
     }
 
-    /// The caller has proved its key.
+    /// Sets the caller, who has proved a key.
     pub fn authenticated(&mut self, caller: Authenticated) {
         *self = Self::Authenticated(caller);
     }
 }
 
 impl Out {
-    /// Looks at an answer to this challenge: what can be said without looking at the signature.
+    /// Checks an answer to this challenge, except for the signature.
     pub fn answered(
         self,
         pubkey: &str,
@@ -139,7 +139,7 @@ impl Out {
     }
 }
 
-/// Reads the key of somebody who logs in: x-only is fine where the scheme is (or may yet be) BIP-340.
+/// Reads the key of somebody who logs in. X-only keys are accepted if the scheme is (or may still be) BIP-340.
 pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, LoginRefusal> {
     if let Ok(point) = pubkey.parse() {
         return Ok(point);
@@ -184,7 +184,7 @@ mod tests {
         )
     }
 
-    /// Answers the challenge that is out, as a client with this key would, `after` it was sent.
+    /// Answers the pending challenge like a client with this key, `after` it was sent.
     fn answer(
         phase: &mut Phase,
         as_whom: &SecretKey,

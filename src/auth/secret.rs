@@ -1,4 +1,4 @@
-//! Signing secrets, and where they are kept.
+//! Signing secrets and their sources.
 
 use std::{fmt, io, path::Path, str::FromStr};
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::files;
 
-/// What is shown in place of a secret.
+/// The text that replaces a secret in outputs.
 pub(crate) const HIDDEN: &str = "***";
 
-/// What a provider signs with. Never prints itself.
+/// A secret that a webhook provider signs with. Never prints itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret as the provider shows it.
+    /// Wraps a secret as the provider shows it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -31,29 +31,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret comes from, as the settings say it: `env:NAME`, `file:PATH`, or the secret itself.
+/// The source of a secret, as the settings name it: `env:NAME`, `file:PATH`, or the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
     /// A file, relative to the settings file.
     File(String),
-    /// It stands in the settings.
+    /// The secret itself, in the settings.
     Literal(Secret),
 }
 
-/// Bytes that a secret has at least. With fewer, it can be found by trying.
+/// The least length of a secret in bytes. A shorter one can be found by trying.
 const SHORTEST: usize = 8;
-/// What some editors write at the beginning of a file.
+/// The mark that some editors write at the beginning of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A text that names no secret. Whatever it says, it doesn't show the text.
+/// The reason why a text names no secret. Its message never shows the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecretSource {
-    /// A place without a name.
+    /// `env:` or `file:` without a name.
     #[error("must be \"env:NAME\", \"file:PATH\" or the secret itself")]
     Nameless,
-    /// What is shown in place of a secret. Taken for one, it would be one that everybody knows.
+    /// The placeholder for a secret. As a secret, everybody would know it.
     #[error(
         "\"***\" is what `circled config show` writes in place of a secret: put the secret itself there, or env:NAME"
     )]
@@ -73,18 +73,18 @@ pub enum InvalidSecretSource {
         "has something else than a name after env: or file: (maybe the secret itself): write only the name of the variable or of the file"
     )]
     NotAName,
-    /// Nothing, or nothing but white space.
+    /// Empty, or only white space.
     #[error("is empty: write \"env:NAME\", \"file:PATH\" or the secret itself")]
     Blank,
-    /// White space that hardly belongs to it.
+    /// White space around the secret, which hardly belongs to it.
     #[error("has white space around it: remove that")]
     Padded,
-    /// Too short to be one.
+    /// Too short for a secret.
     #[error("is shorter than {SHORTEST} bytes, and could be guessed: take a longer secret")]
     Short,
 }
 
-/// Why what a [`SecretSource`] names can't be used.
+/// The reason why the secret of a [`SecretSource`] can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnusableSecret {
     #[error("there is no such file")]
@@ -95,19 +95,19 @@ pub(crate) enum UnusableSecret {
     Invalid(#[from] InvalidSecretSource),
 }
 
-/// A secret that was found where its source says.
+/// A secret that was read from its source.
 #[derive(Debug)]
 pub(crate) struct FoundSecret {
     pub(crate) secret: Secret,
-    /// Whether there was white space around it, or a byte order mark before it, which is none of it.
+    /// True if white space around the secret, or a byte order mark before it, was removed.
     pub(crate) was_padded: bool,
 }
 
 impl SecretSource {
-    /// Looks the secret up; `None` where a variable isn't set, or to nothing.
+    /// Reads the secret; `None` if a variable isn't set, or is empty.
     ///
     /// # Errors
-    /// There is no such file, it can't be read, or what is there can be no secret.
+    /// The file is missing, can't be read, or holds no possible secret.
     pub(crate) fn read(
         &self,
         base: &Path,
@@ -139,13 +139,13 @@ impl SecretSource {
         long_enough(trimmed)?;
         Ok(Some(FoundSecret {
             secret: Secret::new(trimmed),
-            // A file ends with a line end, as a rule.
+            // Most files end with a line end.
             was_padded: trimmed != text.trim_end_matches(['\r', '\n']),
         }))
     }
 }
 
-/// Refuses what can only be a mistake; a placeholder is one.
+/// Refuses a text that can only be a mistake, such as a placeholder.
 fn may_be_secret(text: &str, is_placeholder: fn(&str) -> bool) -> Result<(), InvalidSecretSource> {
     use InvalidSecretSource::{Blank, Hidden, Misspelt, Padded, Placeholder};
 
@@ -173,7 +173,7 @@ fn long_enough(text: &str) -> Result<(), InvalidSecretSource> {
     Ok(())
 }
 
-/// Whether a part of it is a variable as shells and templates write them, or all of it is.
+/// Returns true if a part of the text, or all of it, is a variable as shells and templates write them.
 fn has_placeholder(text: &str) -> bool {
     let has = |open: &str, close: &str| {
         text.split_once(open)
@@ -182,7 +182,7 @@ fn has_placeholder(text: &str) -> bool {
     has("${", "}") || has("{{", "}}") || is_placeholder(text)
 }
 
-/// Whether all of it is one of the ways in which shells and templates write a variable.
+/// Returns true if the whole text is a variable as shells and templates write them.
 fn is_placeholder(text: &str) -> bool {
     let between = |open: &str, close: &str| {
         text.strip_prefix(open)
@@ -203,13 +203,13 @@ fn is_placeholder(text: &str) -> bool {
         || between("<", ">")
 }
 
-/// Whether a variable may be called that. Secrets are seldom written with nothing but these.
+/// Returns true if a variable may have this name. Secrets rarely consist of such characters alone.
 fn is_variable(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     name.bytes().all(is_part)
 }
 
-/// Whether it can be the path of a file. Neither a place with a scheme of its own is one, nor the text of a file.
+/// Returns true if it can be the path of a file. A URL isn't one, nor is the text of a file.
 fn is_path(path: &str) -> bool {
     let scheme = path.split_once(':').map(|(scheme, _)| scheme);
     !path.contains(char::is_control) && !matches!(scheme, Some("env" | "file"))
@@ -311,7 +311,7 @@ mod tests {
             ("file:key", Some("from a file"), false),
             ("file:padded", Some("from a file"), true),
             ("file:marked", Some("from a file"), true),
-            // It needn't be a mistake: nobody wrote it by hand.
+            // The content needn't be a mistake: it wasn't written by hand.
             ("file:random", Some("aV${3}k{{9}}q"), false),
             ("whsec_literal", Some("whsec_literal"), false),
             ("with:colon", Some("with:colon"), false),
@@ -372,7 +372,7 @@ mod tests {
         ] {
             let read = circled_json::from_value::<SecretSource>(json!(text));
             let error = read.unwrap_err().to_string();
-            // What stands there may be a secret all the same.
+            // The text may be a secret all the same.
             assert!(text.trim().len() < 8 || !error.contains(text), "{error}");
             assert!(
                 !error.contains("hunter2") && !error.contains("1717"),

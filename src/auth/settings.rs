@@ -1,4 +1,4 @@
-//! How people log in.
+//! Settings of the login.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How long the text to sign is good for.
+    /// The time for which a text to sign is valid.
     #[serde(with = "crate::units::duration")]
     pub nonce_ttl: Duration,
-    /// Calls of `fetch_nonce` and `authenticate` that are carried out at once; 0 is one for each core.
+    /// The most calls of `fetch_nonce` and `authenticate` that are processed at once; 0: one for each core.
     pub checks: usize,
-    /// Such calls that may wait.
+    /// The most such calls that may wait.
     pub queue: usize,
 }
 
 impl Settings {
-    /// Returns how many such calls are carried out at once.
+    /// Returns the most such calls that are processed at once.
     pub(crate) fn places(&self) -> usize {
         if self.checks > 0 {
             return self.checks;

@@ -1,4 +1,4 @@
-//! From a text to its reply: finding the method, refusing what may not be, and writing the answer.
+//! Turns a message into its reply: finds the method, checks permissions and limits, writes the result.
 
 use std::{future::Future, pin::Pin};
 
@@ -13,58 +13,59 @@ use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
 /// A future of a call that is under way.
 pub type PendingCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a method answers.
+/// The result of a call, now or later.
 pub enum Answer<T> {
-    /// At once.
+    /// The call is done.
     Now(Result<T, Error>),
-    /// When it is done.
+    /// The call is under way.
     Later(PendingCall<Result<T, Error>>),
-    /// The same, with room for it that was reserved before it happened.
+    /// The call is under way; its result comes with memory that was reserved before the job ran.
     Reserved(PendingCall<(Result<T, Error>, Option<Reservation>)>),
 }
 
-/// What is to be sent, with its room.
+/// A reply to be sent, with its memory.
 #[derive(Debug)]
 pub struct Written {
-    /// A reply, or an array of them.
+    /// The reply, or an array of replies.
     pub text: String,
-    /// What it counts as held, until it is sent. What is small needs none.
+    /// The memory that counts as held until the reply is sent; `None` for a small reply.
     pub room: Option<Reservation>,
 }
 
-/// What is to be sent for a text, if anything.
+/// The reply to a message, if it gets one.
 pub enum Reply {
-    /// This.
+    /// The reply is ready.
     Now(Option<Written>),
-    /// To come. Dropping it cancels the call.
+    /// The reply comes later. Dropping the future cancels the call.
     Later(PendingCall<Option<Written>>),
 }
 
-/// What becomes of a message.
+/// The result of handling a message.
 pub enum Handled<'a> {
-    /// All of it has been handled.
+    /// The whole message has been handled.
     Done(Reply),
-    /// The rest is handled when it is its turn, and the session's next message after it.
+    /// The rest is handled when its turn comes, and the session's next message after it.
     InTurn(BoxFuture<'a, Reply>),
 }
 
-/// What a request needs a turn for.
+/// The reason why a request has to wait for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Costly {
-    /// It shows credentials.
+    /// The request shows credentials.
     Login,
-    /// Its parameters are long.
+    /// The request's parameters are long.
     Long,
 }
 
-/// Bytes of a usual reply.
+/// The size of a usual reply in bytes.
 const USUAL: usize = 192;
 
-/// Messages of more bytes than that wait for their turn to be read, and requests in batches whose parameters have more.
+/// The size in bytes above which a message waits for its turn to be read, and a batch's request to have its parameters
+/// read.
 const LONG: usize = 16 << 10;
 
-/// Handles one message: runs what can be run at once, begins the rest. Most wait for nothing; a long one isn't even read before
-/// it is its turn.
+/// Handles one message: runs what can be run at once and begins the rest. Most messages wait for nothing; a long one
+/// isn't even parsed before its turn.
 pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
     if text.len() > LONG {
         Handled::InTurn(Box::pin(on_long_text(context, text)))
@@ -79,7 +80,7 @@ async fn on_long_text(context: &mut Context, text: &str) -> Reply {
         Err(error) => return refuse(Some(Id::NULL), &error, &context.memory),
     };
     let handled = read(context, text);
-    // Not before others on this thread have had their turn is the place free for the next.
+    // Let others on this thread have their turn before the place is free for the next.
     yield_now().await;
     drop(turn);
     match handled {
@@ -88,7 +89,7 @@ async fn on_long_text(context: &mut Context, text: &str) -> Reply {
     }
 }
 
-/// Reads a message, and handles it as far as it needs no turn, or one that it has.
+/// Reads a message, and handles all of it that needs no turn (or that has its turn).
 fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
     Handled::Done(
         match Incoming::parse(text, context.shared.limits.max_batch) {
@@ -111,8 +112,8 @@ fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
     )
 }
 
-/// Begins the elements of a batch, one after another, for as long as there is room for what they answer. Now and then,
-/// other sessions get their turn.
+/// Begins the requests of a batch, one after another, while there is memory for their replies. Now and then, other
+/// sessions get their turn.
 async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
@@ -138,7 +139,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
         };
         match reply {
             Reply::Now(None) => {}
-            // Where there was no room for it, no other one happens.
+            // Once a reply found no memory, no other request is run.
             Reply::Now(Some(written)) => full = full.or(gathered.add(written).err()),
             Reply::Later(pending) => later.push(pending),
         }
@@ -151,7 +152,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
         let mut later: FuturesUnordered<_> = later.into_iter().collect();
         while let Some(written) = later.next().await {
             if let Some(written) = written {
-                // All of them are under way already.
+                // All of the requests are under way already.
                 let _ = gathered.add(written);
             }
         }
@@ -159,7 +160,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     }))
 }
 
-/// The reply to a message that is no text, or no call.
+/// Returns the error reply to a message that is no text, or no call.
 pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
     write(
         0,
@@ -173,7 +174,7 @@ pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
     )
 }
 
-/// Turns a method's answer into the reply for `id`, which counts in `memory`; a notification's answer goes nowhere.
+/// Turns a method's result into the reply for `id`, which counts in `memory`. A notification gets no reply.
 pub(super) fn reply<T: Serialize + Send + 'static>(
     answer: Answer<T>,
     id: Option<Id<'_>>,
@@ -205,7 +206,7 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
                 let Some(mut room) = room else {
                     return Some(Written::new(text, &id, &memory));
                 };
-                // It was reserved for all but the id. What has happened is told.
+                // Everything but the id was reserved. The result of a run that has happened is always sent.
                 let _ = room.resize(text.len());
                 let room = Some(room);
                 Some(Written { text, room })
@@ -237,9 +238,9 @@ impl Costly {
     }
 }
 
-/// Begins a request when it is its turn: of those that show credentials, a few of all sessions' are handled at a time, each
-/// for a moment, and so of those that are long. Curves take tens of microseconds, and long parameters milliseconds; whoever
-/// asks for little is not to wait behind any number of them.
+/// Handles a request when its turn comes. Of all sessions' requests that show credentials, a few are handled at a time,
+/// each for a moment; so are long requests. Verifying a signature takes tens of microseconds and long parameters take
+/// milliseconds, so small requests must not wait behind many of them.
 async fn in_turn(
     context: &mut Context,
     costly: Costly,
@@ -263,7 +264,7 @@ async fn in_turn(
     };
     let reply = on_request(context, method, request);
     if costly == Costly::Long || context.shows_more_than_a_login() {
-        // Not before others on this thread have had their turn is the place free for the next.
+        // Let others on this thread have their turn before the place is free for the next.
         yield_now().await;
     }
     reply
@@ -305,7 +306,7 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     }
 }
 
-/// Takes room for what a call keeps that isn't done at once. What is small needs none.
+/// Reserves memory for what a call keeps until it is done. Small calls need none.
 pub(super) fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Error> {
     if bytes <= SMALL {
         return Ok(None);
@@ -314,8 +315,8 @@ pub(super) fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reser
 }
 
 impl Written {
-    /// The reply for `id`, with room for it. Where there is none, an error takes its place, which is small: an id that
-    /// isn't stands in it as null.
+    /// Creates the reply for `id`, with memory for it. Without memory, a small error takes its place, with the id null
+    /// if the id is long.
     fn new(text: String, id: &Id<'_>, memory: &MemoryBudget) -> Self {
         if text.len() <= SMALL {
             return Self { text, room: None };
@@ -337,7 +338,7 @@ impl Written {
     }
 }
 
-/// Makes one reply of a batch's: an array, in any order, or nothing where all were notifications.
+/// Collects the replies of a batch into an array, in any order; into nothing if all requests were notifications.
 struct Gathered {
     memory: MemoryBudget,
     text: String,
@@ -345,7 +346,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// With replies that count in `memory`.
+    /// Creates an empty collection whose replies count in `memory`.
     fn new(memory: MemoryBudget) -> Self {
         Self {
             memory,
@@ -354,11 +355,11 @@ impl Gathered {
         }
     }
 
-    /// Adds a reply, with room for all of it, also where it is small: many are not. What has happened is told even
-    /// without.
+    /// Adds a reply and reserves memory for all of it, even if it is small: a batch can have many. The reply is added
+    /// even without memory, because its run has happened.
     ///
     /// # Errors
-    /// [`OverBudget`] where there is no room.
+    /// [`OverBudget`] if there is no memory for it.
     fn add(&mut self, Written { text, room }: Written) -> Result<(), OverBudget> {
         self.text.push(if self.text.is_empty() { '[' } else { ',' });
         self.text.push_str(&text);
@@ -400,7 +401,7 @@ fn finished<T: Serialize>(result: Result<T, Error>, id: &Id<'_>) -> String {
     finished_in(0, result, id)
 }
 
-/// The same, of about so many bytes.
+/// Writes the response object for a result, of about so many bytes.
 fn finished_in<T: Serialize>(about: usize, result: Result<T, Error>, id: &Id<'_>) -> String {
     match result {
         Ok(value) => write(about, "result", &value, id),
@@ -416,7 +417,7 @@ fn write<T: Serialize>(about: usize, member: &str, value: &T, id: &Id<'_>) -> St
     text.extend_from_slice(br#"":"#);
     let start = text.len();
     if let Err(error) = serde_json::to_writer(&mut text, value) {
-        // Maps with odd keys and failing `Serialize`s can't be written; none of ours are.
+        // Only maps with odd keys and failing `Serialize`s can't be written; we have neither.
         tracing::error!(%error, "failed to write a reply");
         text.truncate(start);
         text.extend_from_slice(b"null");
@@ -424,7 +425,7 @@ fn write<T: Serialize>(about: usize, member: &str, value: &T, id: &Id<'_>) -> St
     text.extend_from_slice(br#","id":"#);
     text.extend_from_slice(id.as_json().as_bytes());
     text.push(b'}');
-    // serde_json writes UTF-8 only, and ids come from a `str`.
+    // serde_json writes only UTF-8, and ids come from a `str`.
     String::from_utf8(text).unwrap_or_default()
 }
 
@@ -454,7 +455,7 @@ mod tests {
             room,
         };
         let mut gathered = Gathered::new(memory.clone());
-        // Reserved for less than it is, as where only a small answer found room.
+        // Less is reserved than the reply needs, as if only a small reply had found memory.
         let room = [Some(200), Some(0), None, None].map(|room| {
             let room = room.map(|bytes| memory.try_reserve(bytes).unwrap());
             gathered.add(small(room)).unwrap();

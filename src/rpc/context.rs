@@ -1,4 +1,4 @@
-//! What a call knows of the session it came in on.
+//! The state of a session, as its calls see it.
 
 use std::{
     sync::{
@@ -23,92 +23,92 @@ use super::{
     quota::{self, Who},
 };
 
-/// How long one session may run scripts on its own thread before others get their turn.
+/// The time for which one session may run scripts on its own thread before others get their turn.
 const TURN: Duration = Duration::from_millis(2);
-/// How long the elements of a batch are begun before others get it.
+/// The time for which a batch's requests are begun before others get their turn.
 const TURN_OF_BATCH: Duration = Duration::from_micros(200);
 
-/// One session, as its calls see and change it.
+/// The state of one session, which its calls read and change.
 #[derive(Debug)]
 pub struct Context {
-    /// The circle that the session is in.
+    /// The session's circle.
     pub circle: PublicKey,
-    /// What stands as `origin` in the login text.
+    /// The `origin` of the login text.
     pub origin: String,
     /// The session's own name, for `whoami` and the log.
     pub session_id: uuid::Uuid,
-    /// How far its login has come.
+    /// The phase of the login.
     pub phase: Phase,
-    /// What the session is told of events.
+    /// The subscriptions to events.
     pub subscriptions: Subscriptions,
-    /// What is under way, and whether more may begin.
+    /// The requests under way.
     pub under_way: UnderWay,
-    /// What the session shares with all others.
+    /// The state that all sessions share.
     pub shared: Arc<Shared>,
-    /// What requests under way count in, and what is told of events.
+    /// The memory budget of requests under way, and of notifications.
     pub requests: MemoryBudget,
-    /// What replies count in: the same, or the budget of the batch which is being begun.
+    /// The memory budget of replies: the same, or that of the batch which is being handled.
     pub memory: MemoryBudget,
-    /// Where its client is.
+    /// The client's address.
     address: Network,
-    /// Calls so far that showed credentials, up to one more than a login takes.
+    /// The calls so far that showed credentials, counted up to one more than a login takes.
     shown: u8,
     turn: Instant,
 }
 
-/// Who is at the other end of a session.
+/// The client of a session.
 #[derive(Debug)]
 pub struct Client {
     /// The session's own name, for `whoami` and the log.
     pub session_id: uuid::Uuid,
-    /// Where the client is, as it is counted.
+    /// The client's address, as limits count it.
     pub(crate) address: Network,
-    /// What the session may make the server hold.
+    /// The memory budget of the session.
     pub memory: MemoryBudget,
 }
 
-/// What all sessions share.
+/// The state that all sessions share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Circles, members and owners.
+    /// The policy: circles, members, roles.
     pub access: Arc<Access>,
     /// Runs the jobs.
     pub dispatcher: Dispatcher,
-    /// How long a login text is good for.
+    /// The time for which a text to sign is valid.
     pub nonce_ttl: Duration,
-    /// Who may log in right now, by address.
+    /// The turns of logins, by address.
     pub(crate) logins: Turns<Network>,
-    /// Whose long requests may be read right now, by address.
+    /// The turns of long requests to be read, by address.
     pub(crate) long_requests: Turns<Network>,
-    /// Whose subscriptions may read their circle's log right now, by address.
+    /// The turns of subscriptions to read their circle's log, by address.
     pub(crate) log_reads: Turns<Network>,
-    /// What a session may ask for.
+    /// The limits of one session.
     pub limits: Limits,
-    /// What a caller and a circle may ask for.
+    /// The quotas of callers and circles.
     pub quotas: Quotas,
 }
 
-/// What one session may ask for at once.
+/// The limits of one session.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Elements of a batch.
+    /// The most requests in a batch.
     pub max_batch: usize,
-    /// Bytes of the reply to one.
+    /// The most bytes of the reply to a batch.
     pub max_reply: usize,
-    /// Requests under way.
+    /// The most requests under way.
     pub max_in_flight: usize,
-    /// The same until somebody has logged in.
+    /// The most requests under way until somebody has logged in.
     pub anonymous_in_flight: usize,
-    /// Subscriptions of one session.
+    /// The most subscriptions.
     pub max_subscriptions: usize,
 }
 
-/// Who makes a call, and whether that is enough.
+/// A caller who may make a call, maybe on a condition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admitted {
     /// The key that the session has proved.
     pub(super) key: Option<PublicKey>,
-    /// Whether the circle's own list must have it as a member, when the call is carried out.
+    /// True if the caller must be on the circle's member list when the call is carried out.
     pub(super) only_members: bool,
 }
 
@@ -127,19 +127,19 @@ struct Requests {
 pub(super) struct Permit(UnderWay);
 
 impl UnderWay {
-    /// Has nothing new begin, of a message that is being handled neither: the session is about to end.
+    /// Lets nothing new begin, not even from a message that is being handled: the session is about to end.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nothing new begins.
+    /// Returns true if nothing new begins.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
     }
 }
 
 impl Context {
-    /// A session that has just been opened.
+    /// Creates the state of a session that has just been opened.
     pub fn new(circle: PublicKey, origin: String, client: Client, shared: Arc<Shared>) -> Self {
         let memory = client.memory.clone();
         let subscriptions = Subscriptions::new(shared.clone(), circle, memory, client.address);
@@ -159,22 +159,22 @@ impl Context {
         }
     }
 
-    /// Other sessions have had their turn on this thread, and now it is this one's.
+    /// Begins the session's turn on this thread, after other sessions have had theirs.
     pub fn begin_turn(&mut self) {
         self.turn = Instant::now();
     }
 
-    /// Whether scripts may still run on this thread: one session's, however many, do so only for a while.
+    /// Returns true if scripts may still run on this thread in this turn.
     pub(super) fn may_run_here(&self) -> bool {
         self.turn.elapsed() < TURN
     }
 
-    /// Whether others are to get their turn before the next element of a batch.
+    /// Returns true if others are to get their turn before the batch's next request.
     pub(super) fn is_turn_over(&self) -> bool {
         self.turn.elapsed() > TURN_OF_BATCH
     }
 
-    /// Whether the caller may use a method, as far as that can be told at once.
+    /// Checks if the caller may use a method, as far as that can be decided at once.
     pub(super) fn permits(&self, needs: Needs) -> Result<Admitted, Error> {
         let needs = match needs {
             Needs::Nothing | Needs::Credentials => return self.decide(None),
@@ -190,13 +190,13 @@ impl Context {
         self.decide(needs)
     }
 
-    /// As [`Context::permits`], for what the parameters make of a call.
+    /// Checks if the caller may do `action`, for calls whose parameters decide on the action.
     pub(super) fn permits_to(&self, action: Action) -> Result<Admitted, Error> {
         self.decide(self.shared.access.needs(&self.circle, action))
     }
 
-    /// As [`Context::permits_to`], and with a `version` also to manage: what a newer version has mended is not for
-    /// everybody to bring back.
+    /// Checks if the caller may do `action`, and with a `version` also if they may manage: a version may have a bug
+    /// that a newer one has mended.
     pub(super) fn permits_version(
         &self,
         action: Action,
@@ -227,10 +227,10 @@ impl Context {
         }
     }
 
-    /// Whether one more request may begin.
+    /// Checks if one more request may begin.
     ///
     /// # Errors
-    /// As many are under way as may be.
+    /// The session has as many under way as it may.
     pub(super) fn has_room(&self) -> Result<(), Error> {
         let Limits {
             max_in_flight,
@@ -254,7 +254,7 @@ impl Context {
     /// Waits for the session's turn to show credentials.
     ///
     /// # Errors
-    /// As many wait as may.
+    /// As many sessions wait as may.
     pub(super) fn turn_to_log_in(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
@@ -264,7 +264,7 @@ impl Context {
     /// Waits for the session's turn to have a long request read.
     ///
     /// # Errors
-    /// As many wait as may: no more than there are sessions.
+    /// As many wait as may, which is the number of sessions.
     pub(super) fn turn_to_be_read(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
@@ -286,13 +286,13 @@ impl Context {
         }
     }
 
-    /// Counts a call that showed credentials. Returns whether there were more of them than a login takes.
+    /// Counts a call that showed credentials. Returns true if there were more of them than a login takes.
     pub(super) fn shows_more_than_a_login(&mut self) -> bool {
         self.shown = (self.shown + 1).min(3);
         self.shown > 2
     }
 
-    /// Counts a call as the caller's and the circle's, if it is one that costs them anything.
+    /// Counts a call in the quotas of the caller and the circle, unless it is free.
     pub(super) fn count(
         &self,
         needs: Needs,
@@ -314,17 +314,17 @@ impl Context {
 }
 
 impl Admitted {
-    /// As jobs know them.
+    /// Returns the caller in the form that jobs keep.
     pub(super) fn caller(&self) -> Caller {
         self.key.map_or(Caller::Anyone, Caller::Key)
     }
 
-    /// Whether the caller holds the circle's own key.
+    /// Returns true if the caller holds the circle's own key.
     pub(super) fn is_owner(&self, circle: &PublicKey) -> bool {
         self.key.as_ref() == Some(circle)
     }
 
-    /// Looks into the circle's own list, where that decides; for calls that don't do so in a transaction of theirs.
+    /// Reads the circle's member list, if that decides; for calls that don't do so in a transaction of their own.
     pub(super) async fn confirm(self, shared: &Shared, circle: PublicKey) -> Result<(), Error> {
         let Some(key) = self.key.filter(|_| self.only_members) else {
             return Ok(());

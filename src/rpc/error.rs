@@ -1,4 +1,4 @@
-//! Everything a call can fail with, and what it looks like on the wire.
+//! Errors of calls, and their form on the wire.
 
 use std::borrow::Cow;
 
@@ -8,34 +8,34 @@ use thiserror::Error as ThisError;
 
 use crate::{memory::OverBudget, script::Failure};
 
-/// Why a call failed. Displays as the `message` that the client gets.
+/// The reason why a call failed. Displays as the `message` that the client gets.
 #[derive(Debug, Clone, ThisError)]
 pub enum Error {
     /// The message is no JSON.
     #[error("{}", code::message(code::PARSE_ERROR))]
     Parse {
-        /// Where, and what was expected there.
+        /// The place, and what was expected there.
         reason: String,
     },
     /// The message is no request.
     #[error("{}", code::message(code::INVALID_REQUEST))]
     InvalidRequest {
-        /// What is wrong with it.
+        /// The mistake.
         reason: String,
     },
     /// There is no such method.
     #[error("{}", code::message(code::METHOD_NOT_FOUND))]
     MethodNotFound {
-        /// What was asked for, and where to look.
+        /// The method that was asked for, and where to look.
         reason: String,
     },
     /// The parameters don't fit the method.
     #[error("{}", code::message(code::INVALID_PARAMS))]
     InvalidParams {
-        /// Which, and what would.
+        /// The parameter, and what would fit.
         reason: String,
     },
-    /// A mistake of ours; the log knows more.
+    /// The server has a bug or a fault; the log has more.
     #[error("{}", code::message(code::INTERNAL_ERROR))]
     Internal,
     /// The script failed.
@@ -47,42 +47,42 @@ pub enum Error {
     /// The login failed.
     #[error("{}", code::message(code::INVALID_CREDENTIALS))]
     InvalidCredentials(LoginRefusal),
-    /// The caller may not do that here.
+    /// The caller's role doesn't permit it in this circle.
     #[error("{}", code::message(code::FORBIDDEN))]
     Forbidden {
-        /// The least role that may.
+        /// The least role that permits it.
         needs: Role,
     },
     /// The job took too long.
     #[error("{}", code::message(code::TIMEOUT))]
     Timeout {
-        /// What it had, in milliseconds.
+        /// The time limit in milliseconds.
         timeout_ms: u64,
     },
-    /// Something is full.
+    /// A limit is reached.
     #[error("{}", code::message(code::LIMIT_EXCEEDED))]
     LimitExceeded {
         /// The name of the setting.
         limit: Cow<'static, str>,
-        /// When to try again, where that can help.
+        /// The time after which to try again, if that can help.
         retry_after_ms: Option<u64>,
     },
-    /// There is no such thing, or it isn't the caller's.
+    /// The thing doesn't exist, or it isn't the caller's.
     #[error("{}", code::message(code::NOT_FOUND))]
     NotFound {
-        /// What kind of thing.
+        /// The kind of thing.
         what: Cow<'static, str>,
     },
     /// The server can't run it now.
     #[error("{}", code::message(code::UNAVAILABLE))]
     Unavailable {
-        /// When to try again.
+        /// The time after which to try again.
         retry_after_ms: u64,
     },
     /// The job was stopped.
     #[error("{}", code::message(code::CANCELLED))]
     Cancelled,
-    /// The job kept colliding with others that change what it reads; nothing of it has landed.
+    /// The job kept colliding with others that change what it reads; none of its effects were committed.
     #[error("{}", code::message(code::CONFLICT))]
     Conflict,
 }
@@ -91,7 +91,7 @@ impl From<OverBudget> for Error {
     fn from(over: OverBudget) -> Self {
         Self::LimitExceeded {
             limit: over.setting.into(),
-            // What never has room isn't worth to ask for again.
+            // Trying again is useless if the budget can never be large enough.
             retry_after_ms: (!over.never).then_some(1000),
         }
     }
@@ -116,7 +116,7 @@ impl Error {
         }
     }
 
-    /// The code on the wire.
+    /// Returns the code on the wire.
     pub fn code(&self) -> i32 {
         match self {
             Self::Parse { .. } => code::PARSE_ERROR,
@@ -137,7 +137,7 @@ impl Error {
         }
     }
 
-    /// The `data` on the wire.
+    /// Returns the `data` on the wire.
     pub fn data(&self) -> Option<Value> {
         match self {
             Self::Parse { reason }

@@ -1,4 +1,4 @@
-//! What comes in: requests, notifications and batches, borrowed from the text they came in.
+//! Parses messages: requests, notifications and batches, borrowed from the received text.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,16 +10,16 @@ use serde_json::value::RawValue;
 
 use super::Error;
 
-/// A message as it came in.
+/// A received message.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    /// One request or notification, or what should have been one.
+    /// One request or notification, or an invalid one.
     Single(Result<Request<'a>, Invalid<'a>>),
-    /// An array of them.
+    /// A batch.
     Batch(Batch<'a>),
 }
 
-/// The elements of a batch, each yet to be read.
+/// The elements of a batch, not parsed yet.
 #[derive(Debug)]
 pub struct Batch<'a>(Vec<&'a RawValue>);
 
@@ -28,9 +28,9 @@ pub struct Batch<'a>(Vec<&'a RawValue>);
 pub struct Request<'a> {
     /// `None` for a notification, which gets no reply.
     pub id: Option<Id<'a>>,
-    /// Which method.
+    /// The method's name.
     pub method: Cow<'a, str>,
-    /// An object or an array, not looked into yet.
+    /// An object or an array, not parsed yet.
     pub params: Option<&'a str>,
 }
 
@@ -39,12 +39,12 @@ pub struct Request<'a> {
 pub struct Id<'a>(Cow<'a, str>);
 
 impl<'a> Incoming<'a> {
-    /// Reads a message. Only the outermost layer is parsed; parameters are parsed by whom they are for. A batch has
-    /// `max_batch` elements at most.
+    /// Parses the outermost layer of a message; each method parses its own parameters. A batch has `max_batch` elements
+    /// at most.
     ///
     /// # Errors
-    /// [`Error::Parse`] for what is no JSON, [`Error::InvalidRequest`] for an empty batch, [`Error::LimitExceeded`] for
-    /// one of more elements.
+    /// [`Error::Parse`] for text that is no JSON, [`Error::InvalidRequest`] for an empty batch,
+    /// [`Error::LimitExceeded`] for a batch with more elements.
     pub fn parse(text: &'a str, max_batch: usize) -> Result<Self, Error> {
         if !text.trim_ascii_start().starts_with('[') {
             return match Request::parse(text) {
@@ -68,13 +68,13 @@ impl<'a> Incoming<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Reads the elements, one by one.
+    /// Parses the elements one by one.
     pub fn requests(&self) -> impl Iterator<Item = Result<Request<'a>, Invalid<'a>>> {
         self.0.iter().map(|element| Request::parse(element.get()))
     }
 }
 
-/// Reads the elements of an array, or nothing of them where there are more than so many: those beyond are passed over.
+/// Reads the elements of an array. With more than so many it returns `None`, and the others are skipped.
 struct Elements {
     most: usize,
 }
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Elements {
     }
 }
 
-/// A request before its members are checked.
+/// A request whose members aren't checked yet.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Envelope<'a> {
@@ -124,19 +124,19 @@ struct Envelope<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// Tells a member that is null from one that isn't there.
+/// Tells a member that is null from a missing one.
 fn present<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// What is no request, and whom to tell: its id, as far as it has one that can be read.
+/// The error of an invalid request, and the id for the reply.
 #[derive(Debug)]
 pub struct Invalid<'a> {
-    /// What is wrong with it.
+    /// The mistake.
     pub error: Error,
-    /// Null, where there is none.
+    /// The request's id; null if it has none that can be read.
     pub id: Id<'a>,
 }
 
@@ -155,7 +155,7 @@ impl<'a> Request<'a> {
             return Err(Invalid::nobodys(not_an_object(text)));
         }
         let envelope: Envelope<'a> = circled_json::borrowed(text).map_err(|error| {
-            // A doubled member, say, is found before the rest is read: is it JSON at all?
+            // A doubled member, for example, is an error before the rest was read; the rest may be no JSON at all.
             let syntax = circled_json::borrowed::<IgnoredAny>(text).err();
             match syntax {
                 Some(error) => Invalid::nobodys(Error::parse(&error)),
@@ -178,7 +178,7 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// The method and its parameters, or what is wrong with them.
+    /// Returns the method and its parameters, or the mistake in them.
     fn call(&self) -> Result<(Cow<'a, str>, Option<&'a str>), &'static str> {
         let is_version = |text: &RawValue| {
             text.get() == "\"2.0\"" || text_of(text.get()).as_deref() == Some("2.0")
@@ -197,7 +197,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The id of what has some member twice: of one that has two ids, it can't be told.
+/// Returns the id of a request with a doubled member; null if the id itself is doubled.
 fn id_of(text: &str) -> Id<'_> {
     #[derive(Deserialize)]
     struct Identified<'a> {
@@ -216,7 +216,7 @@ fn not_an_object(text: &str) -> Error {
     }
 }
 
-/// The string that a JSON text stands for; borrowed where nothing is escaped.
+/// Returns the string that a JSON text stands for; borrowed if nothing is escaped.
 fn text_of(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -226,7 +226,7 @@ fn text_of(json: &str) -> Option<Cow<'_, str>> {
 }
 
 impl<'a> Id<'a> {
-    /// The id of a reply to nothing in particular.
+    /// The id of a reply to no request in particular.
     pub const NULL: Id<'static> = Id(Cow::Borrowed("null"));
 
     fn parse(json: &'a str) -> Result<Self, Error> {
@@ -238,12 +238,12 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// A copy that outlives the message.
+    /// Returns a copy that outlives the message.
     pub fn into_owned(self) -> Id<'static> {
         Id(Cow::Owned(self.0.into_owned()))
     }
 
-    /// As it was written.
+    /// Returns the id as it was written.
     pub fn as_json(&self) -> &str {
         &self.0
     }

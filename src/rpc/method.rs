@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Context, Error, Id, Reply, call, context::Admitted};
 use crate::auth::Action;
 
-/// One row of the table: all that is known of a method, for calling it and for describing it.
+/// One row of the table: everything about a method, for calling and for describing it.
 pub struct Method {
-    /// Its name on the wire.
+    /// The name on the wire.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// One sentence about what the method does.
     pub summary: &'static str,
-    /// What a caller must be.
+    /// The requirement on the caller.
     pub needs: Needs,
-    /// Codes of errors that are its own.
+    /// The codes of the method's own errors.
     pub(super) errors: &'static [i32],
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
     pub(super) result: fn(&mut SchemaGenerator) -> Schema,
     pub(super) call: fn(&mut Context, Admitted, Option<Id<'_>>, Option<&str>) -> Reply,
 }
 
-/// What a caller must be for a method.
+/// A requirement on the caller of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Anyone who has connected.
+    /// None: everyone who has connected.
     Nothing,
-    /// Anyone, with credentials to show.
+    /// None, but the call shows credentials.
     Credentials,
-    /// Someone who has logged in.
+    /// A login.
     Login,
-    /// Someone who may do this in the circle.
+    /// The role that permits the action in the circle.
     To(Action),
-    /// The circle's owner.
+    /// The circle's own key.
     Owner,
 }
 
 impl Method {
-    /// Every method there is.
+    /// The table of all methods.
     pub const TABLE: &'static [Self] = &[
         Self::of::<methods::Play<'static>>(),
         Self::of::<methods::CallScript<'static>>(),
@@ -65,7 +65,7 @@ impl Method {
         Self::of::<methods::Discover>(),
     ];
 
-    /// The method of this name.
+    /// Returns the method of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         Self::TABLE.iter().find(|method| method.name == name)
     }
@@ -86,12 +86,12 @@ impl Method {
     }
 }
 
-/// What a method's file implements, for the method as it is declared for the wire.
+/// The server's side of a method that `circled_protocol` declares.
 pub(super) trait Call: circled_protocol::Method {
     const NEEDS: Needs;
-    /// The method itself, maybe borrowed from the message. Read by name from an object, by position from an array.
+    /// The parameters, which may be borrowed from the message. Read by name from an object, by position from an array.
     type Params<'a>: Deserialize<'a> + JsonSchema;
-    /// Its result, as the server has it.
+    /// The result, as the server holds it.
     type Output: Serialize + Send + 'static;
 
     fn call(
@@ -100,7 +100,7 @@ pub(super) trait Call: circled_protocol::Method {
         params: Self::Params<'_>,
     ) -> Answer<Self::Output>;
 
-    /// The parameters could not be read.
+    /// Reacts to parameters that can't be read.
     fn refused(_context: &mut Context) {}
 }
 
@@ -123,7 +123,7 @@ fn read_and_call<C: Call>(
     }
 }
 
-/// Says what is wrong with parameters, and where.
+/// Builds the error about parameters that can't be read.
 fn refuse<C: Call>(
     context: &mut Context,
     params: &str,
@@ -138,13 +138,13 @@ fn refuse<C: Call>(
     Answer::Now(Err(Error::InvalidParams { reason }))
 }
 
-/// Bytes that an error says again of what was sent, at a time.
+/// The most bytes of a sent value that an error repeats, at a time.
 const ECHOED: usize = 100;
-/// Bytes of what it says in words of ours.
+/// The most bytes of an error's own words.
 const SAID: usize = 400;
 
-/// Returns what serde says, with a beginning of what was sent. Without the place: serde_json counts lines and columns
-/// from the start of the parameters, which nobody can see.
+/// Returns serde's message, with sent values shortened. The position is removed: serde_json counts lines and columns
+/// from the start of the parameters, which the caller can't see.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text

@@ -1,7 +1,7 @@
 //! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>) without a transport: texts in, texts out.
 //!
-//! A method is one file under `methods/` and one line in [`Method::TABLE`]; `rpc.discover` is
-//! generated from that table.
+//! A method is one file under `methods/` and one line in [`Method::TABLE`]; `rpc.discover` is generated from that
+//! table.
 
 mod call;
 mod context;

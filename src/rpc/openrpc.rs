@@ -11,7 +11,7 @@ use serde_json::{
 
 use super::{Method, Needs};
 
-/// Returns the document of this very server.
+/// Returns the document of this server.
 pub fn discover() -> &'static RawValue {
     static DOCUMENT: OnceLock<Box<RawValue>> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
@@ -37,7 +37,7 @@ fn generate() -> Value {
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
-        // OpenRPC has no word for what a server sends by itself.
+        // OpenRPC has no field for notifications of the server.
         "x-notifications": [{
             "name": <Notification>::NAME,
             "summary": <Notification>::SUMMARY,
@@ -73,7 +73,7 @@ fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
     })
 }
 
-/// Looks a reference up: parameters stand in the document one by one, not as one object.
+/// Resolves a reference: the document lists parameters one by one, not as one object.
 fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> {
     let value = schema.to_value();
     let Some(name) = value
@@ -90,7 +90,7 @@ fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> 
         .unwrap_or_default()
 }
 
-/// The errors that are the method's own, beside those of every JSON-RPC method.
+/// Returns the method's own errors; those of every JSON-RPC method aren't listed.
 fn errors(method: &Method) -> Vec<Value> {
     let denied = [
         code::AUTHENTICATION_REQUIRED,

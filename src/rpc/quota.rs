@@ -1,10 +1,10 @@
-//! What one caller, and one circle, may ask for: calls each second, and jobs under way at once.
+//! Quotas of callers and circles: calls each second, and jobs under way at once.
 //!
-//! A rate is GCRA, the generic cell rate algorithm (ITU-T I.371, as virtual scheduling): all that is kept is
-//! the instant at which what was admitted is paid off, and a call is admitted where that stays within a second of
-//! now. So never more is admitted than a second's worth at once and the rate from then on.
+//! Rates use GCRA, the generic cell rate algorithm (ITU-T I.371, virtual scheduling). A meter keeps one instant: when
+//! the admitted calls are paid off. A call is admitted if that instant stays within a second of now. So at most a
+//! second's worth of calls is admitted at once, and the rate from then on.
 //!
-//! Whoever is idle is forgotten: a new meter says the same. The time is handed in.
+//! Idle meters are removed: a new one says the same. The time is a parameter.
 
 use std::{
     sync::{
@@ -21,11 +21,11 @@ use serde::Deserialize;
 use super::Error;
 use crate::address::Network;
 
-/// When to come back where a job has to end first, and nobody knows when one will.
+/// The time after which to try again when a job has to end first.
 const SOON: Duration = Duration::from_millis(100);
-/// How often those who are idle are forgotten.
+/// The interval at which idle meters are removed.
 const SWEEP_EVERY: u64 = NANOS_PER_SECOND * 10;
-/// How many may come before that is looked at sooner; or as many as there were, where those are more.
+/// The number of new callers that causes an earlier removal, unless the map already had more.
 const NEWCOMERS: usize = 1024;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -34,17 +34,17 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaSettings {
-    /// Calls of one caller in a circle, each second.
+    /// The most calls of one caller in a circle each second.
     pub caller_rate: u32,
-    /// Calls of all callers in a circle, each second.
+    /// The most calls of all callers in a circle each second.
     pub circle_rate: u32,
-    /// Jobs of one caller in a circle, under way at once.
+    /// The most jobs of one caller in a circle that are under way at once.
     pub caller_jobs: u32,
-    /// Jobs of all callers in a circle, under way at once.
+    /// The most jobs of all callers in a circle that are under way at once.
     pub circle_jobs: u32,
 }
 
-/// Counts for all sessions of this server.
+/// The meters of all callers and circles of this server.
 #[derive(Debug)]
 pub struct Quotas {
     of_caller: Quota,
@@ -55,47 +55,47 @@ pub struct Quotas {
     sweeps: Sweeps,
 }
 
-/// A job that may begin. It counts until this is dropped.
+/// The permission to begin a job, which counts until this is dropped.
 #[derive(Debug)]
 pub struct Permit(Option<Arc<CallerMeter>>);
 
-/// A limit that a call would be past.
+/// A quota that a call would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exceeded {
     /// The name of the setting.
     pub limit: &'static str,
-    /// When there may be room.
+    /// The time after which to try again.
     pub retry_after: Duration,
 }
 
-/// Whose calls they are, in a circle.
+/// The caller whose calls count together, within a circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     /// The holder of this key.
     Key(PublicKey),
-    /// Those of this address who have proved none.
+    /// All clients of this address that have proved no key.
     Address(Network),
 }
 
-/// Who is counted.
+/// A circle and a caller in it.
 type Caller = (PublicKey, Who);
 
-/// What one meter is held against.
+/// The limit of one meter.
 #[derive(Debug, Clone, Copy)]
 struct Quota {
-    /// What a call costs, in nanoseconds; 0 is no limit.
+    /// The cost of a call in nanoseconds; 0 is no limit.
     interval: u64,
-    /// What may be owed: a second's worth of calls.
+    /// The most that may be owed, in nanoseconds: a second's worth of calls.
     burst: u64,
     jobs: u32,
     rate_name: &'static str,
     jobs_name: &'static str,
 }
 
-/// What one caller, or one circle, has been given.
+/// The usage of one caller or one circle.
 #[derive(Debug, Default)]
 struct Meter {
-    /// When it will all be paid off, in nanoseconds since the start.
+    /// The instant at which all is paid off, in nanoseconds since the start.
     paid_at: AtomicU64,
     jobs: AtomicU32,
 }
@@ -106,19 +106,19 @@ struct CallerMeter {
     circle: Arc<Meter>,
 }
 
-/// When to look for those who are idle.
+/// The time of the next removal of idle meters.
 #[derive(Debug)]
 struct Sweeps {
     /// The next time, in nanoseconds since the start.
     at: AtomicU64,
-    /// Callers that came since the last.
+    /// The callers that came since the last removal.
     came: AtomicUsize,
-    /// With so many it is time.
+    /// The number of new callers that causes the next removal.
     may_come: AtomicUsize,
 }
 
 impl Quotas {
-    /// With the limits that the settings give.
+    /// Creates the quotas with the limits of the settings.
     pub fn new(settings: &QuotaSettings, start: Instant) -> Self {
         Self {
             of_caller: Quota::new(
@@ -143,7 +143,7 @@ impl Quotas {
     /// Counts one call, and its job until the permit is dropped.
     ///
     /// # Errors
-    /// [`Exceeded`], and nothing has been counted.
+    /// [`Exceeded`]; then nothing has been counted.
     pub(super) fn admit(
         &self,
         circle: &PublicKey,
@@ -159,7 +159,7 @@ impl Quotas {
             self.forget_the_idle(now);
         }
         let caller = (*circle, who);
-        // What is counted here is counted while the map is held, or the meter might be forgotten meanwhile.
+        // Count while the map is locked, or the meter might be removed meanwhile.
         if let Some(meter) = self.callers.get(&caller) {
             return self.count(&meter, now);
         }
@@ -184,7 +184,7 @@ impl Quotas {
 
     fn forget_the_idle(&self, now: u64) {
         self.callers.retain(|_, meter| !meter.own.is_idle(now));
-        // Callers that are left still count for their circles.
+        // The remaining callers still count in their circles.
         self.circles
             .retain(|_, meter| Arc::strong_count(meter) > 1 || !meter.is_idle(now));
         let left = self.callers.len().max(NEWCOMERS);
@@ -243,20 +243,20 @@ impl Meter {
         })
     }
 
-    /// As if the call had never come. Where all was paid off before, it still is.
+    /// Undoes a call. If everything was paid off before it, it still is.
     fn give_back(&self, quota: &Quota) {
         self.paid_at.fetch_sub(quota.interval, Relaxed);
         self.jobs.fetch_sub(1, Relaxed);
     }
 
-    /// Whether it says no more than a new one.
+    /// Returns true if a new meter would say the same.
     fn is_idle(&self, now: u64) -> bool {
         self.jobs.load(Relaxed) == 0 && self.paid_at.load(Relaxed) <= now
     }
 }
 
 impl Sweeps {
-    /// Whether to sweep now: true for one caller each time.
+    /// Returns true if idle meters are to be removed now; true for one caller each time.
     fn is_due(&self, now: u64) -> bool {
         let at = self.at.load(Relaxed);
         if now < at && self.came.load(Relaxed) < self.may_come.load(Relaxed) {
@@ -311,7 +311,7 @@ mod tests {
         PublicKey::from_stored(bytes)
     }
 
-    /// Limits, and their clock.
+    /// Quotas and their clock.
     struct Clocked {
         quotas: Quotas,
         now: Instant,
@@ -333,7 +333,7 @@ mod tests {
             self.quotas.admit(&circle, Who::Key(caller), self.now)
         }
 
-        /// How many of so many calls are admitted now, and end at once.
+        /// Returns how many of so many calls are admitted now. Their jobs end at once.
         fn admitted(&self, circle: usize, caller: usize, calls: usize) -> usize {
             let admits = (0..calls).filter(|_| self.admit(circle, caller).is_ok());
             admits.count()
@@ -448,7 +448,7 @@ mod tests {
                 most = most.max(clocked.quotas.callers.len());
             }
         }
-        // A thousand have their call to pay off, for 100 ms.
+        // The callers of the last 100 ms, a thousand of them, have yet to pay off their call.
         assert!(most <= 2 * NEWCOMERS + 1000, "{most} callers were kept");
         clocked.wait(Duration::from_secs(11));
         clocked.admit(1, 1).unwrap();
@@ -517,7 +517,7 @@ mod tests {
             steps in prop::collection::vec((0_u64..400_000_000, 0_usize..300), 1..20),
         ) {
             let mut clocked = Clocked::new(QuotaSettings { caller_rate: rate, ..NO_LIMIT });
-            // Between any two steps, those included.
+            // Any two steps, and everything between them.
             let mut history: Vec<(Instant, usize)> = Vec::new();
             for (nanos, calls) in steps {
                 clocked.wait(Duration::from_nanos(nanos));

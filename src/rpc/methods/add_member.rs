@@ -1,4 +1,4 @@
-//! `add_member`: makes somebody a member.
+//! `add_member`: adds a member to the circle.
 
 use circled_protocol::methods::AddMember;
 

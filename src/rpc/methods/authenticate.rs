@@ -1,4 +1,4 @@
-//! `authenticate`: the signature over the text that `fetch_nonce` answered.
+//! `authenticate`: logs in with a signature over the text that `fetch_nonce` returned.
 
 use circled_protocol::{LoginRefusal, methods::Authenticate};
 use jiff::Timestamp;
@@ -18,8 +18,8 @@ impl Call for Authenticate {
     type Output = bool;
 
     fn call(context: &mut Context, _: Admitted, params: Authenticate) -> Answer<bool> {
-        // Tens of microseconds, no more than a script in the fast lane may take, and one for each core at once. Another
-        // thread would cost each login two hops, a third of what it can do in a second here.
+        // This takes tens of microseconds, like a script in the fast lane, and runs once for each core at a time.
+        // Another thread would cost each login two hops: a third of the logins that one second allows here.
         let proved = claim(context, params).and_then(|claim| claim.verify());
         Answer::Now(match proved {
             Ok(key) => {
@@ -33,7 +33,7 @@ impl Call for Authenticate {
         })
     }
 
-    /// A challenge dies at the first answer, however odd.
+    /// Uses up the challenge, as any answer does.
     fn refused(context: &mut Context) {
         context.phase.take_challenge();
     }

@@ -1,4 +1,4 @@
-//! `call`: runs a script that the circle has under a name.
+//! `call`: runs a named script of the circle.
 
 use circled_protocol::methods::{CallScript, Called};
 

@@ -1,4 +1,4 @@
-//! What the methods about deliveries have in common.
+//! The parts that the methods about deliveries share.
 
 use circled_protocol::{JobId, PublicKey, methods::Delivery};
 
@@ -9,7 +9,7 @@ use crate::{
     rpc::{Error, Shared},
 };
 
-/// Returns a delivery without what was sent. What went wrong may say what was sent: in words, only the owner sees it.
+/// Returns a delivery without its body. An error's message may quote the body, so only the owner sees it.
 pub(super) fn described(job: JobRecord, running: bool, owner: bool) -> Delivery {
     let error = job.error.clone().map(|mut error| {
         if !owner && error.kind.is_some() {
@@ -29,7 +29,7 @@ pub(super) fn described(job: JobRecord, running: bool, owner: bool) -> Delivery 
     }
 }
 
-/// The job of a delivery, and whether it runs right now.
+/// Returns the job of a delivery, and whether it runs right now.
 pub(super) async fn delivery(
     shared: &Shared,
     circle: PublicKey,
@@ -46,7 +46,7 @@ pub(super) async fn delivery(
         })
 }
 
-/// The body that the provider sent, as JSON.
+/// Returns the body that the provider sent, as JSON.
 pub(super) async fn payload(
     shared: &Shared,
     circle: PublicKey,

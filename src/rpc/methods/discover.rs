@@ -1,4 +1,4 @@
-//! `rpc.discover`: this server, described by itself.
+//! `rpc.discover`: returns the OpenRPC document of this server.
 
 use circled_protocol::methods::Discover;
 use serde_json::value::RawValue;

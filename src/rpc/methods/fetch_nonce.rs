@@ -1,4 +1,4 @@
-//! `fetch_nonce`: the text to sign.
+//! `fetch_nonce`: returns the text to sign.
 
 use circled_protocol::{Challenge, methods::FetchNonce};
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! `get_delivery`: one delivery, with what was sent.
+//! `get_delivery`: returns one delivery with its body.
 
 use circled_protocol::methods::{DeliveryDetails, GetDelivery};
 

@@ -1,4 +1,4 @@
-//! `get_job`: where a durable job stands, maybe once it is over.
+//! `get_job`: returns a durable job, at once or when it has ended.
 
 use std::time::Duration;
 
@@ -48,12 +48,12 @@ impl Call for GetJob {
                 let read = visible(&shared, circle, id, (whose, viewer), &memory).await?;
                 return Ok(shown(read));
             }
-            // First of all, so that no change is missed between a look at the job and the next event.
+            // Listen first, so that no change is missed between the read of the job and the next event.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             tokio::select! {
                 read = end(&shared, circle, id, ((whose, viewer), &memory), feed, until) => read,
-                // Whoever waits for jobs is told so then, too.
+                // The dispatcher's end stops waiting callers, too.
                 () = shared.dispatcher.halted() => Err(Error::Cancelled),
             }
         })
@@ -64,7 +64,7 @@ fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<Job<Raw>> {
     read.map(|(job, running)| job.view(running))
 }
 
-/// Waits for the end of a job, or for that time.
+/// Waits for the end of a job, at most until the given time.
 async fn end(
     shared: &Shared,
     circle: PublicKey,
@@ -80,7 +80,7 @@ async fn end(
             return Ok(shown(read));
         }
         drop(read);
-        // It is told of at each change that is kept.
+        // Each change that is stored publishes an event.
         let changed = async {
             loop {
                 match feed.next().await {
@@ -90,7 +90,7 @@ async fn end(
                 }
             }
         };
-        // The time being over is no error: what there is by then is told.
+        // Running out of time is no error: the job's present state is returned.
         let _ = timeout_at(until, changed).await;
     }
 }

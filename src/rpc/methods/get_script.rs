@@ -1,4 +1,4 @@
-//! `get_script`: shows a named script.
+//! `get_script`: returns a named script.
 
 use circled_protocol::methods::GetScript;
 

@@ -1,4 +1,4 @@
-//! What the methods about durable jobs have in common.
+//! The parts that the methods about durable jobs share.
 
 use circled_protocol::{InvalidJobId, JobId, PublicKey, methods::Jobs};
 
@@ -10,11 +10,11 @@ use crate::{
     store::Unavailable,
 };
 
-/// Jobs that are listed at a time, where nothing is said.
+/// The default size of a page.
 const PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
-/// Returns a page of jobs, as its caller sees it.
+/// Returns a page of jobs in the caller's form.
 pub(super) fn shown((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> Jobs<Raw> {
     let jobs = jobs.into_iter();
     Jobs {
@@ -23,7 +23,7 @@ pub(super) fn shown((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> 
     }
 }
 
-/// Answers with what a look finds, in the room that it has made for that.
+/// Returns what a read finds, in the memory that the read has reserved.
 pub(super) fn answered<T: Send + 'static>(
     read: impl Future<Output = Result<ReservedRead<T>, Error>> + Send + 'static,
 ) -> Answer<ReservedRead<T>> {
@@ -34,7 +34,7 @@ pub(super) fn answered<T: Send + 'static>(
     }))
 }
 
-/// How many are to be listed.
+/// Checks the size of a page.
 pub(super) fn limit(limit: Option<usize>) -> Result<usize, Error> {
     match limit {
         None => Ok(PAGE),
@@ -49,7 +49,7 @@ pub(super) fn job(id: &str) -> Result<JobId, Error> {
     named("job_id", id)
 }
 
-/// Where a page begins.
+/// Reads the cursor at which a page begins.
 pub(super) fn cursor(cursor: Option<&str>) -> Result<Option<JobId>, Error> {
     cursor.map(|cursor| named("cursor", cursor)).transpose()
 }
@@ -60,7 +60,7 @@ fn named(param: &str, id: &str) -> Result<JobId, Error> {
     })
 }
 
-/// Whose jobs the caller may see; nothing: all.
+/// Returns the caller whose jobs are visible; `None`: all callers' jobs.
 pub(super) fn whose(context: &Context, admitted: Admitted) -> Result<Option<PublicKey>, Error> {
     if admitted.is_owner(&context.circle) {
         return Ok(None);
@@ -68,7 +68,7 @@ pub(super) fn whose(context: &Context, admitted: Admitted) -> Result<Option<Publ
     admitted.key.map(Some).ok_or(Error::AuthenticationRequired)
 }
 
-/// A job that the caller may see, and whether it runs right now. Deliveries are looked at otherwise.
+/// Returns a job that the caller may see, and whether it runs right now. Deliveries have methods of their own.
 pub(super) async fn visible(
     shared: &Shared,
     circle: PublicKey,
@@ -86,7 +86,7 @@ pub(super) async fn visible(
         .ok_or(Error::NotFound { what: "job".into() })
 }
 
-/// The record of such a job, for whoever changes it: nothing of it is shown.
+/// Returns the record of such a job for a change; the caller gets nothing of it.
 pub(super) async fn record(
     shared: &Shared,
     circle: PublicKey,

@@ -1,4 +1,4 @@
-//! `list_deliveries`: what providers have sent.
+//! `list_deliveries`: lists the circle's deliveries.
 
 use circled_protocol::methods::{Deliveries, ListDeliveries};
 

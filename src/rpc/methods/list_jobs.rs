@@ -1,4 +1,4 @@
-//! `list_jobs`: the caller's durable jobs.
+//! `list_jobs`: lists the caller's durable jobs.
 
 use circled_protocol::methods::{Jobs, ListJobs};
 

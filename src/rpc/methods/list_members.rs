@@ -1,4 +1,4 @@
-//! `list_members`: lists the members.
+//! `list_members`: lists the circle's members.
 
 use circled_protocol::methods::ListMembers;
 

@@ -1,4 +1,4 @@
-//! `list_scripts`: lists the named scripts.
+//! `list_scripts`: lists the circle's named scripts.
 
 use circled_protocol::methods::ListScripts;
 

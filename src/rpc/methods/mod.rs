@@ -1,4 +1,5 @@
-//! What each method does, one file each; and what some have in common. How they look on the wire, `circled_protocol` says.
+//! The server's side of each method, one file each, and the parts that some share. `circled_protocol` declares their
+//! params and results.
 
 mod add_member;
 mod authenticate;

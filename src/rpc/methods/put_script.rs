@@ -1,4 +1,4 @@
-//! `put_script`: puts a script under a name.
+//! `put_script`: stores a script under a name.
 
 use circled_protocol::methods::PutScript;
 

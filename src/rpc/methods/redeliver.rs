@@ -1,4 +1,4 @@
-//! `redeliver`: what a provider has sent, once more.
+//! `redeliver`: runs a delivery once more.
 
 use circled_protocol::methods::{Redeliver, Redelivered};
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ impl Call for Redeliver {
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Redelivered> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
-        // Nothing of it is answered.
+        // The reply has nothing of the body, so it counts as a request.
         let memory = context.requests.clone();
         let id = match job(&params.job_id) {
             Ok(id) => id,
@@ -38,7 +38,7 @@ impl Call for Redeliver {
             let (job, _) = read.into_found();
             let job = job.without_results();
             let read = payload(&shared, circle, id, viewer, &memory).await?;
-            // The place is for others until it is kept, and it is held meanwhile.
+            // The turn to read is free for others from here on; the body's memory is held until the job is stored.
             let text = &read.found;
             let _held = hold(&memory, crate::weight::of_json(text.get()))?;
             let payload = circled_json::parse(text.get()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `remove_member`: makes a member a guest again.
+//! `remove_member`: removes a member, and stops their jobs if that is asked for.
 
 use circled_protocol::{
     PublicKey,
@@ -20,7 +20,7 @@ use crate::{
     store::Unavailable,
 };
 
-/// Jobs that are looked at, and that are stopped, at a time.
+/// The size of a page of jobs, and the number of jobs that are stopped at a time.
 const PAGE: usize = 500;
 const AT_A_TIME: usize = 16;
 
@@ -62,7 +62,7 @@ impl Call for RemoveMember {
                 Answer::Later(output) => output.await?,
                 Answer::Reserved(output) => output.await.0?,
             };
-            // Whatever they submit from now on is refused.
+            // Everything that they submit from now on is refused.
             let stopped = stop_all(&shared, circle, (pubkey, viewer), &memory).await;
             let (stopped, failed) = stopped.map_err(|Unavailable| unavailable())?;
             Ok(Removed {
@@ -74,7 +74,8 @@ impl Call for RemoveMember {
     }
 }
 
-/// Stops what somebody has submitted and is not over. Returns how many jobs that were, and how many of them go on.
+/// Stops the jobs that somebody has submitted and that haven't ended. Returns how many were stopped, and how many were
+/// not.
 async fn stop_all(
     shared: &Shared,
     circle: PublicKey,

@@ -1,4 +1,4 @@
-//! `retry_job`: has a durable job of the caller run again that was given up or stopped, from the first try.
+//! `retry_job`: runs a durable job of the caller again that was given up or stopped, with all its tries.
 
 use circled_protocol::{
     FailureKind,
@@ -29,7 +29,7 @@ impl Call for RetryJob {
         let (circle, shared) = (context.circle, context.shared.clone());
         let RetryJob { job_id, version } = params;
         let viewer = Viewer::Caller(admitted.key);
-        // Running it again takes what submitting it did.
+        // Running it again needs the same permission as submitting it.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
         let asked = (|| Ok::<_, Error>((job(&job_id)?, whose(context, admitted)?)))();

@@ -1,4 +1,4 @@
-//! What `play` and `call` have in common.
+//! The parts that `play` and `call` share.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     script::{Outcome, RunError, Success},
 };
 
-/// When to try again where a queue was full, and where something else was.
+/// The milliseconds after which to try again: for a full queue, and for any other limit.
 const QUEUE: u64 = 100;
 const OTHERS: u64 = 1000;
 
 /// JSON that is passed on as it is.
 pub(super) type Raw = Box<RawValue>;
 
-/// Runs something as the caller, who waits for it. Answers what `told` makes of it.
+/// Runs a script for the caller, who waits for it. Returns what `told` makes of the result.
 pub(super) fn run<T: Send + 'static>(
     context: &Context,
     admitted: Admitted,
@@ -60,7 +60,7 @@ pub(super) fn run<T: Send + 'static>(
     }
 }
 
-/// Does something in the circle as the caller, who waits for it.
+/// Runs a procedure in the circle for the caller, who waits for it.
 pub(super) fn perform(context: &Context, admitted: Admitted, procedure: Procedure) -> Answer<Raw> {
     let work = Work::Procedure(procedure);
     run(context, admitted, work, Value::Null, None, |_, success| {
@@ -87,7 +87,7 @@ impl From<RunError> for Error {
     }
 }
 
-/// Something is full.
+/// Builds the error for a limit that is reached.
 pub(super) fn over(limit: Cow<'static, str>) -> Error {
     let wait = if limit.ends_with("queue") {
         QUEUE
@@ -100,14 +100,14 @@ pub(super) fn over(limit: Cow<'static, str>) -> Error {
     }
 }
 
-/// The store can't be reached.
+/// Builds the error for a store that can't be reached.
 pub(super) fn unavailable() -> Error {
     Error::Unavailable {
         retry_after_ms: OTHERS,
     }
 }
 
-/// Returns what the caller is told of a run that ended well.
+/// Returns the caller's result of a run that succeeded.
 pub(super) fn played(job_id: JobId, ran: Success) -> Played<Raw> {
     Played {
         output: ran.output,

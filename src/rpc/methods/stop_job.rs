@@ -1,4 +1,4 @@
-//! `stop_job`: stops a durable job of the caller that is not over; nothing of a run that is under way lands.
+//! `stop_job`: stops a durable job of the caller that hasn't ended. Nothing of a run that is under way is committed.
 
 use circled_protocol::methods::{StopJob, Stopped};
 

@@ -1,4 +1,4 @@
-//! `submit_job`: has a script run, whoever is connected by then.
+//! `submit_job`: submits a durable job. It runs even if nobody stays connected.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// The longest that a job may be put off.
+/// The longest delay of a job in hours.
 const FURTHEST: i64 = 366 * 24;
-/// The longest key that tells one request from another, in bytes.
+/// The longest idempotency key in bytes.
 const LONGEST_KEY: usize = 255;
 
-/// What is to be run.
+/// The script to be run.
 enum What {
     Source(String),
     Named(String, Option<String>),
@@ -80,7 +80,7 @@ fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Err
     Ok(Answer::Later(Box::pin(async move {
         admitted.confirm(&shared, circle).await?;
         let dispatcher = &shared.dispatcher;
-        // What is put off for long may be mended meanwhile.
+        // A job with a later `run_at` runs the script's newest version then.
         let newest = run_at.is_some() && matches!(what, What::Named(_, None));
         let pinned = match what {
             What::Source(source) => dispatcher.pin_source(circle, caller, source).await,
@@ -104,7 +104,7 @@ fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Err
     })))
 }
 
-/// Tells what a caller submits from all else that a circle is sent.
+/// Returns the id of a submission, which differs from all other ids in the circle.
 fn identity(caller: &circled_protocol::PublicKey, key: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [b"submitted\0".as_slice(), caller.as_bytes(), key.as_bytes()] {

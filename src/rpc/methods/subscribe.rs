@@ -1,4 +1,4 @@
-//! `subscribe`: being told of events.
+//! `subscribe`: subscribes to events.
 
 use circled_protocol::methods::{Subscribe, Subscribed};
 
@@ -38,12 +38,12 @@ impl Call for Subscribe {
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());
             }
-            // First of all, so that nothing is missed between the look at the log and what lands.
+            // Listen first, so that no event is missed between the read of the log and the feed.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             let log = shared.dispatcher.log(circle, u64::MAX, 0).await;
             let log = log.map_err(|Unavailable| unavailable())?;
-            // After it, so that whoever is removed from now on is told.
+            // Confirm after that, so that a removal from now on is seen.
             admitted.confirm(&shared, circle).await?;
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());

@@ -1,4 +1,4 @@
-//! `unsubscribe`: being told no more.
+//! `unsubscribe`: ends a subscription.
 
 use circled_protocol::methods::Unsubscribe;
 

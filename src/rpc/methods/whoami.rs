@@ -1,4 +1,4 @@
-//! `whoami`: what the server knows of this session.
+//! `whoami`: returns what the server knows of this session.
 
 use circled_protocol::{
     Role,
@@ -31,7 +31,7 @@ impl Call for Whoami {
             session_id: context.session_id.to_string(),
             server: concat!("circled/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        // A guest may be on the circle's own list.
+        // A guest may be on the circle's member list.
         let Some(key) = key.filter(|_| identity.role == Some(Role::Guest.into())) else {
             return Answer::Now(Ok(identity));
         };
