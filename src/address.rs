@@ -1,4 +1,4 @@
-//! Addresses: whom a request comes from, and what counts as one of them.
+//! Addresses of clients, and how they are counted.
 
 use std::{
     fmt,
@@ -12,40 +12,41 @@ use thiserror::Error;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// An address as it is counted: one household or host gets a whole IPv6 /64.
+/// An address as limits count it: one household or host has a whole IPv6 /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Network(IpAddr);
 
-/// Who sent a request, as an extension of it: behind proxies that are trusted, whom the last of them has seen.
+/// The sender of a request, as a request extension. Behind trusted proxies, it is the one that the last of them has
+/// seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
-/// Addresses with the same beginning, `10.0.0.0/8`; or one alone, `10.0.0.7`.
+/// The addresses with a common prefix, `10.0.0.0/8`; or a single one, `10.0.0.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRange {
-    /// The first; IPv4 as IPv6 maps it.
+    /// The first address; IPv4 is mapped to IPv6.
     first: u128,
-    /// Bits that all of them have in common, of 128.
+    /// The bits that all addresses have in common, of 128.
     prefix: u32,
 }
 
-/// A text that is no range of addresses.
+/// The reason why a text is no range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidRange {
-    /// It isn't written like one.
+    /// The text has another form.
     #[error("must be an IP address or a range of them, like \"10.0.0.7\" or \"10.0.0.0/8\"")]
     Malformed,
-    /// It has bits past its prefix, and so it may mean less than it says.
+    /// The address has bits beyond its prefix, so the range may be smaller than meant.
     #[error("{0} begins within its range; write \"{1}\"")]
     NotTheFirst(String, AddressRange),
 }
 
-/// The reverse proxies whose `X-Forwarded-For` is believed.
+/// The reverse proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrustedProxies(Vec<AddressRange>);
 
 impl Network {
-    /// The one that an address belongs to.
+    /// Returns the network of an address.
     pub(crate) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),
@@ -67,16 +68,16 @@ impl TrustedProxies {
         Self(ranges)
     }
 
-    /// Whether this is one of them.
+    /// Returns true if an address is a proxy of these.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(address))
     }
 
-    /// Who is at the other end of a connection from `peer`.
+    /// Returns the client of a connection from `peer`.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let mut client = peer;
         if self.has(peer) {
-            // Each proxy adds whom it has seen at the end, or as a further header.
+            // Each proxy adds the address that it has seen at the end, or as a further header.
             let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
             let hops = lines
                 .map(|line| line.to_str().unwrap_or_default())
@@ -96,7 +97,7 @@ impl TrustedProxies {
     }
 }
 
-/// `192.0.2.1`, `2001:db8::1` or `[2001:db8::1]`, with a port or without.
+/// Reads `192.0.2.1`, `2001:db8::1` or `[2001:db8::1]`, with a port or without.
 fn hop_address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches('"');
     let address = text.parse().ok();
@@ -243,7 +244,7 @@ mod tests {
                 &["::ffff:203.0.113.7"],
                 "203.0.113.7",
             ),
-            // With ports and brackets, as some write them.
+            // Some proxies write ports and brackets.
             (&["10.0.0.7"], here, &["203.0.113.7:4711"], "203.0.113.7"),
             (&["10.0.0.7"], here, &["[2001:db8::1]:4711"], "2001:db8::1"),
             (&["10.0.0.7"], here, &["[2001:db8::1]"], "2001:db8::1"),
@@ -256,7 +257,7 @@ mod tests {
             ),
             // An element of a list may be empty.
             (&["10.0.0.7"], here, &["203.0.113.7, ,", ""], "203.0.113.7"),
-            // What can't be read is nobody, and what is said before it can't be known.
+            // An element that can't be read names nobody, and earlier ones can't be trusted.
             (&["10.0.0.7"], here, &["203.0.113.7, unknown"], here),
             (
                 &["10.0.0.0/24"],
@@ -264,7 +265,7 @@ mod tests {
                 &["203.0.113.7, x", "10.0.0.9"],
                 "10.0.0.9",
             ),
-            // Proxies alone: the one that is furthest away.
+            // All are proxies: the furthest one counts.
             (&["10.0.0.0/24"], here, &["10.0.0.9, 10.0.0.8"], "10.0.0.9"),
         ] {
             let mut headers = HeaderMap::new();

@@ -1,17 +1,17 @@
-//! How long a client is waited for whose connection is about to end.
+//! The time for which a closing connection waits for its client.
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take for its part.
+/// The time that a client may take for its part.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same once the server stops. A session's client is waited for twice: until it has answered the close frame, and
-/// until it has closed.
+/// The same time once the server stops. A session waits twice: until the client has answered the close frame, and until
+/// it has closed.
 const HURRY: Duration = Duration::from_millis(500);
 
-/// Waits for a client to do its part, and no longer than that; hardly at all once the server is `stopping`.
+/// Waits for a client to do its part, but not for long; even less once the server is `stopping`.
 pub(crate) async fn wait_for(client: impl Future, stopping: &CancellationToken) {
     let hurry = async {
         stopping.cancelled().await;

@@ -1,5 +1,5 @@
-//! Reads files that somebody names on the command line or in the settings. Any file may have no end, so there is always a
-//! bound.
+//! Reads files named on the command line or in the settings. Reading always has a bound, because a file may have no
+//! end.
 
 use std::{
     fs::File,
@@ -7,21 +7,21 @@ use std::{
     path::Path,
 };
 
-/// The most that a file with a secret or a key has: any of them is far shorter.
+/// The most bytes of a file with a secret or a key: all are far shorter.
 pub(crate) const SECRET: usize = 64 << 10;
 
-/// Reads a text.
+/// Reads a text file.
 ///
 /// # Errors
-/// It can't be read, is no UTF-8, or has more bytes than `most`.
+/// It can't be read, isn't UTF-8, or has more bytes than `most`.
 pub(crate) fn read_text(path: &Path, most: usize) -> io::Result<String> {
     text_of(File::open(path)?, most)
 }
 
-/// Reads bytes.
+/// Reads a file.
 ///
 /// # Errors
-/// They can't be read, or there are more of them than `most`.
+/// It can't be read, or has more bytes than `most`.
 pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     bytes_of(File::open(path)?, most)
 }
@@ -29,7 +29,7 @@ pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 /// Reads a text to its end.
 ///
 /// # Errors
-/// It can't be read, is no UTF-8, or has more bytes than `most`.
+/// It can't be read, isn't UTF-8, or has more bytes than `most`.
 pub(crate) fn text_of(from: impl Read, most: usize) -> io::Result<String> {
     String::from_utf8(bytes_of(from, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
@@ -70,7 +70,7 @@ mod tests {
     fn as_much_as_the_bound_is_read() {
         let text = "\u{e4}".repeat(50);
         assert_eq!(text_of(text.as_bytes(), 100).unwrap(), text);
-        // A letter that the bound cuts is no mistake in the text.
+        // A letter that is cut by the bound is not reported as invalid text.
         let error = text_of(text.as_bytes(), 99).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooLarge);
         let error = text_of(&[0xff][..], 100).unwrap_err();

@@ -10,18 +10,17 @@
 //! * [`cli`]: one file a subcommand; [`config`]: settings from file and environment.
 //! * [`server`]: listeners, routes, and the order of shutting down.
 //! * [`session`]: one WebSocket, from upgrade to close.
-//! * [`webhooks`]: what services POST, from signature to delivery.
+//! * [`webhooks`]: requests of services, from signature to delivery.
 //! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
-//! * [`auth`]: how far a login has come, and what each role may do.
-//! * [`dispatch`]: jobs, outcomes, and who runs them.
-//! * [`circle`]: what a circle is made of besides its store: members, named scripts, and runs of all kinds.
+//! * [`auth`]: phases of a login, and permissions of each role.
+//! * [`dispatch`]: jobs, outcomes, and the backends that run them.
+//! * [`circle`]: members, named scripts, and runs of all kinds.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
-//! * [`store`]: what circles keep, in transactions.
+//! * [`store`]: values, events and jobs of circles, in transactions.
 //!
-//! The other end of a session is the crate `circled_client`; what both say to each other is `circled_protocol`.
+//! The crate `circled_client` is the other end of a session; `circled_protocol` declares what goes over the wire.
 //!
-//! Beside them: `memory`, what others can make the server hold; `files`, files that somebody names; `units`, settings in
-//! human form.
+//! Beside them: `memory`, budgets in bytes; `files`, bounded reads of files; `units`, settings in human form.
 
 mod address;
 pub mod auth;
@@ -46,8 +45,7 @@ mod units;
 pub mod webhooks;
 mod weight;
 
-/// Counts what each thread has allocated, so that a script's memory is measured, not guessed. Below it is
-/// mimalloc: scripts and requests are made of many small pieces, which it handles in less time than the
-/// system's allocator, and it gives back what is freed.
+/// Counts the allocations of each thread, so that a script's memory is measured. The allocator below it is mimalloc: it
+/// handles the many small pieces of scripts and requests faster than the system's, and returns freed memory.
 #[global_allocator]
 static ALLOCATOR: script::Meter<mimalloc::MiMalloc> = script::Meter::new(mimalloc::MiMalloc);

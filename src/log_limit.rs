@@ -1,17 +1,16 @@
-//! Log lines that anybody can cause: a few each second, and the number of the others.
+//! Limits log lines that any client can cause: a few each second, and the number of the others.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Instant,
 };
 
-/// Counts what happens, and says which of it is logged: so many each second. The others are counted, to be told
-/// together.
+/// Decides which of many events are logged: so many each second. It counts the others, which are reported together.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
     most: u32,
     start: Instant,
-    /// The second that it is, since the start, above the lines that were logged in it.
+    /// The present second since the start in the high bits, and the lines logged in it in the low bits.
     this_second: AtomicU64,
     left_out: AtomicU64,
     count: AtomicU64,
@@ -28,12 +27,12 @@ impl LogLimit {
         }
     }
 
-    /// Counts one. Returns whether it is to be logged.
+    /// Counts one event. Returns true if it is to be logged.
     pub(crate) fn admit(&self, now: Instant) -> bool {
         self.count.fetch_add(1, Relaxed);
         let second = now.saturating_duration_since(self.start).as_secs() << 32;
         let logged = self.this_second.fetch_update(Relaxed, Relaxed, |last| {
-            // A thread may be a little behind the others.
+            // The present thread's time may be a little behind that of others.
             let lines = if last >= second { last } else { second };
             (lines & u64::from(u32::MAX) < u64::from(self.most)).then_some(lines + 1)
         });
@@ -43,7 +42,7 @@ impl LogLimit {
         logged.is_ok()
     }
 
-    /// How many were not logged since this was asked last.
+    /// Returns the number of events that were not logged since the last call.
     pub(crate) fn take_left_out(&self) -> u64 {
         // Mostly there are none, and nothing is written.
         if self.left_out.load(Relaxed) == 0 {
@@ -52,7 +51,7 @@ impl LogLimit {
         self.left_out.swap(0, Relaxed)
     }
 
-    /// How many there have been.
+    /// Returns the number of all events.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }

@@ -1,8 +1,8 @@
-//! Bounds on what others can make the server hold, in bytes.
+//! Memory budgets: bounds on the bytes that others can make the server hold.
 //!
-//! A [`MemoryBudget`] has a limit that is a setting; what is held against it is a [`Reservation`], which gives its
-//! bytes back when it is dropped. A budget may be part of another one (a session's of its address's, that of the
-//! server's): its bytes count there too, and whichever is full refuses them.
+//! A [`MemoryBudget`] has a limit that is a setting. A [`Reservation`] holds some of its bytes, and releases them when
+//! it is dropped. A budget may be part of another one (a session's of its address's, that of the server's): its bytes
+//! count there too, and a full one refuses them.
 
 use std::sync::{
     Arc,
@@ -11,10 +11,10 @@ use std::sync::{
 
 use thiserror::Error;
 
-/// What is never refused for want of room: only so much of it can be under way, or wait to be sent.
+/// The size up to which an answer never needs memory: the number of such answers is limited otherwise.
 pub(crate) const SMALL: usize = 1 << 10;
 
-/// So many bytes at most, of whoever reserves them. A cheap handle.
+/// A number of bytes that may be reserved. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget(Arc<Inner>);
 
@@ -24,33 +24,33 @@ struct Inner {
     at_first: Option<AtFirst>,
     state: AtomicI64,
     parent: Option<MemoryBudget>,
-    /// So many of the first bytes don't count in the parent.
+    /// The first bytes, so many, don't count in the parent.
     free: usize,
-    /// Whether it has no more of the parent than it leaves.
+    /// True if it may have no more of the parent than it leaves.
     is_share: bool,
 }
 
-/// What holds of a budget until it is raised.
+/// The bounds of a budget until it is raised.
 #[derive(Debug)]
 struct AtFirst {
     limit: Limit,
-    /// What its bytes count in besides the parent.
+    /// The second budget in which its bytes count, besides the parent.
     among: MemoryBudget,
 }
 
-/// The bytes that a budget has reserved, and whether it has been raised: one number, so that whoever reserves some knows
-/// where they count.
+/// The bytes that a budget has reserved, and whether it has been raised: one number, so that a reservation knows where
+/// its bytes count.
 #[derive(Debug, Clone, Copy)]
 struct State(i64);
 
-/// How much there may be, and the setting that says so.
+/// A number of bytes, and the setting that limits it.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     setting: &'static str,
     bytes: usize,
 }
 
-/// Bytes of a budget. They are free again when this is dropped.
+/// Bytes of a budget, released when this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: MemoryBudget,
@@ -63,24 +63,24 @@ pub struct Reservation {
 pub struct OverBudget {
     /// The setting that limits it.
     pub setting: &'static str,
-    /// Whether they are more than it ever has.
+    /// True if the budget can never have room for so many.
     pub never: bool,
 }
 
 impl MemoryBudget {
-    /// A budget of its own, with the limit of a setting.
+    /// Creates a budget with the limit of a setting.
     pub fn new(setting: &'static str, bytes: usize) -> Self {
         Self::of(None, Limit { setting, bytes }, None, 0, false)
     }
 
-    /// A budget whose bytes count in this one, too. The first `free` of them don't: those who hold little never meet
-    /// at the counter of all, and are served even when that is full.
+    /// Creates a budget whose bytes count in this one, too, except for the first `free` bytes. So small users never
+    /// contend for the counter of all, and are served even when that is full.
     pub fn part(&self, setting: &'static str, bytes: usize, free: usize) -> Self {
         let limit = Limit { setting, bytes };
         Self::of(Some(self.clone()), limit, None, free, false)
     }
 
-    /// A part that has no more of this budget than it leaves for others, unless it may have all of it.
+    /// Creates a part that has no more of this budget than it leaves for others, unless it may have all of it.
     pub fn share(&self, setting: &'static str, bytes: usize) -> Self {
         let whole = self.0.limit;
         let most = share_of(whole.bytes, bytes);
@@ -91,8 +91,8 @@ impl MemoryBudget {
         Self::of(Some(self.clone()), limit, None, 0, bytes < whole.bytes)
     }
 
-    /// The same for somebody whom nobody knows yet: until it is raised, it has the limit `at_first`, and what counts in
-    /// this one counts `among` others of their kind, too.
+    /// Creates a part for a client without a login: until it is raised, it has the limit `at_first`, and its bytes
+    /// count in `among`, too.
     pub fn part_of_stranger(
         &self,
         (setting, bytes): (&'static str, usize),
@@ -128,7 +128,7 @@ impl MemoryBudget {
         }))
     }
 
-    /// Somebody is no stranger any more: the larger limit holds from now on.
+    /// Raises the budget after a login: the larger limit applies from now on.
     pub fn raise(&self) {
         let Inner {
             at_first, state, ..
@@ -142,7 +142,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Returns the budget that this one counts in at last.
+    /// Returns the outermost budget in which this one counts.
     pub fn whole(&self) -> &Self {
         let mut whole = self;
         while let Some(parent) = &whole.0.parent {
@@ -151,12 +151,12 @@ impl MemoryBudget {
         whole
     }
 
-    /// Returns the bytes that are reserved.
+    /// Returns the number of reserved bytes.
     pub fn used(&self) -> usize {
         usize::try_from(self.0.state().bytes()).unwrap_or(0)
     }
 
-    /// Returns how many bytes may be reserved in all, in this budget.
+    /// Returns the number of bytes that may be reserved in all.
     pub fn limit(&self) -> usize {
         self.0.limit(self.0.state()).bytes
     }
@@ -164,7 +164,7 @@ impl MemoryBudget {
     /// Reserves bytes.
     ///
     /// # Errors
-    /// [`OverBudget`], and nothing has changed.
+    /// [`OverBudget`]; then nothing has changed.
     pub fn try_reserve(&self, bytes: usize) -> Result<Reservation, OverBudget> {
         self.0.charge(signed(bytes))?;
         Ok(Reservation {
@@ -173,11 +173,11 @@ impl MemoryBudget {
         })
     }
 
-    /// Reserves bytes for an answer that is of so many, and up to `around` more. Where there is no room, one that may be
+    /// Reserves bytes for an answer and up to `around` more for its frame. If there is no room, an answer that may be
     /// small counts as nothing.
     ///
     /// # Errors
-    /// [`OverBudget`] where it isn't small, and nothing has changed.
+    /// [`OverBudget`] if the answer isn't small; then nothing has changed.
     pub fn try_reserve_answer(
         &self,
         bytes: usize,
@@ -195,10 +195,10 @@ impl MemoryBudget {
 }
 
 impl State {
-    /// Bytes stand above it.
+    /// The flag in the lowest bit; the bytes are above it.
     const RAISED: i64 = 1;
 
-    /// Less than nothing, for a moment, where what comes and goes at once is not counted in order.
+    /// Returns the bytes. They may be negative for a moment, while threads count at the same time.
     fn bytes(self) -> i64 {
         self.0 >> 1
     }
@@ -207,7 +207,7 @@ impl State {
         self.0 & Self::RAISED != 0
     }
 
-    /// What so many bytes are in the number.
+    /// Returns so many bytes as a part of the number.
     fn of_bytes(bytes: i64) -> i64 {
         bytes << 1
     }
@@ -225,18 +225,18 @@ impl Inner {
         }
     }
 
-    /// What bytes count in besides the parent, in this state.
+    /// Returns the second budget in which bytes count, in this state.
     fn among(&self, state: State) -> Option<&Self> {
         let at_first = self.at_first.as_ref()?;
         (!state.is_raised()).then(|| &*at_first.among.0)
     }
 
-    /// What of so many bytes counts in the parent.
+    /// Returns the part of so many bytes that counts in the parent.
     fn shared(&self, bytes: i64) -> i64 {
         (bytes - signed(self.free)).max(0)
     }
 
-    /// How much more counts in the parent, with so many more bytes than in this state.
+    /// Returns the bytes that count in the parent in addition, with so many more than in this state.
     fn shared_more(&self, state: State, bytes: i64) -> i64 {
         self.shared(state.bytes() + bytes) - self.shared(state.bytes())
     }
@@ -280,7 +280,7 @@ impl Inner {
             })
         });
         charged.inspect_err(|_| {
-            // Others may have come or gone meanwhile: what counts elsewhere is settled for what is there now.
+            // Others may have changed the number meanwhile, so the other budgets are adjusted to the present number.
             let before_undone = State(self.state.fetch_sub(State::of_bytes(bytes), Relaxed));
             let less = self.shared_more(before_undone, -bytes);
             parent.add(more + less);
@@ -292,14 +292,15 @@ impl Inner {
         })
     }
 
-    /// Whether this budget leaves as much of its parent as it has, with so many bytes more than in this state; where it is to.
+    /// Returns true if this budget would leave as much of its parent as it has, with so many more bytes; or if it
+    /// needn't.
     fn leaves_as_much(&self, before: State, bytes: i64, parent: &Self) -> bool {
         let own = self.shared(before.bytes() + bytes);
         let others = parent.state().bytes() - self.shared(before.bytes());
         !self.is_share || 2 * own + others.max(0) <= signed(parent.limit.bytes)
     }
 
-    /// Counts so many more, or less, whatever the limits.
+    /// Counts so many bytes more, or less, whatever the limits.
     fn add(&self, bytes: i64) {
         if bytes == 0 {
             return;
@@ -317,8 +318,8 @@ impl Inner {
     }
 }
 
-/// Returns how much a share of so many bytes ever has of a budget of `whole` bytes: no more than it leaves, unless it may
-/// have all of it.
+/// Returns the most that a share of so many bytes can have of a budget of `whole` bytes: no more than it leaves, unless
+/// it may have all of it.
 pub(crate) fn share_of(whole: usize, bytes: usize) -> usize {
     if bytes < whole {
         bytes.min(whole / 2)
@@ -327,19 +328,19 @@ pub(crate) fn share_of(whole: usize, bytes: usize) -> usize {
     }
 }
 
-/// As they are counted. Nobody has more.
+/// Converts a number of bytes for counting. Larger numbers don't occur.
 fn signed(bytes: usize) -> i64 {
     const MOST: i64 = i64::MAX >> 3;
     i64::try_from(bytes).map_or(MOST, |bytes| bytes.min(MOST))
 }
 
 impl Reservation {
-    /// Returns how many bytes it is.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes another one's bytes, of the same budget.
+    /// Takes over the bytes of another reservation in the same budget.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(
             Arc::ptr_eq(&self.budget.0, &other.budget.0),
@@ -348,10 +349,10 @@ impl Reservation {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Makes it so many bytes, whether they are more or less.
+    /// Changes the number of bytes.
     ///
     /// # Errors
-    /// [`OverBudget`] where there is no room for more, and nothing has changed.
+    /// [`OverBudget`] if there is no room for more; then nothing has changed.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OverBudget> {
         if bytes > self.bytes {
             self.budget.0.charge(signed(bytes - self.bytes))?;
@@ -390,7 +391,7 @@ mod tests {
         assert_eq!(had, [400, 300, 150, 70, 40, 20]);
         assert_eq!(shares[0].try_reserve(10).unwrap_err().setting, "share");
         assert_eq!(shares[1].try_reserve(10).unwrap_err().setting, "all");
-        // What it has is its own also where others have come since; and it may give some back.
+        // The share keeps what it has even when others have come since, and may release some.
         held[0].resize(5).unwrap();
         assert_eq!((shares[0].used(), all.used()), (395, 975));
         drop(held);
@@ -529,7 +530,7 @@ mod tests {
                             let others = stranger.try_reserve(bytes);
                             let other = whole.try_reserve(bytes / 2);
                             assert!(part.used() <= 150, "{}", part.used());
-                            // What is settled anew may be over by what is free.
+                            // A concurrent adjustment may be off by the free bytes.
                             assert!(whole.used() <= 200 + 8 * 20, "{}", whole.used());
                             if n == 500 {
                                 stranger.raise();

@@ -1,20 +1,20 @@
-//! How fast something must go on, on average.
+//! The average speed at which a transfer must go on.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A time at first, and then so many bytes each second.
+/// A first period, and a number of bytes for each further second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
-    /// How long it may take whatever its length.
+    /// The time that is granted whatever the length.
     pub(crate) first: Duration,
-    /// Bytes that each further second is for.
+    /// The bytes for which one more second is granted.
     pub(crate) rate: usize,
 }
 
 impl Pace {
-    /// When more must have come of what began at `since`, and of which so many bytes have come.
+    /// Returns the time by which more must have come of a transfer that began at `since` and has so many bytes.
     pub(crate) fn deadline(&self, since: Instant, bytes: usize) -> Instant {
         let millis = (bytes as u64).saturating_mul(1000) / (self.rate as u64).max(1);
         since + self.first + Duration::from_millis(millis)

@@ -1,4 +1,4 @@
-//! How an HTTP request is refused: `{"error": {"code", "message"}}`, for machines and for people.
+//! The body of a refused HTTP request: `{"error": {"code", "message"}}`, for machines and for people.
 
 use axum::{
     Json,
@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::json;
 
-/// The response that says why.
+/// Builds the response.
 pub(crate) fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = Json(json!({ "error": { "code": code, "message": message } }));
     (status, body).into_response()

@@ -1,4 +1,4 @@
-//! The server: listeners, routes, and the order of shutting down.
+//! The server: its listeners, its routes, and the order of its shutdown.
 
 mod accept;
 mod admin;
@@ -52,7 +52,7 @@ use crate::{
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
 
-/// A server that holds its addresses but serves nobody yet.
+/// A server that listens on its addresses but serves nobody yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -63,43 +63,43 @@ pub struct Server {
     accept_admin: Accept,
 }
 
-/// What every request shares.
+/// The state that all requests share.
 #[derive(Debug)]
 struct State {
     shared: Arc<Shared>,
     origins: Origins,
     registry: Registry,
     session: Arc<session::Settings>,
-    /// How sessions and other connections end.
+    /// The tokens that end sessions and other connections.
     ending: Ending,
-    /// In front of every webhook.
+    /// The layer in front of every webhook.
     verify: VerifyLayer,
-    /// What deliveries run.
+    /// The scripts that deliveries run.
     scripts: Scripts,
 }
 
-/// Connections there may be beside twice as many as sessions.
+/// Connections that are permitted beside twice the number of sessions.
 const SPARE_CONNECTIONS: usize = 1024;
 
-/// How long those may take to be told whose calls were cancelled.
+/// The time for telling the callers of cancelled calls.
 const TELLING: std::time::Duration = std::time::Duration::from_secs(1);
-/// How long what was cancelled may take to end, and what waits for the disk to be written.
+/// The time in which cancelled runs must end, and pending writes reach the disk.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Why a server could not start.
+/// The reason why a server could not start.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The address can't be listened on.
+    /// The server can't listen on the address.
     #[error(
         "{setting} = \"{address}\" cannot be listened on; change it in the settings file, or by {}",
         variable(setting)
     )]
     Bind {
-        /// The setting that names it.
+        /// The setting with the address.
         setting: &'static str,
-        /// Which address.
+        /// The address.
         address: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The system permits too few open files.
@@ -107,32 +107,32 @@ pub enum ServeError {
         "the system permits {permitted} open files, and circled needs {least} at the least: raise the limit (`ulimit -n`, LimitNOFILE of systemd, --ulimit nofile of Docker)"
     )]
     Files {
-        /// How many.
+        /// The number that is permitted.
         permitted: usize,
-        /// How many there must be.
+        /// The least number that circled needs.
         least: usize,
     },
-    /// What clients dial makes no sense.
+    /// `server.public_url` isn't an origin.
     #[error("server.public_url = \"{value}\" is no origin")]
     PublicUrl {
-        /// What stands there.
+        /// The value of the setting.
         value: String,
-        /// What would be one.
+        /// The mistake in it.
         source: InvalidOrigin,
     },
-    /// A page that could never connect.
+    /// An entry of `server.allowed_origins` is invalid.
     #[error("server.allowed_origins: {0}")]
     Page(#[from] InvalidPage),
-    /// No data folder, no Redis, or no threads.
+    /// There is no data folder, no Redis, or no thread.
     #[error(transparent)]
     Dispatch(#[from] StartError),
-    /// A provider of webhooks that makes no sense.
+    /// A provider of webhooks can't be set up.
     #[error(transparent)]
     Webhooks(#[from] SetUpError),
 }
 
 impl Server {
-    /// Takes the addresses and starts the dispatcher.
+    /// Listens on the addresses and starts the dispatcher.
     pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let max_unsent = settings.server.max_unsent;
@@ -173,7 +173,7 @@ impl Server {
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl,
             logins: Turns::new(settings.auth.places(), settings.auth.queue),
-            // Each session has one that waits at most.
+            // Each session has at most one request that waits.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
             log_reads: Turns::new(settings.session.log_reads, usize::MAX),
             limits: Limits {
@@ -208,29 +208,29 @@ impl Server {
         })
     }
 
-    /// Waits for a reason why the server can't go on, for as long as there is none.
+    /// Waits for an error after which the server can't go on.
     pub fn failed(&self) -> impl Future<Output = ServeError> + Send + use<> {
         let dispatcher = self.state.shared.dispatcher.clone();
         async move { dispatcher.failed().await.into() }
     }
 
-    /// Where people connect.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Where health is asked for.
+    /// Returns the address of the admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
     }
 
-    /// What can be set anew while the server runs.
+    /// Returns the handle that changes settings while the server runs.
     pub fn live(&self) -> Live {
         Live::gateway(self.state.clone())
     }
 
-    /// Serves until `shutdown` is cancelled. Then: no new connections; what has been begun may finish
-    /// within `server.shutdown_grace`; what hasn't is cancelled; every session is closed.
+    /// Serves until `shutdown` is cancelled. Then it takes no more connections, lets calls finish within
+    /// `server.shutdown_grace`, cancels the others, and closes every session.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self {
             listener,
@@ -273,7 +273,7 @@ impl Server {
             );
             ending.over.cancel();
             dispatcher.cancel_all();
-            // Sessions are told, and whoever doesn't listen is left behind.
+            // Sessions are told; clients that don't read are left behind.
             let _ = timeout(TELLING, ending.tasks.wait()).await;
         }
         end(&dispatcher, grace_ends).await;
@@ -283,7 +283,7 @@ impl Server {
 }
 
 impl Ending {
-    /// Ends those of a listener that is of no more use: within the grace, or at once where that is over.
+    /// Ends the connections of a listener: within the grace, or at once if that is over.
     async fn end(&self, grace_ends: Instant) {
         self.stopping.cancel();
         self.tasks.close();
@@ -292,7 +292,7 @@ impl Ending {
     }
 }
 
-/// Logs how many refusals weren't logged, each second in which there were any.
+/// Logs the number of refusals that weren't logged, in each second that has some.
 async fn tell_of_refusals(state: Arc<State>) {
     let mut pace = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
@@ -304,7 +304,7 @@ async fn tell_of_refusals(state: Arc<State>) {
     state.verify.refusals().tell_left_out();
 }
 
-/// Returns how many connections there may be, sessions included. Whoever has half of them can have all sessions.
+/// Returns the most connections, sessions included. A client with half of the connections can have all sessions.
 fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -> usize {
     let sessions = settings.session.max_sessions;
     let wanted = sessions.saturating_mul(2).saturating_add(SPARE_CONNECTIONS);
@@ -312,7 +312,7 @@ fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -
     wanted.min(files.for_connections().saturating_sub(admin).max(1))
 }
 
-/// How people's connections are taken, and services'. Says in the log how many there may be.
+/// Builds the acceptor of the main listener, and logs its limits.
 fn people_accept(
     settings: &config::Settings,
     files: OpenFiles,
@@ -336,7 +336,7 @@ fn people_accept(
     Accept::new(server, bounds, Some(webhooks))
 }
 
-/// How those of the admin listener are taken.
+/// Builds the acceptor of the admin listener.
 fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
     let connections = admin_connections(settings, files);
     let bounds = Bounds {
@@ -347,20 +347,20 @@ fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
     Accept::new(&settings.server, bounds, None)
 }
 
-/// How many of them there may be: whatever the settings say, people have most of the files.
+/// Returns the most admin connections. Clients keep most of the files, whatever the settings say.
 fn admin_connections(settings: &config::Settings, files: OpenFiles) -> usize {
     let most = files.for_connections() / 4;
     settings.server.max_admin_connections.min(most)
 }
 
-/// The settings of the backend, which gets some of the files that are reserved.
+/// Returns the settings of the backend, which gets some of the reserved files.
 fn dispatch(settings: &config::Settings, files: OpenFiles) -> dispatch::Settings {
     let mut dispatch = settings.dispatch.clone();
     dispatch.embedded.open_files = files.for_store();
     dispatch
 }
 
-/// Ends the backend. What still runs after the grace is cancelled; if that doesn't help, the process ends with 1.
+/// Ends the backend. Runs that go on after the grace are cancelled; if that fails, the process exits with 1.
 async fn end(dispatcher: &Dispatcher, grace_ends: Instant) {
     let ending = dispatcher.clone();
     let mut ended = tokio::task::spawn_blocking(move || ending.shutdown());
@@ -376,23 +376,23 @@ async fn end(dispatcher: &Dispatcher, grace_ends: Instant) {
     }
 }
 
-/// What is served, and what every request goes through, outermost first.
+/// Builds the routes and the layers around them, outermost first.
 fn routes(state: Arc<State>) -> Router {
     let webhooks = any(webhooks::deliver)
         .layer(state.verify.clone())
         .with_state(state.shared.clone());
     Router::new()
         .route("/webhooks/{provider}/{circle}", webhooks.clone())
-        // Who has left out the circle is to be found in the log.
+        // A URL without a circle gets a log line, too.
         .route("/webhooks/{provider}", webhooks)
         .route("/{circle}", get(upgrade::upgrade))
         .fallback(upgrade::not_found)
         .with_state(state)
-        // A panic is a mistake of ours: it ends one request, not the server.
+        // A panic is a bug: it ends one request, not the server.
         .layer(CatchPanicLayer::new())
 }
 
-/// What runs jobs, within the limits of the settings.
+/// Builds the executor with the limits of the settings.
 pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
     let circles = &settings.circles;
     let own = circle::Settings {
@@ -403,7 +403,7 @@ pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Exec
     Executor::new(settings.script.clone(), own, access)
 }
 
-/// The providers of webhooks, with their secrets looked up and their scripts compiled.
+/// Sets up the webhook providers: reads their secrets and compiles their scripts.
 ///
 /// # Errors
 /// See [`Providers::set_up`].
@@ -418,7 +418,7 @@ pub fn providers(settings: &config::Settings) -> Result<Providers, SetUpError> {
     )
 }
 
-/// The scripts of the providers alone, compiled: all that a worker needs of them.
+/// Compiles the scripts of the providers, the only part that a worker needs.
 ///
 /// # Errors
 /// See [`Providers::set_up_scripts`].
@@ -426,8 +426,8 @@ pub fn scripts(settings: &config::Settings) -> Result<Scripts, SetUpError> {
     Providers::set_up_scripts(&settings.webhooks, &settings.script, &settings.base)
 }
 
-/// Listens on an address. Of its connections, the system takes no more than `max_unsent` for a client before that has
-/// read what is on its way: it would take megabytes, and a deadline for writing would never begin.
+/// Listens on an address. For each connection, the system buffers at most `max_unsent` bytes that the client hasn't
+/// been sent. Without this limit it would buffer megabytes, and write deadlines would never begin.
 async fn bind(
     setting: &'static str,
     address: &str,
@@ -435,14 +435,14 @@ async fn bind(
 ) -> Result<TcpListener, ServeError> {
     let failed = |source| bind_error(setting, address, source);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
-    // Connections have what their listener has.
+    // Connections inherit the options of their listener.
     SockRef::from(&listener)
         .set_tcp_notsent_lowat(u32::try_from(max_unsent).unwrap_or(u32::MAX))
         .map_err(failed)?;
     Ok(listener)
 }
 
-/// The variable of the environment that sets this.
+/// Returns the environment variable of a setting.
 fn variable(setting: &str) -> String {
     format!(
         "CIRCLED_{}",

@@ -1,9 +1,9 @@
 //! One WebSocket, from upgrade to close: one task, one `select!` loop, one writer.
 //!
-//! Decisions are made elsewhere ([`crate::rpc`] for what to answer, `heartbeat` for when to ping
-//! and when to give up, `connection` for when a client is too slow); this task carries inputs to
-//! them and what they say to the socket. Whatever ends the loop, the teardown stands after it. While a message waits for its
-//! turn, the same loop goes on, and hands out no other one.
+//! Decisions are made elsewhere: [`crate::rpc`] handles messages, `heartbeat` decides when to ping and when to give up,
+//! `connection` when a client is too slow. This task carries inputs to them and their outputs to the socket. The
+//! teardown follows the loop, whatever ends it. While a message waits for its turn, the same loop goes on, but handles
+//! no other message.
 
 mod budgets;
 mod connection;
@@ -47,33 +47,33 @@ use connection::{Connection, Input, MayTell, Reads};
 use heartbeat::{Heartbeat, Tick};
 use meter::Metered;
 
-/// What a session is held over.
+/// The WebSocket of a session.
 pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// How long a client may take to take what is left for it.
+/// The time in which a client must read the last bytes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When to look again whether there is room for events.
+/// The interval at which a session without memory for events looks for it again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Why the server closes a session, as RFC 6455, section 7.4, counts it.
+/// The reason why the server closes a session, with a code of RFC 6455, section 7.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
     /// The server stops.
     GoingAway,
-    /// This server doesn't serve the circle any more.
+    /// The server doesn't serve the circle any more.
     Unserved,
     /// Somebody in the circle may do less than before.
     RulesChanged,
-    /// Nobody logged in in time.
+    /// The login deadline has passed.
     LoginDeadline,
     /// A message was larger than the settings allow.
     TooBig,
-    /// The same, from somebody who hasn't logged in.
+    /// A message was larger than the settings allow before a login.
     TooBigYet,
     /// The client reads too slowly, or not at all.
     TooSlow,
-    /// There is no room for what the client sends.
+    /// There is no memory for a message of the client.
     NoRoom,
     /// There are as many sessions as the settings allow.
     Full(Full),
@@ -82,7 +82,7 @@ pub enum Closing {
 }
 
 impl Closing {
-    /// Whether everything was answered before.
+    /// Returns true if all calls were answered before.
     fn is_in_order(self) -> bool {
         matches!(self, Self::GoingAway | Self::Unserved | Self::RulesChanged)
     }
@@ -110,21 +110,21 @@ impl Closing {
     }
 }
 
-/// Why the loop ended.
+/// The reason why the loop ended.
 enum End {
-    /// The client closed, or is gone.
+    /// The client closed the connection, or is gone.
     Left,
-    /// The client is gone without a word: no pong came.
+    /// The client sent no pong.
     Silent,
-    /// The server closes.
+    /// The server closes the session.
     Closing(Closing),
 }
 
-/// Runs a session to its end, and gives `permit` back. Once `ending` is cancelled, nothing new is begun; when the
-/// calls that were under way have been answered, the session is closed. So it is once `stopping` is, whose child
-/// `ending` is, and then because the server stops.
+/// Runs a session to its end, and releases `permit`. Once `ending` is cancelled, nothing new begins; when the calls
+/// under way are answered, the session is closed. `stopping` has the same effect, because `ending` is its child; then
+/// the reason is that the server stops.
 ///
-/// Not an `async fn`: its arguments would be kept twice for as long as the session lasts.
+/// Not an `async fn`: that would keep the arguments twice while the session lasts.
 pub fn run(
     socket: WebSocket,
     mut context: Context,
@@ -144,7 +144,7 @@ pub fn run(
                 Closing::Unserved
             });
         }
-        // Whatever becomes of the client, a look at the log is over when it is.
+        // A read of the log goes on until it ends, whatever happens to the client.
         let look = async {
             if let Some(events) = events {
                 events.finish().await;
@@ -159,7 +159,7 @@ pub fn run(
     }
 }
 
-/// Takes leave of the client.
+/// Says goodbye to the client and closes the connection.
 async fn part(connection: &mut Connection<WebSocket>, end: End, stopping: &CancellationToken) {
     match end {
         End::Left => {
@@ -179,7 +179,7 @@ async fn part(connection: &mut Connection<WebSocket>, end: End, stopping: &Cance
             if !closing.is_in_order() {
                 connection.discard();
             }
-            // A client that has stopped reading won't read this either; it is not waited for long.
+            // A client that has stopped reading won't read this either, so the wait is short.
             if let Ok(true) = timeout(CLOSE_TIMEOUT, connection.close(frame)).await {
                 farewell::wait_for(connection.finish(), stopping).await;
             }
@@ -187,14 +187,14 @@ async fn part(connection: &mut Connection<WebSocket>, end: End, stopping: &Cance
     }
 }
 
-/// Turns a client away at the door: the upgrade has happened, so that it can see why.
+/// Closes the session of a client for which there is no room, after the upgrade so that the client can read the reason.
 pub async fn refuse(
     socket: WebSocket,
     settings: Arc<Settings>,
     full: Full,
     stopping: CancellationToken,
 ) {
-    // It is sent nothing that would have to wait.
+    // The client is sent nothing that would have to wait.
     let nothing = MemoryBudget::new("session.max_buffered", 0);
     let mut connection = Connection::new(socket, &settings, nothing);
     let close = async {
@@ -205,12 +205,12 @@ pub async fn refuse(
     farewell::wait_for(close, &stopping).await;
 }
 
-/// A session as it goes on, whatever becomes of its messages.
+/// A running session.
 struct Session<'a, 'e, S> {
     connection: &'a mut Connection<S>,
     subscriptions: Subscriptions,
     under_way: UnderWay,
-    /// Few sessions have any, and the others are to stay small.
+    /// Few sessions have subscriptions, and the others should stay small.
     events: Option<Box<Events>>,
     in_flight: FuturesUnordered<PendingCall<Option<Written>>>,
     heartbeat: Heartbeat,
@@ -218,7 +218,7 @@ struct Session<'a, 'e, S> {
     ending: Pin<&'a mut WaitForCancellationFuture<'e>>,
 }
 
-/// Returns why it ended, and what is left of its events.
+/// Returns the reason for the end, and the events that were being read.
 async fn converse(
     connection: &mut Connection<WebSocket>,
     context: &mut Context,
@@ -231,7 +231,7 @@ async fn converse(
         heartbeat.on_login();
     }
     if !context.shared.access.serves(&context.circle) {
-        // It stopped to while the session began.
+        // The server began to stop while the session began.
         return (End::Closing(Closing::GoingAway), None);
     }
     let timer = pin!(sleep_until(heartbeat.next()));
@@ -283,8 +283,8 @@ impl<S> Session<'_, '_, S>
 where
     S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Metered + Unpin,
 {
-    /// Waits until a message has been handled whose turn comes later. All else goes on meanwhile, but that no other message
-    /// is handled.
+    /// Waits until a message that waits for its turn has been handled. Everything else goes on meanwhile, except that
+    /// no other message is handled.
     async fn go_on_beside(&mut self, handling: BoxFuture<'_, Reply>) -> Result<Reply, End> {
         let handled = tokio::select! {
             biased;
@@ -297,9 +297,8 @@ where
         handled
     }
 
-    /// Waits for the next message, and does all that is to be done meanwhile: what is done is sent, events are told, pings
-    /// go out, and whatever ends the session is heard. With [`Reads::Ahead`], there is none. Loses nothing when it is
-    /// dropped.
+    /// Waits for the next message, and does everything else meanwhile: sends replies and events, pings, and watches for
+    /// the session's end. With [`Reads::Ahead`], it returns no message. Dropping the future loses nothing.
     async fn next(&mut self, reads: Reads) -> Result<Utf8Bytes, End> {
         loop {
             let may = self.may_tell();
@@ -313,7 +312,7 @@ where
                 ending,
                 ..
             } = self;
-            // Whoever has taken all that they were sent may ask for more at once: a look at the log begins before that.
+            // A client that has read everything may ask for more at once, so the read of the log begins before that.
             if may == May::Read
                 && let Some(events) = events
                 && let Some(told) = events.next(may).now_or_never()
@@ -377,7 +376,7 @@ where
                     under_way.drain();
                     None
                 }
-                // Polled last: whatever has come in by now has been read and answered.
+                // Polled last: every message that has come in by now has been read and answered.
                 () = ready(()), if reads == Reads::All && under_way.is_draining() && in_flight.is_empty() => {
                     return Err(End::Closing(Closing::GoingAway));
                 }
@@ -386,7 +385,7 @@ where
         }
     }
 
-    /// Returns what may be told now.
+    /// Returns the kind of events that may be gathered now.
     fn may_tell(&mut self) -> May {
         if self.events.is_none() && self.subscriptions.any() {
             self.events = Some(Box::new(self.subscriptions.events()));

@@ -1,4 +1,4 @@
-//! Places of which nobody gets more than a share.
+//! Bounded places, of which no key gets more than a share.
 
 use std::{
     fmt,
@@ -14,15 +14,15 @@ use dashmap::{DashMap, Entry};
 /// A bounded number of places for all, and for each key. A cheap handle.
 pub(crate) struct Shares<K>(Arc<Inner<K>>);
 
-/// The numbers of places.
+/// The bounds of the places.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Places for all.
+    /// The places for all keys.
     pub(crate) places: usize,
-    /// Places for one key.
+    /// The places for one key.
     pub(crate) share: usize,
-    /// Places of which no key has more than are left for all others: the first has half of them at most, the next one
-    /// half of the rest. With [`Bounds::ALL_FOR_ONE`], one may have all.
+    /// The places of which no key has more than it leaves for all others: the first key has half of them at most, the
+    /// next one half of the rest. With [`Bounds::ALL_FOR_ONE`], one key may have all.
     pub(crate) room: usize,
 }
 
@@ -37,23 +37,23 @@ struct Inner<K> {
 pub(crate) enum Full {
     /// All places are taken.
     All,
-    /// This key has its share, or as many as are left.
+    /// This key has its share, or as many as it leaves.
     Share,
 }
 
-/// A place, given back when it is dropped.
+/// A place, released when this is dropped.
 pub(crate) struct ShareGuard<K: Eq + Hash> {
     shares: Shares<K>,
     key: Option<K>,
 }
 
 impl Bounds {
-    /// Says that nothing has to be left for others.
+    /// Lets one key have all places.
     pub(crate) const ALL_FOR_ONE: usize = usize::MAX;
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// Creates so many places.
+    /// Creates the places.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Inner {
             bounds,
@@ -62,10 +62,10 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         }))
     }
 
-    /// Takes a place. Without a key, it counts for all alone.
+    /// Takes a place. Without a key, it counts only for all keys together.
     ///
     /// # Errors
-    /// [`Full`], and nothing has changed.
+    /// [`Full`]; then nothing has changed.
     pub(crate) fn take(&self, key: Option<K>) -> Result<ShareGuard<K>, Full> {
         let inner = &self.0;
         let Bounds {
@@ -99,7 +99,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         })
     }
 
-    /// Returns how many places are taken.
+    /// Returns the number of places that are taken.
     pub(crate) fn taken(&self) -> usize {
         self.0.taken.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Turns at what costs much: whoever waits and has used the least time comes next.
+//! Turns at costly work: of those who wait, the one that has used the least time comes next.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::yield_now};
 
 use crate::script::fair_queue::{Accounts, FairQueue, NextTurn};
 
-/// A bounded number of slots, with a queue that is fair by the time that they were held. A cheap handle.
+/// A bounded number of slots, with a queue that is fair by the time of use. A cheap handle.
 pub(crate) struct Turns<K: Copy + Eq + Hash>(Arc<Inner<K>>);
 
 struct Inner<K: Copy + Eq + Hash> {
@@ -29,22 +29,21 @@ struct State<K: Copy + Eq + Hash> {
     taken: usize,
 }
 
-/// A slot. It is free again when this is dropped.
+/// A slot, released when this is dropped.
 pub(crate) struct Turn<K: Copy + Eq + Hash> {
     turns: Turns<K>,
     accounts: Accounts<K>,
     since: Instant,
 }
 
-/// Has the task that asks polled again once all others on its thread have had their turn, and their sockets have been
-/// looked at.
+/// Has the present task polled again after all others on its thread, and their sockets, have had their turn.
 pub(crate) fn after_others(context: &mut Context<'_>) {
-    // It is done with that when it is polled once.
+    // One poll is enough for that.
     let _ = pin!(yield_now()).poll(context);
 }
 
 impl<K: Copy + Eq + Hash> Turns<K> {
-    /// Creates so many slots, with room for so many that wait, see [`FairQueue::push`].
+    /// Creates so many slots, and a queue for so many that wait, see [`FairQueue::push`].
     pub(crate) fn new(slots: usize, queue: usize) -> Self {
         Self(Arc::new(Inner {
             slots,
@@ -55,9 +54,9 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }))
     }
 
-    /// Waits for a slot, whose time is charged to these accounts. Returns nothing if the queue is full.
+    /// Waits for a slot, whose time is charged to these accounts. Returns `None` if the queue is full.
     pub(crate) async fn take(&self, accounts: Accounts<K>) -> Option<Turn<K>> {
-        /// Set when whoever waited has left.
+        /// Set when the waiting task has given up.
         struct Left(Arc<AtomicBool>);
 
         impl Drop for Left {
@@ -72,12 +71,12 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         pushed.ok()?;
         self.advance();
         let mut turn = told.await.ok()?;
-        // The time until its thread came to it is nobody's.
+        // The time until the task's thread continues is charged to nobody.
         turn.since = Instant::now();
         Some(turn)
     }
 
-    /// Gives out the slots that are free.
+    /// Hands out the free slots.
     fn advance(&self) {
         let mut next = Vec::new();
         let mut state = self.lock();
@@ -98,7 +97,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }
         drop(state);
         for (tell, turn) in next {
-            // One that nobody waits for any more is over at once.
+            // A turn that nobody waits for any more ends at once.
             let _ = tell.send(turn);
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Visitor};
 
-/// Durations, as jiff's friendly format reads them.
+/// Durations, in jiff's friendly format.
 pub(crate) mod duration {
     use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) mod duration {
 
     use super::Text;
 
-    /// Reads a duration; a bare number is refused, since nobody can tell its unit.
+    /// Reads a duration. A bare number is refused, because its unit would be unclear.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
@@ -25,7 +25,7 @@ pub(crate) mod duration {
         })
     }
 
-    /// Returns the milliseconds of a duration as the log has them, to the microsecond.
+    /// Returns the milliseconds of a duration for the log, with three decimals.
     pub(crate) fn milliseconds(duration: Duration) -> f64 {
         u64::try_from(duration.as_micros()).map_or(f64::MAX, |micros| micros as f64 / 1000.0)
     }
@@ -60,7 +60,7 @@ pub(crate) mod size {
     }
 }
 
-/// A text that stands for something else.
+/// A visitor that parses a text into a value.
 struct Text<T> {
     parse: fn(&str) -> Option<T>,
     expected: &'static str,

@@ -1,11 +1,11 @@
-//! What JSON takes in memory.
+//! The memory that JSON values take.
 
 use crate::memory::SMALL;
 
-/// What each value takes in memory, about.
+/// The approximate bytes of one value.
 const VALUE: usize = 72;
 
-/// Returns what a text takes in memory once it is read, about: what it is written in, and a value for each that is in it.
+/// Returns the approximate bytes that a JSON text takes once it is parsed: the text, and each value in it.
 pub(crate) fn of_json(text: &str) -> usize {
     let most = most_of_json(text.as_bytes());
     if most <= SMALL {
@@ -29,7 +29,7 @@ pub(crate) fn of_json(text: &str) -> usize {
     text.len() + VALUE * values
 }
 
-/// Returns the same, or more where signs that begin values stand in strings, too. It costs less.
+/// Returns an upper bound of the same, at less cost: characters in strings that could begin a value count, too.
 pub(crate) fn most_of_json(text: &[u8]) -> usize {
     let signs: usize = text
         .iter()

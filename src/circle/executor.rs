@@ -1,4 +1,4 @@
-//! Runs what there is to run, in a transaction.
+//! Runs scripts and procedures in a transaction.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use crate::{
 /// Runs scripts and procedures within their limits. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Executor {
-    /// Runs the scripts.
+    /// The sandbox that runs scripts.
     pub sandbox: Sandbox,
     settings: Settings,
     access: Arc<Access>,
@@ -28,9 +28,9 @@ pub struct Executor {
 /// A script or procedure to be run.
 #[derive(Debug, Clone, Copy)]
 pub enum Task<'a> {
-    /// This source.
+    /// A source.
     Source(&'a str),
-    /// The script that the circle has under a name when it runs.
+    /// The named script of the circle, as it is when it runs.
     Named {
         /// The name.
         name: &'a str,
@@ -39,7 +39,7 @@ pub enum Task<'a> {
     },
     /// A script as it was when its job was accepted.
     Pinned(&'a Pinned),
-    /// No script.
+    /// A procedure.
     Procedure(&'a Procedure),
 }
 
@@ -57,19 +57,19 @@ pub struct Run<'a> {
 /// The authority by which something runs. What can change is checked when it runs, in the run's own transaction.
 #[derive(Debug, Clone, Copy)]
 pub enum Authority<'a> {
-    /// It was permitted when it was asked for, a moment ago.
+    /// The permission was checked a moment ago.
     Granted,
-    /// Its caller must be a member, by the circle's own list.
+    /// The caller must be on the circle's member list.
     Member(&'a PublicKey),
-    /// It was submitted some time ago: its caller must still be one who may, by the settings and the circle's own
-    /// list, and a named script must still be there.
+    /// The job was submitted some time ago. Its caller must still have the permission, by the settings and the member
+    /// list, and a named script must still exist.
     Submitted {
         /// The caller who submitted it.
         caller: PublicKey,
         /// The name of the script, if it has one.
         name: Option<&'a str>,
     },
-    /// A provider has sent it, and signed it.
+    /// A provider has sent and signed the request.
     Provider(&'a str),
 }
 
@@ -109,11 +109,11 @@ impl Executor {
         self.access.digest()
     }
 
-    /// Runs it at once if it is known to be short; for threads that mustn't block. If it returns `None`, nothing has
-    /// happened, though the transaction may have been used.
+    /// Runs a script at once if it is known to be short; for threads that mustn't block. If it returns `None`, nothing
+    /// has happened, though the transaction may have been used.
     pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Outcome> {
         if let Task::Procedure(procedure) = run.task {
-            // Compiling takes its time, and a large stack; and long lists take theirs.
+            // Compiling takes time and a large stack; long lists take time.
             if procedure.source().is_some() || procedure.is_list() {
                 return None;
             }
@@ -132,8 +132,8 @@ impl Executor {
         Some(versioned(outcome, found.version))
     }
 
-    /// Runs it on this thread, as long as the limits permit, and until the deadline at most. Its reads and writes go
-    /// through the transaction; committing that is the caller's task.
+    /// Runs on this thread, within the limits and until the deadline. Reads and writes go through the transaction; the
+    /// caller commits it.
     pub fn run(
         &self,
         run: &Run<'_>,
@@ -143,7 +143,7 @@ impl Executor {
     ) -> Outcome {
         let own = transaction.as_mut().ok_or(RunError::Unavailable)?;
         if let Task::Procedure(procedure) = run.task {
-            // Nothing is compiled for whoever may not put it.
+            // A script is compiled only if its caller may store it.
             self.admit(run, own)?;
             if let Some(source) = procedure.source() {
                 self.sandbox.imports(source, deadline, cancel)?;
@@ -175,7 +175,7 @@ impl Executor {
         })
     }
 
-    /// Checks that the caller may run it.
+    /// Checks that the caller may run this.
     fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), RunError> {
         match run.authority {
             Authority::Granted => Ok(()),
@@ -208,7 +208,7 @@ impl Executor {
         }
     }
 
-    /// Finds what is to be run, if the caller may run it.
+    /// Finds the source to run, after checking that the caller may run it.
     fn find<'a>(
         &self,
         run: &Run<'a>,
@@ -260,7 +260,7 @@ fn inputs<'a>(run: &Run<'a>, found: &FoundSource<'a>) -> Inputs<'a> {
     }
 }
 
-/// Notes which version of a named script ran.
+/// Adds the version of a named script to the outcome.
 fn versioned(mut outcome: Outcome, ran: Option<String>) -> Outcome {
     match &mut outcome {
         Ok(success) => success.version = ran,

@@ -1,4 +1,4 @@
-//! Members that a circle's owner has added.
+//! The members that a circle's owner has added.
 
 use circled_protocol::{PublicKey, methods::Member};
 use jiff::Timestamp;
@@ -23,15 +23,15 @@ fn key(member: &PublicKey) -> Vec<u8> {
     [MEMBERS, member.as_bytes()].concat()
 }
 
-/// Returns whether `key` is in the circle's own list of members.
+/// Returns true if a key is on the circle's member list.
 ///
 /// # Errors
-/// A store that can't be read.
+/// The store can't be read.
 pub fn is_member(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, WriteError> {
     Ok(transaction.own_get(&key(member))?.is_some())
 }
 
-/// Adds a member. Returns whether it wasn't one before.
+/// Adds a member. Returns true if it wasn't one before.
 pub(super) fn add(
     transaction: &mut Transaction,
     member: &PublicKey,
@@ -50,7 +50,7 @@ pub(super) fn add(
     Ok(true)
 }
 
-/// Removes a member. Returns whether it was one.
+/// Removes a member. Returns true if it was one.
 pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, RunError> {
     if !is_member(transaction, member)? {
         return Ok(false);
@@ -60,7 +60,7 @@ pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Resul
     Ok(true)
 }
 
-/// Returns all of them, in the order of their keys.
+/// Returns all added members, in the order of their keys.
 pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunError> {
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
@@ -77,7 +77,7 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunErro
     Ok(members)
 }
 
-/// Emits an event for the owner and for the sessions of the key that it is about, see the events in docs/PROTOCOL.md.
+/// Emits an event for the owner and for the member's sessions, see the events in docs/PROTOCOL.md.
 fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) {
     let data = format!("{{\"pubkey\":\"{member}\"}}");
     let owner = transaction.circle();

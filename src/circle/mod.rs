@@ -1,8 +1,8 @@
 //! A circle: its members, its named scripts, and the runs in it.
 //!
-//! All of that is stored in the circle's own store, under keys that no script can name, and so goes through the same
-//! [`Transaction`] as what scripts store: whatever a run sees of it is checked when it is committed. A [`Procedure`]
-//! changes it; [`Executor`] runs procedures and scripts alike.
+//! All of that is stored in the circle's own store, under keys that no script can name. So it goes through the same
+//! [`Transaction`] as the values of scripts: everything that a run reads of it is checked when the run is committed. A
+//! [`Procedure`] changes it; [`Executor`] runs procedures and scripts alike.
 
 mod executor;
 mod members;
@@ -21,17 +21,17 @@ pub use scripts::{
 
 use crate::store::{Transaction, WriteError};
 
-/// Names of one kind that are listed at most: however many there are, for a setting may have been larger once.
+/// The most names that are listed: all of them, because the setting may have been larger once.
 const ALL: usize = u32::MAX as usize;
 
 /// The limits of a circle, see `[circles]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Members that are added at run time.
+    /// The most members that are added at run time.
     pub max_members: usize,
-    /// Names of scripts.
+    /// The most named scripts.
     pub max_scripts: usize,
-    /// Versions that are kept of each.
+    /// The number of versions that are kept of each script.
     pub script_versions: usize,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn find_module(
     scripts::current_source(transaction, name)
 }
 
-/// Returns whether `most` keys begin with `prefix`, or more.
+/// Returns true if at least `most` keys begin with `prefix`.
 fn is_full(transaction: &mut Transaction, prefix: &[u8], most: usize) -> Result<bool, WriteError> {
     match transaction.own_keys(prefix, most) {
         Ok(keys) => Ok(keys.len() >= most),

@@ -1,4 +1,4 @@
-//! Procedures: changes of a circle, and lists of what it has.
+//! Procedures: changes and reads of a circle's members and named scripts.
 
 use circled_protocol::{
     PublicKey,
@@ -11,18 +11,18 @@ use serde_json::value::RawValue;
 use super::{Settings, members, scripts};
 use crate::{script::RunError, store::Transaction};
 
-/// A change of a circle, or a look at it, done like a script: in a transaction, wherever jobs run.
+/// A change or read of a circle's members or scripts. It runs like a script: in a transaction, wherever jobs run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Procedure {
-    /// Puts a source under a name. It has been compiled by then, see [`Executor`](super::Executor).
+    /// Stores a source under a name. The source has been compiled by then, see [`Executor`](super::Executor).
     PutScript {
         /// The name.
         name: String,
         /// The source.
         source: String,
     },
-    /// Shows a script.
+    /// Returns a script.
     GetScript {
         /// Its name.
         name: String,
@@ -36,13 +36,13 @@ pub enum Procedure {
         /// Its name.
         name: String,
     },
-    /// Makes somebody a member.
+    /// Adds a member.
     AddMember {
         /// The member's public key.
         #[serde(with = "circled_protocol::trusted")]
         pubkey: PublicKey,
     },
-    /// Makes somebody a guest again.
+    /// Removes a member.
     RemoveMember {
         /// The member's public key.
         #[serde(with = "circled_protocol::trusted")]
@@ -50,13 +50,13 @@ pub enum Procedure {
     },
     /// Lists the members.
     ListMembers {
-        /// Those that the settings list.
+        /// The members that the settings list.
         fixed: Vec<PublicKey>,
     },
 }
 
 impl Procedure {
-    /// Returns the source that must compile before it is done; nothing, if its name is invalid anyway.
+    /// Returns the source that must compile first; `None` if its name is invalid anyway.
     pub(super) fn source(&self) -> Option<&str> {
         match self {
             Self::PutScript { name, source } if scripts::is_name(name) => Some(source),
@@ -70,7 +70,7 @@ impl Procedure {
         }
     }
 
-    /// Returns whether it lists all members or all scripts.
+    /// Returns true if it lists all members or all scripts.
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -78,7 +78,7 @@ impl Procedure {
         )
     }
 
-    /// Does it, as `by`. Returns the result for the caller, as JSON.
+    /// Performs the procedure for the caller `by`. Returns the result as JSON.
     pub(super) fn perform(
         &self,
         transaction: &mut Transaction,
@@ -132,6 +132,6 @@ impl Procedure {
 }
 
 fn json(value: &impl Serialize) -> Box<RawValue> {
-    // Names and numbers: nothing that JSON has no word for.
+    // Names and numbers can always be written as JSON.
     serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

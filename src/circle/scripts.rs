@@ -1,4 +1,4 @@
-//! The scripts that a circle has under names. Each version is kept by the hash of its source, and never changes.
+//! The circle's named scripts. Each version is stored by the hash of its source, and never changes.
 
 use std::{
     borrow::Cow,
@@ -18,10 +18,10 @@ use crate::{
     store::{Transaction, Unavailable, Value, WriteError},
 };
 
-/// The prefixes of the keys of names, and of sources.
+/// The prefixes of the keys of names and of sources.
 const NAMES: &[u8] = b"s";
 const SOURCES: &[u8] = b"v";
-/// The longest name.
+/// The most characters of a name.
 const LONGEST_NAME: usize = 64;
 /// The rule for names.
 pub const NAME_RULE: &str =
@@ -36,7 +36,7 @@ struct StoredScript {
     versions: Vec<ScriptVersion>,
 }
 
-/// A script with all that it imports, as it was at one moment.
+/// A script with everything that it imports, as it was at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     /// Its name, if it has one.
@@ -47,7 +47,7 @@ pub struct Pinned {
     pub version: Option<Version>,
     /// The source.
     pub source: Arc<str>,
-    /// The sources of what it imports, by name.
+    /// The sources of the imported scripts, by name.
     #[serde(default, with = "by_name")]
     pub modules: Arc<script::PinnedModules>,
 }
@@ -75,7 +75,7 @@ mod by_name {
     }
 }
 
-/// Returns whether this is a valid name of a script.
+/// Returns true if this is a valid name of a script.
 pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes
@@ -116,10 +116,10 @@ pub fn script_for(provider: &str) -> String {
     format!("on_{provider}")
 }
 
-/// Returns whether the circle has a script under a name.
+/// Returns true if the circle has a script under a name.
 ///
 /// # Errors
-/// A store that can't be read.
+/// The store can't be read.
 pub fn has_script(transaction: &mut Transaction, name: &str) -> Result<bool, WriteError> {
     Ok(transaction.own_get(&name_key(name))?.is_some())
 }
@@ -140,7 +140,7 @@ pub(super) fn current_source(
     }
 }
 
-/// Finds a version of a script, the newest one where none is given. It may be abbreviated where that is clear.
+/// Finds a version of a script, the newest one if none is given. It may be abbreviated if that is unambiguous.
 pub(super) fn find(
     transaction: &mut Transaction,
     name: &str,
@@ -156,7 +156,7 @@ pub(super) fn find(
         .ok_or_else(no_version)
 }
 
-/// Returns the version with this name, or the only one that begins so.
+/// Returns the version with this name, or the only one that begins with it.
 fn version_of<'a>(
     stored: &'a StoredScript,
     version: Option<&str>,
@@ -183,7 +183,7 @@ fn no_version() -> RunError {
     RunError::not_found("version")
 }
 
-/// Puts a source under a name. Returns its version, and whether it wasn't the newest one already.
+/// Stores a source under a name. Returns its version, and true if that wasn't the newest one already.
 pub(super) fn put(
     transaction: &mut Transaction,
     name: &str,
@@ -229,7 +229,7 @@ pub(super) fn put(
     Ok((version, true))
 }
 
-/// Deletes a script. Returns whether there was one.
+/// Deletes a script. Returns true if there was one.
 pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, RunError> {
     let Some(stored) = read_stored(transaction, name)? else {
         return Ok(false);
@@ -256,7 +256,7 @@ pub(super) fn show(
     })
 }
 
-/// Returns all of them, in the order of their names.
+/// Returns all scripts, in the order of their names.
 pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, RunError> {
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
@@ -268,15 +268,15 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, Ru
     Ok(scripts)
 }
 
-/// Compiles what is to be pinned.
+/// Compiles scripts that are to be pinned.
 pub struct Compiler<'a> {
     /// The sandbox, with its limits.
     pub sandbox: &'a Sandbox,
-    /// The time when all of it must be over.
+    /// The deadline for compiling all of them.
     pub deadline: Instant,
     /// The time that there was at first.
     pub time: Duration,
-    /// Set to end it early.
+    /// Set to end the compilation early.
     pub cancel: &'a Arc<AtomicBool>,
 }
 
@@ -289,10 +289,10 @@ impl Compiler<'_> {
     }
 }
 
-/// Pins a named script, as it is now or in a stored version, with all that it imports.
+/// Pins a named script, as it is now or in a stored version, with everything that it imports.
 ///
 /// # Errors
-/// There is none; it, or one that it imports, doesn't compile, or isn't there.
+/// The script, or one that it imports, doesn't exist or doesn't compile.
 pub fn pin(
     transaction: &mut Transaction,
     compiler: &Compiler<'_>,
@@ -308,12 +308,12 @@ pub fn pin(
     })
 }
 
-/// Pins the script that a circle has for a provider's deliveries, if it has one. No other script may run instead: one
-/// that can't be pinned is returned without what it imports, and fails when it runs, so that its author sees the
+/// Pins the script that a circle has for a provider's deliveries, if there is one. No other script may run instead. A
+/// script that can't be pinned is returned without its imports, and fails when it runs, so that its author sees the
 /// reason.
 ///
 /// # Errors
-/// A store that can't be read.
+/// The store can't be read.
 pub fn pin_for_deliveries(
     transaction: &mut Transaction,
     compiler: &Compiler<'_>,
@@ -338,10 +338,10 @@ pub fn pin_for_deliveries(
     }))
 }
 
-/// Pins a source with all that it imports.
+/// Pins a source with everything that it imports.
 ///
 /// # Errors
-/// It, or one that it imports, doesn't compile, or isn't there.
+/// The source, or a script that it imports, doesn't exist or doesn't compile.
 pub fn pin_source(
     transaction: &mut Transaction,
     compiler: &Compiler<'_>,
@@ -349,7 +349,7 @@ pub fn pin_source(
 ) -> Result<Pinned, RunError> {
     let sandbox = compiler.sandbox;
     let mut modules = BTreeMap::new();
-    // All of it is kept with each job.
+    // All of it is stored with each job.
     let mut room = sandbox.limits().max_source.saturating_sub(source.len());
     let mut wanted = compiler.imports(source)?;
     while let Some(name) = wanted.pop() {
@@ -360,7 +360,7 @@ pub fn pin_source(
             return Err(RunError::limit("script.max_modules"));
         }
         let Some(module) = current_source(transaction, &name)? else {
-            // As it fails when it runs: its author sees where.
+            // It fails when it runs, so that its author sees where.
             continue;
         };
         let too_long = || RunError::limit("script.max_source");

@@ -1,4 +1,4 @@
-//! Tests a circle's own records, in a store on a disk.
+//! Tests of a circle's own records, in a store on a disk.
 
 use std::{
     path::Path,
@@ -72,7 +72,7 @@ fn commit(store: &Store, transaction: Transaction) {
     done.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
 }
 
-/// Does it in a transaction of its own, as `key(1)` and at this second.
+/// Performs a procedure in a transaction of its own, as `key(1)` and at this second.
 fn at(
     store: &Store,
     second: i64,
@@ -112,7 +112,7 @@ fn not_found(what: &'static str) -> RunError {
     RunError::not_found(what)
 }
 
-/// The topics of what a procedure tells, and that the owner alone is told.
+/// Returns the topics of a procedure's events, and checks that only the owner gets them.
 fn emitted(store: &Store, procedure: &Procedure) -> Vec<String> {
     let mut transaction = begin(store);
     procedure
@@ -155,7 +155,7 @@ fn members_are_kept_in_order_and_told_of_once() {
     let all = json!({ "members": [member(3, 2), member(5, 3), member(7, 1)], "fixed": [key(9)] });
     assert_eq!(perform(&store, &list).unwrap(), all);
 
-    // As many as may be, or more than that.
+    // The limit may be reached or exceeded.
     for most in [3, 2, 0] {
         let settings = Settings {
             max_members: most,
@@ -181,7 +181,7 @@ fn members_are_kept_in_order_and_told_of_once() {
     let mut transaction = begin(&store);
     let is = [3, 5, 7, 9].map(|number| is_member(&mut transaction, &key(number)).unwrap());
     assert_eq!(is, [true, false, true, false]);
-    // No other circle's.
+    // Other circles don't have them.
     let mut other = store.begin_latest(key(100));
     assert!(!is_member(&mut other, &key(3)).unwrap());
     assert!(begin(&store).keys("", 10).unwrap().is_empty());
@@ -192,7 +192,7 @@ fn versions_are_kept_by_their_hash_the_newest_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let mut versions = Vec::new();
-    // The limits of what scripts may write don't hold for scripts.
+    // The limits of values that scripts write don't apply to scripts.
     let sources = ["1", "2", &format!("// {}\n3", "x".repeat(1000))];
     for (second, source) in (1..).zip(sources) {
         let answer = at(&store, second, &SETTINGS, &put("a", source)).unwrap();
@@ -235,7 +235,7 @@ fn versions_are_kept_by_their_hash_the_newest_first() {
         perform(&store, &get("b", Some(two))),
         Err(not_found("script"))
     );
-    // An older one that comes again is the newest.
+    // An older version that is stored again is the newest.
     assert_eq!(perform(&store, &put("a", "2")).unwrap()["created"], true);
     let mut transaction = begin(&store);
     assert_eq!(
@@ -245,7 +245,7 @@ fn versions_are_kept_by_their_hash_the_newest_first() {
             .version,
         *two
     );
-    // Sources that nothing leads to are gone, as are all of a script that is deleted.
+    // Sources without a name are gone, as are all of a deleted script.
     let sources = |store: &Store| begin(store).own_keys(b"v", 10).unwrap().len();
     assert_eq!(sources(&store), 2);
     let delete = Procedure::DeleteScript {
@@ -275,7 +275,7 @@ fn with_fewer_versions_the_oldest_go() {
     for n in 0..5 {
         at(&store, n, &keep(10), &put("a", &n.to_string())).unwrap();
     }
-    // None at all would be no script.
+    // Without any version there would be no script.
     for (most, stored) in [(3, 3), (1, 1), (0, 1)] {
         at(&store, 9, &keep(most), &put("a", &format!("{most}0"))).unwrap();
         let shown = perform(&store, &get("a", None)).unwrap();
@@ -309,7 +309,7 @@ fn names_are_listed_in_order_and_as_many_as_may_be() {
         assert_eq!(names, ["a", "a/c", "b"]);
         at(&store, 0, &settings, &put("a", &most.to_string())).unwrap();
     }
-    // What one is called is in no other's sources.
+    // A script's name doesn't occur in the sources of others.
     perform(
         &store,
         &Procedure::DeleteScript {
@@ -433,7 +433,7 @@ fn what_was_looked_at_must_still_be_so() {
     );
     assert_eq!(collide(&put("b", "1"), &put("c", "1")), Err(conflict));
     assert_eq!(collide(&put("a", "3"), &put("c", "2")), Ok(()));
-    // A run for a member alone.
+    // A run that only a member may do.
     let mut run = begin(&store);
     assert!(is_member(&mut run, &key(1)).unwrap());
     run.set("a", Some(b"1".to_vec().into())).unwrap();
@@ -453,7 +453,7 @@ fn a_version_may_be_abbreviated_where_that_is_clear() {
         ..SETTINGS
     };
     let mut versions = Vec::new();
-    // More than there are digits: two begin with the same one.
+    // There are more versions than digits, so two begin with the same one.
     for n in 0..17 {
         let put = at(&store, 0, &settings, &put("a", &n.to_string())).unwrap();
         versions.push(put["version"].as_str().unwrap().to_owned());

@@ -78,7 +78,7 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     let mut section = "";
     for entry in &loaded.entries {
         let Some((table, name)) = entry.key.split_once('.') else {
-            // The circles, which come below, a table each.
+            // The circles come below, one table each.
             continue;
         };
         if table != section {

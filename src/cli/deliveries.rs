@@ -38,7 +38,7 @@ enum Command {
         /// Only deliveries of this provider.
         #[arg(long)]
         provider: Option<String>,
-        /// How many at most.
+        /// The most deliveries to list.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
@@ -114,7 +114,7 @@ async fn list(client: &Client, provider: Option<&str>, limit: u32) -> Result<Vec
     .await
 }
 
-/// One line, for people.
+/// Prints one line for people.
 fn print(delivery: &Delivery) -> io::Result<()> {
     let Delivery {
         job_id,

@@ -20,7 +20,8 @@ use super::{
     script::{print_line, seconds},
 };
 
-/// Of what the log has, the last may be for somebody else, and then nothing says that it is over.
+/// The time without events after which the log counts as printed. Its last event may be for somebody else, and then
+/// nothing marks the end.
 const SILENCE: Duration = Duration::from_secs(2);
 
 const EXIT_CODES: &str = exit_codes!(
@@ -54,9 +55,9 @@ pub(super) struct Events {
 /// The reason why the command ended.
 enum End {
     Reached,
-    /// Nobody reads what is printed.
+    /// Nobody reads the output.
     Unread,
-    /// The caller may not see any more.
+    /// The caller may not see the events any more.
     Forbidden,
     Failed(Error),
 }
@@ -100,7 +101,7 @@ impl Events {
 
     async fn log_of(&self, client: &Client) -> Result<End, Error> {
         let mut since = self.since.unwrap_or(0);
-        // A subscription from now on begins after the last event there is.
+        // A subscription from now on begins after the last event of the log.
         let last = client.subscribe(&self.topic, None).await?.since();
         if since > last {
             remark!("there is no event {since} yet: the last one is {last}");
@@ -145,7 +146,7 @@ impl Events {
                 Change::Connected => {}
                 Change::Lost { why, retry_in } => {
                     lost = true;
-                    // The same is said once.
+                    // The same reason is printed once.
                     let why = why.to_string();
                     if why != before {
                         remark!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
@@ -170,7 +171,7 @@ impl Events {
         End::Reached
     }
 
-    /// Prints it; whether that was the last.
+    /// Prints a notice. Returns the reason for the end if it was the last one.
     fn print(&self, notice: &Notice) -> Option<End> {
         let json = self.login.manner.json;
         let printed = match notice {
@@ -199,7 +200,7 @@ impl Events {
                 return Some(End::Forbidden);
             }
         };
-        // Whoever waits for an event wants it now.
+        // Somebody may be waiting for the event, so it is printed at once.
         printed
             .and_then(|()| stdout().flush())
             .err()
@@ -207,7 +208,7 @@ impl Events {
     }
 }
 
-/// One line, for people.
+/// Prints one line for people.
 fn print(event: &Event) -> io::Result<()> {
     let Event {
         id,

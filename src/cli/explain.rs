@@ -1,4 +1,4 @@
-//! What a failed run says: in words, with the place in the script, and what can be done about it.
+//! Explains errors of calls: in words, with the place in the script, and with what can be done.
 
 use std::{iter::repeat_n, time::Duration};
 
@@ -10,17 +10,17 @@ use super::login::ScriptSource;
 
 /// A call that failed, for its error message.
 pub(super) struct FailedRun<'a> {
-    /// The script, where it was about one.
+    /// The script, if the call ran one.
     pub(super) source: Option<ScriptSource<'a>>,
     pub(super) caller: PublicKey,
 }
 
-/// The exit code that stands for an error; `circled play --help` lists them.
+/// Returns the exit code of an error; `circled play --help` lists them.
 pub(super) fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Address(_) | Error::NoCircle(_) | Error::Circle(_) => 2,
         Error::Closed(closed) => match closed.code {
-            // Going away, and try again later.
+            // The codes for a server that stops, and for "try again later".
             Some(1001 | 1013) => 7,
             _ => 3,
         },
@@ -40,7 +40,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
     }
 }
 
-/// An error in words, as compilers write them.
+/// Returns an error in words, in the manner of compilers.
 pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
     let mut text = error.to_string();
     if let Error::Rpc(error) = error {
@@ -56,7 +56,7 @@ pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
     format!("error: {}", printable(&text))
 }
 
-/// Text of others, fit for a terminal: control characters can't move the cursor or change the title.
+/// Makes a text safe for a terminal: control characters can't move the cursor or change the title.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -144,7 +144,7 @@ fn readable(ms: u64) -> String {
     format!("{:?}", Duration::from_millis(ms))
 }
 
-/// The line of a script with a caret under the column, both counted from 1, columns in characters.
+/// Returns the line of a script with a caret under the column. Both count from 1; columns are characters.
 fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     let ScriptSource { name, text } = source;
     let Some(mut before) = line.checked_sub(1) else {
@@ -160,7 +160,7 @@ fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     let (mut line, mut column) = (line, column);
     let count = lines.clone().count();
     if before == count && count > 0 {
-        // The script ends too soon: that is told best at the end of its last line.
+        // The script ends too soon, which is shown at the end of its last line.
         (line, before) = (count, count - 1);
         column = usize::MAX;
     }
@@ -173,7 +173,7 @@ fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     let Some(before) = column.checked_sub(1) else {
         return format!("\n{margin}--> {name}:{line}\n{margin} |\n{number} | {source}");
     };
-    // Tabs stay tabs, so that the caret stands where the terminal puts the character.
+    // Tabs stay tabs, so that the caret is under the character in any terminal.
     let indent: String = source
         .chars()
         .take(before)
@@ -187,7 +187,7 @@ fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     )
 }
 
-/// Columns of a terminal that a character takes. Control characters are shown escaped.
+/// Returns the columns of a terminal that a character takes. Control characters are shown escaped.
 fn width(c: char) -> usize {
     c.width().unwrap_or_else(|| c.escape_unicode().count())
 }

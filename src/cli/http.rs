@@ -1,4 +1,4 @@
-//! HTTP requests of the commands that make one.
+//! HTTP requests of commands.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -16,7 +16,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
 use tokio::time::timeout;
 
-/// Bytes of an answer.
+/// The most bytes of a response.
 const LONGEST_ANSWER: usize = 64 << 20;
 
 /// A server's response.
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-/// Nobody answers, or not in time.
+/// The server doesn't respond, or not in time.
 #[derive(Debug, thiserror::Error)]
 #[error("{address} {why}")]
 pub(super) struct NoAnswer {
@@ -45,10 +45,10 @@ pub(super) struct NoAnswer {
     why: String,
 }
 
-/// Sends a request, and waits so long for the whole answer.
+/// Sends a request and waits for the whole response, no longer than `patience`.
 ///
 /// # Errors
-/// None comes.
+/// The server doesn't respond.
 pub(super) async fn send(
     request: Request<Full<Bytes>>,
     patience: Duration,
@@ -56,7 +56,7 @@ pub(super) async fn send(
     let address = request.uri().to_string();
     let exchange = async {
         let response = if request.uri().scheme_str() == Some("https") {
-            // An error says that there is a provider already, which is all that is wanted.
+            // An error means that a provider is installed already, which is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let connector = HttpsConnectorBuilder::new()
                 .with_native_roots()
@@ -78,7 +78,7 @@ pub(super) async fn send(
     };
     let why = match timeout(patience, exchange).await {
         Ok(Ok(answer)) => return Ok(answer),
-        // What libraries wrap around it says nothing to whoever reads this.
+        // The libraries' own words around the cause don't help the reader.
         Ok(Err(error)) => format!(
             "does not answer; is the server running?: {}",
             error.root_cause()
@@ -88,7 +88,7 @@ pub(super) async fn send(
     Err(NoAnswer { address, why })
 }
 
-/// The address of a server's admin listener, `http://host:port`, where it is said, or else as the settings say.
+/// Returns the address of a server's admin listener, `http://host:port`: the given one, or that of the settings.
 pub(super) fn admin_url(said: Option<&str>, admin_listen: &str) -> anyhow::Result<String> {
     if let Some(url) = said {
         let uri: Option<Uri> = url.parse().ok();

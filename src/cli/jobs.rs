@@ -76,7 +76,7 @@ enum Command {
         status: Vec<JobStatus>,
         #[command(flatten)]
         filter: Filter,
-        /// How many at most; of a server, circle by circle.
+        /// The most jobs to list; of a server, circle by circle.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         #[command(flatten)]
@@ -130,7 +130,7 @@ struct Retry {
     place: JobsAddress,
 }
 
-/// Which jobs.
+/// The jobs to choose.
 #[derive(Debug, Args)]
 struct Filter {
     /// Only jobs of this circle; for the operator of the server.
@@ -175,7 +175,7 @@ struct Submit {
     idempotency_key: Option<String>,
 }
 
-/// Where to log in, if anywhere.
+/// The circle to log in to, if any.
 #[derive(Debug, Args)]
 struct Circle {
     /// The circle: ws://host:port/<circle_pk>, or wss://
@@ -185,7 +185,7 @@ struct Circle {
     who: Who,
 }
 
-/// As whom.
+/// The key to log in with.
 #[derive(Debug, Args)]
 struct Who {
     /// The file with your secret key, made by `circled keygen`.
@@ -195,7 +195,7 @@ struct Who {
     manner: Manner,
 }
 
-/// A job of a circle's, or of the server's.
+/// A job of a circle, or of the server.
 #[derive(Debug, Args)]
 struct One {
     /// The circle, ws://host:port/<circle_pk>, or wss://; and the job, 019ab1c2-...
@@ -227,15 +227,15 @@ impl Who {
 }
 
 impl One {
-    /// The job, and where to log in for it, if anywhere.
+    /// Returns the job, and the login for its circle, if one is named.
     fn find(&self) -> anyhow::Result<(JobId, Option<Login>)> {
         self.who.find(&self.words)
     }
 }
 
 impl Who {
-    /// The job, and where to log in for it, if anywhere. An optional word before another one, with options anywhere
-    /// between them, is more than the parser of command lines does.
+    /// Returns the job, and the login for its circle, if one is named. The command line's parser can't handle an
+    /// optional word before another one with options between them.
     fn find(&self, words: &[String]) -> anyhow::Result<(JobId, Option<Login>)> {
         let (url, id) = match words {
             [id] => (None, id),
@@ -251,7 +251,7 @@ impl Who {
         Ok((id, self.login_to(url)?))
     }
 
-    /// Where to log in, if anywhere.
+    /// Returns the login for a circle, if one is named.
     fn login_to(&self, url: Option<&String>) -> anyhow::Result<Option<Login>> {
         match (url, &self.key) {
             (None, None) => Ok(None),
@@ -376,7 +376,7 @@ impl Submit {
     }
 }
 
-/// Reads where a job stands, by its name.
+/// Parses a job's status by its name.
 fn job_status() -> impl TypedValueParser<Value = JobStatus> {
     let words = JobStatus::ALL.iter();
     let words = words.map(|status| PossibleValue::new(status.name()).help(status.meaning()));
@@ -402,14 +402,14 @@ fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> Exi
     )
 }
 
-/// Jobs of a circle's, so many at most, the newest first.
+/// Lists a circle's jobs, the newest first, up to a number.
 pub(super) async fn list_some(
     client: &Client,
     states: &[JobStatus],
     script: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Job>, Error> {
-    // A server takes one state.
+    // A server takes one status.
     let one = match states {
         [state] => Some(*state),
         _ => None,
@@ -431,7 +431,7 @@ pub(super) async fn list_some(
     .await
 }
 
-/// The jobs of a server, whoever's they are.
+/// Lists the jobs of a server, of all callers.
 fn list_kept(
     place: &JobsAddress,
     states: &[JobStatus],
@@ -460,7 +460,7 @@ fn list_kept(
             break;
         }
     }
-    // They come circle by circle. The names are in the order of their arrival.
+    // They come circle by circle; ids are in the order of arrival.
     jobs.sort_by_key(|job: &Job| job.job_id);
     for job in &jobs {
         if json {
@@ -479,7 +479,7 @@ fn list_kept(
 }
 
 impl Retry {
-    /// One job of a circle's.
+    /// Retries one job of a circle.
     fn run(&self, login: &Login, id: JobId) -> ExitCode {
         let mut retried = false;
         let code = login.run(
@@ -503,7 +503,7 @@ impl Retry {
         }
     }
 
-    /// All that are dead: of a circle, or of a server.
+    /// Retries all dead jobs of a circle, or of a server.
     fn run_all(&self) -> anyhow::Result<ExitCode> {
         let login = match self.words.as_slice() {
             [] => self.who.login_to(None),
@@ -550,7 +550,7 @@ impl Retry {
         code
     }
 
-    /// The names of those that are dead in a circle: the caller's own, or all, with the deliveries, for the owner.
+    /// Returns the ids of a circle's dead jobs: the caller's own, or all, with deliveries, for the owner.
     async fn dead(&self, client: &Client) -> Result<Vec<JobId>, Error> {
         let script = self.filter.script.as_deref();
         let jobs = list_some(client, &[JobStatus::Dead], script, u32::MAX).await?;
@@ -569,12 +569,12 @@ impl Retry {
             Ok((page.deliveries, page.cursor))
         });
         for delivery in deliveries.await? {
-            // What a delivery runs, its job alone knows.
+            // Only a delivery's job knows which script it runs.
             let is_wanted = match script {
                 None => true,
                 Some(script) => match client.get_job(delivery.job_id).await {
                     Ok(job) => job.name.as_deref() == Some(script),
-                    // It has been forgotten meanwhile.
+                    // The job has expired meanwhile.
                     Err(Error::Rpc(error)) if error.code == code::NOT_FOUND => false,
                     Err(error) => return Err(error),
                 },
@@ -653,7 +653,7 @@ pub(super) async fn pages<T>(
     limit: u32,
     ask: impl AsyncFn(Option<usize>, Option<String>) -> Result<(Vec<T>, Option<JobId>), Error>,
 ) -> Result<Vec<T>, Error> {
-    /// The most that a server answers at once.
+    /// The most items that a server returns at once.
     const LARGEST: u32 = 500;
     let mut all = Vec::new();
     let mut left = limit;
@@ -671,7 +671,7 @@ pub(super) async fn pages<T>(
     Ok(all)
 }
 
-/// All there is to know, to be read by people and programs.
+/// Prints everything about an item as JSON, for people and programs.
 pub(super) fn print_pretty(answer: &impl Serialize) -> io::Result<()> {
     print_text(&serde_json::to_string_pretty(answer)?)
 }

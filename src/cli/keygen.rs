@@ -64,7 +64,7 @@ impl Keygen {
         };
         let written = writeln!(file, "{}", key.to_hex()).and_then(|()| file.sync_all());
         if let Err(error) = written {
-            // Half a key is none, and would be in the way of the next try.
+            // Half a key is useless, and would be in the way of the next attempt.
             let _ = fs::remove_file(&self.file);
             return Err(error).with_context(|| format!("{path} cannot be written"));
         }

@@ -18,7 +18,7 @@ use crate::config::{Log, LogFormat};
 pub(super) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LevelHandle {
-    /// Its setting.
+    /// The setting of the level.
     pub(super) const KEY: &str = "log.level";
 
     pub(super) fn set(&self, log: &Log) -> anyhow::Result<()> {
@@ -27,11 +27,11 @@ impl LevelHandle {
     }
 }
 
-/// Begins to log. The format stays as it is.
+/// Starts to log. The format can't change later.
 pub(super) fn init(log: &Log) -> anyhow::Result<LevelHandle> {
     let level = EnvFilter::try_new(&log.level).context(LevelHandle::KEY)?;
     let (level, handle) = reload::Layer::new(level);
-    // The hint leaves the level to the setting; without one, every library would ask for each line.
+    // The hint leaves the level to the setting. Without it, libraries would ask for each line.
     let kept = filter_fn(keeps_secrets).with_max_level_hint(LevelFilter::TRACE);
     let filter = level.and(kept);
     let human = match log.format {
@@ -49,15 +49,15 @@ pub(super) fn init(log: &Log) -> anyhow::Result<LevelHandle> {
             .with_span_list(false)
             .boxed()
     };
-    // Not so that it takes what libraries write by the `log` crate: that is for those who debug them, and what is wrong
-    // comes back as an error, which is told in words.
+    // Logs that libraries write with the `log` crate aren't captured: they are for debugging the libraries, and their
+    // errors reach us as values.
     let subscriber = registry().with(lines.with_filter(filter));
     tracing::subscriber::set_global_default(subscriber).context("the log cannot be set up")?;
     Ok(LevelHandle(handle))
 }
 
-/// No level that is set, however specific, gets past this: what libraries log below `info` is what is sent and
-/// received, which is nobody's business.
+/// Returns true for lines that may be logged. No level, however specific, gets past this: below `info`, libraries log
+/// sent and received data, which is private.
 fn keeps_secrets(line: &Metadata<'_>) -> bool {
     let library = line.target().split("::").next().unwrap_or_default();
     library == env!("CARGO_CRATE_NAME") || *line.level() <= Level::INFO

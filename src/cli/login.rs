@@ -1,4 +1,4 @@
-//! What every command that logs in has in common: where, as whom, and what becomes of the answer.
+//! The parts that all commands with a login share: options, connection, output.
 
 use std::{
     fs,
@@ -48,10 +48,10 @@ Examples (C is ws://host:port/<circle_pk>):
 }
 pub(super) use exit_codes;
 
-/// The exit code for what can't be used.
+/// The exit code for unusable input.
 const UNUSABLE: u8 = 2;
 
-/// Where to log in, and as whom.
+/// The circle to log in to, and the key.
 #[derive(Debug, Args)]
 pub(super) struct Login {
     /// The circle: ws://host:port/<circle_pk>, or wss://
@@ -63,7 +63,7 @@ pub(super) struct Login {
     pub(super) manner: Manner,
 }
 
-/// How to log in, and how to print the answer.
+/// The options for the login and the output.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Manner {
     /// How to sign the login.
@@ -86,18 +86,17 @@ pub(super) enum SchemeName {
     Schnorr,
 }
 
-/// A script, as an error in it is shown.
+/// A script, for the display of errors in it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScriptSource<'a> {
-    /// Where it comes from, or what it is called.
+    /// The name of its file or of the script itself.
     pub(super) name: &'a str,
-    /// Where it is at hand.
+    /// The source, if it is at hand.
     pub(super) text: Option<&'a str>,
 }
 
 impl Login {
-    /// Logs in, does the work, and prints what comes of it: the answer to standard output, an error in words to standard
-    /// error.
+    /// Logs in, does the work, and prints the result to standard output, or an error in words to standard error.
     pub(super) fn run<T: Serialize>(
         &self,
         source: Option<ScriptSource<'_>>,
@@ -114,7 +113,7 @@ impl Login {
         self.run_to(source, work, print)
     }
 
-    /// As `run`, of an answer that is printed as it is to be in JSON too.
+    /// Does the same as `run`, for a result whose printed form is also its JSON form.
     pub(super) fn run_to<T>(
         &self,
         source: Option<ScriptSource<'_>>,
@@ -138,7 +137,7 @@ impl Login {
             }
         };
         match answer {
-            // What can't be written is seen to at the end of the command.
+            // A failed write is reported at the end of the command.
             Ok(answer) => {
                 let _ = print(&answer);
                 ExitCode::SUCCESS
@@ -147,7 +146,7 @@ impl Login {
         }
     }
 
-    /// Says what went wrong.
+    /// Prints an error.
     pub(super) fn failed(
         &self,
         error: &Error,
@@ -176,7 +175,7 @@ impl Login {
         ExitCode::from(exit_code(error))
     }
 
-    /// Says that what was on the command line can't be used.
+    /// Prints that the command line can't be used.
     pub(super) fn unusable(&self, error: &anyhow::Error) -> ExitCode {
         if self.manner.json {
             let error = json!({ "code": UNUSABLE, "message": format!("{error:#}") });
@@ -217,12 +216,12 @@ pub(super) fn unreadable(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
-/// Refuses a key where the name of its file belongs, and doesn't show it.
+/// Refuses a key in place of the name of its file, and doesn't show it.
 ///
 /// # Errors
-/// It is written as keys are.
+/// The name is written like a key.
 pub(super) fn check_key_file(file: &Path) -> anyhow::Result<()> {
-    /// Hex digits that no file is called by. A part of a key is as little to be shown.
+    /// The fewest hex digits that are taken for a part of a key. A part must not be shown either.
     const FEWEST: usize = 32;
     let name = file.to_str().unwrap_or_default().trim();
     let digits = name.trim_start_matches("0x").trim_start_matches("0X");
@@ -253,10 +252,10 @@ pub(super) fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
     SecretKey::from_hex(text.trim()).with_context(|| format!("{path} is not a key file"))
 }
 
-/// The most bytes of what a command sends: far more than servers take.
+/// The most bytes that a command sends: far more than servers take.
 pub(super) const MAX_SENT: usize = 64 << 20;
 
-/// A script from a file; `-` is standard input.
+/// Reads a script from a file; `-` is standard input.
 pub(super) fn read_script(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         return files::text_of(stdin(), MAX_SENT)
@@ -284,7 +283,7 @@ pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
     writeln!(stdout(), "{}", json!(value))
 }
 
-/// Text of others to standard output: as it is, but for a terminal.
+/// Prints a text of others to standard output: unchanged, but escaped for a terminal.
 pub(super) fn print_text(text: &str) -> io::Result<()> {
     if stdout().is_terminal() {
         writeln!(stdout(), "{}", printable(text))
@@ -293,7 +292,7 @@ pub(super) fn print_text(text: &str) -> io::Result<()> {
     }
 }
 
-/// Where nobody reads them, the value may still be wanted.
+/// If nobody reads the logs, the value may still be wanted.
 pub(super) fn print_logs<'a>(lines: impl Iterator<Item = &'a str>) {
     for line in lines {
         script_prints(&printable(line));

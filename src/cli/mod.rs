@@ -81,7 +81,7 @@ enum Command {
     Health(health::Health),
 }
 
-/// Where the settings come from.
+/// The option that names the settings file.
 #[derive(Debug, Clone, Args)]
 struct ConfigFile {
     /// A TOML file with the settings that differ from the defaults. The environment overrides it:
@@ -91,12 +91,12 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Every problem at once.
+    /// Loads the settings. The error lists all problems.
     fn load(&self) -> Result<Loaded, Problems> {
         Settings::load(self.config.as_deref(), environment())
     }
 
-    /// As `load`, and `check` looks at the providers of webhooks, too.
+    /// Loads the settings and has `check` look at the webhook providers, too.
     fn load_and_try(
         &self,
         check: impl Fn(&Settings) -> Result<(), SetUpError>,
@@ -106,7 +106,7 @@ impl ConfigFile {
         })
     }
 
-    /// For servers, which need all of them to be right.
+    /// Loads the settings of a server, which must all be valid.
     fn checked(
         &self,
         check: impl Fn(&Settings) -> Result<(), SetUpError>,
@@ -114,7 +114,7 @@ impl ConfigFile {
         self.load_and_try(check).map_err(unusable)
     }
 
-    /// For commands that need the settings to do something else.
+    /// Loads the settings for a command that is no server.
     fn settings(&self) -> anyhow::Result<Settings> {
         self.load().map(|loaded| loaded.settings).map_err(unusable)
     }
@@ -134,14 +134,14 @@ fn unusable(problems: Problems) -> anyhow::Error {
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {
-    // A variable that is no text is none of ours.
+    // A variable that isn't text is none of ours.
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run() -> ExitCode {
-    // Whatever is written here is for its user alone.
+    // All files that are written here are for their user alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     output::finish(match Cli::try_parse() {
         Ok(cli) => cli.command.run(),
@@ -170,7 +170,7 @@ impl Command {
     }
 }
 
-/// Hides in what is wrong with the command line what is a secret, or was to be one.
+/// Removes secrets, and mistaken ones, from an error about the command line.
 fn without_secrets(mut wrong: clap::Error) -> clap::Error {
     let text = |kind| match wrong.get(kind) {
         Some(ContextValue::String(text)) => Some(text),
@@ -190,7 +190,7 @@ fn without_secrets(mut wrong: clap::Error) -> clap::Error {
     wrong
 }
 
-/// Prints the help that was asked for, or what is wrong with the command line.
+/// Prints the help that was asked for, or the mistake in the command line.
 fn told(wrong: &clap::Error) -> anyhow::Result<ExitCode> {
     if wrong.use_stderr() {
         let _ = wrong.print();
@@ -204,7 +204,7 @@ fn told(wrong: &clap::Error) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For the commands that wait for one thing at a time.
+/// Creates the runtime for commands that wait for one thing at a time.
 fn client_runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

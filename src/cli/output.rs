@@ -1,6 +1,6 @@
-//! What commands write: answers to standard output, remarks to standard error.
+//! Writes the output of commands: results to standard output, remarks to standard error.
 //!
-//! An answer that can't be written makes the command fail, whoever wrote it and whether they looked: [`finish`] does.
+//! A result that can't be written makes the command fail, even if its writer ignores the error: [`finish`] checks that.
 
 use std::{
     fmt,
@@ -11,16 +11,16 @@ use std::{
 
 use super::http::NoAnswer;
 
-/// The exit code of a command that did its work, and whose answer is lost.
+/// The exit code of a command that did its work, but couldn't write the result.
 const UNWRITTEN: u8 = 9;
 
-/// The exit code of a command that nobody answers.
+/// The exit code of a command that couldn't reach a server.
 const UNREACHED: u8 = 3;
 
-/// The first write of an answer that failed.
+/// The first failed write of a result.
 static FAILED: Mutex<Option<ErrorKind>> = Mutex::new(None);
 
-/// Standard output. A write that fails is remembered until [`finish`].
+/// The standard output. A failed write is remembered until [`finish`].
 pub(super) struct Stdout(io::Stdout);
 
 /// Returns the standard output of a command.
@@ -58,12 +58,12 @@ fn noted<T>(written: io::Result<T>) -> io::Result<T> {
     written
 }
 
-/// Writes a line that a script has printed to standard error. It is part of the answer.
+/// Writes a line that a script has printed to standard error. It is part of the result.
 pub(super) fn script_prints(line: &str) {
     let _ = noted(writeln!(io::stderr(), "{line}"));
 }
 
-/// Writes a remark to standard error. Where nobody takes it, the exit code says enough.
+/// Writes a remark to standard error. If that fails, the exit code says enough.
 macro_rules! remark {
     ($($arg:tt)*) => {
         $crate::cli::output::write_remark(format_args!($($arg)*))
@@ -75,13 +75,13 @@ pub(super) fn write_remark(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Returns the exit code of a command that ended so, having said why it failed, if it did.
+/// Returns the exit code of a command with this result, and prints its error.
 pub(super) fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
     let _ = stdout().flush();
     let failed = *FAILED.lock().unwrap_or_else(PoisonError::into_inner);
     let unwritten = match failed {
         None => None,
-        // Whoever reads it has seen enough, as `head` does.
+        // The reader has seen enough, like `head`.
         Some(ErrorKind::BrokenPipe) => Some(ExitCode::SUCCESS),
         Some(kind) => {
             remark!("error: the output cannot be written: {kind}");
@@ -91,7 +91,7 @@ pub(super) fn finish(ended: anyhow::Result<ExitCode>) -> ExitCode {
     match (ended, unwritten) {
         (Ok(ExitCode::SUCCESS), Some(code)) => code,
         (Ok(code), _) => code,
-        // It has been said.
+        // The error has been printed.
         (Err(error), Some(code)) if error.is::<io::Error>() => code,
         (Err(error), _) => {
             remark!("error: {error:#}");

@@ -51,7 +51,7 @@ pub(super) struct With {
     /// The value that the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
-    /// How long the script may take, like 500ms or 2s; the server's own limit at most.
+    /// The time limit of the script, like 500ms or 2s; at most the server's own limit.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 }

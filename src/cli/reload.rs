@@ -1,4 +1,4 @@
-//! What SIGHUP does.
+//! Reads the settings again on SIGHUP.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{
     server::Live,
 };
 
-/// Reads the settings again, and has a running server do as they say as far as it can.
+/// Reads the settings again, and applies those that a running server can change.
 pub(super) struct Reload {
     config: ConfigFile,
     level: LevelHandle,
@@ -21,12 +21,11 @@ pub(super) struct Reload {
     last: Mutex<Loaded>,
 }
 
-/// Reads something again when it is asked to, once at a time. Files may be slow to read, or never end: nothing waits for
-/// them.
+/// Runs a read each time it is asked to, one at a time. Nothing waits for it, because files may be slow or have no end.
 pub(super) struct Reloading {
     read: Arc<dyn Fn() + Send + Sync>,
     reading: Option<JoinHandle<()>>,
-    /// It was asked to while it read.
+    /// True if another read was asked for during this one.
     again: bool,
 }
 
@@ -39,7 +38,7 @@ impl Reloading {
         }
     }
 
-    /// Reads; once more after what is being read, if something is.
+    /// Starts a read; if one is running, another one follows it.
     pub(super) fn ask(&mut self) {
         if self.reading.is_some() {
             self.again = true;
@@ -52,7 +51,7 @@ impl Reloading {
         self.reading = Some(spawn_blocking(move || read()));
     }
 
-    /// Waits until something has been read, for as long as nothing is being read.
+    /// Waits until a read has ended; forever if none is running.
     pub(super) async fn ended(&mut self) {
         let Some(reading) = &mut self.reading else {
             return std::future::pending().await;
@@ -78,8 +77,8 @@ impl Reload {
         }
     }
 
-    /// Says what has changed, and what needs a restart. With a mistake in the settings, also together with those that a
-    /// restart alone can change, nothing changes.
+    /// Reads the settings, applies them, and logs what has changed and what needs a restart. If there is a mistake in
+    /// the settings, or one together with those that need a restart, nothing changes.
     pub(super) fn run(&self) {
         let check = |settings: &Settings| self.live.check(settings);
         let is_live = |key: &str| key == LevelHandle::KEY || self.live.has(key);
@@ -143,12 +142,12 @@ impl Reload {
     }
 
     fn last(&self) -> MutexGuard<'_, Loaded> {
-        // It is only ever replaced as a whole.
+        // The value is only ever replaced as a whole.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says what will hardly do what is wanted.
+/// Logs settings that are probably not meant so.
 pub(super) fn warn_of_doubts(loaded: &Loaded) {
     for doubt in &loaded.doubts {
         tracing::warn!(setting = %doubt, "a setting hardly does what is wanted");

@@ -133,7 +133,7 @@ impl Repl {
             }
             if let Some(file) = &history {
                 let _ = lines.add_history_entry(&input);
-                // At once: who is killed later has it all the same.
+                // The input is saved at once, so that it survives if the command is killed.
                 let _ = lines.append_history(file);
             }
             let printed = match command(&input) {
@@ -149,7 +149,7 @@ impl Repl {
                 }
             };
             if printed.is_err() {
-                // Nobody gets to read it.
+                // Nobody can read the output.
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -157,7 +157,7 @@ impl Repl {
 
     /// Ends the prompt at the end of input.
     fn end(&self, lines: &Lines<'_>) -> ExitCode {
-        // At a terminal, what isn't finished has been dropped before.
+        // At a terminal, an unfinished input has been dropped before.
         if stdin().is_terminal() || !lines.helper().is_some_and(Prompt::goes_on) {
             return ExitCode::SUCCESS;
         }
@@ -250,7 +250,7 @@ impl Repl {
     }
 }
 
-/// The command that an input is. Those words alone are no script that could do anything.
+/// Returns the command in an input. These words alone aren't useful scripts.
 fn command(input: &str) -> Option<&str> {
     let input = input.trim();
     match input {

@@ -1,20 +1,20 @@
-//! The threads that sessions and requests are served on.
+//! The threads that serve sessions and requests.
 
 use std::{io, time::Duration};
 
 use tokio::runtime::{Builder, Runtime};
 
-/// After so many turns of tasks a busy thread looks which sockets have something to read. A turn may take a few
-/// milliseconds, and with Tokio's own 61 of them a quiet client was heard up to half a second late beside busy ones.
+/// The number of task turns after which a busy thread checks its sockets. A turn may take milliseconds; with Tokio's
+/// default of 61, a quiet client was served up to half a second late beside busy ones.
 const TURNS_PER_LOOK: u32 = 16;
 
-/// How long what they still do may take once its caller has left.
+/// The time in which remaining tasks may end.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 
-/// Starts them, and runs a server on this thread to its end. Whatever is left then is left behind.
+/// Starts the threads, and runs a server on this one to its end. Tasks that are left then are abandoned.
 ///
 /// # Errors
-/// They can't be started, or what the server says.
+/// The threads can't be started, or the server's error.
 pub(super) fn run<T>(server: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = start()?;
     let ended = runtime.block_on(server);

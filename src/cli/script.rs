@@ -146,7 +146,7 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
     )
 }
 
-/// As it was put there, without a line end of ours: so that putting it there again is the same version.
+/// Prints a source unchanged, without an additional line end, so that storing it again gives the same version.
 fn print_source(script: &Script) -> io::Result<()> {
     let mut out = stdout();
     if out.is_terminal() {
@@ -182,12 +182,12 @@ pub(super) fn print_all(scripts: &[ScriptEntry], json: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// To the second.
+/// Formats a time to the second.
 pub(super) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-/// One line of a list, for people.
+/// Prints one line of a list, for people.
 pub(super) fn print_line(fields: &[&str]) -> io::Result<()> {
     let line = fields.join("  ");
     writeln!(stdout(), "{}", printable(line.trim_end()))

@@ -1,4 +1,4 @@
-//! What runs until it is told to stop.
+//! Runs a server until a signal ends it.
 
 use std::{io, pin::pin, process::ExitCode};
 
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::reload::{Reload, Reloading};
 use crate::server::ServeError;
 
-/// SIGTERM, SIGINT and SIGHUP, which end nothing by themselves any more.
+/// SIGTERM, SIGINT and SIGHUP, which don't end the process by themselves any more.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// A write past a limit on the size of files would end the process. With a handler, it fails like any other
-    /// write that the disk doesn't take.
+    /// A handler for writes beyond the limit on file sizes, which would end the process. With it, they fail like other
+    /// writes that the disk refuses.
     _file_too_large: Signal,
 }
 
@@ -29,10 +29,10 @@ impl Signals {
         })
     }
 
-    /// Runs a server until a signal comes that ends it, or it has `failed`; a second signal ends the process at once.
-    /// On SIGHUP, the settings are read again.
+    /// Runs a server until a signal ends it, or it has `failed`. A second signal ends the process at once. SIGHUP has
+    /// the settings read again.
     ///
-    /// The server itself has this thread, however busy its sessions keep all others: it stops in time.
+    /// The server has this thread to itself, so it stops in time even if its sessions keep all others busy.
     pub(super) async fn run<F: Future<Output = ()>>(
         mut self,
         server: impl FnOnce(CancellationToken) -> F,
@@ -70,7 +70,7 @@ impl Signals {
     }
 }
 
-/// Waits for one of the signals, and returns what a shell would make of a process that it ended.
+/// Waits for one of the signals. Returns the exit code that a shell gives for a process ended by it.
 async fn first(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
     tokio::select! {
         _ = terminate.recv() => 128 + 15,

@@ -156,7 +156,7 @@ impl Send {
         Ok(request.body(Full::from(body))?)
     }
 
-    /// How the provider signs: as the settings say, if they do.
+    /// Returns the provider's description, from the settings or the preset.
     fn description(&self) -> anyhow::Result<Description> {
         let settings = self.config.settings()?.webhooks;
         if let Some(provider) = settings.providers.get(&self.provider) {
@@ -177,7 +177,7 @@ impl Send {
         }
     }
 
-    /// How the body is written: as the command line says, or as the provider's usually are.
+    /// Returns the form of the body: as the command line says, or the provider's usual one.
     fn form(&self, description: &Description) -> anyhow::Result<Form> {
         let forms = description.forms();
         match self.form {
@@ -198,7 +198,7 @@ impl Send {
                 .with_context(|| format!("{} cannot be read", self.file.display()))?
         };
         if form == Form::Form {
-            // A line ends so, and no form.
+            // Text files end with a line end, but forms don't.
             let end = body.trim_ascii_end().len();
             body.truncate(end);
         }

@@ -1,5 +1,6 @@
-//! Taking connections: `axum::serve` with bounds. There are only so many, and of them only a share for one address;
-//! each has a deadline for its request and for its response; and a closing one lingers until its client has seen why.
+//! Accepts connections: `axum::serve` with bounds. The number of connections is limited, in all and for each address.
+//! Each connection has deadlines for its request and its response. A closing one lingers until its client has read the
+//! reason.
 
 use std::{
     convert::Infallible,
@@ -34,13 +35,13 @@ use crate::{
     webhooks::{VerifyLayer, WebhookRefusal},
 };
 
-/// Lines of one kind that are logged in a second.
+/// The most log lines of one kind in a second.
 const LOG_LINES: u32 = 1;
 
-/// Characters of a path that are logged.
+/// The most characters of a path in the log.
 const PATH: usize = 128;
 
-/// How connections are taken. A cheap handle.
+/// The acceptor of a listener. A cheap handle.
 #[derive(Debug, Clone)]
 pub(super) struct Accept(Arc<Inner>);
 
@@ -52,23 +53,23 @@ struct Inner {
     proxies: TrustedProxies,
     refused: LogLimit,
     hostless: LogLimit,
-    /// Where webhooks that are refused are counted; nothing, where none come.
+    /// The layer that counts refused webhooks; `None` on the admin listener.
     webhooks: Option<VerifyLayer>,
 }
 
-/// How connections come to their end.
+/// The tokens that end connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ending {
-    /// Once cancelled, no more are taken, and those that wait for a request are closed.
+    /// Cancelled when the listener stops: it takes no more connections and closes idle ones.
     pub(super) stopping: CancellationToken,
-    /// Once cancelled, those that aren't sessions are cut off.
+    /// Cancelled when connections that aren't sessions are cut off.
     pub(super) over: CancellationToken,
-    /// What outlives its connection, or its request.
+    /// The tasks that outlive their connection or request.
     pub(super) tasks: TaskTracker,
 }
 
 impl Accept {
-    /// With so many connections. `webhooks`: where those that are refused are counted, if any come.
+    /// Creates an acceptor with so many connections. `webhooks` counts refused webhooks.
     pub(super) fn new(
         server: &Settings,
         connections: Bounds,
@@ -92,7 +93,7 @@ impl Accept {
         }))
     }
 
-    /// Takes connections until they are to end.
+    /// Accepts connections until `ending` stops it.
     pub(super) async fn run(self, listener: TcpListener, routes: Router, ending: Ending) {
         loop {
             let accepted = tokio::select! {
@@ -103,7 +104,7 @@ impl Accept {
                 Ok((stream, peer)) => self.serve(stream, peer, routes.clone(), &ending),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    // Most likely too many open files, which passes when sessions end.
+                    // The likely cause is too many open files, which passes when sessions end.
                     tracing::error!(%error, "failed to accept a connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -113,10 +114,10 @@ impl Accept {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, routes: Router, ending: &Ending) {
         let inner = &self.0;
-        // Behind a proxy, all clients have one address, and are told apart by their requests.
+        // Clients behind a proxy share its address, and are told apart by their requests.
         let is_proxy = inner.proxies.has(peer.ip());
         let network = (!is_proxy).then(|| Network::of(peer.ip()));
-        // With more connections than that, the newest is the one to go.
+        // When there are too many connections, the newest one is closed.
         let place = match inner.places.take(network) {
             Ok(place) => place,
             Err(full) => return inner.tell(peer, full),
@@ -181,8 +182,8 @@ impl Accept {
 }
 
 impl Inner {
-    /// Refuses a request that names no host. Of many, the first is logged, and how many; webhooks are counted with those
-    /// that are refused for other reasons.
+    /// Refuses a request without one valid Host header. Of many, one is logged, with their number; webhooks count with
+    /// other refused webhooks.
     fn refuse_hostless(&self, peer: SocketAddr, path: &str) -> Response<Body> {
         let refusal = WebhookRefusal::NoHost;
         if let Some(webhooks) = &self.webhooks
@@ -198,7 +199,7 @@ impl Inner {
         refusal.into_response()
     }
 
-    /// Logs that a connection was turned away; of many, the first and how many.
+    /// Logs a refused connection; of many, one with their number.
     fn tell(&self, peer: SocketAddr, full: Full) {
         if !self.refused.admit(Instant::now()) {
             return;
@@ -217,7 +218,7 @@ impl Inner {
     }
 }
 
-/// Some errors of `accept` are about the connection, not the listener.
+/// Returns true if an error of `accept` concerns one connection, not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

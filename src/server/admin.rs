@@ -1,4 +1,4 @@
-//! The admin listener: for whoever runs the server, not for its clients.
+//! The admin listener: for operators, not for clients.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,17 +22,18 @@ use crate::{
     store::Unavailable,
 };
 
-/// What is told of a server.
+/// The state of the admin listener.
 pub(super) struct Admin {
     pub(super) dispatcher: Dispatcher,
     /// Cancelled when the server begins to stop.
     pub(super) stopping: CancellationToken,
-    /// What only a server has that people connect to.
+    /// The parts that only a server has, not a worker.
     pub(super) gateway: Option<Arc<super::State>>,
 }
 
-/// `/healthz`: the process answers, and can go on; 503 where it can't, and ends. `/readyz`: it takes new sessions and jobs; 503 once it begins to stop,
-/// and while its store takes nothing. `/jobs`: the durable jobs, for `circled jobs`.
+/// Builds the routes. `/healthz`: 200, or 503 if the process can't go on and ends. `/readyz`: 200 while new sessions
+/// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/jobs`: the durable jobs, for
+/// `circled jobs`.
 pub(super) fn routes(admin: Admin) -> Router {
     let jobs = Router::new()
         .route("/jobs", get(list))
@@ -76,11 +77,11 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
     (status, Json(answer))
 }
 
-/// Why something isn't told of a job.
+/// The reason why a request about jobs is refused.
 enum Refused {
     NoSuchJob,
     NotOver,
-    /// What a job is to run isn't there, or doesn't compile.
+    /// The job's script doesn't exist, or doesn't compile.
     Script(String),
     Unreadable,
     Unavailable,
@@ -130,7 +131,7 @@ impl IntoResponse for Refused {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
-    /// Names of states, with commas between them.
+    /// Names of states, separated by commas.
     status: String,
     circle: Option<PublicKey>,
     script: Option<String>,
@@ -138,7 +139,7 @@ struct Wanted {
     limit: Option<usize>,
 }
 
-/// Jobs that are told of in one answer; and where nothing is said.
+/// The most jobs in one response, and the default.
 const MOST: usize = 1000;
 const USUAL: usize = 100;
 
@@ -164,8 +165,8 @@ impl Wanted {
     }
 }
 
-/// The oldest of those in the answer first; `cursor` is what to pass as `after` for those that come next, or null after
-/// the last. An answer may have fewer than were asked for, or none, and still not be the last.
+/// Lists jobs, the oldest first. `cursor` is the `after` of the next page, or null after the last page. A page may have
+/// fewer jobs than asked for, or none, and still not be the last.
 async fn list(
     State(admin): State<Arc<Admin>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -217,8 +218,8 @@ async fn retry(
     Ok(Json(answer))
 }
 
-/// Web pages have no business here. One from elsewhere says so by its `Origin`, or asks for a name that was
-/// made to lead here (DNS rebinding); whoever runs the server dials an address.
+/// Refuses requests of web pages. A page of another site sends its `Origin`, or uses a name that was made to lead here
+/// (DNS rebinding); operators use an address.
 async fn refuse_pages(headers: HeaderMap, request: Request, next: Next) -> Response {
     let host = headers
         .get(header::HOST)

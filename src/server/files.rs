@@ -1,28 +1,28 @@
-//! Open files: how many this process may have, and what is kept back from its clients.
+//! Open files: the number that this process may have, and the part that is reserved.
 //!
-//! Every connection is one. The store's must never be missing: it can't go on after a write that failed.
+//! Every connection is one. The store must always get its files: it can't go on after a write that failed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ServeError;
 
-/// With fewer, nothing works.
+/// The least number of files with which a server works.
 const LEAST: usize = 64;
 
-/// The files of this process.
+/// The open files of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OpenFiles {
-    /// As many as the system permits.
+    /// The number that the system permits.
     pub(super) permitted: usize,
-    /// As many of them are no connections'.
+    /// The number that is reserved, not for connections.
     pub(super) reserved: usize,
 }
 
 impl OpenFiles {
-    /// Has the system permit as many as it will, and keeps `reserve` of them back, or half.
+    /// Raises the limit as far as the system permits, and reserves `reserve` files, or half of all.
     ///
     /// # Errors
-    /// It permits too few.
+    /// The system permits too few.
     pub(super) fn claim(reserve: usize) -> Result<Self, ServeError> {
         let limit = getrlimit(Resource::Nofile);
         let raised = setrlimit(
@@ -54,12 +54,12 @@ impl OpenFiles {
         })
     }
 
-    /// Those that connections may be.
+    /// Returns the number that is left for connections.
     pub(super) fn for_connections(&self) -> usize {
         self.permitted - self.reserved
     }
 
-    /// Those of the reserve that the store may keep open: what it opens for a moment comes on top.
+    /// Returns the number of reserved files that the store may keep open. Files that it opens for a moment come on top.
     pub(super) fn for_store(&self) -> usize {
         self.reserved / 4
     }

@@ -1,17 +1,17 @@
-//! What stands in the head of a request, read as HTTP says (RFC 9110): lists over several lines, tokens in any case.
+//! Checks the head of a request by the rules of HTTP (RFC 9110): lists may have several lines, tokens any case.
 
 use axum::http::{HeaderMap, HeaderName, Method, Version, header, uri::Authority};
 
-/// Why a request for an upgrade can't be one.
+/// The reason why a request can't be upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotAHandshake {
-    /// It doesn't ask for a WebSocket, or for another version of one.
+    /// It asks for no WebSocket, or for another version.
     NotAsked,
-    /// It asks for one in a way that nobody can answer.
+    /// It asks for a WebSocket in an invalid way.
     Malformed,
 }
 
-/// Whether a request says whom it is for, once. Before HTTP/1.1 it need not.
+/// Returns true if a request has exactly one Host header. Before HTTP/1.1 it needs none.
 pub(super) fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -26,7 +26,7 @@ pub(super) fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Checks what asks for a WebSocket (RFC 6455, section 4.2.1).
+/// Checks the headers that ask for a WebSocket (RFC 6455, section 4.2.1).
 ///
 /// # Errors
 /// See [`NotAHandshake`].
@@ -55,7 +55,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Whether a token stands in a list, which may have several lines.
+/// Returns true if a list, which may have several lines, has a token.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -64,7 +64,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The value of a header that stands there once.
+/// Returns the value of a header that must be there exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;

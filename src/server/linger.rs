@@ -1,8 +1,8 @@
-//! Closing a connection so that its client learns why.
+//! Closes a connection so that its client learns the reason.
 //!
-//! When a socket is closed while something it has received is still unread, TCP resets the connection,
-//! and the client may lose what was sent to it last: the error, or the close frame. So what the client
-//! still sends is read and thrown away for a while first, as nginx does (`lingering_close`).
+//! If a socket is closed while received bytes are unread, TCP resets the connection. The client may then lose the last
+//! bytes it was sent: the error, or the close frame. So bytes from the client are read and discarded for a while first,
+//! as nginx does (`lingering_close`).
 
 use std::{
     io,
@@ -44,7 +44,7 @@ impl Lingering {
         }))
     }
 
-    /// Has the system take as much for the client as it likes, whatever it was told of the listener.
+    /// Removes the limit on unsent bytes that the listener has set.
     pub(super) fn lift_unsent(&self) {
         if let Some(open) = &self.0
             && let Err(error) = SockRef::from(&open.stream).set_tcp_notsent_lowat(u32::MAX)

@@ -1,4 +1,4 @@
-//! What can be set anew while a server runs.
+//! The settings that can be changed while a server runs.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::{
     webhooks::{ProviderSettings, SetUpError},
 };
 
-/// The settings of a running server that can be set anew. A cheap handle.
+/// The settings of a running server that can be changed. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Live {
     access: Arc<Access>,
     scripts: Scripts,
-    /// Of a server that people connect to.
+    /// The parts that only a server has, not a worker.
     gateway: Option<Arc<State>>,
 }
 
-/// What has come of new settings.
+/// The result of applying new settings.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Sessions that end.
+    /// The number of sessions that end.
     pub sessions_ended: usize,
-    /// Settings that may read the same, and name files with something else in them.
+    /// Settings that name files, which are read again even if the settings are the same.
     pub read_anew: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Live {
         }
     }
 
-    /// Whether a setting is one of those.
+    /// Returns true if a setting can be changed while the server runs.
     pub fn has(&self, key: &str) -> bool {
         let of_provider = key
             .strip_prefix("webhooks.")
@@ -64,7 +64,7 @@ impl Live {
             .contains(&key)
     }
 
-    /// Looks at the providers of webhooks as far as this server has to do with them.
+    /// Checks the webhook providers, as far as this server uses them.
     ///
     /// # Errors
     /// One can't be set up.
@@ -75,11 +75,11 @@ impl Live {
         }
     }
 
-    /// Sets them. Sessions in a circle where somebody may do less than before end, once what they have begun is
-    /// answered: they may log in anew.
+    /// Applies the settings. Sessions of circles where somebody may do less than before end after their calls; clients
+    /// may log in anew.
     ///
     /// # Errors
-    /// A provider can't be set up; nothing has changed then.
+    /// A provider can't be set up; then nothing has changed.
     pub fn set(&self, settings: &config::Settings) -> Result<Taken, SetUpError> {
         let mut taken = Taken::default();
         let scripts = match &self.gateway {

@@ -1,4 +1,4 @@
-//! How long a client may take to be given what it asked for.
+//! The time that a client may take to read a response.
 
 use std::{
     io,
@@ -18,20 +18,20 @@ use tokio::{
 use super::linger::Lingering;
 use crate::pace::Pace;
 
-/// A connection that ends when its client takes too long to take a response. Once it is a session, that one looks
-/// after itself, and the system takes as much for its client as it likes.
+/// A connection that ends when its client reads a response too slowly. A connection that has become a session has its
+/// own deadline instead, and no limit on unsent bytes.
 #[derive(Debug)]
 pub(super) struct Patient {
     stream: Lingering,
     pace: Pace,
     is_session: IsSession,
-    /// Whether `server.max_unsent` doesn't hold any more.
+    /// True once `server.max_unsent` has been lifted.
     is_lifted: bool,
-    /// There only while the client doesn't take what it is sent.
+    /// Present only while the client doesn't read.
     waiting: Option<Box<Waiting>>,
 }
 
-/// Whether a connection has become a session: its client has been told so. Goes with each request.
+/// A flag that is true once a connection has become a session. Each request carries it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IsSession(Arc<AtomicBool>);
 
@@ -74,7 +74,7 @@ impl Patient {
             self.waiting = None;
             if !self.is_lifted {
                 self.is_lifted = true;
-                // Whoever waits to write is woken by that.
+                // This wakes a task that waits to write.
                 self.stream.lift_unsent();
             }
             return Poll::Pending;
@@ -132,7 +132,7 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes once it has nothing left to write: all has been taken.
+        // hyper flushes once it has nothing left to write, so all has been sent.
         self.waiting = None;
         Pin::new(&mut self.stream).poll_flush(cx)
     }

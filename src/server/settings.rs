@@ -6,42 +6,42 @@ use serde::Deserialize;
 
 use crate::address::AddressRange;
 
-/// Where the server listens, and how it is known.
+/// The `[server]` settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where people connect.
+    /// The address for clients.
     pub listen: SocketAddr,
-    /// How clients reach this server; empty for the loopback names at its own port.
+    /// The server's public URL; if empty, the server is known by the loopback names at its own port.
     pub public_url: String,
-    /// Web pages that may connect; none for those of this very host.
+    /// The web pages that may connect; if empty, those of the server's own host.
     pub allowed_origins: Vec<String>,
-    /// Where health is asked for; empty for nowhere.
+    /// The address of the admin listener; if empty, there is none.
     pub admin_listen: String,
-    /// Reverse proxies whose `X-Forwarded-For` is believed.
+    /// The reverse proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<AddressRange>,
-    /// Connections from one address.
+    /// The most connections from one address.
     pub max_connections_per_address: usize,
-    /// Connections to the admin listener.
+    /// The most connections to the admin listener.
     pub max_admin_connections: usize,
-    /// Open files that are never connections.
+    /// The open files that are reserved, not for connections.
     pub reserved_files: usize,
-    /// Bytes that clients make the server hold, all together.
+    /// The most bytes that all clients together make the server hold.
     #[serde(with = "crate::units::size")]
     pub max_buffered: usize,
-    /// How long a connection may take to send its request.
+    /// The time in which a connection must send its request.
     #[serde(with = "crate::units::duration")]
     pub handshake_timeout: Duration,
-    /// How long a client may take to take a response, whatever its length.
+    /// The time in which a client must read a response, whatever its length.
     #[serde(with = "crate::units::duration")]
     pub response_timeout: Duration,
-    /// Bytes of a response that each further second is for.
+    /// The bytes of a response for which a client has one more second.
     #[serde(with = "crate::units::size")]
     pub response_rate: usize,
-    /// Bytes of responses that the system takes for a client besides what is on its way.
+    /// The most bytes of a response that the system buffers beside those on their way.
     #[serde(with = "crate::units::size")]
     pub max_unsent: usize,
-    /// How long running jobs may take to finish when the server stops.
+    /// The time in which running jobs may finish when the server stops.
     #[serde(with = "crate::units::duration")]
     pub shutdown_grace: Duration,
 }

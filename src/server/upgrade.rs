@@ -1,4 +1,4 @@
-//! `GET /<circle_pk>`: from a request to a session.
+//! `GET /<circle_pk>`: turns a request into a session.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{address::Client, memory::MemoryBudget, refusal::refuse, rpc::Context, session};
 
-/// What is read from the socket at once. A session keeps a buffer of this size.
+/// The bytes that are read from the socket at once. A session keeps a buffer of this size.
 const READ_BUFFER: usize = 4 << 10;
-/// Replies are gathered up to this size before they are written.
+/// The bytes of replies that are collected before they are written.
 const WRITE_BUFFER: usize = 16 << 10;
 
-/// Why a request doesn't become a session.
+/// The reason why a request doesn't become a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Refused {
     NoSuchPath,
@@ -111,7 +111,7 @@ pub(super) async fn upgrade(
     if !state.shared.access.serves(&circle) {
         return Err(Refused::UnknownCircle);
     }
-    // An Origin that is no text, or not the only one, is not one that was allowed.
+    // An Origin that isn't text, or not the only one, was not allowed.
     let mut pages = parts.headers.get_all(header::ORIGIN).iter();
     let page = match (pages.next(), pages.next()) {
         (Some(page), None) => Some(page.to_str().unwrap_or_default()),
@@ -141,7 +141,7 @@ pub(super) async fn upgrade(
         Ok(permit) => permit,
         Err(full) => {
             tracing::info!(%client, %circle, reason = full.reason(), "session refused");
-            // Nothing that it sends is of interest.
+            // Messages from this client aren't read.
             let nothing = MemoryBudget::new("session.max_buffered", 0);
             return Ok(upgrade.serve(config, nothing, 0, &tasks, move |socket| {
                 let stopping = state.ending.stopping.clone();

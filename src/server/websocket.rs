@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket (RFC 6455, section 4.2).
+//! Upgrades an HTTP request to a WebSocket (RFC 6455, section 4.2).
 
 use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -30,7 +30,7 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// That of a request whose head has been checked; nothing, where its connection can't become anything else.
+    /// Returns the upgrade of a request whose head has been checked; `None` if its connection can't be upgraded.
     pub(super) fn of(parts: &mut Parts) -> Option<Self> {
         Some(Self {
             key: parts.headers.get(header::SEC_WEBSOCKET_KEY)?.clone(),
@@ -39,8 +39,8 @@ impl Upgrade {
         })
     }
 
-    /// Agrees, and has the WebSocket served by a task of its own. What has come of a message counts in `memory`; it may be
-    /// so long for now.
+    /// Accepts the upgrade, and serves the WebSocket in a task of its own. Bytes of unfinished messages count in
+    /// `memory`; messages may be `longest` bytes for now.
     pub(super) fn serve<F>(
         self,
         config: WebSocketConfig,

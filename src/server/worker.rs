@@ -1,4 +1,4 @@
-//! A server that nobody connects to: it takes jobs out of Redis.
+//! A server without clients, which takes jobs out of Redis.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -29,7 +29,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Takes the admin address, and begins to take jobs.
+    /// Listens on the admin address and begins to take jobs.
     ///
     /// # Errors
     /// See [`ServeError`].
@@ -60,24 +60,24 @@ impl Worker {
         })
     }
 
-    /// Where health is asked for.
+    /// Returns the address of the admin listener.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
     }
 
-    /// Waits for a reason why the worker can't go on, for as long as there is none.
+    /// Waits for an error after which the worker can't go on.
     pub fn failed(&self) -> impl Future<Output = ServeError> + Send + use<> {
         let dispatcher = self.dispatcher.clone();
         async move { dispatcher.failed().await.into() }
     }
 
-    /// What can be set anew while the worker runs.
+    /// Returns the handle that changes settings while the worker runs.
     pub fn live(&self) -> Live {
         self.live.clone()
     }
 
-    /// Works until `shutdown` is cancelled. Then: no more jobs are taken; what runs may finish within
-    /// `server.shutdown_grace`; the rest is given back.
+    /// Works until `shutdown` is cancelled. Then it takes no more jobs, lets running ones finish within
+    /// `server.shutdown_grace`, and gives the rest back.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self {
             admin,

@@ -1,5 +1,5 @@
-//! What sessions may make the server hold: each by itself, those of one address together, those of strangers, and all
-//! of them.
+//! The memory budgets of sessions: of each session, of each address, of all sessions without a login, and of all
+//! sessions.
 
 use std::sync::Arc;
 
@@ -8,11 +8,10 @@ use dashmap::{DashMap, Entry};
 use super::Settings;
 use crate::{address::Network, memory::MemoryBudget};
 
-/// What a session may hold before it counts in the budgets of its address and of all, as `config/default.toml` says:
-/// no more than an idle one takes anyway.
+/// The bytes that a session may hold before it counts in the budgets of its address and of all (see
+/// `config/default.toml`): no more than an idle session takes anyway.
 const FREE_BYTES: usize = 8 << 10;
-/// Those of one address have this part of what strangers may hold, where `session.anonymous_buffered_per_address` says
-/// nothing else.
+/// The default of `session.anonymous_buffered_per_address`, as a divisor of what all sessions without a login may hold.
 const SHARE_OF_ADDRESS: usize = 8;
 
 /// The budgets of all sessions. A cheap handle.
@@ -22,7 +21,7 @@ pub(super) struct Budgets(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     all: MemoryBudget,
-    /// What sessions count in, too, to which nobody has logged in.
+    /// The budget of all sessions without a login, which count here, too.
     strangers: MemoryBudget,
     of_address: usize,
     of_session: usize,
@@ -35,11 +34,11 @@ struct Inner {
 struct Address {
     sessions: usize,
     memory: MemoryBudget,
-    /// What its strangers have of all strangers'.
+    /// This address's part of the budget for sessions without a login.
     strangers: MemoryBudget,
 }
 
-/// A session's budget. Its address's is forgotten with the last of them.
+/// A session's budget. The budget of its address is removed with the address's last session.
 #[derive(Debug)]
 pub(super) struct SessionBudget {
     pub(super) memory: MemoryBudget,
@@ -48,7 +47,7 @@ pub(super) struct SessionBudget {
 }
 
 impl Budgets {
-    /// With the bounds that the settings give; what all sessions hold counts in `all`.
+    /// Creates the budgets with the bounds of the settings; the bytes of all sessions count in `all`.
     pub(super) fn new(settings: &Settings, all: MemoryBudget) -> Self {
         let strangers = settings.of_strangers(all.limit());
         let of_stranger = settings.anonymous_buffered;
@@ -67,7 +66,7 @@ impl Budgets {
         }))
     }
 
-    /// Returns the budget of a new session: a stranger's, until it is raised.
+    /// Returns the budget of a new session, which has no login until it is raised.
     pub(super) fn open(&self, address: Network) -> SessionBudget {
         let inner = &*self.0;
         let entry = inner.by_address.entry(address);
@@ -170,7 +169,7 @@ mod tests {
             .iter()
             .map_while(|session| session.memory.try_reserve(30_000).ok())
             .collect();
-        // The first bytes of each are free.
+        // The first bytes of each session are free.
         assert_eq!(held.len(), 3);
         assert_eq!(
             refused(&here[3], 30_000),
@@ -178,7 +177,7 @@ mod tests {
         );
         let other = open(&budgets, "192.0.2.2");
         let more = other.memory.try_reserve(30_000).unwrap();
-        // Whoever logs in leaves their place to others.
+        // A session that logs in leaves its part to others.
         here[0].memory.raise();
         assert!(here[3].memory.try_reserve(30_000).is_ok());
         drop((held, more));
@@ -195,7 +194,8 @@ mod tests {
         let in_all = "session.anonymous_buffered_in_all";
         assert_eq!(refused(&three, 50_000), in_all);
         assert!(three.memory.try_reserve(FREE_BYTES).is_ok());
-        // Somebody who has logged in is no stranger, nor is what they hold already.
+        // A session that has logged in counts no more among those without a login, nor do the bytes that it holds
+        // already.
         three.memory.raise();
         assert!(three.memory.try_reserve(60_000).is_ok());
         one.memory.raise();

@@ -1,4 +1,4 @@
-//! The deadlines of a session, without a clock: pings, the login, a client that doesn't read.
+//! The deadlines of a session, as a state machine without a clock: pings, the login, a client that doesn't read.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::{Closing, Settings};
 
-/// How much longer a client has to log in, at least, while its message waits for its turn.
+/// The least time that a client still has to log in after its message waited for its turn.
 const LOGIN_PUT_OFF: Duration = Duration::from_secs(1);
 
-/// What a session's clock says, looked at with [`Heartbeat::on_tick`] when [`Heartbeat::next`] has come.
+/// The deadlines of a session. [`Heartbeat::on_tick`] must be called at the time of [`Heartbeat::next`].
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     ping_interval: Duration,
@@ -18,11 +18,11 @@ pub(super) struct Heartbeat {
     ping_at: Instant,
     pong_by: Option<Instant>,
     login_by: Option<Instant>,
-    /// While the client takes nothing: when to look whether it still doesn't.
+    /// The time to check a client that reads nothing; `None` while it reads.
     write_by: Option<Instant>,
 }
 
-/// What is to be done.
+/// The action that a tick asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tick {
     Nothing,
@@ -44,7 +44,7 @@ impl Heartbeat {
         }
     }
 
-    /// When to look at the clock next.
+    /// Returns the time of the next tick.
     pub(super) fn next(&self) -> Instant {
         [self.pong_by, self.login_by, self.write_by]
             .into_iter()
@@ -56,7 +56,7 @@ impl Heartbeat {
         self.pong_by = None;
     }
 
-    /// Nothing was read for a while: a pong may have come, and has its time from now on.
+    /// Nothing was read for a while: a pong may have come, so its deadline is renewed.
     pub(super) fn on_wait(&mut self, now: Instant) {
         let again = now + self.pong_timeout;
         self.pong_by = self.pong_by.map(|by| by.max(again));
@@ -66,18 +66,18 @@ impl Heartbeat {
         self.login_by = None;
     }
 
-    /// The client takes nothing more. Answers when to look next.
+    /// The client reads nothing more. Returns the time of the next check.
     pub(super) fn on_blocked(&mut self, now: Instant) -> Instant {
         self.write_by = Some(now + self.write_timeout);
         self.next()
     }
 
-    /// A message that came in time waits for its turn, and may be the login: the deadline waits, too.
+    /// A message that came in time waits for its turn, and may be the login, so the login deadline waits, too.
     pub(super) fn on_handling(&mut self, now: Instant) {
         self.login_by = self.login_by.map(|by| by.max(now + LOGIN_PUT_OFF));
     }
 
-    /// `blocked_since` is when the client last took something, if something waits for it.
+    /// Returns what is due. `blocked_since` is the time when the client last read something, if bytes wait for it.
     pub(super) fn on_tick(&mut self, now: Instant, blocked_since: Option<Instant>) -> Tick {
         self.write_by = blocked_since.map(|since| since + self.write_timeout);
         if self.write_by.is_some_and(|by| now >= by) {
@@ -90,7 +90,7 @@ impl Heartbeat {
             if blocked_since.is_none() {
                 return Tick::Silent;
             }
-            // The ping may not even have left; the client's reading is what counts.
+            // The ping may not have left yet; the client's reading is what counts.
             self.pong_by = Some(now + self.pong_timeout);
         }
         if now >= self.ping_at {

@@ -1,7 +1,8 @@
-//! Counts what the server keeps of what a client sends: a message that isn't whole yet, and the buffer that the longest
-//! frame went through, which never gets smaller.
+//! Counts the bytes that the server keeps of a client's messages: of the unfinished message, and of the socket's
+//! buffer, which is as large as the longest frame and never shrinks.
 //!
-//! To know it, the frames are followed (RFC 6455, section 5.2): fragments are kept, with whatever pings between them.
+//! To know them, the meter follows the frames (RFC 6455, section 5.2). The fragments of a message are kept, with pings
+//! between them.
 
 use std::{
     io,
@@ -20,93 +21,92 @@ use crate::{
     turns::after_others,
 };
 
-/// What isn't counted: about as much as is read at once.
+/// The bytes that aren't counted: about as many as are read at once.
 const LITTLE: usize = 8 << 10;
-/// Room is taken in steps of this size.
+/// The step in which memory is reserved.
 const STEP: usize = 16 << 10;
-/// Frames that are read before other sessions get their turn: fragments of one message may be empty, and many.
+/// The most frames that are read before other sessions get their turn: a message may have many empty fragments.
 const FRAMES: usize = 1024;
-/// How long nothing is read where there is no room, before the session is given up, and when that is looked at.
+/// The time after which a session without memory for its message ends, and the interval of checks.
 const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A connection that reads no more than there is room for.
+/// A connection that reads no more than there is memory for.
 #[derive(Debug)]
 pub struct Meter<S> {
-    /// Nothing, once another one has taken it over.
+    /// `None` once another meter has taken the connection over.
     stream: Option<S>,
     memory: MemoryBudget,
     frames: Frames,
     longest: usize,
-    /// Whether somebody has logged in.
+    /// True once somebody has logged in.
     is_known: bool,
-    /// Whether what is long stays where it is.
+    /// True while long messages stay unread.
     is_ahead: bool,
     room: Option<Reservation>,
-    /// What has been read, and waits before it goes on: for room, or until what is long is read.
+    /// Bytes that have been read but not passed on: they wait for memory, or for long messages to be read.
     held: Vec<u8>,
     wait: Option<Pin<Box<Wait>>>,
 }
 
-/// Nothing is read until there is room.
+/// The wait for memory; nothing is read meanwhile.
 #[derive(Debug)]
 struct Wait {
     since: Instant,
     again: Pin<Box<Sleep>>,
 }
 
-/// Where in its frames a client is.
+/// The position in the client's frames.
 #[derive(Debug, Default)]
 struct Frames {
     /// The header of the next frame, as far as it has come.
     header: [u8; 14],
     header_length: usize,
-    /// What this frame says it has, what has come of it, and what is still to come.
+    /// The announced length of this frame, the bytes that have come, and those that are still to come.
     announced: usize,
     come: usize,
     left: u64,
-    /// Whether fragments have come of a message that isn't whole, and their bytes.
+    /// True while a message in fragments is unfinished; its bytes.
     is_fragmented: bool,
     gathered: usize,
-    /// Bytes of messages that came in fragments, and may be read by whoever handles them. Those of the others are in the buffer
-    /// that the frame went through.
+    /// The bytes of finished messages that came in fragments, which may still be in use. The bytes of other messages
+    /// are in the buffer.
     handed_on: usize,
-    /// The most that has come of one frame.
+    /// The most bytes that have come of one frame.
     largest: usize,
-    /// Frames that are whole, in this turn.
+    /// The frames that have ended in this turn.
     ended: usize,
 }
 
-/// Why no more is read. It comes as the inner error of an [`io::Error`].
+/// The reason why no more is read. It is the inner error of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    /// Nobody may send so much, yet.
+    /// The message is longer than any may be.
     #[error("a message is too long")]
     TooLong,
-    /// The same, from somebody who hasn't logged in.
+    /// The message is longer than one may be before a login.
     #[error("a message is too long before a login")]
     TooLongYet,
-    /// What its client makes the server hold would be too much.
+    /// The session's memory budget has no room for the message.
     #[error("there is no room for a message")]
     NoRoom,
 }
 
-/// The end of a session's socket that reads.
+/// The reading side of a session's socket.
 pub(super) trait Metered {
-    /// Messages may be so long from now on.
+    /// Sets the length that a message may have from now on.
     fn allow(&mut self, longest: usize);
-    /// Whether it reads ahead from now on, while a message is handled: then what is long isn't read, but for a header.
+    /// Starts or ends reading ahead, while a message is handled. Then of long messages only the header is read.
     fn read_ahead(&mut self, only: bool);
-    /// Whether something long has come that isn't read.
+    /// Returns true if a long message has come that isn't read.
     fn holds_back(&self) -> bool;
-    /// Whether the socket's buffer has become large.
+    /// Returns true if the socket's buffer has become large.
     fn is_worn(&self) -> bool;
-    /// Whether nothing of a message is in that buffer: of the next one, no more has come than the header of its first
-    /// frame.
+    /// Returns true if the buffer has no part of a message: at most the header of the next one's first frame has come.
     fn is_between(&self) -> bool;
-    /// All messages that it gave have been handled.
+    /// Notes that all messages passed on have been handled.
     fn handled(&mut self);
-    /// Begins with new buffers. All there is must have been read and written.
+    /// Starts with new buffers. Everything must have been read and written before.
     fn renew(&mut self);
 }
 
@@ -132,7 +132,7 @@ impl Frames {
             if self.header_length < 2 || self.header_length < self.header_size() {
                 return;
             }
-            // What came behind the header is the payload's.
+            // The bytes behind the header belong to the payload.
             self.header_length = self.header_size();
             bytes = &bytes[self.header_length - before..];
             self.left = self.payload();
@@ -143,7 +143,7 @@ impl Frames {
         }
     }
 
-    /// A frame is whole.
+    /// Ends a frame.
     fn end(&mut self) {
         let first = self.header[0];
         let (is_final, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
@@ -184,29 +184,29 @@ impl Frames {
         }
     }
 
-    /// Whether something of a message or of a frame has come, besides a header.
+    /// Returns true if a part of a message or frame has come that is more than a header.
     fn is_within(&self) -> bool {
         self.come > 0 || self.is_fragmented
     }
 
-    /// The header of the next frame, as far as it has come.
+    /// Returns the header of the next frame, as far as it has come.
     fn begun(&self) -> &[u8] {
         &self.header[..self.header_length]
     }
 
-    /// What a message comes to that isn't whole, as far as it is known.
+    /// Returns the length of the unfinished message, as far as it is known.
     fn message(&self) -> usize {
         self.gathered.saturating_add(self.announced)
     }
 
-    /// What is kept: a buffer is made for all of a frame as soon as its header has come.
+    /// Returns the bytes that are kept. The buffer has room for a whole frame as soon as its header has come.
     fn kept(&self) -> usize {
         self.gathered + self.handed_on + self.largest.max(self.announced)
     }
 }
 
 impl<S> Meter<S> {
-    /// Counts in `memory`; messages may be so long for now.
+    /// Creates a meter that counts in `memory`; messages may be `longest` bytes for now.
     pub fn new(stream: S, memory: MemoryBudget, longest: usize) -> Self {
         Self {
             stream: Some(stream),
@@ -221,7 +221,7 @@ impl<S> Meter<S> {
         }
     }
 
-    /// Takes the connection over: what was kept is not any more, but for the header of a frame, which comes with it.
+    /// Takes the connection over with new buffers. Returns the header of a frame that has begun, too.
     pub(super) fn renewed(&mut self) -> (Self, Vec<u8>) {
         let frames = std::mem::take(&mut self.frames);
         let begun = frames.begun().to_vec();
@@ -247,7 +247,7 @@ impl<S> Meter<S> {
         self.is_known = true;
     }
 
-    /// Counts messages no more that were handed on.
+    /// Stops counting messages that were passed on.
     pub(super) fn handled(&mut self) {
         self.frames.handed_on = 0;
     }
@@ -274,7 +274,7 @@ impl<S> Meter<S> {
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Counts what is kept now.
+    /// Counts the bytes that are kept now.
     fn settle(&mut self) -> Result<(), OverBudget> {
         let kept = self.frames.kept();
         if kept <= LITTLE {
@@ -292,7 +292,7 @@ impl<S> Meter<S> {
         }
     }
 
-    /// Waits until there is room for what has come. No more comes meanwhile.
+    /// Waits until there is memory for the bytes that have come. No more are read meanwhile.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         while self.settle().is_err() {
             let wait = self.wait.get_or_insert_with(|| {
@@ -311,7 +311,7 @@ impl<S> Meter<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether a message may be as long as this one.
+    /// Checks the length of the present message.
     fn check(&self) -> Result<(), Refused> {
         match self.frames.message().saturating_sub(LITTLE) > self.longest {
             false => Ok(()),
@@ -334,7 +334,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         }
         loop {
             if self.holds_back() {
-                // Whoever reads ahead reads on by themselves.
+                // A session that reads ahead continues on its own.
                 return Poll::Pending;
             }
             self.check().map_err(io::Error::other)?;
@@ -400,7 +400,7 @@ mod tests {
 
     use super::*;
 
-    /// A masked frame: its first byte, and how long it is.
+    /// Builds the header of a masked frame with this first byte and length.
     fn frame(first: u8, length: usize) -> Vec<u8> {
         let mut bytes = match length {
             0..126 => vec![first, 0x80 | u8::try_from(length).unwrap()],
@@ -445,13 +445,13 @@ mod tests {
         assert_eq!(see(&mut meter, &long[13..14]), Err(Refused::TooLongYet));
         let mut meter = Meter::new((), memory.clone(), 60_000);
         meter.allow(65_000);
-        // Once it is announced, for a buffer is made for it.
+        // A frame is counted once it is announced, because its buffer is made then.
         assert_eq!(see(&mut meter, &long[..14]), Ok(true));
         assert!(memory.used() >= 70_000 && !meter.would_be_renewed());
         assert_eq!(see(&mut meter, &long[14..50_000]), Ok(true));
         assert!(memory.used() >= 70_000 && !meter.would_be_renewed());
         assert_eq!(see(&mut meter, &long[50_000..]), Ok(true));
-        // It went through a buffer, which stays, and isn't the next one's only.
+        // The frame went through a buffer that stays, and that not only the next frame uses.
         assert!(meter.would_be_renewed() && memory.used() >= 70_000);
         assert_eq!(see(&mut meter, &frame(WHOLE, 100)), Ok(true));
         assert!(meter.would_be_renewed() && memory.used() >= 70_000);
@@ -484,11 +484,11 @@ mod tests {
                 assert_eq!(see(PONG, 0), (false, used));
                 assert_eq!(see(PONG, 125), (false, used));
             }
-            // Until it has been handled.
+            // The bytes count until the message has been handled.
             let (is_worn, used) = see(LAST, 0);
             assert!(is_worn && used >= 100_000, "{used}");
             meter.borrow_mut().handled();
-            // One that has nothing in it is one all the same.
+            // An empty fragment counts as a frame, too.
             let (is_worn, used) = see(FRAGMENT, 0);
             assert!(!is_worn && used < 40_000, "{used}");
             assert_eq!(see(LAST, 0), (true, used));
@@ -542,7 +542,7 @@ mod tests {
         client.write_all(&short).await.unwrap();
         meter.read_exact(&mut read[..short.len()]).await.unwrap();
         assert!(!meter.holds_back());
-        // It is too long before a login, which may be what is being handled.
+        // It is too long before a login; but the message in progress may be the login.
         let long = frame(WHOLE, 30_000);
         client.write_all(&long).await.unwrap();
         for _ in 0..3 {
@@ -555,7 +555,7 @@ mod tests {
         let mut all = vec![0; long.len()];
         meter.read_exact(&mut all).await.unwrap();
         assert!(all == long && memory.used() >= 30_000);
-        // The same of many fragments.
+        // The same with many fragments.
         meter.read_ahead(true);
         let fragments = [frame(FRAGMENT, 5000), frame(0, 5000)].concat();
         client.write_all(&fragments).await.unwrap();
@@ -605,7 +605,7 @@ mod tests {
             meter.follow(&next[14..]).unwrap();
             meter.settle().unwrap();
             assert!(meter.would_be_renewed() && (30_000..70_000).contains(&memory.used()));
-            // With anything of what is in it, it is kept.
+            // With any part of its payload, the buffer is kept.
             meter.follow(&next[..15]).unwrap();
             assert!(!meter.would_be_renewed());
         }

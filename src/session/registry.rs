@@ -1,4 +1,4 @@
-//! Which sessions there are, by circle, and whether there is room for one more.
+//! The open sessions by circle, and the limits on their number.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     shares::{self, Bounds, ShareGuard, Shares},
 };
 
-/// Names a session in the log.
+/// A session's id, which also names it in the log.
 pub type SessionId = Uuid;
 
 /// The sessions of this server. A cheap handle.
@@ -32,17 +32,17 @@ struct Inner {
     budgets: Budgets,
 }
 
-/// Why there is no room.
+/// The reason why there is no room for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// As many sessions as `session.max_sessions`.
+    /// There are `session.max_sessions` sessions.
     Server,
-    /// As many from this address as `session.max_sessions_per_address`, or as are left for others.
+    /// The address has `session.max_sessions_per_address` sessions, or as many as it leaves to others.
     Address,
 }
 
 impl Full {
-    /// As it stands in the close frame.
+    /// Returns the reason for the close frame.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Server => "too many sessions, try again later",
@@ -51,11 +51,11 @@ impl Full {
     }
 }
 
-/// A place among the sessions, given back when it is dropped.
+/// The place of a session, released when this is dropped.
 #[derive(Debug)]
 pub struct SessionPermit {
     registry: Registry,
-    /// The session's name.
+    /// The session's id.
     pub id: SessionId,
     circle: PublicKey,
     _share: ShareGuard<Network>,
@@ -72,8 +72,9 @@ impl From<shares::Full> for Full {
 }
 
 impl Registry {
-    /// With the bounds that the settings give, where there are so many connections; what all sessions hold together
-    /// counts in `memory`. Behind a proxy, sessions are all that is counted of an address, so they leave room, too.
+    /// Creates a registry with the bounds of the settings, for a server with so many connections. The bytes of all
+    /// sessions count in `memory`. Behind a proxy, an address is limited only by its sessions, so no address may take
+    /// them all.
     pub fn new(settings: &Settings, memory: MemoryBudget, connections: usize) -> Self {
         Self(Arc::new(Inner {
             places: Shares::new(Bounds {
@@ -86,10 +87,10 @@ impl Registry {
         }))
     }
 
-    /// Makes room for a session, which begins to end once `ending` is cancelled.
+    /// Admits a session, which begins to end once `ending` is cancelled.
     ///
     /// # Errors
-    /// [`Full`], and nothing has changed.
+    /// [`Full`]; then nothing has changed.
     pub fn admit(
         &self,
         circle: PublicKey,
@@ -113,7 +114,7 @@ impl Registry {
         })
     }
 
-    /// Has the sessions of some circles end, and returns how many they are.
+    /// Ends the sessions of some circles. Returns their number.
     pub fn end(&self, of: impl Fn(&PublicKey) -> bool) -> usize {
         let mut ended = 0;
         for circle in self.0.by_circle.iter().filter(|circle| of(circle.key())) {
@@ -123,24 +124,24 @@ impl Registry {
         ended
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     pub fn sessions(&self) -> usize {
         self.0.places.taken()
     }
 
-    /// How many circles have a session.
+    /// Returns the number of circles with a session.
     pub fn circles(&self) -> usize {
         self.0.by_circle.len()
     }
 }
 
 impl SessionPermit {
-    /// Returns what the session may make the server hold.
+    /// Returns the memory budget of the session.
     pub fn memory(&self) -> &MemoryBudget {
         &self.budget.memory
     }
 
-    /// Returns what calls are to know of the client.
+    /// Returns the client of the session, as calls see it.
     pub fn client(&self) -> Client {
         Client {
             session_id: self.id,

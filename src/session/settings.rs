@@ -4,45 +4,45 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What one session may use, and how many there may be.
+/// The `[session]` settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The largest message a client may send, in bytes.
+    /// The most bytes of a client's message.
     #[serde(with = "crate::units::size")]
     pub max_message: usize,
-    /// Requests in one batch.
+    /// The most requests in a batch.
     pub max_batch: usize,
-    /// Bytes of the reply to one.
+    /// The most bytes of the reply to a batch.
     #[serde(with = "crate::units::size")]
     pub max_reply: usize,
-    /// Requests of one session under way at once.
+    /// The most requests of one session that are under way at once.
     pub max_in_flight: usize,
-    /// Requests of all sessions with long parameters that are read at once; 0: one for each core but one.
+    /// The most requests with long parameters that are read at once, of all sessions; 0: one for each core but one.
     pub long_requests: usize,
-    /// Reads of the log, for subscriptions of all sessions that have missed something, that go on at once.
+    /// The most reads of the log for subscriptions that have missed events, at once, of all sessions.
     pub log_reads: usize,
-    /// Subscriptions of one session.
+    /// The most subscriptions of one session.
     pub max_subscriptions: usize,
-    /// Time between pings.
+    /// The interval of pings.
     #[serde(with = "crate::units::duration")]
     pub ping_interval: Duration,
-    /// Time to answer one.
+    /// The time in which a client must answer a ping.
     #[serde(with = "crate::units::duration")]
     pub pong_timeout: Duration,
-    /// Time to log in.
+    /// The time in which a client must log in.
     #[serde(with = "crate::units::duration")]
     pub login_deadline: Duration,
-    /// Sessions in all.
+    /// The most sessions.
     pub max_sessions: usize,
-    /// Sessions from one address.
+    /// The most sessions from one address.
     pub max_sessions_per_address: usize,
-    /// Messages that wait for a client that reads slowly.
+    /// The most messages that wait for a client that reads slowly.
     pub outbound_queue: usize,
-    /// Bytes that one session makes the server hold.
+    /// The most bytes that one session makes the server hold.
     #[serde(with = "crate::units::size")]
     pub max_buffered: usize,
-    /// Bytes that the sessions of one address make it hold together.
+    /// The most bytes that the sessions of one address make the server hold together.
     #[serde(with = "crate::units::size")]
     pub max_buffered_per_address: usize,
     /// [`Self::max_message`] until somebody has logged in.
@@ -53,21 +53,21 @@ pub struct Settings {
     /// [`Self::max_buffered`] until somebody has logged in.
     #[serde(with = "crate::units::size")]
     pub anonymous_buffered: usize,
-    /// [`Self::max_buffered_per_address`] of sessions to which nobody has logged in; 0: an eighth of what those of all
-    /// addresses have, and no less than one of them may.
+    /// [`Self::max_buffered_per_address`] of the sessions without a login; 0: an eighth of what such sessions of all
+    /// addresses have, and at least what one session may have.
     #[serde(with = "crate::units::size")]
     pub anonymous_buffered_per_address: usize,
-    /// Bytes that all sessions to which nobody has logged in make it hold together; 0: a quarter of
+    /// The most bytes that all sessions without a login make the server hold together; 0: a quarter of
     /// `server.max_buffered`.
     #[serde(with = "crate::units::size")]
     pub anonymous_buffered_in_all: usize,
-    /// Time in which a client must take something, when something waits for it.
+    /// The time in which a client must read something when bytes wait for it.
     #[serde(with = "crate::units::duration")]
     pub write_timeout: Duration,
 }
 
 impl Settings {
-    /// Returns what [`Self::long_requests`] comes to on this machine.
+    /// Returns the value of [`Self::long_requests`] on this machine.
     pub(crate) fn long_places(&self) -> usize {
         if self.long_requests > 0 {
             return self.long_requests;
@@ -76,7 +76,7 @@ impl Settings {
         (cores - 1).max(1)
     }
 
-    /// Returns what [`Self::anonymous_buffered_in_all`] comes to, where all sessions may make the server hold `all`.
+    /// Returns the value of [`Self::anonymous_buffered_in_all`] if all sessions may make the server hold `all` bytes.
     pub(crate) fn of_strangers(&self, all: usize) -> usize {
         match self.anonymous_buffered_in_all {
             0 => all / 4,

@@ -1,5 +1,5 @@
-//! Requests that ask whether deliveries may be sent here. Meta's is a GET: it names a token that was agreed on, and
-//! wants a text back. Slack's only looks at the server's certificate.
+//! Requests that check the address of a webhook. Meta sends a GET with an agreed token, and wants a text back. Slack
+//! only checks the server's certificate.
 
 use axum::{
     http::{HeaderValue, header},
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::auth::Secret;
 
-/// The longest text that is sent back, in bytes.
+/// The most bytes of a text that is sent back.
 const MAX_CHALLENGE: usize = 1024;
 
-/// A provider's GET that asks whether this is the right address.
+/// The GET by which a provider checks the address.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AddressCheck {
     challenge: String,
@@ -26,7 +26,7 @@ pub(super) struct AddressCheck {
     tokens: Vec<Secret>,
 }
 
-/// A parameter of a query or a form, and the value that it must have: `ssl_check=1`.
+/// A parameter of a query or form with the value that it must have: `ssl_check=1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parameter {
     name: String,
@@ -45,14 +45,14 @@ impl Parameter {
         })
     }
 
-    /// Returns whether it is there, once and with this value.
+    /// Returns true if the parameter is there once, with this value.
     pub(super) fn is_in(&self, query: &[u8]) -> bool {
         only(query, &self.name).is_ok_and(|value| value == self.value)
     }
 }
 
 impl AddressCheck {
-    /// Creates the check; returns nothing if the provider sends no such GET.
+    /// Creates the check; returns `None` if the provider sends no such GET.
     pub(super) fn new(
         description: &Description,
         settings: &ProviderSettings,
@@ -83,7 +83,7 @@ impl AddressCheck {
         }))
     }
 
-    /// Returns what is sent back to a GET with this query.
+    /// Returns the response to a GET with this query.
     pub(super) fn answer(&self, query: &str) -> Result<Response, Unsigned> {
         let query = query.as_bytes();
         let challenge = only(query, &self.challenge)?;
@@ -99,7 +99,7 @@ impl AddressCheck {
             return Err(Unsigned::WrongToken);
         }
         let mut response = challenge.into_response();
-        // Whatever it looks like, it is text.
+        // The response is plain text, whatever the content looks like.
         response.headers_mut().insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -108,7 +108,7 @@ impl AddressCheck {
     }
 }
 
-/// The value of a parameter that is there once.
+/// Returns the value of a parameter that must be there exactly once.
 fn only(query: &[u8], name: &str) -> Result<String, Unsigned> {
     let mut values = form_urlencoded::parse(query).filter(|(other, _)| other == name);
     match (values.next(), values.next()) {
@@ -117,7 +117,7 @@ fn only(query: &[u8], name: &str) -> Result<String, Unsigned> {
     }
 }
 
-/// Takes as long wherever they differ.
+/// Compares in constant time.
 fn is_same(known: &Secret, other: &str) -> bool {
     let mac = |text: &str| {
         let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&[]);

@@ -1,4 +1,4 @@
-//! Reads bodies.
+//! Reads the bodies of webhooks.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 use super::scheme::{Unsigned, only};
 
-/// Levels of arrays and objects within each other. JSON is read to 127 of them, here and wherever a delivery is read
-/// again, and what is kept of one has one more around it.
+/// The most levels of nested arrays and objects. JSON is parsed to 127 levels, here and whenever a delivery is read
+/// again, and its stored form has one more around it.
 const MAX_DEPTH: usize = 126;
 
-/// The mark that some senders begin a text with, and that JSON may be read without (RFC 8259, section 8.1).
+/// The byte order mark with which some senders begin a text. JSON may be parsed without it (RFC 8259, section 8.1).
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The form of a body.
@@ -19,8 +19,8 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 pub enum Form {
     /// JSON (RFC 8259).
     Json,
-    /// Fields as HTML forms send them (`application/x-www-form-urlencoded`); a field `payload`, as GitHub and
-    /// Slack have it, is the JSON that counts.
+    /// Fields of an HTML form (`application/x-www-form-urlencoded`). A field `payload`, as GitHub and Slack have it,
+    /// holds JSON and is used alone.
     Form,
 }
 
@@ -33,8 +33,8 @@ impl Form {
         })
     }
 
-    /// Returns how the body of a request is written, by its `Content-Type`. One that isn't said is taken for the first
-    /// of those that the provider sends.
+    /// Returns the form of a request's body by its `Content-Type`. Without the header, it is the first form that the
+    /// provider sends.
     pub(super) fn of(headers: &HeaderMap, sent: &[Self]) -> Option<Self> {
         let value = match only(headers, &header::CONTENT_TYPE) {
             Ok(value) => value,
@@ -51,7 +51,7 @@ impl Form {
         sent.contains(&form).then_some(form)
     }
 
-    /// The body as JSON, if it is no deeper than can be kept.
+    /// Returns the body as JSON, if it isn't nested too deep to be stored.
     pub(super) fn read(self, body: &[u8]) -> Option<Value> {
         self.parse(body).filter(|value| is_within(value, MAX_DEPTH))
     }
@@ -66,7 +66,7 @@ impl Form {
                     if name == "payload" {
                         return circled_json::parse(value.as_bytes()).ok();
                     }
-                    // What is repeated is a list.
+                    // A repeated field becomes a list.
                     let value = Value::String(value.into_owned());
                     match fields.get_mut(name.as_ref()) {
                         Some(Value::Array(values)) => values.push(value),
@@ -82,7 +82,7 @@ impl Form {
     }
 }
 
-/// Returns whether it has so many levels at most.
+/// Returns true if a value has at most so many levels.
 fn is_within(value: &Value, levels: usize) -> bool {
     let within = |inner: &Value| is_within(inner, levels - 1);
     match value {

@@ -1,11 +1,10 @@
-//! Memory for bodies that are being received and handed on: so many bytes in all, for one address, and for one
-//! provider's deliveries to one circle.
+//! Memory for bodies that are being received and handled: limited in all, for one address, and for one provider's
+//! deliveries to one circle.
 //!
-//! Room is taken as bytes arrive, whatever was announced. Where there is none left, the body gives way that has been
-//! slower than [`RATE`] for longest. Where none is, it is one of the address of which most is arriving, the one that
-//! has been arriving for longest. So who sends slowly keeps nobody out who doesn't, from however many addresses; who
-//! sends much keeps out only itself and who sends slowly; and what comes at once always finds room. All of it is
-//! O(log n).
+//! Memory is reserved as bytes arrive, not as announced. When there is none left, one arriving body is given up: the
+//! one that has been slower than [`RATE`] for longest. If none is too slow, it is the oldest body of the address that
+//! has the most arriving. So slow senders keep nobody out, however many addresses they have; large senders keep out
+//! only themselves and slow ones; and a body that comes at once always finds memory. Each step is O(log n).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{address::Network, pace::Pace};
 
-/// Bytes that must come each second of a body, once it isn't young, to keep its room where others need it. The room that
-/// it has been given counts, which is up to twice what has come.
+/// The bytes each second at which a body must arrive, once it isn't young, to keep its memory when others need it. It
+/// is measured by the reserved memory, which is up to twice the bytes that have come.
 const RATE: usize = 128 << 10;
 /// The time for which a body is young.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// The limits, in bytes.
+/// The limits in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) all: usize,
@@ -36,7 +35,7 @@ pub(super) struct Limits {
     pub(super) per_mailbox: usize,
 }
 
-/// A provider and a circle, whose deliveries arrive there.
+/// A provider and a circle: the address of a delivery.
 pub(super) type Mailbox = (Arc<str>, PublicKey);
 
 /// The memory for bodies. A cheap handle.
@@ -54,27 +53,27 @@ struct State {
     all: Part,
     by_address: HashMap<Network, Part>,
     by_mailbox: HashMap<Mailbox, Part>,
-    /// Bodies that aren't whole yet. The lower its number, the longer one has been arriving.
+    /// The unfinished bodies. A lower number is an older body.
     arriving: HashMap<u64, Arriving>,
     begun: u64,
 }
 
-/// The part that is taken of all the room, or of that of one address or mailbox.
+/// The memory in use: of all, or of one address or mailbox.
 #[derive(Debug, Default)]
 struct Part {
     bytes: usize,
-    /// The senders of bodies that aren't whole yet.
+    /// The senders of unfinished bodies.
     senders: HashMap<Network, Sender>,
-    /// These senders, by how much of theirs is arriving.
+    /// The senders, ordered by the memory of their unfinished bodies.
     ranking: BTreeSet<(usize, Network)>,
-    /// Their bodies, by when they become too slow.
+    /// Their bodies, ordered by when they become too slow.
     deadlines: BTreeSet<Deadline>,
 }
 
-/// The time from which on a body is too slow, and its number.
+/// The time from which a body is too slow, and its number.
 type Deadline = (Instant, u64);
 
-/// The bodies of one address that are arriving.
+/// The unfinished bodies of one address.
 #[derive(Debug, Default)]
 struct Sender {
     bytes: usize,
@@ -89,18 +88,18 @@ struct Arriving {
     given_up: CancellationToken,
 }
 
-/// The owner of some room.
+/// The owner of reserved memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Who {
     address: Network,
     mailbox: Mailbox,
 }
 
-/// There is no room, and nobody gives way.
+/// The error that there is no memory, and that no body can be given up for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// The room of one body. It is given back when this is dropped.
+/// The memory of one body, released when this is dropped.
 pub(super) struct BodyReservation {
     room: BodyMemory,
     who: Who,
@@ -110,7 +109,7 @@ pub(super) struct BodyReservation {
 enum Reserved {
     /// The body is whole, or hasn't begun.
     Whole(usize),
-    /// The body is arriving, under this number.
+    /// The body is arriving under this number.
     Arriving(u64, CancellationToken),
 }
 
@@ -122,7 +121,7 @@ impl BodyMemory {
         }))
     }
 
-    /// Begins with nothing.
+    /// Creates a reservation of nothing.
     pub(super) fn reserve(&self, address: Network, mailbox: Mailbox) -> BodyReservation {
         BodyReservation {
             room: self.clone(),
@@ -132,13 +131,13 @@ impl BodyMemory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock.
+        // Nothing panics while the lock is held.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl BodyReservation {
-    /// Takes room for a body that is here as a whole.
+    /// Reserves memory for a body that is here as a whole.
     ///
     /// # Errors
     /// There is none.
@@ -150,10 +149,10 @@ impl BodyReservation {
         Ok(())
     }
 
-    /// Takes more room for a body of which more is to come. From then on, it may have to give way.
+    /// Reserves more memory for an unfinished body. From then on, the body may be given up.
     ///
     /// # Errors
-    /// There is none, or it had to give way.
+    /// There is no memory, or the body was given up.
     pub(super) fn grow(&mut self, bytes: usize, now: Instant) -> Result<(), NoRoom> {
         let limits = &self.room.0.limits;
         let mut state = self.room.lock();
@@ -172,23 +171,23 @@ impl BodyReservation {
         state.take(limits, &self.who, bytes, Some(number), now)
     }
 
-    /// The body is whole, and takes so many bytes: it doesn't give way any more.
+    /// Notes that the body is whole and needs so many bytes. It can't be given up any more.
     ///
     /// # Errors
-    /// It had to.
+    /// The body was given up before.
     pub(super) fn settle(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let Reserved::Arriving(number, _) = self.held else {
             return Ok(());
         };
         let mut state = self.room.lock();
         let held = state.end(number).ok_or(NoRoom)?;
-        // It may have been given more than it came to need.
+        // More may have been reserved than the body needs.
         state.give_back(&self.who, held - bytes.min(held));
         self.held = Reserved::Whole(bytes.min(held));
         Ok(())
     }
 
-    /// Returns whether the body had to give way.
+    /// Returns true if the body was given up.
     pub(super) fn has_given_way(&self) -> bool {
         match &self.held {
             Reserved::Arriving(_, given_up) => given_up.is_cancelled(),
@@ -196,7 +195,7 @@ impl BodyReservation {
         }
     }
 
-    /// Waits until the body has to give way, for as long as it needn't.
+    /// Waits until the body is given up.
     pub(super) async fn given_up(&self) {
         match &self.held {
             Reserved::Arriving(_, given_up) => given_up.cancelled().await,
@@ -206,7 +205,7 @@ impl BodyReservation {
 }
 
 impl Part {
-    /// The body that gives way, if one is arriving.
+    /// Returns the body that would be given up, if one is arriving.
     fn first(&self, now: Instant) -> Option<u64> {
         if let Some((deadline, number)) = self.deadlines.first()
             && *deadline < now
@@ -234,7 +233,7 @@ impl Part {
 }
 
 impl Arriving {
-    /// Returns the time from which on it is too slow, if no more comes.
+    /// Returns the time from which the body is too slow if no more comes.
     fn deadline(&self) -> Instant {
         let pace = Pace {
             first: Duration::ZERO,
@@ -246,7 +245,7 @@ impl Arriving {
 }
 
 impl State {
-    /// Returns what somebody's bodies count in, the smallest first.
+    /// Returns the three parts in which somebody's bodies count, the smallest first.
     fn parts(&mut self, who: &Who) -> [&mut Part; 3] {
         [
             of(&mut self.by_address, &who.address),
@@ -275,7 +274,7 @@ impl State {
         number
     }
 
-    /// It isn't arriving any more. Returns the bytes that it has.
+    /// Removes an unfinished body. Returns its bytes.
     fn end(&mut self, number: u64) -> Option<usize> {
         let arriving = self.arriving.remove(&number)?;
         let deadline = (arriving.deadline(), number);
@@ -306,7 +305,7 @@ impl State {
                 full.map(|(part, _)| part.first(now))
             };
             let Some(first) = first else { break };
-            // Whose own turn it is has had its time.
+            // The oldest body of the largest sender is the one that asks: it has had its time.
             let Some(first) = first.filter(|first| Some(*first) != number) else {
                 self.give_back(who, 0);
                 return Err(NoRoom);
@@ -330,7 +329,7 @@ impl State {
         Ok(())
     }
 
-    /// Has a body give way. Its task drops what it has as soon as it runs.
+    /// Gives a body up. Its task drops the bytes as soon as it runs.
     fn give_up(&mut self, number: u64) {
         let Some(arriving) = self.arriving.get(&number) else {
             return;
@@ -414,7 +413,7 @@ mod tests {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
-        // Of one address.
+        // The limit of one address.
         let mut one = room.reserve(network(1), stripe.clone());
         let mut two = room.reserve(network(1), stripe.clone());
         one.grow(30, now).unwrap();
@@ -422,20 +421,20 @@ mod tests {
         assert!(gave_way(&one) && !gave_way(&two));
         assert_eq!(one.grow(1, now), Err(NoRoom));
         assert_eq!(one.settle(30), Err(NoRoom));
-        // Of one mailbox.
+        // The limit of one mailbox.
         let mut three = room.reserve(network(2), stripe.clone());
         let mut four = room.reserve(network(3), stripe.clone());
         three.grow(40, now).unwrap();
         assert!(!gave_way(&two));
         four.take(30, now).unwrap();
         assert!(gave_way(&three) && !gave_way(&two), "of whom most arrives");
-        // Of all.
+        // The limit of all.
         let mut five = room.reserve(network(4), idenfy.clone());
         five.take(40, now).unwrap();
         let mut six = room.reserve(network(5), idenfy.clone());
         six.take(20, now).unwrap();
         assert!(gave_way(&two));
-        // What is whole stays; and the oldest itself has had its time.
+        // A whole body stays; and the oldest body itself can't take from others.
         let mut seven = room.reserve(network(5), stripe.clone());
         seven.grow(10, now).unwrap();
         assert_eq!(seven.grow(1, now), Err(NoRoom));
@@ -455,7 +454,7 @@ mod tests {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
-        // The provider's has been arriving for longest.
+        // The provider's body is the oldest.
         let mut provider = room.reserve(network(1), stripe.clone());
         provider.grow(2, now).unwrap();
         let mut flood = Vec::new();
@@ -487,7 +486,7 @@ mod tests {
         let [stripe, idenfy] = mailboxes();
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        // Each drips: one has had time to come to 256 KiB, and the others to less.
+        // Each body arrives slowly: one has had time for 256 KiB, the others for less.
         let mut drips = Vec::new();
         for (last, begun, bytes) in [(1, 1000, 256), (2, 100, 64), (3, 200, 64), (4, 2900, 64)] {
             let mut reservation = room.reserve(network(last), stripe.clone());
@@ -495,19 +494,19 @@ mod tests {
             drips.push(reservation);
         }
         let gone = |drips: &[BodyReservation]| drips.iter().map(gave_way).collect::<Vec<_>>();
-        // Of the mailbox: it has 320 KiB left, and this one comes to be the largest.
+        // The mailbox has 320 KiB left, and this body becomes the largest.
         let mut large = room.reserve(network(5), stripe.clone());
         large.grow(kib(256), after(2950)).unwrap();
         large.grow(kib(128), after(2950)).unwrap();
         assert_eq!(gone(&drips), [false, true, false, false], "the slowest");
         large.grow(kib(64), after(2950)).unwrap();
         assert_eq!(gone(&drips), [false, true, true, false]);
-        // Nobody is too slow: of whom most arrives, even if it is its own.
+        // None is too slow, so the largest sender's oldest body goes, even if it is the one that asks.
         assert_eq!(large.grow(kib(1), after(2999)), Err(NoRoom));
-        // 256 KiB are for two seconds.
+        // 256 KiB are enough for two seconds.
         large.grow(kib(1), after(3001)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
-        // Of all, likewise.
+        // The same with the limit of all.
         let mut other = room.reserve(network(6), idenfy.clone());
         other.take(kib(511), after(3100)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
@@ -532,7 +531,7 @@ mod tests {
         let start = Instant::now();
         let mut steady = room.reserve(network(1), stripe.clone());
         let mut flood = Vec::new();
-        // As much each second as is asked for, and others at full speed.
+        // This body comes at the required rate, the others at full speed.
         for second in 0..8 {
             let now = start + Duration::from_secs(second);
             steady.grow(RATE, now).unwrap();

@@ -25,10 +25,10 @@ use crate::{
     rpc::Shared,
 };
 
-/// The longest name or type of an event, in bytes.
+/// The most bytes of an event's id or type.
 const MAX_NAME: usize = 255;
 
-/// Keeps a delivery, and waits a little for what its script comes to.
+/// Stores a delivery, and waits a short time for its script.
 pub async fn deliver(
     State(shared): State<Arc<Shared>>,
     Extension(verified): Extension<Verified>,
@@ -55,7 +55,7 @@ pub async fn deliver(
     Ok(Json(receipt).into_response())
 }
 
-/// Returns what a script wants to be answered, if it has ended: what it returned as `#{respond: ...}`.
+/// Returns the response that a script has returned as `#{respond: ...}`, if it has ended.
 async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Response {
     #[derive(Deserialize)]
     struct Returned<'a> {
@@ -101,7 +101,7 @@ fn delivery(
     let read = |fields| {
         Field::first(fields, headers, &payload).map_err(|Odd| WebhookRefusal::NotTheProviders)
     };
-    // What is signed can't be given to a request that has been here before.
+    // An id that is signed can't be given to a copy of an earlier request.
     let event_id = match &verified.signed_id {
         Some(id) => Some(id.clone()),
         None => read(&reading.event_id)?,
@@ -132,15 +132,15 @@ fn delivery(
     })
 }
 
-/// The part of an identity that tells one thing of a provider from all others of it.
+/// The part of an identity that tells deliveries of one provider apart.
 enum Apart<'a> {
-    /// The event's name. Some providers use one for events of several types.
+    /// The event's id and type. Some providers use one id for events of several types.
     Event { id: &'a str, kind: &'a str },
-    /// All that was sent, where it has no name.
+    /// The whole body, if the event has no id.
     Body(&'a [u8]),
-    /// All that was sent, and when: whoever asks for an answer may ask for the same again.
+    /// The whole body and its time, for questions: the same question may be asked again.
     Question { at: &'a str, body: &'a [u8] },
-    /// The value that deliveries about one thing have in common.
+    /// The value that deliveries of one series have in common.
     Series(&'a str),
 }
 
@@ -153,7 +153,7 @@ fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
     };
     let mut hash = Sha256::new();
     for part in [provider.as_bytes(), what.as_bytes(), first, second] {
-        // With its length, so that no two lists of parts are the same text.
+        // The length is hashed, too, so that no two lists of parts give the same bytes.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -161,7 +161,7 @@ fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
 }
 
 impl Series {
-    /// Returns which one a delivery belongs to, if it belongs to any.
+    /// Returns the series of a delivery, if it belongs to one.
     fn read(
         &self,
         provider: &str,
@@ -181,7 +181,7 @@ impl Series {
 }
 
 impl Reading {
-    /// Returns what tells a delivery from all others.
+    /// Returns the part that tells a delivery from all others.
     fn told_apart_by<'a>(
         &self,
         verified: &'a Verified,
@@ -199,7 +199,7 @@ impl Reading {
         }
     }
 
-    /// Returns whether all is there that a body of its kind has.
+    /// Returns true if the body has everything that bodies of its kind have.
     fn is_complete(&self, payload: &Value) -> bool {
         let there = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
         let kind = self.kinds.iter().find(|kind| {
@@ -215,7 +215,7 @@ impl Reading {
         required.iter().all(|pointer| there(pointer).is_some())
     }
 
-    /// Returns what the provider wants back, if that is what it asks for.
+    /// Returns the text that the provider wants back, if the body asks for one.
     fn challenge(&self, payload: &Value) -> Option<String> {
         let Challenge { kind, answer } = self.challenge.as_ref()?;
         let asks = payload.get("type").and_then(Value::as_str) == Some(kind.as_str());

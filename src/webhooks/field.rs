@@ -1,4 +1,4 @@
-//! The place of a value in a request, like the name of its event.
+//! The place of a value in a request, for example of the event's id.
 
 use std::{fmt, str::FromStr};
 
@@ -17,18 +17,18 @@ pub enum Field {
     Body(String),
 }
 
-/// A text that names no place in a request.
+/// The error of a text that names no place in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be like \"header:X-Event-Id\", or like \"body:/data/id\", a JSON pointer")]
 pub struct InvalidField;
 
-/// Something stands there that can't be what is asked for: a header twice, or a body's member that is neither
-/// text nor a number.
+/// The value at the place can't be used: a header that is there twice, or a body's member that is neither text nor
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Odd;
 
 impl Field {
-    /// Returns what stands there, if anything does.
+    /// Returns the value at the place, if there is one.
     pub(super) fn read(&self, headers: &HeaderMap, body: &Value) -> Result<Option<String>, Odd> {
         let text = match self {
             Self::Header(name) => match only(headers, name) {
@@ -44,14 +44,14 @@ impl Field {
         Ok(text.filter(|text| !text.is_empty()))
     }
 
-    /// Returns what stands at the first of these places that says anything.
+    /// Returns the value at the first of these places that has one.
     pub(super) fn first(
         fields: &[Self],
         headers: &HeaderMap,
         body: &Value,
     ) -> Result<Option<String>, Odd> {
         let mut found = None;
-        // All are looked at: what is odd is so wherever it stands.
+        // All places are read, so that an unusable value is an error wherever it is.
         for field in fields {
             let text = field.read(headers, body)?;
             found = found.or(text);
@@ -60,7 +60,7 @@ impl Field {
     }
 }
 
-/// A text or a number as text.
+/// Returns a text or a number as text.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! The Tower layer that lets nothing through but what a provider has signed.
+//! The Tower layer that passes on only requests that a provider has signed.
 
 use std::{
     convert::Infallible,
@@ -39,8 +39,7 @@ use crate::{
 
 type Request = axum::http::Request<Body>;
 
-/// A request whose signature was right. Whatever stands behind [`VerifyLayer`] finds it among the request's
-/// extensions.
+/// A request with a right signature. Services behind [`VerifyLayer`] find it among the request's extensions.
 #[derive(Clone)]
 pub struct Verified {
     /// The provider that signed it.
@@ -51,11 +50,11 @@ pub struct Verified {
     pub body: Bytes,
     /// The form of the body.
     pub(super) form: Form,
-    /// The event's name, where that is signed.
+    /// The event's id, if it is signed.
     pub(super) signed_id: Option<String>,
-    /// The time when it was signed, as it says itself, if its script answers it.
+    /// The signed time of the request, if its script responds to it.
     pub(super) asked_at: Option<String>,
-    /// Keeps the body's room for as long as anybody has it.
+    /// Keeps the body's memory reserved while the body is in use.
     _room: Arc<BodyReservation>,
 }
 
@@ -68,7 +67,7 @@ impl std::fmt::Debug for Verified {
     }
 }
 
-/// Bytes that may be worked through without letting this thread's other requests go on elsewhere.
+/// The size in bytes up to which a body is processed without moving this thread's other requests elsewhere.
 const LONG: usize = 64 << 10;
 
 /// Does work on a body of so many bytes.
@@ -89,21 +88,21 @@ struct Verifier {
     shared: Arc<Shared>,
     providers: ArcSwap<Providers>,
     limits: ReceiveLimits,
-    /// Circles by what they were called lately: finding a point of the curve takes microseconds.
+    /// The circles of recent paths: decoding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
     room: BodyMemory,
     refusals: WebhookRefusals,
 }
 
-/// Names of circles that are remembered.
+/// The number of circles in the cache.
 const CIRCLES: usize = 1024;
-/// The longest unsigned body that is looked at, where a provider checks certificates with one.
+/// The most bytes of an unsigned body that is read, for providers that check certificates with one.
 const LONGEST_CHECK: usize = 1 << 10;
-/// The time that a body may take whatever its length, before `webhooks.min_rate` counts.
+/// The time that a body has before `webhooks.min_rate` applies.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// Buffers the body of each request, checks its signature, and hands it on as [`Verified`]; refuses whatever isn't
-/// signed by itself.
+/// Buffers the body of each request, checks its signature, and passes it on as [`Verified`]. Refuses unsigned requests
+/// itself.
 #[derive(Debug, Clone)]
 pub struct Verify<S> {
     inner: S,
@@ -135,12 +134,12 @@ impl VerifyLayer {
         }))
     }
 
-    /// Returns what has been refused.
+    /// Returns the counts of refusals.
     pub fn refusals(&self) -> &WebhookRefusals {
         &self.0.refusals
     }
 
-    /// Refuses a request for its path alone, before the layer sees it.
+    /// Refuses a request because of its path, before the layer sees it.
     pub(crate) fn refuse(&self, path: &str, refusal: WebhookRefusal) -> Response {
         let mut attempt = Attempt::default();
         attempt.name(path);
@@ -148,7 +147,7 @@ impl VerifyLayer {
         refusal.into_response()
     }
 
-    /// Takes these providers' deliveries from now on. Returns the settings that name other secrets than before.
+    /// Replaces the providers. Returns the settings that name other secrets than before.
     pub fn replace(&self, providers: Providers) -> Vec<String> {
         let providers = Arc::new(providers);
         let before = self.0.providers.swap(providers.clone());
@@ -181,7 +180,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The one that is ready is called; its clone waits to become so.
+        // The ready service is called; its clone takes its place.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let verifier = self.verifier.clone();
@@ -207,7 +206,7 @@ where
 }
 
 impl Verifier {
-    /// Returns a GET that asks whether this is the right address, of a provider that sends one.
+    /// Returns the response to a GET that checks the address, for providers that send one.
     async fn check_address(
         &self,
         request: Request,
@@ -227,7 +226,7 @@ impl Verifier {
         check.answer(query).map_err(WebhookRefusal::Unsigned)
     }
 
-    /// Returns the request with what was verified; nothing, where its sender only looks at the server's certificate.
+    /// Returns the request with the verified parts; `None` for a check of the server's certificate.
     async fn verify(
         &self,
         request: Request,
@@ -239,7 +238,7 @@ impl Verifier {
         let (provider, circle) = self.addressee(&mut parts, attempt).await?;
         let form =
             Form::of(&parts.headers, &provider.reading.forms).ok_or(WebhookRefusal::MediaType)?;
-        // What is refused by its headers alone isn't read.
+        // A request that is refused by its headers alone isn't read.
         let now = Timestamp::now();
         let signed = provider
             .scheme
@@ -261,7 +260,7 @@ impl Verifier {
         let received = attempt.bytes.insert(0);
         let body = receive(body, announced, &limits, &mut reservation, received).await;
         let body = body.map_err(|refusal| match (refusal, &signed) {
-            // It is too long for what comes unsigned.
+            // The body is too long for an unsigned one.
             (WebhookRefusal::TooLarge, Err(unsigned)) => WebhookRefusal::Unsigned(*unsigned),
             (other, _) => other,
         })?;
@@ -290,7 +289,7 @@ impl Verifier {
         Ok(Some(Request::from_parts(parts, Body::empty())))
     }
 
-    /// The provider and the circle that the path names.
+    /// Returns the provider and the circle that the path names.
     async fn addressee(
         &self,
         parts: &mut Parts,
@@ -327,7 +326,7 @@ impl Verifier {
         if !self.shared.access.serves(&circle) {
             return Err(WebhookRefusal::UnknownCircle);
         }
-        // With no key, nothing could be right.
+        // Without a key, no signature can be right.
         if provider.keys(&circle).is_empty() {
             return Err(WebhookRefusal::UnknownProvider);
         }
@@ -335,7 +334,7 @@ impl Verifier {
     }
 }
 
-/// The length that the body is said to have.
+/// Returns the announced length of the body.
 fn length(headers: &HeaderMap) -> Option<usize> {
     let text = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
     text.parse().ok()

@@ -1,16 +1,16 @@
-//! Webhooks: what services POST to `/webhooks/<provider>/<circle_pk>`.
+//! Webhooks: POST requests of services to `/webhooks/<provider>/<circle_pk>`.
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! - **Nothing runs unverified.** [`VerifyLayer`], a Tower layer, stands in front of the handler: it buffers
-//!   the raw body, checks the signature over exactly those bytes in constant time, and hands a
-//!   [`Verified`] on. One verifier serves all providers: what tells them apart is data ([`Scheme`]), and
-//!   those of services that many use are [`Preset`]s.
-//! - **Nothing is acknowledged unkept.** A 200 means that the delivery is on disk; its script runs sooner or
-//!   later, and a second delivery of it runs nothing.
-//! - **Nothing is told.** A sender that isn't believed doesn't learn why, the log does ([`WebhookRefusals`]); no payload is ever
-//!   logged, and secrets have a type that doesn't print itself.
-//! - **Nobody is kept out.** Bodies have bounded room, which is taken as they arrive, and who is slow gives way.
+//! - **Only verified requests run scripts.** [`VerifyLayer`], a Tower layer, is in front of the handler: it buffers the
+//!   raw body, checks the signature over exactly those bytes in constant time, and passes a [`Verified`] on. One
+//!   verifier serves all providers: a provider is described by data ([`Scheme`]), and common services have a
+//!   [`Preset`].
+//! - **Only stored deliveries are acknowledged.** A 200 means that the delivery is on disk. Its script runs sooner or
+//!   later, and a second copy of the delivery runs nothing.
+//! - **Refusals and logs reveal nothing.** A refused sender doesn't learn the reason, the log does
+//!   ([`WebhookRefusals`]). No payload is ever logged, and secrets have a type that doesn't print itself.
+//! - **Nobody is kept out.** Bodies have bounded memory, reserved as they arrive, and slow ones are given up.
 
 mod address;
 mod body;

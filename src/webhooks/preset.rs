@@ -1,4 +1,4 @@
-//! The services that many use. What tells them apart stands in `presets.toml`.
+//! The presets of common services. Their data is in `presets.toml`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use super::settings::{Description, PAIRS};
 
 const PRESETS: &str = include_str!("presets.toml");
 
-/// A service whose webhooks are known here.
+/// A service whose webhooks circled knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
@@ -29,7 +29,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All there are.
+    /// All presets.
     pub const ALL: [Self; 6] = [
         Self::Stripe,
         Self::Idenfy,
@@ -39,12 +39,12 @@ impl Preset {
         Self::Standard,
     ];
 
-    /// Returns how the service signs, and what its requests say where.
+    /// Returns the description of the service's signatures and requests.
     pub fn description(self) -> Description {
         self.without(&[])
     }
 
-    /// Returns the description without these settings, and those that mean nothing without them.
+    /// Returns the description without these settings, and without those that depend on them.
     pub(super) fn without(self, unset: &[String]) -> Description {
         let is_unset = |name: &str| unset.iter().any(|unset| unset == name);
         let presets = Config::builder()
@@ -66,7 +66,7 @@ impl Preset {
         Description::deserialize(table).unwrap_or_default()
     }
 
-    /// The script that runs where the settings name none.
+    /// Returns the script that runs if the settings name none.
     pub(super) fn script(self) -> &'static str {
         match self {
             Self::Idenfy => include_str!("scripts/idenfy.rhai"),

@@ -1,4 +1,4 @@
-//! The providers whose deliveries are taken: the settings, with the secrets looked up.
+//! The providers of webhooks: their settings, with the secrets read.
 
 use std::{
     collections::HashMap,
@@ -27,13 +27,13 @@ use crate::{
     script::{Failure, Limits, Sandbox},
 };
 
-/// The script that runs where the settings name none.
+/// The script that runs if the settings name none.
 pub(super) const DEFAULT_SCRIPT: &str = include_str!("scripts/default.rhai");
 
 /// One provider, set up.
 #[derive(Debug)]
 pub struct Provider {
-    /// Its name in the settings and in URLs.
+    /// The name in the settings and in URLs.
     pub name: Arc<str>,
     pub(super) scheme: Scheme,
     pub(super) reading: Reading,
@@ -51,32 +51,32 @@ pub(super) struct Reading {
     pub(super) forms: Vec<Form>,
     pub(super) event_id: Vec<Field>,
     pub(super) event_type: Vec<Field>,
-    /// Names that tell no events apart.
+    /// Event ids that don't tell events apart.
     pub(super) test_ids: Vec<String>,
-    /// JSON pointers to what every body has that is of no kind.
+    /// JSON pointers to members that every body of no kind has.
     pub(super) required: Vec<String>,
     pub(super) kinds: Vec<Kind>,
-    /// Bodies that are answered with what their script says.
+    /// The forms of bodies whose script responds.
     pub(super) respond: Vec<Form>,
     pub(super) challenge: Option<Challenge>,
     pub(super) series: Option<Series>,
 }
 
-/// A text that a provider wants back, to see that somebody is there.
+/// A text that a provider wants back, to see that the address works.
 #[derive(Debug)]
 pub(super) struct Challenge {
-    /// The body's `type` then.
+    /// The `type` of such a body.
     pub(super) kind: String,
-    /// JSON pointer to the text.
+    /// The JSON pointer to the text.
     pub(super) answer: String,
 }
 
-/// Deliveries about one thing, of which none may undo the final one.
+/// A series of deliveries, in which none may follow the final one.
 #[derive(Debug)]
 pub(super) struct Series {
-    /// JSON pointer to what they have in common.
+    /// The JSON pointer to the value that they have in common.
     pub(super) name: String,
-    /// JSON pointer to whether it is the final one.
+    /// The JSON pointer to the flag of the final one.
     pub(super) is_final: String,
 }
 
@@ -89,7 +89,7 @@ pub struct Providers {
     notes: Vec<Note>,
 }
 
-/// A remark on a secret, though nothing keeps the server from starting.
+/// A remark on a secret that doesn't keep the server from starting.
 #[derive(Debug, Clone)]
 pub struct Note {
     provider: Arc<str>,
@@ -103,25 +103,25 @@ enum Noted {
     Padded,
 }
 
-/// A secret by where it comes from, and the circle that it is for if it isn't for all.
+/// A secret's source, and its circle if it isn't for all.
 #[derive(Debug, Clone)]
 struct SecretOf {
     source: String,
     circle: Option<PublicKey>,
 }
 
-/// A provider whose deliveries aren't taken, for want of a secret.
+/// A provider that is off because it has no secret.
 #[derive(Debug)]
 struct Off {
     name: String,
     sources: Vec<String>,
 }
 
-/// Everything that keeps providers from being set up.
+/// All mistakes that keep providers from being set up.
 #[derive(Debug, Error)]
 pub struct SetUpError(Vec<Mistake>);
 
-/// One thing that can't be used.
+/// One mistake.
 #[derive(Debug, Error)]
 #[error("webhooks.{provider}: {reason}")]
 struct Mistake {
@@ -166,7 +166,7 @@ impl Mistake {
 }
 
 impl SetUpError {
-    /// Returns each mistake, and the key of the setting that it is about.
+    /// Returns each mistake with the key of its setting.
     pub fn by_key(&self, circles: &[Circle]) -> Vec<(String, String)> {
         let of = |Mistake { provider, reason }: &Mistake| {
             let key = match reason {
@@ -228,7 +228,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// `:line:column`, as compilers write it.
+/// Displays as `:line:column`, like compilers.
 struct Position<'a>(&'a Failure);
 
 impl fmt::Display for Position<'_> {
@@ -240,9 +240,9 @@ impl fmt::Display for Position<'_> {
     }
 }
 
-/// The surroundings that setting up takes besides the settings themselves.
+/// Parameters of setting up, beside the settings themselves.
 struct Surroundings<'a> {
-    /// The folder that paths are relative to.
+    /// The folder of relative paths.
     base: &'a Path,
     circles: &'a [Circle],
     variable: &'a dyn Fn(&str) -> Option<String>,
@@ -250,12 +250,11 @@ struct Surroundings<'a> {
 }
 
 impl Providers {
-    /// Looks the secrets up and compiles the scripts. `base` is the folder that paths are relative to,
-    /// `variable` reads the environment.
+    /// Reads the secrets and compiles the scripts. `base` is the folder of relative paths, `variable` reads the
+    /// environment.
     ///
     /// # Errors
-    /// Everything that can't be used. A variable that isn't set is no error: without any secret, the provider
-    /// is off.
+    /// All mistakes. A variable that isn't set is no mistake: without any secret, the provider is off.
     pub fn set_up(
         settings: &Settings,
         circles: &[Circle],
@@ -283,10 +282,10 @@ impl Providers {
         }
     }
 
-    /// Compiles the scripts alone: what runs deliveries needs no secrets.
+    /// Compiles only the scripts: running deliveries needs no secrets.
     ///
     /// # Errors
-    /// Every name and script that can't be used.
+    /// All names and scripts that can't be used.
     pub fn set_up_scripts(
         settings: &Settings,
         limits: &Limits,
@@ -307,13 +306,13 @@ impl Providers {
         }
     }
 
-    /// The provider of this name, if its deliveries are taken.
+    /// Returns the provider of this name, unless it is off.
     pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
         self.by_name.get(name)
     }
 
-    /// The scripts that deliveries run, those of providers that are off included: what came before may be
-    /// pending still.
+    /// Returns the scripts that deliveries run, including those of providers that are off: earlier deliveries may still
+    /// be pending.
     pub fn scripts(&self) -> Scripts {
         let scripts = self.scripts.iter();
         scripts
@@ -321,7 +320,8 @@ impl Providers {
             .collect()
     }
 
-    /// Returns the settings that name other secrets than `before`: they may read the same, for files can be written anew.
+    /// Returns the settings that name other secrets than `before`. The settings may be the same, because files can
+    /// change.
     pub fn changed_since(&self, before: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         for (name, provider) in &self.by_name {
@@ -341,7 +341,7 @@ impl Providers {
         changed
     }
 
-    /// Says in the log which providers' deliveries are taken.
+    /// Logs which providers are on.
     pub fn announce(&self) {
         let mut on: Vec<&str> = self.by_name.keys().map(AsRef::as_ref).collect();
         on.sort_unstable();
@@ -370,7 +370,7 @@ impl Providers {
         }
     }
 
-    /// Returns what is worth knowing of the secrets.
+    /// Returns the remarks on the secrets.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -471,14 +471,14 @@ impl Providers {
 }
 
 impl Provider {
-    /// Returns what counts for a circle: its own keys where it has any in the settings, or else everybody's.
+    /// Returns the keys for a circle: its own keys from the settings if it has any, otherwise the provider's.
     pub(super) fn keys(&self, circle: &PublicKey) -> &[Key] {
         self.by_circle.get(circle).unwrap_or(&self.keys)
     }
 }
 
 impl ProviderSettings {
-    /// Returns what is said of the provider, and of its preset.
+    /// Returns the provider's description, with the settings over the preset.
     pub fn description(&self) -> Description {
         let own = self.description.clone();
         match self.preset {
@@ -489,7 +489,7 @@ impl ProviderSettings {
 }
 
 impl Preset {
-    /// Returns how the service signs.
+    /// Returns the service's signature scheme.
     ///
     /// # Errors
     /// None: every preset is complete.
@@ -526,7 +526,7 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_part)
 }
 
-/// Looks the secrets of one provider up.
+/// Reads the secrets of one provider.
 struct Secrets<'a> {
     provider: &'a Arc<str>,
     scheme: &'a Scheme,
@@ -536,7 +536,7 @@ struct Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    /// The keys of those that are set.
+    /// Returns the keys of the secrets that are set.
     fn keys(&mut self, sources: &[SecretSource], circle: Option<PublicKey>) -> Vec<Key> {
         let mut keys = Vec::new();
         for source in sources {
@@ -559,7 +559,7 @@ impl Secrets<'_> {
         keys
     }
 
-    /// Returns what is as secret, but no key.
+    /// Returns tokens, which are as secret as keys.
     fn tokens(&mut self, sources: &[SecretSource]) -> Vec<Secret> {
         sources
             .iter()
@@ -573,7 +573,7 @@ impl Secrets<'_> {
             .collect()
     }
 
-    /// Looks one up, and says what there is to say of it.
+    /// Reads one secret and notes remarks on it.
     fn find(&mut self, source: &SecretSource, whose: &SecretOf) -> Option<Secret> {
         let Surroundings { base, variable, .. } = *self.surroundings;
         match source.read(base, variable) {

@@ -1,4 +1,4 @@
-//! Receiving a body: as fast as it is asked to come, and within the room that there is.
+//! Receives a body, at the required pace and within the memory there is.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use super::{
 };
 use crate::pace::Pace;
 
-/// The room that a body which isn't here at once begins with.
+/// The bytes that are reserved at first for a body that isn't here at once.
 const FIRST: usize = 4 << 10;
 
 /// The limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReceiveLimits {
-    /// Its bytes.
+    /// The most bytes.
     pub(super) most: usize,
-    /// The longest that it may take in all.
+    /// The most time.
     pub(super) timeout: Duration,
-    /// The pace at which it must come.
+    /// The pace at which it must arrive.
     pub(super) pace: Pace,
 }
 
-/// Receives a body of the `announced` length, if one was. Counts in `received` what has come of it.
+/// Receives a body; `announced` is its length, if one was given. Counts the bytes that come in `received`.
 ///
 /// # Errors
-/// It is too long, too slow, cut off, or there is no room for it.
+/// The body is too long, too slow, cut off, or there is no memory for it.
 pub(super) async fn receive(
     mut body: Body,
     announced: Option<usize>,
@@ -55,7 +55,7 @@ pub(super) async fn receive(
             Some(Err(_)) => return Err(WebhookRefusal::CutOff),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
-                // Trailers say nothing that is signed.
+                // Trailers aren't signed, so they are ignored.
                 Err(_) => continue,
             },
         };
@@ -66,7 +66,7 @@ pub(super) async fn receive(
         if *received > limits.most {
             return Err(WebhookRefusal::TooLarge);
         }
-        // Mostly it is all here, and stays where it is.
+        // Usually the body is here as a whole, and isn't copied.
         if whole.is_empty() && body.is_end_stream() {
             reservation.take(data.len(), Instant::now())?;
             return Ok(data);

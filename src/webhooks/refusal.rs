@@ -1,4 +1,4 @@
-//! The reasons why a request is not taken, and how they look on the wire.
+//! The reasons for refusing a webhook, and their form on the wire.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -9,16 +9,16 @@ use thiserror::Error;
 use super::scheme::Unsigned;
 use crate::{dispatch::NotAccepted, refusal::refuse};
 
-/// Seconds after which a sender is to try again.
+/// The seconds after which a sender should try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// The reason why a request is not taken.
+/// The reason for refusing a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WebhookRefusal {
     /// The request names no host, or two.
     #[error("a request needs exactly one Host header, with the name and port that were dialled")]
     NoHost,
-    /// The path isn't one of a webhook.
+    /// The path isn't the path of a webhook.
     #[error("webhooks are at /webhooks/<provider>/<circle_pk>")]
     Misaddressed,
     /// No provider of this name has a secret here.
@@ -49,16 +49,16 @@ pub enum WebhookRefusal {
     /// The body ended before it was whole.
     #[error("the body ended early")]
     CutOff,
-    /// It isn't signed by whom it says.
+    /// The provider's signature isn't right.
     #[error("the signature is missing, malformed, wrong or stale")]
     Unsigned(Unsigned),
-    /// It is signed, but isn't what the provider sends.
+    /// The request is signed, but isn't one that the provider sends.
     #[error("the body is not what the provider sends")]
     NotTheProviders,
-    /// Too much is being received already.
+    /// There is no memory for more bodies.
     #[error("too much is being received; try again later")]
     Busy,
-    /// It can't be kept.
+    /// The delivery can't be stored.
     #[error("the delivery cannot be kept now; try again later")]
     Unavailable,
 }
@@ -73,7 +73,7 @@ impl From<NotAccepted> for WebhookRefusal {
 }
 
 impl WebhookRefusal {
-    /// One of each, by their codes.
+    /// One refusal with each code.
     pub(super) const ALL: [Self; 14] = [
         Self::NoHost,
         Self::Misaddressed,
@@ -91,7 +91,7 @@ impl WebhookRefusal {
         Self::Unavailable,
     ];
 
-    /// Returns how it looks on the wire: the status, and the code for machines.
+    /// Returns the form on the wire: the status, and the code for machines.
     pub fn on_the_wire(self) -> (StatusCode, &'static str) {
         match self {
             Self::NoHost => (StatusCode::BAD_REQUEST, "invalid_host"),
@@ -124,7 +124,7 @@ impl IntoResponse for WebhookRefusal {
             Self::NotAPost => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
-            // What is still to come of the body isn't read.
+            // The rest of the body isn't read.
             Self::TooLarge | Self::TooSlow | Self::CutOff => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -137,7 +137,7 @@ impl IntoResponse for WebhookRefusal {
             | Self::Unsigned(_)
             | Self::NotTheProviders => {}
         }
-        // For the log.
+        // The log uses it.
         response.extensions_mut().insert(self);
         response
     }

@@ -1,4 +1,4 @@
-//! Counts and logs refusals: each once; of a flood, a few each second and their number.
+//! Counts and logs refusals: each one, and of a flood a few each second and their number.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,33 +7,33 @@ use circled_protocol::PublicKey;
 use super::{provider::Provider, refusal::WebhookRefusal};
 use crate::log_limit::LogLimit;
 
-/// Characters of a text of a stranger's that are logged.
+/// The most characters of an unknown name in the log.
 const LONGEST: usize = 64;
 
-/// Refusals by their codes.
+/// The refusals by their codes.
 #[derive(Debug)]
 pub struct WebhookRefusals(Vec<(&'static str, LogLimit)>);
 
-/// The facts that are known of a request when it is refused.
+/// The known facts of a refused request.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     pub(super) provider: Option<Arc<Provider>>,
     pub(super) circle: Option<PublicKey>,
-    /// The bytes of the body that have come, or else that were announced.
+    /// The bytes of the body that have come, or that were announced.
     pub(super) bytes: Option<usize>,
-    /// The text that stands where a provider should.
+    /// The text in the place of a provider's name.
     unknown: Option<String>,
 }
 
 impl WebhookRefusals {
-    /// Creates the counters, of which so many with one code are logged each second.
+    /// Creates the counters; of each code, so many refusals are logged each second.
     pub(super) fn new(logged: u32, start: Instant) -> Self {
         let limit =
             |refusal: WebhookRefusal| (refusal.on_the_wire().1, LogLimit::new(logged, start));
         Self(WebhookRefusal::ALL.map(limit).into())
     }
 
-    /// Returns how many there have been, by their codes.
+    /// Returns the number of refusals of each code.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(code, limit)| (*code, limit.count()))
     }
@@ -62,7 +62,7 @@ impl WebhookRefusals {
         );
     }
 
-    /// Logs how many weren't logged since this was asked last.
+    /// Logs the number of refusals that weren't logged since the last call.
     pub fn tell_left_out(&self) {
         for (code, limit) in &self.0 {
             let refused = limit.take_left_out();
@@ -78,7 +78,7 @@ impl WebhookRefusals {
 }
 
 impl Attempt {
-    /// Keeps what a stranger calls a provider: of one line, and not too long.
+    /// Sets the unknown provider's name, as a single line that isn't too long.
     pub(super) fn name(&mut self, text: &str) {
         let mut shown: String = text
             .chars()

@@ -1,7 +1,7 @@
 //! Signature schemes of providers, as data, and the one verifier for all of them.
 //!
-//! Every scheme here is an HMAC (RFC 2104) over the raw body, with more around it or not; what differs is where things
-//! stand and how they are written.
+//! Every scheme here is an HMAC (RFC 2104) over the raw body, maybe with text around it. Schemes differ in the places
+//! and encodings of the parts.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::auth::Secret;
 
-/// A provider's way to sign.
+/// A provider's signature scheme.
 ///
 /// The value of the signature header is split at `separator`, if there is one. The items that begin with
-/// `signature_prefix` are signatures, any of which may be the right one; the item that begins with `timestamp_prefix`
-/// is when it was signed, written as `timestamp_format` says.
+/// `signature_prefix` are signatures, any of which may be the right one. The item that begins with `timestamp_prefix`
+/// is the time, written in `timestamp_format`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheme {
-    /// Under which names; the first whose signature header is there counts.
+    /// The names of the headers; the first set whose signature header is there counts.
     pub(super) headers: Vec<Headers>,
     pub(super) separator: Option<String>,
     pub(super) signature_prefix: String,
@@ -45,76 +45,76 @@ pub(super) struct Headers {
     pub(super) id: Option<HeaderName>,
 }
 
-/// A scheme that could not work.
+/// The reason why a scheme can't work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemeError {
-    /// Something is said nowhere.
+    /// A required setting is missing.
     #[error("{0} is missing: a provider needs a preset, or signature_header and signed")]
     Missing(&'static str),
-    /// The template has a place for something that the request doesn't have.
+    /// The template has a place for a part that the request doesn't have.
     #[error("signed has {{{part}}} in it, but {needs} says where that is")]
     Unfilled {
         /// The place.
         part: &'static str,
-        /// The settings that could.
+        /// The settings that would give the part.
         needs: &'static str,
     },
-    /// A list of names that doesn't match that of the signature headers.
+    /// A list of names doesn't match the list of signature headers.
     #[error("{0} must have as many names as signature_header")]
     Uneven(&'static str),
-    /// One of two settings that mean something together alone.
+    /// One of two settings that are only valid together is missing.
     #[error("{0} needs {1}")]
     Half(&'static str, &'static str),
-    /// A time that anybody could change.
+    /// The time isn't signed, so anybody could change it.
     #[error("the time isn't signed: signed must have {{timestamp}} in it")]
     Undated,
-    /// Two times.
+    /// The scheme has two times.
     #[error("timestamp_header and timestamp_prefix exclude each other")]
     TwoTimes,
-    /// A time that stands in the header beside the signature, with nothing between them.
+    /// The time is in the header with the signature, and nothing separates them.
     #[error(
         "timestamp_prefix needs a separator and a signature_prefix, to tell the time from the signature"
     )]
     Inseparable,
-    /// A secret that isn't written as it should be.
+    /// A secret isn't in the required encoding.
     #[error("the secret is not written in {expected}")]
     Key {
-        /// The right form.
+        /// The required encoding.
         expected: &'static str,
     },
-    /// A parameter without its value.
+    /// A parameter has no value.
     #[error("{0} must be a parameter and its value, like \"hub.mode=subscribe\"")]
     Parameter(&'static str),
-    /// A key that can be found by trying.
+    /// The key is so short that it can be found by trying.
     #[error("the key in it is shorter than 8 bytes, and could be guessed")]
     WeakKey,
 }
 
-/// The reason why a request is not believed. For the log: the sender learns nothing of it.
+/// The reason why a signature isn't accepted. For the log: the sender doesn't learn it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsigned {
     /// There is no signature.
     #[error("the signature header is missing")]
     Missing,
-    /// A header stands there twice, and nobody can tell which counts.
+    /// A header is there twice, so it is unclear which counts.
     #[error("a header of the signature is repeated")]
     Repeated,
     /// A header isn't written as the provider writes it.
     #[error("the signature is malformed")]
     Malformed,
-    /// It was signed too long ago, or is dated too far ahead.
+    /// The request was signed too long ago, or its time is too far ahead.
     #[error("signed {seconds} s ago, which is past the tolerance")]
     Stale {
-        /// The seconds since then; negative for a time ahead.
+        /// The seconds since the signature; negative for a time ahead.
         seconds: i64,
     },
     /// No secret fits.
     #[error("the signature is wrong")]
     Wrong,
-    /// A GET that asks for something else than whether this is the right address.
+    /// A GET is no check of the address.
     #[error("the GET is not a verification of the address")]
     NotAsked,
-    /// A GET that doesn't know what was agreed on.
+    /// A GET has no agreed token.
     #[error("the GET has a wrong token")]
     WrongToken,
 }
@@ -123,27 +123,27 @@ pub enum Unsigned {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SignatureHeaders<'a> {
     signatures: Vec<&'a str>,
-    /// The time when it was signed, if that is signed too.
+    /// The time of the signature, if it is signed.
     pub(super) timestamp: &'a str,
-    /// The event's name, where that is signed.
+    /// The event's id, if it is signed.
     pub(super) id: &'a str,
 }
 
-/// A request to be signed as the provider would.
+/// A request to be signed like the provider does.
 #[derive(Debug, Clone, Copy)]
 pub struct Signing<'a> {
     /// The secret to sign with.
     pub secret: &'a Secret,
-    /// At this time.
+    /// The time of the signature.
     pub at: Timestamp,
-    /// The event's name, for schemes that sign one.
+    /// The event's id, for schemes that sign one.
     pub id: &'a str,
     /// The raw body.
     pub body: &'a [u8],
 }
 
 impl Scheme {
-    /// Checks that everything in the template stands somewhere.
+    /// Checks that every part of the template has a place in the request.
     pub(super) fn check(&self) -> Result<(), SchemeError> {
         let has_timestamp = self.timestamp_prefix.is_some()
             || self.headers.iter().all(|names| names.timestamp.is_some());
@@ -173,7 +173,7 @@ impl Scheme {
         Ok(())
     }
 
-    /// The key in a secret.
+    /// Returns the key in a secret.
     pub(super) fn key(&self, secret: &Secret) -> Result<Key, SchemeError> {
         let text = secret.expose();
         let text = text.strip_prefix(&self.key_prefix).unwrap_or(text);
@@ -184,7 +184,7 @@ impl Scheme {
             .ok_or(SchemeError::Key { expected })
     }
 
-    /// Reads what the headers say of the signature, and checks how old it is.
+    /// Reads the signature headers, and checks the age of the signature.
     pub(super) fn read_headers<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -232,7 +232,7 @@ impl Scheme {
         Ok(signed)
     }
 
-    /// Returns whether one of the keys made one of the signatures. Takes as long whichever it is that differs.
+    /// Returns true if one of the keys made one of the signatures. Takes constant time.
     pub(super) fn verify(
         &self,
         signed: &SignatureHeaders<'_>,
@@ -264,10 +264,10 @@ impl Scheme {
         }
     }
 
-    /// The headers of a signed request, under the first of each of its names.
+    /// Returns the headers of a signed request, under the first of each header's names.
     ///
     /// # Errors
-    /// A secret that isn't written as it should be.
+    /// The secret isn't in the required encoding.
     pub fn sign(&self, signing: &Signing<'_>) -> Result<HeaderMap, SchemeError> {
         let key = self.key(signing.secret)?;
         let timestamp = self.timestamp_format.write(signing.at);
@@ -325,7 +325,7 @@ impl Scheme {
         let Some(mac) = self.mac::<M>(key, filling) else {
             return false;
         };
-        // In constant time, the length included.
+        // The comparison takes constant time, the length included.
         signatures
             .iter()
             .any(|signature| mac.clone().verify_slice(signature).is_ok())
@@ -345,7 +345,7 @@ impl Scheme {
     }
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that must be there exactly once.
 pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Unsigned> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().ok_or(Unsigned::Missing)?;

@@ -19,31 +19,30 @@ use super::{
 };
 use crate::auth::SecretSource;
 
-/// What every request goes through, and the providers by name. The defaults stand in
-/// `config/default.toml`.
+/// The limits of all requests, and the providers by name. The defaults are in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Bytes of one body.
+    /// The most bytes of a body.
     #[serde(with = "crate::units::size")]
     pub max_body: usize,
-    /// Bytes of all bodies that are being received or handed on at once. With more, those that have been arriving for
-    /// longest are told to come back (503).
+    /// The most bytes of all bodies that are being received or handled. Beyond it, the slowest or oldest ones are
+    /// refused (503).
     #[serde(with = "crate::units::size")]
     pub max_buffered: usize,
-    /// Bytes of such bodies from one address.
+    /// The most bytes of such bodies from one address.
     #[serde(with = "crate::units::size")]
     pub max_buffered_per_address: usize,
-    /// Bytes of such bodies of one provider to one circle.
+    /// The most bytes of such bodies of one provider to one circle.
     #[serde(with = "crate::units::size")]
     pub max_buffered_per_circle: usize,
-    /// How long a body may take to arrive.
+    /// The time in which a body must arrive.
     #[serde(with = "crate::units::duration")]
     pub receive_timeout: Duration,
-    /// Bytes of a body that must come each second.
+    /// The bytes of a body that must arrive each second.
     #[serde(with = "crate::units::size")]
     pub min_rate: usize,
-    /// Refusals with one code that are logged each second, one by one.
+    /// The most refusals of one code that are logged each second.
     pub refusals_logged: u32,
     /// `[webhooks.<name>]`
     #[serde(default)]
@@ -54,32 +53,32 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(remote = "Self")]
 pub struct ProviderSettings {
-    /// The service, if it is one that is known here.
+    /// The preset, if the service has one.
     pub preset: Option<Preset>,
-    /// What the provider signs with; any of them counts, so that they can be changed without a gap.
+    /// The secrets that the provider signs with. Any of them counts, so that they can be replaced without a gap.
     #[serde(default)]
     pub secrets: Vec<SecretSource>,
-    /// How far the time of a signature may be from this server's.
+    /// The most that the time of a signature may differ from this server's.
     #[serde(default = "five_minutes", with = "crate::units::duration")]
     pub tolerance: Duration,
-    /// How long the sender waits for the script to end.
+    /// The time for which the sender waits for the script.
     #[serde(default = "a_second", with = "crate::units::duration")]
     pub wait: Duration,
     /// The script that a delivery runs, relative to the settings file.
     pub script: Option<PathBuf>,
-    /// What a GET must know that asks whether this is the right address; any of them counts.
+    /// The tokens that a GET may have that checks the address; any of them counts.
     #[serde(default)]
     pub get_tokens: Vec<SecretSource>,
-    /// What of the preset doesn't hold here: its settings that are `false`.
+    /// The settings of the preset that are `false`, which don't apply.
     #[serde(skip)]
     pub unset: Vec<String>,
-    /// How it signs, as far as that differs from the preset.
+    /// The description, as far as it differs from the preset.
     #[serde(flatten)]
     pub description: Description,
 }
 
 impl ProviderSettings {
-    /// Every key that such a table may have.
+    /// The keys that such a table may have.
     pub const KEYS: &[&str] = &[
         "preset",
         "secrets",
@@ -115,7 +114,7 @@ impl ProviderSettings {
         "get_mode",
         "certificate_check",
     ];
-    /// Those of them that are the provider's alone, and no preset's.
+    /// The keys that a provider has, but no preset.
     const OWN_KEYS: &[&str] = &[
         "preset",
         "secrets",
@@ -151,99 +150,96 @@ fn a_second() -> Duration {
     Duration::from_secs(1)
 }
 
-/// How a provider signs, and what its requests say where: see [`Scheme`] for how it all works together.
+/// A description of a provider's signatures and requests; see [`Scheme`] for how it works together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Description {
-    /// The header with the signature. With several names, the first that is there counts, and the other
-    /// headers are looked for under the names at the same place.
+    /// The header with the signature. With several names, the first that is there counts; the other headers then have
+    /// the names at the same position.
     #[serde(default, deserialize_with = "header_names")]
     pub signature_header: Option<Vec<HeaderName>>,
-    /// The header that says when it was signed.
+    /// The header with the time of the signature.
     #[serde(default, deserialize_with = "header_names")]
     pub timestamp_header: Option<Vec<HeaderName>>,
-    /// The header with the event's name, where that is signed too.
+    /// The header with the event's id, if the id is signed.
     #[serde(default, deserialize_with = "header_names")]
     pub id_header: Option<Vec<HeaderName>>,
-    /// What stands between the items of the signature header.
+    /// The separator of the items in the signature header.
     pub separator: Option<String>,
-    /// What an item that is a signature begins with.
+    /// The prefix of an item that is a signature.
     pub signature_prefix: Option<String>,
-    /// What the item that is the time begins with.
+    /// The prefix of the item that is the time.
     pub timestamp_prefix: Option<String>,
-    /// How the time is written; in seconds since 1970 if nothing else is said.
+    /// The format of the time; by default seconds since 1970.
     pub timestamp_format: Option<TimestampFormat>,
-    /// What is signed: `{body}`, `{timestamp}` and `{id}`, with text between them.
+    /// The signed text: `{body}`, `{timestamp}` and `{id}`, with text between them.
     pub signed: Option<Template>,
-    /// The hash function; SHA-256 if nothing else is said.
+    /// The hash function; by default SHA-256.
     pub hash: Option<Hash>,
-    /// How a signature is written; in hex if nothing else is said.
+    /// The encoding of a signature; by default hex.
     pub encoding: Option<Encoding>,
-    /// How the key is written in the secret; as it is if nothing else is said.
+    /// The encoding of the key in the secret; by default the text itself.
     pub key: Option<KeyEncoding>,
-    /// What stands before the key in the secret.
+    /// The text before the key in the secret.
     pub key_prefix: Option<String>,
-    /// How bodies are written; JSON if nothing else is said.
+    /// The forms of bodies; by default JSON.
     pub body: Option<Vec<Form>>,
-    /// Where the event's name is: the first place that says anything.
+    /// The places of the event's id; the first that has a value counts.
     #[serde(default, deserialize_with = "fields")]
     pub event_id: Option<Vec<Field>>,
-    /// Where its type is.
+    /// The places of the event's type.
     #[serde(default, deserialize_with = "fields")]
     pub event_type: Option<Vec<Field>>,
-    /// Names that the provider's tests give to one event after another: with one of these, the body tells
-    /// events apart.
+    /// Ids that the provider's tests give to every event. With one of these, the body tells events apart.
     pub test_ids: Option<Vec<String>>,
-    /// JSON pointers (RFC 6901) to what every body has that is of none of `kinds`.
+    /// JSON pointers (RFC 6901) to members that every body of none of `kinds` has.
     #[serde(default, deserialize_with = "pointers")]
     pub required: Option<Vec<String>>,
-    /// Bodies that have something else.
+    /// Kinds of bodies with other members.
     pub kinds: Option<Vec<Kind>>,
-    /// Bodies that are answered with what the script returns as `#{respond: ...}`, or else with nothing: those
-    /// that are written so.
+    /// The forms of bodies that get a response: what the script returns as `#{respond: ...}`, or an empty one.
     pub respond: Option<Vec<Form>>,
-    /// JSON pointer to a text that the provider wants back, when the body's `type` is `challenge_type`.
+    /// The JSON pointer to a text that the provider wants back when the body's `type` is `challenge_type`.
     #[serde(default, deserialize_with = "pointer")]
     pub challenge: Option<String>,
-    /// See `challenge`.
+    /// The `type` of a body with a challenge.
     pub challenge_type: Option<String>,
-    /// JSON pointer to what a series of deliveries has in common, of which none may undo the final one.
+    /// The JSON pointer to the value that a series of deliveries has in common. None of them may follow the final one.
     #[serde(default, deserialize_with = "pointer")]
     pub series: Option<String>,
-    /// JSON pointer to whether a delivery is the final one of its series. Where it points to nothing, the delivery
-    /// belongs to none.
+    /// The JSON pointer to the flag of a series' final delivery. A delivery without the flag belongs to no series.
     #[serde(default, deserialize_with = "pointer")]
     pub series_final: Option<String>,
-    /// The parameter of a GET that it wants back.
+    /// The parameter of a GET whose value it wants back.
     pub get_challenge: Option<String>,
-    /// The parameter of a GET that has one of `get_tokens` in it.
+    /// The parameter of a GET that has one of `get_tokens`.
     pub get_token: Option<String>,
-    /// A parameter that a GET has besides, like `hub.mode=subscribe`.
+    /// A further parameter of such a GET, like `hub.mode=subscribe`.
     pub get_mode: Option<String>,
-    /// A parameter, and its value, of requests that only look at the server's certificate: of a GET, or of a form, signed or
-    /// not. They are answered with nothing, and nothing runs.
+    /// A parameter and its value in requests that only check the server's certificate: in a GET, or in a form, signed
+    /// or not. The response is empty, and nothing runs.
     pub certificate_check: Option<String>,
 }
 
-/// Bodies that have something in common.
+/// A kind of bodies.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kind {
-    /// JSON pointer to what tells them from others.
+    /// The JSON pointer to the member that marks the kind.
     #[serde(deserialize_with = "one_pointer")]
     pub at: String,
-    /// The text that stands there; any value will do where nothing is said.
+    /// The text of that member; by default any value.
     pub is: Option<String>,
-    /// JSON pointers to what all of them have.
+    /// JSON pointers to members that all of them have.
     #[serde(default, deserialize_with = "pointers")]
     pub required: Option<Vec<String>>,
 }
 
-/// Settings that mean something together alone.
+/// Settings that are only valid together.
 pub(super) const PAIRS: [(&str, &str); 2] =
     [("challenge", "challenge_type"), ("series", "series_final")];
 
 impl Description {
-    /// What is said here, and what isn't, as `other` says it.
+    /// Returns these settings; missing ones are taken from `other`.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             signature_header: self.signature_header.or(other.signature_header),
@@ -276,10 +272,10 @@ impl Description {
         }
     }
 
-    /// How it signs.
+    /// Returns the signature scheme.
     ///
     /// # Errors
-    /// Something that a signature takes is said nowhere, or can't be.
+    /// A setting that a signature needs is missing or invalid.
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
         let missing = SchemeError::Missing;
         let pairs = [
@@ -326,15 +322,15 @@ impl Description {
 }
 
 impl Description {
-    /// Returns the ways in which the provider's bodies are written, the usual one first.
+    /// Returns the forms of the provider's bodies, the usual one first.
     pub fn forms(&self) -> &[Form] {
         self.body.as_deref().unwrap_or(&[Form::Json])
     }
 
-    /// The headers of a request as the provider would send it, with a body as it usually is.
+    /// Returns the headers of a request as the provider sends it, for its usual form of body.
     ///
     /// # Errors
-    /// It can't be told how to sign.
+    /// The scheme is invalid.
     pub fn sign(&self, signing: &Signing<'_>, event_type: &str) -> Result<HeaderMap, SchemeError> {
         let mut headers = self.scheme()?.sign(signing)?;
         let form = self.forms().first().copied().unwrap_or(Form::Json);

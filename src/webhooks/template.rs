@@ -1,4 +1,4 @@
-//! The signed text: a template with places in it.
+//! The signed text as a template.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +16,7 @@ pub(super) enum Part {
     Body,
 }
 
-/// The values for the places.
+/// The values for the places of a template.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filling<'a> {
     pub(super) timestamp: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Filling<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// A text that is no template.
+/// The error of a text that is no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must have {{body}} in it, and may have {{timestamp}} and {{id}}, like \"{{timestamp}}.{{body}}\""
@@ -36,7 +36,7 @@ impl Template {
         self.0.contains(part)
     }
 
-    /// Calls `take` with one piece after another.
+    /// Calls `take` with each piece in turn.
     pub(super) fn fill(&self, filling: Filling<'_>, mut take: impl FnMut(&[u8])) {
         for part in &self.0 {
             take(match part {
@@ -72,7 +72,7 @@ impl FromStr for Template {
             parts.push(Part::Text(rest.to_owned()));
         }
         let template = Self(parts);
-        // Without the body in it, a signature would be good for any.
+        // Without the body in it, a signature would be valid for any body.
         template
             .has(&Part::Body)
             .then_some(template)

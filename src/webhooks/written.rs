@@ -59,14 +59,14 @@ pub enum TimestampFormat {
 pub(super) struct Key(pub(super) Vec<u8>);
 
 impl Key {
-    /// Returns whether it is so short that it can be found by trying.
+    /// Returns true if the key is so short that it can be found by trying.
     pub(super) fn is_weak(&self) -> bool {
         self.0.len() < 8
     }
 }
 
 impl Encoding {
-    /// Strict: one text a signature, no white space, no missing padding.
+    /// Returns the strict alphabet: one text for each signature, no white space, no missing padding.
     pub(super) fn alphabet(self) -> Alphabet {
         match self {
             Self::Hex => HEXLOWER,
@@ -78,7 +78,7 @@ impl Encoding {
 }
 
 impl TimestampFormat {
-    /// The time that a text says, if it is written so.
+    /// Parses a time in this format.
     pub(super) fn read(self, text: &str) -> Option<Timestamp> {
         let number = || {
             let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -91,7 +91,7 @@ impl TimestampFormat {
         }
     }
 
-    /// A time as the provider writes it.
+    /// Formats a time.
     pub(super) fn write(self, at: Timestamp) -> String {
         match self {
             Self::Seconds => at.as_second().to_string(),
@@ -102,7 +102,7 @@ impl TimestampFormat {
 }
 
 impl KeyEncoding {
-    /// The key, if the text is written so, and what it is called.
+    /// Decodes a key, and returns the encoding's name for messages.
     pub(super) fn decode(self, text: &str) -> (Option<Vec<u8>>, &'static str) {
         match self {
             Self::Text => (Some(text.as_bytes().to_vec()), "text"),

@@ -1,4 +1,4 @@
-//! The durable jobs of a server, looked at where it keeps them, or through its admin listener.
+//! Reads and retries the durable jobs of a server: in its data folder, or through its admin listener.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -34,11 +34,11 @@ pub(super) struct JobsAddress {
     config: ConfigFile,
 }
 
-/// Where the jobs are.
+/// The place where the jobs are.
 pub(super) enum JobsSource {
-    /// In a folder that no server has.
+    /// A data folder that no server uses.
     Stopped(JobStore, Executor),
-    /// With a server that runs.
+    /// A running server.
     Running(String),
 }
 
@@ -87,11 +87,11 @@ impl JobsAddress {
     }
 }
 
-/// Jobs that are asked for at a time, at most.
+/// The most jobs that are requested at a time.
 pub(super) const MOST: u32 = 500;
 
 impl JobsSource {
-    /// Some of the jobs, the oldest of them first, and where to go on.
+    /// Returns some of the jobs, the oldest first, and the cursor of the next page.
     pub(super) fn page(
         &self,
         states: &[JobStatus],
@@ -144,7 +144,7 @@ impl JobsSource {
         }
     }
 
-    /// Has a job run again, with its script as it is now, or in a version of it.
+    /// Runs a job again, with its script as it is now, or in a version of it.
     pub(super) fn retry(&self, id: JobId, version: Option<&str>) -> anyhow::Result<Retried> {
         match self {
             Self::Stopped(jobs, executor) => match jobs.retry(id, version, executor) {
@@ -180,24 +180,24 @@ impl JobsSource {
     }
 }
 
-/// Some jobs of all circles.
+/// A page of jobs of all circles.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
-    /// The oldest first.
+    /// The jobs, the oldest first.
     pub(super) jobs: Vec<Job>,
-    /// Where to go on.
+    /// The cursor of the next page.
     pub(super) cursor: Option<String>,
 }
 
 /// A job that runs again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Retried {
-    /// The version that it runs, where its script has a name.
+    /// The version that it runs, if its script has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<String>,
 }
 
-/// As a server would have said it.
+/// Returns a job in the form that a server sends.
 fn shown_as(job: Job<Box<RawValue>>) -> anyhow::Result<Job> {
     Ok(circled_json::from_str(&serde_json::to_string(&job)?)?)
 }

@@ -1,4 +1,4 @@
-//! What the line editor asks while somebody types.
+//! Hints and completions for the line editor.
 
 use std::{borrow::Cow, cell::Cell, rc::Rc};
 
@@ -105,7 +105,7 @@ impl Highlighter for Prompt<'_> {
 
 impl Helper for Prompt<'_> {}
 
-/// A name as it is written between quotation marks.
+/// Returns a name as it is written between quotation marks.
 fn escaped(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for c in name.chars() {

@@ -1,4 +1,4 @@
-//! Where what was typed is kept.
+//! The file with earlier inputs.
 
 use std::{
     ffi::OsString,
@@ -8,10 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Inputs that are kept.
+/// The number of inputs that are kept.
 pub(super) const LENGTH: usize = 1000;
 
-/// The file, by the XDG base directory specification: `$XDG_STATE_HOME`, or `~/.local/state`. None where there is no home.
+/// Returns the path of the file by the XDG base directory specification: `$XDG_STATE_HOME`, or `~/.local/state`. `None`
+/// without a home folder.
 pub(super) fn file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| {
         variable(name)
@@ -23,7 +24,7 @@ pub(super) fn file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBu
     Some(state.join("circled").join("history"))
 }
 
-/// Makes the folder for it, which nobody else can look into.
+/// Creates the folder of the file, which nobody else can read.
 pub(super) fn make_folder(file: &Path) -> io::Result<()> {
     match file.parent() {
         Some(folder) => DirBuilder::new().recursive(true).mode(0o700).create(folder),

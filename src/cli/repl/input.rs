@@ -1,4 +1,4 @@
-//! What is being typed: whether it is whole, and what could come next.
+//! Analyses the input while it is typed: if it is whole, and what can be completed.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -10,11 +10,11 @@ enum Open {
     Bracket(char),
     /// `${` in a back-tick string.
     Interpolation,
-    /// A string that ends with its line, begun at this byte.
+    /// A string that ends with its line; it begins at this byte.
     Text(usize),
     /// `'`
     Character,
-    /// `#"`, with so many `#`.
+    /// `#"`, with this number of `#`.
     Raw(usize),
     /// A back-tick string.
     Template,
@@ -29,9 +29,9 @@ enum Open {
 pub(super) enum Wanted<'a> {
     /// A key of the store.
     Key(&'a str),
-    /// A script of the circle's.
+    /// A named script of the circle.
     Script(&'a str),
-    /// A command of the prompt's, without its colon.
+    /// A command of the prompt, without its colon.
     Command(&'a str),
     /// A function of `store`.
     StoreFunction(&'a str),
@@ -55,8 +55,8 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Whether a text is to be run, rather than gone on with: no bracket, comment or string of many lines is open. What can't be
-/// mended by going on is whole, too: the server tells what is wrong with it.
+/// Returns true if a text can be run: no bracket, comment or string of several lines is open. A text with a mistake
+/// that more lines can't mend is whole, too: the server reports the mistake.
 pub(super) fn is_whole(text: &str) -> bool {
     if text.starts_with(':') {
         return true;
@@ -69,7 +69,7 @@ pub(super) fn is_whole(text: &str) -> bool {
             !open.iter().any(|open| matches!(open, Open::Bracket(_)))
                 && !open.contains(&Open::Interpolation)
         }
-        // Such a string goes on where its line ends so, and else never.
+        // Such a string continues only if its line ends with a backslash.
         Some(Open::Text(_)) => !text.ends_with('\\'),
         Some(
             Open::Bracket(_) | Open::Interpolation | Open::Raw(_) | Open::Template | Open::Comment,
@@ -92,7 +92,7 @@ pub(super) fn wanted(text: &str) -> Option<Wanted<'_>> {
         Some(Open::Text(start)) => {
             let (before, typed) = text.split_at(*start);
             let typed = typed.strip_prefix('"')?;
-            // What is written with escapes is no prefix of a name.
+            // A text with escapes is no prefix of a name.
             if typed.contains('\\') {
                 return None;
             }
@@ -126,7 +126,7 @@ pub(super) fn wanted(text: &str) -> Option<Wanted<'_>> {
     }
 }
 
-/// Functions of `store` whose first argument is a key, or begins one.
+/// The functions of `store` whose first argument is a key, or the beginning of one.
 const KEYED: [&str; 6] = ["get", "has", "set", "delete", "incr", "keys"];
 
 fn is_store(text: &str) -> bool {
@@ -134,7 +134,7 @@ fn is_store(text: &str) -> bool {
     receiver.is_some_and(|receiver| word_before(receiver) == "store")
 }
 
-/// The word that a text ends with, white space after it aside.
+/// Returns the last word of a text, ignoring white space after it.
 fn word_before(text: &str) -> &str {
     let text = if text.ends_with(is_of_word) {
         text
@@ -174,7 +174,7 @@ fn scan(text: &str) -> Option<Vec<Open>> {
             },
             Some(inside @ (Open::Text(_) | Open::Character)) => match c {
                 '\\' => drop(rest.next()),
-                // It should have ended before; what comes is read as code again.
+                // The string should have ended before; the next line is read as code again.
                 '\n' => drop(open.pop()),
                 '"' if inside != Open::Character => drop(open.pop()),
                 '\'' if inside == Open::Character => drop(open.pop()),

@@ -1,4 +1,4 @@
-//! The connection of a prompt, which is made again when it is needed and gone.
+//! The connection of the prompt, which is opened again when it is needed and lost.
 
 use std::{cell::RefCell, io, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
 
 use crate::cli::login::Login;
 
-/// How long whoever pressed Tab waits.
+/// The time that a completion may take.
 const GLANCE: Duration = Duration::from_secs(1);
-/// Keys to choose from, at most.
+/// The most keys to choose from.
 const MAX_KEYS: usize = 100;
 
 pub(super) struct ReplConnection<'a> {
@@ -28,7 +28,7 @@ pub(super) enum Ended<T> {
 }
 
 impl<'a> ReplConnection<'a> {
-    /// With a thread of its own, which answers the server's pings while somebody thinks about what to type.
+    /// Creates the connection, with a thread that answers the server's pings while nothing is typed.
     pub(super) fn new(login: &'a Login, key: &'a SecretKey) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -42,8 +42,8 @@ impl<'a> ReplConnection<'a> {
         })
     }
 
-    /// Connects if need be, and waits for an answer or for Ctrl-C, which leaves the connection: so the server stops what it was
-    /// asked to do.
+    /// Connects if necessary, and waits for the result or for Ctrl-C. Ctrl-C closes the connection, so the server stops
+    /// the work.
     pub(super) fn ask<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Ended<T> {
         self.runtime.block_on(async {
             let asking = async {
@@ -63,7 +63,7 @@ impl<'a> ReplConnection<'a> {
         })
     }
 
-    /// Keys of the store that begin like this; none, where that can't be told quickly.
+    /// Returns keys of the store with this prefix; none if that takes long.
     pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
         let script = format!(
             "let keys = store.keys(ARGS); if keys.len() > {MAX_KEYS} {{ keys.truncate({MAX_KEYS}) }} keys"
@@ -82,7 +82,7 @@ impl<'a> ReplConnection<'a> {
             .collect()
     }
 
-    /// Scripts of the circle's that begin like this.
+    /// Returns named scripts of the circle with this prefix.
     pub(super) fn scripts(&self, prefix: &str) -> Vec<String> {
         let scripts = self.glance(async |client| client.list_scripts().await);
         scripts
@@ -93,7 +93,7 @@ impl<'a> ReplConnection<'a> {
             .collect()
     }
 
-    /// Says good-bye.
+    /// Closes the connection properly.
     pub(super) fn close(&self) {
         self.runtime.block_on(self.leave());
     }
@@ -122,7 +122,7 @@ impl<'a> ReplConnection<'a> {
     async fn leave(&self) {
         let client = self.client.take();
         if let Some(client) = client {
-            // Whoever doesn't listen is left all the same.
+            // A server that doesn't answer is left all the same.
             let _ = timeout(GLANCE, client.close()).await;
         }
     }

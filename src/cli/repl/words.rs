@@ -1,8 +1,8 @@
-//! Names that every script knows.
+//! Names that every script can use.
 
 use super::COMMANDS;
 
-/// Functions of `store`.
+/// The functions of `store`.
 const STORE: &[&str] = &["delete(", "get(", "has(", "incr(", "keys(", "set("];
 
 /// Keywords, constants, and functions that aren't called on a value.
@@ -55,7 +55,7 @@ const WORDS: &[&str] = &[
     "while",
 ];
 
-/// Functions that are called on a value.
+/// The functions that are called on a value.
 const METHODS: &[&str] = &[
     "abs(",
     "all(",
@@ -160,7 +160,7 @@ mod tests {
         assert!(of_the_language("unheard").is_empty());
     }
 
-    /// A name that Rhai doesn't have is an error of another kind than wrong arguments.
+    /// Checks that Rhai has each method: a missing function is another error than wrong arguments.
     #[test]
     fn methods_are_ones_that_rhai_has() {
         let engine = Engine::new();

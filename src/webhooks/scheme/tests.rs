@@ -138,7 +138,7 @@ fn no_character_of_the_headers_can_be_changed() {
                 String::from_utf8(bytes).unwrap()
             };
             for headers in vector.with(other) {
-                // Stripe's header has signatures that aren't looked at, and others that are wrong.
+                // Stripe's header has signatures that aren't read, and others that are wrong.
                 let is_of_no_account = headers == vector.headers()
                     || (vector.provider == Preset::Stripe
                         && !(0..=12).contains(&n)
@@ -169,7 +169,7 @@ fn missing_repeated_and_misshapen_headers_are_refused() {
             headers.append(name, value);
             let twice = vector.check(&headers, body, now);
             if name.as_str().starts_with("x-shopify-event") || name == "x-shopify-topic" {
-                // No part of the signature.
+                // The header is no part of the signature.
                 assert_eq!([without, twice], [Ok(()), Ok(())]);
             } else {
                 assert_eq!(without, Err(Unsigned::Missing), "{}: {name}", vector.source);
@@ -407,7 +407,7 @@ fn a_key_is_what_the_secret_says() {
             "{secret}"
         );
     }
-    // Stripe's own key is the whole text.
+    // Stripe's key is the whole text.
     let key = Preset::Stripe
         .scheme()
         .unwrap()
