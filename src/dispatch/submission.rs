@@ -66,9 +66,8 @@ pub(super) struct Input {
     pub(super) newest: bool,
 }
 
-/// A stored input, for those who change what a job runs, and not what it runs on: values take many times as much memory
-/// once they are read, so these stay as they are written.
-#[derive(Clone, Serialize, Deserialize)]
+/// A stored input whose values stay text: once they are parsed, they take many times as much memory.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct UnreadInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<Box<RawValue>>,
@@ -131,6 +130,21 @@ impl JobRequest {
                 newest: submission.newest,
             },
         }
+    }
+}
+
+impl UnreadInput {
+    /// Parses the values.
+    pub(super) fn read(&self) -> serde_json::Result<Input> {
+        let parse = |text: &RawValue| circled_json::parse(text.get());
+        let event = self.event.as_deref().map(parse).transpose()?;
+        let args = self.args.as_deref().map(parse).transpose()?;
+        Ok(Input {
+            event: event.filter(|event| !event.is_null()),
+            args: args.unwrap_or_default(),
+            script: self.script.clone(),
+            newest: self.newest,
+        })
     }
 }
 

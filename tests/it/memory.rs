@@ -239,13 +239,10 @@ async fn set_large_jobs_aside(count: u16, values: usize) {
     );
 }
 
-/// A worker has those in memory, too, that wait for a thread: as many as `dispatch.redis.hold_bytes` permits.
-#[tokio::test]
 async fn large_jobs_that_are_set_aside_count_with_what_they_run_on() {
     set_large_jobs_aside(40, 125_000).await;
 }
 
-#[tokio::test]
 async fn ten_times_as_many_are_set_aside_no_more() {
     set_large_jobs_aside(400, 25_000).await;
 }
@@ -1076,6 +1073,8 @@ on_both!(
     a_page_ends_with_the_job_that_it_has_no_room_for,
     looks_at_large_jobs_stay_within_the_budget,
     a_few_large_jobs_are_shown_at_once,
+    large_jobs_that_are_set_aside_count_with_what_they_run_on,
+    ten_times_as_many_are_set_aside_no_more,
     large_jobs_that_run_again_take_little_memory,
     ten_times_as_many_take_hardly_more,
     batches_that_nobody_reads_stay_within_the_budget,

@@ -7,10 +7,13 @@ use std::{
 
 use circled_protocol::{JobId, PublicKey};
 
-use super::{input_budget::InputReservation, slots::SlotGuard, wire};
+use super::{direct_reads::KnownValues, input_budget::InputReservation, slots::SlotGuard, wire};
 use crate::{
     circle::Run,
-    dispatch::{Account, JobRecord, submission::Input},
+    dispatch::{
+        Account, JobRecord,
+        submission::{Input, UnreadInput},
+    },
 };
 
 /// A job that is this worker's to run, until it is committed, or another worker's.
@@ -24,6 +27,10 @@ pub(super) struct ClaimedJob {
     pub(super) deadline: Option<Instant>,
     /// Runs that collided with others.
     pub(super) collisions: u32,
+    /// True if it has locked its circle, for a moment.
+    pub(super) has_lock: bool,
+    /// The values that its last run would have had to read.
+    pub(super) known: KnownValues,
     /// Runs that began without something that they read.
     pub(super) misses: u32,
     /// True if it is a play that had to wait in the queue.
@@ -41,8 +48,8 @@ pub(super) enum JobKind {
     Play(Box<wire::Play<'static>>),
     Durable {
         job: Box<JobRecord>,
-        input: Box<Input>,
-        /// About how many bytes the input takes in memory.
+        input: Box<UnreadInput>,
+        /// About how many bytes the input takes in memory once it is parsed.
         size: usize,
         /// The gateway whose inbox is told.
         gateway: String,
@@ -50,7 +57,7 @@ pub(super) enum JobKind {
 }
 
 impl ClaimedJob {
-    /// Returns about how many bytes a durable job's input takes in memory.
+    /// Returns about how many bytes a durable job's input takes in memory once it is parsed.
     pub(super) fn input_size(&self) -> usize {
         match &self.kind {
             JobKind::Play(_) => 0,
@@ -95,11 +102,24 @@ impl ClaimedJob {
         }
     }
 
-    /// Returns the run that it asks for; `provided`: the script of a delivery's provider. Nothing, if there is none.
-    pub(super) fn run<'a>(&'a self, provided: Option<&'a str>) -> Option<Run<'a>> {
+    /// Parses the input of a durable job; a play has none.
+    pub(super) fn read_input(&self) -> serde_json::Result<Option<Input>> {
+        match &self.kind {
+            JobKind::Play(_) => Ok(None),
+            JobKind::Durable { input, .. } => input.read().map(Some),
+        }
+    }
+
+    /// Returns the run that it asks for. `input`: what [`Self::read_input`] returned; `provided`: the script of a
+    /// delivery's provider. Returns nothing if there is no script.
+    pub(super) fn run<'a>(
+        &'a self,
+        input: Option<&'a Input>,
+        provided: Option<&'a str>,
+    ) -> Option<Run<'a>> {
         match &self.kind {
             JobKind::Play(play) => Some(play.run()),
-            JobKind::Durable { job, input, .. } => input.run(job, provided),
+            JobKind::Durable { job, .. } => input?.run(job, provided),
         }
     }
 }

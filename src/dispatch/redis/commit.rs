@@ -1,6 +1,6 @@
 //! Commits the results of runs: all of a circle that are ready at the same time in one call.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use circled_protocol::PublicKey;
 use fred::types::Value;
@@ -22,6 +22,8 @@ use crate::{
 
 /// Values longer than this are compared by their hash.
 const INLINE: usize = 64;
+/// The longest that one run keeps all others of its circle from committing.
+pub(super) const LOCKED: Duration = Duration::from_millis(100);
 
 /// The result of a run, ready to be committed.
 #[derive(Debug)]
@@ -132,7 +134,19 @@ struct CommitCall<'a> {
 }
 
 impl Committer {
-    /// Commits runs of one circle, one after another. Sending the same again changes nothing.
+    /// Locks a circle for [`LOCKED`] at most: until the run of this name is committed, no other one of this circle is.
+    /// Returns whether it is locked now.
+    pub(super) async fn lock(&self, circle: PublicKey, name: &str) -> Result<bool, Unavailable> {
+        let partition = self.redis.keys().of(&circle);
+        let lock = partition.circle_lock(&circle);
+        let args = [lock.as_str(), name, "NX", "PX"].map(Value::from);
+        let args = args.into_iter().chain([millis(LOCKED)]);
+        let answer = self.redis.send("SET", partition, args).await?;
+        Ok(!answer.is_null())
+    }
+
+    /// Commits runs of one circle, one after another. Sending the same again changes nothing. Returns nothing, and
+    /// commits nothing, while another run has locked the circle.
     ///
     /// # Errors
     /// Whether they are committed can't be told.
@@ -140,7 +154,9 @@ impl Committer {
         &self,
         circle: PublicKey,
         runs: &[(ClaimedJob, CommitRequest)],
-    ) -> Result<Vec<CommitAnswer>, Unavailable> {
+    ) -> Result<Option<Vec<CommitAnswer>>, Unavailable> {
+        let locked_by = runs.iter().find(|(claimed, _)| claimed.has_lock);
+        let locked_by = locked_by.map(|(claimed, _)| self.lock_name(claimed));
         let partition = self.redis.keys().of(&circle);
         let mut call = CommitCall {
             partition,
@@ -153,6 +169,7 @@ impl Committer {
                 number(self.limits.event_log),
                 number(self.inbox_bytes),
                 number(self.queue),
+                locked_by.unwrap_or_default().into(),
             ],
             inboxes: Vec::new(),
             log: None,
@@ -166,17 +183,26 @@ impl Committer {
             partition.pending(),
             partition.delayed(),
             partition.dead(),
+            partition.circle_lock(&circle),
         ]);
         for (claimed, request) in runs {
             self.add(&mut call, claimed, request);
         }
         let CommitCall { keys, args, .. } = call;
         let answer = self.redis.call(Lua::Commit, partition, keys, args).await?;
+        if answer.as_bytes() == Some(b"locked") {
+            return Ok(None);
+        }
         let answers = answer.into_array();
         if answers.len() != runs.len() {
             return Err(Unavailable);
         }
-        Ok(answers.into_iter().map(CommitAnswer::read).collect())
+        Ok(Some(answers.into_iter().map(CommitAnswer::read).collect()))
+    }
+
+    /// Returns the name under which a run locks its circle.
+    pub(super) fn lock_name(&self, claimed: &ClaimedJob) -> String {
+        format!("{} {}", self.redis.name(), claimed.slot.entry())
     }
 
     fn add(&self, call: &mut CommitCall<'_>, claimed: &ClaimedJob, request: &CommitRequest) {

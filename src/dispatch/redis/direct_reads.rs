@@ -1,5 +1,13 @@
 //! Reads from Redis, for a run on a script thread, which may wait.
 
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
 use circled_protocol::PublicKey;
 use fred::types::Value;
 use tokio::runtime::Handle;
@@ -10,15 +18,43 @@ use super::{
 };
 use crate::store::{self, Key, RemoteReads, Unavailable};
 
-/// Reads from Redis each time that a run asks.
+/// The values of keys, all as they were at one moment.
+pub(super) type KnownValues = HashMap<Key, Option<store::Value>>;
+
+/// Reads from Redis each time that a run asks for something that isn't known.
 pub(super) struct DirectReads {
+    pub(super) known: KnownValues,
+    pub(super) moments: Moments,
     pub(super) redis: Connection,
     pub(super) handle: Handle,
     pub(super) circle: PublicKey,
 }
 
+/// Counts the moments whose state a run has seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moments(Arc<MomentCount>);
+
+#[derive(Debug, Default)]
+struct MomentCount {
+    asked: AtomicUsize,
+    used_known: AtomicBool,
+}
+
+impl Moments {
+    /// Returns true if all that was read is of one moment.
+    pub(super) fn are_one(&self) -> bool {
+        let used_known = self.0.used_known.load(Ordering::Relaxed);
+        self.0.asked.load(Ordering::Relaxed) + usize::from(used_known) <= 1
+    }
+}
+
 impl RemoteReads for DirectReads {
     fn get(&mut self, key: &Key) -> Result<Option<store::Value>, Unavailable> {
+        if let Some(value) = self.known.get(key) {
+            self.moments.0.used_known.store(true, Ordering::Relaxed);
+            return Ok(value.clone());
+        }
+        self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
         let partition = self.redis.keys().of(&self.circle);
         let args = [partition.store(&self.circle).into(), bytes(key)];
         let value = self
@@ -28,6 +64,7 @@ impl RemoteReads for DirectReads {
     }
 
     fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
+        self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
         let partition = self.redis.keys().of(&self.circle);
         let args = [
             partition.store_keys(&self.circle).into(),

@@ -186,6 +186,11 @@ impl Partition {
         format!("{}usage:{circle}", self.prefix)
     }
 
+    /// A string, for a moment: the worker and the entry of the run that alone may commit in the circle.
+    pub(super) fn circle_lock(&self, circle: &PublicKey) -> String {
+        format!("{}lock:{circle}", self.prefix)
+    }
+
     /// A string, for a while: the job id of a delivery that has been here.
     pub(super) fn seen(&self, circle: &PublicKey, identity: &[u8; 32]) -> String {
         format!("{}seen:{circle}:{}", self.prefix, hex::encode(identity))

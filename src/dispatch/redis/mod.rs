@@ -343,6 +343,8 @@ impl Redis {
     /// Begins a transaction that is never committed. It blocks where it reads.
     fn transaction(&self, circle: PublicKey) -> Transaction {
         let reads = direct_reads::DirectReads {
+            known: direct_reads::KnownValues::default(),
+            moments: direct_reads::Moments::default(),
             redis: self.redis.clone(),
             handle: self.handle.clone(),
             circle,

@@ -16,6 +16,7 @@ use super::{
     claimed_job::{ClaimedJob, JobKind},
     commit::{CommitRequest, RunResult},
     connection::{BLOCK, BlockingConnection},
+    direct_reads::KnownValues,
     gateway::{millis, number},
     input_budget::{InputReservation, QueuePosition},
     keys::GROUP,
@@ -29,6 +30,7 @@ use crate::{
     dispatch::{
         JobRecord, Status,
         record::{MAX_CRASHES, unreadable},
+        submission::UnreadInput,
     },
     script::RunError,
     store::Unavailable,
@@ -181,6 +183,8 @@ impl Worker {
             claimed_at: Instant::now(),
             deadline,
             collisions: 0,
+            has_lock: false,
+            known: KnownValues::default(),
             misses: 0,
             has_waited: entry.bytes(WAITED).is_some(),
             cancelled: Arc::default(),
@@ -304,7 +308,8 @@ impl Worker {
         };
         let input = found(1).filter(|_| job.unread.is_none());
         let size = input.map_or(0, weight::most_of_json);
-        let input = input.and_then(|input| circled_json::from_slice(input).ok());
+        let input: Option<UnreadInput> =
+            input.and_then(|input| circled_json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
         let result = input.is_none().then(|| {
             job.log_unreadable();

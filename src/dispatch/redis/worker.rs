@@ -25,7 +25,7 @@ use super::{
     commit::{CommitAnswer, CommitRequest, Committer, RunResult, bytes, stored},
     commit_queue::CommitQueue,
     connection::Connection,
-    direct_reads::DirectReads,
+    direct_reads::{DirectReads, KnownValues, Moments},
     input_budget::InputBudget,
     read_cache::{CachedReads, Miss, MissedRead, ReadCache},
     scripts::Lua,
@@ -34,11 +34,11 @@ use super::{
 use crate::{
     circle::Executor,
     dispatch::{
-        Account, Progress, Scripts,
-        record::{later, no_provider},
+        Account, JobRecord, Progress, Scripts,
+        record::{later, no_provider, unreadable},
     },
     script::{self, Outcome, RunError, Runner},
-    store::{CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
+    store::{self, CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
     units::duration::milliseconds,
 };
 
@@ -52,6 +52,10 @@ const LONG: Duration = Duration::from_millis(100);
 const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
+/// Conflicts of a job, before it locks its circle.
+const UNLOCKED_COLLISIONS: u32 = 8;
+/// The pause before another attempt, where another run has locked the circle.
+const LOCKED_PAUSE: Duration = Duration::from_millis(2);
 /// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before a durable job runs again that was not to blame.
@@ -165,7 +169,7 @@ impl Worker {
 
     /// Runs a script that is known to be short, at once.
     fn try_run(&self, claimed: &ClaimedJob) -> Tried {
-        if claimed.begun.is_some() {
+        if claimed.begun.is_some() || claimed.collisions >= UNLOCKED_COLLISIONS {
             return Tried::Slow;
         }
         // Nobody waits for it any more, and nobody may be there to take it back.
@@ -175,8 +179,11 @@ impl Worker {
         {
             return Tried::Slow;
         }
+        let Ok(input) = claimed.read_input() else {
+            return Tried::Slow;
+        };
         let provided = self.provided(claimed);
-        let Some(run) = claimed.run(provided.as_deref()) else {
+        let Some(run) = claimed.run(input.as_ref(), provided.as_deref()) else {
             return Tried::Slow;
         };
         let circle = claimed.circle();
@@ -213,13 +220,14 @@ impl Worker {
         Transaction::remote(reads, self.committer.limits.clone(), circle)
     }
 
-    /// Returns what is to be committed of a run, or nothing. `direct`: it read all values in Redis.
+    /// Returns what is to be committed of a run, or nothing. `one_moment`: what it read is of one moment, and needn't
+    /// be checked if it writes nothing.
     fn commit_request(
         &self,
         claimed: &ClaimedJob,
         outcome: Outcome,
         transaction: Option<Transaction>,
-        direct: bool,
+        one_moment: bool,
     ) -> Option<CommitRequest> {
         let mut effects = transaction
             .map(Transaction::into_effects)
@@ -245,12 +253,7 @@ impl Worker {
             }
         };
         self.read_cache.insert_writes(claimed.circle(), &effects);
-        if direct
-            && effects.writes.is_empty()
-            && effects.events.is_empty()
-            && effects.reads.len() + effects.lists.len() == 1
-        {
-            // One look sees one state.
+        if one_moment && effects.writes.is_empty() && effects.events.is_empty() {
             effects = Effects::default();
         }
         Some(CommitRequest {
@@ -270,14 +273,11 @@ impl Worker {
                 .push(key.clone());
         }
         let fetch = async |circle: PublicKey, keys: Vec<Key>| {
-            let partition = self.redis.keys().of(&circle);
-            let store = Value::from(partition.store(&circle));
-            let args = std::iter::once(store).chain(keys.iter().map(|key| bytes(key)));
             loop {
-                match self.redis.send("HMGET", partition, args.clone()).await {
+                match self.read_values(circle, keys.clone()).await {
                     Ok(values) => {
-                        for (key, value) in keys.into_iter().zip(values.into_array()) {
-                            self.read_cache.insert(circle, key, stored(&value));
+                        for (key, value) in values {
+                            self.read_cache.insert(circle, key, value);
                         }
                         return true;
                     }
@@ -341,7 +341,8 @@ impl Worker {
     ) -> Option<Vec<CommitAnswer>> {
         loop {
             match self.committer.commit(circle, runs).await {
-                Ok(answers) => return Some(answers),
+                Ok(Some(answers)) => return Some(answers),
+                Ok(None) => sleep(LOCKED_PAUSE).await,
                 Err(Unavailable) if self.halt.is_cancelled() => return None,
                 Err(Unavailable) => sleep(AGAIN).await,
             }
@@ -377,8 +378,10 @@ impl Worker {
             },
             CommitAnswer::Superseded => CommitError::Superseded,
             CommitAnswer::Conflict(values) => {
+                claimed.known.clear();
                 for (key, value) in request.effects.reads.keys().zip(values) {
-                    self.read_cache.insert(circle, key.clone(), value);
+                    self.read_cache.insert(circle, key.clone(), value.clone());
+                    claimed.known.insert(key.clone(), value);
                 }
                 claimed.collisions += 1;
                 if claimed.collisions < COLLISIONS {
@@ -429,18 +432,27 @@ impl Worker {
         }
     }
 
-    /// Runs a job on a script thread, again if it conflicts.
+    /// Runs a job on a script thread, again if it conflicts; if it is short and keeps conflicting, with its circle
+    /// locked.
     fn run(self: &Arc<Self>, mut claimed: ClaimedJob) {
         let circle = claimed.circle();
+        let mut took = Duration::ZERO;
         loop {
             if self.stopping.is_cancelled() || !self.begin(&claimed) {
                 return;
+            }
+            claimed.has_lock = claimed.collisions >= UNLOCKED_COLLISIONS
+                && took < LONG
+                && self.handle.block_on(self.lock(&claimed));
+            if claimed.has_lock {
+                let known = self.handle.block_on(self.read_again(&claimed));
+                claimed.known = known.unwrap_or_default();
             }
             let begun = Instant::now();
             let Some(request) = self.run_once(&claimed) else {
                 return;
             };
-            let took = begun.elapsed();
+            took = begun.elapsed();
             let mut runs = vec![(claimed, request)];
             loop {
                 let committed = self.handle.block_on(self.commit(circle, &runs));
@@ -462,6 +474,50 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Locks the circle of a job. Returns false if that isn't possible in time; the job runs unlocked then.
+    async fn lock(&self, claimed: &ClaimedJob) -> bool {
+        let name = self.committer.lock_name(claimed);
+        loop {
+            match self.committer.lock(claimed.circle(), &name).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(Unavailable) => return false,
+            }
+            let is_late = |deadline| deadline <= Instant::now();
+            if claimed.deadline.is_some_and(is_late)
+                || claimed.cancelled.load(Ordering::Acquire)
+                || self.stopping.is_cancelled()
+            {
+                return false;
+            }
+            sleep(LOCKED_PAUSE).await;
+        }
+    }
+
+    /// Reads the values again that the last run of a job has read.
+    async fn read_again(&self, claimed: &ClaimedJob) -> Result<KnownValues, Unavailable> {
+        let keys = claimed.known.keys().cloned().collect();
+        let values = self.read_values(claimed.circle(), keys).await?;
+        Ok(values.into_iter().collect())
+    }
+
+    /// Reads values of a circle, all of one moment.
+    async fn read_values(
+        &self,
+        circle: PublicKey,
+        keys: Vec<Key>,
+    ) -> Result<Vec<(Key, Option<store::Value>)>, Unavailable> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partition = self.redis.keys().of(&circle);
+        let store = Value::from(partition.store(&circle));
+        let args = std::iter::once(store).chain(keys.iter().map(|key| bytes(key)));
+        let values = self.redis.send("HMGET", partition, args).await?;
+        let values = values.into_array();
+        Ok(keys.into_iter().zip(values.iter().map(stored)).collect())
     }
 
     /// Counts a run of a job that another worker may have died of, and checks that one that has waited is still wanted.
@@ -556,9 +612,15 @@ impl Worker {
     }
 
     fn run_once(self: &Arc<Self>, claimed: &ClaimedJob) -> Option<CommitRequest> {
+        let Ok(input) = claimed.read_input() else {
+            return self.fail(claimed, |job| {
+                job.log_unreadable();
+                unreadable()
+            });
+        };
         let provided = self.provided(claimed);
-        let Some(run) = claimed.run(provided.as_deref()) else {
-            return self.no_script(claimed);
+        let Some(run) = claimed.run(input.as_ref(), provided.as_deref()) else {
+            return self.fail(claimed, no_provider);
         };
         let now = Instant::now();
         let late = |error: RunError| match (claimed.deadline, &claimed.kind) {
@@ -575,7 +637,10 @@ impl Worker {
             return self.commit_request(claimed, Err(error), None, true);
         }
         let circle = claimed.circle();
+        let moments = Moments::default();
         let reads = DirectReads {
+            known: claimed.known.clone(),
+            moments: moments.clone(),
             redis: self.redis.clone(),
             handle: self.handle.clone(),
             circle,
@@ -607,15 +672,25 @@ impl Worker {
             outcome
         });
         self.running().remove(&claimed.slot.name());
-        self.commit_request(claimed, outcome.map_err(late), transaction, true)
+        self.commit_request(
+            claimed,
+            outcome.map_err(late),
+            transaction,
+            moments.are_one(),
+        )
     }
 
-    fn no_script(&self, claimed: &ClaimedJob) -> Option<CommitRequest> {
+    /// Returns the commit of a durable job that can't run.
+    fn fail(
+        &self,
+        claimed: &ClaimedJob,
+        why: impl FnOnce(&JobRecord) -> JobError,
+    ) -> Option<CommitRequest> {
         let JobKind::Durable { job, .. } = &claimed.kind else {
             return None;
         };
         let mut job = job.clone();
-        let error = no_provider(&job);
+        let error = why(&job);
         let progress = job.fail(error, Timestamp::now(), &self.committer.durable);
         Some(CommitRequest::without_effects(RunResult::Durable(
             job, progress,

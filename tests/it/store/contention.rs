@@ -92,6 +92,30 @@ async fn transfers_keep_the_total() {
     assert_eq!(value(&mut session, sum).await, json!([500, 0]));
 }
 
+/// Each look takes many round trips where the store is elsewhere, and all of them see others' commits in between.
+async fn a_script_that_reads_many_hot_keys_gets_there() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let writers = sessions(&server, 8).await;
+    let writes = futures_util::future::join_all(writers.into_iter().map(async |mut session| {
+        for n in 0.. {
+            value(&mut session, &format!("store.incr(\"hot/{}\", 1)", n % 40)).await;
+        }
+    }));
+    let looks = async {
+        for _ in 0..5 {
+            let sum = "let sum = 0; for n in 0..40 { sum += store.get(`hot/${n}`, 0) }";
+            let script = format!("{sum} store.set(\"sum\", sum); sum");
+            value(&mut session, &script).await;
+            value(&mut session, sum).await;
+        }
+    };
+    tokio::select! {
+        () = looks => {}
+        _ = writes => {}
+    }
+}
+
 async fn of_two_that_depend_on_each_other_one_comes_first() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -217,6 +241,7 @@ async fn a_long_script_that_keeps_colliding_is_told_and_leaves_nothing() {
 on_both!(
     many_callers_count_on_one_key,
     transfers_keep_the_total,
+    a_script_that_reads_many_hot_keys_gets_there,
     of_two_that_depend_on_each_other_one_comes_first,
     who_finds_a_key_missing_and_makes_it_is_the_only_one,
     a_long_script_that_keeps_colliding_is_told_and_leaves_nothing,

@@ -1,11 +1,16 @@
 -- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
-local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead = unpack(KEYS, 1, 12)
+-- All of this is for the circle's lock: whoever hasn't got it commits nothing, and is told 'locked'.
+local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead, lock = unpack(KEYS, 1, 13)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local inbox_bytes, most_waiting = tonumber(ARGV[6]), tonumber(ARGV[7])
+local inbox_bytes, most_waiting, locked_by = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 
-local at = 7
+local holder = redis.call('GET', lock)
+if holder and holder ~= locked_by then return 'locked' end
+if holder then redis.call('DEL', lock) end
+
+local at = 8
 local function take()
   at = at + 1
   return ARGV[at]
