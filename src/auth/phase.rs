@@ -184,7 +184,7 @@ mod tests {
         )
     }
 
-    /// Answers the pending challenge like a client with this key, `after` it was sent.
+    /// Signs the pending challenge like a client with this key, `after` it was sent.
     fn answer(
         phase: &mut Phase,
         as_whom: &SecretKey,

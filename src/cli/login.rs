@@ -66,7 +66,7 @@ pub(super) struct Login {
 /// The options for the login and the output.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Manner {
-    /// How to sign the login.
+    /// The signature scheme of the login.
     #[arg(long, value_enum, default_value_t = SchemeName::Eip191)]
     pub(super) scheme: SchemeName,
     /// The server's own origin, wss://circles.example.org, if you dial it by another name: only a login there is

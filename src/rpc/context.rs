@@ -254,7 +254,7 @@ impl Context {
     /// Waits for the session's turn to show credentials.
     ///
     /// # Errors
-    /// As many sessions wait as may.
+    /// Too many sessions wait already.
     pub(super) fn turn_to_log_in(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
@@ -264,7 +264,7 @@ impl Context {
     /// Waits for the session's turn to have a long request read.
     ///
     /// # Errors
-    /// As many wait as may, which is the number of sessions.
+    /// Too many requests wait already: as many as there may be sessions.
     pub(super) fn turn_to_be_read(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {

@@ -1,21 +1,21 @@
-//! How long to wait before the next try.
+//! The wait before the next attempt.
 
 use std::time::Duration;
 
-/// Before the second try, at least.
+/// The least wait before the second attempt.
 const SHORTEST: Duration = Duration::from_millis(250);
-/// However many have failed, at most.
+/// The longest wait, after any number of failures.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Waits that double, each somewhere in the upper half of what it may be: so that the clients that a server has lost don't all
-/// come back in the same moment.
+/// Waits that double, each randomized in its upper half, so that the clients of a lost server don't all come back at
+/// the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The wait after one more failure. `random` is anywhere in its range.
+    /// Returns the wait after one more failure. `random` is any number.
     pub(crate) fn next(&mut self, random: u32) -> Duration {
         let half = SHORTEST
             .saturating_mul(1 << self.failures.min(16))
@@ -24,7 +24,7 @@ impl Backoff {
         half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
-    /// It went well for a while.
+    /// Begins with short waits again, after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

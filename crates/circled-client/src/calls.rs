@@ -1,4 +1,4 @@
-//! The calls that are under way in a connection, and who waits for them.
+//! The calls of a connection that are under way.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use crate::{
     routes::{Feed, Routes},
 };
 
-/// Who waits for which reply; nobody can any more once the connection has closed.
+/// The waiting calls, and the routes of events. Once the connection is closed, nothing can wait any more.
 #[derive(Debug)]
 pub(crate) struct Calls {
     waiting: Mutex<HashMap<u64, Waiting>>,
@@ -26,29 +26,30 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 enum Waiting {
     Reply(oneshot::Sender<Result<Reply, serde_json::Error>>),
-    /// For a subscription, which is one from the moment of the reply. If nobody waits any more, dropping it ends it.
+    /// A call of `subscribe`: the subscription exists from the moment of the reply. If nobody waits any more, dropping
+    /// it ends it.
     Subscription(oneshot::Sender<Result<Subscribed, Error>>),
 }
 
-/// A subscription that came about.
+/// A subscription that has begun.
 #[derive(Debug)]
 pub(crate) struct Subscribed {
-    /// What comes for it.
+    /// Its notices.
     pub(crate) feed: Feed,
     /// The event after which it begins.
     pub(crate) since: u64,
 }
 
-/// What the server answered to one call.
+/// The server's reply to one call.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Where the call succeeded. Read by the caller, so that a senseless one reaches them too.
+    /// The result of a call that succeeded. The caller parses it, so an unreadable one becomes the caller's error.
     pub(crate) result: Option<Box<RawValue>>,
-    /// Where it failed.
+    /// The error of a call that failed.
     pub(crate) error: Option<Box<RawValue>>,
 }
 
-/// Takes the call off the list when it is answered or given up.
+/// Removes the call from the list when it is answered or dropped.
 #[derive(Debug)]
 pub(crate) struct CallGuard {
     calls: Arc<Calls>,
@@ -65,17 +66,17 @@ impl Calls {
         }
     }
 
-    /// Where events go.
+    /// Returns the routes of events.
     pub(crate) fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// How the connection was closed, if it was.
+    /// Returns the reason for the close, once the connection is closed.
     pub(crate) fn closed(&self) -> Option<&Closed> {
         self.closed.get()
     }
 
-    /// Puts a call on the list, to be sent then.
+    /// Adds a call to the list, before it is sent.
     pub(crate) fn begin(self: &Arc<Self>, id: u64) -> Result<CallGuard, Closed> {
         let (sender, reply) = oneshot::channel();
         self.wait(id, Waiting::Reply(sender))?;
@@ -83,8 +84,8 @@ impl Calls {
         Ok(CallGuard { calls, id, reply })
     }
 
-    /// Puts a call of `subscribe` on the list, where it stays until it is answered, even if it is given up: the server may
-    /// have taken it.
+    /// Adds a call of `subscribe` to the list. It stays there until the reply, even if the caller gives up, because the
+    /// server may have accepted it.
     pub(crate) fn begin_subscribe(
         &self,
         id: u64,
@@ -94,7 +95,7 @@ impl Calls {
         Ok(reply)
     }
 
-    /// Hands a reply to who waits for it, and an event on. Whatever else a server sends is for nobody.
+    /// Hands a reply to the waiting call, or an event to its subscription. Other messages are ignored.
     pub(crate) fn on_text(&self, text: &str) {
         #[derive(Deserialize)]
         struct Message<'a> {
@@ -132,7 +133,7 @@ impl Calls {
         }
     }
 
-    /// A message that makes no sense: who waits for it is told so, if it says who that is.
+    /// Handles an unreadable message: the waiting call gets the error, if the message has its id.
     fn on_odd(&self, text: &str, error: serde_json::Error) {
         #[derive(Deserialize)]
         struct Identified {
@@ -144,7 +145,7 @@ impl Calls {
     }
 
     fn on_reply(&self, id: u64, reply: Result<Reply, serde_json::Error>) {
-        // Whoever gave up in this moment doesn't want it.
+        // A caller that gave up in this moment doesn't need it.
         match self.waiting().remove(&id) {
             Some(Waiting::Reply(sender)) => drop(sender.send(reply)),
             Some(Waiting::Subscription(sender)) => drop(sender.send(self.subscribed(reply))),
@@ -167,7 +168,7 @@ impl Calls {
         }
     }
 
-    /// There will be no more replies, nor events.
+    /// Ends all calls and subscriptions.
     pub(crate) fn close(&self, closed: Closed) {
         // Only the first reason counts.
         let closed = self.closed.get_or_init(|| closed);
@@ -175,14 +176,14 @@ impl Calls {
         self.routes.close(closed);
     }
 
-    /// Why there is no reply.
+    /// Returns the reason why there is no reply.
     pub(crate) fn gone(&self) -> Closed {
         self.closed.get().cloned().unwrap_or_else(Closed::silently)
     }
 
     fn wait(&self, id: u64, who: Waiting) -> Result<(), Closed> {
         let mut waiting = self.waiting();
-        // Under the lock: closing says why, then empties the list.
+        // This is done under the lock, because closing sets the reason first and then empties the list.
         if let Some(closed) = self.closed.get() {
             return Err(closed.clone());
         }
@@ -203,7 +204,7 @@ fn is_event(method: &RawValue) -> bool {
 }
 
 impl Reply {
-    /// What the server answered, or the error that it answered.
+    /// Returns the server's result, or its error.
     pub(crate) fn read<R: DeserializeOwned>(self) -> Result<R, Error> {
         match self.error {
             Some(error) => Err(Error::Rpc(circled_json::from_str(error.get())?)),
@@ -319,7 +320,7 @@ mod tests {
         json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string()
     }
 
-    /// What has come until now; `end` for an end without an error.
+    /// Returns the notices until now; `end` for an end without an error.
     fn read(feed: &mut Feed) -> Vec<String> {
         let mut read = Vec::new();
         while let Some(next) = poll_fn(|context| feed.poll_next(context)).now_or_never() {

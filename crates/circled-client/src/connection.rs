@@ -1,4 +1,4 @@
-//! The task that reads a connection, and sends what nobody waits for.
+//! The task that reads a connection, and sends unsubscribes and pings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,12 +20,12 @@ use tokio_tungstenite::{
 
 use crate::{Closed, calls::Calls, routes::Command};
 
-/// How long nothing may come before the server is asked for a sign of life, and then how long it has for one. Servers ask too,
-/// but whoever only listens must find out by itself that the other end is gone without a word.
+/// The time without messages after which the server is pinged, and then the time for its answer. Servers ping too, but
+/// a client that only listens must notice by itself that the server is gone.
 const QUIET: Duration = Duration::from_secs(30);
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-/// Where messages are sent, as long as the connection is there.
+/// The sending half of the connection, while it exists.
 #[derive(Debug)]
 pub(crate) struct Sink(Mutex<Option<SplitSink<Socket, Message>>>);
 
@@ -34,14 +34,14 @@ impl Sink {
         Self(Mutex::new(Some(sink)))
     }
 
-    /// Where it can't be sent, the reader learns why.
+    /// Sends a message. If that fails, the reader learns the reason.
     pub(crate) async fn send(&self, message: Message) {
         if let Some(sink) = self.0.lock().await.as_mut() {
             let _ = sink.send(message).await;
         }
     }
 
-    /// Asks the server to close the connection. Where it is gone, it is closed already.
+    /// Asks the server to close the connection, unless it is closed already.
     pub(crate) async fn close(&self) {
         if let Some(sink) = self.0.lock().await.as_mut() {
             let _ = sink.close().await;
@@ -49,20 +49,20 @@ impl Sink {
     }
 }
 
-/// Hands replies and events out until the connection ends.
+/// Reads replies and events and hands them out until the connection ends.
 pub(crate) async fn run(
     stream: SplitStream<Socket>,
     sink: Arc<Sink>,
     calls: Arc<Calls>,
     commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    // Side by side, in one task: a server that is slow to read must not keep this end from reading.
+    // Both run side by side: a server that reads slowly must not keep this end from reading.
     let closed = tokio::select! {
         closed = read(stream, &calls) => closed,
         closed = write(&sink, &calls, commands) => closed,
     };
     calls.close(closed);
-    // With both its halves the socket goes, for which the server may be waiting.
+    // Dropping both halves closes the socket, for which the server may be waiting.
     drop(sink.0.lock().await.take());
 }
 
@@ -121,7 +121,7 @@ async fn write(
             Command::Unsubscribe(name) => {
                 calls.routes().forget(&name);
                 let params = Unsubscribe { subscription: name };
-                // No id: nobody wants a reply.
+                // Without an id, there is no reply.
                 let request =
                     json!({ "jsonrpc": "2.0", "method": Unsubscribe::NAME, "params": params });
                 Message::text(request.to_string())
@@ -129,6 +129,6 @@ async fn write(
         };
         sink.send(message).await;
     }
-    // The client is gone, and this task with it.
+    // The client is gone, and this task ends with it.
     Closed::silently()
 }

@@ -1,4 +1,4 @@
-//! What can go wrong at the other end of a session.
+//! The client's errors.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 
-/// Why something failed.
+/// The reason why something failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address is no `ws://` or `wss://` one.
+    /// The address isn't a `ws://` or `wss://` one.
     #[error("{0:?} is not the address of a server: it must begin with ws:// or wss:// and a host")]
     Address(String),
     /// The address has no path.
@@ -23,52 +23,52 @@ pub enum Error {
     /// The address's path names no circle.
     #[error("the address must end in the public key of a circle, ws://host:port/<circle_pk>: {0}")]
     Circle(#[from] InvalidKey),
-    /// No connection came about.
+    /// There is no connection.
     #[error("no connection to {address}: {reason}")]
     Connect {
-        /// Where to.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The reason.
         reason: String,
-        /// What the server answered in place of a welcome, if it did: 404 where it doesn't serve the circle.
+        /// The server's HTTP status, if it refused the upgrade: 404 if it doesn't serve the circle.
         status: Option<u16>,
     },
-    /// The server takes too long over a login.
+    /// The server took too long for a step of a login.
     #[error("the server did not answer `{method}` within {after:?}")]
     Silent {
-        /// What it was asked.
+        /// The method that was called.
         method: &'static str,
-        /// How long it had.
+        /// The time that the server had.
         after: Duration,
     },
-    /// The text to sign is not one to sign: the server may be passing another one's on.
+    /// The login text must not be signed: the server may be passing on another server's text.
     #[error("the login text was not signed: {0}")]
     Challenge(#[from] ChallengeError),
     /// The key can't sign, which doesn't happen.
     #[error("the key {0} cannot sign")]
     Unsigned(PublicKey),
-    /// The server answered an error.
+    /// The server returned an error.
     #[error(transparent)]
     Rpc(#[from] RpcError),
     /// The connection is closed.
     #[error(transparent)]
     Closed(#[from] Closed),
-    /// The server answered something that makes no sense.
+    /// The server's reply can't be read.
     #[error("the server's answer can't be understood: {0}")]
     Answer(#[from] serde_json::Error),
-    /// A subscription was read too slowly, and more came than is kept for it. What it had until then was handed out; the
-    /// server's log has the rest.
+    /// A subscription was read too slowly, and more events came than the client keeps. Those until then were handed
+    /// out; the others are in the server's log.
     #[error("events were read too slowly; those after the last one are in the server's log")]
     Behind,
 }
 
 impl Error {
-    /// Whether trying again, with a new connection, may end better: nothing listened, the connection was lost, the server is
-    /// busy or stopping. Not where the key, the circle or the call is what's wrong.
+    /// Returns true if a new attempt with a new connection may succeed: nothing listened, the connection was lost, or
+    /// the server is busy or stopping. False if the key, the circle or the call is wrong.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connect { status, .. } => match status {
-                // Of a proxy whose server is away, or of one that asks for patience.
+                // The status of a proxy whose server is away, or that is busy.
                 Some(status) => *status >= 500 || matches!(status, 408 | 429),
                 None => true,
             },
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// How long the server asks to wait first, if it says.
+    /// Returns the time after which to try again, if the server gave one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Rpc(error) => error.data["retry_after_ms"]
@@ -111,7 +111,7 @@ fn may_pass(error: &RpcError) -> bool {
         | code::UNAVAILABLE
         | code::CANCELLED
         | code::CONFLICT => true,
-        // The text to sign can have become too old on the way.
+        // The text to sign may have expired on the way.
         code::INVALID_CREDENTIALS => {
             let reason = error.data["reason"].as_str();
             [LoginRefusal::NoNonce, LoginRefusal::Expired]
@@ -122,29 +122,29 @@ fn may_pass(error: &RpcError) -> bool {
     }
 }
 
-/// How the connection was closed.
+/// The end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", describe(*.code, .reason))]
 pub struct Closed {
-    /// What the server closed it with (RFC 6455, section 7.4); none where it just went away.
+    /// The server's close code (RFC 6455, section 7.4); `None` if there was no close frame.
     pub code: Option<u16>,
-    /// What the server says, or what became of the connection.
+    /// The server's reason, or the error of the connection.
     pub reason: String,
 }
 
 impl Closed {
-    /// It just went away.
+    /// Creates the end of a connection without any reason.
     pub(crate) fn silently() -> Self {
         Self::lost(String::new())
     }
 
-    /// It went away, and this is known about it.
+    /// Creates the end of a connection with an error.
     pub(crate) fn lost(reason: String) -> Self {
         Self { code: None, reason }
     }
 }
 
-/// Why an upgrade failed; a server of ours says more in the body.
+/// Returns the reason why an upgrade failed. circled gives more details in the body.
 pub(crate) fn refusal(error: tungstenite::Error) -> (String, Option<u16>) {
     let response = match error {
         tungstenite::Error::Http(response) => response,

@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Client, Error, Notice, Subscription, backoff::Backoff};
 
-/// A connection that held so long was a good one: the next loss begins with short waits again.
+/// The time after which a connection counts as stable: after its loss, the first waits are short again.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// Follows a circle's events, whatever becomes of the connection: connects, logs in, subscribes, and when the connection is lost
-/// or can't be made, does so again, with waits from 250 ms to 30 s, and resumes after the last event.
+/// Follows a circle's events across lost connections: connects, logs in and subscribes. When the connection is lost or
+/// can't be made, it tries again, with waits from 250 ms to 30 s, and resumes after the last event.
 ///
 /// ```no_run
 /// # async fn example(key: circled_client::protocol::SecretKey) -> Result<(), circled_client::Error> {
@@ -49,25 +49,25 @@ pub struct Follow {
     on_change: Box<dyn FnMut(Change<'_>) + Send>,
 }
 
-/// What becomes of the connection.
+/// A change of the connection.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// It is there, and so is the subscription.
+    /// The connection and the subscription exist.
     Connected,
-    /// There is none.
+    /// There is no connection.
     Lost {
-        /// What happened to it, or why there is still none.
+        /// The error of the connection or of the attempt.
         why: &'a Error,
-        /// When the next try is.
+        /// The time until the next attempt.
         retry_in: Duration,
     },
 }
 
-/// What [`Follow`] finds: every event once, in order. An error is the last; it is one that trying again wouldn't mend.
+/// The stream of [`Follow`]: every event once, in order. An error is the last item; another attempt wouldn't help.
 pub struct Following(BoxStream<'static, Result<Notice, Error>>);
 
 impl Follow {
-    /// All events of the circle at `address`, from now on, as the holder of this key.
+    /// Creates a follower of all events of the circle at `address`, from now on, as the holder of this key.
     pub fn new(address: impl Into<String>, key: SecretKey) -> Self {
         Self {
             address: address.into(),
@@ -80,41 +80,41 @@ impl Follow {
         }
     }
 
-    /// How to sign the logins.
+    /// Sets the signature scheme of the logins.
     #[must_use]
     pub fn scheme(self, scheme: Scheme) -> Self {
         Self { scheme, ..self }
     }
 
-    /// Has the login's text name this origin, where the server is dialled by another name than its own.
+    /// Sets the origin in the login text, if the server is dialled by another name than its own.
     #[must_use]
     pub fn origin(self, origin: Origin) -> Self {
         let origin = Some(origin);
         Self { origin, ..self }
     }
 
-    /// Only events whose topic begins with this.
+    /// Selects only events whose topic begins with `prefix`.
     #[must_use]
     pub fn topic(self, prefix: impl Into<String>) -> Self {
         let topic = prefix.into();
         Self { topic, ..self }
     }
 
-    /// Begins after the event with this id; 0 for all that the server still has.
+    /// Begins after the event with this id; 0: with the oldest event of the server.
     #[must_use]
     pub fn since(self, id: u64) -> Self {
         let since = Some(id);
         Self { since, ..self }
     }
 
-    /// Tells when the connection is there, or lost.
+    /// Sets a function that is called when the connection is made or lost.
     #[must_use]
     pub fn on_change(self, tell: impl FnMut(Change<'_>) + Send + 'static) -> Self {
         let on_change = Box::new(tell);
         Self { on_change, ..self }
     }
 
-    /// Begins once it is polled.
+    /// Returns the stream, which begins once it is polled.
     pub fn start(self) -> Following {
         let state = State {
             position: self.since,
@@ -154,7 +154,7 @@ impl fmt::Debug for Following {
 struct State {
     follow: Follow,
     session: Option<Session>,
-    /// The id of the last event that was seen, or where the first is after.
+    /// The id of the last event, or the id after which the first one comes.
     position: Option<u64>,
     backoff: Backoff,
     over: bool,
@@ -184,7 +184,7 @@ impl State {
         None
     }
 
-    /// What comes next; nothing, where it has been seen before.
+    /// Waits for the next notice; returns `None` if the event has been seen before.
     async fn try_next(&mut self) -> Result<Option<Notice>, Error> {
         let session = match &mut self.session {
             Some(session) => session,
@@ -196,7 +196,7 @@ impl State {
                     None => client.authenticate(key, scheme).await?,
                 }
                 let events = client.subscribe(&self.follow.topic, self.position).await?;
-                // From here on, nothing is missed, even if nothing comes before the connection is lost.
+                // From here on, nothing is missed, even if the connection is lost before the first event.
                 self.position.get_or_insert(events.since());
                 (self.follow.on_change)(Change::Connected);
                 let began = Instant::now();
@@ -206,7 +206,7 @@ impl State {
         match session.events.next().await {
             Some(Ok(Notice::Event(event))) => Ok(self.on_event(event).map(Notice::Event)),
             Some(Ok(Notice::Gap { since })) => {
-                // Where the log is an older one than the events that were seen, this goes back.
+                // If the log is older than the events that were seen, this goes back.
                 self.position = Some(since);
                 Ok(Some(Notice::Gap { since }))
             }
@@ -231,7 +231,7 @@ impl State {
         Some(event)
     }
 
-    /// It is seen as far as that can be: asked for again, it would come as it is.
+    /// Counts an unreadable event as seen: a second read would give the same.
     fn on_unreadable(&mut self, id: Option<u64>, why: String) -> Option<Notice> {
         if let Some(id) = id {
             if self.position.is_some_and(|position| id <= position) {
@@ -247,7 +247,7 @@ impl State {
         if session.is_some_and(|session| session.began.elapsed() >= STEADY) {
             self.backoff.reset();
         }
-        // Without randomness, all waits are as long as the shortest.
+        // Without randomness, all waits have their shortest length.
         let random = getrandom::u32().unwrap_or_default();
         let wait = self.backoff.next(random);
         let retry_in = why.retry_after().map_or(wait, |least| wait.max(least));

@@ -46,12 +46,12 @@ use calls::Calls;
 use connection::Sink;
 use routes::{Command, Routes};
 
-/// How long a server may take to accept a connection, and over each step of a login.
+/// The time that a server has to accept a connection, and for each step of a login.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Calls under way at once. One more waits until one is answered.
+/// The most calls under way. Another call waits until one is answered.
 const MAX_CALLS: usize = 1024;
 
-/// A connection to a circle. Clones share it; it closes when the last is dropped.
+/// A connection to a circle. Clones share it; it closes when the last one is dropped.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -66,12 +66,12 @@ struct Inner {
     _reader: AbortOnDropHandle<()>,
 }
 
-/// What can be said about a run beside its script.
+/// The options of a run besides its script.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What the script sees as `ARGS`.
+    /// The value that the script sees as `ARGS`.
     pub args: Value,
-    /// How long it may take, in milliseconds; the server's own limit at most.
+    /// The time limit in milliseconds; at most the server's own.
     pub timeout_ms: Option<u64>,
 }
 
@@ -79,8 +79,8 @@ impl Client {
     /// Connects to `ws://host:port/<circle_pk>`, or `wss://`.
     ///
     /// # Errors
-    /// [`Error::Address`], [`Error::NoCircle`] or [`Error::Circle`] for an address that can't be one,
-    /// [`Error::Connect`] where nobody answers within 10 s, or something else does.
+    /// [`Error::Address`], [`Error::NoCircle`] or [`Error::Circle`] for an invalid address, [`Error::Connect`] if no
+    /// circled server answers within 10 s.
     pub async fn connect(address: &str) -> Result<Self, Error> {
         let (origin, circle) = parse(address)?;
         let connect_error = |(reason, status)| Error::Connect {
@@ -88,9 +88,9 @@ impl Client {
             reason,
             status,
         };
-        // An error says that there is a provider already, which is all that is wanted.
+        // An error means that a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Small messages are not to wait for each other.
+        // Small messages must not wait for each other.
         let no_delay = true;
         let (socket, _) = timeout(PATIENCE, connect_async_with_config(address, None, no_delay))
             .await
@@ -118,21 +118,20 @@ impl Client {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Logs in: fetches the text to sign, makes sure that it is for this server, circle and key, and
-    /// signs it.
+    /// Logs in: fetches the text to sign, checks that it is for this server, circle and key, and signs it.
     ///
     /// # Errors
-    /// [`Error::Challenge`] where the text is for somebody else; nothing is signed or sent then.
-    /// [`Error::Silent`] where the server takes more than 10 s over a step.
+    /// [`Error::Challenge`] if the text is for another one; then nothing is signed or sent. [`Error::Silent`] if the
+    /// server takes more than 10 s for a step.
     pub async fn authenticate(&self, key: &SecretKey, scheme: Scheme) -> Result<(), Error> {
         self.authenticate_at(&self.0.origin, key, scheme).await
     }
 
-    /// Logs in to a server that is dialled by another name than its own: one behind a tunnel, say. The text must name
-    /// this origin, and not the one that was dialled.
+    /// Logs in to a server that is dialled by another name than its own, for example behind a tunnel. The text must
+    /// name `origin`, not the dialled one.
     ///
     /// # Errors
-    /// As of [`Client::authenticate`].
+    /// The same as [`Client::authenticate`].
     pub async fn authenticate_at(
         &self,
         origin: &Origin,
@@ -157,7 +156,7 @@ impl Client {
     /// Runs a script.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the script fails.
+    /// [`Error::Rpc`] if the script fails.
     pub async fn play(&self, script: &str) -> Result<Played, Error> {
         self.play_with(script, &Options::default()).await
     }
@@ -165,7 +164,7 @@ impl Client {
     /// Runs a script with arguments and a time limit.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the script fails.
+    /// [`Error::Rpc`] if the script fails.
     pub async fn play_with(&self, script: &str, options: &Options) -> Result<Played, Error> {
         let Options { args, timeout_ms } = options.clone();
         let play = Play {
@@ -176,28 +175,28 @@ impl Client {
         self.request(&play).await
     }
 
-    /// Calls a method whose types are known, as [`Client::call`] does. A parameter that is null is left away.
+    /// Calls a method whose types are known, like [`Client::call`]. Parameters that are null are left out.
     ///
     /// # Errors
-    /// As of [`Client::call`].
+    /// The same as [`Client::call`].
     pub async fn request<M: Method>(&self, method: &M) -> Result<M::Result, Error> {
         self.call(M::NAME, params(method)?).await
     }
 
-    /// Calls a method by its name, and waits as long as it takes. 1024 calls may be under way at once, one more
-    /// waits for its turn. Dropping a call forgets its reply.
+    /// Calls a method by its name, and waits for the reply without a time limit. 1024 calls may be under way at once;
+    /// another one waits for its turn. Dropping a call ignores its reply.
     ///
     /// # Errors
-    /// [`Error::Rpc`] with the server's answer, [`Error::Closed`] once there is no connection,
-    /// [`Error::Answer`] where the reply is no `R`. An `R` for any value is [`Json`](circled_protocol::Json): serde_json's own `Value`
-    /// reads some keys as signs of its own.
+    /// [`Error::Rpc`] with the server's error, [`Error::Closed`] once there is no connection, [`Error::Answer`] if the
+    /// result is no `R`. For any value, use [`Json`](circled_protocol::Json) as `R`: serde_json's own `Value` treats
+    /// some keys specially.
     pub async fn call<R: DeserializeOwned>(
         &self,
         method: &str,
         params: impl Serialize,
     ) -> Result<R, Error> {
         let inner = &self.0;
-        // It is never closed, and if it were, there would just be no limit.
+        // It is never closed; if it were, there would just be no limit.
         let _permit = inner.free.acquire().await;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let params = serde_json::to_value(params)?;
@@ -207,13 +206,13 @@ impl Client {
         call.reply().await?.read()
     }
 
-    /// Subscribes to the circle's events: to the topics that begin with `prefix`, and after the event `since`, or from now on.
+    /// Subscribes to the circle's events: to topics that begin with `prefix`, after the event `since`, or from now on.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not, [`Error::Silent`] where the server takes more than 10 s.
+    /// [`Error::Rpc`] if the caller may not, [`Error::Silent`] if the server takes more than 10 s.
     pub async fn subscribe(&self, prefix: &str, since: Option<u64>) -> Result<Subscription, Error> {
         let inner = &self.0;
-        // It is never closed, and if it were, there would just be no limit.
+        // It is never closed; if it were, there would just be no limit.
         let _permit = inner.free.acquire().await;
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let method = Subscribe::NAME;
@@ -223,7 +222,7 @@ impl Client {
         };
         let params = params(&subscribe)?;
         let reply = inner.calls.begin_subscribe(id)?;
-        // Sent for sure, even if this call is given up now: so that there is a reply, which ends what nobody wants.
+        // It is sent even if this call is dropped now, so that a reply comes, which ends the unwanted subscription.
         let request = Command::Send(request(id, method, &params));
         inner.calls.routes().command(request);
         let after = PATIENCE;
@@ -234,7 +233,7 @@ impl Client {
         Ok(Subscription::new(subscribed, self.clone()))
     }
 
-    /// How the connection was closed, if it was.
+    /// Returns the end of the connection, once it is closed.
     pub fn closed(&self) -> Option<&Closed> {
         self.0.calls.closed()
     }
@@ -244,7 +243,7 @@ impl Client {
         self.0.sink.close().await;
     }
 
-    /// Calls a method that every server replies to at once, or asks to come again with.
+    /// Calls a method that servers answer at once, or ask to try again later.
     async fn request_soon<M: Method>(&self, method: &M) -> Result<M::Result, Error> {
         let after = PATIENCE;
         let until = Instant::now() + after;
@@ -266,7 +265,7 @@ impl Client {
     }
 }
 
-/// Returns the parameters of a call. What isn't said isn't sent.
+/// Returns the parameters of a call. Unset ones are left out.
 fn params(method: &impl Method) -> Result<Value, serde_json::Error> {
     let mut params = serde_json::to_value(method)?;
     if let Some(params) = params.as_object_mut() {
@@ -279,7 +278,7 @@ fn request(id: u64, method: &str, params: &Value) -> String {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
 
-/// Returns the server and the circle that an address names: what the login text has to name, too.
+/// Returns the server and the circle of an address, which the login text must name, too.
 fn parse(address: &str) -> Result<(Origin, PublicKey), Error> {
     let no_address = || Error::Address(address.to_owned());
     let uri: Uri = address.parse().map_err(|_| no_address())?;

@@ -18,15 +18,15 @@ impl Client {
     /// Returns what the server knows of this session.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the server can't look it up.
+    /// [`Error::Rpc`] if the server can't read it.
     pub async fn whoami(&self) -> Result<Identity, Error> {
         self.request(&Whoami {}).await
     }
 
-    /// Runs a script of the circle's by its name.
+    /// Runs a named script of the circle.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the script fails, or there is none.
+    /// [`Error::Rpc`] if the script fails, or there is none.
     pub async fn call_script(
         &self,
         name: &str,
@@ -43,10 +43,10 @@ impl Client {
         self.request(&call).await
     }
 
-    /// Gives the circle a script, or a script a new version.
+    /// Stores a script under a name, or a new version of it.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where it doesn't compile, with line and column.
+    /// [`Error::Rpc`] if it doesn't compile, with line and column.
     pub async fn put_script(&self, name: &str, source: &str) -> Result<ScriptPut, Error> {
         let put = PutScript {
             name: name.to_owned(),
@@ -55,10 +55,10 @@ impl Client {
         self.request(&put).await
     }
 
-    /// Returns a script as it is now, or was.
+    /// Returns a version of a script, the newest one if none is given.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where there is none.
+    /// [`Error::Rpc`] if there is none.
     pub async fn get_script(&self, name: &str, version: Option<&str>) -> Result<Script, Error> {
         let get = GetScript {
             name: name.to_owned(),
@@ -70,33 +70,33 @@ impl Client {
     /// Returns the circle's scripts, sorted by name.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not see them.
+    /// [`Error::Rpc`] if the caller may not see them.
     pub async fn list_scripts(&self) -> Result<Vec<ScriptEntry>, Error> {
         Ok(self.request(&ListScripts {}).await?.scripts)
     }
 
-    /// Removes a script with all its versions. Returns whether there was one.
+    /// Deletes a script with all its versions. Returns true if there was one.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not.
+    /// [`Error::Rpc`] if the caller may not.
     pub async fn delete_script(&self, name: &str) -> Result<bool, Error> {
         let name = name.to_owned();
         Ok(self.request(&DeleteScript { name }).await?.deleted)
     }
 
-    /// Makes someone a member. Returns whether they weren't one.
+    /// Adds a member. Returns true if they weren't one.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller isn't the owner.
+    /// [`Error::Rpc`] if the caller isn't the owner.
     pub async fn add_member(&self, pubkey: &PublicKey) -> Result<bool, Error> {
         let pubkey = *pubkey;
         Ok(self.request(&AddMember { pubkey }).await?.added)
     }
 
-    /// Has someone be a member no longer, at once, and their jobs stopped that are not over, if that is wanted.
+    /// Removes a member at once, and stops their jobs that haven't ended if `stop_jobs` is true.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller isn't the owner, or the settings file names the member.
+    /// [`Error::Rpc`] if the caller isn't the owner, or the settings file names the member.
     pub async fn remove_member(
         &self,
         pubkey: &PublicKey,
@@ -112,23 +112,23 @@ impl Client {
     /// Returns the members of the circle.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not see that.
+    /// [`Error::Rpc`] if the caller may not see them.
     pub async fn list_members(&self) -> Result<Members, Error> {
         self.request(&ListMembers {}).await
     }
 
-    /// Hands a run over to the server, which keeps it until it is done, whoever is connected.
+    /// Submits a durable job, which the server keeps until it has run, even if nobody stays connected.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where it can't be kept, or its script doesn't compile.
+    /// [`Error::Rpc`] if it can't be stored, or its script doesn't compile.
     pub async fn submit_job(&self, submission: &SubmitJob) -> Result<Submitted, Error> {
         self.request(submission).await
     }
 
-    /// Returns a job as it stands now.
+    /// Returns a job as it is now.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller has no such job.
+    /// [`Error::Rpc`] if the caller has no such job.
     pub async fn get_job(&self, job_id: impl ToString) -> Result<Job, Error> {
         let get = GetJob {
             job_id: job_id.to_string(),
@@ -137,10 +137,10 @@ impl Client {
         self.request(&get).await
     }
 
-    /// Returns a job as soon as it is over, or after so long at most. The server bounds the wait.
+    /// Waits until a job has ended, at most for `wait`, and returns it. The server bounds the wait.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller has no such job.
+    /// [`Error::Rpc`] if the caller has no such job.
     pub async fn wait_for_job(&self, job_id: impl ToString, wait: Duration) -> Result<Job, Error> {
         let get = GetJob {
             job_id: job_id.to_string(),
@@ -149,27 +149,27 @@ impl Client {
         self.request(&get).await
     }
 
-    /// Returns the caller's jobs, the owner's all; the newest first.
+    /// Returns the caller's jobs, or all jobs for the owner, the newest first.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the server can't look them up.
+    /// [`Error::Rpc`] if the server can't read them.
     pub async fn list_jobs(&self, wanted: &ListJobs) -> Result<Jobs, Error> {
         self.request(wanted).await
     }
 
-    /// Ends a job. Returns `false` where it was over already.
+    /// Stops a job. Returns `false` if it had ended already.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller has no such job.
+    /// [`Error::Rpc`] if the caller has no such job.
     pub async fn stop_job(&self, job_id: impl ToString) -> Result<bool, Error> {
         let job_id = job_id.to_string();
         Ok(self.request(&StopJob { job_id }).await?.stopped)
     }
 
-    /// Has a job that was given up or stopped run again, with its script as it is now, or in a version of it.
+    /// Runs a dead or stopped job again, with its script as it is now, or in a version of it.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller has no such job, or its script isn't there.
+    /// [`Error::Rpc`] if the caller has no such job, or its script doesn't exist.
     pub async fn retry_job(
         &self,
         job_id: impl ToString,
@@ -182,18 +182,18 @@ impl Client {
         self.request(&retry).await
     }
 
-    /// Returns what came by webhook, the newest first.
+    /// Returns the deliveries of webhooks, the newest first.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not see that.
+    /// [`Error::Rpc`] if the caller may not see them.
     pub async fn list_deliveries(&self, wanted: &ListDeliveries) -> Result<Deliveries, Error> {
         self.request(wanted).await
     }
 
-    /// Returns a delivery with what was in it.
+    /// Returns a delivery with its body.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller isn't the owner, or there is none.
+    /// [`Error::Rpc`] if the caller isn't the owner, or there is none.
     pub async fn get_delivery(&self, job_id: impl ToString) -> Result<DeliveryDetails, Error> {
         let job_id = job_id.to_string();
         self.request(&GetDelivery { job_id }).await
@@ -202,7 +202,7 @@ impl Client {
     /// Runs a delivery once more, with the script as it is now. Returns the new job's id.
     ///
     /// # Errors
-    /// [`Error::Rpc`] where the caller may not, or there is none.
+    /// [`Error::Rpc`] if the caller may not, or there is none.
     pub async fn redeliver(&self, job_id: impl ToString) -> Result<JobId, Error> {
         let job_id = job_id.to_string();
         Ok(self.request(&Redeliver { job_id }).await?.job_id)

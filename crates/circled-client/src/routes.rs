@@ -1,8 +1,8 @@
-//! Which events go to which subscription, and what is kept for those who haven't read them yet.
+//! Routes events to their subscriptions, and keeps those that haven't been read.
 //!
-//! The task that reads the connection never waits for who reads a subscription: replies, and the events of others,
-//! would wait with it. So what isn't read is kept, up to a bound, and a subscription past it ends with
-//! [`Error::Behind`]: what it had until then can still be read, and the rest is in the server's log.
+//! The task that reads the connection never waits for the reader of a subscription, or replies and other subscriptions
+//! would wait, too. So unread events are kept up to a bound. A subscription beyond it ends with [`Error::Behind`]: the
+//! kept events can still be read, and the others are in the server's log.
 
 use std::{
     collections::HashMap,
@@ -21,26 +21,26 @@ use tokio::sync::mpsc;
 
 use crate::{Closed, Error, Notice};
 
-/// Notices that a subscription keeps for who doesn't read them.
+/// The most unread notices of a subscription.
 const MAX_NOTICES: usize = 4096;
-/// Bytes of the messages that they came in.
+/// The most bytes of the messages that they came in.
 const MAX_BYTES: usize = 16 << 20;
 
-/// What the connection is to send by itself.
+/// A message that the connection sends by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Nobody wants this subscription's events any more.
+    /// Ends a subscription that nobody reads any more.
     Unsubscribe(String),
     /// A request.
     Send(String),
-    /// See whether the server is still there.
+    /// Checks if the server is still there.
     Ping,
 }
 
-/// Where events go.
+/// The routes of events.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    /// No more at a time than there are subscriptions, and a ping.
+    /// The queue has at most one entry for each subscription, and a ping.
     commands: mpsc::UnboundedSender<Command>,
     table: Mutex<Table>,
 }
@@ -48,10 +48,10 @@ pub(crate) struct Routes {
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<String, Route>,
-    /// Subscriptions that are asked for. As long as there are any, an event for a name that nobody knows may be the first
-    /// of one of them.
+    /// The number of subscriptions that were asked for. While there are any, an event for an unknown name may be the
+    /// first of one of them.
     asked: usize,
-    /// What came for such names.
+    /// Notices for unknown names.
     unclaimed: HashMap<String, Feed>,
 }
 
@@ -62,10 +62,10 @@ struct Route {
     end: End,
 }
 
-/// Why there is no more; nothing, where the server said so in a notice.
+/// The reason for the end; `None` if the server gave it in a notice.
 type End = Arc<Mutex<Option<Error>>>;
 
-/// The notices of one subscription. Dropping it has the connection unsubscribe.
+/// The notices of one subscription. Dropping it unsubscribes.
 #[derive(Debug)]
 pub(crate) struct Feed {
     name: String,
@@ -84,17 +84,17 @@ impl Routes {
         }
     }
 
-    /// Something is to be sent, if there is still a connection.
+    /// Queues a message, if the connection still exists.
     pub(crate) fn command(&self, command: Command) {
         let _ = self.commands.send(command);
     }
 
-    /// A subscription is being asked for.
+    /// Notes that a subscription is being asked for.
     pub(crate) fn ask(&self) {
         self.table().asked += 1;
     }
 
-    /// One that was asked for has been answered: this is its name, if it came about.
+    /// Notes the reply to `subscribe`, with the subscription's name if it has begun.
     pub(crate) fn answered(&self, name: Option<String>) -> Option<Feed> {
         let mut table = self.table();
         table.asked = table.asked.saturating_sub(1);
@@ -112,7 +112,7 @@ impl Routes {
         feed
     }
 
-    /// Hands on what the server told a subscription, in so many bytes.
+    /// Hands on a notification of so many bytes.
     pub(crate) fn on_event(&self, params: &RawValue, size: usize) {
         let (name, notice) = match circled_json::from_str(params.get()) {
             Ok(notification) => told(notification),
@@ -123,12 +123,12 @@ impl Routes {
         }
     }
 
-    /// Nobody reads this subscription any more.
+    /// Removes a subscription that nobody reads any more.
     pub(crate) fn forget(&self, name: &str) {
         self.table().known.remove(name);
     }
 
-    /// There will be no more events.
+    /// Ends all subscriptions.
     pub(crate) fn close(&self, closed: &Closed) {
         let mut table = self.table();
         let (known, unclaimed) = (
@@ -207,7 +207,7 @@ impl Route {
 }
 
 impl Feed {
-    /// What comes next; an error is the last.
+    /// Waits for the next notice; an error is the last.
     pub(crate) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -236,7 +236,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        // Where it has ended, the server knows.
+        // If it has ended, the server knows.
         if !self.receiver.is_closed() {
             let name = std::mem::take(&mut self.name);
             let _ = self.commands.send(Command::Unsubscribe(name));
@@ -244,7 +244,7 @@ impl Drop for Feed {
     }
 }
 
-/// An event that makes no sense is one that is missing, and whoever reads the subscription is told so.
+/// Returns the notice about an unreadable event, which counts as missing.
 fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<Notice>) {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -261,7 +261,7 @@ fn unreadable(params: &RawValue, error: &serde_json::Error) -> (String, Option<N
     (name.to_owned(), notice)
 }
 
-/// Returns whose notification it is, and what they are told. What a later server says is passed over.
+/// Returns the subscription's name and its notice. Notifications of later versions are ignored.
 fn told(notification: Notification) -> (String, Option<Notice>) {
     let notice = match notification.notice {
         methods::Notice::Event(event) => Some(Notice::Event(event)),

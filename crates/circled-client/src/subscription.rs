@@ -1,4 +1,4 @@
-//! The events of a circle, as they come.
+//! The events of a subscription as a stream.
 
 use std::{
     pin::Pin,
@@ -10,35 +10,36 @@ use futures_util::Stream;
 
 use crate::{Client, Error, calls::Subscribed, routes::Feed};
 
-/// What comes for a subscription.
+/// A notice to a subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// An event, in the order of the circle's, each once.
+    /// An event. Events come in the circle's order, each once.
     Event(Event),
     /// Events are missing: the server's log doesn't reach back to them any more.
     Gap {
-        /// What comes next is after this id.
+        /// The next event is after this id.
         since: u64,
     },
-    /// An event that makes no sense to this client: it is passed over.
+    /// This client can't read an event, and skips it.
     Unreadable {
-        /// Its id, where that can be read.
+        /// The event's id, if it can be read.
         id: Option<u64>,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// There will be no more: the caller may not subscribe any longer, or the session is another caller's by now.
+    /// There will be no more events: the caller may not subscribe any longer, or somebody else has logged in on the
+    /// session.
     Ended {
-        /// The role that it would take; nothing, where somebody else has logged in.
+        /// The role that is needed; `None` if somebody else has logged in.
         needs: Option<Word<Role>>,
     },
 }
 
 /// The events of one topic, as a stream. It keeps its connection open, and unsubscribes when it is dropped.
 ///
-/// What isn't read is kept: 4096 notices, or 16 MiB. If more come, the stream ends with [`Error::Behind`] after those; a new
-/// subscription goes on with `since` where it stopped. It ends with [`Error::Closed`] when the connection does;
-/// [`Follow`](crate::Follow) is the stream that goes on.
+/// Unread events are kept: 4096 notices, or 16 MiB. If more come, the stream ends with [`Error::Behind`] after those; a
+/// new subscription with `since` continues there. It ends with [`Error::Closed`] when the connection does;
+/// [`Follow`](crate::Follow) is a stream that continues.
 #[derive(Debug)]
 pub struct Subscription {
     feed: Feed,
@@ -56,12 +57,12 @@ impl Subscription {
         }
     }
 
-    /// The id after which its events begin.
+    /// Returns the id after which its events begin.
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// The connection that it comes over.
+    /// Returns the client of its connection.
     pub fn client(&self) -> &Client {
         &self.client
     }

@@ -1,4 +1,5 @@
-//! The client against a server that a test scripts: it has a log of events, and does with each connection what it is told.
+//! Tests of the client against a scripted server, which has a log of events and treats each connection as the test
+//! says.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -43,24 +44,24 @@ fn an_address_names_a_server_and_a_circle() {
     assert!(matches!(other, Err(Error::Circle(_))), "{other:?}");
 }
 
-/// What becomes of a connection.
+/// The script for one connection.
 #[derive(Clone, Default)]
 struct Fate {
-    /// It is cut after so many events.
+    /// The connection is cut after so many events.
     cut_after: Option<usize>,
-    /// It is closed with this code in place of an answer to `subscribe`.
+    /// The connection is closed with this code instead of a reply to `subscribe`.
     close: Option<u16>,
-    /// `subscribe` is answered with this error.
+    /// `subscribe` fails with this error.
     refuse: Option<Value>,
     /// The log begins after this id.
     log_begins: u64,
     /// Events come before the reply of `subscribe`.
     early: bool,
-    /// Ends a subscription after so many events.
+    /// A subscription ends after so many events.
     end_after: Option<usize>,
     /// No client can read the event with this id.
     odd: Option<u64>,
-    /// So many calls that log in are refused first: too many do.
+    /// The number of login calls that are refused first, because there are too many.
     crowded: usize,
 }
 
@@ -68,7 +69,7 @@ struct Fake {
     url: String,
     /// The id of the last event in the log.
     log: watch::Sender<u64>,
-    /// The methods that were called, as they come.
+    /// The methods that were called.
     called: mpsc::UnboundedReceiver<String>,
     _tasks: JoinSet<()>,
 }
@@ -248,7 +249,7 @@ fn key() -> SecretKey {
     SecretKey::from_hex(&"17".repeat(32)).unwrap()
 }
 
-/// What comes next, in a word.
+/// Returns the next item, in a word.
 async fn next(
     stream: &mut (impl futures_util::Stream<Item = Result<Notice, Error>> + Unpin),
 ) -> String {
@@ -288,7 +289,7 @@ async fn a_subscription_begins_where_it_is_told_and_ends_when_it_is_dropped() {
     assert_eq!(next(&mut new).await, "4");
     drop(old);
     fake.called("unsubscribe").await;
-    // The others go on, and so does the connection as long as there are any.
+    // The others continue, and so does the connection while there are any.
     drop(client);
     fake.emit(1);
     assert_eq!(next(&mut new).await, "5");
@@ -332,7 +333,7 @@ async fn who_does_not_read_holds_up_nobody() {
     let client = fake.client().await;
     let mut events = client.subscribe("", None).await.unwrap();
     fake.emit(10_000);
-    // Its reply comes after them.
+    // The reply comes after the events.
     let reply = timeout(Duration::from_secs(10), async {
         while client.subscribe("", None).await.unwrap().since() < 10_000 {}
         client.call::<bool>("whoami", json!({})).await
@@ -460,7 +461,7 @@ async fn what_trying_again_would_not_mend_ends_it() {
     assert_eq!(next(&mut refused).await, "end");
     let mut nowhere = Follow::new("http://localhost", key()).start();
     assert!(next(&mut nowhere).await.contains("not the address"));
-    // A server that signs for another one.
+    // A server that passes on another server's text.
     let other = fake.url.replace("127.0.0.1", "localhost");
     let mut passed_on = Follow::new(other, key()).start();
     assert!(next(&mut passed_on).await.contains("was not signed"));

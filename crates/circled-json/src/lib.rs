@@ -8,13 +8,13 @@ use serde::{
 };
 use serde_json::{Error, Map, Number, Value};
 
-/// The deepest value that a script may make: its readers have a few levels of their own around it.
+/// The most levels of a value that a script may make. Its readers have a few levels of their own around it.
 pub const DEEPEST: usize = 120;
 
-/// Whole numbers that a float can tell from their neighbours.
+/// The first whole number that a float can't tell from its neighbours.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Any JSON value, read as it was written, whatever its keys are called.
+/// Any JSON value, read as it was written, with any keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Json(pub Value);
@@ -45,18 +45,18 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Reads a text into any value.
+/// Parses a text into any value.
 ///
 /// # Errors
-/// It is no JSON.
+/// It isn't JSON.
 pub fn parse(text: impl AsRef<[u8]>) -> Result<Value, Error> {
     from_slice(text.as_ref()).map(|Json(value)| value)
 }
 
-/// Reads a text into a type. Not into `Value`: [`parse`] does that.
+/// Parses a text into a type other than `Value`; for that, see [`parse`].
 ///
 /// # Errors
-/// It is no JSON, or no `T`.
+/// It isn't JSON, or no `T`.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     borrowed(text).or_else(|error| match mended(text) {
         Some(mended) => borrowed(&mended),
@@ -64,10 +64,10 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     })
 }
 
-/// Reads the bytes of a text into a type. Not into `Value`: [`parse`] does that.
+/// Parses the bytes of a text into a type other than `Value`; for that, see [`parse`].
 ///
 /// # Errors
-/// They are no JSON, or no `T`.
+/// They aren't JSON, or no `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     match std::str::from_utf8(bytes) {
         Ok(text) => from_str(text),
@@ -75,28 +75,29 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
 }
 
-/// Reads a text into what borrows from it. Halves of surrogate pairs are an error here.
+/// Parses a text into a type that borrows from it. Halves of surrogate pairs are an error here.
 ///
 /// # Errors
-/// It is no JSON, or no `T`.
+/// It isn't JSON, or no `T`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn borrowed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     serde_json::from_str(text)
 }
 
-/// Reads the bytes of a text into what borrows from it. [`borrowed`] costs less where it is known to be UTF-8.
+/// Parses the bytes of a text into a type that borrows from them. [`borrowed`] costs less if the text is known to be
+/// UTF-8.
 ///
 /// # Errors
-/// They are no JSON, or no `T`.
+/// They aren't JSON, or no `T`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn borrowed_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
 }
 
-/// Reads a text by a seed.
+/// Parses a text with a seed.
 ///
 /// # Errors
-/// It is no JSON, or not what the seed reads.
+/// It isn't JSON, or not what the seed reads.
 pub fn seeded<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::Value, Error> {
     let mut text = serde_json::Deserializer::from_str(text);
     let read = seed.deserialize(&mut text)?;
@@ -104,7 +105,7 @@ pub fn seeded<'a, S: DeserializeSeed<'a>>(text: &'a str, seed: S) -> Result<S::V
     Ok(read)
 }
 
-/// Returns the place in a text that doesn't fit a type; none, where the whole of it doesn't.
+/// Returns the place in a text that doesn't fit a type; `None` if the whole text doesn't.
 pub fn misfit<'a, T: Deserialize<'a>>(text: &'a str) -> Option<String> {
     let mut text = serde_json::Deserializer::from_str(text);
     let error = serde_path_to_error::deserialize::<_, T>(&mut text).err()?;
@@ -112,7 +113,7 @@ pub fn misfit<'a, T: Deserialize<'a>>(text: &'a str) -> Option<String> {
     place.iter().next().map(|_| place.to_string())
 }
 
-/// Reads a value that has been read already into a type.
+/// Converts a parsed value into a type.
 ///
 /// # Errors
 /// It is no `T`.
@@ -121,8 +122,8 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_json::from_value(value)
 }
 
-/// Returns the text with U+FFFD for each escaped half of a surrogate pair; `None` where there is none. Escapes stand in
-/// strings alone, so nothing else of the text is looked at.
+/// Returns the text with U+FFFD for each escaped half of a surrogate pair; `None` if there is none. Only strings have
+/// escapes, so nothing else of the text is examined.
 pub fn mended(text: &str) -> Option<String> {
     let text = text.as_bytes();
     let mut mended: Option<Vec<u8>> = None;
@@ -153,36 +154,36 @@ fn unit(text: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// Reads any value.
+/// Deserializes any value.
 ///
 /// # Errors
-/// As the deserializer fails, or the value is of another kind.
+/// The deserializer fails, or the value is of another kind.
 pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     deserializer.deserialize_any(AnyValue)
 }
 
-/// Reads any value but null, which stands for none.
+/// Deserializes any value but null, which becomes `None`.
 ///
 /// # Errors
-/// As the deserializer fails, or the value is of another kind.
+/// The deserializer fails, or the value is of another kind.
 pub fn some_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     value(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
 }
 
-/// Reads any value into what may borrow one.
+/// Deserializes any value into one that could also be borrowed.
 ///
 /// # Errors
-/// As the deserializer fails, or the value is of another kind.
+/// The deserializer fails, or the value is of another kind.
 pub fn cow_value<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Cow<'static, Value>, D::Error> {
     value(deserializer).map(Cow::Owned)
 }
 
-/// Reads a whole number, also one that is written `1000.0`; null stands for none.
+/// Deserializes a whole number, which may be written `1000.0`; null becomes `None`.
 ///
 /// # Errors
-/// As the deserializer fails, or the value is of another kind.
+/// The deserializer fails, or the value is of another kind.
 pub fn whole<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     D: Deserializer<'de>,
@@ -191,10 +192,10 @@ where
     deserializer.deserialize_any(Whole(PhantomData))
 }
 
-/// Reads what has a default, for which null stands, too.
+/// Deserializes a value with a default, which null stands for, too.
 ///
 /// # Errors
-/// As the deserializer fails, or the value is of another kind.
+/// The deserializer fails, or the value is of another kind.
 pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -318,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    /// What serde_json itself reads as something else, and what nearly is.
+    /// The keys that serde_json itself treats specially, and similar ones.
     const KEYS: [&str; 5] = [
         "$serde_json::private::RawValue",
         "$serde_json::private::Number",
@@ -371,7 +372,7 @@ mod tests {
             let text = written.to_string();
             let Json(read) = from_str(&text).unwrap();
             prop_assert_eq!(&read, &written);
-            // As a field, by way of serde's own buffer, and out of a value.
+            // Read as a field, through serde's own buffer, and from a value.
             let text = json!({ "any": written, "some": written }).to_string();
             let Outer { inner } = from_str(&text).unwrap();
             prop_assert_eq!(&inner.any, &written);
@@ -389,7 +390,7 @@ mod tests {
         }
     }
 
-    /// What a JSON string says, in UTF-16, as JavaScript has it.
+    /// Returns the content of a JSON string in UTF-16, as in JavaScript.
     fn utf_16(text: &str) -> Vec<u16> {
         let mut units = Vec::new();
         let mut rest = text[1..text.len() - 1].chars();

@@ -8,16 +8,16 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-/// Stands before the path to what doesn't fit.
+/// The prefix of an error, followed by the path to the field that doesn't fit.
 const MISFIT: &str = "missing or of the wrong type: ";
 
-/// Fields as they came, by name. `Debug` shows the names alone.
+/// Fields as they were received, by name. `Debug` shows only the names.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Fields(pub Map<String, Value>);
 
 impl Fields {
-    /// The field `name`, which then is no longer here. One that is `null` stays, and reads as if it were absent.
+    /// Removes the field `name` and returns it. A field that is `null` stays, and counts as absent.
     pub(crate) fn take<T, E>(&mut self, name: &str) -> Result<T, E>
     where
         T: de::DeserializeOwned,
@@ -84,8 +84,8 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// A struct that is read from a JSON object and written as one. It also gets `rest`, for all that no field
-/// takes. A field that isn't called as in JSON says so: `kind: String as "type"`.
+/// Declares a struct that is read from a JSON object and written as one. It also gets `rest`, for all other fields. A
+/// field whose JSON name differs declares it: `kind: String as "type"`.
 macro_rules! object {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:literal) => { $name };
@@ -98,7 +98,7 @@ macro_rules! object {
         $(#[$meta])*
         pub struct $type $(<$item>)? {
             $( $(#[$field_meta])* pub $field: $field_type, )*
-            /// What else it came with: fields without a name here, and those that were `null`.
+            /// The other fields: those without a name here, and those that were `null`.
             pub rest: Fields,
         }
 
@@ -137,9 +137,9 @@ mod tests {
         pub struct Parcel {
             /// Its name.
             pub id: String,
-            /// What kind it is.
+            /// The kind of box.
             pub kind: Option<String> as "type",
-            /// What is in it.
+            /// The boxes inside.
             pub within: Option<Vec<Parcel>>,
         }
     }

@@ -18,7 +18,7 @@ mod testing {
     use serde::{Serialize, de::DeserializeOwned};
     use serde_json::{Value, json};
 
-    /// Reads `text`, which must lose nothing by it.
+    /// Reads `text` and checks that nothing is lost.
     pub(super) fn read<T: Serialize + DeserializeOwned>(text: &str) -> T {
         let read: T = circled_json::from_str(text).unwrap();
         let came: Value = circled_json::parse(text).unwrap();
@@ -26,8 +26,8 @@ mod testing {
         read
     }
 
-    /// Changes each value of `text` in turn, to each of many things: what can still be read loses nothing
-    /// by it, and an error doesn't say what stood there.
+    /// Replaces each value of `text` by each of many others. Checks that a text which can still be read loses nothing,
+    /// and that an error doesn't quote the value.
     pub(super) fn read_changed<T: Serialize + DeserializeOwned + Debug>(text: &str) {
         let came: Value = circled_json::parse(text).unwrap();
         let others = [
@@ -54,7 +54,7 @@ mod testing {
         }
     }
 
-    /// The JSON pointers to all that is in `value`.
+    /// Returns the JSON pointers to everything in `value`.
     fn places(value: &Value) -> Vec<String> {
         let children: Vec<(String, &Value)> = match value {
             Value::Object(map) => map.iter().map(|(name, v)| (name.clone(), v)).collect(),

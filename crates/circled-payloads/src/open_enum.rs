@@ -1,6 +1,6 @@
-//! Vocabularies that may grow.
+//! Enums of words that may get more.
 
-/// An enum of the words that a provider uses. A word that isn't among them is kept as `Other`.
+/// Declares an enum of a provider's words. An unknown word is kept as `Other`.
 macro_rules! open_enum {
     (
         $(#[$meta:meta])*
@@ -21,7 +21,7 @@ macro_rules! open_enum {
         }
 
         impl $type {
-            /// The provider's word for it.
+            /// Returns the provider's word.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $word, )*

@@ -4,8 +4,8 @@ use std::{fmt, ops::Deref};
 
 use serde::{Deserialize, Serialize};
 
-/// A text that tells who somebody is or where, or lets one look it up. It is used as a `&str`; `Debug`
-/// doesn't show it, so that it gets into no log.
+/// A text that identifies or locates a person, directly or indirectly. It is used as a `&str`; `Debug` doesn't show it,
+/// so it appears in no log.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Personal(pub String);

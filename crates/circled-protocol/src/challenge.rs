@@ -9,45 +9,45 @@ use crate::{Origin, PublicKey};
 
 const TITLE: &str = "circled login v1";
 
-/// What one login proves: who (`key`), to which server (`origin`) and `circle`, until when, once.
+/// The facts that one login proves: a `key`, to one server (`origin`) and `circle`, until a time, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// The server, as it is known to its clients.
+    /// The origin by which clients know the server.
     pub origin: String,
-    /// The circle that the session is in.
+    /// The session's circle.
     pub circle: PublicKey,
-    /// The key that is to sign.
+    /// The key that must sign.
     pub key: PublicKey,
-    /// In whole seconds.
+    /// The time of expiry, in whole seconds.
     pub expires: Timestamp,
-    /// Drawn for this one text.
+    /// Random bytes of this one text.
     pub nonce: [u8; 32],
 }
 
-/// Why a text is not to be signed.
+/// The reason why a text must not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChallengeError {
-    /// It could be anything, even another service's login or a payment.
+    /// The text could be anything, even another service's login or a payment.
     #[error("it is not a circled login text")]
     Malformed,
-    /// Made for another server: this one may be passing it on.
+    /// The text is for another server: this one may be passing it on.
     #[error("it is for the server {asked}, but this connection is to {dialled}")]
     Origin {
-        /// What stands in the text.
+        /// The server in the text.
         asked: String,
-        /// What the client connected to.
+        /// The server that the client connected to.
         dialled: String,
     },
-    /// Made for another circle.
+    /// The text is for another circle.
     #[error("it is for the circle {0}, which is not the one connected to")]
     Circle(PublicKey),
-    /// Made for another key.
+    /// The text is for another key.
     #[error("it is for the key {0}, which is not the one that signs")]
     Key(PublicKey),
 }
 
 impl Challenge {
-    /// Makes a challenge that expires `ttl` after `now`, rounded up to whole seconds.
+    /// Creates a challenge that expires `ttl` after `now`, rounded up to whole seconds.
     pub fn new(
         origin: String,
         circle: PublicKey,
@@ -87,7 +87,7 @@ impl Challenge {
         )
     }
 
-    /// Reads a text back, to the letter: whatever this accepts, [`Challenge::text`] writes just so.
+    /// Parses a text, to the letter: [`Challenge::text`] returns exactly the text that is accepted here.
     ///
     /// # Errors
     /// [`ChallengeError::Malformed`].
@@ -97,11 +97,11 @@ impl Challenge {
             .ok_or(ChallengeError::Malformed)
     }
 
-    /// Checks a text as a client must before it signs: a text for another server, circle or key is refused, so
-    /// that a server in the middle cannot pass a challenge on.
+    /// Checks a text before a client signs it. A text for another server, circle or key is refused, so that a server in
+    /// the middle can't pass a challenge on.
     ///
     /// # Errors
-    /// It is for another server, circle or key, or is no such text.
+    /// The text is for another server, circle or key, or isn't a login text.
     pub fn check(
         text: &str,
         dialled: &Origin,

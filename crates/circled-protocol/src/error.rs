@@ -1,4 +1,4 @@
-//! Errors, as they look on the wire.
+//! Errors on the wire.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,16 +26,16 @@ pub mod code {
     pub const CANCELLED: i32 = -32008;
     pub const CONFLICT: i32 = -32009;
 
-    /// What a script that runs can end with.
+    /// The codes with which a run of a script can end.
     pub(crate) const OF_RUNS: &[i32] = &[EXECUTION_ERROR, TIMEOUT, CANCELLED, CONFLICT];
-    /// The same for one that may not be there.
+    /// The same codes for a script that may not exist.
     pub(crate) const OF_NAMED: &[i32] = &[EXECUTION_ERROR, TIMEOUT, NOT_FOUND, CANCELLED, CONFLICT];
-    /// The same for one that is only compiled, and then kept.
+    /// The same codes for a script that is only compiled and then stored.
     pub(crate) const OF_SUBMISSIONS: &[i32] = &[EXECUTION_ERROR, TIMEOUT, NOT_FOUND, CANCELLED];
-    /// What a change of a circle can end with.
+    /// The codes with which a change of a circle can end.
     pub(crate) const OF_CHANGES: &[i32] = &[TIMEOUT, CANCELLED, CONFLICT];
 
-    /// Returns the message that comes with a code, or how it begins.
+    /// Returns the message of a code, or its beginning.
     pub fn message(code: i32) -> &'static str {
         match code {
             PARSE_ERROR => "Parse error",
@@ -61,11 +61,11 @@ pub mod code {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Error)]
 #[error("{message} ({code})")]
 pub struct RpcError {
-    /// Which kind, as [`code`] lists them.
+    /// The kind of error, see [`code`].
     pub code: i32,
-    /// What happened, in words.
+    /// The message.
     pub message: String,
-    /// What more there is to know: `reason`, `needs`, `limit`, `retry_after_ms` and the like. Null where there is nothing.
+    /// More facts: `reason`, `needs`, `limit`, `retry_after_ms` and the like; null if there are none.
     #[serde(default, deserialize_with = "circled_json::value")]
     pub data: Value,
 }

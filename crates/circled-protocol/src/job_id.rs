@@ -12,13 +12,13 @@ use uuid::{NoContext, Uuid, fmt::Hyphenated};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Uuid);
 
-/// A text that is no job id.
+/// The error of a text that is no job id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a job id: expected a UUID, as in 019ab1c2-...")]
 pub struct InvalidJobId;
 
 impl JobId {
-    /// Bytes of its text.
+    /// The length of its text in bytes.
     pub const TEXT_LENGTH: usize = Hyphenated::LENGTH;
 
     /// Creates an id.
@@ -27,7 +27,7 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 
-    /// Creates an id that costs less: of two that are made within a millisecond, either may come first.
+    /// Creates an id at less cost: of two that are made within a millisecond, either may sort first.
     pub fn unordered() -> Self {
         Self(Uuid::new_v7(uuid::Timestamp::now(NoContext)))
     }
@@ -37,17 +37,17 @@ impl JobId {
         self.0.as_bytes()
     }
 
-    /// Makes an id of the sixteen bytes of a UUID.
+    /// Creates an id from the sixteen bytes of a UUID.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// Makes an id of the bytes of a UUID; `None` where they aren't sixteen.
+    /// Creates an id from the bytes of a UUID; `None` if they aren't sixteen.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
     }
 
-    /// Returns the time when it was made: the id begins with that.
+    /// Returns the time of creation, with which the id begins.
     pub fn made_at(self) -> Timestamp {
         let bytes = self.0.as_bytes()[..6].iter();
         let millis = bytes.fold(0, |millis, byte| millis << 8 | i64::from(*byte));

@@ -1,4 +1,4 @@
-//! secp256k1 keys as they are written in URLs, requests and files.
+//! secp256k1 keys, in the form of URLs, requests and files.
 
 use std::{fmt, str::FromStr};
 
@@ -6,23 +6,23 @@ use k256::{ecdsa::SigningKey, elliptic_curve::sec1::ToSec1Point};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A point of the curve secp256k1, in its compressed form: it names a circle, or a caller.
+/// A point of the curve secp256k1, compressed: it names a circle, or a caller.
 ///
-/// Reads 66 hex digits (compressed) or 130 (uncompressed), with or without `0x`, in any case
-/// (SEC 1, section 2.3.3), and always prints the 66 lowercase ones.
+/// Parses 66 hex digits (compressed) or 130 (uncompressed), with or without `0x`, in any case (SEC 1, section 2.3.3),
+/// and always prints the 66 lowercase ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 33]);
 
-/// A text that is no public key.
+/// The error of a text that is no public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve")]
 pub struct InvalidKey;
 
 impl PublicKey {
-    /// Bytes of the compressed SEC 1 encoding.
+    /// The length of the compressed SEC 1 encoding in bytes.
     pub const LENGTH: usize = 33;
 
-    /// Makes a key of bytes that were checked before they were stored.
+    /// Creates a key from bytes that were checked before they were stored.
     pub fn from_stored(bytes: [u8; Self::LENGTH]) -> Self {
         Self(bytes)
     }
@@ -32,7 +32,7 @@ impl PublicKey {
         &self.0
     }
 
-    /// Reads a key given by its x coordinate alone (BIP-340, 64 hex digits): the point with even y.
+    /// Parses a key given by its x coordinate alone (BIP-340, 64 hex digits): the point with even y.
     ///
     /// # Errors
     /// There is no such point.
@@ -40,7 +40,7 @@ impl PublicKey {
         Point::from_x_only(text).map(|point| point.key)
     }
 
-    /// Returns whether `text` is this key's compressed form. Takes no curve arithmetic.
+    /// Returns true if `text` is this key's compressed form. Needs no curve arithmetic.
     pub fn is_written(&self, text: &str) -> bool {
         let mut bytes = [0; 33];
         hex::decode_to_slice(strip_0x(text), &mut bytes).is_ok() && bytes == self.0
@@ -55,8 +55,8 @@ impl From<&k256::PublicKey> for PublicKey {
     }
 }
 
-/// Reads keys that were checked before they were stored, without another check:
-/// `#[serde(with = "circled_protocol::trusted")]`.
+/// (De)serializes keys that were checked before they were stored, without another check: `#[serde(with =
+/// "circled_protocol::trusted")]`.
 pub mod trusted {
     use std::borrow::Cow;
 
@@ -64,18 +64,18 @@ pub mod trusted {
 
     use super::{InvalidKey, PublicKey};
 
-    /// Writes a key as always.
+    /// Serializes a key.
     ///
     /// # Errors
-    /// As the serializer fails.
+    /// The serializer fails.
     pub fn serialize<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
         key.serialize(serializer)
     }
 
-    /// Reads 66 hex digits.
+    /// Deserializes 66 hex digits.
     ///
     /// # Errors
-    /// They are no hex digits, or too few, or too many.
+    /// The text isn't 66 hex digits.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
         let mut bytes = [0; PublicKey::LENGTH];
@@ -84,16 +84,16 @@ pub mod trusted {
         Ok(PublicKey(bytes))
     }
 
-    /// The same for keys that may be missing: `#[serde(with = "circled_protocol::trusted::option")]`.
+    /// (De)serializes keys that may be missing: `#[serde(with = "circled_protocol::trusted::option")]`.
     pub mod option {
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
         use super::PublicKey;
 
-        /// Writes a key as always, or null.
+        /// Serializes a key, or null.
         ///
         /// # Errors
-        /// As the serializer fails.
+        /// The serializer fails.
         pub fn serialize<S: Serializer>(
             key: &Option<PublicKey>,
             serializer: S,
@@ -101,10 +101,10 @@ pub mod trusted {
             key.serialize(serializer)
         }
 
-        /// Reads 66 hex digits, or null.
+        /// Deserializes 66 hex digits, or null.
         ///
         /// # Errors
-        /// They are no hex digits, or too few, or too many.
+        /// The text isn't 66 hex digits.
         pub fn deserialize<'de, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<PublicKey>, D::Error> {
@@ -117,7 +117,7 @@ pub mod trusted {
     }
 }
 
-/// A public key with both its coordinates, as verifying needs them: finding y takes microseconds.
+/// A public key with both its coordinates, which verifying needs: computing y takes microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
     /// The key in its compressed form.
@@ -134,7 +134,7 @@ impl Point {
         })
     }
 
-    /// Reads the x coordinate alone (BIP-340, 64 hex digits): the point with even y.
+    /// Parses the x coordinate alone (BIP-340, 64 hex digits): the point with even y.
     ///
     /// # Errors
     /// There is no such point.
@@ -165,7 +165,7 @@ impl FromStr for Point {
             _ => return Err(InvalidKey),
         };
         hex::decode_to_slice(digits, bytes).map_err(|_| InvalidKey)?;
-        // The library also reads hybrid and compact forms, which nobody writes.
+        // The library also reads hybrid and compact forms, which nobody uses.
         if !matches!((bytes.len(), bytes[0]), (33, 2 | 3) | (65, 4)) {
             return Err(InvalidKey);
         }
@@ -218,7 +218,7 @@ impl schemars::JsonSchema for PublicKey {
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// Makes a new key from the operating system's randomness.
+    /// Generates a key with the operating system's randomness.
     ///
     /// # Errors
     /// The system gives none.
@@ -233,7 +233,7 @@ impl SecretKey {
         }
     }
 
-    /// Reads 64 hex digits, with or without `0x`.
+    /// Parses 64 hex digits, with or without `0x`.
     ///
     /// # Errors
     /// They are no secret key.
@@ -245,12 +245,12 @@ impl SecretKey {
             .map_err(|_| InvalidSecretKey)
     }
 
-    /// Returns the 64 hex digits that [`SecretKey::from_hex`] reads. For writing the key file, nowhere else.
+    /// Returns the 64 hex digits that [`SecretKey::from_hex`] parses. Only for writing the key file.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0.to_bytes())
     }
 
-    /// Returns the key that others know.
+    /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         PublicKey::from(&k256::PublicKey::from(self.0.verifying_key()))
     }
@@ -266,14 +266,14 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// A text that is no secret key.
+/// The error of a text that is no secret key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "not a secp256k1 secret key: expected 64 hex digits, not zero and below the order of the curve"
 )]
 pub struct InvalidSecretKey;
 
-/// Returns whether a text is written as secret keys are: in 64 hex digits.
+/// Returns true if a text has the form of a secret key: 64 hex digits.
 pub fn is_secret_key(text: &str) -> bool {
     let digits = strip_0x(text.trim());
     digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

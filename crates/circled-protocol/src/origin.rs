@@ -1,11 +1,11 @@
-//! Where a server or a web page is.
+//! Origins of servers and web pages.
 
 use std::{fmt, str::FromStr};
 
 use http::Uri;
 use thiserror::Error;
 
-/// Scheme, host and port of a server or a web page, in one spelling: lowercase, default port left out.
+/// The scheme, host and port of a server or a web page, normalized: lowercase, without the default port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     secure: bool,
@@ -13,13 +13,13 @@ pub struct Origin {
     authority: String,
 }
 
-/// A text that is no origin.
+/// The error of a text that is no origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not an origin: expected a scheme and a host, like \"wss://circles.example.org\"")]
 pub struct InvalidOrigin;
 
 impl Origin {
-    /// Returns the origin of a `ws://` or `wss://` address, whose path doesn't matter.
+    /// Returns the origin of a `ws://` or `wss://` address; its path is ignored.
     ///
     /// # Errors
     /// It is another address.
@@ -36,17 +36,17 @@ impl Origin {
         })
     }
 
-    /// Returns host and port, the port left out where it is the scheme's own.
+    /// Returns the host and the port, without the scheme's default port.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// Returns whether this is a server (`ws`, `wss`), not a web page (`http`, `https`).
+    /// Returns true for a server (`ws`, `wss`), false for a web page (`http`, `https`).
     pub fn is_socket(&self) -> bool {
         !self.web
     }
 
-    /// Returns whether what is sent there is encrypted (`wss`, `https`).
+    /// Returns true if the connection is encrypted (`wss`, `https`).
     pub fn is_secure(&self) -> bool {
         self.secure
     }
@@ -103,7 +103,7 @@ fn authority(uri: &Uri, secure: bool) -> Result<String, InvalidOrigin> {
         Some(port) if port != default => Ok(format!("{host}:{port}")),
         Some(_) => Ok(host),
         None if authority.as_str() == authority.host() => Ok(host),
-        // A colon with no port behind it, or with more than a port can be.
+        // A colon without a port, or with a number that is too large.
         None => Err(InvalidOrigin),
     }
 }

@@ -1,4 +1,4 @@
-//! The three ways to sign a login text.
+//! The three schemes for signing a login text.
 
 use k256::{
     ecdsa::{
@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use crate::key::{Point, PublicKey, SecretKey, strip_0x};
 
-/// How a text is signed.
+/// A signature scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
-    /// What Ethereum wallets do (EIP-191, version 0x45): ECDSA over Keccak-256 of the prefixed text.
-    /// 64 or 65 bytes; a 65th byte of 0, 1, 27 or 28 is ignored.
+    /// The scheme of Ethereum wallets (EIP-191, version 0x45): ECDSA over Keccak-256 of the prefixed text. 64 or 65
+    /// bytes; a 65th byte of 0, 1, 27 or 28 is ignored.
     #[default]
     Eip191,
     /// ECDSA over SHA-256 of the text. 64 bytes, or DER.
@@ -29,16 +29,15 @@ pub enum Scheme {
     Schnorr,
 }
 
-/// A signature that is malformed, or not of this key over this text.
+/// The error of a signature that is malformed, or not of this key over this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signature is not one of this key over this text")]
 pub struct BadSignature;
 
-/// Checks `signature` (hex, with or without `0x`) of `key` over `text`. Takes tens of microseconds.
+/// Verifies the `signature` (hex, with or without `0x`) of `key` over `text`. Takes tens of microseconds.
 ///
 /// # Errors
-/// [`BadSignature`], also for an ECDSA signature with a high S, which anyone could have made from
-/// the low one.
+/// [`BadSignature`], also for an ECDSA signature with a high S, which anyone could have made from the low one.
 pub fn verify(
     scheme: Scheme,
     key: &PublicKey,
@@ -50,10 +49,10 @@ pub fn verify(
 }
 
 impl Point {
-    /// Checks a signature as [`verify`] does, in less time.
+    /// Verifies a signature like [`verify`], in less time.
     ///
     /// # Errors
-    /// As of [`verify`].
+    /// The same as [`verify`].
     pub fn verify(&self, scheme: Scheme, text: &str, signature: &str) -> Result<(), BadSignature> {
         let bytes = hex::decode(strip_0x(signature)).map_err(|_| BadSignature)?;
         match scheme {
@@ -71,7 +70,7 @@ impl Point {
             }
             Scheme::Schnorr => {
                 let signature = schnorr::Signature::from_slice(&bytes).map_err(|_| BadSignature)?;
-                // BIP-340 knows x alone, and takes the point with even y, which may be the other one.
+                // BIP-340 uses only x, and takes the point with even y, which may be the other one.
                 let key = schnorr::VerifyingKey::from_slice(&self.key.as_bytes()[1..])
                     .map_err(|_| BadSignature)?;
                 key.verify_raw(&Sha256::digest(text), &signature)
@@ -81,8 +80,8 @@ impl Point {
     }
 }
 
-/// Signs `text`; the result is hex, as [`verify`] takes it. `None` is for a key that cannot sign,
-/// which has a probability of about 2^-256.
+/// Signs `text`; the result is hex for [`verify`]. `None` means that the key can't sign, which has a probability of
+/// about 2^-256.
 pub fn sign(scheme: Scheme, key: &SecretKey, text: &str) -> Option<String> {
     match scheme {
         Scheme::Eip191 => {
@@ -140,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// Made with eth-account, web3.js and libsecp256k1.
+    /// Returns vectors made with eth-account, web3.js and libsecp256k1.
     fn vectors() -> Vec<Value> {
         let vectors = circled_json::parse(include_str!("../tests/vectors/logins.json"));
         vectors.unwrap().as_array().unwrap().clone()

@@ -1,4 +1,4 @@
-//! Words that stand for something on the wire, and what a later version may add to them.
+//! Enums of words on the wire, to which a later version may add words.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -8,27 +8,27 @@ use thiserror::Error;
 
 /// An enum of words.
 pub trait Vocabulary: Copy + Sized + 'static {
-    /// All of them.
+    /// All words of the enum.
     const ALL: &'static [Self];
 
     /// Returns the word on the wire.
     fn name(self) -> &'static str;
 
-    /// Returns what it means, in a sentence.
+    /// Returns the meaning, in a sentence.
     fn meaning(self) -> &'static str;
 }
 
-/// A text that is none of the words.
+/// The error of a text that is none of the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not one of the words that are known")]
 pub struct UnknownWord;
 
-/// A word as it was read: where a later server has a new one, it is kept and is no error.
+/// A word from the wire. An unknown word of a later server is kept, and is no error.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Word<T> {
-    /// One that this version knows.
+    /// A word that this version knows.
     Known(T),
-    /// Another one.
+    /// Another word.
     Other(Box<str>),
 }
 

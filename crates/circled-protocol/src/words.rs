@@ -1,4 +1,4 @@
-//! The words that results and errors use.
+//! The words in results and errors.
 
 use crate::vocabulary::vocabulary;
 
@@ -17,23 +17,23 @@ vocabulary! {
 vocabulary! {
     /// The state of a durable job.
     pub enum JobStatus {
-        /// It waits for its time, or for its turn.
+        /// The job waits for its time, or for its turn.
         Pending = "pending",
-        /// It runs right now.
+        /// The job is running right now.
         Running = "running",
-        /// It ended well.
+        /// The job ended successfully.
         Finished = "finished",
-        /// Its last try failed, and it runs again when it is due.
+        /// The last try failed, and the job runs again when it is due.
         Failed = "failed",
-        /// It was stopped before it ended.
+        /// The job was stopped before it ended.
         Cancelled = "cancelled",
-        /// It was given up.
+        /// The job was given up.
         Dead = "dead",
     }
 }
 
 vocabulary! {
-    /// Why a script failed.
+    /// The reason why a script failed.
     pub enum FailureKind {
         /// The source is not valid Rhai.
         Compile = "compile",
@@ -51,15 +51,15 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Why a login was refused.
+    /// The reason why a login was refused.
     pub enum LoginRefusal {
-        /// No challenge is out for this key in this session, or it has been used.
+        /// No challenge was sent for this key in this session, or it has been used.
         NoNonce = "no_nonce",
         /// The challenge is too old.
         Expired = "expired",
-        /// It is no key, or not one for this scheme.
+        /// The key is invalid, or not one for this scheme.
         BadKey = "bad_key",
-        /// It is not this key's signature over the challenge.
+        /// The signature is not this key's over the challenge.
         BadSignature = "bad_signature",
     }
 }

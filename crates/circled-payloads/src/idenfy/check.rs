@@ -1,16 +1,16 @@
-//! What other services say.
+//! Checks by other services.
 
 use super::{Fields, object, open_enum};
 
 object! {
-    /// What a service has said about somebody. What it has found is in `rest`, as `data`.
+    /// A service's result about somebody. The details are in `rest`, as `data`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Check {
-        /// How it went.
+        /// The status of the check.
         pub status: Option<CheckStatus>,
-        /// Which service it is, like `PilotApiAmlV2`.
+        /// The service, like `PilotApiAmlV2`.
         pub service_name: Option<String> as "serviceName",
-        /// What kind of service it is: `AML`, `LID` or `CRIMINAL_CHECK`.
+        /// The kind of service: `AML`, `LID` or `CRIMINAL_CHECK`.
         pub service_group_type: Option<String> as "serviceGroupType",
         /// Its name within the result.
         pub uid: Option<String>,
@@ -18,24 +18,24 @@ object! {
 }
 
 object! {
-    /// How a check went.
+    /// The status of a check.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct CheckStatus {
-        /// Whether the service knows the person, or the document.
+        /// True if the service lists the person, or the document.
         pub service_suspected: Option<bool> as "serviceSuspected",
-        /// Whether it has answered.
+        /// True if the service has answered.
         pub check_successful: Option<bool> as "checkSuccessful",
-        /// Whether there is one for the country.
+        /// True if there is a service for the country.
         pub service_found: Option<bool> as "serviceFound",
-        /// Whether it was asked.
+        /// True if the service was asked.
         pub service_used: Option<bool> as "serviceUsed",
-        /// What comes of it.
+        /// The verdict.
         pub overall_status: Option<CheckVerdict> as "overallStatus",
     }
 }
 
 open_enum! {
-    /// What comes of a check.
+    /// The verdict of a check.
     pub enum CheckVerdict {
         /// Something was found.
         Suspected = "SUSPECTED",

@@ -1,4 +1,4 @@
-//! iDenfy's verification results, and what else it sends.
+//! iDenfy's verification results, and its other webhooks.
 //!
 //! The source is iDenfy's documentation: the page of [the result
 //! callback](https://documentation.idenfy.com/callbacks/ResultCallback), now
@@ -6,7 +6,7 @@
 //! reference](https://documentation.idenfy.com/api-reference/webhooks/identification-expired) and the words in
 //! [the vocabulary](https://documentation.idenfy.com/resources/vocabulary).
 //!
-//! A result is about a person: its `Debug` shows how the verification stands, and nothing of the person.
+//! A result is about a person: its `Debug` shows the status of the verification, and nothing of the person.
 
 mod check;
 mod other;

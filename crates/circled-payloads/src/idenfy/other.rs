@@ -1,31 +1,31 @@
-//! What iDenfy says besides results of verifications.
+//! iDenfy's webhooks besides results of verifications.
 
 use super::{Check, Fields, Personal, object, open_enum};
 
 object! {
-    /// How [an authentication by face](https://documentation.idenfy.com/api-reference/webhooks/facial-authentication)
-    /// ended: `FACIAL_AUTHENTICATION`.
+    /// The result of [an authentication by
+    /// face](https://documentation.idenfy.com/api-reference/webhooks/facial-authentication): `FACIAL_AUTHENTICATION`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct FaceAuthentication {
         /// iDenfy's name for the verification that the face was compared with.
         pub scan_ref: String as "scanRef",
-        /// How it ended.
+        /// The result.
         pub status: FaceAuthenticationStatus,
-        /// Your name for whoever was to be recognized.
+        /// Your id of the person to be recognized.
         pub client_id: Option<Personal> as "clientId",
         /// The name of the session.
         pub token: Option<Personal>,
-        /// `AUTHENTICATION`, as a rule.
+        /// Usually `AUTHENTICATION`.
         pub kind: Option<String> as "type",
-        /// How faces were compared, like `FACE_MATCHING`.
+        /// The method of the comparison, like `FACE_MATCHING`.
         pub method: Option<String>,
-        /// Where the picture is. Anyone who knows the address can get it.
+        /// The address of the picture. Anyone who knows it can get the picture.
         pub face_photo: Option<Personal> as "facePhoto",
     }
 }
 
 open_enum! {
-    /// How an authentication by face ended.
+    /// The result of an authentication by face.
     pub enum FaceAuthenticationStatus {
         /// It was the same face.
         Success = "SUCCESS",
@@ -37,13 +37,13 @@ open_enum! {
 }
 
 object! {
-    /// What [AML monitoring](https://documentation.idenfy.com/api-reference/webhooks/aml-monitoring) has found about
-    /// somebody, or a company.
+    /// A finding of [AML monitoring](https://documentation.idenfy.com/api-reference/webhooks/aml-monitoring) about a
+    /// person or a company.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct AmlMonitoring {
-        /// iDenfy's name for what is monitored.
+        /// iDenfy's id of the monitoring.
         pub monitoring_id: String as "monitoringId",
-        /// How it stands.
+        /// The status.
         pub status: Option<MonitoringStatus>,
         /// The same in older words: `ACCEPTED`, `ALERT`, `DECLINED`, `PENDING`.
         pub alert_status: Option<String> as "alertStatus",
@@ -55,25 +55,25 @@ object! {
         pub nationality: Option<Personal>,
         /// The date of birth.
         pub dob: Option<Personal>,
-        /// Whether it goes on.
+        /// True while the monitoring is active.
         pub is_active: Option<bool> as "isActive",
-        /// When it ends.
+        /// The end of the monitoring.
         pub expiration: Option<String>,
         /// Verifications of the same person.
         pub scan_refs: Option<Vec<String>> as "scanRefList",
-        /// What the lists say.
+        /// The results from the lists.
         pub results: Option<Vec<Check>>,
     }
 }
 
 open_enum! {
-    /// How AML monitoring stands.
+    /// The status of AML monitoring.
     pub enum MonitoringStatus {
-        /// Nothing that isn't settled was found.
+        /// There are no open findings.
         Active = "ACTIVE",
         /// Something was found.
         Alert = "ALERT",
-        /// It goes on no more.
+        /// The monitoring has ended.
         Stopped = "STOPPED",
         /// The lists have not been asked yet.
         Pending = "PENDING",
@@ -81,8 +81,8 @@ open_enum! {
 }
 
 object! {
-    /// How the verification of [a company](https://documentation.idenfy.com/kyb/webhooks) stands: `COMPANY_SUBMIT`,
-    /// `COMPANY_REVIEW` and others, as the header `Idenfy-Event-Type` says. What was found is in `rest`.
+    /// The state of the verification of [a company](https://documentation.idenfy.com/kyb/webhooks): `COMPANY_SUBMIT`,
+    /// `COMPANY_REVIEW` and others, by the header `Idenfy-Event-Type`. The findings are in `rest`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Company {
         /// iDenfy's name for the company, or in an AML review, for the review.
@@ -93,15 +93,15 @@ object! {
         pub client_id: Option<Personal> as "clientId",
         /// Another name that you have given.
         pub external_ref: Option<Personal> as "externalRef",
-        /// What it is called.
+        /// The name.
         pub company_name: Option<Personal> as "companyName",
         /// Its number in its country's register.
         pub registration_number: Option<Personal> as "registrationNumber",
-        /// Whether it is one person.
+        /// True if the company is one person.
         pub sole_proprietor: Option<bool> as "soleProprietor",
-        /// When its form was sent in.
+        /// The time at which its form was submitted.
         pub submission_time: Option<String> as "submissionTime",
-        /// Why it was denied.
+        /// The reasons for the denial.
         pub deny_reason: Option<String> as "denyReason",
     }
 }

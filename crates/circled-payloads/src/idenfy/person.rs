@@ -1,11 +1,11 @@
-//! Who somebody is.
+//! Identities of people.
 
 use std::fmt;
 
 use super::{Fields, RiskLevel, object, open_enum};
 
 object! {
-    /// Who somebody is, as read from their document. `Debug` shows nothing of it.
+    /// The identity of a person, as read from their document. `Debug` shows nothing of it.
     ///
     /// Dates are as iDenfy has read them, like `1990-01-31`; countries are two capital letters. The fields
     /// `org_...` are in the letters of the document.
@@ -21,15 +21,15 @@ object! {
         pub doc_number: Option<String> as "docNumber",
         /// The person's number in their country.
         pub doc_personal_code: Option<String> as "docPersonalCode",
-        /// When the document expires.
+        /// The date on which the document expires.
         pub doc_expiry: Option<String> as "docExpiry",
-        /// When the person was born.
+        /// The date of birth.
         pub doc_dob: Option<String> as "docDob",
-        /// When the document was issued.
+        /// The date on which the document was issued.
         pub doc_date_of_issue: Option<String> as "docDateOfIssue",
-        /// What document it is.
+        /// The kind of document.
         pub doc_type: Option<DocumentType> as "docType",
-        /// What it says of the person's sex.
+        /// The sex, according to the document.
         pub doc_sex: Option<Sex> as "docSex",
         /// The country that the person belongs to.
         pub doc_nationality: Option<String> as "docNationality",
@@ -37,13 +37,13 @@ object! {
         pub doc_issuing_country: Option<String> as "docIssuingCountry",
         /// The country that the person has chosen.
         pub selected_country: Option<String> as "selectedCountry",
-        /// Where the person was born.
+        /// The place of birth.
         pub birth_place: Option<String> as "birthPlace",
-        /// Who has issued the document.
+        /// The authority that issued the document.
         pub authority: Option<String>,
-        /// Where the person lives.
+        /// The address.
         pub address: Option<String>,
-        /// Where the person lives for a while.
+        /// The temporary address.
         pub doc_temporary_address: Option<String> as "docTemporaryAddress",
         /// The family name of the person's mother before she married.
         pub mothers_maiden_name: Option<String> as "mothersMaidenName",
@@ -51,9 +51,9 @@ object! {
         pub doc_birth_name: Option<String> as "docBirthName",
         /// The name after the father.
         pub doc_patronymic: Option<String> as "docPatronymic",
-        /// What the person may drive, like `AM/A/B1`.
+        /// The categories of the driving licence, like `AM/A/B1`.
         pub driver_license_category: Option<String> as "driverLicenseCategory",
-        /// Whether somebody at iDenfy has corrected any of this.
+        /// True if somebody at iDenfy has corrected any of this.
         pub manually_data_changed: Option<bool> as "manuallyDataChanged",
         /// Given names.
         pub org_first_name: Option<String> as "orgFirstName",
@@ -61,13 +61,13 @@ object! {
         pub org_last_name: Option<String> as "orgLastName",
         /// The country that the person belongs to.
         pub org_nationality: Option<String> as "orgNationality",
-        /// Where the person was born.
+        /// The place of birth.
         pub org_birth_place: Option<String> as "orgBirthPlace",
-        /// Who has issued the document.
+        /// The authority that issued the document.
         pub org_authority: Option<String> as "orgAuthority",
-        /// Where the person lives.
+        /// The address.
         pub org_address: Option<String> as "orgAddress",
-        /// Where the person lives for a while.
+        /// The temporary address.
         pub org_temporary_address: Option<String> as "orgTemporaryAddress",
         /// The family name of the person's mother before she married.
         pub org_mothers_maiden_name: Option<String> as "orgMothersMaidenName",
@@ -75,9 +75,9 @@ object! {
         pub org_birth_name: Option<String> as "orgBirthName",
         /// The name after the father.
         pub org_patronymic: Option<String> as "orgPatronymic",
-        /// How old the person looks.
+        /// The estimated age.
         pub age_estimate: Option<AgeEstimate> as "ageEstimate",
-        /// How likely it is that the IP address is a proxy's.
+        /// The likelihood that the IP address is a proxy's.
         pub client_ip_proxy_risk_level: Option<RiskLevel> as "clientIpProxyRiskLevel",
         /// The `scan_ref`s of verifications with the same face.
         pub duplicate_faces: Option<Vec<String>> as "duplicateFaces",
@@ -139,13 +139,13 @@ open_enum! {
         DiplomaticId = "DIPLOMATIC_ID",
         /// A work permit.
         WorkPermit = "WORK_PERMIT",
-        /// Something else, iDenfy says.
+        /// Another one, in iDenfy's own word.
         Unspecified = "OTHER",
     }
 }
 
 open_enum! {
-    /// What a document says of somebody's sex.
+    /// The sex, according to a document.
     pub enum Sex {
         /// Male.
         Male = "MALE",
@@ -157,7 +157,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How old a face looks, in years.
+    /// The estimated age of a face, in years.
     pub enum AgeEstimate {
         /// Below 13.
         Under13 = "UNDER_13",

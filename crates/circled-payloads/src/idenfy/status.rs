@@ -1,50 +1,50 @@
-//! How a verification stands.
+//! The status of a verification.
 
 use super::{Fields, object, open_enum};
 
 object! {
-    /// How a verification stands, and why.
+    /// The status of a verification, and its reasons.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Status {
-        /// What comes of it all.
+        /// The overall result.
         pub overall: Overall,
-        /// What the machine says of the document.
+        /// The automatic verdict on the document.
         pub auto_document: Option<DocumentVerdict> as "autoDocument",
-        /// What the machine says of the face.
+        /// The automatic verdict on the face.
         pub auto_face: Option<FaceVerdict> as "autoFace",
-        /// What people say of the document.
+        /// The manual verdict on the document.
         pub manual_document: Option<DocumentVerdict> as "manualDocument",
-        /// What people say of the face.
+        /// The manual verdict on the face.
         pub manual_face: Option<FaceVerdict> as "manualFace",
-        /// What people say of the additional steps, like a utility bill.
+        /// The manual verdict on additional steps, like a utility bill.
         pub additional_steps: Option<AdditionalSteps> as "additionalSteps",
-        /// What looks like fraud.
+        /// Signs of fraud.
         pub fraud_tags: Option<Vec<FraudTag>> as "fraudTags",
-        /// What looks like fraud. Newer results have `fraud_tags` instead.
+        /// Signs of fraud. Newer results have `fraud_tags` instead.
         pub suspicion_reasons: Option<Vec<FraudTag>> as "suspicionReasons",
-        /// What is not as you had said.
+        /// Data that differs from yours.
         pub mismatch_tags: Option<Vec<MismatchTag>> as "mismatchTags",
-        /// Why it was denied.
+        /// The reasons for the denial.
         pub deny_reasons: Option<Vec<String>> as "denyReasons",
-        /// What all lists together say of the person.
+        /// The result of all lists together.
         pub aml_result_class: Option<Screening> as "amlResultClass",
-        /// What lists of politically exposed people say.
+        /// The result from lists of politically exposed people.
         pub peps_status: Option<Screening> as "pepsStatus",
-        /// What lists of sanctioned people say.
+        /// The result from lists of sanctioned people.
         pub sanctions_status: Option<Screening> as "sanctionsStatus",
-        /// What the news says.
+        /// The result from the news.
         pub adverse_media_status: Option<Screening> as "adverseMediaStatus",
     }
 }
 
 open_enum! {
-    /// What comes of a verification.
+    /// The overall result of a verification.
     pub enum Overall {
-        /// The person is who they say.
+        /// The identity is confirmed.
         Approved = "APPROVED",
-        /// The person isn't, or it can't be told.
+        /// The identity is wrong, or can't be confirmed.
         Denied = "DENIED",
-        /// The tags say that something is odd. If document and face are right nevertheless, it is you who decide.
+        /// The tags name something suspicious. If document and face are right nevertheless, you decide.
         Suspected = "SUSPECTED",
         /// Somebody at iDenfy looks at it.
         Reviewing = "REVIEWING",
@@ -62,13 +62,13 @@ open_enum! {
 }
 
 open_enum! {
-    /// What is said of a face.
+    /// A verdict on a face.
     pub enum FaceVerdict {
         /// It is the one on the document.
         Match = "FACE_MATCH",
         /// It isn't the one on the document.
         Mismatch = "FACE_MISMATCH",
-        /// It was not to be checked.
+        /// The face was not to be checked.
         NotChecked = "FACE_NOT_CHECKED",
         /// There is no face.
         NotFound = "NO_FACE_FOUND",
@@ -76,15 +76,15 @@ open_enum! {
         TooMany = "TOO_MANY_FACES",
         /// It is too blurry.
         TooBlurry = "FACE_TOO_BLURRY",
-        /// Light is on it.
+        /// There is glare on it.
         Glared = "FACE_GLARED",
-        /// It can't be told.
+        /// The result is uncertain.
         Uncertain = "FACE_UNCERTAIN",
-        /// Nobody has looked: it was denied for something else.
+        /// Not analysed, because it was denied for another reason.
         NotAnalysed = "FACE_NOT_ANALYSED",
         /// Something went wrong.
         Error = "FACE_ERROR",
-        /// A machine can't tell.
+        /// It can't be verified automatically.
         AutoUnverifiable = "AUTO_UNVERIFIABLE",
         /// It is no real face.
         Fake = "FAKE_FACE",
@@ -92,11 +92,11 @@ open_enum! {
 }
 
 open_enum! {
-    /// What is said of a document.
+    /// A verdict on a document.
     pub enum DocumentVerdict {
         /// It is right.
         Validated = "DOC_VALIDATED",
-        /// What is on it doesn't fit together.
+        /// Its data is contradictory.
         InfoMismatch = "DOC_INFO_MISMATCH",
         /// There is no document.
         NotFound = "DOC_NOT_FOUND",
@@ -106,9 +106,9 @@ open_enum! {
         FaceNotFound = "DOC_FACE_NOT_FOUND",
         /// It is too blurry.
         TooBlurry = "DOC_TOO_BLURRY",
-        /// Light is on it.
+        /// There is glare on it.
         Glared = "DOC_GLARED",
-        /// Light is on the face on it.
+        /// There is glare on the face on it.
         FaceGlared = "DOC_FACE_GLARED",
         /// There is no machine-readable zone.
         MrzNotFound = "MRZ_NOT_FOUND",
@@ -126,13 +126,13 @@ open_enum! {
         NotAllowed = "DOC_NOT_ALLOWED",
         /// iDenfy can't check that country's documents.
         CountryNotSupported = "COUNTRY_NOT_SUPPORTED",
-        /// It is another country's than was said.
+        /// It is from another country than stated.
         CountryMismatch = "COUNTRY_MISMATCH",
-        /// It is of another kind than was said.
+        /// It is of another kind than stated.
         TypeMismatch = "DOC_TYPE_MISMATCH",
-        /// It is of another sort within its kind than was said.
+        /// It is of another subtype than stated.
         SubtypeMismatch = "DOC_SUBTYPE_MISMATCH",
-        /// It is another side than was asked for.
+        /// It is another side than requested.
         SideMismatch = "DOC_SIDE_MISMATCH",
         /// It is damaged.
         Damaged = "DOC_DAMAGED",
@@ -146,25 +146,25 @@ open_enum! {
         NameError = "DOC_NAME_ERROR",
         /// The family name can't be read.
         SurnameError = "DOC_SURNAME_ERROR",
-        /// When it expires can't be read.
+        /// The expiry date can't be read.
         ExpiryError = "DOC_EXPIRY_ERROR",
-        /// When the person was born can't be read.
+        /// The date of birth can't be read.
         DobError = "DOC_DOB_ERROR",
         /// The person's number can't be read.
         PersonalNumberError = "DOC_PERSONAL_NUMBER_ERROR",
         /// The document's number can't be read.
         NumberError = "DOC_NUMBER_ERROR",
-        /// When it was issued can't be read.
+        /// The date of issue can't be read.
         DateOfIssueError = "DOC_DATE_OF_ISSUE_ERROR",
         /// The person's sex can't be read.
         SexError = "DOC_SEX_ERROR",
         /// The person's nationality can't be read.
         NationalityError = "DOC_NATIONALITY_ERROR",
-        /// Nobody has looked: it was denied for something else.
+        /// Not analysed, because it was denied for another reason.
         NotAnalysed = "DOC_NOT_ANALYSED",
         /// Something went wrong.
         Error = "DOC_ERROR",
-        /// A machine can't tell.
+        /// It can't be verified automatically.
         AutoUnverifiable = "AUTO_UNVERIFIABLE",
         /// The electronic identity didn't work.
         EidFailed = "EID_FAILED",
@@ -178,7 +178,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What is said of additional steps.
+    /// A verdict on additional steps.
     pub enum AdditionalSteps {
         /// They are right.
         Valid = "VALID",
@@ -250,13 +250,13 @@ open_enum! {
         RegistryCheckFailed = "RC_FAILED",
         /// The driving licence could not be checked.
         DriverLicenseCheckFailed = "DL_FAILED",
-        /// A machine can't tell.
+        /// It can't be verified automatically.
         AutoUnverifiable = "AUTO_UNVERIFIABLE",
     }
 }
 
 open_enum! {
-    /// [Something that is not as you had said](https://documentation.idenfy.com/callbacks/Suspicions).
+    /// [Data that differs from yours](https://documentation.idenfy.com/callbacks/Suspicions).
     pub enum MismatchTag {
         /// The given names.
         Name = "NAME",
@@ -268,23 +268,23 @@ open_enum! {
         DocumentNumber = "DOCUMENT_NUMBER",
         /// The person's number.
         PersonalCode = "PERSONAL_CODE",
-        /// When the document expires.
+        /// The date on which the document expires.
         ExpiryDate = "EXPIRY_DATE",
-        /// When the person was born.
+        /// The date of birth.
         DateOfBirth = "DATE_OF_BIRTH",
-        /// When the document was issued.
+        /// The date on which the document was issued.
         DateOfIssue = "DATE_OF_ISSUE",
         /// The nationality.
         Nationality = "NATIONALITY",
         /// The sex.
         Sex = "SEX",
-        /// What is on the document doesn't fit together.
+        /// The data on the document is contradictory.
         DocInfoMismatch = "DOC_INFO_MISMATCH",
         /// The person is too young.
         UnderAge = "UNDER_AGE",
         /// The person is too old.
         OverAge = "OVER_AGE",
-        /// How old the person is can't be told.
+        /// The age is unknown.
         UnknownAge = "UNKNOWN_AGE",
         /// The address on the utility bill.
         UtilityAddress = "UTILITY_ADDRESS",
@@ -296,21 +296,21 @@ open_enum! {
         InvalidAdditionalStep = "INVALID_ADDITIONAL_STEP",
         /// An additional step is missing.
         AdditionalStepNotFound = "ADDITIONAL_STEP_NOT_FOUND",
-        /// What an additional step says.
+        /// The data of an additional step.
         AdditionalStepInformation = "ADDITIONAL_STEP_INFORMATION_MISMATCH",
-        /// What an additional step says is too old.
+        /// The data of an additional step is too old.
         ExpiredAdditionalStepInformation = "EXPIRED_ADDITIONAL_STEP_INFORMATION",
-        /// What other sources know.
+        /// The data of other sources.
         GdcNotMatch = "GDC_NOT_MATCH",
-        /// What the country's register knows.
+        /// The data of the country's register.
         RegistryCenterInfo = "REGISTRY_CENTER_INFO_MISMATCH",
-        /// What the register of driving licences knows.
+        /// The data of the register of driving licences.
         DriverLicenseInfo = "DRIVER_LICENSE_INFO_MISMATCH",
     }
 }
 
 open_enum! {
-    /// What lists say of somebody.
+    /// The result from lists about a person.
     pub enum Screening {
         /// They were not asked.
         NotChecked = "NOT_CHECKED",

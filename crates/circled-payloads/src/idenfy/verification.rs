@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use super::{Check, Fields, Person, Personal, Status, object, open_enum};
 
 object! {
-    /// How the verification of somebody's identity stands.
+    /// The result of the verification of somebody's identity.
     ///
     /// There may be more than one result for a `scan_ref`. One with `is_final` counts, even if one without it
     /// comes later.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Verification {
-        /// Whether this is the last word. If not, a person at iDenfy looks at it, and another result comes.
+        /// True if the result is final. Otherwise a person at iDenfy checks it, and another result follows.
         pub is_final: bool as "final",
-        /// iDenfy's name for the verification: a UUID, as a rule.
+        /// iDenfy's id of the verification, usually a UUID.
         pub scan_ref: String as "scanRef",
-        /// How it stands.
+        /// The status.
         pub status: Status,
-        /// Your name for whoever is verified.
+        /// Your id of the person.
         pub client_id: Option<Personal> as "clientId",
         /// Another name that you have given.
         pub external_ref: Option<Personal> as "externalRef",
@@ -25,37 +25,37 @@ object! {
         pub company_id: Option<String> as "companyId",
         /// iDenfy's name for the person as a beneficiary of that company.
         pub beneficiary_id: Option<String> as "beneficiaryId",
-        /// What the person used.
+        /// The platform that the person used.
         pub platform: Option<Platform>,
-        /// When the person began, in seconds since 1970.
+        /// The time at which the person began, in seconds since 1970.
         pub start_time: Option<i64> as "startTime",
-        /// When the automatic decision was made, in seconds since 1970.
+        /// The time of the automatic decision, in seconds since 1970.
         pub finish_time: Option<i64> as "finishTime",
-        /// What was read from the document.
+        /// The data from the document.
         pub data: Option<Person>,
-        /// Where the pictures and films are: `FRONT`, `BACK`, `FACE`, `FRONT_VIDEO` and so on.
+        /// The addresses of pictures and films: `FRONT`, `BACK`, `FACE`, `FRONT_VIDEO` and so on.
         pub file_urls: Option<Urls> as "fileUrls",
-        /// Where the PDF files of additional steps are, by step, like `UTILITY_BILL`.
+        /// The addresses of PDF files, by additional step, like `UTILITY_BILL`.
         pub additional_step_pdf_urls: Option<Urls> as "additionalStepPdfUrls",
-        /// What lists of politically exposed and sanctioned people say (anti-money-laundering).
+        /// The results from lists of politically exposed and sanctioned people (anti-money-laundering).
         pub aml: Option<Vec<Check>> as "AML",
-        /// What lists of lost and invalid documents say.
+        /// The results from lists of lost and invalid documents.
         pub lid: Option<Vec<Check>> as "LID",
-        /// What criminal records say.
+        /// The results from criminal records.
         pub criminal_check: Option<Vec<Check>> as "CRIMINAL_CHECK",
         /// The IP address.
         pub client_ip: Option<Personal> as "clientIp",
         /// The country of the IP address: two capital letters.
         pub client_ip_country: Option<Personal> as "clientIpCountry",
-        /// Where the IP address is, like `Kaunas, Lithuania`.
+        /// The location of the IP address, like `Kaunas, Lithuania`.
         pub client_location: Option<Personal> as "clientLocation",
         /// The address on a utility bill.
         pub manual_address: Option<Personal> as "manualAddress",
-        /// Whether that is the address that you had given.
+        /// True if that is the address that you gave.
         pub manual_address_match: Option<bool> as "manualAddressMatch",
-        /// Whether other sources know the person.
+        /// True if other sources know the person.
         pub gdc_match: Option<bool> as "gdcMatch",
-        /// How risky the person is, by your rules.
+        /// The risk by your rules.
         pub risk_assessment: Option<RiskAssessment> as "riskAssessment",
     }
 }
@@ -64,7 +64,7 @@ object! {
 pub type Urls = BTreeMap<String, Option<Personal>>;
 
 open_enum! {
-    /// What somebody uses to be verified.
+    /// The platform of a verification.
     pub enum Platform {
         /// A computer.
         Pc = "PC",
@@ -76,13 +76,13 @@ open_enum! {
         MobileApp = "MOBILE_APP",
         /// Your app, with iDenfy's kit in it.
         MobileSdk = "MOBILE_SDK",
-        /// Something else, iDenfy says.
+        /// Another one, in iDenfy's own word.
         Unspecified = "OTHER",
     }
 }
 
 object! {
-    /// How risky somebody is.
+    /// The risk of a person.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct RiskAssessment {
         /// From 0 to 100.
@@ -93,7 +93,7 @@ object! {
 }
 
 open_enum! {
-    /// How risky something is.
+    /// A level of risk.
     pub enum RiskLevel {
         /// Hardly at all.
         VeryLow = "VERY_LOW",
@@ -105,7 +105,7 @@ open_enum! {
         High = "HIGH",
         /// Very risky.
         VeryHigh = "VERY_HIGH",
-        /// Nobody has looked.
+        /// The risk was not checked.
         NotChecked = "NOT_CHECKED",
     }
 }
@@ -122,7 +122,7 @@ mod tests {
 
     const APPROVED: &str = r#"{"final": true, "platform": "PC", "status": {"overall": "APPROVED", "fraudTags": [], "mismatchTags": [], "autoDocument": "DOC_VALIDATED", "autoFace": "FACE_MATCH", "manualDocument": "DOC_VALIDATED", "manualFace": "FACE_MATCH", "additionalSteps": null}, "data": {"docFirstName": "FIRST-NAME-EXAMPLE", "docLastName": "LAST-NAME-EXAMPLE", "docNumber": "XXXXXXXXX", "docExpiry": "2030-12-31", "docDob": "1990-01-31", "docType": "ID_CARD", "docSex": "UNDEFINED", "docNationality": "LT", "docIssuingCountry": "LT", "selectedCountry": "LT"}, "fileUrls": {}, "scanRef": "3aa7b2bc-8a1d-4d0e-9f4b-5a4d2f6d0b7e", "clientId": "user-1", "startTime": 1554726960, "finishTime": 1554727002, "clientIp": "192.0.2.0", "clientIpCountry": "LT"}"#;
 
-    /// With all that iDenfy can say.
+    /// A result with all fields that iDenfy sends.
     const DENIED: &str = r#"{
         "final": true,
         "platform": "MOBILE_APP",

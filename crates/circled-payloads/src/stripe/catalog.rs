@@ -1,4 +1,4 @@
-//! What is sold, and for how much.
+//! Products and prices.
 
 use super::{Expandable, Fields, Metadata, object, open_enum};
 
@@ -6,29 +6,29 @@ object! {
     /// [A product](https://docs.stripe.com/api/products/object): something that is sold.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Product {
-        /// `prod_...`, or what you have chosen.
+        /// `prod_...`, or an id of your choice.
         pub id: String,
-        /// What it is called.
+        /// The name.
         pub name: Option<String>,
-        /// What it is.
+        /// The description.
         pub description: Option<String>,
-        /// Whether it can be bought.
+        /// True if it can be bought.
         pub active: Option<bool>,
-        /// What it usually costs.
+        /// The default price.
         pub default_price: Option<Expandable>,
-        /// Where pictures of it are, up to eight.
+        /// The addresses of up to eight pictures.
         pub images: Option<Vec<String>>,
-        /// What one of it is called, like `seat`.
+        /// The name of one unit, like `seat`.
         pub unit_label: Option<String>,
-        /// Where there is more about it.
+        /// The address of more information.
         pub url: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// When it was last changed, in seconds since 1970.
+        /// The time of the last change, in seconds since 1970.
         pub updated: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
@@ -39,37 +39,37 @@ object! {
     pub struct Price {
         /// `price_...`
         pub id: String,
-        /// What it is the price of.
+        /// The product.
         pub product: Option<Expandable>,
-        /// What one costs, in the currency's smallest unit. Absent where it isn't whole, or in tiers.
+        /// The price of one unit, in the currency's smallest unit. Absent if it isn't whole, or in tiers.
         pub unit_amount: Option<i64>,
         /// The same as a decimal, with up to 12 places.
         pub unit_amount_decimal: Option<String>,
         /// Three small letters.
         pub currency: Option<String>,
-        /// Whether it is paid once or again and again.
+        /// One-time or recurring.
         pub kind: Option<PriceType> as "type",
-        /// How often it is paid.
+        /// The interval of payments.
         pub recurring: Option<Recurring>,
-        /// How the price of many is found.
+        /// The computation of the price of several units.
         pub billing_scheme: Option<BillingScheme>,
-        /// Whether it can be used for new purchases.
+        /// True if it can be used for new purchases.
         pub active: Option<bool>,
-        /// What you call it; customers don't see that.
+        /// Your name for the price, which customers don't see.
         pub nickname: Option<String>,
-        /// What you look it up by.
+        /// Your key for looking it up.
         pub lookup_key: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// Whether a price is paid once.
+    /// The kind of a price.
     pub enum PriceType {
         /// Once.
         OneTime = "one_time",
@@ -79,7 +79,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How the price of many is found.
+    /// The computation of the price of several units.
     pub enum BillingScheme {
         /// Each costs the same.
         PerUnit = "per_unit",
@@ -89,14 +89,14 @@ open_enum! {
 }
 
 object! {
-    /// How often something is paid.
+    /// The interval of payments.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Recurring {
         /// Per day, week, month or year.
         pub interval: Option<Interval>,
-        /// Of how many of these a period is made.
+        /// The number of intervals in a period.
         pub interval_count: Option<i64>,
-        /// Whether it depends on what was used.
+        /// Licensed or metered.
         pub usage_type: Option<UsageType>,
     }
 }
@@ -116,11 +116,11 @@ open_enum! {
 }
 
 open_enum! {
-    /// Whether what is paid depends on what was used.
+    /// The dependence of the price on usage.
     pub enum UsageType {
-        /// It doesn't.
+        /// The price doesn't depend on usage.
         Licensed = "licensed",
-        /// It does.
+        /// The price depends on usage.
         Metered = "metered",
     }
 }

@@ -1,66 +1,66 @@
-//! Money that was taken, and given back.
+//! Charges and refunds.
 
 use super::{Contact, Expandable, Fields, List, Metadata, Personal, object, open_enum};
 
 object! {
-    /// [A charge](https://docs.stripe.com/api/charges/object): one try to take money.
+    /// [A charge](https://docs.stripe.com/api/charges/object): one attempt to collect money.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Charge {
         /// `ch_...` or `py_...`
         pub id: String,
-        /// What is to be paid, in the currency's smallest unit.
+        /// The amount to be paid, in the currency's smallest unit.
         pub amount: i64,
-        /// What has been captured, in the currency's smallest unit.
+        /// The captured amount, in the currency's smallest unit.
         pub amount_captured: Option<i64>,
-        /// What has been given back, in the currency's smallest unit.
+        /// The refunded amount, in the currency's smallest unit.
         pub amount_refunded: Option<i64>,
         /// Three small letters.
         pub currency: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<ChargeStatus>,
-        /// Whether it succeeded, or was authorized to be captured later.
+        /// True if it succeeded, or was authorized to be captured later.
         pub paid: Option<bool>,
-        /// Whether the money was taken, and not just authorized.
+        /// True if the money was captured, not just authorized.
         pub captured: Option<bool>,
-        /// Whether all of it was given back.
+        /// True if all of it was refunded.
         pub refunded: Option<bool>,
-        /// Whether it is or was disputed.
+        /// True if it is or was disputed.
         pub disputed: Option<bool>,
-        /// Who pays.
+        /// The customer who pays.
         pub customer: Option<Expandable>,
-        /// The payment that it is a try of.
+        /// The payment that this is an attempt of.
         pub payment_intent: Option<Expandable>,
-        /// What it is paid with.
+        /// The payment method.
         pub payment_method: Option<String>,
         /// The invoice that it pays. Gone since version `2025-03-31.basil`.
         pub invoice: Option<Expandable>,
-        /// What it does to your balance.
+        /// The change of your balance.
         pub balance_transaction: Option<Expandable>,
-        /// Who pays, as they said.
+        /// The payer's own data.
         pub billing_details: Option<Contact>,
-        /// [What has failed](https://docs.stripe.com/error-codes), like `card_declined`.
+        /// [The error code](https://docs.stripe.com/error-codes), like `card_declined`.
         pub failure_code: Option<String>,
         /// The same as a sentence.
         pub failure_message: Option<String>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
-        /// Where the receipt is sent.
+        /// The e-mail address for the receipt.
         pub receipt_email: Option<Personal>,
-        /// Where the receipt can be seen, by anyone who knows the address.
+        /// The address of the receipt, for anyone who knows it.
         pub receipt_url: Option<Personal>,
-        /// What was given back, and when. Gone from events since version `2022-11-15`.
+        /// The refunds. Gone from events since version `2022-11-15`.
         pub refunds: Option<List<Refund>>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a charge stands.
+    /// The status of a charge.
     pub enum ChargeStatus {
         /// Refused.
         Failed = "failed",
@@ -77,35 +77,35 @@ object! {
     pub struct Refund {
         /// `re_...`
         pub id: String,
-        /// What is given back, in the currency's smallest unit.
+        /// The refunded amount, in the currency's smallest unit.
         pub amount: i64,
         /// Three small letters.
         pub currency: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<RefundStatus>,
-        /// Why it was made.
+        /// The reason.
         pub reason: Option<RefundReason>,
-        /// Why it failed.
+        /// The reason for the failure.
         pub failure_reason: Option<RefundFailure>,
-        /// The charge that it gives back.
+        /// The charge that is refunded.
         pub charge: Option<Expandable>,
-        /// The payment that it gives back.
+        /// The payment that is refunded.
         pub payment_intent: Option<Expandable>,
-        /// What it does to your balance.
+        /// The change of your balance.
         pub balance_transaction: Option<Expandable>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
         /// The number on the receipt.
         pub receipt_number: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a refund stands.
+    /// The status of a refund.
     pub enum RefundStatus {
         /// Under way.
         Pending = "pending",
@@ -121,7 +121,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why money is given back.
+    /// The reason for a refund.
     pub enum RefundReason {
         /// It was paid twice.
         Duplicate = "duplicate",
@@ -135,7 +135,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why a refund failed.
+    /// The reason why a refund failed.
     pub enum RefundFailure {
         /// The charge is disputed meanwhile.
         ChargeDisputed = "charge_for_pending_refund_disputed",
@@ -147,9 +147,9 @@ open_enum! {
         InsufficientFunds = "insufficient_funds",
         /// The card is lost.
         LostOrStolenCard = "lost_or_stolen_card",
-        /// You wanted it so.
+        /// You asked for it.
         MerchantRequest = "merchant_request",
-        /// Nobody says.
+        /// The reason is unknown.
         Unknown = "unknown",
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     use super::super::testing::{read, read_changed};
     use super::*;
 
-    /// As an older version writes it.
+    /// A charge in an older version.
     const CHARGE: &str = r#"{
         "id": "ch_3MmlLrLkdIwHu7ix0snN0B15",
         "object": "charge",

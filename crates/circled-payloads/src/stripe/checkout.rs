@@ -12,27 +12,27 @@ object! {
     pub struct CheckoutSession {
         /// `cs_...`
         pub id: String,
-        /// What it is for.
+        /// The mode.
         pub mode: Option<CheckoutMode>,
-        /// How it stands.
+        /// The status.
         pub status: Option<CheckoutStatus>,
-        /// Whether it is paid.
+        /// The status of the payment.
         pub payment_status: Option<CheckoutPaymentStatus>,
         /// The sum before discounts and taxes, in the currency's smallest unit.
         pub amount_subtotal: Option<i64>,
         /// The sum after discounts and taxes, in the currency's smallest unit.
         pub amount_total: Option<i64>,
-        /// What of the sum is discount, shipping and tax.
+        /// The discount, shipping and tax in the sum.
         pub total_details: Option<TotalDetails>,
         /// Three small letters.
         pub currency: Option<String>,
-        /// What you call it, like the number of an order or a member.
+        /// Your reference, like the number of an order or a member.
         pub client_reference_id: Option<String>,
-        /// Who pays.
+        /// The customer who pays.
         pub customer: Option<Expandable>,
         /// The e-mail address that you had filled in.
         pub customer_email: Option<Personal>,
-        /// Who pays, as they said on the page.
+        /// The payer's own data, from the page.
         pub customer_details: Option<Contact>,
         /// The payment, in the mode `payment`.
         pub payment_intent: Option<Expandable>,
@@ -44,31 +44,31 @@ object! {
         pub invoice: Option<Expandable>,
         /// The link that has led to the page.
         pub payment_link: Option<Expandable>,
-        /// When it expires, in seconds since 1970.
+        /// The time of expiry, in seconds since 1970.
         pub expires_at: Option<i64>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// What a Checkout Session is for.
+    /// The mode of a Checkout Session.
     pub enum CheckoutMode {
         /// One payment.
         Payment = "payment",
         /// No payment, but a payment method for later ones.
         Setup = "setup",
-        /// Payments that recur.
+        /// Subscriptions.
         Subscription = "subscription",
     }
 }
 
 open_enum! {
-    /// How a Checkout Session stands.
+    /// The status of a Checkout Session.
     pub enum CheckoutStatus {
         /// Nothing was sent yet.
         Open = "open",
@@ -80,7 +80,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Whether a Checkout Session is paid.
+    /// The status of a Checkout Session's payment.
     pub enum CheckoutPaymentStatus {
         /// Nothing is to be paid, or not yet.
         NoPaymentRequired = "no_payment_required",
@@ -92,7 +92,7 @@ open_enum! {
 }
 
 object! {
-    /// What a sum is made of, in the currency's smallest unit.
+    /// The parts of a sum, in the currency's smallest unit.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct TotalDetails {
         /// All discounts.

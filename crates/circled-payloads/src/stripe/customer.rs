@@ -1,4 +1,4 @@
-//! Customers, and how to reach people.
+//! Customers, and contact data.
 
 use super::{Expandable, Fields, Metadata, Personal, object};
 
@@ -16,30 +16,30 @@ object! {
         pub phone: Option<Personal>,
         /// Postal address.
         pub address: Option<Address>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<Personal>,
-        /// What is carried over to the next invoice, in the currency's smallest unit: below zero it is
-        /// credit, above it is owed.
+        /// The balance that is carried over to the next invoice, in the currency's smallest unit: negative is credit,
+        /// positive is owed.
         pub balance: Option<i64>,
         /// The currency of its subscriptions and invoices: three small letters.
         pub currency: Option<String>,
-        /// Whether the latest charge for an invoice has failed.
+        /// True if the latest charge for an invoice has failed.
         pub delinquent: Option<bool>,
-        /// How it pays if nothing else is said: a card, a bank account or a source.
+        /// The default payment source: a card, a bank account or a source.
         pub default_source: Option<Expandable>,
-        /// Whether it has been deleted; of a deleted customer there is only the id.
+        /// True if it has been deleted; a deleted customer has only an id.
         pub deleted: Option<bool>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 object! {
-    /// Who somebody is, as they said at a payment: `billing_details`, `customer_details`.
+    /// A payer's own data: `billing_details`, `customer_details`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Contact {
         /// Name.

@@ -8,48 +8,48 @@ object! {
     pub struct Dispute {
         /// `du_...` or `dp_...`
         pub id: String,
-        /// What is wanted back, in the currency's smallest unit.
+        /// The disputed amount, in the currency's smallest unit.
         pub amount: i64,
         /// Three small letters.
         pub currency: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<DisputeStatus>,
-        /// What the payer says.
+        /// The payer's reason.
         pub reason: Option<DisputeReason>,
         /// The charge that it is about.
         pub charge: Option<Expandable>,
         /// The payment that it is about.
         pub payment_intent: Option<Expandable>,
-        /// Whether the money may still be given back, which ends it.
+        /// True if a refund can still end it.
         pub is_charge_refundable: Option<bool>,
-        /// By when it has to be answered.
+        /// The state of your answer, and its deadline.
         pub evidence_details: Option<EvidenceDetails>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 object! {
-    /// How far the answer to a dispute is.
+    /// The state of the answer to a dispute.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct EvidenceDetails {
-        /// By when it has to be there, in seconds since 1970.
+        /// The deadline, in seconds since 1970.
         pub due_by: Option<i64>,
-        /// Whether there is one in store.
+        /// True if an answer is saved.
         pub has_evidence: Option<bool>,
-        /// Whether the last one came too late.
+        /// True if the last answer came too late.
         pub past_due: Option<bool>,
-        /// How often it was sent. Only once counts, as a rule.
+        /// The number of submissions. Usually only one counts.
         pub submission_count: Option<i64>,
     }
 }
 
 open_enum! {
-    /// How a dispute stands. A warning is an inquiry: no money was taken yet.
+    /// The status of a dispute. A warning is an inquiry: no money was taken yet.
     pub enum DisputeStatus {
         /// An inquiry has to be answered.
         WarningNeedsResponse = "warning_needs_response",
@@ -71,7 +71,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// [What a payer says](https://docs.stripe.com/disputes/categories) is wrong with a charge.
+    /// [The payer's reason](https://docs.stripe.com/disputes/categories) for a dispute.
     pub enum DisputeReason {
         /// The bank can't process the payment.
         BankCannotProcess = "bank_cannot_process",
@@ -95,13 +95,13 @@ open_enum! {
         InsufficientFunds = "insufficient_funds",
         /// The charge breaks the card network's rules.
         Noncompliant = "noncompliant",
-        /// What they paid for hasn't come.
+        /// The product hasn't come.
         ProductNotReceived = "product_not_received",
-        /// What they paid for isn't what was promised.
+        /// The product isn't as promised.
         ProductUnacceptable = "product_unacceptable",
         /// They had ended the subscription.
         SubscriptionCanceled = "subscription_canceled",
-        /// They don't know the name on the statement.
+        /// They don't recognize the name on the statement.
         Unrecognized = "unrecognized",
     }
 }

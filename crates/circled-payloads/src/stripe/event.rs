@@ -18,28 +18,28 @@ object! {
         pub id: String,
         /// Always `event`.
         pub object: Option<String>,
-        /// What has happened.
+        /// The type of the event.
         pub kind: EventType as "type",
         /// The version of the API that `data` is written in, like `2025-01-27.acacia`.
         pub api_version: Option<String>,
-        /// When it happened, in seconds since 1970.
+        /// The time of the event, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// How many endpoints have not answered yet.
+        /// The number of endpoints that have not answered yet.
         pub pending_webhooks: Option<i64>,
-        /// The API request that made it happen. Absent where Stripe did so itself.
+        /// The API request that caused it. Absent if Stripe acted by itself.
         pub request: Option<Request>,
         /// Connect: the account that it happened in, `acct_...`.
         pub account: Option<String>,
-        /// What to authenticate as to fetch the object.
+        /// The account or organization to authenticate as when fetching the object.
         pub context: Option<String>,
-        /// What it is about.
+        /// The object that the event is about.
         pub data: Data,
     }
 }
 
-/// What has happened, like `checkout.session.completed`. It is used as a `&str`.
+/// The type of an event, like `checkout.session.completed`. It is used as a `&str`.
 ///
 /// [There are hundreds](https://docs.stripe.com/api/events/types), and more each month.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,10 +61,10 @@ impl fmt::Display for EventType {
 }
 
 object! {
-    /// The API request that made an event happen.
+    /// The API request that caused an event.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Request {
-        /// `req_...`. Absent where Stripe acted by itself, as when it renews a subscription.
+        /// `req_...`. Absent if Stripe acted by itself, for example to renew a subscription.
         pub id: Option<String>,
         /// The key that the request came with.
         pub idempotency_key: Option<String>,
@@ -72,17 +72,17 @@ object! {
 }
 
 object! {
-    /// What an event is about.
+    /// The data of an event.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Data {
         /// The object as it was when the event happened.
         pub object: Object,
-        /// Of an `*.updated` event: the fields that have changed, as they were before.
+        /// The changed fields of an `*.updated` event, with their old values.
         pub previous_attributes: Option<Fields>,
     }
 }
 
-/// An object of the API. Which kind it is its field `object` says, which stays in its `rest`.
+/// An object of the API. Its field `object` names the kind, and stays in its `rest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Object {
@@ -128,7 +128,7 @@ object! {
 }
 
 impl Object {
-    /// Its id. A few kinds have none, and neither has the invoice of `invoice.upcoming`.
+    /// Returns the object's id. A few kinds have none, and neither has the invoice of `invoice.upcoming`.
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::PaymentIntent(object) => Some(&object.id),
@@ -186,7 +186,7 @@ mod tests {
 
     const PAYMENT_SUCCEEDED: &str = r#"{"id": "evt_1Nv", "object": "event", "api_version": "2025-01-27.acacia", "created": 1700000000, "type": "payment_intent.succeeded", "livemode": false, "pending_webhooks": 1, "request": {"id": null, "idempotency_key": null}, "data": {"object": {"id": "pi_1", "object": "payment_intent", "amount": 2000, "currency": "usd"}}}"#;
 
-    /// Of no kind that has a type here.
+    /// An event about a kind without a type here.
     const TRANSFER_REVERSED: &str = r#"{
         "id": "evt_1PgafmB7WZ01zgkWbQ8Rhk6y",
         "object": "event",

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::Object;
 
-/// A reference to another object: its id or, where that was asked for, [the object
-/// itself](https://docs.stripe.com/api/expanding_objects). Events come with ids.
+/// A reference to another object: its id or, on request, [the object
+/// itself](https://docs.stripe.com/api/expanding_objects). Events have ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Expandable {
@@ -17,7 +17,7 @@ pub enum Expandable {
 }
 
 impl Expandable {
-    /// The id of what it refers to.
+    /// Returns the id of the referenced object.
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Id(id) => Some(id),

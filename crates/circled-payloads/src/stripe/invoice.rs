@@ -8,35 +8,35 @@ object! {
     pub struct Invoice {
         /// `in_...`. In an `invoice.upcoming` event there may be none.
         pub id: Option<String>,
-        /// The number on it.
+        /// The invoice's number.
         pub number: Option<String>,
-        /// How it stands.
+        /// The status.
         pub status: Option<InvoiceStatus>,
-        /// Why it was made.
+        /// The reason.
         pub billing_reason: Option<BillingReason>,
-        /// How it gets paid.
+        /// The method of collection.
         pub collection_method: Option<CollectionMethod>,
         /// Three small letters.
         pub currency: Option<String>,
-        /// What is to be paid, in the currency's smallest unit.
+        /// The amount to be paid, in the currency's smallest unit.
         pub amount_due: Option<i64>,
-        /// What is paid, in the currency's smallest unit.
+        /// The paid amount, in the currency's smallest unit.
         pub amount_paid: Option<i64>,
-        /// What is still to be paid, in the currency's smallest unit.
+        /// The remaining amount, in the currency's smallest unit.
         pub amount_remaining: Option<i64>,
         /// The sum before discounts and taxes, in the currency's smallest unit.
         pub subtotal: Option<i64>,
         /// The sum after discounts and taxes, in the currency's smallest unit.
         pub total: Option<i64>,
-        /// What is on it.
+        /// The items.
         pub lines: Option<List<InvoiceLine>>,
-        /// Who pays.
+        /// The customer who pays.
         pub customer: Option<Expandable>,
         /// Their e-mail address.
         pub customer_email: Option<Personal>,
         /// Their name.
         pub customer_name: Option<Personal>,
-        /// What it was made for. Since version `2025-03-31.basil`.
+        /// The subscription or quote that it was made for. Since version `2025-03-31.basil`.
         pub parent: Option<InvoiceParent>,
         /// The subscription that it was made for. Gone since version `2025-03-31.basil`.
         pub subscription: Option<Expandable>,
@@ -44,37 +44,37 @@ object! {
         pub payment_intent: Option<Expandable>,
         /// The latest charge. Gone since version `2025-03-31.basil`.
         pub charge: Option<Expandable>,
-        /// Whether it is paid. Gone since version `2025-03-31.basil`.
+        /// True if it is paid. Gone since version `2025-03-31.basil`.
         pub paid: Option<bool>,
-        /// Whether Stripe has tried to collect the money.
+        /// True if Stripe has tried to collect the money.
         pub attempted: Option<bool>,
-        /// How often.
+        /// The number of attempts.
         pub attempt_count: Option<i64>,
-        /// When Stripe tries again, in seconds since 1970.
+        /// The time of the next attempt, in seconds since 1970.
         pub next_payment_attempt: Option<i64>,
-        /// By when it is to be paid, in seconds since 1970.
+        /// The date by which it must be paid, in seconds since 1970.
         pub due_date: Option<i64>,
-        /// When what is on it begins, in seconds since 1970. A subscription's period is in its lines.
+        /// The start of the billed period, in seconds since 1970. A subscription's period is in its lines.
         pub period_start: Option<i64>,
-        /// When what is on it ends, in seconds since 1970.
+        /// The end of the billed period, in seconds since 1970.
         pub period_end: Option<i64>,
-        /// Where it can be seen and paid, by anyone who knows the address.
+        /// The address of the page for payment, for anyone who knows it.
         pub hosted_invoice_url: Option<Personal>,
-        /// Where it can be had as a PDF file, by anyone who knows the address.
+        /// The address of the PDF file, for anyone who knows it.
         pub invoice_pdf: Option<Personal>,
-        /// When it became what it is.
+        /// The times of changes of its status.
         pub status_transitions: Option<StatusTransitions>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 impl Invoice {
-    /// The subscription that it was made for, wherever the version of the API has it.
+    /// Returns the subscription that it was made for, in any version of the API.
     pub fn subscription_id(&self) -> Option<&str> {
         let parent = self.parent.as_ref();
         parent
@@ -85,7 +85,7 @@ impl Invoice {
 }
 
 open_enum! {
-    /// How an invoice stands.
+    /// The status of an invoice.
     pub enum InvoiceStatus {
         /// It may still change.
         Draft = "draft",
@@ -101,7 +101,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why an invoice was made.
+    /// The reason for an invoice.
     pub enum BillingReason {
         /// Items that were left, for no subscription.
         AutomaticPendingInvoiceItem = "automatic_pending_invoice_item_invoice",
@@ -125,7 +125,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How invoices get paid.
+    /// The method of collecting an invoice.
     pub enum CollectionMethod {
         /// Stripe takes the money.
         ChargeAutomatically = "charge_automatically",
@@ -135,7 +135,7 @@ open_enum! {
 }
 
 object! {
-    /// What an invoice was made for.
+    /// The origin of an invoice.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct InvoiceParent {
         /// `subscription_details` or `quote_details`.
@@ -151,13 +151,13 @@ object! {
     pub struct SubscriptionDetails {
         /// The subscription.
         pub subscription: Option<Expandable>,
-        /// What was attached to it when the invoice became final.
+        /// The subscription's metadata when the invoice became final.
         pub metadata: Option<Metadata>,
     }
 }
 
 object! {
-    /// When an invoice became what it is, in seconds since 1970.
+    /// The times of changes of an invoice's status, in seconds since 1970.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct StatusTransitions {
         /// Final.
@@ -177,25 +177,25 @@ object! {
     pub struct InvoiceLine {
         /// `il_...`
         pub id: String,
-        /// What it adds to the sum, in the currency's smallest unit. Below zero it is a credit.
+        /// The amount, in the currency's smallest unit. A negative one is a credit.
         pub amount: Option<i64>,
         /// Three small letters.
         pub currency: Option<String>,
-        /// What it says.
+        /// The description.
         pub description: Option<String>,
-        /// How many.
+        /// The quantity.
         pub quantity: Option<i64>,
-        /// Which time it is for.
+        /// The period that it is for.
         pub period: Option<Period>,
-        /// What it is at. Since version `2025-03-31.basil`.
+        /// The price. Since version `2025-03-31.basil`.
         pub pricing: Option<Pricing>,
-        /// What it is at. Gone since version `2025-03-31.basil`.
+        /// The price. Gone since version `2025-03-31.basil`.
         pub price: Option<Price>,
         /// The subscription that it is for.
         pub subscription: Option<Expandable>,
-        /// Whether discounts apply.
+        /// True if discounts apply.
         pub discountable: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
@@ -204,15 +204,15 @@ object! {
     /// A span of time.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Period {
-        /// When it begins, in seconds since 1970.
+        /// The start, in seconds since 1970.
         pub start: Option<i64>,
-        /// When it ends, in seconds since 1970.
+        /// The end, in seconds since 1970.
         pub end: Option<i64>,
     }
 }
 
 object! {
-    /// What a line of an invoice is at.
+    /// The pricing of an invoice's line.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Pricing {
         /// `price_details`.
@@ -230,7 +230,7 @@ object! {
     pub struct PriceDetails {
         /// The price.
         pub price: Option<Expandable>,
-        /// What is paid for, `prod_...`.
+        /// The product, `prod_...`.
         pub product: Option<String>,
     }
 }

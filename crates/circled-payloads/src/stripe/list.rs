@@ -6,13 +6,13 @@ object! {
     /// A list within an object: [its first page](https://docs.stripe.com/api/pagination).
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct List<T> {
-        /// What is on it.
+        /// The items.
         pub data: Vec<T>,
-        /// Whether there is more than that.
+        /// True if there are more items.
         pub has_more: Option<bool>,
-        /// How many there are, where that is said.
+        /// The number of all items, if it is given.
         pub total_count: Option<i64>,
-        /// Where the API has the whole list.
+        /// The address of the whole list in the API.
         pub url: Option<String>,
     }
 }

@@ -52,5 +52,5 @@ pub use thin::{Reason, RelatedObject, ThinEvent};
 use super::testing;
 use super::{Fields, Personal, object, open_enum};
 
-/// What you have attached to an object: texts by name.
+/// The metadata that you have attached to an object: texts by name.
 pub type Metadata = BTreeMap<String, String>;

@@ -1,60 +1,60 @@
-//! Payments that are under way, and what they are paid with.
+//! Payments, setups and payment methods.
 
 use super::{Contact, Expandable, Fields, Metadata, Personal, object, open_enum};
 
 object! {
-    /// [A PaymentIntent](https://docs.stripe.com/api/payment_intents/object): one payment, through all its tries.
+    /// [A PaymentIntent](https://docs.stripe.com/api/payment_intents/object): one payment, with all its attempts.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct PaymentIntent {
         /// `pi_...`
         pub id: String,
-        /// What is to be paid, in the currency's smallest unit.
+        /// The amount to be paid, in the currency's smallest unit.
         pub amount: i64,
-        /// What can be captured, in the currency's smallest unit.
+        /// The amount that can be captured, in the currency's smallest unit.
         pub amount_capturable: Option<i64>,
-        /// What has been collected, in the currency's smallest unit.
+        /// The collected amount, in the currency's smallest unit.
         pub amount_received: Option<i64>,
         /// Three small letters.
         pub currency: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<PaymentIntentStatus>,
-        /// Who pays.
+        /// The customer who pays.
         pub customer: Option<Expandable>,
-        /// What it is paid with.
+        /// The payment method.
         pub payment_method: Option<Expandable>,
-        /// What it may be paid with, like `card`.
+        /// The payment methods that may be used, like `card`.
         pub payment_method_types: Option<Vec<String>>,
-        /// The charge of the latest try.
+        /// The charge of the latest attempt.
         pub latest_charge: Option<Expandable>,
         /// The invoice that it pays. Gone since version `2025-03-31.basil`.
         pub invoice: Option<Expandable>,
-        /// Why the latest try has failed.
+        /// The error of the latest attempt.
         pub last_payment_error: Option<PaymentError>,
-        /// When money that is authorized is taken.
+        /// The time at which authorized money is captured.
         pub capture_method: Option<CaptureMethod>,
-        /// Whether the payment method is kept for later payments.
+        /// The later use for which the payment method is saved.
         pub setup_future_usage: Option<Usage>,
-        /// When it was canceled, in seconds since 1970.
+        /// The time of cancellation, in seconds since 1970.
         pub canceled_at: Option<i64>,
-        /// Why it was canceled.
+        /// The reason for the cancellation.
         pub cancellation_reason: Option<CancellationReason>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
-        /// Where the receipt is sent.
+        /// The e-mail address for the receipt.
         pub receipt_email: Option<Personal>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a payment stands.
+    /// The status of a payment.
     pub enum PaymentIntentStatus {
-        /// It has to be said what it is paid with: nothing was said yet, or a try has failed.
+        /// A payment method is missing: none was given yet, or an attempt has failed.
         RequiresPaymentMethod = "requires_payment_method",
         /// It has to be confirmed.
         RequiresConfirmation = "requires_confirmation",
@@ -72,19 +72,19 @@ open_enum! {
 }
 
 open_enum! {
-    /// When money that is authorized is taken.
+    /// The time at which authorized money is captured.
     pub enum CaptureMethod {
         /// At once.
         Automatic = "automatic",
         /// Soon after.
         AutomaticAsync = "automatic_async",
-        /// When you say so.
+        /// When you capture it.
         Manual = "manual",
     }
 }
 
 open_enum! {
-    /// What a payment method may be used for later.
+    /// The later use of a payment method.
     pub enum Usage {
         /// Payments without the payer.
         OffSession = "off_session",
@@ -94,7 +94,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why a payment or a setup was canceled.
+    /// The reason for a cancellation of a payment or setup.
     pub enum CancellationReason {
         /// By you: the payer has left.
         Abandoned = "abandoned",
@@ -116,14 +116,14 @@ open_enum! {
 }
 
 object! {
-    /// Why [a try has failed](https://docs.stripe.com/api/errors).
+    /// [The error](https://docs.stripe.com/api/errors) of a failed attempt.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct PaymentError {
-        /// What kind of failure it is, like `card_error`.
+        /// The kind of failure, like `card_error`.
         pub kind: Option<String> as "type",
-        /// [What has failed](https://docs.stripe.com/error-codes), like `card_declined`.
+        /// [The error code](https://docs.stripe.com/error-codes), like `card_declined`.
         pub code: Option<String>,
-        /// [Why the bank refuses](https://docs.stripe.com/declines/codes), like `insufficient_funds`.
+        /// [The bank's reason](https://docs.stripe.com/declines/codes), like `insufficient_funds`.
         pub decline_code: Option<String>,
         /// A sentence for the payer.
         pub message: Option<String>,
@@ -138,39 +138,39 @@ object! {
     pub struct SetupIntent {
         /// `seti_...`
         pub id: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<SetupIntentStatus>,
-        /// What it will be used for.
+        /// The later use.
         pub usage: Option<Usage>,
-        /// Who will pay.
+        /// The customer who will pay.
         pub customer: Option<Expandable>,
-        /// What will be paid with.
+        /// The payment method.
         pub payment_method: Option<Expandable>,
-        /// What may be paid with, like `card`.
+        /// The payment methods that may be used, like `card`.
         pub payment_method_types: Option<Vec<String>>,
-        /// The latest try.
+        /// The latest attempt.
         pub latest_attempt: Option<Expandable>,
-        /// Why the latest try has failed.
+        /// The error of the latest attempt.
         pub last_setup_error: Option<PaymentError>,
-        /// What the payer has agreed to.
+        /// The payer's mandate.
         pub mandate: Option<Expandable>,
-        /// Why it was canceled.
+        /// The reason for the cancellation.
         pub cancellation_reason: Option<CancellationReason>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a setup stands.
+    /// The status of a setup.
     pub enum SetupIntentStatus {
-        /// It has to be said what will be paid with.
+        /// A payment method is missing.
         RequiresPaymentMethod = "requires_payment_method",
         /// It has to be confirmed.
         RequiresConfirmation = "requires_confirmation",
@@ -191,19 +191,19 @@ object! {
     pub struct PaymentMethod {
         /// `pm_...`
         pub id: String,
-        /// What kind it is, like `card` or `sepa_debit`. A field of that name holds its details.
+        /// The kind, like `card` or `sepa_debit`. A field of that name has the details.
         pub kind: Option<String> as "type",
         /// The details, if it is a card.
         pub card: Option<Card>,
-        /// Whose it is.
+        /// The owner's data.
         pub billing_details: Option<Contact>,
         /// The customer that it is kept for.
         pub customer: Option<Expandable>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
@@ -220,7 +220,7 @@ object! {
         pub exp_month: Option<i64>,
         /// The year in which it expires, like 2030.
         pub exp_year: Option<i64>,
-        /// Where it was issued: two capital letters.
+        /// The country of issue: two capital letters.
         pub country: Option<String>,
         /// `credit`, `debit`, `prepaid` or `unknown`.
         pub funding: Option<String>,

@@ -1,4 +1,4 @@
-//! Money on its way to your bank.
+//! Payouts to your bank.
 
 use super::{Expandable, Fields, Metadata, object, open_enum};
 
@@ -8,43 +8,43 @@ object! {
     pub struct Payout {
         /// `po_...`
         pub id: String,
-        /// How much, in the currency's smallest unit. Below zero it is taken from the bank.
+        /// The amount, in the currency's smallest unit. A negative one is taken from the bank.
         pub amount: i64,
         /// Three small letters.
         pub currency: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<PayoutStatus>,
-        /// When it should arrive, in seconds since 1970.
+        /// The expected time of arrival, in seconds since 1970.
         pub arrival_date: Option<i64>,
-        /// Whether the schedule made it, and not you.
+        /// True if the schedule made it, not you.
         pub automatic: Option<bool>,
-        /// How fast it is.
+        /// The speed.
         pub method: Option<PayoutMethod>,
-        /// What it goes to.
+        /// The kind of destination.
         pub kind: Option<PayoutType> as "type",
         /// The bank account or card that it goes to.
         pub destination: Option<Expandable>,
-        /// What it does to your balance.
+        /// The change of your balance.
         pub balance_transaction: Option<Expandable>,
-        /// [Why it failed](https://docs.stripe.com/api/payouts/failures), like `account_closed`.
+        /// [The reason for the failure](https://docs.stripe.com/api/payouts/failures), like `account_closed`.
         pub failure_code: Option<String>,
         /// The same as a sentence.
         pub failure_message: Option<String>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
-        /// What stands on the bank statement.
+        /// The text on the bank statement.
         pub statement_descriptor: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a payout stands.
+    /// The status of a payout.
     pub enum PayoutStatus {
         /// Not at the bank yet.
         Pending = "pending",
@@ -60,7 +60,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// How fast a payout is.
+    /// The speed of a payout.
     pub enum PayoutMethod {
         /// Within minutes.
         Instant = "instant",
@@ -70,7 +70,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What a payout goes to.
+    /// The destination of a payout.
     pub enum PayoutType {
         /// A bank account.
         BankAccount = "bank_account",

@@ -1,4 +1,4 @@
-//! Payments that recur.
+//! Subscriptions.
 
 use serde_json::Number;
 
@@ -12,69 +12,69 @@ object! {
     pub struct Subscription {
         /// `sub_...`
         pub id: String,
-        /// How it stands.
+        /// The status.
         pub status: Option<SubscriptionStatus>,
-        /// Who pays.
+        /// The customer who pays.
         pub customer: Option<Expandable>,
-        /// What is paid for.
+        /// The items.
         pub items: Option<List<SubscriptionItem>>,
         /// Three small letters.
         pub currency: Option<String>,
-        /// How its invoices get paid.
+        /// The method of collecting its invoices.
         pub collection_method: Option<CollectionMethod>,
-        /// How many days there are to pay an invoice, where it is sent.
+        /// The number of days to pay an invoice that is sent.
         pub days_until_due: Option<i64>,
-        /// When its periods begin, in seconds since 1970.
+        /// The time at which its periods begin, in seconds since 1970.
         pub billing_cycle_anchor: Option<i64>,
-        /// When the period began, in seconds since 1970. Since version `2025-03-31.basil` each item says so.
+        /// The start of the period, in seconds since 1970. Since version `2025-03-31.basil`, each item has it.
         pub current_period_start: Option<i64>,
-        /// When the period ends, in seconds since 1970. Since version `2025-03-31.basil` each item says so.
+        /// The end of the period, in seconds since 1970. Since version `2025-03-31.basil`, each item has it.
         pub current_period_end: Option<i64>,
-        /// When it began, in seconds since 1970.
+        /// The start, in seconds since 1970.
         pub start_date: Option<i64>,
-        /// When the trial began, in seconds since 1970.
+        /// The start of the trial, in seconds since 1970.
         pub trial_start: Option<i64>,
-        /// When the trial ends, in seconds since 1970.
+        /// The end of the trial, in seconds since 1970.
         pub trial_end: Option<i64>,
-        /// When it is going to end, in seconds since 1970.
+        /// The time at which it will end, in seconds since 1970.
         pub cancel_at: Option<i64>,
-        /// Whether it is going to end with the period.
+        /// True if it will end with the period.
         pub cancel_at_period_end: Option<bool>,
-        /// When it was canceled, in seconds since 1970. It may still run to the end of the period.
+        /// The time of cancellation, in seconds since 1970. The subscription may still run to the end of the period.
         pub canceled_at: Option<i64>,
-        /// Why it was canceled.
+        /// The reason for the cancellation.
         pub cancellation_details: Option<CancellationDetails>,
-        /// When it ended, in seconds since 1970.
+        /// The time at which it ended, in seconds since 1970.
         pub ended_at: Option<i64>,
         /// Its latest invoice.
         pub latest_invoice: Option<Expandable>,
-        /// What it is paid with, if not with the customer's default.
+        /// The payment method, if not the customer's default.
         pub default_payment_method: Option<Expandable>,
         /// A setup that the payer has to finish.
         pub pending_setup_intent: Option<Expandable>,
         /// The schedule that changes it.
         pub schedule: Option<Expandable>,
-        /// Connect: what part goes to the application, in percent.
+        /// Connect: the application's part in percent.
         pub application_fee_percent: Option<Number>,
-        /// What you have noted.
+        /// Your description.
         pub description: Option<String>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }
 
 open_enum! {
-    /// How a subscription stands.
+    /// The status of a subscription.
     pub enum SubscriptionStatus {
         /// The first payment is missing.
         Incomplete = "incomplete",
         /// The first payment hasn't come in time: it is over.
         IncompleteExpired = "incomplete_expired",
-        /// It is being tried.
+        /// It is in its trial period.
         Trialing = "trialing",
         /// It is paid.
         Active = "active",
@@ -90,20 +90,20 @@ open_enum! {
 }
 
 object! {
-    /// Why a subscription was canceled.
+    /// The details of a subscription's cancellation.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct CancellationDetails {
-        /// What has made it end.
+        /// The cause of the end.
         pub reason: Option<CancellationCause>,
-        /// What the customer didn't like, like `too_expensive`.
+        /// The customer's complaint, like `too_expensive`.
         pub feedback: Option<String>,
-        /// What the customer says.
+        /// The customer's comment.
         pub comment: Option<Personal>,
     }
 }
 
 open_enum! {
-    /// What has made a subscription end.
+    /// The cause of a subscription's end.
     pub enum CancellationCause {
         /// Stripe doesn't keep it any longer.
         RetentionPolicy = "canceled_by_retention_policy",
@@ -124,17 +124,17 @@ object! {
         pub id: String,
         /// The subscription.
         pub subscription: Option<String>,
-        /// What one costs.
+        /// The price of one.
         pub price: Option<Price>,
-        /// How many.
+        /// The quantity.
         pub quantity: Option<i64>,
-        /// When the period began, in seconds since 1970. Since version `2025-03-31.basil`.
+        /// The start of the period, in seconds since 1970. Since version `2025-03-31.basil`.
         pub current_period_start: Option<i64>,
-        /// When the period ends, in seconds since 1970. Since version `2025-03-31.basil`.
+        /// The end of the period, in seconds since 1970. Since version `2025-03-31.basil`.
         pub current_period_end: Option<i64>,
-        /// When it was made, in seconds since 1970.
+        /// The time of creation, in seconds since 1970.
         pub created: Option<i64>,
-        /// What you have attached.
+        /// The metadata that you have attached.
         pub metadata: Option<Metadata>,
     }
 }

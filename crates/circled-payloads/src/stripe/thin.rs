@@ -1,33 +1,33 @@
-//! Thin events: what has happened, and to which object, but not how that object is.
+//! Thin events: the type of an event and the id of its object, without the object.
 
 use super::{EventType, Fields, Request, object};
 
 object! {
-    /// [The Event object of the v2 API](https://docs.stripe.com/api/v2/core/events/object), as it is delivered. What
-    /// it is about has to be fetched. Pings (`v2.core.event_destination.ping`) are such events, too.
+    /// [The Event object of the v2 API](https://docs.stripe.com/api/v2/core/events/object), as it is delivered. Its
+    /// object has to be fetched. Pings (`v2.core.event_destination.ping`) are such events, too.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ThinEvent {
         /// `evt_...`. An event may be delivered more than once, with the same id.
         pub id: String,
         /// Always `v2.core.event`.
         pub object: Option<String>,
-        /// What has happened.
+        /// The type of the event.
         pub kind: EventType as "type",
-        /// When it happened, like `2026-11-23T16:45:00.000Z`.
+        /// The time of the event, like `2026-11-23T16:45:00.000Z`.
         pub created: Option<String>,
-        /// Whether it is about real money.
+        /// True in live mode, false in test mode.
         pub livemode: Option<bool>,
-        /// What to authenticate as to fetch the event or its object.
+        /// The account or organization to authenticate as when fetching the event or its object.
         pub context: Option<String>,
-        /// What it is about. Some events are about nothing.
+        /// The object that the event is about, if any.
         pub related_object: Option<RelatedObject>,
-        /// Why it happened.
+        /// The reason.
         pub reason: Option<Reason>,
     }
 }
 
 object! {
-    /// Where an object is.
+    /// A reference to an object.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct RelatedObject {
         /// Its id.
@@ -40,12 +40,12 @@ object! {
 }
 
 object! {
-    /// Why an event happened.
+    /// The reason of an event.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Reason {
-        /// Which sort of reason, like `request`.
+        /// The kind of reason, like `request`.
         pub kind: Option<String> as "type",
-        /// The API request that made it happen.
+        /// The API request that caused it.
         pub request: Option<Request>,
     }
 }

@@ -1,4 +1,4 @@
-//! What services have delivered to a circle by webhook.
+//! Deliveries of webhooks to a circle.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ pub struct ListDeliveries {
     /// Only deliveries of this provider.
     #[serde(default)]
     pub provider: Option<String>,
-    /// How many at most: 1 to 500, default 50.
+    /// The most deliveries to return: 1 to 500, default 50.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub limit: Option<usize>,
     /// The `cursor` of the page before.
@@ -75,7 +75,7 @@ pub struct Delivery {
     pub event_id: Option<String>,
     /// The event's type.
     pub event_type: Option<String>,
-    /// When it came.
+    /// The time of its receipt.
     #[schemars(with = "String")]
     pub received_at: Timestamp,
     /// The status of its job.
@@ -91,10 +91,10 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "DeliveryDetails")]
 pub struct DeliveryDetails<V = Json> {
-    /// As in a list.
+    /// The delivery, like in a list.
     #[serde(flatten)]
     pub delivery: Delivery,
-    /// The lines that the last run which came to an end has printed.
+    /// The printed lines of the last run that ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
     /// The body that the provider sent, as JSON.

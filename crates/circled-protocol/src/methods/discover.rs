@@ -1,4 +1,4 @@
-//! The server, described by itself.
+//! The server's description of itself.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ impl Method for Discover {
     type Result = Document;
 }
 
-/// A document of OpenRPC.
+/// An OpenRPC document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Document(#[schemars(with = "Value")] pub Json);

@@ -1,4 +1,4 @@
-//! Events: what scripts and the circle itself tell those who have subscribed.
+//! Events of scripts and of the circle, for subscribers.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -102,7 +102,7 @@ pub struct Event<V = Json, T = String> {
     /// The event's data.
     #[schemars(with = "Value")]
     pub data: V,
-    /// When it was committed.
+    /// The time of its commit.
     #[schemars(with = "String")]
     pub at: Timestamp,
 }
@@ -110,7 +110,7 @@ pub struct Event<V = Json, T = String> {
 impl<V, T> Notification<V, T> {
     /// The name of the notification.
     pub const NAME: &'static str = "event";
-    /// The notification in a sentence.
+    /// One sentence about the notification.
     pub const SUMMARY: &'static str = "A subscription has an event, a gap, or has ended.";
 }
 

@@ -1,4 +1,4 @@
-//! Durable jobs: runs that are kept until they are over, whoever is connected.
+//! Durable jobs: runs that are kept until they have ended, even if nobody stays connected.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -34,7 +34,7 @@ pub struct SubmitJob {
 }
 
 impl SubmitJob {
-    /// Makes one that runs a script, at once and without arguments.
+    /// Creates a submission of a script, to run at once and without arguments.
     pub fn script(source: impl Into<String>) -> Self {
         Self {
             script: Some(source.into()),
@@ -42,7 +42,7 @@ impl SubmitJob {
         }
     }
 
-    /// Makes one that runs the circle's script of this name, at once and without arguments.
+    /// Creates a submission of the circle's script of this name, to run at once and without arguments.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: Some(name.into()),
@@ -64,7 +64,7 @@ impl Method for SubmitJob {
 pub struct GetJob {
     /// The job's id, as submit_job returned it.
     pub job_id: String,
-    /// How many milliseconds to wait for its end; at most `dispatch.job_timeout`.
+    /// The milliseconds to wait for its end; at most `dispatch.job_timeout`.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub wait: Option<u64>,
 }
@@ -83,7 +83,7 @@ pub struct ListJobs {
     /// Only jobs with this status.
     #[serde(default)]
     pub status: Option<JobStatus>,
-    /// How many at most: 1 to 500, default 50.
+    /// The most jobs to return: 1 to 500, default 50.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub limit: Option<usize>,
     /// The `cursor` of the page before.
@@ -139,15 +139,15 @@ pub struct Submitted {
     pub duplicate: bool,
 }
 
-/// A durable job as it is shown, to its caller, to the circle's owner and to the operator alike.
+/// A durable job, in the same form for its caller, the circle's owner and the operator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Job")]
 pub struct Job<V = Json> {
-    /// Its name.
+    /// The job's id.
     pub job_id: JobId,
-    /// Where it runs.
+    /// The circle that it runs in.
     pub circle: PublicKey,
-    /// Who runs it: a public key, or `webhook:<provider>`.
+    /// The caller: a public key, or `webhook:<provider>`.
     pub caller: String,
     /// Its status.
     pub status: Word<JobStatus>,
@@ -157,16 +157,16 @@ pub struct Job<V = Json> {
     /// The script's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The event's id, of a delivery.
+    /// The event's id, if it is a delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     /// The event's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
-    /// When it was submitted, or came.
+    /// The time of its submission or receipt.
     #[schemars(with = "String")]
     pub submitted_at: Timestamp,
-    /// The time that was asked for.
+    /// The requested time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub run_at: Option<Timestamp>,
@@ -174,26 +174,26 @@ pub struct Job<V = Json> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub due: Option<Timestamp>,
-    /// When it ended.
+    /// The time of its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
-    /// Runs of the script that came to an end, well or not.
+    /// The number of the script's runs that ended, successful or not.
     pub tries: u32,
-    /// Servers that died while they ran it, since its last run that came to an end.
+    /// The number of servers that died while they ran it, since its last run that ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub crashes: u32,
     /// The script's value as Rhai prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// The same as JSON.
+    /// The script's value as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     pub value: Option<V>,
     /// The last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
-    /// The lines that the last run which came to an end has printed.
+    /// The printed lines of the last run that ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
 }
@@ -217,7 +217,7 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// Makes one that is not the script's fault, or nowhere in it.
+    /// Creates an error that is not the script's fault, or that has no place in it.
     pub fn plain(message: impl Into<String>) -> Self {
         Self {
             kind: None,
@@ -228,7 +228,7 @@ impl JobError {
     }
 }
 
-/// Some jobs.
+/// A page of jobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Jobs")]
 pub struct Jobs<V = Json> {

@@ -1,4 +1,4 @@
-//! Who the caller is.
+//! Login and identity of the caller.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Authenticate {
     pub pubkey: String,
     /// The signature over the whole login text, in hex.
     pub signature: String,
-    /// How the text was signed.
+    /// The signature scheme.
     #[serde(default, deserialize_with = "circled_json::or_default")]
     pub scheme: Scheme,
 }

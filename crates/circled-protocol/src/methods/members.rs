@@ -65,10 +65,10 @@ pub struct Added {
 pub struct Removed {
     /// False if they were not a member.
     pub removed: bool,
-    /// How many of their jobs were stopped, with `stop_jobs`.
+    /// The number of their jobs that were stopped, with `stop_jobs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<usize>,
-    /// How many of them could not be stopped, if any. It is safe to ask again.
+    /// The number of their jobs that could not be stopped, if any. It is safe to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<usize>,
 }
@@ -87,7 +87,7 @@ pub struct Members {
 pub struct Member {
     /// Their key.
     pub pubkey: PublicKey,
-    /// When they were added.
+    /// The time at which they were added.
     #[schemars(with = "String")]
     pub added_at: Timestamp,
 }

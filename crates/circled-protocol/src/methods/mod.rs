@@ -1,8 +1,8 @@
-//! Every method: its name, its parameters, its result and its own errors; and the notification `event`.
+//! Every method: its name, parameters, result and own errors; and the notification `event`.
 //!
-//! Parameters are read by name from an object, or by position from an array: their fields stand in the order of
-//! positions. A value that a script made is a `V`: [`Json`](crate::Json) for who reads it, JSON that is passed on as it
-//! is for the server. A reader passes over fields that a later server adds.
+//! Parameters are read by name from an object, or by position from an array in the order of the fields. A value of a
+//! script has the type `V`: [`Json`](crate::Json) for clients, raw JSON for the server. Readers ignore fields that a
+//! later server adds.
 
 mod deliveries;
 mod discover;
@@ -35,12 +35,12 @@ pub use scripts::{
 
 /// A method; the type that implements it is its parameters.
 pub trait Method: Serialize {
-    /// Its name on the wire.
+    /// The name on the wire.
     const NAME: &'static str;
-    /// What it does, in a sentence.
+    /// One sentence about what it does.
     const SUMMARY: &'static str;
-    /// Codes of the errors that are its own, beside those that come of what a caller must be for it.
+    /// The codes of its own errors, beside those that any method with its requirement has.
     const ERRORS: &'static [i32] = &[];
-    /// What it returns.
+    /// The result.
     type Result: DeserializeOwned + JsonSchema;
 }

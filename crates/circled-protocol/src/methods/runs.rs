@@ -19,7 +19,7 @@ pub struct Play<'a> {
     /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "circled_json::value")]
     pub args: Value,
-    /// How many milliseconds the job may take, waiting included; at most the server's limit.
+    /// The time limit of the job in milliseconds, waiting included; at most the server's limit.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
 }
@@ -46,7 +46,7 @@ pub struct CallScript<'a> {
     /// newest.
     #[serde(default, borrow)]
     pub version: Option<Cow<'a, str>>,
-    /// How many milliseconds the job may take, waiting included; at most the server's limit.
+    /// The time limit of the job in milliseconds, waiting included; at most the server's limit.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
 }
@@ -64,7 +64,7 @@ impl Method for CallScript<'_> {
 pub struct Played<V = Json> {
     /// The script's value as Rhai prints it; empty if there is none.
     pub output: String,
-    /// The same as JSON.
+    /// The script's value as JSON.
     #[schemars(with = "Value")]
     pub value: V,
     /// The lines of `print` and `debug`.
@@ -77,7 +77,7 @@ pub struct Played<V = Json> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Called")]
 pub struct Called<V = Json> {
-    /// As for `play`.
+    /// The same fields as the result of `play`.
     #[serde(flatten)]
     #[schemars(with = "Played")]
     pub played: Played<V>,

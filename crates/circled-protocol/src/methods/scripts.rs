@@ -1,4 +1,4 @@
-//! Scripts that a circle has under names.
+//! Named scripts of a circle.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -70,7 +70,7 @@ impl Method for DeleteScript {
     type Result = Deleted;
 }
 
-/// A script that was put under a name.
+/// A script that was stored under a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScriptPut {
     /// The name.
@@ -86,12 +86,12 @@ pub struct ScriptPut {
 pub struct Script {
     /// The name.
     pub name: String,
-    /// The version, when it was put last, and by whom.
+    /// The version, and when and by whom it was put last.
     #[serde(flatten)]
     pub shown: ScriptVersion,
     /// The script, in Rhai.
     pub source: String,
-    /// All versions that are kept, the newest first.
+    /// All stored versions, the newest first.
     pub versions: Vec<ScriptVersion>,
 }
 
@@ -100,7 +100,7 @@ pub struct Script {
 pub struct ScriptVersion {
     /// The SHA-256 of the source, in hex.
     pub version: String,
-    /// When it was last put.
+    /// The time at which it was last put.
     #[schemars(with = "String")]
     pub put_at: Timestamp,
     /// The key of the caller who put it; `anonymous` if there was no login.
