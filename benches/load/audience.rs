@@ -1,4 +1,4 @@
-//! Very many subscribers that cost little: one thread reads all their sockets, and counts frames.
+//! Very many subscribers at little cost: one thread reads all their sockets and counts frames.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -18,9 +18,9 @@ use rustix::{
 };
 use tokio::sync::Notify;
 
-/// Sockets that are ready, taken at once.
+/// The most ready sockets that are handled at once.
 const READY: usize = 256;
-/// How often the thread looks whether it is to end.
+/// The interval at which the thread checks if it must end.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -28,17 +28,17 @@ const LOOK: Timespec = Timespec {
 /// A pong without a payload, as clients write it.
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
-/// Subscribers of one server.
+/// The subscribers of one server.
 pub(super) struct Audience {
     pub(super) count: usize,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
 }
 
-/// One event at one subscriber.
+/// The arrival of one event at one subscriber.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
-    /// The how manieth event it was, from 0.
+    /// The index of the event, from 0.
     pub(super) event: usize,
     pub(super) at: Instant,
 }
@@ -48,13 +48,13 @@ struct Shared {
     arrivals: Mutex<Vec<Arrival>>,
     arrived: AtomicU64,
     gone: AtomicUsize,
-    /// Told when all have got as many events more as there are subscribers.
+    /// Notified when all have received as many more events as there are subscribers.
     progress: Notify,
     stop: AtomicBool,
 }
 
 impl Audience {
-    /// From sockets at which nothing comes but events, from the first on.
+    /// Creates an audience from sockets that receive nothing but events.
     pub(super) fn new(sockets: Vec<TcpStream>) -> Self {
         let count = sockets.len();
         let shared = Arc::new(Shared::default());
@@ -80,22 +80,22 @@ impl Audience {
         }
     }
 
-    /// Events at all subscribers together, so far.
+    /// Returns the events at all subscribers together, so far.
     pub(super) fn arrived(&self) -> u64 {
         self.shared.arrived.load(Relaxed)
     }
 
-    /// Subscribers that the server has closed.
+    /// Returns the number of subscribers whose sockets the server has closed.
     pub(super) fn gone(&self) -> usize {
         self.shared.gone.load(Relaxed)
     }
 
-    /// Waits until there are more. May return for nothing.
+    /// Waits until there are more. May return early.
     pub(super) async fn progress(&self) {
         self.shared.progress.notified().await;
     }
 
-    /// What arrived since this was asked last, in order.
+    /// Returns the arrivals since the last call, in order.
     pub(super) fn take_arrivals(&self) -> Vec<Arrival> {
         std::mem::take(&mut *self.shared.arrivals())
     }
@@ -151,7 +151,7 @@ fn read(epoll: &OwnedFd, mut subscribers: Vec<Subscriber>, shared: &Shared) {
 }
 
 impl Subscriber {
-    /// Reads what is there. Answers false where nothing more will come.
+    /// Reads the available bytes. Returns false if the socket has ended.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
         let read = match self.socket.read(buffer) {
             Ok(0) => return false,
@@ -169,18 +169,18 @@ impl Subscriber {
     }
 }
 
-/// Where one frame ends and the next begins (RFC 6455, section 5.2), as servers write them: without masks.
+/// The frames of a stream of bytes (RFC 6455, section 5.2) in the form of servers: without masks.
 #[derive(Debug, Default)]
 struct Frames {
     head: [u8; 10],
-    /// Bytes of the head that are there.
+    /// The bytes of the head that have come.
     known: usize,
-    /// Bytes of the payload that are still to come.
+    /// The bytes of the payload that are still to come.
     left: u64,
 }
 
 impl Frames {
-    /// Takes what was read, and tells the opcode of each frame that ends in it.
+    /// Takes bytes, and calls `ended` with the opcode of each frame that ends in them.
     fn push(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u8)) {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.left > 0 {
@@ -204,7 +204,7 @@ impl Frames {
         }
     }
 
-    /// The length of the payload, once the head is whole.
+    /// Returns the length of the payload, once the head is whole.
     fn length(&self) -> Option<u64> {
         let [_, short, long @ ..] = self.head;
         match (self.known, short) {
@@ -216,5 +216,5 @@ impl Frames {
     }
 }
 
-/// How long every subscriber may take to get what was emitted.
+/// The time in which every subscriber must get the events.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! The bare broadcast: the least that a server of events can do. What comes in at `/emit` goes to every socket
-//! at `/`, through tokio's broadcast channel.
+//! The bare broadcast: the least that a server of events must do. Each message at `/emit` goes to every socket at `/`,
+//! through tokio's broadcast channel.
 
 use axum::{
     Router,
@@ -13,15 +13,15 @@ use axum::{
 use futures_util::SinkExt;
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 
-/// Events that a socket may be behind. The clients never let it come to that.
+/// The events that a socket may be behind, which the clients never reach.
 const CAPACITY: usize = 1024;
 
-/// How events are written.
+/// The manner of writing events.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Writes {
-    /// Each by itself, as examples do it.
+    /// Each by itself, as in examples.
     Each,
-    /// Those that are ready together in one write.
+    /// All that are ready together in one write.
     Together,
 }
 
@@ -51,11 +51,11 @@ async fn emit(State(server): State<Server>, upgrade: WebSocketUpgrade) -> Respon
 }
 
 async fn subscribe(State(server): State<Server>, upgrade: WebSocketUpgrade) -> Response {
-    // With buffers of the sizes that circled gives its sessions: a thousand of axum's own are 128 MiB.
+    // The buffers have the sizes of circled's: axum's own would take 128 MiB for a thousand sessions.
     let upgrade = upgrade
         .read_buffer_size(4 << 10)
         .write_buffer_size(16 << 10);
-    // Before the client knows that it is connected: it misses nothing from then on.
+    // Subscribe before the client knows that it is connected, so that it misses nothing from then on.
     let events = server.events.subscribe();
     upgrade.on_upgrade(move |socket| deliver(socket, events, server.writes))
 }

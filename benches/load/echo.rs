@@ -1,4 +1,4 @@
-//! The bare axum echo: the least that a WebSocket server can do; and who serves the bare broadcast.
+//! The bare axum echo, the least that a WebSocket server must do; also serves the bare broadcast.
 
 use axum::{
     Router,
@@ -14,16 +14,16 @@ use tokio::net::TcpListener;
 
 use crate::broadcast::{self, Writes};
 
-/// Which echo is served.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Echo {
-    /// As axum does it: buffers of 128 KiB, of which what is free is zeroed before every read.
+    /// An echo with axum's defaults: buffers of 128 KiB, whose free part is zeroed before every read.
     Default,
-    /// With buffers of the sizes that circled gives its sessions.
+    /// An echo with the buffer sizes of circled's sessions.
     Tuned,
-    /// No echo, but a broadcast.
+    /// A broadcast instead of an echo.
     Broadcast,
-    /// The same, where events that are ready together leave in one write.
+    /// A broadcast that writes events which are ready together in one write.
     BroadcastTogether,
 }
 

@@ -1,4 +1,4 @@
-//! What a circle notices of another that is flooded: its plays' latency, beside that of a quiet server.
+//! The effect of a flooded circle on another one: the latency of its plays, beside that of a quiet server.
 
 use std::{
     thread::{self, JoinHandle},
@@ -15,15 +15,15 @@ use crate::{
     table::Round,
 };
 
-/// Requests that a session may have under way: `session.max_in_flight`.
+/// The most requests of a session under way: `session.max_in_flight`.
 const MAX_IN_FLIGHT: usize = 64;
-/// How much longer than the round the flood lasts.
+/// The time by which the flood outlasts the round.
 const LONGER: Duration = Duration::from_millis(200);
-/// Takes a few milliseconds, and a script thread.
+/// A script that takes a few milliseconds, and a script thread.
 const LONG: &str = "let n = 0; while n < 50_000 { n += 1 } n";
 const WRITES: &str = r#"store.set("key", 42)"#;
 
-/// What goes on in the other circle.
+/// The load in the other circle.
 pub(super) struct Neighbour<'a> {
     name: &'static str,
     script: Option<&'a str>,
@@ -31,7 +31,7 @@ pub(super) struct Neighbour<'a> {
 }
 
 impl<'a> Neighbour<'a> {
-    /// None, and every kind of flood.
+    /// Returns the quiet neighbour and every kind of flood.
     pub(super) fn all(server: &'a Server, options: &'a Options) -> [Self; 4] {
         let kinds = [
             ("quiet", None),
@@ -46,7 +46,7 @@ impl<'a> Neighbour<'a> {
         })
     }
 
-    /// Plays of one circle, one at a time in each session, while this goes on in the other.
+    /// Measures plays of one circle, one at a time in each session, beside this load in the other.
     pub(super) async fn round(&self, circle: &SecretKey, script: &str, options: &Options) -> Round {
         let count = options.sessions;
         let sessions = logged_in(&self.server.beside(circle), circle, count).await;
@@ -75,14 +75,14 @@ impl<'a> Neighbour<'a> {
     }
 }
 
-/// As many plays of another circle as its sessions may have under way, from a thread of its own.
+/// The most plays of another circle that its sessions may have under way, from a thread of its own.
 struct Flood {
     until: oneshot::Sender<Instant>,
     thread: JoinHandle<()>,
 }
 
 impl Flood {
-    /// Opens its sessions.
+    /// Opens the sessions of the flood.
     async fn prepare(server: &Server, script: String, sessions: usize) -> Self {
         let circle = SecretKey::generate().expect("randomness");
         let url = server.beside(&circle);
@@ -116,8 +116,8 @@ impl Flood {
     }
 }
 
-/// Sessions at a circle's address, its owner's and others', each with a key of its own: nobody is to be held up by what
-/// one caller may do.
+/// Opens sessions at a circle's address, of the owner and of others. Each has its own key, so that no limit of one
+/// caller counts.
 async fn logged_in(url: &str, circle: &SecretKey, count: usize) -> Vec<Session> {
     let mut sessions = Vec::new();
     for n in 0..count {
@@ -139,7 +139,7 @@ impl Subject for Neighbour<'_> {
     }
 }
 
-/// What the circle itself plays.
+/// Returns the scripts that the measured circle plays.
 pub(super) fn scripts(options: &Options) -> [(&'static str, &str); 2] {
     [("plays", &options.script), ("writing plays", WRITES)]
 }

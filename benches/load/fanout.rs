@@ -1,7 +1,7 @@
-//! One session emits, very many get it: deliveries each second, and how long after the commit each arrives.
+//! One session emits and very many receive: deliveries each second, and the latency of each after the commit.
 //!
-//! The client sees a commit by its first sign: the reply to the emitter, or the first arrival at any subscriber,
-//! whichever comes sooner. An arrival's time is counted from there.
+//! The client sees a commit by its first sign: the reply to the emitter or the first arrival at a subscriber, whichever
+//! is sooner. Latencies count from there.
 
 use std::time::{Duration, Instant};
 
@@ -20,21 +20,21 @@ use crate::{
     table::Round,
 };
 
-/// Events under way at once: emitted, and not yet at every subscriber.
+/// The most events under way: emitted, and not yet at every subscriber.
 const WINDOW: usize = 32;
-/// Deliveries each second where the latency is what counts: far from all that goes.
+/// The deliveries each second when latency is measured: far below the maximum.
 const PACED: usize = 20_000;
 
-/// How fast events are emitted.
+/// The pace of emitting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// As many as go, with [`WINDOW`] under way.
+    /// The fastest possible pace, with [`WINDOW`] under way.
     Full,
     /// [`PACED`] deliveries each second.
     Steady,
 }
 
-/// A server with subscribers, and who emits.
+/// A server with subscribers and an emitter.
 pub(super) struct Fanout {
     server: Server,
     emitter: Mutex<Emitter>,
@@ -43,12 +43,12 @@ pub(super) struct Fanout {
 
 struct Emitter {
     session: Session,
-    /// Events so far.
+    /// The number of events so far.
     emitted: usize,
 }
 
 impl Fanout {
-    /// The bare broadcasts, and circled, each with so many subscribers.
+    /// Starts the bare broadcasts and circled, each with so many subscribers.
     pub(super) async fn all(subscribers: usize) -> Vec<Self> {
         let circle = SecretKey::generate().expect("randomness");
         let servers = [
@@ -91,7 +91,7 @@ impl Fanout {
         }
     }
 
-    /// Emits for a while, and waits until all has arrived.
+    /// Emits for a while, and waits until everything has arrived.
     pub(super) async fn round(&self, options: &Options, pace: Pace) -> Round {
         let audience = &self.audience;
         let mut emitter = self.emitter.lock().await;
@@ -124,8 +124,8 @@ impl Fanout {
 }
 
 impl Emitter {
-    /// Emits until the end, and waits until it has arrived everywhere. Answers when each event's reply came, and
-    /// how many of them were errors.
+    /// Emits until the end, and waits until everything has arrived. Returns the time of each reply, and the number of
+    /// errors.
     async fn emit(
         &mut self,
         bare: bool,
@@ -170,8 +170,8 @@ impl Emitter {
     }
 }
 
-/// What has the `n`th event emitted: a play, or the event itself for a server that knows nothing else, in as
-/// many bytes as circled writes.
+/// Returns the request that emits the `n`th event: a play, or for bare servers the event itself, in as many bytes as
+/// circled writes.
 fn request(bare: bool, n: usize) -> Utf8Bytes {
     const DATA: &str =
         r#"{"headline":"The river is back within its banks","section":"local","words":512}"#;

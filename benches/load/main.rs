@@ -1,7 +1,7 @@
 //! Measures circled beside a bare echo, all in one run: `make bench`, or `cargo bench --bench load -- --help`.
 //!
-//! Every server is a process of its own, and every figure that is compared is measured in turns, for this
-//! machine may be busy with other things: a ratio is the median over the rounds of the ratio within one.
+//! Every server is a process of its own, and compared figures are measured in turns, because the machine may be busy
+//! with other things: a ratio is the median over the rounds of the ratio within one round.
 
 #![expect(
     clippy::expect_used,
@@ -32,48 +32,48 @@ use measure::Connections;
 use server::{Named, Persistence, Process, Server, ThroughRedis};
 use table::{Beside, Line};
 
-/// Plays per second, their latency, logins per second and memory per idle session, beside a bare
-/// axum echo in the same run; plays that read and write the store, beside plays that don't; durable
-/// webhooks; events to many subscribers, beside a bare broadcast; and what a flooded circle does to another.
+/// Measures plays per second, their latency, logins per second and memory per idle session, beside a bare axum echo in
+/// the same run; plays that read and write the store, beside plays that don't; durable webhooks; events to many
+/// subscribers, beside a bare broadcast; and the effect of a flooded circle on another.
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 struct Options {
     /// Sessions that play, or log in, at once.
     #[arg(long, default_value_t = 16)]
     sessions: usize,
-    /// Connections that webhooks come over, one request each: one scenario each.
+    /// Connections for webhooks, one request each: one scenario for each number.
     #[arg(long, value_delimiter = ',', default_value = "16,64")]
     connections: Vec<usize>,
-    /// Requests each of them has under way: one scenario each.
+    /// Requests under way in each session: one scenario for each number.
     #[arg(long, value_delimiter = ',', default_value = "1,32")]
     in_flight: Vec<usize>,
     /// The script that is played.
     #[arg(long, default_value = "40 + 2")]
     script: String,
-    /// How often each server is measured, in turns.
+    /// The number of measurements of each server, in turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long each time, in seconds, after a warm-up of a fifth of that.
+    /// The length of each measurement in seconds, after a warm-up of a fifth of that.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Subscribers of one session's events: one scenario each.
+    /// Subscribers of one session's events: one scenario for each number.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
     subscribers: Vec<usize>,
     /// Idle sessions for the memory figure.
     #[arg(long, default_value_t = 8000)]
     idle: usize,
-    /// Another running server to measure beside, by its ws:// address; it must know fetch_nonce, authenticate
-    /// and play. May be given several times.
+    /// Another running server to measure beside, by its ws:// address; it must know fetch_nonce, authenticate and play.
+    /// May be given several times.
     #[arg(long = "peer", value_name = "NAME=URL")]
     peers: Vec<Named<String>>,
-    /// Another running server that takes Stripe's webhooks, signed with "whsec_bench", to measure beside, by the
-    /// http:// address that they are sent to.
+    /// Another running server that accepts Stripe's webhooks, signed with "whsec_bench", to measure beside, by the
+    /// http:// address of the webhooks.
     #[arg(long = "webhook-peer", value_name = "NAME=URL")]
     webhook_peers: Vec<Named<String>>,
-    /// The process of such a server, which should just have been started, to measure its memory too.
+    /// The process of such a server, which should have just been started, to measure its memory, too.
     #[arg(long = "peer-pid", value_name = "NAME=PID")]
     peer_processes: Vec<Named<u32>>,
-    /// What to measure.
+    /// The parts to measure.
     #[arg(
         long,
         value_delimiter = ',',
@@ -86,7 +86,7 @@ struct Options {
     /// Serve an echo instead of measuring.
     #[arg(long, hide = true)]
     echo: Option<Echo>,
-    /// What `cargo bench` says.
+    /// The flag that `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -97,16 +97,16 @@ enum What {
     Plays,
     /// Plays that read, and that write, one key.
     Store,
-    /// Stripe's webhooks, each kept on disk and its script run before it is answered.
+    /// Stripe's webhooks; each is stored on disk and its script has run before the response.
     Webhooks,
-    /// Plays and webhooks through Redis: one worker and two, its log off, synced each second and always, and by
-    /// the number of partitions.
+    /// Plays and webhooks through Redis: one worker and two; the log off, synced each second and always; and by the
+    /// number of partitions.
     Redis,
     /// Logins over new connections, and over open ones.
     Logins,
-    /// Memory of sessions that do nothing.
+    /// Memory of idle sessions.
     Idle,
-    /// Events from one session to very many: how many arrive, and how long after the commit.
+    /// Events from one session to very many: throughput and latency after the commit.
     Fanout,
     /// Plays of one circle while another is flooded.
     Fairness,
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ends the program where the flags make no sense together.
+/// Ends the program if the options make no sense together.
 fn check(options: &Options) {
     let peers = &options.peers;
     let stray = options
@@ -153,7 +153,7 @@ fn check(options: &Options) {
     error.exit();
 }
 
-/// Measures, and prints. Answers how many replies were errors.
+/// Measures and prints. Returns the number of error replies.
 async fn run(options: &Options) -> usize {
     let key = SecretKey::generate().expect("randomness");
     let peers: Vec<Server> = options
@@ -168,7 +168,7 @@ async fn run(options: &Options) -> usize {
         options.script, options.rounds, options.seconds
     );
 
-    // Servers that have done nothing yet: what they have freed would hide what a session takes.
+    // The servers have done nothing yet: memory that they had freed would hide the memory of sessions.
     let mut memory = Vec::new();
     if options.only.contains(&What::Idle) {
         let circled = Server::circled(&key);
@@ -305,7 +305,7 @@ async fn run(options: &Options) -> usize {
     lines.iter().map(|line| line.errors).sum()
 }
 
-/// What goes through Redis, beside the peers if there are any.
+/// Measures plays and webhooks through Redis, beside the peers if there are any.
 async fn through_redis(options: &Options, key: &SecretKey, servers: &[Server]) -> Vec<Line> {
     let of_log = |persistence| {
         [1, 2].map(|workers| ThroughRedis {
@@ -361,7 +361,7 @@ async fn through_redis(options: &Options, key: &SecretKey, servers: &[Server]) -
     lines
 }
 
-/// One session's events at very many subscribers.
+/// Measures one session's events at very many subscribers.
 async fn fanned_out(options: &Options) -> Vec<Line> {
     let mut lines = Vec::new();
     println!("\nDeliveries, and how long each arrives after the first sign of its commit");
@@ -378,7 +378,7 @@ async fn fanned_out(options: &Options) -> Vec<Line> {
     lines
 }
 
-/// Plays of one circle while another is quiet, and while it is flooded.
+/// Measures plays of one circle while another is quiet, and while it is flooded.
 async fn beside_a_flood(options: &Options, circle: &SecretKey) -> Vec<Line> {
     let server = Server::circled(circle);
     let neighbours = Neighbour::all(&server, options);
@@ -394,7 +394,7 @@ async fn beside_a_flood(options: &Options, circle: &SecretKey) -> Vec<Line> {
     lines
 }
 
-/// Measures one thing of every subject in turns, and prints a line each.
+/// Measures one thing at every subject in turns, and prints a line for each.
 async fn in_turns<S: Subject>(
     rounds: usize,
     subjects: &[S],
@@ -420,7 +420,7 @@ async fn in_turns<S: Subject>(
     by_subject.iter().zip(subjects).map(line).collect()
 }
 
-/// Something that is measured beside others.
+/// A subject that is measured beside others.
 trait Subject {
     fn name(&self) -> &str;
     fn process(&self) -> Option<Process>;
@@ -446,7 +446,7 @@ impl Subject for &Server {
     }
 }
 
-/// Where webhooks are sent.
+/// The address of webhooks.
 struct Target {
     name: String,
     url: String,
@@ -463,7 +463,7 @@ impl Subject for Target {
     }
 }
 
-/// What is played at one server.
+/// A script at one server.
 struct Script<'a> {
     name: &'static str,
     source: &'static str,
@@ -480,7 +480,7 @@ impl Subject for Script<'_> {
     }
 }
 
-/// What shows what the store costs.
+/// The scripts that show the cost of the store.
 const SCRIPTS: [(&str, &str); 4] = [
     ("no store", "40 + 2"),
     ("calls a function", r#""key".contains("k")"#),
@@ -488,7 +488,7 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("writes a key", r#"store.set("key", 42)"#),
 ];
 
-/// The commit that is measured, with `-dirty` where it has been changed.
+/// Returns the commit that is measured, with `-dirty` if files have changed.
 fn commit() -> Option<String> {
     let output = Command::new("git")
         .args(["-C", env!("CARGO_MANIFEST_DIR")])

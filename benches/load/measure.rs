@@ -12,19 +12,19 @@ use crate::{
     table::Round,
 };
 
-/// How long past its end a round may take: a reply that hasn't come by then never will.
+/// The time after which a round gives up: a reply that hasn't come by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Sessions that open before the memory is looked at: threads, tables and caches are there then.
+/// The sessions that open before memory is measured, so that threads, tables and caches exist.
 const FIRST_SESSIONS: usize = 100;
 
-/// Whether a login opens its connection.
+/// The connections of logins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connections {
     New,
     Open,
 }
 
-/// Plays per second over sessions that are logged in, each with so many requests under way.
+/// Measures plays per second over sessions that are logged in, each with so many requests under way.
 pub(super) async fn plays(
     server: &Server,
     key: &SecretKey,
@@ -60,7 +60,7 @@ pub(super) async fn plays(
     round(tasks, plan.start, plan.end).await
 }
 
-/// Logins per second: the text fetched, signed and verified. Each client has a key of its own.
+/// Measures logins per second: the text fetched, signed and verified. Each client has its own key.
 pub(super) async fn logins(server: &Server, options: &Options, connections: Connections) -> Round {
     let (start, end) = window(options);
     let mut tasks = JoinSet::new();
@@ -94,8 +94,8 @@ pub(super) async fn logins(server: &Server, options: &Options, connections: Conn
     round(tasks, start, end).await
 }
 
-/// KiB that the server's memory grows by for each session that is logged in and does nothing; nothing
-/// where the server's process isn't known.
+/// Measures the growth of the server's memory, in KiB, for each idle session that is logged in; `None` if the server's
+/// process isn't known.
 pub(super) async fn idle(server: &Server, key: &SecretKey, sessions: usize) -> Option<f64> {
     let open = async |count: usize| {
         let mut sessions = Vec::new();
@@ -113,7 +113,7 @@ pub(super) async fn idle(server: &Server, key: &SecretKey, sessions: usize) -> O
     Some((server.resident()? - before) / sessions.len() as f64)
 }
 
-/// What a signature costs the client, which shares the machine with the server.
+/// Measures the client's signature, which runs on the same machine as the server.
 pub(super) fn signing() -> Duration {
     let key = SecretKey::generate().expect("randomness");
     let text = "x".repeat(300);
@@ -125,7 +125,7 @@ pub(super) fn signing() -> Duration {
     before.elapsed() / signatures
 }
 
-/// When a round begins to count, after a warm-up, and when it ends.
+/// Returns the start of a round, after a warm-up, and its end.
 pub(super) fn window(options: &Options) -> (Instant, Instant) {
     let start = Instant::now() + Duration::from_secs_f64(options.seconds / 5.0);
     (start, start + Duration::from_secs_f64(options.seconds))

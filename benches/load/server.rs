@@ -20,12 +20,12 @@ pub(super) struct Server {
     pub(super) is_echo: bool,
     process: Option<Child>,
     id: Option<u32>,
-    /// What it works with: workers, and last the Redis of theirs.
+    /// The processes behind it: workers, and last their Redis.
     others: Vec<Child>,
     _data: Option<tempfile::TempDir>,
 }
 
-/// circled past one machine.
+/// circled on several processes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThroughRedis {
     pub(super) persistence: Persistence,
@@ -33,7 +33,7 @@ pub(super) struct ThroughRedis {
     pub(super) partitions: usize,
 }
 
-/// When Redis has its log synced.
+/// The syncing of Redis's log.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Persistence {
     Off,
@@ -42,7 +42,7 @@ pub(super) enum Persistence {
 }
 
 impl ThroughRedis {
-    /// How it is called in a table.
+    /// Returns the name in a table.
     fn name(self) -> String {
         let log = match self.persistence {
             Persistence::Off => "off",
@@ -53,7 +53,7 @@ impl ThroughRedis {
     }
 }
 
-/// `NAME=VALUE`, as flags have it.
+/// A flag's `NAME=VALUE`.
 #[derive(Debug, Clone)]
 pub(super) struct Named<T> {
     pub(super) name: String,
@@ -75,7 +75,7 @@ impl<T: FromStr> FromStr for Named<T> {
 }
 
 impl Server {
-    /// This program once more, as the bare echo.
+    /// Starts this program once more, as the bare echo.
     pub(super) fn echo(name: &str, echo: Echo) -> Self {
         let program = std::env::current_exe().expect("this program");
         let echo = echo.to_possible_value().expect("a value");
@@ -98,12 +98,12 @@ impl Server {
         }
     }
 
-    /// circled as it is released, with a circle of this key.
+    /// Starts circled as released, with a circle of this key.
     pub(super) fn circled(circle: &SecretKey) -> Self {
         Self::serve(circle, "circled", Vec::new(), &[])
     }
 
-    /// A gateway, its workers and a Redis of theirs.
+    /// Starts a gateway, its workers and their Redis.
     pub(super) fn through_redis(circle: &SecretKey, setup: ThroughRedis) -> Self {
         let port = free_port();
         let folder = tempfile::tempdir().expect("a folder");
@@ -175,7 +175,7 @@ impl Server {
                 break address.to_owned();
             }
         };
-        // Nothing more is expected; what comes all the same must not block the server.
+        // Nothing more is expected; unexpected lines must not block the server.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
         Self {
             name: name.to_owned(),
@@ -188,20 +188,20 @@ impl Server {
         }
     }
 
-    /// Where Stripe's webhooks for the circle go.
+    /// Returns the address of Stripe's webhooks for the circle.
     pub(super) fn webhooks_url(&self, circle: &SecretKey) -> String {
         let url = self.url.replacen("ws", "http", 1);
         let (server, _) = url.rsplit_once('/').expect("a path");
         format!("{server}/webhooks/stripe/{}", circle.public())
     }
 
-    /// The address of another circle at this server.
+    /// Returns the address of another circle at this server.
     pub(super) fn beside(&self, circle: &SecretKey) -> String {
         let (server, _) = self.url.rsplit_once('/').expect("a path");
         format!("{server}/{}", circle.public())
     }
 
-    /// A server that runs already. Its memory can be looked at if its process is known.
+    /// Uses a server that runs already. Its memory can be measured if its process is known.
     pub(super) fn peer(peer: &Named<String>, processes: &[Named<u32>]) -> Self {
         let process = processes.iter().find(|process| process.name == peer.name);
         Self {
@@ -215,17 +215,17 @@ impl Server {
         }
     }
 
-    /// Whether it ran before.
+    /// Returns true if it ran before.
     pub(super) fn is_peer(&self) -> bool {
         self.process.is_none()
     }
 
-    /// How to look at what it costs.
+    /// Returns the process, to measure its cost.
     pub(super) fn process(&self) -> Option<Process> {
         self.id.map(Process)
     }
 
-    /// Its resident memory in KiB, if its process is known.
+    /// Returns the resident memory in KiB, if the process is known.
     pub(super) fn resident(&self) -> Option<f64> {
         let path = format!("/proc/{}/smaps_rollup", self.id?);
         let maps = std::fs::read_to_string(path).expect("Linux, and a process of ours");
@@ -240,7 +240,7 @@ impl Server {
 pub(super) struct Process(u32);
 
 impl Process {
-    /// The processor time that it has taken so far, in steps of 10 ms.
+    /// Returns the processor time that it has taken so far, in steps of 10 ms.
     pub(super) fn cpu(self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).expect("a process");
         // The name, in parentheses, may have spaces in it. The 14th and 15th fields are in ticks.
@@ -262,7 +262,7 @@ impl Drop for Server {
     }
 }
 
-/// The program, as it is released, with few words.
+/// Returns the command of the released program, with few log lines.
 fn circled(command: &str) -> Command {
     let mut circled = Command::new(env!("CARGO_BIN_EXE_circled"));
     circled
@@ -270,7 +270,7 @@ fn circled(command: &str) -> Command {
         .env("CIRCLED_SERVER__LISTEN", "127.0.0.1:0")
         .env("CIRCLED_SERVER__ADMIN_LISTEN", "")
         .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", "100000")
-        // The clients of a scenario have one key. What a limit costs is to be seen, and not the limit.
+        // The clients of a scenario share one key. The cost of a limit is measured, not its effect.
         .env("CIRCLED_LIMITS__CALLER_RATE", "10000000")
         .env("CIRCLED_LIMITS__CIRCLE_RATE", "10000000")
         .env("CIRCLED_LIMITS__CALLER_JOBS", "1000000")

@@ -1,4 +1,4 @@
-//! One client. It must cost little: it runs on the cores that the servers run on.
+//! A client. It must cost little: it runs on the same cores as the servers.
 
 use std::time::{Duration, Instant};
 
@@ -11,32 +11,32 @@ use tokio_tungstenite::{
     tungstenite::{Message, Utf8Bytes, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-/// Room for the replies to a burst. What is free of it is zeroed before every read, and the library's own
-/// 128 KiB of that cost more than an echo does.
+/// The size of the buffer for the replies to a burst. Its free part is zeroed before every read; the library's own 128
+/// KiB would cost more than an echo.
 const READ_BUFFER: usize = 16 << 10;
 
-/// A client that is connected.
+/// A connected client.
 pub(super) struct Session(WebSocketStream<TcpStream>);
 
-/// What is played, and when.
+/// The number and the time of requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
-    /// Requests under way at once.
+    /// The requests under way at once.
     pub(super) in_flight: usize,
-    /// What was sent before is not counted.
+    /// The start: requests that were sent before don't count.
     pub(super) start: Instant,
-    /// Nothing more is sent from then on.
+    /// The end: nothing more is sent from then on.
     pub(super) end: Instant,
 }
 
-/// What became of what a client asked for.
+/// The results of a client's requests.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// All that were answered, before the start of the plan too.
+    /// All replies, those before the start included.
     pub(super) answered: usize,
-    /// How long each took.
+    /// The time of each reply.
     pub(super) taken: Vec<Duration>,
-    /// Replies that were errors, or to nothing that was under way.
+    /// Replies that were errors, or to no request.
     pub(super) errors: usize,
 }
 
@@ -51,7 +51,7 @@ impl Session {
         Self(upgrade.await.expect("an upgrade").0)
     }
 
-    /// Logs in. The text is signed as it comes: peers have texts of their own.
+    /// Logs in. The text is signed as it comes: peers have other texts.
     pub(super) async fn login(&mut self, key: &SecretKey) {
         let pubkey = key.public();
         let text = self.call("fetch_nonce", json!({ "pubkey": pubkey })).await;
@@ -62,7 +62,7 @@ impl Session {
         assert_eq!(done, json!(true), "the login failed");
     }
 
-    /// Closes as one should: the server has seen it when this returns.
+    /// Closes the session properly: the server has seen it when this returns.
     pub(super) async fn close(mut self) {
         self.0.close(None).await.expect("to be sent");
         while let Some(Ok(message)) = self.0.next().await {
@@ -81,17 +81,17 @@ impl Session {
         self.0.flush().await.expect("to be sent");
     }
 
-    /// The next message. Loses nothing when it is dropped.
+    /// Returns the next message. Dropping the future loses nothing.
     pub(super) async fn text(&mut self) -> Utf8Bytes {
         loop {
-            // Pings are answered by the library.
+            // The library answers pings.
             if let Message::Text(text) = self.0.next().await.expect("more").expect("a message") {
                 return text;
             }
         }
     }
 
-    /// The bare socket, where nothing has been sent that was not read.
+    /// Returns the bare socket, if everything sent has been read.
     pub(super) fn into_stream(self) -> std::net::TcpStream {
         self.0.into_inner().into_std().expect("a socket")
     }
@@ -108,8 +108,8 @@ impl Session {
         }
     }
 
-    /// Keeps requests under way until the end of the plan, and waits for the last reply. What is read together
-    /// is answered together, in one write.
+    /// Keeps requests under way until the end of the plan, and waits for the last reply. For replies that are read
+    /// together, new requests are sent in one write.
     pub(super) async fn play(mut self, requests: Requests, plan: Plan) -> Tally {
         let mut sent: Vec<Option<Instant>> = vec![None; plan.in_flight];
         let mut tally = Tally::default();
@@ -129,7 +129,7 @@ impl Session {
             if under_way == 0 {
                 return tally;
             }
-            // One reply is waited for; those that came with it are taken along.
+            // Wait for one reply, and take those that came with it.
             let mut next = self.0.next().await;
             let now = Instant::now();
             while let Some(message) = next {
@@ -158,7 +158,7 @@ impl Session {
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     texts: Vec<Utf8Bytes>,
-    /// What a reply must contain.
+    /// A text that a reply must contain.
     expected: &'static str,
 }
 
@@ -175,7 +175,7 @@ impl Requests {
     }
 }
 
-/// The id of a reply: the last one in it is not the script's.
+/// Returns the id of a reply: the last one in it isn't the script's.
 fn id(text: &str) -> Option<usize> {
     let (_, rest) = text.rsplit_once("\"id\":")?;
     let end = rest

@@ -1,4 +1,4 @@
-//! From rounds to lines: medians, for the machine is never quiet, and ratios within a round.
+//! Turns rounds into lines: medians, because the machine is never quiet, and ratios within a round.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::session::Tally;
 
-/// What one round at one server came to.
+/// The result of one round at one server.
 #[derive(Debug, Clone)]
 pub(super) struct Round {
     per_second: f64,
@@ -14,11 +14,11 @@ pub(super) struct Round {
     p99: Duration,
     errors: usize,
     answered: usize,
-    /// Processor time that the server took for each.
+    /// The server's processor time for each.
     cpu: Option<Duration>,
 }
 
-/// What all rounds at one server came to.
+/// The result of all rounds at one server.
 #[derive(Debug)]
 pub(super) struct Line {
     what: String,
@@ -26,14 +26,14 @@ pub(super) struct Line {
     per_second: f64,
     p50: f64,
     p99: f64,
-    /// Beside the first server of the same round: median, least, most.
+    /// The ratio to the first server of the same round: median, least, most.
     ratio: Option<[f64; 3]>,
-    /// Microseconds of processor time that the server took for each.
+    /// The server's processor time for each, in microseconds.
     cpu: f64,
     pub(super) errors: usize,
 }
 
-/// What of a round is set beside the first server's.
+/// The figure that is compared with the first server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
     Nothing,
@@ -63,7 +63,7 @@ impl Round {
         }
     }
 
-    /// The server's processes took so much processor time in this round.
+    /// Adds the processor time of the server's processes in this round.
     pub(super) fn with_cpu(mut self, cpu: Option<Duration>) -> Self {
         self.cpu = cpu.map(|cpu| cpu / u32::try_from(self.answered.max(1)).unwrap_or(u32::MAX));
         self
@@ -71,7 +71,7 @@ impl Round {
 }
 
 impl Line {
-    /// From the rounds at one server, and those at the server that it is compared with.
+    /// Creates a line from the rounds at one server, and those at the server that it is compared with.
     pub(super) fn new(
         what: &str,
         server: &str,
@@ -112,7 +112,7 @@ impl Line {
         }
     }
 
-    /// The head of the lines that come, and what their ratios are to.
+    /// Prints the head of the following lines, with the base of their ratios.
     pub(super) fn print_head(base: &str) {
         let ratio = match base {
             "" => String::new(),
@@ -153,7 +153,7 @@ impl Line {
             "p50_us": self.p50,
             "p99_us": self.p99,
             "cpu_us": self.cpu,
-            // What is no number becomes null.
+            // Values that aren't numbers become null.
             "beside_first": { "median": ratio, "least": least, "most": most },
             "errors": self.errors,
         })

@@ -1,4 +1,4 @@
-//! Stripe's webhooks, as many as go through. The client must cost little, so it writes HTTP itself.
+//! Stripe's webhooks, as many as possible. The client must cost little, so it writes HTTP itself.
 
 use std::time::Instant;
 
@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use crate::{Options, measure, session::Tally, table::Round};
 
-/// What they are signed with.
+/// The secret that they are signed with.
 pub(super) const SECRET: &str = "whsec_bench";
 
-/// Webhooks per second over so many connections, each an event of its own.
+/// Measures webhooks per second over so many connections, each with a new event.
 pub(super) async fn deliveries(url: &str, options: &Options, connections: usize) -> Round {
     let (start, end) = measure::window(options);
     let mut tasks = JoinSet::new();
@@ -68,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// A new event, signed.
+    /// Returns a new, signed event.
     fn request(&self) -> Vec<u8> {
         let id = format!("evt_{}", Uuid::now_v7().simple());
         let body = format!(
@@ -90,7 +90,7 @@ impl Connection {
         .into_bytes()
     }
 
-    /// Whether the delivery was taken.
+    /// Sends a request. Returns true if the delivery was accepted.
     async fn exchange(&mut self, request: &[u8]) -> bool {
         self.stream.write_all(request).await.expect("to be sent");
         self.received.clear();

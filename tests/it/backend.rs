@@ -1,8 +1,8 @@
-//! Tests of what holds wherever jobs run: in the server itself, or handed through Redis.
+//! Tests that hold on both backends: jobs run in the server itself, or through Redis.
 //!
-//! [`on_both!`] at the end of a file lists its tests of that kind. Each runs once for each backend, against the same
-//! servers with nothing in their settings changed but the backend. A test that isn't listed, and isn't a `#[test]` of
-//! one backend alone, is dead code, which the lints refuse.
+//! [`on_both!`] at the end of a file lists such tests. Each runs once for each backend, against the same servers with
+//! the same settings but for the backend. A test that isn't listed, and isn't a `#[test]` of one backend alone, is dead
+//! code, which the lints refuse.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,7 @@ use tokio::runtime;
 
 use crate::redis::RedisServer;
 
-/// Where jobs run.
+/// The backend of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Embedded,
@@ -22,7 +22,7 @@ pub(crate) enum Backend {
 }
 
 thread_local! {
-    /// The Redis of the test on this thread, where it has one.
+    /// The Redis of the test on this thread, if it has one.
     static REDIS: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -46,7 +46,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// Runs a test to its end. The servers that it starts, on this thread, have that backend.
+/// Runs a test to its end. The servers that it starts on this thread have that backend.
 pub(crate) fn run(backend: Backend, test: impl Future<Output = ()>) {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -64,7 +64,7 @@ pub(crate) fn run(backend: Backend, test: impl Future<Output = ()>) {
     });
 }
 
-/// That of the test on this thread.
+/// Returns the backend of the test on this thread.
 pub(crate) fn backend() -> Backend {
     match redis() {
         None => Backend::Embedded,
@@ -72,13 +72,13 @@ pub(crate) fn backend() -> Backend {
     }
 }
 
-/// The Redis of the test on this thread, where it has one.
+/// Returns the URL of the Redis of the test on this thread, if it has one.
 pub(crate) fn redis() -> Option<String> {
     REDIS.with_borrow(Clone::clone)
 }
 
-/// What has a server take its jobs through this Redis, and run them as well. As with a data folder, what one server
-/// has left there, the next one of the same `data` finds.
+/// Returns the settings with which a server passes its jobs through this Redis, and runs them as well. The next server
+/// with the same `data` finds the state of the one before, as in a data folder.
 pub(crate) fn through(redis: &str, data: &Path) -> [(&'static str, String); 5] {
     let mut hasher = DefaultHasher::new();
     data.hash(&mut hasher);
@@ -88,7 +88,7 @@ pub(crate) fn through(redis: &str, data: &Path) -> [(&'static str, String); 5] {
         ("CIRCLED_DISPATCH__REDIS__URL", redis.to_owned()),
         ("CIRCLED_DISPATCH__REDIS__NAMESPACE", namespace),
         ("CIRCLED_DISPATCH__REDIS__WORKER", "true".to_owned()),
-        // What a killed server held is the next one's soon.
+        // The next server soon takes over the jobs of a killed one.
         ("CIRCLED_DISPATCH__REDIS__LEASE", "1s".to_owned()),
     ]
 }

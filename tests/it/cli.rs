@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::server::{PATIENCE, TestServer, key};
 
-/// A file in a folder that goes when it is dropped.
+/// Creates a file in a folder that is deleted when it is dropped.
 fn file(name: &str, text: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
@@ -199,7 +199,7 @@ fn config_show_says_where_each_setting_comes_from() {
         said.contains("\nlisten = \"127.0.0.1:8080\"  # default\n"),
         "{said}"
     );
-    // What it prints is a settings file.
+    // It prints a settings file.
     let (_dir, again) = file("shown.toml", said);
     let again = circled(&["config", "check", "--config", again.to_str().unwrap()]);
     assert_eq!(text(&again.stdout), "ok\n", "{}", text(&again.stderr));
@@ -252,7 +252,7 @@ async fn health_is_an_exit_code() {
     );
 }
 
-/// Plays against a server, with a key and a script of the test's.
+/// Plays against a server, with a key and a script of the test's own.
 fn play(server: &TestServer, args: &[&str], stdin: &str) -> Output {
     let (_dir, path) = file("me.key", &key(1).to_hex());
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -410,7 +410,7 @@ async fn play_names_the_file_and_finds_the_column_behind_wide_characters() {
     2 | "日本" + x
       |          ^
     "#);
-    // Where a script ends too soon, that is shown at its end.
+    // The error of a script that ends too soon is shown at its end.
     let played = play(&server, &["-f", "-"], "1 +\n");
     insta::assert_snapshot!(text(&played.stderr), @"
     error: Script is incomplete

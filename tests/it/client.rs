@@ -1,4 +1,4 @@
-//! The client as a library, and what it refuses to sign.
+//! The client as a library, and login texts that it refuses to sign.
 
 use circled_client::{Client, Closed, Error};
 use circled_json::Json;
@@ -78,8 +78,7 @@ async fn a_refused_upgrade_is_told_in_the_servers_words() {
     );
 }
 
-/// A server in the middle, which answers `fetch_nonce` with somebody else's text and counts what else
-/// it is sent.
+/// Starts a server in the middle, which returns somebody else's text from `fetch_nonce` and counts the other calls.
 async fn man_in_the_middle(
     text: impl Fn(&str) -> String + Send + 'static,
 ) -> (String, tokio::task::JoinHandle<Vec<String>>) {

@@ -17,13 +17,13 @@ use tempfile::TempDir;
 
 use crate::server::{PATIENCE, TestServer, circle, key};
 
-/// Somebody at a terminal, who has the owner's key and one of their own.
+/// A user at a terminal, who has the owner's key and one of their own.
 struct Shell {
     url: String,
     folder: TempDir,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, PartialEq, Eq)]
 struct Ran {
     code: i32,
@@ -53,7 +53,8 @@ impl Shell {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    /// A command line in which `URL` stands for the circle, and words are apart by spaces, but for the last ones.
+    /// Builds a command line in which `URL` stands for the circle. Words are separated by spaces, except for the `last`
+    /// ones.
     fn command(&self, line: &str, last: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
         command
@@ -71,7 +72,7 @@ impl Shell {
         self.command(line, last).output().unwrap().into()
     }
 
-    /// What a command prints that is to end well.
+    /// Returns the output of a command that must succeed.
     fn ok(&self, line: &str, last: &[&str]) -> String {
         let ran = self.run(line, last);
         assert_eq!(ran.code, 0, "{line}: {ran:?}");
@@ -126,7 +127,7 @@ async fn scripts_are_put_called_listed_and_deleted() {
     let failed = shell.run("call URL --key me.key greet", &[]);
     assert_eq!(failed.code, 1);
     assert!(failed.stderr.contains("no\n --> greet:1:1\n"), "{failed:?}");
-    // An older one is for those who manage, and may be abbreviated.
+    // Older versions are for callers who may manage, and may be abbreviated.
     let call = "call URL --args {\"name\":1} greet --version";
     let not_mine = shell.run(&format!("{call} {version} --key me.key"), &[]);
     assert_eq!(not_mine.code, 5, "{not_mine:?}");
@@ -275,7 +276,7 @@ async fn all_that_is_dead_runs_again_after_a_count() {
         "3 of 3 run again"
     );
     until_dead(1);
-    // For who runs the server, too; what it says is what ran.
+    // The operator can look, too; the result names the version that ran.
     let admin = format!("http://{}", server.admin_address().unwrap());
     let all = shell.ok(
         &format!(
@@ -421,14 +422,14 @@ async fn members_come_and_go() {
     assert_eq!(shell.run("play URL --key me.key", &["1"]).code, 5);
 }
 
-/// A command that goes on, and what it prints, line by line.
+/// A running command and its output, line by line.
 struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
-    /// Waits for a line that is so.
+    /// Waits for a matching line.
     fn line(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -550,7 +551,7 @@ async fn ctrl_c_at_the_prompt_stops_what_runs() {
     let mut prompt = Terminal::open(&shell, "repl URL --key me.key");
     prompt.shows("> ");
     prompt.types("loop {}\r");
-    // As long as the editor has the terminal, this drops an input, of which there is none.
+    // While the editor has the terminal, Ctrl-C drops the input, which is empty.
     prompt.types("\x03");
     while !prompt.showed("stopped", Duration::from_millis(200)) {
         prompt.types("\x03");
@@ -607,7 +608,7 @@ async fn an_answer_that_cannot_be_written_fails() {
         );
     }
     assert!(shell.folder.path().join("new.key").exists());
-    // What a script prints is part of the answer.
+    // Printed lines of a script are part of the result.
     let mut command = shell.command("call URL --key me.key one", &[]);
     let full = std::fs::File::create("/dev/full").unwrap();
     let ran = Ran::from(command.stderr(full).output().unwrap());
@@ -667,7 +668,7 @@ async fn an_error_in_json_has_a_code() {
     assert_eq!(refused["error"]["code"], -32000, "the server's own");
 }
 
-/// Runs `circled repl` on what isn't a terminal.
+/// Runs `circled repl` with standard input that isn't a terminal.
 fn repl(shell: &Shell, flags: &[&str], input: &str) -> Ran {
     shell.write("input", input);
     let input = std::fs::File::open(shell.folder.path().join("input")).unwrap();
@@ -724,7 +725,7 @@ async fn exit_and_help_are_words_at_the_prompt() {
 struct Terminal {
     child: Child,
     shown: mpsc::Receiver<u8>,
-    /// What was shown and not looked at yet.
+    /// The shown text that hasn't been checked yet.
     text: String,
 }
 
@@ -765,14 +766,14 @@ impl Terminal {
         stdin.flush().unwrap();
     }
 
-    /// Types, and waits for this and for the next prompt.
+    /// Types, and waits for this text and for the next prompt.
     fn answers(&mut self, keys: &str, expected: &str) {
         self.types(keys);
         self.shows(expected);
         self.shows("\n\r> ");
     }
 
-    /// Waits until it shows this, escape sequences aside.
+    /// Waits until it shows this text, without escape sequences.
     fn shows(&mut self, expected: &str) {
         assert!(
             self.showed(expected, PATIENCE),
@@ -781,7 +782,7 @@ impl Terminal {
         );
     }
 
-    /// Whether it shows this before it has shown nothing for so long.
+    /// Returns true if it shows this text before it has shown nothing for so long.
     fn showed(&mut self, expected: &str, patience: Duration) -> bool {
         loop {
             if let Some(at) = self.text.find(expected) {
@@ -800,7 +801,7 @@ impl Terminal {
         }
     }
 
-    /// Whether it ends well.
+    /// Returns true if the command succeeds.
     fn ends(&mut self) -> bool {
         while self.shown.recv_timeout(PATIENCE).is_ok() {}
         self.child.wait().unwrap().success()

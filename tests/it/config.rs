@@ -1,4 +1,4 @@
-//! Settings as whoever runs a server sees them: what is refused, and in which words.
+//! Settings, as operators see them: refused ones, and the messages about them.
 
 use std::{
     io::Write,
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
 
-/// Runs `circled config <what>` with a settings file of this text; the answer calls it circled.toml.
+/// Runs `circled config <what>` with a settings file of this text; the output calls it circled.toml.
 fn config(what: &str, toml: &str, environment: &[(&str, &str)]) -> (Output, String) {
     let directory: TempDir = tempfile::tempdir().unwrap();
     let path = directory.path().join("circled.toml");
@@ -25,7 +25,7 @@ fn config(what: &str, toml: &str, environment: &[(&str, &str)]) -> (Output, Stri
     (output, said.replace(path.to_str().unwrap(), "circled.toml"))
 }
 
-/// What `circled config check` finds.
+/// Returns the mistakes that `circled config check` finds.
 fn problems(toml: &str, environment: &[(&str, &str)]) -> String {
     let (output, said) = config("check", toml, environment);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -41,7 +41,7 @@ fn good_settings_are_ok() {
             "[session]\nmax_batch = 8",
             &[("CIRCLED_SESSION__MAX_BATCH", "16")],
         ),
-        // What Kubernetes sets for a service of that name is none of ours.
+        // Kubernetes sets such variables for a service of that name; they are none of ours.
         (
             "",
             &[
@@ -149,7 +149,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
     }
 }
 
-/// Neither the settings nor a file that they name needs to end.
+/// The settings file, or a file that it names, may have no end.
 #[test]
 fn a_file_that_has_no_end_is_read_up_to_a_bound() {
     let check = |file: &str| {
@@ -400,7 +400,7 @@ fn budgets_that_cannot_hold_what_they_are_for_are_told() {
 fn an_event_that_never_has_room_keeps_a_server_from_starting() {
     for (event, others, least) in [
         ("20MiB", "", "session.max_buffered"),
-        // Something stands around it.
+        // The setting also has to hold what is around it.
         ("16MiB", "", "session.max_buffered"),
         (
             "1MiB",

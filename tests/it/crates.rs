@@ -1,4 +1,4 @@
-//! What the crates for others bring along.
+//! The dependencies of the crates that others may use.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The data folder, and what becomes of it when the disk, or somebody, does it harm.
+//! The data folder, and faults of the disk or damage by others.
 
 mod damage;
 mod folder;
@@ -16,12 +16,12 @@ use crate::server::{Builder, Response, TestServer, circle, post};
 
 pub(crate) const SECRET: &str = "whsec_of_this_test";
 
-/// One that takes Stripe's webhooks.
+/// Builds a server that accepts Stripe's webhooks.
 fn server() -> Builder {
     TestServer::builder().env("STRIPE_WEBHOOK_SECRET", SECRET)
 }
 
-/// Sends an event as Stripe does.
+/// Sends an event like Stripe does.
 pub(crate) async fn deliver(server: &TestServer, event: &str) -> Response {
     let body = json!({ "id": event, "type": "ping", "data": { "object": {} } }).to_string();
     let signing = Signing {

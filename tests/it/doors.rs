@@ -1,4 +1,4 @@
-//! What strangers can take without a word: connections, and time. There is always some left for others.
+//! Connections and time that strangers can take. There are always some left for others.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::server::{TestServer, circle, eventually, key, within};
 
-/// A connection from another address of this machine, on which nothing is said.
+/// Opens a connection from another address of this machine, on which nothing is sent.
 pub(crate) async fn from(last: u8, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let address = Ipv4Addr::new(127, 0, 0, last);
@@ -22,7 +22,7 @@ pub(crate) async fn from(last: u8, to: SocketAddr) -> TcpStream {
     within("a connection", socket.connect(to)).await.unwrap()
 }
 
-/// Asks over a connection that is there already. Nothing where it is closed.
+/// Sends a request over an open connection. Returns `None` if it is closed.
 async fn status(stream: &mut TcpStream, path: &str) -> Option<u16> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -32,12 +32,12 @@ async fn status(stream: &mut TcpStream, path: &str) -> Option<u16> {
     std::str::from_utf8(&answer[9..]).ok()?.parse().ok()
 }
 
-/// As many connections from one address as are kept, all of them idle.
+/// Opens as many idle connections from one address as are accepted.
 async fn take_all(last: u8, to: SocketAddr) -> Vec<TcpStream> {
     let mut taken = Vec::new();
     loop {
         let mut stream = from(last, to).await;
-        // One that is turned away is closed at once.
+        // A refused connection is closed at once.
         let mut byte = [0];
         let end = timeout(Duration::from_millis(300), stream.read(&mut byte)).await;
         match end {
@@ -82,7 +82,7 @@ async fn with_all_connections_taken_the_store_still_writes() {
         taken.extend(take_all(last, server.address).await);
     }
     assert_eq!(taken.len(), 54, "and the session, and the other");
-    // Enough that files are written anew and merged: several times what is kept in memory of a table.
+    // Enough that files are written and merged: several times what a table keeps in memory.
     let write =
         "let text = \"\"; text.pad(60_000, 'x'); for n in 0..8 { store.set(`${ARGS}/${n}`, text) }";
     for round in 0..50 {
@@ -177,7 +177,7 @@ async fn the_admin_listener_has_connections_of_its_own() {
     .await;
 }
 
-/// Asks again and again and reads nothing, until nothing more is taken.
+/// Sends requests and reads nothing, until nothing more is accepted.
 async fn deaf(last: u8, to: SocketAddr) -> TcpStream {
     let mut stream = from(last, to).await;
     let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
@@ -202,7 +202,7 @@ async fn who_does_not_take_a_response_is_cut_off() {
     for to in [server.address, server.admin_address().unwrap()] {
         let mut stream = deaf(2, to).await;
         let cut = async {
-            // What lies in the buffers between here and there comes first.
+            // The bytes in the buffers between both ends come first.
             let mut into = vec![0; 64 << 10];
             while stream.write_all(b"GET").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;

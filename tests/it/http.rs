@@ -1,4 +1,4 @@
-//! What stands before a session: paths, keys, web pages, and the admin listener.
+//! The HTTP side: paths, keys, web pages, and the admin listener.
 
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ async fn a_request_is_for_one_host() {
             }
         }
     }
-    // As some ask whether anybody is there.
+    // Some clients check like this if anybody is there.
     let old = send(
         server.admin_address().unwrap(),
         "GET /healthz HTTP/1.0\r\n\r\n",

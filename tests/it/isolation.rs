@@ -1,4 +1,4 @@
-//! Nobody's scripts take the server from the others.
+//! No script takes the server from other callers.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::{
     server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key},
 };
 
-/// Scripts may take a minute here: what is answered to others was not waited for.
+/// Builds a server whose scripts may take a minute: a reply to others didn't wait for them.
 fn patient() -> Builder {
     TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
         .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
-        // However busy this machine is, a short script is a short one.
+        // A short script counts as short even if the machine is busy.
         .env("CIRCLED_SCRIPT__FAST_TIME", "5s")
 }
 
-/// A session whose endless scripts have every thread, and more wait.
+/// Opens a session whose endless scripts have every thread, with more of them waiting.
 async fn hog(server: &TestServer) -> (Ws, Vec<u64>) {
     let mut session = server.log_in(&key(13)).await;
     let mut calls = Vec::new();
@@ -93,7 +93,7 @@ async fn a_script_that_waits_is_run_when_a_thread_is_free() {
 async fn waiting_counts_as_time() {
     let server = patient().env("CIRCLED_SCRIPT__THREADS", "1").start().await;
     let (_hog, _calls) = hog(&server).await;
-    // Others would not wait for the same caller's scripts.
+    // Scripts of other callers would not wait for these.
     let mut session = server.log_in(&key(13)).await;
     let params = json!({ "script": "\"never run\"", "timeout_ms": 300 });
     let error = session.call("play", params).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn who_leaves_leaves_no_script_behind() {
         } else {
             drop(hog.into_stream());
         }
-        // Not known, so it needs a thread.
+        // The script is new, so it needs a thread.
         let run = session.play(&format!("\"{politely}\"")).await.unwrap();
         assert_eq!(run["output"], politely.to_string());
     }

@@ -1,4 +1,4 @@
-//! Values come back as they were sent, whatever their keys are called, on every way that leads through a circle.
+//! Values come back as they were sent, whatever their keys, on every way through a circle.
 
 use std::{
     fs::Permissions,
@@ -27,13 +27,13 @@ use crate::{
     webhooks::{Webhook, scripted, taking_stripes},
 };
 
-/// What serde_json itself takes for a sign of its own.
+/// A key that serde_json itself treats specially.
 const SIGN: &str = "$serde_json::private::RawValue";
 
-/// What a delivery is kept as, and told.
+/// A script that stores a delivery and emits it.
 const HOOK: &str = "store.set(\"payload\", EVENT.payload); emit(\"hook\", EVENT.payload);";
 
-/// Values with the sign in all places, with many a text beside it, and with any other key.
+/// Returns values with the special key in all places, with many texts beside it, and with any other key.
 fn values() -> Vec<Value> {
     let mut values: Vec<Value> = ["no JSON", "1", "{\"a\":1}", "[[[", "\"", ""]
         .iter()
@@ -134,7 +134,7 @@ async fn what_is_played_kept_told_or_submitted_comes_back_as_it_was() {
             assert_eq!(listed["jobs"][0]["value"], sent);
         }
     }
-    // And all of it once more, from the log.
+    // Everything once more, from the log.
     ok(
         &mut owner,
         "subscribe",
@@ -234,7 +234,7 @@ async fn the_client_reads_what_comes_as_it_is() {
     client.close().await;
 }
 
-/// Runs a command as the owner, and answers what it prints.
+/// Runs a command as the owner, and returns its output.
 fn run(folder: &Path, args: &[&str]) -> String {
     let ran = Command::new(env!("CARGO_BIN_EXE_circled"))
         .args(args)
@@ -285,7 +285,7 @@ async fn commands_print_what_comes_as_it_is() {
     assert_eq!(told, all);
 }
 
-/// Levels of lists within each other, as text.
+/// Returns a text with so many levels of nested lists.
 fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
@@ -298,7 +298,7 @@ async fn what_is_taken_can_be_read_by_everyone_behind() {
     client.authenticate(&key(1), Scheme::Eip191).await.unwrap();
     let mut submitted = 0;
     for levels in (110..=130).chain([1000, 50_000]) {
-        // A call takes them or says that it doesn't; what it took runs.
+        // A call accepts them or refuses them; accepted ones run.
         for (method, script) in [("play", "type_of(ARGS)"), ("submit_job", "type_of(ARGS)")] {
             let call = format!(
                 r#"{{"jsonrpc":"2.0","id":{levels},"method":"{method}","params":{{"script":"{script}","args":{}}}}}"#,
@@ -353,13 +353,13 @@ on_both!(
     what_is_taken_can_be_read_by_everyone_behind,
 );
 
-/// The lints see no code that `derive` writes.
+/// Checks code that `derive` writes, which the lints don't see.
 #[test]
 fn no_field_is_read_as_serde_json_reads_its_value() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join("src"), root.join("crates")];
     let (mut checked, mut wrong) = (0, Vec::new());
-    // Nor which type is meant.
+    // The lints don't see which type is meant, either.
     let ways = [
         "Value::deserialize(",
         "parse::<Value>",
@@ -391,7 +391,7 @@ fn no_field_is_read_as_serde_json_reads_its_value() {
     assert!(checked >= 5, "{checked}");
 }
 
-/// The fields of type `Value` in what derives `Deserialize`, each with its attributes.
+/// Returns the fields of type `Value` in types that derive `Deserialize`, each with its attributes.
 fn fields_of_any_value(text: &str) -> Vec<(String, String)> {
     let (mut found, mut attributes, mut derived) = (Vec::new(), String::new(), false);
     for line in text.lines().map(str::trim) {

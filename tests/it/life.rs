@@ -1,4 +1,4 @@
-//! Life in a circle: who may do what, scripts with a name, jobs that outlive a session, and events.
+//! Life in a circle: permissions, named scripts, jobs that outlive a session, and events.
 
 mod deliveries;
 mod events;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Answer, Builder, TestServer, Ws, circle, eventually, key};
 
-/// The code of the error that a call must have failed with, and its data.
+/// Returns the code and data of the error with which a call must have failed.
 fn refused(what: &str, answer: Answer) -> (i64, Value) {
     match answer {
         Ok(result) => panic!("{what} was answered: {result}"),
@@ -22,13 +22,13 @@ fn refused(what: &str, answer: Answer) -> (i64, Value) {
     }
 }
 
-/// That a call fails with this code, and this data.
+/// Checks that a call fails with this code and data.
 #[track_caller]
 fn assert_refused(what: &str, answer: Answer, code: i64, data: Value) {
     assert_eq!(refused(what, answer), (code, data), "{what}");
 }
 
-/// That the parameters are refused, with a reason that says so much.
+/// Checks that the parameters are refused, with a reason that has this text.
 #[track_caller]
 fn assert_invalid(what: &str, answer: Answer, named: &str) {
     let (code, data) = refused(what, answer);
@@ -42,7 +42,7 @@ fn assert_not_found(what: &str, answer: Answer, kind: &str) {
     assert_refused(what, answer, -32006, json!({ "what": kind }));
 }
 
-/// A closed server with [`circle`] in it, whose fixed member has `key(2)`; with these lines in its `[[circle]]`.
+/// Builds a closed server with [`circle`], whose fixed member has `key(2)`; with these lines in its `[[circle]]`.
 fn closed(lines: &str) -> Builder {
     TestServer::builder().toml(format!(
         "[circles]\nopen = false\n[[circle]]\nkey = \"{}\"\nmembers = [\"{}\"]\n{lines}\n",
@@ -51,7 +51,7 @@ fn closed(lines: &str) -> Builder {
     ))
 }
 
-/// A call's result, which there must be.
+/// Returns the result of a call that must succeed.
 async fn ok(session: &mut Ws, method: &str, params: Value) -> Value {
     let told = format!("{method} {params}");
     match session.call(method, params).await {
@@ -72,13 +72,13 @@ async fn remove(owner: &mut Ws, member: &SecretKey) {
     assert_eq!(removed, json!({ "removed": true }));
 }
 
-/// Puts a script; answers its version.
+/// Stores a script; returns its version.
 async fn put(session: &mut Ws, name: &str, source: &str) -> String {
     let put = ok(session, "put_script", json!([name, source])).await;
     put["version"].as_str().unwrap().to_owned()
 }
 
-/// Subscribes; answers the subscription's name, and after which event it begins.
+/// Subscribes; returns the subscription's name, and the event after which it begins.
 async fn subscribe(session: &mut Ws, params: Value) -> (String, u64) {
     let begun = ok(session, "subscribe", params).await;
     assert_eq!(begun.as_object().unwrap().len(), 2, "{begun}");
@@ -86,7 +86,7 @@ async fn subscribe(session: &mut Ws, params: Value) -> (String, u64) {
     (name, begun["since"].as_u64().unwrap())
 }
 
-/// Submits a job; answers its name.
+/// Submits a job; returns its id.
 async fn submit(session: &mut Ws, params: Value) -> String {
     let submitted = ok(session, "submit_job", params).await;
     assert_eq!(submitted["duplicate"], false, "{submitted}");
@@ -97,7 +97,7 @@ async fn get_job(session: &mut Ws, id: &str) -> Value {
     ok(session, "get_job", json!([id])).await
 }
 
-/// Waits until a job stands so.
+/// Waits until a job has this status.
 async fn until(session: &mut Ws, id: &str, status: &str) -> Value {
     let mut job = Value::Null;
     eventually(&format!("job {id} to be {status}"), async || {

@@ -1,4 +1,4 @@
-//! What one session, or one address, may ask for, and what happens to those who ask for more.
+//! Limits of one session, or one address, and the treatment of callers who exceed them.
 
 use std::{cell::Cell, net::SocketAddr, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
 
 const WHOAMI: &str = r#"{"jsonrpc":"2.0","id":1,"method":"whoami"}"#;
 
-/// `text` with white space behind it, so many bytes long.
+/// Returns `text` with white space behind it, so many bytes long.
 fn padded(text: &str, length: usize) -> String {
     format!("{text}{}", " ".repeat(length - text.len()))
 }
 
-/// With scripts that may run for long.
+/// Builds a server whose scripts may run for long.
 fn patient() -> Builder {
     TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -31,7 +31,7 @@ fn patient() -> Builder {
         .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
 }
 
-/// The header of a masked text frame, as a client sends it (RFC 6455, section 5.2).
+/// Returns the header of a masked text frame, in the form of a client (RFC 6455, section 5.2).
 fn frame_header(length: usize) -> Vec<u8> {
     let mut header = vec![0x81, 0x80 | 127];
     header.extend((length as u64).to_be_bytes());
@@ -39,7 +39,7 @@ fn frame_header(length: usize) -> Vec<u8> {
     header
 }
 
-/// The code of the close frame that `bytes` end in, as a server sends it.
+/// Returns the code of the close frame at the end of `bytes` from a server.
 fn close_code(bytes: &[u8]) -> Option<u16> {
     let mut rest = bytes;
     loop {
@@ -64,7 +64,7 @@ fn close_code(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// Reads until the server closes, and says why it did.
+/// Reads until the server closes, and returns the close code.
 async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> Option<u16> {
     let mut received = Vec::new();
     let reading = async {
@@ -243,7 +243,7 @@ async fn one_request_too_many_is_refused_at_once() {
         "there is room again"
     );
 
-    // A batch has no more room than single requests.
+    // A batch has the same memory as single requests.
     let call = |id| json!({ "jsonrpc": "2.0", "id": id, "method": "play", "params": [long] });
     let replies = session
         .ask(json!([call(1), call(2), call(3)]).to_string())
@@ -259,7 +259,7 @@ async fn one_request_too_many_is_refused_at_once() {
         .count();
     assert_eq!((refused, done), (1, 2), "{replies:?}");
 
-    // Another session has its own.
+    // Another session has its own budget.
     let mut other = server.log_in(&key(2)).await;
     let call = session.begin_play(&long).await;
     assert_eq!(other.play("1").await.unwrap()["output"], "1");
@@ -292,7 +292,7 @@ async fn a_full_queue_refuses_at_once() {
     let run = other.play("1").await;
     match backend() {
         Backend::Embedded => assert_eq!(run.unwrap_err()["code"], -32005),
-        // Of each caller, one is with the workers in any case.
+        // One play of each caller is with the workers in any case.
         Backend::Redis => assert_eq!(run.unwrap()["value"], 1),
     }
     session.leave().await;
@@ -300,9 +300,9 @@ async fn a_full_queue_refuses_at_once() {
     eventually("room for the other", async || other.play("1").await.is_ok()).await;
 }
 
-/// Has one script run and another one wait, where there are one thread and room for one.
+/// Has one script run and another one wait, with one thread and one place in the queue.
 async fn fill_queue(session: &mut Ws) {
-    // Until the thread has taken the first, there is no room for the second.
+    // Until the thread has taken the first, there is no place for the second.
     let mut accepted = 0;
     while accepted < 2 {
         let call = session.begin_play("loop {}").await;
@@ -315,7 +315,7 @@ async fn fill_queue(session: &mut Ws) {
     }
 }
 
-/// One queue for all circles is what a server has that runs its own jobs; in Redis, each circle has one.
+/// A server that runs its own jobs has one queue for all circles; in Redis, each circle has one.
 #[tokio::test]
 async fn one_circle_does_not_fill_the_queue_for_another() {
     let server = patient()
@@ -436,12 +436,12 @@ async fn a_client_that_talks_must_answer_pings_too() {
     within("the end", end).await;
 }
 
-/// That there is no place: the upgrade succeeds, so that the client can see why it is closed.
+/// Checks that there is no place: the upgrade succeeds, so that the client can see the reason.
 async fn assert_full(session: Ws) {
     assert_eq!(session.closed().await, 1013);
 }
 
-/// Whether there is a place.
+/// Returns true if there is a place.
 async fn has_place(session: &mut Ws) -> bool {
     session.send_text(WHOAMI).await;
     matches!(session.next().await, Received::Text(_))
@@ -526,7 +526,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
     assert!(has_place(&mut one).await && has_place(&mut two).await);
     assert_full(from(proxy, &server, Some("192.0.2.1")).await).await;
     assert_full(from(proxy, &server, Some("198.51.100.7, 192.0.2.1")).await).await;
-    // As some proxies write it, and through two of them.
+    // The forms of some proxies, and a chain of two proxies.
     for same in [
         "192.0.2.1:4711",
         "[::ffff:192.0.2.1]:4711",
@@ -543,7 +543,7 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
             .env("CIRCLED_SESSION__OUTBOUND_QUEUE", messages)
             .env("CIRCLED_SESSION__MAX_BUFFERED", bytes)
             .env("CIRCLED_SESSION__WRITE_TIMEOUT", "3s")
-            // What the allocator keeps is not what this is about.
+            // The allocator's own memory is not what is tested here.
             .env("TOKIO_WORKER_THREADS", 2)
             .env("MIMALLOC_PURGE_DELAY", 0)
             .env("MIMALLOC_ALLOW_THP", 0)
@@ -571,7 +571,7 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
         );
         assert_eq!(other.play("40 + 2").await.unwrap()["output"], "42");
 
-        // Reading at last, it learns why.
+        // When it reads at last, it learns the reason.
         assert_eq!(closed(&mut slow.into_stream()).await, Some(1013));
         eventually("its place to be free", async || {
             server.admin("/readyz").await.json()["sessions"] == 1
@@ -588,7 +588,7 @@ async fn who_reads_late_gets_everything() {
         let call = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"rpc.discover"}}"#);
         Message::text(padded(&call, 32 << 10))
     };
-    // More than fits on the way there, and on the way back.
+    // More than fits in the buffers of both directions.
     let all = 500;
     let sent = Cell::new(0);
     let send = async {
@@ -627,7 +627,7 @@ async fn who_asks_without_reading_is_read_no_further() {
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}"#;
     let frame = [frame_header(call.len()), call.into()].concat();
     let flood = async {
-        // Until nothing is taken any more, and the server closes.
+        // Until nothing is accepted any more, and the server closes.
         while stream.write_all(&frame.repeat(256)).await.is_ok() {}
     };
     let closing = server.logged("that it closes", |line| line["code"] == 1013);

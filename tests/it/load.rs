@@ -1,4 +1,4 @@
-//! Many at once.
+//! Many sessions at once.
 
 use circled_protocol::SecretKey;
 use futures_util::{StreamExt, stream};
@@ -9,7 +9,7 @@ use crate::server::{TestServer, Ws, key};
 
 const SESSIONS: usize = 2_000;
 
-/// Every session is an open file, here as well as there.
+/// Raises the limit of open files: every session is one, here as well as in the server.
 fn raise_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     let all = Rlimit {
@@ -27,7 +27,7 @@ async fn two_thousand_sessions_each_get_their_own_answer() {
         .env("CIRCLED_SESSION__MAX_SESSIONS", SESSIONS)
         .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", SESSIONS)
         .env("CIRCLED_SESSION__MAX_IN_FLIGHT", "1")
-        // All of them may have to wait for a thread, the script being new to it.
+        // All of them may have to wait for a thread, because the script is new.
         .env("CIRCLED_SCRIPT__QUEUE", SESSIONS)
         .start()
         .await;

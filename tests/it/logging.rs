@@ -1,4 +1,4 @@
-//! What is in the log, and what never is.
+//! The content of the log, and secrets that never appear in it.
 
 use circled_protocol::{Scheme, sign};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn nothing_that_was_said_is_ever_logged() {
             let params = json!({ "pubkey": me.public(), "signature": signature, "scheme": scheme });
             assert_eq!(session.call("authenticate", params).await.is_ok(), right);
             secrets.push(text.split_once("nonce: ").unwrap().1.to_owned());
-            // Not in part either, and whatever stands before it.
+            // Not even a part, after any text.
             secrets.push(signature[8..40].to_owned());
         }
     }
@@ -101,7 +101,7 @@ async fn nothing_that_was_said_is_ever_logged() {
     session.send_text(secret("long").repeat(2000)).await;
     assert_eq!(session.closed().await, 1009);
 
-    // As it stands in an address, where everything that is refused can be read.
+    // In a URL, refused ones included.
     server
         .get(&format!("/{}?{}", secret("path"), secret("query")), &[])
         .await;
@@ -147,12 +147,12 @@ async fn the_life_of_a_session_is_logged() {
         .await;
 }
 
-/// What only those can read who know how the server is built.
+/// Words that only developers of the server understand.
 const DEBUG_TEXT: [&str; 8] = [
     "Some(", "None", "Os {", "kind:", "Fjall", "Lsm", "::", "Custom {",
 ];
 
-/// That a line says what it says as people do: no names of types, and durations as numbers of milliseconds.
+/// Checks that a line is readable: no names of types, and durations as numbers of milliseconds.
 fn assert_readable(line: &Value) {
     let Value::Object(fields) = line else {
         panic!("{line} is no line of the log");

@@ -1,4 +1,4 @@
-//! Logging in: what is to be signed, who gets in, and who doesn't.
+//! Logging in: the text to sign, and accepted and refused answers.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ async fn authenticate(session: &mut Ws, pubkey: &str, signature: &str, scheme: &
     session.call("authenticate", credentials).await
 }
 
-/// Fetches a text, and answers it as `sign` does.
+/// Fetches a text, and answers with the result of `sign`.
 async fn log_in(
     session: &mut Ws,
     pubkey: &str,
@@ -30,13 +30,13 @@ fn eip191(key: &SecretKey, text: &str) -> String {
     sign(Scheme::Eip191, key, text).unwrap()
 }
 
-/// The 64 bytes of an ECDSA signature.
+/// Returns the 64 bytes of an ECDSA signature.
 fn fixed(signature: &str) -> Signature {
     let digits = signature.strip_prefix("0x").unwrap_or(signature);
     Signature::from_slice(&hex::decode(&digits[..128]).unwrap()).unwrap()
 }
 
-/// The same signature with the other S, which is as good to mathematics.
+/// Returns the same signature with the other S, which is mathematically valid, too.
 fn with_high_s(signature: &str) -> Signature {
     let low = fixed(signature);
     let (r, s) = low.split_scalars();
@@ -468,7 +468,7 @@ async fn a_nonce_dies_at_the_first_answer() {
         );
     }
 
-    // A notification is an answer too.
+    // A notification is an answer, too.
     let text = session.fetch_nonce(&pubkey).await;
     session
         .send_text(r#"{"jsonrpc":"2.0","method":"authenticate","params":[]}"#)
@@ -587,7 +587,7 @@ async fn a_session_can_log_in_as_somebody_else() {
         json!(key(2).public())
     );
 
-    // Until it succeeds, it stays who it was.
+    // Until the new login succeeds, the caller stays the same.
     let other = key(3).public().to_string();
     session.fetch_nonce(&other).await;
     assert_eq!(session.whoami().await["pubkey"], json!(key(2).public()));

@@ -1,4 +1,4 @@
-//! circled from outside: the real binary, real sockets, a server of its own for each test.
+//! Tests of circled from outside: the real binary, real sockets, a server of its own for each test.
 
 #![expect(
     clippy::unwrap_used,

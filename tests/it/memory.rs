@@ -1,4 +1,4 @@
-//! What clients can make the server hold is counted in bytes, and comes back.
+//! Clients' memory in the server is counted in bytes, and comes back.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ use crate::{
 
 /// A script with a value of a million bytes.
 const LARGE: &str = "let s = \"\"; s.pad(1_000_000, 'x'); s";
-/// What the server may have besides its budget, and once that is empty: scripts that run, what is being written, idle
-/// sessions, and what the allocator keeps.
+/// The memory that the server may have besides its budget, and once that is empty: running scripts, replies that are
+/// being written, idle sessions, and the allocator's own.
 const SLACK_KIB: u64 = 64 << 10;
-/// How long many large things may take, on a machine that is busy.
+/// The time that many large things may take on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
 
 fn call(id: impl Into<Value>, method: &str, params: &Value) -> Value {
@@ -42,8 +42,8 @@ fn batch(length: usize, script: &str) -> String {
     Value::from_iter(all).to_string()
 }
 
-/// A server that has little memory which it doesn't hold, on machines of any size: the allocator keeps some of what each
-/// thread has had, gives back the rest at once, and takes no huge pages, of which one byte makes two megabytes resident.
+/// Builds a server with little unused memory, on machines of any size: the allocator keeps some of each thread's
+/// memory, returns the rest at once, and uses no huge pages, of which one byte makes two megabytes resident.
 fn measured() -> Builder {
     TestServer::builder()
         .env("TOKIO_WORKER_THREADS", 2)
@@ -51,7 +51,7 @@ fn measured() -> Builder {
         .env("MIMALLOC_ALLOW_THP", 0)
 }
 
-/// With budgets that can be told from what the server takes anyway.
+/// Builds a server with budgets that stand out from its usual memory.
 fn bounded() -> Builder {
     measured()
         .env("CIRCLED_SERVER__MAX_BUFFERED", "32MiB")
@@ -65,7 +65,7 @@ async fn sessions(server: &TestServer) -> u64 {
     ready["sessions"].as_u64().unwrap()
 }
 
-/// Waits until no session is left: the server has given them up.
+/// Waits until the server has closed all sessions.
 async fn until_all_are_gone(server: &TestServer) {
     let begun = Instant::now();
     while sessions(server).await > 0 {
@@ -74,13 +74,13 @@ async fn until_all_are_gone(server: &TestServer) {
     }
 }
 
-/// The limit that a refused call names.
+/// Returns the limit that a refused call names.
 fn limit(error: &Value) -> &str {
     assert_eq!(error["code"], -32005, "{error}");
     error["data"]["limit"].as_str().unwrap()
 }
 
-/// A session of somebody whose requests come through a proxy on this machine.
+/// Opens a session through a proxy on this machine.
 async fn connect_from(server: &TestServer, address: &str) -> Ws {
     let stream = TcpStream::connect(server.address).await.unwrap();
     let mut request = server.url(circle()).into_client_request().unwrap();
@@ -89,7 +89,7 @@ async fn connect_from(server: &TestServer, address: &str) -> Ws {
     Ws::over(stream, request).await
 }
 
-/// Waits until the server has no more than so much more than `before`.
+/// Waits until the server has no more than `more_kib` above `before`.
 async fn until_it_is_back(server: &TestServer, before: u64, more_kib: u64) {
     let mut session = server.log_in(&key(2)).await;
     let begun = Instant::now();
@@ -102,7 +102,7 @@ async fn until_it_is_back(server: &TestServer, before: u64, more_kib: u64) {
             begun.elapsed() < LONG,
             "it doesn't come back: from {before} KiB to {now} KiB"
         );
-        // Threads that have nothing to do give nothing back.
+        // Idle threads return nothing.
         for _ in 0..16 {
             session.play("40 + 2").await.unwrap();
         }
@@ -140,7 +140,7 @@ async fn ten_times_as_many_do_too() {
     read_nothing(80).await;
 }
 
-/// Sessions of a circle's owner that ask for this without reading, many times each, one by one or in batches.
+/// Sessions of a circle's owner that call `method` many times without reading, one by one or in batches.
 async fn look_and_read_nothing(server: &TestServer, count: usize, method: &str, params: &Value) {
     let before = server.memory_kib("VmRSS");
     let mut all = Vec::new();
@@ -196,7 +196,7 @@ async fn so_do_looks_at_long_scripts() {
     }
 }
 
-/// A session of the owner of one of many circles.
+/// Opens a session of the owner of one of many circles.
 async fn log_in_at_home(server: &TestServer, n: u16) -> Ws {
     let bytes = (1000 + n).to_be_bytes().repeat(16);
     let me = SecretKey::from_hex(&hex::encode(bytes)).unwrap();
@@ -230,8 +230,8 @@ async fn set_large_jobs_aside(count: u16, values: usize) {
         sleep(Duration::from_millis(50)).await;
     }
     let most = server.memory_kib("VmHWM");
-    // Besides those that are set aside: new jobs that wait in memory, the two that run, and a thread of its own for each
-    // that is set aside, which has an engine.
+    // Besides those that are set aside: new jobs that wait in memory, the two that run, and a thread with an engine for
+    // each that is set aside.
     let (new_jobs, threads) = (16 << 10, 32 << 10);
     assert!(
         most < before + (64 << 10) + new_jobs + threads + SLACK_KIB,
@@ -247,7 +247,7 @@ async fn ten_times_as_many_are_set_aside_no_more() {
     set_large_jobs_aside(400, 25_000).await;
 }
 
-/// Each of their values takes many times as much once it is read: a quarter of a megabyte is nearly ten.
+/// Each value takes many times as much once it is parsed: a quarter of a megabyte is nearly ten.
 async fn run_large_jobs_again(count: u16, values: usize) {
     let server = bounded()
         .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
@@ -294,7 +294,7 @@ async fn ten_times_as_many_take_hardly_more() {
     run_large_jobs_again(400, 25_000).await;
 }
 
-/// With half of what a session may hold, each.
+/// Each has half of the memory that a session may hold.
 async fn a_few_large_jobs_are_shown_at_once() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -340,7 +340,7 @@ async fn a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full() {
     for reply in refused {
         assert_eq!(limit(&reply["error"]), "session.max_reply");
     }
-    // A worker doesn't know how much room there is.
+    // A worker doesn't know how much memory there is.
     assert_eq!(unknown.is_empty(), backend() == Backend::Embedded);
     let landed = session.play("store.get(\"n\")").await.unwrap();
     assert_eq!(landed["value"], done.len() + unknown.len());
@@ -369,7 +369,7 @@ async fn what_is_asked_for_counts_while_it_is_under_way() {
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;
-    // 200 KB, and many times that once they are values.
+    // 200 KB, and many times that as values.
     let zeros = vec![0; 100_000];
     let refused = session.call("play", json!({ "script": "1", "args": zeros }));
     assert_eq!(limit(&refused.await.unwrap_err()), "session.max_buffered");
@@ -387,7 +387,7 @@ async fn so_do_the_ids_of_calls_that_are_under_way() {
     let later = Timestamp::now() + SignedDuration::from_hours(1);
     let job = session.call("submit_job", json!({ "script": "1", "run_at": later }));
     let job = job.await.unwrap()["job_id"].take();
-    // About 600 KB, once they are values.
+    // About 600 KB as values.
     let zeros = json!({ "script": "ARGS.len", "args": vec![0; 8000] });
     let taken = session.call("play", zeros.clone()).await.unwrap();
     assert_eq!(taken["value"], 8000);
@@ -410,7 +410,7 @@ async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
         .await;
     let mut greedy = Vec::new();
     for _ in 0..4 {
-        // More than fits on its way.
+        // More than fits in the buffers.
         let mut session = server.log_in(&key(2)).await;
         let script = "let s = \"\"; s.pad(100_000, 'x'); s";
         for _ in 0..16 {
@@ -418,7 +418,7 @@ async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
         }
         greedy.push(session);
     }
-    // In a circle of its own, so that only memory is scarce.
+    // A circle of its own, so that only memory is scarce.
     let mut honest = server.connect_to(key(9).public()).await;
     honest.login(&key(3)).await;
     let begun = Instant::now();
@@ -438,7 +438,8 @@ async fn those_who_hold_little_are_served_while_others_hold_all_there_is() {
     }
 }
 
-/// Has members hold all that a server may hold but for a few KiB, 1 MiB of it for each: all but the end of messages.
+/// Has members hold all memory that a server may hold but for a few KiB, 1 MiB of it for each: everything but the end
+/// of messages.
 async fn fill(server: &TestServer, mib: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
     // Each takes 64 KiB, of which 8 are its own.
@@ -448,7 +449,7 @@ async fn fill(server: &TestServer, mib: usize) -> Vec<TcpStream> {
         stream.write_all(&sent).await.unwrap();
         open.push(stream);
     }
-    // Until those have been read, there is room for more.
+    // Until those have been read, there is memory for more.
     let mut last = server.log_in(&key(2)).await;
     eventually("all to be held", async || {
         last.call("rpc.discover", json!({})).await.is_err()
@@ -465,7 +466,7 @@ async fn without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answe
     let _held = fill(&server, 1).await;
     let mut honest = server.log_in(&key(3)).await;
     for n in 0..20 {
-        // At once, once it is known to be short.
+        // In the fast lane, once it is known to be short.
         let large = honest.play("let s = \"\"; s.pad(30_000, 'x'); s").await;
         let error = large.unwrap_err();
         match backend() {
@@ -476,7 +477,7 @@ async fn without_room_what_is_long_is_refused_by_name_and_what_is_small_is_answe
         assert_eq!(limit(&document.unwrap_err()), "server.max_buffered");
         assert_eq!(honest.play(&format!("{n}")).await.unwrap()["value"], n);
     }
-    // However many it asks for at once: those under way are small.
+    // It may call any number at once: small calls are always accepted.
     let mut asked = Vec::new();
     for _ in 0..64 {
         asked.push(honest.begin_play("store.incr(\"n\", 1)").await);
@@ -502,7 +503,7 @@ async fn strangers_from_everywhere_leave_room_for_others() {
         let _ = stream.write_all(&sent).await;
         open.push(stream);
     }
-    // All together they would hold 12 MiB.
+    // All together would hold 12 MiB.
     eventually("some to be closed", async || sessions(&server).await < 100).await;
     let mut member = connect_from(&server, "198.51.100.1").await;
     member.login(&key(2)).await;
@@ -529,7 +530,7 @@ async fn strangers_from_one_address_leave_room_for_those_from_others() {
         stream.write_all(&frame(WHOLE, 120 << 10)).await.unwrap();
         open.push(stream);
     }
-    // They would have 22 MiB, strangers have 16 of them, and an eighth of these is for one address: 18 sessions.
+    // They would have 22 MiB; strangers have 16 of them, of which an eighth is for one address: 18 sessions.
     eventually("most to be closed", async || sessions(&server).await <= 18).await;
     let long = format!("{}{}", call(1, "whoami", &json!({})), " ".repeat(100 << 10));
     let mut other = connect_from(&server, "192.0.2.2").await;
@@ -619,12 +620,12 @@ async fn a_stranger_may_send_and_begin_little() {
     assert!(session.json().await["result"].is_object());
 }
 
-/// A whole text, and one that goes on in other frames.
+/// A whole text frame, and one that other frames continue.
 const WHOLE: u8 = 0x81;
 const FRAGMENT: u8 = 0x01;
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
-/// The beginning of a frame of so many bytes.
+/// Returns the beginning of a frame of so many bytes.
 fn frame(kind: u8, length: usize) -> Vec<u8> {
     let mut header = vec![kind, 0x80 | 127];
     header.extend((length as u64).to_be_bytes());
@@ -647,7 +648,7 @@ async fn messages_that_never_end_are_counted() {
             let frame = frame(WHOLE, 120 << 10);
             [frame, vec![b' '; 119 << 10]].concat()
         } else {
-            // All but the last fragments, with something that is whole between them.
+            // All but the last fragments, with a whole frame between them.
             let fragment = [frame(FRAGMENT, 60 << 10), vec![b' '; 60 << 10]].concat();
             let next = [frame(0, 59 << 10), vec![b' '; 59 << 10]].concat();
             [&fragment[..], &PONG, &next, &PONG].concat()
@@ -655,7 +656,7 @@ async fn messages_that_never_end_are_counted() {
         let _ = stream.write_all(&sent).await;
         open.push(stream);
     }
-    // Those that found no room are closed: there is room for 17 at the most.
+    // Sessions without memory are closed: there is memory for 17 at the most.
     eventually("most to be closed", async || sessions(&server).await <= 17).await;
     let most = server.memory_kib("VmHWM");
     // All of it would be 70 MiB.
@@ -663,7 +664,7 @@ async fn messages_that_never_end_are_counted() {
         most < before + (32 << 10),
         "from {before} KiB to {most} KiB"
     );
-    // Those who send little are served.
+    // Sessions that send little are served.
     let mut session = server.log_in(&key(2)).await;
     assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
     drop(open);
@@ -676,7 +677,7 @@ async fn messages_that_never_end_are_counted() {
     .await;
 }
 
-/// Nothing else is kept of one that came in fragments.
+/// Nothing else is kept of a message that came in fragments.
 #[tokio::test]
 async fn a_message_counts_until_all_that_it_asks_for_has_begun() {
     let server = TestServer::builder()
@@ -685,7 +686,7 @@ async fn a_message_counts_until_all_that_it_asks_for_has_begun() {
         .await;
     let mut session = server.log_in(&key(2)).await;
     let long = "x".repeat(60 << 10);
-    // Never seen before, so they have to wait for a thread.
+    // The scripts are new, so they have to wait for a thread.
     let calls = ["ARGS.len + 1", "ARGS.len + 2"].map(|script| {
         let params = json!({ "script": script, "args": long });
         call(script, "play", &params)
@@ -714,7 +715,7 @@ async fn a_message_counts_until_all_that_it_asks_for_has_begun() {
     );
 }
 
-/// A buffer is made for a message as soon as it is announced.
+/// The buffer of a message is made as soon as the message is announced.
 #[tokio::test]
 async fn messages_that_are_announced_and_never_come_are_counted() {
     let server = TestServer::builder()
@@ -727,7 +728,7 @@ async fn messages_that_are_announced_and_never_come_are_counted() {
         stream.write_all(&frame(WHOLE, 120 << 10)).await.unwrap();
         open.push(stream);
     }
-    // There is room for 17 at the most.
+    // There is memory for 17 at the most.
     eventually("most to be closed", async || sessions(&server).await <= 17).await;
     let mut session = server.log_in(&key(2)).await;
     assert_eq!(session.play("40 + 2").await.unwrap()["value"], 42);
@@ -735,7 +736,7 @@ async fn messages_that_are_announced_and_never_come_are_counted() {
     stream.write_all(&frame(WHOLE, 200 << 10)).await.unwrap();
     let mut closing = Vec::new();
     let _ = within("its end", stream.read_to_end(&mut closing)).await;
-    // At once, for nobody may send so much before a login.
+    // It is closed at once, because nobody may send so much before a login.
     assert!(String::from_utf8_lossy(&closing).contains("session.anonymous_message"));
 }
 
@@ -753,7 +754,7 @@ async fn sessions_that_have_sent_what_is_long_are_small_again() {
         let mut session = server.connect().await;
         session.send_text(long.clone()).await;
         assert!(matches!(session.next().await, Received::Text(_)));
-        // And again, once it has a new buffer.
+        // The same again, with a new buffer.
         assert!(session.call("whoami", json!({})).await.is_ok());
         strangers.push(session);
     }
@@ -767,7 +768,7 @@ async fn sessions_that_have_sent_what_is_long_are_small_again() {
     drop(strangers);
 }
 
-/// Reads until the reply to the call of this id has come whole.
+/// Reads until the whole reply to the call of this id has come.
 async fn read_reply(stream: &mut TcpStream, id: u64) -> String {
     let end = format!(r#""id":{id}}}"#);
     let mut read = String::new();
@@ -783,7 +784,7 @@ async fn read_reply(stream: &mut TcpStream, id: u64) -> String {
     read
 }
 
-/// Nor is the beginning of the next message a reason to keep anything.
+/// The beginning of the next message is no reason to keep memory, either.
 #[tokio::test]
 async fn sessions_that_have_begun_another_message_are_small_again_too() {
     let server = measured()
@@ -804,7 +805,7 @@ async fn sessions_that_have_begun_another_message_are_small_again_too() {
         assert!(read_reply(&mut stream, 1).await.contains("result"));
         strangers.push((stream, rest));
     }
-    // 300 buffers would be 36 MiB, and there is room for 33.
+    // 300 buffers would be 36 MiB, and there is memory for 33.
     eventually("the buffers to come back", async || {
         server.memory_kib("VmRSS") < before + (20 << 10)
     })
@@ -854,14 +855,14 @@ async fn strangers_are_counted_by_where_they_are() {
     };
     assert_eq!(limit(&refused.await), "limits.caller_rate");
     assert_eq!(from("192.0.2.2").await.play("1").await.unwrap()["value"], 1);
-    // Logging in costs nothing of it.
+    // Logging in takes none of it.
     for _ in 0..5 {
         let mut session = from("192.0.2.1").await;
         session.login(&key(2)).await;
     }
 }
 
-/// A page of the log is half of what the session may hold.
+/// A page of the log takes half of the memory that the session may hold.
 async fn a_session_with_little_room_is_told_events() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__MAX_BUFFERED", "128KiB")
@@ -874,7 +875,7 @@ async fn a_session_with_little_room_is_told_events() {
         .unwrap();
     for _ in 0..20 {
         let subscribed = session.begin("subscribe", json!({ "since": 0 })).await;
-        // While the log is looked at.
+        // While the log is read.
         let mut others = Vec::new();
         for _ in 0..20 {
             others.push(session.begin("whoami", json!({})).await);
@@ -891,13 +892,13 @@ async fn a_session_with_little_room_is_told_events() {
     }
 }
 
-/// Waits until nothing is read from circles' logs any more.
+/// Waits until circles' logs aren't read any more.
 async fn until_the_logs_are_left_alone(server: &TestServer) {
     let reads = || server.count_logged(|line| line["message"] == "read missed events");
     let begun = Instant::now();
     let mut before = reads();
     loop {
-        // Longer than the pauses between looks that find no room.
+        // Longer than the pauses between reads that find no memory.
         sleep(Duration::from_secs(2)).await;
         let now = reads();
         if now == before {
@@ -909,7 +910,7 @@ async fn until_the_logs_are_left_alone(server: &TestServer) {
     }
 }
 
-/// What they hold in all is bounded, however many they are.
+/// The memory of all is bounded, however many they are.
 #[tokio::test]
 async fn many_that_read_no_events_stay_within_the_budget() {
     let server = bounded()
@@ -941,8 +942,8 @@ async fn many_that_read_no_events_stay_within_the_budget() {
     until_it_is_back(&server, before, SLACK_KIB).await;
 }
 
-/// Sessions that are told of more events than they, the server and the system have room for, and don't read; beside
-/// somebody who plays in another circle all the time.
+/// Sessions get more events than they, the server and the system have memory for, and don't read; somebody plays in
+/// another circle all the time.
 async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_they_do() {
     const SESSIONS: usize = 20;
     const EVENTS: u64 = 420;
@@ -985,7 +986,7 @@ async fn those_who_read_nothing_have_nothing_read_for_them_and_catch_up_once_the
         session.assert_silent().await;
     });
     join_all(readers).await;
-    // They had to be.
+    // The log had to be read.
     assert!(server.count_logged(|line| line["message"] == "read missed events") > 0);
 }
 

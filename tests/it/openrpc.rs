@@ -1,4 +1,4 @@
-//! What the server says of itself, and what docs/PROTOCOL.md says of it, against each other and against OpenRPC.
+//! The server's own description and docs/PROTOCOL.md, against each other and against OpenRPC.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::server::TestServer;
 const META_SCHEMA: &str = include_str!("../vectors/openrpc/meta-schema.json");
 const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
 
-/// The codes that JSON-RPC itself has; `rpc.discover` names those that methods add.
+/// The codes of JSON-RPC itself; `rpc.discover` lists those that methods add.
 const CODES_OF_JSON_RPC: [i64; 5] = [-32700, -32600, -32601, -32602, -32603];
 
 async fn document() -> Value {
@@ -63,7 +63,7 @@ async fn the_guide_has_every_method_with_its_parameters() {
         let method = code(&row[0]).join("");
         let params = code(&row[1]).join(",");
         let params = params.split(',').map(str::trim).filter(|p| !p.is_empty());
-        // What comes after `?` says more: a default, or a range.
+        // The text after `?` says more: a default, or a range.
         let params: Vec<String> = params
             .map(|param| match param.split_once('?') {
                 Some((name, _)) => format!("{name}?"),
@@ -117,7 +117,7 @@ async fn what_compiles_or_waits_may_be_cancelled() {
     }
 }
 
-/// OpenRPC's own schema. What it refers to elsewhere, JSON Schema itself, is built in.
+/// OpenRPC's own schema. The schemas that it refers to, JSON Schema itself, are built in.
 struct MetaSchema {
     schemas: Schemas,
     index: SchemaIndex,
@@ -149,7 +149,7 @@ impl MetaSchema {
     }
 }
 
-/// The cells of every row of the guide's tables whose heads begin like this.
+/// Returns the cells of every row of the guide's tables whose heads begin like this.
 fn rows(head: &str) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut lines = PROTOCOL.lines();
@@ -163,7 +163,7 @@ fn rows(head: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// The cells of a row; a bar in a cell is written `\|`.
+/// Returns the cells of a row; a bar in a cell is written `\|`.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim().trim_start_matches('|').trim_end_matches('|');
     let row = row.replace(r"\|", "\0");
@@ -172,7 +172,7 @@ fn cells(row: &str) -> Vec<String> {
         .collect()
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn code(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

@@ -1,4 +1,4 @@
-//! Running a script: what it sees, and what its caller gets.
+//! Running a script: its inputs and its result.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -52,7 +52,7 @@ async fn a_value_comes_as_text_and_as_json() {
             r#"{"a":{"c":"d"},"b":[null]}"#,
         ),
     ] {
-        // Once where scripts are compiled, and then where those run that are known.
+        // First where scripts are compiled, and then in the fast lane.
         for round in 0..3 {
             let call =
                 json!({ "jsonrpc": "2.0", "id": round, "method": "play", "params": [script] });

@@ -1,5 +1,5 @@
-//! Redis itself, for tests that need one: servers of the test's own, alone, as a cluster or with sentinels, and a
-//! network that fails when it is told to. All of it ends with the test.
+//! Redis for the tests that need it: servers of the test's own, alone, as a cluster or with sentinels, and a network
+//! that fails on command. All of it ends with the test.
 
 mod across;
 mod backlog;
@@ -42,10 +42,10 @@ pub(crate) use proxy::Proxy;
 pub(crate) use sentinel::Sentinels;
 pub(crate) use server::RedisServer;
 
-/// How long servers may take to come to terms among themselves: an election that nobody wins is held again.
+/// The time in which servers agree among themselves: an election without a winner is held again.
 const ELECTIONS: Duration = Duration::from_secs(30);
 
-/// Asks until the answer is yes, for what servers have to agree on.
+/// Repeats a check until it is true, for facts that servers have to agree on.
 async fn agreed(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let asking = async {
         let mut pause = interval(Duration::from_millis(20));

@@ -14,7 +14,7 @@ use crate::{
     server::{Builder, TestServer, circle, eventually, key, within},
 };
 
-/// A settings file that is written anew.
+/// A settings file that can be rewritten.
 struct File {
     path: PathBuf,
     _folder: TempDir,
@@ -35,7 +35,7 @@ impl File {
         std::fs::write(&self.path, text).unwrap();
     }
 
-    /// In its place, there is one that ends when somebody has written it.
+    /// Replaces it by a pipe, which ends when somebody has written to it.
     fn has_no_end(&self) {
         std::fs::remove_file(&self.path).unwrap();
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
@@ -46,7 +46,7 @@ impl File {
         TestServer::builder().config(&self.path)
     }
 
-    /// Writes the file anew, and has the server read it.
+    /// Rewrites the file, and has the server read it.
     async fn changes(&self, server: &mut TestServer, text: &str, changed: &str) -> Value {
         self.write(text);
         server.signal(Signal::HUP);
@@ -58,7 +58,7 @@ impl File {
     }
 }
 
-/// A closed server with these circles and members.
+/// Returns the settings of a closed server with these circles and members.
 fn closed(circles: &[(PublicKey, &str)]) -> String {
     let mut text = "[circles]\nopen = false\n".to_owned();
     for (circle, lines) in circles {
@@ -122,7 +122,7 @@ async fn doubts_are_told_of_what_runs() {
     assert!(server.wait().await.success());
     let log = server.whole_log().await;
     assert!(!log.contains(DOUBT), "{log}");
-    // Once it was started so, it is, whatever the file says.
+    // A server started with it keeps it, whatever the file says.
     let mut server = file.server().start().await;
     file.changes(&mut server, "", "log.level").await;
     server.sigterm();
@@ -222,7 +222,7 @@ async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
     let right = format!("{past}{}", closed(&[(circle(), &members(&[2]))]));
     let file = File::new(&right);
     let mut server = file.server().listens_as_set().start().await;
-    // A restart could do as each of these says; this server can't.
+    // A restart could apply each of these; the running server can't.
     let open = "[server]\nlisten = \"127.0.0.1:0\"\n[circles]\nopen = true\n";
     let long = format!(
         "{}[webhooks.stripe]\nscript = \"long.rhai\"\n",
@@ -251,12 +251,12 @@ async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
         let answer = server.upgrade(&format!("/{}", key_of_nobody()), &[]).await;
         assert_eq!(answer.status, 404, "it is as closed as before");
     }
-    // And what it can do, it does.
+    // The settings that it can apply are applied.
     let two = format!("{past}{}", closed(&[(circle(), &members(&[2, 3]))]));
     file.changes(&mut server, &two, "circle").await;
 }
 
-/// Nor is the end of the server.
+/// The server's end doesn't wait for it, either.
 async fn a_file_that_has_no_end_keeps_nothing_waiting() {
     let file = File::new(&closed(&[(circle(), "")]));
     let mut server = file.server().start().await;
@@ -268,7 +268,7 @@ async fn a_file_that_has_no_end_keeps_nothing_waiting() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-/// Whoever writes it on and on doesn't fill the memory of the server.
+/// A file that is written without end doesn't fill the memory of the server.
 async fn a_file_that_goes_on_and_on_is_read_up_to_a_bound() {
     let file = File::new(&closed(&[(circle(), "")]));
     let mut server = file.server().start().await;
@@ -298,7 +298,7 @@ async fn a_signal_while_the_settings_are_read_is_told_and_not_lost() {
     let mut server = file.server().start().await;
     file.has_no_end();
     server.signal(Signal::HUP);
-    // It has the file open once somebody can write to it.
+    // The server has the file open once somebody can write to it.
     let path = file.path.clone();
     let open = move || std::fs::OpenOptions::new().write(true).open(path);
     let open = tokio::task::spawn_blocking(open);
@@ -335,7 +335,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
     std::fs::write(beside("stripe.rhai"), "emit(\"was\", 1)").unwrap();
     let mut server = file.server().start().await;
     assert_eq!(disk::deliver(&server, "evt_1").await.status, 401);
-    // The settings are the same, and what they name isn't.
+    // The settings are the same, but the content of their files isn't.
     std::fs::write(beside("secret"), disk::SECRET).unwrap();
     std::fs::write(beside("stripe.rhai"), "emit(\"is\", 1)").unwrap();
     server.signal(Signal::HUP);
@@ -430,7 +430,7 @@ async fn workers_that_go_by_other_rules_are_told_of() {
 
 #[tokio::test]
 async fn nothing_that_waits_is_ended_by_a_lost_terminal() {
-    // Redis isn't there, and is waited for.
+    // Redis isn't there, and the server waits for it.
     let mut server = TestServer::builder()
         .redis("redis://127.0.0.1:1")
         .start()

@@ -10,7 +10,7 @@ use crate::{
     server::{ENDLESS, TestServer, Ws, busy, circle, key},
 };
 
-/// A reply without what every reply has.
+/// Returns a reply without the members that every reply has.
 fn of(mut reply: Value) -> Value {
     assert_eq!(reply["jsonrpc"], "2.0", "{reply}");
     let members = reply.as_object_mut().unwrap();
@@ -21,7 +21,7 @@ fn of(mut reply: Value) -> Value {
     reply
 }
 
-/// A batch's replies by their ids.
+/// Returns a batch's replies by their ids.
 fn of_batch(replies: Value) -> Vec<Value> {
     let mut replies: Vec<Value> = match replies {
         Value::Array(replies) => replies.into_iter().map(of).collect(),
@@ -303,7 +303,7 @@ async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() 
         }
         let mut codes = Vec::new();
         for nulls in [None, Some(nulls.clone())] {
-            // What a call leaves is not for the next one to find.
+            // A call leaves nothing for the next one to find.
             let mut session = server.log_in(&key(1)).await;
             let params: serde_json::Map<_, _> = given
                 .clone()
@@ -345,7 +345,7 @@ async fn whole_numbers_may_be_written_as_floats() {
                 format!(r#"{{"jsonrpc":"2.0","id":"n","method":"{method}","params":{params}}}"#);
             let mut reply = session.ask(call).await;
             while reply["id"] != "n" {
-                // A subscription that begins where there is no event yet is told so.
+                // A subscription that begins after the last event gets a notice.
                 reply = session.json().await;
             }
             assert_eq!(reply.get("result").is_some(), taken, "{params}: {reply}");
@@ -400,7 +400,7 @@ async fn a_notification_is_never_answered() {
     ] {
         session.send_text(notification.to_string()).await;
     }
-    // With one thread, a script that is played last ends last.
+    // With one thread, the script that is played last ends last.
     let last = session.begin_play("let last = 1; last").await;
     let reply = session.json().await;
     assert_eq!(reply["id"], last, "an answer to a notification: {reply}");
@@ -659,7 +659,7 @@ async fn every_method_that_is_described_is_there() {
     }
 }
 
-/// `name(required, optional?)`, and that the document says it as OpenRPC wants it.
+/// Returns `name(required, optional?)`, and checks that the document describes it as OpenRPC requires.
 fn signature(method: &Value) -> String {
     let mut names = HashSet::new();
     let mut optional = false;

@@ -1,5 +1,5 @@
-//! The same scripts and deliveries, in the same order, with nothing in the settings changed but the backend: answers,
-//! errors and job records are the same, but for names and times.
+//! The same scripts and deliveries, in the same order, with the same settings but for the backend: results, errors and
+//! job records are the same, except for ids and times.
 
 use std::fmt::Debug;
 
@@ -37,7 +37,7 @@ impl Both {
         [embedded.log_in(&key(2)).await, redis.log_in(&key(2)).await]
     }
 
-    /// What both servers answer.
+    /// Returns the result of both servers.
     async fn same<T: Debug + PartialEq>(
         &self,
         what: &str,
@@ -49,13 +49,13 @@ impl Both {
     }
 }
 
-/// The one that both are.
+/// Returns the value that both are.
 fn same<T: Debug + PartialEq>(what: &str, [embedded, redis]: [T; 2]) -> T {
     assert_eq!(embedded, redis, "embedded, then Redis: {what}");
     embedded
 }
 
-/// How a play ends, without its job's name.
+/// Returns the end of a play, without its job's id.
 async fn play(session: &mut Ws, params: &Value) -> Answer {
     let mut answer = session.call("play", params.clone()).await;
     if let Ok(run) = &mut answer {
@@ -64,7 +64,7 @@ async fn play(session: &mut Ws, params: &Value) -> Answer {
     answer
 }
 
-/// How it ends on both.
+/// Returns the end of a play on both.
 async fn same_play([embedded, redis]: &mut [Ws; 2], params: &Value) -> Answer {
     let what = params.to_string();
     let what = what.get(..1000).unwrap_or(&what);
@@ -105,7 +105,7 @@ async fn scripts_end_the_same() {
         "print(\"one\\ntwo\"); debug([1, \"a\"]); print(\"\"); print(\"grüße 🦀\"); 1",
         "for n in 0..20_000 { print(n) } \"many\"",
         "print(\"before\"); throw \"after\"",
-        // Errors, and where they are.
+        // Errors and their places.
         "let x =",
         "40 +\r\n+ * 2",
         "let x = \"open",
@@ -131,7 +131,7 @@ async fn scripts_end_the_same() {
         "let a = []; a.pad(1001, 0); a",
         "let a = []; for n in 0..500 { let s = \"\"; s.pad(100_000, 'x'); a.push(s) } 0",
         "let d = 1; for n in 0..100 { d = [d] } d",
-        // The store, and what is left in it for those that follow.
+        // The store, and its content for those that follow.
         "[store.get(\"a\"), store.get(\"a\", 7), store.has(\"a\"), store.keys(\"\")]",
         "store.set(\"a\", 1)",
         "[store.set(\"b\", #{ x: [1.0, ()] }), store.get(\"b\"), store.incr(\"a\", 2), store.incr(\"c\", 0.5)]",
@@ -169,14 +169,14 @@ async fn scripts_end_the_same() {
         "for k in store.keys(\"\") { store.delete(k) }",
         "[store.keys(\"\"), store.has(\"a\")]",
     ] {
-        // New to the server at first, and then known to it.
+        // First new to the server, and then known.
         for _ in 0..3 {
             let _ = same_play(&mut sessions, &json!({ "script": script })).await;
         }
     }
 }
 
-/// How a call ends, without what no two servers answer the same.
+/// Returns the end of a call, without values that always differ.
 async fn call(session: &mut Ws, method: &str, params: &Value) -> Answer {
     fn forget(value: &mut Value) {
         match value {
@@ -411,14 +411,14 @@ const ACTING: &str = r#"
     }
 "#;
 
-/// An event of Stripe's.
+/// Returns an event of Stripe's.
 fn event(id: &str, kind: &str, object: &Value) -> String {
-    // An object, as all of Stripe's are.
+    // An object, like all of Stripe's.
     let object = json!({ "object": "thing", "by": 2, "is": object });
     json!({ "id": id, "object": "event", "type": kind, "data": { "object": object } }).to_string()
 }
 
-/// Its status, its body without the job's name, and the job's name.
+/// Returns the status, the body without the job's id, and the job's id.
 async fn send(webhook: &Webhook, server: &TestServer) -> (u16, Value, String) {
     let response = webhook.send(server).await;
     assert_eq!(
@@ -431,7 +431,7 @@ async fn send(webhook: &Webhook, server: &TestServer) -> (u16, Value, String) {
     (response.status, body, job.unwrap_or_default())
 }
 
-/// A job's record, with whether there is a name or a time instead of which.
+/// Returns a job's record, with a flag in place of each id or time.
 fn record(mut job: Value) -> Value {
     for name in ["job_id", "submitted_at", "due", "ended_at"] {
         job[name] = json!(job[name].is_string());
@@ -439,7 +439,7 @@ fn record(mut job: Value) -> Value {
     job
 }
 
-/// Those in this state.
+/// Returns the records in this state.
 async fn records(server: &TestServer, status: &str) -> Vec<Value> {
     let jobs = server.jobs(status).await;
     jobs.into_iter().map(record).collect()
@@ -497,7 +497,7 @@ async fn deliveries_come_to_the_same() {
                 (status, body)
             })
             .await;
-        // What was given up is tried again, and given up again.
+        // The dead job is tried again, and given up again.
         let status = match first.1["status"].as_str() {
             Some("failed") => "failed",
             _ => "duplicate",
@@ -534,7 +534,7 @@ async fn deliveries_come_to_the_same() {
     same_play(&mut sessions, &kept).await.unwrap();
 }
 
-/// As deep as JSON is read, and a level more and less.
+/// Deliveries as deep as JSON is parsed, and a level more and less.
 #[tokio::test]
 async fn deep_deliveries_come_to_the_same() {
     let (_folder, settings) = scripted("store.incr(type_of(EVENT.payload), 1); 1");
@@ -575,7 +575,7 @@ async fn deliveries_that_fail_wait_and_are_retried_the_same() {
     let mut ids = [Vec::new(), Vec::new()];
     let mut answers = [Vec::new(), Vec::new()];
     for (n, server) in both.servers.iter().enumerate() {
-        // Three wait for their next try, which is as many as may; what is known already is no more.
+        // Three wait for their next try, which is the most; a known one needs no place.
         for webhook in [0, 1, 2, 3, 1, 0].map(webhook) {
             let (status, body, id) = send(&webhook, server).await;
             answers[n].push((status, body));

@@ -28,10 +28,10 @@ use crate::backend;
 pub(crate) use http::{Response, post, send};
 pub(crate) use ws::{Answer, Received, Ws};
 
-/// How long anything may take that isn't expected to take long.
+/// The time that anything may take that isn't expected to take long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Operations enough for time alone to end a script.
+/// Enough operations that only time ends a script.
 pub(crate) const ENDLESS: &str = "1_000_000_000_000";
 
 /// Waits for `future`; panics with `what` was waited for.
@@ -41,7 +41,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         .unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
 }
 
-/// Asks until the answer is yes, for what can only be seen by asking.
+/// Repeats a check until it is true.
 pub(crate) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let asking = async {
         let mut pause = interval(Duration::from_millis(10));
@@ -52,20 +52,20 @@ pub(crate) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     within(what, asking).await;
 }
 
-/// A key that is the same every time.
+/// Returns a key that is the same every time.
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_hex(&hex::encode([seed; 32])).unwrap()
 }
 
-/// A circle for tests to be in; its owner has [`key`]`(1)`.
-/// Jobs that are not over stand in one of these ways.
+/// The states of jobs that haven't ended.
 pub(crate) const OPEN: &str = "pending,running,failed";
 
+/// Returns a circle for tests; its owner has [`key`]`(1)`.
 pub(crate) fn circle() -> PublicKey {
     key(1).public()
 }
 
-/// A script that keeps its thread busy for so long, then has this value. Needs [`ENDLESS`] operations.
+/// Returns a script that keeps its thread busy for so long, and then has this value. Needs [`ENDLESS`] operations.
 pub(crate) fn busy(time: Duration, value: &str) -> String {
     format!(
         "let start = timestamp(); while start.elapsed < {:?} {{}} {value}",
@@ -75,7 +75,7 @@ pub(crate) fn busy(time: Duration, value: &str) -> String {
 
 /// A running server. Killed when it is dropped.
 pub(crate) struct TestServer {
-    /// Where people connect.
+    /// The address of the main listener.
     pub(crate) address: SocketAddr,
     admin: Option<SocketAddr>,
     child: Child,
@@ -83,7 +83,7 @@ pub(crate) struct TestServer {
     _directory: TempDir,
 }
 
-/// What a server is to be started with.
+/// The settings of a server that is to be started.
 #[derive(Default)]
 pub(crate) struct Builder {
     worker: bool,
@@ -98,55 +98,55 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Not a server that people connect to, but a worker.
+    /// Makes it a worker.
     pub(crate) fn worker(mut self) -> Self {
         self.worker = true;
         self
     }
 
-    /// Of its command line: `--fail-fast`.
+    /// Adds a flag to its command line: `--fail-fast`.
     pub(crate) fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
     }
 
-    /// A variable of the server's environment: `CIRCLED_SESSION__MAX_BATCH`.
+    /// Sets a variable of the server's environment: `CIRCLED_SESSION__MAX_BATCH`.
     pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// The settings file.
+    /// Sets the text of the settings file.
     pub(crate) fn toml(mut self, text: impl Into<String>) -> Self {
         self.toml = Some(text.into());
         self
     }
 
-    /// A settings file that stands in a folder with others.
+    /// Uses a settings file that is in a folder with others.
     pub(crate) fn config(mut self, file: &Path) -> Self {
         self.config = Some(file.to_owned());
         self
     }
 
-    /// The data folder, where it is to outlive the server, or another one's.
+    /// Uses this data folder, which may outlive the server, or be another one's.
     pub(crate) fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
         self
     }
 
-    /// Has it take its jobs through this Redis, whatever the test on this thread is for.
+    /// Passes its jobs through this Redis, whatever the backend of the test.
     pub(crate) fn redis(mut self, url: impl Into<String>) -> Self {
         self.redis = Some(url.into());
         self
     }
 
-    /// Has it listen where its settings file says, and nobody else.
+    /// Lets it listen only where its settings file says.
     pub(crate) fn listens_as_set(mut self) -> Self {
         self.listens_as_set = true;
         self
     }
 
-    /// Has the system permit it so many open files.
+    /// Limits its open files.
     pub(crate) fn open_files(mut self, most: usize) -> Self {
         self.open_files = Some(most);
         self
@@ -161,7 +161,7 @@ impl Builder {
         server
     }
 
-    /// Starts a server that is to give up by itself. Answers how it ended, and what it said.
+    /// Starts a server that must give up by itself. Returns its exit status and its output.
     pub(crate) async fn give_up(self) -> (ExitStatus, String) {
         let mut server = self.launch();
         let said = server.whole_log().await;
@@ -230,12 +230,12 @@ impl TestServer {
         Builder::default()
     }
 
-    /// With the defaults, on free ports.
+    /// Starts a server with the defaults, on free ports.
     pub(crate) async fn start() -> Self {
         Self::builder().start().await
     }
 
-    /// Waits until it serves, or works, or has ended without.
+    /// Waits until it serves or works, or has ended.
     pub(crate) async fn serves(&mut self) -> bool {
         let serving = self
             .first("that it serves", |line| {
@@ -245,7 +245,7 @@ impl TestServer {
         let Some(serving) = serving else {
             return false;
         };
-        // Nobody connects to a worker.
+        // A worker has no such listener.
         if let Some(url) = serving["url"].as_str() {
             let authority = url.strip_prefix("ws://").unwrap().split('/').next();
             self.address = authority.unwrap().parse().unwrap();
@@ -254,22 +254,22 @@ impl TestServer {
         true
     }
 
-    /// Where a circle's sessions are.
+    /// Returns the URL of a circle.
     pub(crate) fn url(&self, circle: impl ToString) -> String {
         format!("ws://{}/{}", self.address, circle.to_string())
     }
 
-    /// A new session in [`circle`].
+    /// Opens a session in [`circle`].
     pub(crate) async fn connect(&self) -> Ws {
         self.connect_to(circle()).await
     }
 
-    /// A new session.
+    /// Opens a session.
     pub(crate) async fn connect_to(&self, circle: impl ToString) -> Ws {
         Ws::connect(self.address, &self.url(circle)).await
     }
 
-    /// A new session whose client has room for a few kilobytes only, so that what it doesn't read piles up.
+    /// Opens a session whose client has small buffers, so that unread bytes pile up in the server.
     pub(crate) async fn connect_narrow(&self) -> Ws {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(8 << 10).unwrap();
@@ -278,31 +278,31 @@ impl TestServer {
         Ws::over(stream, request).await
     }
 
-    /// A new session in [`circle`], logged in.
+    /// Opens a session in [`circle`], and logs in.
     pub(crate) async fn log_in(&self, key: &SecretKey) -> Ws {
         let mut session = self.connect().await;
         session.login(key).await;
         session
     }
 
-    /// Asks where people connect.
+    /// Sends a GET to the main listener.
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         http::get(self.address, path, headers).await
     }
 
-    /// Asks for an upgrade, and says how that went.
+    /// Asks for an upgrade, and returns the response.
     pub(crate) async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut all = http::UPGRADE.to_vec();
         all.extend(headers);
         http::get(self.address, path, &all).await
     }
 
-    /// Asks the admin listener.
+    /// Sends a GET to the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Response {
         http::get(self.admin_address().expect("an admin listener"), path, &[]).await
     }
 
-    /// The jobs of all circles that stand in one of these ways, with commas between them; the oldest first.
+    /// Returns the jobs of all circles in these states (separated by commas), the oldest first.
     pub(crate) async fn jobs(&self, states: &str) -> Vec<Value> {
         let (mut jobs, mut after) = (Vec::new(), String::new());
         loop {
@@ -324,10 +324,10 @@ impl TestServer {
         self.signal(Signal::TERM);
     }
 
-    /// From here on it does nothing, until it is sent [`Signal::CONT`].
+    /// Pauses it until it is sent [`Signal::CONT`].
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
-        // Until then, threads of it may go on.
+        // Until then, some of its threads may run on.
         waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
     }
 
@@ -335,7 +335,7 @@ impl TestServer {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Ends the process at once, as a power cut would.
+    /// Ends the process at once, like a power cut.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
@@ -366,7 +366,7 @@ impl TestServer {
         status.unwrap()
     }
 
-    /// The first line of the log that is so, once there is one.
+    /// Waits for the first matching line of the log.
     pub(crate) async fn logged(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         self.first(what, is_so).await.unwrap_or_else(|| {
             panic!(
@@ -376,7 +376,7 @@ impl TestServer {
         })
     }
 
-    /// The same; nothing where the server ends without.
+    /// Waits for the first matching line of the log; `None` if the server ends without one.
     async fn first(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Option<Value> {
         let find = |lines: &Vec<String>| {
             let mut parsed = lines.iter().map(|line| parse(line));
@@ -391,13 +391,13 @@ impl TestServer {
         .and_then(|lines| find(&lines))
     }
 
-    /// How many lines of the log so far are so.
+    /// Counts the matching lines of the log so far.
     pub(crate) fn count_logged(&self, is_so: impl Fn(&Value) -> bool) -> usize {
         let lines = self.lines.borrow();
         lines.iter().filter(|line| is_so(&parse(line))).count()
     }
 
-    /// Everything that was logged until the server ended.
+    /// Returns everything that was logged until the server ended.
     pub(crate) async fn whole_log(&mut self) -> String {
         let ended = self.lines.wait_for(|_| false);
         within("the log to end", ended)
@@ -406,23 +406,23 @@ impl TestServer {
         self.lines.borrow().join("\n")
     }
 
-    /// Returns how long the process has had a processor, as `/proc/<pid>/stat` has it.
+    /// Returns the processor time of the process, from `/proc/<pid>/stat`.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // Behind the name, which may have anything in it: user time is the 12th field, the system's the 13th.
+        // After the name, which may have any content, user time is the 12th field, the system's the 13th.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let ticks = |field: &str| field.parse::<u64>().unwrap();
         let mut fields = fields.split(' ').skip(11).map(ticks);
-        // A tick is 10 ms wherever Linux tells of them.
+        // A tick is 10 ms on all Linux systems.
         Duration::from_millis(10 * (fields.next().unwrap() + fields.next().unwrap()))
     }
 
-    /// Has `VmHWM` say what the process has at most from here on.
+    /// Resets `VmHWM`, the most memory that the process has had.
     pub(crate) fn forget_most_memory(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
     }
 
-    /// Kibibytes of memory that the process has, by their name in `/proc/<pid>/status`.
+    /// Returns the memory of the process in KiB, by its name in `/proc/<pid>/status`.
     pub(crate) fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let value = status
@@ -444,7 +444,7 @@ impl Drop for TestServer {
     }
 }
 
-/// Collects the lines; the channel closes where they end.
+/// Collects the lines; the channel closes when they end.
 fn follow(mut output: impl BufRead + Send + 'static) -> watch::Receiver<Vec<String>> {
     let (sender, receiver) = watch::channel(Vec::new());
     std::thread::spawn(move || {

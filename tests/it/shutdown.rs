@@ -1,4 +1,4 @@
-//! Stopping: what has been begun is answered, nothing new begins, and everybody is told.
+//! Stopping: calls that have begun are answered, nothing new begins, and every session is closed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -105,7 +105,7 @@ async fn a_client_that_does_not_listen_does_not_keep_the_server() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-/// Those who are told that the server stops, and neither answer nor close.
+/// Clients that see the server stop, and neither answer nor close.
 async fn clients_that_say_nothing_more_delay_the_end_by_a_moment() {
     let mut server = TestServer::start().await;
     let mut silent = Vec::new();
@@ -122,7 +122,7 @@ async fn clients_that_say_nothing_more_delay_the_end_by_a_moment() {
     drop(silent);
 }
 
-/// Messages that are announced and never come: some have room, and the others wait for it.
+/// Messages that are announced and never come: some have memory, and the others wait for it.
 async fn under_a_flood_of_messages_that_never_come_the_server_ends_in_time() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SESSION__LOGIN_DEADLINE", "10m")
@@ -209,7 +209,7 @@ async fn under_load_every_call_that_was_accepted_is_answered_once() {
             .map(|session| session.begin("whoami", json!({}))),
     );
     let fences = first.await;
-    // The first fence's answer is not waited for: that would be over too soon for some.
+    // The first fence's reply is not waited for: it would be too late for some.
     server.sigterm();
     for (session, fence) in join_all(sessions.into_iter().map(replies))
         .await
@@ -247,7 +247,7 @@ async fn every_call_before_the_signal_gets_its_result() {
         }
         sessions.push(session);
     }
-    // Each has read everything when its fence is answered; what was answered before is kept.
+    // Each has read everything when its fence is answered; replies that came before are kept.
     let mut early = Vec::new();
     for session in &mut sessions {
         let mut before = BTreeMap::new();

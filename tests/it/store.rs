@@ -1,4 +1,4 @@
-//! `store`: what a circle keeps, as its scripts see it.
+//! `store`: the data of a circle, as its scripts see it.
 
 mod contention;
 mod durability;
@@ -12,7 +12,7 @@ use crate::{
     server::{TestServer, Ws, key},
 };
 
-/// What a script comes to.
+/// Returns the value of a script.
 pub(crate) async fn value(session: &mut Ws, script: &str) -> Value {
     match session.play(script).await {
         Ok(mut run) => run["value"].take(),
@@ -20,7 +20,7 @@ pub(crate) async fn value(session: &mut Ws, script: &str) -> Value {
     }
 }
 
-/// The kind and the message of how a script fails.
+/// Returns the kind and message of a script's failure.
 async fn failure(session: &mut Ws, script: &str) -> (String, String) {
     let error = session.play(script).await.unwrap_err();
     assert_eq!(error["code"], -32000, "{script}: {error}");
@@ -58,7 +58,7 @@ async fn values_keep_their_kind_and_their_precision() {
         "[1, 1.0, \"1\", true, (), [[]], #{}]",
         "#{}",
         "#{ \"\": 1, \"a b\": #{ \"ключ\": [1.0, 2] } }",
-        // Shared with a function, and a number all the same.
+        // Shared with a function, and still a number.
         "{ let x = 41; let f = || x; x += 1; x }",
     ]
     .into_iter()
@@ -69,7 +69,7 @@ async fn values_keep_their_kind_and_their_precision() {
         let expected = expected.unwrap_or_else(|error| panic!("{written}: {error}"));
         let set = format!("store.set(\"{n}\", {written}); ");
         let get = told(&format!("store.get(\"{n}\")"));
-        // What the run itself reads, and what is read from the disk.
+        // Values that the run itself wrote, and values from the disk.
         for script in [format!("{set}{get}"), get] {
             let read = session.play(&script).await;
             let read = read.unwrap_or_else(|error| panic!("{written}: {error}"));
@@ -122,7 +122,7 @@ async fn what_is_there_is_read_and_what_is_not_is_unit_or_the_default() {
             "store.set(\"a\", ()); type_of(store.set(\"a\", ()))",
             json!("()"),
         ),
-        // That nothing is kept is not the same as that nothing is there.
+        // A stored nothing differs from a missing value.
         ("store.has(\"a\")", json!(true)),
         ("store.get(\"a\", 7)", json!(null)),
         ("store.set(\"a\", 1); store.get(\"a\")", json!(1)),
@@ -137,7 +137,7 @@ async fn what_is_there_is_read_and_what_is_not_is_unit_or_the_default() {
             json!(0),
         ),
         ("store.get(\"a\")", json!(3)),
-        // A look is a copy.
+        // A value that is read is a copy.
         (
             "let list = [1]; store.set(\"a\", list); list.push(2); store.get(\"a\")",
             json!([1]),
@@ -291,7 +291,7 @@ async fn closures_have_the_store_too() {
             "let f = |k| store.get(k); [f.call(\"a\"), store.get(\"b\"), f.call(\"b\")]",
             json!([1, 2, 2]),
         ),
-        // A variable of that name is what it is.
+        // A variable of that name hides it.
         (
             "let store = #{ a: 7 }; names.map(|k| store[k])",
             json!([7, null]),

@@ -1,4 +1,4 @@
-//! Who gets the script threads: whoever has used less than their share, at once, whatever others run.
+//! Sharing of the script threads: a caller that has used less than its share gets one at once, whatever others run.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 const SPIN: &str = "loop {}";
-/// Calls of a session that keeps asking.
+/// The calls of a session that keeps calling.
 const MANY: usize = 32;
 
-/// Scripts may run for longer than any test.
+/// Builds a server whose scripts may run for longer than any test.
 fn patient() -> Builder {
     TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -34,7 +34,7 @@ async fn log_in_to(server: &TestServer, circle: u8, me: &SecretKey) -> Ws {
     session
 }
 
-/// A session in this circle with many scripts under way that don't end.
+/// Opens a session in this circle with many scripts under way that don't end.
 async fn flood(server: &TestServer, circle: u8, me: &SecretKey, calls: usize) -> Ws {
     let mut session = log_in_to(server, circle, me).await;
     for _ in 0..calls {
@@ -44,7 +44,7 @@ async fn flood(server: &TestServer, circle: u8, me: &SecretKey, calls: usize) ->
     session
 }
 
-/// Plays scripts that nobody has played before, so that each needs a thread, one after the other.
+/// Plays new scripts, so that each needs a thread, one after the other.
 async fn assert_served(session: &mut Ws, what: &str) {
     for n in 0..20 {
         let script = format!("\"{what}\".len + {n}");
@@ -100,13 +100,14 @@ async fn ten_callers_in_ten_circles_keep_nobody_waiting() {
     assert_served(&mut victim, "beside ten callers").await;
 }
 
-/// One of many keys.
+/// Returns one of many keys.
 fn nth(n: u16) -> SecretKey {
     let bytes = n.to_be_bytes().repeat(16);
     SecretKey::from_hex(&hex::encode(bytes)).unwrap()
 }
 
-/// Sessions that each play this, in the circles and with the keys of these numbers. More than may be set aside.
+/// Opens sessions that each play this, in the circles and with the keys of these numbers. They are more than may be set
+/// aside.
 async fn crowd(
     server: &TestServer,
     script: &str,
@@ -168,7 +169,7 @@ async fn what_holds_much_memory_keeps_nobody_waiting() {
     assert_served(&mut victim, "beside what holds much").await;
 }
 
-/// Where nothing more may be set aside, the one that has used most ends.
+/// If nothing more may be set aside, the run that has used most ends.
 async fn a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again() {
     let server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
@@ -200,7 +201,7 @@ async fn a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again() {
     .await;
 }
 
-/// Of what stands in this file, the server has died once it isn't there any more.
+/// If the server dies, it blames the jobs in this file, and only those.
 #[tokio::test]
 async fn a_job_that_waits_half_way_is_not_noted_as_running() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,7 +223,7 @@ async fn a_job_that_waits_half_way_is_not_noted_as_running() {
     eventually("it to run again", async || is_noted()).await;
 }
 
-/// What runs for long has all the places of a worker, and it goes on taking what comes.
+/// Long runs have all the places of a worker, and it continues to take new ones.
 async fn more_than_a_worker_holds_keeps_nobody_waiting() {
     let server = patient()
         .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "4")
@@ -237,12 +238,12 @@ async fn more_than_a_worker_holds_keeps_nobody_waiting() {
     assert_served(&mut victim, "beside what is held").await;
 }
 
-/// A source of 200 KiB that is another one each time, so that it is compiled each time.
+/// Returns a new source of 200 KiB each time, so that it is compiled each time.
 fn long_source(n: usize) -> String {
     format!("let x = {n};{}", "x += 1;".repeat(28_000))
 }
 
-/// With one thread, what is compiled for somebody who has left would keep the same caller waiting.
+/// With one thread, compiling for a caller who has left would keep the same caller waiting.
 async fn what_is_compiled_for_whoever_left_is_not_compiled() {
     let server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
@@ -282,7 +283,7 @@ async fn compiling_takes_no_longer_than_a_run_may() {
     }
 }
 
-/// While it is set aside, no time passes for a script; but its caller waits no longer than was said.
+/// While it is set aside, no time passes for a script; but its caller waits no longer than the timeout.
 async fn a_script_that_others_pass_still_ends_well() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -308,7 +309,7 @@ async fn a_script_that_others_pass_still_ends_well() {
     assert_eq!(error["data"], json!({ "timeout_ms": 300 }), "{error}");
 }
 
-/// How long plays take that come one after the other: the time of the one in the middle.
+/// Returns the median time of plays that come one after the other.
 async fn middle_play(session: &mut Ws) -> Duration {
     let mut times = Vec::new();
     for _ in 0..41 {
@@ -348,7 +349,7 @@ async fn strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting() {
     let flood = Box::pin(join_all(strangers.into_iter().map(log_in_falsely)));
     let beside = Box::pin(async {
         let beside = middle_play(&mut victim).await;
-        // An honest login from the same address has its turn, too.
+        // A real login from the same address has its turn, too.
         within("a login", log_in_to(&server, 13, &key(4))).await;
         beside
     });
@@ -360,7 +361,7 @@ async fn strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting() {
     assert!(beside < most, "{beside:?}; alone {alone:?}");
 }
 
-/// Sends a message on and on, with two of them under way, and reads what is answered.
+/// Sends a message on and on, with two of them under way, and reads the replies.
 async fn ask_on_and_on(session: Ws, message: &Message) {
     let (mut sink, mut replies) = session.split();
     let send = async { while sink.send(message.clone()).await.is_ok() {} };
@@ -423,19 +424,19 @@ async fn long_batches_keep_nobody_waiting() {
     }
 }
 
-/// A server with one place for logins.
+/// Builds a server with one place for logins.
 fn with_one_login_at_a_time() -> Builder {
     TestServer::builder().env("CIRCLED_AUTH__CHECKS", 1)
 }
 
-/// A batch that needs a turn to log in for each of its many elements.
+/// Returns a batch that needs a turn to log in for each of its many requests.
 fn many_logins() -> String {
     let params = json!({ "pubkey": key(9).public() });
     let call = |n| json!({ "jsonrpc": "2.0", "id": n, "method": "fetch_nonce", "params": params });
     Value::from_iter((0..64).map(call)).to_string()
 }
 
-/// Has a batch of many logins under way on and on, one after the other, and reads all that comes.
+/// Has a batch of many logins under way on and on, one after the other, and reads everything.
 async fn wait_for_turns(mut session: Ws, first: Option<Value>) {
     if let Some(first) = first {
         session.send_text(first.to_string()).await;
@@ -496,13 +497,13 @@ async fn what_is_done_is_sent_while_a_message_waits() {
     let others = Box::pin(join_all(others));
     let asking = Box::pin(async {
         for n in 0..3 {
-            // Never seen before, so it has to wait for a thread.
+            // The script is new, so it has to wait for a thread.
             let play = session.begin_play(&format!("40 + {n}")).await;
             session.send_text(many_logins()).await;
             let reply = session.json().await;
             assert_eq!(reply["id"], play, "{reply}");
             assert_eq!(reply["result"]["value"], 40 + n);
-            // It is heard, too.
+            // The session is also heard.
             session.send(Message::Ping("there?".into())).await;
             let heard = session.message().await.unwrap();
             assert!(heard.is_pong(), "{heard}");
@@ -514,7 +515,7 @@ async fn what_is_done_is_sent_while_a_message_waits() {
     };
 }
 
-/// Whose next message has always come already.
+/// A session whose next message has always come already.
 async fn whoever_asks_on_and_on_is_told_what_they_missed() {
     const PAGES: usize = 10;
     let server = TestServer::start().await;

@@ -1,4 +1,4 @@
-//! Webhooks from outside: who is believed, what is answered, and what comes of it.
+//! Webhooks from outside: signatures, responses and results.
 
 mod answers;
 mod commands;
@@ -24,15 +24,15 @@ use serde_json::{Value, json};
 
 use crate::server::{Builder, Response, TestServer, circle, eventually, key, post};
 
-/// What Stripe signs with here.
+/// The secret that Stripe signs with here.
 const SECRET: &str = "whsec_test";
 
-/// A server that takes Stripe's webhooks.
+/// Builds a server that accepts Stripe's webhooks.
 pub(crate) fn taking_stripes() -> Builder {
     TestServer::builder().env("STRIPE_WEBHOOK_SECRET", SECRET)
 }
 
-/// One event of Stripe's, as a body.
+/// Returns the body of one event of Stripe's.
 fn event(id: &str) -> String {
     json!({
         "id": id,
@@ -52,7 +52,7 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// Stripe's, to [`circle`], right in every way.
+    /// Creates a valid request of Stripe's to [`circle`].
     pub(crate) fn stripe(body: impl AsRef<str>) -> Self {
         Self::signed(Preset::Stripe, SECRET, body)
     }
@@ -94,7 +94,7 @@ impl Webhook {
         self
     }
 
-    /// With a header of this value instead, or without it.
+    /// Replaces or removes a header.
     fn with(mut self, name: &'static str, value: Option<&str>) -> Self {
         self.headers.remove(name);
         if let Some(value) = value {
@@ -108,7 +108,7 @@ impl Webhook {
         post(server.address, &path, &self.headers, &self.body).await
     }
 
-    /// Its job's name, and how that stands.
+    /// Sends it, and returns its job's id and status.
     pub(crate) async fn kept(&self, server: &TestServer) -> (String, String) {
         let response = self.send(server).await;
         assert_eq!(response.status, 200, "{response:?}");
@@ -119,14 +119,14 @@ impl Webhook {
     }
 }
 
-/// What a script comes to, run by the circle's owner.
+/// Returns the value of a script, run by the circle's owner.
 async fn ask(server: &TestServer, circle: u8, script: &str) -> Value {
     let mut session = server.connect_to(key(circle).public()).await;
     session.login(&key(circle)).await;
     session.play(script).await.unwrap()["value"].take()
 }
 
-/// A script in a folder of its own, and the settings that have Stripe's deliveries run it.
+/// Creates a script in a folder of its own, and the settings with which Stripe's deliveries run it.
 pub(crate) fn scripted(script: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stripe.rhai");
@@ -135,7 +135,7 @@ pub(crate) fn scripted(script: &str) -> (tempfile::TempDir, String) {
     (folder, settings)
 }
 
-/// Fails until it is told not to.
+/// A script that fails until it is told not to.
 const STUBBORN: &str = r#"
     store.incr("kept only if it ends well", 1);
     if !store.has("give in") { throw "not yet" }

@@ -1,4 +1,4 @@
-//! A database that isn't as it was left: what was acknowledged is there, or the folder is refused.
+//! A damaged database: either all acknowledged data is there, or the folder is refused.
 
 use std::{
     fs,
@@ -14,16 +14,16 @@ use crate::{
     store::value,
 };
 
-/// What one play writes, in several keys.
+/// A play that writes several keys.
 const WRITE: &str =
     "let n = store.incr(\"n\", 1); store.set(`a/${n}`, n); store.set(`b/${n}`, `${n} of many`);";
-/// All of it, and whether each play is whole.
+/// Reads all keys, and checks that each play is whole.
 const READ: &str = "let n = store.get(\"n\", 0);
     let whole = store.keys(\"a/\").len() == n && store.keys(\"b/\").len() == n;
     for k in 1..=n { if store.get(`a/${k}`) != k || store.get(`b/${k}`) != `${k} of many` { whole = false } }
     [n, whole]";
 
-/// What stands in the folder when the server takes it; nothing where it is refused, and says what to do.
+/// Returns the data in the folder if a server starts on it; `None` if it is refused with advice.
 async fn found(folder: &Path, what: &str) -> Option<Value> {
     let mut running = server().env("RUST_BACKTRACE", "1").data(folder).launch();
     let started = running.serves().await;
@@ -43,10 +43,10 @@ async fn found(folder: &Path, what: &str) -> Option<Value> {
     None
 }
 
-/// A folder with so many plays in it, whose server was killed.
+/// Creates a folder with so many plays, whose server was killed.
 async fn folder_with(plays: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    // The first half is replayed by the second server.
+    // The second server replays the first half.
     for half in [plays / 2, plays - plays / 2] {
         let running: TestServer = server().data(folder.path()).start().await;
         let mut session = running.log_in(&key(2)).await;
@@ -71,7 +71,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// All files below `folder`, relative to it.
+/// Returns all files below `folder`, relative to it.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -89,7 +89,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Damages every file of the database in turn, and starts a server on what is left.
+/// Damages every file of the database in turn, and starts a server on the rest.
 async fn damage_each(damage: impl Fn(&Path)) {
     let folder = folder_with(20).await;
     let mut refused = 0;
@@ -138,7 +138,7 @@ async fn files_that_are_gone_lose_nothing_silently() {
     damage_each(|file| fs::remove_file(file).unwrap()).await;
 }
 
-/// The newest journal, the one that is written to.
+/// Returns the newest journal, which is written to.
 fn journal(folder: &Path) -> PathBuf {
     let number = |path: &PathBuf| path.file_stem().unwrap().to_str()?.parse::<u64>().ok();
     let journals = files(folder)
@@ -156,8 +156,7 @@ async fn a_last_write_that_was_cut_off_is_as_if_it_had_never_been() {
     let journal_file = journal(folder.path());
     let journal = journal_file.strip_prefix(folder.path()).unwrap();
     let length = || fs::metadata(&journal_file).unwrap().len();
-    // What is kept outside the database of how far the disk has got, from before anybody was told of the
-    // last write.
+    // The mark outside the database that says how far the disk has got, from before the last write was acknowledged.
     let mark = fs::read(folder.path().join("written")).unwrap();
     let before = length();
     value(&mut session, WRITE).await;
@@ -183,14 +182,14 @@ async fn a_last_write_that_was_cut_off_is_as_if_it_had_never_been() {
             .open(copied.path().join(journal))
             .unwrap();
         damaged.set_len(after - cut).unwrap();
-        // Whoever was told of it is not to find it gone.
+        // A write that was acknowledged must not be lost.
         let told = found(copied.path(), "a write that was acknowledged").await;
         assert_eq!(told, None, "{cut} bytes less");
 
         fs::write(copied.path().join("written"), &mark).unwrap();
         let whole = found(copied.path(), "a write that wasn't acknowledged").await;
         assert_eq!(whole, Some(json!([5, true])), "{cut} bytes less");
-        // It goes on from there, once and again.
+        // It continues from there, several times.
         for n in 6..8 {
             let running = server().data(copied.path()).start().await;
             let mut session = running.log_in(&key(2)).await;
@@ -226,7 +225,7 @@ async fn a_damaged_table_is_never_read_as_something_else() {
     let folder = tempfile::tempdir().unwrap();
     let running = server().data(folder.path()).start().await;
     let mut session = running.log_in(&key(2)).await;
-    // More than stays in memory, and not to be compressed much.
+    // More than stays in memory, and hard to compress.
     for n in 0..8 {
         let script = format!(
             "let t = \"\"; for n in 100_000..104_500 {{ t += (n * (n + {n}) * 7919).to_string() }}
@@ -235,7 +234,7 @@ async fn a_damaged_table_is_never_read_as_something_else() {
         value(&mut session, &script).await;
     }
     running.kill();
-    // What was in memory is written out at the latest when it is read again.
+    // The data in memory is written to disk at the latest when it is read again.
     server().data(folder.path()).start().await.kill();
     let database = folder.path().join("database");
     let tables: Vec<_> = files(&database)

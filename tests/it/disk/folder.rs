@@ -1,4 +1,4 @@
-//! Whose folder it is.
+//! Ownership and format of the data folder.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
     store::value,
 };
 
-/// All files below a folder.
+/// Returns all files below a folder.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -31,7 +31,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// That no server starts on it, and that this says so.
+/// Checks that no server starts on it, and that the message says so.
 async fn assert_refused(folder: &Path, words: &[&str]) {
     let (status, said) = server().data(folder).give_up().await;
     assert_eq!(status.code(), Some(1), "{said}");
@@ -57,7 +57,7 @@ async fn a_second_server_is_refused_and_the_first_goes_on() {
         let counted = value(&mut session, "store.incr(\"n\", 1)").await;
         assert_eq!(counted, json!(n));
     }
-    // Free again as soon as the first one is gone.
+    // The folder is free again as soon as the first server is gone.
     first.kill();
     let second = server().data(folder.path()).start().await;
     let mut session = second.log_in(&key(2)).await;
@@ -116,7 +116,7 @@ async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
     };
     started(&folder.path().join("not/there/yet")).await;
     started(folder.path().join("not/there/yet/../either").as_path()).await;
-    // One whose first start was cut short.
+    // A folder whose first start was cut short.
     let begun = folder.path().join("begun");
     std::fs::create_dir(&begun).unwrap();
     std::fs::write(begun.join("lock"), "").unwrap();
@@ -126,7 +126,7 @@ async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
 
 #[tokio::test]
 async fn what_is_kept_is_for_its_user_alone() {
-    // As it is where nobody has thought of it.
+    // The umask of a careless operator.
     rustix::process::umask(Mode::empty());
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("deep/data");

@@ -1,4 +1,4 @@
-//! A disk that takes nothing more.
+//! A disk that is full.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     store::value,
 };
 
-/// What is written is refused, and nothing else is.
+/// Checks that writes are refused, and nothing else.
 async fn assert_only_reads(server: &TestServer, session: &mut Ws, kept: &Value) {
     let get = "store.get(\"n\")";
     for round in 0..3 {
@@ -36,12 +36,12 @@ async fn assert_only_reads(server: &TestServer, session: &mut Ws, kept: &Value) 
         assert_eq!(server.admin("/readyz").await.status, 503);
         assert_eq!(server.admin("/healthz").await.status, 200);
     }
-    // New ones can come, too.
+    // New sessions can be opened, too.
     let mut other = server.log_in(&key(7)).await;
     assert_eq!(value(&mut other, get).await, *kept);
 }
 
-/// Writes from both sides, and answers what `n` is then.
+/// Writes from both sides, and returns the value of `n` then.
 async fn write_some(server: &TestServer, session: &mut Ws) -> Value {
     for _ in 0..3 {
         value(session, "store.incr(\"n\", 1)").await;
@@ -54,7 +54,7 @@ async fn write_some(server: &TestServer, session: &mut Ws) -> Value {
     value(session, "store.get(\"n\")").await
 }
 
-/// After a restart, everything that was acknowledged is there, and nothing that was refused.
+/// Checks after a restart that all acknowledged writes are there, and no refused ones.
 async fn assert_whole(folder: &Path, n: &Value) {
     let server = server()
         .data(folder)
@@ -93,7 +93,7 @@ async fn with_too_little_free_nothing_is_accepted_until_there_is_room_again() {
         assert_only_reads(&running, &mut session, &kept).await;
         drop(filler);
         assert_eq!(running.admin("/readyz").await.status, 200);
-        // What was refused is not held against whoever sends it again.
+        // A refused delivery is accepted when it is sent again.
         assert_eq!(deliver(&running, "evt_refused_0").await.status, 200);
         kept = write_some(&running, &mut session).await;
     }
@@ -126,7 +126,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     let mut session = running.log_in(&key(2)).await;
     let kept = write_some(&running, &mut session).await;
     let filler = volume.fill(4 << 10);
-    // Too much for what is left, compressed or not.
+    // Too much for the rest of the disk, compressed or not.
     let large = "let t = \"\"; for n in 1_000_000..1_004_000 { t += (n * n * 7919).to_string() }
         for k in [\"refused/1\", \"refused/2\"] { store.set(k, t) } store.incr(\"n\", 1)";
     assert_eq!(session.play(large).await.unwrap_err()["code"], -32007);
@@ -153,7 +153,7 @@ async fn a_write_that_fails_midway_loses_nothing() {
         let running = server().data(folder.path()).start().await;
         let mut session = running.log_in(&key(2)).await;
         let kept = write_some(&running, &mut session).await;
-        // A new journal is longer than what stands in it.
+        // A new journal is longer than its content.
         if round == 0 {
             running.kill();
         } else {
@@ -171,7 +171,7 @@ async fn a_write_that_fails_midway_loses_nothing() {
     }
 }
 
-/// What can't be mended while it runs ends it, and whoever runs it is told what to do.
+/// Checks that a failure which can't be mended while the server runs ends it, with advice.
 async fn assert_gives_up(mut server: TestServer, session: Ws, folder: &Path) {
     assert_eq!(session.closed().await, 1001);
     assert_tells_what_to_do(&mut server, folder).await;
@@ -182,7 +182,7 @@ async fn assert_gives_up(mut server: TestServer, session: Ws, folder: &Path) {
     assert!(last.contains("start circled again"), "{last}");
 }
 
-/// The log says it to whoever runs the server.
+/// Checks that the log tells the operator what to do.
 async fn assert_tells_what_to_do(server: &mut TestServer, folder: &Path) {
     let line = server
         .logged("what to do", |line| {
@@ -210,7 +210,7 @@ async fn a_run_that_only_reads_never_waits_for_the_disk() {
         "store.keys(\"\")",
         "store.set(\"n\", 5); throw store.get(\"n\")",
     ] {
-        // Once on a script thread, and then where those run that are known.
+        // First on a script thread, and then in the fast lane.
         for _ in 0..3 {
             match reader.play(script).await {
                 Ok(run) => assert_ne!(run["value"], json!(2), "it isn't on disk yet"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Builder, TestServer, circle, eventually, key, post};
 
-/// One job at a time, so that a job that stays is in everybody's way.
+/// Builds a server that runs one job at a time, so that a stuck job would block the others.
 fn server(folder: &Path) -> Builder {
     TestServer::builder()
         .data(folder)
@@ -22,7 +22,7 @@ fn key_of(id: JobId) -> Vec<u8> {
     hex::decode(id.to_string().replace('-', "")).unwrap()
 }
 
-/// Changes what is on the disk of a server that doesn't run.
+/// Changes the data of a stopped server on disk.
 fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
     let settings = DiskSettings {
         data_dir: folder.to_owned(),
@@ -107,7 +107,7 @@ async fn jobs_that_cannot_be_read_go_to_the_dead_letters_and_those_behind_them_r
         let again = owner.call("get_job", params).await.unwrap();
         assert_eq!(again, *job);
     }
-    // Where nobody can say what it runs on, it can't be compiled anew.
+    // Nobody knows the script's source, so it can't be compiled anew.
     let refused = owner.call("retry_job", json!([ids[2]])).await.unwrap_err();
     assert_eq!(refused["code"], -32000, "{refused}");
     let path = format!("/jobs/{}/retry", ids[2]);

@@ -1,18 +1,18 @@
-//! A disk of the test's own, which only root can have. Without one, the test is left out.
+//! A disk of the test's own, which only root can create. Without it, the test is skipped.
 
 use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
-/// A file system that goes when it is dropped.
+/// A file system that is unmounted when it is dropped.
 pub(super) struct Volume {
     mounted: TempDir,
-    /// With the disk's image, where it has one.
+    /// The folder of the disk's image, if it has one.
     _image: Option<TempDir>,
 }
 
 impl Volume {
-    /// In memory, so large.
+    /// Creates a file system of this size in memory.
     pub(super) fn small(mib: u64) -> Option<Self> {
         Self::mount(
             &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"],
@@ -20,7 +20,7 @@ impl Volume {
         )
     }
 
-    /// One that can be frozen: writing to it blocks then.
+    /// Creates a file system that can be frozen: writes to it block then.
     pub(super) fn freezable() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
@@ -52,7 +52,7 @@ impl Volume {
         self.mounted.path()
     }
 
-    /// Leaves so many bytes free. Answers the file that takes the rest.
+    /// Leaves so many bytes free. Returns the file that takes the rest.
     pub(super) fn fill(&self, free: u64) -> TempFile {
         let stat = rustix::fs::statvfs(self.path()).unwrap();
         let taken = usize::try_from(stat.f_bavail * stat.f_frsize - free).unwrap();
@@ -61,7 +61,7 @@ impl Volume {
         file
     }
 
-    /// Until it is thawed, what is written waits.
+    /// Freezes it: writes wait until it is thawed.
     pub(super) fn freeze(&self) -> Frozen<'_> {
         assert!(run(
             "fsfreeze",
@@ -79,7 +79,7 @@ impl Drop for Volume {
     }
 }
 
-/// Thaws it when it is dropped.
+/// Thaws the volume when it is dropped.
 pub(super) struct Frozen<'a>(&'a Volume);
 
 impl Drop for Frozen<'_> {
@@ -88,7 +88,7 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// Whether it went well.
+/// Runs a program. Returns true if it succeeds.
 fn run(program: &str, arguments: &[&str]) -> bool {
     let output = Command::new(program).args(arguments).output();
     output.is_ok_and(|output| output.status.success())

@@ -1,4 +1,4 @@
-//! What webhooks have delivered: looked at by who manages, shown whole to the owner, and delivered again.
+//! Deliveries of webhooks: listed for callers who may manage, shown whole to the owner, and delivered again.
 
 use circled::webhooks::Preset;
 use jiff::Timestamp;
@@ -13,8 +13,8 @@ use crate::{
 
 const NO_JOB: &str = "00000000-0000-7000-8000-000000000000";
 
-/// A closed circle that takes Stripe's and iDenfy's deliveries, whose members manage it. Stripe's run this script,
-/// where the circle has none of its own.
+/// Builds a closed circle that accepts Stripe's and iDenfy's deliveries, and whose members manage it. Stripe's run this
+/// script unless the circle has one of its own.
 fn taking(folder: &std::path::Path, script: &str) -> Builder {
     let path = folder.join("stripe.rhai");
     std::fs::write(&path, script).unwrap();
@@ -43,7 +43,7 @@ fn idenfy(scan: &str) -> Webhook {
     Webhook::signed(Preset::Idenfy, "a secret", body.to_string())
 }
 
-/// Those that are listed, by their jobs.
+/// Lists deliveries, by their jobs.
 async fn listed(session: &mut Ws, params: Value) -> Vec<String> {
     let list = ok(session, "list_deliveries", params).await;
     assert_eq!(list.as_object().unwrap().len(), 2);
@@ -70,7 +70,7 @@ async fn deliveries_are_listed_and_shown() {
     let (bad, status) = stripe("evt_bad").kept(&server).await;
     assert_eq!(status, "failed");
     let mut member = server.log_in(&key(2)).await;
-    // What members submit is no delivery.
+    // A submitted job is no delivery.
     let job = submit(&mut member, json!({ "script": "1" })).await;
     let mut owner = server.log_in(&key(1)).await;
     until(&mut owner, &bad, "dead").await;
@@ -81,7 +81,7 @@ async fn deliveries_are_listed_and_shown() {
         let list = ok(&mut member, "list_deliveries", json!({})).await;
         assert!(!list.to_string().contains("what was sent"), "{list}");
         let all = ok(&mut owner, "list_deliveries", json!({})).await;
-        // What a script throws may say what was sent, so it is for the owner.
+        // An error of a script may quote the body, so it is for the owner.
         let mut told = all.clone();
         let message = told["deliveries"][0]["error"]["message"].take();
         assert_eq!(message, "Runtime error: no");
@@ -146,7 +146,7 @@ async fn deliveries_are_listed_and_shown() {
         ] {
             assert_eq!(json!(listed(&mut member, params).await), json!(ids));
         }
-        // The owner's jobs are those that were submitted.
+        // The owner's jobs are the submitted ones.
         let jobs = ok(&mut owner, "list_jobs", json!({})).await;
         assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1);
         assert_eq!(jobs["jobs"][0]["job_id"], json!(job));
@@ -165,7 +165,7 @@ async fn payloads_are_for_the_owner() {
         let mut session = server.log_in(&key(seed)).await;
         let answer = session.call("get_delivery", json!([id])).await;
         assert_refused("get_delivery", answer, -32003, json!({ "needs": "owner" }));
-        // It is nobody's job but the owner's to look at.
+        // Only the owner may look at it.
         for method in ["get_job", "stop_job", "retry_job"] {
             assert_not_found(method, session.call(method, json!([id])).await, "job");
         }
@@ -235,7 +235,7 @@ async fn a_circles_own_script_comes_before_that_of_the_settings() {
         (&job["name"], &job["version"]),
         (&json!("on_stripe"), &json!(version))
     );
-    // Stripe's alone.
+    // Only Stripe's are.
     idenfy("scan_1").kept(&server).await;
     assert_eq!(by(&mut owner).await, expected);
 
@@ -247,14 +247,14 @@ async fn a_circles_own_script_comes_before_that_of_the_settings() {
     ok(&mut owner, "delete_script", json!(["on_stripe"])).await;
     stripe("evt_4").kept(&server).await;
     assert_eq!(by(&mut owner).await, "the settings");
-    // One that fails is not made up for by the other.
+    // If it fails, the settings' script doesn't run instead.
     put(&mut owner, "on_stripe", "throw \"no\"").await;
     let (id, status) = stripe("evt_5").kept(&server).await;
     assert_eq!(status, "failed");
     until(&mut owner, &id, "dead").await;
 }
 
-/// What the circle has put there and can't be run any more is not made up for, either.
+/// A circle's own script that can't be run any more isn't replaced by another, either.
 async fn a_circles_own_script_that_is_too_much_fails() {
     let folder = tempfile::tempdir().unwrap();
     let start = |source: &str| {
@@ -280,7 +280,7 @@ async fn a_circles_own_script_that_is_too_much_fails() {
     assert_eq!(run["value"], json!([]));
 }
 
-/// A delivery that waits runs what it was accepted with.
+/// A waiting delivery runs the version with which it was accepted.
 async fn a_delivery_keeps_its_version() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
@@ -325,7 +325,7 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
     assert_ne!(again, dead);
     let job = until(&mut owner, &again, "finished").await;
     assert_eq!(job["output"], "what was sent");
-    // Nothing has become of the old one, and the new one is a delivery too.
+    // The old delivery hasn't changed, and the new one is a delivery, too.
     assert_eq!(get_job(&mut owner, &dead).await["status"], "dead");
     let shown = ok(&mut owner, "get_delivery", json!([again])).await;
     assert_eq!(
@@ -342,7 +342,7 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
     server.kill();
     let server = start().await;
     let mut owner = server.log_in(&key(1)).await;
-    // As often as anybody likes, that of a redelivery too, and with the settings' script where there is no other.
+    // A redelivery can be redelivered any number of times, and runs the settings' script if there is no other.
     for id in [&dead, &again] {
         let job = ok(&mut owner, "redeliver", json!([id])).await["job_id"].take();
         until(&mut owner, job.as_str().unwrap(), "finished").await;
@@ -354,7 +354,7 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
     until(&mut owner, job.as_str().unwrap(), "finished").await;
     let run = owner.play("store.get(\"by\")").await.unwrap();
     assert_eq!(run["value"], "evt_1");
-    // What Stripe itself sends again runs under its first name, which nothing has become of, and then never again.
+    // When Stripe sends it again, it runs under its first id, which never ran, and then never again.
     for status in ["finished", "duplicate"] {
         let again = stripe("evt_1").kept(&server).await;
         assert_eq!(again, (dead.clone(), status.to_owned()));
@@ -377,7 +377,7 @@ async fn what_is_redelivered_counts_as_it_is_understood() {
         Webhook::stripe(event.to_string()).kept(&server).await.0
     };
     let mut owner = server.log_in(&key(1)).await;
-    // 40 KB, and many times that once they are values.
+    // 40 KB, and many times that as values.
     let large = sent("evt_1", 20_000).await;
     let answer = owner.call("redeliver", json!([large])).await;
     let full = json!({ "limit": "session.max_buffered" });
@@ -388,7 +388,7 @@ async fn what_is_redelivered_counts_as_it_is_understood() {
     }
 }
 
-/// The owner sees a delivery's job as any other: what it came to, what it printed, and how it goes.
+/// The owner sees a delivery's job like any other: its result, its logs, and its state.
 async fn a_deliverys_job_is_told_and_shown_whole() {
     let folder = tempfile::tempdir().unwrap();
     let script = "print(EVENT.id); if EVENT.id == \"evt_bad\" { throw \"no\" } #{ id: EVENT.id }";
@@ -423,17 +423,17 @@ async fn a_deliverys_job_is_told_and_shown_whole() {
         );
         assert!(job["value"].is_null() && job["logs"].is_null(), "{job}");
     }
-    // Nobody else is told.
+    // Nobody else gets the event.
     owner.play("emit(\"last\", 1)").await.unwrap();
     assert_eq!(member.event().await["topic"], "last");
-    // Who runs the server sees the same.
+    // The operator sees the same.
     for id in [&id, &bad] {
         let seen = server.admin(&format!("/jobs/{id}")).await.json();
         assert_eq!(seen, get_job(&mut owner, id).await);
     }
     let dead = ok(&mut owner, "list_deliveries", json!({ "status": "dead" })).await;
     assert_eq!(dead["deliveries"].as_array().unwrap().len(), 1);
-    // Retried, it runs what the circle has for it by now.
+    // A retry runs the circle's present script.
     put(&mut owner, "on_stripe", "EVENT.id").await;
     assert_eq!(
         ok(&mut owner, "retry_job", json!([bad])).await["retried"],

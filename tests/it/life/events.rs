@@ -1,4 +1,4 @@
-//! Events: what a circle's sessions are told as it happens, and from where they like.
+//! Events: sessions of a circle receive them as they happen, or from an earlier one.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     server::{Received, TestServer, Ws, eventually, key, within},
 };
 
-/// Emits so many events about `topic`, in one run: from `from` on, counted.
+/// Emits so many counted events about `topic`, in one run, beginning with `from`.
 async fn emit(session: &mut Ws, topic: &str, from: u64, count: u64) {
     let script = format!(
         "for n in {from}..{} {{ emit(\"{topic}\", n) }}",
@@ -21,7 +21,7 @@ async fn emit(session: &mut Ws, topic: &str, from: u64, count: u64) {
     session.play(&script).await.unwrap();
 }
 
-/// The next so many events of a session that has one subscription: their ids and data.
+/// Returns the ids and data of the next events of a session with one subscription.
 async fn told(session: &mut Ws, count: usize) -> Vec<(u64, Value)> {
     let mut told = Vec::new();
     for _ in 0..count {
@@ -32,7 +32,7 @@ async fn told(session: &mut Ws, count: usize) -> Vec<(u64, Value)> {
     told
 }
 
-/// That the next event is about this.
+/// Checks the id and topic of the next event.
 async fn assert_next(session: &mut Ws, id: u64, topic: &str) {
     let event = session.event().await;
     assert_eq!(
@@ -68,13 +68,13 @@ async fn an_event_reaches_whoever_is_subscribed() {
         let at: Timestamp = event["at"].as_str().unwrap().parse().unwrap();
         assert!(before <= at && at <= Timestamp::now(), "{event}");
     }
-    // Whoever emits is told as well.
+    // The emitter gets the event, too.
     let (name, since) = subscribe(&mut two, json!({})).await;
     assert_eq!((name.as_str(), since), ("1", 5));
     emit(&mut two, "own", 0, 1).await;
     assert_next(&mut one, 6, "own").await;
     assert_next(&mut two, 6, "own").await;
-    // In another circle, nobody is, and its events have numbers of their own.
+    // Nobody in another circle gets it, and events there have numbers of their own.
     let mut elsewhere = server.connect_to(key(5).public()).await;
     elsewhere.login(&key(2)).await;
     assert_eq!(subscribe(&mut elsewhere, json!({})).await.1, 0);
@@ -156,7 +156,7 @@ async fn a_subscription_is_to_what_topics_begin_with() {
         (&event["subscription"], &event["topic"]),
         (&json!("2"), &json!("news/c"))
     );
-    // Names are given once.
+    // Names aren't used twice.
     assert_eq!(subscribe(&mut one, json!({})).await.0, "6");
     for gone in ["2", "4", "5", "6"] {
         assert_eq!(ok(&mut one, "unsubscribe", json!([gone])).await, true);
@@ -205,7 +205,7 @@ async fn a_session_has_as_many_subscriptions_as_it_may() {
     );
     ok(&mut session, "unsubscribe", json!(["2"])).await;
     subscribe(&mut session, json!({})).await;
-    // Those that come at once are counted, too.
+    // Concurrent ones are counted, too.
     let mut session = server.log_in(&key(2)).await;
     let mut calls = Vec::new();
     for _ in 0..10 {
@@ -216,7 +216,7 @@ async fn a_session_has_as_many_subscriptions_as_it_may() {
         begun += usize::from(session.answer(call).await.is_ok());
     }
     assert_eq!(begun, 3);
-    // Another session has its own.
+    // Another session has its own limit.
     let mut other = server.log_in(&key(2)).await;
     subscribe(&mut other, json!({})).await;
 }
@@ -251,7 +251,7 @@ async fn whoever_comes_later_catches_up_and_goes_on() {
         for n in 1..5 {
             assert_eq!(told(&mut session, 1).await, [((n + 1) * 51, json!(n))]);
         }
-        // Nothing of the past, where nothing is asked for.
+        // Without `since`, no past events come.
         let mut session = server.log_in(&key(2)).await;
         assert_eq!(subscribe(&mut session, json!({})).await.1, last);
         session.assert_silent().await;
@@ -262,7 +262,7 @@ async fn whoever_comes_later_catches_up_and_goes_on() {
     check(&server).await;
     let mut session = server.log_in(&key(2)).await;
     subscribe(&mut session, json!({ "since": 250 })).await;
-    // Numbers go on.
+    // Numbers continue.
     let mut emitter = server.log_in(&key(3)).await;
     emit(&mut emitter, "c", 0, 2).await;
     for id in 251..=257 {
@@ -270,8 +270,7 @@ async fn whoever_comes_later_catches_up_and_goes_on() {
     }
 }
 
-/// Each of a session's subscriptions, whenever it begins, and though nothing comes any more that could remind of what it
-/// has missed.
+/// Each of a session's subscriptions misses nothing, whenever it begins, even if no new event reminds of missed ones.
 async fn subscriptions_that_begin_in_the_middle_of_things_miss_nothing() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
@@ -302,7 +301,7 @@ async fn subscriptions_that_begin_in_the_middle_of_things_miss_nothing() {
     }
 }
 
-/// While others emit, in each session, whenever it begins: every event once, in order.
+/// Each session gets every event once, in order, while others emit, whenever it begins.
 async fn catching_up_goes_over_into_what_lands() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
@@ -314,7 +313,7 @@ async fn catching_up_goes_over_into_what_lands() {
     };
     let following = async |since: u64| {
         let mut session = server.log_in(&key(2)).await;
-        // From about there on, it begins in the middle of things.
+        // From about there on, it begins in the middle of the stream.
         let mut probe = server.log_in(&key(2)).await;
         eventually("it to come so far", async || {
             let (name, now) = subscribe(&mut probe, json!({})).await;
@@ -381,7 +380,7 @@ async fn what_the_log_has_lost_is_told() {
     let mut emitter = server.log_in(&key(3)).await;
     emit(&mut emitter, "n", 21, 1).await;
     check(&server, 21).await;
-    // A run that emits more than is kept: whoever is there is told all of it.
+    // A run emits more events than are kept: everybody who is there gets all of them.
     let mut session = server.log_in(&key(2)).await;
     subscribe(&mut session, json!({})).await;
     emit(&mut emitter, "n", 22, 50).await;
@@ -394,7 +393,7 @@ async fn what_the_log_has_lost_is_told() {
     check(&server, 71).await;
 }
 
-/// Whoever knows events that this server doesn't has seen another log: they are told so, and what there is.
+/// A caller who knows events that this server doesn't has seen another log: they get a gap and the present events.
 async fn what_is_yet_to_come_is_a_gap() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
@@ -470,7 +469,7 @@ async fn events_have_the_order_of_what_they_tell() {
     assert_eq!(told(&mut session, count).await, expected);
 }
 
-/// What lands with an event is there when it is told.
+/// The writes of an event's commit can be read when the event arrives.
 async fn who_is_told_sees_what_was_done() {
     let server = TestServer::start().await;
     let mut one = server.log_in(&key(2)).await;
@@ -500,7 +499,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
     subscribe(&mut quick, json!({})).await;
     subscribe(&mut slow, json!({})).await;
     let before = server.memory_kib("VmRSS");
-    // Much more than fits on its way: 24 MiB.
+    // Much more than fits in the buffers: 24 MiB.
     let (runs, each) = (150_u64, 20_u64);
     let script = |from: u64| {
         format!(
@@ -519,7 +518,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
             assert_eq!((&event["id"], &event["data"][0]), (&json!(id), &json!(id)));
         }
     };
-    // It reads once it is closed: some events, in order, and why.
+    // It reads once it is closed: some events, in order, and the reason.
     let mut last = 0;
     let reading = async {
         server
@@ -545,7 +544,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
     );
     assert_eq!(code, Some(1013));
     assert!(last < runs * each);
-    // Back again, it has the others.
+    // After a new connection, it gets the others.
     let mut slow = server.log_in(&key(4)).await;
     subscribe(&mut slow, json!({ "since": last })).await;
     let rest = async {
@@ -557,7 +556,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
     within("the others", rest).await;
 }
 
-/// Whoever takes a while has everything all the same: it is read from the log.
+/// A slow reader gets everything in the end: it is read from the log.
 async fn whoever_reads_late_is_told_everything() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
@@ -582,7 +581,7 @@ async fn whoever_reads_late_is_told_everything() {
     }
     emit(&mut emitter, "last", 0, 1).await;
     assert_next(&mut slow, runs * each + 1, "last").await;
-    // Calls are answered beside it all.
+    // Calls are answered beside it.
     assert_eq!(slow.play("40 + 2").await.unwrap()["value"], 42);
 }
 
@@ -598,7 +597,7 @@ async fn without_a_login_all_that_is_for_all_is_told() {
     assert_refused("play", answer, -32001, Value::Null);
 }
 
-/// What was done before a restart is told after it; what comes then has numbers that follow.
+/// Events from before a restart are sent after it; the numbers of later ones follow.
 async fn numbers_go_on_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut last = 0;
@@ -624,7 +623,7 @@ async fn numbers_go_on_after_a_restart() {
     }
 }
 
-/// A session that has left is told nothing, and nothing of it is left.
+/// A session that has left gets nothing, and nothing of it remains.
 async fn whoever_leaves_is_forgotten() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
@@ -646,7 +645,7 @@ async fn whoever_leaves_is_forgotten() {
         .expect_err("nothing has happened");
 }
 
-/// What stands under `webhook.<provider>` comes from that provider's deliveries alone.
+/// Events under `webhook.<provider>` come only from that provider's deliveries.
 async fn only_a_providers_deliveries_tell_of_it() {
     let server = crate::webhooks::taking_stripes()
         .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
@@ -666,7 +665,7 @@ async fn only_a_providers_deliveries_tell_of_it() {
         (&event["topic"], &event["data"]["id"]),
         (&json!("webhook.stripe"), &json!("evt_1"))
     );
-    // Named, and submitted, and imported: it is who asks that counts.
+    // The caller counts, also in named, submitted and imported scripts.
     put(&mut owner, "forge", "emit(\"webhook.stripe\", 1)").await;
     for (method, params) in [
         ("play", json!(["emit(\"webhook.stripe\", 1)"])),
@@ -678,7 +677,7 @@ async fn only_a_providers_deliveries_tell_of_it() {
     }
     let job = submit(&mut guest, json!({ "name": "forge" })).await;
     until(&mut guest, &job, "dead").await;
-    // A circle's own script for the provider has its topics, and no other's.
+    // A circle's own script for the provider may use its topics, and no other's.
     let own = "emit(\"webhook.stripe.\" + EVENT.type, 1); emit(\"webhook.stripe\", 2)";
     put(&mut owner, "on_stripe", own).await;
     assert_eq!(deliver("evt_2").await.1, "finished");
@@ -692,14 +691,14 @@ async fn only_a_providers_deliveries_tell_of_it() {
     assert_eq!(guest.event().await["data"], 3);
 }
 
-/// Whoever logs in is told what they have subscribed to, and nothing of whoever was there before.
+/// A new caller of a session gets the events of their own subscriptions, and nothing of the earlier caller's.
 async fn subscriptions_end_with_the_login() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(1)).await;
     let mut other = server.log_in(&key(3)).await;
     let (first, _) = subscribe(&mut session, json!({})).await;
     let (second, _) = subscribe(&mut session, json!({ "topic": "none" })).await;
-    // A login that fails changes nothing, nor does one as the same caller.
+    // A failed login changes nothing, nor does one of the same caller.
     session.fetch_nonce(key(2).public()).await;
     let params = json!([key(2).public(), "00".repeat(64)]);
     refused("authenticate", session.call("authenticate", params).await);
@@ -716,7 +715,7 @@ async fn subscriptions_end_with_the_login() {
     }
     assert_eq!(ended, [first.clone(), second]);
     assert_eq!(ok(&mut session, "unsubscribe", json!([first])).await, false);
-    // What only the owner is told doesn't come, and what is one's own does.
+    // Events for the owner don't come, and one's own do.
     let (name, _) = subscribe(&mut session, json!({})).await;
     submit(&mut other, json!({ "script": "1" })).await;
     emit(&mut other, "news", 1, 1).await;

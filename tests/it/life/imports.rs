@@ -34,7 +34,7 @@ async fn scripts_import_scripts_of_their_circle() {
         assert_eq!(called(&mut guest, "main").await, 42);
         assert_eq!(guest.play(main).await.unwrap()["value"], 42);
     }
-    // As it is now.
+    // The import is read as it is now.
     put(&mut owner, "lib/math", "fn twice(n) { n * 3 }").await;
     for _ in 0..3 {
         assert_eq!(called(&mut guest, "main").await, 92);
@@ -70,7 +70,7 @@ async fn what_can_not_be_imported_fails_where_it_is() {
             );
         }
     }
-    // In a circle, and of itself.
+    // A cycle, and a script that imports itself.
     put(&mut owner, "a", "import \"b\" as b; 1").await;
     put(&mut owner, "b", "import \"a\" as a; 1").await;
     put(&mut owner, "self", "import \"self\" as me; 1").await;
@@ -119,7 +119,7 @@ async fn a_job_has_what_it_imported_when_it_was_accepted() {
     assert_eq!(until(&mut owner, &now, "finished").await["value"], 2);
 }
 
-/// A run that imports is checked like one that reads: what is committed fits one moment.
+/// A run that imports is checked like one that reads: everything that is committed fits one moment.
 async fn imports_are_read_with_the_rest_of_the_run() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;

@@ -1,4 +1,4 @@
-//! Jobs that callers submit: kept, run whoever is connected, looked at, stopped and retried.
+//! Jobs that callers submit: stored, run without a session, listed, stopped and retried.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key},
 };
 
-/// A name that no job has.
+/// An id that no job has.
 const NO_JOB: &str = "00000000-0000-7000-8000-000000000000";
 
-/// Jobs run one at a time, and may take their time.
+/// Builds a server that runs one job at a time, without a tight time limit.
 fn one_at_a_time() -> Builder {
     TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -41,7 +41,7 @@ fn time(job: &Value, name: &str) -> Timestamp {
     job[name].as_str().unwrap().parse().unwrap()
 }
 
-/// The names of a job's members, and that no others are there.
+/// Checks that a job has exactly these members.
 fn assert_members(job: &Value, names: &[&str]) {
     let members: HashSet<&str> = job
         .as_object()
@@ -52,7 +52,7 @@ fn assert_members(job: &Value, names: &[&str]) {
     assert_eq!(members, HashSet::from_iter(names.iter().copied()), "{job}");
 }
 
-/// What stands under a key of the store, asked for by the owner.
+/// Returns the value under a key of the store, asked for by the owner.
 async fn kept(server: &TestServer, name: &str) -> Value {
     let mut owner = server.log_in(&key(1)).await;
     let script = format!("store.get(\"{name}\")");
@@ -175,7 +175,7 @@ async fn what_is_submitted_must_make_sense() {
         let told = format!("{params}");
         assert_not_found(&told, owner.call("submit_job", params).await, what);
     }
-    // What doesn't compile is refused, not kept.
+    // A script that doesn't compile is refused, not stored.
     let answer = owner
         .call("submit_job", json!({ "script": "1 +\n  + * 2" }))
         .await;
@@ -238,7 +238,7 @@ async fn the_same_key_runs_once() {
     let id = ids.into_iter().next().unwrap();
     let duplicate = json!({ "job_id": id, "duplicate": true });
     assert_eq!(ok(&mut one, "submit_job", params.clone()).await, duplicate);
-    // It is the key alone that counts.
+    // Only the key counts.
     let other = json!({ "script": "2", "idempotency_key": "k".repeat(255) });
     assert_eq!(ok(&mut one, "submit_job", other).await, duplicate);
     until(&mut one, &id, "finished").await;
@@ -256,7 +256,7 @@ async fn the_same_key_runs_once() {
     let mut elsewhere = server.connect_to(key(5).public()).await;
     elsewhere.login(&key(2)).await;
     assert_ne!(submit(&mut elsewhere, params.clone()).await, id);
-    // Without one, every job is another.
+    // Without a key, every job is another.
     let script = json!({ "script": "1" });
     assert_ne!(
         submit(&mut one, script.clone()).await,
@@ -310,7 +310,7 @@ async fn jobs_that_wait_outlive_the_server() {
     let start = || one_at_a_time().data(folder.path()).start();
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
-    // One runs, two wait behind it, and two have their time to come.
+    // One runs, two wait behind it, and two are delayed.
     let slow = format!(
         "store.incr(\"n\", 1); {}",
         busy(Duration::from_secs(1), "7")
@@ -374,7 +374,7 @@ async fn a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named
     let first = submit(&mut session, json!({ "name": "a", "run_at": run_at })).await;
     let two = put(&mut owner, "a", "2").await;
     let second = submit(&mut session, json!({ "name": "a", "run_at": run_at })).await;
-    // An older one is for those who manage.
+    // Older versions are for callers who may manage.
     let params = json!({ "name": "a", "version": &one[..12], "run_at": run_at });
     let answer = session.call("submit_job", params.clone()).await;
     assert_refused(
@@ -398,7 +398,7 @@ async fn a_job_that_is_put_off_runs_the_newest_version_or_the_one_that_was_named
     }
 }
 
-/// What failed may be run again, too.
+/// A version that failed may be run again, too.
 async fn a_job_that_was_put_off_tells_which_version_failed() {
     let server = quick_to_give_up()
         .env("CIRCLED_STORE__QUOTA", "5KiB")
@@ -436,7 +436,7 @@ async fn a_job_that_is_put_off_runs_the_newest_version_though_it_was_stopped_and
     assert_eq!((&job["version"], &job["value"]), (&json!(two), &json!(2)));
 }
 
-/// A job of a name that is gone ends there, at once.
+/// A job of a deleted script ends at once.
 async fn a_job_does_not_run_what_was_deleted() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -513,10 +513,10 @@ async fn jobs_are_listed_page_by_page() {
         let (ids, _) = pages(&mut member, json!({ "status": status })).await;
         assert!(ids.is_empty(), "{status}: {ids:?}");
     }
-    // What is listed is what is shown.
+    // Lists show the same as `get_job`.
     let page = ok(&mut member, "list_jobs", json!({ "limit": 1 })).await;
     assert_eq!(page["jobs"][0], get_job(&mut member, &theirs[0]).await);
-    // What comes meanwhile moves nothing.
+    // Later jobs don't shift the pages.
     let page = ok(&mut member, "list_jobs", json!({ "limit": 2 })).await;
     submit(&mut member, json!({ "script": "1" })).await;
     let params = json!({ "limit": 2, "cursor": page["cursor"] });
@@ -535,7 +535,7 @@ async fn a_job_is_its_callers_and_the_owners_business() {
     }
     let list = ok(&mut other, "list_jobs", json!({})).await;
     assert_eq!(list["jobs"], json!([]));
-    // In another circle, there is no such job, even to its owner.
+    // In another circle, there is no such job, even for its owner.
     let mut elsewhere = server.connect_to(key(2).public()).await;
     elsewhere.login(&key(2)).await;
     for method in ["get_job", "stop_job", "retry_job"] {
@@ -551,7 +551,7 @@ async fn a_job_is_its_callers_and_the_owners_business() {
     assert_eq!(stopped, json!({ "stopped": true }));
     let retried = ok(&mut owner, "retry_job", json!([id])).await;
     assert_eq!(retried, json!({ "retried": true }));
-    // It is theirs still, and waits for its time.
+    // It is still theirs, and waits for its time.
     let job = get_job(&mut session, &id).await;
     assert_eq!(
         (&job["caller"], &job["status"], &job["due"]),
@@ -592,7 +592,7 @@ async fn what_is_stopped_leaves_nothing() {
     let answer = ok(&mut session, "stop_job", json!([next])).await;
     assert_eq!(answer, json!({ "stopped": false }));
     assert_eq!(get_job(&mut session, &next).await["status"], "finished");
-    // Past the time that one of them had.
+    // After the end of one job's delay.
     let past = submit(
         &mut session,
         json!({ "script": "8", "run_at": soon(Duration::from_millis(500)) }),
@@ -611,7 +611,7 @@ async fn what_is_stopped_leaves_nothing() {
     assert_eq!(kept(&server, "landed").await, Value::Null);
 }
 
-/// However the two fall out, what the answer says is so.
+/// Whichever comes first, the reply says what happened.
 async fn stopping_beside_the_end_of_a_run_is_one_or_the_other() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -672,7 +672,7 @@ async fn what_fails_is_tried_again_then_dead_then_retried() {
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
     assert_eq!(get_job(&mut session, &id).await, dead);
-    // In vain.
+    // Nothing happens.
     assert_eq!(
         ok(&mut session, "retry_job", json!([id])).await,
         json!({ "retried": true })
@@ -747,7 +747,7 @@ async fn what_was_stopped_is_retried() {
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
     let mut jobs = Vec::new();
-    // The time of two is over when they are retried, and that of the third is still to come.
+    // The delays of two jobs are over when they are retried, and that of the third is not.
     let near = soon(Duration::from_millis(900));
     for run_at in [&near, &near, &soon(Duration::from_secs(600))] {
         let params = json!({ "script": "store.incr(\"n\", 1)", "run_at": run_at });
@@ -788,7 +788,7 @@ async fn what_was_stopped_is_retried() {
     assert_eq!(kept(&server, "n").await, 2);
 }
 
-/// What a session is told of one job, until it stands so: statuses, in order.
+/// Returns the statuses of one job that a session receives, in order, until the last one.
 async fn told(session: &mut Ws, id: &str, last: &str) -> Vec<String> {
     let mut told = Vec::new();
     loop {
@@ -854,7 +854,7 @@ async fn whoever_submits_a_job_is_told_how_it_goes() {
     for session in [&mut owner, &mut session, &mut again] {
         assert_eq!(told(session, &stopped, "pending").await, ["pending"]);
     }
-    // Of all that, nobody else is told a word.
+    // Nobody else gets any of these events.
     session.play("emit(\"last\", 1)").await.unwrap();
     assert_eq!(other.event().await["topic"], "last");
     // They are events like all others.
@@ -871,7 +871,7 @@ async fn whoever_submits_a_job_is_told_how_it_goes() {
     }
 }
 
-/// What a script emits lands with the end of its job.
+/// The events of a script are committed with the end of its job.
 async fn what_a_job_emits_comes_once() {
     let server = quick_to_give_up().start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -932,7 +932,7 @@ async fn a_job_that_writes_past_the_quota_fails() {
     );
 }
 
-/// Once the script is mended, a retry runs what is mended; and those who manage may have any version that is kept.
+/// After the script is mended, a retry runs the new version; callers who may manage may choose any stored version.
 async fn a_retried_job_runs_the_script_as_it_is_now() {
     let server = quick_to_give_up().start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -957,7 +957,7 @@ async fn a_retried_job_runs_the_script_as_it_is_now() {
         -32003,
         json!({ "needs": "owner" }),
     );
-    // What failed is there to be run again, too.
+    // The version that failed can be run again, too.
     let answer = ok(&mut owner, "retry_job", params).await;
     assert_eq!(answer, json!({ "retried": true, "version": broken }));
     let dead = until(&mut session, &named, "dead").await;
@@ -975,7 +975,7 @@ async fn a_retried_job_runs_the_script_as_it_is_now() {
     let answer = ok(&mut session, "retry_job", json!([source])).await;
     assert_eq!(answer, json!({ "retried": true }));
     assert_eq!(until(&mut session, &source, "finished").await["value"], 42);
-    // Only names have versions, and only those that are there run.
+    // Only named scripts have versions, and only stored versions run.
     let one = submit(&mut session, json!({ "script": "throw 1" })).await;
     let two = submit(
         &mut session,
@@ -1069,12 +1069,12 @@ async fn whoever_asks_for_a_job_may_wait_for_its_end() {
             (&json!("finished"), &json!(value))
         );
     }
-    // One that doesn't end is told of as it stands then.
+    // A job that doesn't end in time is returned in its present state.
     let params = json!({ "script": "1", "run_at": soon(Duration::from_secs(600)) });
     let later = submit(&mut session, params).await;
     let job = ok(&mut session, "get_job", json!([later, 50])).await;
     assert_eq!(job["status"], "pending");
-    // Its being stopped is an end.
+    // A stop is an end, too.
     let mut other = server.log_in(&key(2)).await;
     let waiting = session.begin("get_job", json!([later, 60_000])).await;
     session.fence().await;

@@ -12,7 +12,7 @@ use crate::{
     server::{ENDLESS, TestServer, Ws, circle, key},
 };
 
-/// The keys that the circle's own list has.
+/// Returns the keys on the circle's member list.
 async fn listed(session: &mut Ws) -> Vec<Value> {
     let list = ok(session, "list_members", json!({})).await;
     assert_eq!(list.as_object().unwrap().len(), 2, "{list}");
@@ -66,7 +66,7 @@ async fn members_come_and_go_and_are_kept() {
     let mut guest = server.log_in(&key(60)).await;
     let answer = guest.play("1").await;
     assert_refused("play", answer, -32003, json!({ "needs": "member" }));
-    // Scripts see nothing of it all.
+    // Scripts see nothing of it.
     let mut member = server.log_in(&key(61)).await;
     let run = member.play("store.keys(\"\")").await.unwrap();
     assert_eq!(run["value"], json!([]));
@@ -116,7 +116,7 @@ async fn parameters_must_be_a_key() {
 }
 
 async fn only_the_owner_changes_who_is_a_member() {
-    // Whoever manages may look, and no more.
+    // A member who may manage may look, and no more.
     let server = closed("manage = \"member\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
     add(&mut owner, &key(60)).await;
@@ -231,11 +231,11 @@ async fn whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries() {
         let answer = member.call(method, params).await;
         assert_refused(&what, answer, -32003, json!({ "needs": "member" }));
     }
-    // What they had asked for is theirs to look at.
+    // They may still look at their own jobs.
     assert_eq!(super::get_job(&mut member, &job).await["job_id"], job);
 }
 
-/// Role and name are looked at again when a job runs: what was submitted doesn't outlive the right to.
+/// Role and name are checked again when a job runs: a submitted job doesn't outlive the permission.
 async fn jobs_of_whoever_is_removed_do_not_run() {
     let server = closed("").start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -263,7 +263,7 @@ async fn jobs_of_whoever_is_removed_do_not_run() {
         assert_eq!(job["tries"], 0, "{job}");
         let message = job["error"]["message"].as_str().unwrap();
         assert!(message.contains("role \"member\""), "{message}");
-        // Nor does it when they ask again.
+        // Nor does a retry run it.
         let answer = sessions[0].call("retry_job", json!([id])).await;
         assert_refused("retry_job", answer, -32003, json!({ "needs": "member" }));
     }
@@ -312,7 +312,7 @@ async fn jobs_are_stopped_with_whoever_submitted_them() {
     assert_eq!(answer, json!({ "removed": false, "stopped": 0 }));
 }
 
-/// Reads until the subscription ends; answers how many events came before.
+/// Reads until the subscription ends; returns the number of events before.
 async fn ended(session: &mut Ws, name: &str) -> usize {
     for n in 0.. {
         let event = session.event().await;
@@ -371,11 +371,11 @@ async fn subscriptions_end_with_the_membership() {
     for session in [&mut fixed, &mut other] {
         assert_eq!(session.event().await["data"], 2);
     }
-    // There is nothing to end any more, and nothing comes.
+    // There is no subscription to end any more, and no event comes.
     assert_eq!(ok(&mut one, "unsubscribe", json!(["1"])).await, false);
     let answer = one.call("subscribe", json!({})).await;
     assert_refused("subscribe", answer, -32003, json!({ "needs": "member" }));
-    // Back again, they are told from where they like.
+    // Members again, they get events from where they like.
     add(&mut owner, &key(60)).await;
     let (name, _) = subscribe(&mut one, json!({ "topic": "news", "since": 0 })).await;
     for n in 1..=2 {
@@ -385,12 +385,12 @@ async fn subscriptions_end_with_the_membership() {
     }
     owner.play("emit(\"news\", 3)").await.unwrap();
     assert_eq!(one.event().await["data"], 3);
-    // And they can be removed again.
+    // They can be removed again.
     remove(&mut owner, &key(60)).await;
     assert_eq!(ended(&mut one, &name).await, 0);
 }
 
-/// Where guests may subscribe, nobody's subscription ends.
+/// If guests may subscribe, no subscription ends.
 async fn guests_that_were_members_are_told_what_guests_are_told() {
     let server = closed("subscribe = \"guest\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -409,7 +409,7 @@ async fn the_owner_alone_is_told_who_comes_and_goes() {
     subscribe(&mut owner, json!({})).await;
     subscribe(&mut member, json!({})).await;
     add(&mut owner, &key(60)).await;
-    // Nothing has happened, and so nothing is told.
+    // Nothing has changed, so there is no event.
     let again = ok(&mut owner, "add_member", json!([key(60).public()])).await;
     assert_eq!(again["added"], false);
     remove(&mut owner, &key(60)).await;
@@ -449,7 +449,7 @@ async fn a_circle_has_as_many_members_as_it_may() {
     assert_eq!(code, -32005, "{data}");
     assert_eq!(data["limit"], "circles.max_members");
     assert!(data["retry_after_ms"].is_u64(), "{data}");
-    // Who is one already takes no place.
+    // Adding a member again takes no place.
     let again = ok(&mut owner, "add_member", json!([key(60).public()])).await;
     assert_eq!(again["added"], false);
     remove(&mut owner, &key(61)).await;
@@ -501,7 +501,7 @@ async fn circles_have_members_of_their_own() {
     assert_eq!(elsewhere.whoami().await["role"], "guest");
     let answer = elsewhere.play("1").await;
     assert_refused("play", answer, -32003, json!({ "needs": "member" }));
-    // The owner of one is nobody in the other.
+    // The owner of one circle is nobody in the other.
     let mut elsewhere = server.connect_to(key(3).public()).await;
     elsewhere.login(&key(1)).await;
     let answer = elsewhere

@@ -1,4 +1,4 @@
-//! A subscriber that is killed, comes back and goes on where it was, over and over: each event once, in order.
+//! A subscriber that is killed, comes back and continues, over and over: each event comes once, in order.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use crate::{
     server::{Builder, TestServer, Ws, key},
 };
 
-/// Events of the whole stream.
+/// The events of the whole stream.
 const ALL: u64 = 10_000;
-/// Events of one run.
+/// The events of one run.
 const EACH: u64 = 10;
 
-/// The next ones, each with the number that it has and the one that it was given: `most` of them, or up to the last.
+/// Reads the next events, `most` of them or up to the last, and checks that each has the number that it was given.
 async fn read(session: &mut Ws, last: &mut u64, most: u64) {
     for _ in 0..most {
         if *last == ALL {
@@ -26,12 +26,12 @@ async fn read(session: &mut Ws, last: &mut u64, most: u64) {
     }
 }
 
-/// How long it stays connected, by how often it was: from hardly at all to for long.
+/// Returns the time of a connection, by its round: from hardly any to long.
 fn stay(round: u64) -> u64 {
     [1, 400, 0, 37, 150, 64, 700, 7, 63, 65][usize::try_from(round % 10).unwrap()]
 }
 
-/// A stream of events, each of which counts on from the one before.
+/// Emits a stream of counted events.
 async fn stream(server: &TestServer) {
     let mut emitter = server.log_in(&key(3)).await;
     let script = format!(
@@ -51,11 +51,11 @@ async fn each_event_comes_once_to_whoever_is_killed_and_comes_back() {
             subscribe(&mut session, json!({ "topic": "n", "since": last })).await;
             read(&mut session, &mut last, stay(round)).await;
             round += 1;
-            // Without a word, and with whatever is on its way.
+            // The session ends without a close frame, with bytes on their way.
             drop(session.into_stream());
         }
     };
-    // Another one, that stays.
+    // Another session that stays.
     let staying = async {
         let mut session = server.log_in(&key(4)).await;
         subscribe(&mut session, json!({ "since": 0 })).await;
@@ -70,7 +70,7 @@ async fn each_event_comes_once_to_whoever_is_killed_and_comes_back() {
     assert_eq!(since, ALL, "there were no others");
 }
 
-/// The server is killed, too. What was acknowledged is in the stream, and nobody is told what isn't kept.
+/// The server is killed, too. Acknowledged events are in the stream, and nobody gets an event that isn't stored.
 async fn each_event_comes_once_though_the_server_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let builder = || -> Builder { TestServer::builder().data(folder.path()) };
@@ -84,7 +84,7 @@ async fn each_event_comes_once_though_the_server_is_killed() {
                 let run = emitter.play(script).await.unwrap();
                 emitted = run["value"].as_u64().unwrap();
             }
-            // One that nobody waits for.
+            // A play that nobody waits for.
             emitter.begin_play(script).await;
         };
         let following = async {

@@ -1,4 +1,4 @@
-//! Who may do what: each rule against each kind of caller, in real sessions.
+//! Permissions: each rule against each kind of caller, in real sessions.
 
 use serde_json::{Value, json};
 
@@ -8,17 +8,17 @@ use crate::{
     server::{Answer, TestServer, Ws, eventually, key},
 };
 
-/// Callers and rules, by what they need: each may do what those before it may.
+/// Callers and rules, in the order of power: each may do what those before it may.
 const ROLES: [&str; 4] = ["anyone", "guest", "member", "owner"];
-/// A name that no job has.
+/// An id that no job has.
 const NO_JOB: &str = "00000000-0000-7000-8000-000000000000";
 
-/// What is called, by the rule that it falls under.
+/// A method with its rule.
 struct Called {
     method: &'static str,
     params: Value,
     rule: &'static str,
-    /// Whether it takes a login whatever the rule.
+    /// True if it needs a login whatever the rule.
     login: bool,
 }
 
@@ -31,7 +31,7 @@ fn called(method: &'static str, params: Value, rule: &'static str, login: bool) 
     }
 }
 
-/// What runs and changes scripts.
+/// Returns the methods that run and change scripts.
 fn of_scripts() -> Vec<Called> {
     vec![
         called("play", json!(["1"]), "play", false),
@@ -46,7 +46,7 @@ fn of_scripts() -> Vec<Called> {
     ]
 }
 
-/// What is about events, jobs and deliveries.
+/// Returns the methods about events, jobs and deliveries.
 fn of_jobs() -> Vec<Called> {
     vec![
         called("subscribe", json!([]), "subscribe", false),
@@ -64,18 +64,18 @@ fn of_jobs() -> Vec<Called> {
     ]
 }
 
-/// Which of [`ROLES`] it is.
+/// Returns the index in [`ROLES`].
 fn rank(role: &str) -> usize {
     ROLES.iter().position(|one| *one == role).unwrap()
 }
 
-/// That a caller of this role is answered as the rule says.
+/// Checks that a caller of this role gets the result that the rule says.
 fn check(what: &str, answer: Answer, rule: usize, login: bool, role: usize) {
     let rule = rule.max(usize::from(login));
     if role >= rule {
         match answer {
             Ok(_) => {}
-            // It was looked for.
+            // The job or delivery was looked for.
             Err(error) => assert_eq!(error["code"], -32006, "{what}: {error}"),
         }
     } else if role == 0 {
@@ -85,7 +85,7 @@ fn check(what: &str, answer: Answer, rule: usize, login: bool, role: usize) {
     }
 }
 
-/// One session of each kind in a circle: by its rank, and whether the circle's own list has it.
+/// Opens one session of each kind of caller in a circle: its rank, its name, and the session.
 async fn callers(server: &TestServer, circle: u8) -> Vec<(usize, &'static str, Ws)> {
     let name = key(circle).public();
     let mut sessions = Vec::new();
@@ -108,7 +108,7 @@ async fn callers(server: &TestServer, circle: u8) -> Vec<(usize, &'static str, W
     sessions
 }
 
-/// Tries everything as everybody, in a circle with these rules: play, call, subscribe, manage.
+/// Tries everything as every caller, in a circle with these rules: play, call, subscribe, manage.
 async fn try_all(server: &TestServer, circle: u8, rules: [&str; 4], calls: &[Called]) {
     for (role, told, mut session) in callers(server, circle).await {
         for Called {
@@ -132,7 +132,7 @@ async fn try_all(server: &TestServer, circle: u8, rules: [&str; 4], calls: &[Cal
     }
 }
 
-/// A circle of these rules, where they are not the common ones.
+/// Returns a circle's table with these rules, where they are not the common ones.
 fn table(circle: u8, rules: &str) -> String {
     format!(
         "[[circle]]\nkey = \"{}\"\nmembers = [\"{}\"]\n{rules}\n",
@@ -148,9 +148,9 @@ fn written(rules: [&str; 4]) -> String {
     )
 }
 
-/// Everything by everybody: under each rule for a circle, under `auto`, and under common rules.
+/// Tries everything as every caller: under each rule for a circle, under `auto`, and under common rules.
 async fn everything(calls: &[Called]) {
-    // Each circle has rules of its own, and those of the last are those of the server.
+    // Each circle has rules of its own, and those of the last are the server's.
     let own = [
         ["anyone"; 4],
         ["guest"; 4],
@@ -215,7 +215,7 @@ async fn where_no_login_is_needed_callers_are_anonymous() {
     let who = session.whoami().await;
     assert_eq!(who["authenticated"], false);
     assert_eq!((&who["pubkey"], &who["role"]), (&Value::Null, &Value::Null));
-    // What is theirs can't be told.
+    // The owner's things can't be seen.
     for (method, params) in [
         ("submit_job", json!({ "script": "1" })),
         ("list_jobs", json!({})),
@@ -224,7 +224,7 @@ async fn where_no_login_is_needed_callers_are_anonymous() {
         let answer = session.call(method, params).await;
         assert_refused(method, answer, -32001, Value::Null);
     }
-    // Where everything takes a login, sessions without one end.
+    // If everything needs a login, sessions without one end.
     assert_eq!(elsewhere.closed().await, 1008);
     let run = session.play("CALLER_ID").await.unwrap();
     assert_eq!(run["value"], "anonymous");
@@ -256,7 +256,7 @@ async fn a_closed_server_serves_no_other_circles() {
     assert!(server.connect().await.play("1").await.is_ok());
 }
 
-/// A batch is many calls, each of them refused or not by itself.
+/// Each call in a batch is permitted or refused by itself.
 async fn a_batch_is_judged_call_by_call() {
     let server = super::closed("call = \"guest\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -284,7 +284,7 @@ async fn a_batch_is_judged_call_by_call() {
 }
 
 async fn rules_hold_for_everyone_of_a_role_at_once() {
-    // A member is added in one session, and all of their other sessions may do more, without a word between.
+    // A member is added in one session, and their other sessions get the new role at once.
     let server = super::closed("").start().await;
     let mut owner = server.log_in(&key(1)).await;
     let mut sessions = Vec::new();
@@ -301,7 +301,7 @@ async fn rules_hold_for_everyone_of_a_role_at_once() {
         assert_eq!(session.play("1").await.unwrap()["value"], 1);
         assert_eq!(session.whoami().await["role"], "member");
     }
-    // Nothing is left of the many sessions that were.
+    // Nothing remains of the many sessions.
     drop(sessions);
     eventually("their places to be free", async || {
         server.admin("/readyz").await.json()["sessions"] == 1

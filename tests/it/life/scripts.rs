@@ -1,4 +1,4 @@
-//! Scripts that a circle has under names.
+//! Named scripts of a circle.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,12 +14,12 @@ fn version(source: &str) -> String {
     hex::encode(Sha256::digest(source))
 }
 
-/// What a named script comes to.
+/// Returns the value of a named script.
 async fn called(session: &mut Ws, params: Value) -> Value {
     ok(session, "call", params).await["value"].take()
 }
 
-/// The names that are listed, with their versions.
+/// Returns the listed names with their versions.
 async fn listed(session: &mut Ws) -> Vec<(String, String)> {
     let list = ok(session, "list_scripts", json!({})).await;
     let scripts = list["scripts"].as_array().unwrap().iter();
@@ -95,7 +95,7 @@ async fn scripts_are_put_shown_listed_called_and_deleted() {
         assert_eq!(listed(&mut guest).await, list);
         assert_eq!(called(&mut guest, json!(["add", 40])).await, 42);
         let old = json!({ "name": "add", "args": 40, "version": version(first) });
-        // What a newer one has mended is not for everybody to bring back.
+        // A version that a newer one has mended isn't for everybody to bring back.
         assert_refused(
             "call",
             guest.call("call", old.clone()).await,
@@ -133,7 +133,7 @@ async fn scripts_are_put_shown_listed_called_and_deleted() {
     let server = start().await;
     let mut owner = server.log_in(&key(1)).await;
     assert_not_found("call", owner.call("call", json!(["add"])).await, "script");
-    // As if it had never been.
+    // Everything is as if it had never been.
     let answer = ok(&mut owner, "put_script", json!(["add", first])).await;
     assert_eq!(answer["created"], true);
     let shown = ok(&mut owner, "get_script", json!(["add"])).await;
@@ -146,7 +146,7 @@ async fn a_call_is_answered_as_a_play_is() {
     let source = "print(ARGS); [CALLER_ID, CONTEXT_ID, JOB_ID, ARGS]";
     let put = put(&mut owner, "tell", source).await;
     let mut guest = server.log_in(&key(2)).await;
-    // Where it is compiled, and then where those run that are known.
+    // First where scripts are compiled, and then in the fast lane.
     for _ in 0..3 {
         let run = ok(
             &mut guest,
@@ -234,7 +234,7 @@ async fn what_does_not_compile_is_not_put() {
     assert_eq!((code, &data["kind"]), (-32000, &json!("size")), "{data}");
     put(&mut owner, "new", &long[..1024]).await;
     assert_eq!(called(&mut owner, json!(["kept"])).await, 1);
-    // Nothing runs when it is put.
+    // Nothing runs when a script is stored.
     put(&mut owner, "acts", "store.set(\"a\", 1); loop {}").await;
     let run = owner.play("store.keys(\"\")").await.unwrap();
     assert_eq!(run["value"], json!([]));
@@ -335,7 +335,7 @@ async fn so_many_versions_are_kept() {
             assert_eq!(answer.unwrap()["value"], n);
         }
     }
-    // The one that comes back is the newest, and is kept longest.
+    // The version that comes back is the newest, and is kept longest.
     put(&mut owner, "a", "3").await;
     put(&mut owner, "a", "6").await;
     let kept = ok(&mut owner, "get_script", json!(["a"])).await["versions"].take();
@@ -373,7 +373,7 @@ async fn a_circle_has_as_many_names_as_it_may() {
     put(&mut owner, "a", "2").await;
     ok(&mut owner, "delete_script", json!(["b"])).await;
     put(&mut owner, "d", "1").await;
-    // Of two that come at once, one has a place.
+    // Of two concurrent ones, one has a place.
     ok(&mut owner, "delete_script", json!(["d"])).await;
     let calls = [
         owner.begin("put_script", json!(["e", "1"])).await,
@@ -384,7 +384,7 @@ async fn a_circle_has_as_many_names_as_it_may() {
         placed += usize::from(owner.answer(call).await.is_ok());
     }
     assert_eq!(placed, 1);
-    // Another circle has its own.
+    // Another circle has its own limit.
     let mut other = server.connect_to(key(5).public()).await;
     other.login(&key(5)).await;
     put(&mut other, "a", "1").await;
@@ -440,7 +440,7 @@ async fn whoever_manages_is_named_as_who_put_it() {
     let mut guest = server.log_in(&key(60)).await;
     let answer = guest.call("put_script", json!(["a", "3"])).await;
     assert_refused("put_script", answer, -32003, json!({ "needs": "member" }));
-    // Whether it compiles is for those alone who may put it.
+    // Only a caller who may store it learns if it compiles.
     let answer = guest.call("put_script", json!(["a", "let"])).await;
     assert_refused("put_script", answer, -32003, json!({ "needs": "member" }));
 }
@@ -467,7 +467,7 @@ async fn names_are_no_keys_of_the_store() {
     }
 }
 
-/// Those that call get one version or the other, whole; and once it is put, the new one.
+/// Calls get one version or the other, whole; and after the new one is stored, the new one.
 async fn calls_beside_a_put_see_one_version_or_the_other() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;

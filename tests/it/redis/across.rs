@@ -1,4 +1,4 @@
-//! Life in a circle whose people and providers come by several gateways.
+//! Life in a circle whose callers and providers use several gateways.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::server::{TestServer, Ws, eventually, key};
 
-/// A session of the owner of [`circle`] 0.
+/// Opens a session of the owner of [`circle`] 0.
 async fn owner(gateway: &TestServer) -> Ws {
     let mut session = gateway.connect_to(circle(0)).await;
     session.login(&key(100)).await;
@@ -24,7 +24,7 @@ async fn subscribed(gateway: &TestServer, since: u64) -> Ws {
     session
 }
 
-/// Emits so many events, each of which counts on.
+/// Emits so many counted events.
 async fn emit(session: &mut Ws, count: u64) {
     let script = "let n = store.incr(\"n\", 1); emit(\"n\", n)";
     for _ in 0..count {
@@ -32,7 +32,7 @@ async fn emit(session: &mut Ws, count: u64) {
     }
 }
 
-/// That these events come next, each of them once.
+/// Checks that these events come next, each of them once.
 async fn assert_next(session: &mut Ws, numbers: std::ops::RangeInclusive<u64>) {
     for n in numbers {
         let event = session.event().await;
@@ -58,7 +58,7 @@ async fn events_come_to_every_gateway_in_order_though_inboxes_are_lost() {
         let delete =
             "for _, key in ipairs(redis.call('KEYS', '*:inbox:*')) do redis.call('DEL', key) end";
         redis.command(&["EVAL", delete, "0"]).await;
-        // Nobody hears of those by an inbox, nor of the play's outcome.
+        // Nobody gets those by an inbox, nor the play's outcome.
         let mut unheard = owner(&gateways[1]).await;
         let limited =
             json!({ "script": "let n = store.incr(\"n\", 1); emit(\"n\", n)", "timeout_ms": 2000 });
@@ -92,7 +92,7 @@ async fn a_circle_is_watched_as_long_as_somebody_listens() {
     count("1").await;
     let _one = subscribed(&gateway, 0).await;
     count("2").await;
-    // One that is killed is forgotten with the first event after its inbox.
+    // A killed gateway is forgotten with the first event after the end of its inbox.
     drop(two);
     other.kill();
     let mut emitter = owner(&gateway).await;
@@ -150,7 +150,7 @@ async fn what_one_gateway_puts_for_a_provider_counts_at_the_other_at_once() {
         assert_eq!(by(&mut session).await, version);
         assert_eq!(by(&mut session).await, version);
     }
-    // What it imports is looked at, too.
+    // Imports are checked, too.
     let module = async |session: &mut Ws, answer: &str| {
         let source = format!("fn by() {{ \"{answer}\" }}");
         let put = json!(["lib", source]);
@@ -214,7 +214,7 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
         let job = two.call("get_job", json!([id])).await.unwrap();
         assert_eq!(job["value"], value);
     }
-    // What is to run later keeps its time.
+    // A delayed job keeps its time.
     let retried = one.call("retry_job", json!([&late])).await.unwrap();
     assert_eq!(retried, json!({ "retried": true }));
     let job = two.call("get_job", json!([&late])).await.unwrap();
@@ -230,7 +230,7 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
 #[tokio::test]
 async fn whoever_listens_is_told_that_redis_was_emptied() {
     let redis = RedisServer::start().await;
-    // Nobody knows any more of a play that was under way: whoever waits for it, waits for so long.
+    // Nobody knows any more of a play that was under way, so its caller waits for the whole timeout.
     let fleet = Fleet::on(redis.url()).with("DISPATCH__JOB_TIMEOUT", "2s");
     let gateway = fleet.gateway().await;
     let _workers = fleet.workers(1).await;

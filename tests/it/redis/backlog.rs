@@ -1,15 +1,16 @@
-//! What Redis says about jobs that are under way, where nothing else tells. The names are those of docs/OPERATIONS.md.
+//! Redis's own view of jobs that are under way, where nothing else shows them. The names are those of
+//! docs/OPERATIONS.md.
 
 use super::{RedisServer, resp::Reply};
 use crate::server::eventually;
 
-/// Has all jobs in one stream.
+/// Puts all jobs in one stream.
 pub(crate) const ONE_PARTITION: (&str, &str) = ("DISPATCH__REDIS__PARTITIONS", "1");
 
 const JOBS: &str = "{circled:00}:jobs";
 
 impl RedisServer {
-    /// Waits until workers hold so many jobs, all of them together.
+    /// Waits until workers hold so many jobs, all together.
     pub(crate) async fn until_held(&self, count: usize) {
         eventually(&format!("workers to hold {count} jobs"), async || {
             self.held().await.len() == count
@@ -17,7 +18,7 @@ impl RedisServer {
         .await;
     }
 
-    /// Waits until a run has begun that is the so-manieth of a job.
+    /// Waits until a job's run of this number has begun.
     pub(crate) async fn until_begun(&self, times: usize) {
         eventually(&format!("run {times} to begin"), async || {
             self.held().await.contains(&times)
@@ -25,7 +26,7 @@ impl RedisServer {
         .await;
     }
 
-    /// Of each job that workers hold, how often a run of it may have begun.
+    /// Returns for each job that workers hold how often a run of it may have begun.
     pub(super) async fn held(&self) -> Vec<usize> {
         let command = ["XPENDING", JOBS, "workers", "-", "+", "1000"];
         let held = self.ask(&command).await;
@@ -34,14 +35,14 @@ impl RedisServer {
         held.items().iter().map(begun).collect()
     }
 
-    /// Waits until nothing is left of plays, and of what else a circle has under way.
+    /// Waits until nothing is left of plays, and of a circle's other work.
     pub(crate) async fn until_no_plays(&self) {
         for kind in ["plays", "waiting_plays", "waiting_callers", "job_counts"] {
             self.until_keys(&format!("*:{kind}:*"), 0).await;
         }
     }
 
-    /// Waits until so many keys are called like that.
+    /// Waits until so many keys match the pattern.
     pub(crate) async fn until_keys(&self, pattern: &str, count: usize) {
         eventually(&format!("{count} keys like {pattern}"), async || {
             self.ask(&["KEYS", pattern]).await.items().len() == count

@@ -1,4 +1,4 @@
-//! Jobs that workers die of.
+//! Jobs that kill their workers.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::server::{OPEN, TestServer, eventually, key};
 
-/// One delivery never ends, until it is told to.
+/// One delivery doesn't end until it is told to.
 const SCRIPT: &str = r#"
     if EVENT.id == "long" && !store.has("give in") {
         loop {}
@@ -19,7 +19,7 @@ const SCRIPT: &str = r#"
     store.incr(EVENT.id, 1);
 "#;
 
-/// With one thread, so that all but one wait.
+/// One thread, so that all but one wait.
 fn fleet(redis: &RedisServer) -> Fleet {
     Fleet::running(redis.url(), SCRIPT)
         .with(ONE_PARTITION.0, ONE_PARTITION.1)
@@ -33,7 +33,7 @@ async fn deliver(gateway: &TestServer, id: &str) {
     assert_eq!(said, Some(Said::Kept));
 }
 
-/// The jobs in this state, by the names of their events.
+/// Returns the jobs in this state, by the names of their events.
 async fn jobs(gateway: &TestServer, status: &str) -> Vec<Value> {
     gateway.jobs(status).await
 }

@@ -1,4 +1,4 @@
-//! What was asked for under load, and whether what was acknowledged came of it.
+//! A record of everything asked for under load, and the check that all acknowledged work was done.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,24 +16,24 @@ use tokio::time::sleep;
 use super::session::ask;
 use crate::server::{OPEN, TestServer, post};
 
-/// How long all that is pending may take to end.
+/// The time in which all pending work may end.
 const REST: Duration = Duration::from_secs(30);
 
-/// What has been asked for, and what has been acknowledged.
+/// The requests and their acknowledgements.
 pub(super) struct Book {
     next: AtomicU64,
     pub(super) stop: AtomicBool,
     pub(super) circles: u8,
-    /// Whether gateways are left alone.
+    /// True if gateways are left alone.
     pub(super) sessions_last: bool,
-    /// Those that were acknowledged.
+    /// The acknowledged deliveries.
     pub(super) deliveries: Mutex<BTreeSet<(u8, String)>>,
-    /// All, and whether they were answered with a value.
+    /// All plays, and whether each returned a value.
     pub(super) plays: Mutex<BTreeMap<(u8, String), bool>>,
     pub(super) refused: AtomicU64,
 }
 
-/// What has happened meanwhile, as far as it makes a difference to what is there afterwards.
+/// The faults in the meantime, as far as they affect the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Nothing,
@@ -54,7 +54,7 @@ impl Book {
         }
     }
 
-    /// A new one.
+    /// Returns a new name.
     pub(super) fn name(&self) -> (u64, String) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         (number, format!("{number:08}"))
@@ -64,15 +64,15 @@ impl Book {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    /// Plays, and deliveries.
+    /// Returns the numbers of plays and deliveries.
     pub(super) fn done(&self) -> (usize, usize) {
         let plays = self.plays.lock().unwrap();
         let plays = plays.values().filter(|answered| **answered).count();
         (plays, self.deliveries.lock().unwrap().len())
     }
 
-    /// Waits until no job is pending, and has those run again that were given up for being killed three times in a row:
-    /// nobody can tell that from a job that kills.
+    /// Waits until no job is pending, and retries those that were given up after three kills in a row: nobody can tell
+    /// them from a job that kills.
     pub(super) async fn settle(&self, gateway: &TestServer, after: After) {
         let since = Instant::now();
         loop {
@@ -92,7 +92,7 @@ impl Book {
         }
     }
 
-    /// Counts: all that was acknowledged is there, once.
+    /// Checks that all acknowledged work was done, once.
     pub(super) async fn check(&self, gateway: &TestServer, after: After) {
         for number in 0..self.circles {
             self.check_circle(gateway, number, after).await;
@@ -109,7 +109,7 @@ impl Book {
         assert!(lost.is_empty(), "lost deliveries: {lost:?}");
         assert_eq!(kept, sent);
 
-        // One that got no value has happened or not, but not twice.
+        // A play without a value has happened or not, but not twice.
         let kept = self.kept(gateway, number, "play").await;
         let plays = self.plays.lock().unwrap().clone();
         for ((_, name), answered) in plays.iter().filter(|((of, _), _)| *of == number) {
@@ -121,7 +121,7 @@ impl Book {
         }
     }
 
-    /// The names that were counted, each of them once, and as many in all.
+    /// Returns the counted names, and checks that each was counted once.
     async fn kept(&self, gateway: &TestServer, number: u8, what: &str) -> BTreeSet<String> {
         let mut kept = BTreeSet::new();
         // A thousand at a time.

@@ -15,19 +15,19 @@ const SLOTS: usize = 16_384;
 const OPTIONS: &[&str] = &[
     "--cluster-enabled",
     "yes",
-    // Otherwise each has to learn its own from what the others say.
+    // Otherwise each node has to learn its own address from the others.
     "--cluster-announce-ip",
     "127.0.0.1",
-    // A master that says nothing for so long has failed.
+    // A master that is silent for so long has failed.
     "--cluster-node-timeout",
     "1000",
-    // However old a replica's data is: it is a test that decides who fails and when.
+    // However old a replica's data is: the test decides who fails and when.
     "--cluster-replica-validity-factor",
     "0",
-    // Otherwise it waits for more replicas to come, for five seconds.
+    // Otherwise it waits five seconds for more replicas.
     "--repl-diskless-sync-delay",
     "0",
-    // A replica counts as one once its master has sent it something, and that may be the first ping.
+    // A replica counts once its master has sent it something, which may be the first ping.
     "--repl-ping-replica-period",
     "1",
 ];
@@ -39,7 +39,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// With the slots spread evenly. It takes three masters for a failed one to be replaced, as most must agree on it.
+    /// Starts a cluster with the slots spread evenly. Replacing a failed master needs three of them, because most must
+    /// agree.
     pub(crate) async fn start(masters: usize, replicas_each: usize) -> Self {
         let count = masters * (1 + replicas_each);
         let nodes = join_all((0..count).map(|_| RedisServer::start_node(OPTIONS))).await;
@@ -54,7 +55,7 @@ impl Cluster {
         cluster
     }
 
-    /// As fred wants it.
+    /// Returns the URL in fred's form.
     pub(crate) fn url(&self) -> String {
         let mut url = format!("redis-cluster://127.0.0.1:{}", self.nodes[0].port());
         for (n, node) in self.nodes[1..].iter().enumerate() {
@@ -64,7 +65,7 @@ impl Cluster {
         url
     }
 
-    /// Where a key is.
+    /// Returns the slot of a key.
     pub(crate) async fn slot_of(&self, key: &str) -> u16 {
         let slot = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).await;
         slot.parse().unwrap()
@@ -75,8 +76,8 @@ impl Cluster {
         self.nodes[index].kill();
     }
 
-    /// Which node is a slot's master, once every node that answers says so, that one too, and takes the cluster for
-    /// being well.
+    /// Returns the master of a slot, once every node that answers agrees, the master included, and reports a healthy
+    /// cluster.
     pub(crate) async fn master_of(&self, slot: u16) -> usize {
         let mut master = None;
         agreed(&format!("a master of slot {slot}"), async || {
@@ -95,8 +96,8 @@ impl Cluster {
         master.unwrap()
     }
 
-    /// Moves a slot with its keys from one master to another while clients may be using it, as `redis-cli --cluster
-    /// reshard` does. Afterwards all know.
+    /// Moves a slot with its keys from one master to another while clients may be using it, like `redis-cli --cluster
+    /// reshard`. Afterwards all nodes know.
     pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let number = slot.to_string();
         let set_slot = async |node: usize, state: &str, other: &str| {
@@ -107,7 +108,7 @@ impl Cluster {
         set_slot(to, "IMPORTING", &from_id).await;
         set_slot(from, "MIGRATING", &to_id).await;
         self.move_keys(&number, from, to).await;
-        // The new one first: were it the other way around, each would send clients to the other.
+        // The new one first: otherwise each would send clients to the other.
         set_slot(to, "NODE", &to_id).await;
         set_slot(from, "NODE", &to_id).await;
         assert_eq!(self.master_of(slot).await, to);
@@ -134,7 +135,8 @@ impl Cluster {
 
     async fn hand_out_slots(&self, masters: usize) {
         for (n, node) in self.nodes.iter().enumerate() {
-            // Different from the start: they would have to find out one by one that theirs are the same.
+            // Epochs differ from the start; otherwise the nodes would have to find out one by one that theirs are
+            // equal.
             let epoch = (n + 1).to_string();
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
             if n < masters {
@@ -145,7 +147,7 @@ impl Cluster {
         }
     }
 
-    /// Has every node know every other.
+    /// Introduces every node to every other.
     async fn introduce(&self) {
         for node in &self.nodes[1..] {
             let port = node.port().to_string();
@@ -171,7 +173,7 @@ impl Cluster {
         }
     }
 
-    /// Whether all know that every slot has so many nodes, and those have its keys.
+    /// Returns true if all know that every slot has so many nodes, and those have its keys.
     async fn is_whole(&self, nodes_each: usize) -> bool {
         for node in &self.nodes {
             let ranges = node.ask(&["CLUSTER", "SLOTS"]).await;
@@ -188,7 +190,7 @@ impl Cluster {
     }
 }
 
-/// A master's part of the slots.
+/// Returns a master's part of the slots.
 fn share(n: usize, masters: usize) -> Range<usize> {
     SLOTS * n / masters..SLOTS * (n + 1) / masters
 }
@@ -197,8 +199,8 @@ fn is_ok(info: &str) -> bool {
     info.contains("cluster_state:ok")
 }
 
-/// Whom a node takes for a slot's master, by the port; nobody where it takes the cluster for failed. Nothing where it
-/// doesn't answer, being down or paused.
+/// Returns the port of a slot's master in the view of a node: `Some(None)` if the node reports a failed cluster, `None`
+/// if it is down or paused.
 async fn view(port: u16, slot: u16) -> Option<Option<u16>> {
     let command = async |command: &[&str]| {
         let asked = timeout(Duration::from_secs(1), ask(port, command)).await;

@@ -17,7 +17,7 @@ const SCRIPT: &str = r#"
     store.incr("runs", 1);
 "#;
 
-/// What it prints.
+/// Returns the output of `circled jobs`.
 fn jobs(server: &TestServer, arguments: &[&str]) -> String {
     let admin = format!("http://{}", server.admin_address().unwrap());
     let run = Command::new(env!("CARGO_BIN_EXE_circled"))

@@ -1,7 +1,7 @@
-//! What holds while processes, machines and the network fail: what is acknowledged is done once, who waits is
-//! answered, and all of it works again by itself.
+//! Behaviour while processes, machines and the network fail: acknowledged work is done once, waiting callers get a
+//! reply, and everything recovers by itself.
 //!
-//! Each test makes its fault a few times; `CIRCLED_TEST_SECONDS` says for how long instead (`make soak`).
+//! Each test makes its fault a few times; `CIRCLED_TEST_SECONDS` gives a time to repeat it instead (`make soak`).
 
 mod failover;
 mod gateways;

@@ -6,21 +6,21 @@ use futures_util::future::join_all;
 use super::{load, stripe};
 use crate::server::{Builder, ENDLESS, TestServer, key};
 
-/// What they are started with.
+/// The settings of the servers.
 pub(crate) struct Fleet {
     settings: Vec<(String, String)>,
     toml: String,
-    /// The scripts that the settings name.
+    /// The folder of the scripts that the settings name.
     _folder: tempfile::TempDir,
 }
 
 impl Fleet {
-    /// All that notice quickly when somebody is gone. Stripe's deliveries run what [`load`] counts by.
+    /// Creates a fleet that quickly notices when a server is gone. Stripe's deliveries run the script of [`load`].
     pub(crate) fn on(url: impl Into<String>) -> Self {
         Self::running(url, load::DELIVERY)
     }
 
-    /// The same, with Stripe's deliveries running this.
+    /// Creates a fleet whose Stripe deliveries run this script.
     pub(crate) fn running(url: impl Into<String>, script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stripe.rhai");
@@ -42,14 +42,14 @@ impl Fleet {
             .with("SCRIPT__MAX_OPERATIONS", ENDLESS)
     }
 
-    /// With another setting, or another value of one.
+    /// Sets or replaces a setting.
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
         let name = format!("CIRCLED_{name}");
         self.settings.push((name, value.to_string()));
         self
     }
 
-    /// With the certificates of authorities in this file, and no others.
+    /// Trusts only the certificates of the authorities in this file.
     pub(crate) fn trusting(mut self, authorities: &str) -> Self {
         let setting = ("SSL_CERT_FILE".to_owned(), authorities.to_owned());
         self.settings.push(setting);
@@ -81,7 +81,7 @@ impl Fleet {
     }
 }
 
-/// Circles by number.
+/// Returns circles by number.
 pub(crate) fn circle(number: u8) -> PublicKey {
     key(100 + number).public()
 }

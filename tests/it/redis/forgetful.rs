@@ -26,7 +26,7 @@ async fn nobody_notices_that_redis_forgot_the_scripts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_goes_on_after_redis_was_emptied() {
     let redis = RedisServer::start().await;
-    // Nobody knows any more of what was under way: whoever waits for it, waits for so long.
+    // Nobody knows any more of plays that were under way, so their callers wait for the whole timeout.
     let fleet = Fleet::on(redis.url()).with("DISPATCH__JOB_TIMEOUT", "2s");
     let gateways = fleet.gateways(2).await;
     let _workers = fleet.workers(2).await;
@@ -37,7 +37,7 @@ async fn all_goes_on_after_redis_was_emptied() {
     }
     load.progress(10).await;
     load.abandon().await;
-    // A store that begins anew, and a delivery that is done once.
+    // The store is empty, and a delivery is done once.
     let body = stripe::delivery("after", false, false);
     let said = stripe::send(gateways[0].address, 0, &body).await;
     assert_eq!(said, Some(Said::Kept));

@@ -1,4 +1,4 @@
-//! Gateways that stand still, and what comes for them meanwhile.
+//! Gateways that stand still, and the messages to them meanwhile.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tokio::time::{Instant, sleep};
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle};
 use crate::server::{TestServer, Ws, busy, eventually, key};
 
-/// How long eighty megabytes may take, on a machine that is busy.
+/// The time that eighty megabytes may take on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A session of the owner of [`circle`] 0.
+/// Opens a session of the owner of [`circle`] 0.
 async fn owner(gateway: &TestServer) -> Ws {
     let mut session = gateway.connect_to(circle(0)).await;
     session.login(&key(100)).await;
     session
 }
 
-/// Bytes that all inboxes hold in Redis.
+/// Returns the bytes of all inboxes in Redis.
 async fn held(redis: &RedisServer) -> u64 {
     let sum = "local sum = 0
         for _, key in ipairs(redis.call('KEYS', '*:inbox:*')) do
@@ -55,7 +55,7 @@ async fn an_inbox_that_nobody_reads_is_bounded_in_bytes_and_events_come_from_the
     for id in 1..=1500 {
         assert_eq!(listener.event().await["id"], id);
     }
-    // It is there again, with what comes from now on.
+    // The inbox is there again, with new messages.
     emitter.play("emit(\"n\", 1)").await.unwrap();
     assert_eq!(listener.event().await["id"], 1501);
     listener.play("40 + 2").await.unwrap();
@@ -110,7 +110,7 @@ async fn what_one_circle_sends_to_a_gateway_that_lags_costs_no_other_its_outcome
         let value = other.answer(job).await.unwrap()["value"].clone();
         assert_eq!(value.as_str().unwrap().len(), n * 1_000);
     }
-    // Of its own, what had no room is told so, and no event is lost.
+    // Its own results that had no place are reported as such, and no event is lost.
     let mut unknown = 0;
     for job in large {
         if let Err(error) = greedy.answer(job).await {
@@ -122,7 +122,7 @@ async fn what_one_circle_sends_to_a_gateway_that_lags_costs_no_other_its_outcome
     for id in 1..=2500 {
         assert_eq!(greedy.event().await["id"], id);
     }
-    // Nothing counts that has been fetched.
+    // Fetched messages don't count.
     other.play("1").await.unwrap();
     redis.until_keys("*:inbox:*:bytes", 0).await;
 }
@@ -146,7 +146,7 @@ async fn a_gateway_that_stood_still_for_longer_than_its_inbox_is_kept_answers_at
     gateway.signal(Signal::CONT);
     let error = session.answer(job).await.unwrap_err();
     assert_eq!(error["code"], -32007, "{error}");
-    // It had landed all the same.
+    // It had been committed all the same.
     let next = session.play("store.incr(\"n\", 1)").await.unwrap();
     assert_eq!(next["value"], 2);
 }
@@ -199,7 +199,7 @@ async fn a_gateway_that_stood_still_reads_a_little_first() {
         assert_eq!(listener.event().await["id"], id);
     }
     stopped.signal(Signal::STOP);
-    // What it had asked for before is answered with this one alone.
+    // The earlier requests are answered with this one.
     emitter.play("emit(\"n\", 1)").await.unwrap();
     let script = "let s = \"\"; s.pad(16_000, 'x'); for n in 0..100 { emit(\"n\", s) }";
     emitter.play(script).await.unwrap();
@@ -215,7 +215,7 @@ async fn a_gateway_that_stood_still_reads_a_little_first() {
         end
         return longest .. ' ' .. name";
     let longest = redis.command(&["EVAL", longest, "0"]).await;
-    // It is what the gateway that stands still has not read.
+    // The largest key is the inbox that the stopped gateway has not read.
     let (longest, inbox) = longest.split_once(' ').unwrap();
     let longest: usize = longest.parse().unwrap();
     assert!((1 << 19..1_200_000).contains(&longest), "{longest}");
@@ -232,7 +232,7 @@ async fn a_gateway_that_stood_still_reads_a_little_first() {
         assert_eq!(listener.event().await["id"], id);
     }
     let log = redis.ask(&["SLOWLOG", "GET", "-1"]).await;
-    // The newest first: its number, when, how long, and what was asked.
+    // The newest first: its number, when, how long, and the command.
     let reads = log.items().iter().filter_map(|entry| {
         let asked = entry.items()[3].items();
         let is_its_own = asked.iter().any(|word| word.to_string() == inbox);

@@ -1,4 +1,4 @@
-//! What workers fetch of large jobs.
+//! Workers' fetching of large jobs.
 
 use serde_json::json;
 

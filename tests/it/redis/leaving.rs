@@ -9,10 +9,10 @@ use tokio::time::sleep;
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION};
 use crate::server::{TestServer, busy, key};
 
-/// Would run for longer than anything here waits.
+/// A script that would run longer than any wait here.
 const ENDLESS_LOOP: &str = "loop {}";
 
-/// With one thread to run scripts on, so that whatever a caller runs is in the way of what else it has.
+/// One script thread, so that a caller's runs wait for each other.
 async fn one_thread(redis: &RedisServer, per_circle: &str) -> (TestServer, TestServer) {
     let fleet = Fleet::on(redis.url())
         .with(ONE_PARTITION.0, ONE_PARTITION.1)
@@ -97,7 +97,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
         .with("DISPATCH__JOB_TIMEOUT", "60s");
     let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
     let mut session = gateway.log_in(&key(1)).await;
-    // Known to be short, so that it would run where it is taken.
+    // The script is known to be short, so it would run where it is taken.
     let script = "store.incr(\"ran\", 1)";
     for n in 1..4 {
         assert_eq!(session.play(script).await.unwrap()["value"], n);
@@ -108,7 +108,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     session.begin("play", limited).await;
     redis.until_keys("*:job_counts:*", 1).await;
     gateway.kill();
-    // Its time, and what the clocks of two machines may differ by.
+    // Its time limit, plus the difference of two machines' clocks.
     let over = Duration::from_millis(4100);
     sleep(over.saturating_sub(begun.elapsed())).await;
     worker.signal(Signal::CONT);
@@ -119,7 +119,7 @@ async fn a_job_whose_gateway_is_gone_does_nothing_once_its_time_is_over() {
     assert_eq!(ran.unwrap()["value"], 3);
 }
 
-/// A play leaves nothing behind in Redis.
+/// Checks that a play leaves nothing behind in Redis.
 async fn nothing_is_left(redis: &RedisServer) {
     redis.until_no_plays().await;
     redis.until_held(0).await;

@@ -1,4 +1,4 @@
-//! Life in a circle whose sessions are with several gateways.
+//! Life in a circle whose sessions are on several gateways.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn ok(session: &mut Ws, method: &str, params: Value) -> Value {
     answer.unwrap_or_else(|error| panic!("{method}: {error}"))
 }
 
-/// A session, subscribed to what scripts emit after this.
+/// Opens a session that is subscribed to scripts' events after this one.
 async fn subscribed(gateway: &TestServer, since: u64) -> Ws {
     let mut session = gateway.log_in(&key(2)).await;
     let params = json!({ "topic": "n", "since": since });
@@ -21,10 +21,10 @@ async fn subscribed(gateway: &TestServer, since: u64) -> Ws {
     session
 }
 
-/// Counts on in the store, and tells so.
+/// Counts in the store, and emits the number.
 const COUNT: &str = "let n = store.incr(\"n\", 1); emit(\"n\", n); n";
 
-/// Has this many events emitted, whatever comes between. Those that nobody could tell about may have come, too.
+/// Emits events up to this number, whatever the errors. Those whose outcome is unknown may have been emitted, too.
 async fn count(gateway: &TestServer, to: u64) {
     let mut session = gateway.log_in(&key(3)).await;
     loop {
@@ -40,7 +40,7 @@ async fn count(gateway: &TestServer, to: u64) {
     }
 }
 
-/// That the next one is the one after `last`, whatever was emitted for it.
+/// Checks that the events after `last` come in order, whatever was emitted.
 async fn follow(session: &mut Ws, last: &mut u64, to: u64) {
     while *last < to {
         let event = session.event().await;
@@ -50,7 +50,7 @@ async fn follow(session: &mut Ws, last: &mut u64, to: u64) {
     }
 }
 
-/// Of a session that leaves, the place among the reads is free once nothing is read for it.
+/// When a session leaves, its turn to read the log ends with the read.
 #[tokio::test]
 async fn a_read_of_the_log_is_waited_for_though_its_session_leaves() {
     let redis = RedisServer::start().await;
@@ -64,7 +64,7 @@ async fn a_read_of_the_log_is_waited_for_though_its_session_leaves() {
         let emit = "for n in 0..100 { emit(\"news\", n) }";
         session.play(emit).await.unwrap();
     }
-    // Nothing of all that is of interest, so one page is read after the other.
+    // No event has this topic, so one page is read after the other.
     let params = json!({ "topic": "none", "since": 0 });
     let mut begun = Vec::new();
     for _ in 0..16 {
@@ -151,7 +151,7 @@ async fn whoever_goes_to_another_gateway_goes_on_where_they_were() {
     tokio::join!(count(&steady, all), moving);
 }
 
-/// A gateway that is cut off from Redis reads what it has missed; its sessions notice nothing.
+/// A gateway that was cut off from Redis reads the missed events; its sessions notice nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_subscribed_misses_nothing_while_redis_is_out_of_reach() {
     let redis = RedisServer::start().await;
@@ -188,11 +188,11 @@ async fn who_is_subscribed_misses_nothing_while_redis_is_out_of_reach() {
         let round = Box::pin(async { tokio::join!(failing, emitting, following) });
         within("a round", round).await;
     }
-    // It can be used still.
+    // It can still be used.
     eventually("a play there", async || session.play("1").await.is_ok()).await;
 }
 
-/// Redis comes back with what it had on disk.
+/// Redis comes back with the data on its disk.
 #[tokio::test]
 async fn who_is_subscribed_misses_nothing_when_redis_starts_again() {
     let mut redis = RedisServer::start().await;

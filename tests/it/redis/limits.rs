@@ -14,7 +14,7 @@ async fn so_many_plays_of_a_circle_wait_whichever_gateway_they_came_by() {
         .with("DISPATCH__REDIS__QUEUE", 2);
     let gateways = fleet.gateways(2).await;
     let _workers = fleet.workers(2).await;
-    // Of one caller: another one's would not wait for these.
+    // The plays of one caller: another one's would not wait for these.
     let mut one = gateways[0].log_in(&key(1)).await;
     let mut two = gateways[1].log_in(&key(1)).await;
     let waiting = async |count: &str| {

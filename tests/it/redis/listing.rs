@@ -1,4 +1,4 @@
-//! What it costs to list the jobs that are kept, where there are many.
+//! The cost of listing jobs when there are many.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::server::{TestServer, eventually, key};
 
 const MANY: usize = 20_000;
 
-/// Makes so many of the one job that there is, in a circle of its own beside it, half of them dead.
+/// Copies the only job so many times, in a circle of its own beside it, half of them dead.
 const COPY: &str = r"
     local id, circle, other = ARGV[1], ARGV[2], ARGV[3]
     local name = id:gsub('%-', '%%-')

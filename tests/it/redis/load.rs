@@ -1,4 +1,4 @@
-//! People and providers at work while something fails, and afterwards the count of what came of it.
+//! Callers and providers at work while something fails, and afterwards the check of the results.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::server::{PATIENCE, TestServer, eventually};
 
-/// Counts each delivery under its own name, and all of them together. Some fail now and then, and some take a while.
+/// Counts each delivery under its own name, and all of them together. Some fail now and then, and some are slow.
 pub(crate) const DELIVERY: &str = r#"
     let event = EVENT.payload.data.object;
     if event.stubborn && store.get("plays", 0) % 4 != 0 && !store.has("give in") {
@@ -45,10 +45,10 @@ const PLAY: &str = r#"
     store.incr("play/" + ARGS.name, 1);
 "#;
 
-/// Between two requests of one client: what counts is what is under way when something fails, not how much.
+/// The pause between two requests of one client: the work under way at a fault counts, not its amount.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// People and providers of some circles.
+/// Callers and providers of some circles.
 pub(crate) struct Load {
     book: Arc<Book>,
     gateways: watch::Sender<Vec<SocketAddr>>,
@@ -56,12 +56,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// On gateways that stay; so do the sessions.
+    /// Starts a load on gateways that stay, like its sessions.
     pub(crate) fn on(gateways: &[TestServer], circles: u8) -> Self {
         Self::start(gateways, circles, true)
     }
 
-    /// On gateways that come and go: [`Load::move_to`].
+    /// Starts a load on gateways that come and go: [`Load::move_to`].
     pub(crate) fn on_mortal(gateways: &[TestServer], circles: u8) -> Self {
         Self::start(gateways, circles, false)
     }
@@ -87,7 +87,7 @@ impl Load {
         self.gateways.send_replace(addresses(gateways));
     }
 
-    /// Waits until so many more plays and deliveries have been answered well.
+    /// Waits until so many more plays and deliveries have succeeded.
     pub(crate) async fn progress(&self, more: usize) {
         let before = self.book.done();
         eventually("plays and deliveries to get done", async || {
@@ -106,28 +106,28 @@ impl Load {
         .await;
     }
 
-    /// How many plays have been refused.
+    /// Returns the number of refused plays.
     pub(crate) fn refused(&self) -> u64 {
         self.book.refused.load(Ordering::Relaxed)
     }
 
-    /// Ends once everybody has been answered, and counts nothing.
+    /// Ends once everybody has a reply, without a check.
     pub(crate) async fn abandon(self) {
         self.stop().await;
     }
 
-    /// Ends, waits until nothing is pending any more, and counts: all that was acknowledged is there, once.
+    /// Ends, waits until nothing is pending any more, and checks that all acknowledged work was done, once.
     pub(crate) async fn finish(self, gateway: &TestServer) {
         self.end(gateway, After::Nothing).await;
     }
 
-    /// The same where jobs may have been given up because workers were killed while they ran them.
+    /// Does the same if jobs may have been given up because their workers were killed.
     pub(crate) async fn finish_after_kills(self, gateway: &TestServer) {
         self.end(gateway, After::Kills).await;
     }
 
-    /// The same where a master may have failed before its replica had what a play left: that may be lost, no
-    /// delivery's.
+    /// Does the same if a master may have failed before its replica had a play's effects. A play may be lost then, but
+    /// no delivery.
     pub(crate) async fn finish_after_failovers(self, gateway: &TestServer) {
         self.end(gateway, After::Failovers).await;
     }
@@ -157,7 +157,7 @@ fn addresses(gateways: &[TestServer]) -> Vec<SocketAddr> {
     gateways.iter().map(|gateway| gateway.address).collect()
 }
 
-/// Somebody who plays, and comes back when the session ends.
+/// A caller who plays, and comes back when the session ends.
 async fn play(book: Arc<Book>, number: u8, gateways: watch::Receiver<Vec<SocketAddr>>) {
     let of = number % book.circles;
     while book.goes_on() {
@@ -195,13 +195,13 @@ fn pick(gateways: &watch::Receiver<Vec<SocketAddr>>, number: u8) -> SocketAddr {
     gateways[usize::from(number) % gateways.len()]
 }
 
-/// A provider: sends each delivery until it is acknowledged.
+/// A provider that sends each delivery until it is acknowledged.
 async fn deliver(book: Arc<Book>, number: u8, gateways: watch::Receiver<Vec<SocketAddr>>) {
     while book.goes_on() {
         let (n, name) = book.name();
         let of = u8::try_from(n % u64::from(book.circles)).unwrap();
         let body = delivery(&name, n % 10 == 7, n % 16 == 5);
-        // To whichever answers, as behind a balancer.
+        // Any gateway may answer, like behind a load balancer.
         for attempt in (0..=u8::MAX).cycle() {
             let address = pick(&gateways, number.wrapping_add(attempt));
             match send(address, of, &body).await {

@@ -4,11 +4,11 @@ use std::{io, net::Ipv4Addr};
 
 use tokio::net::TcpSocket;
 
-/// A cluster's nodes talk to each other so far above the port that clients use.
+/// The distance between a cluster node's port for clients and its port for other nodes.
 const BUS: u16 = 10_000;
 
 /// A port on loopback. It is held from here on without being listened on, so that nobody else gets it, neither before
-/// the server listens nor while that is down; the server does get it, as it binds with `SO_REUSEADDR`.
+/// the server listens nor while it is down. The server does get it, because it binds with `SO_REUSEADDR`.
 pub(super) struct Port {
     number: u16,
     held: Vec<TcpSocket>,
@@ -23,9 +23,9 @@ impl Port {
         }
     }
 
-    /// For a node of a cluster, whose bus has a port too.
+    /// Returns a port for a cluster's node, whose bus port is free, too.
     pub(super) fn free_with_bus() -> Self {
-        // Few are taken. Those too high to have one are held until there is one, lest they come again.
+        // Few are taken. Ports that are too high are held until there is a good one, so that they don't come again.
         let mut others = Vec::new();
         loop {
             let mut port = Self::free();
@@ -46,7 +46,7 @@ impl Port {
 fn hold(number: u16) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::LOCALHOST, number).into())?;
-    // Only now: with it, binding succeeds for a port that another test holds.
+    // This comes last: with it, binding succeeds for a port that another test holds.
     socket.set_reuseaddr(true)?;
     Ok(socket)
 }

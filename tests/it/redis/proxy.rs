@@ -1,4 +1,4 @@
-//! A network between a server and its clients, which fails when it is told to.
+//! A network between a server and its clients, which fails on command.
 
 use std::{io, net::Ipv4Addr};
 
@@ -12,17 +12,17 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Passes connections on to a port of loopback. Its connections end when it is dropped.
+/// Forwards connections to a port of loopback. Its connections end when it is dropped.
 pub(crate) struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
     _accepting: JoinSet<()>,
 }
 
-/// How the network is.
+/// The state of the network.
 #[derive(Debug, Clone, Copy, Default)]
 struct Network {
-    /// Connections end when this has become another.
+    /// Connections end when this changes.
     cuts: u64,
     stalled: bool,
     refusing: bool,
@@ -50,28 +50,27 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends every connection there is, with what was under way in it. New ones are taken.
+    /// Ends every connection, with its data. New ones are accepted.
     pub(crate) fn cut(&self) {
         self.network.send_modify(|network| network.cuts += 1);
     }
 
-    /// Nothing gets through in either direction from here on, not even a connection's end. Connections stay open, and
-    /// new ones can be made.
+    /// Stops all data in both directions, even the end of connections. Connections stay open, and new ones can be made.
     pub(crate) fn stall(&self) {
         self.network.send_modify(|network| network.stalled = true);
     }
 
-    /// What was held up by a stall gets through, and all that follows.
+    /// Lets stalled data through, and everything after it.
     pub(crate) fn flow(&self) {
         self.network.send_modify(|network| network.stalled = false);
     }
 
-    /// New connections end at once. Those that there are stay.
+    /// Ends new connections at once. Existing ones stay.
     pub(crate) fn refuse(&self) {
         self.network.send_modify(|network| network.refusing = true);
     }
 
-    /// New connections are passed on again.
+    /// Accepts new connections again.
     pub(crate) fn accept(&self) {
         self.network.send_modify(|network| network.refusing = false);
     }
@@ -90,7 +89,7 @@ async fn accept(listener: TcpListener, port: u16, network: watch::Receiver<Netwo
         let passing = pass(client, port, network.clone());
         connections.spawn(async move {
             tokio::select! {
-                // First, so that no byte moves once it is cut.
+                // First, so that no byte moves after a cut.
                 biased;
                 _ = current.wait_for(|network| network.cuts != cuts) => {}
                 _ = passing => {}
@@ -99,7 +98,7 @@ async fn accept(listener: TcpListener, port: u16, network: watch::Receiver<Netwo
     }
 }
 
-/// Until both sides are done, or one is gone.
+/// Forwards until both sides are done, or one is gone.
 async fn pass(client: TcpStream, port: u16, network: watch::Receiver<Network>) -> io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     client.set_nodelay(true)?;

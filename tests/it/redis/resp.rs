@@ -1,4 +1,4 @@
-//! Enough of Redis's protocol to ask a server something: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
+//! Enough of Redis's protocol to query a server: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What a server says to a command.
+/// A server's reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     /// A status, a number or a string.
@@ -22,7 +22,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// What is in a list; nothing in anything else.
+    /// Returns the items of a list; nothing for anything else.
     pub(super) fn items(&self) -> &[Reply] {
         match self {
             Self::List(items) => items,
@@ -38,7 +38,7 @@ impl Reply {
     }
 }
 
-/// As `redis-cli` writes it where no person reads: nil is empty, a list has an item a line.
+/// Displays like `redis-cli` without a terminal: nil is empty, a list has an item a line.
 impl Display for Reply {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,7 +56,7 @@ impl Display for Reply {
     }
 }
 
-/// Sends one command over a connection of its own, as servers come and go here, and waits for as long as it takes.
+/// Sends one command over a connection of its own, because servers come and go here, and waits without a limit.
 pub(super) async fn ask(port: u16, command: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.write_all(&request(command)).await?;
@@ -82,7 +82,7 @@ fn request(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
     request
 }
 
-/// The first reply and what follows it, once it has come as a whole.
+/// Returns the first reply and the rest, once it has come as a whole.
 fn parse(received: &[u8]) -> Option<(Reply, &[u8])> {
     let end = received.windows(2).position(|pair| pair == b"\r\n")?;
     let (line, mut rest) = (&received[..end], &received[end + 2..]);

@@ -1,4 +1,4 @@
-//! A Redis that not everybody may talk to.
+//! A Redis with access control.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{Fleet, Load, RedisServer, port::Port};
 
-/// What docs/OPERATIONS.md has a user need.
+/// Returns the rights that docs/OPERATIONS.md gives a user.
 fn rights() -> impl Iterator<Item = &'static str> {
     let guide = include_str!("../../../docs/OPERATIONS.md");
     let (_, rights) = guide
@@ -30,7 +30,7 @@ async fn a_user_with_a_password_is_enough() {
     let (status, said) = fleet.builder().flag("--fail-fast").give_up().await;
     assert!(!status.success());
     assert!(said.contains("WRONGPASS"), "{said}");
-    // Neither of them is for the log.
+    // Neither of them may be in the log.
     assert!(!said.contains(":wrong@"), "{said}");
 }
 
@@ -60,7 +60,7 @@ async fn tls_is_spoken_with_a_server_whose_certificate_is_known() {
     // An authority that isn't this server's.
     let other = certificates();
     let other = other.path().join("ca.crt").display().to_string();
-    // As long as a handshake may take on a machine that is busy.
+    // The time that a handshake may take on a busy machine.
     let fleet = Fleet::on(&url)
         .trusting(&other)
         .with("DISPATCH__REDIS__LEASE", "30s")
@@ -78,7 +78,7 @@ async fn works(fleet: Fleet) {
     load.finish(&gateways[0]).await;
 }
 
-/// An authority's certificate, and one of a server on loopback that it has signed.
+/// Creates an authority's certificate, and one of a server on loopback that it has signed.
 fn certificates() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let within = folder.path();

@@ -7,20 +7,20 @@ use tokio::time::{sleep, timeout};
 
 use super::{RedisServer, agreed, resp::ask};
 
-/// What the sentinels call it.
+/// The master's name for the sentinels.
 const NAME: &str = "circled";
 
 /// Two servers, and three sentinels of which two must agree that a master is down.
 pub(crate) struct Sentinels {
-    /// The first is the master, until it fails.
+    /// The servers; the first is the master, until it fails.
     pub(crate) servers: [RedisServer; 2],
     sentinels: Vec<RedisServer>,
 }
 
 impl Sentinels {
-    /// With everybody known to everybody, and the replica up to date.
+    /// Starts them, all known to each other, with the replica up to date.
     pub(crate) async fn start() -> Self {
-        // Otherwise it waits for more replicas to come, for five seconds.
+        // Otherwise it waits five seconds for more replicas.
         let options = ["--repl-diskless-sync-delay", "0"];
         let (master, replica) = tokio::join!(
             RedisServer::start_with(&options),
@@ -33,8 +33,8 @@ impl Sentinels {
             replication.contains("master_link_status:up")
         })
         .await;
-        // A try that comes to nothing is made again after twice the failover's timeout. On a busy machine, a server may not
-        // answer for a second or two, and what was the master would then be a replica after ten seconds at the earliest.
+        // A failed attempt is repeated after twice the failover's timeout. On a busy machine, a server may not answer
+        // for a second or two, and the old master would then become a replica after ten seconds at the earliest.
         let settings = format!(
             "sentinel monitor {NAME} 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds {NAME} 3000\n\
@@ -51,7 +51,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// As fred wants it.
+    /// Returns the URL in fred's form.
     pub(crate) fn url(&self) -> String {
         let mut url = format!(
             "redis-sentinel://127.0.0.1:{}?sentinelServiceName={NAME}",
@@ -63,7 +63,7 @@ impl Sentinels {
         url
     }
 
-    /// Kills the master. [`Sentinels::master`] waits until the replica is it.
+    /// Kills the master. [`Sentinels::master`] waits until the replica has replaced it.
     pub(crate) async fn kill_master(&mut self) {
         let port = self.master_port().await;
         let mut servers = self.servers.iter_mut();
@@ -71,8 +71,8 @@ impl Sentinels {
         master.unwrap().kill();
     }
 
-    /// Once there is another master, the one that failed comes back as its replica. The sentinels would see to that
-    /// after ten seconds.
+    /// Brings the failed server back as a replica, once there is another master. The sentinels would do so after ten
+    /// seconds.
     pub(crate) async fn replace_replica(&mut self) {
         let port = self.master_port().await;
         let mut servers = self.servers.iter_mut();
@@ -80,7 +80,7 @@ impl Sentinels {
         failed.restart().await;
         let port = port.to_string();
         agreed("the failed one to be a replica", async || {
-            // The sentinels may have thought otherwise in the meantime.
+            // The sentinels may have changed that in the meantime.
             failed.command(&["REPLICAOF", "127.0.0.1", &port]).await;
             sleep(Duration::from_millis(200)).await;
             let replication = failed.command(&["INFO", "replication"]).await;
@@ -89,14 +89,14 @@ impl Sentinels {
         .await;
     }
 
-    /// The server that all sentinels take for the master, once it says so too.
+    /// Returns the master that all sentinels agree on, once it agrees, too.
     pub(crate) async fn master(&self) -> &RedisServer {
         let port = self.master_port().await;
         let mut servers = self.servers.iter();
         servers.find(|server| server.port() == port).unwrap()
     }
 
-    /// Where that is.
+    /// Returns its port.
     pub(crate) async fn master_port(&self) -> u16 {
         let mut port = 0;
         agreed("the sentinels to have a master", async || {
@@ -126,7 +126,7 @@ impl Sentinels {
     }
 }
 
-/// Whether a server runs and takes itself for a master.
+/// Returns true if a server runs as a master.
 async fn is_master(port: u16) -> bool {
     let role = timeout(Duration::from_secs(1), ask(port, &["ROLE"])).await;
     role.is_ok_and(|role| role.is_ok_and(|role| role.items()[0].bytes() == b"master"))

@@ -1,4 +1,4 @@
-//! One Redis server, of the test's own: on a free port of loopback, in a folder that goes with it.
+//! One Redis server of the test's own: on a free port of loopback, in a folder that is deleted with it.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::server::{eventually, within};
 
-/// What was answered is lost with the process only where a sync took long just then; with `appendfsync always`, never.
+/// The settings of persistence. With them, acknowledged writes are lost with the process only if a sync took long just
+/// then; with `appendfsync always`, never.
 const DURABLE: &str = "save \"\"\nappendonly yes\nappendfsync everysec\n";
 
 /// A `redis-server` process. Killed when it is dropped.
@@ -26,29 +27,29 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// With an append-only file that is synced each second, and no snapshots.
+    /// Starts a server with an append-only file that is synced each second, and no snapshots.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// The same with more options, or with others: `&["--appendonly", "no"]`.
+    /// Starts a server with more options, or with others: `&["--appendonly", "no"]`.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
         Self::start_on(Port::free(), DURABLE, options).await
     }
 
-    /// For a cluster.
+    /// Starts a cluster's node.
     pub(super) async fn start_node(options: &[&str]) -> Self {
         Self::start_on(Port::free_with_bus(), DURABLE, options).await
     }
 
-    /// Not a server, but one that watches over some.
+    /// Starts a sentinel.
     pub(super) async fn start_sentinel(settings: &str) -> Self {
         Self::start_on(Port::free(), settings, &["--sentinel"]).await
     }
 
     async fn start_on(port: Port, settings: &str, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // A file, because sentinels write to theirs, and to those of the servers that they watch.
+        // It is a file, because sentinels write to their settings, and to those of the servers that they watch.
         let settings = format!("bind 127.0.0.1\nport {}\n{settings}", port.number());
         fs::write(directory.path().join("redis.conf"), settings).unwrap();
         let options: Vec<_> = options.iter().copied().map(str::to_owned).collect();
@@ -70,7 +71,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
-    /// Ends the process at once. What it had written is kept, as the operating system lives on.
+    /// Ends the process at once. Its written data is kept, because the operating system continues.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -86,31 +87,31 @@ impl RedisServer {
         .await;
     }
 
-    /// A new process on the same port with the same folder. Kills the old one if it runs.
+    /// Starts a new process on the same port with the same folder. Kills the old one if it runs.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.child = spawn(&self.directory, &self.options);
         self.ready().await;
     }
 
-    /// From here on it takes connections and says nothing, as if its machine had stopped.
+    /// Pauses it: it accepts connections and sends nothing, as if its machine had stopped.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
         let pid = Some(Pid::from_child(&self.child));
         waitpid(pid, WaitOptions::UNTRACED).unwrap();
     }
 
-    /// It goes on from where it was paused.
+    /// Resumes it.
     pub(crate) fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// What it says to a command, a list with an item a line. Panics where that is an error.
+    /// Returns the reply to a command, a list with an item a line. Panics if it is an error.
     pub(crate) async fn command(&self, command: &[impl AsRef<[u8]>]) -> String {
         self.ask(command).await.to_string()
     }
 
-    /// Bytes that it has sent until now.
+    /// Returns the bytes that it has sent until now.
     pub(super) async fn sent(&self) -> u64 {
         let stats = self.command(&["INFO", "stats"]).await;
         let mut lines = stats.lines();
@@ -118,7 +119,7 @@ impl RedisServer {
         sent.unwrap().trim().parse().unwrap()
     }
 
-    /// What it says to a command, as it comes. Panics where that is an error.
+    /// Returns the raw reply to a command. Panics if it is an error.
     pub(super) async fn ask(&self, command: &[impl AsRef<[u8]>]) -> Reply {
         let words: Vec<_> = command.iter().map(AsRef::as_ref).collect();
         let shown = || String::from_utf8_lossy(&words.join(&b' ')).into_owned();
@@ -133,7 +134,7 @@ impl RedisServer {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it serves; one that reads its files still says that it is loading.
+    /// Waits until it serves; while it reads its files, it reports that it is loading.
     async fn ready(&mut self) {
         let (port, child) = (self.port.number(), &mut self.child);
         let log = self.directory.path().join("log");

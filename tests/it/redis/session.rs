@@ -1,4 +1,4 @@
-//! A session whose server may end at any time, and which is answered once whatever happens.
+//! A session whose server may end at any time, and which gets one reply to each call whatever happens.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use super::fleet::circle;
 use crate::server::{Answer, TestServer, eventually, key, within};
 
-/// What a play may be refused with while something is gone.
+/// The errors that a play may get while something is gone.
 const REFUSALS: [i64; 2] = [-32007, -32004];
 
-/// A session with one call under way at a time. Whatever doesn't come about because the server is gone is `None`.
+/// A session with one call under way at a time. Results are `None` if the server is gone.
 pub(crate) struct Session {
     socket: WebSocketStream<TcpStream>,
     last_id: u64,
@@ -41,7 +41,7 @@ impl Session {
         Some(session)
     }
 
-    /// The next thing to come is the answer: an answer too many would be noticed at the next call.
+    /// Calls a method. The next message must be the reply: an additional one would be noticed at the next call.
     pub(crate) async fn call(&mut self, method: &str, params: Value) -> Option<Answer> {
         self.last_id += 1;
         let call =
@@ -74,7 +74,7 @@ impl Session {
     }
 }
 
-/// What a script comes to, once it runs.
+/// Returns the value of a script, once it runs.
 pub(crate) async fn ask(gateway: &TestServer, number: u8, script: &str) -> Value {
     let mut value = Value::Null;
     let mut session = Session::open(gateway.address, circle(number))

@@ -1,4 +1,4 @@
-//! How gateways and workers begin: what they insist on, and what they only say.
+//! Starting gateways and workers: refused settings, and warnings.
 
 use std::time::Instant;
 
@@ -197,7 +197,7 @@ async fn every_connection_has_a_name() {
     let mut names = Vec::new();
     eventually("names for all connections", async || {
         let clients = redis.command(&["CLIENT", "LIST"]).await;
-        // The one that asks has none.
+        // The connection of this query has none.
         let named = clients
             .lines()
             .filter(|line| !line.contains("cmd=client|list"));
@@ -209,7 +209,7 @@ async fn every_connection_has_a_name() {
         names.len() == 4 && names.iter().all(|name| name.starts_with("circled-"))
     })
     .await;
-    // Two of each server's, and that is all there are.
+    // Two of each server's, and no others.
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 2);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Fleet, RedisServer, backlog::ONE_PARTITION};
 use crate::server::{busy, key};
 
-/// Without waiting for any lease.
+/// A time without a wait for any lease.
 const SOON: Duration = Duration::from_secs(5);
 
 fn slow_to_take_over(redis: &RedisServer) -> Fleet {
@@ -38,7 +38,7 @@ async fn a_worker_finishes_what_runs_and_gives_back_the_rest() {
     assert!(first.wait().await.success());
     assert!(since.elapsed() < SOON);
     assert_eq!(session.play("store.get(\"n\")").await.unwrap()["value"], 2);
-    // One that has nothing to do ends as well.
+    // An idle one ends as well.
     second.sigterm();
     assert!(second.wait().await.success());
     redis.until_keys("*:alive:*", 0).await;
@@ -61,7 +61,7 @@ async fn what_the_last_worker_gives_back_is_run_by_the_next_one() {
     let since = Instant::now();
     let _second = fleet.worker().await;
     assert_eq!(session.answer(waiting).await.unwrap()["value"], 4);
-    // On a busy machine it may not have begun either.
+    // On a busy machine it may not have begun yet.
     assert_eq!(session.answer(long).await.unwrap()["value"], 1);
     assert!(since.elapsed() < SOON);
 }

@@ -1,4 +1,4 @@
-//! A provider's end of a webhook: what it sends, and what is said to it.
+//! A provider's end of a webhook: its requests, and the responses.
 
 use std::net::SocketAddr;
 
@@ -16,10 +16,10 @@ use tokio::{
 use super::fleet::circle;
 use crate::server::within;
 
-/// What Stripe signs with here.
+/// The secret that Stripe signs with here.
 pub(crate) const SECRET: &str = "whsec_test";
 
-/// One event of Stripe's, as a body.
+/// Returns the body of one event of Stripe's.
 pub(crate) fn delivery(id: &str, stubborn: bool, slow: bool) -> String {
     json!({
         "id": id,
@@ -30,7 +30,7 @@ pub(crate) fn delivery(id: &str, stubborn: bool, slow: bool) -> String {
     .to_string()
 }
 
-/// What is said to a delivery.
+/// A response to a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     /// 200
@@ -39,7 +39,7 @@ pub(crate) enum Said {
     ComeBack,
 }
 
-/// Sends a delivery, signed anew. Nothing where the gateway is gone.
+/// Sends a delivery, signed anew. Returns `None` if the gateway is gone.
 pub(crate) async fn send(address: SocketAddr, number: u8, body: &str) -> Option<Said> {
     let signing = Signing {
         secret: &Secret::new(SECRET),

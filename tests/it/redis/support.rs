@@ -1,4 +1,4 @@
-//! That these servers and this network do what tests of circled rely on.
+//! Checks that these servers and this network do what tests of circled rely on.
 
 use std::{io, path::Path, pin::pin, time::Duration};
 
@@ -10,19 +10,19 @@ use super::{
 };
 use crate::server::{eventually, within};
 
-/// Long enough for what would get through to get through.
+/// Long enough for any data to get through.
 const A_MOMENT: Duration = Duration::from_millis(200);
 
 fn text(text: &str) -> Reply {
     Reply::Text(text.into())
 }
 
-/// Waits for something to be in a list, over a connection that has to last for so long.
+/// Waits for an item in a list, over a connection that has to last so long.
 async fn wait_for_item(port: u16) -> io::Result<Reply> {
     within("an item, or the end", ask(port, &["BLPOP", "list", "0"])).await
 }
 
-/// Once a client waits for an item.
+/// Waits until a client waits for an item.
 async fn waiting(server: &RedisServer) {
     eventually("a client that waits", async || {
         let clients = server.command(&["INFO", "clients"]).await;
@@ -111,7 +111,7 @@ async fn nothing_gets_through_a_stall_and_all_of_it_afterwards() {
         answer = &mut answer => panic!("too early: {answer:?}"),
         () = stall => {}
     }
-    // And to the server, over a new one.
+    // To the server, over a new connection.
     let mut count = pin!(ask(proxy.port(), &["INCR", "n"]));
     let both = async { tokio::join!(&mut answer, &mut count) };
     assert!(timeout(A_MOMENT, both).await.is_err());
@@ -139,12 +139,12 @@ async fn a_refusal_ends_new_connections_alone() {
     assert_eq!(pong.unwrap(), text("PONG"));
 }
 
-/// More keys than are moved at once, in one slot.
+/// Returns more keys than are moved at once, in one slot.
 fn keys() -> impl Iterator<Item = String> {
     (0..250).map(|n| format!("{{07}}:{n}"))
 }
 
-/// The slot of [`keys`].
+/// Returns the slot of [`keys`].
 async fn slot(cluster: &Cluster) -> u16 {
     cluster.slot_of("{07}").await
 }
@@ -167,7 +167,7 @@ async fn a_cluster_moves_a_slot_with_its_keys() {
     let moved = ask(cluster.nodes[from].port(), &["GET", "{07}:0"]).await;
     let there = format!("MOVED {slot} 127.0.0.1:{}", cluster.nodes[to].port());
     assert_eq!(moved.unwrap(), Reply::Error(there));
-    // The slots beside it stay.
+    // The neighbouring slots stay.
     assert_eq!(cluster.master_of(slot + 1).await, from);
 }
 

@@ -1,4 +1,4 @@
-//! Whose plays are with the workers: no caller keeps another one of its circle waiting, whichever gateways they came by.
+//! Fairness between callers of a circle: no caller keeps another one waiting, whichever gateways they use.
 
 use circled_protocol::SecretKey;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::server::{TestServer, Ws, circle, eventually, key, within};
 
 const SPIN: &str = "loop {}";
 
-/// Plays that a session has under way at most.
+/// The most plays that a session has under way.
 const EACH: usize = 60;
 
 fn fleet(redis: &RedisServer, per_circle: usize) -> Fleet {
@@ -20,12 +20,12 @@ fn fleet(redis: &RedisServer, per_circle: usize) -> Fleet {
         .with("SCRIPT__MAX_ASIDE", 1000)
 }
 
-/// One of many keys.
+/// Returns one of many keys.
 fn nth(n: u16) -> SecretKey {
     SecretKey::from_hex(&hex::encode(n.to_be_bytes().repeat(16))).unwrap()
 }
 
-/// A session with so many plays under way that don't end.
+/// Opens a session with so many plays under way that don't end.
 async fn flood(gateway: &TestServer, me: &SecretKey, plays: usize) -> Ws {
     let mut session = gateway.log_in(me).await;
     for _ in 0..plays {
@@ -35,7 +35,7 @@ async fn flood(gateway: &TestServer, me: &SecretKey, plays: usize) -> Ws {
     session
 }
 
-/// Plays what nobody has played before, one after the other.
+/// Plays new scripts, one after the other.
 async fn assert_served(gateway: &TestServer, me: &SecretKey) {
     let mut session = gateway.log_in(me).await;
     for n in 0..20 {
@@ -62,7 +62,7 @@ async fn nothing_is_left(redis: &RedisServer) {
     redis.until_held(0).await;
 }
 
-/// With more under way than are with the workers at a time, of so many.
+/// One caller has more under way than are with the workers at a time, of so many.
 async fn one_caller_floods(per_circle: usize) {
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis, per_circle);
@@ -92,7 +92,7 @@ async fn ten_times_as_many_keep_no_other_caller_waiting_either() {
     one_caller_floods(80).await;
 }
 
-/// Each has several plays under way, and all of them together more than the workers have at a time.
+/// Each caller has several plays under way, and all of them together more than the workers have at a time.
 async fn many_callers_flood(per_circle: usize, callers: u16) {
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis, per_circle);
@@ -121,8 +121,8 @@ async fn a_hundred_callers_with_several_plays_each_keep_no_other_caller_waiting(
     many_callers_flood(80, 100).await;
 }
 
-/// Two callers have one play with the workers and another that waits, when so many more come, with one each. The first play of
-/// the one is taken back, that of the other ends: theirs that wait have a place at once, as a newcomer's would.
+/// Two callers have one play with the workers and another that waits, when so many more come, with one each. The first
+/// play of one is cancelled, that of the other ends: their waiting plays get a place at once, as a newcomer's would.
 async fn newcomers_come(callers: u16) {
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis, 1);
@@ -183,10 +183,10 @@ async fn a_queue_that_is_full_of_one_caller_is_not_full_for_another() {
     for gateway in &gateways {
         assert_served(gateway, &key(3)).await;
     }
-    // Others of theirs wait, up to their share of the queue.
+    // Their other plays wait, up to their share of the queue.
     let other = flood(&gateways[0], &key(3), 5).await;
     until_there(&redis, 2 + 8 + 5).await;
-    // There are no more than twice as many in all, whoever they are of.
+    // There are no more than twice as many in all, of any callers.
     for n in 0..20 {
         floods.push(flood(&gateways[1], &nth(1000 + n), 1).await);
     }
@@ -249,7 +249,7 @@ async fn nothing_is_left_of_plays_whose_gateway_was_killed() {
     }
     until_there(&redis, 60).await;
     killed.kill();
-    // Of one of them, half of it leaves.
+    // For one of them, half of its sessions leave.
     sessions.remove(1).leave().await;
     until_there(&redis, 50).await;
     let _worker = fleet.worker().await;
@@ -259,7 +259,7 @@ async fn nothing_is_left_of_plays_whose_gateway_was_killed() {
     assert_eq!(ran["value"], 50);
 }
 
-/// Those that nobody takes back any more, for their gateway is gone.
+/// Plays that nobody cancels any more, because their gateway is gone.
 #[tokio::test]
 async fn what_waits_for_a_place_has_no_more_time_for_that() {
     let redis = RedisServer::start().await;

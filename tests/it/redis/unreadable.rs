@@ -1,5 +1,5 @@
-//! What workers can't read, because it is damaged or of a newer version: it is told, or counts its tries, and nobody behind
-//! it waits.
+//! Jobs that workers can't read, because they are damaged or of a newer version: the error is reported, or counts as a
+//! try, and no other job waits behind them.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -15,10 +15,10 @@ use crate::server::{OPEN, TestServer, eventually, key, post};
 
 const JOBS: &str = "{circled:00}:jobs";
 
-/// Jobs of each kind.
+/// The number of jobs of each kind.
 const EACH: usize = 10;
 
-/// A name that no job has.
+/// An id that no job has.
 const NO_JOB: &str = "00000000-0000-7000-8000-000000000000";
 
 fn fleet(redis: &RedisServer) -> Fleet {
@@ -30,7 +30,7 @@ fn fleet(redis: &RedisServer) -> Fleet {
 }
 
 impl RedisServer {
-    /// The entries of the stream: their ids, and their fields as pairs.
+    /// Returns the entries of the stream: their ids, and their fields as pairs.
     async fn entries(&self) -> Vec<(String, Vec<(String, String)>)> {
         let found = self.ask(&["XRANGE", JOBS, "-", "+"]).await;
         let entry = |entry: &super::resp::Reply| {
@@ -41,7 +41,7 @@ impl RedisServer {
         found.items().iter().map(entry).collect()
     }
 
-    /// Has the entries of plays be others.
+    /// Replaces the entries of plays.
     async fn rewrite_plays(&self, rewrite: impl Fn(&str) -> String) {
         for (id, fields) in self.entries().await {
             if let [(kind, play)] = &fields[..] {
@@ -111,7 +111,7 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
             _ => continue,
         };
         redis.command(&["HSET", &key, field, &value]).await;
-        // What is taken along in the entry is no other.
+        // The fields that are in the entry are the same.
         for (entry, fields) in redis.entries().await {
             if fields.contains(&("job".to_owned(), id.clone())) {
                 let circle = circle(0).to_string();
@@ -150,7 +150,7 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
     }
     redis.until_held(0).await;
 
-    // Where nobody can say what it runs on, it can't be compiled anew.
+    // Nobody knows the script's source, so it can't be compiled anew.
     let (_, input) = named.iter().find(|(event, _)| event == "input-0").unwrap();
     let path = format!("/jobs/{input}/retry");
     let admin = gateway.admin_address().unwrap();

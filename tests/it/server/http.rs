@@ -19,7 +19,7 @@ pub(super) const UPGRADE: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -39,7 +39,7 @@ impl Response {
         circled_json::parse(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// That the body says what went wrong, to machines and to people.
+    /// Checks that the body explains the error, for machines and for people.
     pub(crate) fn assert_is_an_error(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/json"));
@@ -51,7 +51,7 @@ impl Response {
     }
 }
 
-/// A `GET` with these headers, and a `Host` unless there is one among them.
+/// Sends a `GET` with these headers, and a `Host` unless there is one among them.
 pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = format!("GET {path} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| *name == "Host") {
@@ -63,7 +63,7 @@ pub(super) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)
     send(address, &(request + "\r\n")).await
 }
 
-/// A `POST` with these headers.
+/// Sends a `POST` with these headers.
 pub(crate) async fn post(
     address: SocketAddr,
     path: &str,
@@ -79,7 +79,7 @@ pub(crate) async fn post(
     send_bytes(address, &[(request + "\r\n").as_bytes(), body].concat()).await
 }
 
-/// Sends a request as it is.
+/// Sends a request unchanged.
 pub(crate) async fn send(address: SocketAddr, request: &str) -> Response {
     send_bytes(address, request.as_bytes()).await
 }

@@ -1,4 +1,4 @@
-//! Whether what a server sends is what `rpc.discover` says that it sends.
+//! Checks that a server's messages fit the schemas of `rpc.discover`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -15,10 +15,10 @@ struct Discovered {
     notifications: HashMap<String, SchemaIndex>,
 }
 
-/// The calls of a session: whoever reads its replies needs to know of what they are.
+/// The calls of a session, to find the schema of each reply.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// By the text of their ids. Tests may call two methods with the same one.
+    /// The methods by the text of the calls' ids. Tests may call two methods with the same id.
     methods: HashMap<String, Vec<String>>,
 }
 

@@ -1,4 +1,5 @@
-//! A session's other end: sends exactly what it is told to, and checks of what it is sent only that `rpc.discover` describes it.
+//! The client's end of a session. It sends exactly what the test says, and checks received messages only against
+//! `rpc.discover`.
 
 use std::net::SocketAddr;
 
@@ -29,12 +30,12 @@ pub(crate) struct Ws {
     early: Vec<Value>,
 }
 
-/// What came from the server.
+/// A received message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Text(String),
     Close(u16, String),
-    /// The connection ended, without a word or after the last one.
+    /// The connection ended, with or without a close frame.
     Gone,
 }
 
@@ -46,7 +47,7 @@ impl Ws {
         Self::over(stream.unwrap(), request).await
     }
 
-    /// Over a connection of the test's own making.
+    /// Opens a session over a connection that the test has made.
     pub(crate) async fn over(stream: TcpStream, request: Request) -> Self {
         stream.set_nodelay(true).unwrap();
         let (socket, _) = within("the upgrade", client_async(request, stream))
@@ -60,7 +61,7 @@ impl Ws {
         }
     }
 
-    /// Both directions, for a client that sends and reads at its own pace.
+    /// Returns both directions, for a client that sends and reads at its own pace.
     pub(crate) fn split(
         self,
     ) -> (
@@ -70,7 +71,7 @@ impl Ws {
         self.socket.split()
     }
 
-    /// The bare connection, for a client that doesn't behave.
+    /// Returns the bare connection, for a client that doesn't behave.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.socket.into_inner()
     }
@@ -88,7 +89,7 @@ impl Ws {
         self.send(Message::text(text.into())).await;
     }
 
-    /// The next message of any kind; `None` at the end. It must be as `rpc.discover` describes it.
+    /// Returns the next message of any kind; `None` at the end. It must fit the schemas of `rpc.discover`.
     pub(crate) async fn message(&mut self) -> Option<Message> {
         let message = within("a message", self.socket.next()).await?.ok()?;
         if let Message::Text(text) = &message {
@@ -97,7 +98,7 @@ impl Ws {
         Some(message)
     }
 
-    /// The next text or close frame.
+    /// Returns the next text or close frame.
     pub(crate) async fn next(&mut self) -> Received {
         loop {
             return match self.message().await {
@@ -112,7 +113,7 @@ impl Ws {
         }
     }
 
-    /// The next message, which must be a text.
+    /// Returns the next message, which must be a text.
     pub(crate) async fn text(&mut self) -> String {
         match self.next().await {
             Received::Text(text) => text,
@@ -120,13 +121,13 @@ impl Ws {
         }
     }
 
-    /// The next message as JSON.
+    /// Returns the next message as JSON.
     pub(crate) async fn json(&mut self) -> Value {
         let text = self.text().await;
         circled_json::parse(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
     }
 
-    /// The next message, which must be the close frame, and then the end. Answers the code.
+    /// Reads the next message, which must be the close frame, and then the end. Returns the code.
     pub(crate) async fn closed(mut self) -> u16 {
         let code = match self.next().await {
             Received::Close(code, _) => code,
@@ -144,13 +145,13 @@ impl Ws {
         while self.message().await.is_some() {}
     }
 
-    /// Sends a text; answers the next one.
+    /// Sends a text; returns the next one.
     pub(crate) async fn ask(&mut self, text: impl Into<String>) -> Value {
         self.send_text(text).await;
         self.json().await
     }
 
-    /// Sends a call, to be answered later.
+    /// Sends a call, whose reply comes later.
     pub(crate) async fn begin(&mut self, method: &str, params: Value) -> u64 {
         self.last_id += 1;
         let call =
@@ -159,12 +160,12 @@ impl Ws {
         self.last_id
     }
 
-    /// Sends a script, to be answered later.
+    /// Sends a script, whose reply comes later.
     pub(crate) async fn begin_play(&mut self, script: &str) -> u64 {
         self.begin("play", json!({ "script": script })).await
     }
 
-    /// The answer to a call.
+    /// Returns the reply to a call.
     pub(crate) async fn answer(&mut self, id: u64) -> Answer {
         loop {
             let early = self.early.iter().position(|reply| reply["id"] == id);
@@ -179,7 +180,7 @@ impl Ws {
         }
     }
 
-    /// The parameters of the next notification of an event.
+    /// Returns the parameters of the next notification of an event.
     pub(crate) async fn event(&mut self) -> Value {
         loop {
             let told = |message: &Value| message["method"] == "event";
@@ -196,7 +197,7 @@ impl Ws {
         }
     }
 
-    /// Whether the answer to a call has come while another one was waited for.
+    /// Returns true if the reply to a call has come while another one was waited for.
     pub(crate) fn has_answer(&self, id: u64) -> bool {
         self.early.iter().any(|reply| reply["id"] == id)
     }
@@ -219,7 +220,7 @@ impl Ws {
         self.whoami().await;
     }
 
-    /// That nothing has been answered but what was waited for.
+    /// Checks that only the expected replies have come.
     pub(crate) async fn assert_silent(&mut self) {
         let reply = self
             .ask(r#"{"jsonrpc":"2.0","id":"fence","method":"whoami"}"#)

@@ -1,4 +1,4 @@
-//! Many at once leave what they would have left one after another.
+//! Concurrent runs have the same effect as runs one after another.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     server::{ENDLESS, TestServer, Ws, busy, key},
 };
 
-/// So many sessions of so many callers.
+/// Opens so many sessions of so many callers.
 async fn sessions(server: &TestServer, count: u8) -> Vec<Ws> {
     let mut sessions = Vec::new();
     for n in 0..count {
@@ -123,7 +123,7 @@ async fn of_two_that_depend_on_each_other_one_comes_first() {
         .await;
     let mut session = server.log_in(&key(2)).await;
     let mut doctors = sessions(&server, 2).await;
-    // Each leaves if the other one stays. Long enough to look before either is done, and once as short as
+    // Each leaves if the other one stays. The runs are long enough to look before either is done, and once as short as
     // can be.
     let ways = [
         (

@@ -1,4 +1,4 @@
-//! A reply means that it is on disk.
+//! A reply means that the write is on disk.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ async fn what_others_are_told_is_there_after_a_kill() {
             kept.as_i64().unwrap() >= told,
             "{kept}, but {told} was told"
         );
-        // Nobody waits for the answers to these: whatever is read is on disk all the same.
+        // Nobody waits for the replies to these: everything that is read is on disk all the same.
         for _ in 0..50 {
             writer.begin_play("store.incr(\"n\", 1)").await;
         }

@@ -1,4 +1,4 @@
-//! What doesn't come to its end leaves nothing behind, and the store is no way around the sandbox's limits.
+//! A run that fails leaves nothing behind, and the store is no way around the sandbox's limits.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ async fn a_script_that_fails_leaves_nothing_behind() {
         ("loop {}", "operations"),
         ("fn f(n) { f(n + 1) } f(0)", "depth"),
         ("let s = \"x\"; loop { s += s }", "size"),
-        // The run is over, but its value can't be told.
+        // The run is over, but its value can't be returned.
         ("let d = 1; for n in 0..100 { d = [d] } d", "depth"),
     ] {
-        // Once on a script thread, and then where those run that are known.
+        // First on a script thread, and then in the fast lane.
         for _ in 0..3 {
             let (told, message) = failure(&mut session, &format!("{writes} {end}")).await;
             assert_eq!(told, kind, "{end}: {message}");
@@ -37,7 +37,7 @@ async fn a_script_that_fails_leaves_nothing_behind() {
             json!(["kept"])
         );
     }
-    // What it caught itself is no failure.
+    // An error that the script catches is no failure.
     value(
         &mut session,
         &format!("try {{ {writes} throw 1 }} catch {{ }}"),
@@ -67,7 +67,7 @@ async fn a_script_that_takes_too_long_leaves_nothing_behind() {
         value(&mut session, "store.has(\"late\")").await,
         json!(false)
     );
-    // With the time that it takes, it is kept.
+    // With enough time, its writes are kept.
     value(&mut session, &script).await;
     assert_eq!(
         value(&mut session, "store.has(\"late\")").await,
@@ -99,7 +99,7 @@ async fn a_caller_that_leaves_leaves_nothing_behind() {
             server.admin("/readyz").await.json()["sessions"] == 1
         })
         .await;
-        // Not known, so it waits for the only thread.
+        // The script is new, so it waits for the only thread.
         let script = format!("\"{politely}\"; store.has(\"left\")");
         assert_eq!(value(&mut session, &script).await, json!(false));
     }

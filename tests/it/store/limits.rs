@@ -1,4 +1,4 @@
-//! What a circle may keep, and a job may write. More fails, and nothing of the job lands.
+//! Limits of a circle's data, and of a job's writes. A job beyond them fails, and nothing of it is committed.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     server::{TestServer, Ws, key},
 };
 
-/// That a script fails for its size, wherever it runs, and that nothing of it has landed.
+/// Checks that a script fails for its size, wherever it runs, and that nothing of it is committed.
 async fn assert_too_large(session: &mut Ws, script: &str, named: &str) {
     let before = value(session, "store.keys(\"\")").await;
     for _ in 0..3 {
@@ -20,7 +20,7 @@ async fn assert_too_large(session: &mut Ws, script: &str, named: &str) {
     assert_eq!(value(session, "store.keys(\"\")").await, before, "{script}");
 }
 
-/// That the circle has no room for it, and nothing of it lands.
+/// Checks that the circle has no space for the write, and nothing of it is committed.
 async fn assert_over_quota(session: &mut Ws, script: &str) {
     let before = value(session, "store.keys(\"\")").await;
     for _ in 0..3 {
@@ -67,7 +67,7 @@ async fn values_are_as_long_as_they_may_be_as_json() {
         .await;
     let mut session = server.log_in(&key(2)).await;
     for (longest, longer) in [
-        // Two quotes; each line break is two bytes as JSON, each of these letters as well.
+        // Two quotes; each line break is two bytes as JSON, and so is each of these letters.
         (json!("x".repeat(98)), json!("x".repeat(99))),
         (json!("\n".repeat(49)), json!("\n".repeat(50))),
         (json!("é".repeat(49)), json!("é".repeat(50))),
@@ -79,7 +79,7 @@ async fn values_are_as_long_as_they_may_be_as_json() {
         assert_too_large(&mut session, &script, "a value must have at most 100 bytes").await;
         assert_eq!(value(&mut session, "store.get(\"a\")").await, longest);
     }
-    // Not even a script that catches what it can.
+    // Not even a script that catches all errors.
     let caught = format!(
         "try {{ store.set(\"b\", \"{}\") }} catch {{ }}",
         "x".repeat(99)
@@ -110,7 +110,7 @@ async fn a_job_writes_as_many_keys_as_it_may() {
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;
-    // The same key again is no other one.
+    // Writing the same key again adds no key.
     value(
         &mut session,
         "for n in 0..9 { store.set(\"a\", n); store.incr(\"b\", 1); store.delete(\"c\") }",
@@ -166,7 +166,7 @@ async fn a_circle_keeps_as_much_as_its_quota() {
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
     let put = |key: &str, bytes: usize| {
-        // Key and value, with its quotes, have so many bytes.
+        // The key and the value, with its quotes, have so many bytes.
         let text = "x".repeat(bytes - key.len() - 2);
         format!("store.set(\"{key}\", \"{text}\")")
     };
@@ -182,7 +182,7 @@ async fn a_circle_keeps_as_much_as_its_quota() {
         assert_over_quota(&mut session, &script).await;
         assert_eq!(value(&mut session, "store.keys(\"\")").await, all);
     }
-    // What is replaced, or makes room itself, fits.
+    // Writes that replace something, or make space themselves, fit.
     value(&mut session, &put("a", 600)).await;
     value(
         &mut session,
@@ -194,13 +194,13 @@ async fn a_circle_keeps_as_much_as_its_quota() {
         &format!("store.delete(\"b\"); {}", put("c", 700)),
     )
     .await;
-    // Another circle has its own.
+    // Another circle has its own limit.
     let mut other = server.connect_to(key(5).public()).await;
     other.login(&key(2)).await;
     value(&mut other, &put("a", 1000)).await;
     assert_over_quota(&mut other, "store.set(\"c\", 1)").await;
 
-    // What is counted is kept.
+    // The count survives a restart.
     server.kill();
     let server = start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -210,7 +210,7 @@ async fn a_circle_keeps_as_much_as_its_quota() {
     assert_over_quota(&mut session, "store.set(\"e\", 1)").await;
     server.kill();
 
-    // With a smaller quota, less of it is still allowed.
+    // With a smaller quota, deleting is still allowed.
     let server = TestServer::builder()
         .env("CIRCLED_STORE__QUOTA", "100B")
         .data(folder.path())

@@ -1,4 +1,4 @@
-//! What a sender is told, row by row.
+//! Responses to senders, row by row.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn the_second_time_nothing_runs() {
     let (other, status) = Webhook::stripe(event("evt_2")).kept(&server).await;
     assert_eq!(status, "finished");
     assert_ne!(other, first);
-    // Another circle knows nothing of it.
+    // Another circle doesn't know it.
     let elsewhere = Webhook::stripe(event("evt_1")).to(key(2).public());
     assert_eq!(elsewhere.kept(&server).await.1, "finished");
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 2);
@@ -141,7 +141,7 @@ async fn what_the_provider_doesnt_send_is_a_bad_request() {
             .await
             .assert_is_an_error(400);
     }
-    // Signed or not, it comes to the same.
+    // Signed or not, the result is the same.
     let keys = ask(&server, 1, r#"store.keys("")"#).await;
     assert_eq!(keys, json!([]));
 }
@@ -240,7 +240,7 @@ async fn bodies_have_a_longest_length() {
     );
     let long = Webhook::stripe(padded(1025));
     long.send(&server).await.assert_is_an_error(413);
-    // In chunks, it doesn't say how long it is going to be.
+    // In chunks, its length isn't announced.
     let signature = long.headers["stripe-signature"].to_str().unwrap();
     let head = format!(
         "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nStripe-Signature: {signature}\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -278,12 +278,12 @@ async fn bodies_that_take_their_time_are_not_waited_for() {
     };
     let answer = end(begin().await).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    // It has all the room there is, and gives way to one that is here already.
+    // It has all the memory there is, and is given up for one that is here already.
     let slow = begin().await;
     assert_eq!(webhook.send(&server).await.status, 200);
     let answer = end(slow).await;
     let gave_way = answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: ");
-    // Or the other was through before it began.
+    // The other one may have ended before it began.
     assert!(gave_way || answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
@@ -333,7 +333,7 @@ async fn a_backlog_has_an_end() {
             .unwrap()
             > 0
     );
-    // That is this circle's affair alone, and its own plays go on.
+    // Other circles, and this circle's plays, aren't affected.
     let elsewhere = Webhook::stripe(event("evt_1")).to(key(2).public());
     assert_eq!(elsewhere.kept(&server).await.1, "accepted");
 }

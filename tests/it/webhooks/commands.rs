@@ -1,4 +1,4 @@
-//! What the command line has for webhooks: sending them, and looking at their jobs.
+//! The command line for webhooks: sending them, and looking at their jobs.
 
 use std::{
     path::Path,
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{SECRET, STUBBORN, Webhook, ask, event, scripted, taking_stripes, until};
 use crate::{backend::on_both, server::key};
 
-/// The command line, with no settings but these.
+/// Runs the command line with only these settings.
 fn circled(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
     for (name, _) in std::env::vars_os() {
@@ -50,7 +50,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     assert_eq!(dead["tries"], 2);
 
     let admin = format!("http://{}", server.admin_address().unwrap());
-    // No certificates are needed for that, nor for `circled health`.
+    // Plain HTTP needs no certificates, nor does `circled health`.
     let bare = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
     let healthy = circled(&["health", &admin], &bare);
     assert!(healthy.status.success(), "{}", text(&healthy.stderr));
@@ -147,7 +147,7 @@ async fn jobs_of_a_stopped_server_are_found_in_its_folder() {
     let (id, _) = Webhook::stripe(event("evt_1")).kept(&server).await;
     until(&server, &id, "dead").await;
     ask(&server, 1, r#"store.set("give in", true)"#).await;
-    // A running server has its folder to itself, and is asked.
+    // A running server has its folder to itself, so it is asked.
     let admin = server.admin_address().unwrap().to_string();
     let running = [named[0], ("CIRCLED_SERVER__ADMIN_LISTEN", admin.as_str())];
     let listed = circled(&["jobs", "list", "--json"], &running);

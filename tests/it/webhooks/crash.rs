@@ -1,6 +1,6 @@
-//! The server is killed over and over while it works. Afterwards everything that was acknowledged is there, once.
+//! The server is killed over and over while it works. Afterwards all acknowledged work is there, once.
 //!
-//! `CIRCLED_TEST_KILLS` says how often; `make soak` asks for many.
+//! `CIRCLED_TEST_KILLS` sets the number of kills; `make soak` asks for many.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,9 +19,9 @@ use tokio::{net::TcpStream, sync::watch, task::JoinSet, time::timeout};
 use super::{Webhook, event, scripted, taking_stripes};
 use crate::server::{OPEN, TestServer, Ws, circle, eventually, key, post};
 
-/// Counts each delivery under its own name, and all of them together; fails now and then, the first time.
+/// Counts each delivery under its own name, and all of them together; some fail the first time.
 const COUNTING: &str = r#"
-    // Until the plays have come to a round number: most fail at first, and few for long.
+    // It fails until the number of plays is divisible by four: most fail at first, and few for long.
     let waits = EVENT.payload.data.object.stubborn && store.get("plays", 0) % 4 != 0;
     if waits && !store.has("again/" + EVENT.id) {
         throw "the first time is no good";
@@ -36,7 +36,7 @@ const PLAY: &str = r#"
     store.incr("play/" + ARGS, 1);
 "#;
 
-/// What has been asked for, and what has been acknowledged.
+/// The requests and their acknowledgements.
 #[derive(Default)]
 struct JobStore {
     next: AtomicU64,
@@ -66,7 +66,7 @@ async fn nothing_is_lost_and_nothing_doubled_through_kills() {
         load.spawn(play(job_store.clone(), addresses.clone()));
     }
     for n in 0..kills {
-        // At a different stage of the work each time: what counts is that there was some.
+        // At a different stage of the work each time, after some work was done.
         let before = job_store.deliveries.lock().unwrap().len();
         eventually("work to be done", async || {
             job_store.deliveries.lock().unwrap().len() > before + n % 7
@@ -78,11 +78,11 @@ async fn nothing_is_lost_and_nothing_doubled_through_kills() {
     }
     job_store.stop.store(true, Ordering::Relaxed);
     load.join_all().await;
-    // What fails the first time waits for a word.
+    // Deliveries that fail the first time wait for a word.
     let mut session = server.log_in(&key(1)).await;
     eventually("all jobs to be over", async || {
-        // Whoever was hit three times in a row while it ran was given up, as is right: nobody can tell that
-        // from a job that kills. With enough kills, that happens.
+        // A job that was hit three times in a row while it ran was given up, which is right: nobody can tell it from a
+        // job that kills. With enough kills, that happens.
         for job in dead(&server).await {
             assert_eq!(job["crashes"], 3, "{job}");
             let path = format!("/jobs/{}/retry", job["job_id"].as_str().unwrap());
@@ -137,7 +137,7 @@ async fn check(job_store: &JobStore, session: &mut Ws) {
         total(session, "deliveries").await,
         acknowledged.len() as u64
     );
-    // A play that got no reply has happened or not, but not twice.
+    // A play without a reply has happened or not, but not twice.
     let plays = job_store.plays.lock().unwrap().clone();
     let kept = counts(session, "play").await;
     assert!(kept.values().all(|count| *count == 1), "doubled: {kept:?}");
@@ -163,7 +163,7 @@ async fn start(settings: &str, data: &Path) -> TestServer {
         .await
 }
 
-/// Sends each delivery until it is acknowledged, as providers do.
+/// Sends each delivery until it is acknowledged, like providers do.
 async fn send_webhooks(job_store: Arc<JobStore>, addresses: watch::Receiver<std::net::SocketAddr>) {
     while !job_store.stop.load(Ordering::Relaxed) {
         let name = job_store.name();
@@ -183,7 +183,7 @@ async fn send_webhooks(job_store: Arc<JobStore>, addresses: watch::Receiver<std:
     }
 }
 
-/// The status that came back, if one did.
+/// Returns the status, if there was a response.
 async fn try_send(address: std::net::SocketAddr, webhook: &Webhook) -> Option<u16> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -235,7 +235,7 @@ async fn play(job_store: Arc<JobStore>, mut addresses: watch::Receiver<std::net:
                     job_store.plays.lock().unwrap().insert(name, true);
                 }
                 Err(circled_client::Error::Rpc(error)) => {
-                    // Keeps colliding, or too much is under way: nothing has happened.
+                    // It keeps colliding, or too much is under way: nothing has happened.
                     assert!(
                         [-32009, -32005, -32007, -32004].contains(&error.code),
                         "{error:?}"

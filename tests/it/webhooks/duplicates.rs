@@ -1,4 +1,4 @@
-//! Which deliveries are the same as an earlier one, and what comes of those.
+//! Deliveries that repeat an earlier one, and their treatment.
 
 use circled::webhooks::Preset;
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn an_id_that_is_used_again_for_another_type_is_another_event() {
         Webhook::stripe(&other).kept(&server).await,
         (second, "duplicate".to_owned())
     );
-    // What Stripe sends once more may say that fewer endpoints are left.
+    // A repeated delivery of Stripe's may say that fewer endpoints are left.
     let again = event("evt_1").replacen('{', "{\"pending_webhooks\": 0,", 1);
     assert_eq!(
         Webhook::stripe(again).kept(&server).await,
@@ -75,7 +75,7 @@ async fn one_event_of_shopifys_comes_in_several_deliveries() {
     let again = delivery("one", "orders/create").kept(&server).await;
     assert_eq!(again, (first, "duplicate".to_owned()));
 
-    // Under the names of its newer Events.
+    // The names of its newer Events.
     let mut newer = delivery("four", "products/update");
     for (old, new) in [
         ("x-shopify-hmac-sha256", "shopify-hmac-sha256"),
@@ -163,7 +163,7 @@ async fn what_is_remembered_for_no_time_is_new_each_time() {
     until(&server, &id, "dead").await;
     server.sigterm();
     assert!(server.wait().await.success());
-    // The mark of the first one is there still.
+    // The mark of the first one is still there.
     let server = start("0s").await;
     let (second, status) = webhook.kept(&server).await;
     assert_eq!(status, "failed");
@@ -194,14 +194,14 @@ async fn what_comes_again_runs_the_script_that_was_put_meanwhile() {
     assert_eq!(ask(&server, 1, r#"store.get("mended")"#).await, "evt_1");
 }
 
-/// A GET to a provider's address.
+/// Sends a GET to a provider's address.
 async fn get(server: &TestServer, provider: &str, query: &str) -> Response {
     let path = format!("/webhooks/{provider}/{}?{query}", circle());
     server.get(&path, &[]).await
 }
 
 async fn an_address_is_verified_by_whoever_knows_the_token() {
-    // As docs/WEBHOOKS.md has it.
+    // The settings from docs/WEBHOOKS.md.
     let meta = r#"
         [webhooks.meta]
         secrets = ["env:META_APP_SECRET"]
@@ -241,7 +241,7 @@ async fn an_address_is_verified_by_whoever_knows_the_token() {
             line["message"] == "webhook refused" && line["reason"] == "the GET has a wrong token"
         })
         .await;
-    // Whoever sends none gets none.
+    // Providers that send no such GET get no answer to one.
     get(&server, "stripe", query).await.assert_is_an_error(405);
     get(&server, "other", query).await.assert_is_an_error(405);
 

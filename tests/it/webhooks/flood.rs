@@ -1,4 +1,4 @@
-//! What strangers send, who aren't believed in the end, keeps no delivery out.
+//! Unsigned requests of strangers keep no delivery out.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -14,20 +14,20 @@ use crate::{
     server::{TestServer, within},
 };
 
-/// How a body comes that never becomes whole.
+/// The manner of sending a body that never becomes whole.
 #[derive(Debug, Clone, Copy)]
 enum Manner {
     /// Not at all.
     Silent,
     /// A byte now and then.
     Dripping,
-    /// As slowly as it may.
+    /// The slowest permitted pace.
     Least,
     /// Some of it at once, and then hardly faster than it must.
     Trickling,
     /// All but its end, at once.
     AllButTheEnd,
-    /// The same, with no length said before.
+    /// The same, without an announced length.
     Chunked,
 }
 
@@ -80,7 +80,7 @@ async fn attack(
     }
 }
 
-/// What comes before the length of a delivery like this one.
+/// Returns the head of a delivery like this one, up to its length.
 fn head(webhook: &Webhook) -> String {
     format!(
         "POST /webhooks/stripe/{} HTTP/1.1\r\nHost: x\r\nStripe-Signature: {}\r\n",
@@ -89,7 +89,7 @@ fn head(webhook: &Webhook) -> String {
     )
 }
 
-/// Delivers an event of `kib` KiB in pieces, as a line with a long way would have it. Returns how its answer begins.
+/// Delivers an event of `kib` KiB in pieces, like over a slow line. Returns the beginning of the response.
 async fn in_pieces(to: SocketAddr, id: &str, kib: usize) -> std::io::Result<String> {
     let body = event(id) + " ".repeat(kib << 10).as_str();
     let webhook = Webhook::stripe(&body);
@@ -105,22 +105,22 @@ async fn in_pieces(to: SocketAddr, id: &str, kib: usize) -> std::io::Result<Stri
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// How many of `all` deliveries are answered with 200 while `attackers` are at it.
+/// Returns how many of `all` deliveries get a 200 while `attackers` send.
 async fn answered(server: &TestServer, attackers: usize, manner: Manner, all: usize) -> usize {
     let claimed = Webhook::stripe("{}");
     let head = head(&claimed);
-    // As fast as a line of a gigabit would be.
+    // The pace of a line of a gigabit.
     let (bulk, pause) = (
         vec![b'x'; 1 << 20],
         Duration::from_millis(attackers as u64 * 7),
     );
-    // One of four comes from where the provider is, too.
+    // One of four comes from the provider's own address.
     let attacking = (0..attackers).map(|n| {
         let last = u8::try_from(1 + n % 4).unwrap();
         attack(server.address, last, &head, manner, &bulk, pause)
     });
     let deliver = async {
-        // Until the attack has begun in earnest.
+        // Wait until the attack has really begun.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut kept = 0;
         for n in 0..all {
@@ -155,7 +155,7 @@ async fn bodies_that_never_become_whole_keep_nobody_out() {
         let kept = answered(&server, attackers, manner, 100).await;
         assert!(kept >= 99, "{attackers} {manner:?}: {kept} of 100");
     }
-    // 64 MiB is what all bodies may take, and some of it twice while it grows.
+    // All bodies may take 64 MiB, and some of it twice while it grows.
     let most = server.memory_kib("VmHWM");
     assert!(
         most < before + (160 << 10),
@@ -195,14 +195,14 @@ async fn bodies_that_come_in_pieces_are_kept_beside_a_flood_from_elsewhere() {
 
 #[tokio::test]
 async fn large_bodies_are_kept_beside_a_hundred_addresses_that_send_slowly() {
-    // Room for about 64 of theirs.
+    // Memory for about 64 of theirs.
     let server = taking_stripes()
         .env("CIRCLED_WEBHOOKS__MAX_BUFFERED", "4MiB")
         .env("CIRCLED_WEBHOOKS__MAX_BUFFERED_PER_CIRCLE", "4MiB")
         .start()
         .await;
     let (slow, bulk) = (head(&Webhook::stripe("{}")), vec![b'x'; 1 << 20]);
-    // Whoever gave way comes again.
+    // A delivery that was given up comes again.
     let pause = Duration::from_secs(4);
     let attacking =
         (2..102).map(|last| attack(server.address, last, &slow, Manner::Trickling, &bulk, pause));

@@ -1,4 +1,4 @@
-//! What becomes of a delivery: its job, tried again, given up, looked at, and run again.
+//! The life of a delivery: its job, tried again, given up, shown, and run again.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn the_wait_grows_with_each_try() {
         })
         .await;
         let job = job(&server, &id).await;
-        // It may be one further on by now.
+        // It may be one further by now.
         let tries = job["tries"].as_u64().unwrap();
         let time = |name: &str| {
             job[name]
@@ -120,7 +120,7 @@ async fn what_was_pending_is_resumed_in_its_order() {
     .await;
 }
 
-/// Waits until a job runs that never ends: a server that isn't idle has one.
+/// Waits until a job runs that never ends; a server that isn't idle has one.
 async fn until_it_runs(server: &TestServer) {
     let before = server.processor_time();
     eventually("the job to run", async || {
@@ -140,7 +140,7 @@ async fn a_graceful_stop_leaves_jobs_pending_and_blames_none() {
             .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
             .env("CIRCLED_SCRIPT__THREADS", "1")
             .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "100ms")
-            // The next server needn't wait for that: it is given what this one had.
+            // The next server needn't wait for that: it gets the jobs of this one.
             .env("CIRCLED_DISPATCH__REDIS__LEASE", "60s")
     };
     let mut server = start().start().await;
@@ -192,7 +192,7 @@ async fn a_job_that_the_server_dies_of_is_given_up() {
     assert_eq!((&dead["tries"], &dead["crashes"]), (&json!(0), &json!(3)));
     let message = dead["error"]["message"].as_str().unwrap();
     assert!(message.contains("died 3 times"), "{message}");
-    // Others, which waited for their turn, don't suffer for it.
+    // Other jobs, which waited for their turn, don't suffer for it.
     for other in others {
         let other = until(&server, &other, "finished").await;
         assert_eq!(
@@ -217,7 +217,7 @@ async fn what_waits_for_its_next_try_counts_as_waiting() {
     }
     let response = Webhook::stripe(event("evt_3")).send(&server).await;
     response.assert_is_an_error(503);
-    // The log says that it fails, and not what it says.
+    // The log says that it fails, without its error message.
     let failed = server
         .logged("the failure", |line| {
             line["message"] == "a webhook's script failed"
@@ -244,7 +244,7 @@ async fn colliding_is_no_try() {
     let mut session = server.log_in(&key(2)).await;
     let mut plays = 0;
     let start = tokio::time::Instant::now();
-    // Longer than all of its runs one after another take.
+    // Longer than all of its runs one after another.
     while start.elapsed() < Duration::from_millis(1500) {
         session.play("store.incr(\"hot\", 1)").await.unwrap();
         plays += 1;
@@ -263,7 +263,7 @@ async fn a_sender_that_hangs_up_leaves_no_job_behind() {
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .start()
         .await;
-    // Plays that collide until one of them locks the circle, where deliveries have to wait for it.
+    // Plays that collide until one of them locks the circle, for which deliveries have to wait.
     let slow = busy(Duration::from_millis(30), "store.set(\"hot\", n + 1)");
     let slow = format!("let n = store.get(\"hot\", 0); {slow}");
     let mut session = server.log_in(&key(2)).await;
@@ -311,7 +311,7 @@ async fn a_sender_that_hangs_up_leaves_no_job_behind() {
 }
 
 async fn one_circles_flood_leaves_others_their_turn() {
-    // Much more than can be done while this test lasts, however slowly it is served.
+    // Much more work than can be done in this test, however slow the machine.
     let (_folder, settings) = scripted(&busy(Duration::from_millis(200), "1"));
     let server = taking_stripes()
         .toml(settings + "wait = \"0s\"\n")

@@ -1,4 +1,4 @@
-//! All that providers send: each kind of it is taken by their presets, and answered as they want.
+//! All kinds of requests that providers send: their presets accept each, and respond as the provider wants.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn all_that_stripe_sends_is_taken() {
             (&sent["id"], &sent["type"])
         );
     }
-    // What is known of each is checked.
+    // The known members of each kind are checked.
     for missing in ["id", "type"] {
         let mut thin = thin.clone();
         thin[missing] = Value::Null;
@@ -111,7 +111,7 @@ async fn all_that_idenfy_sends_is_taken() {
         assert_eq!(kept["type"], expected, "{kept}");
         assert!(!kept.to_string().contains("Jane"), "{kept}");
     }
-    // What a face came to changed nothing of the verification.
+    // The result of the face comparison changed nothing in the verification.
     let kept = ask(&server, 1, r#"store.get("webhook/idenfy/scan")"#).await;
     assert_eq!(
         (&kept["type"], &kept["final"]),
@@ -119,11 +119,11 @@ async fn all_that_idenfy_sends_is_taken() {
     );
     let keys = ask(&server, 1, r#"store.keys("").len()"#).await;
     assert_eq!(keys, 4);
-    // What there will be some day, and without the header, which isn't signed.
+    // A kind of the future, and without the header, which isn't signed.
     let body = json!({ "something": { "new": true } }).to_string();
     let webhook = Webhook::signed(Preset::Idenfy, ANY_SECRET, body);
     assert_eq!(webhook.kept(&server).await.1, "finished");
-    // A result of a verification has to say of which.
+    // A result must name its verification.
     for body in [
         json!({ "final": true, "status": { "overall": "APPROVED" } }),
         json!({ "final": true, "scanRef": "scan" }),
@@ -228,7 +228,7 @@ async fn slack_gets_what_the_script_says_or_nothing() {
         assert_eq!((said.status, said.body.as_str()), (200, ""), "{kind}");
     }
     assert_eq!(ask(&server, 1, r#"store.get("others")"#).await, 7);
-    // Asked again, it is another question; the same request once more is answered as before.
+    // Sent again, it is another question; the same request once more gets the same response.
     let question = json!({ "type": "block_suggestion", "value": "a" });
     let earlier = Timestamp::now() - SignedDuration::from_secs(60);
     let mut earlier = Webhook::described(
@@ -247,7 +247,7 @@ async fn slack_gets_what_the_script_says_or_nothing() {
             assert_eq!(option["value"], number, "{option}");
         }
     }
-    // What is told to the server alone is acknowledged as ever.
+    // Messages for the server alone are acknowledged as usual.
     let body =
         json!({ "type": "event_callback", "event_id": "Ev1", "event": { "type": "app_mention" } });
     let event = Webhook::signed(Preset::Slack, ANY_SECRET, body.to_string());
@@ -267,7 +267,7 @@ async fn slack_may_look_at_the_certificate() {
     let elsewhere = format!("/webhooks/stripe/{}?ssl_check=1", circle());
     assert_eq!(ask_by_get(elsewhere).await, 405);
 
-    // Signed or not, as nobody says which.
+    // Signed or not, because the documentation doesn't say.
     let form = "application/x-www-form-urlencoded";
     let checks = |body: &str| {
         Webhook::signed(Preset::Slack, ANY_SECRET, body).with("content-type", Some(form))

@@ -1,4 +1,4 @@
-//! Providers: the presets, one's own, and what they sign with.
+//! Providers: presets, custom ones, and their secrets.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use crate::{
     server::{TestServer, circle, post},
 };
 
-/// A base64 text, for those who want one.
+/// A base64 text, for providers that need one.
 const ANY_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// Every preset, under its own name.
+/// Returns the settings of every preset, under its own name.
 fn all() -> String {
     let table = |preset: Preset| {
         let name = format!("{preset:?}").to_lowercase();
@@ -87,8 +87,8 @@ struct Vector {
 async fn what_providers_sign_is_believed() {
     let vectors: Vec<Vector> =
         circled_json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
-    // Those with a time are stale by now, and a secret of four letters is refused: both are seen to where the
-    // verifier is tested alone.
+    // Vectors with a time are stale by now, and a secret of four letters is refused: the verifier's own tests cover
+    // both.
     let timeless = vectors
         .iter()
         .filter(|vector| vector.now.is_none() && vector.secret.len() >= 8);
@@ -162,7 +162,7 @@ async fn slack_gets_its_challenge_back_and_its_forms_are_read() {
         (response.status, response.body.as_str()),
         (200, "3eZbrw1aB")
     );
-    // Whoever isn't Slack gets nothing back.
+    // Other senders than Slack get nothing back.
     let response = Webhook::signed(Preset::Slack, "other", &challenge)
         .send(&server)
         .await;
@@ -212,7 +212,7 @@ async fn a_final_result_of_idenfy_stands() {
     assert_eq!(stands("one").await, ("APPROVED".to_owned(), true));
     let job = server.admin(&format!("/jobs/{job}")).await.json();
     assert_eq!(job["output"], "superseded by the final delivery");
-    // Another final one may correct it, and other verifications are others.
+    // Another final one may correct it, and other verifications are separate.
     assert_eq!(
         result("one", true, "EXPIRED").kept(&server).await.1,
         "finished"
@@ -227,7 +227,7 @@ async fn a_final_result_of_idenfy_stands() {
 
 async fn no_script_undoes_what_is_final_not_even_by_trying_again() {
     let folder = tempfile::tempdir().unwrap();
-    // What isn't final fails the first time, and would come after the final one.
+    // A delivery that isn't final fails the first time, and would come after the final one.
     let script = r#"
         if !EVENT.payload.final && !store.has("open") { throw "not yet" }
         store.set(EVENT.payload.scanRef, EVENT.payload.status.overall);

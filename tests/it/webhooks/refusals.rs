@@ -1,4 +1,4 @@
-//! What whoever runs the server learns of requests that were refused.
+//! The operator's view of refused requests.
 
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -6,10 +6,10 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{SECRET, Webhook, event, taking_stripes};
 use crate::server::{TestServer, circle, key, send};
 
-/// In every payload, and in no line of the log.
+/// A text in every payload, and in no line of the log.
 const CANARY: &str = "canary_of_a_payload";
 
-/// The lines of a stopped server's log with this message.
+/// Returns the lines of a stopped server's log with this message.
 fn lines(log: &str, message: &str) -> Vec<Value> {
     let parsed = log.lines().map(circled_json::parse);
     parsed
@@ -54,7 +54,7 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         (right().to(key(9).public()), 404),
         (Webhook::stripe(CANARY.repeat(100)), 413),
         (right().with("content-type", Some("text/plain")), 415),
-        // Its disk has too little room.
+        // Its disk has too little space.
         (right(), 503),
     ] {
         assert_eq!(webhook.send(&server).await.status, status);
@@ -143,13 +143,13 @@ async fn a_flood_of_refusals_is_a_few_lines_and_their_number() {
         assert_eq!(webhook.send(&server).await.status, 401);
     }
     let seconds = start.elapsed().as_secs() + 2;
-    // Another reason is not drowned.
+    // Another reason still gets its line.
     let other = Webhook::stripe("{}").send(&server).await;
     assert_eq!(other.status, 400);
     server
         .logged("the other", |line| line["status"] == 400)
         .await;
-    // The rest is told even if nothing comes after it.
+    // The rest is logged even if nothing comes after it.
     let rest = |line: &Value| line["code"] == "unsigned" && line["refused"].is_u64();
     server.logged("the rest", rest).await;
     server.sigterm();

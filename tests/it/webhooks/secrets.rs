@@ -1,4 +1,4 @@
-//! What providers sign with, and who is on or off.
+//! Providers' secrets, and which providers are on or off.
 
 use circled::webhooks::Preset;
 

@@ -12,7 +12,7 @@ async fn gateways_that_are_killed_lose_nothing_and_leave_nothing() {
     let mut gateways = fleet.gateways(2).await;
     let _workers = fleet.workers(2).await;
     let load = Load::on_mortal(&gateways, 3);
-    // On a gateway that is left alone.
+    // This gateway is left alone.
     let spared = fleet.gateway().await;
     let mut session = Session::open(spared.address, circle(0)).await.unwrap();
     for n in faults(4) {
@@ -25,7 +25,7 @@ async fn gateways_that_are_killed_lose_nothing_and_leave_nothing() {
     }
     load.progress(5).await;
     load.finish(&gateways[0]).await;
-    // Two for each gateway that is there.
+    // Two for each gateway.
     redis.until_keys("*:inbox:*", 6).await;
     redis.until_no_plays().await;
     redis.until_keys("*:backlog:*", 0).await;

@@ -13,7 +13,7 @@ use crate::server::TestServer;
 /// Gateways and workers, each kind with a network of its own.
 struct Apart {
     _redis: RedisServer,
-    /// Those of the gateways, and of the workers.
+    /// The network of the gateways, and of the workers.
     networks: [Proxy; 2],
     gateways: Vec<TestServer>,
     _workers: Vec<TestServer>,
@@ -31,7 +31,7 @@ impl Apart {
         }
     }
 
-    /// The gateways', the workers', both.
+    /// Returns the network of the gateways, of the workers, or both.
     fn network(&self, n: usize) -> impl Iterator<Item = &Proxy> {
         let both = self.networks.iter().enumerate();
         both.filter(move |(side, _)| n % 3 == 2 || n % 3 == *side)

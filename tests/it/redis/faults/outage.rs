@@ -1,4 +1,4 @@
-//! Redis is gone for a while, or takes nothing.
+//! Redis is gone for a while, or accepts nothing.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::server::{TestServer, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_goes_on_after_redis_was_gone() {
-    // Synced each second only, it answers before it has written while a sync takes its time.
+    // With a sync each second, it would answer before it has written while a sync is slow.
     let mut redis = RedisServer::start_with(&["--appendfsync", "always"]).await;
     let fleet = Fleet::on(redis.url());
     let gateways = fleet.gateways(2).await;
@@ -24,7 +24,7 @@ async fn all_goes_on_after_redis_was_gone() {
         for server in gateways.iter().chain(&workers) {
             readiness(server, 503).await;
         }
-        // Whoever comes can log in.
+        // New callers can log in.
         let gateway = &gateways[n % 2];
         let mut session = Session::open(gateway.address, circle(0)).await.unwrap();
         let refused = session.play("1", json!(null)).await.unwrap().unwrap_err();
@@ -62,7 +62,7 @@ async fn all_goes_on_after_redis_was_full() {
             readiness(server, 503).await;
         }
         load.refusals(4).await;
-        // Longer than a lease: workers are there all the same.
+        // Longer than a lease: workers stay registered.
         stand_still().await;
         limit_memory("0").await;
         for server in gateways.iter().chain(&workers) {

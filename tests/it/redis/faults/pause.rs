@@ -1,4 +1,4 @@
-//! Processes that stand still for longer than a lease, and then go on as if nothing had been.
+//! Processes that stand still for longer than a lease, and then continue as if nothing had happened.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::server::{TestServer, busy, key};
 
-/// Longer than a lease, and than others wait beyond it.
+/// Longer than a lease, and than the additional wait of others.
 const STANDSTILL: Duration = Duration::from_millis(2500);
 
-/// Where there is nothing to be waited for but the time.
+/// Waits, because only time has to pass.
 pub(super) async fn stand_still() {
     sleep(STANDSTILL).await;
 }

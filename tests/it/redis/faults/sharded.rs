@@ -5,7 +5,7 @@ use super::{
     faults,
 };
 
-/// Enough for most partitions to have one.
+/// Enough circles for most partitions to have one.
 const CIRCLES: u8 = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

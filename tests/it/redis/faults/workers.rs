@@ -42,7 +42,7 @@ async fn the_only_worker_is_killed_and_the_next_one_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_are_asked_to_end_are_not_missed() {
     let redis = RedisServer::start().await;
-    // Whatever waits for that is noticed.
+    // Anything that waits for the lease would be noticed.
     let fleet = Fleet::on(redis.url()).with("DISPATCH__REDIS__LEASE", "60s");
     let gateways = fleet.gateways(2).await;
     let mut workers = fleet.workers(2).await;
