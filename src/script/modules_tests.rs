@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::{Failure, Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success};
 use crate::store::{
-    Key, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
+    Key, KeyRange, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
 };
 
 const STORE: Settings = Settings {
@@ -32,7 +32,7 @@ impl RemoteReads for Empty {
         if self.0 { Ok(None) } else { Err(Unavailable) }
     }
 
-    fn keys(&mut self, _: &Key, _: usize) -> Result<Vec<Key>, Unavailable> {
+    fn keys(&mut self, _: &KeyRange) -> Result<Vec<Key>, Unavailable> {
         Ok(Vec::new())
     }
 }

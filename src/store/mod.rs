@@ -21,12 +21,15 @@ mod commit;
 mod database;
 mod disk;
 mod disk_snapshot;
+mod effects;
 mod error;
 mod event;
 mod hub;
 mod locked_circle;
 mod log;
 mod queue;
+mod range;
+mod read_set;
 mod settings;
 mod snapshot;
 mod table;
@@ -36,13 +39,16 @@ mod writer;
 
 pub use commit::{CommitCallback, Preconditions, RejectedCommit, Scan, Store, WaitPolicy};
 pub use disk::Disk;
+pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
 pub use event::NewEvent;
 pub use hub::{Event, Feed, Hub, Log, Signal};
 pub use locked_circle::LockedCircle;
+pub use range::KeyRange;
+pub use read_set::{RangeRead, ReadSet};
 pub use settings::{DiskSettings, Settings};
 pub use table::{Key, Record, Table, Value};
-pub use transaction::{Effects, PrefixRead, RemoteReads, Transaction};
+pub use transaction::{RemoteReads, Transaction};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! A snapshot of one circle: it doesn't change while it is read.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use circled_protocol::PublicKey;
 use fjall::Readable;
@@ -10,6 +10,7 @@ use super::{
     disk::{Disk, failed},
     disk_snapshot::DiskSnapshot,
     error::Unavailable,
+    range::KeyRange,
     table::{Key, Table, Value, full},
 };
 
@@ -58,47 +59,68 @@ impl Snapshot {
         self.on_disk.get(disk, circle, table, key)
     }
 
-    /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop.
+    /// Calls `found` with every key in a range, as it is to be read, until it says to stop.
     pub(super) fn keys(
         &self,
         disk: &Disk,
         circle: &PublicKey,
         table: Table,
-        prefix: &Key,
+        range: &KeyRange,
         mut found: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Unavailable> {
-        let mut pending = self
-            .pending
-            .iter()
-            .flat_map(|(pending, _)| {
-                let from = Bound::Included((table, prefix.clone()));
-                pending.range((from, Bound::Unbounded))
-            })
-            .take_while(|((of, key), _)| *of == table && key.starts_with(prefix))
-            .map(|((_, key), (_, value))| (key, value.is_some()))
-            .peekable();
-        let stored = self
-            .on_disk
-            .inner()
-            .prefix(disk.keyspace(table), full(circle, prefix));
-        for entry in stored {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut left = range.limit;
+        let mut found = |key: &[u8]| {
+            left -= 1;
+            found(key) && left > 0
+        };
+        let pending = self.pending.as_ref().map(|(pending, _)| {
+            let (start, end) = (range.start.clone(), range.end.clone());
+            pending.range((table, start)..(table, end))
+        });
+        let mut pending = pending.into_iter().flatten();
+        let mut next_pending = || {
+            let next = if range.reverse {
+                pending.next_back()
+            } else {
+                pending.next()
+            };
+            next.map(|((_, key), (_, value))| (key, value.is_some()))
+        };
+        let mut stored = self.on_disk.inner().range(
+            disk.keyspace(table),
+            full(circle, &range.start)..full(circle, &range.end),
+        );
+        let mut newer = next_pending();
+        while let Some(entry) = if range.reverse {
+            stored.next_back()
+        } else {
+            stored.next()
+        } {
             let key = entry.key().map_err(|error| failed(&error))?;
             let key = &key[circle.as_bytes().len()..];
-            while let Some((newer, there)) = pending.next_if(|(newer, _)| newer[..] < *key) {
-                if there && !found(newer) {
+            while let Some((before, there)) = newer
+                && range.is_before(before, key)
+            {
+                newer = next_pending();
+                if there && !found(before) {
                     return Ok(());
                 }
             }
-            let there = match pending.next_if(|(newer, _)| newer[..] == *key) {
-                Some((_, there)) => there,
-                None => true,
-            };
+            let mut there = true;
+            if let Some((_, still_there)) = newer.filter(|(same, _)| same[..] == *key) {
+                newer = next_pending();
+                there = still_there;
+            }
             if there && !found(key) {
                 return Ok(());
             }
         }
-        for (newer, there) in pending {
-            if there && !found(newer) {
+        while let Some((key, there)) = newer {
+            newer = next_pending();
+            if there && !found(key) {
                 return Ok(());
             }
         }

@@ -8,6 +8,7 @@ mod limits;
 mod lost;
 mod own;
 mod queue;
+mod ranges;
 mod remote;
 mod snapshots;
 

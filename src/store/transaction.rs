@@ -1,21 +1,20 @@
 //! Transactions: what one run has read, and what it is going to write.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{iter, sync::Arc};
 
 use circled_protocol::PublicKey;
-use sha1::{Digest, Sha1};
 
 use super::{
     Settings,
     disk::Disk,
+    effects::Effects,
     error::{Unavailable, WriteError},
     event::NewEvent,
+    range::{KeyRange, OWN},
+    read_set::{KeysDigest, ReadSet},
     snapshot::Snapshot,
     table::{Key, Record, Table, Value},
 };
-
-/// The first byte of the circle's own keys. No script can name one of them: its keys are UTF-8.
-const OWN: u8 = 0xff;
 
 /// A consistent view of one circle's store, with changes to it that nobody else sees before they are committed.
 /// Dropping it changes nothing.
@@ -23,16 +22,9 @@ pub struct Transaction {
     source: ReadSource,
     limits: Arc<Settings>,
     circle: PublicKey,
-    /// The value of each key that was read, or that it had none.
-    reads: BTreeMap<Key, Option<Value>>,
-    /// A digest of each prefix that was listed.
-    lists: BTreeMap<Key, PrefixDigest>,
-    /// Digests of lists in a remote store, one each time: the store may change between two reads.
-    remote_lists: Vec<(Key, PrefixDigest)>,
-    writes: BTreeMap<Key, Option<Value>>,
-    /// The number of them that are the circle's own.
+    effects: Effects,
+    /// The number of its writes that are the circle's own.
     own_writes: usize,
-    events: Vec<NewEvent>,
     /// The provider whose delivery it runs for, if it does.
     provider: Option<Box<str>>,
 }
@@ -56,63 +48,11 @@ pub trait RemoteReads: Send {
     /// The store can't be reached.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
 
-    /// Returns the keys that begin with `prefix`, in the order of their bytes, at most `max` of them.
+    /// Returns the keys in a range, as it is to be read.
     ///
     /// # Errors
     /// The store can't be reached.
-    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable>;
-}
-
-/// The effects of a run: what it has read and is going to write, for a commit to a remote store.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// The value of each key that was read, or that it had none.
-    pub reads: BTreeMap<Key, Option<Value>>,
-    /// The digest of each prefix that was listed, one each time.
-    pub lists: Vec<PrefixRead>,
-    /// The new value of each key, or that it has none.
-    pub writes: BTreeMap<Key, Option<Value>>,
-    /// The events that it emits, in order.
-    pub events: Vec<NewEvent>,
-}
-
-/// A prefix that was listed, and what was found.
-#[derive(Debug)]
-pub struct PrefixRead {
-    /// The prefix.
-    pub prefix: Key,
-    /// The number of keys that were seen.
-    pub count: usize,
-    /// True if these were all of them.
-    pub whole: bool,
-    /// SHA-1 over them, each after its length in decimal and a colon. No other hash can be had inside Redis;
-    /// who makes up keys that collide fools nobody but the scripts of their own circle.
-    pub hash: [u8; 20],
-}
-
-/// A digest of a list of keys, see [`PrefixRead::hash`].
-struct PrefixDigest {
-    hash: Sha1,
-    count: usize,
-    /// True if the list went to the end.
-    whole: bool,
-}
-
-impl PrefixDigest {
-    fn new() -> Self {
-        Self {
-            hash: Sha1::new(),
-            count: 0,
-            whole: true,
-        }
-    }
-
-    fn push(&mut self, key: &[u8]) {
-        // The length first, so that no two lists look the same.
-        self.hash.update(format!("{}:", key.len()));
-        self.hash.update(key);
-        self.count += 1;
-    }
+    fn keys(&mut self, range: &KeyRange) -> Result<Vec<Key>, Unavailable>;
 }
 
 impl Transaction {
@@ -135,12 +75,8 @@ impl Transaction {
             source,
             limits,
             circle,
-            reads: BTreeMap::new(),
-            lists: BTreeMap::new(),
-            remote_lists: Vec::new(),
-            writes: BTreeMap::new(),
+            effects: Effects::default(),
             own_writes: 0,
-            events: Vec::new(),
             provider: None,
         }
     }
@@ -167,15 +103,18 @@ impl Transaction {
     }
 
     fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
-        if let Some(value) = self.writes.get(&key) {
-            return Ok(value.clone());
-        }
-        if let Some(value) = self.reads.get(&key) {
+        if let Some(value) = self.known(&key) {
             return Ok(value.clone());
         }
         let value = self.source.get(&self.circle, &key)?;
-        self.reads.insert(key, value.clone());
+        self.effects.reads.insert(key, value.clone());
         Ok(value)
+    }
+
+    /// Returns the value of a key that it has written or read.
+    fn known(&self, key: &Key) -> Option<&Option<Value>> {
+        let Effects { reads, writes, .. } = &self.effects;
+        writes.get(key).or_else(|| reads.get(key))
     }
 
     /// Sets `key` to `value`, which must be JSON, or with none deletes it.
@@ -191,13 +130,14 @@ impl Transaction {
                 max: self.limits.max_value,
             });
         }
-        let written = self.writes.len() - self.own_writes;
-        if written >= self.limits.max_writes && !self.writes.contains_key(&key) {
+        let writes = &mut self.effects.writes;
+        let written = writes.len() - self.own_writes;
+        if written >= self.limits.max_writes && !writes.contains_key(&key) {
             return Err(WriteError::Writes {
                 max: self.limits.max_writes,
             });
         }
-        self.writes.insert(key, value);
+        writes.insert(key, value);
         Ok(())
     }
 
@@ -206,53 +146,76 @@ impl Transaction {
     /// # Errors
     /// More than `max` keys; a disk that can't be read.
     pub fn keys(&mut self, prefix: &str, max: usize) -> Result<Vec<Key>, WriteError> {
-        self.list(Key::new(prefix.as_bytes()), max)
+        self.list(prefix.as_bytes(), max)
     }
 
-    fn list(&mut self, prefix: Key, max: usize) -> Result<Vec<Key>, WriteError> {
-        let mut own = self
-            .writes
-            .range::<Key, _>((Bound::Included(&prefix), Bound::Unbounded))
-            .take_while(|(key, _)| is_under(key, &prefix))
-            .map(|(key, value)| (key.clone(), value.is_some()))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .peekable();
-        let mut keys = Vec::new();
-        let mut listed = PrefixDigest::new();
-        // Those that it deletes are no longer counted, so it may look at more.
-        let most = max.saturating_add(self.writes.len()).saturating_add(1);
-        self.source.keys(&self.circle, &prefix, most, &mut |key| {
-            if !is_under(key, &prefix) {
-                return false;
-            }
-            listed.push(key);
-            while let Some((own, there)) = own.next_if(|(own, _)| own[..] < *key) {
-                if there {
-                    keys.push(own);
-                }
-            }
-            match own.next_if(|(own, _)| own[..] == *key) {
-                Some((_, false)) => {}
-                Some(_) | None => keys.push(Key::new(key)),
-            }
-            listed.whole = keys.len() <= max;
-            listed.whole
-        })?;
-        keys.extend(own.filter(|(_, there)| *there).map(|(key, _)| key));
-        // One state was looked at, so the longest look at a prefix tells the most.
-        match self.lists.get(&prefix) {
-            _ if matches!(self.source, ReadSource::Remote(_)) => {
-                self.remote_lists.push((prefix, listed))
-            }
-            Some(before) if before.whole || !listed.whole && before.count >= listed.count => {}
-            _ => {
-                self.lists.insert(prefix, listed);
-            }
-        }
+    fn list(&mut self, prefix: &[u8], max: usize) -> Result<Vec<Key>, WriteError> {
+        let range = KeyRange {
+            // One more tells that there are too many.
+            limit: max.saturating_add(1),
+            ..KeyRange::of_prefix(prefix)
+        };
+        let keys = self.read_range(range)?;
         if keys.len() > max {
             return Err(WriteError::Keys { max });
         }
+        Ok(keys)
+    }
+
+    /// Returns the keys in a range, as it is to be read, the transaction's own writes included and the circle's own keys
+    /// left out. It collides with changes in the part that it has covered, and with no others.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn scan(&mut self, mut range: KeyRange) -> Result<Vec<Key>, WriteError> {
+        range.end = range.end.min(Key::new(&[OWN]));
+        self.read_range(range)
+    }
+
+    fn read_range(&mut self, mut range: KeyRange) -> Result<Vec<Key>, WriteError> {
+        let mut keys = Vec::new();
+        if range.is_empty() {
+            return Ok(keys);
+        }
+        let written = self
+            .effects
+            .writes
+            .range(range.start.clone()..range.end.clone());
+        let mut written: Vec<_> = written
+            .map(|(key, value)| (key.clone(), value.is_some()))
+            .collect();
+        let wanted = KeyRange {
+            // Those that it deletes don't count, so it may read more.
+            limit: range.limit.saturating_add(written.len()),
+            ..range.clone()
+        };
+        if range.reverse {
+            written.reverse();
+        }
+        let mut written = written.into_iter().peekable();
+        let mut found = KeysDigest::default();
+        self.source.keys(&self.circle, &wanted, &mut |key| {
+            let before = iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
+            let before = before.filter(|(_, there)| *there).map(|(own, _)| own);
+            keys.extend(before.take(range.limit - keys.len()));
+            if keys.len() == range.limit {
+                return false;
+            }
+            found.push(key);
+            match written.next_if(|(own, _)| own[..] == *key) {
+                Some((_, false)) => {}
+                Some(_) | None => keys.push(Key::new(key)),
+            }
+            keys.len() < range.limit
+        })?;
+        let rest = written.filter(|(_, there)| *there).map(|(own, _)| own);
+        keys.extend(rest.take(range.limit - keys.len()));
+        if keys.len() == range.limit
+            && let Some(last) = keys.last()
+        {
+            range.cut_off_after(last);
+        }
+        self.effects.reads.insert_range(range, found);
         Ok(keys)
     }
 
@@ -271,7 +234,7 @@ impl Transaction {
     /// A disk that can't be read.
     pub fn own_peek(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
         let key = own(key);
-        match self.writes.get(&key).or_else(|| self.reads.get(&key)) {
+        match self.known(&key) {
             Some(value) => Ok(value.clone()),
             None => Ok(self.source.get(&self.circle, &key)?),
         }
@@ -280,7 +243,7 @@ impl Transaction {
     /// Sets one of the circle's own keys to `value`, or with none deletes it. The limits of a job don't hold for it,
     /// the circle's quota does.
     pub fn own_set(&mut self, key: &[u8], value: Option<Value>) {
-        if self.writes.insert(own(key), value).is_none() {
+        if self.effects.writes.insert(own(key), value).is_none() {
             self.own_writes += 1;
         }
     }
@@ -291,7 +254,7 @@ impl Transaction {
     /// # Errors
     /// More than `max` keys; a disk that can't be read.
     pub fn own_keys(&mut self, prefix: &[u8], max: usize) -> Result<Vec<Key>, WriteError> {
-        let keys = self.list(own(prefix), max)?;
+        let keys = self.list(&own(prefix), max)?;
         Ok(keys.iter().map(|key| Key::new(&key[1..])).collect())
     }
 
@@ -308,43 +271,48 @@ impl Transaction {
     ) -> Result<(), WriteError> {
         let topic = topic.into();
         let event = NewEvent { topic, data, to };
-        event.check(&self.events, self.provider.as_deref(), &self.limits)?;
-        self.events.push(event);
+        let events = &mut self.effects.events;
+        event.check(events, self.provider.as_deref(), &self.limits)?;
+        events.push(event);
         Ok(())
     }
 
     /// Emits an event of circled itself, whatever the limits.
     pub fn emit_unchecked(&mut self, event: NewEvent) {
-        self.events.push(event);
+        self.effects.events.push(event);
+    }
+
+    /// Returns what it has read.
+    pub fn reads(&self) -> &ReadSet {
+        &self.effects.reads
     }
 
     /// Returns the events that it emits.
     pub fn events(&self) -> &[NewEvent] {
-        &self.events
+        &self.effects.events
     }
 
     /// Takes the events out, for a caller that commits them.
     pub fn take_events(&mut self) -> Vec<NewEvent> {
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.effects.events)
     }
 
     /// Discards its writes and events. What it has read must still be unchanged when it is committed.
     pub fn discard_writes(&mut self) {
-        self.writes.clear();
+        self.effects.discard_changes();
         self.own_writes = 0;
-        self.events.clear();
     }
 
     /// Returns whether it would change anything.
     pub fn writes(&self) -> bool {
-        !self.writes.is_empty() || !self.events.is_empty()
+        self.effects.changes()
     }
 
     /// Returns whether all that it has read is on disk, so that a result may be sent at once.
     pub fn read_only_durable(&self) -> bool {
         match &self.source {
             ReadSource::Disk { snapshot, .. } => snapshot.as_ref().is_none_or(Snapshot::is_durable),
-            ReadSource::Remote(_) => self.reads.is_empty() && self.remote_lists.is_empty(),
+            ReadSource::Remote(_) => self.effects.reads.is_empty(),
         }
     }
 
@@ -360,23 +328,19 @@ impl Transaction {
         if !self.writes() {
             return Ok(true);
         }
-        for (key, value) in &self.reads {
+        let reads = &self.effects.reads;
+        for (key, value) in reads.keys() {
             if now.get(disk, &self.circle, Table::Store, key)? != *value {
                 return Ok(false);
             }
         }
-        for (prefix, before) in &self.lists {
-            let mut listed = PrefixDigest::new();
-            now.keys(disk, &self.circle, Table::Store, prefix, |key| {
-                if !is_under(key, prefix) {
-                    return false;
-                }
-                listed.push(key);
-                before.whole || listed.count < before.count
+        for read in reads.ranges() {
+            let mut found = KeysDigest::default();
+            now.keys(disk, &self.circle, Table::Store, &read.range, |key| {
+                found.push(key);
+                true
             })?;
-            if listed.count != before.count
-                || listed.hash.finalize() != before.hash.clone().finalize()
-            {
+            if found.finish() != read.found {
                 return Ok(false);
             }
         }
@@ -390,32 +354,17 @@ impl Transaction {
             key,
             value,
         };
-        self.writes.into_iter().map(record).collect()
+        self.effects.writes.into_iter().map(record).collect()
     }
 
     /// Takes it apart, for a commit to a remote store.
     pub fn into_effects(self) -> Effects {
-        let list = |(prefix, listed): (Key, PrefixDigest)| PrefixRead {
-            prefix,
-            count: listed.count,
-            whole: listed.whole,
-            hash: listed.hash.finalize().into(),
-        };
-        Effects {
-            reads: self.reads,
-            lists: self.remote_lists.into_iter().map(list).collect(),
-            writes: self.writes,
-            events: self.events,
-        }
+        self.effects
     }
 
     /// Returns about how many bytes its writes and events take.
     pub(super) fn size(&self) -> usize {
-        let size = |(key, value): (&Key, &Option<Value>)| {
-            64 + key.len() + value.as_ref().map_or(0, |value| value.len())
-        };
-        let writes: usize = self.writes.iter().map(size).sum();
-        writes + self.events.iter().map(NewEvent::size).sum::<usize>()
+        self.effects.size()
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
@@ -439,25 +388,20 @@ impl ReadSource {
         }
     }
 
-    /// Calls `found` with every key that begins with `prefix`, in order, until it says to stop or has
-    /// seen `max`.
+    /// Calls `found` with every key in a range, as it is to be read, until it says to stop.
     fn keys(
         &mut self,
         circle: &PublicKey,
-        prefix: &Key,
-        max: usize,
+        range: &KeyRange,
         found: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), Unavailable> {
         match self {
             Self::Disk { disk, snapshot } => {
-                viewed(snapshot, disk).keys(disk, circle, Table::Store, prefix, found)
+                viewed(snapshot, disk).keys(disk, circle, Table::Store, range, found)
             }
             Self::Remote(reads) => {
-                for key in reads.keys(prefix, max)? {
-                    if !found(&key) {
-                        break;
-                    }
-                }
+                let keys = reads.keys(range)?;
+                keys.iter().all(|key| found(key));
                 Ok(())
             }
         }
@@ -469,13 +413,6 @@ pub(super) fn own(key: &[u8]) -> Key {
     Key::from([&[OWN], key].concat())
 }
 
-/// Returns whether a list of the keys under `prefix` includes this key. The circle's own keys come last, so that a
-/// script's list of everything ends before them; and Redis has no other end for a prefix.
-fn is_under(key: &[u8], prefix: &[u8]) -> bool {
-    key.strip_prefix(prefix)
-        .is_some_and(|rest| rest.first() != Some(&OWN))
-}
-
 /// Returns the snapshot, and takes it first if there is none.
 fn viewed<'a>(snapshot: &'a mut Option<Snapshot>, disk: &Disk) -> &'a Snapshot {
     snapshot.get_or_insert_with(|| Snapshot::new(disk.snapshot(), None))
@@ -485,10 +422,9 @@ impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transaction")
             .field("circle", &self.circle)
-            .field("reads", &self.reads.len())
-            .field("lists", &self.lists.len())
-            .field("writes", &self.writes.len())
-            .field("events", &self.events.len())
+            .field("reads", &self.effects.reads.len())
+            .field("writes", &self.effects.writes.len())
+            .field("events", &self.effects.events.len())
             .finish_non_exhaustive()
     }
 }

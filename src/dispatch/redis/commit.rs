@@ -17,7 +17,7 @@ use super::{
 use crate::{
     dispatch::{Caller, JobRecord, Progress, Series, Status, settings},
     script::Outcome,
-    store::{self, Effects, PrefixRead, Unavailable},
+    store::{self, Effects, KeyRange, RangeRead, Unavailable},
 };
 
 /// Values longer than this are compared by their hash.
@@ -52,28 +52,13 @@ impl CommitRequest {
     }
 
     pub(super) fn has_read(&self) -> bool {
-        !self.effects.reads.is_empty() || !self.effects.lists.is_empty()
-    }
-
-    /// Returns whether it changes anything, besides that the job is over.
-    fn has_effects(&self) -> bool {
-        !self.effects.writes.is_empty() || !self.effects.events.is_empty()
+        !self.effects.reads.is_empty()
     }
 
     /// Returns about how many bytes it has.
     pub(super) fn size(&self) -> usize {
-        let Effects {
-            reads,
-            writes,
-            events,
-            ..
-        } = &self.effects;
-        let event_bytes: usize = events
-            .iter()
-            .map(|event| event.topic.len() + event.data.len() + 128)
-            .sum();
-        let stored_values = reads.iter().chain(writes);
-        let stored_values: usize = stored_values
+        let values = self.effects.reads.keys();
+        let values: usize = values
             .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
             .sum();
         let result = match &self.result {
@@ -84,7 +69,7 @@ impl CommitRequest {
             RunResult::Play(_) => 0,
             RunResult::Durable(job, _) => job.size(),
         };
-        stored_values + result + event_bytes + 512
+        values + self.effects.size() + result + 512
     }
 }
 
@@ -225,7 +210,7 @@ impl Committer {
         }
         call.push_inbox(claimed.gateway());
         call.args.push(Value::Bytes(message.into()));
-        if request.has_read() || request.has_effects() {
+        if request.has_read() || effects.changes() {
             call.add_effects(claimed.circle(), effects);
         } else {
             call.push("");
@@ -287,21 +272,25 @@ impl CommitCall<'_> {
 
     fn add_effects(&mut self, circle: PublicKey, effects: &Effects) {
         self.args.push(number(effects.reads.len()));
-        for (key, value) in &effects.reads {
+        for (key, value) in effects.reads.keys() {
             self.args.extend([bytes(key), expected(value.as_ref())]);
         }
-        self.args.push(number(effects.lists.len()));
-        for PrefixRead {
-            prefix,
-            count,
-            whole,
-            hash,
-        } in &effects.lists
-        {
-            let whole = if *whole { "1" } else { "0" };
-            let hash = hex::encode(hash);
-            self.args
-                .extend([bytes(prefix), number(*count), whole.into(), hash.into()]);
+        for RangeRead { range, found } in effects.reads.ranges() {
+            let KeyRange {
+                start,
+                end,
+                limit,
+                reverse,
+            } = range;
+            let direction = if *reverse { "<" } else { ">" };
+            let found = hex::encode(found);
+            self.args.extend([
+                bytes(start),
+                direction.into(),
+                bytes(end),
+                number(*limit),
+                found.into(),
+            ]);
         }
         let stored_values = effects
             .writes

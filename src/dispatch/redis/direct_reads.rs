@@ -15,8 +15,9 @@ use tokio::runtime::Handle;
 use super::{
     commit::{bytes, stored},
     connection::Connection,
+    gateway::number,
 };
-use crate::store::{self, Key, RemoteReads, Unavailable};
+use crate::store::{self, Key, KeyRange, RemoteReads, Unavailable};
 
 /// The values of keys, all as they were at one moment.
 pub(super) type KnownValues = HashMap<Key, Option<store::Value>>;
@@ -63,18 +64,26 @@ impl RemoteReads for DirectReads {
         Ok(stored(&value))
     }
 
-    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
+    fn keys(&mut self, range: &KeyRange) -> Result<Vec<Key>, Unavailable> {
         self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
         let partition = self.redis.keys().of(&self.circle);
+        let start = bytes(&[b"[", &range.start[..]].concat());
+        let end = bytes(&[b"(", &range.end[..]].concat());
+        let (command, one, other) = if range.reverse {
+            ("ZREVRANGEBYLEX", end, start)
+        } else {
+            ("ZRANGEBYLEX", start, end)
+        };
+        let keys = partition.store_keys(&self.circle).into();
         let args = [
-            partition.store_keys(&self.circle).into(),
-            bytes(&[b"[", &prefix[..]].concat()),
-            bytes(&[b"(", &prefix[..], b"\xff"].concat()),
+            keys,
+            one,
+            other,
             "LIMIT".into(),
             Value::Integer(0),
-            Value::Integer(i64::try_from(max).unwrap_or(i64::MAX)),
+            number(range.limit),
         ];
-        let sent = self.redis.send("ZRANGEBYLEX", partition, args);
+        let sent = self.redis.send(command, partition, args);
         let names = self.handle.block_on(sent)?.into_array();
         Ok(names.iter().filter_map(stored).collect())
     }

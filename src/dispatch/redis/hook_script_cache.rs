@@ -78,9 +78,9 @@ pub(super) fn read(
             .map(Arc::new),
     };
     let Effects { reads, .. } = transaction.into_effects();
-    let reads = reads.iter();
     Ok(HookScript {
         reads: reads
+            .keys()
             .map(|(key, value)| (bytes(key), expected(value.as_ref())))
             .collect(),
         script,

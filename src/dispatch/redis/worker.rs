@@ -233,8 +233,7 @@ impl Worker {
             .map(Transaction::into_effects)
             .unwrap_or_default();
         if outcome.is_err() {
-            effects.writes.clear();
-            effects.events.clear();
+            effects.discard_changes();
         }
         let result = match &claimed.kind {
             JobKind::Play(_) => {
@@ -253,7 +252,7 @@ impl Worker {
             }
         };
         self.read_cache.insert_writes(claimed.circle(), &effects);
-        if one_moment && effects.writes.is_empty() && effects.events.is_empty() {
+        if one_moment && !effects.changes() {
             effects = Effects::default();
         }
         Some(CommitRequest {
@@ -379,7 +378,7 @@ impl Worker {
             CommitAnswer::Superseded => CommitError::Superseded,
             CommitAnswer::Conflict(values) => {
                 claimed.known.clear();
-                for (key, value) in request.effects.reads.keys().zip(values) {
+                for ((key, _), value) in request.effects.reads.keys().zip(values) {
                     self.read_cache.insert(circle, key.clone(), value.clone());
                     claimed.known.insert(key.clone(), value);
                 }

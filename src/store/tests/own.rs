@@ -1,11 +1,11 @@
 //! The circle's own entries, and events.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{LIMITS, circle, commit, open, set};
 use crate::store::{
-    CommitError, Key, NewEvent, RemoteReads, Settings, Table, Transaction, Unavailable, Value,
-    WriteError,
+    CommitError, Key, KeyRange, NewEvent, RemoteReads, Settings, Table, Transaction, Unavailable,
+    Value, WriteError,
 };
 
 fn value(text: &str) -> Option<Value> {
@@ -119,19 +119,22 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
     set(&mut transaction, "more", 1);
 }
 
-/// A store that lists as Redis does: up to the prefix and 0xFF.
-struct Sorted(BTreeMap<Vec<u8>, Value>);
+/// A store that is somewhere else.
+pub(super) struct Sorted(pub(super) BTreeMap<Vec<u8>, Value>);
 
 impl RemoteReads for Sorted {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
         Ok(self.0.get(&key[..]).cloned())
     }
 
-    fn keys(&mut self, prefix: &Key, max: usize) -> Result<Vec<Key>, Unavailable> {
-        let end = [&prefix[..], &[0xff]].concat();
-        let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
-        let keys = self.0.range(range).take(max);
-        Ok(keys.map(|(key, _)| Key::new(key)).collect())
+    fn keys(&mut self, range: &KeyRange) -> Result<Vec<Key>, Unavailable> {
+        let keys = self.0.keys().map(|key| Key::new(key));
+        let mut keys: Vec<_> = keys.filter(|key| range.contains(key)).collect();
+        if range.reverse {
+            keys.reverse();
+        }
+        keys.truncate(range.limit);
+        Ok(keys)
     }
 }
 
@@ -151,18 +154,21 @@ fn it_is_the_same_elsewhere() {
     let effects = transaction.into_effects();
     assert_eq!(
         effects.reads.keys().collect::<Vec<_>>(),
-        [&Key::new(b"\xffm1")]
+        [(&Key::new(b"\xffm1"), &value("1"))]
     );
     assert_eq!(
         effects.writes.keys().collect::<Vec<_>>(),
         [&Key::new(b"\xffm3")]
     );
-    let lists: Vec<_> = effects
-        .lists
-        .iter()
-        .map(|list| (list.count, list.whole))
-        .collect();
-    assert_eq!(lists, [(2, true), (2, true)]);
+    let ranges = effects.reads.ranges().map(|read| &read.range);
+    let whole = |prefix: &[u8]| KeyRange {
+        limit: 3,
+        ..KeyRange::of_prefix(prefix)
+    };
+    assert_eq!(
+        ranges.cloned().collect::<Vec<_>>(),
+        [whole(b""), whole(b"\xff")]
+    );
     assert_eq!(effects.events.len(), 1);
 }
 

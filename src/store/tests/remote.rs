@@ -3,18 +3,18 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{LIMITS, circle};
-use crate::store::{Key, RemoteReads, Transaction, Unavailable, Value};
+use crate::store::{Key, KeyRange, RemoteReads, Transaction, Unavailable, Value};
 
 /// A store that returns something else each time.
 struct Changing(VecDeque<Vec<&'static str>>);
 
 impl RemoteReads for Changing {
     fn get(&mut self, _: &Key) -> Result<Option<Value>, Unavailable> {
-        self.keys(&Key::new(b""), 1)
+        self.keys(&KeyRange::of_prefix(b""))
             .map(|keys| keys.into_iter().next())
     }
 
-    fn keys(&mut self, _: &Key, _: usize) -> Result<Vec<Key>, Unavailable> {
+    fn keys(&mut self, _: &KeyRange) -> Result<Vec<Key>, Unavailable> {
         let keys = self.0.pop_front().ok_or(Unavailable)?;
         Ok(keys
             .into_iter()
@@ -36,8 +36,12 @@ fn each_look_at_a_prefix_counts() {
     }
     assert!(!transaction.read_only_durable());
     let effects = transaction.into_effects();
-    let counts: Vec<_> = effects.lists.iter().map(|list| list.count).collect();
-    assert_eq!(counts, [0, 1, 2]);
+    let limits: Vec<_> = effects
+        .reads
+        .ranges()
+        .map(|read| read.range.limit)
+        .collect();
+    assert_eq!(limits, [1, 2, 3]);
 }
 
 #[test]
@@ -53,11 +57,11 @@ fn a_key_is_looked_at_once() {
 fn a_list_is_hashed_as_redis_does_it() {
     let mut transaction = reading(&[&["a", "bc"]]);
     transaction.keys("", 10).unwrap();
-    let list = &transaction.into_effects().lists[0];
+    let effects = transaction.into_effects();
+    let read = effects.reads.ranges().next().unwrap();
     // printf '1:a2:bc' | sha1sum
     assert_eq!(
-        hex::encode(list.hash),
+        hex::encode(read.found),
         "fd598ee13e448acb47f9923cb6922eef2997a60f"
     );
-    assert!(list.whole);
 }

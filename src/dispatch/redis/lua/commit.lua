@@ -29,17 +29,13 @@ local function kept(key)
   return nil
 end
 
--- Whether a prefix lists what it listed: so many keys at least, or exactly so many where the list was whole.
-local function lists(prefix, number, whole, hash)
-  local from, to = '[' .. prefix, '(' .. prefix .. '\255'
-  local most = whole == '1' and number + 1 or number
-  local found = redis.call('ZRANGEBYLEX', store_keys, from, to, 'LIMIT', 0, most)
-  if #found ~= number then return false end
-  local parts = {}
-  for i, name in ipairs(found) do
-    parts[i] = #name .. ':' .. name
-  end
-  return redis.sha1hex(table.concat(parts)) == hash
+-- Returns whether a range, read as it was, has the keys that it had, by their hash.
+local function range_holds(start, reverse, stop, limit, hash)
+  local command, one, other = 'ZRANGEBYLEX', '[' .. start, '(' .. stop
+  if reverse then command, one, other = 'ZREVRANGEBYLEX', other, one end
+  local found = redis.call(command, store_keys, one, other, 'LIMIT', 0, limit)
+  for i, key in ipairs(found) do found[i] = #key .. ':' .. key end
+  return redis.sha1hex(table.concat(found)) == hash
 end
 
 -- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
@@ -67,14 +63,16 @@ while at < #ARGV do
 
   local reads_hold, values, writes, emitted, after = true, {}, {}, {}, nil
   if reads then
+    -- First keys, each with its value; then ranges.
     for i = 1, reads do
-      local value = redis.call('HGET', store, take())
-      values[i] = value
-      if not matches(value, take()) then reads_hold = false end
-    end
-    for _ = 1, take_number() do
-      local prefix, number, whole, hash = take(), take_number(), take(), take()
-      if reads_hold and not lists(prefix, number, whole, hash) then reads_hold = false end
+      local start, found = take(), take()
+      if found == '>' or found == '<' then
+        local stop, limit, hash = take(), take(), take()
+        reads_hold = reads_hold and range_holds(start, found == '<', stop, limit, hash)
+      else
+        values[i] = redis.call('HGET', store, start)
+        if not matches(values[i], found) then reads_hold = false end
+      end
     end
     if not size then
       size = tonumber(redis.call('GET', usage) or '0')

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, thread};
 
 use proptest::{collection::vec, prelude::*};
 
-use crate::store::{Transaction, WriteError};
+use crate::store::{Key, KeyRange, Transaction, WriteError};
 
 /// The money of all accounts together.
 pub(super) const MONEY: i64 = 30;
 const ACCOUNTS: [&str; 4] = ["account/a", "account/b", "account/c", "account/d"];
 const KEYS: [&str; 5] = ["k", "k/a", "k/ab", "k/b", "l"];
 const PREFIXES: [&str; 5] = ["k", "k/", "k/a", "l", ""];
+const BOUNDS: [&str; 6] = ["", "b", "k/", "k/ab", "l", "m"];
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
@@ -20,6 +21,8 @@ pub(super) enum Op {
     Add(&'static str, i64),
     /// The keys with a prefix, unless there are more than so many.
     PrefixRead(&'static str, usize),
+    /// The keys from one on up to another, so many at most, from this end or the other.
+    Scan(&'static str, &'static str, usize, bool),
     /// Another key under "k/", if there are fewer than so many.
     Join(i64, usize),
     /// Moves as much as there is, if there is enough. An account with nothing in it is closed.
@@ -42,12 +45,14 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let key = || prop::sample::select(&KEYS[..]);
     let account = || prop::sample::select(&ACCOUNTS[..]);
     let prefix = prop::sample::select(&PREFIXES[..]);
+    let bound = || prop::sample::select(&BOUNDS[..]);
     let op = prop_oneof![
         2 => key().prop_map(Op::Get),
         2 => (key(), 0..100_000_i64).prop_map(|(key, n)| Op::Set(key, n)),
         1 => key().prop_map(Op::Delete),
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
         2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
+        2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Scan(start, end, limit, reverse)),
         2 => (0..10_i64, 1..4_usize).prop_map(|(n, max)| Op::Join(n, max)),
         3 => (account(), account(), 1..20_i64).prop_map(|(from, to, n)| Op::Transfer(from, to, n)),
         2 => Just(Op::Total),
@@ -61,6 +66,11 @@ pub(super) trait Access {
     fn look(&mut self, key: &str) -> Option<String>;
     fn put(&mut self, key: &str, value: Option<String>);
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
+    fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String>;
+}
+
+fn text(key: &Key) -> String {
+    String::from_utf8(key.to_vec()).unwrap()
 }
 
 impl Access for Transaction {
@@ -76,13 +86,21 @@ impl Access for Transaction {
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
         match self.keys(prefix, max) {
-            Ok(keys) => {
-                let text = |key: &[u8]| String::from_utf8(key.to_vec()).unwrap();
-                Some(keys.iter().map(|key| text(key)).collect())
-            }
+            Ok(keys) => Some(keys.iter().map(text).collect()),
             Err(WriteError::Keys { .. }) => None,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String> {
+        let range = KeyRange {
+            start: Key::new(start.as_bytes()),
+            end: Key::new(end.as_bytes()),
+            limit,
+            reverse,
+        };
+        let keys = Transaction::scan(self, range).unwrap();
+        keys.iter().map(text).collect()
     }
 }
 
@@ -117,6 +135,19 @@ impl Access for Model {
         let keys: Vec<_> = keys.cloned().collect();
         (keys.len() <= max).then_some(keys)
     }
+
+    fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String> {
+        let keys = self
+            .0
+            .keys()
+            .filter(|key| *start <= ***key && ***key < *end);
+        let mut keys: Vec<_> = keys.cloned().collect();
+        if reverse {
+            keys.reverse();
+        }
+        keys.truncate(limit);
+        keys
+    }
 }
 
 pub(super) fn run(ops: &[Op], store: &mut impl Access) -> Vec<Seen> {
@@ -135,6 +166,9 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
             return Some(Seen::Value(Some(sum.to_string())));
         }
         Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
+        Op::Scan(start, end, limit, reverse) => {
+            return Some(Seen::Keys(Some(store.scan(start, end, limit, reverse))));
+        }
         Op::Join(n, max) => {
             let keys = store.list("k/", 100);
             if keys.as_ref().is_some_and(|keys| keys.len() < max) {

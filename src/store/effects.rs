@@ -1,0 +1,42 @@
+//! The effects of a run, as data: the same for all backends.
+
+use std::collections::BTreeMap;
+
+use super::{
+    event::NewEvent,
+    read_set::ReadSet,
+    table::{Key, Value},
+};
+
+/// What a run has read, and what it is going to do once it commits.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What it has read: it must still be so at the commit.
+    pub reads: ReadSet,
+    /// The new value of each key, or that it has none.
+    pub writes: BTreeMap<Key, Option<Value>>,
+    /// The events that it emits, in order.
+    pub events: Vec<NewEvent>,
+}
+
+impl Effects {
+    /// Returns whether it would change anything.
+    pub fn changes(&self) -> bool {
+        !self.writes.is_empty() || !self.events.is_empty()
+    }
+
+    /// Discards all but what was read.
+    pub fn discard_changes(&mut self) {
+        self.writes.clear();
+        self.events.clear();
+    }
+
+    /// Returns about how many bytes its changes take.
+    pub fn size(&self) -> usize {
+        let size = |(key, value): (&Key, &Option<Value>)| {
+            64 + key.len() + value.as_ref().map_or(0, |value| value.len())
+        };
+        let writes: usize = self.writes.iter().map(size).sum();
+        writes + self.events.iter().map(NewEvent::size).sum::<usize>()
+    }
+}
