@@ -41,7 +41,7 @@ pub mod session;
 mod shares;
 pub mod store;
 mod turns;
-mod units;
+pub mod units;
 pub mod webhooks;
 mod weight;
 

@@ -137,10 +137,10 @@ impl Server {
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let max_unsent = settings.server.max_unsent;
         let listen = settings.server.listen.to_string();
-        let listener = bind("server.listen", &listen, max_unsent).await?;
+        let listener = bind("server.listen", &listen, max_unsent.get()).await?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
-            address => Some(bind("server.admin_listen", address, max_unsent).await?),
+            address => Some(bind("server.admin_listen", address, max_unsent.get()).await?),
         };
         let local = listener
             .local_addr()
@@ -171,21 +171,21 @@ impl Server {
         let shared = Arc::new(Shared {
             access,
             dispatcher,
-            nonce_ttl: settings.auth.nonce_ttl,
-            logins: Turns::new(settings.auth.places(), settings.auth.queue),
+            nonce_ttl: settings.auth.nonce_ttl.get(),
+            logins: Turns::new(settings.auth.places(), settings.auth.queue.get()),
             // Each session has at most one request that waits.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
-            log_reads: Turns::new(settings.session.log_reads, usize::MAX),
+            log_reads: Turns::new(settings.session.log_reads.get(), usize::MAX),
             limits: Limits {
-                max_batch: settings.session.max_batch,
-                max_reply: settings.session.max_reply,
-                max_in_flight: settings.session.max_in_flight,
-                anonymous_in_flight: settings.session.anonymous_in_flight,
-                max_subscriptions: settings.session.max_subscriptions,
+                max_batch: settings.session.max_batch.get(),
+                max_reply: settings.session.max_reply.get(),
+                max_in_flight: settings.session.max_in_flight.get(),
+                anonymous_in_flight: settings.session.anonymous_in_flight.get(),
+                max_subscriptions: settings.session.max_subscriptions.get(),
             },
             quotas: Quotas::new(&settings.limits, std::time::Instant::now()),
         });
-        let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered);
+        let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered.get());
         let connections = connections(settings, files, admin.is_some());
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
@@ -306,7 +306,7 @@ async fn tell_of_refusals(state: Arc<State>) {
 
 /// Returns the most connections, sessions included. A client with half of the connections can have all sessions.
 fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -> usize {
-    let sessions = settings.session.max_sessions;
+    let sessions = settings.session.max_sessions.get();
     let wanted = sessions.saturating_mul(2).saturating_add(SPARE_CONNECTIONS);
     let admin = usize::from(has_admin) * admin_connections(settings, files);
     wanted.min(files.for_connections().saturating_sub(admin).max(1))
@@ -320,7 +320,7 @@ fn people_accept(
     webhooks: VerifyLayer,
 ) -> Accept {
     let server = &settings.server;
-    let share = server.max_connections_per_address;
+    let share = server.max_connections_per_address.get();
     tracing::info!(
         open_files = files.permitted,
         reserved_files = files.reserved,
@@ -350,7 +350,7 @@ fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
 /// Returns the most admin connections. Clients keep most of the files, whatever the settings say.
 fn admin_connections(settings: &config::Settings, files: OpenFiles) -> usize {
     let most = files.for_connections() / 4;
-    settings.server.max_admin_connections.min(most)
+    settings.server.max_admin_connections.get().min(most)
 }
 
 /// Returns the settings of the backend, which gets some of the reserved files.
@@ -396,9 +396,9 @@ fn routes(state: Arc<State>) -> Router {
 pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
     let circles = &settings.circles;
     let own = circle::Settings {
-        max_members: circles.max_members,
-        max_scripts: circles.max_scripts,
-        script_versions: circles.script_versions,
+        max_members: circles.max_members.get(),
+        max_scripts: circles.max_scripts.get(),
+        script_versions: circles.script_versions.get(),
     };
     Executor::new(settings.script.clone(), own, access)
 }

@@ -251,7 +251,7 @@ async fn converse(
             Ok(text) => text,
             Err(end) => return (end, session.events),
         };
-        if text.len() > settings.anonymous_message && context.phase.caller().is_none() {
+        if text.len() > settings.anonymous_message.get() && context.phase.caller().is_none() {
             return (End::Closing(Closing::TooBigYet), session.events);
         }
         if session.connection.begins_turn() {

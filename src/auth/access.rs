@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -29,11 +30,11 @@ pub struct CirclesSettings {
     /// The callers that may change named scripts and members, and read deliveries.
     pub manage: Rule,
     /// The most members that a circle may have, beside those of the settings.
-    pub max_members: usize,
+    pub max_members: NonZeroUsize,
     /// The most named scripts that a circle may have.
-    pub max_scripts: usize,
+    pub max_scripts: NonZeroUsize,
     /// The number of versions of a script that are kept.
-    pub script_versions: usize,
+    pub script_versions: NonZeroUsize,
 }
 
 /// One `[[circle]]` of the settings.
@@ -369,9 +370,9 @@ mod tests {
             call: Rule::Auto,
             subscribe: Rule::Auto,
             manage: Rule::Auto,
-            max_members: 10,
-            max_scripts: 10,
-            script_versions: 2,
+            max_members: NonZeroUsize::new(10).unwrap(),
+            max_scripts: NonZeroUsize::new(10).unwrap(),
+            script_versions: NonZeroUsize::new(2).unwrap(),
         }
     }
 

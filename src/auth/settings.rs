@@ -1,20 +1,21 @@
 //! Settings of the login.
 
-use std::time::Duration;
+use std::num::NonZeroUsize;
 
 use serde::Deserialize;
+
+use crate::units::PositiveDuration;
 
 /// The `[auth]` settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The time for which a text to sign is valid.
-    #[serde(with = "crate::units::duration")]
-    pub nonce_ttl: Duration,
+    pub nonce_ttl: PositiveDuration,
     /// The most calls of `fetch_nonce` and `authenticate` that are processed at once; 0: one for each core.
     pub checks: usize,
     /// The most such calls that may wait.
-    pub queue: usize,
+    pub queue: NonZeroUsize,
 }
 
 impl Settings {
@@ -23,6 +24,6 @@ impl Settings {
         if self.checks > 0 {
             return self.checks;
         }
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
     }
 }

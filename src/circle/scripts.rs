@@ -350,7 +350,11 @@ pub fn pin_source(
     let sandbox = compiler.sandbox;
     let mut modules = BTreeMap::new();
     // All of it is stored with each job.
-    let mut room = sandbox.limits().max_source.saturating_sub(source.len());
+    let mut room = sandbox
+        .limits()
+        .max_source
+        .get()
+        .saturating_sub(source.len());
     let mut wanted = compiler.imports(source)?;
     while let Some(name) = wanted.pop() {
         if modules.contains_key(&name) {

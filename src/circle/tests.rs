@@ -1,6 +1,7 @@
 //! Tests of a circle's own records, in a store on a disk.
 
 use std::{
+    num::NonZeroUsize,
     path::Path,
     sync::{Arc, mpsc::channel},
     time::{Duration, Instant},
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     script::{Limits, RunError, Sandbox},
     store::{self, Disk, DiskSettings, Preconditions, Store, Transaction, WaitPolicy},
+    units::Size,
 };
 
 const SETTINGS: Settings = Settings {
@@ -29,19 +31,19 @@ fn open(folder: &Path) -> Store {
     let settings = DiskSettings {
         data_dir: folder.to_owned(),
         min_free: 0,
-        write_queue: 1 << 20,
+        write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
     };
     let limits = store::Settings {
-        max_key: 512,
-        max_value: 64,
+        max_key: Size::new(512).unwrap(),
+        max_value: Size::new(64).unwrap(),
         max_writes: 1,
-        max_events: 1,
+        max_events: NonZeroUsize::new(1).unwrap(),
         max_event: 8,
-        event_log: 100,
-        events_waiting: 1 << 20,
-        events_waiting_in_all: 1 << 20,
+        event_log: NonZeroUsize::new(100).unwrap(),
+        events_waiting: Size::new(1 << 20).unwrap(),
+        events_waiting_in_all: Size::new(1 << 20).unwrap(),
         quota: 1 << 20,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()

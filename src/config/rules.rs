@@ -1,9 +1,6 @@
 //! What no single module can tell: values that make no sense, alone or together.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use circled_protocol::Origin;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -18,8 +15,6 @@ use crate::{
     webhooks,
 };
 
-/// Instants this far ahead can still be told; nobody waits longer.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A rate is counted in whole nanoseconds: with more, it would be off by more than a hundredth.
 const MOST_EACH_SECOND: u32 = 10_000_000;
 
@@ -43,9 +38,6 @@ pub(super) fn check(settings: &Settings, problems: &[Problem]) -> Vec<Broken> {
             .any(|problem| problem.key.split('[').next() == Some(key))
     };
     let mut broken = Vec::new();
-    numbers(settings, &mut broken);
-    sizes(settings, &mut broken);
-    durations(settings, &mut broken);
     origins(settings, &mut broken);
     addresses(settings, &mut broken);
     circles(settings, &mut broken);
@@ -84,189 +76,12 @@ impl Broken {
     }
 }
 
-fn numbers(settings: &Settings, broken: &mut Vec<Broken>) {
-    let Settings {
-        server,
-        session,
-        circles,
-        script,
-        dispatch,
-        store,
-        ..
-    } = settings;
-    let redis = &dispatch.redis;
-    let counts: [(&'static [&'static str], usize); 39] = [
-        (
-            &["server.max_connections_per_address"],
-            server.max_connections_per_address,
-        ),
-        (
-            &["server.max_admin_connections"],
-            server.max_admin_connections,
-        ),
-        (&["server.response_rate"], server.response_rate),
-        (&["session.max_subscriptions"], session.max_subscriptions),
-        (&["circles.max_members"], circles.max_members),
-        (&["circles.max_scripts"], circles.max_scripts),
-        (&["circles.script_versions"], circles.script_versions),
-        (&["store.event_log"], store.event_log),
-        (&["store.max_events"], store.max_events),
-        (
-            &["dispatch.redis.partitions"],
-            usize::from(redis.partitions),
-        ),
-        (&["dispatch.redis.per_circle"], redis.per_circle),
-        (&["dispatch.redis.queue"], redis.queue),
-        (&["dispatch.redis.hold"], redis.hold),
-        (&["dispatch.redis.inbox"], redis.inbox),
-        (&["session.max_message"], session.max_message),
-        (&["session.max_batch"], session.max_batch),
-        (&["session.max_in_flight"], session.max_in_flight),
-        (&["session.max_sessions"], session.max_sessions),
-        (
-            &["session.max_sessions_per_address"],
-            session.max_sessions_per_address,
-        ),
-        (&["session.outbound_queue"], session.outbound_queue),
-        (&["session.max_buffered"], session.max_buffered),
-        (&["script.queue"], script.queue),
-        (
-            &["dispatch.durable.per_circle"],
-            dispatch.durable.per_circle,
-        ),
-        (&["dispatch.durable.backlog"], dispatch.durable.backlog),
-        (
-            &["dispatch.durable.max_tries"],
-            usize::try_from(dispatch.durable.max_tries).unwrap_or(usize::MAX),
-        ),
-        (
-            &["dispatch.embedded.write_queue"],
-            dispatch.embedded.write_queue,
-        ),
-        (&["store.max_key"], store.max_key),
-        (&["store.max_value"], store.max_value),
-        (
-            &["script.max_operations"],
-            usize::try_from(script.max_operations).unwrap_or(usize::MAX),
-        ),
-        (&["script.max_memory"], script.max_memory),
-        (&["script.max_source"], script.max_source),
-        (&["script.max_call_depth"], script.max_call_depth),
-        (&["script.max_expr_depth"], script.max_expr_depth),
-        (&["script.max_string"], script.max_string),
-        (&["script.max_array"], script.max_array),
-        (&["script.max_map"], script.max_map),
-        (&["script.max_variables"], script.max_variables),
-        (&["script.max_result"], script.max_result),
-        (&["script.max_result_depth"], script.max_result_depth),
-    ];
-    for (about, count) in counts {
-        if count == 0 {
-            broken.push(Broken::new(about, "must be at least 1"));
-        }
-    }
-    if script.max_result_depth > circled_json::DEEPEST {
-        let message = format!(
-            "must be {} at most: JSON can't be read much deeper",
-            circled_json::DEEPEST
-        );
-        broken.push(Broken::new(&["script.max_result_depth"], message));
-    }
-}
-
 fn scripts(script: &Limits, broken: &mut Vec<Broken>) {
-    if script.max_aside > 0 && script.max_aside_memory < script.max_memory {
+    if script.max_aside > 0 && script.max_aside_memory < script.max_memory.get() {
         broken.push(Broken::new(
             &["script.max_aside_memory", "script.max_memory"],
             "must be at least script.max_memory, or a run that holds more can't be set aside for others",
         ));
-    }
-}
-
-/// Budgets that must have room for something.
-fn sizes(settings: &Settings, broken: &mut Vec<Broken>) {
-    let Settings {
-        server,
-        session,
-        auth,
-        dispatch,
-        store,
-        ..
-    } = settings;
-    let sizes: [(&'static [&'static str], usize, usize, &str); 15] = [
-        (&["server.max_unsent"], server.max_unsent, 4 << 10, "4KiB"),
-        (
-            &["server.max_buffered"],
-            server.max_buffered,
-            1 << 20,
-            "1MiB",
-        ),
-        (
-            &["session.max_buffered_per_address"],
-            session.max_buffered_per_address,
-            1 << 20,
-            "1MiB",
-        ),
-        (&["session.max_reply"], session.max_reply, 1 << 10, "1KiB"),
-        (
-            &["session.anonymous_message"],
-            session.anonymous_message,
-            1 << 10,
-            "1KiB",
-        ),
-        (
-            &["session.anonymous_in_flight"],
-            session.anonymous_in_flight,
-            1,
-            "1",
-        ),
-        (
-            &["dispatch.durable.max_page"],
-            dispatch.durable.max_page,
-            1 << 10,
-            "1KiB",
-        ),
-        (&["dispatch.durable.looks"], dispatch.durable.looks, 1, "1"),
-        (&["session.log_reads"], session.log_reads, 1, "1"),
-        (&["auth.queue"], auth.queue, 1, "1"),
-        (&["store.events_waiting"], store.events_waiting, 1, "1B"),
-        (
-            &["store.events_waiting_in_all"],
-            store.events_waiting_in_all,
-            1,
-            "1B",
-        ),
-        // What one commit tells must fit.
-        (
-            &["dispatch.redis.inbox_bytes"],
-            dispatch.redis.inbox_bytes,
-            16 << 20,
-            "16MiB",
-        ),
-        // What `rpc.discover` answers must fit.
-        (
-            &["session.anonymous_buffered"],
-            session.anonymous_buffered,
-            64 << 10,
-            "64KiB",
-        ),
-        (
-            &["session.anonymous_buffered_in_all"],
-            match session.anonymous_buffered_in_all {
-                0 => usize::MAX,
-                bytes => bytes,
-            },
-            64 << 10,
-            "64KiB, or 0B",
-        ),
-    ];
-    for (about, size, least, spelled_out) in sizes {
-        if size < least {
-            broken.push(Broken::new(
-                about,
-                format!("must be at least {spelled_out}"),
-            ));
-        }
     }
 }
 
@@ -291,14 +106,6 @@ fn redis(redis: &RedisSettings, broken: &mut Vec<Broken>) {
         let message = "must be a name, without braces";
         broken.push(Broken::new(&["dispatch.redis.namespace"], message));
     }
-    if redis.lease < Duration::from_secs(1) {
-        let message = "must be at least 1s: workers show four times within it that they are there";
-        broken.push(Broken::new(&["dispatch.redis.lease"], message));
-    }
-    if redis.timeout < Duration::from_millis(100) {
-        let message = "must be at least 100ms";
-        broken.push(Broken::new(&["dispatch.redis.timeout"], message));
-    }
 }
 
 fn webhooks(webhooks: &webhooks::Settings, broken: &mut Vec<Broken>) {
@@ -320,69 +127,6 @@ fn webhooks(webhooks: &webhooks::Settings, broken: &mut Vec<Broken>) {
         if room < webhooks.max_body {
             let message = "must have room for one body at least: see webhooks.max_body";
             broken.push(Broken::new(about, message));
-        }
-    }
-    if webhooks.min_rate == 0 {
-        broken.push(Broken::new(&["webhooks.min_rate"], "must be at least 1"));
-    }
-    if webhooks.receive_timeout.is_zero() || webhooks.receive_timeout > LONGEST {
-        let message = "must be longer than nothing and a year at most, like \"10s\"";
-        broken.push(Broken::new(&["webhooks.receive_timeout"], message));
-    }
-}
-
-fn durations(settings: &Settings, broken: &mut Vec<Broken>) {
-    let Settings {
-        server,
-        session,
-        auth,
-        dispatch,
-        script,
-        ..
-    } = settings;
-    let durable = &dispatch.durable;
-    // With the least that makes sense of each.
-    let (none, some) = (Duration::ZERO, Duration::from_nanos(1));
-    let durations: [(&'static [&'static str], Duration, Duration); 18] = [
-        (&["server.response_timeout"], server.response_timeout, some),
-        (&["dispatch.redis.lease"], dispatch.redis.lease, some),
-        (&["dispatch.redis.timeout"], dispatch.redis.timeout, some),
-        (
-            &["server.handshake_timeout"],
-            server.handshake_timeout,
-            some,
-        ),
-        (&["server.shutdown_grace"], server.shutdown_grace, none),
-        (&["session.ping_interval"], session.ping_interval, some),
-        (&["session.pong_timeout"], session.pong_timeout, some),
-        (&["session.login_deadline"], session.login_deadline, some),
-        (&["session.write_timeout"], session.write_timeout, some),
-        (&["auth.nonce_ttl"], auth.nonce_ttl, some),
-        (&["dispatch.job_timeout"], dispatch.job_timeout, some),
-        (&["dispatch.durable.retry_after"], durable.retry_after, none),
-        (
-            &["dispatch.durable.retry_at_most"],
-            durable.retry_at_most,
-            none,
-        ),
-        (&["dispatch.durable.dedupe_for"], durable.dedupe_for, none),
-        (&["dispatch.durable.keep_for"], durable.keep_for, none),
-        (
-            &["dispatch.durable.keep_dead_for"],
-            durable.keep_dead_for,
-            none,
-        ),
-        (&["script.timeout"], script.timeout, some),
-        (&["script.fast_time"], script.fast_time, none),
-    ];
-    for (about, duration, least) in durations {
-        if duration < least {
-            broken.push(Broken::new(
-                about,
-                "must be longer than nothing, like \"10s\"",
-            ));
-        } else if duration > LONGEST {
-            broken.push(Broken::new(about, "must be a year at most"));
         }
     }
 }
@@ -479,21 +223,24 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         ..
     } = settings;
     let redis = &dispatch.redis;
-    let of_address = share_of(server.max_buffered, session.max_buffered_per_address);
+    let of_address = share_of(
+        server.max_buffered.get(),
+        session.max_buffered_per_address.get(),
+    );
     let of_an_event: [(&'static [&'static str; 2], usize, &str); 4] = [
         (
             &["store.max_event", "session.max_buffered"],
-            session.max_buffered,
+            session.max_buffered.get(),
             "session.max_buffered",
         ),
         (
             &["store.max_event", "session.max_buffered_per_address"],
-            session.max_buffered_per_address,
+            session.max_buffered_per_address.get(),
             "session.max_buffered_per_address",
         ),
         (
             &["store.max_event", "server.max_buffered"],
-            server.max_buffered,
+            server.max_buffered.get(),
             "server.max_buffered",
         ),
         (
@@ -510,19 +257,19 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         );
         broken.push(Broken::new(about, message));
     }
-    if of_address < session.max_buffered_per_address {
+    if of_address < session.max_buffered_per_address.get() {
         broken.push(Broken::doubtful(
             &["session.max_buffered_per_address", "server.max_buffered"],
             "should be no more than half of server.max_buffered, or all of it: an address has no more than it leaves",
         ));
     }
-    if store.max_event.saturating_add(AROUND_AN_EVENT) > session.anonymous_buffered {
+    if store.max_event.saturating_add(AROUND_AN_EVENT) > session.anonymous_buffered.get() {
         broken.push(Broken::doubtful(
             &["store.max_event", "session.anonymous_buffered"],
             "should be less than session.anonymous_buffered by 2KiB, or the largest never reaches whoever hasn't logged in",
         ));
     }
-    let of_strangers = session.of_strangers(server.max_buffered);
+    let of_strangers = session.of_strangers(server.max_buffered.get());
     let of_strangers_here = match session.anonymous_buffered_per_address {
         0 => usize::MAX,
         bytes => bytes,
@@ -530,20 +277,20 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
     let parts: [(&'static [&'static str; 2], usize, usize, &str); 18] = [
         (
             &["session.max_buffered_per_address", "server.max_buffered"],
-            session.max_buffered_per_address,
-            server.max_buffered,
+            session.max_buffered_per_address.get(),
+            server.max_buffered.get(),
             TAKES_ALL,
         ),
         (
             &["session.max_buffered", "session.max_buffered_per_address"],
-            session.max_buffered,
-            session.max_buffered_per_address,
+            session.max_buffered.get(),
+            session.max_buffered_per_address.get(),
             TAKES_ALL,
         ),
         (
             &["session.anonymous_buffered", "session.max_buffered"],
-            session.anonymous_buffered,
-            session.max_buffered,
+            session.anonymous_buffered.get(),
+            session.max_buffered.get(),
             "or it bounds nothing",
         ),
         (
@@ -551,7 +298,7 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
                 "session.anonymous_buffered",
                 "session.anonymous_buffered_per_address",
             ],
-            session.anonymous_buffered,
+            session.anonymous_buffered.get(),
             of_strangers_here,
             "or it bounds nothing",
         ),
@@ -566,56 +313,58 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         ),
         (
             &["session.anonymous_buffered_in_all", "server.max_buffered"],
-            session.anonymous_buffered_in_all,
-            server.max_buffered,
+            session
+                .anonymous_buffered_in_all
+                .map_or(0, |bytes| bytes.get()),
+            server.max_buffered.get(),
             "or strangers may take what is there for all",
         ),
         (
             &["session.max_message", "session.max_buffered"],
-            session.max_message,
-            session.max_buffered,
+            session.max_message.get(),
+            session.max_buffered.get(),
             NO_ROOM,
         ),
         (
             &["session.anonymous_message", "session.anonymous_buffered"],
-            session.anonymous_message,
-            session.anonymous_buffered,
+            session.anonymous_message.get(),
+            session.anonymous_buffered.get(),
             NO_ROOM,
         ),
         (
             &["session.max_reply", "session.max_buffered"],
-            session.max_reply,
-            session.max_buffered,
+            session.max_reply.get(),
+            session.max_buffered.get(),
             NO_ROOM,
         ),
         (
             &["script.max_result", "session.max_buffered"],
-            script.max_result,
-            session.max_buffered,
+            script.max_result.get(),
+            session.max_buffered.get(),
             NO_ROOM,
         ),
         (
             &["dispatch.durable.max_page", "session.max_buffered"],
-            dispatch.durable.max_page,
-            session.max_buffered,
+            dispatch.durable.max_page.get(),
+            session.max_buffered.get(),
             NO_ROOM,
         ),
         (
             &["store.max_event", "store.events_waiting"],
             store.max_event,
-            store.events_waiting,
+            store.events_waiting.get(),
             NO_ROOM,
         ),
         (
             &["store.events_waiting", "store.events_waiting_in_all"],
-            store.events_waiting,
-            store.events_waiting_in_all,
+            store.events_waiting.get(),
+            store.events_waiting_in_all.get(),
             TAKES_ALL,
         ),
         (
             &["session.max_sessions_per_address", "session.max_sessions"],
-            session.max_sessions_per_address,
-            session.max_sessions,
+            session.max_sessions_per_address.get(),
+            session.max_sessions.get(),
             TAKES_ALL,
         ),
         (
@@ -636,13 +385,13 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         (
             &["webhooks.max_body", "script.max_memory"],
             webhooks.max_body,
-            script.max_memory,
+            script.max_memory.get(),
             NO_ROOM,
         ),
         (
             &["script.max_result", "dispatch.redis.inbox_bytes"],
-            script.max_result,
-            redis.inbox_bytes,
+            script.max_result.get(),
+            redis.inbox_bytes.get(),
             NO_ROOM,
         ),
     ];
@@ -659,7 +408,7 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
         ),
         (
             &["session.max_message", "dispatch.redis.hold_bytes"],
-            session.max_message,
+            session.max_message.get(),
         ),
     ];
     for (about, input) in inputs {
@@ -689,7 +438,7 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
             broken.push(Broken::doubtful(about, message));
         }
     }
-    if store.max_events.saturating_mul(store.max_event) > redis.inbox_bytes / 2 {
+    if store.max_events.get().saturating_mul(store.max_event) > redis.inbox_bytes.get() / 2 {
         broken.push(Broken::doubtful(
             &[
                 "dispatch.redis.inbox_bytes",
@@ -704,7 +453,7 @@ fn budgets(settings: &Settings, broken: &mut Vec<Broken>) {
 /// Settings that are right by themselves, and hardly together.
 fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
     let (durable, redis) = (&settings.dispatch.durable, &settings.dispatch.redis);
-    if redis.lease <= redis.timeout {
+    if redis.lease.get() <= redis.timeout.get() {
         broken.push(Broken::doubtful(
             &["dispatch.redis.lease", "dispatch.redis.timeout"],
             format!(
@@ -726,7 +475,7 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
         ));
     }
     let of_circle = redis.most_of_circle();
-    if redis.hold < of_circle {
+    if redis.hold.get() < of_circle {
         broken.push(Broken::doubtful(
             &[
                 "dispatch.redis.hold",
@@ -738,7 +487,7 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
-    if settings.store.quota < settings.store.max_value {
+    if settings.store.quota < settings.store.max_value.get() {
         broken.push(Broken::doubtful(
             &["store.quota", "store.max_value"],
             "should be no less than store.max_value, or a value of that size never fits",
@@ -753,7 +502,7 @@ fn relations(settings: &Settings, broken: &mut Vec<Broken>) {
             ),
         ));
     }
-    if settings.session.outbound_queue / 2 < settings.session.max_in_flight {
+    if settings.session.outbound_queue.get() / 2 < settings.session.max_in_flight.get() {
         broken.push(Broken::doubtful(
             &["session.outbound_queue", "session.max_in_flight"],
             format!(

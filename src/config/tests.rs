@@ -18,7 +18,7 @@ fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
 #[test]
 fn the_defaults_are_whole() {
     let loaded = Settings::load(None, []).unwrap();
-    assert_eq!(loaded.settings.session.max_message, 256 << 10);
+    assert_eq!(loaded.settings.session.max_message.get(), 256 << 10);
     let file = include_str!("../../config/default.toml");
     let set = file
         .lines()
@@ -55,7 +55,10 @@ fn the_environment_comes_last() {
         circles,
         ..
     } = &loaded.settings;
-    assert_eq!((session.max_batch, session.max_in_flight), (3, 2));
+    assert_eq!(
+        (session.max_batch.get(), session.max_in_flight.get()),
+        (3, 2)
+    );
     assert_eq!(
         server.allowed_origins,
         ["https://a.example", "https://b.example"]
@@ -118,8 +121,8 @@ fn every_mistake_is_told_at_once() {
     log.format = "xml" (circled.toml:20:9): must be one of "auto", "human", "json"
     server.listen = "localhost:8080" (circled.toml:8:9): must be an IP address and a port, like "127.0.0.1:8080"
     server.trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"] (circled.toml:9:9): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
-    session.max_in_flight = "many" (circled.toml:6:9): must be a whole number, 0 or more
-    session.max_sessions = "lots" (CIRCLED_SESSION__MAX_SESSIONS): must be a whole number, 0 or more
+    session.max_in_flight = "many" (circled.toml:6:9): must be a whole number, 1 or more
+    session.max_sessions = "lots" (CIRCLED_SESSION__MAX_SESSIONS): must be a whole number, 1 or more
     session.ping_interval = 10 (circled.toml:5:9): must be a duration like "250ms", "10s" or "5m"
     "#);
 }

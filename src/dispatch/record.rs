@@ -366,7 +366,7 @@ impl JobRecord {
         // It has been run to its end: whatever the server died of before, it wasn't this.
         self.crashes = 0;
         self.error = Some(error);
-        if self.tries >= settings.max_tries {
+        if self.tries >= settings.max_tries.get() {
             self.give_up(now);
         } else {
             self.due = Some(later(now, backoff(self.tries, settings)));

@@ -1,11 +1,17 @@
 //! The `[dispatch]` settings.
 
-use std::time::Duration;
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
 use super::redis::RedisSettings;
-use crate::store::DiskSettings;
+use crate::{
+    store::DiskSettings,
+    units::{PositiveDuration, Size},
+};
 
 /// The settings of jobs. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,8 +20,7 @@ pub struct Settings {
     /// The backend that runs them.
     pub backend: Backend,
     /// The longest a job may take, waiting for its turn included. A durable job waits as long as it must.
-    #[serde(with = "crate::units::duration")]
-    pub job_timeout: Duration,
+    pub job_timeout: PositiveDuration,
     /// Durable jobs.
     pub durable: Durable,
     /// The backend for one machine.
@@ -39,16 +44,15 @@ pub enum Backend {
 #[serde(deny_unknown_fields)]
 pub struct Durable {
     /// Jobs of one circle that run at once.
-    pub per_circle: usize,
+    pub per_circle: NonZeroUsize,
     /// Jobs of one circle that wait. One more is refused.
-    pub backlog: usize,
+    pub backlog: NonZeroUsize,
     /// Bytes of a page of jobs, wherever they are listed.
-    #[serde(with = "crate::units::size")]
-    pub max_page: usize,
+    pub max_page: Size<{ 1 << 10 }>,
     /// Reads of jobs that go on at once, besides the operator's.
-    pub looks: usize,
+    pub looks: NonZeroUsize,
     /// Runs of a job whose script fails, before it goes to the dead letters.
-    pub max_tries: u32,
+    pub max_tries: NonZeroU32,
     /// The pause before the job runs again after a first failure; twice as long after each further one.
     #[serde(with = "crate::units::duration")]
     pub retry_after: Duration,

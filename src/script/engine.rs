@@ -35,14 +35,14 @@ pub(super) fn build(limits: &Limits, library: &Library, resolving: bool) -> Engi
     engine.set_max_operations(0);
     engine.on_progress(|_| budget::step());
     // To Rhai, 0 is no limit in most of these.
-    engine.set_max_call_levels(limits.max_call_depth);
-    engine.set_max_expr_depths(limits.max_expr_depth.max(1), limits.max_expr_depth.max(1));
+    engine.set_max_call_levels(limits.max_call_depth.get());
+    engine.set_max_expr_depths(limits.max_expr_depth.get(), limits.max_expr_depth.get());
     // Rhai counts all that is in a value each time it is touched. Here, memory bounds the whole of it (`budget`), what
     // makes one value longer checks that (`natives`), and so does the allocator where operators do it.
     engine.set_max_string_size(0);
     engine.set_max_array_size(0);
     engine.set_max_map_size(0);
-    engine.set_max_variables(limits.max_variables);
+    engine.set_max_variables(limits.max_variables.get());
     engine.set_max_functions(limits.max_functions);
     // Bounded by the resolver, which knows one that is imported twice.
     engine.set_max_modules(usize::MAX);

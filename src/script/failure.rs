@@ -59,7 +59,7 @@ impl Failure {
     pub(super) fn memory(limits: &Limits) -> Self {
         Self::new(
             FailureKind::Memory,
-            format!("more than {} bytes of memory", limits.max_memory),
+            format!("more than {} bytes of memory", limits.max_memory.get()),
         )
     }
 

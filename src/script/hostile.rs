@@ -5,6 +5,7 @@ mod modules;
 mod table;
 
 use std::{
+    num::{NonZeroU64, NonZeroUsize},
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
 use super::{Inputs, Limits, Outcome, RunError, Sandbox, meter, stack};
+use crate::units::{self, PositiveDuration};
 
 use table::{
     CYCLES,
@@ -93,14 +95,14 @@ fn hostile_scripts_end_on_a_script_thread() {
                     &source,
                     &inputs(&args),
                     &mut None,
-                    Some(start + limits.timeout),
+                    Some(start + limits.timeout.get()),
                     &never,
                 );
                 let took = thread_time() - used;
                 let end = end_of(&outcome);
                 let told = outcome.as_ref().err().map(ToString::to_string);
                 drop(outcome);
-                if !allowed.contains(&end) && !was_kept_waiting(end, took, limits.timeout) {
+                if !allowed.contains(&end) && !was_kept_waiting(end, took, limits.timeout.get()) {
                     problems.push(format!(
                         "{name}: ended {end:?} ({told:?}), not {allowed:?}: {}",
                         shorten(&source)
@@ -112,7 +114,7 @@ fn hostile_scripts_end_on_a_script_thread() {
                     kept = kept.min(meter::net() - before);
                 }
             }
-            if fastest > limits.timeout + SLACK {
+            if fastest > limits.timeout.get() + SLACK {
                 problems.push(format!("{name}: took {fastest:?}: {}", shorten(&source)));
             }
             if kept > KEPT {
@@ -153,11 +155,11 @@ fn cycles_are_there_to_be_broken() {
 #[test]
 fn the_deepest_values_fit_on_the_stack() {
     let limits = Limits {
-        max_operations: u64::MAX,
-        max_memory: stack::MAX_MEMORY,
-        max_array: usize::MAX,
-        max_map: usize::MAX,
-        timeout: Duration::from_secs(60),
+        max_operations: NonZeroU64::new(u64::MAX).unwrap(),
+        max_memory: units::Size::new(stack::MAX_MEMORY).unwrap(),
+        max_array: NonZeroUsize::new(usize::MAX).unwrap(),
+        max_map: NonZeroUsize::new(usize::MAX).unwrap(),
+        timeout: PositiveDuration::new(Duration::from_secs(60)).unwrap(),
         ..Limits::small()
     };
     let sandbox = Sandbox::new(limits);

@@ -1,10 +1,14 @@
 //! The `[script]` settings.
 
-use std::time::Duration;
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::stack;
+use crate::units::{PositiveDuration, Size};
 
 /// The limits of scripts. The defaults, with what each is for, stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -13,7 +17,7 @@ pub struct Limits {
     /// Threads that run scripts; 0 means one per core.
     pub threads: usize,
     /// Runs that may wait for a thread, over all circles; one more is refused.
-    pub queue: usize,
+    pub queue: NonZeroUsize,
     /// Runs that may be set aside half-way for others, each on a thread of its own. With more, the one
     /// that has used most ends; 0: none is set aside.
     pub max_aside: usize,
@@ -21,38 +25,34 @@ pub struct Limits {
     #[serde(with = "crate::units::size")]
     pub max_aside_memory: usize,
     /// The longest a run may take, compiling included. While it is set aside, no time passes.
-    #[serde(with = "crate::units::duration")]
-    pub timeout: Duration,
+    pub timeout: PositiveDuration,
     /// Steps of the interpreter in one run; functions that work on much data count as several.
-    pub max_operations: u64,
+    pub max_operations: NonZeroU64,
     /// Bytes a run may hold at any time, as the allocator counts them; compiling counts too.
-    #[serde(deserialize_with = "max_memory")]
-    pub max_memory: usize,
+    pub max_memory: Size<1, { stack::MAX_MEMORY }>,
     /// Bytes of source.
-    #[serde(with = "crate::units::size")]
-    pub max_source: usize,
+    pub max_source: Size,
     /// Nested function calls.
-    pub max_call_depth: usize,
+    pub max_call_depth: NonZeroUsize,
     /// Nesting of expressions and blocks, outside functions and inside one.
-    pub max_expr_depth: usize,
+    pub max_expr_depth: NonZeroUsize,
     /// Bytes of one string or blob. What operators make may be twice as long.
-    #[serde(with = "crate::units::size")]
-    pub max_string: usize,
+    pub max_string: Size,
     /// Elements of one array. What operators make may be twice as long.
-    pub max_array: usize,
+    pub max_array: NonZeroUsize,
     /// Entries of one map. Those that are assigned are bounded by memory.
-    pub max_map: usize,
+    pub max_map: NonZeroUsize,
     /// Variables in scope at once.
-    pub max_variables: usize,
+    pub max_variables: NonZeroUsize,
     /// Functions and closures that a script defines.
     pub max_functions: usize,
     /// Scripts that a run may import, those that they import included.
     pub max_modules: usize,
     /// Bytes of `output`, and of `value` as JSON.
-    #[serde(with = "crate::units::size")]
-    pub max_result: usize,
+    pub max_result: Size,
     /// Nesting of arrays and maps in the result; most JSON parsers stop at 128.
-    pub max_result_depth: usize,
+    #[serde(deserialize_with = "json_depth")]
+    pub max_result_depth: NonZeroUsize,
     /// Bytes that `print` and `debug` keep; what comes after is dropped, and a last line says so.
     #[serde(with = "crate::units::size")]
     pub max_logs: usize,
@@ -62,8 +62,7 @@ pub struct Limits {
     /// Operations of a run on a session's own thread; what needs more starts over on a script thread.
     pub fast_operations: u64,
     /// Memory of a run on a session's own thread.
-    #[serde(deserialize_with = "fast_memory")]
-    pub fast_memory: usize,
+    pub fast_memory: Size<0, { stack::MAX_FOREIGN_MEMORY }>,
     /// Time of a run on a session's own thread.
     #[serde(with = "crate::units::duration")]
     pub fast_time: Duration,
@@ -88,52 +87,45 @@ impl Limits {
     /// Returns the limits of tests: small, so that hostile scripts hit them soon.
     #[cfg(test)]
     pub(crate) fn small() -> Self {
+        let count = |count| NonZeroUsize::new(count).unwrap();
         Self {
             threads: 1,
-            queue: 16,
+            queue: count(16),
             max_aside: 4,
             max_aside_memory: 16 << 20,
-            timeout: Duration::from_millis(500),
-            max_operations: 1_000_000,
-            max_memory: 16 << 20,
-            max_source: 256 << 10,
-            max_call_depth: 64,
-            max_expr_depth: 64,
-            max_string: 1 << 20,
-            max_array: 65_536,
-            max_map: 65_536,
-            max_variables: 1000,
+            timeout: PositiveDuration::new(Duration::from_millis(500)).unwrap(),
+            max_operations: NonZeroU64::new(1_000_000).unwrap(),
+            max_memory: Size::new(16 << 20).unwrap(),
+            max_source: Size::new(256 << 10).unwrap(),
+            max_call_depth: count(64),
+            max_expr_depth: count(64),
+            max_string: Size::new(1 << 20).unwrap(),
+            max_array: count(65_536),
+            max_map: count(65_536),
+            max_variables: count(1000),
             max_functions: 500,
             max_modules: 16,
-            max_result: 1 << 20,
-            max_result_depth: 64,
+            max_result: Size::new(1 << 20).unwrap(),
+            max_result_depth: count(64),
             max_logs: 64 << 10,
             cache: 32 << 20,
             fast_operations: 10_000,
-            fast_memory: 256 << 10,
+            fast_memory: Size::new(256 << 10).unwrap(),
             fast_time: Duration::from_millis(1),
         }
     }
 }
 
-fn max_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    at_most(stack::MAX_MEMORY, deserializer)
-}
-
-fn fast_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    at_most(stack::MAX_FOREIGN_MEMORY, deserializer)
-}
-
-/// Memory is how deeply a value can be nested, and a thread's stack must be large enough to drop it.
-fn at_most<'de, D: Deserializer<'de>>(most: usize, deserializer: D) -> Result<usize, D::Error> {
-    let size = crate::units::size::deserialize(deserializer)?;
-    if size > most {
+/// Reads a nesting that the readers of JSON can take.
+fn json_depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroUsize, D::Error> {
+    let depth = NonZeroUsize::deserialize(deserializer)?;
+    if depth.get() > circled_json::DEEPEST {
         return Err(D::Error::custom(format!(
-            "{size} bytes are too many; at most {} KiB are safe",
-            most >> 10
+            "must be {} at most: JSON can't be read much deeper",
+            circled_json::DEEPEST
         )));
     }
-    Ok(size)
+    Ok(depth)
 }
 
 fn cores() -> usize {

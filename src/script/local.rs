@@ -165,8 +165,11 @@ impl Local {
     }
 
     fn compile_unmeasured(&self, source: &str, limits: &Limits) -> Result<Rc<Compiled>, Failure> {
-        if source.len() > limits.max_source {
-            let message = format!("the script is longer than {} bytes", limits.max_source);
+        if source.len() > limits.max_source.get() {
+            let message = format!(
+                "the script is longer than {} bytes",
+                limits.max_source.get()
+            );
             return Err(Failure::new(FailureKind::Size, message));
         }
         let source = script_of(source);
@@ -264,10 +267,12 @@ fn inspect(ast: &AST, limits: &Limits) -> Result<Inspection, Failure> {
                 ASTNode::Expr(Expr::FnCall(call, position) | Expr::MethodCall(call, position))
                 | ASTNode::Stmt(Stmt::FnCall(call, position)),
             ) if call.args.len() > natives::MAX_ARGUMENTS => too_many = Some(*position),
-            Some(ASTNode::Expr(Expr::Array(items, position))) if items.len() > limits.max_array => {
+            Some(ASTNode::Expr(Expr::Array(items, position)))
+                if items.len() > limits.max_array.get() =>
+            {
                 too_large = Some(*position);
             }
-            Some(ASTNode::Expr(Expr::Map(map, position))) if map.0.len() > limits.max_map => {
+            Some(ASTNode::Expr(Expr::Map(map, position))) if map.0.len() > limits.max_map.get() => {
                 too_large = Some(*position);
             }
             _ => {}

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -8,18 +9,21 @@ use circled_protocol::{FailureKind, PublicKey};
 use serde_json::{Value, json};
 
 use super::super::{Failure, Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success};
-use crate::store::{
-    Key, KeyRange, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
+use crate::{
+    store::{
+        Key, KeyRange, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
+    },
+    units::Size,
 };
 
 const STORE: Settings = Settings {
-    max_key: 512,
-    max_value: 1 << 16,
+    max_key: Size::new(512).unwrap(),
+    max_value: Size::new(1 << 16).unwrap(),
     max_writes: 10,
-    max_events: 3,
-    event_log: 100,
-    events_waiting: 1 << 20,
-    events_waiting_in_all: 1 << 20,
+    max_events: NonZeroUsize::new(3).unwrap(),
+    event_log: NonZeroUsize::new(100).unwrap(),
+    events_waiting: Size::new(1 << 20).unwrap(),
+    events_waiting_in_all: Size::new(1 << 20).unwrap(),
     max_event: 20,
     quota: 1 << 20,
 };

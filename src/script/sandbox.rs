@@ -165,7 +165,7 @@ impl Sandbox {
             let start = Instant::now();
             let success = self.evaluate(&local, &compiled, inputs)?;
             let short = guard.operations() <= limits.fast_operations
-                && guard.peak() <= limits.fast_memory
+                && guard.peak() <= limits.fast_memory.get()
                 && start.elapsed().max(compiled.compile_time) <= limits.fast_time;
             if short {
                 self.0.short_scripts.add(source);
@@ -210,9 +210,9 @@ impl Sandbox {
         logs::start(limits.max_logs);
         let guard = Guard::start(Allowance {
             operations: limits.fast_operations,
-            memory: limits.fast_memory,
-            text: limits.max_string,
-            list: limits.max_array.saturating_mul(size_of::<Dynamic>()),
+            memory: limits.fast_memory.get(),
+            text: limits.max_string.get(),
+            list: limits.max_array.get().saturating_mul(size_of::<Dynamic>()),
             time: limits.fast_time,
             deadline: None,
             cancel: None,
@@ -262,11 +262,11 @@ impl Sandbox {
     fn full(&self, deadline: Option<Instant>, cancel: &Arc<AtomicBool>) -> Allowance {
         let limits = &self.0.limits;
         Allowance {
-            operations: limits.max_operations,
-            memory: limits.max_memory,
-            text: limits.max_string,
-            list: limits.max_array.saturating_mul(size_of::<Dynamic>()),
-            time: limits.timeout,
+            operations: limits.max_operations.get(),
+            memory: limits.max_memory.get(),
+            text: limits.max_string.get(),
+            list: limits.max_array.get().saturating_mul(size_of::<Dynamic>()),
+            time: limits.timeout.get(),
             deadline,
             cancel: Some(Arc::clone(cancel)),
             may_yield: true,
@@ -281,7 +281,7 @@ impl Sandbox {
         let limits = &self.0.limits;
         let mut told = match stop {
             Stop::Time => {
-                let after = limits.timeout;
+                let after = limits.timeout.get();
                 return RunError::TimedOut {
                     after,
                     version: None,
@@ -356,8 +356,8 @@ impl Sandbox {
             .map_err(|error| Ended::Failed(Failure::from_run(&error, compiled)))?;
         let limits = &self.0.limits;
         let bounds = Bounds {
-            length: limits.max_result,
-            depth: limits.max_result_depth,
+            length: limits.max_result.get(),
+            depth: limits.max_result_depth.get(),
         };
         let failed = |problem| Ended::Failed(Failure::result(problem));
         Ok(Success {

@@ -1,4 +1,5 @@
 use std::{
+    num::{NonZeroU64, NonZeroUsize},
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -7,6 +8,7 @@ use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
 use super::super::{Failure, Inputs, Limits, Outcome, RunError, Sandbox, Success, meter, stack};
+use crate::units::{PositiveDuration, Size};
 
 /// Returns how a run ended that nobody stopped.
 fn unless_stopped(outcome: Outcome) -> Result<Success, Failure> {
@@ -31,7 +33,7 @@ fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
 
 fn run_with(source: &str, args: &Value, event: Option<&Value>) -> Result<Success, Failure> {
     let sandbox = Sandbox::new(Limits {
-        timeout: Duration::from_secs(20),
+        timeout: PositiveDuration::new(Duration::from_secs(20)).unwrap(),
         ..Limits::small()
     });
     let never = Arc::new(AtomicBool::new(false));
@@ -215,7 +217,7 @@ fn what_is_printed_is_logged() {
 #[test]
 fn a_run_is_timed_out_and_cancelled() {
     let sandbox = Sandbox::new(Limits {
-        max_operations: u64::MAX,
+        max_operations: NonZeroU64::new(u64::MAX).unwrap(),
         ..Limits::small()
     });
     let cancel = Arc::new(AtomicBool::new(false));
@@ -316,7 +318,7 @@ fn the_scripts_of_two_sandboxes_are_apart() {
     let (wide, narrow) = (
         Sandbox::new(Limits::small()),
         Sandbox::new(Limits {
-            max_array: 2,
+            max_array: NonZeroUsize::new(2).unwrap(),
             ..Limits::small()
         }),
     );
@@ -380,8 +382,8 @@ fn a_panic_ends_the_run_alone() {
 #[test]
 fn long_arrays_cost_as_much_as_they_are_long() {
     let sandbox = Sandbox::new(Limits {
-        timeout: Duration::from_secs(60),
-        max_memory: 64 << 20,
+        timeout: PositiveDuration::new(Duration::from_secs(60)).unwrap(),
+        max_memory: Size::new(64 << 20).unwrap(),
         ..Limits::small()
     });
     let never = Arc::new(AtomicBool::new(false));
@@ -408,9 +410,9 @@ fn long_arrays_cost_as_much_as_they_are_long() {
 #[test]
 fn what_grows_past_its_limit_is_stopped() {
     let limits = Limits {
-        max_string: 64 << 10,
-        max_array: 1000,
-        max_map: 1000,
+        max_string: Size::new(64 << 10).unwrap(),
+        max_array: NonZeroUsize::new(1000).unwrap(),
+        max_map: NonZeroUsize::new(1000).unwrap(),
         ..Limits::small()
     };
     let sandbox = Sandbox::new(limits);

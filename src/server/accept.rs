@@ -77,13 +77,13 @@ impl Accept {
     ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(server.handshake_timeout)
+            .header_read_timeout(server.handshake_timeout.get())
             .max_buf_size(16 << 10);
         Self(Arc::new(Inner {
             http,
             response: Pace {
-                first: server.response_timeout,
-                rate: server.response_rate,
+                first: server.response_timeout.get(),
+                rate: server.response_rate.get(),
             },
             places: Shares::new(connections),
             proxies: TrustedProxies::new(server.trusted_proxies.clone()),

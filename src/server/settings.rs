@@ -1,10 +1,13 @@
 //! The `[server]` settings.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use serde::Deserialize;
 
-use crate::address::AddressRange;
+use crate::{
+    address::AddressRange,
+    units::{PositiveDuration, Size},
+};
 
 /// The `[server]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,26 +24,21 @@ pub struct Settings {
     /// The reverse proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<AddressRange>,
     /// The most connections from one address.
-    pub max_connections_per_address: usize,
+    pub max_connections_per_address: NonZeroUsize,
     /// The most connections to the admin listener.
-    pub max_admin_connections: usize,
+    pub max_admin_connections: NonZeroUsize,
     /// The open files that are reserved, not for connections.
     pub reserved_files: usize,
     /// The most bytes that all clients together make the server hold.
-    #[serde(with = "crate::units::size")]
-    pub max_buffered: usize,
+    pub max_buffered: Size<{ 1 << 20 }>,
     /// The time in which a connection must send its request.
-    #[serde(with = "crate::units::duration")]
-    pub handshake_timeout: Duration,
+    pub handshake_timeout: PositiveDuration,
     /// The time in which a client must read a response, whatever its length.
-    #[serde(with = "crate::units::duration")]
-    pub response_timeout: Duration,
+    pub response_timeout: PositiveDuration,
     /// The bytes of a response for which a client has one more second.
-    #[serde(with = "crate::units::size")]
-    pub response_rate: usize,
+    pub response_rate: Size,
     /// The most bytes of a response that the system buffers beside those on their way.
-    #[serde(with = "crate::units::size")]
-    pub max_unsent: usize,
+    pub max_unsent: Size<{ 4 << 10 }>,
     /// The time in which running jobs may finish when the server stops.
     #[serde(with = "crate::units::duration")]
     pub shutdown_grace: Duration,

@@ -130,7 +130,7 @@ pub(super) async fn upgrade(
     let origin = state.origins.own(host);
     let ending = state.ending.stopping.child_token();
     let admitted = state.registry.admit(circle, client, ending.clone());
-    let max_message = Some(state.session.max_message);
+    let max_message = Some(state.session.max_message.get());
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -153,7 +153,10 @@ pub(super) async fn upgrade(
         tracing::info_span!("session", id = %permit.id, %circle, caller = tracing::field::Empty);
     span.in_scope(|| tracing::info!(%client, "session opened"));
     let context = Context::new(circle, origin, permit.client(), state.shared.clone());
-    let (memory, longest) = (permit.memory().clone(), state.session.anonymous_message);
+    let (memory, longest) = (
+        permit.memory().clone(),
+        state.session.anonymous_message.get(),
+    );
     Ok(
         upgrade.serve(config, memory, longest, &tasks, move |socket| {
             let session = session::run(

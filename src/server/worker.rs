@@ -37,9 +37,14 @@ impl Worker {
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let admin = match settings.server.admin_listen.as_str() {
             "" => None,
-            address => {
-                Some(bind("server.admin_listen", address, settings.server.max_unsent).await?)
-            }
+            address => Some(
+                bind(
+                    "server.admin_listen",
+                    address,
+                    settings.server.max_unsent.get(),
+                )
+                .await?,
+            ),
         };
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let scripts = super::scripts(settings)?;

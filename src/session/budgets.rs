@@ -50,7 +50,7 @@ impl Budgets {
     /// Creates the budgets with the bounds of the settings; the bytes of all sessions count in `all`.
     pub(super) fn new(settings: &Settings, all: MemoryBudget) -> Self {
         let strangers = settings.of_strangers(all.limit());
-        let of_stranger = settings.anonymous_buffered;
+        let of_stranger = settings.anonymous_buffered.get();
         let of_strangers_here = match settings.anonymous_buffered_per_address {
             0 => (strangers / SHARE_OF_ADDRESS).max(of_stranger),
             bytes => bytes,
@@ -58,8 +58,8 @@ impl Budgets {
         Self(Arc::new(Inner {
             all,
             strangers: MemoryBudget::new("session.anonymous_buffered_in_all", strangers),
-            of_address: settings.max_buffered_per_address,
-            of_session: settings.max_buffered,
+            of_address: settings.max_buffered_per_address.get(),
+            of_session: settings.max_buffered.get(),
             of_stranger,
             of_strangers_here,
             by_address: DashMap::new(),

@@ -210,7 +210,7 @@ where
             is_worn: false,
             ahead: None,
             reads: Reads::All,
-            max_queue: settings.outbound_queue,
+            max_queue: settings.outbound_queue.get(),
             memory,
             burst: 0,
             was_long: false,
@@ -229,7 +229,7 @@ where
         if std::mem::replace(&mut self.logged_in, true) {
             return;
         }
-        self.socket.allow(settings.max_message);
+        self.socket.allow(settings.max_message.get());
         self.memory.raise();
     }
 

@@ -34,12 +34,12 @@ pub(super) enum Tick {
 impl Heartbeat {
     pub(super) fn new(settings: &Settings, now: Instant) -> Self {
         Self {
-            ping_interval: settings.ping_interval,
-            pong_timeout: settings.pong_timeout,
-            write_timeout: settings.write_timeout,
-            ping_at: now + settings.ping_interval,
+            ping_interval: settings.ping_interval.get(),
+            pong_timeout: settings.pong_timeout.get(),
+            write_timeout: settings.write_timeout.get(),
+            ping_at: now + settings.ping_interval.get(),
             pong_by: None,
-            login_by: Some(now + settings.login_deadline),
+            login_by: Some(now + settings.login_deadline.get()),
             write_by: None,
         }
     }

@@ -78,8 +78,8 @@ impl Registry {
     pub fn new(settings: &Settings, memory: MemoryBudget, connections: usize) -> Self {
         Self(Arc::new(Inner {
             places: Shares::new(Bounds {
-                places: settings.max_sessions,
-                share: settings.max_sessions_per_address,
+                places: settings.max_sessions.get(),
+                share: settings.max_sessions_per_address.get(),
                 room: connections,
             }),
             by_circle: DashMap::new(),
@@ -165,6 +165,8 @@ impl Drop for SessionPermit {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use circled_protocol::SecretKey;
 
     use super::*;
@@ -172,8 +174,8 @@ mod tests {
 
     fn registry(max_sessions: usize, max_per_address: usize) -> Registry {
         let settings = Settings {
-            max_sessions,
-            max_sessions_per_address: max_per_address,
+            max_sessions: NonZeroUsize::new(max_sessions).unwrap(),
+            max_sessions_per_address: NonZeroUsize::new(max_per_address).unwrap(),
             ..config::Settings::load(None, []).unwrap().settings.session
         };
         let memory = MemoryBudget::new("server.max_buffered", 0);

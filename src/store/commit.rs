@@ -122,7 +122,7 @@ impl Store {
         let disk = Arc::new(disk);
         let shared = Arc::new(Shared {
             circles: DashMap::new(),
-            queue: WriteQueue::new(settings.write_queue),
+            queue: WriteQueue::new(settings.write_queue.get()),
             hub: Hub::new(&limits),
             failed: CancellationToken::new(),
         });

@@ -58,7 +58,7 @@ impl NewEvent {
         if length > max {
             return Err(WriteError::Event { length, max });
         }
-        let max = limits.max_events;
+        let max = limits.max_events.get();
         if before.len() >= max {
             return Err(WriteError::Events { max });
         }

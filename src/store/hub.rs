@@ -123,9 +123,9 @@ impl Hub {
             circles: DashMap::new(),
             memory: MemoryBudget::new(
                 "store.events_waiting_in_all",
-                settings.events_waiting_in_all,
+                settings.events_waiting_in_all.get(),
             ),
-            per_circle: settings.events_waiting,
+            per_circle: settings.events_waiting.get(),
         }))
     }
 
@@ -221,11 +221,11 @@ mod tests {
     use circled_protocol::SecretKey;
 
     use super::*;
-    use crate::config;
+    use crate::{config, units::Size};
 
     fn hub(per_circle: usize) -> Hub {
         let mut settings = config::Settings::load(None, []).unwrap().settings.store;
-        settings.events_waiting = per_circle;
+        settings.events_waiting = Size::new(per_circle).unwrap();
         Hub::new(&settings)
     }
 

@@ -140,7 +140,7 @@ impl LockedCircle<'_> {
             }
             let unnumbered = transaction.take_events();
             if !unnumbered.is_empty() {
-                let most = self.store.limits().event_log;
+                let most = self.store.limits().event_log.get();
                 let mut events = self.latest.events(disk, &self.key)?;
                 new_events = log::append(unnumbered, &mut events, most, &mut records);
                 numbers = Some(events);

@@ -1,34 +1,32 @@
 //! The `[store]` settings, and those of its disk.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use serde::Deserialize;
+
+use crate::units::Size;
 
 /// The limits of a circle's store. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Bytes of one key.
-    #[serde(with = "crate::units::size")]
-    pub max_key: usize,
+    pub max_key: Size,
     /// Bytes of one value, as JSON.
-    #[serde(with = "crate::units::size")]
-    pub max_value: usize,
+    pub max_value: Size,
     /// Keys that one job may write.
     pub max_writes: usize,
     /// Events that one job may emit.
-    pub max_events: usize,
+    pub max_events: NonZeroUsize,
     /// Bytes of one event's data, as JSON.
     #[serde(with = "crate::units::size")]
     pub max_event: usize,
     /// Events of one circle that are kept, for whoever catches up.
-    pub event_log: usize,
+    pub event_log: NonZeroUsize,
     /// Bytes of one circle's events that wait in memory for sessions that are slow to take them.
-    #[serde(with = "crate::units::size")]
-    pub events_waiting: usize,
+    pub events_waiting: Size,
     /// Bytes of all circles' events that wait so.
-    #[serde(with = "crate::units::size")]
-    pub events_waiting_in_all: usize,
+    pub events_waiting_in_all: Size,
     /// Bytes of all keys and values of one circle.
     #[serde(with = "crate::units::size")]
     pub quota: usize,
@@ -44,8 +42,7 @@ pub struct DiskSettings {
     #[serde(with = "crate::units::size")]
     pub min_free: usize,
     /// Bytes that may wait to be written. With more, scripts wait, and webhooks are told to come back.
-    #[serde(with = "crate::units::size")]
-    pub write_queue: usize,
+    pub write_queue: Size,
     /// Bytes of what was read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,

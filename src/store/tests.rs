@@ -13,6 +13,7 @@ mod remote;
 mod snapshots;
 
 use std::{
+    num::NonZeroUsize,
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     time::Duration,
@@ -24,19 +25,20 @@ use super::{
     CommitError, Disk, DiskSettings, OpenError, Preconditions, Settings, Store, Transaction,
     Unavailable, WaitPolicy,
 };
+use crate::units::Size;
 
 /// The longest that anything takes which isn't expected to take long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const LIMITS: Settings = Settings {
-    max_key: 512,
-    max_value: 1 << 16,
+    max_key: Size::new(512).unwrap(),
+    max_value: Size::new(1 << 16).unwrap(),
     max_writes: 1000,
-    max_events: 100,
+    max_events: NonZeroUsize::new(100).unwrap(),
     max_event: 1 << 14,
-    event_log: 100,
-    events_waiting: 1 << 20,
-    events_waiting_in_all: 1 << 20,
+    event_log: NonZeroUsize::new(100).unwrap(),
+    events_waiting: Size::new(1 << 20).unwrap(),
+    events_waiting_in_all: Size::new(1 << 20).unwrap(),
     quota: 1 << 28,
 };
 
@@ -53,7 +55,7 @@ fn settings(folder: &Path) -> DiskSettings {
     DiskSettings {
         data_dir: folder.to_owned(),
         min_free: 0,
-        write_queue: 1 << 20,
+        write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
     }

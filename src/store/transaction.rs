@@ -124,10 +124,10 @@ impl Transaction {
     pub fn set(&mut self, key: &str, value: Option<Value>) -> Result<(), WriteError> {
         let key = self.checked(key)?;
         let length = value.as_ref().map_or(0, |value| value.len());
-        if length > self.limits.max_value {
+        if length > self.limits.max_value.get() {
             return Err(WriteError::Value {
                 length,
-                max: self.limits.max_value,
+                max: self.limits.max_value.get(),
             });
         }
         let writes = &mut self.effects.writes;
@@ -368,10 +368,10 @@ impl Transaction {
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
-        if key.is_empty() || key.len() > self.limits.max_key {
+        if key.is_empty() || key.len() > self.limits.max_key.get() {
             return Err(WriteError::Key {
                 length: key.len(),
-                max: self.limits.max_key,
+                max: self.limits.max_key.get(),
             });
         }
         Ok(Key::new(key.as_bytes()))

@@ -118,10 +118,10 @@ impl VerifyLayer {
             providers: ArcSwap::from_pointee(providers),
             limits: ReceiveLimits {
                 most: settings.max_body,
-                timeout: settings.receive_timeout,
+                timeout: settings.receive_timeout.get(),
                 pace: Pace {
                     first: FIRST,
-                    rate: settings.min_rate,
+                    rate: settings.min_rate.get(),
                 },
             },
             circles: Cache::new(CIRCLES),

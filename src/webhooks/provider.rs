@@ -609,7 +609,7 @@ fn script(settings: &ProviderSettings, base: &Path, sandbox: &Sandbox) -> Result
             .into());
     };
     let path = base.join(path);
-    let source = match files::read_text(&path, sandbox.limits().max_source) {
+    let source = match files::read_text(&path, sandbox.limits().max_source.get()) {
         Ok(source) => source,
         Err(source) => return Err(Reason::NoScript { path, source }),
     };

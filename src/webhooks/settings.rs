@@ -17,7 +17,10 @@ use super::{
     template::Template,
     written::{Encoding, Hash, KeyEncoding, TimestampFormat},
 };
-use crate::auth::SecretSource;
+use crate::{
+    auth::SecretSource,
+    units::{PositiveDuration, Size},
+};
 
 /// The limits of all requests, and the providers by name. The defaults are in `config/default.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,11 +40,9 @@ pub struct Settings {
     #[serde(with = "crate::units::size")]
     pub max_buffered_per_circle: usize,
     /// The time in which a body must arrive.
-    #[serde(with = "crate::units::duration")]
-    pub receive_timeout: Duration,
+    pub receive_timeout: PositiveDuration,
     /// The bytes of a body that must arrive each second.
-    #[serde(with = "crate::units::size")]
-    pub min_rate: usize,
+    pub min_rate: Size,
     /// The most refusals of one code that are logged each second.
     pub refusals_logged: u32,
     /// `[webhooks.<name>]`

@@ -109,7 +109,7 @@ fn every_mistake_in_a_file_and_the_environment_is_told() {
     server.lisen (circled.toml:4:9): there is no such setting; did you mean `server.listen`?
     server.public_url = "https://circles.example.org" (circled.toml:5:9): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
     sesion (circled.toml:2:10): there is no such section; did you mean [session]?
-    session.max_in_flight = 0 (circled.toml:9:9): must be at least 1
+    session.max_in_flight = 0 (circled.toml:9:9): must be a whole number, 1 or more
     session.max_message = "1 elephant" (circled.toml:8:9): must be a size like "512B", "64KiB" or "1MiB"
     "#);
 }
@@ -444,7 +444,7 @@ fn a_number_that_nobody_can_read_is_told_with_its_key_and_place() {
     for (toml, expected) in [
         (
             "[dispatch.redis]\npartitions = 65536",
-            "dispatch.redis.partitions = 65536 (circled.toml:2:1): must be a whole number from 0 to 65535",
+            "dispatch.redis.partitions = 65536 (circled.toml:2:1): must be a whole number from 1 to 65535",
         ),
         (
             "[limits]\ncaller_rate = 4294967296",

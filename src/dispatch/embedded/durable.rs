@@ -76,7 +76,7 @@ pub(super) struct DurableJobs {
 impl DurableJobs {
     /// Returns how many bytes a page of jobs may have.
     pub(super) fn max_page(&self) -> usize {
-        self.settings.max_page
+        self.settings.max_page.get()
     }
 
     /// Resumes what was pending, and starts the thread that wakes jobs up.
@@ -125,7 +125,7 @@ impl DurableJobs {
 
     /// Starts the jobs of a circle that may start, on script threads.
     fn advance(self: &Arc<Self>, queues: &mut CircleQueues, circle: PublicKey) {
-        while let Some(ready) = queues.start(&circle, self.settings.per_circle) {
+        while let Some(ready) = queues.start(&circle, self.settings.per_circle.get()) {
             if !self.submit(queues, circle, ready) {
                 return;
             }

@@ -57,7 +57,7 @@ impl Embedded {
         scripts: Scripts,
     ) -> Result<Self, StartError> {
         let limits = executor.sandbox.limits();
-        let threads = Runner::start(RunnerLimits::of(limits, limits.queue));
+        let threads = Runner::start(RunnerLimits::of(limits, limits.queue.get()));
         let runner = Arc::new(TransactionRunner {
             threads: threads.map_err(StartError::Threads)?,
             executor,
@@ -66,8 +66,8 @@ impl Embedded {
         Ok(Self {
             durable: DurableJobs::start(runner.clone(), settings.durable.clone(), scripts)?,
             runner,
-            job_timeout: settings.job_timeout,
-            job_reads: JobReads::new(settings.durable.looks),
+            job_timeout: settings.job_timeout.get(),
+            job_reads: JobReads::new(settings.durable.looks.get()),
             halt: CancellationToken::new(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -28,6 +29,7 @@ use crate::{
     },
     script::RunError,
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
+    units::Size,
 };
 
 /// The longest that anything takes which isn't expected to take long.
@@ -35,11 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
 const SETTINGS: Durable = Durable {
-    per_circle: 4,
-    backlog: 100,
-    max_page: 1 << 20,
-    looks: 8,
-    max_tries: 5,
+    per_circle: NonZeroUsize::new(4).unwrap(),
+    backlog: NonZeroUsize::new(100).unwrap(),
+    max_page: Size::new(1 << 20).unwrap(),
+    looks: NonZeroUsize::new(8).unwrap(),
+    max_tries: NonZeroU32::new(5).unwrap(),
     retry_after: HOUR,
     retry_at_most: HOUR,
     max_logs: 1 << 14,
@@ -53,18 +55,18 @@ fn store() -> (TempDir, Store) {
     let settings = DiskSettings {
         data_dir: folder.path().to_owned(),
         min_free: 0,
-        write_queue: 1 << 20,
+        write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
     };
     let limits = Settings {
-        max_key: 512,
-        max_value: 1 << 16,
+        max_key: Size::new(512).unwrap(),
+        max_value: Size::new(1 << 16).unwrap(),
         max_writes: 1000,
-        max_events: 100,
-        event_log: 100,
-        events_waiting: 1 << 20,
-        events_waiting_in_all: 1 << 20,
+        max_events: NonZeroUsize::new(100).unwrap(),
+        event_log: NonZeroUsize::new(100).unwrap(),
+        events_waiting: Size::new(1 << 20).unwrap(),
+        events_waiting_in_all: Size::new(1 << 20).unwrap(),
         max_event: 1 << 14,
         quota: 1 << 20,
     };
@@ -358,7 +360,7 @@ fn a_run_that_ends_leaves_the_next_one_of_its_job_alone() {
 fn embedded(store: &Store, script: &str) -> Arc<Embedded> {
     let loaded = crate::config::Settings::load(None, std::iter::empty());
     let mut settings = loaded.unwrap().settings;
-    settings.dispatch.durable.max_tries = 1;
+    settings.dispatch.durable.max_tries = NonZeroU32::MIN;
     let access = Arc::new(Access::new(&settings.circles, &settings.circle));
     let executor = crate::server::executor(&settings, access);
     let scripts = [("test".into(), script.into())].into_iter().collect();

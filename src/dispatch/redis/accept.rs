@@ -181,12 +181,12 @@ impl Gateway {
             circle.to_string().into(),
             self.redis.name().into(),
             millis(self.durable.dedupe_for),
-            number(self.settings.per_circle),
-            number(self.durable.backlog),
+            number(self.settings.per_circle.get()),
+            number(self.durable.backlog.get()),
             Value::Integer(i64::from(self.settings.min_replicas)),
-            number(self.settings.inbox),
-            number(self.limits.event_log),
-            number(self.settings.inbox_bytes),
+            number(self.settings.inbox.get()),
+            number(self.limits.event_log.get()),
+            number(self.settings.inbox_bytes.get()),
         ];
         let mut hook_scripts: Vec<&Arc<HookScript>> = Vec::new();
         for one in all.iter().filter_map(|new| new.hook_script.as_ref()) {
@@ -271,7 +271,10 @@ impl Gateway {
         if wanted == 0 {
             return true;
         }
-        let args = [Value::Integer(wanted), millis(self.settings.timeout / 2)];
+        let args = [
+            Value::Integer(wanted),
+            millis(self.settings.timeout.get() / 2),
+        ];
         let have = self.durable_connection.send("WAIT", partition, args).await;
         let enough = have.is_ok_and(|have| have.as_i64().unwrap_or(0) >= wanted);
         if !enough && self.durable_connection.may_complain() {

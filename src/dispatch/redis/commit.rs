@@ -151,7 +151,7 @@ impl Committer {
                 number(self.per_circle),
                 number(self.limits.quota),
                 number(self.inbox),
-                number(self.limits.event_log),
+                number(self.limits.event_log.get()),
                 number(self.inbox_bytes),
                 number(self.queue),
                 locked_by.unwrap_or_default().into(),

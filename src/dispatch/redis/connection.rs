@@ -93,7 +93,7 @@ impl Connection {
         // That is about the first time alone, and would have it be the last one, too.
         config.fail_fast = false;
         let last_error = Arc::new(Mutex::new(None));
-        let client = client(&config, settings.timeout, name)?;
+        let client = client(&config, settings.timeout.get(), name)?;
         let noted = last_error.clone();
         // Its task ends with the client.
         drop(client.on_error(move |(error, _)| {
@@ -109,7 +109,7 @@ impl Connection {
         let options = Options {
             // Whatever was sent may have been done: sending it again is for those to decide who know what it was.
             max_attempts: Some(1),
-            timeout: Some(settings.timeout),
+            timeout: Some(settings.timeout.get()),
             fail_fast: true,
             ..Options::default()
         };
@@ -118,7 +118,7 @@ impl Connection {
             config,
             hashes: Hashes::new(),
             keys,
-            timeout: settings.timeout,
+            timeout: settings.timeout.get(),
             name: name.to_owned(),
             up: Arc::default(),
             ready: Arc::default(),

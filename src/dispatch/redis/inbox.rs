@@ -98,7 +98,7 @@ async fn keep(gateway: Arc<Gateway>) {
 
 async fn renew(gateway: &Gateway, recovery: &mut [InboxRecovery]) -> Result<(), Unavailable> {
     let redis = &gateway.redis;
-    let keep_for = millis(gateway.settings.lease * 6);
+    let keep_for = millis(gateway.settings.lease.get() * 6);
     let renew = async |(partition, recovery): (&Partition, &mut InboxRecovery)| {
         let inbox = partition.inbox(redis.name());
         let expire = [Value::from(inbox.clone()), keep_for.clone()];

@@ -106,7 +106,7 @@ impl RedisJobs {
             while !rest.is_empty() {
                 let is_full = progress.jobs.len() >= listing.limit
                     || progress.count >= MAX_READS
-                    || progress.bytes >= self.durable.max_page;
+                    || progress.bytes >= self.durable.max_page.get();
                 if is_full {
                     return Ok(true);
                 }
@@ -142,7 +142,7 @@ impl RedisJobs {
         let sizes = ids.map(|id| self.size(JobPart::Record, partition, id));
         let sizes = try_join_all(sizes).await?.into_iter();
         let fitting = sizes.take_while(|size| {
-            let fits = bytes < self.durable.max_page;
+            let fits = bytes < self.durable.max_page.get();
             bytes += size;
             fits
         });
@@ -343,7 +343,7 @@ impl RedisJobs {
 
     /// Returns about how many bytes a page may have.
     pub(in crate::dispatch) fn max_page(&self) -> usize {
-        self.durable.max_page
+        self.durable.max_page.get()
     }
 
     /// Returns the payload of a delivery's job.
@@ -396,7 +396,7 @@ impl RedisJobs {
             let is_last = ids.len() < index::SOME;
             let mut rest = &ids[..];
             while !rest.is_empty() {
-                if bytes >= self.durable.max_page {
+                if bytes >= self.durable.max_page.get() {
                     return Ok((jobs, before));
                 }
                 let next = rest.iter().take(AT_A_TIME).copied();

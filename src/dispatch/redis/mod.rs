@@ -129,7 +129,7 @@ impl Redis {
             "circled-{:012x}",
             getrandom::u64().unwrap_or_default() >> 16
         );
-        let keys = Arc::new(Keys::new(&own.namespace, own.partitions));
+        let keys = Arc::new(Keys::new(&own.namespace, own.partitions.get()));
         let redis = Connection::start(own, keys, &name).map_err(StartError::redis)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let fatal = CancellationToken::new();
@@ -179,7 +179,7 @@ impl Redis {
             (None, Some(worker)) => worker.runner.clone(),
             _ => {
                 let limits = executor.sandbox.limits();
-                let runner = Runner::start(RunnerLimits::of(limits, limits.queue));
+                let runner = Runner::start(RunnerLimits::of(limits, limits.queue.get()));
                 Arc::new(runner.map_err(StartError::Threads)?)
             }
         };
@@ -191,7 +191,7 @@ impl Redis {
             worker,
             settings: settings.clone(),
             hook_scripts: HookScriptCache::new(),
-            job_reads: JobReads::new(settings.durable.looks),
+            job_reads: JobReads::new(settings.durable.looks.get()),
             handle: Handle::current(),
             tasks,
             stop,
@@ -199,7 +199,7 @@ impl Redis {
             why,
             redis,
         };
-        let connected = timeout(own.timeout * 2, server.until_up());
+        let connected = timeout(own.timeout.get() * 2, server.until_up());
         tokio::select! {
             connected = connected => if connected.is_err() {
                 if role.fails_fast() {
@@ -240,7 +240,7 @@ impl Redis {
     }
 
     pub(super) fn job_timeout(&self) -> Duration {
-        self.settings.job_timeout
+        self.settings.job_timeout.get()
     }
 
     pub(super) fn play(&self, job: &Job<'_>) -> Played {
@@ -324,7 +324,7 @@ impl Redis {
         accounts: [Account; 2],
         work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
     ) -> Option<R> {
-        let (executor, time) = (self.executor.clone(), self.settings.job_timeout);
+        let (executor, time) = (self.executor.clone(), self.settings.job_timeout.get());
         let transaction = self.transaction(circle);
         let begin = move || transaction;
         super::compile::compile(&self.compiler, accounts, executor, time, begin, work).await
@@ -386,10 +386,10 @@ impl Redis {
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
             redis: self.redis.clone(),
-            per_circle: self.settings.redis.per_circle,
-            inbox: self.settings.redis.inbox,
-            inbox_bytes: self.settings.redis.inbox_bytes,
-            event_log: self.limits.event_log,
+            per_circle: self.settings.redis.per_circle.get(),
+            inbox: self.settings.redis.inbox.get(),
+            inbox_bytes: self.settings.redis.inbox_bytes.get(),
+            event_log: self.limits.event_log.get(),
             durable: self.settings.durable.clone(),
         }
     }
@@ -461,10 +461,10 @@ fn start_worker(
             redis: redis.clone(),
             durable: settings.durable.clone(),
             limits: store,
-            per_circle: own.per_circle,
-            queue: own.queue,
-            inbox: own.inbox,
-            inbox_bytes: own.inbox_bytes,
+            per_circle: own.per_circle.get(),
+            queue: own.queue.get(),
+            inbox: own.inbox.get(),
+            inbox_bytes: own.inbox_bytes.get(),
         },
         runner: Arc::new(runner.map_err(StartError::Threads)?),
         executor,
@@ -485,14 +485,17 @@ fn start_worker(
     });
     for partitions in reply::shared_reads(redis) {
         let reader = redis.blocking().map_err(StartError::redis)?;
-        let hold = (own.hold, own.hold_bytes);
-        worker
-            .tasks
-            .spawn(worker.clone().take(reader, partitions, hold, own.lease));
+        let hold = (own.hold.get(), own.hold_bytes);
+        worker.tasks.spawn(
+            worker
+                .clone()
+                .take(reader, partitions, hold, own.lease.get()),
+        );
     }
+    let lease = own.lease.get();
     let background = &worker.background;
-    background.spawn(worker.clone().stay_alive(own.lease));
-    background.spawn(worker.clone().take_over_silent(own.lease));
+    background.spawn(worker.clone().stay_alive(lease));
+    background.spawn(worker.clone().take_over_silent(lease));
     background.spawn(worker.clone().cancel_lost());
     background.spawn(worker.clone().wake_delayed());
     background.spawn(worker.clone().forget_old());

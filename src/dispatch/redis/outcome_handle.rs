@@ -50,7 +50,7 @@ impl RedisOutcomeHandle {
             }
             Ok(false) => {
                 self.settled = true;
-                let reserved = timeout(gateway.settings.timeout, &mut self.outcome).await;
+                let reserved = timeout(gateway.settings.timeout.get(), &mut self.outcome).await;
                 reserved
                     .ok()
                     .and_then(Result::ok)

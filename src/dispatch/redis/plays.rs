@@ -103,8 +103,8 @@ impl Gateway {
         plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
         let ids: Vec<_> = plays.iter().map(|play| play.id).collect();
         let mut args = vec![
-            number(self.settings.per_circle),
-            number(self.settings.queue),
+            number(self.settings.per_circle.get()),
+            number(self.settings.queue.get()),
         ];
         args.reserve(plays.len() + 2);
         for of_caller in plays.chunk_by_mut(|one, other| one.caller == other.caller) {
@@ -199,8 +199,8 @@ impl Gateway {
             PlayLocation::Queue => ("".into(), "".into()),
         };
         let args = [
-            number(self.settings.per_circle),
-            number(self.settings.queue),
+            number(self.settings.per_circle.get()),
+            number(self.settings.queue.get()),
             id.to_string().into(),
             entry,
             age,

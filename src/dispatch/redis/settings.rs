@@ -1,8 +1,10 @@
 //! The `[dispatch.redis]` settings.
 
-use std::time::Duration;
+use std::num::{NonZeroU16, NonZeroUsize};
 
 use serde::Deserialize;
+
+use crate::units::{PositiveDuration, Size};
 
 /// The settings of gateways and workers. The defaults stand in `config/default.toml`.
 #[derive(Clone, Deserialize)]
@@ -13,20 +15,19 @@ pub struct RedisSettings {
     /// The prefix of every key.
     pub namespace: String,
     /// Shares of all circles. It can't be changed once a namespace is in use.
-    pub partitions: u16,
+    pub partitions: NonZeroU16,
     /// A worker that is silent for so long loses its jobs to another.
-    #[serde(with = "crate::units::duration")]
-    pub lease: Duration,
+    pub lease: PositiveDuration<1000>,
     /// True if `circled serve` runs jobs, too.
     pub worker: bool,
     /// Plays of one caller of a circle that are with the workers at a time, and as many of the circle's durable jobs. There are
     /// twice as many places for all plays of a circle, and some for those who would have none.
-    pub per_circle: usize,
+    pub per_circle: NonZeroUsize,
     /// Plays of one circle that wait for places. One more is refused, unless it is of whoever has less than their share; these
     /// get in up to twice as many.
-    pub queue: usize,
+    pub queue: NonZeroUsize,
     /// Jobs that a worker holds, running or about to.
-    pub hold: usize,
+    pub hold: NonZeroUsize,
     /// Bytes of jobs up to which a worker goes on taking some when those that it holds run for long; and of what durable
     /// ones were given, as far as it is fetched.
     #[serde(with = "crate::units::size")]
@@ -35,13 +36,11 @@ pub struct RedisSettings {
     #[serde(with = "crate::units::size")]
     pub cache: usize,
     /// Entries that wait for a gateway to fetch them. Without room, results are left out, and events come from the log.
-    pub inbox: usize,
+    pub inbox: NonZeroUsize,
     /// Bytes of these.
-    #[serde(with = "crate::units::size")]
-    pub inbox_bytes: usize,
+    pub inbox_bytes: Size<{ 16 << 20 }>,
     /// The longest that Redis may take to answer.
-    #[serde(with = "crate::units::duration")]
-    pub timeout: Duration,
+    pub timeout: PositiveDuration<100>,
     /// Replicas that must have a delivery before it is acknowledged.
     pub min_replicas: u32,
 }
@@ -49,11 +48,12 @@ pub struct RedisSettings {
 impl RedisSettings {
     /// Returns how many jobs of one circle are with the workers at most: plays, as `prelude.lua` counts them, and durable ones.
     pub(crate) fn most_of_circle(&self) -> usize {
-        let for_those_with_none = self.per_circle.max(self.queue / 4);
-        let plays = self.per_circle.saturating_mul(2);
+        let per_circle = self.per_circle.get();
+        let for_those_with_none = per_circle.max(self.queue.get() / 4);
+        let plays = per_circle.saturating_mul(2);
         plays
             .saturating_add(for_those_with_none)
-            .saturating_add(self.per_circle)
+            .saturating_add(per_circle)
     }
 }
 

@@ -67,7 +67,7 @@ impl Gateway {
     /// Checks in each lease which workers are alive, and logs once in a while if there are none, or if their rules
     /// differ from those of this gateway's `executor`.
     pub(super) async fn watch_workers(self: Arc<Self>, executor: Executor) {
-        let mut tick = interval(self.settings.lease);
+        let mut tick = interval(self.settings.lease.get());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // All may have been started, or told of new settings, at once.
         let (mut absent, mut differ) = (Alarm::default(), Alarm::default());

@@ -172,8 +172,8 @@ fn hostile_modules_end_on_a_script_thread() {
         let limits = Limits::small();
         let sandbox = Sandbox::new(limits.clone());
         let never = Arc::new(AtomicBool::new(false));
-        try_all(limits.timeout, |source, inputs| {
-            let deadline = Instant::now() + limits.timeout;
+        try_all(limits.timeout.get(), |source, inputs| {
+            let deadline = Instant::now() + limits.timeout.get();
             let outcome = sandbox.run(source, inputs, &mut None, Some(deadline), &never);
             Some(end_of(&outcome))
         })

@@ -6,7 +6,7 @@ use super::{Failed, native, too_many};
 use crate::script::Limits;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
-    let most = limits.max_string;
+    let most = limits.max_string.get();
     native!(module, pure: true, "blob", move |length: i64| blob(length, 0, most));
     native!(module, pure: true, "blob", move |length: i64, value: i64| blob(length, value, most));
     native!(module, pure: false, "pad", move |blob: &mut Blob, length: i64, value: i64| {

@@ -15,8 +15,8 @@ const BYTES_PER_OPERATION: usize = 256;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
     let bounds = Bounds {
-        length: limits.max_string,
-        depth: limits.max_result_depth,
+        length: limits.max_string.get(),
+        depth: limits.max_result_depth.get(),
     };
     native!(module, pure: true, "emit", move |topic: ImmutableString, value: Dynamic| {
         emit(&topic, &value, bounds)

@@ -16,8 +16,8 @@ const BYTES_PER_OPERATION: usize = 256;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
     let bounds = Bounds {
-        length: limits.max_string,
-        depth: limits.max_result_depth,
+        length: limits.max_string.get(),
+        depth: limits.max_result_depth.get(),
     };
     native!(module, pure: true, "to_json", move |map: &mut Map| {
         let raw = with_map(map, |value| json::to_raw(value, bounds)).map_err(unprintable)?;

@@ -13,7 +13,7 @@ use super::{
 use crate::script::{Limits, budget};
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
-    let most = limits.max_array;
+    let most = limits.max_array.get();
     native!(module, pure: false, "pad", move |array: &mut Array, length: i64, item: Dynamic| {
         pad(array, length, &item, most)
     });

@@ -12,7 +12,7 @@ use super::{
 use crate::script::Limits;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
-    let most = limits.max_map;
+    let most = limits.max_map.get();
     native!(module, pure: false, "set", move |map: &mut Map, key: ImmutableString, value: Dynamic| {
         put(map, [(key.as_str().into(), value)], most)
     });

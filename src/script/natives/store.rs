@@ -22,8 +22,8 @@ const BYTES_PER_OPERATION: usize = 256;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
     let bounds = Bounds {
-        length: limits.max_string,
-        depth: limits.max_result_depth,
+        length: limits.max_string.get(),
+        depth: limits.max_result_depth.get(),
     };
     let max_array = limits.max_array;
     module.set_custom_type::<Store>(STORE);
@@ -49,7 +49,7 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         add(&key, by.into(), bounds)
     });
     native!(module, pure: true, "keys", move |_: &mut Store, prefix: ImmutableString| {
-        keys(&prefix, max_array)
+        keys(&prefix, max_array.get())
     });
 }
 

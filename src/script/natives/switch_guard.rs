@@ -6,7 +6,7 @@ use super::{Failed, native};
 use crate::script::{Limits, budget};
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
-    let longest = limits.max_string;
+    let longest = limits.max_string.get();
     native!(module, pure: true, "__subject", move |value: Dynamic| {
         let mut room = longest;
         weigh(&value, &mut room)?;

@@ -17,14 +17,14 @@ const PIECES_PER_OPERATION: usize = 64;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
     let bounds = Bounds {
-        length: limits.max_string,
-        depth: limits.max_result_depth,
+        length: limits.max_string.get(),
+        depth: limits.max_result_depth.get(),
     };
     printing(module, bounds);
     joining(module, bounds);
-    replacing(module, limits.max_string);
-    padding(module, limits.max_string);
-    splitting(module, limits.max_array);
+    replacing(module, limits.max_string.get());
+    padding(module, limits.max_string.get());
+    splitting(module, limits.max_array.get());
 }
 
 /// The value as `print` shows it, within bounds.

@@ -1,21 +1,26 @@
 //! Tests the limits of a key, a value, a job and a circle.
 
+use std::num::NonZeroUsize;
+
 use circled_protocol::PublicKey;
 
 use super::{circle, commit, open, set, settings};
-use crate::store::{CommitError, Disk, Settings, Store, Table, WriteError};
+use crate::{
+    store::{CommitError, Disk, Settings, Store, Table, WriteError},
+    units::Size,
+};
 
 fn small(folder: &std::path::Path) -> Store {
     let settings = settings(folder);
     let limits = Settings {
-        max_key: 8,
-        max_value: 20,
+        max_key: Size::new(8).unwrap(),
+        max_value: Size::new(20).unwrap(),
         max_writes: 3,
-        max_events: 2,
+        max_events: NonZeroUsize::new(2).unwrap(),
         max_event: 5,
-        event_log: 100,
-        events_waiting: 1 << 20,
-        events_waiting_in_all: 1 << 20,
+        event_log: NonZeroUsize::new(100).unwrap(),
+        events_waiting: Size::new(1 << 20).unwrap(),
+        events_waiting_in_all: Size::new(1 << 20).unwrap(),
         quota: 50,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()

@@ -1,6 +1,6 @@
 //! The circle's own entries, and events.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use super::{LIMITS, circle, commit, open, set};
 use crate::store::{
@@ -105,7 +105,7 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
     }
     transaction.own_set(
         &[b'k'; 1000],
-        Some(Value::from(vec![b'1'; LIMITS.max_value + 1])),
+        Some(Value::from(vec![b'1'; LIMITS.max_value.get() + 1])),
     );
     for n in 0..LIMITS.max_writes {
         set(&mut transaction, &n.to_string(), 1);
@@ -175,7 +175,7 @@ fn it_is_the_same_elsewhere() {
 #[test]
 fn events_are_bounded_and_go_with_the_writes() {
     let limits = Settings {
-        max_events: 2,
+        max_events: NonZeroUsize::new(2).unwrap(),
         max_event: 5,
         ..LIMITS
     };

@@ -7,14 +7,18 @@ use std::{
 };
 
 use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, number, open, set, settings};
-use crate::store::{
-    CommitError, Disk, DiskSettings, Preconditions, Record, Store, Table, Unavailable, WaitPolicy,
+use crate::{
+    store::{
+        CommitError, Disk, DiskSettings, Preconditions, Record, Store, Table, Unavailable,
+        WaitPolicy,
+    },
+    units::Size,
 };
 
 /// Less than one commit takes.
 fn tiny(folder: &std::path::Path) -> Store {
     let settings = DiskSettings {
-        write_queue: 1,
+        write_queue: Size::new(1).unwrap(),
         ..settings(folder)
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, LIMITS).unwrap()

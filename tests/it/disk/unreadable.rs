@@ -1,8 +1,11 @@
 //! Durable jobs that a server can't read, because they are damaged or of a newer version.
 
-use std::{path::Path, time::Duration};
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
-use circled::store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table};
+use circled::{
+    store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table},
+    units::Size,
+};
 use circled_protocol::JobId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,18 +30,18 @@ fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
     let settings = DiskSettings {
         data_dir: folder.to_owned(),
         min_free: 0,
-        write_queue: 1 << 20,
+        write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
     };
     let limits = Settings {
-        max_key: 512,
-        max_value: 1 << 16,
+        max_key: Size::new(512).unwrap(),
+        max_value: Size::new(1 << 16).unwrap(),
         max_writes: 1000,
-        max_events: 100,
-        event_log: 100,
-        events_waiting: 1 << 20,
-        events_waiting_in_all: 1 << 20,
+        max_events: NonZeroUsize::new(100).unwrap(),
+        event_log: NonZeroUsize::new(100).unwrap(),
+        events_waiting: Size::new(1 << 20).unwrap(),
+        events_waiting_in_all: Size::new(1 << 20).unwrap(),
         max_event: 1 << 14,
         quota: 1 << 30,
     };

@@ -209,7 +209,7 @@ impl DurableJobs {
             new_job, records, ..
         } = new;
         // What has been here before takes no place.
-        let most = new_job.job.most_waiting(self.settings.backlog);
+        let most = new_job.job.most_waiting(self.settings.backlog.get());
         if self.lock().backlog(&circle) >= most {
             return Err(NotAccepted::Backlog);
         }
@@ -245,7 +245,7 @@ impl DurableJobs {
             job,
             on_disk,
             ended: Some(ended),
-            ready: queues.start(&circle, self.settings.per_circle),
+            ready: queues.start(&circle, self.settings.per_circle.get()),
         })
     }
 }
