@@ -96,15 +96,6 @@ impl Action {
     const ALL: [Self; 4] = [Self::Play, Self::Call, Self::Subscribe, Self::Manage];
 }
 
-/// The result of a permitted action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Permitted, without a look at the circle's member list.
-    Granted,
-    /// Permitted if the circle's member list has the caller at the moment of the action.
-    IfMember,
-}
-
 /// The reason why an action is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -114,14 +105,18 @@ pub enum Denied {
     Needs(Role),
 }
 
-/// Decides whether a caller may do what needs the role `needs` (`None`: no login). `fixed` is the caller's role by the
-/// settings and the circle's key (`None`: not logged in); the circle's member list is read later.
-pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Admission, Denied> {
+/// Decides whether a caller may do something that needs the role `needs` (`None`: no login). `fixed` is the caller's role
+/// by the settings and the circle's key (`None`: not logged in). Returns the role that the circle's own list must give
+/// the caller at the moment of the action; nothing if the action is permitted anyway.
+///
+/// # Errors
+/// No list can give the caller what the action needs.
+pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Option<Role>, Denied> {
     match (needs, fixed) {
-        (None, _) => Ok(Admission::Granted),
+        (None, _) => Ok(None),
         (Some(_), None) => Err(Denied::Unauthenticated),
-        (Some(needs), Some(role)) if role >= needs => Ok(Admission::Granted),
-        (Some(Role::Member), Some(_)) => Ok(Admission::IfMember),
+        (Some(needs), Some(role)) if role >= needs => Ok(None),
+        (Some(Role::Member), Some(_)) => Ok(Some(Role::Member)),
         (Some(needs), Some(_)) => Err(Denied::Needs(needs)),
     }
 }
@@ -390,26 +385,25 @@ mod tests {
 
     #[test]
     fn the_whole_policy() {
-        use Admission::{Granted, IfMember};
         use Denied::{Needs, Unauthenticated};
 
         let table = [
-            (None, None, Ok(Granted)),
-            (None, Some(Guest), Ok(Granted)),
-            (None, Some(Member), Ok(Granted)),
-            (None, Some(Owner), Ok(Granted)),
+            (None, None, Ok(None)),
+            (None, Some(Guest), Ok(None)),
+            (None, Some(Member), Ok(None)),
+            (None, Some(Owner), Ok(None)),
             (Some(Guest), None, Err(Unauthenticated)),
-            (Some(Guest), Some(Guest), Ok(Granted)),
-            (Some(Guest), Some(Member), Ok(Granted)),
-            (Some(Guest), Some(Owner), Ok(Granted)),
+            (Some(Guest), Some(Guest), Ok(None)),
+            (Some(Guest), Some(Member), Ok(None)),
+            (Some(Guest), Some(Owner), Ok(None)),
             (Some(Member), None, Err(Unauthenticated)),
-            (Some(Member), Some(Guest), Ok(IfMember)),
-            (Some(Member), Some(Member), Ok(Granted)),
-            (Some(Member), Some(Owner), Ok(Granted)),
+            (Some(Member), Some(Guest), Ok(Some(Member))),
+            (Some(Member), Some(Member), Ok(None)),
+            (Some(Member), Some(Owner), Ok(None)),
             (Some(Owner), None, Err(Unauthenticated)),
             (Some(Owner), Some(Guest), Err(Needs(Owner))),
             (Some(Owner), Some(Member), Err(Needs(Owner))),
-            (Some(Owner), Some(Owner), Ok(Granted)),
+            (Some(Owner), Some(Owner), Ok(None)),
         ];
         for (needs, fixed, decision) in table {
             assert_eq!(decide(needs, fixed), decision, "{needs:?} of {fixed:?}");

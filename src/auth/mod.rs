@@ -10,9 +10,7 @@ mod phase;
 mod secret;
 mod settings;
 
-pub use access::{
-    Access, Action, Admission, Change, Circle, CirclesSettings, Denied, Rule, decide,
-};
+pub use access::{Access, Action, Change, Circle, CirclesSettings, Denied, Rule, decide};
 pub use origins::Origins;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;

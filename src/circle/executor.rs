@@ -9,10 +9,10 @@ use std::{
 use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
 
-use super::{Pinned, Procedure, Settings, has_script, is_member, scripts};
+use super::{Caller, JobSpec, Procedure, Settings, Task, has_script, is_member, scripts};
 use crate::{
-    auth::{Access, Action, Admission, Denied, decide},
-    script::{Inputs, Limits, Outcome, RunError, Sandbox, Success},
+    auth::{Access, Action, Denied, decide},
+    script::{Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success},
     store::{Transaction, Value},
 };
 
@@ -25,59 +25,11 @@ pub struct Executor {
     access: Arc<Access>,
 }
 
-/// A script or procedure to be run.
-#[derive(Debug, Clone, Copy)]
-pub enum Task<'a> {
-    /// A source.
-    Source(&'a str),
-    /// The named script of the circle, as it is when it runs.
-    Named {
-        /// The name.
-        name: &'a str,
-        /// The version; the newest one if none is given.
-        version: Option<&'a str>,
-    },
-    /// A script as it was when its job was accepted.
-    Pinned(&'a Pinned),
-    /// A procedure.
-    Procedure(&'a Procedure),
-}
-
-/// One run.
-#[derive(Clone, Copy)]
-pub struct Run<'a> {
-    /// The script or procedure.
-    pub task: Task<'a>,
-    /// The caller's authority.
-    pub authority: Authority<'a>,
-    /// The constants that the script sees.
-    pub inputs: Inputs<'a>,
-}
-
-/// The authority by which something runs. What can change is checked when it runs, in the run's own transaction.
-#[derive(Debug, Clone, Copy)]
-pub enum Authority<'a> {
-    /// The permission was checked a moment ago.
-    Granted,
-    /// The caller must be on the circle's member list.
-    Member(&'a PublicKey),
-    /// The job was submitted some time ago. Its caller must still have the permission, by the settings and the member
-    /// list, and a named script must still exist.
-    Submitted {
-        /// The caller who submitted it.
-        caller: PublicKey,
-        /// The name of the script, if it has one.
-        name: Option<&'a str>,
-    },
-    /// A provider has sent and signed the request.
-    Provider(&'a str),
-}
-
 /// A source that was found.
 struct FoundSource<'a> {
     source: SourceText<'a>,
     version: Option<String>,
-    pinned: Option<&'a Pinned>,
+    modules: Option<&'a Arc<PinnedModules>>,
 }
 
 enum SourceText<'a> {
@@ -104,6 +56,18 @@ impl Executor {
         }
     }
 
+    /// Returns the role that a circle's own list must give a caller for a job that was submitted some time ago, by the
+    /// rules of now. See [`JobSpec::requires`].
+    pub fn requires(&self, circle: &PublicKey, caller: &PublicKey, action: Action) -> Option<Role> {
+        let fixed = self.access.fixed_role(circle, caller);
+        decide(self.access.needs(circle, action), Some(fixed)).unwrap_or_else(|denied| {
+            Some(match denied {
+                Denied::Needs(needs) => needs,
+                Denied::Unauthenticated => Role::Guest,
+            })
+        })
+    }
+
     /// Returns a digest of the rules: it is equal on servers that permit the same callers the same things.
     pub fn rules(&self) -> Arc<str> {
         self.access.digest()
@@ -111,21 +75,25 @@ impl Executor {
 
     /// Runs a script at once if it is known to be short; for threads that mustn't block. If it returns `None`, nothing
     /// has happened, though the transaction may have been used.
-    pub fn try_run(&self, run: &Run<'_>, transaction: &mut Option<Transaction>) -> Option<Outcome> {
-        if let Task::Procedure(procedure) = run.task {
+    pub fn try_run(
+        &self,
+        job: &JobSpec<'_>,
+        transaction: &mut Option<Transaction>,
+    ) -> Option<Outcome> {
+        if let Task::Procedure(procedure) = &job.task {
             // Compiling takes time and a large stack; long lists take time.
             if procedure.source().is_some() || procedure.is_list() {
                 return None;
             }
-            let outcome = self.perform(procedure, run, transaction.as_mut()?);
+            let outcome = self.perform(procedure, job, transaction.as_mut()?);
             return (!matches!(outcome, Err(RunError::Unavailable))).then_some(outcome);
         }
-        let found = match self.find(run, transaction.as_mut()?) {
+        let found = match find(job, transaction.as_mut()?) {
             Ok(found) => found,
             Err(RunError::Unavailable) => return None,
             Err(error) => return Some(Err(error)),
         };
-        let inputs = inputs(run, &found);
+        let inputs = inputs(job, &found);
         let outcome = self
             .sandbox
             .try_run(&found.source.text(), &inputs, transaction)?;
@@ -136,22 +104,22 @@ impl Executor {
     /// caller commits it.
     pub fn run(
         &self,
-        run: &Run<'_>,
+        job: &JobSpec<'_>,
         transaction: &mut Option<Transaction>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
         let own = transaction.as_mut().ok_or(RunError::Unavailable)?;
-        if let Task::Procedure(procedure) = run.task {
+        if let Task::Procedure(procedure) = &job.task {
             // A script is compiled only if its caller may store it.
-            self.admit(run, own)?;
+            admit(job, own)?;
             if let Some(source) = procedure.source() {
                 self.sandbox.imports(source, deadline, cancel)?;
             }
-            return self.perform(procedure, run, own);
+            return self.perform(procedure, job, own);
         }
-        let found = self.find(run, own)?;
-        let inputs = inputs(run, &found);
+        let found = find(job, own)?;
+        let inputs = inputs(job, &found);
         let source = found.source.text();
         let outcome = self
             .sandbox
@@ -162,101 +130,80 @@ impl Executor {
     fn perform(
         &self,
         procedure: &Procedure,
-        run: &Run<'_>,
+        job: &JobSpec<'_>,
         transaction: &mut Transaction,
     ) -> Outcome {
-        self.admit(run, transaction)?;
-        let by = run.inputs.caller_id;
+        admit(job, transaction)?;
         Ok(Success {
             output: String::new(),
-            value: procedure.perform(transaction, by, Timestamp::now(), &self.settings)?,
+            value: procedure.perform(transaction, &job.caller, Timestamp::now(), &self.settings)?,
             logs: Vec::new(),
             version: None,
         })
     }
+}
 
-    /// Checks that the caller may run this.
-    fn admit(&self, run: &Run<'_>, transaction: &mut Transaction) -> Result<(), RunError> {
-        match run.authority {
-            Authority::Granted => Ok(()),
-            Authority::Provider(provider) => {
-                transaction.run_for(provider);
-                Ok(())
-            }
-            Authority::Member(member) => must_be_member(transaction, member),
-            Authority::Submitted { caller, name } => {
-                let action = name.map_or(Action::Play, |_| Action::Call);
-                let circle = transaction.circle();
-                let needs = self.access.needs(&circle, action);
-                match decide(needs, Some(self.access.fixed_role(&circle, &caller))) {
-                    Ok(Admission::Granted) => {}
-                    Ok(Admission::IfMember) => must_be_member(transaction, &caller)?,
-                    Err(Denied::Needs(needs)) => return Err(RunError::Forbidden { needs }),
-                    Err(Denied::Unauthenticated) => {
-                        let needs = Role::Guest;
-                        return Err(RunError::Forbidden { needs });
-                    }
-                }
-                match name {
-                    Some(name) if !has_script(transaction, name)? => {
-                        let what = "script".into();
-                        Err(RunError::NotFound { what })
-                    }
-                    Some(_) | None => Ok(()),
-                }
-            }
-        }
+/// Checks that the caller may run a job.
+fn admit(job: &JobSpec<'_>, transaction: &mut Transaction) -> Result<(), RunError> {
+    if let Caller::Provider(name) = &job.caller {
+        transaction.run_for(name);
     }
-
-    /// Finds the source to run, after checking that the caller may run it.
-    fn find<'a>(
-        &self,
-        run: &Run<'a>,
-        transaction: &mut Transaction,
-    ) -> Result<FoundSource<'a>, RunError> {
-        self.admit(run, transaction)?;
-        find(run.task, transaction)
+    let Some(needs) = job.requires else {
+        return Ok(());
+    };
+    // The list gives one role.
+    match job.caller.key() {
+        Some(key) if needs == Role::Member && is_member(transaction, key)? => Ok(()),
+        Some(_) | None => Err(RunError::Forbidden { needs }),
     }
 }
 
-fn must_be_member(transaction: &mut Transaction, caller: &PublicKey) -> Result<(), RunError> {
-    let needs = Role::Member;
-    if is_member(transaction, caller)? {
-        Ok(())
-    } else {
-        Err(RunError::Forbidden { needs })
-    }
-}
-
-fn find<'a>(task: Task<'a>, transaction: &mut Transaction) -> Result<FoundSource<'a>, RunError> {
+/// Finds the script to run, after checking that the caller may run it.
+fn find<'a>(
+    job: &'a JobSpec<'_>,
+    transaction: &mut Transaction,
+) -> Result<FoundSource<'a>, RunError> {
+    admit(job, transaction)?;
     let given = |source| FoundSource {
         source: SourceText::Given(source),
         version: None,
-        pinned: None,
+        modules: None,
     };
-    Ok(match task {
+    Ok(match &job.task {
         Task::Source(source) => given(source),
         Task::Procedure(_) => given(""),
-        Task::Pinned(pinned) => FoundSource {
-            version: pinned.version.clone(),
-            pinned: Some(pinned),
-            ..given(&pinned.source)
-        },
+        Task::Pinned(pinned) => {
+            // A caller's job ends with its script.
+            if let (Some(name), Some(_)) = (&pinned.name, job.caller.key())
+                && !has_script(transaction, name)?
+            {
+                return Err(RunError::not_found("script"));
+            }
+            FoundSource {
+                version: pinned.version.clone(),
+                modules: Some(&pinned.modules),
+                ..given(&pinned.source)
+            }
+        }
         Task::Named { name, version } => {
-            let (put, source) = scripts::find(transaction, name, version)?;
+            let (put, source) = scripts::find(transaction, name, version.as_deref())?;
             FoundSource {
                 source: SourceText::Stored(source),
                 version: Some(put.version),
-                pinned: None,
+                modules: None,
             }
         }
     })
 }
 
-fn inputs<'a>(run: &Run<'a>, found: &FoundSource<'a>) -> Inputs<'a> {
+fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
     Inputs {
-        modules: found.pinned.map(|pinned| &pinned.modules),
-        ..run.inputs
+        caller_id: &job.caller,
+        context_id: &job.circle,
+        job_id: &job.id,
+        args: &job.args,
+        event: job.event.as_deref(),
+        modules: found.modules,
     }
 }
 

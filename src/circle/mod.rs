@@ -5,13 +5,15 @@
 //! [`Procedure`] changes it; [`Executor`] runs procedures and scripts alike.
 
 mod executor;
+mod job_spec;
 mod members;
 mod procedure;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
-pub use executor::{Authority, Executor, Run, Task};
+pub use executor::Executor;
+pub use job_spec::{Caller, JobSpec, Task};
 pub use members::is_member;
 pub use procedure::Procedure;
 pub use scripts::{

@@ -19,7 +19,7 @@ mod submission;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use job::Account;
-pub use job::{Caller, Job, ReservedOutcome, Work};
+pub use job::ReservedOutcome;
 pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
 pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
@@ -36,7 +36,8 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use circled_protocol::{JobId, PublicKey};
 
 use crate::{
-    circle::{self, Compiler, Executor, Pinned},
+    circle::{self, Compiler, Executor, JobSpec, Pinned},
+    memory::MemoryBudget,
     script::{Outcome, RunError},
     store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
 };
@@ -340,10 +341,10 @@ impl Dispatcher {
 
     /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the handle. With `here`, a
     /// short script may run on this very thread.
-    pub fn play(&self, job: Job<'_>, here: bool) -> Played {
+    pub fn play(&self, job: JobSpec<'_>, memory: &MemoryBudget, here: bool) -> Played {
         match self {
-            Self::Embedded(embedded) => embedded.play(job, here),
-            Self::Redis(redis) => redis.play(&job),
+            Self::Embedded(embedded) => embedded.play(job, memory, here),
+            Self::Redis(redis) => redis.play(&job, memory),
         }
     }
 

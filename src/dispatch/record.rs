@@ -13,12 +13,11 @@ use serde_json::{Value, value::RawValue};
 
 use super::{Delivery, Progress, Series, Submission, settings};
 use crate::{
+    circle::Caller,
     script::{Failure, Outcome, RunError, Success},
     store::{self, NewEvent},
 };
 
-/// The prefix of a delivery's caller.
-const WEBHOOK: &str = "webhook:";
 /// The pause before a job runs again that there was no room to set aside.
 const DISPLACED: Duration = Duration::from_millis(500);
 
@@ -117,7 +116,7 @@ impl std::fmt::Display for Status {
 impl JobRecord {
     /// The job of a new delivery.
     pub(super) fn of_delivery(id: JobId, delivery: &Delivery) -> Self {
-        let caller = format!("{WEBHOOK}{}", delivery.provider);
+        let caller = Caller::Provider((&*delivery.provider).into()).to_string();
         Self {
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type.clone(),
@@ -218,7 +217,7 @@ impl JobRecord {
 
     /// The provider that sent it, if one did.
     pub fn provider(&self) -> Option<&str> {
-        self.caller.strip_prefix(WEBHOOK)
+        self.caller.strip_prefix(Caller::PROVIDER)
     }
 
     /// The key that asked for it, if one did.

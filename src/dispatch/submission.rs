@@ -1,6 +1,6 @@
 //! Requests for durable jobs: by a webhook, or with a login.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
@@ -9,8 +9,8 @@ use serde_json::{Value, value::RawValue};
 
 use super::{Delivery, JobRecord, record};
 use crate::{
-    circle::{Authority, Pinned, Run, Task},
-    script::Inputs,
+    auth::Action,
+    circle::{Caller, Executor, JobSpec, Pinned, Task},
 };
 
 /// A caller's request to run a script, now or later, whoever is connected by then.
@@ -149,38 +149,40 @@ impl UnreadInput {
 }
 
 impl Input {
-    /// Returns the run of a job with its own script, or the provider's. Nothing, if there is neither.
-    pub(super) fn run<'a>(
+    /// Returns what a job runs now, by the rules of `executor`: its own script, or the provider's. Nothing, if there is
+    /// neither.
+    pub(super) fn spec<'a>(
         &'a self,
         job: &'a JobRecord,
         provided: Option<&'a str>,
-    ) -> Option<Run<'a>> {
+        executor: &Executor,
+    ) -> Option<JobSpec<'a>> {
         let task = match (&self.script, job.name.as_deref()) {
             (Some(_), Some(name)) if self.newest => Task::Named {
-                name,
+                name: name.into(),
                 version: None,
             },
-            (Some(pinned), _) => Task::Pinned(pinned),
-            (None, _) => Task::Source(provided?),
+            (Some(pinned), _) => Task::Pinned(pinned.clone()),
+            (None, _) => Task::Source(provided?.into()),
         };
-        Some(Run {
+        let (caller, requires) = match (job.provider(), job.submitter()) {
+            (Some(provider), _) => (Caller::Provider(provider.into()), None),
+            (None, Some(key)) => {
+                let action = job.name.as_ref().map_or(Action::Play, |_| Action::Call);
+                let requires = executor.requires(&job.circle, &key, action);
+                (Caller::Key(key), requires)
+            }
+            (None, None) => return None,
+        };
+        Some(JobSpec {
+            id: job.id,
+            circle: job.circle,
+            caller,
+            requires,
             task,
-            authority: match (job.provider(), job.submitter()) {
-                (Some(provider), _) => Authority::Provider(provider),
-                (None, Some(caller)) => Authority::Submitted {
-                    caller,
-                    name: job.name.as_deref(),
-                },
-                (None, None) => return None,
-            },
-            inputs: Inputs {
-                caller_id: &job.caller,
-                context_id: &job.circle,
-                job_id: &job.id,
-                args: &self.args,
-                event: self.event.as_ref(),
-                modules: None,
-            },
+            args: Cow::Borrowed(&self.args),
+            event: self.event.as_ref().map(Cow::Borrowed),
+            timeout: Duration::MAX,
         })
     }
 }

@@ -12,8 +12,9 @@ use circled_protocol::{PublicKey, Role};
 
 use crate::{
     address::Network,
-    auth::{Access, Action, Admission, Denied, Phase, decide},
-    dispatch::{Caller, Dispatcher},
+    auth::{Access, Action, Denied, Phase, decide},
+    circle::Caller,
+    dispatch::Dispatcher,
     memory::MemoryBudget,
     turns::{Turn, Turns},
 };
@@ -108,8 +109,8 @@ pub struct Limits {
 pub(super) struct Admitted {
     /// The key that the session has proved.
     pub(super) key: Option<PublicKey>,
-    /// True if the caller must be on the circle's member list when the call is carried out.
-    pub(super) only_members: bool,
+    /// The role that the circle's own list must give the caller when the call is carried out.
+    pub(super) requires: Option<Role>,
 }
 
 /// The requests of one session that are under way. A cheap handle.
@@ -203,12 +204,13 @@ impl Context {
         version: Option<&str>,
     ) -> Result<Admitted, Error> {
         let admitted = self.permits_to(action)?;
-        let manages = version.map(|_| self.permits_to(Action::Manage));
+        let manages = version
+            .map(|_| self.permits_to(Action::Manage))
+            .transpose()?;
         Ok(Admitted {
-            only_members: admitted.only_members
-                || manages
-                    .transpose()?
-                    .is_some_and(|manages| manages.only_members),
+            requires: admitted
+                .requires
+                .max(manages.and_then(|manages| manages.requires)),
             ..admitted
         })
     }
@@ -218,10 +220,7 @@ impl Context {
         let access = &self.shared.access;
         let fixed = key.map(|key| access.fixed_role(&self.circle, &key));
         match decide(needs, fixed) {
-            Ok(admission) => Ok(Admitted {
-                key,
-                only_members: admission == Admission::IfMember,
-            }),
+            Ok(requires) => Ok(Admitted { key, requires }),
             Err(Denied::Unauthenticated) => Err(Error::AuthenticationRequired),
             Err(Denied::Needs(needs)) => Err(Error::Forbidden { needs }),
         }
@@ -315,7 +314,7 @@ impl Context {
 
 impl Admitted {
     /// Returns the caller in the form that jobs keep.
-    pub(super) fn caller(&self) -> Caller {
+    pub(super) fn caller(&self) -> Caller<'static> {
         self.key.map_or(Caller::Anyone, Caller::Key)
     }
 
@@ -326,14 +325,12 @@ impl Admitted {
 
     /// Reads the circle's member list, if that decides; for calls that don't do so in a transaction of their own.
     pub(super) async fn confirm(self, shared: &Shared, circle: PublicKey) -> Result<(), Error> {
-        let Some(key) = self.key.filter(|_| self.only_members) else {
+        let (Some(key), Some(needs)) = (self.key, self.requires) else {
             return Ok(());
         };
         match shared.dispatcher.is_member(circle, key).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Error::Forbidden {
-                needs: Role::Member,
-            }),
+            Ok(false) => Err(Error::Forbidden { needs }),
             Err(_) => Err(Error::Unavailable {
                 retry_after_ms: 1000,
             }),

@@ -12,13 +12,15 @@ use tracing::Span;
 use super::{
     Embedded,
     commit_gate::CommitGate,
-    transaction_runner::{Ran, TransactionRunner, Work},
+    transaction_runner::{BoundedJob, Ran, TransactionRunner},
 };
 use crate::{
+    circle::JobSpec,
     dispatch::{
-        self, Account, Job, Played, ReservedOutcome,
+        self, Account, Played, ReservedOutcome,
         job::{name, reserve},
     },
+    memory::MemoryBudget,
     script::RunError,
     store::{CommitCallback, CommitError, Preconditions, WaitPolicy},
     units::duration::milliseconds,
@@ -52,23 +54,28 @@ struct Reply(Mutex<Option<oneshot::Sender<ReservedOutcome>>>);
 impl Embedded {
     /// Runs a script that is known to be short at once, on this thread: two hops between threads cost more than the
     /// script does. All others go to a script thread.
-    pub(in crate::dispatch) fn play(&self, job: Job<'_>, here: bool) -> Played {
+    pub(in crate::dispatch) fn play(
+        &self,
+        job: JobSpec<'_>,
+        memory: &MemoryBudget,
+        here: bool,
+    ) -> Played {
         let span = tracing::debug_span!("job", id = %job.id, caller = %job.caller);
-        if here && let Some(played) = span.in_scope(|| self.try_play(&job)) {
+        if here && let Some(played) = span.in_scope(|| self.try_play(&job, memory)) {
             return played;
         }
-        self.hand_over(job.into_owned(), span)
+        self.hand_over(job.into_owned(), memory.clone(), span)
     }
 
-    fn try_play(&self, job: &Job<'_>) -> Option<Played> {
+    fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played> {
         let runner = &self.runner;
         let mut transaction = Some(runner.store.begin(job.circle));
-        let outcome = runner.executor.try_run(&job.run(), &mut transaction)?;
+        let outcome = runner.executor.try_run(job, &mut transaction)?;
         let ran = Ran::new(outcome, transaction);
         let Some(writes) = ran.writes else {
             return Some(Played::Now(ran.outcome));
         };
-        let reserved = reserve(ran.outcome, &job.memory);
+        let reserved = reserve(ran.outcome, memory);
         if reserved.reservation.is_none() {
             return Some(Played::Now(reserved.outcome));
         }
@@ -88,13 +95,15 @@ impl Embedded {
         }
     }
 
-    fn hand_over(&self, job: Job<'static>, span: Span) -> Played {
+    fn hand_over(&self, job: JobSpec<'static>, memory: MemoryBudget, span: Span) -> Played {
         let (reply, handle) = self.outcome_handle(job.timeout);
         let accounts = Account::of_caller(job.circle, job.caller.key());
         let gate = handle.gate.0.clone();
         let cancelled = gate.cancelled().clone();
         let (runner, deadline) = (self.runner.clone(), handle.deadline);
-        let task = Box::new(move || span.in_scope(|| run(&runner, &job, deadline, &gate, &reply)));
+        let task = Box::new(move || {
+            span.in_scope(|| run(&runner, &job, &memory, deadline, &gate, &reply))
+        });
         match self.runner.threads.submit(accounts, cancelled, task) {
             Ok(()) => Played::Later(dispatch::OutcomeHandle::Embedded(handle)),
             Err(_) => Played::Now(Err(RunError::limit("script.queue"))),
@@ -157,7 +166,8 @@ impl Reply {
 /// Runs a job on a script thread.
 fn run(
     runner: &TransactionRunner,
-    job: &Job<'_>,
+    job: &JobSpec<'_>,
+    memory: &MemoryBudget,
     deadline: Instant,
     gate: &CommitGate,
     reply: &Arc<Reply>,
@@ -169,28 +179,26 @@ fn run(
             version: None,
         });
     }
-    let spelled_out = job.run();
-    let work = Work {
-        circle: job.circle,
-        run: &spelled_out,
+    let bounded = BoundedJob {
+        job,
         deadline: Some(deadline),
         cancelled: gate.cancelled(),
         latest: false,
         noted: None,
     };
-    let committed = runner.run(&work, |committer, ran| {
+    let committed = runner.run(&bounded, |committer, ran| {
         let outcome = ran
             .outcome
             .map_err(|error| error.by_deadline(deadline, job.timeout));
         // What never ran may be called by anything that somebody has sent.
         let has_run = !outcome.as_ref().is_err_and(RunError::is_refusal);
         tracing::debug!(
-            script = job.work.script().filter(|_| has_run),
+            script = job.task.script().filter(|_| has_run),
             duration_ms = milliseconds(now.elapsed()),
             ending = name(&outcome),
             "ran"
         );
-        let reserved = reserve(outcome, &job.memory);
+        let reserved = reserve(outcome, memory);
         // What there is no room for doesn't land.
         if ran.writes.is_none() && ran.safe || reserved.reservation.is_none() {
             reply.send(reserved);

@@ -11,7 +11,7 @@ use circled_protocol::{JobId, PublicKey};
 
 use super::running_file::RunningFile;
 use crate::{
-    circle::{Executor, Run},
+    circle::{Executor, JobSpec},
     dispatch::Account,
     script::{self, Outcome, RunError, Runner},
     store::{
@@ -33,10 +33,9 @@ pub(super) struct TransactionRunner {
     pub(super) threads: Runner<Account>,
 }
 
-/// The script to run, and its bounds.
-pub(super) struct Work<'a> {
-    pub(super) circle: PublicKey,
-    pub(super) run: &'a Run<'a>,
+/// A job to run, and its bounds.
+pub(super) struct BoundedJob<'a> {
+    pub(super) job: &'a JobSpec<'a>,
     /// The time when it must be over, however much of its own time is left.
     pub(super) deadline: Option<Instant>,
     pub(super) cancelled: &'a Arc<AtomicBool>,
@@ -110,18 +109,18 @@ impl TransactionRunner {
     /// too long.
     pub(super) fn run<R>(
         &self,
-        work: &Work<'_>,
+        bounded: &BoundedJob<'_>,
         mut commit: impl FnMut(&mut CircleCommitter<'_, '_>, Ran) -> Result<R, CommitError>,
     ) -> Result<R, CommitError> {
         for n in 0..TRIES {
-            let transaction = if n > 0 || work.latest {
-                self.store.begin_latest(work.circle)
+            let transaction = if n > 0 || bounded.latest {
+                self.store.begin_latest(bounded.job.circle)
             } else {
-                self.store.begin(work.circle)
+                self.store.begin(bounded.job.circle)
             };
-            let ran = self.run_once(work, transaction, work.deadline);
+            let ran = self.run_once(bounded, transaction, bounded.deadline);
             let mut concurrent =
-                CircleCommitter::Concurrent(&self.store, work.circle, WaitPolicy::Wait);
+                CircleCommitter::Concurrent(&self.store, bounded.job.circle, WaitPolicy::Wait);
             match commit(&mut concurrent, ran) {
                 Err(CommitError::Conflict) => {}
                 result => return result,
@@ -129,10 +128,10 @@ impl TransactionRunner {
         }
         let last_try = |locked: &mut LockedCircle<'_>| {
             let until = Instant::now() + MAX_LOCKED;
-            let own = work.deadline.filter(|deadline| *deadline <= until);
+            let own = bounded.deadline.filter(|deadline| *deadline <= until);
             // The others wait for it.
             let ran = script::keep_slot(|| {
-                self.run_once(work, locked.begin(), Some(own.unwrap_or(until)))
+                self.run_once(bounded, locked.begin(), Some(own.unwrap_or(until)))
             });
             if matches!(ran.outcome, Err(RunError::TimedOut { .. })) && own.is_none() {
                 return Err(CommitError::Conflict);
@@ -140,22 +139,22 @@ impl TransactionRunner {
             commit(&mut CircleCommitter::Locked(locked), ran)
         };
         self.store
-            .lock_circle(work.circle, WaitPolicy::Wait, last_try)
+            .lock_circle(bounded.job.circle, WaitPolicy::Wait, last_try)
             .unwrap_or(Err(CommitError::Conflict))
     }
 
     fn run_once(
         &self,
-        work: &Work<'_>,
+        bounded: &BoundedJob<'_>,
         transaction: Transaction,
         deadline: Option<Instant>,
     ) -> Ran {
         let mut transaction = Some(transaction);
         let mut run = || {
             self.executor
-                .run(work.run, &mut transaction, deadline, work.cancelled)
+                .run(bounded.job, &mut transaction, deadline, bounded.cancelled)
         };
-        let outcome = match work.noted {
+        let outcome = match bounded.noted {
             None => run(),
             Some((running, job)) => {
                 // While the script itself runs and no longer: waiting for others' locks kills nobody, and neither does

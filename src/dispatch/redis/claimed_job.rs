@@ -1,6 +1,7 @@
 //! A job that a worker has claimed.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
@@ -9,7 +10,7 @@ use circled_protocol::{JobId, PublicKey};
 
 use super::{direct_reads::KnownValues, input_budget::InputReservation, slots::SlotGuard, wire};
 use crate::{
-    circle::Run,
+    circle::{Executor, JobSpec},
     dispatch::{
         Account, JobRecord,
         submission::{Input, UnreadInput},
@@ -67,14 +68,14 @@ impl ClaimedJob {
 
     pub(super) fn id(&self) -> JobId {
         match &self.kind {
-            JobKind::Play(play) => play.id,
+            JobKind::Play(play) => play.job.id,
             JobKind::Durable { job, .. } => job.id,
         }
     }
 
     pub(super) fn circle(&self) -> PublicKey {
         match &self.kind {
-            JobKind::Play(play) => play.circle,
+            JobKind::Play(play) => play.job.circle,
             JobKind::Durable { job, .. } => job.circle,
         }
     }
@@ -82,7 +83,7 @@ impl ClaimedJob {
     /// Returns the accounts that its time is charged to.
     pub(super) fn accounts(&self) -> [Account; 2] {
         match &self.kind {
-            JobKind::Play(play) => Account::of_caller(play.circle, play.caller.key()),
+            JobKind::Play(play) => Account::of_caller(play.job.circle, play.job.caller.key()),
             JobKind::Durable { job, .. } => Account::of_job(job.circle, job.submitter()),
         }
     }
@@ -97,7 +98,7 @@ impl ClaimedJob {
     /// Returns the name that the script has in its circle, for the log.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.kind {
-            JobKind::Play(play) => play.work.script(),
+            JobKind::Play(play) => play.job.task.script(),
             JobKind::Durable { job, .. } => job.name.as_deref(),
         }
     }
@@ -110,16 +111,17 @@ impl ClaimedJob {
         }
     }
 
-    /// Returns the run that it asks for. `input`: what [`Self::read_input`] returned; `provided`: the script of a
-    /// delivery's provider. Returns nothing if there is no script.
-    pub(super) fn run<'a>(
+    /// Returns what runs. `input`: what [`Self::read_input`] returned; `provided`: the script of a delivery's provider.
+    /// Returns nothing if there is no script.
+    pub(super) fn spec<'a>(
         &'a self,
         input: Option<&'a Input>,
         provided: Option<&'a str>,
-    ) -> Option<Run<'a>> {
+        executor: &Executor,
+    ) -> Option<Cow<'a, JobSpec<'a>>> {
         match &self.kind {
-            JobKind::Play(play) => Some(play.run()),
-            JobKind::Durable { job, .. } => input?.run(job, provided),
+            JobKind::Play(play) => Some(Cow::Borrowed(&play.job)),
+            JobKind::Durable { job, .. } => input?.spec(job, provided, executor).map(Cow::Owned),
         }
     }
 }

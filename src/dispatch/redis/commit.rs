@@ -15,7 +15,8 @@ use super::{
     scripts::Lua,
 };
 use crate::{
-    dispatch::{Caller, JobRecord, Progress, Series, Status, settings},
+    circle::Caller,
+    dispatch::{JobRecord, Progress, Series, Status, settings},
     script::Outcome,
     store::{self, Effects, KeyRange, RangeRead, Unavailable},
 };
@@ -115,7 +116,7 @@ struct CommitCall<'a> {
     /// The position of the keys of the circle's events, once it takes them.
     log: Option<usize>,
     /// The caller that the last play counts for, if that is known.
-    counts_for: Option<Caller>,
+    counts_for: Option<&'a Caller<'static>>,
 }
 
 impl Committer {
@@ -190,7 +191,7 @@ impl Committer {
         format!("{} {}", self.redis.name(), claimed.slot.entry())
     }
 
-    fn add(&self, call: &mut CommitCall<'_>, claimed: &ClaimedJob, request: &CommitRequest) {
+    fn add<'a>(&self, call: &mut CommitCall<'a>, claimed: &'a ClaimedJob, request: &CommitRequest) {
         let CommitRequest {
             effects, result, ..
         } = request;
@@ -221,7 +222,8 @@ impl Committer {
     }
 
     fn add_durable(&self, call: &mut CommitCall<'_>, job: &JobRecord, may_be_superseded: bool) {
-        call.push_key(call.partition.job(job.id));
+        let key = call.partition.job(job.id);
+        call.push_key(key);
         call.push(job.status.to_string());
         let record = serde_json::to_vec(job).unwrap_or_default();
         call.args.push(Value::Bytes(record.into()));
@@ -250,13 +252,13 @@ impl Committer {
     }
 }
 
-impl CommitCall<'_> {
+impl<'a> CommitCall<'a> {
     fn push(&mut self, arg: impl Into<Value>) {
         self.args.push(arg.into());
     }
 
     /// Writes the kind of play, and the caller that it counts for, unless that is the one before.
-    fn push_play(&mut self, counts_for: Option<Caller>, has_waited: bool) {
+    fn push_play(&mut self, counts_for: Option<&'a Caller<'static>>, has_waited: bool) {
         let is_same = self.counts_for == counts_for;
         self.push(match (is_same, has_waited) {
             (true, false) => "1",

@@ -24,7 +24,8 @@ use super::{
     accept::StoreRequest, connection::Connection, plays::SentPlay, settings::RedisSettings,
 };
 use crate::{
-    dispatch::{Caller, Progress, Workers, settings},
+    circle::Caller,
+    dispatch::{Progress, Workers, settings},
     store::{self, Hub},
 };
 
@@ -85,7 +86,7 @@ pub(super) enum Request {
 /// A play that is to be sent.
 pub(super) struct NewPlay {
     pub(super) id: JobId,
-    pub(super) caller: Caller,
+    pub(super) caller: Caller<'static>,
     /// The play as JSON, as workers read it.
     pub(super) text: String,
 }

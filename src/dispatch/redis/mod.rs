@@ -74,12 +74,13 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Account, Delivery, Job, NotAccepted, Played, Receipt, Role, Scripts, Settings, StartError,
+    Account, Delivery, NotAccepted, Played, Receipt, Role, Scripts, Settings, StartError,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
 use crate::{
-    circle::{self, Compiler, Executor},
+    circle::{self, Compiler, Executor, JobSpec},
+    memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
     store::{self, Feed, Log, Transaction, Unavailable},
 };
@@ -243,9 +244,9 @@ impl Redis {
         self.settings.job_timeout.get()
     }
 
-    pub(super) fn play(&self, job: &Job<'_>) -> Played {
+    pub(super) fn play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played {
         match &self.gateway {
-            Some(gateway) => gateway.play(job),
+            Some(gateway) => gateway.play(job, memory),
             None => Played::Now(Err(RunError::Unavailable)),
         }
     }

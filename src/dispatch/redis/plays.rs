@@ -18,7 +18,8 @@ use super::{
     wire,
 };
 use crate::{
-    dispatch::{Job, OutcomeHandle, Played, ReservedOutcome, job::AROUND_A_VALUE},
+    circle::JobSpec,
+    dispatch::{OutcomeHandle, Played, ReservedOutcome, job::AROUND_A_VALUE},
     memory::MemoryBudget,
     script::RunError,
     store::Unavailable,
@@ -60,7 +61,7 @@ impl SentPlay {
 
 impl Gateway {
     /// Sends a play on its way.
-    pub(super) fn play(self: &Arc<Self>, job: &Job<'_>) -> Played {
+    pub(super) fn play(self: &Arc<Self>, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played {
         if !self.is_ready() {
             return Played::Now(Err(RunError::Unavailable));
         }
@@ -72,7 +73,7 @@ impl Gateway {
         let (circle, id, since) = (job.circle, job.id, Instant::now());
         let sent = SentPlay {
             waiter: Some(sender),
-            memory: job.memory.clone(),
+            memory: memory.clone(),
             circle,
             since,
             location: PlayLocation::OnItsWay,
@@ -81,7 +82,7 @@ impl Gateway {
         // It is closed only once everybody has left.
         let play = NewPlay {
             id,
-            caller: job.caller,
+            caller: job.caller.clone().into_owned(),
             text,
         };
         let _ = self.requests.send(Request::Play { circle, play });

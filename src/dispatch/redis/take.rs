@@ -363,8 +363,7 @@ impl Worker {
         let came = came.filter(|came| *came > 0).unwrap_or(entry.millis());
         let age = self.redis.now() - came;
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
-        let timeout = Duration::from_millis(play.timeout_ms);
-        Instant::now() + timeout.saturating_sub(age)
+        Instant::now() + play.job.timeout.saturating_sub(age)
     }
 
     /// Acknowledges and removes an entry.
@@ -528,8 +527,8 @@ fn unreadable_play(play: &[u8]) -> Option<Box<wire::Play<'static>>> {
     let address = circled_json::from_slice::<wire::Address>(play);
     let play = wire::Play::from(address.ok()?);
     tracing::error!(
-        job = %play.id,
-        circle = %play.circle,
+        job = %play.job.id,
+        circle = %play.job.circle,
         "failed to read a play: is its gateway of a newer version?"
     );
     Some(Box::new(play))

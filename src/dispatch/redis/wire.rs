@@ -1,33 +1,18 @@
 //! Messages between gateways and workers, as JSON. The other end may be another version: unknown fields are skipped,
 //! and new ones must have a default.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use circled_protocol::{JobId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    circle::Run,
-    dispatch::{Caller, Job, Work},
-    script::Inputs,
-};
+use crate::circle::{Caller, JobSpec, Task};
 
-/// A play, as it waits for a worker. `lua/prelude.lua` reads its name and its caller, so these come before all that others have
-/// written.
+/// A play, as it waits for a worker; `J` is its [`JobSpec`], or a reference to it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Play<'a> {
-    pub(super) id: JobId,
-    #[serde(with = "circled_protocol::trusted")]
-    pub(super) circle: PublicKey,
-    pub(super) caller: Caller,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) only_members: bool,
-    #[serde(borrow)]
-    pub(super) work: Work<'a>,
-    #[serde(deserialize_with = "circled_json::cow_value")]
-    pub(super) args: Cow<'a, Value>,
-    pub(super) timeout_ms: u64,
+pub(super) struct Play<'a, J = JobSpec<'a>> {
+    pub(super) job: J,
     /// The gateway whose inbox the outcome goes to.
     #[serde(borrow)]
     pub(super) gateway: Cow<'a, str>,
@@ -36,78 +21,60 @@ pub(super) struct Play<'a> {
     is_unread: bool,
 }
 
-impl<'a> Play<'a> {
-    pub(super) fn new(job: &'a Job<'_>, gateway: &'a str) -> Self {
+impl<'a, J> Play<'a, J> {
+    pub(super) fn new(job: J, gateway: &'a str) -> Self {
         Self {
-            id: job.id,
-            circle: job.circle,
-            caller: job.caller,
-            only_members: job.only_members,
-            work: job.work.borrowed(),
-            args: Cow::Borrowed(&job.args),
-            timeout_ms: u64::try_from(job.timeout.as_millis()).unwrap_or(u64::MAX),
+            job,
             gateway: Cow::Borrowed(gateway),
             is_unread: false,
         }
     }
+}
 
+impl<'a> Play<'a> {
     pub(super) fn into_owned(self) -> Play<'static> {
         Play {
-            id: self.id,
-            circle: self.circle,
-            caller: self.caller,
-            only_members: self.only_members,
-            work: self.work.into_owned(),
-            args: Cow::Owned(self.args.into_owned()),
-            timeout_ms: self.timeout_ms,
+            job: self.job.into_owned(),
             gateway: Cow::Owned(self.gateway.into_owned()),
             is_unread: self.is_unread,
         }
     }
 
     /// Returns the caller that it counts for, if that could be read.
-    pub(super) fn counts_for(&self) -> Option<Caller> {
-        (!self.is_unread).then_some(self.caller)
-    }
-
-    /// Returns the run that it asks for.
-    pub(super) fn run(&self) -> Run<'_> {
-        Run {
-            task: self.work.task(),
-            authority: self.caller.authority(self.only_members),
-            inputs: Inputs {
-                caller_id: &self.caller,
-                context_id: &self.circle,
-                job_id: &self.id,
-                args: &self.args,
-                event: None,
-                modules: None,
-            },
-        }
+    pub(super) fn counts_for(&self) -> Option<&Caller<'a>> {
+        (!self.is_unread).then_some(&self.job.caller)
     }
 }
 
 /// The fields that a worker needs to answer a play, if it can't read the rest.
 #[derive(Debug, Deserialize)]
 pub(super) struct Address {
+    job: JobAddress,
+    gateway: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct JobAddress {
     id: JobId,
     #[serde(with = "circled_protocol::trusted")]
     circle: PublicKey,
-    gateway: String,
 }
 
 impl From<Address> for Play<'static> {
     /// A play that does nothing.
-    fn from(address: Address) -> Self {
+    fn from(Address { job, gateway }: Address) -> Self {
         Self {
-            id: address.id,
-            circle: address.circle,
-            caller: Caller::Anyone,
-            only_members: false,
-            work: Work::Script(Cow::Borrowed("")),
-            args: Cow::Owned(Value::Null),
-            timeout_ms: 0,
-            gateway: Cow::Owned(address.gateway),
+            job: JobSpec {
+                id: job.id,
+                circle: job.circle,
+                caller: Caller::Anyone,
+                requires: None,
+                task: Task::Source(Cow::Borrowed("")),
+                args: Cow::Owned(Value::Null),
+                event: None,
+                timeout: Duration::ZERO,
+            },
+            gateway: Cow::Owned(gateway),
             is_unread: true,
         }
     }
@@ -115,48 +82,44 @@ impl From<Address> for Play<'static> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{borrow::Cow, time::Duration};
 
-    use circled_protocol::{FailureKind, JobId, SecretKey};
+    use circled_protocol::{FailureKind, JobId, Role, SecretKey};
     use serde_json::json;
 
     use super::Play;
     use crate::{
-        dispatch::{Caller, Job, Work},
-        memory::MemoryBudget,
+        circle::{Caller, JobSpec, Task},
         script::{Failure, Outcome, RunError, Success},
     };
 
     #[test]
     fn a_play_arrives_as_it_was_sent_whatever_newer_versions_add() {
         let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
-        let job = Job {
+        let job = JobSpec {
             id: JobId::new(),
             circle: key,
             caller: Caller::Key(key),
-            only_members: true,
-            work: Work::Script("\"line\\n\" + ARGS".into()),
-            args: json!({ "big": u64::MAX, "none": null }),
+            requires: Some(Role::Member),
+            task: Task::Source("\"line\\n\" + ARGS".into()),
+            args: Cow::Owned(json!({ "big": u64::MAX, "none": null })),
+            event: None,
             timeout: Duration::from_millis(1500),
-            memory: MemoryBudget::new("session.max_buffered", 0),
         };
         let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
         // As `lua/prelude.lua` reads it.
-        let begins = format!(r#"{{"id":"{}","circle":"{key}","caller":"{key}","#, job.id);
+        let begins = format!(
+            r#"{{"job":{{"id":"{}","circle":"{key}","caller":"{key}","#,
+            job.id
+        );
         assert!(text.starts_with(&begins), "{text}");
         let mut sent = serde_json::to_value(Play::new(&job, "gateway")).unwrap();
         sent["since"] = json!("a later version");
+        sent["job"]["since"] = json!("a later version");
         let text = sent.to_string();
         let play: Play<'_> = circled_json::borrowed(&text).unwrap();
         let play = play.into_owned();
-        assert_eq!(
-            (play.id, play.circle, play.caller, play.timeout_ms),
-            (job.id, key, job.caller, 1500)
-        );
-        assert_eq!(
-            (play.work, play.only_members, play.args.into_owned()),
-            (job.work, true, job.args)
-        );
+        assert_eq!(format!("{:?}", play.job), format!("{:?}", job.into_owned()));
         assert_eq!(play.gateway, "gateway");
     }
 

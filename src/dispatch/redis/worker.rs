@@ -183,7 +183,8 @@ impl Worker {
             return Tried::Slow;
         };
         let provided = self.provided(claimed);
-        let Some(run) = claimed.run(input.as_ref(), provided.as_deref()) else {
+        let spec = claimed.spec(input.as_ref(), provided.as_deref(), &self.executor);
+        let Some(spec) = spec else {
             return Tried::Slow;
         };
         let circle = claimed.circle();
@@ -195,7 +196,7 @@ impl Worker {
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
         let outcome = tracing::debug_span!("job", id = %claimed.id())
-            .in_scope(|| self.executor.try_run(&run, &mut transaction));
+            .in_scope(|| self.executor.try_run(&spec, &mut transaction));
         match (outcome, missing.take()) {
             (_, Some(Miss::Value(key))) => Tried::Missed(key),
             (_, Some(Miss::List)) | (None, None) => Tried::Slow,
@@ -618,14 +619,13 @@ impl Worker {
             });
         };
         let provided = self.provided(claimed);
-        let Some(run) = claimed.run(input.as_ref(), provided.as_deref()) else {
+        let spec = claimed.spec(input.as_ref(), provided.as_deref(), &self.executor);
+        let Some(spec) = spec else {
             return self.fail(claimed, no_provider);
         };
         let now = Instant::now();
         let late = |error: RunError| match (claimed.deadline, &claimed.kind) {
-            (Some(deadline), JobKind::Play(play)) => {
-                error.by_deadline(deadline, Duration::from_millis(play.timeout_ms))
-            }
+            (Some(deadline), JobKind::Play(play)) => error.by_deadline(deadline, play.job.timeout),
             _ => error,
         };
         if claimed.deadline.is_some_and(|deadline| deadline <= now) {
@@ -655,7 +655,7 @@ impl Worker {
             let deadline = claimed.deadline;
             let mut run = || {
                 self.executor
-                    .run(&run, &mut transaction, deadline, cancelled)
+                    .run(&spec, &mut transaction, deadline, cancelled)
             };
             let outcome = script::holding(claimed.input_size(), || match claimed.begun {
                 None => run(),

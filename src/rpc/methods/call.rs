@@ -5,7 +5,7 @@ use circled_protocol::methods::{CallScript, Called};
 use super::run::{Raw, played, run};
 use crate::{
     auth::Action,
-    dispatch::Work,
+    circle::Task,
     rpc::{
         Answer, Context,
         context::Admitted,
@@ -29,11 +29,11 @@ impl Call for CallScript<'static> {
             Ok(admitted) => admitted,
             Err(error) => return Answer::Now(Err(error)),
         };
-        let work = Work::Named { name, version };
+        let task = Task::Named { name, version };
         run(
             context,
             admitted,
-            work,
+            task,
             args,
             timeout_ms,
             |job_id, mut ran| Called {

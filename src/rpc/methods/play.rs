@@ -5,7 +5,7 @@ use circled_protocol::methods::{Play, Played};
 use super::run::{Raw, played, run};
 use crate::{
     auth::Action,
-    dispatch::Work,
+    circle::Task,
     rpc::{
         Answer, Context,
         context::Admitted,
@@ -24,7 +24,7 @@ impl Call for Play<'static> {
             args,
             timeout_ms,
         } = params;
-        let work = Work::Script(script);
-        run(context, admitted, work, args, timeout_ms, played)
+        let task = Task::Source(script);
+        run(context, admitted, task, args, timeout_ms, played)
     }
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::run::{run, unavailable};
 use crate::{
-    circle::Procedure,
-    dispatch::{Page, Status, Viewer, Work},
+    circle::{Procedure, Task},
+    dispatch::{Page, Status, Viewer},
     memory::MemoryBudget,
     rpc::{
         Answer, Context, Error, Shared,
@@ -43,8 +43,8 @@ impl Call for RemoveMember {
             }));
         }
         let viewer = Viewer::Caller(admitted.key);
-        let work = Work::Procedure(Procedure::RemoveMember { pubkey });
-        let answer = run(context, admitted, work, Value::Null, None, |_, success| {
+        let task = Task::Procedure(Procedure::RemoveMember { pubkey });
+        let answer = run(context, admitted, task, Value::Null, None, |_, success| {
             circled_json::from_str(success.value.get()).unwrap_or(Removed {
                 removed: false,
                 stopped: None,

@@ -6,8 +6,8 @@ use circled_protocol::{JobId, methods::Played};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    circle::Procedure,
-    dispatch::{self, Job, Work},
+    circle::{JobSpec, Procedure, Task},
+    dispatch,
     rpc::{Answer, Context, Error, context::Admitted},
     script::{Outcome, RunError, Success},
 };
@@ -23,7 +23,7 @@ pub(super) type Raw = Box<RawValue>;
 pub(super) fn run<T: Send + 'static>(
     context: &Context,
     admitted: Admitted,
-    work: Work<'_>,
+    task: Task<'_>,
     args: Value,
     timeout_ms: Option<u64>,
     told: fn(JobId, Success) -> T,
@@ -39,19 +39,19 @@ pub(super) fn run<T: Send + 'static>(
             }));
         }
     };
-    let job = Job {
+    let job = JobSpec {
         id: dispatcher.name_play(),
         circle: context.circle,
         caller: admitted.caller(),
-        only_members: admitted.only_members,
-        work,
-        args,
+        requires: admitted.requires,
+        task,
+        args: Cow::Owned(args),
+        event: None,
         timeout,
-        memory: context.memory.clone(),
     };
     let id = job.id;
     let answer = move |outcome: Outcome| Ok(told(id, outcome?));
-    match dispatcher.play(job, context.may_run_here()) {
+    match dispatcher.play(job, &context.memory, context.may_run_here()) {
         dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),
         dispatch::Played::Later(handle) => Answer::Reserved(Box::pin(async move {
             let reserved = handle.outcome().await;
@@ -62,8 +62,8 @@ pub(super) fn run<T: Send + 'static>(
 
 /// Runs a procedure in the circle for the caller, who waits for it.
 pub(super) fn perform(context: &Context, admitted: Admitted, procedure: Procedure) -> Answer<Raw> {
-    let work = Work::Procedure(procedure);
-    run(context, admitted, work, Value::Null, None, |_, success| {
+    let task = Task::Procedure(procedure);
+    run(context, admitted, task, Value::Null, None, |_, success| {
         success.value
     })
 }

@@ -30,7 +30,7 @@ impl Call for Subscribe {
         let wanted = Wanted {
             topic: params.topic.into(),
             caller: admitted.key,
-            only_members: admitted.only_members,
+            only_members: admitted.requires.is_some(),
             since: params.since,
         };
         Answer::Later(Box::pin(async move {

@@ -14,7 +14,7 @@ use crate::{
             commit_gate::CommitGate,
             job_store::{self, NewJob},
             record,
-            transaction_runner::{CircleCommitter, Ran, Work},
+            transaction_runner::{BoundedJob, CircleCommitter, Ran},
         },
         record::{later, no_provider, unreadable},
         submission::Input,
@@ -149,11 +149,12 @@ impl DurableJobs {
     fn try_attempt(self: &Arc<Self>, new_job: &NewJob, gate: &Arc<CommitGate>) -> Option<AfterRun> {
         let NewJob { job, input, .. } = new_job;
         let provided = self.provided(job);
-        let run = input.run(job, provided.as_deref())?;
+        let executor = &self.runner.executor;
+        let spec = input.spec(job, provided.as_deref(), executor)?;
         let store = &self.runner.store;
         let mut transaction = Some(store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
-        let outcome = self.runner.executor.try_run(&run, &mut transaction);
+        let outcome = executor.try_run(&spec, &mut transaction);
         drop(slot);
         let ran = Ran::new(outcome?, transaction);
         let mut committer = CircleCommitter::Concurrent(store, job.circle, WaitPolicy::FailFast);
@@ -173,12 +174,12 @@ impl DurableJobs {
         gate: &Arc<CommitGate>,
     ) -> AfterRun {
         let provided = self.provided(job);
-        let Some(run) = input.run(job, provided.as_deref()) else {
+        let spec = input.spec(job, provided.as_deref(), &self.runner.executor);
+        let Some(spec) = spec else {
             return self.fail(job, gate, no_provider(job));
         };
-        let work = Work {
-            circle: job.circle,
-            run: &run,
+        let bounded = BoundedJob {
+            job: &spec,
             deadline: None,
             cancelled: gate.cancelled(),
             latest: true,
@@ -186,7 +187,7 @@ impl DurableJobs {
         };
         let mut version = job.version.clone();
         let settled = script::holding(size, || {
-            self.runner.run(&work, |committer, ran| {
+            self.runner.run(&bounded, |committer, ran| {
                 self.settle(job, gate, committer, ran, &mut version)
             })
         });

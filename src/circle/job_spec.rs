@@ -1,0 +1,175 @@
+//! The description of one run, from the request for it to the executor.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use circled_protocol::{JobId, PublicKey, Role};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Pinned, Procedure};
+
+/// One run: of what, in which circle, for whom. It is passed on as it is, over the wire too. The fields before `task`
+/// hold nothing that a caller has written: `lua/prelude.lua` searches for `id` and `caller`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobSpec<'a> {
+    /// The id of the job.
+    pub id: JobId,
+    /// The circle that it runs in.
+    #[serde(with = "circled_protocol::trusted")]
+    pub circle: PublicKey,
+    /// The caller.
+    pub caller: Caller<'a>,
+    /// The role that the circle's own list must give the caller when it runs; nothing if the caller may run it anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<Role>,
+    /// The script or procedure.
+    #[serde(borrow)]
+    pub task: Task<'a>,
+    /// The script's `ARGS`.
+    #[serde(deserialize_with = "circled_json::cow_value")]
+    pub args: Cow<'a, Value>,
+    /// The script's `EVENT`: a delivery.
+    #[serde(skip)]
+    pub event: Option<Cow<'a, Value>>,
+    /// The longest that its caller waits for it; a durable job has no caller who waits.
+    #[serde(rename = "timeout_ms", with = "milliseconds")]
+    pub timeout: Duration,
+}
+
+/// The script or procedure that a job runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task<'a> {
+    /// This source.
+    #[serde(borrow)]
+    Source(Cow<'a, str>),
+    /// The script that the circle has under a name when it runs.
+    Named {
+        /// The name.
+        name: Cow<'a, str>,
+        /// The version; the newest one if none is given.
+        version: Option<Cow<'a, str>>,
+    },
+    /// A script as it was when its job was accepted.
+    #[serde(skip)]
+    Pinned(Arc<Pinned>),
+    /// No script.
+    Procedure(Procedure),
+}
+
+/// The caller of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller<'a> {
+    /// The holder of a key.
+    Key(PublicKey),
+    /// Anyone who connected, where no login is needed.
+    Anyone,
+    /// A provider, which has signed its delivery.
+    Provider(Cow<'a, str>),
+}
+
+impl JobSpec<'_> {
+    /// Returns a copy that outlives the message it came in.
+    pub fn into_owned(self) -> JobSpec<'static> {
+        JobSpec {
+            caller: self.caller.into_owned(),
+            task: self.task.into_owned(),
+            args: Cow::Owned(self.args.into_owned()),
+            event: self.event.map(|event| Cow::Owned(event.into_owned())),
+            ..self
+        }
+    }
+}
+
+impl Task<'_> {
+    fn into_owned(self) -> Task<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Source(source) => Task::Source(owned(source)),
+            Self::Named { name, version } => Task::Named {
+                name: owned(name),
+                version: version.map(owned),
+            },
+            Self::Pinned(pinned) => Task::Pinned(pinned),
+            Self::Procedure(procedure) => Task::Procedure(procedure),
+        }
+    }
+
+    /// Returns the name that the script has in its circle.
+    pub fn script(&self) -> Option<&str> {
+        match self {
+            Self::Named { name, .. } => Some(name),
+            Self::Pinned(pinned) => pinned.name.as_deref(),
+            Self::Source(_) | Self::Procedure(_) => None,
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// The prefix of a provider's name, where callers are written.
+    pub const PROVIDER: &'static str = "webhook:";
+
+    /// Returns a copy that outlives the message it came in.
+    pub fn into_owned(self) -> Caller<'static> {
+        match self {
+            Self::Key(key) => Caller::Key(key),
+            Self::Anyone => Caller::Anyone,
+            Self::Provider(name) => Caller::Provider(Cow::Owned(name.into_owned())),
+        }
+    }
+
+    /// Returns its key, if it has proved one.
+    pub fn key(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Anyone | Self::Provider(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => key.fmt(f),
+            Self::Anyone => f.write_str("anonymous"),
+            Self::Provider(name) => write!(f, "{}{name}", Self::PROVIDER),
+        }
+    }
+}
+
+/// Writes a key, or `null`: the jobs of providers are never sent.
+impl Serialize for Caller<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.key().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Caller<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Trusted(#[serde(with = "circled_protocol::trusted")] PublicKey);
+
+        let key = Option::<Trusted>::deserialize(deserializer)?;
+        Ok(key.map_or(Self::Anyone, |Trusted(key)| Self::Key(key)))
+    }
+}
+
+/// A duration as a number of milliseconds.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
