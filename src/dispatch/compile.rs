@@ -26,8 +26,8 @@ impl Drop for CancelGuard {
     }
 }
 
-/// Calls `work` with a compiler when it is its turn; returns nothing if too much waits. `begin` begins the transaction,
-/// which is never committed. It may take `time`, waiting for its turn included, and ends when this future is dropped.
+/// Calls `work` with a compiler when it is its turn; returns nothing if too much waits. `begin` begins the transaction.
+/// It may take `time`, waiting for its turn included, and ends when this future is dropped.
 pub(super) async fn compile<R: Send + 'static>(
     runner: &Runner<Account>,
     accounts: [Account; 2],

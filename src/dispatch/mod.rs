@@ -39,8 +39,12 @@ use crate::{
     circle::{self, Compiler, Executor, JobSpec, Pinned},
     memory::MemoryBudget,
     script::{Outcome, RunError},
-    store::{self, Disk, Feed, Log, OpenError, Store, Unavailable},
+    store::{self, CommitError, Disk, Feed, Log, OpenError, Store, Transaction, Unavailable},
 };
+use submission::JobRequest;
+
+/// Attempts to store a delivery whose script changes.
+const MAX_ATTEMPTS: u32 = 8;
 
 /// Hands jobs to the backend that runs them. A cheap handle.
 #[derive(Debug, Clone)]
@@ -207,6 +211,43 @@ impl Dispatcher {
         }
     }
 
+    /// Runs a delivery once more, whether or not it has been here before, by a job of its own: with the circle's script
+    /// for it as it is at the commit, or else the settings' one. Returns the job.
+    ///
+    /// # Errors
+    /// It is not kept.
+    pub async fn redeliver(&self, delivery: Delivery) -> Result<JobId, NotAccepted> {
+        let circle = delivery.circle;
+        let name = circle::script_for(&delivery.provider);
+        let mut request = JobRequest::of_delivery(delivery, None);
+        for _ in 0..MAX_ATTEMPTS {
+            let name = name.clone();
+            let submit = move |mut transaction: Transaction, compiler: &Compiler<'_>| {
+                let script = circle::pin_for_deliveries(&mut transaction, compiler, &name)?;
+                request.give(script.map(Arc::new));
+                transaction.submit(request.job.submitted(Some(&request.input), None));
+                Ok((transaction, request))
+            };
+            let accounts = Account::of_job(circle, None);
+            let submitted = self.with_compiler(circle, accounts, submit).await;
+            let transaction;
+            (transaction, request) = submitted
+                .ok_or(NotAccepted::Backlog)?
+                .map_err(|Unavailable| NotAccepted::Unavailable)?;
+            let committed = match self {
+                Self::Embedded(embedded) => embedded.commit(transaction).await,
+                Self::Redis(redis) => redis.commit(transaction).await,
+            };
+            match committed {
+                Ok(()) => return Ok(request.job.id),
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::Backlog) => return Err(NotAccepted::Backlog),
+                Err(_) => return Err(NotAccepted::Unavailable),
+            }
+        }
+        Err(NotAccepted::Unavailable)
+    }
+
     /// Pins a script as it is now, with all that it imports: the circle's script of this name, in its newest version if
     /// none is given.
     ///
@@ -241,18 +282,28 @@ impl Dispatcher {
         .await
     }
 
+    /// Calls `work` with a compiler on a script thread, at its turn. Returns nothing if too much waits.
+    async fn with_compiler<R: Send + 'static>(
+        &self,
+        circle: PublicKey,
+        accounts: [Account; 2],
+        work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
+    ) -> Option<R> {
+        match self {
+            Self::Embedded(embedded) => embedded.with_compiler(circle, accounts, work).await,
+            Self::Redis(redis) => redis.with_compiler(circle, accounts, work).await,
+        }
+    }
+
     /// Compiles, which takes time and a turn. It ends when whoever waits for it leaves.
     async fn pin<R: Send + 'static>(
         &self,
         circle: PublicKey,
         caller: Option<PublicKey>,
-        pin: impl FnOnce(store::Transaction, &Compiler<'_>) -> Result<R, RunError> + Send + 'static,
+        pin: impl FnOnce(Transaction, &Compiler<'_>) -> Result<R, RunError> + Send + 'static,
     ) -> Result<R, RunError> {
         let accounts = Account::of_caller(circle, caller.as_ref());
-        let pinned = match self {
-            Self::Embedded(embedded) => embedded.with_compiler(circle, accounts, pin).await,
-            Self::Redis(redis) => redis.with_compiler(circle, accounts, pin).await,
-        };
+        let pinned = self.with_compiler(circle, accounts, pin).await;
         pinned.unwrap_or_else(|| Err(RunError::limit("script.queue")))
     }
 

@@ -15,7 +15,7 @@ use super::{Delivery, Progress, Series, Submission, settings};
 use crate::{
     circle::Caller,
     script::{Failure, Outcome, RunError, Success},
-    store::{self, NewEvent},
+    store::{self, NewEvent, SubmittedJob},
 };
 
 /// The pause before a job runs again that there was no room to set aside.
@@ -235,15 +235,6 @@ impl JobRecord {
         let logs: usize = self.logs.iter().map(|line| line.len() + 8).sum();
         let unread = self.unread.as_ref().map_or(0, |stored| stored.len());
         512 + output + value + logs + unread
-    }
-
-    /// Returns how many of its circle's jobs may wait when it comes, of `backlog` in all: submitted jobs leave half of
-    /// the room to deliveries.
-    pub(super) fn most_waiting(&self, backlog: usize) -> usize {
-        match self.provider() {
-            Some(_) => backlog,
-            None => backlog.div_ceil(2),
-        }
     }
 
     /// Returns the series whose final delivery, once it is committed, keeps this job from having any effect.
@@ -482,6 +473,23 @@ impl JobRecord {
         }
     }
 
+    /// Returns it as a commit takes it. `input`: its input, unless that stays as it is stored; `replaced`: the record that
+    /// it had, if it runs again.
+    pub(super) fn submitted(
+        &self,
+        input: Option<&impl Serialize>,
+        replaced: Option<store::Value>,
+    ) -> SubmittedJob {
+        SubmittedJob {
+            id: self.id,
+            submitter: self.submitter(),
+            due: self.due,
+            record: json(self),
+            input: input.map(json),
+            replaced,
+        }
+    }
+
     /// Returns the event of a job that has just been stored. A delivery has none: there are many, and most of them have
     /// run in the next moment.
     pub(super) fn accepted_event(&self) -> Option<NewEvent> {
@@ -521,13 +529,17 @@ impl JobRecord {
             ..*self
         };
         let view = bare.view(false);
-        let data = serde_json::to_vec(&view).unwrap_or_default();
         NewEvent {
             topic: format!("job.{}", self.id).into(),
-            data: store::Value::new(&data),
+            data: json(&view),
             to: Some(self.submitter().unwrap_or(self.circle)),
         }
     }
+}
+
+/// Returns a value as it is stored.
+pub(super) fn json(value: &impl Serialize) -> store::Value {
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 /// Returns the error of a job that can't be read, or whose input can't.
@@ -591,6 +603,16 @@ fn fitting_logs(mut logs: Vec<String>, room: usize) -> Vec<String> {
         logs.push("(more was logged than is kept)".to_owned());
     }
     logs
+}
+
+/// Returns how many of a circle's jobs may wait when one more comes, of `backlog` in all: submitted jobs leave half of the
+/// room to deliveries.
+pub(super) fn most_waiting(backlog: usize, has_submitter: bool) -> usize {
+    if has_submitter {
+        backlog.div_ceil(2)
+    } else {
+        backlog
+    }
 }
 
 /// Returns a time later by `by`, or the latest possible one.

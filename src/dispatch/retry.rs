@@ -12,7 +12,7 @@ use super::{Dispatcher, JobRecord, Viewer, submission::UnreadInput};
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::RunError,
-    store::{Transaction, Unavailable},
+    store::{NewEvent, SubmittedJob, Transaction, Unavailable, Value},
 };
 
 /// The longest that compiling may take when no server is waited for.
@@ -68,7 +68,7 @@ enum ScriptChoice {
 
 impl Rerun {
     /// Changes a job's record and input to what it is to run.
-    pub(super) fn apply(&self, job: &mut JobRecord, input: &mut UnreadInput) {
+    fn apply(&self, job: &mut JobRecord, input: &mut UnreadInput) {
         let script = match self {
             Self::AsBefore => return,
             Self::Script(script) => Some(script.clone()),
@@ -83,6 +83,25 @@ impl Rerun {
     /// Returns whether it runs another script than before.
     pub(super) fn changes(&self) -> bool {
         !matches!(self, Self::AsBefore)
+    }
+
+    /// Returns the job that runs again, as a commit takes it, and the event of that; nothing if it isn't over. `stored`:
+    /// its record as it is stored; `input`: its input, if that changes.
+    pub(super) fn submitted(
+        &self,
+        mut job: JobRecord,
+        stored: &[u8],
+        mut input: Option<UnreadInput>,
+    ) -> Option<(SubmittedJob, NewEvent)> {
+        if !job.may_be_retried() || self.changes() && input.is_none() {
+            return None;
+        }
+        job.retry(Timestamp::now());
+        if let Some(input) = &mut input {
+            self.apply(&mut job, input);
+        }
+        let replaced = Some(Value::new(stored));
+        Some((job.submitted(input.as_ref(), replaced), job.change_event()))
     }
 
     fn summary(&self, job: &JobRecord) -> Retried {

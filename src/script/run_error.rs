@@ -167,6 +167,7 @@ impl From<CommitError> for RunError {
             CommitError::Gone | CommitError::Superseded => Self::Cancelled,
             CommitError::Unavailable(Unavailable) => Self::Unavailable,
             CommitError::Quota { .. } => Self::limit("store.quota"),
+            CommitError::Backlog => Self::limit("dispatch.durable.backlog"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Commits transactions: each is checked against the newest state, and then queued for the disk.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::JoinHandle,
 };
 
@@ -20,6 +20,7 @@ use super::{
     queue::WriteQueue,
     settings::DiskSettings,
     snapshot::Snapshot,
+    submitted_job::JobQueue,
     table::{Record, Table, Value},
     transaction::{Transaction, own},
     writer,
@@ -37,6 +38,7 @@ struct Inner {
     limits: Arc<Settings>,
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    jobs: OnceLock<Box<dyn JobQueue>>,
 }
 
 /// The state that the writing thread shares with everyone.
@@ -132,7 +134,13 @@ impl Store {
             limits: Arc::new(limits),
             shared,
             writer: Mutex::new(Some(writer)),
+            jobs: OnceLock::new(),
         })))
+    }
+
+    /// Has a queue take the jobs that commits submit. Without one, they are stored, and run by the next server.
+    pub fn hand_jobs_to(&self, queue: Box<dyn JobQueue>) {
+        let _ = self.0.jobs.set(queue);
     }
 
     /// Begins a transaction on what is on disk: a result that is built on it may be sent at once.
@@ -255,11 +263,23 @@ impl Store {
         records: Vec<Record>,
         preconditions: Preconditions<'_>,
     ) -> Result<(), CommitError> {
+        self.commit_and_wait(self.begin(circle), records, preconditions)
+    }
+
+    /// Commits as [`Store::commit`] does, and waits until it is on disk. Blocks.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]; a disk that doesn't take it.
+    pub fn commit_and_wait(
+        &self,
+        transaction: Transaction,
+        records: Vec<Record>,
+        preconditions: Preconditions<'_>,
+    ) -> Result<(), CommitError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let done: CommitCallback = Box::new(move |result| {
             let _ = sender.send(result);
         });
-        let transaction = self.begin(circle);
         self.commit(transaction, records, preconditions, done, WaitPolicy::Wait)
             .map_err(|refused| refused.why)?;
         Ok(receiver.recv().unwrap_or(Err(Unavailable))?)
@@ -344,6 +364,10 @@ impl Store {
 
     pub(super) fn limits(&self) -> &Settings {
         &self.0.limits
+    }
+
+    pub(super) fn job_queue(&self) -> Option<&dyn JobQueue> {
+        self.0.jobs.get().map(|queue| &**queue)
     }
 
     pub(super) fn queue(&self) -> &WriteQueue {

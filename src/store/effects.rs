@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     event::NewEvent,
     read_set::ReadSet,
+    submitted_job::SubmittedJob,
     table::{Key, Value},
 };
 
@@ -17,18 +18,21 @@ pub struct Effects {
     pub writes: BTreeMap<Key, Option<Value>>,
     /// The events that it emits, in order.
     pub events: Vec<NewEvent>,
+    /// The durable jobs that it submits, in order.
+    pub jobs: Vec<SubmittedJob>,
 }
 
 impl Effects {
     /// Returns whether it would change anything.
     pub fn changes(&self) -> bool {
-        !self.writes.is_empty() || !self.events.is_empty()
+        !(self.writes.is_empty() && self.events.is_empty() && self.jobs.is_empty())
     }
 
     /// Discards all but what was read.
     pub fn discard_changes(&mut self) {
         self.writes.clear();
         self.events.clear();
+        self.jobs.clear();
     }
 
     /// Returns about how many bytes its changes take.
@@ -37,6 +41,8 @@ impl Effects {
             64 + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
         let writes: usize = self.writes.iter().map(size).sum();
-        writes + self.events.iter().map(NewEvent::size).sum::<usize>()
+        let events: usize = self.events.iter().map(NewEvent::size).sum();
+        let jobs: usize = self.jobs.iter().map(SubmittedJob::size).sum();
+        writes + events + jobs
     }
 }

@@ -21,6 +21,9 @@ pub enum CommitError {
         /// The quota, in bytes.
         quota: usize,
     },
+    /// Too many durable jobs of the circle wait already for it to submit any.
+    #[error("too many jobs of the circle wait")]
+    Backlog,
     /// Its preconditions don't hold: the job is over, or its gate is closed.
     #[error("the job is no longer pending")]
     Gone,

@@ -12,14 +12,16 @@ use super::{
     hub::Event,
     log,
     queue::{PendingCommit, QueueReservation},
+    submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
     transaction::Transaction,
 };
 
-/// A commit that has passed its checks: its records and its events.
+/// A commit that has passed its checks: its records, its events, and the jobs that it submits.
 struct CheckedCommit {
     records: Vec<Record>,
     events: Vec<Arc<Event>>,
+    jobs: Vec<SubmittedJob>,
 }
 
 /// A circle that no other transaction can commit to while this exists.
@@ -95,7 +97,11 @@ impl LockedCircle<'_> {
     ) -> Result<(), RejectedCommit> {
         let queue = self.store.queue();
         match self.check(transaction, records, preconditions) {
-            Ok(CheckedCommit { records, events }) => {
+            Ok(CheckedCommit {
+                records,
+                events,
+                jobs,
+            }) => {
                 let number = self.latest.apply(&records);
                 queue.push(PendingCommit {
                     key: self.key,
@@ -107,6 +113,9 @@ impl LockedCircle<'_> {
                     done,
                     reserved: reservation.into_bytes(),
                 });
+                if let (Some(queue), false) = (self.store.job_queue(), jobs.is_empty()) {
+                    queue.push(self.key, &jobs);
+                }
                 Ok(())
             }
             Err(why) => Err(RejectedCommit { why, done }),
@@ -123,6 +132,7 @@ impl LockedCircle<'_> {
         let disk = self.store.disk();
         let mut usage = None;
         let mut new_events = Vec::new();
+        let mut jobs = Vec::new();
         let mut numbers = None;
         if let Some((table, key)) = preconditions.present
             && self.read(table, key)?.is_none()
@@ -138,6 +148,9 @@ impl LockedCircle<'_> {
             if !transaction.validate_reads(&self.latest.snapshot(disk))? {
                 return Err(CommitError::Conflict);
             }
+            jobs = transaction.take_jobs();
+            self.check_jobs(&jobs)?;
+            records.extend(jobs.iter().flat_map(SubmittedJob::records));
             let unnumbered = transaction.take_events();
             if !unnumbered.is_empty() {
                 let most = self.store.limits().event_log.get();
@@ -166,6 +179,30 @@ impl LockedCircle<'_> {
         Ok(CheckedCommit {
             records,
             events: new_events,
+            jobs,
         })
+    }
+
+    /// Checks that the jobs that run again are as they were, and that there is room for the new ones.
+    fn check_jobs(&self, jobs: &[SubmittedJob]) -> Result<(), CommitError> {
+        for job in jobs {
+            if let Some(replaced) = &job.replaced
+                && self.read(Table::Jobs, job.id.as_bytes())?.as_ref() != Some(replaced)
+            {
+                return Err(CommitError::Conflict);
+            }
+        }
+        for has_submitter in [false, true] {
+            let is_new = |job: &&SubmittedJob| {
+                job.replaced.is_none() && job.submitter.is_some() == has_submitter
+            };
+            let new = jobs.iter().filter(is_new).count();
+            if let (Some(queue), 1..) = (self.store.job_queue(), new)
+                && !queue.has_room(&self.key, new, has_submitter)
+            {
+                return Err(CommitError::Backlog);
+            }
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,7 @@ mod range;
 mod read_set;
 mod settings;
 mod snapshot;
+mod submitted_job;
 mod table;
 mod transaction;
 mod watermark;
@@ -47,6 +48,7 @@ pub use locked_circle::LockedCircle;
 pub use range::KeyRange;
 pub use read_set::{RangeRead, ReadSet};
 pub use settings::{DiskSettings, Settings};
+pub use submitted_job::{JobQueue, SubmittedJob};
 pub use table::{Key, Record, Table, Value};
 pub use transaction::{RemoteReads, Transaction};
 

@@ -3,6 +3,7 @@
 mod anomalies;
 mod folder;
 mod history;
+mod jobs;
 mod journal;
 mod limits;
 mod lost;

@@ -13,6 +13,7 @@ use super::{
     range::{KeyRange, OWN},
     read_set::{KeysDigest, ReadSet},
     snapshot::Snapshot,
+    submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
 };
 
@@ -282,6 +283,11 @@ impl Transaction {
         self.effects.events.push(event);
     }
 
+    /// Submits a durable job.
+    pub fn submit(&mut self, job: SubmittedJob) {
+        self.effects.jobs.push(job);
+    }
+
     /// Returns what it has read.
     pub fn reads(&self) -> &ReadSet {
         &self.effects.reads
@@ -297,7 +303,11 @@ impl Transaction {
         std::mem::take(&mut self.effects.events)
     }
 
-    /// Discards its writes and events. What it has read must still be unchanged when it is committed.
+    pub(super) fn take_jobs(&mut self) -> Vec<SubmittedJob> {
+        std::mem::take(&mut self.effects.jobs)
+    }
+
+    /// Discards its writes, events and jobs. What it has read must still be unchanged when it is committed.
     pub fn discard_writes(&mut self) {
         self.effects.discard_changes();
         self.own_writes = 0;
@@ -362,7 +372,7 @@ impl Transaction {
         self.effects
     }
 
-    /// Returns about how many bytes its writes and events take.
+    /// Returns about how many bytes its changes take.
     pub(super) fn size(&self) -> usize {
         self.effects.size()
     }
@@ -425,6 +435,7 @@ impl std::fmt::Debug for Transaction {
             .field("reads", &self.effects.reads.len())
             .field("writes", &self.effects.writes.len())
             .field("events", &self.effects.events.len())
+            .field("jobs", &self.effects.jobs.len())
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ mod attempt;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
@@ -21,8 +21,12 @@ use super::{
     transaction_runner::TransactionRunner,
 };
 use crate::{
-    dispatch::{Account, StartError, Status, record::later, settings},
-    store::Unavailable,
+    dispatch::{
+        Account, StartError, Status,
+        record::{later, most_waiting},
+        settings,
+    },
+    store::{JobQueue, SubmittedJob, Unavailable},
 };
 
 /// The pause before a job is offered again to a runner whose queue was full.
@@ -73,6 +77,30 @@ pub(super) struct DurableJobs {
     clock: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The jobs that commits submit wait for their turn like all others.
+impl JobQueue for Weak<DurableJobs> {
+    fn has_room(&self, circle: &PublicKey, new: usize, has_submitter: bool) -> bool {
+        let durable = self.upgrade();
+        durable.is_none_or(|durable| durable.has_room_for(circle, new, has_submitter))
+    }
+
+    fn push(&self, circle: PublicKey, jobs: &[SubmittedJob]) {
+        // Where the server ends, they are resumed by the next one.
+        let Some(durable) = self.upgrade() else {
+            return;
+        };
+        let mut queues = durable.lock();
+        for job in jobs {
+            match job.due {
+                Some(due) => queues.delay(circle, job.id, job.submitter, due),
+                None => queues.push(circle, job.id, job.submitter),
+            }
+        }
+        durable.wake.notify_one();
+        durable.advance(&mut queues, circle);
+    }
+}
+
 impl DurableJobs {
     /// Returns how many bytes a page of jobs may have.
     pub(super) fn max_page(&self) -> usize {
@@ -115,6 +143,8 @@ impl DurableJobs {
             }
         }
         let this = durable.clone();
+        let jobs = Arc::downgrade(&durable);
+        durable.runner.store.hand_jobs_to(Box::new(jobs));
         let clock = Builder::new()
             .name("circled-clock".to_owned())
             .spawn(move || this.keep_time())
@@ -151,22 +181,10 @@ impl DurableJobs {
         found
     }
 
-    /// Runs a job again that was given up or stopped: when it is due, or at its turn.
-    pub(super) fn resume(
-        self: &Arc<Self>,
-        circle: PublicKey,
-        id: JobId,
-        submitter: Option<PublicKey>,
-        due: Option<Timestamp>,
-    ) {
-        let mut queues = self.lock();
-        if let Some(due) = due {
-            queues.delay(circle, id, submitter, due);
-            self.wake.notify_one();
-        } else {
-            queues.push(circle, id, submitter);
-            self.advance(&mut queues, circle);
-        }
+    /// Returns whether so many new jobs of a circle may wait.
+    fn has_room_for(&self, circle: &PublicKey, new: usize, has_submitter: bool) -> bool {
+        let most = most_waiting(self.settings.backlog.get(), has_submitter);
+        self.lock().backlog(circle) + new <= most
     }
 
     /// Stops a job that isn't over. Returns whether it wasn't. Blocks.

@@ -3,16 +3,16 @@
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::record::{self, expiry, open};
+use super::record::{self, expiry};
 use crate::{
     dispatch::{
         Cursor, JobRecord, Listing, Status,
         jobs::{List, ListedJobs},
         record::later,
         settings,
-        submission::{Input, JobRequest, UnreadInput},
+        submission::{Input, JobRequest},
     },
-    store::{Preconditions, Record, Scan, Store, Table, Unavailable, WaitPolicy},
+    store::{Preconditions, Record, Scan, Store, Table, Transaction, Unavailable, WaitPolicy},
 };
 
 /// Jobs that are read for one page of them, at most.
@@ -49,18 +49,14 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
         identity,
     } = request;
     let id = job.id;
-    let stored = record::input(id, &input);
-    let understood = stored
-        .value
-        .as_deref()
-        .map_or(0, crate::weight::most_of_json);
-    let mut records = vec![record::put(&job), stored, open(id)];
+    let submitted = job.submitted(Some(&input), None);
+    let understood = (submitted.input.as_deref()).map_or(0, crate::weight::most_of_json);
+    let mut records: Vec<_> = submitted.records().collect();
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);
         records.push(record::seen(identity, id, until));
         records.push(expiry(Table::Seen, identity, until));
     }
-    records.extend(job.submitter().map(|caller| record::own(&caller, id)));
     let written: usize = records.iter().map(Record::size).sum();
     let size = written + understood;
     (NewJob { job, input, size }, records)
@@ -84,17 +80,6 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
             }
         }
     }
-    records
-}
-
-/// Returns the records of a job that was given up or stopped, and runs again; `input`: its new input, if that changes.
-pub(super) fn retried(job: &JobRecord, input: Option<&UnreadInput>) -> Vec<Record> {
-    let mut records = vec![
-        record::put(job),
-        open(job.id),
-        Record::remove(Table::Dead, job.id.as_bytes()),
-    ];
-    records.extend(input.map(|input| record::input(job.id, input)));
     records
 }
 
@@ -325,18 +310,29 @@ pub(super) fn change(
     id: JobId,
     change: impl FnOnce(&mut JobRecord) -> Option<Vec<Record>>,
 ) -> Result<bool, Unavailable> {
+    commit_locked(store, circle, id, |stored, transaction| {
+        let mut job = record::job(&circle, id, stored)?;
+        let records = change(&mut job)?;
+        transaction.emit_unchecked(job.change_event());
+        Some(records)
+    })
+}
+
+/// Commits what `prepare` makes of a job's stored record, with the circle locked, and waits until it is on disk. Returns
+/// whether there was anything to commit. Blocks.
+pub(super) fn commit_locked(
+    store: &Store,
+    circle: PublicKey,
+    id: JobId,
+    prepare: impl FnOnce(&[u8], &mut Transaction) -> Option<Vec<Record>>,
+) -> Result<bool, Unavailable> {
     let (sender, on_disk) = std::sync::mpsc::sync_channel(1);
     let changed = store.lock_circle(circle, WaitPolicy::Wait, |locked| {
-        let bytes = locked.read(Table::Jobs, id.as_bytes())?;
-        let job = bytes.and_then(|bytes| record::job(&circle, id, &bytes));
-        let Some(mut job) = job else {
-            return Ok(false);
-        };
-        let Some(records) = change(&mut job) else {
-            return Ok(false);
-        };
+        let stored = locked.read(Table::Jobs, id.as_bytes())?;
         let mut transaction = locked.begin();
-        transaction.emit_unchecked(job.change_event());
+        let Some(records) = stored.and_then(|stored| prepare(&stored, &mut transaction)) else {
+            return Ok(false);
+        };
         let done = Box::new(move |result| {
             let _ = sender.send(result);
         });

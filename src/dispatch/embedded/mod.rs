@@ -13,7 +13,6 @@ mod transaction_runner;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +34,7 @@ use super::{
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::{Runner, RunnerLimits},
-    store::{Feed, Log, Store, Table, Transaction, Unavailable},
+    store::{CommitError, Feed, Log, Preconditions, Store, Table, Transaction, Unavailable},
 };
 
 /// Runs jobs in this process.
@@ -113,6 +112,15 @@ impl Embedded {
     pub(super) async fn submit(&self, submission: Submission) -> Result<Receipt, NotAccepted> {
         let request = JobRequest::of_submission(submission);
         self.durable.accept(request, Duration::ZERO).await
+    }
+
+    /// Commits a transaction, and waits until it is on disk.
+    pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), CommitError> {
+        let store = self.runner.store.clone();
+        let commit = move || store.commit_and_wait(transaction, Vec::new(), Preconditions::NONE);
+        spawn_blocking(commit)
+            .await
+            .unwrap_or(Err(Unavailable.into()))
     }
 
     /// Calls `work` with a compiler on a script thread, at its turn: compiling takes time. Returns nothing if too much
@@ -293,29 +301,17 @@ impl JobStore {
         id: JobId,
         rerun: &Rerun,
     ) -> Result<bool, Unavailable> {
-        let mut input = None;
-        if rerun.changes() {
-            input = self.input_in(&circle, id)?;
-            if input.is_none() {
-                return Ok(false);
-            }
-        }
-        let (mut due, mut submitter) = (None, None);
-        let retried = job_store::change(&self.store, circle, id, |job| {
-            let may = job.may_be_retried();
-            may.then(|| {
-                job.retry(Timestamp::now());
-                (due, submitter) = (job.due, job.submitter());
-                if let Some(input) = &mut input {
-                    rerun.apply(job, input);
-                }
-                job_store::retried(job, input.as_ref())
-            })
-        })?;
-        if let Some(durable) = self.durable.as_ref().filter(|_| retried) {
-            durable.resume(circle, id, submitter, due);
-        }
-        Ok(retried)
+        let input = match rerun.changes() {
+            true => self.input_in(&circle, id)?,
+            false => None,
+        };
+        job_store::commit_locked(&self.store, circle, id, |stored, transaction| {
+            let job = record::job(&circle, id, stored)?;
+            let (job, event) = rerun.submitted(job, stored, input)?;
+            transaction.submit(job);
+            transaction.emit_unchecked(event);
+            Some(Vec::new())
+        })
     }
 
     pub(super) fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {

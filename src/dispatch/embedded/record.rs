@@ -2,21 +2,16 @@
 
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
-    dispatch::JobRecord,
+    dispatch::{JobRecord, record::json},
     store::{Record, Table},
 };
 
 /// Returns the job's own record.
 pub(super) fn put(job: &JobRecord) -> Record {
     Record::put(Table::Jobs, job.id.as_bytes(), json(job))
-}
-
-/// Returns the record of a job's input.
-pub(super) fn input(id: JobId, input: &impl Serialize) -> Record {
-    Record::put(Table::Inputs, id.as_bytes(), json(input))
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
@@ -28,18 +23,9 @@ pub(super) fn job(circle: &PublicKey, id: JobId, bytes: &[u8]) -> Option<JobReco
     JobRecord::read(id, Some(*circle), bytes)
 }
 
-/// Returns the record that lists a job under its submitter.
-pub(super) fn own(caller: &PublicKey, job: JobId) -> Record {
-    Record::put(Table::Own, own_key(caller, job), [])
-}
-
+/// Returns the key that lists a job under its submitter.
 pub(super) fn own_key(caller: &PublicKey, job: JobId) -> Vec<u8> {
     [caller.as_bytes().as_slice(), job.as_bytes()].concat()
-}
-
-/// Returns the record that lists a job as not over.
-pub(super) fn open(id: JobId) -> Record {
-    Record::put(Table::Open, id.as_bytes(), [])
 }
 
 /// Returns the record that remembers a delivery until a time.
@@ -90,8 +76,4 @@ fn table_code(table: Table) -> u8 {
 fn millis(at: Timestamp) -> [u8; 8] {
     // No time that is kept here is before 1970, so the order of the bytes is that of the times.
     at.as_millisecond().max(0).to_be_bytes()
-}
-
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
 }

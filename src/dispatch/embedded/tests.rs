@@ -220,7 +220,13 @@ fn a_job_that_is_over_isnt_resumed() {
     let (_folder, store) = store();
     let (over, pending) = (job("finished"), job("pending"));
     for job in [&over, &pending] {
-        keep(&store, vec![record::put(job), record::open(job.id)]);
+        keep(
+            &store,
+            vec![
+                record::put(job),
+                Record::put(Table::Open, job.id.as_bytes(), []),
+            ],
+        );
     }
     let found = job_store::recover(&store, &[], Timestamp::now(), &SETTINGS).unwrap();
     let found: Vec<_> = found.iter().map(|job| job.id).collect();
@@ -233,7 +239,13 @@ fn a_job_that_kills_the_server_three_times_is_given_up() {
     let (_folder, store) = store();
     let (deadly, other) = (job("pending"), job("pending"));
     for job in [&deadly, &other] {
-        keep(&store, vec![record::put(job), record::open(job.id)]);
+        keep(
+            &store,
+            vec![
+                record::put(job),
+                Record::put(Table::Open, job.id.as_bytes(), []),
+            ],
+        );
     }
     for crashes in 1..=3 {
         let found = job_store::recover(&store, &[deadly.id], Timestamp::now(), &SETTINGS).unwrap();
@@ -510,4 +522,33 @@ fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
             assert!(looks <= most, "{looks} of {of_each}: {states:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_commit_submits_runs() {
+    let (_folder, store) = store();
+    let embedded = embedded(&store, "EVENT.payload + 1");
+    let delivery = Delivery {
+        circle: circle(1),
+        provider: "test".into(),
+        event_id: None,
+        event_type: None,
+        identity: None,
+        series: None,
+        payload: 1.into(),
+        received_at: Timestamp::now(),
+    };
+    let request = JobRequest::of_delivery(delivery, None);
+    let id = request.job.id;
+    let mut transaction = store.begin(circle(1));
+    transaction.submit(request.job.submitted(Some(&request.input), None));
+    embedded.commit(transaction).await.unwrap();
+    let found = || embedded.jobs().find_in(&circle(1), id).unwrap().unwrap().0;
+    while found().status != Status::Finished {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(found().output.as_deref(), Some("2"));
+    tokio::task::spawn_blocking(move || embedded.shutdown())
+        .await
+        .unwrap();
 }

@@ -266,7 +266,7 @@ impl Gateway {
     }
 
     /// Returns whether enough replicas have what was written.
-    async fn is_replicated(&self, partition: &Partition) -> bool {
+    pub(super) async fn is_replicated(&self, partition: &Partition) -> bool {
         let wanted = i64::from(self.settings.min_replicas);
         if wanted == 0 {
             return true;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use circled_protocol::PublicKey;
 use fred::types::Value;
 use sha1::{Digest, Sha1};
+use tokio::time::sleep;
 
 use super::{
     claimed_job::{ClaimedJob, JobKind},
@@ -16,13 +17,17 @@ use super::{
 };
 use crate::{
     circle::Caller,
-    dispatch::{JobRecord, Progress, Series, Status, settings},
+    dispatch::{JobRecord, Progress, Series, Status, record::most_waiting, settings},
     script::Outcome,
-    store::{self, Effects, KeyRange, RangeRead, Unavailable},
+    store::{self, CommitError, Effects, KeyRange, RangeRead, SubmittedJob, Unavailable},
 };
 
 /// Values longer than this are compared by their hash.
 const INLINE: usize = 64;
+/// The kind of a commit that is no claimed job's, as `lua/commit.lua` has it.
+const EFFECTS: &str = "effects";
+/// The pause before another attempt, where another run has locked the circle.
+pub(super) const LOCKED_PAUSE: Duration = Duration::from_millis(2);
 /// The longest that one run keeps all others of its circle from committing.
 pub(super) const LOCKED: Duration = Duration::from_millis(100);
 
@@ -89,6 +94,8 @@ pub(super) enum CommitAnswer {
     Gone,
     /// The store would be too large.
     Quota,
+    /// Too many durable jobs wait.
+    Backlog,
     /// The final delivery of the series is there already.
     Superseded,
     /// These are the values of what was read, as they are now.
@@ -96,6 +103,7 @@ pub(super) enum CommitAnswer {
 }
 
 /// Commits runs, within these bounds.
+#[derive(Clone)]
 pub(super) struct Committer {
     pub(super) redis: Connection,
     pub(super) durable: settings::Durable,
@@ -143,6 +151,38 @@ impl Committer {
     ) -> Result<Option<Vec<CommitAnswer>>, Unavailable> {
         let locked_by = runs.iter().find(|(claimed, _)| claimed.has_lock);
         let locked_by = locked_by.map(|(claimed, _)| self.lock_name(claimed));
+        let mut call = self.call(circle, locked_by.unwrap_or_default());
+        for (claimed, request) in runs {
+            self.add(&mut call, claimed, request);
+        }
+        self.send(call, runs.len()).await
+    }
+
+    /// Commits effects that are no claimed job's. Sending the same again may commit them again.
+    ///
+    /// # Errors
+    /// Whether they are committed can't be told.
+    pub(super) async fn commit_effects(
+        &self,
+        circle: PublicKey,
+        effects: &Effects,
+    ) -> Result<CommitAnswer, Unavailable> {
+        loop {
+            let mut call = self.call(circle, String::new());
+            // No entry, no id, no inbox and no message.
+            for arg in ["", "", EFFECTS, "", ""] {
+                call.push(arg);
+            }
+            self.add_effects(&mut call, circle, effects);
+            match self.send(call, 1).await? {
+                Some(mut answers) => return answers.pop().ok_or(Unavailable),
+                None => sleep(LOCKED_PAUSE).await,
+            }
+        }
+    }
+
+    /// Begins a call of the Lua script.
+    fn call(&self, circle: PublicKey, locked_by: String) -> CommitCall<'_> {
         let partition = self.redis.keys().of(&circle);
         let mut call = CommitCall {
             partition,
@@ -155,7 +195,7 @@ impl Committer {
                 number(self.limits.event_log.get()),
                 number(self.inbox_bytes),
                 number(self.queue),
-                locked_by.unwrap_or_default().into(),
+                locked_by.into(),
             ],
             inboxes: Vec::new(),
             log: None,
@@ -171,16 +211,26 @@ impl Committer {
             partition.dead(),
             partition.circle_lock(&circle),
         ]);
-        for (claimed, request) in runs {
-            self.add(&mut call, claimed, request);
-        }
-        let CommitCall { keys, args, .. } = call;
+        call
+    }
+
+    async fn send(
+        &self,
+        call: CommitCall<'_>,
+        count: usize,
+    ) -> Result<Option<Vec<CommitAnswer>>, Unavailable> {
+        let CommitCall {
+            partition,
+            keys,
+            args,
+            ..
+        } = call;
         let answer = self.redis.call(Lua::Commit, partition, keys, args).await?;
         if answer.as_bytes() == Some(b"locked") {
             return Ok(None);
         }
         let answers = answer.into_array();
-        if answers.len() != runs.len() {
+        if answers.len() != count {
             return Err(Unavailable);
         }
         Ok(Some(answers.into_iter().map(CommitAnswer::read).collect()))
@@ -212,13 +262,89 @@ impl Committer {
         call.push_inbox(claimed.gateway());
         call.args.push(Value::Bytes(message.into()));
         if request.has_read() || effects.changes() {
-            call.add_effects(claimed.circle(), effects);
+            self.add_effects(call, claimed.circle(), effects);
         } else {
             call.push("");
         }
         if let RunResult::Durable(job, _) = result {
             self.add_durable(call, job, request.may_be_superseded);
         }
+    }
+
+    fn add_effects(&self, call: &mut CommitCall<'_>, circle: PublicKey, effects: &Effects) {
+        call.args.push(number(effects.reads.len()));
+        for (key, value) in effects.reads.keys() {
+            call.args.extend([bytes(key), expected(value.as_ref())]);
+        }
+        for RangeRead { range, found } in effects.reads.ranges() {
+            let KeyRange {
+                start,
+                end,
+                limit,
+                reverse,
+            } = range;
+            let direction = if *reverse { "<" } else { ">" };
+            let found = hex::encode(found);
+            call.args.extend([
+                bytes(start),
+                direction.into(),
+                bytes(end),
+                number(*limit),
+                found.into(),
+            ]);
+        }
+        let stored_values = effects
+            .writes
+            .iter()
+            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        call.args.push(number(stored_values.clone().count()));
+        for (key, value) in stored_values {
+            call.args.extend([bytes(key), bytes(value)]);
+        }
+        let deleted = effects.writes.iter().filter(|(_, value)| value.is_none());
+        call.args.push(number(deleted.clone().count()));
+        call.args.extend(deleted.map(|(key, _)| bytes(key)));
+        call.args.push(number(effects.events.len()));
+        if !effects.events.is_empty() {
+            let log = *call.log.get_or_insert_with(|| {
+                call.keys.extend(call.partition.of_events(&circle));
+                call.keys.len() - 2
+            });
+            call.args.push(number(log));
+        }
+        for event in &effects.events {
+            call.args.push(Value::Bytes(events::encode(event).into()));
+        }
+        call.args.push(number(effects.jobs.len()));
+        for job in &effects.jobs {
+            self.add_job(call, job);
+        }
+    }
+
+    fn add_job(&self, call: &mut CommitCall<'_>, job: &SubmittedJob) {
+        let SubmittedJob {
+            id,
+            submitter,
+            due,
+            record,
+            input,
+            replaced,
+        } = job;
+        let most_waiting = most_waiting(self.durable.backlog.get(), submitter.is_some());
+        let due = due.map_or("".into(), |due| Value::Integer(due.as_millisecond()));
+        let replaced = replaced.as_ref();
+        call.push_key(call.partition.job(*id));
+        call.args.extend([
+            id.to_string().into(),
+            bytes(record),
+            // What is stored is JSON, and so never empty.
+            bytes(input.as_deref().unwrap_or_default()),
+            replaced.map_or("".into(), |replaced| expected(Some(replaced))),
+            submitter.map_or("".into(), |caller| caller.to_string().into()),
+            due,
+            number(most_waiting),
+            self.redis.name().into(),
+        ]);
     }
 
     fn add_durable(&self, call: &mut CommitCall<'_>, job: &JobRecord, may_be_superseded: bool) {
@@ -272,52 +398,6 @@ impl<'a> CommitCall<'a> {
         }
     }
 
-    fn add_effects(&mut self, circle: PublicKey, effects: &Effects) {
-        self.args.push(number(effects.reads.len()));
-        for (key, value) in effects.reads.keys() {
-            self.args.extend([bytes(key), expected(value.as_ref())]);
-        }
-        for RangeRead { range, found } in effects.reads.ranges() {
-            let KeyRange {
-                start,
-                end,
-                limit,
-                reverse,
-            } = range;
-            let direction = if *reverse { "<" } else { ">" };
-            let found = hex::encode(found);
-            self.args.extend([
-                bytes(start),
-                direction.into(),
-                bytes(end),
-                number(*limit),
-                found.into(),
-            ]);
-        }
-        let stored_values = effects
-            .writes
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        self.args.push(number(stored_values.clone().count()));
-        for (key, value) in stored_values {
-            self.args.extend([bytes(key), bytes(value)]);
-        }
-        let deleted = effects.writes.iter().filter(|(_, value)| value.is_none());
-        self.args.push(number(deleted.clone().count()));
-        self.args.extend(deleted.map(|(key, _)| bytes(key)));
-        self.args.push(number(effects.events.len()));
-        if !effects.events.is_empty() {
-            let log = *self.log.get_or_insert_with(|| {
-                self.keys.extend(self.partition.of_events(&circle));
-                self.keys.len() - 2
-            });
-            self.args.push(number(log));
-        }
-        for event in &effects.events {
-            self.args.push(Value::Bytes(events::encode(event).into()));
-        }
-    }
-
     /// Adds a key, and an argument with its number.
     fn push_key(&mut self, key: String) {
         self.keys.push(key);
@@ -336,11 +416,26 @@ impl<'a> CommitCall<'a> {
 }
 
 impl CommitAnswer {
+    /// Returns whether it was committed, or why not.
+    pub(super) fn into_result(self, limits: &store::Settings) -> Result<(), CommitError> {
+        Err(match self {
+            Self::Done => return Ok(()),
+            Self::Gone => CommitError::Gone,
+            Self::Quota => CommitError::Quota {
+                quota: limits.quota,
+            },
+            Self::Backlog => CommitError::Backlog,
+            Self::Superseded => CommitError::Superseded,
+            Self::Conflict(_) => CommitError::Conflict,
+        })
+    }
+
     fn read(answer: Value) -> Self {
         if let Some(word) = answer.as_bytes() {
             return match word {
                 b"done" => Self::Done,
                 b"quota" => Self::Quota,
+                b"backlog" => Self::Backlog,
                 b"superseded" => Self::Superseded,
                 _ => Self::Gone,
             };

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::{
+    commit::Committer,
     connection::Connection,
     events,
     gateway::{millis, number},
@@ -19,10 +20,9 @@ use crate::{
         Cursor, JobRecord, Listing, Page, Status,
         jobs::{FoundPage, JobPart, List, ListedJobs},
         retry::Rerun,
-        settings,
         submission::{self, UnreadInput},
     },
-    store::Unavailable,
+    store::{CommitError, Effects, Unavailable},
 };
 
 /// About how many jobs are read for one page.
@@ -44,12 +44,7 @@ struct ListProgress {
 /// The durable jobs of a namespace.
 #[derive(Clone)]
 pub struct RedisJobs {
-    pub(super) redis: Connection,
-    pub(super) per_circle: usize,
-    pub(super) inbox: usize,
-    pub(super) inbox_bytes: usize,
-    pub(super) event_log: usize,
-    pub(super) durable: settings::Durable,
+    pub(super) committer: Committer,
 }
 
 impl RedisJobs {
@@ -60,7 +55,7 @@ impl RedisJobs {
         &self,
         listing: &Listing,
     ) -> Result<ListedJobs, Unavailable> {
-        let keys = self.redis.keys();
+        let keys = self.redis().keys();
         let mut progress = ListProgress::default();
         let mut after = listing.after.clone();
         for (number, partition) in keys.partitions().iter().enumerate() {
@@ -100,13 +95,13 @@ impl RedisJobs {
         progress: &mut ListProgress,
     ) -> Result<bool, Unavailable> {
         loop {
-            let names = index::listed(&self.redis, partition, at, listing.circle, from.as_ref());
+            let names = index::listed(self.redis(), partition, at, listing.circle, from.as_ref());
             let names = names.await?;
             let mut rest = &names[..];
             while !rest.is_empty() {
                 let is_full = progress.jobs.len() >= listing.limit
                     || progress.count >= MAX_READS
-                    || progress.bytes >= self.durable.max_page.get();
+                    || progress.bytes >= self.committer.durable.max_page.get();
                 if is_full {
                     return Ok(true);
                 }
@@ -142,7 +137,7 @@ impl RedisJobs {
         let sizes = ids.map(|id| self.size(JobPart::Record, partition, id));
         let sizes = try_join_all(sizes).await?.into_iter();
         let fitting = sizes.take_while(|size| {
-            let fits = bytes < self.durable.max_page.get();
+            let fits = bytes < self.committer.durable.max_page.get();
             bytes += size;
             fits
         });
@@ -151,7 +146,7 @@ impl RedisJobs {
 
     /// Returns one job, and whether a worker has it right now.
     pub(crate) async fn find(&self, id: JobId) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let partitions = self.redis.keys().partitions().iter();
+        let partitions = self.redis().keys().partitions().iter();
         let read = try_join_all(partitions.map(|partition| self.read(partition, id))).await?;
         Ok(read.into_iter().flatten().next())
     }
@@ -163,46 +158,50 @@ impl RedisJobs {
         id: JobId,
         rerun: &Rerun,
     ) -> Result<bool, Unavailable> {
-        let partition = self.redis.keys().of(&circle);
-        let keys = vec![
-            partition.jobs(),
-            partition.job_counts(&circle),
-            partition.backlog(&circle),
-            partition.pending(),
-            partition.delayed(),
-            partition.dead(),
-            partition.job(id),
-        ];
         let input = match rerun.changes() {
             true => self.input_in(circle, id).await?,
             false => None,
         };
-        if rerun.changes() && input.is_none() {
-            return Ok(false);
+        for _ in 0..CHANGES {
+            let Some((job, stored)) = self.stored_in(circle, id).await? else {
+                return Ok(false);
+            };
+            let stored = stored.as_bytes().unwrap_or_default();
+            let Some((job, event)) = rerun.submitted(job, stored, input.clone()) else {
+                return Ok(false);
+            };
+            let effects = Effects {
+                jobs: vec![job],
+                events: vec![event],
+                ..Effects::default()
+            };
+            let answer = self.committer.commit_effects(circle, &effects).await?;
+            match answer.into_result(&self.committer.limits) {
+                Ok(()) => return Ok(true),
+                Err(CommitError::Conflict) => {}
+                Err(_) => return Err(Unavailable),
+            }
         }
-        let retried = |job: &mut JobRecord| {
-            if !job.may_be_retried() {
-                return Ok(None);
-            }
-            job.retry(Timestamp::now());
-            let mut stored = Vec::new();
-            if let Some(mut input) = input.clone() {
-                rerun.apply(job, &mut input);
-                stored = serde_json::to_vec(&input).map_err(|_| Unavailable)?;
-            }
-            // What is kept is JSON, and so never empty.
-            let due = job
-                .due
-                .map_or("".into(), |due| Value::Integer(due.as_millisecond()));
-            Ok(Some(vec![due, Value::Bytes(stored.into())]))
-        };
-        self.change(circle, id, Lua::Retry, keys, retried).await
+        Err(Unavailable)
+    }
+
+    /// Returns the record of a circle's job, parsed and as it is stored.
+    async fn stored_in(
+        &self,
+        circle: PublicKey,
+        id: JobId,
+    ) -> Result<Option<(JobRecord, Value)>, Unavailable> {
+        let partition = self.redis().keys().of(&circle);
+        let args = [partition.job(id).into(), "record".into()];
+        let stored = self.redis().send("HGET", partition, args).await?;
+        let job = parse(id, &stored).filter(|job| job.circle == circle);
+        Ok(job.map(|job| (job, stored)))
     }
 
     /// Stops a job that isn't over. Returns whether there is such a job.
     pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        let partition = self.redis.keys().of(&circle);
-        let keys = vec![
+        let partition = self.redis().keys().of(&circle);
+        let mut keys = vec![
             partition.jobs(),
             partition.job_counts(&circle),
             partition.backlog(&circle),
@@ -210,44 +209,31 @@ impl RedisJobs {
             partition.delayed(),
             partition.job(id),
         ];
-        let stopped = |job: &mut JobRecord| {
-            if job.status != Status::Pending {
-                return Ok(None);
-            }
-            job.cancel(Timestamp::now());
-            let keep_for = millis(job.keep_for(&self.durable).unwrap_or_default());
-            Ok(Some(vec![keep_for]))
-        };
-        self.change(circle, id, Lua::Stop, keys, stopped).await
-    }
-
-    /// Changes a job with `change`, again if somebody else changes it meanwhile. Returns whether it changed. `change`
-    /// returns further arguments of the Lua script.
-    async fn change(
-        &self,
-        circle: PublicKey,
-        id: JobId,
-        lua: Lua,
-        mut keys: Vec<String>,
-        change: impl Fn(&mut JobRecord) -> Result<Option<Vec<Value>>, Unavailable>,
-    ) -> Result<bool, Unavailable> {
-        let partition = self.redis.keys().of(&circle);
         keys.extend(partition.of_events(&circle));
         for _ in 0..CHANGES {
-            let args = [partition.job(id).into(), "record".into()];
-            let before = self.redis.send("HGET", partition, args).await?;
-            let job = parse(id, &before).filter(|job| job.circle == circle);
-            let Some(mut job) = job else {
+            let Some((mut job, stored)) = self.stored_in(circle, id).await? else {
                 return Ok(false);
             };
-            let Some(more) = change(&mut job)? else {
+            if job.status != Status::Pending {
                 return Ok(false);
-            };
-            let mut args = self.args(&job, before)?;
-            args.extend(more);
-            args.extend(self.event_args(&job));
-            let answer = self.redis.call(lua, partition, keys.clone(), args).await?;
-            match answer.as_i64() {
+            }
+            job.cancel(Timestamp::now());
+            let record = serde_json::to_vec(&job).map_err(|_| Unavailable)?;
+            let keep_for = job.keep_for(&self.committer.durable).unwrap_or_default();
+            let args = vec![
+                id.to_string().into(),
+                circle.to_string().into(),
+                number(self.committer.per_circle),
+                stored,
+                Value::Bytes(record.into()),
+                millis(keep_for),
+                number(self.committer.inbox),
+                number(self.committer.inbox_bytes),
+                number(self.committer.limits.event_log.get()),
+                Value::Bytes(events::encode(&job.change_event()).into()),
+            ];
+            let answer = self.redis().call(Lua::Stop, partition, keys.clone(), args);
+            match answer.await?.as_i64() {
                 Some(1) => return Ok(true),
                 Some(0) => {}
                 _ => return Err(Unavailable),
@@ -256,25 +242,8 @@ impl RedisJobs {
         Err(Unavailable)
     }
 
-    fn args(&self, job: &JobRecord, before: Value) -> Result<Vec<Value>, Unavailable> {
-        let record = serde_json::to_vec(job).map_err(|_| Unavailable)?;
-        Ok(vec![
-            job.id.to_string().into(),
-            job.circle.to_string().into(),
-            number(self.per_circle),
-            before,
-            Value::Bytes(record.into()),
-        ])
-    }
-
-    /// Returns the arguments for the event of a change.
-    fn event_args(&self, job: &JobRecord) -> [Value; 4] {
-        [
-            number(self.inbox),
-            number(self.inbox_bytes),
-            number(self.event_log),
-            Value::Bytes(events::encode(&job.change_event()).into()),
-        ]
+    fn redis(&self) -> &Connection {
+        &self.committer.redis
     }
 
     /// Returns one job of a circle, and whether a worker has it right now.
@@ -283,7 +252,7 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
-        let found = self.read(self.redis.keys().of(&circle), id).await?;
+        let found = self.read(self.redis().keys().of(&circle), id).await?;
         Ok(found.filter(|(job, _)| job.circle == circle))
     }
 
@@ -293,7 +262,7 @@ impl RedisJobs {
         id: JobId,
     ) -> Result<Option<(JobRecord, bool)>, Unavailable> {
         let args = [partition.job(id).into(), "record".into(), "entry".into()];
-        let found = self.redis.send("HMGET", partition, args).await?;
+        let found = self.redis().send("HMGET", partition, args).await?;
         let mut found = found.into_array().into_iter();
         let Some(job) = found.next().and_then(|record| parse(id, &record)) else {
             return Ok(None);
@@ -308,7 +277,7 @@ impl RedisJobs {
                     entry,
                     Value::Integer(1),
                 ];
-                let claimed = self.redis.send("XPENDING", partition, args).await?;
+                let claimed = self.redis().send("XPENDING", partition, args).await?;
                 !claimed.into_array().is_empty()
             }
             Some(_) | None => false,
@@ -323,7 +292,7 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<usize, Unavailable> {
-        self.size(part, self.redis.keys().of(&circle), id).await
+        self.size(part, self.redis().keys().of(&circle), id).await
     }
 
     async fn size(
@@ -337,13 +306,13 @@ impl RedisJobs {
             JobPart::Input => "input",
         };
         let args = [partition.job(id).into(), field.into()];
-        let size = self.redis.send("HSTRLEN", partition, args).await?;
+        let size = self.redis().send("HSTRLEN", partition, args).await?;
         Ok(size.as_usize().unwrap_or(0))
     }
 
     /// Returns about how many bytes a page may have.
     pub(in crate::dispatch) fn max_page(&self) -> usize {
-        self.durable.max_page.get()
+        self.committer.durable.max_page.get()
     }
 
     /// Returns the payload of a delivery's job.
@@ -373,9 +342,9 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Value>, Unavailable> {
-        let partition = self.redis.keys().of(&circle);
+        let partition = self.redis().keys().of(&circle);
         let args = [partition.job(id).into(), "record".into(), "input".into()];
-        let found = self.redis.send("HMGET", partition, args).await?;
+        let found = self.redis().send("HMGET", partition, args).await?;
         let mut found = found.into_array().into_iter();
         let job = found.next().and_then(|record| parse(id, &record));
         if job.is_none_or(|job| job.circle != circle) {
@@ -387,16 +356,16 @@ impl RedisJobs {
     /// Returns some of a circle's jobs, the newest first, each with whether a worker has it right now; and the job that
     /// the next page is before, if there may be one.
     pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
-        let partition = self.redis.keys().of(&page.circle);
+        let partition = self.redis().keys().of(&page.circle);
         let (mut jobs, mut before) = (Vec::new(), page.before);
         let (mut reads, mut bytes) = (0, 0);
         while reads < MAX_READS {
-            let some = index::newest(&self.redis, &page.circle, page.caller.as_ref(), before);
+            let some = index::newest(self.redis(), &page.circle, page.caller.as_ref(), before);
             let ids = some.await?;
             let is_last = ids.len() < index::SOME;
             let mut rest = &ids[..];
             while !rest.is_empty() {
-                if bytes >= self.durable.max_page.get() {
+                if bytes >= self.committer.durable.max_page.get() {
                     return Ok((jobs, before));
                 }
                 let next = rest.iter().take(AT_A_TIME).copied();

@@ -33,6 +33,8 @@ mod scripts;
 mod settings;
 mod slots;
 mod take;
+#[cfg(test)]
+mod tests;
 mod url;
 mod wire;
 mod worker;
@@ -74,7 +76,8 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Account, Delivery, NotAccepted, Played, Receipt, Role, Scripts, Settings, StartError,
+    Account, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts, Settings,
+    StartError,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
@@ -82,13 +85,11 @@ use crate::{
     circle::{self, Compiler, Executor, JobSpec},
     memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
-    store::{self, Feed, Log, Transaction, Unavailable},
+    store::{self, CommitError, Feed, Log, Transaction, Unavailable},
 };
 
 /// Runs that may wait for a script thread: a worker's jobs are bounded already.
 const UNBOUNDED: usize = usize::MAX / 4;
-/// Attempts to store a delivery whose hook script changes.
-const MAX_ATTEMPTS: u32 = 8;
 /// The pause between two checks that all is prepared.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -318,6 +319,22 @@ impl Redis {
         }
     }
 
+    /// Commits a transaction, and waits until as many replicas have it as the settings say.
+    pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), CommitError> {
+        let Some(gateway) = self.gateway.as_ref().filter(|gateway| gateway.is_ready()) else {
+            return Err(Unavailable.into());
+        };
+        let circle = transaction.circle();
+        let committer = committer(&self.settings, &gateway.durable_connection, &self.limits);
+        let effects = transaction.into_effects();
+        let answer = committer.commit_effects(circle, &effects).await?;
+        answer.into_result(&self.limits)?;
+        match gateway.is_replicated(self.redis.keys().of(&circle)).await {
+            true => Ok(()),
+            false => Err(Unavailable.into()),
+        }
+    }
+
     /// Calls `work` with a compiler on a thread that may block, at its turn. Returns nothing if too much waits.
     pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
@@ -386,12 +403,7 @@ impl Redis {
 
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
-            redis: self.redis.clone(),
-            per_circle: self.settings.redis.per_circle.get(),
-            inbox: self.settings.redis.inbox.get(),
-            inbox_bytes: self.settings.redis.inbox_bytes.get(),
-            event_log: self.limits.event_log.get(),
-            durable: self.settings.durable.clone(),
+            committer: committer(&self.settings, &self.redis, &self.limits),
         }
     }
 
@@ -446,6 +458,19 @@ impl Redis {
     }
 }
 
+fn committer(settings: &Settings, redis: &Connection, limits: &Arc<store::Settings>) -> Committer {
+    let own = &settings.redis;
+    Committer {
+        redis: redis.clone(),
+        durable: settings.durable.clone(),
+        limits: limits.clone(),
+        per_circle: own.per_circle.get(),
+        queue: own.queue.get(),
+        inbox: own.inbox.get(),
+        inbox_bytes: own.inbox_bytes.get(),
+    }
+}
+
 fn start_worker(
     settings: &Settings,
     redis: &Connection,
@@ -458,15 +483,7 @@ fn start_worker(
     let runner = Runner::start(RunnerLimits::of(limits, UNBOUNDED));
     let worker = Arc::new(Worker {
         redis: redis.clone(),
-        committer: Committer {
-            redis: redis.clone(),
-            durable: settings.durable.clone(),
-            limits: store,
-            per_circle: own.per_circle.get(),
-            queue: own.queue.get(),
-            inbox: own.inbox.get(),
-            inbox_bytes: own.inbox_bytes.get(),
-        },
+        committer: committer(settings, redis, &store),
         runner: Arc::new(runner.map_err(StartError::Threads)?),
         executor,
         scripts,

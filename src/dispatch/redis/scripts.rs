@@ -35,7 +35,6 @@ scripts! {
     Commit = "commit.lua",
     Wake = "wake.lua",
     Stop = "stop.lua",
-    Retry = "retry.lua",
     Log = "log.lua",
     TakeOver = "take_over.lua",
     Begin = "begin.lua",

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     claimed_job::{ClaimedJob, JobKind},
-    commit::{CommitAnswer, CommitRequest, Committer, RunResult, bytes, stored},
+    commit::{CommitAnswer, CommitRequest, Committer, LOCKED_PAUSE, RunResult, bytes, stored},
     commit_queue::CommitQueue,
     connection::Connection,
     direct_reads::{DirectReads, KnownValues, Moments},
@@ -54,8 +54,6 @@ const WAITED: Duration = Duration::from_millis(100);
 const MISSES: u32 = 4;
 /// Conflicts of a job, before it locks its circle.
 const UNLOCKED_COLLISIONS: u32 = 8;
-/// The pause before another attempt, where another run has locked the circle.
-const LOCKED_PAUSE: Duration = Duration::from_millis(2);
 /// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before a durable job runs again that was not to blame.
@@ -104,7 +102,7 @@ enum AfterCommit {
     /// The job runs again.
     Run,
     /// Something else is committed instead.
-    Commit(CommitRequest),
+    Commit(Box<CommitRequest>),
 }
 
 /// The result of a run that mustn't wait.
@@ -325,7 +323,7 @@ impl Worker {
                 match self.next(&mut claimed, request, answer) {
                     AfterCommit::Over => {}
                     AfterCommit::Run => again.push(claimed),
-                    AfterCommit::Commit(request) => others.push((claimed, request)),
+                    AfterCommit::Commit(request) => others.push((claimed, *request)),
                 }
             }
             self.process(again);
@@ -362,35 +360,33 @@ impl Worker {
         if !matches!(answer, CommitAnswer::Done) {
             self.read_cache.remove_writes(circle, &request.effects);
         }
-        let why = match answer {
-            CommitAnswer::Done => {
+        if let CommitAnswer::Conflict(values) = &answer {
+            claimed.known.clear();
+            for ((key, _), value) in request.effects.reads.keys().zip(values) {
+                self.read_cache.insert(circle, key.clone(), value.clone());
+                claimed.known.insert(key.clone(), value.clone());
+            }
+            claimed.collisions += 1;
+            if claimed.collisions < COLLISIONS {
+                return AfterCommit::Run;
+            }
+        }
+        match answer.into_result(&self.committer.limits) {
+            Ok(()) => {
                 if let RunResult::Durable(job, Progress::Failed) = &request.result {
                     job.log_failure();
                 }
-                return AfterCommit::Over;
+                AfterCommit::Over
             }
-            CommitAnswer::Gone => {
+            Err(CommitError::Gone) => {
                 tracing::debug!(job = %claimed.id(), "it isn't this worker's any more");
-                return AfterCommit::Over;
+                AfterCommit::Over
             }
-            CommitAnswer::Quota => CommitError::Quota {
-                quota: self.committer.limits.quota,
-            },
-            CommitAnswer::Superseded => CommitError::Superseded,
-            CommitAnswer::Conflict(values) => {
-                claimed.known.clear();
-                for ((key, _), value) in request.effects.reads.keys().zip(values) {
-                    self.read_cache.insert(circle, key.clone(), value.clone());
-                    claimed.known.insert(key.clone(), value);
-                }
-                claimed.collisions += 1;
-                if claimed.collisions < COLLISIONS {
-                    return AfterCommit::Run;
-                }
-                CommitError::Conflict
+            Err(why) => {
+                let instead = self.refused(claimed, request.result, why);
+                AfterCommit::Commit(Box::new(instead))
             }
-        };
-        AfterCommit::Commit(self.refused(claimed, request.result, why))
+        }
     }
 
     /// Returns what is committed instead of a commit that was refused.
@@ -403,7 +399,7 @@ impl Worker {
                 job.version = ran.version;
                 let progress = match why {
                     CommitError::Superseded => job.supersede(now),
-                    CommitError::Quota { .. } => {
+                    CommitError::Quota { .. } | CommitError::Backlog => {
                         let error = JobError::plain(why.to_string());
                         job.fail(error, now, &self.committer.durable)
                     }
@@ -463,7 +459,7 @@ impl Worker {
                 };
                 match self.next(&mut job, request, answer) {
                     AfterCommit::Over => return,
-                    AfterCommit::Commit(request) => runs.push((job, request)),
+                    AfterCommit::Commit(request) => runs.push((job, *request)),
                     AfterCommit::Run => {
                         if took >= LONG {
                             job.collisions += COLLISIONS / (LONG_COLLISIONS - 1);

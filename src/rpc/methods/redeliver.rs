@@ -53,13 +53,8 @@ impl Call for Redeliver {
                 payload,
                 received_at: Timestamp::now(),
             };
-            let receipt = shared
-                .dispatcher
-                .accept(again, std::time::Duration::ZERO)
-                .await?;
-            Ok(Redelivered {
-                job_id: receipt.job,
-            })
+            let job_id = shared.dispatcher.redeliver(again).await?;
+            Ok(Redelivered { job_id })
         }))
     }
 }

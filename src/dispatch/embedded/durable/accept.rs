@@ -209,8 +209,8 @@ impl DurableJobs {
             new_job, records, ..
         } = new;
         // What has been here before takes no place.
-        let most = new_job.job.most_waiting(self.settings.backlog.get());
-        if self.lock().backlog(&circle) >= most {
+        let has_submitter = new_job.job.submitter().is_some();
+        if !self.has_room_for(&circle, 1, has_submitter) {
             return Err(NotAccepted::Backlog);
         }
         let (job, this) = (new_job.job.id, self.clone());

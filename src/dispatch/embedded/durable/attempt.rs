@@ -206,7 +206,7 @@ impl DurableJobs {
                 tracing::warn!(circle = %job.circle, job = %job.id, "a durable job keeps colliding with others; it runs again");
                 AfterRun::again()
             }
-            Err(why @ CommitError::Quota { .. }) => {
+            Err(why @ (CommitError::Quota { .. } | CommitError::Backlog)) => {
                 self.fail(&as_ran(), gate, JobError::plain(why.to_string()))
             }
         }

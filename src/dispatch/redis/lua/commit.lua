@@ -51,17 +51,49 @@ local function listened()
   return has_watchers
 end
 
+-- Returns how many durable jobs wait for their time, or for a place in the stream once so many more have come.
+local function waiting_jobs(new)
+  local free = math.max(most - in_stream(jobs, read_count(job_counts, 'durable')), 0)
+  local late = math.min(read_count(job_counts, 'delayed'), redis.call('ZCARD', delayed))
+  return late + math.max(redis.call('LLEN', backlog) + new - free, 0)
+end
+
+-- Puts a durable job where it waits for its turn or for its time: a new one, or one that was over.
+local has_submitted = false
+local function submit_job(job, id, record, input, replaced, submitter, due, gateway)
+  redis.call('HSET', job, 'record', record)
+  if input ~= '' then redis.call('HSET', job, 'input', input) end
+  if replaced ~= '' then
+    redis.call('ZREM', dead, id)
+    redis.call('PERSIST', job)
+  else
+    redis.call('HSET', job, 'gateway', gateway)
+    redis.call('ZADD', partition_key(jobs, 'index'), 0, circle .. id)
+    if submitter ~= '' then redis.call('ZADD', partition_key(jobs, 'submitted'), 0, circle .. submitter .. id) end
+  end
+  redis.call('ZADD', pending, 0, id)
+  if due ~= '' then
+    redis.call('ZADD', delayed, due, id .. ' ' .. circle)
+    add_count(job_counts, 'delayed', 1)
+  else
+    redis.call('RPUSH', backlog, id)
+  end
+  has_submitted = true
+end
+
 local answers = {}
 local ended_durable = 0
 local size_before, size
 while at < #ARGV do
-  -- 0 a durable job, 1 a play, 2 a play that had to wait; 3 and 4 the same, of another caller than the one before.
+  -- 0 a durable job, 1 a play, 2 a play that had to wait; 3 and 4 the same, of another caller than the one before; or
+  -- effects that are no claimed job's.
   local entry, id, kind = take(), take(), take()
-  local is_play = kind ~= '0'
+  local is_claimed = kind ~= 'effects'
+  local is_play = is_claimed and kind ~= '0'
   if kind == '3' or kind == '4' then caller = take() end
   local inbox, message, reads = take_key(), take(), take_number()
 
-  local reads_hold, values, writes, emitted, after = true, {}, {}, {}, nil
+  local reads_hold, values, writes, emitted, submitted, after, has_room = true, {}, {}, {}, {}, nil, true
   if reads then
     -- First keys, each with its value; then ranges.
     for i = 1, reads do
@@ -97,10 +129,20 @@ while at < #ARGV do
     -- Their number, the log and who listens: three keys.
     if count > 0 then log = take_number() end
     for i = 1, count do emitted[i] = take() end
+    for i = 1, take_number() do
+      local key, name, record, input, replaced = take_key(), take(), take(), take(), take()
+      local submitter, due, room, gateway = take(), take(), take_number(), take()
+      submitted[i] = {key, name, record, input, replaced, submitter, due, gateway}
+      if replaced == '' then
+        has_room = has_room and waiting_jobs(i - 1) < room
+      elseif not matches(redis.call('HGET', key, 'record'), replaced) then
+        reads_hold = false
+      end
+    end
   end
 
   local job, status, record, keep_for, time, absent, final, is_routine
-  if not is_play then
+  if kind == '0' then
     job, status, record = take_key(), take(), take()
     if status ~= 'pending' then keep_for = take() end
     if status ~= 'finished' then time = take() end
@@ -116,12 +158,14 @@ while at < #ARGV do
     answer = values
   elseif after and after > quota and after > size then
     answer = 'quota'
+  elseif not has_room then
+    answer = 'backlog'
   elseif absent and redis.call('EXISTS', absent) == 1 then
     answer = 'superseded'
-  elseif is_play and #writes == 0 and #emitted == 0 then
+  elseif is_play and #writes == 0 and #emitted == 0 and #submitted == 0 then
     -- It leaves nothing but its outcome, of which the first one counts.
     add(without_effects, entry)
-  elseif redis.call('XACK', jobs, GROUP, entry) == 0 then
+  elseif is_claimed and redis.call('XACK', jobs, GROUP, entry) == 0 then
     answer = 'gone'
   else
     for _, write in ipairs(writes) do
@@ -138,7 +182,8 @@ while at < #ARGV do
     -- What is told of the job comes last. Where that is routine, it is for whoever listens.
     if is_routine and not listened() then emitted[#emitted] = nil end
     for _, event in ipairs(emitted) do add(events, event) end
-    if not is_play then
+    for _, submitted_job in ipairs(submitted) do submit_job(unpack(submitted_job)) end
+    if kind == '0' then
       ended_durable = ended_durable + 1
       redis.call('HSET', job, 'record', record)
       if status == 'pending' then
@@ -152,7 +197,7 @@ while at < #ARGV do
       end
     end
   end
-  if answer == 'done' then
+  if answer == 'done' and is_claimed then
     if not is_play then
       add(entries, entry)
     else
@@ -190,5 +235,5 @@ for inbox, outcomes in pairs(outcomes_by_inbox) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)
 end
 if next(ended) then hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, ended) end
-if ended_durable > 0 then hand_out_durable(jobs, job_counts, backlog, circle, most, ended_durable) end
+if ended_durable > 0 or has_submitted then hand_out_durable(jobs, job_counts, backlog, circle, most, ended_durable) end
 return answers

@@ -1,0 +1,359 @@
+//! Commits to a Redis of the test's own: they come to what they come to in a store on this machine.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use circled_protocol::{JobId, PublicKey, SecretKey};
+use fred::types::Value;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{
+    Committer, committer,
+    connection::Connection,
+    direct_reads::{DirectReads, KnownValues, Moments},
+    keys::Keys,
+};
+use crate::{
+    config,
+    dispatch::Settings,
+    store::{self, CommitError, Disk, Effects, Key, KeyRange, Store, SubmittedJob, Transaction},
+};
+
+const KEYS: [&str; 6] = ["a", "a/1", "a/2", "a/3", "b", "c"];
+const BOUNDS: [&str; 6] = ["", "a", "a/1", "a/2", "b", "d"];
+
+/// A Redis, and a connection to it.
+struct Server {
+    process: Child,
+    _folder: TempDir,
+    runtime: Runtime,
+    redis: Connection,
+    settings: config::Settings,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let loaded = config::Settings::load(None, std::iter::empty());
+        let mut settings = loaded.unwrap().settings;
+        let folder = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+            .arg(port.to_string())
+            .arg("--dir")
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        settings.dispatch.redis.url = format!("redis://127.0.0.1:{port}");
+        let own = &settings.dispatch.redis;
+        let keys = Arc::new(Keys::new("test", own.partitions.get()));
+        let runtime = Runtime::new().unwrap();
+        let redis = runtime.block_on(async {
+            let redis = Connection::start(own, keys, "test").unwrap();
+            tokio::select! {
+                _ = redis.watch() => panic!("nobody else uses it"),
+                () = redis.until_up() => {}
+            }
+            redis
+        });
+        Self {
+            process,
+            _folder: folder,
+            runtime,
+            redis,
+            settings,
+        }
+    }
+
+    fn committer(&self, change: impl FnOnce(&mut Settings)) -> Committer {
+        let mut settings = self.settings.dispatch.clone();
+        change(&mut settings);
+        committer(
+            &settings,
+            &self.redis,
+            &Arc::new(self.settings.store.clone()),
+        )
+    }
+
+    fn begin(&self, circle: PublicKey) -> Transaction {
+        let reads = DirectReads {
+            known: KnownValues::default(),
+            moments: Moments::default(),
+            redis: self.redis.clone(),
+            handle: self.runtime.handle().clone(),
+            circle,
+        };
+        let limits = Arc::new(self.settings.store.clone());
+        Transaction::remote(Box::new(reads), limits, circle)
+    }
+
+    fn commit(&self, committer: &Committer, transaction: Transaction) -> Result<(), CommitError> {
+        let circle = transaction.circle();
+        self.commit_effects(committer, circle, &transaction.into_effects())
+    }
+
+    fn commit_effects(
+        &self,
+        committer: &Committer,
+        circle: PublicKey,
+        effects: &Effects,
+    ) -> Result<(), CommitError> {
+        let answer = self
+            .runtime
+            .block_on(committer.commit_effects(circle, effects));
+        answer.unwrap().into_result(&self.settings.store)
+    }
+
+    fn ask(&self, circle: PublicKey, command: &'static str, args: Vec<Value>) -> Value {
+        let partition = self.redis.keys().of(&circle);
+        let sent = self.redis.send(command, partition, args);
+        self.runtime.block_on(sent).unwrap()
+    }
+}
+
+fn circle(seed: u16) -> PublicKey {
+    let mut bytes = [1; 32];
+    bytes[..2].copy_from_slice(&seed.to_be_bytes());
+    SecretKey::from_hex(&hex::encode(bytes)).unwrap().public()
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Get(&'static str),
+    Scan(KeyRange),
+    Set(&'static str, u8),
+    Delete(&'static str),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = || prop::sample::select(&KEYS[..]);
+    let bound = || prop::sample::select(&BOUNDS[..]);
+    let limit = prop_oneof![1..4_usize, Just(usize::MAX)];
+    let range = (bound(), bound(), limit, any::<bool>());
+    let range = range.prop_map(|(start, end, limit, reverse)| KeyRange {
+        start: Key::new(start.as_bytes()),
+        end: Key::new(end.as_bytes()),
+        limit,
+        reverse,
+    });
+    let step = prop_oneof![
+        1 => key().prop_map(Step::Get),
+        2 => range.prop_map(Step::Scan),
+        2 => (key(), any::<u8>()).prop_map(|(key, n)| Step::Set(key, n)),
+        1 => key().prop_map(Step::Delete),
+    ];
+    vec(step, 0..6)
+}
+
+/// Takes the steps. Returns what was seen.
+fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
+    let step = |step: &Step| match step {
+        Step::Get(key) => {
+            let value = transaction.get(key).unwrap();
+            Some(value.iter().map(|value| value.to_vec()).collect())
+        }
+        Step::Scan(range) => {
+            let keys = transaction.scan(range.clone()).unwrap();
+            Some(keys.iter().map(|key| key.to_vec()).collect())
+        }
+        Step::Set(key, n) => {
+            let value = Some(n.to_string().into_bytes().into());
+            transaction.set(key, value).unwrap();
+            None
+        }
+        Step::Delete(key) => {
+            transaction.set(key, None).unwrap();
+            None
+        }
+    };
+    steps.iter().filter_map(step).collect()
+}
+
+#[test]
+fn commits_come_to_the_same_in_redis_and_on_disk() {
+    let server = Server::start();
+    let committer = server.committer(|_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = server.settings.dispatch.embedded.clone();
+    settings.data_dir = folder.path().join("data");
+    let disk = Disk::open(&settings).unwrap();
+    let store = Store::start(disk, &settings, server.settings.store.clone()).unwrap();
+    let on_disk =
+        |transaction| store.commit_and_wait(transaction, Vec::new(), store::Preconditions::NONE);
+    let seeds = std::sync::atomic::AtomicU16::new(1);
+    let config = Config {
+        cases: 150,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let cases = (steps(), steps(), steps());
+    let result = TestRunner::new(config).run(&cases, |(before, one, other)| {
+        let circle = circle(seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
+        prop_assert_eq!(take(&before, &mut here), take(&before, &mut there));
+        prop_assert_eq!(on_disk(here), server.commit(&committer, there));
+        // Two that begin with the same state, one of which commits first.
+        let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
+        prop_assert_eq!(take(&one, &mut here), take(&one, &mut there));
+        let (mut first, mut first_there) = (store.begin_latest(circle), server.begin(circle));
+        prop_assert_eq!(take(&other, &mut first), take(&other, &mut first_there));
+        prop_assert_eq!(on_disk(first), server.commit(&committer, first_there));
+        // One that only reads may come before what changed; on disk, nobody compares it.
+        if here.writes() {
+            prop_assert_eq!(on_disk(here), server.commit(&committer, there));
+        }
+        let all = Step::Scan(KeyRange::of_prefix(b""));
+        let all: Vec<_> = std::iter::once(all).chain(KEYS.map(Step::Get)).collect();
+        let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
+        prop_assert_eq!(take(&all, &mut here), take(&all, &mut there));
+        Ok(())
+    });
+    result.unwrap();
+    store.shutdown();
+}
+
+fn new_job(submitter: Option<PublicKey>) -> SubmittedJob {
+    SubmittedJob {
+        id: JobId::new(),
+        submitter,
+        due: None,
+        record: store::Value::new(b"{}"),
+        input: Some(store::Value::new(b"[]")),
+        replaced: None,
+    }
+}
+
+#[test]
+fn a_commits_jobs_land_with_it_or_not_at_all() {
+    let server = Server::start();
+    let committer = server.committer(|_| {});
+    let (here, submitter) = (circle(1), circle(2));
+    let partition = server.redis.keys().of(&here);
+    let stored = |id: JobId| {
+        let args = vec![partition.job(id).into(), "record".into(), "input".into()];
+        let found = server.ask(here, "HMGET", args).into_array();
+        found
+            .into_iter()
+            .map(|value| value.into_string())
+            .collect::<Vec<_>>()
+    };
+    let is_pending = |id: JobId| {
+        let args = vec![partition.pending().into(), id.to_string().into()];
+        !server.ask(here, "ZSCORE", args).is_null()
+    };
+    let mut late = server.begin(here);
+    late.get("key").unwrap();
+    let mut lands = server.begin(here);
+    lands.set("key", Some(store::Value::new(b"1"))).unwrap();
+    let (job, own, missing) = (new_job(None), new_job(Some(submitter)), new_job(None));
+    for job in [&job, &own] {
+        lands.submit(job.clone());
+    }
+    late.submit(missing.clone());
+    server.commit(&committer, lands).unwrap();
+    assert_eq!(server.commit(&committer, late), Err(CommitError::Conflict));
+    for job in [&job, &own] {
+        assert_eq!(
+            stored(job.id),
+            [Some("{}".to_owned()), Some("[]".to_owned())]
+        );
+        assert!(is_pending(job.id));
+    }
+    assert_eq!(stored(missing.id), [None, None]);
+    assert!(!is_pending(missing.id));
+    // Both are in the stream, in order, and listed.
+    let args = vec![partition.jobs().into(), "-".into(), "+".into()];
+    let entries = format!("{:?}", server.ask(here, "XRANGE", args));
+    let at = |job: &SubmittedJob| entries.find(&job.id.to_string());
+    assert!(at(&job).unwrap() < at(&own).unwrap(), "{entries}");
+    let count = |key: String| server.ask(here, "ZCARD", vec![key.into()]).as_i64();
+    assert_eq!(count(partition.index()), Some(2));
+    assert_eq!(count(partition.submitted()), Some(1));
+}
+
+#[test]
+fn a_job_runs_again_if_it_is_as_it_was() {
+    let server = Server::start();
+    let committer = server.committer(|_| {});
+    let here = circle(1);
+    let partition = server.redis.keys().of(&here);
+    let id = JobId::new();
+    let dead = format!(r#"{{"status":"dead","output":"{}"}}"#, "long ".repeat(50));
+    let again = |replaced: &str, record: &str| {
+        let effects = Effects {
+            jobs: vec![SubmittedJob {
+                id,
+                record: store::Value::new(record.as_bytes()),
+                input: None,
+                replaced: Some(store::Value::new(replaced.as_bytes())),
+                ..new_job(None)
+            }],
+            ..Effects::default()
+        };
+        server.commit_effects(&committer, here, &effects)
+    };
+    let conflict = Err(CommitError::Conflict);
+    assert_eq!(again(&dead, "{}"), conflict);
+    let job = partition.job(id);
+    for (command, args) in [
+        ("HSET", [&job, "record", &dead]),
+        ("HSET", [&job, "input", "7"]),
+        ("ZADD", [&partition.dead(), "1", &id.to_string()]),
+    ] {
+        server.ask(here, command, args.map(Value::from).to_vec());
+    }
+    assert_eq!(again("{}", "{}"), conflict);
+    again(&dead, "{}").unwrap();
+    assert_eq!(again(&dead, "{}"), conflict);
+    let args = vec![job.into(), "record".into(), "input".into(), "entry".into()];
+    let found = server.ask(here, "HMGET", args).into_array();
+    let found: Vec<_> = found.iter().map(Value::as_string).collect();
+    assert_eq!(found[..2], [Some("{}".to_owned()), Some("7".to_owned())]);
+    assert!(found[2].is_some());
+    let left = server.ask(here, "ZCARD", vec![partition.dead().into()]);
+    assert_eq!(left.as_i64(), Some(0));
+}
+
+#[test]
+fn no_more_jobs_are_submitted_than_may_wait() {
+    let server = Server::start();
+    let two = std::num::NonZeroUsize::new(2).unwrap();
+    let committer = server.committer(|settings| {
+        settings.redis.per_circle = two;
+        settings.durable.backlog = two;
+    });
+    let here = circle(1);
+    let attempt = |new: usize, submitter: Option<PublicKey>| {
+        let effects = Effects {
+            jobs: (0..new).map(|_| new_job(submitter)).collect(),
+            ..Effects::default()
+        };
+        server.commit_effects(&committer, here, &effects)
+    };
+    // Two run at once, and one of the submitted ones waits, or two.
+    assert_eq!(attempt(4, Some(circle(2))), Err(CommitError::Backlog));
+    assert_eq!(attempt(5, None), Err(CommitError::Backlog));
+    attempt(3, Some(circle(2))).unwrap();
+    assert_eq!(attempt(1, Some(circle(2))), Err(CommitError::Backlog));
+    attempt(1, None).unwrap();
+    assert_eq!(attempt(1, None), Err(CommitError::Backlog));
+}
