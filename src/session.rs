@@ -39,7 +39,7 @@ use crate::{
     farewell,
     memory::MemoryBudget,
     rpc::{
-        self, Context, Events, Handled, Id, May, PendingCall, Reply, Subscriptions, UnderWay,
+        self, Context, Events, Gather, Handled, Id, PendingCall, Reply, Subscriptions, UnderWay,
         Written,
     },
 };
@@ -313,7 +313,7 @@ where
                 ..
             } = self;
             // A client that has read everything may ask for more at once, so the read of the log begins before that.
-            if may == May::Read
+            if may == Gather::Missed
                 && let Some(events) = events
                 && let Some(told) = events.next(may).now_or_never()
             {
@@ -386,22 +386,22 @@ where
     }
 
     /// Returns the kind of events that may be gathered now.
-    fn may_tell(&mut self) -> May {
+    fn may_tell(&mut self) -> Gather {
         if self.events.is_none() && self.subscriptions.any() {
             self.events = Some(Box::new(self.subscriptions.events()));
         }
         let Some(events) = &self.events else {
-            return May::Nothing;
+            return Gather::Nothing;
         };
         let is_behind = events.is_behind();
         match self.connection.may_tell(is_behind) {
-            MayTell::Now if is_behind => May::Read,
-            MayTell::Now => May::Land,
-            MayTell::OnceSent => May::Nothing,
+            MayTell::Now if is_behind => Gather::Missed,
+            MayTell::Now => Gather::New,
+            MayTell::OnceSent => Gather::Nothing,
             MayTell::Later => {
                 let again = Instant::now() + AGAIN;
                 self.timer.as_mut().reset(self.heartbeat.next().min(again));
-                May::Nothing
+                Gather::Nothing
             }
         }
     }

@@ -21,4 +21,4 @@ pub use message::{Batch, Id, Incoming, Invalid, Request};
 pub use method::{Method, Needs};
 pub use openrpc::discover;
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
-pub use subscriptions::{Events, May, Notice, Subscriptions};
+pub use subscriptions::{Events, Gather, Notice, Subscriptions};

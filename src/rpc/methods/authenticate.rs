@@ -26,7 +26,7 @@ impl Call for Authenticate {
                 tracing::Span::current().record("caller", tracing::field::display(&key));
                 tracing::debug!("logged in");
                 context.phase.authenticated(Authenticated { key });
-                context.subscriptions.belong_to(key);
+                context.subscriptions.set_caller(key);
                 Ok(true)
             }
             Err(refusal) => Err(Error::InvalidCredentials(refusal)),

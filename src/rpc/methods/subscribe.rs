@@ -9,7 +9,7 @@ use crate::{
         Answer, Context, Error,
         context::Admitted,
         method::{Call, Needs},
-        subscriptions::Wanted,
+        subscriptions::NewSubscription,
     },
     store::{NewEvent, Unavailable},
 };
@@ -27,7 +27,7 @@ impl Call for Subscribe {
         }
         let (circle, shared) = (context.circle, context.shared.clone());
         let subscriptions = context.subscriptions.clone();
-        let wanted = Wanted {
+        let new = NewSubscription {
             topic: params.topic.into(),
             caller: admitted.key,
             only_members: admitted.requires.is_some(),
@@ -48,7 +48,7 @@ impl Call for Subscribe {
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());
             }
-            match subscriptions.begin(wanted, feed, &log) {
+            match subscriptions.begin(new, feed, &log) {
                 Some((subscription, since)) => Ok(Subscribed {
                     subscription,
                     since,
