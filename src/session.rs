@@ -43,7 +43,7 @@ use crate::{
         Written,
     },
 };
-use connection::{Connection, Input, MayTell, Reads};
+use connection::{Connection, EventCapacity, Input, Reads};
 use heartbeat::{Heartbeat, Tick};
 use meter::Metered;
 
@@ -152,7 +152,7 @@ pub fn run(
         };
         let stopping = &stopping;
         let parting = async move {
-            part(&mut connection, end, stopping).await;
+            close(&mut connection, end, stopping).await;
             drop(connection);
         };
         tokio::join!(parting, look);
@@ -160,7 +160,7 @@ pub fn run(
 }
 
 /// Says goodbye to the client and closes the connection.
-async fn part(connection: &mut Connection<WebSocket>, end: End, stopping: &CancellationToken) {
+async fn close(connection: &mut Connection<WebSocket>, end: End, stopping: &CancellationToken) {
     match end {
         End::Left => {
             tracing::info!("session ended: the client left");
@@ -259,7 +259,7 @@ async fn converse(
         }
         let reply = match rpc::on_text(context, &text) {
             Handled::Done(reply) => Ok(reply),
-            Handled::InTurn(handling) => session.go_on_beside(handling).await,
+            Handled::InTurn(handling) => session.handle_in_turn(handling).await,
         };
         let sent = match reply {
             Ok(Reply::Now(reply)) => session.send(reply),
@@ -285,13 +285,13 @@ where
 {
     /// Waits until a message that waits for its turn has been handled. Everything else goes on meanwhile, except that
     /// no other message is handled.
-    async fn go_on_beside(&mut self, handling: BoxFuture<'_, Reply>) -> Result<Reply, End> {
+    async fn handle_in_turn(&mut self, handling: BoxFuture<'_, Reply>) -> Result<Reply, End> {
         let handled = tokio::select! {
             biased;
             reply = handling => Ok(reply),
             Err(end) = self.next(Reads::Ahead) => Err(end),
         };
-        if self.connection.is_deaf() {
+        if self.connection.has_unhandled() {
             self.heartbeat.on_wait(Instant::now());
         }
         handled
@@ -301,7 +301,7 @@ where
     /// the session's end. With [`Reads::Ahead`], it returns no message. Dropping the future loses nothing.
     async fn next(&mut self, reads: Reads) -> Result<Utf8Bytes, End> {
         loop {
-            let may = self.may_tell();
+            let gather = self.gather();
             let Self {
                 connection,
                 under_way,
@@ -313,16 +313,16 @@ where
                 ..
             } = self;
             // A client that has read everything may ask for more at once, so the read of the log begins before that.
-            if may == Gather::Missed
+            if gather == Gather::Missed
                 && let Some(events) = events
-                && let Some(told) = events.next(may).now_or_never()
+                && let Some(notices) = events.next(gather).now_or_never()
             {
-                connection.tell(told);
+                connection.send_events(notices);
                 continue;
             }
             let more = async {
                 match events {
-                    Some(events) => events.next(may).await,
+                    Some(events) => events.next(gather).await,
                     None => pending().await,
                 }
             };
@@ -345,18 +345,18 @@ where
                         timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
                         None
                     }
-                    Input::Room => None,
+                    Input::EventsWanted => None,
                     Input::Left => return Err(End::Left),
                     Input::Broken(closing) => return Err(End::Closing(closing)),
                 },
                 Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-                told = more => {
-                    connection.tell(told);
+                notices = more => {
+                    connection.send_events(notices);
                     None
                 }
                 () = timer.as_mut() => {
                     let now = Instant::now();
-                    if connection.is_deaf() {
+                    if connection.has_unhandled() {
                         heartbeat.on_wait(now);
                     }
                     if reads == Reads::Ahead {
@@ -386,7 +386,7 @@ where
     }
 
     /// Returns the kind of events that may be gathered now.
-    fn may_tell(&mut self) -> Gather {
+    fn gather(&mut self) -> Gather {
         if self.events.is_none() && self.subscriptions.any() {
             self.events = Some(Box::new(self.subscriptions.events()));
         }
@@ -394,11 +394,11 @@ where
             return Gather::Nothing;
         };
         let is_behind = events.is_behind();
-        match self.connection.may_tell(is_behind) {
-            MayTell::Now if is_behind => Gather::Missed,
-            MayTell::Now => Gather::New,
-            MayTell::OnceSent => Gather::Nothing,
-            MayTell::Later => {
+        match self.connection.event_capacity(is_behind) {
+            EventCapacity::Free if is_behind => Gather::Missed,
+            EventCapacity::Free => Gather::New,
+            EventCapacity::AfterSending => Gather::Nothing,
+            EventCapacity::Later => {
                 let again = Instant::now() + AGAIN;
                 self.timer.as_mut().reset(self.heartbeat.next().min(again));
                 Gather::Nothing

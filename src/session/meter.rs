@@ -40,7 +40,7 @@ pub struct Meter<S> {
     frames: Frames,
     longest: usize,
     /// True once somebody has logged in.
-    is_known: bool,
+    is_logged_in: bool,
     /// True while long messages stay unread.
     is_ahead: bool,
     room: Option<Reservation>,
@@ -99,11 +99,11 @@ pub(super) trait Metered {
     /// Starts or ends reading ahead, while a message is handled. Then of long messages only the header is read.
     fn read_ahead(&mut self, only: bool);
     /// Returns true if a long message has come that isn't read.
-    fn holds_back(&self) -> bool;
+    fn has_unread_long(&self) -> bool;
     /// Returns true if the socket's buffer has become large.
-    fn is_worn(&self) -> bool;
+    fn is_buffer_large(&self) -> bool;
     /// Returns true if the buffer has no part of a message: at most the header of the next one's first frame has come.
-    fn is_between(&self) -> bool;
+    fn is_between_messages(&self) -> bool;
     /// Notes that all messages passed on have been handled.
     fn handled(&mut self);
     /// Starts with new buffers. Everything must have been read and written before.
@@ -213,7 +213,7 @@ impl<S> Meter<S> {
             memory,
             frames: Frames::default(),
             longest,
-            is_known: false,
+            is_logged_in: false,
             is_ahead: false,
             room: None,
             held: Vec::new(),
@@ -233,7 +233,7 @@ impl<S> Meter<S> {
                 ..frames
             },
             longest: self.longest,
-            is_known: self.is_known,
+            is_logged_in: self.is_logged_in,
             is_ahead: self.is_ahead,
             room: None,
             held: Vec::new(),
@@ -244,7 +244,7 @@ impl<S> Meter<S> {
 
     pub(super) fn allow(&mut self, longest: usize) {
         self.longest = longest;
-        self.is_known = true;
+        self.is_logged_in = true;
     }
 
     /// Stops counting messages that were passed on.
@@ -256,15 +256,15 @@ impl<S> Meter<S> {
         self.is_ahead = only;
     }
 
-    pub(super) fn holds_back(&self) -> bool {
+    pub(super) fn has_unread_long(&self) -> bool {
         self.is_ahead && self.frames.message() > LITTLE
     }
 
-    pub(super) fn is_worn(&self) -> bool {
+    pub(super) fn is_buffer_large(&self) -> bool {
         self.frames.largest > LITTLE
     }
 
-    pub(super) fn is_between(&self) -> bool {
+    pub(super) fn is_between_messages(&self) -> bool {
         !self.frames.is_within() && self.held.is_empty()
     }
 
@@ -315,7 +315,7 @@ impl<S> Meter<S> {
     fn check(&self) -> Result<(), Refused> {
         match self.frames.message().saturating_sub(LITTLE) > self.longest {
             false => Ok(()),
-            true if self.is_known => Err(Refused::TooLong),
+            true if self.is_logged_in => Err(Refused::TooLong),
             true => Err(Refused::TooLongYet),
         }
     }
@@ -333,7 +333,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             return Poll::Pending;
         }
         loop {
-            if self.holds_back() {
+            if self.has_unread_long() {
                 // A session that reads ahead continues on its own.
                 return Poll::Pending;
             }
@@ -348,7 +348,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
             let before = buf.filled().len();
             ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
             self.frames.follow(&buf.filled()[before..]);
-            if !self.holds_back() {
+            if !self.has_unread_long() {
                 self.check().map_err(io::Error::other)?;
                 if self.settle().is_ok() {
                     return Poll::Ready(Ok(()));
@@ -428,7 +428,7 @@ mod tests {
         }
 
         fn would_be_renewed(&self) -> bool {
-            self.is_worn() && self.is_between()
+            self.is_buffer_large() && self.is_between_messages()
         }
     }
 
@@ -479,18 +479,18 @@ mod tests {
                 (meter.would_be_renewed(), memory.used())
             };
             for n in 1..=4 {
-                let (is_worn, used) = see(if n == 1 { FRAGMENT } else { 0 }, 20_000);
-                assert!(!is_worn && used >= 20_000 * (n + 1), "{n}: {used}");
+                let (is_buffer_large, used) = see(if n == 1 { FRAGMENT } else { 0 }, 20_000);
+                assert!(!is_buffer_large && used >= 20_000 * (n + 1), "{n}: {used}");
                 assert_eq!(see(PONG, 0), (false, used));
                 assert_eq!(see(PONG, 125), (false, used));
             }
             // The bytes count until the message has been handled.
-            let (is_worn, used) = see(LAST, 0);
-            assert!(is_worn && used >= 100_000, "{used}");
+            let (is_buffer_large, used) = see(LAST, 0);
+            assert!(is_buffer_large && used >= 100_000, "{used}");
             meter.borrow_mut().handled();
             // An empty fragment counts as a frame, too.
-            let (is_worn, used) = see(FRAGMENT, 0);
-            assert!(!is_worn && used < 40_000, "{used}");
+            let (is_buffer_large, used) = see(FRAGMENT, 0);
+            assert!(!is_buffer_large && used < 40_000, "{used}");
             assert_eq!(see(LAST, 0), (true, used));
             drop(meter);
             assert_eq!(memory.used(), 0);
@@ -541,13 +541,13 @@ mod tests {
         let short = [&frame(WHOLE, 100)[..], &PONG_FRAME].concat();
         client.write_all(&short).await.unwrap();
         meter.read_exact(&mut read[..short.len()]).await.unwrap();
-        assert!(!meter.holds_back());
+        assert!(!meter.has_unread_long());
         // It is too long before a login; but the message in progress may be the login.
         let long = frame(WHOLE, 30_000);
         client.write_all(&long).await.unwrap();
         for _ in 0..3 {
             let ahead = meter.read(&mut read).now_or_never();
-            assert!(ahead.is_none() && meter.holds_back());
+            assert!(ahead.is_none() && meter.has_unread_long());
             assert_eq!(memory.used(), 0);
         }
         meter.read_ahead(false);
