@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_end_is_read_up_to_a_bound() {
+    fn endless_files_are_read_up_to_a_bound() {
         for most in [0, 1, 70_000] {
             let error = read(Path::new("/dev/zero"), most).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::FileTooLarge);

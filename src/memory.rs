@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_share_can_never_leave_as_much_of_never_has_room() {
+    fn more_than_a_share_can_ever_have_is_refused_for_good() {
         let all = MemoryBudget::new("all", 1000);
         let share = all.share("share", 900);
         let part = share.part("part", 800, 0);
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_back_when_what_held_them_is_gone() {
+    fn bytes_come_back_when_their_reservation_is_dropped() {
         let budget = MemoryBudget::new("a.limit", 100);
         let mut some = budget.try_reserve(60).unwrap();
         let full = OverBudget {
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_in_a_part_counts_in_the_whole_past_what_is_free() {
+    fn bytes_of_a_part_count_in_the_whole_beyond_the_free_ones() {
         let whole = MemoryBudget::new("whole", 100);
         let parts = [(); 2].map(|()| whole.part("part", 80, 10));
         let little = parts[0].try_reserve(10).unwrap();
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_counts_among_strangers_until_they_are_none_any_more() {
+    fn strangers_count_together_until_they_log_in() {
         let (whole, strangers) = (
             MemoryBudget::new("whole", 100),
             MemoryBudget::new("strangers", 30),
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_whole_refuses_counts_nowhere() {
+    fn bytes_that_the_whole_refuses_count_nowhere() {
         let (whole, strangers) = (
             MemoryBudget::new("whole", 20),
             MemoryBudget::new("strangers", 30),
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_happens_at_once_nothing_is_lost_and_no_limit_is_passed() {
+    fn concurrent_changes_lose_nothing_and_pass_no_limit() {
         let whole = MemoryBudget::new("whole", 200);
         let strangers = MemoryBudget::new("strangers", 120);
         let part = whole.part("part", 150, 20);

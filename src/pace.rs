@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_come_gives_time_for_more() {
+    fn received_bytes_give_time_for_more() {
         let pace = Pace {
             first: Duration::from_secs(5),
             rate: 1 << 10,

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn where_as_many_wait_as_may_others_still_get_a_place() {
+    fn a_full_queue_still_has_a_place_for_others() {
         let turns = Turns::new(1, 4);
         let mut first = pin!(turns.take([1; 2]));
         let Poll::Ready(Some(goes_on)) = poll(&mut first) else {

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_strings_is_no_value() {
+    fn characters_in_strings_are_no_values() {
         let string = ",[{".repeat(1000);
         let text = format!(r#"{{"script":"{string}\\","args":["\"{string}",1]}}"#);
         assert_eq!(of_json(&text), text.len() + 4 * VALUE);

@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_settings_make_of_a_rule() {
+    fn the_settings_rules_become_roles() {
         let own = Circle {
             play: Some(Rule::Anyone),
             call: Some(Rule::Owner),

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_match_nothing_or_everything_is_refused() {
+    fn pages_that_match_nothing_or_everything_are_refused() {
         for wrong in [
             "",
             "app.example.org",

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_only_be_a_mistake_is_no_secret() {
+    fn obvious_mistakes_are_no_secrets() {
         for text in [
             "",
             " ",
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_can_be_a_mistake_too() {
+    fn a_secret_that_is_found_can_be_a_mistake_too() {
         for (text, expected) in [
             ("env:BLANK", "empty"),
             ("env:SHORT", "shorter than 8"),

@@ -361,7 +361,7 @@ fn a_name_is_a_name() {
 }
 
 #[test]
-fn what_is_pinned_is_as_it_was() {
+fn pinned_scripts_do_not_change() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let sandbox = Sandbox::new(Limits::small());
@@ -403,7 +403,7 @@ fn what_is_pinned_is_as_it_was() {
 
 /// Checks that one of two transactions that change the same has to run again.
 #[test]
-fn what_was_looked_at_must_still_be_so() {
+fn reads_of_members_and_scripts_are_validated() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let add = |number| Procedure::AddMember {

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_meanwhile_is_read_once_after_that() {
+    async fn requests_during_a_read_cause_one_more_read() {
         let times = Arc::new(AtomicUsize::new(0));
         let counted = times.clone();
         let (go_on, wait) = mpsc::channel::<()>();

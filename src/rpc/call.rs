@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_what_a_batch_gathers_has_room_and_is_told_without() {
+    fn replies_of_a_batch_have_memory_and_are_sent_without() {
         let memory = MemoryBudget::new("session.max_reply", 10_000);
         let small = |room| Written {
             text: "x".repeat(1000),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_needs_no_room_and_the_rest_is_refused_without() {
+    fn small_replies_need_no_memory_and_others_are_refused_without() {
         assert_eq!(written(SMALL, 1, 0), ("x".repeat(SMALL), 0));
         assert_eq!(written(5000, 1, 5000), ("x".repeat(5000), 5000));
         let (refused, room) = written(5000, 1, 4999);

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_from_what_is_no_request() {
+    fn invalid_json_is_told_from_invalid_requests() {
         for text in [
             "",
             " ",
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_answered_with_its_id() {
+    fn invalid_requests_are_answered_with_their_id() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         let id = |text: &str| match parse(text) {
             Ok(Incoming::Single(Err(Invalid { id, .. }))) => id.as_json().to_owned(),

@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_circle_refuses_costs_the_caller_nothing() {
+    fn calls_that_the_circle_refuses_cost_the_caller_nothing() {
         let mut clocked = Clocked::new(QuotaSettings {
             caller_rate: 2,
             circle_rate: 1,
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_idle_is_not_forgotten() {
+    fn busy_callers_are_not_forgotten() {
         let mut clocked = Clocked::new(QuotaSettings {
             caller_rate: 1,
             caller_jobs: 1,
@@ -534,7 +534,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_told_is_admitted(rate in 1_u32..1000, ahead in 0_u64..2_000_000_000) {
+        fn callers_that_wait_as_told_are_admitted(rate in 1_u32..1000, ahead in 0_u64..2_000_000_000) {
             let mut clocked = Clocked::new(QuotaSettings { caller_rate: rate, ..NO_LIMIT });
             clocked.wait(Duration::from_nanos(ahead));
             clocked.admitted(1, 1, rate as usize);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sessions_hold_counts_for_their_address_and_for_all() {
+    fn bytes_of_sessions_count_for_their_address_and_for_all() {
         let all = MemoryBudget::new("server.max_buffered", 150_000);
         let budgets = budgets(&all, 100_000);
         let [one, two, other] =

@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_come_of_a_message_is_counted_until_it_is_whole() {
+    fn received_bytes_of_a_message_count_until_it_is_whole() {
         let memory = MemoryBudget::new("session.max_buffered", 120_000);
         let mut meter = Meter::new((), memory.clone(), 60_000);
         let see = |meter: &mut Meter<()>, bytes: &[u8]| {
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_announced_waits_until_there_is_room_and_comes_then() {
+    async fn announced_messages_wait_for_memory_and_then_come() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
         let memory = MemoryBudget::new("session.max_buffered", 40_000);
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_read_ahead_is_short() {
+    async fn only_short_messages_are_read_ahead() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
         let memory = MemoryBudget::new("session.max_buffered", 1 << 20);

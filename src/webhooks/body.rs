@@ -141,7 +141,7 @@ mod tests {
         }
     }
     #[test]
-    fn what_is_read_can_be_kept_and_read_again() {
+    fn bodies_can_be_stored_and_read_again() {
         for depth in 1..200 {
             let body = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             let read = Form::Json.read(body.as_bytes());

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_been_arriving_for_longest_gives_way() {
+    fn the_oldest_body_gives_way() {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_most_gives_way_and_nobody_else() {
+    fn the_largest_sender_gives_way_and_nobody_else() {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_been_slow_for_longest_gives_way_before_who_sends_most() {
+    fn the_longest_slow_body_gives_way_before_the_largest_sender() {
         let kib = |n: usize| n << 10;
         let room = BodyMemory::new(Limits {
             all: kib(1024),
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_fast_enough_is_never_too_slow() {
+    fn a_fast_enough_body_is_never_too_slow() {
         let room = BodyMemory::new(Limits {
             all: 4 << 20,
             per_address: 2 << 20,
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_came_to_nothing() {
+    fn nothing_is_kept_of_abandoned_bodies() {
         let room = BodyMemory::new(ROOM);
         let now = Instant::now();
         let [stripe, _] = mailboxes();

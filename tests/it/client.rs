@@ -32,7 +32,7 @@ async fn calls_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn whoever_waits_learns_why_the_server_closed() {
+async fn waiting_callers_learn_why_the_server_closed() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__LOGIN_DEADLINE", "100ms")
         .start()

@@ -247,7 +247,7 @@ fn a_password_in_a_url_is_never_shown() {
 }
 
 #[test]
-fn what_is_shown_is_a_settings_file() {
+fn the_shown_settings_are_a_settings_file() {
     let toml = format!(
         "[session]\nmax_batch = 3\n[[circle]]\nkey = \"0x{CIRCLE}\"\nmembers = [\"{CIRCLE}\"]"
     );

@@ -193,7 +193,7 @@ async fn deaf(last: u8, to: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn who_does_not_take_a_response_is_cut_off() {
+async fn clients_that_read_no_response_are_cut_off() {
     let server = TestServer::builder()
         .env("CIRCLED_SERVER__RESPONSE_TIMEOUT", "500ms")
         .start()
@@ -246,7 +246,7 @@ async fn an_upgrade_behind_responses_that_nobody_takes_is_cut_off_with_them() {
 }
 
 #[tokio::test]
-async fn who_does_not_take_a_response_does_not_keep_the_server() {
+async fn clients_that_read_no_response_do_not_keep_the_server() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SERVER__RESPONSE_TIMEOUT", "60s")
         .env("CIRCLED_SERVER__HANDSHAKE_TIMEOUT", "60s")

@@ -31,7 +31,7 @@ async fn every_spelling_of_a_key_is_the_same_circle() {
 }
 
 #[tokio::test]
-async fn what_is_no_point_of_the_curve_is_not_found() {
+async fn paths_that_are_no_point_of_the_curve_are_not_found() {
     let server = TestServer::start().await;
     for wrong in [
         "hello",

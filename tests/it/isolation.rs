@@ -124,7 +124,7 @@ async fn circles_that_wait_take_turns() {
     assert!(answered < 15, "{answered} of the other circle's went first");
 }
 
-async fn who_leaves_leaves_no_script_behind() {
+async fn callers_that_leave_leave_no_script_behind() {
     let server = patient().start().await;
     let mut session = server.log_in(&key(2)).await;
     for politely in [true, false] {
@@ -140,7 +140,7 @@ async fn who_leaves_leaves_no_script_behind() {
     }
 }
 
-async fn who_leaves_leaves_room_in_the_queue() {
+async fn callers_that_leave_leave_room_in_the_queue() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
@@ -184,6 +184,6 @@ on_both!(
     a_script_that_waits_is_run_when_a_thread_is_free,
     waiting_counts_as_time,
     circles_that_wait_take_turns,
-    who_leaves_leaves_no_script_behind,
-    who_leaves_leaves_room_in_the_queue,
+    callers_that_leave_leave_no_script_behind,
+    callers_that_leave_leave_room_in_the_queue,
 );

@@ -101,7 +101,7 @@ async fn ended(session: &mut Ws, id: &Value) -> Value {
     job
 }
 
-async fn what_is_played_kept_told_or_submitted_comes_back_as_it_was() {
+async fn values_of_plays_stores_events_and_jobs_come_back_unchanged() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;
     ok(&mut owner, "put_script", json!(["echo", "ARGS"])).await;
@@ -146,7 +146,7 @@ async fn what_is_played_kept_told_or_submitted_comes_back_as_it_was() {
     }
 }
 
-async fn what_a_provider_sends_comes_as_it_was() {
+async fn bodies_of_providers_come_unchanged() {
     let (_folder, settings) = scripted(HOOK);
     let server = taking_stripes().toml(settings).start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -290,7 +290,7 @@ fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-async fn what_is_taken_can_be_read_by_everyone_behind() {
+async fn accepted_values_can_be_read_everywhere() {
     let (_folder, settings) = scripted("store.incr(\"n\", 1)");
     let server = taking_stripes().toml(settings).start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -346,11 +346,11 @@ async fn what_is_taken_can_be_read_by_everyone_behind() {
 }
 
 on_both!(
-    what_is_played_kept_told_or_submitted_comes_back_as_it_was,
-    what_a_provider_sends_comes_as_it_was,
+    values_of_plays_stores_events_and_jobs_come_back_unchanged,
+    bodies_of_providers_come_unchanged,
     a_delivery_with_half_a_surrogate_pair_is_taken,
     the_client_reads_what_comes_as_it_is,
-    what_is_taken_can_be_read_by_everyone_behind,
+    accepted_values_can_be_read_everywhere,
 );
 
 /// Checks code that `derive` writes, which the lints don't see.

@@ -91,7 +91,7 @@ async fn a_message_may_be_so_long_and_no_longer() {
 }
 
 #[tokio::test]
-async fn who_is_still_sending_too_much_learns_why_it_is_closed() {
+async fn senders_of_too_much_learn_why_they_are_closed() {
     let server = TestServer::start().await;
     for size in [1 << 20, 12 << 20] {
         let stream = server.connect().await.into_stream();
@@ -342,7 +342,7 @@ async fn one_circle_does_not_fill_the_queue_for_another() {
 }
 
 #[tokio::test]
-async fn who_does_not_log_in_is_closed() {
+async fn sessions_without_a_login_are_closed() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__LOGIN_DEADLINE", "500ms")
         .start()
@@ -366,7 +366,7 @@ async fn who_does_not_log_in_is_closed() {
 }
 
 #[tokio::test]
-async fn who_answers_pings_stays() {
+async fn sessions_that_answer_pings_stay() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__PING_INTERVAL", "100ms")
         .env("CIRCLED_SESSION__PONG_TIMEOUT", "1s")
@@ -385,7 +385,7 @@ async fn who_answers_pings_stays() {
 }
 
 #[tokio::test]
-async fn who_answers_no_ping_is_gone() {
+async fn sessions_that_answer_no_ping_end() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SESSION__PING_INTERVAL", "200ms")
         .env("CIRCLED_SESSION__PONG_TIMEOUT", "300ms")
@@ -537,7 +537,7 @@ async fn behind_a_trusted_proxy_the_client_is_counted() {
 }
 
 #[tokio::test]
-async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
+async fn sessions_that_read_nothing_are_closed_and_nothing_piles_up() {
     for (messages, bytes) in [("1_000_000", "4MiB"), ("4", "1GiB")] {
         let mut server = patient()
             .env("CIRCLED_SESSION__OUTBOUND_QUEUE", messages)
@@ -581,7 +581,7 @@ async fn who_reads_nothing_is_closed_and_nothing_piles_up() {
 }
 
 #[tokio::test]
-async fn who_reads_late_gets_everything() {
+async fn late_readers_get_every_reply() {
     let server = TestServer::start().await;
     let (mut sink, mut replies) = server.connect_narrow().await.split();
     let call = |id: usize| {
@@ -617,7 +617,7 @@ async fn who_reads_late_gets_everything() {
 }
 
 #[tokio::test]
-async fn who_asks_without_reading_is_read_no_further() {
+async fn sessions_that_read_nothing_are_read_no_further() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "1s")
         .start()
@@ -648,7 +648,7 @@ async fn who_asks_without_reading_is_read_no_further() {
 }
 
 #[tokio::test]
-async fn who_reads_nothing_for_good_is_given_up() {
+async fn sessions_that_never_read_are_given_up() {
     let server = patient()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "300ms")
         .start()

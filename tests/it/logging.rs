@@ -234,7 +234,7 @@ on_both!(
 );
 
 #[tokio::test]
-async fn what_is_wrong_with_redis_is_told_in_words() {
+async fn errors_of_redis_are_logged_in_words() {
     let mut server = TestServer::builder()
         .redis("redis://me:canary1!@127.0.0.1:1")
         .start()

@@ -367,7 +367,7 @@ async fn a_signature_must_be_this_keys_over_this_text() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn texts_that_are_no_key_are_refused() {
     let server = TestServer::start().await;
     let mut session = server.connect().await;
     let pubkey = key(2).public().to_string();

@@ -363,7 +363,7 @@ async fn an_honest_batch_is_not_refused() {
     }
 }
 
-async fn what_is_asked_for_counts_while_it_is_under_way() {
+async fn parameters_count_while_their_call_is_under_way() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__MAX_BUFFERED", "1MiB")
         .start()
@@ -1082,7 +1082,7 @@ on_both!(
     ten_times_as_many_do_too,
     a_batch_is_answered_as_far_as_there_is_room_and_says_what_is_full,
     an_honest_batch_is_not_refused,
-    what_is_asked_for_counts_while_it_is_under_way,
+    parameters_count_while_their_call_is_under_way,
     so_do_the_ids_of_calls_that_are_under_way,
     a_session_with_little_room_is_told_events,
     those_who_hold_little_are_served_while_others_hold_all_there_is,

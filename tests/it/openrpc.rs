@@ -30,7 +30,7 @@ async fn the_document_is_one_of_openrpc() {
 }
 
 #[tokio::test]
-async fn what_is_no_document_of_openrpc_is_found() {
+async fn invalid_openrpc_documents_are_noticed() {
     let meta_schema = MetaSchema::new();
     let document = document().await;
     for (pointer, wrong) in [
@@ -99,7 +99,7 @@ async fn the_guide_has_every_error() {
 }
 
 #[tokio::test]
-async fn what_compiles_or_waits_may_be_cancelled() {
+async fn methods_that_compile_or_wait_may_be_cancelled() {
     let document = document().await;
     for (name, expected) in [
         ("submit_job", &[-32004, -32008][..]),

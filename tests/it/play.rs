@@ -145,7 +145,7 @@ async fn nothing_of_a_run_is_left_for_the_next() {
     );
 }
 
-async fn what_is_printed_comes_back_line_by_line() {
+async fn printed_text_comes_back_line_by_line() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     let script = r#"print("one\ntwo"); debug(#{ a: "x" }); print(3.0); print(""); "value""#;
@@ -216,7 +216,7 @@ async fn a_script_that_fails_says_how_and_where() {
     assert_eq!(session.play("40 + 2").await.unwrap()["output"], "42");
 }
 
-async fn what_a_script_throws_is_in_the_message() {
+async fn thrown_values_are_in_the_message() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     let error = session.play(r#"throw "out of cheese""#).await.unwrap_err();
@@ -304,9 +304,9 @@ on_both!(
     a_value_comes_as_text_and_as_json,
     a_script_sees_who_runs_it_where_and_with_what,
     nothing_of_a_run_is_left_for_the_next,
-    what_is_printed_comes_back_line_by_line,
+    printed_text_comes_back_line_by_line,
     a_script_that_fails_says_how_and_where,
-    what_a_script_throws_is_in_the_message,
+    thrown_values_are_in_the_message,
     a_script_has_no_way_out,
     a_script_that_takes_too_long_is_stopped,
     a_caller_may_ask_for_less_time_but_not_for_more,

@@ -75,7 +75,7 @@ fn members(seeds: &[u8]) -> String {
     format!("members = [{}]", keys.join(", "))
 }
 
-async fn what_can_be_set_anew_is_and_the_rest_is_named() {
+async fn changeable_settings_change_and_others_are_named() {
     let one = closed(&[(circle(), &members(&[2]))]);
     let file = File::new(&one);
     let mut server = file.server().start().await;
@@ -217,7 +217,7 @@ async fn with_a_mistake_in_them_the_old_settings_stay() {
     .await;
 }
 
-async fn what_a_server_is_opened_to_is_judged_by_where_it_runs() {
+async fn an_open_server_is_judged_by_its_address() {
     let past = "[server]\nlisten = \"0.0.0.0:0\"\npublic_url = \"ws://localhost\"\n[script]\nmax_source = \"100B\"\n";
     let right = format!("{past}{}", closed(&[(circle(), &members(&[2]))]));
     let file = File::new(&right);
@@ -363,12 +363,12 @@ on_both!(
     a_file_that_has_no_end_keeps_nothing_waiting,
     a_file_that_goes_on_and_on_is_read_up_to_a_bound,
     a_signal_while_the_settings_are_read_is_told_and_not_lost,
-    what_can_be_set_anew_is_and_the_rest_is_named,
+    changeable_settings_change_and_others_are_named,
     doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,
     a_call_under_way_is_answered_before_its_session_ends,
     with_a_mistake_in_them_the_old_settings_stay,
-    what_a_server_is_opened_to_is_judged_by_where_it_runs,
+    an_open_server_is_judged_by_its_address,
     a_secret_and_a_script_of_webhooks_are_read_again,
 );
 

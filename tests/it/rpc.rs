@@ -205,7 +205,7 @@ async fn an_id_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_an_error_with_its_id_where_that_can_be_read() {
+async fn invalid_requests_get_an_error_with_their_id_if_readable() {
     let server = TestServer::start().await;
     let mut session = server.connect().await;
     for (code, text) in [
@@ -486,7 +486,7 @@ async fn parameters_that_do_not_fit_are_told() {
 }
 
 #[tokio::test]
-async fn what_was_sent_is_said_again_in_part() {
+async fn errors_repeat_a_part_of_the_sent_values() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     let long = "é".repeat(100_000);

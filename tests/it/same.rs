@@ -202,7 +202,7 @@ async fn call(session: &mut Ws, method: &str, params: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn what_is_empty_is_no_sign_of_anything() {
+async fn empty_values_have_no_special_meaning() {
     let both = Both::start(|| {
         TestServer::builder()
             .env("CIRCLED_STORE__QUOTA", "4KiB")
@@ -689,7 +689,7 @@ async fn deliveries_run_in_the_same_order() {
 }
 
 #[tokio::test]
-async fn what_is_final_stands_the_same() {
+async fn final_deliveries_stay_on_both() {
     let both = Both::start(|| {
         TestServer::builder().toml("[webhooks.idenfy]\nsecrets = [\"a secret\"]\nwait = \"10s\"\n")
     })

@@ -31,7 +31,7 @@ async fn idle_sessions_are_told_and_the_server_ends() {
     }
 }
 
-async fn what_runs_is_answered_and_nothing_new_begins() {
+async fn running_calls_are_answered_and_nothing_new_begins() {
     let mut server = patient().start().await;
     let mut session = server.log_in(&key(2)).await;
     let idle = server.connect().await;
@@ -60,7 +60,7 @@ async fn what_runs_is_answered_and_nothing_new_begins() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-async fn what_outlasts_the_grace_is_cancelled() {
+async fn runs_that_outlast_the_grace_are_cancelled() {
     let mut server = patient()
         .env("CIRCLED_SERVER__SHUTDOWN_GRACE", "500ms")
         .env("CIRCLED_SCRIPT__THREADS", "1")
@@ -280,7 +280,7 @@ async fn every_call_before_the_signal_gets_its_result() {
     assert_eq!(server.wait().await.code(), Some(0));
 }
 
-async fn who_reads_late_is_answered_before_the_end() {
+async fn late_readers_are_answered_before_the_end() {
     let mut server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_SESSION__MAX_BUFFERED", "1GiB")
@@ -314,12 +314,12 @@ async fn who_reads_late_is_answered_before_the_end() {
 }
 
 on_both!(
-    what_runs_is_answered_and_nothing_new_begins,
-    what_outlasts_the_grace_is_cancelled,
+    running_calls_are_answered_and_nothing_new_begins,
+    runs_that_outlast_the_grace_are_cancelled,
     clients_that_say_nothing_more_delay_the_end_by_a_moment,
     under_a_flood_of_messages_that_never_come_the_server_ends_in_time,
     a_second_signal_ends_the_server_at_once,
     under_load_every_call_that_was_accepted_is_answered_once,
     every_call_before_the_signal_gets_its_result,
-    who_reads_late_is_answered_before_the_end,
+    late_readers_are_answered_before_the_end,
 );

@@ -80,7 +80,7 @@ async fn values_keep_their_kind_and_their_precision() {
     }
 }
 
-async fn what_has_no_json_form_is_refused() {
+async fn values_without_a_json_form_are_refused() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     for (written, named) in [
@@ -109,7 +109,7 @@ async fn what_has_no_json_form_is_refused() {
     assert_eq!(value(&mut session, "store.has(\"it\")").await, json!(false));
 }
 
-async fn what_is_there_is_read_and_what_is_not_is_unit_or_the_default() {
+async fn missing_keys_are_unit_or_the_default() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     for (script, expected) in [
@@ -310,8 +310,8 @@ async fn closures_have_the_store_too() {
 
 on_both!(
     values_keep_their_kind_and_their_precision,
-    what_has_no_json_form_is_refused,
-    what_is_there_is_read_and_what_is_not_is_unit_or_the_default,
+    values_without_a_json_form_are_refused,
+    missing_keys_are_unit_or_the_default,
     incr_adds_to_a_number,
     keys_come_in_the_order_of_their_bytes_own_writes_among_them,
     circles_see_nothing_of_each_other,

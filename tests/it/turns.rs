@@ -155,7 +155,7 @@ async fn two_hundred_callers_of_a_circle_keep_no_other_caller_of_it_waiting() {
     }
 }
 
-async fn what_holds_much_memory_keeps_nobody_waiting() {
+async fn runs_with_much_memory_keep_nobody_waiting() {
     let server = patient()
         .env("CIRCLED_SCRIPT__MAX_MEMORY", "4MiB")
         .env("CIRCLED_SCRIPT__MAX_ASIDE_MEMORY", "4MiB")
@@ -244,7 +244,7 @@ fn long_source(n: usize) -> String {
 }
 
 /// With one thread, compiling for a caller who has left would keep the same caller waiting.
-async fn what_is_compiled_for_whoever_left_is_not_compiled() {
+async fn scripts_of_callers_that_left_are_not_compiled() {
     let server = patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_LIMITS__CALLER_JOBS", "0")
@@ -486,7 +486,7 @@ async fn those_whose_messages_wait_keep_nobody_from_the_log() {
     };
 }
 
-async fn what_is_done_is_sent_while_a_message_waits() {
+async fn replies_are_sent_while_a_message_waits() {
     let server = with_one_login_at_a_time().start().await;
     let mut session = server.log_in(&key(2)).await;
     let mut others = Vec::new();
@@ -516,7 +516,7 @@ async fn what_is_done_is_sent_while_a_message_waits() {
 }
 
 /// A session whose next message has always come already.
-async fn whoever_asks_on_and_on_is_told_what_they_missed() {
+async fn busy_sessions_get_the_events_that_they_missed() {
     const PAGES: usize = 10;
     let server = TestServer::start().await;
     emit(&server, PAGES).await;
@@ -542,8 +542,8 @@ async fn whoever_asks_on_and_on_is_told_what_they_missed() {
 
 on_both!(
     those_whose_messages_wait_keep_nobody_from_the_log,
-    what_is_done_is_sent_while_a_message_waits,
-    whoever_asks_on_and_on_is_told_what_they_missed,
+    replies_are_sent_while_a_message_waits,
+    busy_sessions_get_the_events_that_they_missed,
     long_args_keep_nobody_waiting,
     strangers_who_log_in_falsely_keep_nobody_who_has_logged_in_waiting,
     plays_that_do_not_end_keep_no_other_circle_waiting,
@@ -554,10 +554,10 @@ on_both!(
     one_caller_in_four_hundred_circles_keeps_nobody_waiting,
     two_hundred_callers_of_a_circle_keep_no_other_circle_waiting,
     two_hundred_callers_of_a_circle_keep_no_other_caller_of_it_waiting,
-    what_holds_much_memory_keeps_nobody_waiting,
+    runs_with_much_memory_keep_nobody_waiting,
     a_play_that_there_is_no_room_for_is_told_so_and_a_job_runs_again,
     more_than_a_worker_holds_keeps_nobody_waiting,
-    what_is_compiled_for_whoever_left_is_not_compiled,
+    scripts_of_callers_that_left_are_not_compiled,
     compiling_takes_no_longer_than_a_run_may,
     a_script_that_others_pass_still_ends_well,
 );

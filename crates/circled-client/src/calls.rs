@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_is_bounded_in_bytes_too() {
+    fn unread_events_are_bounded_in_bytes_too() {
         let (calls, _commands) = calls();
         let mut reply = calls.begin_subscribe(1).unwrap();
         calls.on_text(&subscribed(1, "1", 0));

@@ -217,7 +217,7 @@ mod tests {
     use super::{super::params, *};
 
     #[test]
-    fn what_is_not_said_is_not_sent() {
+    fn unset_parameters_are_not_sent() {
         let mut submission = SubmitJob::named("greet");
         assert_eq!(params(&submission).unwrap(), json!({ "name": "greet" }));
         submission.args = json!({ "n": 1 });

@@ -310,7 +310,7 @@ async fn an_event_before_the_reply_is_not_lost() {
 }
 
 #[tokio::test]
-async fn who_follows_passes_an_event_that_cannot_be_read() {
+async fn followers_skip_an_event_that_cannot_be_read() {
     let fake = Fake::start(|number| Fate {
         cut_after: (number < 2).then_some(2),
         odd: Some(2),
@@ -328,7 +328,7 @@ async fn who_follows_passes_an_event_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_holds_up_nobody() {
+async fn a_subscription_that_is_not_read_holds_up_nobody() {
     let fake = Fake::start(|_| Fate::default()).await;
     let client = fake.client().await;
     let mut events = client.subscribe("", None).await.unwrap();
@@ -347,7 +347,7 @@ async fn who_does_not_read_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn who_follows_sees_every_event_once_whatever_becomes_of_the_connection() {
+async fn followers_see_every_event_once_across_lost_connections() {
     let fake = Fake::start(|number| match number {
         1 => Fate {
             close: Some(1013),
@@ -404,7 +404,7 @@ async fn who_follows_sees_every_event_once_whatever_becomes_of_the_connection() 
 }
 
 #[tokio::test]
-async fn who_follows_and_reads_slowly_misses_nothing() {
+async fn slow_followers_miss_nothing() {
     let fake = Fake::start(|_| Fate::default()).await;
     let mut events = fake.follow().since(0).start();
     fake.emit(1);
@@ -448,7 +448,7 @@ async fn a_gap_is_told_and_the_end_too() {
 }
 
 #[tokio::test]
-async fn what_trying_again_would_not_mend_ends_it() {
+async fn errors_that_a_new_attempt_would_not_mend_end_it() {
     let refusal =
         json!({ "code": code::FORBIDDEN, "message": "Forbidden", "data": { "needs": "member" } });
     let fake = Fake::start(move |_| Fate {

@@ -382,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_mended_is_the_same_elsewhere(text in "([a-z\"]|\\\\\\\\|\\\\n|\\\\u[dD][89abcdefCDEF0-7][0-9a-f]{2}|🦀){0,12}") {
+        fn a_mended_text_is_otherwise_the_same(text in "([a-z\"]|\\\\\\\\|\\\\n|\\\\u[dD][89abcdefCDEF0-7][0-9a-f]{2}|🦀){0,12}") {
             let text = format!("\"{}\"", text.replace('"', "\\\""));
             let read: String = from_str(&text).unwrap();
             let utf_16: Vec<u16> = utf_16(&text);

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_point_is_refused() {
+    fn texts_that_are_no_point_are_refused() {
         let off_curve = format!("04{}", "11".repeat(64));
         let no_such_x = format!("02{}", "ff".repeat(32));
         let compact = COMPRESSED.replacen("02", "05", 1);

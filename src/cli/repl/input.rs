@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_is_gone_on_with() {
+    fn unfinished_inputs_continue() {
         for whole in [
             "",
             "40 + 2",
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_come_depends_on_what_stands_before() {
+    fn completions_depend_on_the_text_before() {
         for (text, expected) in [
             ("store.get(\"us", Some(Wanted::Key("us"))),
             ("let a = store . has ( \"", Some(Wanted::Key(""))),

@@ -83,7 +83,7 @@ fn stripe() -> Vector {
 }
 
 #[test]
-fn what_providers_sign_is_believed() {
+fn requests_signed_by_providers_are_accepted() {
     let vectors = Vector::all();
     for preset in Preset::ALL {
         assert!(
@@ -463,7 +463,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_signed_is_believed_and_nothing_else(
+    fn signed_requests_are_accepted_and_no_others(
         body in prop::collection::vec(any::<u8>(), 0..200),
         other in prop::collection::vec(any::<u8>(), 0..200),
         n in 0..Preset::ALL.len(),

@@ -201,7 +201,7 @@ async fn a_last_write_that_was_cut_off_is_as_if_it_had_never_been() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_damaged_folder_is_taken_when_asked_for() {
+async fn the_rest_of_a_damaged_folder_is_used_on_request() {
     let folder = folder_with(20).await;
     let journal = journal(folder.path());
     let length = fs::metadata(&journal).unwrap().len();

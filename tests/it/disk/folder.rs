@@ -125,7 +125,7 @@ async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_for_its_user_alone() {
+async fn files_are_for_their_user_alone() {
     // The umask of a careless operator.
     rustix::process::umask(Mode::empty());
     let folder = tempfile::tempdir().unwrap();

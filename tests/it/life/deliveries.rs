@@ -188,7 +188,7 @@ async fn payloads_are_for_the_owner() {
     assert_eq!(get_job(&mut owner, &id).await["caller"], "webhook:stripe");
 }
 
-async fn what_is_no_delivery_is_not_found() {
+async fn jobs_that_are_no_delivery_are_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let server = taking(folder.path(), "1").start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -304,7 +304,7 @@ async fn a_delivery_keeps_its_version() {
     assert_eq!(run["value"], 1);
 }
 
-async fn what_is_redelivered_runs_the_script_as_it_is_now() {
+async fn redeliveries_run_the_script_as_it_is_now() {
     let folder = tempfile::tempdir().unwrap();
     let start = || taking(folder.path(), "store.set(\"by\", EVENT.id)").start();
     let server = start().await;
@@ -365,7 +365,7 @@ async fn what_is_redelivered_runs_the_script_as_it_is_now() {
     .await;
 }
 
-async fn what_is_redelivered_counts_as_it_is_understood() {
+async fn redeliveries_count_as_their_values() {
     let folder = tempfile::tempdir().unwrap();
     let server = taking(folder.path(), "1")
         .env("CIRCLED_SESSION__MAX_BUFFERED", "1MiB")
@@ -450,10 +450,10 @@ on_both!(
     a_deliverys_job_is_told_and_shown_whole,
     deliveries_are_listed_and_shown,
     payloads_are_for_the_owner,
-    what_is_no_delivery_is_not_found,
+    jobs_that_are_no_delivery_are_not_found,
     a_circles_own_script_comes_before_that_of_the_settings,
     a_circles_own_script_that_is_too_much_fails,
     a_delivery_keeps_its_version,
-    what_is_redelivered_runs_the_script_as_it_is_now,
-    what_is_redelivered_counts_as_it_is_understood,
+    redeliveries_run_the_script_as_it_is_now,
+    redeliveries_count_as_their_values,
 );

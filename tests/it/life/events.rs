@@ -221,7 +221,7 @@ async fn a_session_has_as_many_subscriptions_as_it_may() {
     subscribe(&mut other, json!({})).await;
 }
 
-async fn whoever_comes_later_catches_up_and_goes_on() {
+async fn late_subscribers_catch_up_and_continue() {
     let folder = tempfile::tempdir().unwrap();
     let start = || TestServer::builder().data(folder.path()).start();
     let server = start().await;
@@ -332,7 +332,7 @@ async fn catching_up_goes_over_into_what_lands() {
     tokio::join!(emitting, followers);
 }
 
-async fn what_the_log_has_lost_is_told() {
+async fn lost_events_are_reported_as_a_gap() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
         TestServer::builder()
@@ -394,7 +394,7 @@ async fn what_the_log_has_lost_is_told() {
 }
 
 /// A caller who knows events that this server doesn't has seen another log: they get a gap and the present events.
-async fn what_is_yet_to_come_is_a_gap() {
+async fn a_cursor_in_the_future_is_a_gap() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
     for (before, since) in [
@@ -470,7 +470,7 @@ async fn events_have_the_order_of_what_they_tell() {
 }
 
 /// The writes of an event's commit can be read when the event arrives.
-async fn who_is_told_sees_what_was_done() {
+async fn receivers_of_an_event_see_its_commit() {
     let server = TestServer::start().await;
     let mut one = server.log_in(&key(2)).await;
     let mut two = server.log_in(&key(3)).await;
@@ -486,7 +486,7 @@ async fn who_is_told_sees_what_was_done() {
     }
 }
 
-async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
+async fn sessions_that_read_nothing_are_closed_and_slow_nobody() {
     let mut server = TestServer::builder()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "1s")
         .env("CIRCLED_STORE__MAX_EVENTS", "1000")
@@ -557,7 +557,7 @@ async fn whoever_reads_nothing_is_closed_and_slows_nobody() {
 }
 
 /// A slow reader gets everything in the end: it is read from the log.
-async fn whoever_reads_late_is_told_everything() {
+async fn late_readers_get_everything() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__WRITE_TIMEOUT", "60s")
         .start()
@@ -624,7 +624,7 @@ async fn numbers_go_on_after_a_restart() {
 }
 
 /// A session that has left gets nothing, and nothing of it remains.
-async fn whoever_leaves_is_forgotten() {
+async fn sessions_that_leave_are_forgotten() {
     let server = TestServer::start().await;
     let mut emitter = server.log_in(&key(3)).await;
     for _ in 0..20 {
@@ -734,16 +734,16 @@ on_both!(
     a_subscription_is_to_what_topics_begin_with,
     parameters_are_what_they_must_be,
     a_session_has_as_many_subscriptions_as_it_may,
-    whoever_comes_later_catches_up_and_goes_on,
+    late_subscribers_catch_up_and_continue,
     subscriptions_that_begin_in_the_middle_of_things_miss_nothing,
     catching_up_goes_over_into_what_lands,
-    what_the_log_has_lost_is_told,
-    what_is_yet_to_come_is_a_gap,
+    lost_events_are_reported_as_a_gap,
+    a_cursor_in_the_future_is_a_gap,
     events_have_the_order_of_what_they_tell,
-    who_is_told_sees_what_was_done,
-    whoever_reads_nothing_is_closed_and_slows_nobody,
-    whoever_reads_late_is_told_everything,
+    receivers_of_an_event_see_its_commit,
+    sessions_that_read_nothing_are_closed_and_slow_nobody,
+    late_readers_get_everything,
     without_a_login_all_that_is_for_all_is_told,
     numbers_go_on_after_a_restart,
-    whoever_leaves_is_forgotten,
+    sessions_that_leave_are_forgotten,
 );

@@ -50,7 +50,7 @@ async fn scripts_import_scripts_of_their_circle() {
     refused("another circle's", other.play(main).await);
 }
 
-async fn what_can_not_be_imported_fails_where_it_is() {
+async fn failed_imports_fail_at_their_place() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_MODULES", "3")
         .start()
@@ -138,7 +138,7 @@ async fn imports_are_read_with_the_rest_of_the_run() {
 
 on_both!(
     scripts_import_scripts_of_their_circle,
-    what_can_not_be_imported_fails_where_it_is,
+    failed_imports_fail_at_their_place,
     a_job_has_what_it_imported_when_it_was_accepted,
     imports_are_read_with_the_rest_of_the_run,
 );

@@ -126,7 +126,7 @@ async fn a_job_is_kept_and_done() {
     assert_eq!(kept(&server, "n").await, 3);
 }
 
-async fn what_is_submitted_must_make_sense() {
+async fn submissions_are_checked() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;
     let version = put(&mut owner, "a", "1").await;
@@ -559,7 +559,7 @@ async fn a_job_is_its_callers_and_the_owners_business() {
     );
 }
 
-async fn what_is_stopped_leaves_nothing() {
+async fn stopped_jobs_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let start = || one_at_a_time().data(folder.path()).start();
     let server = start().await;
@@ -631,7 +631,7 @@ async fn stopping_beside_the_end_of_a_run_is_one_or_the_other() {
     assert_eq!(run["value"], landed);
 }
 
-async fn what_fails_is_tried_again_then_dead_then_retried() {
+async fn failed_jobs_are_tried_again_then_dead_then_retried() {
     let folder = tempfile::tempdir().unwrap();
     let start = || quick_to_give_up().data(folder.path()).start();
     let server = start().await;
@@ -695,7 +695,7 @@ async fn what_fails_is_tried_again_then_dead_then_retried() {
     assert_eq!(kept(&server, "before").await, 1);
 }
 
-async fn what_waits_for_its_next_try_has_failed() {
+async fn jobs_that_wait_for_their_next_try_have_failed() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
         TestServer::builder()
@@ -741,7 +741,7 @@ async fn what_waits_for_its_next_try_has_failed() {
     );
 }
 
-async fn what_was_stopped_is_retried() {
+async fn stopped_jobs_can_be_retried() {
     let folder = tempfile::tempdir().unwrap();
     let start = || TestServer::builder().data(folder.path()).start();
     let server = start().await;
@@ -808,7 +808,7 @@ async fn told(session: &mut Ws, id: &str, last: &str) -> Vec<String> {
     }
 }
 
-async fn whoever_submits_a_job_is_told_how_it_goes() {
+async fn submitters_get_events_of_their_jobs() {
     let server = quick_to_give_up().start().await;
     let mut owner = server.log_in(&key(1)).await;
     let mut session = server.log_in(&key(2)).await;
@@ -872,7 +872,7 @@ async fn whoever_submits_a_job_is_told_how_it_goes() {
 }
 
 /// The events of a script are committed with the end of its job.
-async fn what_a_job_emits_comes_once() {
+async fn events_of_a_job_come_once() {
     let server = quick_to_give_up().start().await;
     let mut session = server.log_in(&key(2)).await;
     let mut other = server.log_in(&key(3)).await;
@@ -1002,7 +1002,7 @@ async fn a_retried_job_runs_the_script_as_it_is_now() {
     assert_eq!(get_job(&mut session, &two).await["status"], "cancelled");
 }
 
-async fn what_a_job_prints_is_kept_with_it() {
+async fn printed_lines_are_kept_with_their_job() {
     let folder = tempfile::tempdir().unwrap();
     let start = || {
         quick_to_give_up()
@@ -1048,7 +1048,7 @@ async fn what_a_job_prints_is_kept_with_it() {
     }
 }
 
-async fn whoever_asks_for_a_job_may_wait_for_its_end() {
+async fn get_job_may_wait_for_the_jobs_end() {
     let server = one_at_a_time()
         .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60s")
         .start()
@@ -1087,10 +1087,10 @@ async fn whoever_asks_for_a_job_may_wait_for_its_end() {
 
 on_both!(
     a_retried_job_runs_the_script_as_it_is_now,
-    what_a_job_prints_is_kept_with_it,
-    whoever_asks_for_a_job_may_wait_for_its_end,
+    printed_lines_are_kept_with_their_job,
+    get_job_may_wait_for_the_jobs_end,
     a_job_is_kept_and_done,
-    what_is_submitted_must_make_sense,
+    submissions_are_checked,
     the_same_key_runs_once,
     a_job_waits_for_its_time,
     jobs_that_wait_outlive_the_server,
@@ -1101,13 +1101,13 @@ on_both!(
     a_job_does_not_run_what_was_deleted,
     jobs_are_listed_page_by_page,
     a_job_is_its_callers_and_the_owners_business,
-    what_is_stopped_leaves_nothing,
+    stopped_jobs_leave_nothing,
     stopping_beside_the_end_of_a_run_is_one_or_the_other,
-    what_fails_is_tried_again_then_dead_then_retried,
-    what_waits_for_its_next_try_has_failed,
-    what_was_stopped_is_retried,
-    whoever_submits_a_job_is_told_how_it_goes,
-    what_a_job_emits_comes_once,
+    failed_jobs_are_tried_again_then_dead_then_retried,
+    jobs_that_wait_for_their_next_try_have_failed,
+    stopped_jobs_can_be_retried,
+    submitters_get_events_of_their_jobs,
+    events_of_a_job_come_once,
     a_backlog_is_as_long_as_it_may_be,
     a_job_that_writes_past_the_quota_fails,
 );

@@ -152,7 +152,7 @@ async fn members_by_the_settings_stay() {
     assert!(member.play("1").await.is_ok());
 }
 
-async fn whoever_is_removed_may_do_no_more() {
+async fn removed_members_have_no_permissions() {
     let server = closed("manage = \"member\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
     put(&mut owner, "hello", "7").await;
@@ -211,7 +211,7 @@ async fn a_run_that_is_under_way_lands_only_for_a_member() {
     assert_eq!(run["value"], json!([]));
 }
 
-async fn whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries() {
+async fn removed_members_start_no_jobs_and_see_no_deliveries() {
     let server = closed("manage = \"member\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
     put(&mut owner, "hello", "7").await;
@@ -236,7 +236,7 @@ async fn whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries() {
 }
 
 /// Role and name are checked again when a job runs: a submitted job doesn't outlive the permission.
-async fn jobs_of_whoever_is_removed_do_not_run() {
+async fn jobs_of_removed_members_do_not_run() {
     let server = closed("").start().await;
     let mut owner = server.log_in(&key(1)).await;
     put(&mut owner, "hello", "store.set(\"called\", 1)").await;
@@ -391,7 +391,7 @@ async fn subscriptions_end_with_the_membership() {
 }
 
 /// If guests may subscribe, no subscription ends.
-async fn guests_that_were_members_are_told_what_guests_are_told() {
+async fn former_members_get_the_events_of_guests() {
     let server = closed("subscribe = \"guest\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
     add(&mut owner, &key(60)).await;
@@ -516,13 +516,13 @@ on_both!(
     parameters_must_be_a_key,
     only_the_owner_changes_who_is_a_member,
     members_by_the_settings_stay,
-    whoever_is_removed_may_do_no_more,
+    removed_members_have_no_permissions,
     a_run_that_is_under_way_lands_only_for_a_member,
-    whoever_is_removed_starts_no_jobs_and_looks_at_no_deliveries,
-    jobs_of_whoever_is_removed_do_not_run,
+    removed_members_start_no_jobs_and_see_no_deliveries,
+    jobs_of_removed_members_do_not_run,
     jobs_are_stopped_with_whoever_submitted_them,
     subscriptions_end_with_the_membership,
-    guests_that_were_members_are_told_what_guests_are_told,
+    former_members_get_the_events_of_guests,
     the_owner_alone_is_told_who_comes_and_goes,
     a_circle_has_as_many_members_as_it_may,
     fewer_members_may_be_than_there_are,

@@ -193,7 +193,7 @@ async fn rules_decide_who_is_told_and_who_has_jobs() {
     everything(&of_jobs()).await;
 }
 
-async fn where_no_login_is_needed_callers_are_anonymous() {
+async fn without_a_required_login_callers_are_anonymous() {
     let toml = format!(
         "[[circle]]\nkey = \"{}\"\nplay = \"anyone\"\ncall = \"anyone\"\n[[circle]]\nkey = \"{}\"\n",
         key(1).public(),
@@ -234,7 +234,7 @@ async fn where_no_login_is_needed_callers_are_anonymous() {
     assert_eq!(run["value"], json!(key(7).public()));
 }
 
-async fn what_anonymous_callers_do_lands_like_all_else() {
+async fn anonymous_callers_runs_are_committed_like_others() {
     let server = TestServer::builder()
         .toml("[circles]\nplay = \"anyone\"\n")
         .start()
@@ -312,8 +312,8 @@ async fn rules_hold_for_everyone_of_a_role_at_once() {
 on_both!(
     rules_decide_who_runs_and_changes_scripts,
     rules_decide_who_is_told_and_who_has_jobs,
-    where_no_login_is_needed_callers_are_anonymous,
-    what_anonymous_callers_do_lands_like_all_else,
+    without_a_required_login_callers_are_anonymous,
+    anonymous_callers_runs_are_committed_like_others,
     a_closed_server_serves_no_other_circles,
     a_batch_is_judged_call_by_call,
     rules_hold_for_everyone_of_a_role_at_once,

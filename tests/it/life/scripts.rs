@@ -194,7 +194,7 @@ async fn a_call_ends_in_time() {
     }
 }
 
-async fn what_does_not_compile_is_not_put() {
+async fn scripts_that_do_not_compile_are_not_stored() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_SOURCE", "1KiB")
         .start()
@@ -428,7 +428,7 @@ async fn scripts_take_of_the_quota() {
     put(&mut owner, "a", &format!("{large}3")).await;
 }
 
-async fn whoever_manages_is_named_as_who_put_it() {
+async fn the_caller_who_put_a_script_is_named() {
     let server = closed("manage = \"member\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
     put(&mut owner, "a", "1").await;
@@ -496,13 +496,13 @@ on_both!(
     scripts_are_put_shown_listed_called_and_deleted,
     a_call_is_answered_as_a_play_is,
     a_call_ends_in_time,
-    what_does_not_compile_is_not_put,
+    scripts_that_do_not_compile_are_not_stored,
     names_are_names,
     parameters_are_what_they_must_be,
     so_many_versions_are_kept,
     a_circle_has_as_many_names_as_it_may,
     scripts_take_of_the_quota,
-    whoever_manages_is_named_as_who_put_it,
+    the_caller_who_put_a_script_is_named,
     names_are_no_keys_of_the_store,
     calls_beside_a_put_see_one_version_or_the_other,
 );

@@ -104,7 +104,7 @@ async fn a_circle_is_watched_as_long_as_somebody_listens() {
 }
 
 #[tokio::test]
-async fn whoever_listens_is_told_all_though_its_gateway_was_cut_off() {
+async fn subscribers_get_everything_though_their_gateway_was_cut_off() {
     let redis = RedisServer::start().await;
     let proxy = Proxy::to(redis.port()).await;
     let fleet = Fleet::on(redis.url());
@@ -121,7 +121,7 @@ async fn whoever_listens_is_told_all_though_its_gateway_was_cut_off() {
 }
 
 #[tokio::test]
-async fn what_one_gateway_puts_for_a_provider_counts_at_the_other_at_once() {
+async fn a_script_for_a_provider_counts_at_all_gateways_at_once() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::running(redis.url(), "store.set(\"by\", \"settings\")");
     let gateways = fleet.gateways(2).await;
@@ -228,7 +228,7 @@ async fn a_job_is_stopped_wherever_it_is_and_runs_again_by_any_gateway() {
 }
 
 #[tokio::test]
-async fn whoever_listens_is_told_that_redis_was_emptied() {
+async fn subscribers_get_a_gap_after_redis_was_emptied() {
     let redis = RedisServer::start().await;
     // Nobody knows any more of a play that was under way, so its caller waits for the whole timeout.
     let fleet = Fleet::on(redis.url()).with("DISPATCH__JOB_TIMEOUT", "2s");

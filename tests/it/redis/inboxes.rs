@@ -62,7 +62,7 @@ async fn an_inbox_that_nobody_reads_is_bounded_in_bytes_and_events_come_from_the
 }
 
 #[tokio::test]
-async fn what_one_circle_sends_to_a_gateway_that_lags_costs_no_other_its_outcomes() {
+async fn one_circles_messages_to_a_slow_gateway_cost_no_other_its_outcomes() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url())
         .with(ONE_PARTITION.0, ONE_PARTITION.1)
@@ -152,7 +152,7 @@ async fn a_gateway_that_stood_still_for_longer_than_its_inbox_is_kept_answers_at
 }
 
 #[tokio::test]
-async fn who_listens_hears_events_again_though_redis_failed_while_an_inbox_was_made() {
+async fn events_come_again_though_redis_failed_while_an_inbox_was_made() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url()).with(ONE_PARTITION.0, ONE_PARTITION.1);
     let (gateway, _worker) = tokio::join!(fleet.gateway(), fleet.worker());

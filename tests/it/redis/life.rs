@@ -103,7 +103,7 @@ async fn events_reach_the_sessions_of_all_gateways_in_one_order() {
 }
 
 #[tokio::test]
-async fn whoever_is_removed_through_one_gateway_is_so_at_all() {
+async fn a_member_removed_at_one_gateway_is_removed_at_all() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url())
         .with("CIRCLES__PLAY", "member")
@@ -132,7 +132,7 @@ async fn whoever_is_removed_through_one_gateway_is_so_at_all() {
 }
 
 #[tokio::test]
-async fn whoever_goes_to_another_gateway_goes_on_where_they_were() {
+async fn subscribers_continue_at_another_gateway() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url());
     let steady = fleet.gateway().await;
@@ -153,7 +153,7 @@ async fn whoever_goes_to_another_gateway_goes_on_where_they_were() {
 
 /// A gateway that was cut off from Redis reads the missed events; its sessions notice nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_subscribed_misses_nothing_while_redis_is_out_of_reach() {
+async fn subscribers_miss_nothing_while_redis_is_out_of_reach() {
     let redis = RedisServer::start().await;
     let network = Proxy::to(redis.port()).await;
     let cut_off = Fleet::on(network.url()).gateway().await;
@@ -194,7 +194,7 @@ async fn who_is_subscribed_misses_nothing_while_redis_is_out_of_reach() {
 
 /// Redis comes back with the data on its disk.
 #[tokio::test]
-async fn who_is_subscribed_misses_nothing_when_redis_starts_again() {
+async fn subscribers_miss_nothing_when_redis_restarts() {
     let mut redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url());
     let gateway = fleet.gateway().await;

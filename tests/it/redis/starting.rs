@@ -131,7 +131,7 @@ async fn a_worker_needs_no_secrets() {
 }
 
 #[tokio::test]
-async fn whoever_is_in_a_hurry_ends_without_redis() {
+async fn with_fail_fast_servers_end_without_redis() {
     let mut redis = RedisServer::start().await;
     redis.kill();
     let fleet = Fleet::on(redis.url());

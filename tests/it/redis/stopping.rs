@@ -45,7 +45,7 @@ async fn a_worker_finishes_what_runs_and_gives_back_the_rest() {
 }
 
 #[tokio::test]
-async fn what_the_last_worker_gives_back_is_run_by_the_next_one() {
+async fn jobs_given_back_by_the_last_worker_run_on_the_next() {
     let redis = RedisServer::start().await;
     let fleet = slow_to_take_over(&redis);
     let (gateway, mut first) = tokio::join!(fleet.gateway(), fleet.worker());
@@ -67,7 +67,7 @@ async fn what_the_last_worker_gives_back_is_run_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_takes_longer_than_the_grace_is_another_workers() {
+async fn jobs_longer_than_the_grace_go_to_another_worker() {
     let redis = RedisServer::start().await;
     let fleet = slow_to_take_over(&redis).with("SERVER__SHUTDOWN_GRACE", "200ms");
     let (gateway, mut first) = tokio::join!(fleet.gateway(), fleet.worker());

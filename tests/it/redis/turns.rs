@@ -158,7 +158,7 @@ async fn newcomers_come(callers: u16) {
 }
 
 #[tokio::test]
-async fn who_waits_with_no_place_is_overtaken_by_nobody_who_comes_later() {
+async fn callers_without_a_place_are_not_overtaken() {
     newcomers_come(5).await;
 }
 
@@ -261,7 +261,7 @@ async fn nothing_is_left_of_plays_whose_gateway_was_killed() {
 
 /// Plays that nobody cancels any more, because their gateway is gone.
 #[tokio::test]
-async fn what_waits_for_a_place_has_no_more_time_for_that() {
+async fn plays_that_wait_for_a_place_have_no_more_time() {
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis, 1);
     let gateway = fleet.gateway().await;

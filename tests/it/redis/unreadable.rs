@@ -178,7 +178,7 @@ async fn jobs_that_no_worker_can_read_go_to_the_dead_letters_and_those_behind_th
 }
 
 #[tokio::test]
-async fn what_is_nobodys_in_a_stream_or_a_queue_is_dropped_and_keeps_nobody_waiting() {
+async fn foreign_entries_are_dropped_and_keep_nobody_waiting() {
     let redis = RedisServer::start().await;
     let fleet = fleet(&redis);
     let gateway = fleet.gateway().await;

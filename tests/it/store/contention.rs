@@ -171,7 +171,7 @@ async fn of_two_that_depend_on_each_other_one_comes_first() {
     }
 }
 
-async fn who_finds_a_key_missing_and_makes_it_is_the_only_one() {
+async fn only_one_run_creates_a_missing_key() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
     let mut callers = sessions(&server, 8).await;
@@ -243,6 +243,6 @@ on_both!(
     transfers_keep_the_total,
     a_script_that_reads_many_hot_keys_gets_there,
     of_two_that_depend_on_each_other_one_comes_first,
-    who_finds_a_key_missing_and_makes_it_is_the_only_one,
+    only_one_run_creates_a_missing_key,
     a_long_script_that_keeps_colliding_is_told_and_leaves_nothing,
 );

@@ -8,7 +8,7 @@ use crate::{
     server::{TestServer, key},
 };
 
-async fn what_was_answered_is_there_after_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
     for round in 0..10 {
@@ -24,7 +24,7 @@ async fn what_was_answered_is_there_after_a_kill() {
     }
 }
 
-async fn what_others_are_told_is_there_after_a_kill() {
+async fn writes_that_others_read_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut told = 0;
     for _ in 0..5 {
@@ -51,6 +51,6 @@ async fn what_others_are_told_is_there_after_a_kill() {
 }
 
 on_both!(
-    what_was_answered_is_there_after_a_kill,
-    what_others_are_told_is_there_after_a_kill,
+    acknowledged_writes_survive_a_kill,
+    writes_that_others_read_survive_a_kill,
 );

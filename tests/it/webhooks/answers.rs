@@ -15,7 +15,7 @@ use crate::{
     server::{OPEN, TestServer, busy, circle, eventually, key, send, within},
 };
 
-async fn what_is_signed_is_kept_and_run() {
+async fn signed_deliveries_are_kept_and_run() {
     let server = taking_stripes().start().await;
     let (job, status) = Webhook::stripe(event("evt_1")).kept(&server).await;
     assert_eq!(status, "finished");
@@ -67,7 +67,7 @@ async fn of_many_at_once_one_runs() {
     .await;
 }
 
-async fn what_isnt_believed_is_told_nothing_more() {
+async fn refused_senders_learn_no_reason() {
     let mut server = taking_stripes().start().await;
     let body = event("evt_1");
     let hours = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
@@ -120,7 +120,7 @@ async fn what_isnt_believed_is_told_nothing_more() {
     assert_eq!(keys, json!([]), "nothing has run");
 }
 
-async fn what_the_provider_doesnt_send_is_a_bad_request() {
+async fn bodies_that_the_provider_doesnt_send_are_bad_requests() {
     let server = taking_stripes().start().await;
     for body in [
         "",
@@ -362,12 +362,12 @@ async fn a_server_that_stops_sends_senders_away() {
 }
 
 on_both!(
-    what_is_signed_is_kept_and_run,
+    signed_deliveries_are_kept_and_run,
     every_spelling_of_the_circle_is_the_same,
     the_second_time_nothing_runs,
     of_many_at_once_one_runs,
-    what_isnt_believed_is_told_nothing_more,
-    what_the_provider_doesnt_send_is_a_bad_request,
+    refused_senders_learn_no_reason,
+    bodies_that_the_provider_doesnt_send_are_bad_requests,
     providers_circles_and_methods_that_there_arent,
     media_types_that_the_provider_doesnt_send,
     bodies_have_a_longest_length,

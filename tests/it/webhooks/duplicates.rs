@@ -95,7 +95,7 @@ async fn one_event_of_shopifys_comes_in_several_deliveries() {
     assert_eq!(newer.kept(&server).await.1, "duplicate");
 }
 
-async fn what_was_given_up_runs_when_it_comes_again() {
+async fn dead_deliveries_run_when_they_come_again() {
     let (_folder, settings) = scripted(STUBBORN);
     let server = taking_stripes()
         .toml(settings)
@@ -145,7 +145,7 @@ async fn of_many_that_come_again_at_once_one_runs() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
 }
 
-async fn what_is_remembered_for_no_time_is_new_each_time() {
+async fn without_deduplication_each_delivery_is_new() {
     let data = tempfile::tempdir().unwrap();
     let (_folder, settings) = scripted(STUBBORN);
     let start = |dedupe_for: &'static str| {
@@ -174,7 +174,7 @@ async fn what_is_remembered_for_no_time_is_new_each_time() {
     until(&server, &id, "dead").await;
 }
 
-async fn what_comes_again_runs_the_script_that_was_put_meanwhile() {
+async fn repeated_deliveries_run_the_script_as_it_is_now() {
     let server = taking_stripes()
         .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
         .start()
@@ -290,9 +290,9 @@ on_both!(
     an_id_that_is_used_again_for_another_type_is_another_event,
     tests_of_stripes_dashboard_are_told_apart_by_their_bodies,
     one_event_of_shopifys_comes_in_several_deliveries,
-    what_was_given_up_runs_when_it_comes_again,
+    dead_deliveries_run_when_they_come_again,
     of_many_that_come_again_at_once_one_runs,
-    what_is_remembered_for_no_time_is_new_each_time,
-    what_comes_again_runs_the_script_that_was_put_meanwhile,
+    without_deduplication_each_delivery_is_new,
+    repeated_deliveries_run_the_script_as_it_is_now,
     an_address_is_verified_by_whoever_knows_the_token,
 );

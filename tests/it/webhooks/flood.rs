@@ -224,7 +224,7 @@ async fn large_bodies_are_kept_beside_a_hundred_addresses_that_send_slowly() {
 }
 
 #[tokio::test]
-async fn who_sends_slower_than_may_be_is_told() {
+async fn slow_senders_are_told() {
     let server = taking_stripes()
         .env("CIRCLED_WEBHOOKS__RECEIVE_TIMEOUT", "60s")
         .start()

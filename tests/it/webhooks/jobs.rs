@@ -10,7 +10,7 @@ use crate::{
     server::{ENDLESS, OPEN, TestServer, busy, eventually, key, send, within},
 };
 
-async fn what_fails_is_tried_again_and_leaves_nothing_of_it() {
+async fn failed_deliveries_leave_nothing_and_are_tried_again() {
     let (_folder, settings) = scripted(STUBBORN);
     let server = taking_stripes()
         .toml(settings)
@@ -85,7 +85,7 @@ async fn the_wait_grows_with_each_try() {
     }
 }
 
-async fn what_was_pending_is_resumed_in_its_order() {
+async fn pending_deliveries_are_resumed_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let (_scripts, long) = scripted("loop {}");
     let slow = |settings: &str| {
@@ -202,7 +202,7 @@ async fn a_job_that_the_server_dies_of_is_given_up() {
     }
 }
 
-async fn what_waits_for_its_next_try_counts_as_waiting() {
+async fn deliveries_that_wait_for_their_next_try_count_as_waiting() {
     let (_folder, settings) = scripted(r#"throw "never""#);
     let mut server = taking_stripes()
         .toml(settings)
@@ -391,12 +391,12 @@ async fn payloads_and_secrets_are_never_logged() {
 }
 
 on_both!(
-    what_fails_is_tried_again_and_leaves_nothing_of_it,
+    failed_deliveries_leave_nothing_and_are_tried_again,
     the_wait_grows_with_each_try,
-    what_was_pending_is_resumed_in_its_order,
+    pending_deliveries_are_resumed_in_order,
     a_graceful_stop_leaves_jobs_pending_and_blames_none,
     a_job_that_the_server_dies_of_is_given_up,
-    what_waits_for_its_next_try_counts_as_waiting,
+    deliveries_that_wait_for_their_next_try_count_as_waiting,
     colliding_is_no_try,
     a_sender_that_hangs_up_leaves_no_job_behind,
     one_circles_flood_leaves_others_their_turn,

@@ -84,7 +84,7 @@ struct Vector {
     headers: BTreeMap<String, String>,
 }
 
-async fn what_providers_sign_is_believed() {
+async fn requests_signed_by_providers_are_accepted() {
     let vectors: Vec<Vector> =
         circled_json::from_str(include_str!("../../vectors/webhooks.json")).unwrap();
     // Vectors with a time are stale by now, and a secret of four letters is refused: the verifier's own tests cover
@@ -327,7 +327,7 @@ async fn scripts_see_the_event_and_who_sent_it() {
 
 on_both!(
     every_preset_is_taken,
-    what_providers_sign_is_believed,
+    requests_signed_by_providers_are_accepted,
     a_signed_id_cant_be_replaced_by_another,
     headers_that_are_read_stand_there_once,
     slack_gets_its_challenge_back_and_its_forms_are_read,

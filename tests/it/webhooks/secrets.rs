@@ -63,7 +63,7 @@ async fn a_circles_own_secret_counts_there_alone() {
     }
 }
 
-async fn who_takes_webhooks_is_said_at_the_start() {
+async fn providers_that_are_on_are_logged_at_the_start() {
     let mut server = taking_stripes().start().await;
     let on = server
         .logged("who is on", |line| line["message"] == "taking webhooks")
@@ -267,5 +267,5 @@ on_both!(
     white_space_around_a_secret_is_none_of_it_and_that_is_said,
     secrets_come_from_everywhere_and_can_be_changed_without_a_gap,
     a_circles_own_secret_counts_there_alone,
-    who_takes_webhooks_is_said_at_the_start,
+    providers_that_are_on_are_logged_at_the_start,
 );

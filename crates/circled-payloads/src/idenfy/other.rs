@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_comes_loses_nothing() {
+    fn changed_texts_lose_nothing() {
         read_changed::<FaceAuthentication>(FACE);
         read_changed::<AmlMonitoring>(MONITORING);
         read_changed::<Company>(COMPANY);

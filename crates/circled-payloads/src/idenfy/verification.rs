@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_verification_is_refused() {
+    fn other_values_than_verifications_are_refused() {
         for (field, path) in [
             ("/final", "final"),
             ("/scanRef", "scanRef"),

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused() {
+    fn other_values_than_events_are_refused() {
         let event = || circled_json::parse(PAYMENT_SUCCEEDED).unwrap();
         let refusal = |value| {
             let error = circled_json::from_value::<Event>(value).unwrap_err();

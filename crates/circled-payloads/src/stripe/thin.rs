@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_comes_loses_nothing() {
+    fn changed_texts_lose_nothing() {
         read_changed::<ThinEvent>(PING);
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_read_and_what_a_later_server_adds_is_passed_over() {
+    fn notifications_are_read_and_later_additions_ignored() {
         let event = Event {
             id: 7,
             topic: "news".to_owned(),

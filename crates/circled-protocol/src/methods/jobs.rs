@@ -264,7 +264,7 @@ mod tests {
     use crate::SecretKey;
 
     #[test]
-    fn what_a_later_server_adds_is_passed_over() {
+    fn additions_of_a_later_server_are_ignored() {
         let circle = SecretKey::generate().unwrap().public();
         let job: Job = circled_json::from_value(json!({
             "job_id": JobId::new(), "circle": circle, "caller": "webhook:stripe", "status": "resting",

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_later_server_adds_is_passed_over() {
+    fn additions_of_a_later_server_are_ignored() {
         let called: Called = circled_json::from_value(json!({
             "output": "1", "value": 1, "logs": [], "job_id": JobId::new(), "version": "ab", "more": 1,
         }))
