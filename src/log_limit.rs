@@ -12,7 +12,7 @@ pub(crate) struct LogLimit {
     start: Instant,
     /// The present second since the start in the high bits, and the lines logged in it in the low bits.
     this_second: AtomicU64,
-    left_out: AtomicU64,
+    skipped: AtomicU64,
     count: AtomicU64,
 }
 
@@ -22,7 +22,7 @@ impl LogLimit {
             most,
             start,
             this_second: AtomicU64::new(0),
-            left_out: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             count: AtomicU64::new(0),
         }
     }
@@ -37,18 +37,18 @@ impl LogLimit {
             (lines & u64::from(u32::MAX) < u64::from(self.most)).then_some(lines + 1)
         });
         if logged.is_err() {
-            self.left_out.fetch_add(1, Relaxed);
+            self.skipped.fetch_add(1, Relaxed);
         }
         logged.is_ok()
     }
 
     /// Returns the number of events that were not logged since the last call.
-    pub(crate) fn take_left_out(&self) -> u64 {
+    pub(crate) fn take_skipped(&self) -> u64 {
         // Mostly there are none, and nothing is written.
-        if self.left_out.load(Relaxed) == 0 {
+        if self.skipped.load(Relaxed) == 0 {
             return 0;
         }
-        self.left_out.swap(0, Relaxed)
+        self.skipped.swap(0, Relaxed)
     }
 
     /// Returns the number of all events.
@@ -72,11 +72,11 @@ mod tests {
             (0..times).filter(|_| limit.admit(now)).count()
         };
         assert_eq!(logged(0, 1), 1);
-        assert_eq!(limit.take_left_out(), 0);
+        assert_eq!(limit.take_skipped(), 0);
         assert_eq!(logged(0, 1000), 1);
-        assert_eq!((limit.take_left_out(), limit.take_left_out()), (999, 0));
+        assert_eq!((limit.take_skipped(), limit.take_skipped()), (999, 0));
         assert_eq!(logged(7, 3), 2);
         assert_eq!(logged(6, 1), 0, "that second is over");
-        assert_eq!((limit.take_left_out(), limit.count()), (2, 1005));
+        assert_eq!((limit.take_skipped(), limit.count()), (2, 1005));
     }
 }

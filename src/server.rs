@@ -6,7 +6,7 @@ mod files;
 mod handshake;
 mod linger;
 mod live;
-mod patience;
+mod response_deadline;
 mod settings;
 mod upgrade;
 mod websocket;
@@ -28,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use crate::address::{AddressRange, InvalidRange};
-pub use live::{Live, Taken};
+pub use live::{Applied, Live};
 pub use settings::Settings;
 pub use worker::Worker;
 
 use circled_protocol::InvalidOrigin;
 
 use self::{
-    accept::{Accept, Ending},
+    accept::{Acceptor, Ending},
     files::OpenFiles,
 };
 use crate::{
@@ -59,8 +59,8 @@ pub struct Server {
     admin: Option<TcpListener>,
     state: Arc<State>,
     shutdown_grace: std::time::Duration,
-    accept: Accept,
-    accept_admin: Accept,
+    accept: Acceptor,
+    accept_admin: Acceptor,
 }
 
 /// The state that all requests share.
@@ -196,8 +196,8 @@ impl Server {
             ending: Ending::default(),
             scripts,
         };
-        let accept_admin = admin_accept(settings, files);
-        let accept = people_accept(settings, files, connections, state.verify.clone());
+        let accept_admin = admin_acceptor(settings, files);
+        let accept = main_acceptor(settings, files, connections, state.verify.clone());
         Ok(Self {
             listener,
             admin,
@@ -254,7 +254,7 @@ impl Server {
         let accepting = accept.run(listener, routes(state.clone()), ending.clone());
         ending.tasks.spawn(accepting);
 
-        let telling = tell_of_refusals(state.clone());
+        let telling = log_refusals(state.clone());
         ending.tasks.spawn(telling);
 
         shutdown.cancelled().await;
@@ -293,15 +293,15 @@ impl Ending {
 }
 
 /// Logs the number of refusals that weren't logged, in each second that has some.
-async fn tell_of_refusals(state: Arc<State>) {
+async fn log_refusals(state: Arc<State>) {
     let mut pace = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = pace.tick() => state.verify.refusals().tell_left_out(),
+            _ = pace.tick() => state.verify.refusals().log_skipped(),
             () = state.ending.stopping.cancelled() => break,
         }
     }
-    state.verify.refusals().tell_left_out();
+    state.verify.refusals().log_skipped();
 }
 
 /// Returns the most connections, sessions included. A client with half of the connections can have all sessions.
@@ -313,12 +313,12 @@ fn connections(settings: &config::Settings, files: OpenFiles, has_admin: bool) -
 }
 
 /// Builds the acceptor of the main listener, and logs its limits.
-fn people_accept(
+fn main_acceptor(
     settings: &config::Settings,
     files: OpenFiles,
     connections: usize,
     webhooks: VerifyLayer,
-) -> Accept {
+) -> Acceptor {
     let server = &settings.server;
     let share = server.max_connections_per_address.get();
     tracing::info!(
@@ -333,18 +333,18 @@ fn people_accept(
         share,
         room: connections,
     };
-    Accept::new(server, bounds, Some(webhooks))
+    Acceptor::new(server, bounds, Some(webhooks))
 }
 
 /// Builds the acceptor of the admin listener.
-fn admin_accept(settings: &config::Settings, files: OpenFiles) -> Accept {
+fn admin_acceptor(settings: &config::Settings, files: OpenFiles) -> Acceptor {
     let connections = admin_connections(settings, files);
     let bounds = Bounds {
         places: connections,
         share: connections,
         room: Bounds::ALL_FOR_ONE,
     };
-    Accept::new(&settings.server, bounds, None)
+    Acceptor::new(&settings.server, bounds, None)
 }
 
 /// Returns the most admin connections. Clients keep most of the files, whatever the settings say.

@@ -39,8 +39,8 @@ use crate::{
     farewell,
     memory::MemoryBudget,
     rpc::{
-        self, Context, Events, Gather, Handled, Id, PendingCall, Reply, Subscriptions, UnderWay,
-        Written,
+        self, Context, Events, Gather, Handled, Id, InFlight, PendingCall, Reply, ReplyText,
+        Subscriptions,
     },
 };
 use connection::{Connection, EventCapacity, Input, Reads};
@@ -209,10 +209,10 @@ pub async fn refuse(
 struct Session<'a, 'e, S> {
     connection: &'a mut Connection<S>,
     subscriptions: Subscriptions,
-    under_way: UnderWay,
+    in_flight_requests: InFlight,
     /// Few sessions have subscriptions, and the others should stay small.
     events: Option<Box<Events>>,
-    in_flight: FuturesUnordered<PendingCall<Option<Written>>>,
+    in_flight: FuturesUnordered<PendingCall<Option<ReplyText>>>,
     heartbeat: Heartbeat,
     timer: Pin<&'a mut Sleep>,
     ending: Pin<&'a mut WaitForCancellationFuture<'e>>,
@@ -239,7 +239,7 @@ async fn converse(
     let mut session = Session {
         connection,
         subscriptions: context.subscriptions.clone(),
-        under_way: context.under_way.clone(),
+        in_flight_requests: context.in_flight_requests.clone(),
         events: None,
         in_flight: FuturesUnordered::new(),
         heartbeat,
@@ -304,7 +304,7 @@ where
             let gather = self.gather();
             let Self {
                 connection,
-                under_way,
+                in_flight_requests,
                 events,
                 in_flight,
                 heartbeat,
@@ -332,7 +332,7 @@ where
                     Input::Text(text) => return Ok(text),
                     Input::Binary => {
                         let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
-                        Some(Written {
+                        Some(ReplyText {
                             text: rpc::failed(&error, &Id::NULL),
                             room: None,
                         })
@@ -372,12 +372,12 @@ where
                     }
                     None
                 }
-                () = ending.as_mut(), if !under_way.is_draining() => {
-                    under_way.drain();
+                () = ending.as_mut(), if !in_flight_requests.is_draining() => {
+                    in_flight_requests.drain();
                     None
                 }
                 // Polled last: every message that has come in by now has been read and answered.
-                () = ready(()), if reads == Reads::All && under_way.is_draining() && in_flight.is_empty() => {
+                () = ready(()), if reads == Reads::All && in_flight_requests.is_draining() && in_flight.is_empty() => {
                     return Err(End::Closing(Closing::GoingAway));
                 }
             };
@@ -406,9 +406,11 @@ where
         }
     }
 
-    fn send(&mut self, reply: Option<Written>) -> Result<(), End> {
+    fn send(&mut self, reply: Option<ReplyText>) -> Result<(), End> {
         match reply {
-            Some(Written { text, room }) => self.connection.send(text, room).map_err(End::Closing),
+            Some(ReplyText { text, room }) => {
+                self.connection.send(text, room).map_err(End::Closing)
+            }
             None => Ok(()),
         }
     }

@@ -311,12 +311,12 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) 
     hash.update([u8::from(open)]);
     hash.update(rules(common));
     // On an open server, a circle without rules of its own behaves like one that isn't listed.
-    let is_plain = |configured: &CircleRules| {
+    let is_default = |configured: &CircleRules| {
         open && configured.members.is_empty() && rules(configured.rules) == rules(common)
     };
     let circles = circles
         .iter()
-        .filter(|(_, configured)| !is_plain(configured));
+        .filter(|(_, configured)| !is_default(configured));
     let mut circles: Vec<_> = circles.collect();
     circles.sort_unstable_by_key(|(circle, _)| *circle.as_bytes());
     for (circle, configured) in circles {
@@ -332,7 +332,7 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) 
 
 impl Change {
     /// Returns true if somebody in `circle` may do less than before.
-    pub fn takes_from(&self, circle: &PublicKey) -> bool {
+    pub fn narrows(&self, circle: &PublicKey) -> bool {
         let Self { before, after } = self;
         let stricter = |action| after.needs(circle, action) > before.needs(circle, action);
         let stays = |member| {
@@ -481,7 +481,7 @@ mod tests {
         ] {
             let access = Access::new(&common(before.0), &before.1);
             let change = access.replace(&common(after.0), &after.1);
-            assert_eq!(change.takes_from(&key(1)), takes, "{before:?} {after:?}");
+            assert_eq!(change.narrows(&key(1)), takes, "{before:?} {after:?}");
             assert_eq!(access.serves(&key(1)), after.0 || after.1[0].key == key(1));
         }
     }

@@ -14,7 +14,7 @@ pub use access::{Access, Action, Change, Circle, CirclesSettings, Denied, Rule, 
 pub use origins::Origins;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
-pub use phase::{Anonymous, Authenticated, Challenged, Out, Phase, UnverifiedLogin};
+pub use phase::{Anonymous, Authenticated, Challenged, PendingChallenge, Phase, UnverifiedLogin};
 pub(crate) use secret::{HIDDEN, UnusableSecret};
 pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use settings::Settings;

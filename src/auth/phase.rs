@@ -23,13 +23,13 @@ pub struct Anonymous;
 /// succeeds.
 #[derive(Debug)]
 pub struct Challenged {
-    out: Box<Out>,
+    out: Box<PendingChallenge>,
     before: Option<Authenticated>,
 }
 
 /// A challenge that awaits its answer, and the key that verifies the answer.
 #[derive(Debug)]
-pub struct Out {
+pub struct PendingChallenge {
     text: String,
     expires: Timestamp,
     point: Point,
@@ -81,7 +81,7 @@ impl Phase {
     pub(crate) fn challenge(&mut self, challenge: &Challenge, point: Point) -> String {
         let before = self.caller().copied();
         let text = challenge.text();
-        let out = Box::new(Out {
+        let out = Box::new(PendingChallenge {
             text: text.clone(),
             expires: challenge.expires,
             point,
@@ -91,7 +91,7 @@ impl Phase {
     }
 
     /// Takes the challenge that awaits its answer. It is used up, however the answer turns out.
-    pub fn take_challenge(&mut self) -> Option<Out> {
+    pub fn take_challenge(&mut self) -> Option<PendingChallenge> {
         match std::mem::take(self) {
             Self::Challenged(Challenged { out, before }) => {
                 *self = before.map_or_else(Self::default, Self::Authenticated);
@@ -110,7 +110,7 @@ impl Phase {
     }
 }
 
-impl Out {
+impl PendingChallenge {
     /// Checks an answer to this challenge, except for the signature.
     pub fn answered(
         self,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     login::{Login, ScriptSource, exit_codes},
-    play::{With, print_played},
+    play::{RunOptions, print_played},
 };
 
 const EXIT_CODES: &str = exit_codes!(
@@ -30,7 +30,7 @@ pub(super) struct Call {
     #[arg(long)]
     version: Option<String>,
     #[command(flatten)]
-    with: With,
+    with: RunOptions,
 }
 
 impl Call {

@@ -1,6 +1,6 @@
 //! `circled jobs`
 
-mod kept;
+mod server_jobs;
 
 use std::{
     io::{self, IsTerminal, Write, stdin},
@@ -25,13 +25,13 @@ use serde_json::{Value, json};
 
 use super::{
     login::{
-        Login, Manner, ScriptSource, exit_codes, json_value, print_json, print_text, read_script,
-        unreadable,
+        Login, LoginOptions, ScriptSource, exit_codes, json_value, print_json, print_text,
+        read_script, unreadable,
     },
     output::{remark, stdout},
     script::{print_line, seconds},
 };
-use kept::JobsAddress;
+use server_jobs::JobsAddress;
 
 const ABOUT: &str = exit_codes!(
     "it is done",
@@ -84,7 +84,7 @@ enum Command {
     },
     /// Print a job as JSON. What a provider sent is not shown, unless the script returned or threw it.
     #[command(after_help = ABOUT, override_usage = "circled jobs show [OPTIONS] [URL] <ID>")]
-    Show(One),
+    Show(JobArguments),
     /// Stop a job of a circle that isn't over.
     #[command(after_help = ABOUT)]
     Stop {
@@ -125,7 +125,7 @@ struct Retry {
     #[arg(short, long, requires = "all_dead")]
     yes: bool,
     #[command(flatten)]
-    who: Who,
+    who: KeyOption,
     #[command(flatten)]
     place: JobsAddress,
 }
@@ -182,27 +182,27 @@ struct Circle {
     #[arg(value_name = "URL", requires = "key", conflicts_with_all = ["admin_url", "config"])]
     circle: Option<String>,
     #[command(flatten)]
-    who: Who,
+    who: KeyOption,
 }
 
 /// The key to log in with.
 #[derive(Debug, Args)]
-struct Who {
+struct KeyOption {
     /// The file with your secret key, made by `circled keygen`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["admin_url", "config"])]
     key: Option<PathBuf>,
     #[command(flatten)]
-    manner: Manner,
+    manner: LoginOptions,
 }
 
 /// A job of a circle, or of the server.
 #[derive(Debug, Args)]
-struct One {
+struct JobArguments {
     /// The circle, ws://host:port/<circle_pk>, or wss://; and the job, 019ab1c2-...
     #[arg(required = true, value_name = "URL and ID")]
     words: Vec<String>,
     #[command(flatten)]
-    who: Who,
+    who: KeyOption,
     #[command(flatten)]
     place: JobsAddress,
 }
@@ -216,7 +216,7 @@ impl Circle {
     }
 }
 
-impl Who {
+impl KeyOption {
     fn login(&self, url: &str) -> Option<Login> {
         Some(Login {
             url: url.to_owned(),
@@ -226,14 +226,14 @@ impl Who {
     }
 }
 
-impl One {
+impl JobArguments {
     /// Returns the job, and the login for its circle, if one is named.
     fn find(&self) -> anyhow::Result<(JobId, Option<Login>)> {
         self.who.find(&self.words)
     }
 }
 
-impl Who {
+impl KeyOption {
     /// Returns the job, and the login for its circle, if one is named. The command line's parser can't handle an
     /// optional word before another one with options between them.
     fn find(&self, words: &[String]) -> anyhow::Result<(JobId, Option<Login>)> {
@@ -275,7 +275,9 @@ impl Jobs {
             } => match circle.login() {
                 Err(error) => return Ok(unreadable(&error)),
                 Ok(Some(login)) => return Ok(list(&login, status, filter, *limit)),
-                Ok(None) => list_kept(place, status, filter, *limit, circle.who.manner.json)?,
+                Ok(None) => {
+                    list_server_jobs(place, status, filter, *limit, circle.who.manner.json)?
+                }
             },
             Command::Show(one) => match one.find() {
                 Err(error) => return Ok(unreadable(&error)),
@@ -432,7 +434,7 @@ pub(super) async fn list_some(
 }
 
 /// Lists the jobs of a server, of all callers.
-fn list_kept(
+fn list_server_jobs(
     place: &JobsAddress,
     states: &[JobStatus],
     filter: &Filter,
@@ -588,7 +590,7 @@ impl Retry {
         let source = self.place.find()?;
         let (mut ids, mut after) = (Vec::new(), None);
         loop {
-            let page = source.page(&[JobStatus::Dead], &self.filter, after, kept::MOST)?;
+            let page = source.page(&[JobStatus::Dead], &self.filter, after, server_jobs::MOST)?;
             ids.extend(page.jobs.into_iter().map(|job| job.job_id));
             after = page.cursor;
             if after.is_none() {

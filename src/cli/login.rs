@@ -60,12 +60,12 @@ pub(super) struct Login {
     #[arg(long, value_name = "FILE")]
     pub(super) key: PathBuf,
     #[command(flatten)]
-    pub(super) manner: Manner,
+    pub(super) manner: LoginOptions,
 }
 
 /// The options for the login and the output.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Manner {
+pub(super) struct LoginOptions {
     /// The signature scheme of the login.
     #[arg(long, value_enum, default_value_t = SchemeName::Eip191)]
     pub(super) scheme: SchemeName,
@@ -187,7 +187,7 @@ impl Login {
 
     pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
         let client = Client::connect(&self.url).await?;
-        let Manner { scheme, origin, .. } = &self.manner;
+        let LoginOptions { scheme, origin, .. } = &self.manner;
         match origin {
             Some(origin) => {
                 client

@@ -42,12 +42,12 @@ pub(super) struct Play {
     #[arg(short, long, value_name = "FILE", conflicts_with = "script")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    with: With,
+    with: RunOptions,
 }
 
 /// The options of a run besides its script.
 #[derive(Debug, Args)]
-pub(super) struct With {
+pub(super) struct RunOptions {
     /// The value that the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
@@ -85,7 +85,7 @@ impl Play {
     }
 }
 
-impl With {
+impl RunOptions {
     pub(super) fn options(&self) -> Options {
         Options {
             args: self.args.clone().unwrap_or_default(),

@@ -1,10 +1,10 @@
 //! `circled repl`
 
+mod connection;
 mod helper;
 mod history;
 mod input;
-mod link;
-mod words;
+mod names;
 
 use std::{
     io::{self, IsTerminal, Write, stdin},
@@ -28,8 +28,8 @@ use super::{
     play::print_played,
     script,
 };
+use connection::{Ended, ReplConnection};
 use helper::Prompt;
-use link::{Ended, ReplConnection};
 
 const EXAMPLES: &str = "\
 Example:
@@ -76,14 +76,14 @@ impl Repl {
             Ok(key) => key,
             Err(error) => return self.login.unusable(&error),
         };
-        let link = match ReplConnection::new(&self.login, &key) {
-            Ok(link) => Rc::new(link),
+        let connection = match ReplConnection::new(&self.login, &key) {
+            Ok(connection) => Rc::new(connection),
             Err(error) => {
                 remark!("error: {error}");
                 return ExitCode::from(3);
             }
         };
-        match link.ask(async |client| client.whoami().await) {
+        match connection.ask(async |client| client.whoami().await) {
             Ended::Answered(me) => {
                 if stdin().is_terminal() {
                     let role = printable(me.role.as_ref().map_or("unknown", Word::name));
@@ -96,8 +96,8 @@ impl Repl {
             Ended::Failed(error) => return self.login.failed(&error, None, &key),
             Ended::Interrupted => return ExitCode::from(130),
         }
-        let ended = self.prompt(&link, &key);
-        link.close();
+        let ended = self.prompt(&connection, &key);
+        connection.close();
         ended.unwrap_or_else(|error| {
             remark!("error: {error}");
             ExitCode::from(3)
@@ -106,7 +106,7 @@ impl Repl {
 
     fn prompt(
         &self,
-        link: &Rc<ReplConnection<'_>>,
+        connection: &Rc<ReplConnection<'_>>,
         key: &SecretKey,
     ) -> rustyline::Result<ExitCode> {
         let config = Config::builder()
@@ -115,11 +115,11 @@ impl Repl {
             .max_history_size(history::LENGTH)?
             .build();
         let mut lines: Lines<'_> = Editor::with_config(config)?;
-        lines.set_helper(Some(Prompt::new(link.clone())));
+        lines.set_helper(Some(Prompt::new(connection.clone())));
         let history =
             history::file(|name| std::env::var_os(name)).filter(|_| stdin().is_terminal());
         if let Some(file) = &history {
-            remembered(&mut lines, file);
+            load_history(&mut lines, file);
         }
         loop {
             let input = match lines.readline("> ") {
@@ -138,13 +138,13 @@ impl Repl {
             }
             let printed = match command(&input) {
                 Some("quit" | "q" | "exit") => return Ok(ExitCode::SUCCESS),
-                Some(command) => self.command(link, key, command),
+                Some(command) => self.command(connection, key, command),
                 None => {
                     let source = ScriptSource {
                         name: "input",
                         text: Some(&input),
                     };
-                    let played = link.ask(async |client| client.play(&input).await);
+                    let played = connection.ask(async |client| client.play(&input).await);
                     self.show(played, Some(source), key, |played| self.print(played))
                 }
             };
@@ -166,7 +166,12 @@ impl Repl {
         ))
     }
 
-    fn command(&self, link: &ReplConnection<'_>, key: &SecretKey, command: &str) -> io::Result<()> {
+    fn command(
+        &self,
+        connection: &ReplConnection<'_>,
+        key: &SecretKey,
+        command: &str,
+    ) -> io::Result<()> {
         let (name, rest) = command
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));
@@ -196,19 +201,20 @@ impl Repl {
                 };
                 let source = ScriptSource { name, text: None };
                 let called =
-                    link.ask(async |client| client.call_script(name, None, &options).await);
+                    connection.ask(async |client| client.call_script(name, None, &options).await);
                 self.show(called, Some(source), key, |called| {
                     self.print(&called.played)
                 })
             }
             "jobs" => {
-                let found = link.ask(async |client| jobs::list_some(client, &[], None, 20).await);
+                let found =
+                    connection.ask(async |client| jobs::list_some(client, &[], None, 20).await);
                 self.show(found, None, key, |found| {
                     found.iter().try_for_each(|job| jobs::print(job, false))
                 })
             }
             "scripts" => {
-                let found = link.ask(async |client| client.list_scripts().await);
+                let found = connection.ask(async |client| client.list_scripts().await);
                 self.show(found, None, key, |found| script::print_all(found, false))
             }
             _ => {
@@ -261,7 +267,7 @@ fn command(input: &str) -> Option<&str> {
 }
 
 /// Loads earlier inputs. Without the file, there are none to bring back.
-fn remembered(lines: &mut Lines<'_>, file: &Path) {
+fn load_history(lines: &mut Lines<'_>, file: &Path) {
     if let Err(error) = history::make_folder(file) {
         remark!(
             "warning: what you type is not kept: {}: {error}",

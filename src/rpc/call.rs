@@ -25,7 +25,7 @@ pub enum Answer<T> {
 
 /// A reply to be sent, with its memory.
 #[derive(Debug)]
-pub struct Written {
+pub struct ReplyText {
     /// The reply, or an array of replies.
     pub text: String,
     /// The memory that counts as held until the reply is sent; `None` for a small reply.
@@ -35,9 +35,9 @@ pub struct Written {
 /// The reply to a message, if it gets one.
 pub enum Reply {
     /// The reply is ready.
-    Now(Option<Written>),
+    Now(Option<ReplyText>),
     /// The reply comes later. Dropping the future cancels the call.
-    Later(PendingCall<Option<Written>>),
+    Later(PendingCall<Option<ReplyText>>),
 }
 
 /// The result of handling a message.
@@ -75,7 +75,7 @@ pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
 }
 
 async fn on_long_text(context: &mut Context, text: &str) -> Reply {
-    let turn = match context.turn_to_be_read().await {
+    let turn = match context.turn_to_read().await {
         Ok(turn) => turn,
         Err(error) => return refuse(Some(Id::NULL), &error, &context.memory),
     };
@@ -118,7 +118,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
     let room = context.memory.part("session.max_reply", most, 0);
     let whole = std::mem::replace(&mut context.memory, room.clone());
-    let mut gathered = Gathered::new(room.clone());
+    let mut gathered = BatchReplies::new(room.clone());
     let mut later = Vec::new();
     let mut full = None;
     for request in batch.requests() {
@@ -182,21 +182,21 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
 ) -> Reply {
     match answer {
         Answer::Now(result) => {
-            Reply::Now(id.map(|id| Written::new(finished(result, &id), &id, memory)))
+            Reply::Now(id.map(|id| ReplyText::new(finished(result, &id), &id, memory)))
         }
         Answer::Later(pending) => {
             let Some(id) = id.map(Id::into_owned) else {
-                return unheard(pending);
+                return without_reply(pending);
             };
             let memory = memory.clone();
             Reply::Later(Box::pin(async move {
                 let result = pending.await;
-                Some(Written::new(finished(result, &id), &id, &memory))
+                Some(ReplyText::new(finished(result, &id), &id, &memory))
             }))
         }
         Answer::Reserved(pending) => {
             let Some(id) = id.map(Id::into_owned) else {
-                return unheard(pending);
+                return without_reply(pending);
             };
             let memory = memory.clone();
             Reply::Later(Box::pin(async move {
@@ -204,18 +204,18 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
                 let about = room.as_ref().map_or(0, Reservation::bytes);
                 let text = finished_in(about, result, &id);
                 let Some(mut room) = room else {
-                    return Some(Written::new(text, &id, &memory));
+                    return Some(ReplyText::new(text, &id, &memory));
                 };
                 // Everything but the id was reserved. The result of a run that has happened is always sent.
                 let _ = room.resize(text.len());
                 let room = Some(room);
-                Some(Written { text, room })
+                Some(ReplyText { text, room })
             }))
         }
     }
 }
 
-fn unheard<T: Send + 'static>(pending: PendingCall<T>) -> Reply {
+fn without_reply<T: Send + 'static>(pending: PendingCall<T>) -> Reply {
     Reply::Later(Box::pin(async move {
         pending.await;
         None
@@ -223,7 +223,7 @@ fn unheard<T: Send + 'static>(pending: PendingCall<T>) -> Reply {
 }
 
 fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
-    Reply::Now(id.map(|id| Written::new(failed(error, &id), &id, memory)))
+    Reply::Now(id.map(|id| ReplyText::new(failed(error, &id), &id, memory)))
 }
 
 impl Costly {
@@ -256,14 +256,14 @@ async fn in_turn(
     }
     let turn = match costly {
         Costly::Login => context.turn_to_log_in().await,
-        Costly::Long => context.turn_to_be_read().await,
+        Costly::Long => context.turn_to_read().await,
     };
     let _turn = match turn {
         Ok(turn) => turn,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
     let reply = on_request(context, method, request);
-    if costly == Costly::Long || context.shows_more_than_a_login() {
+    if costly == Costly::Long || context.exceeds_a_login() {
         // Let others on this thread have their turn before the place is free for the next.
         yield_now().await;
     }
@@ -278,7 +278,7 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
         Ok(admitted) => admitted,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
-    if let Err(error) = context.has_room() {
+    if let Err(error) = context.check_in_flight() {
         return refuse(request.id, &error, &context.memory);
     }
     let quota = match context.count(method.needs, admitted) {
@@ -314,7 +314,7 @@ pub(super) fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reser
     Ok(Some(requests.try_reserve(bytes)?))
 }
 
-impl Written {
+impl ReplyText {
     /// Creates the reply for `id`, with memory for it. Without memory, a small error takes its place, with the id null
     /// if the id is long.
     fn new(text: String, id: &Id<'_>, memory: &MemoryBudget) -> Self {
@@ -339,13 +339,13 @@ impl Written {
 }
 
 /// Collects the replies of a batch into an array, in any order; into nothing if all requests were notifications.
-struct Gathered {
+struct BatchReplies {
     memory: MemoryBudget,
     text: String,
     room: Option<Reservation>,
 }
 
-impl Gathered {
+impl BatchReplies {
     /// Creates an empty collection whose replies count in `memory`.
     fn new(memory: MemoryBudget) -> Self {
         Self {
@@ -360,7 +360,7 @@ impl Gathered {
     ///
     /// # Errors
     /// [`OverBudget`] if there is no memory for it.
-    fn add(&mut self, Written { text, room }: Written) -> Result<(), OverBudget> {
+    fn add(&mut self, ReplyText { text, room }: ReplyText) -> Result<(), OverBudget> {
         self.text.push(if self.text.is_empty() { '[' } else { ',' });
         self.text.push_str(&text);
         let (room, reserved) = match room {
@@ -377,12 +377,12 @@ impl Gathered {
         reserved
     }
 
-    fn finish(mut self) -> Option<Written> {
+    fn finish(mut self) -> Option<ReplyText> {
         if self.text.is_empty() {
             return None;
         }
         self.text.push(']');
-        Some(Written {
+        Some(ReplyText {
             text: self.text,
             room: self.room,
         })
@@ -443,18 +443,18 @@ mod tests {
             panic!("no request: {request}");
         };
         let id = request.id.unwrap();
-        let Written { text, room } = Written::new("x".repeat(text), &id, &memory);
+        let ReplyText { text, room } = ReplyText::new("x".repeat(text), &id, &memory);
         (text, room.map_or(0, |room| room.bytes()))
     }
 
     #[test]
     fn replies_of_a_batch_have_memory_and_are_sent_without() {
         let memory = MemoryBudget::new("session.max_reply", 10_000);
-        let small = |room| Written {
+        let small = |room| ReplyText {
             text: "x".repeat(1000),
             room,
         };
-        let mut gathered = Gathered::new(memory.clone());
+        let mut gathered = BatchReplies::new(memory.clone());
         // Less is reserved than the reply needs, as if only a small reply had found memory.
         let room = [Some(200), Some(0), None, None].map(|room| {
             let room = room.map(|bytes| memory.try_reserve(bytes).unwrap());

@@ -43,7 +43,7 @@ pub struct Context {
     /// The subscriptions to events.
     pub subscriptions: Subscriptions,
     /// The requests under way.
-    pub under_way: UnderWay,
+    pub in_flight_requests: InFlight,
     /// The state that all sessions share.
     pub shared: Arc<Shared>,
     /// The memory budget of requests under way, and of notifications.
@@ -115,7 +115,7 @@ pub(super) struct Admitted {
 
 /// The requests of one session that are under way. A cheap handle.
 #[derive(Debug, Clone, Default)]
-pub struct UnderWay(Arc<Requests>);
+pub struct InFlight(Arc<Requests>);
 
 #[derive(Debug, Default)]
 struct Requests {
@@ -125,9 +125,9 @@ struct Requests {
 
 /// A request under way. Dropping it makes room for the next.
 #[derive(Debug)]
-pub(super) struct Permit(UnderWay);
+pub(super) struct Permit(InFlight);
 
-impl UnderWay {
+impl InFlight {
     /// Lets nothing new begin, not even from a message that is being handled: the session is about to end.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
@@ -153,7 +153,7 @@ impl Context {
             address: client.address,
             phase: Phase::default(),
             subscriptions,
-            under_way: UnderWay::default(),
+            in_flight_requests: InFlight::default(),
             shared,
             shown: 0,
             turn: Instant::now(),
@@ -179,7 +179,7 @@ impl Context {
     pub(super) fn permits(&self, needs: Needs) -> Result<Admitted, Error> {
         let needs = match needs {
             Needs::Nothing | Needs::Credentials => return self.decide(None),
-            _ if self.under_way.is_draining() => {
+            _ if self.in_flight_requests.is_draining() => {
                 return Err(Error::Unavailable {
                     retry_after_ms: 1000,
                 });
@@ -230,16 +230,16 @@ impl Context {
     ///
     /// # Errors
     /// The session has as many under way as it may.
-    pub(super) fn has_room(&self) -> Result<(), Error> {
+    pub(super) fn check_in_flight(&self) -> Result<(), Error> {
         let Limits {
             max_in_flight,
             anonymous_in_flight,
             ..
         } = self.shared.limits;
-        let under_way = self.under_way.0.count.load(Ordering::Relaxed);
-        let limit = if under_way >= max_in_flight {
+        let in_flight_requests = self.in_flight_requests.0.count.load(Ordering::Relaxed);
+        let limit = if in_flight_requests >= max_in_flight {
             "session.max_in_flight"
-        } else if under_way >= anonymous_in_flight && self.phase.caller().is_none() {
+        } else if in_flight_requests >= anonymous_in_flight && self.phase.caller().is_none() {
             "session.anonymous_in_flight"
         } else {
             return Ok(());
@@ -264,7 +264,7 @@ impl Context {
     ///
     /// # Errors
     /// Too many requests wait already: as many as there may be sessions.
-    pub(super) fn turn_to_be_read(
+    pub(super) fn turn_to_read(
         &self,
     ) -> impl Future<Output = Result<Turn<Network>, Error>> + use<> {
         self.turn_of(&self.shared.long_requests, "session.max_sessions")
@@ -286,7 +286,7 @@ impl Context {
     }
 
     /// Counts a call that showed credentials. Returns true if there were more of them than a login takes.
-    pub(super) fn shows_more_than_a_login(&mut self) -> bool {
+    pub(super) fn exceeds_a_login(&mut self) -> bool {
         self.shown = (self.shown + 1).min(3);
         self.shown > 2
     }
@@ -307,8 +307,11 @@ impl Context {
 
     /// Counts a request until the permit is dropped.
     pub(super) fn begin(&self) -> Permit {
-        self.under_way.0.count.fetch_add(1, Ordering::Relaxed);
-        Permit(self.under_way.clone())
+        self.in_flight_requests
+            .0
+            .count
+            .fetch_add(1, Ordering::Relaxed);
+        Permit(self.in_flight_requests.clone())
     }
 }
 

@@ -14,8 +14,8 @@ mod quota;
 mod subscriptions;
 
 pub(crate) use call::failed;
-pub use call::{Answer, Handled, PendingCall, Reply, Written, on_text};
-pub use context::{Client, Context, Limits, Shared, UnderWay};
+pub use call::{Answer, Handled, PendingCall, Reply, ReplyText, on_text};
+pub use context::{Client, Context, InFlight, Limits, Shared};
 pub use error::Error;
 pub use message::{Batch, Id, Incoming, Invalid, Request};
 pub use method::{Method, Needs};

@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use super::{
     Settings, handshake,
     linger::Lingering,
-    patience::{IsSession, Patient},
+    response_deadline::{IsSession, ResponseDeadline},
 };
 use crate::{
     address::{Network, TrustedProxies},
@@ -43,7 +43,7 @@ const PATH: usize = 128;
 
 /// The acceptor of a listener. A cheap handle.
 #[derive(Debug, Clone)]
-pub(super) struct Accept(Arc<Inner>);
+pub(super) struct Acceptor(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -68,7 +68,7 @@ pub(super) struct Ending {
     pub(super) tasks: TaskTracker,
 }
 
-impl Accept {
+impl Acceptor {
     /// Creates an acceptor with so many connections. `webhooks` counts refused webhooks.
     pub(super) fn new(
         server: &Settings,
@@ -127,7 +127,7 @@ impl Accept {
         }
         let is_session = IsSession::default();
         let stream = Lingering::new(stream, place, ending);
-        let stream = Patient::new(stream, inner.response, is_session.clone());
+        let stream = ResponseDeadline::new(stream, inner.response, is_session.clone());
         let accept = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (accept, routes) = (accept.clone(), routes.clone());
@@ -192,7 +192,7 @@ impl Inner {
             return webhooks.refuse(path, refusal);
         }
         if self.hostless.admit(Instant::now()) {
-            let others = self.hostless.take_left_out();
+            let others = self.hostless.take_skipped();
             let path: String = path.chars().take(PATH).collect();
             tracing::warn!(%peer, path, others, "request refused: its Host header is missing, repeated or invalid");
         }
@@ -204,7 +204,7 @@ impl Inner {
         if !self.refused.admit(Instant::now()) {
             return;
         }
-        let others = self.refused.take_left_out();
+        let others = self.refused.take_skipped();
         match full {
             Full::All => tracing::warn!(
                 %peer, others,

@@ -21,7 +21,7 @@ pub struct Live {
 
 /// The result of applying new settings.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct Applied {
     /// The number of sessions that end.
     pub sessions_ended: usize,
     /// Settings that name files, which are read again even if the settings are the same.
@@ -80,8 +80,8 @@ impl Live {
     ///
     /// # Errors
     /// A provider can't be set up; then nothing has changed.
-    pub fn set(&self, settings: &config::Settings) -> Result<Taken, SetUpError> {
-        let mut taken = Taken::default();
+    pub fn set(&self, settings: &config::Settings) -> Result<Applied, SetUpError> {
+        let mut taken = Applied::default();
         let scripts = match &self.gateway {
             None => {
                 let scripts = scripts(settings)?;
@@ -94,7 +94,7 @@ impl Live {
                 let change = self.access.replace(&settings.circles, &settings.circle);
                 providers.announce();
                 taken.read_anew = gateway.verify.replace(providers);
-                taken.sessions_ended = gateway.registry.end(|circle| change.takes_from(circle));
+                taken.sessions_ended = gateway.registry.end(|circle| change.narrows(circle));
                 scripts
             }
         };

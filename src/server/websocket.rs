@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::patience::IsSession;
+use super::response_deadline::IsSession;
 use crate::{
     memory::MemoryBudget,
     session::{Meter, WebSocket},

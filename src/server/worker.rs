@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Live, ServeError,
-    accept::{Accept, Ending},
-    admin, admin_accept, bind, end,
+    accept::{Acceptor, Ending},
+    admin, admin_acceptor, bind, end,
     files::OpenFiles,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Worker {
     admin: Option<TcpListener>,
-    accept: Accept,
+    accept: Acceptor,
     dispatcher: Dispatcher,
     live: Live,
     shutdown_grace: std::time::Duration,
@@ -58,7 +58,7 @@ impl Worker {
         .await?;
         Ok(Self {
             admin,
-            accept: admin_accept(settings, files),
+            accept: admin_acceptor(settings, files),
             dispatcher,
             live: Live::worker(access, scripts),
             shutdown_grace: settings.server.shutdown_grace,

@@ -15,9 +15,9 @@ use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use super::{
-    field::{self, Field, Odd},
+    field::{self, Field, UnusableValue},
     layer::{Verified, at_length},
-    provider::{Challenge, Reading, Series},
+    provider::{Challenge, RequestFields, Series},
     refusal::WebhookRefusal,
 };
 use crate::{
@@ -99,7 +99,8 @@ fn delivery(
     } = verified;
     let reading = &provider.reading;
     let read = |fields| {
-        Field::first(fields, headers, &payload).map_err(|Odd| WebhookRefusal::NotTheProviders)
+        Field::first(fields, headers, &payload)
+            .map_err(|UnusableValue| WebhookRefusal::NotTheProviders)
     };
     // An id that is signed can't be given to a copy of an earlier request.
     let event_id = match &verified.signed_id {
@@ -119,7 +120,7 @@ fn delivery(
         provider: provider.name.clone(),
         identity: Some(identity(
             &provider.name,
-            &reading.told_apart_by(verified, event_id.as_deref(), event_type.as_deref()),
+            &reading.identity_part(verified, event_id.as_deref(), event_type.as_deref()),
         )),
         series: match &reading.series {
             Some(series) => series.read(&provider.name, &payload)?,
@@ -133,7 +134,7 @@ fn delivery(
 }
 
 /// The part of an identity that tells deliveries of one provider apart.
-enum Apart<'a> {
+enum IdentityPart<'a> {
     /// The event's id and type. Some providers use one id for events of several types.
     Event { id: &'a str, kind: &'a str },
     /// The whole body, if the event has no id.
@@ -144,12 +145,12 @@ enum Apart<'a> {
     Series(&'a str),
 }
 
-fn identity(provider: &str, apart: &Apart<'_>) -> [u8; 32] {
+fn identity(provider: &str, apart: &IdentityPart<'_>) -> [u8; 32] {
     let (what, first, second) = match apart {
-        Apart::Event { id, kind } => ("event", id.as_bytes(), kind.as_bytes()),
-        Apart::Body(body) => ("body", *body, &b""[..]),
-        Apart::Question { at, body } => ("question", at.as_bytes(), *body),
-        Apart::Series(name) => ("series", name.as_bytes(), &b""[..]),
+        IdentityPart::Event { id, kind } => ("event", id.as_bytes(), kind.as_bytes()),
+        IdentityPart::Body(body) => ("body", *body, &b""[..]),
+        IdentityPart::Question { at, body } => ("question", at.as_bytes(), *body),
+        IdentityPart::Series(name) => ("series", name.as_bytes(), &b""[..]),
     };
     let mut hash = Sha256::new();
     for part in [provider.as_bytes(), what.as_bytes(), first, second] {
@@ -174,28 +175,28 @@ impl Series {
         let name = payload.pointer(&self.name).and_then(field::text);
         let (name, is_final) = name.zip(is_final).ok_or(WebhookRefusal::NotTheProviders)?;
         Ok(Some(dispatch::Series {
-            identity: identity(provider, &Apart::Series(&name)),
+            identity: identity(provider, &IdentityPart::Series(&name)),
             is_final,
         }))
     }
 }
 
-impl Reading {
+impl RequestFields {
     /// Returns the part that tells a delivery from all others.
-    fn told_apart_by<'a>(
+    fn identity_part<'a>(
         &self,
         verified: &'a Verified,
         id: Option<&'a str>,
         kind: Option<&'a str>,
-    ) -> Apart<'a> {
+    ) -> IdentityPart<'a> {
         let body = &verified.body;
         match (id, &verified.asked_at) {
-            (Some(id), _) if !self.test_ids.iter().any(|test| test == id) => Apart::Event {
+            (Some(id), _) if !self.test_ids.iter().any(|test| test == id) => IdentityPart::Event {
                 id,
                 kind: kind.unwrap_or_default(),
             },
-            (_, Some(at)) => Apart::Question { at, body },
-            (_, None) => Apart::Body(body),
+            (_, Some(at)) => IdentityPart::Question { at, body },
+            (_, None) => IdentityPart::Body(body),
         }
     }
 

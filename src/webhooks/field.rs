@@ -25,20 +25,24 @@ pub struct InvalidField;
 /// The value at the place can't be used: a header that is there twice, or a body's member that is neither text nor
 /// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Odd;
+pub(super) struct UnusableValue;
 
 impl Field {
     /// Returns the value at the place, if there is one.
-    pub(super) fn read(&self, headers: &HeaderMap, body: &Value) -> Result<Option<String>, Odd> {
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &Value,
+    ) -> Result<Option<String>, UnusableValue> {
         let text = match self {
             Self::Header(name) => match only(headers, name) {
                 Ok(value) => Some(value.to_owned()),
                 Err(Unsigned::Missing) => None,
-                Err(_) => return Err(Odd),
+                Err(_) => return Err(UnusableValue),
             },
             Self::Body(pointer) => match body.pointer(pointer) {
                 None | Some(Value::Null) => None,
-                Some(value) => Some(text(value).ok_or(Odd)?),
+                Some(value) => Some(text(value).ok_or(UnusableValue)?),
             },
         };
         Ok(text.filter(|text| !text.is_empty()))
@@ -49,7 +53,7 @@ impl Field {
         fields: &[Self],
         headers: &HeaderMap,
         body: &Value,
-    ) -> Result<Option<String>, Odd> {
+    ) -> Result<Option<String>, UnusableValue> {
         let mut found = None;
         // All places are read, so that an unusable value is an error wherever it is.
         for field in fields {
@@ -117,13 +121,13 @@ mod tests {
             ("header:X-Event", Ok(Some("created"))),
             ("header:X-Empty", Ok(None)),
             ("header:X-Other", Ok(None)),
-            ("header:X-Twice", Err(Odd)),
+            ("header:X-Twice", Err(UnusableValue)),
             ("body:/id", Ok(Some("evt_1"))),
             ("body:/n", Ok(Some("7"))),
             ("body:/deep/a~1b/1", Ok(Some("y"))),
             ("body:/nothing", Ok(None)),
-            ("body:/yes", Err(Odd)),
-            ("body:/deep", Err(Odd)),
+            ("body:/yes", Err(UnusableValue)),
+            ("body:/deep", Err(UnusableValue)),
             ("body:/other", Ok(None)),
         ] {
             let field: Field = field.parse().unwrap();

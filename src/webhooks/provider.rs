@@ -14,11 +14,11 @@ use thiserror::Error;
 use super::{
     address::{AddressCheck, Parameter},
     body::Form,
+    encodings::Key,
     field::Field,
     preset::Preset,
     scheme::{Scheme, SchemeError},
     settings::{Description, Kind, ProviderSettings, Settings},
-    written::Key,
 };
 use crate::{
     auth::{Circle, Secret, SecretSource, UnusableSecret},
@@ -36,7 +36,7 @@ pub struct Provider {
     /// The name in the settings and in URLs.
     pub name: Arc<str>,
     pub(super) scheme: Scheme,
-    pub(super) reading: Reading,
+    pub(super) reading: RequestFields,
     pub(super) tolerance: Duration,
     pub(super) wait: Duration,
     pub(super) address_check: Option<AddressCheck>,
@@ -47,7 +47,7 @@ pub struct Provider {
 
 /// The fields that are read from a provider's requests.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct RequestFields {
     pub(super) forms: Vec<Form>,
     pub(super) event_id: Vec<Field>,
     pub(super) event_type: Vec<Field>,
@@ -85,7 +85,7 @@ pub(super) struct Series {
 pub struct Providers {
     by_name: HashMap<Arc<str>, Arc<Provider>>,
     scripts: HashMap<Arc<str>, Arc<str>>,
-    off: Vec<Off>,
+    off: Vec<ProviderOff>,
     notes: Vec<Note>,
 }
 
@@ -112,7 +112,7 @@ struct SecretOf {
 
 /// A provider that is off because it has no secret.
 #[derive(Debug)]
-struct Off {
+struct ProviderOff {
     name: String,
     sources: Vec<String>,
 }
@@ -361,7 +361,7 @@ impl Providers {
                 "{}", what.message()
             );
         }
-        for Off { name, sources } in &self.off {
+        for ProviderOff { name, sources } in &self.off {
             tracing::info!(
                 provider = name,
                 secrets = sources.join(", "),
@@ -448,7 +448,7 @@ impl Providers {
         let notes = secrets.notes;
         if keys.is_empty() && by_circle.values().all(Vec::is_empty) {
             let sources = settings.secrets.iter().map(ToString::to_string);
-            self.off.push(Off {
+            self.off.push(ProviderOff {
                 name: name.to_string(),
                 sources: sources.collect(),
             });
@@ -458,7 +458,7 @@ impl Providers {
         let provider = Provider {
             name: name.clone(),
             scheme,
-            reading: Reading::new(description),
+            reading: RequestFields::new(description),
             tolerance: settings.tolerance,
             wait: settings.wait,
             address_check,
@@ -498,7 +498,7 @@ impl Preset {
     }
 }
 
-impl Reading {
+impl RequestFields {
     fn new(description: Description) -> Self {
         Self {
             forms: description.body.unwrap_or_else(|| vec![Form::Json]),

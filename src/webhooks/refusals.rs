@@ -63,9 +63,9 @@ impl WebhookRefusals {
     }
 
     /// Logs the number of refusals that weren't logged since the last call.
-    pub fn tell_left_out(&self) {
+    pub fn log_skipped(&self) {
         for (code, limit) in &self.0 {
-            let refused = limit.take_left_out();
+            let refused = limit.take_skipped();
             if refused > 0 {
                 tracing::warn!(
                     code,

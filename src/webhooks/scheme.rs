@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::{
+    encodings::{Encoding, Hash, Key, KeyEncoding, TimestampFormat},
     template::{Filling, Part, Template},
-    written::{Encoding, Hash, Key, KeyEncoding, TimestampFormat},
 };
 use crate::auth::Secret;
 

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::{
     body::Form,
+    encodings::{Encoding, Hash, KeyEncoding, TimestampFormat},
     field::Field,
     preset::Preset,
     scheme::{Headers, Scheme, SchemeError, Signing},
     template::Template,
-    written::{Encoding, Hash, KeyEncoding, TimestampFormat},
 };
 use crate::{
     auth::SecretSource,

@@ -11,9 +11,9 @@ use rustyline::{
 };
 
 use super::{
+    connection::ReplConnection,
     input::{Wanted, is_whole, wanted},
-    link::ReplConnection,
-    words,
+    names,
 };
 use crate::cli::explain::printable;
 
@@ -21,15 +21,15 @@ use crate::cli::explain::printable;
 const GOES_ON: &str = "... it goes on; Ctrl-C drops it";
 
 pub(super) struct Prompt<'a> {
-    link: Rc<ReplConnection<'a>>,
+    connection: Rc<ReplConnection<'a>>,
     /// True while the input that was read last is unfinished.
     goes_on: Cell<bool>,
 }
 
 impl<'a> Prompt<'a> {
-    pub(super) fn new(link: Rc<ReplConnection<'a>>) -> Self {
+    pub(super) fn new(connection: Rc<ReplConnection<'a>>) -> Self {
         Self {
-            link,
+            connection,
             goes_on: Cell::default(),
         }
     }
@@ -49,12 +49,12 @@ impl Completer for Prompt<'_> {
         };
         let prefix = wanted.prefix();
         let found = match wanted {
-            Wanted::Key(prefix) => self.link.keys(prefix),
-            Wanted::Script(prefix) => self.link.scripts(prefix),
-            Wanted::Command(prefix) => words::of_the_prompt(prefix),
-            Wanted::StoreFunction(prefix) => words::of_store(prefix),
-            Wanted::Method(prefix) => words::of_values(prefix),
-            Wanted::Word(prefix) => words::of_the_language(prefix),
+            Wanted::Key(prefix) => self.connection.keys(prefix),
+            Wanted::Script(prefix) => self.connection.scripts(prefix),
+            Wanted::Command(prefix) => names::of_the_prompt(prefix),
+            Wanted::StoreFunction(prefix) => names::of_store(prefix),
+            Wanted::Method(prefix) => names::of_values(prefix),
+            Wanted::Word(prefix) => names::of_the_language(prefix),
         };
         let candidates = found.into_iter().map(|name| Pair {
             display: printable(&name),

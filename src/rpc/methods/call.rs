@@ -2,7 +2,7 @@
 
 use circled_protocol::methods::{CallScript, Called};
 
-use super::run::{Raw, played, run};
+use super::run::{Raw, play_result, run};
 use crate::{
     auth::Action,
     circle::Task,
@@ -38,7 +38,7 @@ impl Call for CallScript<'static> {
             timeout_ms,
             |job_id, mut ran| Called {
                 version: ran.version.take().unwrap_or_default(),
-                played: played(job_id, ran),
+                played: play_result(job_id, ran),
             },
         )
     }

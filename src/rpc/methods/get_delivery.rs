@@ -4,7 +4,7 @@ use circled_protocol::methods::{DeliveryDetails, GetDelivery};
 
 use super::{
     deliveries::{delivery, described, payload},
-    jobs::{answered, job},
+    jobs::{job, read_reply},
     run::Raw,
 };
 use crate::{
@@ -31,7 +31,7 @@ impl Call for GetDelivery {
         let viewer = Viewer::Caller(admitted.key);
         match job(&params.job_id) {
             Err(error) => Answer::Now(Err(error)),
-            Ok(id) => answered(async move {
+            Ok(id) => read_reply(async move {
                 let read = delivery(&shared, circle, id, viewer, &memory).await?;
                 let (mut job, running) = read.into_found();
                 let logs = std::mem::take(&mut job.logs);

@@ -9,7 +9,7 @@ use circled_protocol::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    jobs::{answered, job, visible, whose},
+    jobs::{job, read_reply, visible, visible_caller},
     run::{Raw, unavailable},
 };
 use crate::{
@@ -36,23 +36,24 @@ impl Call for GetJob {
         let memory = context.memory.clone();
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
-        let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
-        let (id, whose) = match asked {
+        let asked =
+            (|| Ok::<_, Error>((job(&params.job_id)?, visible_caller(context, admitted)?)))();
+        let (id, visible_caller) = match asked {
             Err(error) => return Answer::Now(Err(error)),
             Ok(asked) => asked,
         };
         let wait = Duration::from_millis(params.wait.unwrap_or(0));
         let until = Instant::now() + wait.min(shared.dispatcher.job_timeout());
-        answered(async move {
+        read_reply(async move {
             if wait.is_zero() {
-                let read = visible(&shared, circle, id, (whose, viewer), &memory).await?;
+                let read = visible(&shared, circle, id, (visible_caller, viewer), &memory).await?;
                 return Ok(shown(read));
             }
             // Listen first, so that no change is missed between the read of the job and the next event.
             let feed = shared.dispatcher.listen(circle).await;
             let feed = feed.map_err(|Unavailable| unavailable())?;
             tokio::select! {
-                read = end(&shared, circle, id, ((whose, viewer), &memory), feed, until) => read,
+                read = end(&shared, circle, id, ((visible_caller, viewer), &memory), feed, until) => read,
                 // The dispatcher's end stops waiting callers, too.
                 () = shared.dispatcher.halted() => Err(Error::Cancelled),
             }

@@ -24,7 +24,7 @@ pub(super) fn shown((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> 
 }
 
 /// Returns what a read finds, in the memory that the read has reserved.
-pub(super) fn answered<T: Send + 'static>(
+pub(super) fn read_reply<T: Send + 'static>(
     read: impl Future<Output = Result<ReservedRead<T>, Error>> + Send + 'static,
 ) -> Answer<ReservedRead<T>> {
     Answer::Reserved(Box::pin(async move {
@@ -61,7 +61,10 @@ fn named(param: &str, id: &str) -> Result<JobId, Error> {
 }
 
 /// Returns the caller whose jobs are visible; `None`: all callers' jobs.
-pub(super) fn whose(context: &Context, admitted: Admitted) -> Result<Option<PublicKey>, Error> {
+pub(super) fn visible_caller(
+    context: &Context,
+    admitted: Admitted,
+) -> Result<Option<PublicKey>, Error> {
     if admitted.is_owner(&context.circle) {
         return Ok(None);
     }
@@ -73,13 +76,13 @@ pub(super) async fn visible(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (whose, viewer): (Option<PublicKey>, Viewer),
+    (visible_caller, viewer): (Option<PublicKey>, Viewer),
     memory: &MemoryBudget,
 ) -> Result<ReservedRead<(JobRecord, bool)>, Error> {
     let jobs = shared.dispatcher.jobs();
     let found = jobs.find_in(circle, id, viewer, memory).await?;
     let theirs = |read: &ReservedRead<(JobRecord, bool)>| {
-        whose.is_none() || read.found.0.submitter() == whose
+        visible_caller.is_none() || read.found.0.submitter() == visible_caller
     };
     found
         .filter(theirs)
@@ -91,12 +94,12 @@ pub(super) async fn record(
     shared: &Shared,
     circle: PublicKey,
     id: JobId,
-    (whose, viewer): (Option<PublicKey>, Viewer),
+    (visible_caller, viewer): (Option<PublicKey>, Viewer),
 ) -> Result<JobRecord, Error> {
     let found = shared.dispatcher.jobs().record_in(circle, id, viewer).await;
     let found = found.map_err(|Unavailable| unavailable())?;
     found
-        .filter(|job| whose.is_none() || job.submitter() == whose)
+        .filter(|job| visible_caller.is_none() || job.submitter() == visible_caller)
         .ok_or(Error::NotFound { what: "job".into() })
 }
 
@@ -112,7 +115,7 @@ impl From<JobReadError> for Error {
 impl From<NotAccepted> for Error {
     fn from(error: NotAccepted) -> Self {
         match error {
-            NotAccepted::Backlog => super::run::over("dispatch.durable.backlog".into()),
+            NotAccepted::Backlog => super::run::limit_exceeded("dispatch.durable.backlog".into()),
             NotAccepted::Unavailable => unavailable(),
         }
     }

@@ -3,7 +3,7 @@
 use circled_protocol::methods::{Jobs, ListJobs};
 
 use super::{
-    jobs::{cursor, limit, shown, whose},
+    jobs::{cursor, limit, shown, visible_caller},
     run::{Raw, unavailable},
 };
 use crate::{
@@ -29,7 +29,7 @@ impl Call for ListJobs {
         let page = (|| {
             Ok::<_, Error>(Page {
                 circle: context.circle,
-                caller: whose(context, admitted)?,
+                caller: visible_caller(context, admitted)?,
                 state: params.status,
                 deliveries: Some(false),
                 provider: None,

@@ -2,7 +2,7 @@
 
 use circled_protocol::methods::{Play, Played};
 
-use super::run::{Raw, played, run};
+use super::run::{Raw, play_result, run};
 use crate::{
     auth::Action,
     circle::Task,
@@ -25,6 +25,6 @@ impl Call for Play<'static> {
             timeout_ms,
         } = params;
         let task = Task::Source(script);
-        run(context, admitted, task, args, timeout_ms, played)
+        run(context, admitted, task, args, timeout_ms, play_result)
     }
 }

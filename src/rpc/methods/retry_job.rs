@@ -6,7 +6,7 @@ use circled_protocol::{
 };
 
 use super::{
-    jobs::{job, record, whose},
+    jobs::{job, record, visible_caller},
     run::unavailable,
 };
 use crate::{
@@ -32,11 +32,11 @@ impl Call for RetryJob {
         // Running it again needs the same permission as submitting it.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
-        let asked = (|| Ok::<_, Error>((job(&job_id)?, whose(context, admitted)?)))();
+        let asked = (|| Ok::<_, Error>((job(&job_id)?, visible_caller(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
-            Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                let job = record(&shared, circle, id, (whose, viewer)).await?;
+            Ok((id, visible_caller)) => Answer::Later(Box::pin(async move {
+                let job = record(&shared, circle, id, (visible_caller, viewer)).await?;
                 let admitted = if job.name.is_some() { call? } else { play? };
                 drop(job);
                 let caller = admitted.key;

@@ -78,8 +78,8 @@ impl From<RunError> for Error {
             RunError::Cancelled => Self::Cancelled,
             RunError::Conflict => Self::Conflict,
             RunError::Unavailable => unavailable(),
-            RunError::Displaced => over(RunError::MAX_ASIDE.into()),
-            RunError::Limit { limit } => over(limit),
+            RunError::Displaced => limit_exceeded(RunError::MAX_ASIDE.into()),
+            RunError::Limit { limit } => limit_exceeded(limit),
             RunError::NotFound { what } => Self::NotFound { what },
             RunError::Forbidden { needs } => Self::Forbidden { needs },
             RunError::Invalid { reason } => Self::InvalidParams { reason },
@@ -88,7 +88,7 @@ impl From<RunError> for Error {
 }
 
 /// Builds the error for a limit that is reached.
-pub(super) fn over(limit: Cow<'static, str>) -> Error {
+pub(super) fn limit_exceeded(limit: Cow<'static, str>) -> Error {
     let wait = if limit.ends_with("queue") {
         QUEUE
     } else {
@@ -108,7 +108,7 @@ pub(super) fn unavailable() -> Error {
 }
 
 /// Returns the caller's result of a run that succeeded.
-pub(super) fn played(job_id: JobId, ran: Success) -> Played<Raw> {
+pub(super) fn play_result(job_id: JobId, ran: Success) -> Played<Raw> {
     Played {
         output: ran.output,
         value: ran.value,

@@ -3,7 +3,7 @@
 use circled_protocol::methods::{StopJob, Stopped};
 
 use super::{
-    jobs::{job, record, whose},
+    jobs::{job, record, visible_caller},
     run::unavailable,
 };
 use crate::{
@@ -24,11 +24,12 @@ impl Call for StopJob {
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Stopped> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let viewer = Viewer::Caller(admitted.key);
-        let asked = (|| Ok::<_, Error>((job(&params.job_id)?, whose(context, admitted)?)))();
+        let asked =
+            (|| Ok::<_, Error>((job(&params.job_id)?, visible_caller(context, admitted)?)))();
         match asked {
             Err(error) => Answer::Now(Err(error)),
-            Ok((id, whose)) => Answer::Later(Box::pin(async move {
-                record(&shared, circle, id, (whose, viewer)).await?;
+            Ok((id, visible_caller)) => Answer::Later(Box::pin(async move {
+                record(&shared, circle, id, (visible_caller, viewer)).await?;
                 let stopped = shared.dispatcher.jobs().stop_in(circle, id).await;
                 Ok(Stopped {
                     stopped: stopped.map_err(|Unavailable| unavailable())?,

@@ -22,12 +22,12 @@ const FURTHEST: i64 = 366 * 24;
 const LONGEST_KEY: usize = 255;
 
 /// The script to be run.
-enum What {
+enum Script {
     Source(String),
     Named(String, Option<String>),
 }
 
-impl What {
+impl Script {
     fn version(&self) -> Option<&str> {
         match self {
             Self::Source(_) => None,
@@ -54,8 +54,8 @@ fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Err
         reason: reason.to_owned(),
     };
     let (what, action) = match (params.script, params.name, params.version) {
-        (Some(script), None, None) => (What::Source(script), Action::Play),
-        (None, Some(name), version) => (What::Named(name, version), Action::Call),
+        (Some(script), None, None) => (Script::Source(script), Action::Play),
+        (None, Some(name), version) => (Script::Named(name, version), Action::Call),
         _ => {
             return Err(invalid(
                 "give either `script`, or `name` with an optional `version`",
@@ -81,10 +81,12 @@ fn submit(context: &Context, params: SubmitJob) -> Result<Answer<Submitted>, Err
         admitted.confirm(&shared, circle).await?;
         let dispatcher = &shared.dispatcher;
         // A job with a later `run_at` runs the script's newest version then.
-        let newest = run_at.is_some() && matches!(what, What::Named(_, None));
+        let newest = run_at.is_some() && matches!(what, Script::Named(_, None));
         let pinned = match what {
-            What::Source(source) => dispatcher.pin_source(circle, caller, source).await,
-            What::Named(name, version) => dispatcher.pin_named(circle, caller, name, version).await,
+            Script::Source(source) => dispatcher.pin_source(circle, caller, source).await,
+            Script::Named(name, version) => {
+                dispatcher.pin_named(circle, caller, name, version).await
+            }
         };
         let submission = Submission {
             circle,

@@ -2,7 +2,7 @@
 
 use circled_protocol::methods::{Subscribe, Subscribed};
 
-use super::run::{over, unavailable};
+use super::run::{limit_exceeded, unavailable};
 use crate::{
     auth::Action,
     rpc::{
@@ -34,7 +34,7 @@ impl Call for Subscribe {
             since: params.since,
         };
         Answer::Later(Box::pin(async move {
-            let full = || over("session.max_subscriptions".into());
+            let full = || limit_exceeded("session.max_subscriptions".into());
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());
             }

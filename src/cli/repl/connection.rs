@@ -9,7 +9,7 @@ use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
 use crate::cli::login::Login;
 
 /// The time that a completion may take.
-const GLANCE: Duration = Duration::from_secs(1);
+const COMPLETION_TIME: Duration = Duration::from_secs(1);
 /// The most keys to choose from.
 const MAX_KEYS: usize = 100;
 
@@ -70,9 +70,10 @@ impl<'a> ReplConnection<'a> {
         );
         let options = Options {
             args: prefix.into(),
-            timeout_ms: u64::try_from(GLANCE.as_millis()).ok(),
+            timeout_ms: u64::try_from(COMPLETION_TIME.as_millis()).ok(),
         };
-        let keys = self.glance(async |client| client.play_with(&script, &options).await);
+        let keys =
+            self.within_completion_time(async |client| client.play_with(&script, &options).await);
         let keys = keys.map(|played| played.value);
         keys.as_ref()
             .and_then(|keys| keys.as_array())
@@ -84,7 +85,7 @@ impl<'a> ReplConnection<'a> {
 
     /// Returns named scripts of the circle with this prefix.
     pub(super) fn scripts(&self, prefix: &str) -> Vec<String> {
-        let scripts = self.glance(async |client| client.list_scripts().await);
+        let scripts = self.within_completion_time(async |client| client.list_scripts().await);
         scripts
             .into_iter()
             .flatten()
@@ -98,13 +99,16 @@ impl<'a> ReplConnection<'a> {
         self.runtime.block_on(self.leave());
     }
 
-    fn glance<T>(&self, work: impl AsyncFnOnce(&Client) -> Result<T, Error>) -> Option<T> {
+    fn within_completion_time<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
+    ) -> Option<T> {
         let looking = async {
             let client = self.client().await?;
             work(&client).await
         };
         self.runtime
-            .block_on(async { timeout(GLANCE, looking).await })
+            .block_on(async { timeout(COMPLETION_TIME, looking).await })
             .ok()?
             .ok()
     }
@@ -123,7 +127,7 @@ impl<'a> ReplConnection<'a> {
         let client = self.client.take();
         if let Some(client) = client {
             // A server that doesn't answer is left all the same.
-            let _ = timeout(GLANCE, client.close()).await;
+            let _ = timeout(COMPLETION_TIME, client.close()).await;
         }
     }
 }

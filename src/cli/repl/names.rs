@@ -138,8 +138,8 @@ pub(super) fn of_the_prompt(prefix: &str) -> Vec<String> {
     beginning(COMMANDS.iter().map(|(name, _)| *name), prefix)
 }
 
-fn beginning<'a>(words: impl Iterator<Item = &'a str>, prefix: &str) -> Vec<String> {
-    words
+fn beginning<'a>(names: impl Iterator<Item = &'a str>, prefix: &str) -> Vec<String> {
+    names
         .filter(|word| word.starts_with(prefix))
         .map(str::to_owned)
         .collect()

@@ -21,7 +21,7 @@ use crate::pace::Pace;
 /// A connection that ends when its client reads a response too slowly. A connection that has become a session has its
 /// own deadline instead, and no limit on unsent bytes.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(super) struct ResponseDeadline {
     stream: Lingering,
     pace: Pace,
     is_session: IsSession,
@@ -48,7 +48,7 @@ struct Waiting {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Patient {
+impl ResponseDeadline {
     pub(super) fn new(stream: Lingering, pace: Pace, is_session: IsSession) -> Self {
         Self {
             stream,
@@ -98,7 +98,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for ResponseDeadline {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -108,7 +108,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for ResponseDeadline {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
