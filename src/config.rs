@@ -7,6 +7,7 @@ mod key;
 mod layers;
 mod place;
 mod rules;
+pub mod server;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,7 +20,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{auth, dispatch, rpc, script, server, session, store, webhooks};
+use crate::{auth, dispatch, rpc, script, session, store, webhooks};
 
 use layers::Layers;
 pub use layers::{Entry, Source};

@@ -7,14 +7,15 @@
 //!
 //! Imports run one way, top to bottom:
 //!
-//! * [`cli`]: one file a subcommand; [`config`]: settings from file and environment.
+//! * [`cli`]: one file a subcommand.
 //! * [`server`]: listeners, routes, and the order of shutting down.
+//! * [`config`]: settings from file and environment.
 //! * [`session`]: one WebSocket, from upgrade to close.
 //! * [`webhooks`]: requests of services, from signature to delivery.
 //! * [`rpc`]: JSON-RPC 2.0 without a transport: messages, errors, the method table.
-//! * [`auth`]: phases of a login, and permissions of each role.
 //! * [`dispatch`]: jobs, outcomes, and the backends that run them.
 //! * [`circle`]: members, named scripts, and runs of all kinds.
+//! * [`auth`]: phases of a login, and permissions of each role.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
 //! * [`store`]: values, events and jobs of circles, in transactions.
 //!

@@ -7,7 +7,6 @@ mod handshake;
 mod linger;
 mod live;
 mod response_deadline;
-mod settings;
 mod upgrade;
 mod websocket;
 mod worker;
@@ -29,7 +28,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use crate::address::{AddressRange, InvalidRange};
 pub use live::{Applied, Live};
-pub use settings::Settings;
 pub use worker::Worker;
 
 use circled_protocol::InvalidOrigin;

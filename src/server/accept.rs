@@ -23,12 +23,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    Settings, handshake,
+    handshake,
     linger::Lingering,
     response_deadline::{IsSession, ResponseDeadline},
 };
 use crate::{
     address::{Network, TrustedProxies},
+    config::server::Settings,
     log_limit::LogLimit,
     pace::Pace,
     shares::{Bounds, Full, Shares},

@@ -18,6 +18,7 @@ mod doors;
 mod http;
 mod isolation;
 mod json;
+mod layers;
 mod life;
 mod limits;
 mod load;

@@ -1,4 +1,4 @@
-//! The `[server]` settings.
+//! The `[server]` settings. They are not in `server`, which uses all settings and so is above this module.
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
