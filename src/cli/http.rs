@@ -97,15 +97,19 @@ pub(super) fn admin_url(said: Option<&str>, admin_listen: &str) -> anyhow::Resul
             .map(|uri| (uri.scheme_str(), uri.authority(), uri.path()))
         {
             Some((Some("http"), Some(authority), "" | "/")) => Ok(format!("http://{authority}")),
-            _ => bail!("{url:?} is no address to ask: write it like http://127.0.0.1:8081"),
+            _ => bail!(
+                "{url:?} is not the address of an admin listener: write it like http://127.0.0.1:8081"
+            ),
         };
     }
     if admin_listen.is_empty() {
-        bail!("server.admin_listen is \"\": there is nothing to ask");
+        bail!("server.admin_listen is \"\", so no server can be asked: set it");
     }
     let mut address: SocketAddr = admin_listen.parse().context("server.admin_listen")?;
     if address.port() == 0 {
-        bail!("server.admin_listen leaves the port to chance: say whom to ask, http://host:port");
+        bail!(
+            "server.admin_listen has port 0, so the real port is not known: give the URL, http://host:port"
+        );
     }
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -150,7 +150,7 @@ impl Reload {
 /// Logs settings that are probably not meant so.
 pub(super) fn warn_of_doubts(loaded: &Loaded) {
     for doubt in &loaded.doubts {
-        tracing::warn!(setting = %doubt, "a setting hardly does what is wanted");
+        tracing::warn!(setting = %doubt, "a setting is probably a mistake");
     }
 }
 

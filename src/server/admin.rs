@@ -59,7 +59,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
     let (status, word) = if admin.stopping.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping")
     } else if !admin.dispatcher.is_ready() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the store takes nothing")
+        (StatusCode::SERVICE_UNAVAILABLE, "the store takes no writes")
     } else {
         (StatusCode::OK, "ready")
     };
@@ -232,7 +232,7 @@ async fn refuse_pages(headers: HeaderMap, request: Request, next: Next) -> Respo
         return refuse(
             StatusCode::FORBIDDEN,
             "not_for_pages",
-            "ask by the server's own address, not from a web page",
+            "use the server's own address: web pages may not use this listener",
         );
     }
     next.run(request).await
