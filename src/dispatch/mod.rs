@@ -39,7 +39,9 @@ use crate::{
     circle::{self, Compiler, Executor, JobSpec, Pinned},
     memory::MemoryBudget,
     script::{Outcome, RunError},
-    store::{self, CommitError, Disk, Feed, Log, OpenError, Store, Transaction, Unavailable},
+    store::{
+        self, CommitError, CommitFeed, Disk, Feed, Log, OpenError, Store, Transaction, Unavailable,
+    },
 };
 use submission::JobRequest;
 
@@ -341,6 +343,29 @@ impl Dispatcher {
         match self {
             Self::Embedded(embedded) => Ok(embedded.listen(circle)),
             Self::Redis(redis) => redis.listen(circle).await,
+        }
+    }
+
+    /// Watches a circle's commits: the feed tells which keys of its store each has written. From then on, none is missed
+    /// unless the feed says so.
+    ///
+    /// # Errors
+    /// Nobody would be told of any.
+    pub async fn watch_commits(&self, circle: PublicKey) -> Result<CommitFeed, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded.watch_commits(circle)),
+            Self::Redis(redis) => redis.watch_commits(circle).await,
+        }
+    }
+
+    /// Returns the number of a circle's last commit that changed its store; 0 where there is none.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn last_commit(&self, circle: PublicKey) -> Result<u64, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.last_commit(&circle),
+            Self::Redis(redis) => redis.last_commit(circle).await,
         }
     }
 

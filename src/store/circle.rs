@@ -52,10 +52,39 @@ pub(super) struct Latest {
     number: u64,
     /// Commits up to this one have been taken out of `pending`.
     pruned: u64,
-    /// Bytes in its store, once they have been looked up.
-    usage: Option<u64>,
+    /// The size of its store, once it has been looked up.
+    usage: Option<Usage>,
     /// Its events, once they have been looked up.
     events: Option<EventNumbers>,
+}
+
+/// The size of a circle's store, as the last commit that changed it left it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) bytes: u64,
+    /// The number of that commit.
+    pub(super) commit: u64,
+}
+
+impl Usage {
+    /// Reads what is on disk.
+    pub(super) fn read(disk: &Disk, circle: &PublicKey) -> Result<Self, Unavailable> {
+        let stored = disk.get(Table::Usage, circle, &[])?;
+        let usage = stored.as_deref().and_then(|stored| {
+            let (bytes, commit) = stored.split_first_chunk()?;
+            Some(Self {
+                bytes: u64::from_be_bytes(*bytes),
+                commit: u64::from_be_bytes(commit.try_into().ok()?),
+            })
+        });
+        Ok(usage.unwrap_or_default())
+    }
+
+    pub(super) fn record(self) -> Record {
+        let Self { bytes, commit } = self;
+        let stored = [bytes.to_be_bytes(), commit.to_be_bytes()].concat();
+        Record::put(Table::Usage, [], stored)
+    }
 }
 
 /// The numbers of the first event that is kept, and of the next one that is going to be.
@@ -135,7 +164,7 @@ impl Latest {
         self.number
     }
 
-    /// Returns how many bytes the circle's store has after these records, if that is within the quota. Making it
+    /// Returns the size of the circle's store after a commit of these records, if that is within the quota. Making it
     /// smaller is always permitted.
     pub(super) fn usage_after(
         &self,
@@ -143,24 +172,25 @@ impl Latest {
         disk: &Disk,
         circle: &PublicKey,
         quota: usize,
-    ) -> Result<u64, CommitError> {
+    ) -> Result<Usage, CommitError> {
         let before = match self.usage {
             Some(usage) => usage,
-            None => read_usage(disk, circle)?,
+            None => Usage::read(disk, circle)?,
         };
-        let mut usage = before;
+        let mut bytes = before.bytes;
         for record in records {
             let old = self.size(record.table, &record.key, disk, circle)?;
             let new = record
                 .value
                 .as_ref()
                 .map_or(0, |value| (record.key.len() + value.len()) as u64);
-            usage = (usage + new).saturating_sub(old);
+            bytes = (bytes + new).saturating_sub(old);
         }
-        if usage > quota as u64 && usage > before {
+        if bytes > quota as u64 && bytes > before.bytes {
             return Err(CommitError::Quota { quota });
         }
-        Ok(usage)
+        let commit = before.commit + 1;
+        Ok(Usage { bytes, commit })
     }
 
     /// Returns the numbers of its events.
@@ -180,7 +210,7 @@ impl Latest {
         self.events = Some(events);
     }
 
-    pub(super) fn set_usage(&mut self, usage: u64) {
+    pub(super) fn set_usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
     }
 
@@ -205,11 +235,4 @@ impl Latest {
             Arc::make_mut(&mut self.pending).retain(|_, (number, _)| *number > durable);
         }
     }
-}
-
-fn read_usage(disk: &Disk, circle: &PublicKey) -> Result<u64, Unavailable> {
-    let usage = disk.get(Table::Usage, circle, &[])?;
-    Ok(usage
-        .and_then(|bytes| bytes[..].try_into().ok())
-        .map_or(0, u64::from_be_bytes))
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    circle::Circle,
+    circle::{Circle, Usage},
     disk::Disk,
     error::{CommitError, Unavailable},
     hub::{Hub, Log},
@@ -283,6 +283,14 @@ impl Store {
         self.commit(transaction, records, preconditions, done, WaitPolicy::Wait)
             .map_err(|refused| refused.why)?;
         Ok(receiver.recv().unwrap_or(Err(Unavailable))?)
+    }
+
+    /// Returns the number of a circle's last commit on disk that changed its store; 0 where there is none.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn last_commit(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
+        Ok(Usage::read(&self.0.disk, circle)?.commit)
     }
 
     /// Goes through what is on disk in a table, circle by circle, in the order of the keys, from `from` on: a circle's

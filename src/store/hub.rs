@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::settings::Settings;
+use super::{commit_hub::CommitHub, settings::Settings};
 use crate::memory::{MemoryBudget, Reservation};
 
 /// Events of a circle that wait for a slow listener. The oldest are dropped: they are in the log.
@@ -60,6 +60,7 @@ struct Inner {
     /// The memory of events that wait in all circles.
     memory: MemoryBudget,
     per_circle: usize,
+    commits: CommitHub,
 }
 
 #[derive(Debug)]
@@ -119,14 +120,20 @@ impl Event {
 impl Hub {
     /// Creates a hub that bounds what waits as the settings say.
     pub fn new(settings: &Settings) -> Self {
+        let in_all = settings.events_waiting_in_all.get();
+        let memory = MemoryBudget::new("store.events_waiting_in_all", in_all);
+        let per_circle = settings.events_waiting.get();
         Self(Arc::new(Inner {
             circles: DashMap::new(),
-            memory: MemoryBudget::new(
-                "store.events_waiting_in_all",
-                settings.events_waiting_in_all.get(),
-            ),
-            per_circle: settings.events_waiting.get(),
+            commits: CommitHub::new(memory.clone(), per_circle),
+            memory,
+            per_circle,
         }))
+    }
+
+    /// Returns the hub of those who watch commits.
+    pub fn commits(&self) -> &CommitHub {
+        &self.0.commits
     }
 
     /// Listens to a circle.

@@ -22,6 +22,8 @@ struct CheckedCommit {
     records: Vec<Record>,
     events: Vec<Arc<Event>>,
     jobs: Vec<SubmittedJob>,
+    /// The number of the commit, if it changes the store.
+    number: Option<u64>,
 }
 
 /// A circle that no other transaction can commit to while this exists.
@@ -101,6 +103,7 @@ impl LockedCircle<'_> {
                 records,
                 events,
                 jobs,
+                number: commit,
             }) => {
                 let number = self.latest.apply(&records);
                 queue.push(PendingCommit {
@@ -110,6 +113,7 @@ impl LockedCircle<'_> {
                     number,
                     records,
                     events,
+                    commit,
                     done,
                     reserved: reservation.into_bytes(),
                 });
@@ -163,7 +167,7 @@ impl LockedCircle<'_> {
                 let quota = self.store.limits().quota;
                 let after = self.latest.usage_after(&writes, disk, &self.key, quota)?;
                 records.extend(writes);
-                records.push(Record::put(Table::Usage, [], after.to_be_bytes()));
+                records.push(after.record());
                 usage = Some(after);
             }
         }
@@ -180,6 +184,7 @@ impl LockedCircle<'_> {
             records,
             events: new_events,
             jobs,
+            number: usage.map(|usage| usage.commit),
         })
     }
 

@@ -18,6 +18,7 @@
 
 mod circle;
 mod commit;
+mod commit_hub;
 mod database;
 mod disk;
 mod disk_snapshot;
@@ -39,6 +40,7 @@ mod watermark;
 mod writer;
 
 pub use commit::{CommitCallback, Preconditions, RejectedCommit, Scan, Store, WaitPolicy};
+pub use commit_hub::{Commit, CommitFeed, CommitHub, CommitSignal};
 pub use disk::Disk;
 pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};

@@ -20,10 +20,13 @@ pub(super) struct PendingCommit {
     pub(super) circle: Arc<Circle>,
     /// The generation that it belongs to.
     pub(super) generation: Generation,
+    /// Its number among all commits of this process.
     pub(super) number: u64,
     pub(super) records: Vec<Record>,
     /// Events that are published once it is on disk.
     pub(super) events: Vec<Arc<Event>>,
+    /// Its number among the commits that changed the circle's store, if it does.
+    pub(super) commit: Option<u64>,
     pub(super) done: CommitCallback,
     pub(super) reserved: usize,
 }

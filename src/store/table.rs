@@ -14,7 +14,8 @@ pub type Value = Slice;
 pub enum Table {
     /// The stores of scripts.
     Store,
-    /// The size of each store in bytes, without a key; and the numbers of the events, under one.
+    /// The size of each store in bytes and the number of its last commit, without a key; and the numbers of the events,
+    /// under one.
     Usage,
     /// Records of durable jobs, by job.
     Jobs,

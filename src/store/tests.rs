@@ -1,6 +1,7 @@
 //! The store from inside: what its callers rely on, whatever happens at the same time or to the disk.
 
 mod anomalies;
+mod commits;
 mod folder;
 mod history;
 mod jobs;
@@ -75,6 +76,13 @@ fn circle(number: u16) -> PublicKey {
     let mut bytes = [2; PublicKey::LENGTH];
     bytes[1..3].copy_from_slice(&number.to_be_bytes());
     PublicKey::from_stored(bytes)
+}
+
+/// Returns the bytes in a circle's store on disk.
+fn usage(store: &Store, circle: PublicKey) -> u64 {
+    super::circle::Usage::read(store.disk(), &circle)
+        .unwrap()
+        .bytes
 }
 
 fn number(value: Option<super::Value>) -> i64 {

@@ -8,7 +8,7 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-use super::{commit::Shared, disk::Disk, error::Unavailable, queue::PendingCommit};
+use super::{commit::Shared, disk::Disk, error::Unavailable, queue::PendingCommit, table::Table};
 
 pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     Builder::new()
@@ -89,6 +89,14 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<PendingCommit>, full: bo
         }
     }
     for write in writes {
+        if let (Ok(()), Some(number)) = (result, write.commit) {
+            let keys = || {
+                let written = write.records.iter();
+                let written = written.filter(|record| record.table == Table::Store);
+                written.map(|record| record.key.clone()).collect()
+            };
+            shared.hub.commits().publish(&write.key, number, keys);
+        }
         if result.is_ok() && !write.events.is_empty() {
             shared.hub.publish(&write.key, write.events);
         }

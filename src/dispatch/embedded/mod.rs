@@ -34,7 +34,9 @@ use super::{
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::{Runner, RunnerLimits},
-    store::{CommitError, Feed, Log, Preconditions, Store, Table, Transaction, Unavailable},
+    store::{
+        CommitError, CommitFeed, Feed, Log, Preconditions, Store, Table, Transaction, Unavailable,
+    },
 };
 
 /// Runs jobs in this process.
@@ -149,6 +151,14 @@ impl Embedded {
 
     pub(super) fn listen(&self, circle: PublicKey) -> Feed {
         self.runner.store.hub().listen(circle)
+    }
+
+    pub(super) fn watch_commits(&self, circle: PublicKey) -> CommitFeed {
+        self.runner.store.hub().commits().watch(circle)
+    }
+
+    pub(super) fn last_commit(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
+        self.runner.store.last_commit(circle)
     }
 
     pub(super) async fn log(

@@ -210,6 +210,7 @@ impl Committer {
             partition.delayed(),
             partition.dead(),
             partition.circle_lock(&circle),
+            partition.commit_watchers(&circle),
         ]);
         call
     }

@@ -19,10 +19,12 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{gateway::Gateway, keys::Partition, reply, scripts::Lua};
-use crate::store::{Event, Feed, Log, NewEvent, Unavailable};
+use crate::store::{CommitFeed, Event, Feed, Hub, Key, Log, NewEvent, Unavailable};
 
 /// The word in place of an event's number if it and those after it are in the log alone, as `lua/prelude.lua` has it.
 const READ_LOG: &str = "look";
+/// The word before the number of a commit, as `lua/commit.lua` has it.
+const COMMIT: &str = "commit ";
 
 /// An event, as it is stored and sent. Its number is the key.
 #[derive(Serialize, Deserialize)]
@@ -62,75 +64,143 @@ fn decode(number: u64, json: &[u8]) -> Option<Arc<Event>> {
     Some(Arc::new(Event::new(number, topic, data, at, to)))
 }
 
+/// What is watched of a circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Watched {
+    Events,
+    /// The keys that commits write.
+    Commits,
+}
+
+impl Watched {
+    const ALL: [Self; 2] = [Self::Events, Self::Commits];
+
+    /// Returns the key of the set of gateways where somebody watches it.
+    fn watchers(self, partition: &Partition, circle: &PublicKey) -> String {
+        match self {
+            Self::Events => partition.watchers(circle),
+            Self::Commits => partition.commit_watchers(circle),
+        }
+    }
+
+    /// Returns whether somebody watches it here.
+    fn is_wanted(self, hub: &Hub, circle: &PublicKey) -> bool {
+        match self {
+            Self::Events => hub.has_listeners(circle),
+            Self::Commits => hub.commits().has_watchers(circle),
+        }
+    }
+
+    /// Returns the circles where somebody watches it here.
+    fn circles(self, hub: &Hub) -> Vec<PublicKey> {
+        match self {
+            Self::Events => hub.circles(),
+            Self::Commits => hub.commits().circles(),
+        }
+    }
+
+    /// Tells those who watch it that they may have missed some.
+    fn signal_missed(self, hub: &Hub, circle: &PublicKey) {
+        match self {
+            Self::Events => hub.signal_read_log(circle),
+            Self::Commits => hub.commits().signal_missed(circle),
+        }
+    }
+}
+
 impl Gateway {
     /// Listens to a circle's events. From then on, none is missed.
     pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {
         let feed = self.hub.listen(circle);
-        self.watched.insert(circle);
-        self.watch(&circle).await?;
+        self.watch(circle, Watched::Events).await?;
         Ok(feed)
     }
 
-    async fn watch(&self, circle: &PublicKey) -> Result<(), Unavailable> {
+    /// Watches a circle's commits. From then on, none is missed unless the feed says so.
+    pub(super) async fn watch_commits(&self, circle: PublicKey) -> Result<CommitFeed, Unavailable> {
+        let feed = self.hub.commits().watch(circle);
+        self.watch(circle, Watched::Commits).await?;
+        Ok(feed)
+    }
+
+    async fn watch(&self, circle: PublicKey, what: Watched) -> Result<(), Unavailable> {
+        self.watched.insert((circle, what));
+        self.send_watching("SADD", &circle, what).await
+    }
+
+    async fn send_watching(
+        &self,
+        command: &'static str,
+        circle: &PublicKey,
+        what: Watched,
+    ) -> Result<(), Unavailable> {
         let partition = self.redis.keys().of(circle);
-        let args = [partition.watchers(circle), self.redis.name().to_owned()].map(Value::from);
-        self.redis.send("SADD", partition, args).await.map(drop)
+        let watchers = what.watchers(partition, circle);
+        let args = [watchers.as_str(), self.redis.name()].map(Value::from);
+        self.redis.send(command, partition, args).await.map(drop)
     }
 
     /// Watches a partition's circles again, after its inbox was lost.
     pub(super) async fn watch_again(&self, partition: &Partition) -> Result<(), Unavailable> {
-        let circles = self.hub.circles().into_iter();
-        let ours = |circle: &PublicKey| std::ptr::eq(self.redis.keys().of(circle), partition);
-        let circles: Vec<_> = circles.filter(ours).collect();
-        try_join_all(circles.iter().map(|circle| self.watch(circle))).await?;
-        for circle in &circles {
-            self.hub.signal_read_log(circle);
+        for what in Watched::ALL {
+            let circles = what.circles(&self.hub).into_iter();
+            let ours = |circle: &PublicKey| std::ptr::eq(self.redis.keys().of(circle), partition);
+            let circles: Vec<_> = circles.filter(ours).collect();
+            try_join_all(circles.iter().map(|circle| self.watch(*circle, what))).await?;
+            for circle in &circles {
+                what.signal_missed(&self.hub, circle);
+            }
         }
         Ok(())
     }
 
-    /// Tells all listeners to read the log.
-    pub(super) fn signal_read_log(&self) {
-        for circle in self.hub.circles() {
-            self.hub.signal_read_log(&circle);
+    /// Tells all who watch anything that they may have missed some.
+    pub(super) fn signal_missed(&self) {
+        for what in Watched::ALL {
+            for circle in what.circles(&self.hub) {
+                what.signal_missed(&self.hub, &circle);
+            }
         }
     }
 
-    /// Stops watching circles that nobody listens to. Those where somebody does again are added to `unwatched` if that
+    /// Stops watching circles that nobody watches here. Those where somebody does again are added to `unwatched` if that
     /// failed.
     pub(super) async fn unwatch_idle(&self, unwatched: &mut Vec<PublicKey>) {
-        let watched: Vec<_> = self.watched.iter().map(|circle| *circle).collect();
-        for circle in watched {
-            if self.hub.has_listeners(&circle) {
+        let watched: Vec<_> = self.watched.iter().map(|watched| *watched).collect();
+        for (circle, what) in watched {
+            if what.is_wanted(&self.hub, &circle) {
                 continue;
             }
-            let partition = self.redis.keys().of(&circle);
-            let args = [partition.watchers(&circle), self.redis.name().to_owned()].map(Value::from);
-            if self.redis.send("SREM", partition, args).await.is_err() {
+            if self.send_watching("SREM", &circle, what).await.is_err() {
                 return;
             }
-            self.watched.remove(&circle);
-            if self.hub.has_listeners(&circle) {
+            self.watched.remove(&(circle, what));
+            if what.is_wanted(&self.hub, &circle) {
                 // Somebody has come meanwhile.
-                self.watched.insert(circle);
                 unwatched.push(circle);
                 self.watch_all(unwatched).await;
             }
         }
     }
 
-    /// Publishes an event that came to the inbox. Returns the circle, if no more of its events come.
-    pub(super) fn publish_event(&self, name: &str, json: &[u8]) -> Option<PublicKey> {
+    /// Publishes an event or a commit that came to the inbox. Returns the circle, if no more of them come.
+    pub(super) fn publish(&self, name: &str, message: &[u8]) -> Option<PublicKey> {
         let (circle, number) = name.split_once(' ')?;
         let circle: StrDeserializer<'_, Error> = circle.into_deserializer();
         let circle = circled_protocol::trusted::deserialize(circle).ok()?;
         if number == READ_LOG {
-            self.hub.signal_read_log(&circle);
+            for what in Watched::ALL {
+                what.signal_missed(&self.hub, &circle);
+            }
             return Some(circle);
         }
-        if self.hub.has_listeners(&circle) {
+        if let Some(number) = number.strip_prefix(COMMIT) {
+            let number = number.parse().ok()?;
+            let keys = || written_keys(message);
+            self.hub.commits().publish(&circle, number, keys);
+        } else if self.hub.has_listeners(&circle) {
             self.hub
-                .publish(&circle, decode(number.parse().ok()?, json));
+                .publish(&circle, decode(number.parse().ok()?, message));
         }
         None
     }
@@ -138,12 +208,14 @@ impl Gateway {
     /// Watches circles again that there was no room for. Leaves those for which Redis couldn't be reached.
     pub(super) async fn watch_all(&self, circles: &mut Vec<PublicKey>) {
         while let Some(circle) = circles.last() {
-            if self.hub.has_listeners(circle) {
-                if self.watch(circle).await.is_err() {
-                    return;
+            for what in Watched::ALL {
+                if what.is_wanted(&self.hub, circle) {
+                    if self.watch(*circle, what).await.is_err() {
+                        return;
+                    }
+                    // What has landed meanwhile didn't come.
+                    what.signal_missed(&self.hub, circle);
                 }
-                // What has landed meanwhile didn't come.
-                self.hub.signal_read_log(circle);
             }
             circles.pop();
         }
@@ -179,6 +251,23 @@ impl Gateway {
                 .collect(),
         })
     }
+}
+
+/// Reads the keys that a commit wrote: each after its length and a colon.
+fn written_keys(mut message: &[u8]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    while let Some(colon) = message.iter().position(|byte| *byte == b':') {
+        let (length, rest) = message.split_at(colon);
+        let length = str::from_utf8(length)
+            .ok()
+            .and_then(|length| length.parse().ok());
+        let Some((key, rest)) = length.and_then(|length| rest[1..].split_at_checked(length)) else {
+            break;
+        };
+        keys.push(Key::new(key));
+        message = rest;
+    }
+    keys
 }
 
 /// Returns the number of an event by its entry in the log.

@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    accept::StoreRequest, connection::Connection, plays::SentPlay, settings::RedisSettings,
+    accept::StoreRequest, connection::Connection, events::Watched, plays::SentPlay,
+    settings::RedisSettings,
 };
 use crate::{
     circle::Caller,
@@ -50,8 +51,8 @@ pub(super) struct Gateway {
     pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
     /// The hub of the listeners here.
     pub(super) hub: Hub,
-    /// The circles whose events come to the inboxes.
-    pub(super) watched: DashSet<PublicKey>,
+    /// The circles whose events or commits come to the inboxes.
+    pub(super) watched: DashSet<(PublicKey, Watched)>,
     /// True if there are inboxes for outcomes.
     pub(super) has_inboxes: AtomicBool,
     /// The workers that were there at the last look.

@@ -76,7 +76,7 @@ async fn keep(gateway: Arc<Gateway>) {
         let had = gateway.has_inboxes.swap(renewed, Ordering::Relaxed);
         if renewed {
             if !had {
-                gateway.signal_read_log();
+                gateway.signal_missed();
             }
             gateway.unwatch_idle(&mut unwatched).await;
             gateway.watch_all(&mut unwatched).await;
@@ -171,7 +171,7 @@ async fn read(gateway: Arc<Gateway>, reader: BlockingConnection, partitions: Vec
         };
         if mem::take(&mut was_cut_off) {
             // Redis may be another one, which hasn't got all that the first one had told.
-            gateway.signal_read_log();
+            gateway.signal_missed();
         }
         let streams = reply::streams(answer);
         let idle = streams.is_empty();
@@ -258,7 +258,7 @@ fn handle(
         read.messages += 1;
         read.bytes += bytes;
         let Ok(id) = id.parse::<JobId>() else {
-            unwatched.extend(gateway.publish_event(id, outcome));
+            unwatched.extend(gateway.publish(id, outcome));
             continue;
         };
         if let Some((_, waiter)) = gateway.deliveries.remove(&id) {

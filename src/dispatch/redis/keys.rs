@@ -162,6 +162,11 @@ impl Partition {
         format!("{}watchers:{circle}", self.prefix)
     }
 
+    /// A set: the gateways where somebody watches a circle's commits.
+    pub(super) fn commit_watchers(&self, circle: &PublicKey) -> String {
+        format!("{}commit_watchers:{circle}", self.prefix)
+    }
+
     /// Returns the keys that change with a circle's events.
     pub(super) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
         [
@@ -181,7 +186,7 @@ impl Partition {
         format!("{}store_keys:{circle}", self.prefix)
     }
 
-    /// A number: bytes in the store.
+    /// A string: bytes in the store, and the number of the last commit that changed it.
     pub(super) fn usage(&self, circle: &PublicKey) -> String {
         format!("{}usage:{circle}", self.prefix)
     }

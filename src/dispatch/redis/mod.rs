@@ -85,7 +85,7 @@ use crate::{
     circle::{self, Compiler, Executor, JobSpec},
     memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
-    store::{self, CommitError, Feed, Log, Transaction, Unavailable},
+    store::{self, CommitError, CommitFeed, Feed, Log, Transaction, Unavailable},
 };
 
 /// Runs that may wait for a script thread: a worker's jobs are bounded already.
@@ -375,6 +375,22 @@ impl Redis {
             Some(gateway) => gateway.listen(circle).await,
             None => Err(Unavailable),
         }
+    }
+
+    pub(super) async fn watch_commits(&self, circle: PublicKey) -> Result<CommitFeed, Unavailable> {
+        match &self.gateway {
+            Some(gateway) => gateway.watch_commits(circle).await,
+            None => Err(Unavailable),
+        }
+    }
+
+    pub(super) async fn last_commit(&self, circle: PublicKey) -> Result<u64, Unavailable> {
+        let partition = self.redis.keys().of(&circle);
+        let usage = [partition.usage(&circle).into()];
+        let usage = self.redis.send("GET", partition, usage).await?;
+        let usage = usage.as_string().unwrap_or_default();
+        let number = usage.split_once(' ').map(|(_, number)| number.parse());
+        number.unwrap_or(Ok(0)).map_err(|_| Unavailable)
     }
 
     pub(super) async fn log(

@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use circled_protocol::{JobId, PublicKey, SecretKey};
@@ -14,19 +15,26 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::timeout};
 
 use super::{
-    Committer, committer,
+    Committer, Redis, committer,
     connection::Connection,
     direct_reads::{DirectReads, KnownValues, Moments},
     keys::Keys,
 };
 use crate::{
+    auth::Access,
     config,
-    dispatch::Settings,
-    store::{self, CommitError, Disk, Effects, Key, KeyRange, Store, SubmittedJob, Transaction},
+    dispatch::{Role, Scripts, Settings},
+    store::{
+        self, CommitError, CommitFeed, CommitSignal, Disk, Effects, Key, KeyRange, Store,
+        SubmittedJob, Transaction,
+    },
 };
+
+/// The longest that anything takes which isn't expected to take long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const KEYS: [&str; 6] = ["a", "a/1", "a/2", "a/3", "b", "c"];
 const BOUNDS: [&str; 6] = ["", "a", "a/1", "a/2", "b", "d"];
@@ -356,4 +364,70 @@ fn no_more_jobs_are_submitted_than_may_wait() {
     assert_eq!(attempt(1, Some(circle(2))), Err(CommitError::Backlog));
     attempt(1, None).unwrap();
     assert_eq!(attempt(1, None), Err(CommitError::Backlog));
+}
+
+/// Returns the next commit: its number and its keys. Nothing, if there were some that weren't told.
+async fn next(feed: &mut CommitFeed) -> Option<(u64, Vec<Key>)> {
+    match timeout(PATIENCE, feed.next()).await.unwrap() {
+        CommitSignal::Commit(commit) => Some((commit.number, commit.keys.clone())),
+        CommitSignal::Missed => None,
+    }
+}
+
+#[test]
+fn who_watches_is_told_of_each_commit_that_changes_the_store() {
+    let server = Server::start();
+    let settings = &server.settings;
+    let access = Arc::new(Access::new(&settings.circles, &settings.circle));
+    let executor = crate::server::executor(settings, access);
+    let role = Role::Gateway { fail_fast: true };
+    let (dispatch, store) = (&settings.dispatch, settings.store.clone());
+    let started = Redis::start(dispatch, executor, store, Scripts::default(), role);
+    let gateway = Arc::new(server.runtime.block_on(started).unwrap());
+    let (here, elsewhere) = (circle(1), circle(2));
+    let write = async |circle, keys: &[&str]| {
+        let mut transaction = gateway.transaction(circle);
+        for key in keys {
+            let value = Some(store::Value::new(b"1"));
+            transaction.set(key, value).unwrap();
+        }
+        transaction.own_set(b"own", None);
+        gateway.commit(transaction).await.unwrap();
+    };
+    let partition = gateway.redis.keys().of(&here);
+    let inbox = partition.inbox(gateway.redis.name());
+    let key = |key: &[u8]| Key::new(key);
+    server.runtime.block_on(async {
+        assert_eq!(gateway.last_commit(here).await, Ok(0));
+        write(here, &["before"]).await;
+        let args = [Value::from(inbox.as_str())];
+        let told = gateway.redis.send("XLEN", partition, args.clone()).await;
+        assert_eq!(told.unwrap().as_i64(), Some(0), "nobody watches");
+        let mut feed = gateway.watch_commits(here).await.unwrap();
+        write(elsewhere, &["elsewhere"]).await;
+        write(here, &["b", "a:1"]).await;
+        let mut emits = gateway.transaction(here);
+        emits.emit("t", store::Value::new(b"1"), None).unwrap();
+        gateway.commit(emits).await.unwrap();
+        write(here, &[]).await;
+        let own = key(b"\xffown");
+        let all = vec![key(b"a:1"), key(b"b"), own.clone()];
+        let mut first = None;
+        // Who watches while the gateway starts may be told that some were missed.
+        while first.is_none() {
+            first = next(&mut feed).await;
+        }
+        assert_eq!(first, Some((2, all)));
+        assert_eq!(next(&mut feed).await, Some((3, vec![own.clone()])));
+        assert_eq!(gateway.last_commit(here).await, Ok(3));
+        // What may have been in an inbox that is gone was missed; then it goes on.
+        gateway.redis.send("DEL", partition, args).await.unwrap();
+        assert_eq!(next(&mut feed).await, None);
+        write(here, &[]).await;
+        assert_eq!(next(&mut feed).await, Some((4, vec![own])));
+    });
+    server.runtime.block_on(async {
+        let leaving = tokio::task::spawn_blocking(move || gateway.shutdown());
+        leaving.await.unwrap();
+    });
 }

@@ -21,10 +21,8 @@ use proptest::{
 };
 
 use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
-use super::{PATIENCE, circle, hand_in, open};
-use crate::store::{
-    CommitError, Preconditions, Store, Table, Transaction, Unavailable, WaitPolicy,
-};
+use super::{PATIENCE, circle, hand_in, open, usage};
+use crate::store::{CommitError, Preconditions, Store, Transaction, Unavailable, WaitPolicy};
 
 /// Threads beside each other.
 const THREADS: usize = 4;
@@ -250,8 +248,8 @@ fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
     Ok(states.pop().unwrap())
 }
 
-/// Compares what is stored of a circle, and its size, with the model.
-fn compare(store: &Store, circle: PublicKey, model: &Model) {
+/// Compares what is stored of a circle, its size and the number of its commits with the model.
+fn compare(store: &Store, circle: PublicKey, model: &Model, commits: u64) {
     let mut transaction = store.begin(circle);
     let keys = transaction.keys("", usize::MAX).unwrap();
     let found = keys.iter().map(|key| {
@@ -260,10 +258,9 @@ fn compare(store: &Store, circle: PublicKey, model: &Model) {
         (key, value)
     });
     assert_eq!(Model(found.collect()), *model);
-    let usage = store.read(Table::Usage, &circle, &[]).unwrap();
-    let usage = usage.map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap()));
     let room = model.0.iter().map(|(key, value)| key.len() + value.len());
-    assert_eq!(usage, Some(room.sum::<usize>() as u64));
+    assert_eq!(usage(store, circle), room.sum::<usize>() as u64);
+    assert_eq!(store.last_commit(&circle), Ok(commits));
 }
 
 #[test]
@@ -296,8 +293,10 @@ fn all_is_as_if_it_had_happened_one_after_another() {
         for (number, place) in places.iter().enumerate() {
             let here = |ended: &&Ended| ended.plan.circle == number;
             let model = check(&ended.iter().filter(here).collect::<Vec<_>>())?;
-            compare(&store, place.circle, &model);
-            left.lock().unwrap().push((place.circle, model));
+            // And the one that gave them something to begin with.
+            let commits = 1 + place.made.load(Ordering::SeqCst) as u64;
+            compare(&store, place.circle, &model, commits);
+            left.lock().unwrap().push((place.circle, model, commits));
         }
         Ok(())
     });
@@ -305,7 +304,7 @@ fn all_is_as_if_it_had_happened_one_after_another() {
     store.shutdown();
     drop(store);
     let store = open(folder.path());
-    for (circle, model) in left.into_inner().unwrap() {
-        compare(&store, circle, &model);
+    for (circle, model, commits) in left.into_inner().unwrap() {
+        compare(&store, circle, &model, commits);
     }
 }

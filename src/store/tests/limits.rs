@@ -2,11 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use circled_protocol::PublicKey;
-
-use super::{circle, commit, open, set, settings};
+use super::{circle, commit, open, set, settings, usage};
 use crate::{
-    store::{CommitError, Disk, Settings, Store, Table, WriteError},
+    store::{CommitError, Disk, Settings, Store, WriteError},
     units::Size,
 };
 
@@ -24,11 +22,6 @@ fn small(folder: &std::path::Path) -> Store {
         quota: 50,
     };
     Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap()
-}
-
-fn usage(store: &Store, circle: PublicKey) -> u64 {
-    let usage = store.read(Table::Usage, &circle, &[]).unwrap();
-    usage.map_or(0, |bytes| u64::from_be_bytes(bytes[..].try_into().unwrap()))
 }
 
 fn text(length: usize) -> String {

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::{AtLast, PATIENCE, circle, commit, hand_in, hold, number, open, set};
+use super::{AtLast, PATIENCE, circle, commit, hand_in, hold, number, open, set, usage};
 use crate::store::{CommitError, Preconditions, Record, Store, Table, Unavailable, WaitPolicy};
 
 /// Without its folder, nobody knows how much room there is: it counts as full.
@@ -62,8 +62,7 @@ fn what_a_full_disk_refuses_is_as_if_it_had_never_been() {
         [1, 0, 3]
     );
     // "key" and "third", a byte each.
-    let usage = store.read(Table::Usage, &circle(1), &[]).unwrap().unwrap();
-    assert_eq!(usage[..], 10_u64.to_be_bytes());
+    assert_eq!(usage(&store, circle(1)), 10);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
-use super::{LIMITS, circle, commit, open, set};
+use super::{LIMITS, circle, commit, open, set, usage};
 use crate::store::{
-    CommitError, Key, KeyRange, NewEvent, RemoteReads, Settings, Table, Transaction, Unavailable,
-    Value, WriteError,
+    CommitError, Key, KeyRange, NewEvent, RemoteReads, Settings, Transaction, Unavailable, Value,
+    WriteError,
 };
 
 fn value(text: &str) -> Option<Value> {
@@ -56,11 +56,7 @@ fn no_script_sees_what_is_the_circles_own() {
     assert_eq!(texts(&transaction.own_keys(b"m/", 2).unwrap()), ["m/2"]);
     assert_eq!(transaction.own_get(b"m/1").unwrap(), None);
     // They are in the quota: 33 bytes and one each.
-    let usage = store.read(Table::Usage, &circle(1), &[]).unwrap().unwrap();
-    assert_eq!(
-        u64::from_be_bytes(usage[..].try_into().unwrap()),
-        2 + 5 + 3 + 5 + 5
-    );
+    assert_eq!(usage(&store, circle(1)), 2 + 5 + 3 + 5 + 5);
 }
 
 #[test]

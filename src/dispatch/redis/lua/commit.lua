@@ -2,7 +2,7 @@
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
 -- All of this is for the circle's lock: whoever hasn't got it commits nothing, and is told 'locked'.
-local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead, lock = unpack(KEYS, 1, 13)
+local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead, lock, commit_watchers = unpack(KEYS, 1, 14)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local inbox_bytes, most_waiting, locked_by = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 
@@ -83,7 +83,9 @@ end
 
 local answers = {}
 local ended_durable = 0
-local size_before, size
+-- The size of the store, the number of the last commit that changed it, and what those of this call have written.
+local size, commit
+local commits = {}
 while at < #ARGV do
   -- 0 a durable job, 1 a play, 2 a play that had to wait; 3 and 4 the same, of another caller than the one before; or
   -- effects that are no claimed job's.
@@ -107,8 +109,8 @@ while at < #ARGV do
       end
     end
     if not size then
-      size = tonumber(redis.call('GET', usage) or '0')
-      size_before = size
+      local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) (%d+)$')
+      size, commit = tonumber(bytes or '0'), tonumber(number or '0')
     end
     after = size
     -- First what is kept, then what is deleted: a value may be empty.
@@ -178,7 +180,10 @@ while at < #ARGV do
         redis.call('ZREM', store_keys, key)
       end
     end
-    if after then size = after end
+    if #writes > 0 then
+      size, commit = after, commit + 1
+      add(commits, writes)
+    end
     -- What is told of the job comes last. Where that is routine, it is for whoever listens.
     if is_routine and not listened() then emitted[#emitted] = nil end
     for _, event in ipairs(emitted) do add(events, event) end
@@ -225,7 +230,20 @@ if #without_effects > 0 then redis.call('XACK', jobs, GROUP, unpack(without_effe
 if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
 -- Of each caller, those that were there until now.
 for whose, entries in pairs(ended) do ended[whose] = redis.call('XDEL', jobs, unpack(entries)) end
-if size ~= size_before then redis.call('SET', usage, string.format('%.0f', size)) end
+if #commits > 0 then
+  redis.call('SET', usage, string.format('%.0f %.0f', size, commit))
+  local gateways = redis.call('SMEMBERS', commit_watchers)
+  if #gateways > 0 then
+    local messages = {}
+    for i, writes in ipairs(commits) do
+      local keys = {}
+      for n, write in ipairs(writes) do keys[n] = #write[1] .. ':' .. write[1] end
+      add(messages, string.format('%s commit %.0f', circle, commit - #commits + i))
+      add(messages, table.concat(keys))
+    end
+    send_to(gateways, jobs, commit_watchers, circle, inbox_length, inbox_bytes, messages)
+  end
+end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
 if #events > 0 then

@@ -227,6 +227,22 @@ local function send_events(inbox, circle, most, most_bytes, events, from, to)
   return type(sent) == 'table' and sent
 end
 
+-- Sends messages of a circle, each a name and what it says, to gateways that are in one of its sets of watchers.
+local function send_to(gateways, jobs, watchers, circle, inbox_length, inbox_bytes, messages)
+  for _, gateway in ipairs(gateways) do
+    local inbox = partition_key(jobs, 'inbox:' .. gateway)
+    local from = 1
+    while from <= #messages do
+      local to = last_of(messages, from)
+      if not send_events(inbox, circle, inbox_length, inbox_bytes, messages, from, to) then
+        redis.call('SREM', watchers, gateway)
+        break
+      end
+      from = to + 1
+    end
+  end
+end
+
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
 local function emit(jobs, event_sequence, events, watchers, circle, most, inbox_length, inbox_bytes, list)
   local number = redis.call('INCRBY', event_sequence, #list) - #list
@@ -238,16 +254,5 @@ local function emit(jobs, event_sequence, events, watchers, circle, most, inbox_
     add(fields, circle .. ' ' .. text)
     add(fields, event)
   end
-  for _, gateway in ipairs(redis.call('SMEMBERS', watchers)) do
-    local inbox = partition_key(jobs, 'inbox:' .. gateway)
-    local from = 1
-    while from <= #fields do
-      local to = last_of(fields, from)
-      if not send_events(inbox, circle, inbox_length, inbox_bytes, fields, from, to) then
-        redis.call('SREM', watchers, gateway)
-        break
-      end
-      from = to + 1
-    end
-  end
+  send_to(redis.call('SMEMBERS', watchers), jobs, watchers, circle, inbox_length, inbox_bytes, fields)
 end

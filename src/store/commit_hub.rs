@@ -1,0 +1,159 @@
+//! Tells those who watch a circle which keys its commits wrote, once they are safe. Where nobody watches, nothing is built.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use circled_protocol::PublicKey;
+use dashmap::{DashMap, Entry};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::table::Key;
+use crate::memory::{MemoryBudget, Reservation};
+
+/// Commits of a circle that wait for a slow watcher.
+const WAITING: usize = 256;
+
+/// A commit that has changed a circle's store.
+#[derive(Debug)]
+pub struct Commit {
+    /// Its number among those of the circle, from 1.
+    pub number: u64,
+    /// The keys that it wrote or deleted.
+    pub keys: Vec<Key>,
+    _reservation: Reservation,
+}
+
+/// A message to watchers.
+#[derive(Debug, Clone)]
+pub enum CommitSignal {
+    /// A commit has changed the store.
+    Commit(Arc<Commit>),
+    /// There were commits of which nothing is told: any key may have changed.
+    Missed,
+}
+
+/// The circles whose commits somebody watches. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct CommitHub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    circles: DashMap<PublicKey, Circle>,
+    /// The number of feeds, so that a commit looks for watchers only where there are any.
+    feeds: AtomicUsize,
+    /// The memory of what waits in all circles.
+    memory: MemoryBudget,
+    per_circle: usize,
+}
+
+#[derive(Debug)]
+struct Circle {
+    sender: broadcast::Sender<CommitSignal>,
+    memory: MemoryBudget,
+}
+
+/// The commits of one circle from the moment on that this was made.
+#[derive(Debug)]
+pub struct CommitFeed {
+    hub: CommitHub,
+    circle: PublicKey,
+    receiver: Option<broadcast::Receiver<CommitSignal>>,
+}
+
+impl CommitHub {
+    pub(super) fn new(memory: MemoryBudget, per_circle: usize) -> Self {
+        Self(Arc::new(Inner {
+            circles: DashMap::new(),
+            feeds: AtomicUsize::new(0),
+            memory,
+            per_circle,
+        }))
+    }
+
+    /// Watches a circle: from then on, no commit is missed unless the feed says so.
+    pub fn watch(&self, circle: PublicKey) -> CommitFeed {
+        let inner = &*self.0;
+        inner.feeds.fetch_add(1, Ordering::SeqCst);
+        let here = inner.circles.entry(circle).or_insert_with(|| Circle {
+            sender: broadcast::Sender::new(WAITING),
+            memory: inner
+                .memory
+                .part("store.events_waiting", inner.per_circle, 0),
+        });
+        CommitFeed {
+            receiver: Some(here.sender.subscribe()),
+            hub: self.clone(),
+            circle,
+        }
+    }
+
+    /// Returns whether anybody watches a circle.
+    pub fn has_watchers(&self, circle: &PublicKey) -> bool {
+        self.0.feeds.load(Ordering::SeqCst) > 0 && self.0.circles.contains_key(circle)
+    }
+
+    /// Returns the circles that somebody watches.
+    pub fn circles(&self) -> Vec<PublicKey> {
+        self.0.circles.iter().map(|here| *here.key()).collect()
+    }
+
+    /// Tells the watchers of a circle of a commit; `keys` returns the keys that it wrote. The commits of one circle must
+    /// come in their order, from one thread at a time.
+    pub fn publish(&self, circle: &PublicKey, number: u64, keys: impl FnOnce() -> Vec<Key>) {
+        if !self.has_watchers(circle) {
+            return;
+        }
+        let Some(here) = self.0.circles.get(circle) else {
+            return;
+        };
+        let keys = keys();
+        let size = 256 + keys.iter().map(|key| 64 + key.len()).sum::<usize>();
+        let signal = match here.memory.try_reserve(size) {
+            Ok(reservation) => CommitSignal::Commit(Arc::new(Commit {
+                number,
+                keys,
+                _reservation: reservation,
+            })),
+            Err(_) => CommitSignal::Missed,
+        };
+        // Whoever watched may have left.
+        let _ = here.sender.send(signal);
+    }
+
+    /// Tells the watchers of a circle that there may have been commits of which nothing is told.
+    pub fn signal_missed(&self, circle: &PublicKey) {
+        if let Some(here) = self.0.circles.get(circle) {
+            let _ = here.sender.send(CommitSignal::Missed);
+        }
+    }
+}
+
+impl CommitFeed {
+    /// Waits for the next one. Loses nothing when it is dropped.
+    pub async fn next(&mut self) -> CommitSignal {
+        let Some(receiver) = &mut self.receiver else {
+            return std::future::pending().await;
+        };
+        match receiver.recv().await {
+            Ok(signal) => signal,
+            Err(RecvError::Lagged(_)) => CommitSignal::Missed,
+            // The sender lives as long as anybody watches.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for CommitFeed {
+    fn drop(&mut self) {
+        self.receiver = None;
+        let inner = &*self.hub.0;
+        inner.feeds.fetch_sub(1, Ordering::SeqCst);
+        if let Entry::Occupied(here) = inner.circles.entry(self.circle)
+            && here.get().sender.receiver_count() == 0
+        {
+            here.remove();
+        }
+    }
+}
