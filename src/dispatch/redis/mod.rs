@@ -9,71 +9,39 @@
 //!   a gateway that is gone leaves no more than an inbox that expires.
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
-mod accept;
-mod claimed_job;
-mod commit;
-mod commit_queue;
-mod connection;
-mod direct_reads;
-mod error_text;
-mod events;
+mod conn;
 mod gateway;
-mod hook_script_cache;
-mod inbox;
-mod index;
-mod input_budget;
 mod jobs;
-mod keys;
-mod lease;
-mod outcome_handle;
-mod plays;
-mod read_cache;
-mod reply;
-mod scripts;
+mod proto;
 mod settings;
-mod slots;
-mod take;
 #[cfg(test)]
 mod tests;
-mod url;
-mod wire;
 mod worker;
-mod workers;
 
 use std::{
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
-    sync::watch,
     task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use connection::Disagreement;
+pub use conn::{Disagreement, check_url};
+pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
-pub use outcome_handle::RedisOutcomeHandle;
 pub use settings::RedisSettings;
-pub use url::check_url;
-pub use workers::Workers;
 
 use circled_protocol::PublicKey;
 
 use self::{
-    accept::Accepted,
-    commit::Committer,
-    commit_queue::CommitQueue,
-    connection::Connection,
-    gateway::Gateway,
-    hook_script_cache::{HookScript, HookScriptCache},
-    input_budget::InputBudget,
-    keys::Keys,
-    read_cache::ReadCache,
-    slots::Slots,
-    worker::Worker,
+    conn::Connection,
+    gateway::{Accepted, Gateway, HookScript, HookScriptCache},
+    proto::keys::Keys,
+    worker::{Committer, DirectReads, KnownValues, Moments, Worker},
 };
 use super::{
     Account, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts, Settings,
@@ -88,8 +56,6 @@ use crate::{
     store::{self, CommitError, CommitFeed, Feed, Log, Transaction, Unavailable},
 };
 
-/// Runs that may wait for a script thread: a worker's jobs are bounded already.
-const UNBOUNDED: usize = usize::MAX / 4;
 /// The pause between two checks that all is prepared.
 const SOON: Duration = Duration::from_millis(5);
 
@@ -168,17 +134,18 @@ impl Redis {
                 &tasks,
                 stop.clone(),
             );
-            inbox::start(&gateway, &tasks).map_err(StartError::redis)?;
-            tasks.spawn(gateway.clone().watch_workers(executor.clone()));
+            gateway
+                .start_tasks(executor.clone(), &tasks)
+                .map_err(StartError::redis)?;
             Some(gateway)
         } else {
             None
         };
         let worker = worker
-            .then(|| start_worker(settings, &redis, executor.clone(), limits.clone(), scripts))
+            .then(|| Worker::start(settings, &redis, executor.clone(), limits.clone(), scripts))
             .transpose()?;
         let compiler = match (&gateway, &worker) {
-            (None, Some(worker)) => worker.runner.clone(),
+            (None, Some(worker)) => worker.runner().clone(),
             _ => {
                 let limits = executor.sandbox.limits();
                 let runner = Runner::start(RunnerLimits::of(limits, limits.queue.get()));
@@ -297,7 +264,9 @@ impl Redis {
             self.with_compiler(
                 circle,
                 Account::of_job(circle, None),
-                move |transaction, compiler| hook_script_cache::read(transaction, compiler, &name),
+                move |transaction, compiler| {
+                    gateway::read_hook_script(transaction, compiler, &name)
+                },
             )
         };
         self.hook_scripts.find(circle, provider, find_script).await
@@ -325,7 +294,7 @@ impl Redis {
             return Err(Unavailable.into());
         };
         let circle = transaction.circle();
-        let committer = committer(&self.settings, &gateway.durable_connection, &self.limits);
+        let committer = Committer::new(&self.settings, gateway.durable_connection(), &self.limits);
         let effects = transaction.into_effects();
         let answer = committer.commit_effects(circle, &effects).await?;
         answer.into_result(&self.limits)?;
@@ -360,9 +329,9 @@ impl Redis {
 
     /// Begins a transaction that is never committed. It blocks where it reads.
     fn transaction(&self, circle: PublicKey) -> Transaction {
-        let reads = direct_reads::DirectReads {
-            known: direct_reads::KnownValues::default(),
-            moments: direct_reads::Moments::default(),
+        let reads = DirectReads {
+            known: KnownValues::default(),
+            moments: Moments::default(),
             redis: self.redis.clone(),
             handle: self.handle.clone(),
             circle,
@@ -419,26 +388,26 @@ impl Redis {
 
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
-            committer: committer(&self.settings, &self.redis, &self.limits),
+            committer: Committer::new(&self.settings, &self.redis, &self.limits),
         }
     }
 
     pub(super) fn stop_durable(&self) {
         if let Some(worker) = self.worker.as_ref().filter(|_| self.gateway.is_none()) {
-            worker.stopping.cancel();
+            worker.stop();
         }
     }
 
     pub(super) async fn halted(&self) {
         match &self.gateway {
-            Some(gateway) => gateway.halt.cancelled().await,
+            Some(gateway) => gateway.halted().await,
             None => self.stop.cancelled().await,
         }
     }
 
     pub(super) fn cancel_all(&self) {
         if let Some(gateway) = &self.gateway {
-            gateway.halt.cancel();
+            gateway.cancel_all();
         }
         if let Some(worker) = &self.worker {
             worker.cancel_all();
@@ -448,92 +417,22 @@ impl Redis {
     /// Waits for runs to finish, gives back the others, and leaves. Blocks.
     pub(super) fn shutdown(&self) {
         if let Some(worker) = &self.worker {
-            worker.stopping.cancel();
+            worker.stop();
         }
         self.compiler.shutdown();
         if let Some(worker) = &self.worker {
-            worker.runner.shutdown();
-            worker.tasks.close();
-            self.handle.block_on(async {
-                worker.tasks.wait().await;
-                worker.ending.cancel();
-                worker.background.close();
-                worker.background.wait().await;
-                worker.leave().await;
-            });
+            worker.shutdown();
         }
         self.stop.cancel();
         self.tasks.close();
         self.handle.block_on(async {
             self.tasks.wait().await;
             if let Some(gateway) = &self.gateway {
-                gateway.durable_connection.close().await;
+                gateway.close().await;
             }
             self.redis.close().await;
         });
     }
-}
-
-fn committer(settings: &Settings, redis: &Connection, limits: &Arc<store::Settings>) -> Committer {
-    let own = &settings.redis;
-    Committer {
-        redis: redis.clone(),
-        durable: settings.durable.clone(),
-        limits: limits.clone(),
-        per_circle: own.per_circle.get(),
-        queue: own.queue.get(),
-        inbox: own.inbox.get(),
-        inbox_bytes: own.inbox_bytes.get(),
-    }
-}
-
-fn start_worker(
-    settings: &Settings,
-    redis: &Connection,
-    executor: Executor,
-    store: Arc<store::Settings>,
-    scripts: Scripts,
-) -> Result<Arc<Worker>, StartError> {
-    let own = &settings.redis;
-    let limits = executor.sandbox.limits();
-    let runner = Runner::start(RunnerLimits::of(limits, UNBOUNDED));
-    let worker = Arc::new(Worker {
-        redis: redis.clone(),
-        committer: committer(settings, redis, &store),
-        runner: Arc::new(runner.map_err(StartError::Threads)?),
-        executor,
-        scripts,
-        read_cache: Arc::new(ReadCache::new(own.cache)),
-        commit_queue: CommitQueue::new(),
-        slots: Slots::default(),
-        input_budget: InputBudget::new(own.hold_bytes),
-        running: Mutex::default(),
-        taken_over: Mutex::default(),
-        stopping: CancellationToken::new(),
-        halt: CancellationToken::new(),
-        shown: watch::Sender::new(None),
-        ending: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        background: TaskTracker::new(),
-        handle: Handle::current(),
-    });
-    for partitions in reply::shared_reads(redis) {
-        let reader = redis.blocking().map_err(StartError::redis)?;
-        let hold = (own.hold.get(), own.hold_bytes);
-        worker.tasks.spawn(
-            worker
-                .clone()
-                .take(reader, partitions, hold, own.lease.get()),
-        );
-    }
-    let lease = own.lease.get();
-    let background = &worker.background;
-    background.spawn(worker.clone().stay_alive(lease));
-    background.spawn(worker.clone().take_over_silent(lease));
-    background.spawn(worker.clone().cancel_lost());
-    background.spawn(worker.clone().wake_delayed());
-    background.spawn(worker.clone().forget_old());
-    Ok(worker)
 }
 
 impl std::fmt::Debug for Redis {

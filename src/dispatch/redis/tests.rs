@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{
-    Committer, Redis, committer,
-    connection::Connection,
-    direct_reads::{DirectReads, KnownValues, Moments},
-    keys::Keys,
+    Redis,
+    conn::Connection,
+    proto::keys::Keys,
+    worker::{Committer, DirectReads, KnownValues, Moments},
 };
 use crate::{
     auth::Access,
@@ -95,7 +95,7 @@ impl Server {
     fn committer(&self, change: impl FnOnce(&mut Settings)) -> Committer {
         let mut settings = self.settings.dispatch.clone();
         change(&mut settings);
-        committer(
+        Committer::new(
             &settings,
             &self.redis,
             &Arc::new(self.settings.store.clone()),

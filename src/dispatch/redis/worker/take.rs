@@ -13,23 +13,27 @@ use jiff::Timestamp;
 use tokio::{task::yield_now, time::sleep};
 
 use super::{
+    Worker,
     claimed_job::{ClaimedJob, JobKind},
     commit::{CommitRequest, RunResult},
-    connection::{BLOCK, BlockingConnection},
     direct_reads::KnownValues,
-    gateway::{millis, number},
     input_budget::{InputReservation, QueuePosition},
-    keys::GROUP,
-    reply::{self, StreamEntry},
-    scripts::Lua,
     slots::SlotGuard,
-    wire,
-    worker::Worker,
 };
 use crate::{
     dispatch::{
         JobRecord, Status,
-        record::{MAX_CRASHES, unreadable},
+        record::unreadable,
+        redis::{
+            conn::{BLOCK, BlockingConnection},
+            proto::{
+                keys::GROUP,
+                reply::{self, StreamEntry},
+                scripts::Lua,
+                values::{millis, number},
+                wire,
+            },
+        },
         submission::UnreadInput,
     },
     script::RunError,
@@ -62,7 +66,6 @@ impl Worker {
         reader: BlockingConnection,
         partitions: Vec<usize>,
         (hold, hold_bytes): (usize, usize),
-        lease: Duration,
     ) {
         let all = self.redis.keys().partitions();
         let streams: Vec<_> = partitions.iter().map(|n| all[*n].jobs()).collect();
@@ -70,7 +73,7 @@ impl Worker {
         let mut busy = streams.len();
         loop {
             let may_take = async {
-                self.is_shown(lease).await;
+                self.lease.until_held().await;
                 self.slots.free(hold, hold_bytes).await
             };
             let free = tokio::select! {
@@ -136,7 +139,11 @@ impl Worker {
 
     /// Claims entries that are this worker's now: returns the jobs that they hold as a whole, and starts to read the
     /// others.
-    fn claim(self: &Arc<Self>, partition: usize, entries: Vec<TakenEntry>) -> Vec<ClaimedJob> {
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        partition: usize,
+        entries: Vec<TakenEntry>,
+    ) -> Vec<ClaimedJob> {
         let mut jobs = Vec::new();
         let mut others: Vec<(Option<PublicKey>, VecDeque<_>)> = Vec::new();
         for (entry, begun) in entries {
@@ -165,7 +172,7 @@ impl Worker {
         jobs
     }
 
-    fn claim_job(
+    pub(super) fn claim_job(
         &self,
         entry: &StreamEntry,
         kind: JobKind,
@@ -270,7 +277,7 @@ impl Worker {
 
     /// Reads the job of an entry, and if it can't be run, what is committed instead. Returns nothing if there is no job
     /// any more; then the entry is gone, too.
-    async fn read_job(
+    pub(super) async fn read_job(
         &self,
         partition: usize,
         entry: &StreamEntry,
@@ -367,137 +374,10 @@ impl Worker {
     }
 
     /// Acknowledges and removes an entry.
-    async fn ack(&self, partition: usize, entry: &StreamEntry) {
+    pub(super) async fn ack(&self, partition: usize, entry: &StreamEntry) {
         let names = &self.redis.keys().partitions()[partition];
         let (keys, args) = ([names.jobs()], [Value::from(entry.id.as_str())]);
         let _ = self.redis.call(Lua::Settle, names, keys, args).await;
-    }
-
-    /// Reclaims jobs that Redis has given to this worker and that it hasn't got: the reply was lost on its way, or
-    /// Redis has forgotten that they are done.
-    pub(super) async fn reclaim(self: &Arc<Self>, partition: usize, idle: Duration) {
-        let names = &self.redis.keys().partitions()[partition];
-        let (jobs, me) = (names.jobs(), self.redis.name());
-        let args = [
-            jobs.as_str().into(),
-            GROUP.into(),
-            "IDLE".into(),
-            millis(idle),
-            "-".into(),
-            "+".into(),
-            Value::Integer(1000),
-            me.into(),
-        ];
-        let Ok(pending) = self.redis.send("XPENDING", names, args).await else {
-            return;
-        };
-        let missing = pending.into_array().into_iter().filter_map(|pending| {
-            // Its entry, its consumer, how long that has been idle, and how often it was delivered.
-            let mut parts = pending.into_array().into_iter();
-            let entry = parts.next()?.into_string()?;
-            let begun = parts.nth(2)?.as_i64()?;
-            (!self.slots.has(partition, &entry)).then_some((entry, begun))
-        });
-        let missing: Vec<_> = missing.collect();
-        if missing.is_empty() {
-            return;
-        }
-        tracing::info!(jobs = missing.len(), "running jobs whose delivery was lost");
-        let mut entries = Vec::new();
-        for (entry, begun) in missing {
-            let claim = [
-                Value::from(jobs.as_str()),
-                GROUP.into(),
-                me.into(),
-                Value::Integer(0),
-                entry.into(),
-                "RETRYCOUNT".into(),
-                Value::Integer(begun),
-            ];
-            if let Ok(claimed) = self.redis.send("XCLAIM", names, claim).await {
-                let claimed = reply::entries(claimed).into_iter();
-                entries.extend(claimed.map(|entry| {
-                    let is_others = self
-                        .taken_over()
-                        .contains_key(&(partition, entry.id.clone()));
-                    (entry, is_others.then_some(begun))
-                }));
-            }
-        }
-        let jobs = self.claim(partition, entries);
-        self.process(jobs);
-    }
-
-    /// Takes over the jobs of a worker, if it is silent.
-    pub(super) async fn take_over(
-        self: &Arc<Self>,
-        partition: usize,
-        silent: &str,
-    ) -> Result<(), Unavailable> {
-        let names = &self.redis.keys().partitions()[partition];
-        loop {
-            let keys = [names.jobs(), names.alive(silent)];
-            let args = [self.redis.name(), silent, "64"].map(Value::from);
-            let taken = self.redis.call(Lua::TakeOver, names, keys, args).await?;
-            let taken = taken.into_array();
-            if taken.is_empty() {
-                return Ok(());
-            }
-            tracing::info!(
-                worker = silent,
-                jobs = taken.len(),
-                "taking over the jobs of a silent worker"
-            );
-            let (mut entries, mut fatal) = (Vec::new(), Vec::new());
-            for job in taken {
-                let mut parts = job.into_array().into_iter();
-                let id = parts.next().and_then(Value::into_string);
-                let begun = parts.next().as_ref().and_then(Value::as_i64);
-                let (Some(id), Some(begun), Some(fields)) = (id, begun, parts.next()) else {
-                    continue;
-                };
-                let entry = StreamEntry::new(id, fields);
-                if begun >= i64::from(MAX_CRASHES) {
-                    fatal.push(entry);
-                } else {
-                    let name = (partition, entry.id.clone());
-                    self.taken_over().insert(name, false);
-                    entries.push((entry, Some(begun)));
-                }
-            }
-            let plays = self.claim(partition, entries);
-            self.process(plays);
-            for entry in fatal {
-                self.give_up(partition, entry).await;
-            }
-        }
-    }
-
-    /// Ends a job that workers died of.
-    async fn give_up(self: &Arc<Self>, partition: usize, entry: StreamEntry) {
-        let found = match inline_job(&entry) {
-            Some(kind) => Some((kind, None)),
-            None => self.read_job(partition, &entry).await,
-        };
-        let Some((kind, unreadable)) = found else {
-            return;
-        };
-        let result = unreadable.unwrap_or_else(|| match &kind {
-            JobKind::Play(_) => RunResult::Play(Err(RunError::Unavailable)),
-            JobKind::Durable { job, .. } => {
-                let mut job = job.clone();
-                let progress = job.died_of(Timestamp::now());
-                RunResult::Durable(job, progress)
-            }
-        });
-        let Some(slot) = self.slots.take(partition, &entry) else {
-            return;
-        };
-        let claimed = self.claim_job(&entry, kind, Some(0), slot, None);
-        let (job, circle) = (claimed.id(), claimed.circle());
-        tracing::error!(%job, %circle, "a job is given up: workers died while they ran it");
-        let request = CommitRequest::without_effects(result);
-        self.enqueue(circle, vec![(claimed, request)]);
     }
 }
 
@@ -507,7 +387,7 @@ fn play_of(entry: &StreamEntry) -> Option<&[u8]> {
 }
 
 /// Returns the job that an entry holds as a whole: a play, or a durable job that could run at once.
-fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
+pub(super) fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     if let Some(play) = play_of(entry) {
         let play = circled_json::borrowed_slice::<wire::Play<'_>>(play).ok()?;
         return Some(JobKind::Play(Box::new(play.into_owned())));

@@ -11,18 +11,18 @@ use crate::circle::{Caller, JobSpec, Task};
 
 /// A play, as it waits for a worker; `J` is its [`JobSpec`], or a reference to it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Play<'a, J = JobSpec<'a>> {
-    pub(super) job: J,
+pub(crate) struct Play<'a, J = JobSpec<'a>> {
+    pub(crate) job: J,
     /// The gateway whose inbox the outcome goes to.
     #[serde(borrow)]
-    pub(super) gateway: Cow<'a, str>,
+    pub(crate) gateway: Cow<'a, str>,
     /// True if it couldn't be read, and this is no more than its address.
     #[serde(skip)]
     is_unread: bool,
 }
 
 impl<'a, J> Play<'a, J> {
-    pub(super) fn new(job: J, gateway: &'a str) -> Self {
+    pub(crate) fn new(job: J, gateway: &'a str) -> Self {
         Self {
             job,
             gateway: Cow::Borrowed(gateway),
@@ -32,7 +32,7 @@ impl<'a, J> Play<'a, J> {
 }
 
 impl<'a> Play<'a> {
-    pub(super) fn into_owned(self) -> Play<'static> {
+    pub(crate) fn into_owned(self) -> Play<'static> {
         Play {
             job: self.job.into_owned(),
             gateway: Cow::Owned(self.gateway.into_owned()),
@@ -41,14 +41,14 @@ impl<'a> Play<'a> {
     }
 
     /// Returns the caller that it counts for, if that could be read.
-    pub(super) fn counts_for(&self) -> Option<&Caller<'a>> {
+    pub(crate) fn counts_for(&self) -> Option<&Caller<'a>> {
         (!self.is_unread).then_some(&self.job.caller)
     }
 }
 
 /// The fields that a worker needs to answer a play, if it can't read the rest.
 #[derive(Debug, Deserialize)]
-pub(super) struct Address {
+pub(crate) struct Address {
     job: JobAddress,
     gateway: String,
 }

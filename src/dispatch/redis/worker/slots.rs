@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::reply::StreamEntry;
+use crate::dispatch::redis::proto::reply::StreamEntry;
 
 /// The time without a free slot after which more are given out: the jobs in them run for long, and what comes next may
 /// be short, and somebody else's.

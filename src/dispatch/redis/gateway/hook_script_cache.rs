@@ -7,10 +7,12 @@ use circled_protocol::PublicKey;
 use fred::types::Value;
 use quick_cache::sync::Cache;
 
-use super::commit::{bytes, expected};
 use crate::{
     circle::{self, Compiler, Pinned},
-    dispatch::NotAccepted,
+    dispatch::{
+        NotAccepted,
+        redis::proto::values::{bytes, expected, number},
+    },
     store::{Effects, Transaction, Unavailable},
 };
 
@@ -18,19 +20,21 @@ use crate::{
 const CAPACITY: usize = 10_000;
 
 /// A circle's script for a provider.
-pub(super) struct HookScript {
+pub(in crate::dispatch::redis) struct HookScript {
     /// The values that were read to choose it, as Redis compares them.
     reads: Vec<(Value, Value)>,
-    pub(super) script: Option<Arc<Pinned>>,
+    pub(in crate::dispatch::redis) script: Option<Arc<Pinned>>,
 }
 
 /// The hook scripts that were used last.
-pub(super) struct HookScriptCache(Cache<(PublicKey, Arc<str>), Arc<HookScript>>);
+pub(in crate::dispatch::redis) struct HookScriptCache(
+    Cache<(PublicKey, Arc<str>), Arc<HookScript>>,
+);
 
 impl HookScript {
     /// Adds it to the arguments of the Lua script.
-    pub(super) fn write(&self, args: &mut Vec<Value>) {
-        args.push(super::gateway::number(self.reads.len()));
+    pub(in crate::dispatch::redis) fn write(&self, args: &mut Vec<Value>) {
+        args.push(number(self.reads.len()));
         for (key, value) in &self.reads {
             args.extend([key.clone(), value.clone()]);
         }
@@ -38,12 +42,12 @@ impl HookScript {
 }
 
 impl HookScriptCache {
-    pub(super) fn new() -> Self {
+    pub(in crate::dispatch::redis) fn new() -> Self {
         Self(Cache::new(CAPACITY))
     }
 
     /// Returns a circle's script for a provider, read now or before.
-    pub(super) async fn find(
+    pub(in crate::dispatch::redis) async fn find(
         &self,
         circle: PublicKey,
         provider: &Arc<str>,
@@ -59,13 +63,13 @@ impl HookScriptCache {
         Ok(hook_script)
     }
 
-    pub(super) fn forget(&self, circle: PublicKey, provider: &Arc<str>) {
+    pub(in crate::dispatch::redis) fn forget(&self, circle: PublicKey, provider: &Arc<str>) {
         self.0.remove(&(circle, provider.clone()));
     }
 }
 
 /// Reads a circle's script of a name. Blocks.
-pub(super) fn read(
+pub(in crate::dispatch::redis) fn read(
     mut transaction: Transaction,
     compiler: &Compiler<'_>,
     name: &str,

@@ -1,68 +1,26 @@
-//! Events in Redis: how they are stored, and how they reach the listeners here.
+//! Events: how they reach the listeners here.
 //!
 //! A gateway is in the set of a circle's watchers as long as somebody listens to the circle here; every event that is
 //! committed there comes to its inbox, in order. If that may have been missed, the listeners read the log.
 
-use std::sync::Arc;
-
 use circled_protocol::PublicKey;
 use fred::types::Value;
 use futures_util::future::try_join_all;
-use jiff::Timestamp;
-use serde::{
-    Deserialize, Serialize,
-    de::{
-        IntoDeserializer,
-        value::{Error, StrDeserializer},
-    },
+use serde::de::{
+    IntoDeserializer,
+    value::{Error, StrDeserializer},
 };
-use serde_json::value::RawValue;
 
-use super::{gateway::Gateway, keys::Partition, reply, scripts::Lua};
-use crate::store::{CommitFeed, Event, Feed, Hub, Key, Log, NewEvent, Unavailable};
+use super::Gateway;
+use crate::{
+    dispatch::redis::proto::{event_record, keys::Partition, reply, scripts::Lua, values},
+    store::{CommitFeed, Feed, Hub, Key, Log, Unavailable},
+};
 
 /// The word in place of an event's number if it and those after it are in the log alone, as `lua/prelude.lua` has it.
 const READ_LOG: &str = "look";
 /// The word before the number of a commit, as `lua/commit.lua` has it.
 const COMMIT: &str = "commit ";
-
-/// An event, as it is stored and sent. Its number is the key.
-#[derive(Serialize, Deserialize)]
-struct EventRecord<'a> {
-    topic: std::borrow::Cow<'a, str>,
-    data: Box<RawValue>,
-    at: Timestamp,
-    #[serde(
-        default,
-        with = "circled_protocol::trusted::option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    to: Option<PublicKey>,
-}
-
-/// Encodes an event that happens now.
-pub(super) fn encode(event: &NewEvent) -> Vec<u8> {
-    let record = EventRecord {
-        topic: (&*event.topic).into(),
-        // What was emitted is JSON.
-        data: circled_json::from_slice(&event.data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
-        at: Timestamp::now(),
-        to: event.to,
-    };
-    serde_json::to_vec(&record).unwrap_or_default()
-}
-
-fn decode(number: u64, json: &[u8]) -> Option<Arc<Event>> {
-    let EventRecord {
-        topic,
-        data,
-        at,
-        to,
-    } = circled_json::from_slice(json)
-        .inspect_err(|error| tracing::error!(%error, "failed to read an event"))
-        .ok()?;
-    Some(Arc::new(Event::new(number, topic, data, at, to)))
-}
 
 /// What is watched of a circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,14 +68,20 @@ impl Watched {
 
 impl Gateway {
     /// Listens to a circle's events. From then on, none is missed.
-    pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {
+    pub(in crate::dispatch::redis) async fn listen(
+        &self,
+        circle: PublicKey,
+    ) -> Result<Feed, Unavailable> {
         let feed = self.hub.listen(circle);
         self.watch(circle, Watched::Events).await?;
         Ok(feed)
     }
 
     /// Watches a circle's commits. From then on, none is missed unless the feed says so.
-    pub(super) async fn watch_commits(&self, circle: PublicKey) -> Result<CommitFeed, Unavailable> {
+    pub(in crate::dispatch::redis) async fn watch_commits(
+        &self,
+        circle: PublicKey,
+    ) -> Result<CommitFeed, Unavailable> {
         let feed = self.hub.commits().watch(circle);
         self.watch(circle, Watched::Commits).await?;
         Ok(feed)
@@ -200,7 +164,7 @@ impl Gateway {
             self.hub.commits().publish(&circle, number, keys);
         } else if self.hub.has_listeners(&circle) {
             self.hub
-                .publish(&circle, decode(number.parse().ok()?, message));
+                .publish(&circle, event_record::decode(number.parse().ok()?, message));
         }
         None
     }
@@ -222,7 +186,7 @@ impl Gateway {
     }
 
     /// Returns up to `most` events of a circle from the log, from the number `from` on.
-    pub(super) async fn log(
+    pub(in crate::dispatch::redis) async fn log(
         &self,
         circle: PublicKey,
         from: u64,
@@ -232,8 +196,8 @@ impl Gateway {
         let keys = [partition.events(&circle), partition.event_sequence(&circle)];
         let args = [
             Value::from(from.to_string()),
-            super::gateway::number(most),
-            super::gateway::number(Log::BYTES_AT_ONCE),
+            values::number(most),
+            values::number(Log::BYTES_AT_ONCE),
         ];
         let answer = self.redis.call(Lua::Log, partition, keys, args).await?;
         let mut parts = answer.into_array().into_iter();
@@ -247,7 +211,7 @@ impl Gateway {
             first: number(&first),
             last: last.parse().unwrap_or(0),
             events: events
-                .filter_map(|entry| decode(number(&entry.id), entry.bytes("event")?))
+                .filter_map(|entry| event_record::decode(number(&entry.id), entry.bytes("event")?))
                 .collect(),
         })
     }

@@ -7,15 +7,18 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{
-    events,
-    gateway::{Gateway, Request, millis, number},
-    hook_script_cache::HookScript,
-    keys::Partition,
-    scripts::Lua,
-};
+use super::{Gateway, Request, hook_script_cache::HookScript};
 use crate::{
-    dispatch::{NotAccepted, Progress, Receipt, submission::JobRequest},
+    dispatch::{
+        NotAccepted, Progress, Receipt,
+        redis::proto::{
+            event_record,
+            keys::Partition,
+            scripts::Lua,
+            values::{millis, number},
+        },
+        submission::JobRequest,
+    },
     store::Unavailable,
 };
 
@@ -43,7 +46,7 @@ impl Drop for WaiterGuard<'_> {
 }
 
 /// A job that is to be stored.
-pub(super) struct StoreRequest {
+pub(in crate::dispatch::redis) struct StoreRequest {
     id: JobId,
     identity: Option<[u8; 32]>,
     record: String,
@@ -63,7 +66,7 @@ struct Submitted {
 }
 
 /// The result of storing a job.
-pub(super) enum StoreResult {
+pub(in crate::dispatch::redis) enum StoreResult {
     /// It is stored.
     Stored,
     /// It has been here before.
@@ -76,13 +79,13 @@ pub(super) enum StoreResult {
 
 impl StoreRequest {
     /// Returns about how many bytes it has.
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::dispatch::redis) fn size(&self) -> usize {
         self.record.len() + self.input.len()
     }
 }
 
 /// The result of accepting a job.
-pub(super) enum Accepted {
+pub(in crate::dispatch::redis) enum Accepted {
     Stored(Receipt),
     /// It has been here before, and was given up: it may come again under that id.
     Dead(JobId),
@@ -93,7 +96,7 @@ pub(super) enum Accepted {
 impl Gateway {
     /// Stores a job, and waits so long for its first run. `hook_script`: the script that was chosen for it;
     /// `is_replacement`: true if it takes the place of one that was given up.
-    pub(super) async fn accept(
+    pub(in crate::dispatch::redis) async fn accept(
         &self,
         request: &JobRequest,
         hook_script: Option<Arc<HookScript>>,
@@ -151,7 +154,7 @@ impl Gateway {
                     Some(due) => Value::Integer(due.as_millisecond()),
                     None => "".into(),
                 },
-                event: events::encode(&event),
+                event: event_record::encode(&event),
             }),
             reply,
         };
@@ -164,7 +167,11 @@ impl Gateway {
     }
 
     /// Stores jobs of a circle.
-    pub(super) async fn store_all(&self, circle: PublicKey, all: Vec<StoreRequest>) {
+    pub(in crate::dispatch::redis) async fn store_all(
+        &self,
+        circle: PublicKey,
+        all: Vec<StoreRequest>,
+    ) {
         let partition = self.redis.keys().of(&circle);
         let mut keys = vec![
             partition.jobs(),
@@ -266,7 +273,7 @@ impl Gateway {
     }
 
     /// Returns whether enough replicas have what was written.
-    pub(super) async fn is_replicated(&self, partition: &Partition) -> bool {
+    pub(in crate::dispatch::redis) async fn is_replicated(&self, partition: &Partition) -> bool {
         let wanted = i64::from(self.settings.min_replicas);
         if wanted == 0 {
             return true;

@@ -7,25 +7,25 @@ use circled_protocol::{JobId, PublicKey};
 use fred::types::ClusterHash;
 
 /// The group of all workers, in every partition's stream. The Lua scripts name it, too.
-pub(super) const GROUP: &str = "workers";
+pub(crate) const GROUP: &str = "workers";
 
 /// All keys within a namespace.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     namespace: String,
     partitions: Vec<Partition>,
 }
 
 /// The keys within a partition.
 #[derive(Debug, Clone)]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     prefix: String,
     /// The hash slot, by which commands find the node that has it.
-    pub(super) hash: ClusterHash,
+    pub(crate) hash: ClusterHash,
 }
 
 impl Keys {
-    pub(super) fn new(namespace: &str, partitions: u16) -> Self {
+    pub(crate) fn new(namespace: &str, partitions: u16) -> Self {
         let partition = |number| {
             let prefix = format!("{{{namespace}:{number:02}}}:");
             let slot = redis_slot(&prefix);
@@ -40,16 +40,16 @@ impl Keys {
         }
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    pub(super) fn partitions(&self) -> &[Partition] {
+    pub(crate) fn partitions(&self) -> &[Partition] {
         &self.partitions
     }
 
     /// Returns the partition of a circle. Points of a curve are spread evenly.
-    pub(super) fn number_of(&self, circle: &PublicKey) -> usize {
+    pub(crate) fn number_of(&self, circle: &PublicKey) -> usize {
         let bytes = circle.as_bytes();
         let number = bytes[1..9]
             .iter()
@@ -57,16 +57,16 @@ impl Keys {
         usize::try_from(number % self.partitions.len() as u64).unwrap_or_default()
     }
 
-    pub(super) fn of(&self, circle: &PublicKey) -> &Partition {
+    pub(crate) fn of(&self, circle: &PublicKey) -> &Partition {
         &self.partitions[self.number_of(circle)]
     }
 
     /// A hash: what all servers of the namespace must agree about.
-    pub(super) fn agreement(&self) -> String {
+    pub(crate) fn agreement(&self) -> String {
         format!("{{{}}}:agreement", self.namespace)
     }
 
-    pub(super) fn agreement_hash(&self) -> ClusterHash {
+    pub(crate) fn agreement_hash(&self) -> ClusterHash {
         ClusterHash::Custom(redis_slot(&self.agreement()))
     }
 }
@@ -79,60 +79,60 @@ fn redis_slot(key: &str) -> u16 {
 
 impl Partition {
     /// A stream, group [`GROUP`]: jobs that may run now.
-    pub(super) fn jobs(&self) -> String {
+    pub(crate) fn jobs(&self) -> String {
         self.name("jobs")
     }
 
     /// A hash: a durable job's record, its input, the gateway that accepted it, and its entry in the stream.
     /// `lua/prelude.lua` makes this key, too, and that of an inbox.
-    pub(super) fn job(&self, id: JobId) -> String {
+    pub(crate) fn job(&self, id: JobId) -> String {
         format!("{}job:{id}", self.prefix)
     }
 
     /// A stream: outcomes and events for one gateway.
-    pub(super) fn inbox(&self, gateway: &str) -> String {
+    pub(crate) fn inbox(&self, gateway: &str) -> String {
         format!("{}inbox:{gateway}", self.prefix)
     }
 
     /// A set: the names of workers that are there, or have been until lately.
-    pub(super) fn workers(&self) -> String {
+    pub(crate) fn workers(&self) -> String {
         format!("{}workers", self.prefix)
     }
 
     /// A hash: the bytes that count in an inbox, in all and by circle. `lua/prelude.lua` makes this key, too.
-    pub(super) fn inbox_bytes(&self, gateway: &str) -> String {
+    pub(crate) fn inbox_bytes(&self, gateway: &str) -> String {
         format!("{}:bytes", self.inbox(gateway))
     }
 
     /// A string: there as long as a worker is.
-    pub(super) fn alive(&self, worker: &str) -> String {
+    pub(crate) fn alive(&self, worker: &str) -> String {
         format!("{}alive:{worker}", self.prefix)
     }
 
     /// A hash: how many of a circle's jobs are in the stream, in all and of each caller, or wait for their next try.
-    pub(super) fn job_counts(&self, circle: &PublicKey) -> String {
+    pub(crate) fn job_counts(&self, circle: &PublicKey) -> String {
         format!("{}job_counts:{circle}", self.prefix)
     }
 
     /// A sorted set: the callers of a circle who have plays that wait, by how many of theirs are in the stream.
-    pub(super) fn waiting_callers(&self, circle: &PublicKey) -> String {
+    pub(crate) fn waiting_callers(&self, circle: &PublicKey) -> String {
         format!("{}waiting_callers:{circle}", self.prefix)
     }
 
     /// A sorted set, all with the same score: plays of a circle that wait; caller and name, so those of a caller by their
     /// arrival.
-    pub(super) fn waiting_plays(&self, circle: &PublicKey) -> String {
+    pub(crate) fn waiting_plays(&self, circle: &PublicKey) -> String {
         format!("{}waiting_plays:{circle}", self.prefix)
     }
 
     /// A hash: each play of a circle that waits, all of it; and then its entry in the stream, until it is over.
-    pub(super) fn plays(&self, circle: &PublicKey) -> String {
+    pub(crate) fn plays(&self, circle: &PublicKey) -> String {
         format!("{}plays:{circle}", self.prefix)
     }
 
     /// Returns the keys that change with a circle's plays: the stream, the counts, the callers who wait, the plays that
     /// wait, and all plays.
-    pub(super) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
+    pub(crate) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
         [
             self.jobs(),
             self.job_counts(circle),
@@ -143,32 +143,32 @@ impl Partition {
     }
 
     /// A list: durable jobs of a circle that wait.
-    pub(super) fn backlog(&self, circle: &PublicKey) -> String {
+    pub(crate) fn backlog(&self, circle: &PublicKey) -> String {
         format!("{}backlog:{circle}", self.prefix)
     }
 
     /// A number: the event sequence of a circle, which is the number of its last event.
-    pub(super) fn event_sequence(&self, circle: &PublicKey) -> String {
+    pub(crate) fn event_sequence(&self, circle: &PublicKey) -> String {
         format!("{}event_sequence:{circle}", self.prefix)
     }
 
     /// A stream: the last events of a circle, by their numbers.
-    pub(super) fn events(&self, circle: &PublicKey) -> String {
+    pub(crate) fn events(&self, circle: &PublicKey) -> String {
         format!("{}events:{circle}", self.prefix)
     }
 
     /// A set: the gateways where somebody listens to a circle.
-    pub(super) fn watchers(&self, circle: &PublicKey) -> String {
+    pub(crate) fn watchers(&self, circle: &PublicKey) -> String {
         format!("{}watchers:{circle}", self.prefix)
     }
 
     /// A set: the gateways where somebody watches a circle's commits.
-    pub(super) fn commit_watchers(&self, circle: &PublicKey) -> String {
+    pub(crate) fn commit_watchers(&self, circle: &PublicKey) -> String {
         format!("{}commit_watchers:{circle}", self.prefix)
     }
 
     /// Returns the keys that change with a circle's events.
-    pub(super) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
+    pub(crate) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
         [
             self.event_sequence(circle),
             self.events(circle),
@@ -177,60 +177,60 @@ impl Partition {
     }
 
     /// A hash: the circle's store, values as JSON.
-    pub(super) fn store(&self, circle: &PublicKey) -> String {
+    pub(crate) fn store(&self, circle: &PublicKey) -> String {
         format!("{}store:{circle}", self.prefix)
     }
 
     /// A sorted set, all with the same score: the keys of the store in order.
-    pub(super) fn store_keys(&self, circle: &PublicKey) -> String {
+    pub(crate) fn store_keys(&self, circle: &PublicKey) -> String {
         format!("{}store_keys:{circle}", self.prefix)
     }
 
     /// A string: bytes in the store, and the number of the last commit that changed it.
-    pub(super) fn usage(&self, circle: &PublicKey) -> String {
+    pub(crate) fn usage(&self, circle: &PublicKey) -> String {
         format!("{}usage:{circle}", self.prefix)
     }
 
     /// A string, for a moment: the worker and the entry of the run that alone may commit in the circle.
-    pub(super) fn circle_lock(&self, circle: &PublicKey) -> String {
+    pub(crate) fn circle_lock(&self, circle: &PublicKey) -> String {
         format!("{}lock:{circle}", self.prefix)
     }
 
     /// A string, for a while: the job id of a delivery that has been here.
-    pub(super) fn seen(&self, circle: &PublicKey, identity: &[u8; 32]) -> String {
+    pub(crate) fn seen(&self, circle: &PublicKey, identity: &[u8; 32]) -> String {
         format!("{}seen:{circle}:{}", self.prefix, hex::encode(identity))
     }
 
     /// A string, for good: the job id of the final delivery of a series.
-    pub(super) fn final_delivery(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
+    pub(crate) fn final_delivery(&self, circle: &PublicKey, series: &[u8; 32]) -> String {
         format!("{}final:{circle}:{}", self.prefix, hex::encode(series))
     }
 
     /// A sorted set, all with the same score, so in the order of their names, which is that of their arrival: durable
     /// jobs that are not over.
-    pub(super) fn pending(&self) -> String {
+    pub(crate) fn pending(&self) -> String {
         self.name("pending")
     }
 
     /// A sorted set, all with the same score: each durable job that was asked for with a login; circle, caller and
     /// name.
-    pub(super) fn submitted(&self) -> String {
+    pub(crate) fn submitted(&self) -> String {
         self.name("submitted")
     }
 
     /// A sorted set by time: durable jobs that run then, for the first time or again.
-    pub(super) fn delayed(&self) -> String {
+    pub(crate) fn delayed(&self) -> String {
         self.name("delayed")
     }
 
     /// A sorted set, all with the same score: each durable job that there is a record of, circle and name, so
     /// those of a circle by their arrival.
-    pub(super) fn index(&self) -> String {
+    pub(crate) fn index(&self) -> String {
         self.name("index")
     }
 
     /// A sorted set by time of the end: dead letters.
-    pub(super) fn dead(&self) -> String {
+    pub(crate) fn dead(&self) -> String {
         self.name("dead")
     }
 

@@ -3,26 +3,29 @@
 use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 
-use super::{connection::Connection, keys::Partition};
 use crate::{
-    dispatch::{Cursor, jobs::List},
+    dispatch::{
+        Cursor,
+        jobs::List,
+        redis::{conn::Connection, proto::keys::Partition},
+    },
     store::Unavailable,
 };
 
 /// The position where the first page begins.
-pub(super) const START: &str = "-";
+pub(in crate::dispatch::redis) const START: &str = "-";
 /// Jobs to a page.
-pub(super) const PAGE: usize = 1000;
+pub(in crate::dispatch::redis) const PAGE: usize = 1000;
 /// The length of a job id.
 const ID: usize = 36;
 /// Jobs that are listed at a time.
-pub(super) const SOME: usize = 100;
+pub(in crate::dispatch::redis) const SOME: usize = 100;
 
 /// Returns one page of an index of a partition, each entry with its job id, and where the next page begins.
 ///
 /// # Errors
 /// It can't be read.
-pub(super) async fn read(
+pub(in crate::dispatch::redis) async fn read(
     redis: &Connection,
     partition: &Partition,
     index: String,
@@ -53,7 +56,7 @@ pub(super) async fn read(
 ///
 /// # Errors
 /// They can't be read.
-pub(super) async fn listed(
+pub(in crate::dispatch::redis) async fn listed(
     redis: &Connection,
     partition: &Partition,
     (number, list): (usize, List),
@@ -157,7 +160,7 @@ async fn dead(
 ///
 /// # Errors
 /// They can't be read.
-pub(super) async fn newest(
+pub(in crate::dispatch::redis) async fn newest(
     redis: &Connection,
     circle: &PublicKey,
     caller: Option<&PublicKey>,

@@ -4,26 +4,29 @@ use std::{sync::Arc, time::Duration};
 
 use circled_protocol::PublicKey;
 use fred::types::Value;
-use sha1::{Digest, Sha1};
 use tokio::time::sleep;
 
-use super::{
-    claimed_job::{ClaimedJob, JobKind},
-    connection::Connection,
-    events,
-    gateway::{millis, number},
-    keys::Partition,
-    scripts::Lua,
-};
+use super::claimed_job::{ClaimedJob, JobKind};
 use crate::{
     circle::Caller,
-    dispatch::{JobRecord, Progress, Series, Status, record::most_waiting, settings},
+    dispatch::{
+        JobRecord, Progress, Series, Settings, Status,
+        record::most_waiting,
+        redis::{
+            conn::Connection,
+            proto::{
+                event_record,
+                keys::Partition,
+                scripts::Lua,
+                values::{bytes, expected, millis, number, stored},
+            },
+        },
+        settings,
+    },
     script::Outcome,
     store::{self, CommitError, Effects, KeyRange, RangeRead, SubmittedJob, Unavailable},
 };
 
-/// Values longer than this are compared by their hash.
-const INLINE: usize = 64;
 /// The kind of a commit that is no claimed job's, as `lua/commit.lua` has it.
 const EFFECTS: &str = "effects";
 /// The pause before another attempt, where another run has locked the circle.
@@ -88,7 +91,7 @@ pub(super) enum RunResult {
 
 /// Redis' answer to a commit.
 #[derive(Debug)]
-pub(super) enum CommitAnswer {
+pub(in crate::dispatch::redis) enum CommitAnswer {
     Done,
     /// The job isn't pending any more.
     Gone,
@@ -104,14 +107,14 @@ pub(super) enum CommitAnswer {
 
 /// Commits runs, within these bounds.
 #[derive(Clone)]
-pub(super) struct Committer {
-    pub(super) redis: Connection,
-    pub(super) durable: settings::Durable,
-    pub(super) limits: Arc<store::Settings>,
-    pub(super) per_circle: usize,
-    pub(super) queue: usize,
-    pub(super) inbox: usize,
-    pub(super) inbox_bytes: usize,
+pub(in crate::dispatch::redis) struct Committer {
+    pub(in crate::dispatch::redis) redis: Connection,
+    pub(in crate::dispatch::redis) durable: settings::Durable,
+    pub(in crate::dispatch::redis) limits: Arc<store::Settings>,
+    pub(in crate::dispatch::redis) per_circle: usize,
+    pub(in crate::dispatch::redis) queue: usize,
+    pub(in crate::dispatch::redis) inbox: usize,
+    pub(in crate::dispatch::redis) inbox_bytes: usize,
 }
 
 /// The keys and arguments of the Lua script, being written.
@@ -128,6 +131,23 @@ struct CommitCall<'a> {
 }
 
 impl Committer {
+    pub(in crate::dispatch::redis) fn new(
+        settings: &Settings,
+        redis: &Connection,
+        limits: &Arc<store::Settings>,
+    ) -> Self {
+        let own = &settings.redis;
+        Self {
+            redis: redis.clone(),
+            durable: settings.durable.clone(),
+            limits: limits.clone(),
+            per_circle: own.per_circle.get(),
+            queue: own.queue.get(),
+            inbox: own.inbox.get(),
+            inbox_bytes: own.inbox_bytes.get(),
+        }
+    }
+
     /// Locks a circle for [`LOCKED`] at most: until the run of this name is committed, no other one of this circle is.
     /// Returns whether it is locked now.
     pub(super) async fn lock(&self, circle: PublicKey, name: &str) -> Result<bool, Unavailable> {
@@ -162,7 +182,7 @@ impl Committer {
     ///
     /// # Errors
     /// Whether they are committed can't be told.
-    pub(super) async fn commit_effects(
+    pub(in crate::dispatch::redis) async fn commit_effects(
         &self,
         circle: PublicKey,
         effects: &Effects,
@@ -314,7 +334,8 @@ impl Committer {
             call.args.push(number(log));
         }
         for event in &effects.events {
-            call.args.push(Value::Bytes(events::encode(event).into()));
+            call.args
+                .push(Value::Bytes(event_record::encode(event).into()));
         }
         call.args.push(number(effects.jobs.len()));
         for job in &effects.jobs {
@@ -418,7 +439,10 @@ impl<'a> CommitCall<'a> {
 
 impl CommitAnswer {
     /// Returns whether it was committed, or why not.
-    pub(super) fn into_result(self, limits: &store::Settings) -> Result<(), CommitError> {
+    pub(in crate::dispatch::redis) fn into_result(
+        self,
+        limits: &store::Settings,
+    ) -> Result<(), CommitError> {
         Err(match self {
             Self::Done => return Ok(()),
             Self::Gone => CommitError::Gone,
@@ -443,23 +467,5 @@ impl CommitAnswer {
         }
         let values = answer.into_array().into_iter().skip(1);
         Self::Conflict(values.map(|value| stored(&value)).collect())
-    }
-}
-
-/// Returns a stored value, or that there is none.
-pub(super) fn stored(value: &Value) -> Option<store::Value> {
-    value.as_bytes().map(store::Value::new)
-}
-
-pub(super) fn bytes(bytes: &[u8]) -> Value {
-    Value::Bytes(fred::bytes::Bytes::copy_from_slice(bytes))
-}
-
-/// Returns a value in the form that the Lua scripts compare.
-pub(super) fn expected(value: Option<&store::Value>) -> Value {
-    match value {
-        None => "-".into(),
-        Some(value) if value.len() <= INLINE => bytes(&[b"=", &value[..]].concat()),
-        Some(value) => format!("#{}", hex::encode(Sha1::digest(value))).into(),
     }
 }

@@ -10,16 +10,19 @@ use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use tokio::sync::oneshot;
 
-use super::{
-    gateway::{Gateway, NewPlay, Request, millis, number},
-    keys::Partition,
-    outcome_handle::RedisOutcomeHandle,
-    scripts::Lua,
-    wire,
-};
+use super::{Gateway, NewPlay, Request, outcome_handle::RedisOutcomeHandle};
 use crate::{
     circle::JobSpec,
-    dispatch::{OutcomeHandle, Played, ReservedOutcome, job::AROUND_A_VALUE},
+    dispatch::{
+        OutcomeHandle, Played, ReservedOutcome,
+        job::AROUND_A_VALUE,
+        redis::proto::{
+            keys::Partition,
+            scripts::Lua,
+            values::{millis, number},
+            wire,
+        },
+    },
     memory::MemoryBudget,
     script::RunError,
     store::Unavailable,
@@ -61,7 +64,11 @@ impl SentPlay {
 
 impl Gateway {
     /// Sends a play on its way.
-    pub(super) fn play(self: &Arc<Self>, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played {
+    pub(in crate::dispatch::redis) fn play(
+        self: &Arc<Self>,
+        job: &JobSpec<'_>,
+        memory: &MemoryBudget,
+    ) -> Played {
         if !self.is_ready() {
             return Played::Now(Err(RunError::Unavailable));
         }

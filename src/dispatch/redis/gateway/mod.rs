@@ -1,5 +1,18 @@
 //! The gateway: sends jobs to Redis, and receives their outcomes in its inbox.
 
+mod accept;
+mod events;
+mod hook_script_cache;
+mod inbox;
+mod outcome_handle;
+mod plays;
+mod workers;
+
+pub(super) use accept::Accepted;
+pub(super) use hook_script_cache::{HookScript, HookScriptCache, read as read_hook_script};
+pub use outcome_handle::RedisOutcomeHandle;
+pub use workers::Workers;
+
 use std::{
     collections::{HashMap, HashSet},
     mem,
@@ -7,12 +20,10 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use circled_protocol::{JobId, PublicKey};
 use dashmap::{DashMap, DashSet};
-use fred::types::Value;
 use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::{FuturesUnordered, StreamExt},
@@ -20,13 +31,14 @@ use futures_util::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    accept::StoreRequest, connection::Connection, events::Watched, plays::SentPlay,
-    settings::RedisSettings,
-};
+use self::{accept::StoreRequest, events::Watched, plays::SentPlay};
 use crate::{
-    circle::Caller,
-    dispatch::{Progress, Workers, settings},
+    circle::{Caller, Executor},
+    dispatch::{
+        Progress,
+        redis::{conn::Connection, settings::RedisSettings},
+        settings,
+    },
     store::{self, Hub},
 };
 
@@ -37,32 +49,32 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Sends jobs, and waits for their outcomes.
 pub(super) struct Gateway {
-    pub(super) redis: Connection,
+    redis: Connection,
     /// The connection for durable jobs: where replicas are waited for, all that comes after a job on its connection
     /// waits too.
-    pub(super) durable_connection: Connection,
-    pub(super) settings: RedisSettings,
-    pub(super) durable: settings::Durable,
-    pub(super) limits: Arc<store::Settings>,
+    durable_connection: Connection,
+    settings: RedisSettings,
+    durable: settings::Durable,
+    limits: Arc<store::Settings>,
     /// Requests to Redis. There is one for each outcome handle and each durable job that is about to be stored, so the
     /// limits of those bound it.
-    pub(super) requests: mpsc::UnboundedSender<Request>,
-    pub(super) plays: DashMap<JobId, SentPlay>,
-    pub(super) deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
+    requests: mpsc::UnboundedSender<Request>,
+    plays: DashMap<JobId, SentPlay>,
+    deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
     /// The hub of the listeners here.
-    pub(super) hub: Hub,
+    hub: Hub,
     /// The circles whose events or commits come to the inboxes.
-    pub(super) watched: DashSet<(PublicKey, Watched)>,
+    watched: DashSet<(PublicKey, Watched)>,
     /// True if there are inboxes for outcomes.
-    pub(super) has_inboxes: AtomicBool,
+    has_inboxes: AtomicBool,
     /// The workers that were there at the last look.
-    pub(super) workers: Mutex<Option<Workers>>,
-    pub(super) halt: CancellationToken,
-    pub(super) stop: CancellationToken,
+    workers: Mutex<Option<Workers>>,
+    halt: CancellationToken,
+    stop: CancellationToken,
 }
 
 /// A request to Redis.
-pub(super) enum Request {
+enum Request {
     Play {
         circle: PublicKey,
         play: NewPlay,
@@ -85,11 +97,11 @@ pub(super) enum Request {
 }
 
 /// A play that is to be sent.
-pub(super) struct NewPlay {
-    pub(super) id: JobId,
-    pub(super) caller: Caller<'static>,
+struct NewPlay {
+    id: JobId,
+    caller: Caller<'static>,
     /// The play as JSON, as workers read it.
-    pub(super) text: String,
+    text: String,
 }
 
 /// A step that can't wait for others.
@@ -192,6 +204,37 @@ impl Gateway {
         gateway
     }
 
+    /// Starts the tasks that read its inboxes, and that look at the workers.
+    pub(super) fn start_tasks(
+        self: &Arc<Self>,
+        executor: Executor,
+        tasks: &TaskTracker,
+    ) -> Result<(), fred::error::Error> {
+        inbox::start(self, tasks)?;
+        tasks.spawn(self.clone().watch_workers(executor));
+        Ok(())
+    }
+
+    /// Tells all who wait for a play that it is cancelled.
+    pub(super) fn cancel_all(&self) {
+        self.halt.cancel();
+    }
+
+    /// Waits until all are told that their plays are cancelled.
+    pub(super) async fn halted(&self) {
+        self.halt.cancelled().await;
+    }
+
+    /// Returns the connection for durable jobs.
+    pub(super) fn durable_connection(&self) -> &Connection {
+        &self.durable_connection
+    }
+
+    /// Closes the connection that it has for itself.
+    pub(super) async fn close(&self) {
+        self.durable_connection.close().await;
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.redis.is_up() && self.has_inboxes.load(Ordering::Relaxed)
     }
@@ -261,12 +304,4 @@ impl Gateway {
         buffer.under_way.insert(call);
         Some(sent.map(move |()| Some(call)).boxed())
     }
-}
-
-pub(super) fn number(number: usize) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-pub(super) fn millis(duration: Duration) -> Value {
-    Value::Integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }

@@ -13,14 +13,22 @@ use futures_util::future::try_join_all;
 use tokio::time::{interval, sleep};
 use tokio_util::task::TaskTracker;
 
-use super::{
-    connection::{BLOCK, BlockingConnection},
-    gateway::{Gateway, millis, number},
-    keys::Partition,
-    reply,
-    scripts::Lua,
+use super::Gateway;
+use crate::{
+    dispatch::{
+        Progress,
+        redis::{
+            conn::{BLOCK, BlockingConnection},
+            proto::{
+                keys::Partition,
+                reply,
+                scripts::Lua,
+                values::{millis, number},
+            },
+        },
+    },
+    store::Unavailable,
 };
-use crate::{dispatch::Progress, store::Unavailable};
 
 /// The pause before another attempt, after one that failed.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -57,7 +65,7 @@ struct InboxRecovery {
 
 /// Starts the tasks that read the inboxes, and keep them from expiring.
 pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
-    for partitions in reply::shared_reads(&gateway.redis) {
+    for partitions in gateway.redis.shared_reads() {
         let reader = gateway.redis.blocking()?;
         tasks.spawn(read(gateway.clone(), reader, partitions));
     }

@@ -1,24 +1,27 @@
 //! The durable jobs in Redis, to be read, retried and stopped.
 
+pub(super) mod index;
+
 use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::{
-    commit::Committer,
-    connection::Connection,
-    events,
-    gateway::{millis, number},
-    index,
-    keys::{GROUP, Partition},
-    scripts::Lua,
-};
 use crate::{
     dispatch::{
         Cursor, JobRecord, Listing, Page, Status,
         jobs::{FoundPage, JobPart, List, ListedJobs},
+        redis::{
+            conn::Connection,
+            proto::{
+                event_record,
+                keys::{GROUP, Partition},
+                scripts::Lua,
+                values::{millis, number},
+            },
+            worker::Committer,
+        },
         retry::Rerun,
         submission::{self, UnreadInput},
     },
@@ -230,7 +233,7 @@ impl RedisJobs {
                 number(self.committer.inbox),
                 number(self.committer.inbox_bytes),
                 number(self.committer.limits.event_log.get()),
-                Value::Bytes(events::encode(&job.change_event()).into()),
+                Value::Bytes(event_record::encode(&job.change_event()).into()),
             ];
             let answer = self.redis().call(Lua::Stop, partition, keys.clone(), args);
             match answer.await?.as_i64() {

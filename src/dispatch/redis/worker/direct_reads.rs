@@ -12,28 +12,29 @@ use circled_protocol::PublicKey;
 use fred::types::Value;
 use tokio::runtime::Handle;
 
-use super::{
-    commit::{bytes, stored},
-    connection::Connection,
-    gateway::number,
+use crate::{
+    dispatch::redis::{
+        conn::Connection,
+        proto::values::{bytes, number, stored},
+    },
+    store::{self, Key, KeyRange, RemoteReads, Unavailable},
 };
-use crate::store::{self, Key, KeyRange, RemoteReads, Unavailable};
 
 /// The values of keys, all as they were at one moment.
-pub(super) type KnownValues = HashMap<Key, Option<store::Value>>;
+pub(in crate::dispatch::redis) type KnownValues = HashMap<Key, Option<store::Value>>;
 
 /// Reads from Redis each time that a run asks for something that isn't known.
-pub(super) struct DirectReads {
-    pub(super) known: KnownValues,
-    pub(super) moments: Moments,
-    pub(super) redis: Connection,
-    pub(super) handle: Handle,
-    pub(super) circle: PublicKey,
+pub(in crate::dispatch::redis) struct DirectReads {
+    pub(in crate::dispatch::redis) known: KnownValues,
+    pub(in crate::dispatch::redis) moments: Moments,
+    pub(in crate::dispatch::redis) redis: Connection,
+    pub(in crate::dispatch::redis) handle: Handle,
+    pub(in crate::dispatch::redis) circle: PublicKey,
 }
 
 /// Counts the moments whose state a run has seen.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Moments(Arc<MomentCount>);
+pub(in crate::dispatch::redis) struct Moments(Arc<MomentCount>);
 
 #[derive(Debug, Default)]
 struct MomentCount {
@@ -43,7 +44,7 @@ struct MomentCount {
 
 impl Moments {
     /// Returns true if all that was read is of one moment.
-    pub(super) fn are_one(&self) -> bool {
+    pub(in crate::dispatch::redis) fn are_one(&self) -> bool {
         let used_known = self.0.used_known.load(Ordering::Relaxed);
         self.0.asked.load(Ordering::Relaxed) + usize::from(used_known) <= 1
     }

@@ -1,5 +1,8 @@
 //! Connections to Redis.
 
+mod error_text;
+mod url;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -20,21 +23,25 @@ use fred::{
 use jiff::Timestamp;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{
-    error_text::error_text,
-    keys::{GROUP, Keys, Partition},
-    scripts::{Hashes, Lua},
-    settings::RedisSettings,
-    url,
+use self::error_text::error_text;
+pub use self::url::check_url;
+use crate::{
+    dispatch::redis::{
+        proto::{
+            keys::{GROUP, Keys, Partition},
+            scripts::{Hashes, Lua},
+        },
+        settings::RedisSettings,
+    },
+    store::Unavailable,
 };
-use crate::store::Unavailable;
 
 /// Reasons that are logged why Redis can't be used, until it can.
 const REASONS: usize = 8;
 /// The pause between two checks that Redis is there.
 const PULSE: Duration = Duration::from_millis(250);
 /// The longest that a blocking command blocks.
-pub(super) const BLOCK: Duration = Duration::from_secs(1);
+pub(crate) const BLOCK: Duration = Duration::from_secs(1);
 /// The pause between two log lines about commands that fail.
 const QUIET: Duration = Duration::from_secs(5);
 /// Checks between two comparisons of the clocks.
@@ -42,7 +49,7 @@ const CLOCKS: u32 = 20;
 
 /// The connection for all commands but blocking ones. A cheap handle.
 #[derive(Clone)]
-pub(super) struct Connection(Arc<Inner>);
+pub(crate) struct Connection(Arc<Inner>);
 
 struct Inner {
     client: WithOptions<Client>,
@@ -83,7 +90,7 @@ pub enum Disagreement {
 
 impl Connection {
     /// Begins to connect, and keeps on trying. `name` is what Redis calls the connection.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: &RedisSettings,
         keys: Arc<Keys>,
         name: &str,
@@ -131,12 +138,12 @@ impl Connection {
     }
 
     /// Returns whether Redis answers, and all is prepared there.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.0.up.load(Ordering::Relaxed) && self.0.ready.load(Ordering::Relaxed)
     }
 
     /// Waits until it is up.
-    pub(super) async fn until_up(&self) {
+    pub(crate) async fn until_up(&self) {
         loop {
             let notified = self.0.came_up.notified();
             if self.is_up() {
@@ -147,24 +154,34 @@ impl Connection {
     }
 
     /// Returns the time on Redis' clock, in milliseconds.
-    pub(super) fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         Timestamp::now().as_millisecond() + self.0.ahead.load(Ordering::Relaxed)
     }
 
-    pub(super) fn keys(&self) -> &Keys {
+    pub(crate) fn keys(&self) -> &Keys {
         &self.0.keys
     }
 
-    pub(super) fn is_cluster(&self) -> bool {
+    /// Returns the partitions that one command can read from: all of them, or on a cluster, each by itself.
+    pub(crate) fn shared_reads(&self) -> Vec<Vec<usize>> {
+        let all = 0..self.keys().partitions().len();
+        if self.is_cluster() {
+            all.map(|number| vec![number]).collect()
+        } else {
+            vec![all.collect()]
+        }
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
         self.0.config.server.is_clustered()
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.0.name
     }
 
     /// Calls a script in a partition.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         lua: Lua,
         partition: &Partition,
@@ -192,7 +209,7 @@ impl Connection {
     }
 
     /// Sends a command to a partition.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         command: &'static str,
         partition: &Partition,
@@ -239,7 +256,7 @@ impl Connection {
     }
 
     /// Returns whether a failure may be logged: many fail for the same reason, so not all of them are.
-    pub(super) fn may_complain(&self) -> bool {
+    pub(crate) fn may_complain(&self) -> bool {
         let now = Instant::now();
         let mut quiet_until = self
             .0
@@ -254,7 +271,7 @@ impl Connection {
     }
 
     /// Handles a command that failed.
-    pub(super) fn failed(&self, what: &str, error: &Error) -> Unavailable {
+    pub(crate) fn failed(&self, what: &str, error: &Error) -> Unavailable {
         self.notice(error);
         // Where Redis is there, it should.
         if self.is_up() && self.may_complain() {
@@ -274,7 +291,7 @@ impl Connection {
     ///
     /// # Errors
     /// A server of another kind uses the namespace.
-    pub(super) async fn watch(&self) -> Result<(), Disagreement> {
+    pub(crate) async fn watch(&self) -> Result<(), Disagreement> {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = 0_u32;
@@ -414,7 +431,7 @@ impl Connection {
     }
 
     /// Opens a further connection for the same commands.
-    pub(super) fn separate(&self) -> Result<Self, Error> {
+    pub(crate) fn separate(&self) -> Result<Self, Error> {
         let inner = &self.0;
         let client = client(&inner.config, inner.timeout, &inner.name)?;
         client.connect();
@@ -436,7 +453,7 @@ impl Connection {
     }
 
     /// Opens a connection for commands that block.
-    pub(super) fn blocking(&self) -> Result<BlockingConnection, Error> {
+    pub(crate) fn blocking(&self) -> Result<BlockingConnection, Error> {
         // Silence is what it is for, up to then.
         let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
         client.connect();
@@ -455,13 +472,13 @@ impl Connection {
     }
 
     /// Ends the connection.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let _ = timeout(self.0.timeout, self.0.client.quit()).await;
     }
 }
 
 /// A connection for one command that blocks at a time.
-pub(super) struct BlockingConnection {
+pub(crate) struct BlockingConnection {
     client: Client,
     options: Options,
     max_wait: Duration,
@@ -469,7 +486,7 @@ pub(super) struct BlockingConnection {
 
 impl BlockingConnection {
     /// Sends a command that blocks for [`BLOCK`] at most.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         command: &'static str,
         partition: &Partition,
@@ -490,7 +507,7 @@ impl BlockingConnection {
     }
 
     /// Closes the connection after a command that may block for so long: what that still takes, it must not take later.
-    pub(super) async fn close(&self, block: Duration) {
+    pub(crate) async fn close(&self, block: Duration) {
         let _ = timeout(block + self.max_wait, self.client.quit()).await;
     }
 }

@@ -1,15 +1,8 @@
-//! The worker: takes jobs out of Redis, runs them, and commits their results.
-//!
-//! A script that is known to be short runs right where its job is taken, on cached reads of its circle's store; values
-//! that aren't in the cache are fetched, for all that wait at once, and the run starts over. All others go to a script
-//! thread, which may wait for Redis. Results of one circle are committed together.
+//! Runs jobs, and commits their results.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,27 +10,25 @@ use circled_protocol::{PublicKey, methods::JobError};
 use fred::types::Value;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::{runtime::Handle, sync::watch, time::sleep};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{sync::watch, time::sleep};
 
 use super::{
+    RunningJob, Worker,
     claimed_job::{ClaimedJob, JobKind},
-    commit::{CommitAnswer, CommitRequest, Committer, LOCKED_PAUSE, RunResult, bytes, stored},
-    commit_queue::CommitQueue,
-    connection::Connection,
+    commit::{CommitAnswer, CommitRequest, LOCKED_PAUSE, RunResult},
     direct_reads::{DirectReads, KnownValues, Moments},
-    input_budget::InputBudget,
-    read_cache::{CachedReads, Miss, MissedRead, ReadCache},
-    scripts::Lua,
-    slots::Slots,
+    read_cache::{CachedReads, Miss, MissedRead},
 };
 use crate::{
-    circle::Executor,
     dispatch::{
-        Account, JobRecord, Progress, Scripts,
+        JobRecord, Progress,
         record::{later, no_provider, unreadable},
+        redis::proto::{
+            scripts::Lua,
+            values::{bytes, stored},
+        },
     },
-    script::{self, Outcome, RunError, Runner},
+    script::{self, Outcome, RunError},
     store::{self, CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
     units::duration::milliseconds,
 };
@@ -58,43 +49,6 @@ const UNLOCKED_COLLISIONS: u32 = 8;
 const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before a durable job runs again that was not to blame.
 const LATER: Duration = Duration::from_millis(500);
-
-/// Takes jobs, runs them, and commits what they come to.
-pub(super) struct Worker {
-    pub(super) redis: Connection,
-    pub(super) committer: Committer,
-    pub(super) executor: Executor,
-    pub(super) runner: Arc<Runner<Account>>,
-    pub(super) scripts: Scripts,
-    pub(super) read_cache: Arc<ReadCache>,
-    pub(super) commit_queue: CommitQueue,
-    pub(super) slots: Slots,
-    pub(super) input_budget: InputBudget,
-    /// The runs on script threads, by partition and entry.
-    pub(super) running: Mutex<HashMap<(usize, String), RunningJob>>,
-    /// The jobs that other workers have had, and whether a run of each has begun here.
-    pub(super) taken_over: Mutex<HashMap<(usize, String), bool>>,
-    /// Cancelled when it takes no more jobs, and starts none.
-    pub(super) stopping: CancellationToken,
-    /// Cancelled when it doesn't even wait for Redis any more.
-    pub(super) halt: CancellationToken,
-    /// The time when its lease was last renewed.
-    pub(super) shown: watch::Sender<Option<Instant>>,
-    /// Cancelled when its lease is not renewed any more.
-    pub(super) ending: CancellationToken,
-    /// Tasks that take and commit jobs.
-    pub(super) tasks: TaskTracker,
-    /// Tasks that go on until all else has ended.
-    pub(super) background: TaskTracker,
-    pub(super) handle: Handle,
-}
-
-/// A run on a script thread.
-pub(super) struct RunningJob {
-    pub(super) since: Instant,
-    /// Set to end it.
-    pub(super) cancelled: Arc<AtomicBool>,
-}
 
 /// The next step after a commit.
 enum AfterCommit {
@@ -149,7 +103,7 @@ impl Worker {
                         claimed.misses += 1;
                         missing.push((claimed, key));
                     }
-                    Tried::Missed(_) | Tried::Slow => self.start(claimed),
+                    Tried::Missed(_) | Tried::Slow => self.run_on_thread(claimed),
                 }
             }
             self.enqueue(circle, ran);
@@ -419,7 +373,7 @@ impl Worker {
     }
 
     /// Gives a job to a script thread.
-    pub(super) fn start(self: &Arc<Self>, claimed: ClaimedJob) {
+    fn run_on_thread(self: &Arc<Self>, claimed: ClaimedJob) {
         let (accounts, cancelled) = (claimed.accounts(), claimed.cancelled.clone());
         let this = self.clone();
         let task = Box::new(move || this.run(claimed));
@@ -690,24 +644,5 @@ impl Worker {
         Some(CommitRequest::without_effects(RunResult::Durable(
             job, progress,
         )))
-    }
-
-    pub(super) fn taken_over(&self) -> MutexGuard<'_, HashMap<(usize, String), bool>> {
-        self.taken_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<(usize, String), RunningJob>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Cancels all runs.
-    pub(super) fn cancel_all(&self) {
-        self.stopping.cancel();
-        self.halt.cancel();
-        for running in self.running().values() {
-            running.cancelled.store(true, Ordering::Release);
-        }
     }
 }

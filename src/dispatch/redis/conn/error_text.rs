@@ -4,7 +4,7 @@ use fred::error::Error;
 
 /// Returns what an error says. The library passes on what others write for those who debug them,
 /// `Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }`.
-pub(super) fn error_text(error: &Error) -> String {
+pub(crate) fn error_text(error: &Error) -> String {
     let details = error.details().trim();
     let after = |name| details.split_once(name).map(|(_, rest)| rest);
     let text = if let Some(message) = after("message: \"").or_else(|| after("error: \"")) {

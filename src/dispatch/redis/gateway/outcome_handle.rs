@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::gateway::Gateway;
+use super::Gateway;
 use crate::{dispatch::ReservedOutcome, script::RunError, store::Unavailable};
 
 /// The time after its deadline for which a worker's outcome is waited for.

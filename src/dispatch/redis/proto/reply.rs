@@ -2,17 +2,15 @@
 
 use fred::types::Value;
 
-use super::connection::Connection;
-
 /// An entry of a stream.
 #[derive(Debug)]
-pub(super) struct StreamEntry {
-    pub(super) id: String,
+pub(crate) struct StreamEntry {
+    pub(crate) id: String,
     fields: Vec<Value>,
 }
 
 impl StreamEntry {
-    pub(super) fn new(id: String, fields: Value) -> Self {
+    pub(crate) fn new(id: String, fields: Value) -> Self {
         Self {
             id,
             fields: fields.into_array(),
@@ -33,7 +31,7 @@ impl StreamEntry {
     }
 
     /// Returns all fields: their names and values.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.chunks_exact(2).filter_map(|pair| {
             let name = std::str::from_utf8(pair[0].as_bytes()?).ok()?;
             Some((name, pair[1].as_bytes()?))
@@ -41,28 +39,28 @@ impl StreamEntry {
     }
 
     /// Returns how many bytes all fields have.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let bytes = |value: &Value| value.as_bytes().map_or(0, <[u8]>::len);
         self.fields.iter().map(bytes).sum()
     }
 
-    pub(super) fn bytes(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.get(name)?.as_bytes()
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.bytes(name)?).ok()
     }
 
     /// Returns the time when Redis took it, in milliseconds of its own clock.
-    pub(super) fn millis(&self) -> i64 {
+    pub(crate) fn millis(&self) -> i64 {
         let millis = self.id.split('-').next().unwrap_or_default();
         millis.parse().unwrap_or(0)
     }
 }
 
 /// Parses the entries of one stream.
-pub(super) fn entries(answer: Value) -> Vec<StreamEntry> {
+pub(crate) fn entries(answer: Value) -> Vec<StreamEntry> {
     answer
         .into_array()
         .into_iter()
@@ -71,7 +69,7 @@ pub(super) fn entries(answer: Value) -> Vec<StreamEntry> {
 }
 
 /// Parses the reply to `XREAD` or `XREADGROUP`: the entries of each stream.
-pub(super) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
+pub(crate) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
     if answer.is_null() {
         return Vec::new();
     }
@@ -81,14 +79,4 @@ pub(super) fn streams(answer: Value) -> Vec<(String, Vec<StreamEntry>)> {
         Some((name, entries(parts.next()?)))
     };
     answer.into_array().into_iter().filter_map(stream).collect()
-}
-
-/// Returns the partitions that one command can read from: all of them, or on a cluster, each by itself.
-pub(super) fn shared_reads(redis: &Connection) -> Vec<Vec<usize>> {
-    let all = 0..redis.keys().partitions().len();
-    if redis.is_cluster() {
-        all.map(|number| vec![number]).collect()
-    } else {
-        vec![all.collect()]
-    }
 }

@@ -8,11 +8,12 @@ use std::{
 
 use circled_protocol::{JobId, PublicKey};
 
-use super::{direct_reads::KnownValues, input_budget::InputReservation, slots::SlotGuard, wire};
+use super::{direct_reads::KnownValues, input_budget::InputReservation, slots::SlotGuard};
 use crate::{
     circle::{Executor, JobSpec},
     dispatch::{
         Account, JobRecord,
+        redis::proto::wire,
         submission::{Input, UnreadInput},
     },
 };

@@ -6,20 +6,20 @@ macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
         /// A script, called by its hash.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Lua { $($(#[$doc])* $name),+ }
+        pub(crate) enum Lua { $($(#[$doc])* $name),+ }
 
         impl Lua {
             const ALL: &[Self] = &[$(Self::$name),+];
 
             /// Its source, with what they share in front.
-            pub(super) fn source(self) -> &'static str {
+            pub(crate) fn source(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $file)))),+
                 }
             }
 
             /// Returns its name for the log.
-            pub(super) fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $file),+
                 }
@@ -47,15 +47,15 @@ scripts! {
 
 /// The hashes of all scripts.
 #[derive(Debug)]
-pub(super) struct Hashes(Vec<String>);
+pub(crate) struct Hashes(Vec<String>);
 
 impl Hashes {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let hash = |lua: &Lua| hex::encode(Sha1::digest(lua.source()));
         Self(Lua::ALL.iter().map(hash).collect())
     }
 
-    pub(super) fn of(&self, lua: Lua) -> &str {
+    pub(crate) fn of(&self, lua: Lua) -> &str {
         &self.0[lua as usize]
     }
 }

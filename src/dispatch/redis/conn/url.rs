@@ -17,7 +17,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 }
 
 /// Reads a URL of Redis. What isn't understood is refused, not passed over.
-pub(super) fn read(url: &str) -> Result<Config, String> {
+pub(crate) fn read(url: &str) -> Result<Config, String> {
     let scheme = url.split("://").next().unwrap_or_default();
     let (service, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
     let parameters: &[&str] = match kind {

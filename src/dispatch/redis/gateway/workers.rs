@@ -9,7 +9,7 @@ use std::{
 use fred::types::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::gateway::Gateway;
+use super::Gateway;
 use crate::{circle::Executor, store::Unavailable};
 
 /// The pause between two log lines about something that is still wrong.
@@ -60,7 +60,7 @@ impl Alarm {
 
 impl Gateway {
     /// Returns the workers at the last check, if there was one.
-    pub(super) fn workers(&self) -> Option<Workers> {
+    pub(in crate::dispatch::redis) fn workers(&self) -> Option<Workers> {
         *self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

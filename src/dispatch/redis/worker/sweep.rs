@@ -1,0 +1,166 @@
+//! What happens from time to time in all partitions: jobs whose time has come are woken, and what has expired is deleted.
+
+use std::{sync::Arc, time::Duration};
+
+use circled_protocol::{JobId, PublicKey};
+use fred::types::Value;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::next_tick;
+use crate::{
+    dispatch::{
+        redis::{
+            conn::Connection,
+            jobs::index,
+            proto::{keys::Partition, scripts::Lua, values::number},
+        },
+        settings,
+    },
+    store::Unavailable,
+};
+
+/// The pause between two checks for jobs whose time has come.
+const WAKE: Duration = Duration::from_millis(250);
+/// The pause between two deletions of expired entries.
+const FORGET: Duration = Duration::from_secs(60);
+/// Deletions until an index has been read as a whole.
+const SHARES: usize = 60;
+/// Jobs woken at a time.
+const AT_ONCE: i64 = 256;
+
+/// Wakes and deletes.
+pub(super) struct Sweep {
+    pub(super) redis: Connection,
+    pub(super) durable: settings::Durable,
+    pub(super) per_circle: usize,
+    /// Cancelled when it ends.
+    pub(super) ending: CancellationToken,
+}
+
+impl Sweep {
+    /// Queues durable jobs whose next try is due.
+    pub(super) async fn wake_delayed(self: Arc<Self>) {
+        let mut tick = interval(WAKE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next_tick(&mut tick, &self.ending).await {
+            if !self.redis.is_up() {
+                continue;
+            }
+            for partition in self.redis.keys().partitions() {
+                let _ = self.wake(partition).await;
+            }
+        }
+    }
+
+    async fn wake(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let now = Value::Integer(Timestamp::now().as_millisecond());
+        let args = [
+            partition.delayed().into(),
+            "-inf".into(),
+            now,
+            "LIMIT".into(),
+            Value::Integer(0),
+            Value::Integer(AT_ONCE),
+        ];
+        let due = self.redis.send("ZRANGEBYSCORE", partition, args).await?;
+        for member in due.into_array() {
+            let member = member.into_string().unwrap_or_default();
+            let parsed = member.split_once(' ').and_then(|(id, circle)| {
+                Some((id.parse::<JobId>().ok()?, circle.parse::<PublicKey>().ok()?))
+            });
+            let Some((id, circle)) = parsed else {
+                tracing::error!(
+                    member,
+                    "failed to read which delayed job is due: its entry is dropped"
+                );
+                let drop = [partition.delayed().into(), Value::from(member)];
+                self.redis.send("ZREM", partition, drop).await?;
+                continue;
+            };
+            let keys = [
+                partition.delayed(),
+                partition.jobs(),
+                partition.job_counts(&circle),
+                partition.backlog(&circle),
+            ];
+            let args = [
+                Value::from(id.to_string()),
+                circle.to_string().into(),
+                number(self.per_circle),
+            ];
+            self.redis.call(Lua::Wake, partition, keys, args).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes jobs from the lists of those that are over, once their records have expired.
+    pub(super) async fn forget_old(self: Arc<Self>) {
+        let mut tick = interval(FORGET);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let partitions = self.redis.keys().partitions();
+        let mut next = vec![(None, None); partitions.len()];
+        while next_tick(&mut tick, &self.ending).await {
+            for (partition, (all, own)) in partitions.iter().zip(&mut next) {
+                let _ = self.forget_dead(partition).await;
+                let _ = self.forget_gone(partition, partition.index(), all).await;
+                let _ = self
+                    .forget_gone(partition, partition.submitted(), own)
+                    .await;
+            }
+        }
+    }
+
+    async fn forget_dead(&self, partition: &Partition) -> Result<(), Unavailable> {
+        let keep_for = self.durable.keep_dead_for.as_millis();
+        let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
+        let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
+        let args = [
+            partition.dead().into(),
+            "-inf".into(),
+            Value::Integer(before),
+        ];
+        let forgotten = self.redis.send("ZREMRANGEBYSCORE", partition, args);
+        forgotten.await.map(drop)
+    }
+
+    /// Checks a share of an index, so that all of it is checked in an hour.
+    async fn forget_gone(
+        &self,
+        partition: &Partition,
+        index: String,
+        next: &mut Option<String>,
+    ) -> Result<(), Unavailable> {
+        let card = [Value::from(&index)];
+        let count = self.redis.send("ZCARD", partition, card).await?;
+        let count = usize::try_from(count.as_i64().unwrap_or(0)).unwrap_or(0);
+        let durable = &self.durable;
+        let keep_for = durable.keep_for.min(durable.keep_dead_for).as_millis();
+        let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
+        let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
+        let is_old = |id: JobId| id.made_at().as_millisecond() < before;
+        for _ in 0..=count / (SHARES * index::PAGE) {
+            let from = next.take().unwrap_or_else(|| index::START.to_owned());
+            let (jobs, more) = index::read(&self.redis, partition, index.clone(), from).await?;
+            let old = jobs.into_iter().filter(|(_, id)| is_old(*id));
+            let gone = old.map(async |(member, id)| {
+                let job = [Value::from(partition.job(id))];
+                let exists = self.redis.send("EXISTS", partition, job).await?;
+                Ok::<_, Unavailable>((exists.as_i64() == Some(0)).then(|| Value::from(member)))
+            });
+            let gone = try_join_all(gone).await?;
+            let mut drop = vec![Value::from(&index)];
+            drop.extend(gone.into_iter().flatten());
+            if drop.len() > 1 {
+                self.redis.send("ZREM", partition, drop).await?;
+            }
+            *next = more;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
