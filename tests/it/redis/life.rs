@@ -195,7 +195,7 @@ async fn subscribers_miss_nothing_while_redis_is_out_of_reach() {
 /// Redis comes back with the data on its disk.
 #[tokio::test]
 async fn subscribers_miss_nothing_when_redis_restarts() {
-    let mut redis = RedisServer::start().await;
+    let mut redis = RedisServer::start_with(&["--appendfsync", "always"]).await;
     let fleet = Fleet::on(redis.url());
     let gateway = fleet.gateway().await;
     let _worker = fleet.worker().await;

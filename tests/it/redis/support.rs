@@ -33,7 +33,7 @@ async fn waiting(server: &RedisServer) {
 
 #[tokio::test]
 async fn a_server_keeps_its_data_through_its_end() {
-    let mut server = RedisServer::start().await;
+    let mut server = RedisServer::start_with(&["--appendfsync", "always"]).await;
     let url = server.url();
     assert_eq!(server.command(&["SET", "killed", "yes"]).await, "OK");
     server.kill();
