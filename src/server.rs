@@ -329,7 +329,7 @@ fn main_acceptor(
     let bounds = Bounds {
         places: connections,
         share,
-        room: connections,
+        shared_places: connections,
     };
     Acceptor::new(server, bounds, Some(webhooks))
 }
@@ -340,7 +340,7 @@ fn admin_acceptor(settings: &config::Settings, files: OpenFiles) -> Acceptor {
     let bounds = Bounds {
         places: connections,
         share: connections,
-        room: Bounds::ALL_FOR_ONE,
+        shared_places: Bounds::ALL_FOR_ONE,
     };
     Acceptor::new(&settings.server, bounds, None)
 }

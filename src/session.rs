@@ -74,7 +74,7 @@ pub enum Closing {
     /// The client reads too slowly, or not at all.
     TooSlow,
     /// There is no memory for a message of the client.
-    NoRoom,
+    NoMemory,
     /// There are as many sessions as the settings allow.
     Full(Full),
     /// The client's frames break the WebSocket protocol.
@@ -99,7 +99,7 @@ impl Closing {
                 "message larger than session.anonymous_message, before a login",
             ),
             Self::TooSlow => (1013, "reading too slowly"),
-            Self::NoRoom => (1013, "no memory for a message, try again later"),
+            Self::NoMemory => (1013, "no memory for a message, try again later"),
             Self::Full(full) => (1013, full.reason()),
             Self::Protocol(code) => (code, "protocol error"),
         };
@@ -334,7 +334,7 @@ where
                         let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
                         Some(ReplyText {
                             text: rpc::failed(&error, &Id::NULL),
-                            room: None,
+                            reservation: None,
                         })
                     }
                     Input::Pong => {
@@ -408,9 +408,10 @@ where
 
     fn send(&mut self, reply: Option<ReplyText>) -> Result<(), End> {
         match reply {
-            Some(ReplyText { text, room }) => {
-                self.connection.send(text, room).map_err(End::Closing)
-            }
+            Some(ReplyText { text, reservation }) => self
+                .connection
+                .send(text, reservation)
+                .map_err(End::Closing),
             None => Ok(()),
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
     pub(crate) share: usize,
     /// The places of which no key has more than it leaves for all others: the first key has half of them at most, the
     /// next one half of the rest. With [`Bounds::ALL_FOR_ONE`], one key may have all.
-    pub(crate) room: usize,
+    pub(crate) shared_places: usize,
 }
 
 struct Inner<K> {
@@ -71,7 +71,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         let Bounds {
             places,
             share,
-            room,
+            shared_places,
         } = inner.bounds;
         let taken = inner
             .taken
@@ -80,7 +80,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
             })
             .map_err(|_| Full::All)?;
         if let Some(key) = &key {
-            let left = room.saturating_sub(taken);
+            let left = shared_places.saturating_sub(taken);
             let mut of_key = inner.by_key.entry(key.clone()).or_insert(0);
             if *of_key >= share.min(left) {
                 let is_new = *of_key == 0;
@@ -150,7 +150,7 @@ mod tests {
         let shares = Shares::new(Bounds {
             places: 5,
             share: 2,
-            room: Bounds::ALL_FOR_ONE,
+            shared_places: Bounds::ALL_FOR_ONE,
         });
         let mut places = Vec::new();
         for (key, expected) in [
@@ -180,7 +180,7 @@ mod tests {
         let shares = Shares::new(Bounds {
             places: 100,
             share: 60,
-            room: 100,
+            shared_places: 100,
         });
         let take_all = |key| std::iter::from_fn(|| shares.take(Some(key)).ok()).collect::<Vec<_>>();
         let taken: Vec<_> = (0..5).map(take_all).collect();
@@ -192,7 +192,7 @@ mod tests {
         let few = Shares::new(Bounds {
             places: 4,
             share: 9,
-            room: 2,
+            shared_places: 2,
         });
         let place = few.take(Some(1));
         assert_eq!(few.take(Some(1)).err(), Some(Full::Share));

@@ -29,7 +29,7 @@ pub struct ReplyText {
     /// The reply, or an array of replies.
     pub text: String,
     /// The memory that counts as held until the reply is sent; `None` for a small reply.
-    pub room: Option<Reservation>,
+    pub reservation: Option<Reservation>,
 }
 
 /// The reply to a message, if it gets one.
@@ -116,9 +116,9 @@ fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
 /// sessions get their turn.
 async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     let most = context.shared.limits.max_reply;
-    let room = context.memory.part("session.max_reply", most, 0);
-    let whole = std::mem::replace(&mut context.memory, room.clone());
-    let mut gathered = BatchReplies::new(room.clone());
+    let budget = context.memory.part("session.max_reply", most, 0);
+    let whole = std::mem::replace(&mut context.memory, budget.clone());
+    let mut gathered = BatchReplies::new(budget.clone());
     let mut later = Vec::new();
     let mut full = None;
     for request in batch.requests() {
@@ -134,8 +134,8 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
                     None => on_request(context, method, request),
                 }
             }
-            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &room),
-            (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &room),
+            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &budget),
+            (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &budget),
         };
         match reply {
             Reply::Now(None) => {}
@@ -200,16 +200,16 @@ pub(super) fn reply<T: Serialize + Send + 'static>(
             };
             let memory = memory.clone();
             Reply::Later(Box::pin(async move {
-                let (result, room) = pending.await;
-                let about = room.as_ref().map_or(0, Reservation::bytes);
+                let (result, reservation) = pending.await;
+                let about = reservation.as_ref().map_or(0, Reservation::bytes);
                 let text = finished_in(about, result, &id);
-                let Some(mut room) = room else {
+                let Some(mut reservation) = reservation else {
                     return Some(ReplyText::new(text, &id, &memory));
                 };
                 // Everything but the id was reserved. The result of a run that has happened is always sent.
-                let _ = room.resize(text.len());
-                let room = Some(room);
-                Some(ReplyText { text, room })
+                let _ = reservation.resize(text.len());
+                let reservation = Some(reservation);
+                Some(ReplyText { text, reservation })
             }))
         }
     }
@@ -319,12 +319,15 @@ impl ReplyText {
     /// if the id is long.
     fn new(text: String, id: &Id<'_>, memory: &MemoryBudget) -> Self {
         if text.len() <= SMALL {
-            return Self { text, room: None };
+            return Self {
+                text,
+                reservation: None,
+            };
         }
         match memory.try_reserve(text.len()) {
-            Ok(room) => Self {
+            Ok(reservation) => Self {
                 text,
-                room: Some(room),
+                reservation: Some(reservation),
             },
             Err(over) => {
                 let error = Error::from(over);
@@ -332,7 +335,10 @@ impl ReplyText {
                 if text.len() > SMALL {
                     text = failed(&error, &Id::NULL);
                 }
-                Self { text, room: None }
+                Self {
+                    text,
+                    reservation: None,
+                }
             }
         }
     }
@@ -342,7 +348,7 @@ impl ReplyText {
 struct BatchReplies {
     memory: MemoryBudget,
     text: String,
-    room: Option<Reservation>,
+    reservation: Option<Reservation>,
 }
 
 impl BatchReplies {
@@ -351,7 +357,7 @@ impl BatchReplies {
         Self {
             memory,
             text: String::new(),
-            room: None,
+            reservation: None,
         }
     }
 
@@ -360,19 +366,19 @@ impl BatchReplies {
     ///
     /// # Errors
     /// [`OverBudget`] if there is no memory for it.
-    fn add(&mut self, ReplyText { text, room }: ReplyText) -> Result<(), OverBudget> {
+    fn add(&mut self, ReplyText { text, reservation }: ReplyText) -> Result<(), OverBudget> {
         self.text.push(if self.text.is_empty() { '[' } else { ',' });
         self.text.push_str(&text);
-        let (room, reserved) = match room {
-            Some(mut room) => {
-                let reserved = room.resize(text.len());
-                (room, reserved)
+        let (reservation, reserved) = match reservation {
+            Some(mut reservation) => {
+                let reserved = reservation.resize(text.len());
+                (reservation, reserved)
             }
             None => (self.memory.try_reserve(text.len())?, Ok(())),
         };
-        match &mut self.room {
-            Some(all) => all.absorb(room),
-            none @ None => *none = Some(room),
+        match &mut self.reservation {
+            Some(all) => all.absorb(reservation),
+            none @ None => *none = Some(reservation),
         }
         reserved
     }
@@ -384,7 +390,7 @@ impl BatchReplies {
         self.text.push(']');
         Some(ReplyText {
             text: self.text,
-            room: self.room,
+            reservation: self.reservation,
         })
     }
 }
@@ -443,33 +449,39 @@ mod tests {
             panic!("no request: {request}");
         };
         let id = request.id.unwrap();
-        let ReplyText { text, room } = ReplyText::new("x".repeat(text), &id, &memory);
-        (text, room.map_or(0, |room| room.bytes()))
+        let ReplyText { text, reservation } = ReplyText::new("x".repeat(text), &id, &memory);
+        (
+            text,
+            reservation.map_or(0, |reservation| reservation.bytes()),
+        )
     }
 
     #[test]
     fn replies_of_a_batch_have_memory_and_are_sent_without() {
         let memory = MemoryBudget::new("session.max_reply", 10_000);
-        let small = |room| ReplyText {
+        let small = |reservation| ReplyText {
             text: "x".repeat(1000),
-            room,
+            reservation,
         };
         let mut gathered = BatchReplies::new(memory.clone());
         // Less is reserved than the reply needs, as if only a small reply had found memory.
-        let room = [Some(200), Some(0), None, None].map(|room| {
-            let room = room.map(|bytes| memory.try_reserve(bytes).unwrap());
-            gathered.add(small(room)).unwrap();
+        let reservation = [Some(200), Some(0), None, None].map(|reservation| {
+            let reservation = reservation.map(|bytes| memory.try_reserve(bytes).unwrap());
+            gathered.add(small(reservation)).unwrap();
             memory.used()
         });
-        assert_eq!(room, [1000, 2000, 3000, 4000]);
+        assert_eq!(reservation, [1000, 2000, 3000, 4000]);
         let told = (0..9).map(|_| gathered.add(small(None)));
         let told: Vec<_> = told.map(|told| told.is_ok()).collect();
         assert_eq!(told, [[true; 6].as_slice(), &[false; 3]].concat());
-        let room = memory.try_reserve_answer(0, 0).ok();
-        assert!(gathered.add(small(room)).is_err());
+        let reservation = memory.try_reserve_answer(0, 0).ok();
+        assert!(gathered.add(small(reservation)).is_err());
         let written = gathered.finish().unwrap();
         assert_eq!(written.text.len(), 14 * 1001 + 1);
-        assert_eq!(written.room.map(|room| room.bytes()), Some(10_000));
+        assert_eq!(
+            written.reservation.map(|reservation| reservation.bytes()),
+            Some(10_000)
+        );
         assert_eq!(memory.used(), 0);
     }
 
@@ -477,9 +489,9 @@ mod tests {
     fn small_replies_need_no_memory_and_others_are_refused_without() {
         assert_eq!(written(SMALL, 1, 0), ("x".repeat(SMALL), 0));
         assert_eq!(written(5000, 1, 5000), ("x".repeat(5000), 5000));
-        let (refused, room) = written(5000, 1, 4999);
+        let (refused, reservation) = written(5000, 1, 4999);
         assert!(refused.contains("session.max_buffered") && refused.ends_with("\"i\"}"));
-        assert_eq!(room, 0);
+        assert_eq!(reservation, 0);
         let (refused, _) = written(5000, 4000, 4999);
         assert!(refused.len() <= SMALL && refused.ends_with("\"id\":null}"));
     }

@@ -201,14 +201,14 @@ where
     pub(super) fn send(
         &mut self,
         text: impl Into<Utf8Bytes>,
-        room: Option<Reservation>,
+        reservation: Option<Reservation>,
     ) -> Result<(), Closing> {
         if self.outbound.is_full() {
             return Err(Closing::TooSlow);
         }
         let text = text.into();
         self.turn.add_long(text.len() > LONG);
-        self.outbound.push(text, room);
+        self.outbound.push(text, reservation);
         Ok(())
     }
 
@@ -380,10 +380,10 @@ where
             {
                 *since = Instant::now();
             }
-            if let Some((piece, room)) = self.outbound.next_piece() {
+            if let Some((piece, reservation)) = self.outbound.next_piece() {
                 self.is_unflushed = true;
                 bytes += size(&piece);
-                self.socket_buffer.add(size(&piece), room);
+                self.socket_buffer.add(size(&piece), reservation);
                 if self.socket.start_send_unpin(piece).is_err() {
                     return Err(Input::Left);
                 }

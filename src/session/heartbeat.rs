@@ -56,7 +56,7 @@ impl Heartbeat {
         self.pong_by = None;
     }
 
-    /// Nothing was read for a while: a pong may have come, so its deadline is renewed.
+    /// Renews the deadline of the pong after a time in which nothing was read, because one may have come.
     pub(super) fn on_wait(&mut self, now: Instant) {
         let again = now + self.pong_timeout;
         self.pong_by = self.pong_by.map(|by| by.max(again));
@@ -66,13 +66,13 @@ impl Heartbeat {
         self.login_by = None;
     }
 
-    /// The client reads nothing more. Returns the time of the next check.
+    /// Notes that the client reads nothing more. Returns the time of the next check.
     pub(super) fn on_blocked(&mut self, now: Instant) -> Instant {
         self.write_by = Some(now + self.write_timeout);
         self.next()
     }
 
-    /// A message that came in time waits for its turn, and may be the login, so the login deadline waits, too.
+    /// Puts off the login deadline while a message that came in time waits for its turn, because it may be the login.
     pub(super) fn on_handling(&mut self, now: Instant) {
         self.login_by = self.login_by.map(|by| by.max(now + LOGIN_PUT_OFF));
     }

@@ -43,7 +43,7 @@ pub struct Meter<S> {
     is_logged_in: bool,
     /// True while long messages stay unread.
     is_ahead: bool,
-    room: Option<Reservation>,
+    reservation: Option<Reservation>,
     /// Bytes that have been read but not passed on: they wait for memory, or for long messages to be read.
     held: Vec<u8>,
     wait: Option<Pin<Box<Wait>>>,
@@ -88,8 +88,8 @@ pub(super) enum Refused {
     #[error("a message is too long before a login")]
     TooLongYet,
     /// The session's memory budget has no room for the message.
-    #[error("there is no room for a message")]
-    NoRoom,
+    #[error("there is no memory for a message")]
+    NoMemory,
 }
 
 /// The reading side of a session's socket.
@@ -215,7 +215,7 @@ impl<S> Meter<S> {
             longest,
             is_logged_in: false,
             is_ahead: false,
-            room: None,
+            reservation: None,
             held: Vec::new(),
             wait: None,
         }
@@ -235,7 +235,7 @@ impl<S> Meter<S> {
             longest: self.longest,
             is_logged_in: self.is_logged_in,
             is_ahead: self.is_ahead,
-            room: None,
+            reservation: None,
             held: Vec::new(),
             wait: None,
         };
@@ -278,15 +278,15 @@ impl<S> Meter<S> {
     fn settle(&mut self) -> Result<(), OverBudget> {
         let kept = self.frames.kept();
         if kept <= LITTLE {
-            self.room = None;
+            self.reservation = None;
             return Ok(());
         }
         let wanted = kept.next_multiple_of(STEP);
-        match &mut self.room {
-            Some(room) if room.bytes() == wanted => Ok(()),
-            Some(room) => room.resize(wanted),
+        match &mut self.reservation {
+            Some(reservation) if reservation.bytes() == wanted => Ok(()),
+            Some(reservation) => reservation.resize(wanted),
             None => {
-                self.room = Some(self.memory.try_reserve(wanted)?);
+                self.reservation = Some(self.memory.try_reserve(wanted)?);
                 Ok(())
             }
         }
@@ -303,7 +303,7 @@ impl<S> Meter<S> {
             });
             ready!(wait.again.as_mut().poll(cx));
             if wait.since.elapsed() > PATIENCE {
-                return Poll::Ready(Err(Refused::NoRoom));
+                return Poll::Ready(Err(Refused::NoMemory));
             }
             wait.again.as_mut().reset(Instant::now() + AGAIN);
         }
@@ -526,7 +526,7 @@ mod tests {
         client.write_all(&sent).await.unwrap();
         let refused = meter.read(&mut [0; 150]).await.unwrap_err();
         let refused = refused.get_ref().and_then(|inner| inner.downcast_ref());
-        assert_eq!(refused, Some(&Refused::NoRoom));
+        assert_eq!(refused, Some(&Refused::NoMemory));
     }
 
     #[tokio::test]

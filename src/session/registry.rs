@@ -80,7 +80,7 @@ impl Registry {
             places: Shares::new(Bounds {
                 places: settings.max_sessions.get(),
                 share: settings.max_sessions_per_address.get(),
-                room: connections,
+                shared_places: connections,
             }),
             by_circle: DashMap::new(),
             budgets: Budgets::new(settings, memory),

@@ -97,11 +97,11 @@ struct Who {
 
 /// The error that there is no memory, and that no body can be given up for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoRoom;
+pub(super) struct NoMemory;
 
 /// The memory of one body, released when this is dropped.
 pub(super) struct BodyReservation {
-    room: BodyMemory,
+    memory: BodyMemory,
     who: Who,
     held: Reserved,
 }
@@ -124,7 +124,7 @@ impl BodyMemory {
     /// Creates a reservation of nothing.
     pub(super) fn reserve(&self, address: Network, mailbox: Mailbox) -> BodyReservation {
         BodyReservation {
-            room: self.clone(),
+            memory: self.clone(),
             who: Who { address, mailbox },
             held: Reserved::Whole(0),
         }
@@ -141,9 +141,9 @@ impl BodyReservation {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn take(&mut self, bytes: usize, now: Instant) -> Result<(), NoRoom> {
-        let limits = &self.room.0.limits;
-        let mut state = self.room.lock();
+    pub(super) fn take(&mut self, bytes: usize, now: Instant) -> Result<(), NoMemory> {
+        let limits = &self.memory.0.limits;
+        let mut state = self.memory.lock();
         state.take(limits, &self.who, bytes, None, now)?;
         self.held = Reserved::Whole(bytes);
         Ok(())
@@ -153,9 +153,9 @@ impl BodyReservation {
     ///
     /// # Errors
     /// There is no memory, or the body was given up.
-    pub(super) fn grow(&mut self, bytes: usize, now: Instant) -> Result<(), NoRoom> {
-        let limits = &self.room.0.limits;
-        let mut state = self.room.lock();
+    pub(super) fn grow(&mut self, bytes: usize, now: Instant) -> Result<(), NoMemory> {
+        let limits = &self.memory.0.limits;
+        let mut state = self.memory.lock();
         let number = match self.held {
             Reserved::Arriving(number, _) => number,
             Reserved::Whole(_) => {
@@ -166,7 +166,7 @@ impl BodyReservation {
             }
         };
         if !state.arriving.contains_key(&number) {
-            return Err(NoRoom);
+            return Err(NoMemory);
         }
         state.take(limits, &self.who, bytes, Some(number), now)
     }
@@ -175,12 +175,12 @@ impl BodyReservation {
     ///
     /// # Errors
     /// The body was given up before.
-    pub(super) fn settle(&mut self, bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn settle(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let Reserved::Arriving(number, _) = self.held else {
             return Ok(());
         };
-        let mut state = self.room.lock();
-        let held = state.end(number).ok_or(NoRoom)?;
+        let mut state = self.memory.lock();
+        let held = state.end(number).ok_or(NoMemory)?;
         // More may have been reserved than the body needs.
         state.give_back(&self.who, held - bytes.min(held));
         self.held = Reserved::Whole(bytes.min(held));
@@ -296,7 +296,7 @@ impl State {
         bytes: usize,
         number: Option<u64>,
         now: Instant,
-    ) -> Result<(), NoRoom> {
+    ) -> Result<(), NoMemory> {
         let limits = [limits.per_address, limits.per_mailbox, limits.all];
         loop {
             let first = {
@@ -308,7 +308,7 @@ impl State {
             // The oldest body of the largest sender is the one that asks: it has had its time.
             let Some(first) = first.filter(|first| Some(*first) != number) else {
                 self.give_back(who, 0);
-                return Err(NoRoom);
+                return Err(NoMemory);
             };
             self.give_up(first);
         }
@@ -363,7 +363,7 @@ fn less<K: Eq + Hash>(parts: &mut HashMap<K, Part>, key: &K, bytes: usize) {
 
 impl Drop for BodyReservation {
     fn drop(&mut self) {
-        let mut state = self.room.lock();
+        let mut state = self.memory.lock();
         match mem::replace(&mut self.held, Reserved::Whole(0)) {
             Reserved::Whole(0) => {}
             Reserved::Whole(bytes) => state.give_back(&self.who, bytes),
@@ -389,7 +389,7 @@ mod tests {
 
     use super::*;
 
-    const ROOM: Limits = Limits {
+    const LIMITS: Limits = Limits {
         all: 100,
         per_address: 40,
         per_mailbox: 60,
@@ -410,40 +410,40 @@ mod tests {
 
     #[test]
     fn the_oldest_body_gives_way() {
-        let room = BodyMemory::new(ROOM);
+        let memory = BodyMemory::new(LIMITS);
         let now = Instant::now();
         let [stripe, idenfy] = mailboxes();
         // The limit of one address.
-        let mut one = room.reserve(network(1), stripe.clone());
-        let mut two = room.reserve(network(1), stripe.clone());
+        let mut one = memory.reserve(network(1), stripe.clone());
+        let mut two = memory.reserve(network(1), stripe.clone());
         one.grow(30, now).unwrap();
         two.grow(20, now).unwrap();
         assert!(gave_way(&one) && !gave_way(&two));
-        assert_eq!(one.grow(1, now), Err(NoRoom));
-        assert_eq!(one.settle(30), Err(NoRoom));
+        assert_eq!(one.grow(1, now), Err(NoMemory));
+        assert_eq!(one.settle(30), Err(NoMemory));
         // The limit of one mailbox.
-        let mut three = room.reserve(network(2), stripe.clone());
-        let mut four = room.reserve(network(3), stripe.clone());
+        let mut three = memory.reserve(network(2), stripe.clone());
+        let mut four = memory.reserve(network(3), stripe.clone());
         three.grow(40, now).unwrap();
         assert!(!gave_way(&two));
         four.take(30, now).unwrap();
         assert!(gave_way(&three) && !gave_way(&two), "of whom most arrives");
         // The limit of all.
-        let mut five = room.reserve(network(4), idenfy.clone());
+        let mut five = memory.reserve(network(4), idenfy.clone());
         five.take(40, now).unwrap();
-        let mut six = room.reserve(network(5), idenfy.clone());
+        let mut six = memory.reserve(network(5), idenfy.clone());
         six.take(20, now).unwrap();
         assert!(gave_way(&two));
         // A whole body stays; and the oldest body itself can't take from others.
-        let mut seven = room.reserve(network(5), stripe.clone());
+        let mut seven = memory.reserve(network(5), stripe.clone());
         seven.grow(10, now).unwrap();
-        assert_eq!(seven.grow(1, now), Err(NoRoom));
+        assert_eq!(seven.grow(1, now), Err(NoMemory));
         seven.settle(5).unwrap();
-        assert_eq!(room.lock().all.bytes, 30 + 40 + 20 + 5);
-        let mut eight = room.reserve(network(6), stripe);
-        assert_eq!(eight.take(6, now), Err(NoRoom));
+        assert_eq!(memory.lock().all.bytes, 30 + 40 + 20 + 5);
+        let mut eight = memory.reserve(network(6), stripe);
+        assert_eq!(eight.take(6, now), Err(NoMemory));
         drop((one, two, three, four, five, six, seven, eight));
-        let state = room.lock();
+        let state = memory.lock();
         assert_eq!(state.all.bytes, 0);
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
         assert!(state.arriving.is_empty());
@@ -451,16 +451,16 @@ mod tests {
 
     #[test]
     fn the_largest_sender_gives_way_and_nobody_else() {
-        let room = BodyMemory::new(ROOM);
+        let memory = BodyMemory::new(LIMITS);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
         // The provider's body is the oldest.
-        let mut provider = room.reserve(network(1), stripe.clone());
+        let mut provider = memory.reserve(network(1), stripe.clone());
         provider.grow(2, now).unwrap();
         let mut flood = Vec::new();
         for n in 0..1000_u16 {
             let last = u8::try_from(2 + n % 5).unwrap();
-            let mut reservation = room.reserve(network(last), stripe.clone());
+            let mut reservation = memory.reserve(network(last), stripe.clone());
             reservation.grow(10, now).unwrap();
             flood.push(reservation);
             if n % 200 == 0 && provider.grow(1, now).is_err() {
@@ -470,7 +470,7 @@ mod tests {
         assert!(!gave_way(&provider));
         provider.settle(7).unwrap();
         drop((provider, flood));
-        let state = room.lock();
+        let state = memory.lock();
         assert!(state.all.is_nothing() && state.all.ranking.is_empty());
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
     }
@@ -478,7 +478,7 @@ mod tests {
     #[test]
     fn the_longest_slow_body_gives_way_before_the_largest_sender() {
         let kib = |n: usize| n << 10;
-        let room = BodyMemory::new(Limits {
+        let memory = BodyMemory::new(Limits {
             all: kib(1024),
             per_address: kib(512),
             per_mailbox: kib(768),
@@ -489,65 +489,65 @@ mod tests {
         // Each body arrives slowly: one has had time for 256 KiB, the others for less.
         let mut drips = Vec::new();
         for (last, begun, bytes) in [(1, 1000, 256), (2, 100, 64), (3, 200, 64), (4, 2900, 64)] {
-            let mut reservation = room.reserve(network(last), stripe.clone());
+            let mut reservation = memory.reserve(network(last), stripe.clone());
             reservation.grow(kib(bytes), after(begun)).unwrap();
             drips.push(reservation);
         }
         let gone = |drips: &[BodyReservation]| drips.iter().map(gave_way).collect::<Vec<_>>();
         // The mailbox has 320 KiB left, and this body becomes the largest.
-        let mut large = room.reserve(network(5), stripe.clone());
+        let mut large = memory.reserve(network(5), stripe.clone());
         large.grow(kib(256), after(2950)).unwrap();
         large.grow(kib(128), after(2950)).unwrap();
         assert_eq!(gone(&drips), [false, true, false, false], "the slowest");
         large.grow(kib(64), after(2950)).unwrap();
         assert_eq!(gone(&drips), [false, true, true, false]);
         // None is too slow, so the largest sender's oldest body goes, even if it is the one that asks.
-        assert_eq!(large.grow(kib(1), after(2999)), Err(NoRoom));
+        assert_eq!(large.grow(kib(1), after(2999)), Err(NoMemory));
         // 256 KiB are enough for two seconds.
         large.grow(kib(1), after(3001)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
         // The same with the limit of all.
-        let mut other = room.reserve(network(6), idenfy.clone());
+        let mut other = memory.reserve(network(6), idenfy.clone());
         other.take(kib(511), after(3100)).unwrap();
         assert_eq!(gone(&drips), [true, true, true, false]);
-        let mut more = room.reserve(network(7), idenfy);
+        let mut more = memory.reserve(network(7), idenfy);
         more.take(kib(63), after(4500)).unwrap();
         assert_eq!(gone(&drips), [true; 4]);
         assert!(!gave_way(&large));
         drop((large, other, more, drips));
-        let state = room.lock();
+        let state = memory.lock();
         assert!(state.all.is_nothing() && state.all.deadlines.is_empty());
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
     }
 
     #[test]
     fn a_fast_enough_body_is_never_too_slow() {
-        let room = BodyMemory::new(Limits {
+        let memory = BodyMemory::new(Limits {
             all: 4 << 20,
             per_address: 2 << 20,
             per_mailbox: 4 << 20,
         });
         let [stripe, _] = mailboxes();
         let start = Instant::now();
-        let mut steady = room.reserve(network(1), stripe.clone());
+        let mut steady = memory.reserve(network(1), stripe.clone());
         let mut flood = Vec::new();
         // This body comes at the required rate, the others at full speed.
         for second in 0..8 {
             let now = start + Duration::from_secs(second);
             steady.grow(RATE, now).unwrap();
             for n in 0..20_u8 {
-                let mut reservation = room.reserve(network(2 + n % 2), stripe.clone());
+                let mut reservation = memory.reserve(network(2 + n % 2), stripe.clone());
                 reservation.grow(1 << 20, now).unwrap();
                 flood.push(reservation);
             }
         }
         assert!(!gave_way(&steady));
         // It stops.
-        let mut late = room.reserve(network(4), stripe.clone());
+        let mut late = memory.reserve(network(4), stripe.clone());
         let now = start + Duration::from_secs(20);
         flood.clear();
         for _ in 0..2 {
-            let mut reservation = room.reserve(network(2), stripe.clone());
+            let mut reservation = memory.reserve(network(2), stripe.clone());
             reservation.grow(1 << 20, now).unwrap();
             flood.push(reservation);
         }
@@ -558,16 +558,16 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_abandoned_bodies() {
-        let room = BodyMemory::new(ROOM);
+        let memory = BodyMemory::new(LIMITS);
         let now = Instant::now();
         let [stripe, _] = mailboxes();
-        let mut reservation = room.reserve(network(1), stripe.clone());
-        assert_eq!(reservation.grow(41, now), Err(NoRoom));
+        let mut reservation = memory.reserve(network(1), stripe.clone());
+        assert_eq!(reservation.grow(41, now), Err(NoMemory));
         drop(reservation);
-        let mut reservation = room.reserve(network(1), stripe);
-        assert_eq!(reservation.take(41, now), Err(NoRoom));
+        let mut reservation = memory.reserve(network(1), stripe);
+        assert_eq!(reservation.take(41, now), Err(NoMemory));
         drop(reservation);
-        let state = room.lock();
+        let state = memory.lock();
         assert!(state.by_address.is_empty() && state.by_mailbox.is_empty());
     }
 }

@@ -55,7 +55,7 @@ pub struct Verified {
     /// The signed time of the request, if its script responds to it.
     pub(super) asked_at: Option<String>,
     /// Keeps the body's memory reserved while the body is in use.
-    _room: Arc<BodyReservation>,
+    _reservation: Arc<BodyReservation>,
 }
 
 impl std::fmt::Debug for Verified {
@@ -90,7 +90,7 @@ struct Verifier {
     limits: ReceiveLimits,
     /// The circles of recent paths: decoding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
-    room: BodyMemory,
+    body_memory: BodyMemory,
     refusals: WebhookRefusals,
 }
 
@@ -125,7 +125,7 @@ impl VerifyLayer {
                 },
             },
             circles: Cache::new(CIRCLES),
-            room: BodyMemory::new(Limits {
+            body_memory: BodyMemory::new(Limits {
                 all,
                 per_address: settings.max_buffered_per_address.min(all),
                 per_mailbox: settings.max_buffered_per_circle.min(all),
@@ -255,7 +255,7 @@ impl Verifier {
             let client = parts.extensions.get().copied();
             let Client(address) = client.unwrap_or(Client(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
             let mailbox = (provider.name.clone(), circle);
-            self.room.reserve(Network::of(address), mailbox)
+            self.body_memory.reserve(Network::of(address), mailbox)
         };
         let received = attempt.bytes.insert(0);
         let body = receive(body, announced, &limits, &mut reservation, received).await;
@@ -284,7 +284,7 @@ impl Verifier {
             form,
             signed_id,
             asked_at,
-            _room: Arc::new(reservation),
+            _reservation: Arc::new(reservation),
         });
         Ok(Some(Request::from_parts(parts, Body::empty())))
     }

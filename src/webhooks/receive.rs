@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    body_memory::{BodyReservation, NoRoom},
+    body_memory::{BodyReservation, NoMemory},
     refusal::WebhookRefusal,
 };
 use crate::pace::Pace;
@@ -87,8 +87,8 @@ pub(super) async fn receive(
     Ok(whole.into())
 }
 
-impl From<NoRoom> for WebhookRefusal {
-    fn from(NoRoom: NoRoom) -> Self {
+impl From<NoMemory> for WebhookRefusal {
+    fn from(NoMemory: NoMemory) -> Self {
         Self::Busy
     }
 }

@@ -29,8 +29,8 @@ pub(super) fn read_reply<T: Send + 'static>(
 ) -> Answer<ReservedRead<T>> {
     Answer::Reserved(Box::pin(async move {
         let mut read = read.await;
-        let room = read.as_mut().ok().and_then(|read| read.answer.take());
-        (read, room)
+        let reservation = read.as_mut().ok().and_then(|read| read.answer.take());
+        (read, reservation)
     }))
 }
 

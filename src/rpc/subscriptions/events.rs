@@ -150,9 +150,9 @@ impl Events {
         let inner = &*self.subscriptions.0;
         let mut batch = NoticeBatch::new(&inner.memory);
         let retry = match missed {
-            Ok((missed, room)) => {
+            Ok((missed, reservation)) => {
                 // The notifications need about as much.
-                drop(room);
+                drop(reservation);
                 let mut state = inner.state();
                 state
                     .cursors
@@ -200,10 +200,11 @@ impl Events {
         let read = async move {
             let _turn = turn;
             // Without memory for a page, events are read one by one, so that small sessions get them, too.
-            let (room, most) = match memory.try_reserve(behind.needs.max(Log::BYTES_AT_ONCE)) {
-                Ok(room) => (room, PAGE),
+            let (reservation, most) = match memory.try_reserve(behind.needs.max(Log::BYTES_AT_ONCE))
+            {
+                Ok(reservation) => (reservation, PAGE),
                 Err(_) => match memory.try_reserve(behind.needs.max(SMALL_READ)) {
-                    Ok(room) => (room, 1),
+                    Ok(reservation) => (reservation, 1),
                     Err(_) => return Err(ReadError::NoMemory),
                 },
             };
@@ -214,7 +215,7 @@ impl Events {
                 Some(member) => shared.dispatcher.is_member(circle, member).await?,
                 None => true,
             };
-            Ok((Missed { log, stays }, room))
+            Ok((Missed { log, stays }, reservation))
         };
         self.read = Some(LogRead::Reading(behind.name, Box::pin(read)));
     }

@@ -19,7 +19,7 @@ pub struct Notice {
     /// The notification.
     pub text: Utf8Bytes,
     /// The memory that counts as held until it is sent; `None` for a small one.
-    pub room: Option<Reservation>,
+    pub reservation: Option<Reservation>,
 }
 
 /// Notifications that are sent together, as far as there is memory for them.
@@ -33,7 +33,7 @@ impl From<Utf8Bytes> for Notice {
     fn from(small: Utf8Bytes) -> Self {
         Self {
             text: small,
-            room: None,
+            reservation: None,
         }
     }
 }
@@ -55,9 +55,9 @@ impl<'a> NoticeBatch<'a> {
     /// Adds an event's notification. Returns true if there was memory for it.
     pub(super) fn try_push(&mut self, text: Utf8Bytes) -> bool {
         match self.memory.try_reserve(text.len()) {
-            Ok(room) => self.notices.push(Notice {
+            Ok(reservation) => self.notices.push(Notice {
                 text,
-                room: Some(room),
+                reservation: Some(reservation),
             }),
             Err(_) => self.is_full = true,
         }

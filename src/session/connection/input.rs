@@ -43,7 +43,7 @@ impl Input {
             Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                 Some(Refused::TooLong) => Self::Broken(Closing::TooBig),
                 Some(Refused::TooLongYet) => Self::Broken(Closing::TooBigYet),
-                Some(Refused::NoRoom) => Self::Broken(Closing::NoRoom),
+                Some(Refused::NoMemory) => Self::Broken(Closing::NoMemory),
                 None => Self::Left,
             },
             Error::ConnectionClosed

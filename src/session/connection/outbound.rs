@@ -41,14 +41,14 @@ pub(super) struct Outbound {
 #[derive(Debug)]
 struct Queued {
     message: Message,
-    room: Option<Reservation>,
+    reservation: Option<Reservation>,
 }
 
 /// The rest of a message whose first pieces have been sent.
 #[derive(Debug)]
 struct Unfinished {
     rest: Bytes,
-    room: Option<Reservation>,
+    reservation: Option<Reservation>,
 }
 
 impl Outbound {
@@ -108,12 +108,12 @@ impl Outbound {
     }
 
     /// Queues a reply with its memory.
-    pub(super) fn push(&mut self, text: Utf8Bytes, room: Option<Reservation>) {
+    pub(super) fn push(&mut self, text: Utf8Bytes, reservation: Option<Reservation>) {
         self.bytes += text.len();
-        self.unreserved += unreserved(text.len(), &room);
+        self.unreserved += unreserved(text.len(), &reservation);
         self.queue.push_back(Queued {
             message: Message::Text(text),
-            room,
+            reservation,
         });
     }
 
@@ -121,7 +121,7 @@ impl Outbound {
     pub(super) fn push_ping(&mut self) {
         self.queue.push_back(Queued {
             message: Message::Ping(Bytes::new()),
-            room: None,
+            reservation: None,
         });
     }
 
@@ -133,28 +133,33 @@ impl Outbound {
     /// Queues events, as far as there are places for them.
     pub(super) fn queue_events(&mut self) {
         while self.has_place_for_event()
-            && let Some(Notice { text, room }) = self.events.pop_front()
+            && let Some(Notice { text, reservation }) = self.events.pop_front()
         {
-            self.push(text, room);
+            self.push(text, reservation);
         }
     }
 
     /// Removes the next message from the queue, or the next piece of a long one. The last piece comes with the memory.
     pub(super) fn next_piece(&mut self) -> Option<(Message, Option<Reservation>)> {
-        let (mut rest, room, kind) = match self.unfinished.take() {
-            Some(Unfinished { rest, room }) => (rest, room, Data::Continue),
+        let (mut rest, reservation, kind) = match self.unfinished.take() {
+            Some(Unfinished { rest, reservation }) => (rest, reservation, Data::Continue),
             None => {
-                let Queued { message, room } = self.queue.pop_front()?;
+                let Queued {
+                    message,
+                    reservation,
+                } = self.queue.pop_front()?;
                 self.bytes -= size(&message);
-                self.unreserved -= unreserved(size(&message), &room);
+                self.unreserved -= unreserved(size(&message), &reservation);
                 match message {
-                    Message::Text(text) if text.len() > PIECE => (text.into(), room, Data::Text),
+                    Message::Text(text) if text.len() > PIECE => {
+                        (text.into(), reservation, Data::Text)
+                    }
                     whole @ (Message::Text(_)
                     | Message::Binary(_)
                     | Message::Ping(_)
                     | Message::Pong(_)
                     | Message::Close(_)
-                    | Message::Frame(_)) => return Some((whole, room)),
+                    | Message::Frame(_)) => return Some((whole, reservation)),
                 }
             }
         };
@@ -162,9 +167,9 @@ impl Outbound {
         let is_last = rest.is_empty();
         let mut last = None;
         if is_last {
-            last = room;
+            last = reservation;
         } else {
-            self.unfinished = Some(Unfinished { rest, room });
+            self.unfinished = Some(Unfinished { rest, reservation });
         }
         let piece = Frame::message(piece, OpCode::Data(kind), is_last);
         Some((Message::Frame(piece), last))
@@ -192,8 +197,8 @@ impl Outbound {
 }
 
 /// Returns how many of so many bytes have no reservation.
-fn unreserved(bytes: usize, room: &Option<Reservation>) -> usize {
-    bytes.saturating_sub(room.as_ref().map_or(0, Reservation::bytes))
+fn unreserved(bytes: usize, reservation: &Option<Reservation>) -> usize {
+    bytes.saturating_sub(reservation.as_ref().map_or(0, Reservation::bytes))
 }
 
 /// Returns the bytes of a message, or of a piece of one.

@@ -21,19 +21,20 @@ pub(super) struct SocketBuffer {
 impl SocketBuffer {
     /// Notes a piece of so many bytes. The memory of a long message counts until the buffer is empty again, or full of
     /// later pieces.
-    pub(super) fn add(&mut self, bytes: usize, room: Option<Reservation>) {
+    pub(super) fn add(&mut self, bytes: usize, reservation: Option<Reservation>) {
         self.bytes += bytes;
         self.is_large |= self.bytes > IDLE_BUFFER;
-        self.hold(room);
+        self.hold(reservation);
     }
 
-    pub(super) fn hold(&mut self, room: Option<Reservation>) {
-        let Some(mut room) = room.filter(|room| room.bytes() > LONG) else {
+    pub(super) fn hold(&mut self, reservation: Option<Reservation>) {
+        let Some(mut reservation) = reservation.filter(|reservation| reservation.bytes() > LONG)
+        else {
             return;
         };
         // Reducing it never fails.
-        let _ = room.resize(room.bytes().min(PIECE));
-        self.reservations.push_back(room);
+        let _ = reservation.resize(reservation.bytes().min(PIECE));
+        self.reservations.push_back(reservation);
         let mut bytes: usize = self.reservations.iter().map(Reservation::bytes).sum();
         while let Some(oldest) = self.reservations.front()
             && bytes - oldest.bytes() >= CAPACITY

@@ -96,8 +96,8 @@ fn with_longest_turn(max_queue: usize, max_bytes: usize, longest: Duration) -> C
 
 fn send(connection: &mut Connection<Socket>, text: impl Into<Utf8Bytes>) -> Result<(), Closing> {
     let text = text.into();
-    let room = connection.memory.try_reserve(text.len());
-    connection.send(text, room.ok())
+    let reservation = connection.memory.try_reserve(text.len());
+    connection.send(text, reservation.ok())
 }
 
 fn next(connection: &mut Connection<Socket>) -> Option<Input> {
@@ -302,7 +302,7 @@ fn events_wait_until_the_queue_has_places_for_them() {
     let memory = connection.memory.clone();
     let event = |n: usize| Notice {
         text: n.to_string().into(),
-        room: Some(memory.try_reserve(100).unwrap()),
+        reservation: Some(memory.try_reserve(100).unwrap()),
     };
     assert_eq!(connection.event_capacity(false), EventCapacity::Free);
     connection.socket.stuck = true;
@@ -352,14 +352,14 @@ fn long_messages_count_while_they_are_in_the_sockets_buffer() {
     assert_eq!(connection.memory.used(), 0);
     // The buffer holds so many, and earlier ones have been written by then; short ones don't count.
     for _ in 0..20 {
-        let room = connection.memory.try_reserve(15_000).ok();
-        connection.socket_buffer.hold(room);
+        let reservation = connection.memory.try_reserve(15_000).ok();
+        connection.socket_buffer.hold(reservation);
         let short = connection.memory.try_reserve(LONG).ok();
         connection.socket_buffer.hold(short);
     }
     assert_eq!(connection.memory.used(), 45_000);
-    let room = connection.memory.try_reserve(500_000).ok();
-    connection.socket_buffer.hold(room);
+    let reservation = connection.memory.try_reserve(500_000).ok();
+    connection.socket_buffer.hold(reservation);
     assert!(connection.memory.used() < CAPACITY + PIECE);
 }
 
@@ -407,7 +407,7 @@ fn with_a_queue_half_full_nothing_more_is_read() {
 
 #[test]
 fn with_many_unreserved_bytes_in_the_queue_nothing_more_is_read() {
-    for (bytes, room, reads) in [
+    for (bytes, reservation, reads) in [
         (2 * MAX_UNRESERVED, None, false),
         (2 * MAX_UNRESERVED, Some(0), false),
         (2 * MAX_UNRESERVED, Some(200), false),
@@ -418,8 +418,9 @@ fn with_many_unreserved_bytes_in_the_queue_nothing_more_is_read() {
         connection.socket.stuck = true;
         send(&mut connection, "taken").unwrap();
         assert!(matches!(next(&mut connection), Some(Input::Blocked)));
-        let room = room.map(|room| connection.memory.try_reserve(room).unwrap());
-        connection.send("x".repeat(bytes), room).unwrap();
+        let reservation =
+            reservation.map(|reservation| connection.memory.try_reserve(reservation).unwrap());
+        connection.send("x".repeat(bytes), reservation).unwrap();
         assert_eq!(connection.may_read(), reads, "{bytes}");
         // The same after a part of it has been sent.
         drop(connection.outbound.next_piece());
