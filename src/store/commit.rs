@@ -17,6 +17,7 @@ use super::{
     hub::{Hub, Log},
     locked_circle::LockedCircle,
     log,
+    preconditions::Preconditions,
     queue::WriteQueue,
     settings::DiskSettings,
     snapshot::Snapshot,
@@ -57,31 +58,6 @@ pub enum WaitPolicy {
     Wait,
     /// It fails at once with [`CommitError::Busy`].
     FailFast,
-}
-
-/// Conditions that must hold at the moment of the commit; otherwise nothing of it is written.
-#[derive(Clone, Copy)]
-pub struct Preconditions<'a> {
-    /// This key must have a value.
-    pub present: Option<(Table, &'a [u8])>,
-    /// This key must have no value.
-    pub absent: Option<(Table, &'a [u8])>,
-    /// The gate, asked last of all: once it returns true, the commit goes through.
-    pub gate: &'a dyn Fn() -> bool,
-}
-
-impl<'a> Preconditions<'a> {
-    /// No preconditions.
-    pub const NONE: Self = Self {
-        present: None,
-        absent: None,
-        gate: &|| true,
-    };
-
-    /// Requires that `gate` returns true.
-    pub fn gated_by(gate: &'a dyn Fn() -> bool) -> Self {
-        Self { gate, ..Self::NONE }
-    }
 }
 
 /// A commit that was refused, with its callback, which was not called.

@@ -27,7 +27,7 @@ pub enum CommitError {
     /// Its preconditions don't hold: the job is over, or its gate is closed.
     #[error("the job is no longer pending")]
     Gone,
-    /// A key has a value that makes the commit void.
+    /// The final delivery of its series is committed already.
     #[error("the job is superseded")]
     Superseded,
     /// It would have had to wait, and was told not to.

@@ -7,10 +7,11 @@ use circled_protocol::PublicKey;
 
 use super::{
     circle::{Circle, Latest},
-    commit::{CommitCallback, Preconditions, RejectedCommit, Store},
+    commit::{CommitCallback, RejectedCommit, Store},
     error::{CommitError, Unavailable},
     hub::Event,
     log,
+    preconditions::Preconditions,
     queue::{PendingCommit, QueueReservation},
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
@@ -138,13 +139,13 @@ impl LockedCircle<'_> {
         let mut new_events = Vec::new();
         let mut jobs = Vec::new();
         let mut numbers = None;
-        if let Some((table, key)) = preconditions.present
-            && self.read(table, key)?.is_none()
+        if let Some(job) = preconditions.open
+            && self.read(Table::Open, job.as_bytes())?.is_none()
         {
             return Err(CommitError::Gone);
         }
-        if let Some((table, key)) = preconditions.absent
-            && self.read(table, key)?.is_some()
+        if let Some(series) = preconditions.no_final_of
+            && self.read(Table::Seen, &series)?.is_some()
         {
             return Err(CommitError::Superseded);
         }
@@ -171,7 +172,7 @@ impl LockedCircle<'_> {
                 usage = Some(after);
             }
         }
-        if !(preconditions.gate)() {
+        if preconditions.gate.is_some_and(|gate| !gate()) {
             return Err(CommitError::Gone);
         }
         if let Some(usage) = usage {

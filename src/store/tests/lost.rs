@@ -12,6 +12,8 @@ use std::{
     time::Instant,
 };
 
+use circled_protocol::JobId;
+
 use super::{AtLast, PATIENCE, circle, commit, hand_in, hold, number, open, set, usage};
 use crate::store::{CommitError, Preconditions, Record, Store, Table, Unavailable, WaitPolicy};
 
@@ -196,6 +198,7 @@ fn what_was_seen_is_told_when_it_is_safe() {
 fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
     let temp = tempfile::tempdir().unwrap();
     let store = open(temp.path());
+    let (id, series) = (JobId::new(), [7; 32]);
     let job = || Record::put(Table::Jobs, b"job", *b"ended");
     let attempt = |preconditions: Preconditions<'_>| {
         let mut transaction = store.begin_latest(circle(1));
@@ -220,7 +223,7 @@ fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
             .is_some()
     };
     let gone = attempt(Preconditions {
-        present: Some((Table::Open, b"job")),
+        open: Some(id),
         ..Preconditions::NONE
     });
     assert_eq!(gone, Err(CommitError::Gone));
@@ -231,12 +234,23 @@ fn what_comes_with_a_commit_lands_with_it_or_not_at_all() {
     store
         .write_and_wait(
             circle(1),
-            vec![Record::put(Table::Open, b"job", [0])],
+            vec![
+                Record::put(Table::Open, id.as_bytes(), []),
+                Record::put(Table::Seen, series, *b"final"),
+            ],
             Preconditions::NONE,
         )
         .unwrap();
+    let superseded = attempt(Preconditions {
+        open: Some(id),
+        no_final_of: Some(series),
+        ..Preconditions::NONE
+    });
+    assert_eq!(superseded, Err(CommitError::Superseded));
+    assert!(!is_there());
     attempt(Preconditions {
-        present: Some((Table::Open, b"job")),
+        open: Some(id),
+        no_final_of: Some([8; 32]),
         ..Preconditions::NONE
     })
     .unwrap();

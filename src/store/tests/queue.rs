@@ -1,7 +1,10 @@
 //! Tests the write queue, and what waits for it.
 
 use std::{
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::{
+        Mutex,
+        mpsc::{RecvTimeoutError, channel},
+    },
     thread,
     time::Duration,
 };
@@ -220,9 +223,10 @@ fn a_commit_that_is_under_way_at_the_end_is_still_written() {
     let thread = thread::spawn(move || {
         let mut transaction = committing.begin(circle(1));
         set(&mut transaction, "key", 1);
+        let wait = Mutex::new(wait);
         let claim = || {
             begun.send(()).unwrap();
-            let _ = wait.recv_timeout(PATIENCE);
+            let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
             true
         };
         hand_in(&committing, transaction, Preconditions::gated_by(&claim))

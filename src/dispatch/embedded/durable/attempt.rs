@@ -239,9 +239,9 @@ impl DurableJobs {
         }
         let may_commit = || gate.try_commit() && self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
-            absent: job.superseded_by().map(|series| (Table::Seen, &series[..])),
-            gate: &may_commit,
-            ..still_open(&job.id)
+            open: Some(job.id),
+            no_final_of: job.superseded_by().copied(),
+            gate: Some(&may_commit),
         };
         let mut done = self.done(&job, gate.clone(), progress);
         let records = job_store::settled(&job, &self.settings);
@@ -300,8 +300,9 @@ impl DurableJobs {
         transaction.emit_unchecked(job.change_event());
         let attach = || self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
-            gate: &attach,
-            ..still_open(&job.id)
+            open: Some(job.id),
+            no_final_of: None,
+            gate: Some(&attach),
         };
         let committed = store.commit(transaction, records, preconditions, done, WaitPolicy::Wait);
         match committed.map_err(|refused| refused.why) {
@@ -335,13 +336,5 @@ impl DurableJobs {
                 this.wake.notify_one();
             }
         })
-    }
-}
-
-/// Requires that the job isn't over.
-fn still_open(id: &JobId) -> Preconditions<'_> {
-    Preconditions {
-        present: Some((Table::Open, id.as_bytes())),
-        ..Preconditions::NONE
     }
 }

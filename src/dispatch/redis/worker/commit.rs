@@ -24,7 +24,9 @@ use crate::{
         settings,
     },
     script::Outcome,
-    store::{self, CommitError, Effects, KeyRange, RangeRead, SubmittedJob, Unavailable},
+    store::{
+        self, CommitError, Effects, KeyRange, Preconditions, RangeRead, SubmittedJob, Unavailable,
+    },
 };
 
 /// The kind of a commit that is no claimed job's, as `lua/commit.lua` has it.
@@ -39,8 +41,8 @@ pub(super) const LOCKED: Duration = Duration::from_millis(100);
 pub(super) struct CommitRequest {
     pub(super) effects: Effects,
     pub(super) result: RunResult,
-    /// True if it is void once the final delivery of its series is there.
-    pub(super) may_be_superseded: bool,
+    /// The preconditions of a durable job, besides that it is this worker's still.
+    pub(super) preconditions: Preconditions<'static>,
 }
 
 impl CommitRequest {
@@ -56,7 +58,7 @@ impl CommitRequest {
                 ..Effects::default()
             },
             result,
-            may_be_superseded: false,
+            preconditions: Preconditions::NONE,
         }
     }
 
@@ -288,7 +290,7 @@ impl Committer {
             call.push("");
         }
         if let RunResult::Durable(job, _) = result {
-            self.add_durable(call, job, request.may_be_superseded);
+            self.add_durable(call, job, request.preconditions.no_final_of);
         }
     }
 
@@ -369,7 +371,12 @@ impl Committer {
         ]);
     }
 
-    fn add_durable(&self, call: &mut CommitCall<'_>, job: &JobRecord, may_be_superseded: bool) {
+    fn add_durable(
+        &self,
+        call: &mut CommitCall<'_>,
+        job: &JobRecord,
+        no_final_of: Option<[u8; 32]>,
+    ) {
         let key = call.partition.job(job.id);
         call.push_key(key);
         call.push(job.status.to_string());
@@ -382,19 +389,17 @@ impl Committer {
             let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
             call.args.push(Value::Integer(time.as_millisecond()));
         }
-        let last = |series: &Series| call.partition.final_delivery(&job.circle, &series.identity);
-        match &job.series {
-            Some(series) if !series.is_final && may_be_superseded => {
-                let last = last(series);
-                call.push("void after");
-                call.push_key(last);
-            }
-            Some(series) if series.is_final && job.status == Status::Finished => {
-                let last = last(series);
-                call.push("final");
-                call.push_key(last);
-            }
-            Some(_) | None => call.push(""),
+        let last = |series| call.partition.final_delivery(&job.circle, series);
+        let is_final = |series: &&Series| series.is_final && job.status == Status::Finished;
+        if let Some(last) = no_final_of.as_ref().map(last) {
+            call.push("void after");
+            call.push_key(last);
+        } else if let Some(series) = job.series.as_ref().filter(is_final) {
+            let last = last(&series.identity);
+            call.push("final");
+            call.push_key(last);
+        } else {
+            call.push("");
         }
         call.push(if job.is_routine() { "1" } else { "" });
     }

@@ -29,7 +29,9 @@ use crate::{
         },
     },
     script::{self, Outcome, RunError},
-    store::{self, CommitError, Effects, Key, RemoteReads, Transaction, Unavailable},
+    store::{
+        self, CommitError, Effects, Key, Preconditions, RemoteReads, Transaction, Unavailable,
+    },
     units::duration::milliseconds,
 };
 
@@ -208,10 +210,17 @@ impl Worker {
         if one_moment && !effects.changes() {
             effects = Effects::default();
         }
+        let no_final_of = match &result {
+            RunResult::Play(_) => None,
+            RunResult::Durable(job, _) => job.superseded_by().copied(),
+        };
         Some(CommitRequest {
             effects,
             result,
-            may_be_superseded: true,
+            preconditions: Preconditions {
+                no_final_of,
+                ..Preconditions::NONE
+            },
         })
     }
 
