@@ -18,7 +18,7 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circ
     && install -d -o circled -m 0700 /var/lib/circled
 COPY --from=build /src/target/release/circled /usr/local/bin/circled
 USER circled
-# Past loopback, circled wants to know its public URL and its circles: mount a file that says so.
+# Other machines can reach this address, so the settings must name the public URL and the circles: mount a file with them.
 ENV CIRCLED_SERVER__LISTEN=0.0.0.0:8080 \
     CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8081 \
     CIRCLED_DISPATCH__EMBEDDED__DATA_DIR=/var/lib/circled

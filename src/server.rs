@@ -46,7 +46,7 @@ use crate::{
     session::{self, Registry},
     shares::Bounds,
     turns::Turns,
-    units::duration::milliseconds,
+    units::duration::whole_milliseconds,
     webhooks::{self, Providers, SetUpError, VerifyLayer},
 };
 
@@ -257,7 +257,7 @@ impl Server {
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
-        let grace_ms = milliseconds(shutdown_grace);
+        let grace_ms = whole_milliseconds(shutdown_grace);
         tracing::info!(sessions, circles, grace_ms, "stopping");
         ending.stopping.cancel();
         let dispatcher = state.shared.dispatcher.clone();
@@ -384,6 +384,7 @@ fn routes(state: Arc<State>) -> Router {
         // A URL without a circle gets a log line, too.
         .route("/webhooks/{provider}", webhooks)
         .route("/{circle}", get(upgrade::upgrade))
+        .method_not_allowed_fallback(upgrade::not_a_get)
         .fallback(upgrade::not_found)
         .with_state(state)
         // A panic is a bug: it ends one request, not the server.

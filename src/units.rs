@@ -108,6 +108,11 @@ pub(crate) mod duration {
         u64::try_from(duration.as_micros()).map_or(f64::MAX, |micros| micros as f64 / 1000.0)
     }
 
+    /// Returns the milliseconds of a setting for the log.
+    pub(crate) fn whole_milliseconds(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn parse(text: &str) -> Option<Duration> {
         let span = SpanParser::new().parse_span(text).ok()?;
         let days = SpanRelativeTo::days_are_24_hours();

@@ -6,21 +6,18 @@ use clap::Args;
 
 use super::{
     login::{Login, ScriptSource, exit_codes},
-    play::{RunOptions, print_played},
+    play::{OF_RUNS, RunOptions, print_played},
 };
 
-const EXIT_CODES: &str = exit_codes!(
-    "the script ended with a value",
-    "1  the script failed",
-    examples: "  circled call C --key me.key greet --args '{\"name\": \"Ada\"}'
-  circled call C --key me.key greet --version 3f1a...          # as it was"
-);
+const EXAMPLES: &str = "\
+  circled call C --key me.key greet --args '{\"name\": \"Ada\"}'
+  circled call C --key me.key greet --version 3f1a...          # as it was";
 
 /// Log in to a circle and call one of its named scripts.
 ///
-/// The script's prints go to standard error, its value to standard output.
+/// The value of the script goes to standard output, the lines that it prints to standard error.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = exit_codes(&[&OF_RUNS[..], &[(8, "there is no such script or version")]].concat(), EXAMPLES))]
 pub(super) struct Call {
     #[command(flatten)]
     login: Login,

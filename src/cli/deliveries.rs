@@ -14,12 +14,12 @@ use super::{
     script::{print_line, seconds},
 };
 
-const EXIT_CODES: &str = exit_codes!(
-    "it is done",
-    examples: "  circled deliveries list C --key circle.key --provider stripe
+const NO_DELIVERY: (u8, &str) = (8, "there is no such delivery");
+
+const EXAMPLES: &str = "\
+  circled deliveries list C --key circle.key --provider stripe
   circled deliveries show C --key circle.key 019ab1c2-...
-  circled deliveries redeliver C --key circle.key 019ab1c2-..."
-);
+  circled deliveries redeliver C --key circle.key 019ab1c2-...";
 
 /// Look at a circle's deliveries: what came by webhook.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) struct Deliveries {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List deliveries, the newest first: job, time, provider, type, status, tries, last error.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[], EXAMPLES))]
     List {
         #[command(flatten)]
         login: Login,
@@ -43,7 +43,7 @@ enum Command {
         limit: u32,
     },
     /// Print a delivery as JSON, with what the provider sent; only the owner can.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[NO_DELIVERY], EXAMPLES))]
     Show {
         #[command(flatten)]
         login: Login,
@@ -51,7 +51,7 @@ enum Command {
         id: JobId,
     },
     /// Run a delivery once more, with the script as it is now. Prints the new job's id.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[NO_DELIVERY], EXAMPLES))]
     Redeliver {
         #[command(flatten)]
         login: Login,
@@ -72,7 +72,7 @@ impl Deliveries {
                 async |client| list(client, provider.as_deref(), *limit).await,
                 |deliveries| {
                     if deliveries.is_empty() && !login.manner.json {
-                        remark!("there are none");
+                        remark!("no deliveries");
                     }
                     deliveries.iter().try_for_each(|delivery| {
                         if login.manner.json {

@@ -24,20 +24,18 @@ use super::{
 /// nothing marks the end.
 const SILENCE: Duration = Duration::from_secs(2);
 
-const EXIT_CODES: &str = exit_codes!(
-    "the end of the log was reached",
-    examples: "  circled events C --key me.key                          # all that the log has
+const EXAMPLES: &str = "\
+  circled events C --key me.key                          # all that the log has
   circled events C --key me.key chat. --follow           # what comes from now on
-  circled events C --key me.key --since 17 --follow --json"
-);
+  circled events C --key me.key --since 17 --follow --json";
 
 /// Print a circle's events, a line each: id, time, topic and data.
 ///
-/// The server keeps the last events in a log. If it no longer reaches back to --since, standard error says so; with
+/// Ids may skip, because some events are for others. The server keeps the last events in a log. If it no longer reaches back to --since, standard error says so; with
 /// --json there is also a line {"gap": true, "since": N}, and the next event is after N. An event that can't be read is
 /// skipped, and standard error says so; with --json there is also a line {"unreadable": true, "id": N}.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = exit_codes(&[(0, "the end of the log was reached")], EXAMPLES))]
 pub(super) struct Events {
     #[command(flatten)]
     login: Login,

@@ -44,7 +44,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
 pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
     let mut text = error.to_string();
     if let Error::Rpc(error) = error {
-        text = in_words(error);
+        text = in_words(error, run);
         let place = |name: &str| error.data[name].as_u64().and_then(|n| n.try_into().ok());
         if let (Some(source), Some(line)) = (&run.source, place("line")) {
             text += &excerpt(source, line, place("column").unwrap_or(0));
@@ -67,10 +67,16 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
-fn in_words(error: &RpcError) -> String {
+fn in_words(error: &RpcError, run: &FailedRun<'_>) -> String {
     let data = &error.data;
     if let (code::NOT_FOUND, Some(what)) = (error.code, data["what"].as_str()) {
-        return format!("there is no such {what}");
+        let name = run
+            .source
+            .filter(|source| what == "script" && source.text.is_none());
+        return match name {
+            Some(source) => format!("there is no script {:?}", source.name),
+            None => format!("there is no such {what}"),
+        };
     }
     let message = error.message.strip_prefix("Execution Error: ");
     let mut text = message.unwrap_or(&error.message).to_owned();
@@ -135,6 +141,13 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
             "the circle's owner can make your key a member: circled members add URL --key circle.key {}",
             run.caller
         )),
+        (code::NOT_FOUND, _) => match error.data["what"].as_str()? {
+            "script" => Some("`circled script list` shows all".to_owned()),
+            "version" => Some("`circled script get NAME --versions` shows all".to_owned()),
+            "job" => Some("`circled jobs list` shows all that are kept".to_owned()),
+            "delivery" => Some("`circled deliveries list` shows all that are kept".to_owned()),
+            _ => None,
+        },
         (code::METHOD_NOT_FOUND, _) => Some("the server may be older than this command".to_owned()),
         _ => None,
     }

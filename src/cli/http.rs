@@ -29,11 +29,14 @@ pub(super) struct Answer {
 impl Answer {
     /// Returns the server's message in a refusal.
     pub(super) fn message(&self) -> String {
-        let body: Option<Value> = circled_json::parse(&self.body).ok();
-        let message = body
-            .as_ref()
-            .and_then(|body| body["error"]["message"].as_str());
-        message.unwrap_or(self.body.trim()).to_owned()
+        let message = self.error("message");
+        message.unwrap_or_else(|| self.body.trim().to_owned())
+    }
+
+    /// Returns a field of the error in a refusal.
+    pub(super) fn error(&self, field: &str) -> Option<String> {
+        let body: Value = circled_json::parse(&self.body).ok()?;
+        Some(body["error"][field].as_str()?.to_owned())
     }
 }
 

@@ -25,25 +25,43 @@ use serde_json::{Value, json};
 
 use super::{
     login::{
-        Login, LoginOptions, ScriptSource, exit_codes, json_value, print_json, print_text,
-        read_script, unreadable,
+        Login, LoginOptions, ScriptSource, TOO_SLOW, exit_codes, json_value, print_json,
+        print_text, read_script, unreadable,
     },
     output::{remark, stdout},
     script::{print_line, seconds},
 };
+use crate::dispatch::NotRetried;
 use server_jobs::JobsAddress;
 
-const ABOUT: &str = exit_codes!(
-    "it is done",
-    "1  it can't be done; without the URL of a circle, every error but a lost connection",
-    examples: "  circled jobs submit C --key me.key -f report.rhai
+/// The exit code of the operator's commands.
+const FAILED: (u8, &str) = (
+    1,
+    "without the URL of a circle: every error but a lost connection",
+);
+const NO_JOB: (u8, &str) = (8, "there is no such job");
+const OF_SUBMISSIONS: [(u8, &str); 3] = [
+    (1, "the script doesn't compile"),
+    TOO_SLOW,
+    (8, "there is no such script or version"),
+];
+const OF_RETRIES: [(u8, &str); 3] = [
+    (
+        1,
+        "the job is neither dead nor cancelled, or its script doesn't compile; without the URL of a circle, every error but a lost connection",
+    ),
+    TOO_SLOW,
+    (8, "there is no such job, script or version"),
+];
+
+const EXAMPLES: &str = "\
+  circled jobs submit C --key me.key -f report.rhai
   circled jobs list C --key me.key --status pending
   circled jobs show C --key me.key 019ab1c2-...
   circled jobs list --config circled.toml                # on the server's machine: the dead letters
   circled jobs retry 019ab1c2-...                        # runs its script as it is now
   circled jobs retry 019ab1c2-... --version 5f1d         # runs this version of it
-  circled jobs retry --all-dead --script report          # counts them, and asks"
-);
+  circled jobs retry --all-dead --script report          # counts them, and asks";
 
 /// Submit durable jobs, look at them, and retry dead ones.
 ///
@@ -56,7 +74,7 @@ const ABOUT: &str = exit_codes!(
 /// the data folder of the settings; otherwise it asks the server at server.admin_listen. With dispatch.backend =
 /// "redis", it asks the gateway or worker that has this server.admin_listen.
 #[derive(Debug, Args)]
-#[command(after_help = ABOUT)]
+#[command(after_help = exit_codes(&[FAILED, TOO_SLOW, NO_JOB], EXAMPLES))]
 pub(super) struct Jobs {
     #[command(subcommand)]
     command: Command,
@@ -66,7 +84,7 @@ pub(super) struct Jobs {
 enum Command {
     Submit(Submit),
     /// List jobs: of a circle, the newest first; or, without its URL, of the server, the oldest first.
-    #[command(after_help = ABOUT)]
+    #[command(after_help = exit_codes(&[FAILED], EXAMPLES))]
     List {
         #[command(flatten)]
         circle: Circle,
@@ -83,10 +101,10 @@ enum Command {
         place: JobsAddress,
     },
     /// Print a job as JSON. What a provider sent is not shown, unless the script returned or threw it.
-    #[command(after_help = ABOUT, override_usage = "circled jobs show [OPTIONS] [URL] <ID>")]
+    #[command(after_help = exit_codes(&[FAILED, NO_JOB], EXAMPLES), override_usage = "circled jobs show [OPTIONS] [URL] <ID>")]
     Show(JobArguments),
-    /// Stop a job of a circle that isn't over.
-    #[command(after_help = ABOUT)]
+    /// Cancel a job of a circle that isn't over; only its caller and the owner can, by their keys.
+    #[command(after_help = exit_codes(&[(0, "it is cancelled, or was over already"), NO_JOB], EXAMPLES))]
     Stop {
         #[command(flatten)]
         login: Login,
@@ -96,14 +114,14 @@ enum Command {
     Retry(Retry),
 }
 
-/// Run a dead or stopped job again, with all its tries and with its script as it is now.
+/// Run a dead or cancelled job again, with its script as it is now. It has `max_tries` tries again.
 ///
 /// It runs the newest version of a named script; or the same source with its imports as they are now; or, for a
 /// delivery, the script that the circle or the settings have for it now. Prints the version. A delayed job keeps its
 /// time if that is still to come. If no server is running, the job runs at the next start.
 #[derive(Debug, Args)]
 #[command(
-    after_help = ABOUT,
+    after_help = exit_codes(&OF_RETRIES, EXAMPLES),
     override_usage = "circled jobs retry [OPTIONS] [URL] <ID>\n       circled jobs retry [OPTIONS] [URL] --all-dead"
 )]
 struct Retry {
@@ -148,7 +166,7 @@ struct Filter {
 
 /// Submit a durable job: the server keeps it until its script has run. Prints the job's id.
 #[derive(Debug, Args)]
-#[command(after_help = ABOUT)]
+#[command(after_help = exit_codes(&OF_SUBMISSIONS, EXAMPLES))]
 struct Submit {
     #[command(flatten)]
     login: Login,
@@ -303,7 +321,7 @@ impl Jobs {
                     |answer| {
                         let stopped = answer["stopped"] == true;
                         print_text(if stopped {
-                            "stopped"
+                            "cancelled"
                         } else {
                             "the job was over already"
                         })
@@ -391,7 +409,7 @@ fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> Exi
         async |client| list_some(client, states, filter.script.as_deref(), limit).await,
         |jobs| {
             if jobs.is_empty() && !login.manner.json {
-                remark!("there are none");
+                remark!("no such jobs; those that have expired are gone");
             }
             jobs.iter().try_for_each(|job| {
                 if login.manner.json {
@@ -441,9 +459,12 @@ fn list_server_jobs(
     limit: u32,
     json: bool,
 ) -> anyhow::Result<()> {
-    let states = match states {
-        [] => &[JobStatus::Dead],
-        states => states,
+    let (states, none) = match states {
+        [] => (
+            &[JobStatus::Dead][..],
+            "no dead jobs; --status finished,... lists others",
+        ),
+        states => (states, "no such jobs"),
     };
     let (source, mut left, mut after) = (place.find()?, limit, None);
     let (mut jobs, mut failed) = (Vec::new(), None);
@@ -475,7 +496,7 @@ fn list_server_jobs(
         return Err(error);
     }
     if jobs.is_empty() && !json {
-        remark!("there are none");
+        remark!("{none}");
     }
     Ok(())
 }
@@ -494,7 +515,7 @@ impl Retry {
             |answer| match answer.retried {
                 true => print_text(&runs_again(answer.version.as_deref())),
                 false => {
-                    remark!("the job is neither dead nor stopped");
+                    remark!("{}", NotRetried::NOT_OVER);
                     Ok(())
                 }
             },
@@ -539,12 +560,7 @@ impl Retry {
                 done &= retried == found;
                 Ok(json!({ "found": found, "retried": retried }))
             },
-            |answer| {
-                print_text(&format!(
-                    "{} of {} run again",
-                    answer["retried"], answer["found"]
-                ))
-            },
+            |answer| print_text(&count(&answer["retried"], &answer["found"])),
         );
         if code == ExitCode::SUCCESS && !done {
             return ExitCode::FAILURE;
@@ -611,7 +627,7 @@ impl Retry {
         if self.who.manner.json {
             print_json(&json!({ "found": found, "retried": retried }))?;
         } else {
-            writeln!(stdout(), "{retried} of {found} run again")?;
+            writeln!(stdout(), "{}", count(&json!(retried), &json!(found)))?;
         }
         Ok(if retried == found {
             ExitCode::SUCCESS
@@ -640,6 +656,14 @@ fn may_go_on(count: usize, yes: bool) -> bool {
     }
     let mut answer = String::new();
     stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Returns the message about all dead jobs.
+fn count(retried: &Value, found: &Value) -> String {
+    match found.as_u64() {
+        Some(0) => "no dead jobs".to_owned(),
+        _ => format!("{retried} of {found} run again"),
+    }
 }
 
 /// Returns the message about a job that runs again.

@@ -23,30 +23,32 @@ use super::{
 };
 use crate::files;
 
-/// Lists the exit codes of these commands, with those that only some have.
-macro_rules! exit_codes {
-    ($ok:literal, $($own:literal,)* examples: $examples:literal) => {
-        concat!(
-            "Exit codes:\n  0  ",
-            $ok,
-            $("\n  ", $own,)*
-            "
-  2  the command line is wrong, or a file can't be read
-  3  no connection, it was lost, or the server failed
-  4  the login failed, or the server asked to sign something else than its own login text
-  5  the caller may not do that in this circle
-  6  the script took too long
-  7  the server is too busy, or stopping: try again later
-  8  there is no such script, version, job or delivery
-  9  it is done, but the output could not be written
-
-Examples (C is ws://host:port/<circle_pk>):
-",
-            $examples
-        )
-    };
+/// Returns the part of a command's help with its exit codes: those of all commands with a login, and its `own`.
+pub(super) fn exit_codes(own: &[(u8, &str)], examples: &str) -> String {
+    let mut codes = vec![
+        (0, "it is done"),
+        (2, "the command line is wrong, or a file can't be read"),
+        (3, "no connection, it was lost, or the server failed"),
+        (
+            4,
+            "the login failed, or the server asked to sign something else than its own login text",
+        ),
+        (5, "the caller may not do that in this circle"),
+        (7, "the server is too busy, or stopping: try again later"),
+        (9, "it is done, but the output could not be written"),
+    ];
+    codes.retain(|(code, _)| own.iter().all(|(other, _)| other != code));
+    codes.extend(own);
+    codes.sort_unstable();
+    let lines: String = codes
+        .iter()
+        .map(|(code, when)| format!("\n  {code}  {when}"))
+        .collect();
+    format!("Exit codes:{lines}\n\nExamples (C is ws://host:port/<circle_pk>):\n  {examples}")
 }
-pub(super) use exit_codes;
+
+/// The exit code of a call that the server's time limit ended.
+pub(super) const TOO_SLOW: (u8, &str) = (6, "the server took too long");
 
 /// The exit code for unusable input.
 const UNUSABLE: u8 = 2;
@@ -271,8 +273,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write it like 500ms, 2s or 1m".to_owned())
 }
 
-pub(super) fn json_value(text: &str) -> Result<Value, serde_json::Error> {
+pub(super) fn json_value(text: &str) -> Result<Value, String> {
     circled_json::parse(text)
+        .map_err(|error| format!("not JSON ({error}): write a text as '\"x\"'"))
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {

@@ -10,17 +10,15 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    login::{Login, exit_codes},
+    login::{Login, TOO_SLOW, exit_codes},
     output::{remark, stdout},
     script::{print_line, seconds},
 };
 
-const EXIT_CODES: &str = exit_codes!(
-    "it is done",
-    examples: "  circled members add C --key circle.key 03...
+const EXAMPLES: &str = "\
+  circled members add C --key circle.key 03...
   circled members list C --key circle.key
-  circled members remove C --key circle.key 03..."
-);
+  circled members remove C --key circle.key 03...";
 
 /// Add, remove and list a circle's members. Its owner holds the circle's own key.
 #[derive(Debug, Args)]
@@ -32,7 +30,7 @@ pub(super) struct Members {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make someone a member; only the owner can.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[TOO_SLOW], EXAMPLES))]
     Add {
         #[command(flatten)]
         login: Login,
@@ -40,18 +38,18 @@ enum Command {
         pubkey: PublicKey,
     },
     /// Remove a member, at once and in all their sessions; only the owner can.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[TOO_SLOW], EXAMPLES))]
     Remove {
         #[command(flatten)]
         login: Login,
         /// Their public key.
         pubkey: PublicKey,
-        /// Also stop their jobs that are not over. Otherwise these end as dead when they are due.
+        /// Also cancel their jobs that are not over. Otherwise these end as dead when they are due.
         #[arg(long)]
         stop_jobs: bool,
     },
     /// List the members: key, and when it was added, or that it is in the server's settings.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[TOO_SLOW], EXAMPLES))]
     List {
         #[command(flatten)]
         login: Login,
@@ -85,11 +83,11 @@ impl Members {
                         false => writeln!(stdout(), "{pubkey} was no member")?,
                     }
                     if let Some(failed) = answer.failed {
-                        remark!("not stopped: {failed}; try again");
+                        remark!("jobs that could not be cancelled: {failed}; try again");
                     }
                     match answer.stopped {
-                        Some(1) => writeln!(stdout(), "stopped 1 job"),
-                        Some(stopped) => writeln!(stdout(), "stopped {stopped} jobs"),
+                        Some(1) => writeln!(stdout(), "cancelled 1 job"),
+                        Some(stopped) => writeln!(stdout(), "cancelled {stopped} jobs"),
                         None => Ok(()),
                     }
                 },
@@ -111,7 +109,7 @@ fn print(list: &List) -> io::Result<()> {
         print_line(&[&member.pubkey.to_string(), &since])?;
     }
     if members.is_empty() && fixed.is_empty() {
-        remark!("there are none");
+        remark!("no members; `circled members add` adds one");
     }
     Ok(())
 }

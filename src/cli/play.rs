@@ -18,20 +18,24 @@ use super::login::{
     read_script, unreadable,
 };
 
-const EXIT_CODES: &str = exit_codes!(
-    "the script ended with a value",
-    "1  the script failed",
-    examples: "  circled play C --key me.key '40 + 2'
+/// The exit codes of commands that run a script.
+pub(super) const OF_RUNS: [(u8, &str); 3] = [
+    (0, "the script ended with a value"),
+    (1, "the script failed, or doesn't compile"),
+    (6, "the script took too long"),
+];
+
+const EXAMPLES: &str = "\
+  circled play C --key me.key '40 + 2'
   circled play C --key me.key -f report.rhai --args '{\"month\": 3}'
-  echo 'CALLER_ID' | circled play C --key me.key -"
-);
+  echo 'CALLER_ID' | circled play C --key me.key -";
 
 /// Log in to a circle and play a script: send its source and have it run.
 ///
-/// The script's prints go to standard error, its value to standard output. The command signs only a login to this very
-/// server, circle and key.
+/// The value of the script goes to standard output, the lines that it prints to standard error. The command signs only
+/// a login text that names this server, circle and key.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = exit_codes(&OF_RUNS, EXAMPLES))]
 pub(super) struct Play {
     #[command(flatten)]
     login: Login,

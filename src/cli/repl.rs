@@ -32,6 +32,12 @@ use connection::{Ended, ReplConnection};
 use helper::Prompt;
 
 const EXAMPLES: &str = "\
+Exit codes:
+  0  the prompt was left
+  1  the input came from a file or pipe, and a part of it failed
+  2  the command line is wrong; or the file ended in the middle of an input, which was not run
+  3, 4, 5, 7  the session could not begin; see `circled help play`
+
 Example:
   circled repl ws://127.0.0.1:8080/<circle_pk> --key me.key";
 
@@ -45,7 +51,7 @@ const COMMANDS: [(&str, &str); 5] = [
         "help",
         ":help               show this; so does the word help",
     ),
-    ("jobs", ":jobs               your last jobs"),
+    ("jobs", ":jobs               your last durable jobs"),
     (
         "quit",
         ":quit               leave; so do the words exit and quit, and Ctrl-D",
@@ -56,7 +62,7 @@ const COMMANDS: [(&str, &str); 5] = [
 const KEYS: &str = "\
 Each input is a script of its own: variables don't last, the store does. While a bracket is open, an input continues on
 the next line, which says so. Tab completes keys of the store, names of scripts, and functions. The arrow keys bring back
-earlier inputs; an input that begins with a space is not kept. Ctrl-C drops an input, or stops the run.";
+earlier inputs; an input that begins with a space is not kept. Ctrl-C drops an input, or cancels the run.";
 
 /// Log in to a circle and run scripts there, line by line.
 ///
@@ -121,11 +127,13 @@ impl Repl {
         if let Some(file) = &history {
             load_history(&mut lines, file);
         }
+        // The exit code: at a terminal, one sees what failed.
+        let mut code = ExitCode::SUCCESS;
         loop {
             let input = match lines.readline("> ") {
                 Ok(input) => input,
                 Err(ReadlineError::Interrupted) => continue,
-                Err(ReadlineError::Eof) => return Ok(self.end(&lines)),
+                Err(ReadlineError::Eof) => return Ok(self.end(&lines).unwrap_or(code)),
                 Err(error) => return Err(error),
             };
             if input.trim().is_empty() {
@@ -137,7 +145,7 @@ impl Repl {
                 let _ = lines.append_history(file);
             }
             let printed = match command(&input) {
-                Some("quit" | "q" | "exit") => return Ok(ExitCode::SUCCESS),
+                Some("quit" | "q" | "exit") => return Ok(code),
                 Some(command) => self.command(connection, key, command),
                 None => {
                     let source = ScriptSource {
@@ -148,30 +156,34 @@ impl Repl {
                     self.show(played, Some(source), key, |played| self.print(played))
                 }
             };
-            if printed.is_err() {
+            match printed {
+                Ok(true) => {}
+                Ok(false) if stdin().is_terminal() => {}
+                Ok(false) => code = ExitCode::FAILURE,
                 // Nobody can read the output.
-                return Ok(ExitCode::SUCCESS);
+                Err(_) => return Ok(ExitCode::SUCCESS),
             }
         }
     }
 
-    /// Ends the prompt at the end of input.
-    fn end(&self, lines: &Lines<'_>) -> ExitCode {
+    /// Prints the error of an unfinished input at the end of a file, and returns its exit code.
+    fn end(&self, lines: &Lines<'_>) -> Option<ExitCode> {
         // At a terminal, an unfinished input has been dropped before.
-        if stdin().is_terminal() || !lines.helper().is_some_and(Prompt::goes_on) {
-            return ExitCode::SUCCESS;
-        }
-        self.login.unusable(&anyhow!(
-            "the last input was not run: a bracket, string or comment is not closed"
-        ))
+        let unfinished = !stdin().is_terminal() && lines.helper().is_some_and(Prompt::goes_on);
+        unfinished.then(|| {
+            self.login.unusable(&anyhow!(
+                "the last input was not run: a bracket, string or comment is not closed"
+            ))
+        })
     }
 
+    /// Runs a command. Returns false if it failed.
     fn command(
         &self,
         connection: &ReplConnection<'_>,
         key: &SecretKey,
         command: &str,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let (name, rest) = command
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));
@@ -180,7 +192,8 @@ impl Repl {
                 for (_, help) in COMMANDS {
                     writeln!(stdout(), "{help}")?;
                 }
-                writeln!(stdout(), "\n{KEYS}")
+                writeln!(stdout(), "\n{KEYS}")?;
+                Ok(true)
             }
             "call" => {
                 let rest = rest.trim();
@@ -191,7 +204,7 @@ impl Repl {
                         Ok(args) => args,
                         Err(error) => {
                             remark!("error: the arguments are not JSON: {error}");
-                            return Ok(());
+                            return Ok(false);
                         }
                     },
                 };
@@ -219,7 +232,7 @@ impl Repl {
             }
             _ => {
                 remark!("there is no such command; :help lists them");
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -232,25 +245,26 @@ impl Repl {
         }
     }
 
+    /// Prints the result of a call, or its error. Returns false if it failed.
     fn show<T>(
         &self,
         ended: Ended<T>,
         source: Option<ScriptSource<'_>>,
         key: &SecretKey,
         print: impl FnOnce(&T) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         match ended {
-            Ended::Answered(answer) => print(&answer),
+            Ended::Answered(answer) => print(&answer).map(|()| true),
             Ended::Failed(error) => {
                 let _ = self.login.failed(&error, source, key);
                 if matches!(error, Error::Closed(_)) {
                     remark!("The next input connects again.");
                 }
-                Ok(())
+                Ok(false)
             }
             Ended::Interrupted => {
-                remark!("stopped");
-                Ok(())
+                remark!("cancelled");
+                Ok(false)
             }
         }
     }

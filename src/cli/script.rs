@@ -13,19 +13,18 @@ use serde_json::json;
 
 use super::{
     explain::printable,
-    login::{Login, ScriptSource, exit_codes, print_json, print_text, read_script, unreadable},
+    login::{
+        Login, ScriptSource, TOO_SLOW, exit_codes, print_json, print_text, read_script, unreadable,
+    },
     output::{remark, stdout},
 };
 
-const EXIT_CODES: &str = exit_codes!(
-    "it is done",
-    "1  the script doesn't compile",
-    examples: "  circled script put C --key circle.key greet greet.rhai
+const EXAMPLES: &str = "\
+  circled script put C --key circle.key greet greet.rhai
   circled script list C --key me.key
   circled script get C --key circle.key greet > greet.rhai
   circled script get C --key circle.key greet --versions
-  circled script delete C --key circle.key greet"
-);
+  circled script delete C --key circle.key greet";
 
 /// A circle's named scripts: `circled call` runs them, scripts import them, and webhooks run `on_stripe`, `on_idenfy`.
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ pub(super) struct Scripts {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Put a script under a name, or a new version of it. Compiles it first, and prints the version.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[(1, "the script doesn't compile"), TOO_SLOW], EXAMPLES))]
     Put {
         #[command(flatten)]
         login: Login,
@@ -47,7 +46,7 @@ enum Command {
         file: PathBuf,
     },
     /// Print the source of a script.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[TOO_SLOW, (8, "there is no such script or version")], EXAMPLES))]
     Get {
         #[command(flatten)]
         login: Login,
@@ -61,13 +60,13 @@ enum Command {
         versions: bool,
     },
     /// List the scripts: name, version, when and by whom each was put.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[TOO_SLOW], EXAMPLES))]
     List {
         #[command(flatten)]
         login: Login,
     },
     /// Remove a script with all its versions.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = exit_codes(&[(0, "it is done, or there was no such script"), TOO_SLOW], EXAMPLES))]
     Delete {
         #[command(flatten)]
         login: Login,
@@ -86,7 +85,7 @@ impl Scripts {
                 version,
                 versions,
             } => login.run(
-                None,
+                Some(ScriptSource { name, text: None }),
                 async |client| client.get_script(name, version.as_deref()).await,
                 |script| {
                     if *versions {
@@ -101,7 +100,7 @@ impl Scripts {
                 async |client| client.list_scripts().await,
                 |scripts| {
                     if scripts.is_empty() && !login.manner.json {
-                        remark!("there are none");
+                        remark!("no scripts; `circled script put` puts one");
                     }
                     print_all(scripts, login.manner.json)
                 },

@@ -54,9 +54,13 @@ impl Serve {
 
 impl Serve {
     async fn serve(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
-        let signals = Signals::catch()?;
+        let mut signals = Signals::catch()?;
         let settings = &loaded.settings;
-        let server = Server::bind(settings, self.fail_fast).await?;
+        let starting = Server::bind(settings, self.fail_fast);
+        let Some(server) = signals.started(starting).await else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let server = server?;
         let address = server.local_addr()?;
         let admin = server
             .admin_addr()
@@ -73,6 +77,9 @@ impl Serve {
             data = data.map(|data| tracing::field::display(data.display().to_string())),
             "serving"
         );
+        if settings.circles.open {
+            tracing::info!(open = true, "any key names a circle (circles.open)");
+        }
         let failed = server.failed();
         let reload = Reload::new(self.config.clone(), loaded.clone(), level, server.live());
         signals

@@ -29,6 +29,17 @@ impl Signals {
         })
     }
 
+    /// Waits until a server has started. Returns nothing if a signal comes before.
+    pub(super) async fn started<T>(&mut self, starting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            started = starting => Some(started),
+            code = first(&mut self.terminate, &mut self.interrupt) => {
+                tracing::info!(signal = code - 128, "asked to stop");
+                None
+            }
+        }
+    }
+
     /// Runs a server until a signal ends it, or it has `failed`. A second signal ends the process at once. SIGHUP has
     /// the settings read again.
     ///

@@ -108,7 +108,7 @@ impl Send {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(help) = help(&answer) {
-            remark!("help: {help}");
+            remark!("  = help: {help}");
         }
         Ok(ExitCode::FAILURE)
     }
@@ -207,12 +207,29 @@ impl Send {
 }
 
 fn help(answer: &Answer) -> Option<&'static str> {
+    match answer.error("code").as_deref() {
+        Some("not_found" | "method_not_allowed") => {
+            return Some("the URL must be http://host:port/webhooks/<provider>/<circle_pk>");
+        }
+        Some("invalid_circle") => {
+            return Some(
+                "end the URL in the circle's public key: `circled keygen --show circle.key` prints it",
+            );
+        }
+        Some("unknown_circle") => {
+            return Some("the server serves only the circles in its settings: [[circle]]");
+        }
+        Some("invalid_payload") => {
+            return Some("the server's log says why (\"webhook refused\")");
+        }
+        _ => {}
+    }
     match answer.status {
         StatusCode::UNAUTHORIZED => Some(
             "the server has another secret, or another time; its log says which (\"webhook refused\")",
         ),
         StatusCode::NOT_FOUND => Some(
-            "a provider is off while none of its secrets is set where the server runs; the server's log says so at start-up",
+            "the settings have no such provider, or none of its secrets is set where the server runs; its log says which (\"webhook refused\")",
         ),
         StatusCode::SERVICE_UNAVAILABLE => Some("a provider would try again later"),
         _ => None,

@@ -60,8 +60,12 @@ impl Worker {
 
 impl Worker {
     async fn work(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
-        let signals = Signals::catch()?;
-        let worker = Server::start(&loaded.settings, self.fail_fast).await?;
+        let mut signals = Signals::catch()?;
+        let starting = Server::start(&loaded.settings, self.fail_fast);
+        let Some(worker) = signals.started(starting).await else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let worker = worker?;
         let admin = worker
             .admin_addr()
             .map(|address| address.to_string())

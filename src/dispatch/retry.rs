@@ -254,6 +254,9 @@ impl Dispatcher {
 }
 
 impl NotRetried {
+    /// The message for a job that is [`NotOver`](Self::NotOver).
+    pub const NOT_OVER: &str =
+        "the job is neither dead nor cancelled: only such a job can be retried";
     /// The message for a job that is [`Unreadable`](Self::Unreadable).
     pub const UNREADABLE: &str =
         "what this job needs can't be read: it is gone, damaged or of a newer version";

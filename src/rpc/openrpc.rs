@@ -10,13 +10,16 @@ use serde_json::{
 };
 
 use super::{Method, Needs};
+use crate::auth::Action;
 
 /// Returns the document of this server.
 pub fn discover() -> &'static RawValue {
     static DOCUMENT: OnceLock<Box<RawValue>> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
         // Maps with strings for keys can always be written.
-        to_raw_value(&generate()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+        let mut document = generate();
+        join_lines(&mut document);
+        to_raw_value(&document).unwrap_or_else(|_| RawValue::NULL.to_owned())
     })
 }
 
@@ -33,7 +36,7 @@ fn generate() -> Value {
         "info": {
             "title": "circled",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key.",
+            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`); or the `owner`.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
@@ -66,6 +69,7 @@ fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
     json!({
         "name": method.name,
         "summary": method.summary,
+        "x-needs": needs(method),
         "paramStructure": "either",
         "params": params,
         "result": { "name": "result", "schema": (method.result)(schemas) },
@@ -90,12 +94,42 @@ fn resolve(schema: Schema, schemas: &mut SchemaGenerator) -> Map<String, Value> 
         .unwrap_or_default()
 }
 
-/// Returns the method's own errors; those of every JSON-RPC method aren't listed.
+/// Joins the lines of each description: doc comments have line breaks where their lines are full.
+fn join_lines(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if let Value::String(text) = member
+                    && name == "description"
+                {
+                    *text = text.replace('\n', " ");
+                }
+                join_lines(member);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Returns the word for the requirement on the caller.
+fn needs(method: &Method) -> &'static str {
+    match method.needs {
+        Needs::Nothing | Needs::Credentials => "anyone",
+        Needs::Login => "login",
+        Needs::To(Action::Play) => "play",
+        Needs::To(Action::Call) => "call",
+        Needs::To(Action::Subscribe) => "subscribe",
+        Needs::To(Action::Manage) => "manage",
+        Needs::Owner => "owner",
+    }
+}
+
+/// Returns the errors of the method.
 fn errors(method: &Method) -> Vec<Value> {
     let denied = [
         code::AUTHENTICATION_REQUIRED,
         code::FORBIDDEN,
-        code::LIMIT_EXCEEDED,
         code::UNAVAILABLE,
     ];
     let of_needs: &[i32] = match method.needs {
@@ -103,7 +137,8 @@ fn errors(method: &Method) -> Vec<Value> {
         Needs::Credentials => &[code::INVALID_CREDENTIALS],
         Needs::Login | Needs::To(_) | Needs::Owner => &denied,
     };
-    let own = of_needs.iter().chain(method.errors);
+    let of_all = [code::INVALID_PARAMS, code::LIMIT_EXCEEDED];
+    let own = of_all.iter().chain(of_needs).chain(method.errors);
     own.map(|number| json!({ "code": number, "message": code::message(*number) }))
         .collect()
 }

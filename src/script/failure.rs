@@ -64,7 +64,10 @@ impl Failure {
     }
 
     pub(super) fn size() -> Self {
-        Self::new(FailureKind::Size, "a string, array or map is too large")
+        Self::new(
+            FailureKind::Size,
+            "a string, array or map is too large (script.max_string, script.max_array, script.max_map)",
+        )
     }
 
     pub(super) fn depth() -> Self {
@@ -80,10 +83,14 @@ impl Failure {
 
     pub(super) fn result(problem: Unprintable) -> Self {
         match problem {
-            Unprintable::TooLong => Self::new(FailureKind::Size, "the result is too large"),
-            Unprintable::TooDeep => {
-                Self::new(FailureKind::Depth, "the result is nested too deeply")
-            }
+            Unprintable::TooLong => Self::new(
+                FailureKind::Size,
+                "the result is too large (script.max_result)",
+            ),
+            Unprintable::TooDeep => Self::new(
+                FailureKind::Depth,
+                "the result is nested too deeply (script.max_result_depth)",
+            ),
         }
     }
 
@@ -184,6 +191,8 @@ fn message(error: &EvalAltResult) -> String {
             .any(|own| text.starts_with(own))
     {
         return shorten(text.clone());
+    } else if let Some(text) = in_words(error) {
+        return text.to_owned();
     } else {
         let text = error.to_string();
         let text = text
@@ -196,6 +205,26 @@ fn message(error: &EvalAltResult) -> String {
         Ok(text) if text.is_empty() => label.to_owned(),
         Ok(text) => format!("{label}: {text}"),
         Err(_) => format!("{label}: (too large to show)"),
+    }
+}
+
+/// Returns the text for errors of which Rhai doesn't say what to do.
+fn in_words(error: &EvalAltResult) -> Option<&'static str> {
+    if let EvalAltResult::ErrorVariableNotFound(name, _) = error {
+        (name == "EVENT").then_some("EVENT exists only in scripts that run for a webhook")
+    } else if let EvalAltResult::ErrorDataTooLarge(kind, _) = error {
+        match kind.as_str() {
+            "Length of string" => Some("a string is too long (script.max_string)"),
+            "Size of array/BLOB" => {
+                Some("an array or blob is too large (script.max_array, script.max_string)")
+            }
+            "Size of object map" => Some("a map is too large (script.max_map)"),
+            _ => None,
+        }
+    } else if let EvalAltResult::ErrorTooManyVariables(_) = error {
+        Some("too many variables are in scope (script.max_variables)")
+    } else {
+        None
     }
 }
 

@@ -87,7 +87,14 @@ fn scripts_see_their_job() {
     );
     assert_eq!(run("ARGS == ()").unwrap().output, "true");
     assert_eq!(run("is_def_var(\"EVE\" + \"NT\")").unwrap().output, "false");
-    assert_eq!(run("EVENT").unwrap_err().kind, FailureKind::Runtime);
+    let failure = run("EVENT").unwrap_err();
+    assert_eq!(
+        (failure.kind, failure.message.as_str()),
+        (
+            FailureKind::Runtime,
+            "EVENT exists only in scripts that run for a webhook"
+        )
+    );
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -44,6 +47,8 @@ pub(super) fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .merge(jobs)
+        .method_not_allowed_fallback(async || Refused::WrongMethod)
+        .fallback(async || Refused::NoSuchPath)
         .with_state(Arc::new(admin))
 }
 
@@ -79,6 +84,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
 
 /// The reason why a request about jobs is refused.
 enum Refused {
+    NoSuchPath,
+    WrongMethod,
     NoSuchJob,
     NotOver,
     /// The job's script doesn't exist, or doesn't compile.
@@ -91,6 +98,14 @@ enum Refused {
 impl From<Unavailable> for Refused {
     fn from(Unavailable: Unavailable) -> Self {
         Self::Unavailable
+    }
+}
+
+impl From<QueryRejection> for Refused {
+    fn from(error: QueryRejection) -> Self {
+        let text = error.body_text();
+        let known = text.strip_prefix("Failed to deserialize query string: ");
+        Self::Query(format!("the query: {}", known.unwrap_or(&text)))
     }
 }
 
@@ -110,12 +125,18 @@ impl From<NotRetried> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
-            Self::NoSuchJob => refuse(StatusCode::NOT_FOUND, "no_such_job", "there is no such job"),
-            Self::NotOver => refuse(
+            Self::NoSuchPath => refuse(
                 StatusCode::NOT_FOUND,
-                "not_over",
-                "there is no dead or stopped job with this id",
+                "not_found",
+                "nothing is served here; there are /healthz, /readyz, /jobs and /jobs/{id}",
             ),
+            Self::WrongMethod => refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "send a GET; or, to retry a job, a POST to /jobs/{id}/retry",
+            ),
+            Self::NoSuchJob => refuse(StatusCode::NOT_FOUND, "no_such_job", "there is no such job"),
+            Self::NotOver => refuse(StatusCode::NOT_FOUND, "not_over", NotRetried::NOT_OVER),
             Self::Script(message) => refuse(StatusCode::CONFLICT, "no_script", &message),
             Self::Unreadable => refuse(StatusCode::CONFLICT, "unreadable", NotRetried::UNREADABLE),
             Self::Unavailable => refuse(
@@ -171,7 +192,7 @@ async fn list(
     State(admin): State<Arc<Admin>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, Refused> {
-    let Query(wanted) = wanted.map_err(|error| Refused::Query(error.body_text()))?;
+    let Query(wanted) = wanted?;
     let (jobs, cursor) = admin.dispatcher.jobs().list(wanted.listing()?).await?;
     let jobs = jobs.into_iter();
     let jobs: Vec<Job<Box<RawValue>>> = jobs.map(|(job, running)| job.view(running)).collect();
@@ -179,11 +200,16 @@ async fn list(
     Ok(Json(json!({ "jobs": jobs, "cursor": cursor })))
 }
 
+fn job_id(id: Result<Path<String>, PathRejection>) -> Result<JobId, Refused> {
+    let Path(id) = id.map_err(|_| Refused::NoSuchJob)?;
+    id.parse().map_err(|_| Refused::NoSuchJob)
+}
+
 async fn show(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Job<Box<RawValue>>>, Refused> {
-    let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
+    let id = job_id(id)?;
     let job = admin.dispatcher.jobs().find(id).await?;
     let (job, running) = job.ok_or(Refused::NoSuchJob)?;
     Ok(Json(job.view(running)))
@@ -197,18 +223,18 @@ struct Version {
 
 async fn retry(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     version: Result<Query<Version>, QueryRejection>,
 ) -> Result<Json<Value>, Refused> {
-    let Query(Version { version }) = version.map_err(|error| Refused::Query(error.body_text()))?;
-    let id: JobId = id.parse().map_err(|_| Refused::NoSuchJob)?;
+    let Query(Version { version }) = version?;
+    let id = job_id(id)?;
     let job = admin.dispatcher.jobs().find(id).await?;
-    let (job, _) = job.ok_or(Refused::NotOver)?;
+    let (job, _) = job.ok_or(Refused::NoSuchJob)?;
     let retried = admin
         .dispatcher
         .retry(id, job.circle, None, version)
         .await?;
-    tracing::info!(job = %id, "a dead or stopped job runs again");
+    tracing::info!(job = %id, "a dead or cancelled job runs again");
     let mut answer = json!({ "job_id": id });
     for (name, value) in [("name", retried.name), ("version", retried.version)] {
         if let Some(value) = value {

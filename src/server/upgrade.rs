@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -27,6 +27,7 @@ const WRITE_BUFFER: usize = 16 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Refused {
     NoSuchPath,
+    NotAGet,
     NotAKey,
     UnknownCircle,
     ForeignPage,
@@ -41,6 +42,11 @@ impl IntoResponse for Refused {
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "nothing is served here; sessions are at /<circle_pk>, webhooks at /webhooks/<provider>/<circle_pk>",
+            ),
+            Self::NotAGet => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "sessions begin with a GET (a WebSocket); webhooks are sent by POST to /webhooks/<provider>/<circle_pk>",
             ),
             Self::NotAKey => (
                 StatusCode::NOT_FOUND,
@@ -79,6 +85,7 @@ impl IntoResponse for Refused {
                 (headers, response).into_response()
             }
             Self::NoSuchPath
+            | Self::NotAGet
             | Self::NotAKey
             | Self::UnknownCircle
             | Self::ForeignPage
@@ -100,13 +107,18 @@ pub(super) async fn not_found() -> Refused {
     Refused::NoSuchPath
 }
 
+pub(super) async fn not_a_get() -> Refused {
+    Refused::NotAGet
+}
+
 pub(super) async fn upgrade(
     State(state): State<Arc<super::State>>,
-    Path(circle): Path<String>,
+    circle: Result<Path<String>, PathRejection>,
     Extension(Client(client)): Extension<Client>,
     request: Request,
 ) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
+    let Path(circle) = circle.map_err(|_| Refused::NotAKey)?;
     let circle: PublicKey = circle.parse().map_err(|_| Refused::NotAKey)?;
     if !state.shared.access.serves(&circle) {
         return Err(Refused::UnknownCircle);

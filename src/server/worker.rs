@@ -15,7 +15,7 @@ use crate::{
     auth::Access,
     config,
     dispatch::{Dispatcher, Role},
-    units::duration::milliseconds,
+    units::duration::whole_milliseconds,
 };
 
 /// A worker that has begun to take jobs.
@@ -102,7 +102,7 @@ impl Worker {
             ending.tasks.spawn(accepting);
         }
         shutdown.cancelled().await;
-        tracing::info!(grace_ms = milliseconds(shutdown_grace), "stopping");
+        tracing::info!(grace_ms = whole_milliseconds(shutdown_grace), "stopping");
         stopping.cancel();
         dispatcher.stop_durable();
         let grace_ends = Instant::now() + shutdown_grace;

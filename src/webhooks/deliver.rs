@@ -18,7 +18,7 @@ use super::{
     field::{self, Field, UnusableValue},
     layer::{Verified, at_length},
     provider::{Challenge, RequestFields, Series},
-    refusal::WebhookRefusal,
+    refusal::{InvalidBody, WebhookRefusal},
 };
 use crate::{
     dispatch::{self, Delivery, Progress, Receipt, Viewer},
@@ -36,9 +36,9 @@ pub async fn deliver(
 ) -> Result<Response, WebhookRefusal> {
     let provider = verified.provider.clone();
     let read = || verified.form.read(&verified.body);
-    let payload = at_length(verified.body.len(), read)
-        .filter(|payload| provider.reading.is_complete(payload))
-        .ok_or(WebhookRefusal::NotTheProviders)?;
+    let payload =
+        at_length(verified.body.len(), read).ok_or(InvalidBody::Unreadable(verified.form))?;
+    provider.reading.check(&payload)?;
     if let Some(answer) = provider.reading.challenge(&payload) {
         return Ok(answer.into_response());
     }
@@ -98,22 +98,22 @@ fn delivery(
         provider, circle, ..
     } = verified;
     let reading = &provider.reading;
-    let read = |fields| {
+    let read = |fields, what| {
         Field::first(fields, headers, &payload)
-            .map_err(|UnusableValue| WebhookRefusal::NotTheProviders)
+            .map_err(|UnusableValue| InvalidBody::UnusableName(what))
     };
     // An id that is signed can't be given to a copy of an earlier request.
     let event_id = match &verified.signed_id {
         Some(id) => Some(id.clone()),
-        None => read(&reading.event_id)?,
+        None => read(&reading.event_id, "id")?,
     };
-    let event_type = read(&reading.event_type)?;
+    let event_type = read(&reading.event_type, "type")?;
     if [&event_id, &event_type]
         .into_iter()
         .flatten()
         .any(|name| name.len() > MAX_NAME)
     {
-        return Err(WebhookRefusal::NotTheProviders);
+        return Err(InvalidBody::LongName.into());
     }
     Ok(Delivery {
         circle: *circle,
@@ -167,13 +167,16 @@ impl Series {
         &self,
         provider: &str,
         payload: &Value,
-    ) -> Result<Option<dispatch::Series>, WebhookRefusal> {
+    ) -> Result<Option<dispatch::Series>, InvalidBody> {
         let is_final = match payload.pointer(&self.is_final) {
             None | Some(Value::Null) => return Ok(None),
             Some(is_final) => is_final.as_bool(),
         };
         let name = payload.pointer(&self.name).and_then(field::text);
-        let (name, is_final) = name.zip(is_final).ok_or(WebhookRefusal::NotTheProviders)?;
+        let (name, is_final) = name.zip(is_final).ok_or_else(|| InvalidBody::Series {
+            name: self.name.clone(),
+            is_final: self.is_final.clone(),
+        })?;
         Ok(Some(dispatch::Series {
             identity: identity(provider, &IdentityPart::Series(&name)),
             is_final,
@@ -200,8 +203,8 @@ impl RequestFields {
         }
     }
 
-    /// Returns true if the body has everything that bodies of its kind have.
-    fn is_complete(&self, payload: &Value) -> bool {
+    /// Checks that the body has everything that bodies of its kind have.
+    fn check(&self, payload: &Value) -> Result<(), InvalidBody> {
         let there = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
         let kind = self.kinds.iter().find(|kind| {
             there(&kind.at).is_some_and(|value| {
@@ -209,11 +212,17 @@ impl RequestFields {
                 is.is_none_or(|is| value.as_str() == Some(is))
             })
         });
-        let required = match kind {
-            Some(kind) => kind.required.as_deref().unwrap_or_default(),
-            None => &self.required,
+        let (required, setting) = match kind {
+            Some(kind) => (kind.required.as_deref().unwrap_or_default(), "kinds"),
+            None => (&*self.required, "required"),
         };
-        required.iter().all(|pointer| there(pointer).is_some())
+        match required.iter().find(|pointer| there(pointer).is_none()) {
+            Some(pointer) => Err(InvalidBody::Missing {
+                pointer: pointer.clone(),
+                setting,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Returns the text that the provider wants back, if the body asks for one.

@@ -26,7 +26,7 @@ use super::{
     body_memory::{BodyMemory, BodyReservation, Limits},
     provider::{Provider, Providers},
     receive::{ReceiveLimits, receive},
-    refusal::WebhookRefusal,
+    refusal::{NoProvider, WebhookRefusal},
     refusals::{Attempt, WebhookRefusals},
     scheme::Unsigned,
     settings::Settings,
@@ -143,7 +143,7 @@ impl VerifyLayer {
     pub(crate) fn refuse(&self, path: &str, refusal: WebhookRefusal) -> Response {
         let mut attempt = Attempt::default();
         attempt.name(path);
-        self.0.refusals.tell(refusal, &attempt, Instant::now());
+        self.0.refusals.tell(&refusal, &attempt, Instant::now());
         refusal.into_response()
     }
 
@@ -198,7 +198,7 @@ where
             let response = answered.unwrap_or_else(WebhookRefusal::into_response);
             if let Some(refusal) = response.extensions().get() {
                 let now = Instant::now();
-                verifier.refusals.tell(*refusal, &attempt, now);
+                verifier.refusals.tell(refusal, &attempt, now);
             }
             Ok(response)
         })
@@ -301,10 +301,11 @@ impl Verifier {
             attempt.name(parts.uri.path());
             return Err(WebhookRefusal::Misaddressed);
         };
-        let Some(provider) = self.providers.load().get(&name).cloned() else {
+        let providers = self.providers.load();
+        let Some(provider) = providers.get(&name).cloned() else {
             attempt.name(&name);
             return Err(match parts.method {
-                Method::POST => WebhookRefusal::UnknownProvider,
+                Method::POST => WebhookRefusal::UnknownProvider(providers.missing(&name)),
                 _ => WebhookRefusal::NotAPost,
             });
         };
@@ -328,7 +329,7 @@ impl Verifier {
         }
         // Without a key, no signature can be right.
         if provider.keys(&circle).is_empty() {
-            return Err(WebhookRefusal::UnknownProvider);
+            return Err(WebhookRefusal::UnknownProvider(NoProvider::OffHere));
         }
         Ok((provider, circle))
     }

@@ -35,7 +35,7 @@ pub use field::{Field, InvalidField};
 pub use layer::{Verified, Verify, VerifyLayer};
 pub use preset::Preset;
 pub use provider::{Note, Provider, Providers, SetUpError};
-pub use refusal::WebhookRefusal;
+pub use refusal::{InvalidBody, NoProvider, WebhookRefusal};
 pub use refusals::WebhookRefusals;
 pub use scheme::{Scheme, SchemeError, Signing, Unsigned};
 pub use settings::{Description, Kind, ProviderSettings, Settings};

@@ -17,6 +17,7 @@ use super::{
     encodings::Key,
     field::Field,
     preset::Preset,
+    refusal::NoProvider,
     scheme::{Scheme, SchemeError},
     settings::{Description, Kind, ProviderSettings, Settings},
 };
@@ -309,6 +310,14 @@ impl Providers {
     /// Returns the provider of this name, unless it is off.
     pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
         self.by_name.get(name)
+    }
+
+    /// Returns the reason why there is no provider of this name.
+    pub(super) fn missing(&self, name: &str) -> NoProvider {
+        match self.off.iter().find(|off| off.name == name) {
+            Some(off) => NoProvider::Off(off.sources.join(", ")),
+            None => NoProvider::Unknown,
+        }
     }
 
     /// Returns the scripts that deliveries run, including those of providers that are off: earlier deliveries may still

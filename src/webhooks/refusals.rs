@@ -38,25 +38,20 @@ impl WebhookRefusals {
         self.0.iter().map(|(code, limit)| (*code, limit.count()))
     }
 
-    pub(super) fn tell(&self, refusal: WebhookRefusal, attempt: &Attempt, now: Instant) {
+    pub(super) fn tell(&self, refusal: &WebhookRefusal, attempt: &Attempt, now: Instant) {
         let (status, code) = refusal.on_the_wire();
         let mut limits = self.0.iter();
         let of_code = limits.find(|(other, _)| *other == code);
         if of_code.is_some_and(|(_, limit)| !limit.admit(now)) {
             return;
         }
-        let reason = if let WebhookRefusal::Unsigned(why) = refusal {
-            why.to_string()
-        } else {
-            refusal.to_string()
-        };
         let known = attempt.provider.as_ref();
         let provider = known.map(|provider| &*provider.name);
         tracing::warn!(
             provider = provider.or(attempt.unknown.as_deref()),
             circle = attempt.circle.map(tracing::field::display),
             status = status.as_u16(),
-            reason,
+            reason = refusal.reason(),
             bytes = attempt.bytes,
             "webhook refused"
         );
@@ -102,9 +97,10 @@ mod tests {
         let (start, attempt) = (Instant::now(), Attempt::default());
         let refusals = WebhookRefusals::new(1, start);
         for refusal in WebhookRefusal::ALL {
-            refusals.tell(refusal, &attempt, start);
+            refusals.tell(&refusal, &attempt, start);
         }
-        refusals.tell(WebhookRefusal::Unsigned(Unsigned::Missing), &attempt, start);
+        let unsigned = WebhookRefusal::Unsigned(Unsigned::Missing);
+        refusals.tell(&unsigned, &attempt, start);
         for (code, count) in refusals.counts() {
             assert_eq!(count, 1 + u64::from(code == "unsigned"), "{code}");
         }

@@ -96,7 +96,7 @@ async fn scripts_are_put_called_listed_and_deleted() {
     let shell = Shell::new(&server);
     assert_eq!(
         shell.run("script list URL --key me.key", &[]).stderr,
-        "there are none\n"
+        "no scripts; `circled script put` puts one\n"
     );
     let source = "// no line end\n`hello ${ARGS.name}`";
     shell.write("greet.rhai", source);
@@ -162,7 +162,10 @@ async fn scripts_are_put_called_listed_and_deleted() {
     );
     let missing = shell.run("call URL --key me.key nobody", &[]);
     assert_eq!(missing.code, 8);
-    assert!(missing.stderr.contains("no such script"), "{missing:?}");
+    assert!(
+        missing.stderr.contains("no script \"nobody\""),
+        "{missing:?}"
+    );
 
     assert_eq!(
         shell.ok("script delete URL --key owner.key greet", &[]),
@@ -214,9 +217,15 @@ async fn jobs_are_submitted_shown_stopped_and_run_again() {
     let not_dead = shell.run("jobs retry URL --key me.key", &[&later]);
     assert_eq!(
         (not_dead.code, not_dead.stderr.as_str()),
-        (1, "the job is neither dead nor stopped\n")
+        (
+            1,
+            "the job is neither dead nor cancelled: only such a job can be retried\n"
+        )
     );
-    assert_eq!(shell.ok("jobs stop URL --key me.key", &[&later]), "stopped");
+    assert_eq!(
+        shell.ok("jobs stop URL --key me.key", &[&later]),
+        "cancelled"
+    );
     assert_eq!(
         shell.ok("jobs stop URL --key me.key", &[&later]),
         "the job was over already"
@@ -291,7 +300,7 @@ async fn all_that_is_dead_runs_again_after_a_count() {
         &format!("jobs retry --all-dead --yes --script b --url {admin}"),
         &[],
     );
-    assert_eq!(none, "0 of 0 run again");
+    assert_eq!(none, "no dead jobs");
     let one = shell.ok(
         "jobs submit URL --key me.key --run-at 2027-11-01T00:00:00Z --name a",
         &[],
@@ -553,7 +562,7 @@ async fn ctrl_c_at_the_prompt_stops_what_runs() {
     prompt.types("loop {}\r");
     // While the editor has the terminal, Ctrl-C drops the input, which is empty.
     prompt.types("\x03");
-    while !prompt.showed("stopped", Duration::from_millis(200)) {
+    while !prompt.showed("cancelled", Duration::from_millis(200)) {
         prompt.types("\x03");
     }
     prompt.shows("> ");
@@ -681,7 +690,7 @@ async fn an_input_that_is_not_finished_is_told_and_not_run() {
     let server = TestServer::start().await;
     let shell = Shell::new(&server);
     let whole = repl(&shell, &[], "fn f() {\n  42\n}\nf()\n\n6 *\n7");
-    assert_eq!(whole.code, 0, "{whole:?}");
+    assert_eq!((whole.code, whole.stdout.as_str()), (1, "7\n"), "{whole:?}");
     for unfinished in ["1 + 1\nfn f() {\n  store.set(\"a\", 1)", "2\nf(", "2\n`a\n"] {
         let ran = repl(&shell, &[], unfinished);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, "2\n"), "{ran:?}");
@@ -703,6 +712,26 @@ async fn exit_and_help_are_words_at_the_prompt() {
     }
     let help = repl(&shell, &[], "help\n").stdout;
     assert!(help.contains(":scripts") && help == repl(&shell, &[], ":help\n").stdout);
+    for (input, code) in [
+        ("1\n", 0),
+        ("throw 1\n2\n", 1),
+        ("throw 1\n:quit\n", 1),
+        (":call nothing\n", 1),
+        (":call nothing x\n", 1),
+        (":nothing\n", 1),
+    ] {
+        assert_eq!(repl(&shell, &[], input).code, code, "{input}");
+    }
+    let nothing = shell.run("call URL --key me.key nothing", &[]);
+    assert_eq!(
+        (nothing.code, nothing.stderr.as_str()),
+        (
+            8,
+            "error: there is no script \"nothing\"\n  = help: `circled script list` shows all\n"
+        )
+    );
+    let text = shell.run("call URL --key me.key nothing --args x", &[]);
+    assert!(text.stderr.contains("write a text as '\"x\"'"), "{text:?}");
     // A script may have variables of these names.
     let ran = repl(&shell, &[], "let help = 3; help\n");
     assert_eq!(ran.stdout, "3\n", "{ran:?}");

@@ -58,6 +58,22 @@ async fn paths_that_are_no_point_of_the_curve_are_not_found() {
 }
 
 #[tokio::test]
+async fn another_method_is_refused_with_a_body() {
+    let server = TestServer::start().await;
+    let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    for path in ["/x", &format!("/{COMPRESSED}")] {
+        let refused = send(server.address, &post(path)).await;
+        refused.assert_is_an_error(405);
+        assert_eq!(refused.header("allow"), Some("GET,HEAD"));
+    }
+    let admin = server.admin_address().unwrap();
+    send(admin, &post("/jobs")).await.assert_is_an_error(405);
+    let nowhere = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    send(admin, nowhere).await.assert_is_an_error(404);
+    server.upgrade("/%ff", &[]).await.assert_is_an_error(404);
+}
+
+#[tokio::test]
 async fn other_paths_are_not_found() {
     let server = TestServer::start().await;
     for path in [

@@ -10,7 +10,7 @@ use crate::server::TestServer;
 const META_SCHEMA: &str = include_str!("../vectors/openrpc/meta-schema.json");
 const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
 
-/// The codes of JSON-RPC itself; `rpc.discover` lists those that methods add.
+/// The codes of JSON-RPC itself; `rpc.discover` lists only -32602 of them.
 const CODES_OF_JSON_RPC: [i64; 5] = [-32700, -32600, -32601, -32602, -32603];
 
 async fn document() -> Value {
@@ -115,6 +115,54 @@ async fn methods_that_compile_or_wait_may_be_cancelled() {
             assert!(codes.contains(&&json!(code)), "{name}: {codes:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn each_method_says_who_may_call_it_and_what_every_call_may_get() {
+    let document = document().await;
+    let mut needs = BTreeMap::new();
+    for method in document["methods"].as_array().unwrap() {
+        let name = method["name"].as_str().unwrap();
+        needs.insert(name, method["x-needs"].as_str().unwrap());
+        let errors = method["errors"].as_array().unwrap();
+        let mut codes: Vec<_> = errors.iter().map(|error| error["code"].as_i64()).collect();
+        assert!(
+            codes.contains(&Some(-32602)) && codes.contains(&Some(-32005)),
+            "{name}: {codes:?}"
+        );
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count, "{name}: {codes:?}");
+    }
+    for (name, expected) in [
+        ("fetch_nonce", "anyone"),
+        ("unsubscribe", "anyone"),
+        ("play", "play"),
+        ("call", "call"),
+        ("subscribe", "subscribe"),
+        ("put_script", "manage"),
+        ("list_jobs", "login"),
+        ("add_member", "owner"),
+    ] {
+        assert_eq!(needs[name], expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn descriptions_have_no_line_breaks() {
+    fn check(value: &Value) {
+        match value {
+            Value::Object(members) => {
+                let text = members.get("description").and_then(Value::as_str);
+                assert!(!text.unwrap_or_default().contains('\n'), "{text:?}");
+                members.values().for_each(check);
+            }
+            Value::Array(items) => items.iter().for_each(check),
+            _ => {}
+        }
+    }
+    check(&document().await);
 }
 
 /// OpenRPC's own schema. The schemas that it refers to, JSON Schema itself, are built in.

@@ -166,7 +166,7 @@ impl Client {
         Ok(self.request(&StopJob { job_id }).await?.stopped)
     }
 
-    /// Runs a dead or stopped job again, with its script as it is now, or in a version of it.
+    /// Runs a dead or cancelled job again, with its script as it is now, or in a version of it.
     ///
     /// # Errors
     /// [`Error::Rpc`] if the caller has no such job, or its script doesn't exist.

@@ -7,7 +7,7 @@ vocabulary! {
     pub enum Role {
         /// Has logged in, with a key that is not a member's.
         Guest = "guest",
-        /// Listed by the circle.
+        /// Added by the owner, or listed in the settings.
         Member = "member",
         /// Holds the circle's own key.
         Owner = "owner",
@@ -25,7 +25,7 @@ vocabulary! {
         Finished = "finished",
         /// The last try failed, and the job runs again when it is due.
         Failed = "failed",
-        /// The job was stopped before it ended.
+        /// The job was cancelled before it ended.
         Cancelled = "cancelled",
         /// The job was given up.
         Dead = "dead",
@@ -53,13 +53,13 @@ vocabulary! {
 vocabulary! {
     /// The reason why a login was refused.
     pub enum LoginRefusal {
-        /// No challenge was sent for this key in this session, or it has been used.
+        /// No login text was sent for this key in this session, or it has been used.
         NoNonce = "no_nonce",
-        /// The challenge is too old.
+        /// The login text is too old.
         Expired = "expired",
         /// The key is invalid, or not one for this scheme.
         BadKey = "bad_key",
-        /// The signature is not this key's over the challenge.
+        /// The signature is not this key's over the login text.
         BadSignature = "bad_signature",
     }
 }

@@ -152,7 +152,8 @@ impl JobsSource {
                     version: retried.version,
                 }),
                 Err(NotRetried::NotOver) => {
-                    bail!("there is no dead or stopped job with this id")
+                    jobs.find(id)?.context("there is no such job")?;
+                    bail!(NotRetried::NOT_OVER)
                 }
                 Err(NotRetried::Script(why)) => bail!("{why}"),
                 Err(NotRetried::Unreadable) => bail!(NotRetried::UNREADABLE),

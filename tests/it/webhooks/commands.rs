@@ -80,11 +80,20 @@ async fn a_dead_letter_can_be_looked_at_and_run_again() {
     assert_eq!(ask(&server, 1, r#"store.get("runs")"#).await, 1);
     let again = circled(&["jobs", "retry", &id, "--url", &admin], &[]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("no dead or stopped job"));
+    assert!(text(&again.stderr).contains("neither dead nor cancelled"));
+    let nowhere = [
+        "jobs",
+        "retry",
+        "019ab1c2-0000-7000-8000-000000000000",
+        "--url",
+        &admin,
+    ];
+    let nowhere = circled(&nowhere, &[]);
+    assert!(text(&nowhere.stderr).contains("there is no such job"));
     let none = circled(&["jobs", "list", "--url", &admin], &[]);
     assert_eq!(
         (text(&none.stdout), text(&none.stderr)),
-        ("", "there are none\n")
+        ("", "no dead jobs; --status finished,... lists others\n")
     );
 }
 

@@ -49,6 +49,7 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         (Webhook::stripe(format!("{{\"{CANARY}\":1}}")), 400),
         (right().with("stripe-signature", None), 401),
         (named("acme"), 404),
+        (named("idenfy"), 404),
         (named(&long), 404),
         (wrong_key, 404),
         (right().to(key(9).public()), 404),
@@ -111,10 +112,11 @@ async fn every_refusal_is_logged_once_with_its_reason() {
     let hostless = format!("{}...", &format!("/webhooks/stripe/{here}")[..64]);
     let length = body.len();
     let expected = [
-        "400 stripe 25 the body is not what the provider sends".to_owned(),
+        "400 stripe 25 the body has no /id (`required`)".to_owned(),
         format!("401 stripe {length} the signature header is missing"),
-        format!("404 acme {length} no such provider sends to this circle; see [webhooks] in the settings"),
-        format!("404 {escaped} {length} no such provider sends to this circle; see [webhooks] in the settings"),
+        format!("404 acme {length} the settings have no [webhooks.<provider>] of this name"),
+        format!("404 idenfy {length} the provider is off: no secret is set (env:IDENFY_WEBHOOK_SECRET)"),
+        format!("404 {escaped} {length} the settings have no [webhooks.<provider>] of this name"),
         format!("404 stripe {length} the path does not end in a secp256k1 public key: 66 or 130 hex digits of a point on the curve"),
         format!("404 stripe {length} this server does not serve that circle"),
         "413 stripe 0 the body is longer than webhooks.max_body".to_owned(),

@@ -21,14 +21,15 @@ pub struct SubmitJob {
     /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "circled_json::value")]
     pub args: Value,
-    /// A second job of the caller with the same key runs nothing, for `dispatch.durable.dedupe_for`.
+    /// A key of the caller's choice. For `dispatch.durable.dedupe_for`, a second job of the caller with the same key runs
+    /// nothing.
     #[serde(default)]
     pub idempotency_key: Option<String>,
     /// The earliest time to run, as in RFC 3339; at most 366 days from now.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub run_at: Option<Timestamp>,
-    /// The version of the named script, as in call.
+    /// The version of the named script, as in `call`.
     #[serde(default)]
     pub version: Option<String>,
 }
@@ -107,7 +108,7 @@ pub struct StopJob {
 
 impl Method for StopJob {
     const NAME: &'static str = "stop_job";
-    const SUMMARY: &'static str = "Stops a durable job of the caller that is not over. A run that is under way commits nothing.";
+    const SUMMARY: &'static str = "Cancels a durable job of the caller that is not over. A run that is under way commits nothing.";
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Result = Stopped;
 }
@@ -118,14 +119,14 @@ impl Method for StopJob {
 pub struct RetryJob {
     /// The job's id, as submit_job returned it.
     pub job_id: String,
-    /// The version of its named script, as in call. Default: the newest.
+    /// The version of its named script, as in `call`. Default: the newest.
     #[serde(default)]
     pub version: Option<String>,
 }
 
 impl Method for RetryJob {
     const NAME: &'static str = "retry_job";
-    const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with all its tries and with its script as it is now.";
+    const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with its script as it is now. The job has `max_tries` tries again.";
     const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
     type Result = Retried;
 }

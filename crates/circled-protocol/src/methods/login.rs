@@ -10,15 +10,15 @@ use crate::{PublicKey, Role, Scheme, Word};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FetchNonce {
-    /// The caller's secp256k1 public key: 66 or 130 hex digits, or the 64 of its x coordinate for the
-    /// scheme `schnorr`.
+    /// The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x
+    /// coordinate.
     pub pubkey: String,
 }
 
 impl Method for FetchNonce {
     const NAME: &'static str = "fetch_nonce";
     const SUMMARY: &'static str =
-        "Returns the login text. To log in, sign it and call authenticate.";
+        "Returns the login text. To log in, sign it and call `authenticate`.";
     type Result = String;
 }
 
@@ -38,7 +38,7 @@ pub struct Authenticate {
 impl Method for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
-        "Logs the session in, with a signature over the text of fetch_nonce.";
+        "Logs the session in, with a signature over the login text that `fetch_nonce` returned.";
     type Result = bool;
 }
 

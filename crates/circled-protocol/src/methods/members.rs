@@ -28,7 +28,7 @@ impl Method for AddMember {
 pub struct RemoveMember {
     /// The member's public key.
     pub pubkey: PublicKey,
-    /// True to stop their jobs that are not over, too.
+    /// True to cancel their jobs that are not over, too.
     #[serde(default, deserialize_with = "circled_json::or_default")]
     pub stop_jobs: bool,
 }
@@ -65,10 +65,10 @@ pub struct Added {
 pub struct Removed {
     /// False if they were not a member.
     pub removed: bool,
-    /// The number of their jobs that were stopped, with `stop_jobs`.
+    /// The number of their jobs that were cancelled, with `stop_jobs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<usize>,
-    /// The number of their jobs that could not be stopped, if any. It is safe to try again.
+    /// The number of their jobs that could not be cancelled, if any. It is safe to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<usize>,
 }

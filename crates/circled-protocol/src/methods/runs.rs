@@ -19,7 +19,7 @@ pub struct Play<'a> {
     /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "circled_json::value")]
     pub args: Value,
-    /// The time limit of the job in milliseconds, waiting included; at most the server's limit.
+    /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
 }
@@ -46,7 +46,7 @@ pub struct CallScript<'a> {
     /// newest.
     #[serde(default, borrow)]
     pub version: Option<Cow<'a, str>>,
-    /// The time limit of the job in milliseconds, waiting included; at most the server's limit.
+    /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
 }
