@@ -1,32 +1,37 @@
-//! Settings: every module's own, put together from the built-in defaults, a file and the environment.
+//! The settings: those of each module, from the built-in defaults, a file and the environment.
 //!
-//! `config/default.toml` has every key there is, so a key that isn't in it is a mistake. All mistakes
-//! are found at once, each with its key, its value, where it stands and what would be right.
+//! `config/default.toml` has every key, so other keys are mistakes. All mistakes are found at once, each with its key,
+//! its value, its place and what would be right.
+//!
+//! A single value is checked by its type (see `units`), values that must fit together by `rules`.
 
+mod circles;
+mod hidden;
 mod key;
 mod layers;
-mod place;
+mod log;
+mod misfit;
+mod problem;
 mod rules;
 pub mod server;
+mod set_values;
 #[cfg(test)]
 mod tests;
-mod value;
+mod tree;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use thiserror::Error;
 
 use crate::{auth, dispatch, rpc, script, session, store, webhooks};
 
+pub use crate::document::Place;
 use layers::Layers;
-pub use layers::{Entry, Source};
-pub use place::Place;
+pub use log::{Log, LogFormat};
+pub use problem::{Mistake, Problem, Problems, Setting};
+pub use set_values::{Entry, Source};
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -58,74 +63,23 @@ pub struct Settings {
     pub base: PathBuf,
 }
 
-/// The `[log]` settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// What is logged, as [`tracing_subscriber::EnvFilter`] reads it.
-    pub level: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How a log line is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Human on a terminal, JSON otherwise.
-    Auto,
-    /// For people.
-    Human,
-    /// For machines.
-    Json,
-}
-
-/// Settings, and where each of them comes from.
+/// Settings with their sources.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What is in force.
+    /// The settings in force.
     pub settings: Settings,
     /// Every key with its value and its source, in the order of `config/default.toml`.
     pub entries: Vec<Entry>,
-    /// What will hardly do what is wanted, though the settings can be used.
+    /// Settings that hardly fit together, though they can be used.
     pub doubts: Vec<Problem>,
     layers: Layers,
 }
 
-/// One mistake in the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, like `session.max_batch`; empty for a mistake of the file as a whole.
-    pub key: String,
-    /// What stands there, without what is secret in it.
-    pub value: Option<String>,
-    /// Where it comes from.
-    pub source: Option<Source>,
-    /// Where in the file.
-    pub place: Option<Place>,
-    /// What is wrong with it, and what would be right.
-    pub message: String,
-}
-
-/// What somebody else has found wrong with a setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The key, like `webhooks.stripe.script` or `circle[0].secrets.stripe`.
-    pub key: String,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-/// Every mistake there is in the settings.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub struct Problems(pub Vec<Problem>);
-
 impl Settings {
-    /// Reads the settings: the defaults, then `file`, then those of `environment` that begin with
-    /// `CIRCLED_`.
+    /// Reads the settings: the defaults, then `file`, then the variables of `environment` that begin with `CIRCLED_`.
     ///
     /// # Errors
-    /// Every mistake at once.
+    /// All mistakes.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -133,23 +87,23 @@ impl Settings {
         Self::load_and_try(file, environment, |_| Vec::new())
     }
 
-    /// As [`Settings::load`], with what only those find who `try` to use the settings. They get them without what is
-    /// wrong already.
+    /// Reads the settings as [`Settings::load`] does, and tries to use them. `try_out` gets them without the values
+    /// that can't be read.
     ///
     /// # Errors
-    /// Every mistake at once.
+    /// All mistakes.
     pub fn load_and_try(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
         try_out: impl FnOnce(&Self) -> Vec<Mistake>,
     ) -> Result<Loaded, Problems> {
         let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-        Loaded::of(layers::read(file, environment)?, base, try_out)
+        Loaded::of(layers::read(file, environment), base, try_out)
     }
 }
 
 impl Loaded {
-    /// Reads the settings out of what was set.
+    /// Reads the settings from all layers.
     fn of(
         layers: Layers,
         base: &Path,
@@ -157,36 +111,37 @@ impl Loaded {
     ) -> Result<Self, Problems> {
         let (settings, mut problems) = layers.settle();
         let Some(mut settings) = settings else {
-            return Err(Problems(problems));
+            return Err(Problems::sorted(problems));
         };
         settings.base = base.into();
-        let broken = rules::check(&settings, &problems);
-        let (doubtful, wrong): (Vec<_>, _) = broken.into_iter().partition(|rule| rule.doubtful);
-        let told = |rule: rules::Broken| layers.problem(rule.about[0], rule.message);
-        let found = try_out(&settings);
-        problems.extend(wrong.into_iter().map(told));
-        problems.extend(
-            found
-                .into_iter()
-                .map(|mistake| layers.problem(&mistake.key, mistake.message)),
-        );
+        let is_unread = |key: &str| {
+            let mut keys = problems.iter().map(|problem| &problem.setting.key);
+            keys.any(|unread| unread.split('[').next() == Some(key))
+        };
+        let (doubts, broken): (Vec<_>, Vec<_>) = rules::check(&settings, is_unread)
+            .into_iter()
+            .partition(|rule| rule.is_doubt);
+        let told = |rule: rules::Broken| layers.set.problem_of_some(&rule.about, rule.message);
+        let doubts: Vec<Problem> = doubts.into_iter().map(told).collect();
+        problems.extend(broken.into_iter().map(told));
+        let found = try_out(&settings).into_iter();
+        problems.extend(found.map(|mistake| layers.set.problem(&mistake.key, mistake.message)));
         if !problems.is_empty() {
-            problems.extend(doubtful.into_iter().map(told));
-            return Err(Problems(problems));
+            problems.extend(doubts);
+            return Err(Problems::sorted(problems));
         }
         Ok(Self {
             entries: layers.entries(),
-            doubts: doubtful.into_iter().map(told).collect(),
+            doubts: Problems::sorted(doubts).0,
             settings,
             layers,
         })
     }
 
-    /// Returns what a server runs by once it has taken up those of these settings that are live, and was started with
-    /// `started`.
+    /// Returns the settings of a server that was started with `started` and has taken over the live ones of these.
     ///
     /// # Errors
-    /// Every mistake that they make together.
+    /// All mistakes that they make together.
     pub fn taken_up(
         &self,
         started: &Self,
@@ -199,7 +154,7 @@ impl Loaded {
         Self::of(layers, &self.settings.base, try_out)
     }
 
-    /// Returns the keys whose values are others than in `before`, in order.
+    /// Returns the keys whose values differ from those in `before`, in order.
     pub fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<&'a str> {
         let value = |loaded: &'a Self, key: &str| {
             let entry = loaded.entries.iter().find(|entry| entry.key == key);
@@ -217,48 +172,5 @@ impl Loaded {
             .chain(gone)
             .map(|entry| entry.key.as_str())
             .collect()
-    }
-}
-
-impl Problem {
-    /// A mistake of a file as a whole.
-    fn of_the_whole(message: String) -> Self {
-        Self {
-            key: String::new(),
-            value: None,
-            source: None,
-            place: None,
-            message,
-        }
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.0.iter().enumerate() {
-            if n > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.key.is_empty() {
-            write!(f, "{}", self.key)?;
-            if let Some(value) = &self.value {
-                write!(f, " = {value}")?;
-            }
-            match (&self.source, self.place) {
-                (Some(source), Some(place)) => write!(f, " ({source}:{place})")?,
-                (Some(source), None) => write!(f, " ({source})")?,
-                (None, _) => {}
-            }
-            write!(f, ": ")?;
-        }
-        f.write_str(&self.message)
     }
 }

@@ -21,7 +21,8 @@
 //!
 //! The crate `circled_client` is the other end of a session; `circled_protocol` declares what goes over the wire.
 //!
-//! Beside them: `memory`, budgets in bytes; `files`, bounded reads of files; `units`, settings in human form.
+//! Beside them: `memory`, budgets in bytes; `files`, bounded reads of files; `document`, TOML with places; `units`, types of
+//! settings.
 
 mod address;
 pub mod auth;
@@ -29,7 +30,9 @@ pub mod circle;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+mod document;
 mod farewell;
+mod field_names;
 mod files;
 mod log_limit;
 mod memory;

@@ -30,14 +30,12 @@ pub use crate::address::{AddressRange, InvalidRange};
 pub use live::{Applied, Live};
 pub use worker::Worker;
 
-use circled_protocol::InvalidOrigin;
-
 use self::{
     accept::{Acceptor, Ending},
     files::OpenFiles,
 };
 use crate::{
-    auth::{Access, InvalidPage, Origins},
+    auth::{Access, Origins},
     circle::{self, Executor},
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
@@ -110,17 +108,6 @@ pub enum ServeError {
         /// The least number that circled needs.
         least: usize,
     },
-    /// `server.public_url` isn't an origin.
-    #[error("server.public_url = \"{value}\" is no origin")]
-    PublicUrl {
-        /// The value of the setting.
-        value: String,
-        /// The mistake in it.
-        source: InvalidOrigin,
-    },
-    /// An entry of `server.allowed_origins` is invalid.
-    #[error("server.allowed_origins: {0}")]
-    Page(#[from] InvalidPage),
     /// There is no data folder, no Redis, or no thread.
     #[error(transparent)]
     Dispatch(#[from] StartError),
@@ -136,24 +123,10 @@ impl Server {
         let max_unsent = settings.server.max_unsent;
         let listen = settings.server.listen.to_string();
         let listener = bind("server.listen", &listen, max_unsent.get()).await?;
-        let admin = match settings.server.admin_listen.as_str() {
-            "" => None,
-            address => Some(bind("server.admin_listen", address, max_unsent.get()).await?),
-        };
+        let admin = admin_listener(settings).await?;
         let local = listener
             .local_addr()
             .map_err(|source| bind_error("server.listen", &listen, source))?;
-        let public = match settings.server.public_url.as_str() {
-            "" => None,
-            url => Some(url.parse().map_err(|source| ServeError::PublicUrl {
-                value: url.to_owned(),
-                source,
-            })?),
-        };
-        let pages = settings.server.allowed_origins.iter();
-        let allowed = pages
-            .map(|page| page.parse())
-            .collect::<Result<_, InvalidPage>>()?;
         let providers = providers(settings)?;
         providers.announce();
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
@@ -188,7 +161,11 @@ impl Server {
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
             shared,
-            origins: Origins::new(public, local, allowed),
+            origins: Origins::new(
+                settings.server.public_url.clone(),
+                local,
+                settings.server.allowed_origins.clone(),
+            ),
             registry: Registry::new(&settings.session, memory, connections),
             session: Arc::new(settings.session.clone()),
             ending: Ending::default(),
@@ -447,6 +424,17 @@ fn variable(setting: &str) -> String {
         "CIRCLED_{}",
         setting.replace('.', "__").to_ascii_uppercase()
     )
+}
+
+/// Listens for health checks and operators, unless the settings turn that off.
+async fn admin_listener(settings: &config::Settings) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = settings.server.admin_listen else {
+        return Ok(None);
+    };
+    let max_unsent = settings.server.max_unsent.get();
+    bind("server.admin_listen", &address.to_string(), max_unsent)
+        .await
+        .map(Some)
 }
 
 fn bind_error(setting: &'static str, address: &str, source: io::Error) -> ServeError {

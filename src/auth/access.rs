@@ -61,6 +61,9 @@ pub struct Circle {
     /// The webhook secrets of this circle alone, by provider. They replace the provider's own secrets.
     #[serde(default)]
     pub secrets: BTreeMap<String, Vec<SecretSource>>,
+    /// The circle's number in the settings file, from 0.
+    #[serde(skip)]
+    pub number: usize,
 }
 
 /// A rule of the settings: the callers that may do something.
@@ -380,6 +383,7 @@ mod tests {
             subscribe: None,
             manage: None,
             secrets: BTreeMap::new(),
+            number: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use circled_protocol::Origin;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use thiserror::Error;
 
 /// The pages of one origin; or, as `https://*.example.org`, of every origin with one more label before that domain.
@@ -78,6 +79,13 @@ fn split(text: &str) -> Option<(String, String)> {
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     (!authority.is_empty() && authority.bytes().all(is_host))
         .then(|| (scheme, authority.to_ascii_lowercase()))
+}
+
+impl<'de> Deserialize<'de> for AllowedPage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
 }
 
 impl FromStr for AllowedPage {

@@ -35,8 +35,9 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List all mistakes in the settings, in secrets and in the scripts of webhooks; also settings that hardly fit
-    /// together ("should be"), with which a server starts, and warns. Exit code 0 if there are none.
+    /// List all mistakes in the settings, in secrets and in the scripts of webhooks, sorted by their places; also
+    /// settings that hardly fit together ("should be"), with which a server starts, and warns. Exit code 0 if there
+    /// are none.
     Check(ConfigFile),
     /// Print the settings in force as TOML, and where each comes from.
     Show(ConfigFile),
@@ -100,6 +101,7 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         subscribe,
         manage,
         secrets,
+        number: _,
     } in &loaded.settings.circle
     {
         let members: Vec<String> = members.iter().map(ToString::to_string).collect();

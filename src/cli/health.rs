@@ -28,8 +28,8 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let url = match &self.url {
-            Some(url) => admin_url(Some(url), "")?,
-            None => admin_url(None, &self.config.settings()?.server.admin_listen)?,
+            Some(url) => admin_url(Some(url), None)?,
+            None => admin_url(None, self.config.settings()?.server.admin_listen)?,
         };
         let request = Request::get(format!("{url}/readyz")).body(Full::default())?;
         let answer = match client_runtime()?.block_on(send(request, TIMEOUT)) {

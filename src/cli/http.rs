@@ -92,7 +92,10 @@ pub(super) async fn send(
 }
 
 /// Returns the address of a server's admin listener, `http://host:port`: the given one, or that of the settings.
-pub(super) fn admin_url(said: Option<&str>, admin_listen: &str) -> anyhow::Result<String> {
+pub(super) fn admin_url(
+    said: Option<&str>,
+    admin_listen: Option<SocketAddr>,
+) -> anyhow::Result<String> {
     if let Some(url) = said {
         let uri: Option<Uri> = url.parse().ok();
         return match uri
@@ -105,10 +108,9 @@ pub(super) fn admin_url(said: Option<&str>, admin_listen: &str) -> anyhow::Resul
             ),
         };
     }
-    if admin_listen.is_empty() {
+    let Some(mut address) = admin_listen else {
         bail!("server.admin_listen is \"\", so no server can be asked: set it");
-    }
-    let mut address: SocketAddr = admin_listen.parse().context("server.admin_listen")?;
+    };
     if address.port() == 0 {
         bail!(
             "server.admin_listen has port 0, so the real port is not known: give the URL, http://host:port"

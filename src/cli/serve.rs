@@ -69,10 +69,10 @@ impl Serve {
         let data_dir = &settings.dispatch.embedded.data_dir;
         let data = (settings.dispatch.backend == Backend::Embedded)
             .then(|| std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone()));
-        let public_url = Some(settings.server.public_url.as_str()).filter(|url| !url.is_empty());
+        let public_url = settings.server.public_url.as_ref();
         tracing::info!(
             url = %format_args!("ws://{address}/<circle_pk>"),
-            public_url,
+            public_url = public_url.map(tracing::field::display),
             %admin,
             data = data.map(|data| tracing::field::display(data.display().to_string())),
             "serving"

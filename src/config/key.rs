@@ -1,4 +1,4 @@
-//! Keys of settings: which there are, and which was meant by one that there isn't.
+//! The keys of settings, and suggestions for unknown ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,19 @@ use super::Source;
 
 const PREFIX: &str = "CIRCLED_";
 
-/// The key that a variable of the environment sets, if it is one of ours.
+/// Returns the provider of webhooks that a key is about, and its setting: `stripe` and `secrets` for
+/// `webhooks.stripe.secrets`.
+pub(super) fn provider_setting(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("webhooks.")?.split_once('.')
+}
+
+/// Returns the key that a variable of the environment sets, if it is one of ours.
 pub(super) fn of_variable(name: &str, value: &str) -> Option<String> {
     let key = name.strip_prefix(PREFIX)?;
     (!is_service_link(key, value)).then(|| key.to_ascii_lowercase().replace("__", "."))
 }
 
-/// What is to be said about a key that there isn't.
+/// Returns the message about an unknown key.
 pub(super) fn unknown(key: &str, source: &Source, known: &BTreeMap<String, Json>) -> String {
     let sections: BTreeSet<&str> = known.keys().filter_map(|key| section(key)).collect();
     if sections.contains(key) {
@@ -44,7 +50,7 @@ pub(super) fn unknown(key: &str, source: &Source, known: &BTreeMap<String, Json>
     }
 }
 
-/// What is to be said about a key that a table with these doesn't have.
+/// Returns the message about an unknown key of a table that has the `known` ones.
 pub(super) fn unknown_of(key: &str, known: &[&str]) -> String {
     match nearest(key, 3, known.iter().map(|known| (*known, *known))) {
         Some(meant) => format!("there is no such setting; did you mean `{meant}`?"),
@@ -52,7 +58,7 @@ pub(super) fn unknown_of(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// The keys in the order in which a TOML text has them.
+/// Returns the keys in the order of a TOML text.
 pub(super) fn in_order(text: &str, known: &BTreeMap<String, Json>) -> Vec<String> {
     let mut section = "";
     let mut keys = Vec::new();
@@ -70,8 +76,8 @@ pub(super) fn in_order(text: &str, known: &BTreeMap<String, Json>) -> Vec<String
     keys
 }
 
-/// Kubernetes gives every container variables that tell where the services of its namespace are:
-/// a service named circled makes `CIRCLED_PORT=tcp://...`, `CIRCLED_SERVICE_HOST` and more.
+/// Returns true for the variables that Kubernetes sets in every container for each service of its namespace: one that
+/// is named circled makes `CIRCLED_PORT=tcp://...`, `CIRCLED_SERVICE_HOST` and more.
 fn is_service_link(key: &str, value: &str) -> bool {
     let named = ["SERVICE_HOST", "SERVICE_PORT", "_TCP_", "_UDP_", "_SCTP_"];
     let valued = ["tcp://", "udp://", "sctp://"];
@@ -80,8 +86,8 @@ fn is_service_link(key: &str, value: &str) -> bool {
             || valued.iter().any(|scheme| value.starts_with(scheme)))
 }
 
-/// The candidate whose second half is nearest to `text`, if one is near: one letter in `share` may be
-/// wrong, and one more.
+/// Returns the candidate whose second half is nearest to `text`, if one is near: one letter in `share` may be wrong,
+/// and one more.
 fn nearest<'a>(
     text: &str,
     share: usize,

@@ -1,120 +1,73 @@
-//! The layers that settings come from: which key was set where, and to what.
+//! The layers of the settings: the defaults, the file and the environment.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use circled_protocol::{InvalidKey, PublicKey, is_secret_key};
-use config::{Config, ConfigError, File, FileFormat};
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Problem, Problems, Settings, key,
-    place::{NoToml, Place, places},
-    value::{expected, leaves, shown, tree, without_secrets},
+    Problem, Setting, Settings,
+    circles::{self, Circles},
+    hidden::shown,
+    key,
+    misfit::{Tried, try_out},
+    set_values::{Entry, SetValues, Source},
+    tree::{leaves, put, tree},
 };
 use crate::{
-    auth::{Rule, SecretSource},
-    files, webhooks,
+    document::{Document, SyntaxError},
+    files,
+    webhooks::ProviderSettings,
 };
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// The most bytes of a settings file: two hundred thousand circles or members have room.
 const MAX_FILE: usize = 16 << 20;
-/// The one part that the defaults leave empty: a list of tables with these keys.
-const CIRCLE: &str = "circle";
-const CIRCLE_KEYS: [&str; 7] = [
-    "key",
-    "members",
-    "play",
-    "call",
-    "subscribe",
-    "manage",
-    "secrets",
-];
-/// Those of them that say who may do something.
-const RULES: [&str; 4] = ["play", "call", "subscribe", "manage"];
-/// The one section with tables of any name, which the defaults have some of.
-const WEBHOOKS: &str = "webhooks";
 
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The built-in `config/default.toml`.
-    Default,
-    /// The file that was named.
-    File(PathBuf),
-    /// A variable of the environment.
-    Environment(String),
-}
-
-/// One setting as it is in force.
-#[derive(Clone)]
-pub struct Entry {
-    /// The key, like `session.max_batch`.
-    pub key: String,
-    /// The value as TOML writes it, without what is secret in it.
-    pub value: String,
-    /// Where it comes from.
-    pub source: Source,
-    /// The value with what is secret in it, to tell whether another one is the same.
-    pub(super) whole: Json,
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("key", &self.key)
-            .field("value", &self.value)
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What was read, before it is looked at.
+/// The values that are set, before they are read into [`Settings`].
 #[derive(Clone)]
 pub(super) struct Layers {
     defaults: BTreeMap<String, Json>,
-    values: BTreeMap<String, (Json, Source)>,
-    /// Where the keys stand in the file.
-    places: BTreeMap<String, Place>,
+    /// The values in force.
+    pub(super) set: SetValues,
+    /// The mistakes that were found when they were set.
     problems: Vec<Problem>,
+    /// False if the file could not be read.
+    is_read: bool,
 }
 
+/// Reads the layers. Mistakes are found here, too, and are told by [`Layers::settle`].
 pub(super) fn read(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Layers, Problems> {
-    let defaults = parse(DEFAULTS).map_err(|error| whole(format!("the defaults: {error}")))?;
+) -> Layers {
+    // A test reads the defaults.
+    let defaults = leaves(&Document::read(DEFAULTS).unwrap_or_default().values);
     let values = defaults
         .iter()
         .map(|(key, value)| (key.clone(), (value.clone(), Source::Default)));
     let mut layers = Layers {
-        values: values.collect(),
+        set: SetValues {
+            by_key: values.collect(),
+            places: BTreeMap::new(),
+        },
         defaults,
-        places: BTreeMap::new(),
         problems: Vec::new(),
+        is_read: true,
     };
     if let Some(path) = file {
-        let text = files::read_text(path, MAX_FILE)
-            .map_err(|error| whole(format!("{} cannot be read: {error}", path.display())))?;
-        layers.places = places(&text).map_err(|wrong| no_toml(path, wrong))?;
-        let parsed = parse(&text)
-            .map_err(|error| whole(format!("{}: {}", path.display(), error.to_string().trim())))?;
-        for (key, value) in parsed {
-            layers.set(key, value, Source::File(path.to_owned()));
-        }
+        layers.read_file(path);
     }
     for (name, value) in environment {
         if let Some(key) = key::of_variable(&name, &value) {
             let value = layers.typed(&key, &value);
-            layers.set(key, value, Source::Environment(name));
+            layers.assign(key, value, Source::Environment(name));
         }
     }
-    Ok(layers)
+    layers
 }
 
 impl fmt::Debug for Layers {
@@ -125,91 +78,106 @@ impl fmt::Debug for Layers {
 }
 
 impl Layers {
-    /// Returns these settings, but those that `is_kept` as they are in `other`.
+    /// Returns these settings, with the values that `other` has for keys that are kept.
     pub(super) fn with_those_of(&self, other: &Self, is_kept: impl Fn(&str) -> bool) -> Self {
-        let own = self.values.iter().filter(|(key, _)| !is_kept(key));
-        let kept = other.values.iter().filter(|(key, _)| is_kept(key));
-        // Where those stood when they were read, nobody knows any more.
-        let is_gone = |key: &str| other.values.contains_key(key) && is_kept(key);
+        let own = self.set.by_key.iter().filter(|(key, _)| !is_kept(key));
+        let kept = other.set.by_key.iter().filter(|(key, _)| is_kept(key));
+        // Their places may have changed since they were read.
+        let is_gone = |key: &str| other.set.by_key.contains_key(key) && is_kept(key);
         let places = self
+            .set
             .places
             .iter()
             .filter(|(key, _)| !is_gone(key.split('[').next().unwrap_or(key)));
         Self {
             defaults: self.defaults.clone(),
-            values: own
-                .chain(kept)
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-            places: places.map(|(key, place)| (key.clone(), *place)).collect(),
+            set: SetValues {
+                by_key: own
+                    .chain(kept)
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+                places: places.map(|(key, place)| (key.clone(), *place)).collect(),
+            },
             problems: Vec::new(),
+            is_read: true,
         }
     }
 
-    /// Reads the settings out of what was set, with every problem there is. A value that doesn't fit
-    /// is replaced by its default, to find the next.
+    /// Reads the settings from the values, and returns all mistakes in the values with them. A value that can't be
+    /// read is replaced by its default. There are no settings if the file can't be read: nobody knows what it sets.
     pub(super) fn settle(&self) -> (Option<Settings>, Vec<Problem>) {
-        let mut problems = self.problems.clone();
-        let mut values: BTreeMap<_, _> = self
-            .values
-            .iter()
-            .map(|(key, (value, _))| (key.clone(), value.clone()))
-            .collect();
-        for key in self.values.keys() {
-            let Some((name, setting)) = provider_setting(key) else {
+        let (mut problems, mut misfits) = (self.problems.clone(), Vec::new());
+        let defaults = tree(&self.defaults_of_sections());
+        let mut all = defaults.clone();
+        for (key, (value, source)) in &self.set.by_key {
+            if key == circles::KEY {
+                continue;
+            }
+            let mut tried = match source {
+                Source::Default => Tried::right(value),
+                Source::File(_) | Source::Environment(_) => self.try_out(&defaults, key, value),
+            };
+            misfits.append(&mut tried.misfits);
+            let Some(value) = tried.usable else {
                 continue;
             };
-            let Some(value) = values.remove(key) else {
-                continue;
-            };
-            // Every setting of a provider can be read by itself.
-            let alone = json!({ setting: value.clone() });
-            match circled_json::from_value::<webhooks::ProviderSettings>(alone) {
-                Ok(_) => {
-                    values.insert(format!("{WEBHOOKS}.providers.{name}.{setting}"), value);
+            match key::provider_setting(key) {
+                Some((name, setting)) => {
+                    put(
+                        &mut all,
+                        &format!("webhooks.providers.{name}.{setting}"),
+                        value,
+                    );
                 }
-                Err(error) => problems.push(self.problem(key, expected(&error.to_string()))),
+                None => put(&mut all, key, value),
             }
         }
-        let in_circles = self.circle_problems();
-        if !in_circles.is_empty() {
-            values.remove(CIRCLE);
-            problems.extend(in_circles);
+        let mut circles = self.circles();
+        misfits.append(&mut circles.misfits);
+        misfits.retain(|misfit| !self.is_told(&misfit.key));
+        problems.extend(
+            misfits
+                .into_iter()
+                .map(|misfit| self.set.problem_of(misfit)),
+        );
+        if !self.is_read {
+            return (None, problems);
         }
-        loop {
-            let error = match serde_path_to_error::deserialize::<_, Settings>(tree(&values)) {
-                Ok(settings) => return (Some(settings), problems),
-                Err(error) => error,
-            };
-            let path = error.path().to_string();
-            let message = expected(&error.into_inner().to_string());
-            let item = path.split_once('[').map_or(path.as_str(), |(key, _)| key);
-            if !values.contains_key(item) {
-                problems.push(self.problem(&path, message));
+        let (numbers, tables): (Vec<usize>, Vec<Json>) = circles.usable.into_iter().unzip();
+        put(&mut all, circles::KEY, Json::Array(tables));
+        let mut settings: Settings = match circled_json::from_value(all) {
+            Ok(settings) => settings,
+            Err(error) => {
+                problems.push(self.set.problem("", error.to_string()));
                 return (None, problems);
             }
-            problems.push(self.problem(item, message));
-            match self.defaults.get(item) {
-                Some(default) if values.get(item) != Some(default) => {
-                    values.insert(item.to_owned(), default.clone())
-                }
-                _ => values.remove(item),
-            };
+        };
+        for (circle, number) in settings.circle.iter_mut().zip(numbers) {
+            circle.number = number;
         }
+        for problem in &problems {
+            if let Some((name, setting)) = key::provider_setting(&problem.setting.key)
+                && let Some(provider) = settings.webhooks.providers.get_mut(name)
+            {
+                let name = setting.split(['[', '.']).next().unwrap_or(setting);
+                provider.unread.push(name.to_owned());
+            }
+        }
+        (Some(settings), problems)
     }
 
-    /// Every setting, in the order of the defaults, then the circles.
+    /// Returns all settings, in the order of the defaults, then the circles.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut keys = key::in_order(DEFAULTS, &self.defaults);
-        let own = self.values.keys();
-        let own = own.filter(|key| provider_setting(key).is_some() && !keys.contains(key));
+        let own = self.set.by_key.keys();
+        let own = own.filter(|key| key::provider_setting(key).is_some() && !keys.contains(key));
         let own: Vec<String> = own.cloned().collect();
-        let end_of_section = keys.iter().rposition(|key| key.starts_with(WEBHOOKS));
+        let end_of_section = keys.iter().rposition(|key| key.starts_with("webhooks"));
         let at = end_of_section.map_or(keys.len(), |last| last + 1);
         keys.splice(at..at, own);
-        keys.push(CIRCLE.to_owned());
+        keys.push(circles::KEY.to_owned());
         let entry = |key: String| {
-            let (value, source) = self.values.get(&key)?;
+            let (value, source) = self.set.by_key.get(&key)?;
             Some(Entry {
                 value: shown(&key, value),
                 source: source.clone(),
@@ -220,82 +188,67 @@ impl Layers {
         keys.into_iter().filter_map(entry).collect()
     }
 
-    /// What is wrong with the value of `key`, which may be in a list, `circle[0].members[1]`.
-    pub(super) fn problem(&self, key: &str, message: String) -> Problem {
-        let (value, source) = match self.find(key) {
-            Some((value, source)) => (value, Some(source.clone())),
-            None => (None, None),
+    fn read_file(&mut self, path: &Path) {
+        let source = Source::File(path.to_owned());
+        let unreadable = |error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            vec![Problem::of_file(None, None, message)]
         };
-        Problem {
-            key: key.to_owned(),
-            // A table would be told with all that is in it.
-            value: value
-                .filter(|value| !may_be_secret(key) && !holds_tables(value))
-                .map(|value| shown(key, value)),
-            place: self.place(key, source.as_ref()),
-            source,
-            message: match value {
-                Some(value) => purged(value, message),
-                None => message,
-            },
-        }
-    }
-
-    /// What is set under a key, or the source of what it is a part of.
-    fn find(&self, key: &str) -> Option<(Option<&Json>, &Source)> {
-        if let Some((value, source)) = self.values.get(key) {
-            return Some((Some(value), source));
-        }
-        let section = format!("{key}.");
-        let mut within = self.values.range(section.clone()..);
-        if let Some((_, (_, source))) = within.next().filter(|(key, _)| key.starts_with(&section)) {
-            return Some((None, source));
-        }
-        let (list, rest) = key.split_once('[')?;
-        let (value, source) = self.values.get(list)?;
-        let (item, rest) = rest.split_once(']')?;
-        let pointer = format!("/{item}{}", rest.replace(['.', '['], "/").replace(']', ""));
-        Some((value.pointer(&pointer), source))
-    }
-
-    /// Where a key stands, or what it is a part of.
-    fn place(&self, key: &str, source: Option<&Source>) -> Option<Place> {
-        if !matches!(source, Some(Source::File(_))) {
-            return None;
-        }
-        let mut part = key;
-        loop {
-            if let Some(place) = self.places.get(part) {
-                return Some(*place);
+        let no_toml = |errors: Vec<SyntaxError>| {
+            let told = |error: SyntaxError| {
+                Problem::of_file(Some(source.clone()), error.place, error.message)
+            };
+            errors.into_iter().map(told).collect()
+        };
+        let text = files::read_text(path, MAX_FILE).map_err(unreadable);
+        let document = match text.and_then(|text| Document::read(&text).map_err(no_toml)) {
+            Ok(document) => document,
+            Err(problems) => {
+                self.is_read = false;
+                self.problems = problems;
+                return;
             }
-            part = &part[..part.rfind(['.', '['])?];
+        };
+        self.set.places = document.places;
+        for (key, value) in leaves(&document.values) {
+            self.assign(key, value, source.clone());
+        }
+        for key in document.too_large {
+            if self.is_told(&key) {
+                continue;
+            }
+            let message = format!("is too large a number: {} is the largest", i64::MAX);
+            let mut problem = self.set.problem(&key, message);
+            problem.setting.value = None;
+            self.problems.push(problem);
         }
     }
 
-    fn set(&mut self, key: String, value: Json, source: Source) {
+    /// Sets a value, unless there is no such key.
+    fn assign(&mut self, key: String, value: Json, source: Source) {
         let is_section = || {
             let prefix = format!("{key}.");
             self.defaults.keys().any(|key| key.starts_with(&prefix))
         };
-        let is_provider_key =
-            provider_setting(&key).is_some_and(|(_, setting)| is_provider_key(setting));
+        let is_provider_key = key::provider_setting(&key)
+            .is_some_and(|(_, setting)| ProviderSettings::keys().contains(&setting));
         let message = if self.defaults.contains_key(&key)
-            || (key == CIRCLE && value.is_array())
+            || (key == circles::KEY && value.is_array())
             || is_provider_key
         {
-            self.values.insert(key, (value, source));
+            self.set.by_key.insert(key, (value, source));
             return;
-        } else if let Some((_, name)) = provider_setting(&key)
+        } else if let Some((_, name)) = key::provider_setting(&key)
             && !value.is_object()
         {
-            key::unknown_of(name, webhooks::ProviderSettings::KEYS)
-        } else if key == CIRCLE
+            key::unknown_of(name, &ProviderSettings::keys())
+        } else if key == circles::KEY
             || key
-                .strip_prefix(CIRCLE)
+                .strip_prefix(circles::KEY)
                 .is_some_and(|key| key.starts_with('.'))
         {
             "circles are listed in the settings file, each as a table [[circle]]".to_owned()
-        } else if key.starts_with(WEBHOOKS) && value == json!({}) && !is_section() {
+        } else if key.starts_with("webhooks") && value == json!({}) && !is_section() {
             "has nothing in it: a provider needs a preset, or signature_header and signed"
                 .to_owned()
         } else if value == json!({}) && is_section() {
@@ -303,115 +256,65 @@ impl Layers {
         } else {
             key::unknown(&key, &source, &self.defaults)
         };
+        let place = self.set.place(&key, Some(&source));
         self.problems.push(Problem {
-            // What stands under a name that isn't known may be anything, a secret too.
-            value: None,
-            place: self.place(&key, Some(&source)),
-            source: Some(source),
-            key,
+            setting: Setting {
+                // The value of an unknown key may be anything, a secret too.
+                value: None,
+                source: Some(source),
+                place,
+                key,
+            },
             message,
+            others: Vec::new(),
         });
     }
 
-    /// What is wrong with the `[[circle]]` tables.
-    fn circle_problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let Some((Json::Array(circles), _)) = self.values.get(CIRCLE) else {
-            return problems;
-        };
-        let mut refuse = |path: String, message: String| {
-            let problem = self.problem(&path, message);
-            let name = path.rsplit('.').next().unwrap_or_default();
-            let known = CIRCLE_KEYS.contains(&name.split('[').next().unwrap_or_default());
-            problems.push(Problem {
-                // As elsewhere, what isn't known may be a secret.
-                value: problem.value.filter(|_| known),
-                ..problem
-            });
-        };
-        let providers = self.providers();
-        let mut listed = HashMap::new();
-        for (n, circle) in circles.iter().enumerate() {
-            let path = format!("{CIRCLE}[{n}]");
-            let Json::Object(table) = circle else {
-                refuse(path, "must be a table".to_owned());
-                continue;
-            };
-            for name in table.keys() {
-                if !CIRCLE_KEYS.contains(&name.as_str()) {
-                    refuse(
-                        format!("{path}.{name}"),
-                        key::unknown_of(name, &CIRCLE_KEYS),
-                    );
-                }
-            }
-            match table.get("key").map(public_key) {
-                Some(Ok(key)) => {
-                    if let Some(first) = listed.insert(key, n) {
-                        let message = format!(
-                            "this circle is {CIRCLE}[{first}] already: put their members together"
-                        );
-                        refuse(format!("{path}.key"), message);
-                    }
-                }
-                Some(Err(message)) => refuse(format!("{path}.key"), message),
-                None => refuse(path.clone(), "the circle's `key` is missing".to_owned()),
-            }
-            match table.get("members") {
-                Some(Json::Array(members)) => {
-                    for (n, member) in members.iter().enumerate() {
-                        if let Err(message) = public_key(member) {
-                            refuse(format!("{path}.members[{n}]"), message);
-                        }
-                    }
-                }
-                Some(_) => refuse(
-                    format!("{path}.members"),
-                    "must be a list of public keys".to_owned(),
-                ),
-                None => {}
-            }
-            for name in RULES {
-                if let Some(rule) = table.get(name)
-                    && Rule::deserialize(rule).is_err()
-                {
-                    let message =
-                        "must be one of \"auto\", \"anyone\", \"guest\", \"member\", \"owner\"";
-                    refuse(format!("{path}.{name}"), message.to_owned());
-                }
-            }
-            let path = format!("{path}.secrets");
-            match table.get("secrets") {
-                Some(Json::Object(secrets)) => {
-                    for (name, sources) in secrets {
-                        let path = format!("{path}.{name}");
-                        if !providers.contains(name.as_str()) {
-                            let known: Vec<&str> = providers.iter().copied().collect();
-                            let message = format!(
-                                "there is no [{WEBHOOKS}.{name}]; there are {}",
-                                known.join(", ")
-                            );
-                            refuse(path.clone(), message);
-                        }
-                        if let Err(message) = secrets_of(sources) {
-                            refuse(path, message);
-                        }
-                    }
-                }
-                Some(_) => refuse(path, SECRETS.to_owned()),
-                None => {}
-            }
+    /// Tries to read a value. `defaults` are those of all sections.
+    fn try_out(&self, defaults: &Json, key: &str, value: &Json) -> Tried {
+        if let Some((_, setting)) = key::provider_setting(key) {
+            return try_out::<ProviderSettings>(key, value, &|value| json!({ setting: value }));
         }
-        problems
+        try_out::<Settings>(key, value, &|value| {
+            let mut all = defaults.clone();
+            put(&mut all, key, value);
+            all
+        })
     }
 
-    /// The names of the providers of webhooks.
+    /// Returns the defaults without the providers of webhooks.
+    fn defaults_of_sections(&self) -> BTreeMap<String, Json> {
+        let defaults = self.defaults.iter();
+        let defaults = defaults.filter(|(key, _)| key::provider_setting(key).is_none());
+        defaults
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    fn circles(&self) -> Circles {
+        let Some((Json::Array(circles), _)) = self.set.by_key.get(circles::KEY) else {
+            return Circles::default();
+        };
+        Circles::read(circles, &self.providers())
+    }
+
+    /// Returns true if a mistake in the value of this key was found when it was set.
+    fn is_told(&self, key: &str) -> bool {
+        let mut told = self.problems.iter();
+        told.any(|problem| problem.setting.key == key)
+    }
+
+    /// Returns the names of the providers of webhooks.
     fn providers(&self) -> BTreeSet<&str> {
-        let settings = self.values.keys().filter_map(|key| provider_setting(key));
+        let settings = self
+            .set
+            .by_key
+            .keys()
+            .filter_map(|key| key::provider_setting(key));
         settings.map(|(name, _)| name).collect()
     }
 
-    /// The environment knows texts alone; the default tells what is meant.
+    /// Returns the text of a variable in the type that its setting has.
     fn typed(&self, key: &str, text: &str) -> Json {
         match self.defaults.get(key) {
             Some(Json::Number(_)) => {
@@ -423,144 +326,30 @@ impl Layers {
                 yes.map_or_else(|_| json!(text), |yes| json!(yes))
             }
             Some(Json::Array(_)) => list(text),
-            None if provider_setting(key).is_some() && text == "false" => json!(false),
-            None if provider_setting(key).is_some_and(|(_, key)| LISTS.contains(&key)) => {
-                list(text)
-            }
+            None if key::provider_setting(key).is_some() => self.typed_of_provider(key, text),
             _ => json!(text),
         }
     }
-}
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment(name) => f.write_str(name),
+    /// Returns the text, unless the setting of a provider takes a list, or is unset.
+    fn typed_of_provider(&self, key: &str, text: &str) -> Json {
+        if text == "false" {
+            return json!(false);
         }
+        let misfits = |value| self.try_out(&json!({}), key, value).misfits;
+        let (text, list) = (json!(text), list(text));
+        if misfits(&text).is_empty() {
+            return text;
+        }
+        // An item that is wrong is told as such.
+        let takes_lists = misfits(&list).iter().all(|misfit| misfit.key != key);
+        if takes_lists { list } else { text }
     }
 }
-
-fn parse(toml: &str) -> Result<BTreeMap<String, Json>, ConfigError> {
-    Config::builder()
-        .add_source(File::from_str(toml, FileFormat::Toml))
-        .build()
-        .map(leaves)
-}
-
-/// The provider that a key is about, and its setting: `stripe` and `secrets` in `webhooks.stripe.secrets`.
-fn provider_setting(key: &str) -> Option<(&str, &str)> {
-    key.strip_prefix(WEBHOOKS)?
-        .strip_prefix('.')?
-        .split_once('.')
-}
-
-/// Whether a value that can't be used may be a secret, given in the wrong place.
-fn may_be_secret(key: &str) -> bool {
-    const TELLING: [&str; 4] = ["secr", "passw", "token", "credential"];
-    const HARMLESS: [&str; 11] = [
-        "tolerance",
-        "wait",
-        "hash",
-        "encoding",
-        "max_body",
-        "max_buffered",
-        "max_buffered_per_address",
-        "max_buffered_per_circle",
-        "receive_timeout",
-        "min_rate",
-        "refusals_logged",
-    ];
-
-    let name = key.rsplit('.').next().unwrap_or(key);
-    let in_webhooks = key
-        .strip_prefix(WEBHOOKS)
-        .is_some_and(|rest| rest.starts_with('.'));
-    (in_webhooks && !HARMLESS.contains(&name)) || TELLING.iter().any(|part| key.contains(part))
-}
-
-fn is_provider_key(setting: &str) -> bool {
-    webhooks::ProviderSettings::KEYS.contains(&setting)
-}
-
-/// The settings of a provider that are lists.
-const LISTS: [&str; 6] = [
-    "secrets",
-    "body",
-    "required",
-    "get_tokens",
-    "test_ids",
-    "respond",
-];
 
 fn list(text: &str) -> Json {
     text.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .collect()
-}
-
-const SECRETS: &str =
-    "must have a list of secrets for each provider, like { stripe = [\"env:NAME\"] }";
-
-fn secrets_of(value: &Json) -> Result<(), String> {
-    let Json::Array(sources) = value else {
-        return Err(SECRETS.to_owned());
-    };
-    for source in sources {
-        if !source.is_string() {
-            return Err(SECRETS.to_owned());
-        }
-        SecretSource::deserialize(source).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-fn public_key(value: &Json) -> Result<PublicKey, String> {
-    let Some(text) = value.as_str() else {
-        return Err("must be a public key in quotes".to_owned());
-    };
-    text.parse().map_err(|error: InvalidKey| {
-        if is_secret_key(text) {
-            format!("{error}. Secret keys have 64, and belong in no settings file: if it is one, make another")
-        } else {
-            error.to_string()
-        }
-    })
-}
-
-/// Hides in a message what is hidden of the value that it is about.
-fn purged(value: &Json, message: String) -> String {
-    match value {
-        Json::String(text) if !text.is_empty() => message.replace(text, &without_secrets(text)),
-        Json::Array(items) => items
-            .iter()
-            .fold(message, |message, item| purged(item, message)),
-        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => message,
-    }
-}
-
-/// Whether it is a table, or a list of them.
-fn holds_tables(value: &Json) -> bool {
-    match value {
-        Json::Object(table) => !table.is_empty(),
-        Json::Array(items) => items.iter().any(holds_tables),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
-    }
-}
-
-fn no_toml(path: &Path, wrong: Vec<NoToml>) -> Problems {
-    let told = |wrong: NoToml| {
-        let path = path.display();
-        let place = wrong.place.map(|place| format!(":{place}"));
-        let place = place.unwrap_or_default();
-        Problem::of_the_whole(format!("{path}{place}: {}", wrong.message))
-    };
-    Problems(wrong.into_iter().map(told).collect())
-}
-
-/// A mistake of a file as a whole.
-fn whole(message: String) -> Problems {
-    Problems(vec![Problem::of_the_whole(message)])
 }

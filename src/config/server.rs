@@ -2,10 +2,12 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use serde::Deserialize;
+use circled_protocol::Origin;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     address::AddressRange,
+    auth::AllowedPage,
     units::{PositiveDuration, Size},
 };
 
@@ -15,12 +17,14 @@ use crate::{
 pub struct Settings {
     /// The address for clients.
     pub listen: SocketAddr,
-    /// The server's public URL; if empty, the server is known by the loopback names at its own port.
-    pub public_url: String,
+    /// The server's public URL. If there is none, the server is known by the loopback names at its own port.
+    #[serde(deserialize_with = "public_url")]
+    pub public_url: Option<Origin>,
     /// The web pages that may connect; if empty, those of the server's own host.
-    pub allowed_origins: Vec<String>,
-    /// The address of the admin listener; if empty, there is none.
-    pub admin_listen: String,
+    pub allowed_origins: Vec<AllowedPage>,
+    /// The address of the admin listener, if there is one.
+    #[serde(deserialize_with = "admin_listen")]
+    pub admin_listen: Option<SocketAddr>,
     /// The reverse proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<AddressRange>,
     /// The most connections from one address.
@@ -42,4 +46,31 @@ pub struct Settings {
     /// The time in which running jobs may finish when the server stops.
     #[serde(with = "crate::units::duration")]
     pub shutdown_grace: Duration,
+}
+
+fn public_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let origin = text.parse::<Origin>().ok().filter(Origin::is_socket);
+    origin.map(Some).ok_or_else(|| {
+        D::Error::custom(
+            "must be what clients dial, ws:// or wss:// and a host without a path, like \"wss://circles.example.org\"",
+        )
+    })
+}
+
+fn admin_listen<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        D::Error::custom(
+            "must be an IP address and a port, like \"127.0.0.1:8081\", or \"\" for none",
+        )
+    })
 }

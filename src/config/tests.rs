@@ -59,9 +59,10 @@ fn the_environment_comes_last() {
         (session.max_batch.get(), session.max_in_flight.get()),
         (3, 2)
     );
+    let allowed = ["https://a.example", "https://b.example"];
     assert_eq!(
         server.allowed_origins,
-        ["https://a.example", "https://b.example"]
+        allowed.map(|page| page.parse().unwrap())
     );
     assert!(circles.allow_open);
     let source = |key| {
@@ -109,21 +110,21 @@ fn every_mistake_is_told_at_once() {
     insta::assert_snapshot!(load(toml, &environment).unwrap_err(), @r#"
     sesion (circled.toml:2:10): there is no such section; did you mean [session]?
     session.max_bach (circled.toml:4:9): there is no such setting; did you mean `session.max_batch`?
-    server_listen (CIRCLED_SERVER_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
-    circle (CIRCLED_CIRCLE): circles are listed in the settings file, each as a table [[circle]]
-    circle[0].member (circled.toml:14:9): there is no such setting; did you mean `members`?
+    session.ping_interval = 10 (circled.toml:5:9): must be a duration like "250ms", "10s" or "5m"
+    session.max_in_flight = "many" (circled.toml:6:9): must be a whole number, 1 or more
+    server.listen = "localhost:8080" (circled.toml:8:9): must be an IP address and a port, like "127.0.0.1:8080"
+    server.trusted_proxies[1] = "10.0.0.7/8" (circled.toml:9:42): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
     circle[0].key = "02" (circled.toml:13:9): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
+    circle[0].member (circled.toml:14:9): there is no such setting; did you mean `members`?
     circle[1] (circled.toml:15:9): the circle's `key` is missing
     circle[1].members[0] = "03" (circled.toml:16:20): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
     circle[1].members[1] = 4 (circled.toml:16:26): must be a public key in quotes
     circle[1].play = "nobody" (circled.toml:17:9): must be one of "auto", "anyone", "guest", "member", "owner"
     circle[1].manage = 7 (circled.toml:18:9): must be one of "auto", "anyone", "guest", "member", "owner"
     log.format = "xml" (circled.toml:20:9): must be one of "auto", "human", "json"
-    server.listen = "localhost:8080" (circled.toml:8:9): must be an IP address and a port, like "127.0.0.1:8080"
-    server.trusted_proxies = ["10.0.0.0/8", "10.0.0.7/8"] (circled.toml:9:9): 10.0.0.7/8 begins within its range; write "10.0.0.0/8"
-    session.max_in_flight = "many" (circled.toml:6:9): must be a whole number, 1 or more
+    circle (CIRCLED_CIRCLE): circles are listed in the settings file, each as a table [[circle]]
+    server_listen (CIRCLED_SERVER_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
     session.max_sessions = "lots" (CIRCLED_SESSION__MAX_SESSIONS): must be a whole number, 1 or more
-    session.ping_interval = 10 (circled.toml:5:9): must be a duration like "250ms", "10s" or "5m"
     "#);
 }
 
@@ -146,8 +147,8 @@ fn a_file_that_is_no_toml_is_told_apart() {
 fn an_open_server_stays_on_loopback() {
     let problems = load("[server]\nlisten = \"0.0.0.0:8080\"", &[]).unwrap_err();
     insta::assert_snapshot!(problems, @r#"
-    circles.open = true (default): server.listen = "0.0.0.0:8080" is past loopback, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true
-    server.public_url = "" (default): server.listen = "0.0.0.0:8080" is past loopback, and the text that people sign to log in must name the server: set it to what they dial, like "wss://circles.example.org"
+    circles.open = true (default): server.listen is past loopback, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true; see server.listen = "0.0.0.0:8080" (circled.toml:2:1), circles.allow_open = false (default)
+    server.public_url = "" (default): server.listen is past loopback, and the text that people sign to log in must name the server: set it to what they dial, like "wss://circles.example.org"; see server.listen = "0.0.0.0:8080" (circled.toml:2:1)
     "#);
     load("[server]\nlisten = \"0.0.0.0:8080\"\npublic_url = \"wss://circles.example.org\"\n[circles]\nallow_open = true", &[]).unwrap();
 }
@@ -236,7 +237,10 @@ fn settings_that_hardly_go_together_are_doubted() {
         ),
     ] {
         let doubts = load(toml, &[]).unwrap().doubts;
-        let keys: Vec<_> = doubts.iter().map(|doubt| doubt.key.as_str()).collect();
+        let keys: Vec<_> = doubts
+            .iter()
+            .map(|doubt| doubt.setting.key.as_str())
+            .collect();
         assert_eq!(keys, [key]);
     }
     assert!(Settings::load(None, []).unwrap().doubts.is_empty());

@@ -24,9 +24,7 @@ pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
 pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
 pub use record::{JobRecord, Status};
-pub use redis::{
-    Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers, check_url,
-};
+pub use redis::{Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers};
 pub use retry::{NotRetried, Retried};
 pub use settings::{Backend, Settings};
 pub use submission::Submission;

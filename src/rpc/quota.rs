@@ -16,7 +16,7 @@ use std::{
 
 use circled_protocol::PublicKey;
 use dashmap::DashMap;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::Error;
 use crate::address::Network;
@@ -30,18 +30,32 @@ const NEWCOMERS: usize = 1024;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
+/// The largest rate. It is counted in whole nanoseconds: a larger one would be off by more than a hundredth.
+const MOST_EACH_SECOND: u32 = 10_000_000;
+
 /// The `[limits]` settings. 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaSettings {
     /// The most calls of one caller in a circle each second.
+    #[serde(deserialize_with = "rate")]
     pub caller_rate: u32,
     /// The most calls of all callers in a circle each second.
+    #[serde(deserialize_with = "rate")]
     pub circle_rate: u32,
     /// The most jobs of one caller in a circle that are under way at once.
     pub caller_jobs: u32,
     /// The most jobs of all callers in a circle that are under way at once.
     pub circle_jobs: u32,
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let rate = u32::deserialize(deserializer)?;
+    if rate > MOST_EACH_SECOND {
+        let message = format!("must be {MOST_EACH_SECOND} at most, or 0 for no limit");
+        return Err(D::Error::custom(message));
+    }
+    Ok(rate)
 }
 
 /// The meters of all callers and circles of this server.

@@ -50,7 +50,7 @@ impl Live {
         let of_provider = key
             .strip_prefix("webhooks.")
             .and_then(|key| key.split_once('.'))
-            .is_some_and(|(_, setting)| ProviderSettings::KEYS.contains(&setting));
+            .is_some_and(|(_, setting)| ProviderSettings::keys().contains(&setting));
         of_provider
             || [
                 "circle",

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Live, ServeError,
     accept::{Acceptor, Ending},
-    admin, admin_acceptor, bind, end,
+    admin, admin_acceptor, admin_listener, end,
     files::OpenFiles,
 };
 use crate::{
@@ -35,17 +35,7 @@ impl Worker {
     /// See [`ServeError`].
     pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         let files = OpenFiles::claim(settings.server.reserved_files)?;
-        let admin = match settings.server.admin_listen.as_str() {
-            "" => None,
-            address => Some(
-                bind(
-                    "server.admin_listen",
-                    address,
-                    settings.server.max_unsent.get(),
-                )
-                .await?,
-            ),
-        };
+        let admin = admin_listener(settings).await?;
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let scripts = super::scripts(settings)?;
         let dispatcher = Dispatcher::start(

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::units::Size;
 
@@ -37,6 +37,7 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct DiskSettings {
     /// The folder.
+    #[serde(deserialize_with = "folder")]
     pub data_dir: PathBuf,
     /// Bytes that must be free on its disk, or nothing more is accepted.
     #[serde(with = "crate::units::size")]
@@ -54,4 +55,14 @@ pub struct DiskSettings {
 /// Enough where nobody else needs any.
 fn few() -> usize {
     256
+}
+
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let folder = PathBuf::deserialize(deserializer)?;
+    if folder.as_os_str().is_empty() {
+        return Err(D::Error::custom(
+            "must be the name of a folder, like \"data\"",
+        ));
+    }
+    Ok(folder)
 }

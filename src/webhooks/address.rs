@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Deserializer, de::Error};
 use sha2::Sha256;
 
 use super::{
@@ -28,23 +29,25 @@ pub(super) struct AddressCheck {
 
 /// A parameter of a query or form with the value that it must have: `ssl_check=1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parameter {
+pub struct Parameter {
     name: String,
     value: String,
 }
 
-impl Parameter {
-    /// Reads the value of a setting.
-    pub(super) fn of(setting: &'static str, text: &str) -> Result<Self, SchemeError> {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or(SchemeError::Parameter(setting))?;
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (name, value) = text.split_once('=').ok_or_else(|| {
+            D::Error::custom("must be a parameter and its value, like \"hub.mode=subscribe\"")
+        })?;
         Ok(Self {
             name: name.to_owned(),
             value: value.to_owned(),
         })
     }
+}
 
+impl Parameter {
     /// Returns true if the parameter is there once, with this value.
     pub(super) fn is_in(&self, query: &[u8]) -> bool {
         only(query, &self.name).is_ok_and(|value| value == self.value)
@@ -71,14 +74,10 @@ impl AddressCheck {
         if settings.get_tokens.is_empty() {
             return half("get_challenge", "get_tokens");
         }
-        let mode = description.get_mode.as_deref();
-        let mode = mode
-            .map(|mode| Parameter::of("get_mode", mode))
-            .transpose()?;
         Ok(Some(Self {
             challenge,
             token,
-            mode,
+            mode: description.get_mode.clone(),
             tokens,
         }))
     }
@@ -132,12 +131,16 @@ fn is_same(known: &Secret, other: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parameter(text: &str) -> Result<Parameter, serde_json::Error> {
+        circled_json::from_value(text.into())
+    }
+
     #[test]
     fn only_whoever_knows_the_token_gets_the_text_back() {
         let check = AddressCheck {
             challenge: "hub.challenge".to_owned(),
             token: "hub.verify_token".to_owned(),
-            mode: Parameter::of("get_mode", "hub.mode=subscribe").ok(),
+            mode: parameter("hub.mode=subscribe").ok(),
             tokens: ["the old token", "the new token"].map(Secret::new).into(),
         };
         let long = "x".repeat(MAX_CHALLENGE + 1);
@@ -194,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_parameter_is_there_once_with_its_value() {
-        let parameter = Parameter::of("certificate_check", "ssl_check=1").unwrap();
+        assert!(parameter("ssl_check").is_err());
+        let parameter = parameter("ssl_check=1").unwrap();
         for (query, expected) in [
             ("ssl_check=1", true),
             ("token=x&ssl_check=1&more", true),
@@ -207,6 +211,5 @@ mod tests {
         ] {
             assert_eq!(parameter.is_in(query.as_bytes()), expected, "{query}");
         }
-        assert!(Parameter::of("certificate_check", "ssl_check").is_err());
     }
 }

@@ -28,6 +28,7 @@ mod scheme;
 mod settings;
 mod template;
 
+pub use address::Parameter;
 pub use body::Form;
 pub use deliver::deliver;
 pub use encodings::{Encoding, Hash, KeyEncoding, TimestampFormat};

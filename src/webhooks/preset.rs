@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use config::{Config, File, FileFormat};
+use circled_json::Json;
 use serde::{Deserialize, de::value::MapDeserializer};
 use serde_json::Value;
 
 use super::settings::{Description, PAIRS};
+use crate::document::Document;
 
 const PRESETS: &str = include_str!("presets.toml");
 
@@ -47,12 +48,13 @@ impl Preset {
     /// Returns the description without these settings, and without those that depend on them.
     pub(super) fn without(self, unset: &[String]) -> Description {
         let is_unset = |name: &str| unset.iter().any(|unset| unset == name);
-        let presets = Config::builder()
-            .add_source(File::from_str(PRESETS, FileFormat::Toml))
-            .build()
-            .and_then(Config::try_deserialize::<HashMap<Self, BTreeMap<String, Value>>>);
+        type Presets = HashMap<Preset, BTreeMap<String, Json>>;
+        let presets = Document::read(PRESETS).ok();
+        let presets = presets.and_then(|presets| {
+            circled_json::from_value::<Presets>(Value::Object(presets.values)).ok()
+        });
         // A test reads every one of them.
-        let Some(mut table) = presets.ok().and_then(|mut presets| presets.remove(&self)) else {
+        let Some(mut table) = presets.and_then(|mut presets| presets.remove(&self)) else {
             return Description::default();
         };
         for (one, other) in PAIRS {
@@ -62,7 +64,8 @@ impl Preset {
             }
         }
         table.retain(|name, _| !is_unset(name));
-        let table = MapDeserializer::<_, serde_json::Error>::new(table.into_iter());
+        let table = table.into_iter().map(|(name, Json(value))| (name, value));
+        let table = MapDeserializer::<_, serde_json::Error>::new(table);
         Description::deserialize(table).unwrap_or_default()
     }
 

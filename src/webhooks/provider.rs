@@ -107,6 +107,8 @@ enum Noted {
 /// A secret's source, and its circle if it isn't for all.
 #[derive(Debug, Clone)]
 struct SecretOf {
+    /// The setting of the provider that has it, unless a circle has.
+    setting: &'static str,
     source: String,
     circle: Option<PublicKey>,
 }
@@ -170,19 +172,21 @@ impl SetUpError {
     /// Returns each mistake with the key of its setting.
     pub fn by_key(&self, circles: &[Circle]) -> Vec<(String, String)> {
         let of = |Mistake { provider, reason }: &Mistake| {
-            let key = match reason {
-                Reason::Scheme(_) | Reason::Name => format!("webhooks.{provider}"),
-                Reason::NoScript { .. } | Reason::Script { .. } => {
-                    format!("webhooks.{provider}.script")
-                }
+            let setting = match reason {
+                Reason::Scheme(mistake) => mistake.setting(),
+                Reason::Name => None,
+                Reason::NoScript { .. } | Reason::Script { .. } => Some("script"),
                 Reason::Secret { whose, .. } | Reason::Key { whose, .. } => {
-                    let listed = |key| circles.iter().position(|circle| circle.key == key);
-                    match whose.circle.and_then(listed) {
-                        Some(n) => format!("circle[{n}].secrets.{provider}"),
-                        None => format!("webhooks.{provider}.secrets"),
+                    let mut circles = circles.iter();
+                    if let Some(circle) = circles.find(|circle| whose.circle == Some(circle.key)) {
+                        let key = format!("circle[{}].secrets.{provider}", circle.number);
+                        return (key, reason.to_string());
                     }
+                    Some(whose.setting)
                 }
             };
+            let setting = setting.map(|setting| format!(".{setting}"));
+            let key = format!("webhooks.{provider}{}", setting.unwrap_or_default());
             (key, reason.to_string())
         };
         self.0.iter().map(of).collect()
@@ -412,40 +416,17 @@ impl Providers {
         self.add_script(name, settings, base, sandbox, reasons);
         let name: Arc<str> = name.into();
         let description = settings.description();
-        let scheme = match description.scheme() {
-            Ok(scheme) => scheme,
-            Err(error) => {
-                reasons.push(error.into());
-                return;
-            }
-        };
+        let scheme = description.checked_scheme();
         let mut secrets = Secrets {
             provider: &name,
-            scheme: &scheme,
+            scheme: scheme.as_ref().ok().filter(|_| settings.unread.is_empty()),
             surroundings,
             notes: Vec::new(),
             reasons,
         };
         let keys = secrets.keys(&settings.secrets, None);
         let tokens = secrets.tokens(&settings.get_tokens);
-        let address_check = match AddressCheck::new(&description, settings, tokens) {
-            Ok(check) => check,
-            Err(error) => {
-                secrets.reasons.push(error.into());
-                None
-            }
-        };
-        let certificate_check = description.certificate_check.as_deref();
-        let certificate_check = match certificate_check
-            .map(|text| Parameter::of("certificate_check", text))
-            .transpose()
-        {
-            Ok(check) => check,
-            Err(error) => {
-                secrets.reasons.push(error.into());
-                None
-            }
-        };
+        let address_check = AddressCheck::new(&description, settings, tokens);
         let by_circle: HashMap<_, _> = surroundings
             .circles
             .iter()
@@ -455,6 +436,16 @@ impl Providers {
             })
             .collect();
         let notes = secrets.notes;
+        let (scheme, address_check) = match (scheme, address_check) {
+            (Ok(scheme), Ok(address_check)) => (scheme, address_check),
+            (scheme, address_check) => {
+                let mistakes = scheme.err().unwrap_or_default();
+                let mistakes = mistakes.into_iter().chain(address_check.err());
+                let mistakes = mistakes.filter(|mistake| !settings.may_undo(mistake));
+                reasons.extend(mistakes.map(Reason::from));
+                return;
+            }
+        };
         if keys.is_empty() && by_circle.values().all(Vec::is_empty) {
             let sources = settings.secrets.iter().map(ToString::to_string);
             self.off.push(ProviderOff {
@@ -467,11 +458,11 @@ impl Providers {
         let provider = Provider {
             name: name.clone(),
             scheme,
+            certificate_check: description.certificate_check.clone(),
             reading: RequestFields::new(description),
             tolerance: settings.tolerance,
             wait: settings.wait,
             address_check,
-            certificate_check,
             keys,
             by_circle,
         };
@@ -538,7 +529,8 @@ fn is_name(text: &str) -> bool {
 /// Reads the secrets of one provider.
 struct Secrets<'a> {
     provider: &'a Arc<str>,
-    scheme: &'a Scheme,
+    /// The scheme, if it has no mistakes.
+    scheme: Option<&'a Scheme>,
     surroundings: &'a Surroundings<'a>,
     notes: Vec<Note>,
     reasons: &'a mut Vec<Reason>,
@@ -550,13 +542,17 @@ impl Secrets<'_> {
         let mut keys = Vec::new();
         for source in sources {
             let whose = SecretOf {
+                setting: "secrets",
                 source: source.to_string(),
                 circle,
             };
             let Some(secret) = self.find(source, &whose) else {
                 continue;
             };
-            match self.scheme.key(&secret) {
+            let Some(scheme) = self.scheme else {
+                continue;
+            };
+            match scheme.key(&secret) {
                 Ok(key) if key.is_weak() => self.reasons.push(Reason::Key {
                     whose,
                     source: SchemeError::WeakKey,
@@ -574,6 +570,7 @@ impl Secrets<'_> {
             .iter()
             .filter_map(|source| {
                 let whose = SecretOf {
+                    setting: "get_tokens",
                     source: source.to_string(),
                     circle: None,
                 };

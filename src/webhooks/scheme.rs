@@ -82,12 +82,21 @@ pub enum SchemeError {
         /// The required encoding.
         expected: &'static str,
     },
-    /// A parameter has no value.
-    #[error("{0} must be a parameter and its value, like \"hub.mode=subscribe\"")]
-    Parameter(&'static str),
     /// The key is so short that it can be found by trying.
     #[error("the key in it is shorter than 8 bytes, and could be guessed")]
     WeakKey,
+}
+
+impl SchemeError {
+    /// Returns the name of the setting that is wrong, unless it is one that is missing.
+    pub(super) fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing(_) | Self::Key { .. } | Self::WeakKey => None,
+            Self::Unfilled { .. } | Self::Undated => Some("signed"),
+            Self::Uneven(setting) | Self::Half(setting, _) => Some(setting),
+            Self::TwoTimes | Self::Inseparable => Some("timestamp_prefix"),
+        }
+    }
 }
 
 /// The reason why a signature isn't accepted. For the log: the sender doesn't learn it.
@@ -143,34 +152,47 @@ pub struct Signing<'a> {
 }
 
 impl Scheme {
-    /// Checks that every part of the template has a place in the request.
-    pub(super) fn check(&self) -> Result<(), SchemeError> {
-        let has_timestamp = self.timestamp_prefix.is_some()
-            || self.headers.iter().all(|names| names.timestamp.is_some());
-        if self.signed.has(&Part::Timestamp) && !has_timestamp {
-            return Err(SchemeError::Unfilled {
+    /// Returns the settings that don't go together.
+    pub(super) fn mistakes(&self) -> Vec<SchemeError> {
+        let mut mistakes = Vec::new();
+        let mut check = |is_right: bool, mistake| {
+            if !is_right {
+                mistakes.push(mistake);
+            }
+        };
+        let has = |part| self.signed.has(&part);
+        let (some_timestamp, all_timestamps) = (
+            self.headers.iter().any(|names| names.timestamp.is_some()),
+            self.headers.iter().all(|names| names.timestamp.is_some()),
+        );
+        check(
+            !has(Part::Timestamp) || self.timestamp_prefix.is_some() || all_timestamps,
+            SchemeError::Unfilled {
                 part: "timestamp",
                 needs: "neither timestamp_header nor timestamp_prefix",
-            });
-        }
-        if self.signed.has(&Part::Id) && !self.headers.iter().all(|names| names.id.is_some()) {
-            return Err(SchemeError::Unfilled {
+            },
+        );
+        check(
+            !has(Part::Id) || self.headers.iter().all(|names| names.id.is_some()),
+            SchemeError::Unfilled {
                 part: "id",
                 needs: "no id_header",
-            });
-        }
-        let has_header = self.headers.iter().any(|names| names.timestamp.is_some());
-        if self.timestamp_prefix.is_some() && has_header {
-            return Err(SchemeError::TwoTimes);
-        }
-        if self.is_dated() && !self.signed.has(&Part::Timestamp) {
-            return Err(SchemeError::Undated);
-        }
-        let is_split = self.separator.is_some() && !self.signature_prefix.is_empty();
-        if self.timestamp_prefix.is_some() && !is_split {
-            return Err(SchemeError::Inseparable);
-        }
-        Ok(())
+            },
+        );
+        check(
+            self.timestamp_prefix.is_none() || !some_timestamp,
+            SchemeError::TwoTimes,
+        );
+        check(
+            !self.is_dated() || has(Part::Timestamp),
+            SchemeError::Undated,
+        );
+        check(
+            self.timestamp_prefix.is_none()
+                || self.separator.is_some() && !self.signature_prefix.is_empty(),
+            SchemeError::Inseparable,
+        );
+        mistakes
     }
 
     /// Returns the key in a secret.

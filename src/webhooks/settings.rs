@@ -10,6 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
+    address::Parameter,
     body::Form,
     encodings::{Encoding, Hash, KeyEncoding, TimestampFormat},
     field::Field,
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     auth::SecretSource,
+    field_names::{field_names, field_names_of},
     units::{PositiveDuration, Size},
 };
 
@@ -74,72 +76,73 @@ pub struct ProviderSettings {
     #[serde(skip)]
     pub unset: Vec<String>,
     /// The description, as far as it differs from the preset.
-    #[serde(flatten)]
+    #[serde(skip)]
     pub description: Description,
+    /// The settings that could not be read. Mistakes that involve them are not told.
+    #[serde(skip)]
+    pub unread: Vec<String>,
 }
 
 impl ProviderSettings {
-    /// The keys that such a table may have.
-    pub const KEYS: &[&str] = &[
-        "preset",
-        "secrets",
-        "tolerance",
-        "wait",
-        "script",
-        "get_tokens",
-        "signature_header",
-        "timestamp_header",
-        "id_header",
-        "separator",
-        "signature_prefix",
-        "timestamp_prefix",
-        "timestamp_format",
-        "signed",
-        "hash",
-        "encoding",
-        "key",
-        "key_prefix",
-        "body",
-        "event_id",
-        "event_type",
-        "test_ids",
-        "required",
-        "kinds",
-        "respond",
-        "challenge",
-        "challenge_type",
-        "series",
-        "series_final",
-        "get_challenge",
-        "get_token",
-        "get_mode",
-        "certificate_check",
-    ];
-    /// The keys that a provider has, but no preset.
-    const OWN_KEYS: &[&str] = &[
-        "preset",
-        "secrets",
-        "tolerance",
-        "wait",
-        "script",
-        "get_tokens",
-    ];
+    /// Returns the keys that such a table may have.
+    pub fn keys() -> Vec<&'static str> {
+        [Self::own_keys(), field_names::<Description>()].concat()
+    }
+
+    /// Returns true if a mistake may be none once the settings that could not be read have other values.
+    pub(super) fn may_undo(&self, mistake: &SchemeError) -> bool {
+        const OF_HEADERS: [&str; 7] = [
+            "signature_header",
+            "timestamp_header",
+            "id_header",
+            "separator",
+            "signature_prefix",
+            "timestamp_prefix",
+            "signed",
+        ];
+        let mut unread = self.unread.iter().map(String::as_str);
+        unread.any(|unread| {
+            unread == "preset"
+                || match mistake {
+                    // An unknown setting may be the missing one, misspelt.
+                    SchemeError::Missing(setting) => {
+                        unread == *setting || !Self::keys().contains(&unread)
+                    }
+                    SchemeError::Half(one, other) => unread == *one || other.contains(unread),
+                    SchemeError::Uneven(_)
+                    | SchemeError::Unfilled { .. }
+                    | SchemeError::Undated
+                    | SchemeError::TwoTimes
+                    | SchemeError::Inseparable => OF_HEADERS.contains(&unread),
+                    SchemeError::Key { .. } | SchemeError::WeakKey => true,
+                }
+        })
+    }
+
+    /// Returns the keys that a provider has, but no preset.
+    fn own_keys() -> &'static [&'static str] {
+        field_names_of(|deserializer| Self::deserialize(deserializer))
+    }
 }
 
 impl<'de> Deserialize<'de> for ProviderSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut table = BTreeMap::<String, Value>::deserialize(deserializer)?;
-        let mut unset = Vec::new();
-        table.retain(|key, value| {
-            let keep = *value != Value::Bool(false) || Self::OWN_KEYS.contains(&key.as_str());
-            if !keep {
-                unset.push(key.clone());
-            }
-            keep
-        });
-        let table = MapDeserializer::<_, serde_json::Error>::new(table.into_iter());
-        let settings = Self::deserialize(table).map_err(D::Error::custom)?;
-        Ok(Self { unset, ..settings })
+        type Table = BTreeMap<String, Value>;
+
+        let own_keys = Self::own_keys();
+        let (own, description): (Table, Table) = Table::deserialize(deserializer)?
+            .into_iter()
+            .partition(|(key, _)| own_keys.contains(&key.as_str()));
+        let (unset, description): (Table, Table) = description
+            .into_iter()
+            .partition(|(_, value)| *value == Value::Bool(false));
+        let own = MapDeserializer::<_, serde_json::Error>::new(own.into_iter());
+        let description = MapDeserializer::<_, serde_json::Error>::new(description.into_iter());
+        Ok(Self {
+            unset: unset.into_keys().collect(),
+            description: Description::deserialize(description).map_err(D::Error::custom)?,
+            ..Self::deserialize(own).map_err(D::Error::custom)?
+        })
     }
 }
 
@@ -153,6 +156,7 @@ fn a_second() -> Duration {
 
 /// A description of a provider's signatures and requests; see [`Scheme`] for how it works together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Description {
     /// The header with the signature. With several names, the first that is there counts; the other headers then have
     /// the names at the same position.
@@ -215,10 +219,10 @@ pub struct Description {
     /// The parameter of a GET that has one of `get_tokens`.
     pub get_token: Option<String>,
     /// A further parameter of such a GET, like `hub.mode=subscribe`.
-    pub get_mode: Option<String>,
+    pub get_mode: Option<Parameter>,
     /// A parameter and its value in requests that only check the server's certificate: in a GET, or in a form, signed
     /// or not. The response is empty, and nothing runs.
-    pub certificate_check: Option<String>,
+    pub certificate_check: Option<Parameter>,
 }
 
 /// A kind of bodies.
@@ -276,49 +280,84 @@ impl Description {
     /// Returns the signature scheme.
     ///
     /// # Errors
-    /// A setting that a signature needs is missing or invalid.
+    /// A setting that a signature needs is missing or invalid: the first mistake.
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
-        let missing = SchemeError::Missing;
+        self.checked_scheme()
+            .map_err(|mut mistakes| mistakes.swap_remove(0))
+    }
+
+    /// Returns the signature scheme.
+    ///
+    /// # Errors
+    /// All mistakes, one at least.
+    pub(super) fn checked_scheme(&self) -> Result<Scheme, Vec<SchemeError>> {
+        let mut mistakes = self.mistakes();
+        let scheme = self.unchecked_scheme();
+        let is_uneven = |mistake: &SchemeError| matches!(mistake, SchemeError::Uneven(_));
+        // With lists of different lengths, nobody knows which names belong together.
+        if let Some(scheme) = &scheme
+            && !mistakes.iter().any(is_uneven)
+        {
+            mistakes.extend(scheme.mistakes());
+        }
+        scheme.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+    }
+
+    /// Returns the settings that are missing, or of which there is only one of two.
+    fn mistakes(&self) -> Vec<SchemeError> {
+        let mut mistakes = Vec::new();
         let pairs = [
             (self.challenge.is_some(), self.challenge_type.is_some()),
             (self.series.is_some(), self.series_final.is_some()),
         ];
         for ((one, other), there) in PAIRS.into_iter().zip(pairs) {
             match there {
-                (true, false) => return Err(SchemeError::Half(one, other)),
-                (false, true) => return Err(SchemeError::Half(other, one)),
+                (true, false) => mistakes.push(SchemeError::Half(one, other)),
+                (false, true) => mistakes.push(SchemeError::Half(other, one)),
                 (true, true) | (false, false) => {}
             }
         }
-        let names = self
-            .signature_header
-            .as_ref()
-            .ok_or(missing("signature_header"))?;
-        let timestamps = self.timestamp_header.as_deref();
-        let ids = self.id_header.as_deref();
-        for (setting, other) in [("timestamp_header", timestamps), ("id_header", ids)] {
-            if other.is_some_and(|other| other.len() != names.len()) {
-                return Err(SchemeError::Uneven(setting));
+        let needed = [
+            ("signature_header", self.signature_header.is_some()),
+            ("signed", self.signed.is_some()),
+        ];
+        let missing = needed.into_iter().filter(|(_, is_there)| !is_there);
+        mistakes.extend(missing.map(|(setting, _)| SchemeError::Missing(setting)));
+        let others = [
+            ("timestamp_header", &self.timestamp_header),
+            ("id_header", &self.id_header),
+        ];
+        for (setting, other) in others {
+            if let (Some(names), Some(other)) = (&self.signature_header, other)
+                && names.len() != other.len()
+            {
+                mistakes.push(SchemeError::Uneven(setting));
             }
         }
+        mistakes
+    }
+
+    /// Returns the scheme, unless a setting that it needs is missing.
+    fn unchecked_scheme(&self) -> Option<Scheme> {
+        let nth = |names: &Option<Vec<HeaderName>>, n| names.as_ref()?.get(n).cloned();
+        let names = self.signature_header.as_ref()?;
         let headers = names.iter().enumerate().map(|(n, signature)| Headers {
             signature: signature.clone(),
-            timestamp: timestamps.and_then(|names| names.get(n)).cloned(),
-            id: ids.and_then(|names| names.get(n)).cloned(),
+            timestamp: nth(&self.timestamp_header, n),
+            id: nth(&self.id_header, n),
         });
-        let scheme = Scheme {
+        Some(Scheme {
             headers: headers.collect(),
             separator: self.separator.clone().filter(|text| !text.is_empty()),
             signature_prefix: self.signature_prefix.clone().unwrap_or_default(),
             timestamp_prefix: self.timestamp_prefix.clone(),
             timestamp_format: self.timestamp_format.unwrap_or(TimestampFormat::Seconds),
-            signed: self.signed.clone().ok_or(missing("signed"))?,
+            signed: self.signed.clone()?,
             hash: self.hash.unwrap_or(Hash::Sha256),
             encoding: self.encoding.unwrap_or(Encoding::Hex),
             key: self.key.unwrap_or(KeyEncoding::Text),
             key_prefix: self.key_prefix.clone().unwrap_or_default(),
-        };
-        scheme.check().map(|()| scheme)
+        })
     }
 }
 

@@ -164,8 +164,8 @@ fn config_check_tells_every_mistake() {
     assert_eq!(checked.status.code(), Some(1));
     insta::assert_snapshot!(said, @r#"
     session.max_bach (circled.toml:2:1): there is no such setting; did you mean `session.max_batch`?
-    server.listen = "nowhere" (CIRCLED_SERVER__LISTEN): must be an IP address and a port, like "127.0.0.1:8080"
     session.ping_interval = "soon" (circled.toml:3:1): must be a duration like "250ms", "10s" or "5m"
+    server.listen = "nowhere" (CIRCLED_SERVER__LISTEN): must be an IP address and a port, like "127.0.0.1:8080"
     "#);
     let served = circled(&["serve", "--config", path]);
     assert_eq!(served.status.code(), Some(1));

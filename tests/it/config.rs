@@ -69,49 +69,126 @@ fn good_settings_are_ok() {
     }
 }
 
+/// Mistakes of all kinds: in the file, in the environment, and in what they say together; in single values, in circles,
+/// in providers of webhooks with their secrets and scripts, and between settings.
 #[test]
-fn every_mistake_in_a_file_and_the_environment_is_told() {
-    let toml = r#"
-        [sesion]
-        [server]
-        lisen = "127.0.0.1:9000"
-        public_url = "https://circles.example.org"
-        allowed_origins = ["https://app.example.org", "app.example.org"]
-        [session]
-        max_message = "1 elephant"
-        max_in_flight = 0
-        [circles]
-        open = false
-        [[circle]]
-        key = "02aa"
-        [[circle]]
-        membrs = []
-        [log]
-        level = "inof"
-    "#;
-    let environment = [
-        ("CIRCLED_CIRCLES__ALLOW_OPEN", "yes"),
-        ("CIRCLED_LISTEN", "127.0.0.1:9000"),
-    ];
-    let mut said: Vec<_> = problems(toml, &environment)
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    said.sort();
-    insta::assert_snapshot!(said.join("\n"), @r#"
-    circle[0].key = "02aa" (circled.toml:13:9): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
-    circle[1] (circled.toml:14:9): the circle's `key` is missing
-    circle[1].membrs (circled.toml:15:9): there is no such setting; did you mean `members`?
+fn every_mistake_in_a_file_and_the_environment_is_told_by_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("circled.toml");
+    std::fs::write(folder.path().join("broken.rhai"), "let a = 1;\nlet b = ;").unwrap();
+    let toml = format!(
+        r#"[sesion]
+[server]
+lisen = "127.0.0.1:9000"
+public_url = "https://circles.example.org"
+allowed_origins = ["https://app.example.org", "app.example.org", "https://*"]
+max_buffered = "100MiB"
+[session]
+max_message = "1 elephant"
+max_batch = 99999999999999999999
+max_in_flight = 0
+ping_interval = "5s"
+anonymous_buffered = "1KiB"
+[circles]
+open = false
+[dispatch.redis]
+url = "redis://me:hunter2@host:x"
+lease = "3s"
+[store]
+max_event = "20MiB"
+[webhooks.stripe]
+script = "broken.rhai"
+secrets = ["file:nowhere", "$SECRET", 7]
+[webhooks.acme]
+signature_header = ["X-A", "X-B"]
+timestamp_header = "X-T"
+series = "/id"
+wait = 5
+[webhooks.other]
+preset = "strip"
+secrets = ["file:missing"]
+kinds = [{{ at = "/a" }}, {{ at = "b", iz = "c" }}]
+[[circle]]
+key = "02aa"
+[[circle]]
+membrs = []
+key = "{CIRCLE}"
+secrets = {{ stripe = ["file:nothing"], strpie = ["env:X"] }}
+[[circle]]
+key = "{CIRCLE}"
+play = 7
+[log]
+level = "inof"
+"#
+    );
+    std::fs::write(&path, toml).unwrap();
+    let said = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args(arguments)
+            .arg("--config")
+            .arg(&path)
+            .envs([
+                ("CIRCLED_CIRCLES__ALLOW_OPEN", "yes"),
+                ("CIRCLED_LISTEN", "127.0.0.1:9000"),
+                ("CIRCLED_DISPATCH__REDIS__TIMEOUT", "4s"),
+                ("CIRCLED_SESSION__PONG_TIMEOUT", "8s"),
+                ("CIRCLED_WEBHOOKS__ACME__ENCODING", "hax"),
+                (
+                    "CIRCLED_WEBHOOKS__IDENFY__SECRETS",
+                    "env:IDENFY_WEBHOOK_SECRET,file:void",
+                ),
+                ("CIRCLED_SERVER__ADMIN_LISTEN", "127.0.0.1:8080"),
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.replace(folder.path().to_str().unwrap(), "")
+            .replace("/circled.toml", "circled.toml")
+    };
+    let checked = said(&["config", "check"]);
+    insta::assert_snapshot!(checked, @r#"
+    sesion (circled.toml:1:2): there is no such section; did you mean [session]?
+    server.lisen (circled.toml:3:1): there is no such setting; did you mean `server.listen`?
+    server.public_url = "https://circles.example.org" (circled.toml:4:1): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
+    server.allowed_origins[1] = "app.example.org" (circled.toml:5:47): "app.example.org" is not the origin of a web page: a scheme and a host without a path, like "https://app.example.org" or "tauri://localhost"
+    server.allowed_origins[2] = "https://*" (circled.toml:5:66): "https://*" would never match: a * stands for one whole label before a domain, like "https://*.example.org"; list other origins one by one
+    session.max_buffered_per_address = "64MiB" (default): should be no more than half of server.max_buffered, or all of it: an address has no more than it leaves; see server.max_buffered = "100MiB" (circled.toml:6:1)
+    session.max_message = "1 elephant" (circled.toml:8:1): must be a size like "512B", "64KiB" or "1MiB"
+    session.max_batch (circled.toml:9:1): is too large a number: 9223372036854775807 is the largest
+    session.max_in_flight = 0 (circled.toml:10:1): must be a whole number, 1 or more
+    session.pong_timeout = "8s" (CIRCLED_SESSION__PONG_TIMEOUT): should be no longer than session.ping_interval: the next ping goes out before this one is given up; see session.ping_interval = "5s" (circled.toml:11:1)
+    session.anonymous_buffered = "1KiB" (circled.toml:12:1): must be at least 64KiB
+    dispatch.redis.url = "redis://***" (circled.toml:16:1): has something else than a port, from 0 to 65535, behind the host: in a password, / is written %2F, ? is %3F and @ is %40; expected one like redis://host:6379, rediss://user:password@host:6379/1, redis-cluster://host:6379?node=host2:6379 or redis-sentinel://host:26379?sentinelServiceName=name
+    dispatch.redis.lease = "3s" (circled.toml:17:1): should be longer than dispatch.redis.timeout, or one slow answer of Redis makes a worker silent, and its jobs run twice; see dispatch.redis.timeout = "4s" (CIRCLED_DISPATCH__REDIS__TIMEOUT)
+    store.max_event = "20MiB" (circled.toml:19:1): must be less than session.max_buffered by 2KiB: an event that never has room holds up all that come after it; see session.max_buffered = "16MiB" (default)
+    webhooks.stripe.script (circled.toml:21:1): the script /broken.rhai:2:9 is not valid Rhai: Unexpected ';'
+    webhooks.stripe.secrets (circled.toml:22:1): the secret file:nowhere cannot be used: there is no such file
+    webhooks.stripe.secrets[1] (circled.toml:22:28): is the name of a variable, and nothing replaces it by the secret: write "env:NAME" to read the secret from the environment
+    webhooks.stripe.secrets[2] (circled.toml:22:39): must be a text in quotes
+    webhooks.acme (circled.toml:23:11): signed is missing: a provider needs a preset, or signature_header and signed
+    webhooks.acme.timestamp_header (circled.toml:25:1): timestamp_header must have as many names as signature_header
+    webhooks.acme.series (circled.toml:26:1): series needs series_final
+    webhooks.acme.wait = 5 (circled.toml:27:1): must be a duration like "250ms", "10s" or "5m"
+    webhooks.other.preset (circled.toml:29:1): must be one of "stripe", "idenfy", "github", "shopify", "slack", "standard"
+    webhooks.other.secrets (circled.toml:30:1): the secret file:missing cannot be used: there is no such file
+    webhooks.other.kinds[1].at (circled.toml:31:27): must be a JSON pointer, which begins with /, like "/data/id"
+    webhooks.other.kinds[1].iz (circled.toml:31:37): there is no such setting; did you mean `is`?
+    circle[0].key = "02aa" (circled.toml:33:1): not a secp256k1 public key: expected 66 or 130 hex digits of a point on the curve
+    circle[1].membrs (circled.toml:35:1): there is no such setting; did you mean `members`?
+    circle[1].secrets.stripe (circled.toml:37:13): the secret file:nothing of the circle 024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e cannot be used: there is no such file
+    circle[1].secrets.strpie (circled.toml:37:40): there is no [webhooks.strpie]; there are acme, idenfy, other, stripe
+    circle[2].key = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e" (circled.toml:39:1): this circle is circle[1] already: put their members together
+    circle[2].play = 7 (circled.toml:40:1): must be one of "auto", "anyone", "guest", "member", "owner"
+    log.level = "inof" (circled.toml:42:1): "inof" is no level: write error, warn, info, debug, trace or off, also per module: "info,circled::session=debug"
     circles.allow_open = "yes" (CIRCLED_CIRCLES__ALLOW_OPEN): must be true or false
     listen (CIRCLED_LISTEN): there is no such setting; did you mean `CIRCLED_SERVER__LISTEN`?
-    log.level = "inof" (circled.toml:17:9): "inof" is no level: write error, warn, info, debug, trace or off, also per module: "info,circled::session=debug"
-    server.allowed_origins = ["https://app.example.org", "app.example.org"] (circled.toml:6:9): "app.example.org" is not the origin of a web page: a scheme and a host without a path, like "https://app.example.org" or "tauri://localhost"
-    server.lisen (circled.toml:4:9): there is no such setting; did you mean `server.listen`?
-    server.public_url = "https://circles.example.org" (circled.toml:5:9): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
-    sesion (circled.toml:2:10): there is no such section; did you mean [session]?
-    session.max_in_flight = 0 (circled.toml:9:9): must be a whole number, 1 or more
-    session.max_message = "1 elephant" (circled.toml:8:9): must be a size like "512B", "64KiB" or "1MiB"
+    server.admin_listen = "127.0.0.1:8080" (CIRCLED_SERVER__ADMIN_LISTEN): that port is taken by server.listen: choose another; see server.listen = "127.0.0.1:8080" (default)
+    webhooks.acme.encoding = "hax" (CIRCLED_WEBHOOKS__ACME__ENCODING): must be one of "hex", "hex_upper", "base64", "base64url"
+    webhooks.idenfy.secrets (CIRCLED_WEBHOOKS__IDENFY__SECRETS): the secret file:void cannot be used: there is no such file
     "#);
+    let served = said(&["serve"]);
+    assert!(served.contains(checked.trim()), "{served}");
 }
 
 #[test]
@@ -296,22 +373,22 @@ fn mistakes_that_only_the_whole_tells_are_told_with_the_others() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 6, "{said}");
     for (line, key, place, what) in [
-        (0, "circle[1].key", "11:1", "is circle[0] already"),
-        (1, "circle[1].secrets.acme", "12:13", "no [webhooks.acme]"),
         (
-            2,
-            "dispatch.embedded.data_dir",
-            "7:1",
-            "must be the name of a folder",
-        ),
-        (
-            3,
+            0,
             "webhooks.stripe.script",
             "2:1",
             "broken.rhai:2:9 is not valid Rhai",
         ),
-        (4, "webhooks.stripe.secrets", "3:1", "no such file"),
-        (5, "dispatch.redis.lease", "5:1", "should be longer"),
+        (1, "webhooks.stripe.secrets", "3:1", "no such file"),
+        (2, "dispatch.redis.lease", "5:1", "should be longer"),
+        (
+            3,
+            "dispatch.embedded.data_dir",
+            "7:1",
+            "must be the name of a folder",
+        ),
+        (4, "circle[1].key", "11:1", "is circle[0] already"),
+        (5, "circle[1].secrets.acme", "12:13", "no [webhooks.acme]"),
     ] {
         let told = lines[line];
         assert!(
@@ -434,11 +511,11 @@ fn a_number_that_nobody_can_read_is_told_with_its_key_and_place() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
     assert!(
-        lines[0].starts_with("circled.toml:2:1: session.max_batch is too large a number"),
+        lines[0].starts_with("session.max_batch (circled.toml:2:1): is too large a number"),
         "{said}"
     );
     assert!(
-        lines[1].starts_with("circled.toml:4:1: circle[0].key is too large a number"),
+        lines[1].starts_with("circle[0].key (circled.toml:4:1): is too large a number"),
         "{said}"
     );
     for (toml, expected) in [

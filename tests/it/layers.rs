@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules of `src`, from top to bottom.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 24] = [
     "cli",
     "server",
     "config",
@@ -23,7 +23,9 @@ const LAYERS: [&str; 22] = [
     "weight",
     "memory",
     "address",
+    "document",
     "farewell",
+    "field_names",
     "files",
     "log_limit",
     "pace",

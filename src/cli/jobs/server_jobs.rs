@@ -45,7 +45,7 @@ pub(super) enum JobsSource {
 impl JobsAddress {
     pub(super) fn find(&self) -> anyhow::Result<JobsSource> {
         if let Some(url) = &self.url {
-            return Ok(JobsSource::Running(admin_url(Some(url), "")?));
+            return Ok(JobsSource::Running(admin_url(Some(url), None)?));
         }
         let settings = self.config.settings()?;
         let Settings {
@@ -55,7 +55,7 @@ impl JobsAddress {
             ..
         } = &settings;
         if dispatch.backend == Backend::Redis {
-            let url = admin_url(None, &server.admin_listen)
+            let url = admin_url(None, server.admin_listen)
                 .context("the jobs are in Redis, and a gateway or a worker is asked for them: set its server.admin_listen")?;
             return Ok(JobsSource::Running(url));
         }
@@ -74,7 +74,7 @@ impl JobsAddress {
                 Ok(JobsSource::Stopped(JobStore::stopped(store), executor))
             }
             Err(OpenError::Locked(_)) => {
-                let url = admin_url(None, &server.admin_listen).with_context(|| {
+                let url = admin_url(None, server.admin_listen).with_context(|| {
                     format!(
                         "a server uses {}, and can't be asked: stop it, or set its server.admin_listen",
                         folder.display()

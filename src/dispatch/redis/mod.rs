@@ -16,6 +16,7 @@ mod proto;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod url;
 mod worker;
 
 use std::{
@@ -30,7 +31,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use conn::{Disagreement, check_url};
+pub use conn::Disagreement;
 pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
 pub use settings::RedisSettings;

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroUsize};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::units::{PositiveDuration, Size};
 
@@ -11,8 +11,10 @@ use crate::units::{PositiveDuration, Size};
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
     /// The URL of Redis, with user and password if it asks for them.
+    #[serde(deserialize_with = "url")]
     pub url: String,
     /// The prefix of every key.
+    #[serde(deserialize_with = "namespace")]
     pub namespace: String,
     /// Shares of all circles. It can't be changed once a namespace is in use.
     pub partitions: NonZeroU16,
@@ -65,4 +67,18 @@ impl std::fmt::Debug for RedisSettings {
             .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
+}
+
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    super::url::read(&url).map_err(D::Error::custom)?;
+    Ok(url)
+}
+
+fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name.is_empty() || name.contains(['{', '}']) {
+        return Err(D::Error::custom("must be a name, without braces"));
+    }
+    Ok(name)
 }

@@ -276,7 +276,7 @@ async fn half_of_a_verification_is_refused() {
         ("get_tokens = [\"short\"]", "shorter than 8"),
         (
             "get_challenge = \"c\"\nget_token = \"t\"\nget_tokens = [\"long enough\"]\nget_mode = \"m\"",
-            "get_mode must be a parameter and its value",
+            "circled.toml:5:1): must be a parameter and its value",
         ),
     ] {
         let settings = format!("[webhooks.stripe]\n{settings}\n");

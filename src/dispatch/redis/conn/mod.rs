@@ -1,7 +1,6 @@
 //! Connections to Redis.
 
 mod error_text;
-mod url;
 
 use std::{
     sync::{
@@ -24,7 +23,6 @@ use jiff::Timestamp;
 use tokio::{sync::Notify, time::timeout};
 
 use self::error_text::error_text;
-pub use self::url::check_url;
 use crate::{
     dispatch::redis::{
         proto::{
@@ -32,6 +30,7 @@ use crate::{
             scripts::{Hashes, Lua},
         },
         settings::RedisSettings,
+        url,
     },
     store::Unavailable,
 };

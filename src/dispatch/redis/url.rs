@@ -8,16 +8,8 @@ use fred::{error::ErrorKind, types::config::Config};
 /// The URLs that are understood: `redis`, `redis-cluster` and `redis-sentinel`, each with TLS or without.
 const EXPECTED: &str = "expected one like redis://host:6379, rediss://user:password@host:6379/1, redis-cluster://host:6379?node=host2:6379 or redis-sentinel://host:26379?sentinelServiceName=name";
 
-/// Says why a URL of Redis can't be used. It names the part that is wrong, and shows none.
-///
-/// # Errors
-/// What is wrong with it, and what would be right.
-pub fn check_url(url: &str) -> Result<(), String> {
-    read(url).map(drop)
-}
-
 /// Reads a URL of Redis. What isn't understood is refused, not passed over.
-pub(crate) fn read(url: &str) -> Result<Config, String> {
+pub(super) fn read(url: &str) -> Result<Config, String> {
     let scheme = url.split("://").next().unwrap_or_default();
     let (service, kind) = scheme.split_once('-').unwrap_or((scheme, ""));
     let parameters: &[&str] = match kind {

@@ -1,7 +1,8 @@
-//! Where in a settings file something stands.
+//! TOML texts as JSON values, with the place of each value in the text.
 
 use std::{collections::BTreeMap, fmt};
 
+use serde_json::{Map, Value as Json, json};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -16,40 +17,47 @@ pub struct Place {
     pub column: usize,
 }
 
-/// What is no TOML, and where.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoToml {
-    pub(super) place: Option<Place>,
-    pub(super) message: String,
+/// The values of a TOML text.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    /// The values. Numbers in `too_large` are null.
+    pub(crate) values: Map<String, Json>,
+    /// The place of every key and of every item of a list, `circle[0].members[1]`.
+    pub(crate) places: BTreeMap<String, Place>,
+    /// The keys of numbers that have more than 64 bits. TOML permits them.
+    pub(crate) too_large: Vec<String>,
 }
 
-/// Returns the place of every key and of every item of a list, `circle[0].members[1]`.
-///
-/// # Errors
-/// Everything that is no TOML. The messages quote nothing of the text, which may hold secrets.
-pub(super) fn places(text: &str) -> Result<BTreeMap<String, Place>, Vec<NoToml>> {
-    let (table, mut errors) = DeTable::parse_recoverable(text);
-    errors.sort_by_key(|error| error.span().map(|span| span.start));
-    if errors.is_empty() {
-        let mut found = Found {
-            text: Marked::of(text),
-            places: BTreeMap::new(),
-            wrong: Vec::new(),
+/// A part of a text that is no TOML.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxError {
+    pub(crate) place: Option<Place>,
+    pub(crate) message: String,
+}
+
+impl Document {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// Everything that is no TOML. The messages quote nothing of the text, which may hold secrets.
+    pub(crate) fn read(text: &str) -> Result<Self, Vec<SyntaxError>> {
+        let (table, mut errors) = DeTable::parse_recoverable(text);
+        let text = Marked::of(text);
+        if errors.is_empty() {
+            let mut reader = Reader {
+                text,
+                document: Self::default(),
+            };
+            reader.document.values = reader.table("", table.get_ref());
+            return Ok(reader.document);
+        }
+        errors.sort_by_key(|error| error.span().map(|span| span.start));
+        let told = |error: toml::de::Error| SyntaxError {
+            place: error.span().map(|span| text.place(span.start)),
+            message: format!("this is no TOML: {}", error.message()),
         };
-        found.walk("", table.get_ref());
-        return if found.wrong.is_empty() {
-            Ok(found.places)
-        } else {
-            found.wrong.sort_by_key(|wrong| wrong.place);
-            Err(found.wrong)
-        };
+        Err(errors.into_iter().map(told).collect())
     }
-    let marked = Marked::of(text);
-    let told = |error: toml::de::Error| NoToml {
-        place: error.span().map(|span| marked.place(span.start)),
-        message: format!("this is no TOML: {}", error.message()),
-    };
-    Err(errors.into_iter().map(told).collect())
 }
 
 /// A text, and where some of its characters stand, so that nobody counts from its beginning for each of many places.
@@ -103,52 +111,53 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is in a text.
-struct Found<'a> {
+/// Reads a text into a document.
+struct Reader<'a> {
     text: Marked<'a>,
-    places: BTreeMap<String, Place>,
-    /// TOML reads numbers of any length. Nobody else does.
-    wrong: Vec<NoToml>,
+    document: Document,
 }
 
-impl Found<'_> {
-    fn walk(&mut self, prefix: &str, table: &DeTable<'_>) {
-        for (key, value) in table {
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) -> Map<String, Json> {
+        let members = table.iter().map(|(key, value)| {
             let name = key.get_ref();
             let path = match prefix {
                 "" => name.to_string(),
                 prefix => format!("{prefix}.{name}"),
             };
             let place = self.text.place(key.span().start);
-            self.places.insert(path.clone(), place);
-            self.inside(&path, value);
-        }
+            self.document.places.insert(path.clone(), place);
+            (name.to_string(), self.value(path, value))
+        });
+        members.collect()
     }
 
-    fn inside(&mut self, path: &str, value: &Spanned<DeValue<'_>>) {
+    fn value(&mut self, path: String, value: &Spanned<DeValue<'_>>) -> Json {
         match value.get_ref() {
-            DeValue::Table(table) => self.walk(path, table),
+            DeValue::Table(table) => Json::Object(self.table(&path, table)),
             DeValue::Array(items) => {
-                for (n, item) in items.iter().enumerate() {
+                let items = items.iter().enumerate().map(|(n, item)| {
                     let path = format!("{path}[{n}]");
                     let place = self.text.place(item.span().start);
-                    self.places.insert(path.clone(), place);
-                    self.inside(&path, item);
-                }
+                    self.document.places.insert(path.clone(), place);
+                    self.value(path, item)
+                });
+                items.collect()
             }
             DeValue::Integer(number) => {
-                if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
-                    self.wrong.push(NoToml {
-                        place: self.places.get(path).copied(),
-                        message: format!(
-                            "{path} is too large a number, {} is the largest",
-                            i64::MAX
-                        ),
-                    });
-                }
+                let number = i64::from_str_radix(number.as_str(), number.radix());
+                number.map_or_else(
+                    |_| {
+                        self.document.too_large.push(path);
+                        Json::Null
+                    },
+                    |number| json!(number),
+                )
             }
-            DeValue::String(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-            }
+            DeValue::Float(number) => json!(number.as_str().parse::<f64>().unwrap_or(f64::NAN)),
+            DeValue::Boolean(yes) => json!(yes),
+            DeValue::String(text) => json!(text),
+            DeValue::Datetime(time) => json!(time.to_string()),
         }
     }
 }
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn every_key_and_item_has_its_place() {
         let text = "[server]\nlisten = \"a\"\n\"ü\".x = 1 # ä\n[[circle]]\n  members = [\"ä\", \"b\"]\n\n[[circle]]\nkey = 1";
-        let places = places(text).unwrap();
+        let places = Document::read(text).unwrap().places;
         for (key, line, column) in [
             ("server", 1, 2),
             ("server.listen", 2, 1),
@@ -178,12 +187,12 @@ mod tests {
     fn places_far_from_the_beginning_are_found_at_once() {
         const MANY: usize = 100_000;
         let line = format!("a = [{}]\n", "\"ä\", ".repeat(MANY));
-        let found = places(&line).unwrap();
+        let found = Document::read(&line).unwrap().places;
         let last = format!("a[{}]", MANY - 1);
         let column = 6 + 5 * (MANY - 1);
         assert_eq!(found[&last], Place { line: 1, column });
         let lines: String = (0..MANY).map(|n| format!("a{n} = 1\n")).collect();
-        let found = places(&lines).unwrap();
+        let found = Document::read(&lines).unwrap().places;
         let place = found[&format!("a{}", MANY - 1)];
         let line = MANY;
         assert_eq!(place, Place { line, column: 1 });
@@ -199,21 +208,30 @@ mod tests {
             ("hunter2", 1),
             ("[hunter2", 1),
             ("a = hunter2\nb = = hunter2", 1),
-            ("a = 1\nb = { c = [1, 123456789012345678901234] }", 2),
         ] {
-            let wrong = places(text).unwrap_err();
+            let wrong = Document::read(text).unwrap_err();
             assert_eq!(wrong[0].place.map(|place| place.line), Some(line), "{text}");
             assert!(
                 wrong.iter().all(|wrong| !wrong.message.contains("hunter2")),
                 "{wrong:?}"
             );
         }
-        let wrong = places("[a]\nb = 9_223_372_036_854_775_808\nc = 0xffff").unwrap_err();
-        let told = &wrong[0];
-        assert_eq!(told.place, Some(Place { line: 2, column: 1 }));
-        assert!(told.message.starts_with("a.b is too large"), "{told:?}");
-        assert!(places("a = -9_223_372_036_854_775_808\nb = 9_223_372_036_854_775_807").is_ok());
-        let wrong = places("a = = 1\nb = = 2").unwrap_err();
+        let wrong = Document::read("a = = 1\nb = = 2").unwrap_err();
         assert_eq!(wrong.last().unwrap().place.unwrap().line, 2, "all are told");
+    }
+
+    #[test]
+    fn values_are_read_as_they_are_written() {
+        let text = "a = 9_223_372_036_854_775_807\nb = 0xff\n[c]\nd = [true, 'x', { e = 1.5 }]\nf = 1979-05-27\n";
+        let document = Document::read(text).unwrap();
+        assert_eq!(
+            Json::Object(document.values),
+            json!({ "a": i64::MAX, "b": 255, "c": { "d": [true, "x", { "e": 1.5 }], "f": "1979-05-27" } })
+        );
+        let text = "[a]\nb = 9_223_372_036_854_775_808\nc = 0xffff\nd = { e = [1, 123456789012345678901234] }";
+        let document = Document::read(text).unwrap();
+        assert_eq!(document.too_large, ["a.b", "a.d.e[1]"]);
+        let least = Document::read("a = -9_223_372_036_854_775_808").unwrap();
+        assert_eq!(least.values["a"], json!(i64::MIN));
     }
 }

@@ -1,41 +1,20 @@
-//! Values of settings: from TOML to JSON, which serde reads, and back to what people read.
+//! Values as people may see them: with `***` in place of secrets.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use circled_protocol::is_secret_key;
-use config::{Config, Value, ValueKind};
 use serde_json::{Value as Json, json};
 
+use super::key;
 use crate::auth::{HIDDEN, SecretSource};
 
-/// The last part of a key that makes its value nobody's business. URLs need not be here: what may be
-/// secret in them is hidden wherever they stand.
+/// The last parts of keys whose values are secrets. URLs need not be here: their secrets are hidden under any key.
 const SECRET: [&str; 4] = ["password", "secret", "secrets", "get_tokens"];
 
-/// Parameters of URLs that are nobody's secret, where they are a word.
+/// The parameters of URLs that are no secrets, if the value is a word.
 const HARMLESS_PARAMETERS: [&str; 2] = ["sentinelServiceName", "sentinelUsername"];
 
-/// Every value with its dotted key. Lists are values, and so is a table with nothing in it.
-pub(super) fn leaves(config: Config) -> BTreeMap<String, Json> {
-    let mut into = BTreeMap::new();
-    walk("", json_of(config.cache), &mut into);
-    into
-}
-
-/// Puts dotted keys back into tables.
-pub(super) fn tree(values: &BTreeMap<String, Json>) -> Json {
-    let mut root = json!({});
-    for (key, value) in values {
-        let mut table = &mut root;
-        for part in key.split('.') {
-            table = &mut table[part];
-        }
-        *table = value.clone();
-    }
-    root
-}
-
-/// A value as TOML writes it on one line, without what is secret in it.
+/// Returns a value as TOML writes it on one line, without the secrets in it.
 pub(super) fn shown(key: &str, value: &Json) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
     match value {
@@ -64,71 +43,7 @@ pub(super) fn shown(key: &str, value: &Json) -> String {
     }
 }
 
-/// serde's complaint in words for people: what would be right.
-pub(super) fn expected(message: &str) -> String {
-    if message == "invalid socket address syntax" {
-        return "must be an IP address and a port, like \"127.0.0.1:8080\"".to_owned();
-    }
-    let Some((_, what)) = message.rsplit_once(", expected ") else {
-        return message.to_owned();
-    };
-    let what = match what {
-        "usize" | "u64" => "a whole number, 0 or more",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u16" => "a whole number from 0 to 65535",
-        "a nonzero usize" | "a nonzero u64" => "a whole number, 1 or more",
-        "a nonzero u32" => "a whole number from 1 to 4294967295",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "a boolean" => "true or false",
-        "a string" => "a text in quotes",
-        "a sequence" => "a list",
-        other => other,
-    };
-    format!("must be {}", what.replace('`', "\""))
-}
-
-fn walk(prefix: &str, value: Json, into: &mut BTreeMap<String, Json>) {
-    match value {
-        Json::Object(table) if prefix.is_empty() || !table.is_empty() => {
-            for (key, value) in table {
-                let key = if prefix.is_empty() {
-                    key
-                } else {
-                    format!("{prefix}.{key}")
-                };
-                walk(&key, value, into);
-            }
-        }
-        leaf @ (Json::Null
-        | Json::Bool(_)
-        | Json::Number(_)
-        | Json::String(_)
-        | Json::Array(_)
-        | Json::Object(_)) => {
-            into.insert(prefix.to_owned(), leaf);
-        }
-    }
-}
-
-fn json_of(value: Value) -> Json {
-    match value.kind {
-        ValueKind::Nil => Json::Null,
-        ValueKind::Boolean(yes) => json!(yes),
-        ValueKind::I64(number) => json!(number),
-        ValueKind::I128(number) => json!(number.to_string()),
-        ValueKind::U64(number) => json!(number),
-        ValueKind::U128(number) => json!(number.to_string()),
-        ValueKind::Float(number) => json!(number),
-        ValueKind::String(text) => json!(text),
-        ValueKind::Array(items) => items.into_iter().map(json_of).collect(),
-        ValueKind::Table(table) => table
-            .into_iter()
-            .map(|(key, value)| (key, json_of(value)))
-            .collect(),
-    }
-}
-
-/// Where a secret is kept is none; but what only looks like a place may be one.
+/// Returns true if it names the place of a secret. A text that only looks like one may be a secret.
 fn is_elsewhere(text: &str) -> bool {
     let is_place = matches!(
         text.parse(),
@@ -141,8 +56,37 @@ fn is_url(value: &Json) -> bool {
     value.as_str().is_some_and(|text| text.contains("://"))
 }
 
-/// Hides the password of a URL, and what its parameters may have to hide. Where it isn't written so that it is clear
-/// which part is what, all of it is hidden: rather too much than too little.
+/// Returns true if a value that can't be used may be a secret in the wrong place.
+pub(super) fn may_be_secret(key: &str) -> bool {
+    const TELLING: [&str; 4] = ["secr", "passw", "token", "credential"];
+    const HARMLESS: [&str; 4] = ["tolerance", "wait", "hash", "encoding"];
+
+    let harmless = |setting: &str| HARMLESS.contains(&setting);
+    let of_provider = key::provider_setting(key).is_some_and(|(_, setting)| !harmless(setting));
+    of_provider || TELLING.iter().any(|part| key.contains(part))
+}
+
+/// Hides in a message the secrets of the value that it is about.
+pub(super) fn purged(value: &Json, message: String) -> String {
+    match value {
+        Json::String(text) if !text.is_empty() => message.replace(text, &without_secrets(text)),
+        Json::Array(items) => items
+            .iter()
+            .fold(message, |message, item| purged(item, message)),
+        Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => message,
+    }
+}
+
+/// Returns true if it is a table, or a list of tables.
+pub(super) fn holds_tables(value: &Json) -> bool {
+    match value {
+        Json::Object(table) => !table.is_empty(),
+        Json::Array(items) => items.iter().any(holds_tables),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
+}
+
+/// Hides the password of a URL, and the values of its parameters. If its parts are not clear, all of it is hidden.
 pub(super) fn without_secrets(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, rest)) if is_word(scheme) => {
@@ -157,7 +101,7 @@ pub(super) fn without_secrets(text: &str) -> String {
     }
 }
 
-/// What follows `scheme://`.
+/// Returns the part after `scheme://` without its secrets, if its parts are clear.
 fn parts_of_url(rest: &str) -> Option<String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -205,7 +149,7 @@ fn parts_of_url(rest: &str) -> Option<String> {
     Some(shown)
 }
 
-/// Whether it is the number that a database of Redis has. Other words in its place may be a password.
+/// Returns true if it is the number of a database of Redis. Another word in its place may be a password.
 fn is_database(text: &str) -> bool {
     text.parse::<u8>().is_ok()
 }
@@ -215,7 +159,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_part)
 }
 
-/// `host`, `host:port` or `[::1]:port`. A port is a number, or it may be a password.
+/// Returns true for `host`, `host:port` or `[::1]:port`. A port that is no number may be a password.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
@@ -226,7 +170,7 @@ fn is_host(text: &str) -> bool {
         .and_then(|host| host.strip_suffix(']'));
     let is_address = inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
     let is_name = host.strip_prefix("*.").unwrap_or(host);
-    (is_address || is_word(is_name)) && port.parse::<u16>().is_ok()
+    (is_address || host == "*" || is_word(is_name)) && port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -332,26 +276,5 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{text}: {shown}");
         }
         assert_eq!(shown("url", &json!("hunter2")), "\"***\"");
-    }
-
-    #[test]
-    fn a_complaint_says_what_would_be_right() {
-        for (message, expectation) in [
-            (
-                "invalid type: string \"many\", expected usize",
-                "must be a whole number, 0 or more",
-            ),
-            (
-                "unknown variant `xml`, expected one of `auto`, `human`",
-                "must be one of \"auto\", \"human\"",
-            ),
-            (
-                "invalid value: string \"a, expected b\", expected a duration like \"10s\"",
-                "must be a duration like \"10s\"",
-            ),
-            ("1 KiB is too little", "1 KiB is too little"),
-        ] {
-            assert_eq!(expected(message), expectation);
-        }
     }
 }
