@@ -74,7 +74,8 @@ impl Usage {
             let (bytes, commit) = stored.split_first_chunk()?;
             Some(Self {
                 bytes: u64::from_be_bytes(*bytes),
-                commit: u64::from_be_bytes(commit.try_into().ok()?),
+                // An earlier version had no number.
+                commit: commit.try_into().map_or(0, u64::from_be_bytes),
             })
         });
         Ok(usage.unwrap_or_default())

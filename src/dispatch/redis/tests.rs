@@ -404,7 +404,18 @@ fn who_watches_is_told_of_each_commit_that_changes_the_store() {
         let told = gateway.redis.send("XLEN", partition, args.clone()).await;
         assert_eq!(told.unwrap().as_i64(), Some(0), "nobody watches");
         let mut feed = gateway.watch_commits(here).await.unwrap();
+        // As an earlier version has it.
+        let other = gateway.redis.keys().of(&elsewhere);
+        let usage = [other.usage(&elsewhere), "100".to_owned()];
+        let set = gateway
+            .redis
+            .send("SET", other, usage.clone().map(Value::from));
+        set.await.unwrap();
+        assert_eq!(gateway.last_commit(elsewhere).await, Ok(0));
         write(elsewhere, &["elsewhere"]).await;
+        let [usage, _] = usage.map(Value::from);
+        let size = gateway.redis.send("GET", other, [usage]).await.unwrap();
+        assert_eq!(size.as_string().unwrap(), "110 1");
         write(here, &["b", "a:1"]).await;
         let mut emits = gateway.transaction(here);
         emits.emit("t", store::Value::new(b"1"), None).unwrap();

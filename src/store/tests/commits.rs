@@ -4,7 +4,7 @@ use std::{sync::mpsc::channel, time::Duration};
 
 use tokio::{runtime::Runtime, time::timeout};
 
-use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, open, set};
+use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, open, set, usage};
 use crate::store::{
     CommitError, CommitFeed, CommitSignal, Hub, Key, NewEvent, Preconditions, Record, Settings,
     Store, Table, Value,
@@ -98,6 +98,20 @@ fn commits_are_told_once_they_are_on_disk_and_their_numbers_last() {
     let mut feed = store.hub().commits().watch(circle(1));
     write(&store, &["key"]);
     assert_eq!(next(&mut feed).unwrap().0, 2);
+}
+
+#[test]
+fn a_store_of_a_version_without_numbers_goes_on_with_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let old = Record::put(Table::Usage, [], 100_u64.to_be_bytes());
+    store
+        .write_and_wait(circle(1), vec![old], Preconditions::NONE)
+        .unwrap();
+    assert_eq!(store.last_commit(&circle(1)), Ok(0));
+    write(&store, &["key"]);
+    assert_eq!(usage(&store, circle(1)), 104);
+    assert_eq!(store.last_commit(&circle(1)), Ok(1));
 }
 
 #[test]

@@ -109,8 +109,9 @@ while at < #ARGV do
       end
     end
     if not size then
-      local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) (%d+)$')
-      size, commit = tonumber(bytes or '0'), tonumber(number or '0')
+      -- An earlier version had no number.
+      local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
+      size, commit = tonumber(bytes or '0'), tonumber(number or '') or 0
     end
     after = size
     -- First what is kept, then what is deleted: a value may be empty.
