@@ -1,4 +1,4 @@
-//! `retry_job`: runs a durable job of the caller again that was given up or stopped, with all its tries.
+//! `retry_job`: runs a dead or cancelled job of the caller again.
 
 use circled_protocol::{
     FailureKind,
