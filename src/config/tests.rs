@@ -135,6 +135,16 @@ fn a_file_that_is_no_toml_is_told_apart() {
         problems.starts_with("circled.toml:2:13: this is no TOML: "),
         "{problems}"
     );
+    // What the file sets is unknown, so only single variables can be wrong.
+    let environment = [
+        ("CIRCLED_SESSION__MAX_BATCH", "0"),
+        ("CIRCLED_SERVER__LISTEN", "0.0.0.0:8080"),
+    ];
+    let problems = load("a = = 1\nb = = 2", &environment).unwrap_err();
+    let last = problems.lines().last().unwrap();
+    assert!(problems.contains("circled.toml:2:5: "), "{problems}");
+    assert!(last.starts_with("session.max_batch = 0"), "{problems}");
+    assert!(!problems.contains("server.listen"), "{problems}");
     let missing = Settings::load(Some(Path::new("no/such/file.toml")), []);
     let missing = missing.unwrap_err().to_string();
     assert!(
