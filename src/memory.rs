@@ -13,6 +13,8 @@ use thiserror::Error;
 
 /// The size up to which an answer never needs memory: the number of such answers is limited otherwise.
 pub(crate) const SMALL: usize = 1 << 10;
+/// The weight up to which a request never needs memory.
+pub(crate) const SMALL_CALL: usize = 2 << 10;
 
 /// A number of bytes that may be reserved. A cheap handle.
 #[derive(Debug, Clone)]

@@ -1,17 +1,25 @@
 //! The memory that JSON values take.
 
-use crate::memory::SMALL;
+use crate::memory::SMALL_CALL;
 
-/// The approximate bytes of one value.
-const VALUE: usize = 72;
+/// The approximate bytes that a character of a JSON text stands for, besides itself: the place of a value in a list that
+/// has grown by doubling, the first places of a list, those of a map with its table, and a name with its hash.
+const WEIGHTS: [u16; 256] = {
+    let mut weights = [0; 256];
+    weights[b',' as usize] = 112;
+    weights[b'[' as usize] = 320;
+    weights[b'{' as usize] = 448;
+    weights[b':' as usize] = 96;
+    weights
+};
 
-/// Returns the approximate bytes that a JSON text takes once it is parsed: the text, and each value in it.
+/// Returns the approximate bytes that a JSON text takes once it is parsed.
 pub(crate) fn of_json(text: &str) -> usize {
     let most = most_of_json(text.as_bytes());
-    if most <= SMALL {
+    if most <= SMALL_CALL {
         return most;
     }
-    let mut values = 0;
+    let mut weight = text.len();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'"' {
@@ -22,24 +30,20 @@ pub(crate) fn of_json(text: &str) -> usize {
                     bytes.next();
                 }
             }
-        } else if begins_value(byte) {
-            values += 1;
+        } else {
+            weight += of(byte);
         }
     }
-    text.len() + VALUE * values
+    weight
 }
 
-/// Returns an upper bound of the same, at less cost: characters in strings that could begin a value count, too.
+/// Returns an upper bound of the same, at less cost: characters in strings count, too.
 pub(crate) fn most_of_json(text: &[u8]) -> usize {
-    let signs: usize = text
-        .iter()
-        .map(|byte| usize::from(begins_value(*byte)))
-        .sum();
-    text.len() + VALUE * signs
+    text.len() + text.iter().map(|byte| of(*byte)).sum::<usize>()
 }
 
-fn begins_value(byte: u8) -> bool {
-    matches!(byte, b',' | b'[' | b'{')
+fn of(byte: u8) -> usize {
+    usize::from(WEIGHTS[usize::from(byte)])
 }
 
 #[cfg(test)]
@@ -48,12 +52,42 @@ mod tests {
 
     #[test]
     fn characters_in_strings_are_no_values() {
-        let string = ",[{".repeat(1000);
+        let string = ",[{:".repeat(1000);
         let text = format!(r#"{{"script":"{string}\\","args":["\"{string}",1]}}"#);
-        assert_eq!(of_json(&text), text.len() + 4 * VALUE);
-        assert_eq!(most_of_json(text.as_bytes()), text.len() + 6004 * VALUE);
+        let outside = of_json(r#"{"":"","":["",1]}"#) - 17;
+        assert_eq!(of_json(&text), text.len() + outside);
+        let inside = 2000 * (most_of_json(b",[{:") - 4);
+        assert_eq!(most_of_json(text.as_bytes()), text.len() + outside + inside);
         let numbers = format!("[{}1]", "1,".repeat(999));
-        assert_eq!(of_json(&numbers), numbers.len() + 1000 * VALUE);
         assert_eq!(of_json(&numbers), most_of_json(numbers.as_bytes()));
+    }
+
+    /// Counts the bytes that this thread has allocated and not given back.
+    #[test]
+    fn values_take_about_what_they_weigh() {
+        let list = |item: &str| format!("[{item}{}]", format!(",{item}").repeat(5000));
+        for text in [
+            list("1"),
+            list("{}"),
+            list("[]"),
+            list("[1]"),
+            list(r#"{"a":1}"#),
+            list(r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#),
+            list(r#""some text""#),
+            format!("{}1{}", "[".repeat(100), "]".repeat(100)),
+            format!("{}1{}", r#"{"a":"#.repeat(100), "}".repeat(100)),
+        ] {
+            let before = crate::script::net();
+            let value = circled_json::parse(&text).unwrap();
+            let taken = usize::try_from(crate::script::net() - before).unwrap();
+            drop(value);
+            let weight = of_json(&text);
+            assert!(
+                // Empty ones weigh too much.
+                taken <= weight + weight / 4 && weight <= taken * 5 + 2048,
+                "{taken} bytes, weight {weight}: {}",
+                &text[..40]
+            );
+        }
     }
 }

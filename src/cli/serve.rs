@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::Signal;
 
 use super::{
     ConfigFile,
@@ -43,18 +44,25 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self
-            .config
-            .checked(|settings| server::providers(settings).map(drop))?;
-        let level = logging::init(&loaded.settings.log)?;
-        warn_of_doubts(&loaded);
-        runtime::run(self.serve(&loaded, level))
+        runtime::run(|hangup| {
+            let loaded = self
+                .config
+                .checked(|settings| server::providers(settings).map(drop))?;
+            let level = logging::init(&loaded.settings.log)?;
+            warn_of_doubts(&loaded);
+            Ok(self.serve(loaded, level, hangup))
+        })
     }
 }
 
 impl Serve {
-    async fn serve(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch()?;
+    async fn serve(
+        &self,
+        loaded: Loaded,
+        level: LevelHandle,
+        hangup: Signal,
+    ) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::catch(hangup)?;
         let settings = &loaded.settings;
         let starting = Server::bind(settings, self.fail_fast);
         let Some(server) = signals.started(starting).await else {

@@ -19,12 +19,13 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    /// Catches the signals. `hangup`: SIGHUP, which is caught from the beginning, see [`catch_hangup`].
+    pub(super) fn catch(hangup: Signal) -> io::Result<Self> {
         let file_too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
             _file_too_large: signal(file_too_large)?,
         })
     }
@@ -79,6 +80,11 @@ impl Signals {
         }
         why.map_or(Ok(ExitCode::SUCCESS), |why| Err(why.into()))
     }
+}
+
+/// Catches SIGHUP, which would end the process: one that comes while the server starts is heeded once it runs.
+pub(super) fn catch_hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// Waits for one of the signals. Returns the exit code that a shell gives for a process ended by it.

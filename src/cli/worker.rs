@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use tokio::signal::unix::Signal;
 
 use super::{
     ConfigFile,
@@ -44,23 +45,30 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let loaded = self
-            .config
-            .checked(|settings| server::scripts(settings).map(drop))?;
-        if loaded.settings.dispatch.backend != Backend::Redis {
-            bail!(
-                "there are workers only with dispatch.backend = \"redis\"; with \"embedded\", `circled serve` runs all jobs itself"
-            );
-        }
-        let level = logging::init(&loaded.settings.log)?;
-        warn_of_doubts(&loaded);
-        runtime::run(self.work(&loaded, level))
+        runtime::run(|hangup| {
+            let loaded = self
+                .config
+                .checked(|settings| server::scripts(settings).map(drop))?;
+            if loaded.settings.dispatch.backend != Backend::Redis {
+                bail!(
+                    "there are workers only with dispatch.backend = \"redis\"; with \"embedded\", `circled serve` runs all jobs itself"
+                );
+            }
+            let level = logging::init(&loaded.settings.log)?;
+            warn_of_doubts(&loaded);
+            Ok(self.work(loaded, level, hangup))
+        })
     }
 }
 
 impl Worker {
-    async fn work(&self, loaded: &Loaded, level: LevelHandle) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch()?;
+    async fn work(
+        &self,
+        loaded: Loaded,
+        level: LevelHandle,
+        hangup: Signal,
+    ) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::catch(hangup)?;
         let starting = Server::start(&loaded.settings, self.fail_fast);
         let Some(worker) = signals.started(starting).await else {
             return Ok(ExitCode::SUCCESS);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::task::yield_now;
 
 use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request};
-use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL};
+use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL, SMALL_CALL};
 
 /// A future of a call that is under way.
 pub type PendingCall<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -308,7 +308,7 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
 
 /// Reserves memory for what a call keeps until it is done. Small calls need none.
 pub(super) fn hold(requests: &MemoryBudget, bytes: usize) -> Result<Option<Reservation>, Error> {
-    if bytes <= SMALL {
+    if bytes <= SMALL_CALL {
         return Ok(None);
     }
     Ok(Some(requests.try_reserve(bytes)?))

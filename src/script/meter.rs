@@ -39,7 +39,7 @@ impl<A> Meter<A> {
 
 /// Bytes this thread has allocated and not freed.
 #[inline]
-pub(super) fn net() -> isize {
+pub(crate) fn net() -> isize {
     NET.with(Cell::get)
 }
 

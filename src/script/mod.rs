@@ -43,6 +43,8 @@ mod switch_guard;
 
 pub use limits::Limits;
 pub use meter::Meter;
+#[cfg(test)]
+pub(crate) use meter::net;
 pub use modules::{FindModule, PinnedModules};
 pub use outcome::{Failure, Inputs, Success};
 pub use run_error::{Outcome, RunError};

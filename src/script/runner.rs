@@ -117,6 +117,8 @@ struct TaskSlot<K> {
     shared: Arc<Shared<K>>,
     accounts: Accounts<K>,
     run: Rc<RefCell<Charged>>,
+    /// The processor time of its thread when it began.
+    begun: Duration,
 }
 
 struct Charged {
@@ -362,6 +364,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
             shared: self.clone(),
             accounts,
             run: run.clone(),
+            begun: thread_time(),
         };
         if catch_unwind(AssertUnwindSafe(|| run_slot::with(slot, task))).is_err() {
             tracing::error!("a task panicked on a script thread");
@@ -417,6 +420,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
             };
             match queue.last(&self.accounts, &before, ahead, weight) {
                 None => return true,
+                // The machine was busy with others meanwhile.
+                Some(None) if thread_time().saturating_sub(self.begun) < ahead => return true,
                 Some(None) => return false,
                 Some(Some(number)) => state.displace(number),
             }
@@ -498,6 +503,12 @@ fn ahead(slots: usize, waiting: usize) -> Duration {
     let slice = slice(slots, waiting);
     let turns = u32::try_from(waiting.div_ceil(slots.max(1))).unwrap_or(u32::MAX);
     (GRACE / turns.max(1)).clamp(slice, slice * AHEAD)
+}
+
+/// Returns the processor time that this thread has used.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn micros(time: Duration) -> u64 {

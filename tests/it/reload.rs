@@ -111,6 +111,34 @@ async fn changeable_settings_change_and_others_are_named() {
     assert!(server.wait().await.success());
 }
 
+/// The file is a pipe: it is open once the server reads it, and so has begun.
+#[tokio::test]
+async fn sighup_does_not_end_a_server_that_is_starting() {
+    for command in ["serve", "worker"] {
+        let file = File::new("");
+        file.has_no_end();
+        let mut server = std::process::Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args([command, "--config"])
+            .arg(&file.path)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let path = file.path.clone();
+        let opened = move || std::fs::OpenOptions::new().write(true).open(path);
+        let mut pipe = within("its reader", tokio::task::spawn_blocking(opened))
+            .await
+            .unwrap()
+            .unwrap();
+        let pid = rustix::process::Pid::from_child(&server);
+        rustix::process::kill_process(pid, Signal::HUP).unwrap();
+        pipe.write_all(b"no settings").unwrap();
+        drop(pipe);
+        let ended = tokio::task::spawn_blocking(move || server.wait());
+        let status = within("its end", ended).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(1), "{command}: {status}");
+    }
+}
+
 async fn doubts_are_told_of_what_runs() {
     const DOUBT: &str = "session.pong_timeout = ";
     let file = File::new("");

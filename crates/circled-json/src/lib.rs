@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Unexpected, Visitor},
 };
-use serde_json::{Error, Map, Number, Value};
+use serde_json::{Error, Map, Number, Value, value::RawValue};
 
 /// The most levels of a value that a script may make. Its readers have a few levels of their own around it.
 pub const DEEPEST: usize = 120;
@@ -170,14 +170,18 @@ pub fn some_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<V
     value(deserializer).map(|value| Some(value).filter(|value| !value.is_null()))
 }
 
-/// Deserializes any value into one that could also be borrowed.
+/// Deserializes any value into one that could also be borrowed. It is read from its own beginning, from which the depth
+/// counts: it may be as deep as one that stands alone.
 ///
 /// # Errors
-/// The deserializer fails, or the value is of another kind.
+/// The deserializer fails or can't lend text, or the value is of another kind.
 pub fn cow_value<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Cow<'static, Value>, D::Error> {
-    value(deserializer).map(Cow::Owned)
+    let text = <&RawValue>::deserialize(deserializer)?;
+    parse(text.get())
+        .map(Cow::Owned)
+        .map_err(serde::de::Error::custom)
 }
 
 /// Deserializes a whole number, which may be written `1000.0`; null becomes `None`.
