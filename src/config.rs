@@ -10,6 +10,7 @@ mod hidden;
 mod key;
 mod layers;
 mod log;
+mod merge;
 mod misfit;
 mod problem;
 mod rules;

@@ -13,6 +13,7 @@ use super::{
     circles::{self, Circles},
     hidden::shown,
     key,
+    merge::merge,
     misfit::{Tried, try_out},
     set_values::{Entry, SetValues, Source},
     tree::{leaves, put, tree},
@@ -108,7 +109,7 @@ impl Layers {
     pub(super) fn settle(&self) -> (Option<Settings>, Vec<Problem>) {
         let (mut problems, mut misfits) = (self.problems.clone(), Vec::new());
         let defaults = tree(&self.defaults_of_sections());
-        let mut all = defaults.clone();
+        let mut usable = json!({});
         for (key, (value, source)) in &self.set.by_key {
             if key == circles::KEY {
                 continue;
@@ -124,14 +125,15 @@ impl Layers {
             match key::provider_setting(key) {
                 Some((name, setting)) => {
                     put(
-                        &mut all,
+                        &mut usable,
                         &format!("webhooks.providers.{name}.{setting}"),
                         value,
                     );
                 }
-                None => put(&mut all, key, value),
+                None => put(&mut usable, key, value),
             }
         }
+        let merged = merge([("defaults", defaults), ("set", usable)]);
         let mut circles = self.circles();
         misfits.append(&mut circles.misfits);
         misfits.retain(|misfit| !self.is_told(&misfit.key));
@@ -144,11 +146,16 @@ impl Layers {
             return (None, problems);
         }
         let (numbers, tables): (Vec<usize>, Vec<Json>) = circles.usable.into_iter().unzip();
-        put(&mut all, circles::KEY, Json::Array(tables));
-        let mut settings: Settings = match circled_json::from_value(all) {
+        let read = merged
+            .map_err(|error| error.to_string())
+            .and_then(|mut all| {
+                put(&mut all, circles::KEY, Json::Array(tables));
+                circled_json::from_value::<Settings>(all).map_err(|error| error.to_string())
+            });
+        let mut settings = match read {
             Ok(settings) => settings,
-            Err(error) => {
-                problems.push(self.set.problem("", error.to_string()));
+            Err(message) => {
+                problems.push(self.set.problem("", message));
                 return (None, problems);
             }
         };
