@@ -13,14 +13,18 @@ const WEIGHTS: [u16; 256] = {
     weights
 };
 
+/// The most levels of a value that is read.
+const DEEPEST: usize = 128;
+
 /// Returns the approximate bytes that a JSON text takes once it is parsed.
-pub(crate) fn of_json(text: &str) -> usize {
-    let most = most_of_json(text.as_bytes());
+pub(crate) fn of_json(text: impl AsRef<[u8]>) -> usize {
+    let text = text.as_ref();
+    let most = most_of_json(text);
     if most <= SMALL_CALL {
         return most;
     }
-    let mut weight = text.len();
-    let mut bytes = text.bytes();
+    let (mut weight, mut depth) = (text.len(), 0_usize);
+    let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {
         if byte == b'"' {
             while let Some(byte) = bytes.next()
@@ -30,7 +34,15 @@ pub(crate) fn of_json(text: &str) -> usize {
                     bytes.next();
                 }
             }
-        } else {
+            continue;
+        }
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // No deeper value is read.
+        if depth <= DEEPEST {
             weight += of(byte);
         }
     }
@@ -38,7 +50,7 @@ pub(crate) fn of_json(text: &str) -> usize {
 }
 
 /// Returns an upper bound of the same, at less cost: characters in strings count, too.
-pub(crate) fn most_of_json(text: &[u8]) -> usize {
+fn most_of_json(text: &[u8]) -> usize {
     text.len() + text.iter().map(|byte| of(*byte)).sum::<usize>()
 }
 

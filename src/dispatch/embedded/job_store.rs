@@ -50,7 +50,7 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
     } = request;
     let id = job.id;
     let submitted = job.submitted(Some(&input), None);
-    let understood = (submitted.input.as_deref()).map_or(0, crate::weight::most_of_json);
+    let understood = (submitted.input.as_deref()).map_or(0, crate::weight::of_json);
     let mut records: Vec<_> = submitted.records().collect();
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);

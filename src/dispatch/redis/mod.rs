@@ -328,7 +328,7 @@ impl Redis {
         found.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 
-    /// Begins a transaction that is never committed. It blocks where it reads.
+    /// Begins a transaction. It blocks where it reads.
     fn transaction(&self, circle: PublicKey) -> Transaction {
         let reads = DirectReads {
             known: KnownValues::default(),

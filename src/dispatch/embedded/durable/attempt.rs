@@ -136,7 +136,7 @@ impl DurableJobs {
             return AfterRun::Over;
         };
         let input = input.filter(|_| job.unread.is_none());
-        let size = input.as_deref().map_or(0, weight::most_of_json);
+        let size = input.as_deref().map_or(0, weight::of_json);
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             job.log_unreadable();

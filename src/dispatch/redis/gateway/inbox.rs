@@ -83,6 +83,12 @@ async fn keep(gateway: Arc<Gateway>) {
         let renewed = redis.is_up() && renew(&gateway, &mut recovery).await.is_ok();
         let had = gateway.has_inboxes.swap(renewed, Ordering::Relaxed);
         if renewed {
+            // Whoever is told that nobody knows may ask again at once.
+            for (partition, recovery) in redis.keys().partitions().iter().zip(&mut recovery) {
+                if mem::take(&mut recovery.is_lost) {
+                    gateway.lose(partition);
+                }
+            }
             if !had {
                 gateway.signal_missed();
             }
@@ -124,9 +130,6 @@ async fn renew(gateway: &Gateway, recovery: &mut [InboxRecovery]) -> Result<(), 
             let create = ["CREATE", &inbox, "inbox", "0", "MKSTREAM"].map(Value::from);
             redis.send("XGROUP", partition, create).await?;
             redis.send("PEXPIRE", partition, expire).await?;
-        }
-        if mem::take(&mut recovery.is_lost) {
-            gateway.lose(partition);
         }
         if recovery.is_unwatched {
             gateway.watch_again(partition).await?;

@@ -31,7 +31,9 @@ use crate::{
 
 /// The kind of a commit that is no claimed job's, as `lua/commit.lua` has it.
 const EFFECTS: &str = "effects";
-/// The pause before another attempt, where another run has locked the circle.
+/// The holder of a circle's lock that a commit names whom the lock doesn't concern, as `lua/commit.lua` has it.
+const ANYBODY: &str = "*";
+/// The pause between two looks at the lock of a circle.
 pub(super) const LOCKED_PAUSE: Duration = Duration::from_millis(2);
 /// The longest that one run keeps all others of its circle from committing.
 pub(super) const LOCKED: Duration = Duration::from_millis(100);
@@ -64,6 +66,11 @@ impl CommitRequest {
 
     pub(super) fn has_read(&self) -> bool {
         !self.effects.reads.is_empty()
+    }
+
+    /// Returns true if what others write matters to it, or what it writes to others.
+    fn uses_store(&self) -> bool {
+        self.has_read() || !self.effects.writes.is_empty()
     }
 
     /// Returns about how many bytes it has.
@@ -171,9 +178,13 @@ impl Committer {
         circle: PublicKey,
         runs: &[(ClaimedJob, CommitRequest)],
     ) -> Result<Option<Vec<CommitAnswer>>, Unavailable> {
-        let locked_by = runs.iter().find(|(claimed, _)| claimed.has_lock);
-        let locked_by = locked_by.map(|(claimed, _)| self.lock_name(claimed));
-        let mut call = self.call(circle, locked_by.unwrap_or_default());
+        let holder = runs.iter().find(|(claimed, _)| claimed.has_lock);
+        let locked_by = match holder {
+            Some((claimed, _)) => self.lock_name(claimed),
+            None if runs.iter().any(|(_, request)| request.uses_store()) => String::new(),
+            None => ANYBODY.to_owned(),
+        };
+        let mut call = self.call(circle, locked_by);
         for (claimed, request) in runs {
             self.add(&mut call, claimed, request);
         }
@@ -198,9 +209,29 @@ impl Committer {
             self.add_effects(&mut call, circle, effects);
             match self.send(call, 1).await? {
                 Some(mut answers) => return answers.pop().ok_or(Unavailable),
-                None => sleep(LOCKED_PAUSE).await,
+                None => self.until_unlocked(circle).await,
             }
         }
+    }
+
+    /// Waits a moment for others' lock of a circle to be gone; not for the next one.
+    pub(super) async fn until_unlocked(&self, circle: PublicKey) {
+        let partition = self.redis.keys().of(&circle);
+        for _ in 0..LOCKED.as_millis() / LOCKED_PAUSE.as_millis() {
+            sleep(LOCKED_PAUSE).await;
+            let lock = [Value::from(partition.circle_lock(&circle))];
+            match self.redis.send("EXISTS", partition, lock).await {
+                Ok(answer) if answer.as_i64() == Some(1) => {}
+                Ok(_) | Err(Unavailable) => return,
+            }
+        }
+    }
+
+    /// Removes the lock of a run that commits nothing.
+    pub(super) async fn unlock(&self, claimed: &ClaimedJob) {
+        let call = self.call(claimed.circle(), self.lock_name(claimed));
+        // It ends by itself soon.
+        let _ = self.send(call, 0).await;
     }
 
     /// Begins a call of the Lua script.

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::sleep};
 use super::{
     RunningJob, Worker,
     claimed_job::{ClaimedJob, JobKind},
-    commit::{CommitAnswer, CommitRequest, LOCKED_PAUSE, RunResult},
+    commit::{CommitAnswer, CommitRequest, LOCKED, LOCKED_PAUSE, RunResult},
     direct_reads::{DirectReads, KnownValues, Moments},
     read_cache::{CachedReads, Miss, MissedRead},
 };
@@ -45,6 +45,8 @@ const LONG: Duration = Duration::from_millis(100);
 const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
+/// The weight up to which an input is parsed where the job is taken.
+const MAX_INPUT: usize = 1 << 20;
 /// Conflicts of a job, before it locks its circle.
 const UNLOCKED_COLLISIONS: u32 = 8;
 /// The pause before another attempt, when Redis couldn't be reached.
@@ -60,6 +62,9 @@ enum AfterCommit {
     /// Something else is committed instead.
     Commit(Box<CommitRequest>),
 }
+
+/// A run took longer than its circle may be locked.
+struct TooLong;
 
 /// The result of a run that mustn't wait.
 enum Tried {
@@ -131,6 +136,10 @@ impl Worker {
             .deadline
             .is_some_and(|deadline| deadline <= Instant::now())
         {
+            return Tried::Slow;
+        }
+        // Others wait for this thread.
+        if claimed.input_size() > MAX_INPUT {
             return Tried::Slow;
         }
         let Ok(input) = claimed.read_input() else {
@@ -303,7 +312,7 @@ impl Worker {
         loop {
             match self.committer.commit(circle, runs).await {
                 Ok(Some(answers)) => return Some(answers),
-                Ok(None) => sleep(LOCKED_PAUSE).await,
+                Ok(None) => self.committer.until_unlocked(circle).await,
                 Err(Unavailable) if self.halt.is_cancelled() => return None,
                 Err(Unavailable) => sleep(AGAIN).await,
             }
@@ -403,15 +412,29 @@ impl Worker {
             claimed.has_lock = claimed.collisions >= UNLOCKED_COLLISIONS
                 && took < LONG
                 && self.handle.block_on(self.lock(&claimed));
-            if claimed.has_lock {
+            let begun = Instant::now();
+            let request = if claimed.has_lock {
                 let known = self.handle.block_on(self.read_again(&claimed));
                 claimed.known = known.unwrap_or_default();
-            }
-            let begun = Instant::now();
-            let Some(request) = self.run_once(&claimed) else {
-                return;
+                // The others wait for it.
+                script::keep_slot(|| self.run_once(&claimed, Some(begun + LOCKED)))
+            } else {
+                self.run_once(&claimed, None)
             };
             took = begun.elapsed();
+            self.running().remove(&claimed.slot.name());
+            if claimed.has_lock && !matches!(request, Ok(Some(_))) {
+                self.handle.block_on(self.committer.unlock(&claimed));
+            }
+            let request = match request {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(TooLong) => {
+                    claimed.collisions += COLLISIONS / (LONG_COLLISIONS - 1);
+                    took = took.max(LONG);
+                    continue;
+                }
+            };
             let mut runs = vec![(claimed, request)];
             loop {
                 let committed = self.handle.block_on(self.commit(circle, &runs));
@@ -437,6 +460,8 @@ impl Worker {
 
     /// Locks the circle of a job. Returns false if that isn't possible in time; the job runs unlocked then.
     async fn lock(&self, claimed: &ClaimedJob) -> bool {
+        // Its caller may leave meanwhile.
+        self.note_running(claimed);
         let name = self.committer.lock_name(claimed);
         loop {
             match self.committer.lock(claimed.circle(), &name).await {
@@ -570,17 +595,25 @@ impl Worker {
         is_so
     }
 
-    fn run_once(self: &Arc<Self>, claimed: &ClaimedJob) -> Option<CommitRequest> {
+    /// Runs a job. Returns what is to be committed of it, or nothing.
+    ///
+    /// # Errors
+    /// It takes longer than until `locked_until`.
+    fn run_once(
+        self: &Arc<Self>,
+        claimed: &ClaimedJob,
+        locked_until: Option<Instant>,
+    ) -> Result<Option<CommitRequest>, TooLong> {
         let Ok(input) = claimed.read_input() else {
-            return self.fail(claimed, |job| {
+            return Ok(self.fail(claimed, |job| {
                 job.log_unreadable();
                 unreadable()
-            });
+            }));
         };
         let provided = self.provided(claimed);
         let spec = claimed.spec(input.as_ref(), provided.as_deref(), &self.executor);
         let Some(spec) = spec else {
-            return self.fail(claimed, no_provider);
+            return Ok(self.fail(claimed, no_provider));
         };
         let now = Instant::now();
         let late = |error: RunError| match (claimed.deadline, &claimed.kind) {
@@ -592,7 +625,7 @@ impl Worker {
                 after: Duration::ZERO,
                 version: None,
             });
-            return self.commit_request(claimed, Err(error), None, true);
+            return Ok(self.commit_request(claimed, Err(error), None, true));
         }
         let circle = claimed.circle();
         let moments = Moments::default();
@@ -604,14 +637,11 @@ impl Worker {
             circle,
         };
         let mut transaction = Some(self.transaction(circle, Box::new(reads)));
-        let running = RunningJob {
-            since: now,
-            cancelled: claimed.cancelled.clone(),
-        };
-        self.running().insert(claimed.slot.name(), running);
+        self.note_running(claimed);
+        let capped = locked_until.filter(|until| claimed.deadline.is_none_or(|own| *until < own));
         let outcome = tracing::debug_span!("job", id = %claimed.id()).in_scope(|| {
             let cancelled = &claimed.cancelled;
-            let deadline = claimed.deadline;
+            let deadline = capped.or(claimed.deadline);
             let mut run = || {
                 self.executor
                     .run(&spec, &mut transaction, deadline, cancelled)
@@ -629,13 +659,20 @@ impl Worker {
             );
             outcome
         });
-        self.running().remove(&claimed.slot.name());
-        self.commit_request(
-            claimed,
-            outcome.map_err(late),
-            transaction,
-            moments.are_one(),
-        )
+        if capped.is_some() && matches!(outcome, Err(RunError::TimedOut { .. })) {
+            return Err(TooLong);
+        }
+        let outcome = outcome.map_err(late);
+        Ok(self.commit_request(claimed, outcome, transaction, moments.are_one()))
+    }
+
+    /// Has a job looked at from time to time, whether it is still wanted.
+    fn note_running(&self, claimed: &ClaimedJob) {
+        let running = RunningJob {
+            since: Instant::now(),
+            cancelled: claimed.cancelled.clone(),
+        };
+        self.running().insert(claimed.slot.name(), running);
     }
 
     /// Returns the commit of a durable job that can't run.

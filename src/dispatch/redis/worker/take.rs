@@ -314,7 +314,7 @@ impl Worker {
             return self.drop_entry(partition, entry).await;
         };
         let input = found(1).filter(|_| job.unread.is_none());
-        let size = input.map_or(0, weight::most_of_json);
+        let size = input.map_or(0, weight::of_json);
         let input: Option<UnreadInput> =
             input.and_then(|input| circled_json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
@@ -397,7 +397,7 @@ pub(super) fn inline_job(entry: &StreamEntry) -> Option<JobKind> {
     Some(JobKind::Durable {
         job: Box::new(circled_json::from_slice(record).ok()?),
         input: Box::new(circled_json::from_slice(input).ok()?),
-        size: weight::most_of_json(input),
+        size: weight::of_json(input),
         gateway: String::from_utf8_lossy(gateway).into_owned(),
     })
 }

@@ -1,14 +1,14 @@
 -- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
 -- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
 -- it had read, as they are now.
--- All of this is for the circle's lock: whoever hasn't got it commits nothing, and is told 'locked'.
+-- While a run has locked the circle, whoever else has read or written something commits nothing, and is told 'locked'.
 local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead, lock, commit_watchers = unpack(KEYS, 1, 14)
 local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local inbox_bytes, most_waiting, locked_by = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 
 local holder = redis.call('GET', lock)
-if holder and holder ~= locked_by then return 'locked' end
-if holder then redis.call('DEL', lock) end
+if holder and holder ~= locked_by and locked_by ~= '*' then return 'locked' end
+if holder == locked_by then redis.call('DEL', lock) end
 
 local at = 8
 local function take()
