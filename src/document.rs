@@ -154,7 +154,11 @@ impl Reader<'_> {
                     |number| json!(number),
                 )
             }
-            DeValue::Float(number) => json!(number.as_str().parse::<f64>().unwrap_or(f64::NAN)),
+            // JSON has no `nan` and no `inf`: as texts, they are told where a number is wanted.
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(number) if number.is_finite() => json!(number),
+                Ok(_) | Err(_) => json!(number.as_str()),
+            },
             DeValue::Boolean(yes) => json!(yes),
             DeValue::String(text) => json!(text),
             DeValue::Datetime(time) => json!(time.to_string()),
@@ -231,6 +235,9 @@ mod tests {
         let text = "[a]\nb = 9_223_372_036_854_775_808\nc = 0xffff\nd = { e = [1, 123456789012345678901234] }";
         let document = Document::read(text).unwrap();
         assert_eq!(document.too_large, ["a.b", "a.d.e[1]"]);
+        let document = Document::read("a = nan\nb = -inf\nc = 1.5").unwrap();
+        let values = json!({ "a": "nan", "b": "-inf", "c": 1.5 });
+        assert_eq!(Json::Object(document.values), values);
         let least = Document::read("a = -9_223_372_036_854_775_808").unwrap();
         assert_eq!(least.values["a"], json!(i64::MIN));
     }

@@ -1,18 +1,26 @@
 //! Runs a server until a signal ends it.
 
-use std::{io, pin::pin, process::ExitCode};
+use std::{io, pin::pin, process::ExitCode, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::reload::{Reload, Reloading};
 use crate::server::ServeError;
+
+/// The time in which a server that is asked to stop may still start: so it leaves in order.
+const LAST_START: Duration = Duration::from_secs(2);
 
 /// SIGTERM, SIGINT and SIGHUP, which don't end the process by themselves any more.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// True if SIGTERM or SIGINT came while the server started.
+    is_asked: bool,
     /// A handler for writes beyond the limit on file sizes, which would end the process. With it, they fail like other
     /// writes that the disk refuses.
     _file_too_large: Signal,
@@ -26,17 +34,21 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup,
+            is_asked: false,
             _file_too_large: signal(file_too_large)?,
         })
     }
 
-    /// Waits until a server has started. Returns nothing if a signal comes before.
+    /// Waits until a server has started. If a signal comes before, the server stops as soon as it runs. Returns nothing
+    /// if it doesn't start soon after the signal.
     pub(super) async fn started<T>(&mut self, starting: impl Future<Output = T>) -> Option<T> {
+        let mut starting = pin!(starting);
         tokio::select! {
-            started = starting => Some(started),
+            started = &mut starting => Some(started),
             code = first(&mut self.terminate, &mut self.interrupt) => {
                 tracing::info!(signal = code - 128, "asked to stop");
-                None
+                self.is_asked = true;
+                timeout(LAST_START, starting).await.ok()
             }
         }
     }
@@ -56,6 +68,9 @@ impl Signals {
         let mut failed = pin!(failed);
         let mut reloading = Reloading::new(move || reload.run());
         let why = loop {
+            if self.is_asked {
+                break None;
+            }
             tokio::select! {
                 () = &mut running => return Ok(ExitCode::SUCCESS),
                 code = first(&mut self.terminate, &mut self.interrupt) => {
