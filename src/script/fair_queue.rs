@@ -235,13 +235,14 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     }
 
     /// Returns which of the runs that were set aside, and this one, goes on last; `Some(None)`: this one. It is the
-    /// heaviest of those that are so much time ahead of what comes before, and of the heaviest the one furthest ahead.
+    /// heaviest of those that are so much time ahead of what comes before, and of the heaviest the one furthest ahead. One
+    /// without a weight isn't meant.
     pub(super) fn last(
         &mut self,
         accounts: &Accounts<K>,
         before: &Before,
         ahead: Duration,
-        weight: impl Fn(Option<u64>) -> usize,
+        weight: impl Fn(Option<u64>) -> Option<usize>,
     ) -> Option<Option<u64>> {
         let slots = self.slots(accounts);
         let own = (self.rank(&slots, false, u64::MAX), None);
@@ -252,8 +253,9 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
                 || rank.own.saturating_sub(before.rank.own) >= ahead
         };
         let far = aside.chain([own]).filter(|(rank, _)| is_ahead(rank));
-        let last = far.max_by_key(|(rank, number)| (weight(*number), *rank));
-        last.map(|(_, number)| number)
+        let weighed = far.filter_map(|(rank, number)| Some((weight(number)?, rank, number)));
+        let last = weighed.max_by_key(|(weight, rank, _)| (*weight, *rank));
+        last.map(|(.., number)| number)
     }
 
     /// Sets aside a run that has begun. Returns its number.
@@ -679,13 +681,15 @@ mod tests {
         push(&mut queue, ["v", "victor"], "short");
         let before = queue.comes_before(&["c", "o"]).unwrap();
         assert_eq!(before.resumes, None);
-        let mut last = |ahead| queue.last(&["c", "o"], &before, ahead, |_| 0);
+        let mut last = |ahead| queue.last(&["c", "o"], &before, ahead, |_| Some(0));
         assert_eq!(last(3 * SLICE), Some(Some(most)));
         assert_eq!(last(5 * SLICE), None, "it isn't so far ahead");
         queue.take_back(most);
         queue.charge(&["c", "o"], 2 * SLICE);
         let mut last = |weight: &dyn Fn(Option<u64>) -> usize| {
-            queue.last(&["c", "o"], &before, 2 * SLICE, weight)
+            queue.last(&["c", "o"], &before, 2 * SLICE, |number| {
+                Some(weight(number))
+            })
         };
         assert_eq!(last(&|_| 0), Some(None));
         let lighter = last(&|number| usize::from(number.is_some()));

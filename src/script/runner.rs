@@ -98,6 +98,8 @@ struct State<K> {
 
 /// A run that was set aside.
 struct AsideRun {
+    /// The processor time that it has used.
+    used: Duration,
     memory: usize,
     has_turn: bool,
     /// It ends: there is no room for it.
@@ -411,17 +413,21 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
             return true;
         };
         let ahead = ahead(shared.limits.slots, state.queue.contenders());
+        let used = thread_time().saturating_sub(self.begun);
         while let Some(lack) = state.lack(&shared.limits, memory, before.resumes) {
             let State { queue, aside, .. } = &mut *state;
-            let weight = |number: Option<u64>| match (lack, number) {
-                (Lack::Places, _) => 0,
-                (Lack::Memory, None) => memory,
-                (Lack::Memory, Some(number)) => aside.get(&number).map_or(0, |run| run.memory),
+            // For want of places, no run ends that has used less itself: its caller may have run much before, or the
+            // machine be busy with others.
+            let weight = |number: Option<u64>| {
+                let aside = number.and_then(|number| aside.get(&number));
+                let (used, memory) = aside.map_or((used, memory), |run| (run.used, run.memory));
+                match lack {
+                    Lack::Places => (used >= ahead).then_some(0),
+                    Lack::Memory => Some(memory),
+                }
             };
             match queue.last(&self.accounts, &before, ahead, weight) {
                 None => return true,
-                // The machine was busy with others meanwhile.
-                Some(None) if thread_time().saturating_sub(self.begun) < ahead => return true,
                 Some(None) => return false,
                 Some(Some(number)) => state.displace(number),
             }
@@ -430,6 +436,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
         let number = state.queue.set_aside(&self.accounts);
         let aside = AsideRun {
             memory,
+            used,
             has_turn: false,
             is_displaced: false,
             wake: wake.clone(),
