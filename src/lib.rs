@@ -7,7 +7,7 @@
 //!
 //! Imports run one way, top to bottom:
 //!
-//! * [`cli`]: one file a subcommand.
+//! * [`cli`]: the commands, each in a file of its own, and what they share.
 //! * [`server`]: listeners, routes, and the order of shutting down.
 //! * [`config`]: settings from file and environment.
 //! * [`session`]: one WebSocket, from upgrade to close.

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line: each command has a file of its own; the other files are what they share.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
