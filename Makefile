@@ -28,8 +28,8 @@ redis:
 	@command -v redis-server >/dev/null || .ci/redis
 
 soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
-	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact webhooks::crash::nothing_is_lost_and_nothing_doubled_through_kills
-	CIRCLED_TEST_SECONDS=$(FAULTS) $(CARGO) test --test it -- --nocapture --test-threads=1 redis::faults
+	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact dispatch::embedded::crash::nothing_is_lost_and_nothing_doubled_through_kills
+	CIRCLED_TEST_SECONDS=$(FAULTS) $(CARGO) test --test it -- --nocapture --test-threads=1 dispatch::redis::faults
 
 check: ## Formatting, lints, docs, and what the dependencies are.
 	$(CARGO) fmt --all --check

@@ -1,5 +1,9 @@
 //! The command line, as its user sees it.
 
+mod commands;
+mod jobs;
+mod webhook;
+
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
@@ -13,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, accept};
 
 use tempfile::TempDir;
 
-use crate::server::{PATIENCE, TestServer, key};
+use crate::harness::server::{PATIENCE, TestServer, key};
 
 /// Creates a file in a folder that is deleted when it is dropped.
 fn file(name: &str, text: &str) -> (TempDir, PathBuf) {

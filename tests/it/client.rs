@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_tungstenite::{accept_async, tungstenite::Message};
 
-use crate::server::{PATIENCE, TestServer, key};
+use crate::harness::server::{PATIENCE, TestServer, key};
 
 #[tokio::test]
 async fn calls_run_side_by_side() {

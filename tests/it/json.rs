@@ -22,8 +22,10 @@ use proptest::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backend::on_both,
-    server::{TestServer, Ws, circle, eventually, key, within},
+    harness::{
+        backend::on_both,
+        server::{TestServer, Ws, circle, eventually, key, within},
+    },
     webhooks::{Webhook, scripted, taking_stripes},
 };
 

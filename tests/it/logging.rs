@@ -4,7 +4,7 @@ use circled_protocol::{Scheme, sign};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, key, within},
 };

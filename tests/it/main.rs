@@ -1,4 +1,7 @@
 //! Tests of circled from outside: the real binary, real sockets, a server of its own for each test.
+//!
+//! A folder has the tests of the folder of `src` with the same name. `harness` is what tests are made of. The rest is
+//! about several parts at once.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,32 +10,22 @@
     reason = "a test that meets what it doesn't expect is to fail right there"
 )]
 
-mod backend;
+mod auth;
+mod circle;
 mod cli;
 mod client;
-mod commands;
 mod config;
 mod crates;
-mod disk;
-mod doors;
-mod http;
-mod isolation;
+mod dispatch;
+mod harness;
 mod json;
 mod layers;
-mod life;
-mod limits;
-mod load;
 mod logging;
-mod login;
 mod memory;
-mod openrpc;
-mod play;
-mod redis;
-mod reload;
 mod rpc;
-mod same;
+mod script;
 mod server;
-mod shutdown;
+mod session;
 mod store;
 mod turns;
 mod webhooks;

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::{
+use crate::harness::{
     backend::{Backend, backend, on_both},
     server::{Builder, Received, TestServer, Ws, circle, eventually, key, within},
 };

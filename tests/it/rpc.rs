@@ -1,11 +1,16 @@
 //! JSON-RPC 2.0 to the letter, <https://www.jsonrpc.org/specification>.
 
+mod deliveries;
+mod events;
+mod openrpc;
+mod resume;
+
 use std::{collections::HashSet, time::Duration};
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{ENDLESS, TestServer, Ws, busy, circle, key},
 };
@@ -416,7 +421,7 @@ async fn a_notification_is_done_all_the_same() {
     let signature = circled_protocol::sign(circled_protocol::Scheme::Sha256, &me, &text).unwrap();
     let notification = json!({ "jsonrpc": "2.0", "method": "authenticate", "params": [me.public(), signature, "sha256"] });
     session.send_text(notification.to_string()).await;
-    crate::server::eventually("the login", async || {
+    crate::harness::server::eventually("the login", async || {
         session.whoami().await["authenticated"] == true
     })
     .await;

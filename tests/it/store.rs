@@ -1,13 +1,14 @@
 //! `store`: the data of a circle, as its scripts see it.
 
 mod contention;
+pub(crate) mod disk;
 mod durability;
 mod failures;
 mod limits;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, Ws, key},
 };

@@ -10,7 +10,7 @@ use futures_util::{
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{Builder, ENDLESS, TestServer, Ws, busy, eventually, key, within},
 };

@@ -1,8 +1,6 @@
 //! Webhooks from outside: signatures, responses and results.
 
 mod answers;
-mod commands;
-mod crash;
 mod duplicates;
 mod flood;
 mod jobs;
@@ -22,10 +20,10 @@ use circled_protocol::PublicKey;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::server::{Builder, Response, TestServer, circle, eventually, key, post};
+use crate::harness::server::{Builder, Response, TestServer, circle, eventually, key, post};
 
 /// The secret that Stripe signs with here.
-const SECRET: &str = "whsec_test";
+pub(crate) const SECRET: &str = "whsec_test";
 
 /// Builds a server that accepts Stripe's webhooks.
 pub(crate) fn taking_stripes() -> Builder {
@@ -33,7 +31,7 @@ pub(crate) fn taking_stripes() -> Builder {
 }
 
 /// Returns the body of one event of Stripe's.
-fn event(id: &str) -> String {
+pub(crate) fn event(id: &str) -> String {
     json!({
         "id": id,
         "object": "event",
@@ -47,8 +45,8 @@ fn event(id: &str) -> String {
 pub(crate) struct Webhook {
     provider: String,
     circle: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Webhook {
@@ -120,7 +118,7 @@ impl Webhook {
 }
 
 /// Returns the value of a script, run by the circle's owner.
-async fn ask(server: &TestServer, circle: u8, script: &str) -> Value {
+pub(crate) async fn ask(server: &TestServer, circle: u8, script: &str) -> Value {
     let mut session = server.connect_to(key(circle).public()).await;
     session.login(&key(circle)).await;
     session.play(script).await.unwrap()["value"].take()
@@ -136,17 +134,17 @@ pub(crate) fn scripted(script: &str) -> (tempfile::TempDir, String) {
 }
 
 /// A script that fails until it is told not to.
-const STUBBORN: &str = r#"
+pub(crate) const STUBBORN: &str = r#"
     store.incr("kept only if it ends well", 1);
     if !store.has("give in") { throw "not yet" }
     store.incr("runs", 1);
 "#;
 
-async fn job(server: &TestServer, id: &str) -> Value {
+pub(crate) async fn job(server: &TestServer, id: &str) -> Value {
     server.admin(&format!("/jobs/{id}")).await.json()
 }
 
-async fn until(server: &TestServer, id: &str, status: &str) -> Value {
+pub(crate) async fn until(server: &TestServer, id: &str, status: &str) -> Value {
     eventually(&format!("the job to be {status}"), async || {
         job(server, id).await["status"] == status
     })

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::value;
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{ENDLESS, TestServer, Ws, busy, key},
 };

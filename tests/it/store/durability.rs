@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::value;
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, key},
 };

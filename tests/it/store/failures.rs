@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{failure, value};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{Answer, ENDLESS, TestServer, busy, eventually, key},
 };

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{failure, value};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, Ws, key},
 };

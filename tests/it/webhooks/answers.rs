@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{SECRET, Webhook, ask, event, scripted, taking_stripes};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{OPEN, TestServer, busy, circle, eventually, key, send, within},
 };
@@ -294,7 +294,10 @@ async fn a_sender_waits_no_longer_than_the_setting_says() {
     ));
     let server = taking_stripes()
         .toml(settings + "wait = \"50ms\"\n")
-        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", crate::server::ENDLESS)
+        .env(
+            "CIRCLED_SCRIPT__MAX_OPERATIONS",
+            crate::harness::server::ENDLESS,
+        )
         .start()
         .await;
     let webhook = Webhook::stripe(event("evt_1"));
@@ -311,7 +314,10 @@ async fn a_backlog_has_an_end() {
     let (_folder, settings) = scripted("loop {}");
     let server = taking_stripes()
         .toml(settings + "wait = \"0s\"\n")
-        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", crate::server::ENDLESS)
+        .env(
+            "CIRCLED_SCRIPT__MAX_OPERATIONS",
+            crate::harness::server::ENDLESS,
+        )
         .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
         .env("CIRCLED_DISPATCH__DURABLE__PER_CIRCLE", "1")
         .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
@@ -342,7 +348,10 @@ async fn a_server_that_stops_sends_senders_away() {
     let (_folder, settings) = scripted(&busy(Duration::from_secs(1), "1"));
     let mut server = taking_stripes()
         .toml(settings)
-        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", crate::server::ENDLESS)
+        .env(
+            "CIRCLED_SCRIPT__MAX_OPERATIONS",
+            crate::harness::server::ENDLESS,
+        )
         .start()
         .await;
     // A connection that is open already.

@@ -4,7 +4,7 @@ use circled::webhooks::Preset;
 use serde_json::json;
 
 use super::{STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{Response, TestServer, Ws, circle, key, post},
 };

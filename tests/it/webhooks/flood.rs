@@ -10,8 +10,8 @@ use tokio::{
 
 use super::{Webhook, event, taking_stripes};
 use crate::{
-    doors::from,
-    server::{TestServer, within},
+    harness::server::{TestServer, within},
+    server::doors::from,
 };
 
 /// The manner of sending a body that never becomes whole.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{SECRET, STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until};
-use crate::{
+use crate::harness::{
     backend::{Backend, backend, on_both},
     server::{ENDLESS, OPEN, TestServer, busy, eventually, key, send, within},
 };

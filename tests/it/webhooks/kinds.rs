@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{SECRET, Webhook, ask, job, scripted, taking_stripes};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{ENDLESS, TestServer, busy, circle},
 };
 
 const ANY_SECRET: &str = "long enough";
 
-fn taking(preset: &str, more: &str) -> crate::server::Builder {
+fn taking(preset: &str, more: &str) -> crate::harness::server::Builder {
     TestServer::builder().toml(format!(
         "[webhooks.{preset}]\npreset = \"{preset}\"\nsecrets = [\"{ANY_SECRET}\"]\n{more}"
     ))

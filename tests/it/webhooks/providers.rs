@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Webhook, ask, event, taking_stripes};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, circle, post},
 };
@@ -249,7 +249,7 @@ async fn no_script_undoes_what_is_final_not_even_by_trying_again() {
     assert_eq!(status, "failed");
     assert_eq!(result(true, "APPROVED").kept(&server).await.1, "finished");
     ask(&server, 1, r#"store.set("open", true)"#).await;
-    crate::server::eventually("the other one to be over", async || {
+    crate::harness::server::eventually("the other one to be over", async || {
         let job = server.admin(&format!("/jobs/{job}")).await.json();
         job["status"] == "finished"
     })

@@ -3,7 +3,7 @@
 use circled::webhooks::Preset;
 
 use super::{SECRET, Webhook, event, taking_stripes};
-use crate::{
+use crate::harness::{
     backend::on_both,
     server::{TestServer, key},
 };

@@ -1,0 +1,4 @@
+//! Logins, and the permissions of callers.
+
+mod login;
+mod roles;

@@ -1,0 +1,5 @@
+//! A circle: its members, its named scripts, and their imports.
+
+mod imports;
+mod members;
+mod scripts;

@@ -1,0 +1,4 @@
+//! The backend of one process.
+
+mod crash;
+mod unreadable;

@@ -1,0 +1,17 @@
+//! The backend of many processes: gateways and workers around a Redis.
+
+mod across;
+mod blame;
+mod faults;
+mod forgetful;
+mod inboxes;
+mod inputs;
+mod leaving;
+mod limits;
+mod listing;
+mod secured;
+mod sessions;
+mod starting;
+mod stopping;
+mod turns;
+mod unreadable;

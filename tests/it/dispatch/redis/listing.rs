@@ -1,0 +1,80 @@
+//! The cost of listing jobs when there are many.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
+    server::{TestServer, eventually, key},
+};
+
+const MANY: usize = 20_000;
+
+/// Copies the only job so many times, in a circle of its own beside it, half of them dead.
+const COPY: &str = r"
+    local id, circle, other = ARGV[1], ARGV[2], ARGV[3]
+    local name = id:gsub('%-', '%%-')
+    local record = redis.call('HGET', '{circled:00}:job:' .. id, 'record')
+    for n = 1, tonumber(ARGV[4]) do
+        local copy = id:sub(1, 24) .. string.format('%012d', n)
+        local where = n % 4 < 2 and circle or other
+        local of = record:gsub(name, copy, 1):gsub(circle, where, 1)
+        if n % 2 == 0 then
+            of = of:gsub('finished', 'dead', 1)
+            -- Ten of them ended together.
+            redis.call('ZADD', '{circled:00}:dead', 1700000000000 + n - n % 20, copy)
+        end
+        redis.call('HSET', '{circled:00}:job:' .. copy, 'record', of)
+        redis.call('ZADD', '{circled:00}:index', 0, where .. copy)
+    end";
+
+async fn page(gateway: &TestServer, query: &str) -> Value {
+    gateway.admin(&format!("/jobs?{query}")).await.json()
+}
+
+#[tokio::test]
+async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url()).with(ONE_PARTITION.0, ONE_PARTITION.1);
+    let gateway = fleet.gateway().await;
+    let worker = fleet.worker().await;
+    let mut owner = gateway.connect_to(circle(0)).await;
+    owner.login(&key(100)).await;
+    let job = owner.call("submit_job", json!({ "script": "7" })).await;
+    let job = job.unwrap()["job_id"].as_str().unwrap().to_owned();
+    eventually("the job to end", async || {
+        owner.call("get_job", json!([job])).await.unwrap()["value"] == 7
+    })
+    .await;
+    worker.kill();
+    let (circle, other) = (circle(0).to_string(), circle(1).to_string());
+    let many = MANY.to_string();
+    redis
+        .command(&["EVAL", COPY, "0", &job, &circle, &other, &many])
+        .await;
+
+    for query in [
+        "status=finished",
+        "status=dead",
+        &format!("status=finished&circle={other}"),
+    ] {
+        let before = redis.sent().await;
+        let page = page(&gateway, &format!("{query}&limit=20")).await;
+        let bytes = redis.sent().await - before;
+        assert_eq!(page["jobs"].as_array().unwrap().len(), 20, "{query}");
+        assert!(page["cursor"].is_string(), "{query}");
+        assert!(bytes < 200_000, "{query}: {bytes}");
+    }
+    for (states, count) in [
+        ("finished", MANY / 2 + 1),
+        ("dead", MANY / 2),
+        ("finished,dead", MANY + 1),
+    ] {
+        let jobs = gateway.jobs(states).await;
+        let names: HashSet<_> = jobs.iter().map(|job| job["job_id"].to_string()).collect();
+        assert_eq!((jobs.len(), names.len()), (count, count), "{states}");
+    }
+    let error = gateway.admin("/jobs?status=dead&after=019ab1c2").await;
+    assert_eq!(error.status, 400);
+}

@@ -1,0 +1,4 @@
+//! Sessions: their limits, and many of them at once.
+
+mod limits;
+mod many;
