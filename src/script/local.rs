@@ -87,7 +87,7 @@ thread_local! {
     /// Follows the tokens of the script that is being compiled, if it has a `switch`.
     static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
     /// Counts what is in the script that is being compiled.
-    static BOUNDS: RefCell<LiteralBounds> = RefCell::default();
+    static BOUNDS: RefCell<LiteralBounds> = RefCell::new(LiteralBounds::new(usize::MAX));
 }
 
 /// Has this thread keep no compiled scripts from here on.
@@ -182,12 +182,13 @@ impl Local {
             Default::default()
         };
         CHECKER.set(uses.switch.then(Checker::default));
-        BOUNDS.take();
+        BOUNDS.set(LiteralBounds::new(limits.max_variables.get()));
         let ast = self
             .plain
             .compile(if uses.switch { &wrapped } else { source })
             .map_err(|error| {
-                let failure = match BOUNDS.take().refusal() {
+                let refusal = BOUNDS.with_borrow(LiteralBounds::refusal);
+                let failure = match refusal {
                     Some(refusal) => Failure::new(FailureKind::Size, refusal).at(error.position()),
                     None => Failure::from_parse(&error),
                 };

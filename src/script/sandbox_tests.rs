@@ -578,10 +578,11 @@ fn a_file_may_begin_as_files_do() {
 }
 
 #[test]
-fn what_has_as_many_parameters_and_keys_as_may_be_runs() {
+fn what_has_as_many_parameters_keys_and_variables_as_may_be_runs() {
     let names = |count: usize| (0..count).map(|n| format!("a{n}")).collect::<Vec<_>>();
     let list = |count| names(count).join(", ");
     let keys = |count: usize| format!("#{{{}}}", names(count).join(": 1, ") + ": 1");
+    let lets = |count: usize| format!("let {} = 1; ", names(count).join(" = 1; let "));
     for (source, fits) in [
         (format!("fn f({}) {{ 1 }} 42", list(64)), true),
         (format!("fn f({}) {{ 1 }} 42", list(65)), false),
@@ -589,6 +590,34 @@ fn what_has_as_many_parameters_and_keys_as_may_be_runs() {
         (format!("let f = |{}| 1; 42", list(65)), false),
         (format!("{}.len() - 4096 + 42", keys(4096)), true),
         (format!("{}.len()", keys(4098)), false),
+        // Some variables are the run's own.
+        (lets(900) + "42", true),
+        (lets(1001) + "42", false),
+        (format!("if false {{ {} }} 42", lets(1001)), false),
+        (
+            format!("{} {{ {} }} {{ {} }} 42", lets(500), lets(400), lets(400)),
+            true,
+        ),
+        (format!("{} {{ {} }} 42", lets(600), lets(600)), false),
+        ("let a = 1; ".repeat(3000) + "42", true),
+        (
+            format!(
+                "{} fn f() {{ {} 1 }} fn g(a, b) {{ {} 1 }} f() + g(1, 2) + 40",
+                lets(900),
+                lets(900),
+                lets(900)
+            ),
+            true,
+        ),
+        (
+            format!(
+                "{} let f = || {{ {} 20 }}; let g = |x| {{ {} 22 }}; f.call() + g.call(1)",
+                lets(900),
+                lets(900),
+                lets(900)
+            ),
+            true,
+        ),
         // No parameters: an operator, and arguments of which each is a value.
         (
             format!(
@@ -632,12 +661,13 @@ fn what_has_as_many_parameters_and_keys_as_may_be_runs() {
             true,
         ),
     ] {
+        let shown = &source[..source.len().min(300)];
         match run(&source) {
-            Ok(success) => assert!(fits && success.output == "42", "{source}"),
+            Ok(success) => assert!(fits && success.output == "42", "{shown}"),
             Err(failure) => {
                 assert!(
                     !fits && failure.kind == FailureKind::Size,
-                    "{source}: {failure}"
+                    "{shown}: {failure}"
                 );
             }
         }

@@ -389,6 +389,9 @@ pub(super) fn table() -> Vec<(&'static str, String, &'static [End])> {
     add("arguments are constant", "ARGS.push(1)", HARMLESS);
     add("variables of one name", &"let x = 1; ".repeat(5000), &[Fine]);
     add("distinct variables", &numbered(5000, "let v# = #;"), &[Size]);
+    // Each is compared with all before it.
+    add("variables as they stand", &format!("if false {{ {} }}", numbered(15_000, "let v# = #;")), &[Size]);
+    add("constants as they stand", &format!("fn f() {{ {} }}", numbered(15_000, "const V# = #;")), &[Size]);
     add("functions", &numbered(2000, "fn f#() { # }"), &[Size, Compile]);
     add("closures", &numbered(2000, "let x = || #;"), &[Size, Compile]);
     add("parameters", &format!("fn f({}) {{ 1 }}", numbered(2000, "p#,")), &[Size]);
