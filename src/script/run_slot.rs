@@ -4,7 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The longest that a run keeps others waiting that have used less time.
@@ -32,6 +32,8 @@ thread_local! {
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
     /// Bytes that the run holds besides what it has allocated itself.
     static HELD: Cell<usize> = const { Cell::new(0) };
+    /// The time that this thread has waited for others, with its slot.
+    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     /// The run holds what others may wait for.
     static KEEPS_SLOT: Cell<bool> = const { Cell::new(false) };
 }
@@ -77,6 +79,19 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
 
     let _back = Back(HELD.replace(bytes));
     work()
+}
+
+/// Has the time of `wait`, which blocks, count as the run's own: it keeps its slot meanwhile.
+pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
+    let result = wait();
+    WAITED.set(WAITED.get() + begun.elapsed());
+    result
+}
+
+/// Returns the time that this thread has waited so.
+pub(super) fn waited() -> Duration {
+    WAITED.get()
 }
 
 /// Has `note` told when a run of `work` is set aside (false), and when it goes on (true).

@@ -34,6 +34,8 @@ const AHEAD: u32 = 10;
 /// The time in which all who wait have been that far ahead, as long as one slice is enough for that: fewer slices do if
 /// many wait.
 const GRACE: Duration = Duration::from_secs(1);
+/// Bytes that a thread takes which stands in for one that is set aside: its engine, and the stack that it touches.
+const THREAD: usize = 512 << 10;
 /// The time that an extra thread waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,7 @@ pub struct RunnerLimits {
     pub queue: usize,
     /// Runs that are set aside half-way.
     pub aside: usize,
-    /// Bytes that those hold, all together.
+    /// Bytes that those hold, all together, with those of the threads that stand in for them.
     pub aside_memory: usize,
 }
 
@@ -98,7 +100,7 @@ struct State<K> {
 
 /// A run that was set aside.
 struct AsideRun {
-    /// The processor time that it has used.
+    /// The time that it has used.
     used: Duration,
     memory: usize,
     has_turn: bool,
@@ -119,13 +121,15 @@ struct TaskSlot<K> {
     shared: Arc<Shared<K>>,
     accounts: Accounts<K>,
     run: Rc<RefCell<Charged>>,
-    /// The processor time of its thread when it began.
+    /// The time that its thread had used when it began.
     begun: Duration,
 }
 
 struct Charged {
     /// Until when its time is charged.
     until: Instant,
+    /// The time that its thread had used when it was last charged.
+    used: Duration,
     /// Not, once it ended while it was set aside.
     has_slot: bool,
 }
@@ -358,15 +362,17 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     }
 
     fn run(self: &Arc<Self>, task: Task, accounts: Accounts<K>) {
+        let begun = used_time();
         let run = Rc::new(RefCell::new(Charged {
             until: Instant::now(),
+            used: begun,
             has_slot: true,
         }));
         let slot = TaskSlot {
             shared: self.clone(),
             accounts,
             run: run.clone(),
-            begun: thread_time(),
+            begun,
         };
         if catch_unwind(AssertUnwindSafe(|| run_slot::with(slot, task))).is_err() {
             tracing::error!("a task panicked on a script thread");
@@ -382,12 +388,16 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         }
     }
 
+    /// Charges the time that a run has used since the last time: not that during which its thread would run, and others
+    /// have the processor.
     fn charge(&self, state: &mut State<K>, accounts: &Accounts<K>, run: &mut Charged) {
         let now = Instant::now();
         if self.wanted.load(Ordering::Relaxed) {
             let since = run.until.max(state.wanted_since);
-            let used = now.saturating_duration_since(since);
-            state.queue.charge(accounts, used);
+            let used = used_time();
+            let time = now.saturating_duration_since(since).min(used - run.used);
+            state.queue.charge(accounts, time);
+            run.used = used;
         }
         run.until = now;
     }
@@ -413,7 +423,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
             return true;
         };
         let ahead = ahead(shared.limits.slots, state.queue.contenders());
-        let used = thread_time().saturating_sub(self.begun);
+        let used = run.used - self.begun;
         while let Some(lack) = state.lack(&shared.limits, memory, before.resumes) {
             let State { queue, aside, .. } = &mut *state;
             // For want of places, no run ends that has used less itself: its caller may have run much before, or the
@@ -478,7 +488,7 @@ impl<K: Hash + Eq + Copy> State<K> {
             .filter(|(number, aside)| Some(**number) != resumes && !aside.is_displaced)
             .map(|(_, aside)| aside.memory);
         let (count, held) = others.fold((0, memory), |(count, held), memory| {
-            (count + 1, memory.saturating_add(held))
+            (count + 1, held.saturating_add(memory + THREAD))
         });
         if count >= limits.aside {
             Some(Lack::Places)
@@ -512,10 +522,10 @@ fn ahead(slots: usize, waiting: usize) -> Duration {
     (GRACE / turns.max(1)).clamp(slice, slice * AHEAD)
 }
 
-/// Returns the processor time that this thread has used.
-fn thread_time() -> Duration {
+/// Returns the time that this thread has used: of the processor, and while it waited for Redis.
+fn used_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
+    Duration::try_from(time).unwrap_or_default() + run_slot::waited()
 }
 
 fn micros(time: Duration) -> u64 {
@@ -544,7 +554,7 @@ mod tests {
             slots,
             queue,
             aside: 2,
-            aside_memory: 1000,
+            aside_memory: 1000 << 20,
         }
     }
 
@@ -684,6 +694,41 @@ mod tests {
         assert!(ended.load(Ordering::Relaxed));
     }
 
+    /// Has the processor for so long.
+    fn compute(time: Duration) {
+        let begun = super::used_time();
+        while super::used_time() - begun < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn time_without_the_processor_is_not_charged_but_time_that_a_run_waits() {
+        let runner = Runner::start(limits(1, 10)).unwrap();
+        let ms = Duration::from_millis;
+        let sleep = move || std::thread::sleep(ms(200));
+        let uses: [(u8, Box<dyn FnOnce() + Send>); 3] = [
+            (1, Box::new(sleep)),
+            (2, Box::new(move || compute(ms(30)))),
+            (3, Box::new(move || run_slot::waiting(sleep))),
+        ];
+        let (done, ran) = mpsc::channel();
+        let (gate, closed) = mpsc::channel::<()>();
+        let hold = Box::new(move || closed.recv().unwrap());
+        runner.submit([0; 2], wanted(), hold).unwrap();
+        for (key, work) in uses {
+            runner.submit([key; 2], wanted(), work).unwrap();
+        }
+        for key in [3, 2, 1] {
+            let done = done.clone();
+            let tell = Box::new(move || done.send(key).unwrap());
+            runner.submit([key; 2], wanted(), tell).unwrap();
+        }
+        gate.send(()).unwrap();
+        runner.shutdown();
+        assert_eq!(ran.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
     #[test]
     fn all_who_wait_are_far_ahead_within_a_second_or_after_a_slice() {
         let ahead = |waiting| ahead(2, waiting);
@@ -700,7 +745,7 @@ mod tests {
         let (begun, begins) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let over = wanted();
-        for (key, memory) in [(1, 600), (2, 600), (3, 1001)] {
+        for (key, memory) in [(1, 600 << 20), (2, 600 << 20), (3, 1001 << 20)] {
             let (begun, tell, over) = (begun.clone(), tell.clone(), over.clone());
             let long = move || {
                 begun.send(key).unwrap();

@@ -17,6 +17,7 @@ use crate::{
         conn::Connection,
         proto::values::{bytes, number, stored},
     },
+    script,
     store::{self, Key, KeyRange, RemoteReads, Unavailable},
 };
 
@@ -59,9 +60,8 @@ impl RemoteReads for DirectReads {
         self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
         let partition = self.redis.keys().of(&self.circle);
         let args = [partition.store(&self.circle).into(), bytes(key)];
-        let value = self
-            .handle
-            .block_on(self.redis.send("HGET", partition, args))?;
+        let sent = self.redis.send("HGET", partition, args);
+        let value = script::waiting(|| self.handle.block_on(sent))?;
         Ok(stored(&value))
     }
 
@@ -85,7 +85,7 @@ impl RemoteReads for DirectReads {
             number(range.limit),
         ];
         let sent = self.redis.send(command, partition, args);
-        let names = self.handle.block_on(sent)?.into_array();
+        let names = script::waiting(|| self.handle.block_on(sent))?.into_array();
         Ok(names.iter().filter_map(stored).collect())
     }
 }

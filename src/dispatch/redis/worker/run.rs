@@ -400,6 +400,11 @@ impl Worker {
         }
     }
 
+    /// Waits on a script thread.
+    fn wait<F: Future>(&self, future: F) -> F::Output {
+        script::waiting(|| self.handle.block_on(future))
+    }
+
     /// Runs a job on a script thread, again if it conflicts; if it is short and keeps conflicting, with its circle
     /// locked.
     fn run(self: &Arc<Self>, mut claimed: ClaimedJob) {
@@ -411,10 +416,10 @@ impl Worker {
             }
             claimed.has_lock = claimed.collisions >= UNLOCKED_COLLISIONS
                 && took < LONG
-                && self.handle.block_on(self.lock(&claimed));
+                && self.wait(self.lock(&claimed));
             let begun = Instant::now();
             let request = if claimed.has_lock {
-                let known = self.handle.block_on(self.read_again(&claimed));
+                let known = self.wait(self.read_again(&claimed));
                 claimed.known = known.unwrap_or_default();
                 // The others wait for it.
                 script::keep_slot(|| self.run_once(&claimed, Some(begun + LOCKED)))
@@ -424,7 +429,7 @@ impl Worker {
             took = begun.elapsed();
             self.running().remove(&claimed.slot.name());
             if claimed.has_lock && !matches!(request, Ok(Some(_))) {
-                self.handle.block_on(self.committer.unlock(&claimed));
+                self.wait(self.committer.unlock(&claimed));
             }
             let request = match request {
                 Ok(Some(request)) => request,
@@ -437,7 +442,7 @@ impl Worker {
             };
             let mut runs = vec![(claimed, request)];
             loop {
-                let committed = self.handle.block_on(self.commit(circle, &runs));
+                let committed = self.wait(self.commit(circle, &runs));
                 let (Some(answer), Some((mut job, request))) =
                     (committed.and_then(|mut answers| answers.pop()), runs.pop())
                 else {
@@ -516,7 +521,7 @@ impl Worker {
         let keys = [partition.jobs()];
         let mut args = vec![Value::from(self.redis.name()), claimed.slot.entry().into()];
         args.extend(begun.map(Value::Integer));
-        let may_run = self.handle.block_on(async {
+        let may_run = self.wait(async {
             loop {
                 let answer = self.redis.call(lua, partition, keys.clone(), args.clone());
                 match answer.await {
