@@ -6,9 +6,11 @@ DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 KILLS ?= 1500
 FAULTS ?= 60
+# The last release, or where there is none, the commit before this one.
+FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD~1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test redis soak check bench fmt
+.PHONY: help run test redis soak upgrade check bench fmt
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +32,13 @@ redis:
 soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture --exact dispatch::embedded::crash::nothing_is_lost_and_nothing_doubled_through_kills
 	CIRCLED_TEST_SECONDS=$(FAULTS) $(CARGO) test --test it -- --nocapture --test-threads=1 dispatch::redis::faults
+
+upgrade: redis ## Take a loaded cluster, and one server, from an earlier commit to this tree and back. FROM=<commit>
+	@commit=$$(git rev-parse --verify --short "$(FROM)^{commit}") && earlier=target/upgrade/$$commit && set -x && \
+	{ [ -d $$earlier ] || git worktree add --force --detach $$earlier $$commit; } && \
+	(cd $$earlier && CARGO_TARGET_DIR=../build $(CARGO) build --bin circled) && \
+	CIRCLED_TEST_EARLIER=$(CURDIR)/target/upgrade/build/debug/circled \
+	$(CARGO) test --test it -- --ignored --nocapture --test-threads=1 upgrade::
 
 check: ## Formatting, lints, docs, and what the dependencies are.
 	$(CARGO) fmt --all --check

@@ -2,5 +2,8 @@
 
 pub(crate) mod backend;
 pub(crate) mod calls;
+pub(crate) mod disk;
+pub(crate) mod load;
 pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod webhooks;

@@ -21,11 +21,9 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{
-    harness::{
-        backend::on_both,
-        server::{TestServer, Ws, circle, eventually, key, within},
-    },
+use crate::harness::{
+    backend::on_both,
+    server::{TestServer, Ws, circle, eventually, key, within},
     webhooks::{Webhook, scripted, taking_stripes},
 };
 

@@ -28,4 +28,5 @@ mod server;
 mod session;
 mod store;
 mod turns;
+mod upgrade;
 mod webhooks;

@@ -6,12 +6,10 @@ use circled_protocol::JobId;
 use serde_json::Value;
 
 use crate::harness::{
-    redis::{
-        Fleet, RedisServer,
-        session::ask,
-        stripe::{self, Said},
-    },
+    load::{delivery, session::ask},
+    redis::{Fleet, RedisServer},
     server::{TestServer, eventually},
+    webhooks::Said,
 };
 
 const SCRIPT: &str = r#"
@@ -38,8 +36,7 @@ async fn a_dead_letter_can_be_looked_at_and_run_again_by_any_server() {
     let redis = RedisServer::start().await;
     let fleet = Fleet::running(redis.url(), SCRIPT).with("DISPATCH__DURABLE__MAX_TRIES", 2);
     let (gateway, worker) = tokio::join!(fleet.gateway(), fleet.worker());
-    let body = stripe::delivery("evt_1", false, false);
-    let said = stripe::send(gateway.address, 0, &body).await;
+    let said = delivery(0, "evt_1").offer(gateway.address).await;
     assert_eq!(said, Some(Said::Kept));
     eventually("the job to be dead", async || {
         !jobs(&worker, &["list"]).is_empty()

@@ -7,8 +7,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{backend::on_both, server::key};
-use crate::webhooks::{SECRET, STUBBORN, Webhook, ask, event, scripted, taking_stripes, until};
+use crate::harness::{
+    backend::on_both,
+    server::key,
+    webhooks::{SECRET, STUBBORN, Webhook, ask, event, scripted, taking_stripes, until},
+};
 
 /// Runs the command line with only these settings.
 fn circled(arguments: &[&str], settings: &[(&str, &str)]) -> Output {

@@ -7,11 +7,9 @@ use axum::http::HeaderMap;
 use circled::webhooks::Preset;
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{
-        redis::RedisServer,
-        server::{Answer, Builder, ENDLESS, TestServer, Ws, eventually, key, post},
-    },
+use crate::harness::{
+    redis::RedisServer,
+    server::{Answer, Builder, ENDLESS, TestServer, Ws, eventually, key, post},
     webhooks::{Webhook, scripted, taking_stripes},
 };
 

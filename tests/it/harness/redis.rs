@@ -2,17 +2,13 @@
 //! that fails on command. All of it ends with the test.
 
 pub(crate) mod backlog;
-mod book;
 mod cluster;
 pub(crate) mod fleet;
-mod load;
 pub(crate) mod port;
 mod proxy;
 pub(crate) mod resp;
 mod sentinel;
 mod server;
-pub(crate) mod session;
-pub(crate) mod stripe;
 mod support;
 
 use std::time::Duration;
@@ -21,7 +17,6 @@ use tokio::time::{interval, timeout};
 
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, circle};
-pub(crate) use load::Load;
 pub(crate) use proxy::Proxy;
 pub(crate) use sentinel::Sentinels;
 pub(crate) use server::RedisServer;

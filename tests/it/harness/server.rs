@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::backend;
 
-pub(crate) use http::{Response, post, send};
+pub(crate) use http::{Response, post, send, try_post};
 pub(crate) use ws::{Answer, Received, Ws};
 
 /// The time that anything may take that isn't expected to take long.
@@ -86,6 +86,7 @@ pub(crate) struct TestServer {
 /// The settings of a server that is to be started.
 #[derive(Default)]
 pub(crate) struct Builder {
+    binary: Option<PathBuf>,
     worker: bool,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
@@ -98,6 +99,12 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
+    /// Runs this binary, of another version.
+    pub(crate) fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
+    }
+
     /// Makes it a worker.
     pub(crate) fn worker(mut self) -> Self {
         self.worker = true;
@@ -170,15 +177,13 @@ impl Builder {
 
     /// Starts the server, which may give up by itself; [`TestServer::serves`] tells.
     pub(crate) fn launch(self) -> TestServer {
-        let binary = env!("CARGO_BIN_EXE_circled");
+        let this = Path::new(env!("CARGO_BIN_EXE_circled"));
+        let binary = self.binary.as_deref().unwrap_or(this);
         let mut command = match self.open_files {
             Some(most) => {
                 let mut shell = Command::new("sh");
-                shell.args([
-                    "-c",
-                    &format!("ulimit -n {most}; exec \"$0\" \"$@\""),
-                    binary,
-                ]);
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+                shell.arg(binary);
                 shell
             }
             None => Command::new(binary),

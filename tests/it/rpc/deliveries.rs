@@ -4,15 +4,13 @@ use circled::webhooks::Preset;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{
-        backend::on_both,
-        calls::{
-            assert_invalid, assert_not_found, assert_refused, get_job, ok, put, submit, subscribe,
-            until,
-        },
-        server::{Builder, OPEN, TestServer, Ws, circle, eventually, key},
+use crate::harness::{
+    backend::on_both,
+    calls::{
+        assert_invalid, assert_not_found, assert_refused, get_job, ok, put, submit, subscribe,
+        until,
     },
+    server::{Builder, OPEN, TestServer, Ws, circle, eventually, key},
     webhooks::{Webhook, taking_stripes},
 };
 

@@ -649,7 +649,7 @@ async fn sessions_that_leave_are_forgotten() {
 
 /// Events under `webhook.<provider>` come only from that provider's deliveries.
 async fn only_a_providers_deliveries_tell_of_it() {
-    let server = crate::webhooks::taking_stripes()
+    let server = crate::harness::webhooks::taking_stripes()
         .env("CIRCLED_DISPATCH__DURABLE__MAX_TRIES", "1")
         .start()
         .await;
@@ -658,7 +658,7 @@ async fn only_a_providers_deliveries_tell_of_it() {
     subscribe(&mut guest, json!({ "topic": "webhook." })).await;
     let deliver = async |id: &str| {
         let event = json!({ "id": id, "object": "event", "type": "x", "data": { "object": {} } });
-        let webhook = crate::webhooks::Webhook::stripe(event.to_string());
+        let webhook = crate::harness::webhooks::Webhook::stripe(event.to_string());
         webhook.kept(&server).await
     };
     deliver("evt_1").await;

@@ -12,6 +12,7 @@ use crate::{
         backend::on_both,
         redis::RedisServer,
         server::{Builder, TestServer, circle, eventually, key, within},
+        webhooks::SECRET,
     },
     store::disk,
 };
@@ -369,7 +370,7 @@ async fn a_secret_and_a_script_of_webhooks_are_read_again() {
     let mut server = file.server().start().await;
     assert_eq!(disk::deliver(&server, "evt_1").await.status, 401);
     // The settings are the same, but the content of their files isn't.
-    std::fs::write(beside("secret"), disk::SECRET).unwrap();
+    std::fs::write(beside("secret"), SECRET).unwrap();
     std::fs::write(beside("stripe.rhai"), "emit(\"is\", 1)").unwrap();
     server.signal(Signal::HUP);
     server

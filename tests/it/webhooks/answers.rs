@@ -9,10 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{SECRET, Webhook, ask, event, scripted, taking_stripes};
 use crate::harness::{
     backend::on_both,
     server::{OPEN, TestServer, busy, circle, eventually, key, send, within},
+    webhooks::{SECRET, Webhook, ask, event, scripted, taking_stripes},
 };
 
 async fn signed_deliveries_are_kept_and_run() {

@@ -3,10 +3,10 @@
 use circled::webhooks::Preset;
 use serde_json::json;
 
-use super::{STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until};
 use crate::harness::{
     backend::on_both,
     server::{Response, TestServer, Ws, circle, key, post},
+    webhooks::{STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until},
 };
 
 const ANY_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

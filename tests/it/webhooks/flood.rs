@@ -8,9 +8,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Webhook, event, taking_stripes};
 use crate::{
-    harness::server::{TestServer, within},
+    harness::{
+        server::{TestServer, within},
+        webhooks::{Webhook, event, taking_stripes},
+    },
     server::doors::from,
 };
 

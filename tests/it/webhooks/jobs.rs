@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{SECRET, STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until};
 use crate::harness::{
     backend::{Backend, backend, on_both},
     server::{ENDLESS, OPEN, TestServer, busy, eventually, key, send, within},
+    webhooks::{SECRET, STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until},
 };
 
 async fn failed_deliveries_leave_nothing_and_are_tried_again() {

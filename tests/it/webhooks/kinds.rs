@@ -6,10 +6,10 @@ use circled::webhooks::Preset;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{SECRET, Webhook, ask, job, scripted, taking_stripes};
 use crate::harness::{
     backend::on_both,
     server::{ENDLESS, TestServer, busy, circle},
+    webhooks::{SECRET, Webhook, ask, job, scripted, taking_stripes},
 };
 
 const ANY_SECRET: &str = "long enough";

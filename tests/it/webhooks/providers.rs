@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Webhook, ask, event, taking_stripes};
 use crate::harness::{
     backend::on_both,
     server::{TestServer, circle, post},
+    webhooks::{Webhook, ask, event, taking_stripes},
 };
 
 /// A base64 text, for providers that need one.

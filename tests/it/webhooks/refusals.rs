@@ -3,8 +3,10 @@
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{SECRET, Webhook, event, taking_stripes};
-use crate::harness::server::{TestServer, circle, key, send};
+use crate::harness::{
+    server::{TestServer, circle, key, send},
+    webhooks::{SECRET, Webhook, event, taking_stripes},
+};
 
 /// A text in every payload, and in no line of the log.
 const CANARY: &str = "canary_of_a_payload";

@@ -2,10 +2,10 @@
 
 use circled::webhooks::Preset;
 
-use super::{SECRET, Webhook, event, taking_stripes};
 use crate::harness::{
     backend::on_both,
     server::{TestServer, key},
+    webhooks::{SECRET, Webhook, event, taking_stripes},
 };
 
 async fn secrets_come_from_everywhere_and_can_be_changed_without_a_gap() {

@@ -1,16 +1,16 @@
 //! Durable jobs that a server can't read, because they are damaged or of a newer version.
 
-use std::{num::NonZeroUsize, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use circled::{
-    store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table},
-    units::Size,
-};
+use circled::store::{Record, Table};
 use circled_protocol::JobId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::server::{Builder, TestServer, circle, eventually, key, post};
+use crate::harness::{
+    disk::with_store,
+    server::{Builder, TestServer, circle, eventually, key, post},
+};
 
 /// Builds a server that runs one job at a time, so that a stuck job would block the others.
 fn server(folder: &Path) -> Builder {
@@ -23,34 +23,6 @@ fn server(folder: &Path) -> Builder {
 
 fn key_of(id: JobId) -> Vec<u8> {
     hex::decode(id.to_string().replace('-', "")).unwrap()
-}
-
-/// Changes the data of a stopped server on disk.
-fn write(folder: &Path, change: impl FnOnce(&Store) -> Vec<Record>) {
-    let settings = DiskSettings {
-        data_dir: folder.to_owned(),
-        min_free: 0,
-        write_queue: Size::new(1 << 20).unwrap(),
-        cache: 1 << 20,
-        open_files: 64,
-    };
-    let limits = Settings {
-        max_key: Size::new(512).unwrap(),
-        max_value: Size::new(1 << 16).unwrap(),
-        max_writes: 1000,
-        max_events: NonZeroUsize::new(100).unwrap(),
-        event_log: NonZeroUsize::new(100).unwrap(),
-        events_waiting: Size::new(1 << 20).unwrap(),
-        events_waiting_in_all: Size::new(1 << 20).unwrap(),
-        max_event: 1 << 14,
-        quota: 1 << 30,
-    };
-    let store = Store::start(Disk::open(&settings).unwrap(), &settings, limits).unwrap();
-    let records = change(&store);
-    store
-        .write_and_wait(circle(), records, Preconditions::NONE)
-        .unwrap();
-    store.shutdown();
 }
 
 #[tokio::test]
@@ -68,7 +40,7 @@ async fn jobs_that_cannot_be_read_go_to_the_dead_letters_and_those_behind_them_r
     }
     running.kill();
 
-    write(folder.path(), |store| {
+    with_store(folder.path(), |store| {
         let due_now = |id: &JobId| {
             let record = store.read(Table::Jobs, &circle(), &key_of(*id)).unwrap();
             let mut record = circled_json::parse(record.unwrap()).unwrap();

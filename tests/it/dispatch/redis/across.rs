@@ -3,13 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    redis::{
-        Fleet, Proxy, RedisServer,
-        backlog::ONE_PARTITION,
-        fleet::circle,
-        stripe::{self, Said},
-    },
+    load::delivery,
+    redis::{Fleet, Proxy, RedisServer, backlog::ONE_PARTITION, fleet::circle},
     server::{TestServer, Ws, eventually, key},
+    webhooks::Said,
 };
 
 /// Opens a session of the owner of [`circle`] 0.
@@ -132,8 +129,9 @@ async fn a_script_for_a_provider_counts_at_all_gateways_at_once() {
     let mut number = 0;
     let mut by = async |session: &mut Ws| {
         number += 1;
-        let body = stripe::delivery(&format!("evt_{number}"), false, false);
-        let said = stripe::send(gateways[0].address, 0, &body).await;
+        let said = delivery(0, format!("evt_{number}"))
+            .offer(gateways[0].address)
+            .await;
         assert_eq!(said, Some(Said::Kept));
         let mut by = Value::Null;
         eventually("the delivery to be run", async || {

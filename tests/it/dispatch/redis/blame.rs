@@ -3,14 +3,10 @@
 use serde_json::Value;
 
 use crate::harness::{
-    redis::{
-        Fleet, RedisServer,
-        backlog::ONE_PARTITION,
-        fleet::circle,
-        session::ask,
-        stripe::{self, Said},
-    },
+    load::{delivery, session::ask},
+    redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
     server::{OPEN, TestServer, eventually, key},
+    webhooks::Said,
 };
 
 /// One delivery doesn't end until it is told to.
@@ -30,8 +26,7 @@ fn fleet(redis: &RedisServer) -> Fleet {
 }
 
 async fn deliver(gateway: &TestServer, id: &str) {
-    let body = stripe::delivery(id, false, false);
-    let said = stripe::send(gateway.address, 0, &body).await;
+    let said = delivery(0, id).offer(gateway.address).await;
     assert_eq!(said, Some(Said::Kept));
 }
 

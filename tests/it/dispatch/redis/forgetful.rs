@@ -1,12 +1,10 @@
 //! Redis is emptied, or forgets the scripts.
 
 use crate::harness::{
-    redis::{
-        Fleet, Load, RedisServer,
-        session::ask,
-        stripe::{self, Said},
-    },
+    load::{Load, delivery, session::ask},
+    redis::{Fleet, RedisServer},
     server::eventually,
+    webhooks::Said,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,8 +38,7 @@ async fn all_goes_on_after_redis_was_emptied() {
     load.progress(10).await;
     load.abandon().await;
     // The store is empty, and a delivery is done once.
-    let body = stripe::delivery("after", false, false);
-    let said = stripe::send(gateways[0].address, 0, &body).await;
+    let said = delivery(0, "after").offer(gateways[0].address).await;
     assert_eq!(said, Some(Said::Kept));
     eventually("the delivery to be done", async || {
         ask(&gateways[1], 0, "store.get(\"delivery/after\", 0)").await == 1

@@ -4,7 +4,10 @@ use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use crate::harness::redis::{Fleet, Load, RedisServer, port::Port};
+use crate::harness::{
+    load::Load,
+    redis::{Fleet, RedisServer, port::Port},
+};
 
 /// Returns the rights that docs/OPERATIONS.md gives a user.
 fn rights() -> impl Iterator<Item = &'static str> {

@@ -5,8 +5,10 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::harness::{
-    redis::{Fleet, Load, RedisServer, stripe},
+    load::{Load, delivery},
+    redis::{Fleet, RedisServer},
     server::{Builder, PATIENCE, TestServer, eventually, key},
+    webhooks::Said,
 };
 
 #[tokio::test]
@@ -92,9 +94,8 @@ async fn without_redis_they_begin_and_work_once_it_is_there() {
     let mut session = gateway.log_in(&key(1)).await;
     let refused = session.play("1").await.unwrap_err();
     assert_eq!(refused["code"], -32007, "{refused}");
-    let body = stripe::delivery("evt_1", false, false);
-    let said = stripe::send(gateway.address, 0, &body).await;
-    assert_eq!(said, Some(stripe::Said::ComeBack));
+    let said = delivery(0, "evt_1").offer(gateway.address).await;
+    assert_eq!(said, Some(Said::ComeBack));
 
     redis.restart().await;
     for server in [&gateway, &worker] {
@@ -104,8 +105,8 @@ async fn without_redis_they_begin_and_work_once_it_is_there() {
         .await;
     }
     assert_eq!(session.play("1 + 1").await.unwrap()["value"], 2);
-    let said = stripe::send(gateway.address, 0, &body).await;
-    assert_eq!(said, Some(stripe::Said::Kept));
+    let said = delivery(0, "evt_1").offer(gateway.address).await;
+    assert_eq!(said, Some(Said::Kept));
 }
 
 #[tokio::test]

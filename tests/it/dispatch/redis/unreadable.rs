@@ -5,15 +5,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    redis::{
-        Fleet, RedisServer,
-        backlog::ONE_PARTITION,
-        fleet::circle,
-        resp::Reply,
-        session::ask,
-        stripe::{self, Said},
-    },
+    load::{delivery, session::ask},
+    redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle, resp::Reply},
     server::{OPEN, TestServer, eventually, key, post},
+    webhooks::Said,
 };
 
 const JOBS: &str = "{circled:00}:jobs";
@@ -57,8 +52,7 @@ impl RedisServer {
 }
 
 async fn deliver(gateway: &TestServer, id: String) {
-    let body = stripe::delivery(&id, false, false);
-    let said = stripe::send(gateway.address, 0, &body).await;
+    let said = delivery(0, &id).offer(gateway.address).await;
     assert_eq!(said, Some(Said::Kept));
 }
 

@@ -3,8 +3,11 @@
 use circled_protocol::PublicKey;
 use futures_util::future::join_all;
 
-use super::{load, stripe};
-use crate::harness::server::{Builder, ENDLESS, TestServer, key};
+use crate::harness::{
+    load,
+    server::{Builder, ENDLESS, TestServer, key},
+    webhooks::{scripted, taking_stripes},
+};
 
 /// The settings of the servers.
 pub(crate) struct Fleet {
@@ -22,12 +25,10 @@ impl Fleet {
 
     /// Creates a fleet whose Stripe deliveries run this script.
     pub(crate) fn running(url: impl Into<String>, script: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("stripe.rhai");
-        std::fs::write(&path, script).unwrap();
+        let (folder, toml) = scripted(script);
         let fleet = Self {
             settings: Vec::new(),
-            toml: format!("[webhooks.stripe]\nscript = {path:?}\n"),
+            toml,
             _folder: folder,
         };
         fleet
@@ -57,9 +58,7 @@ impl Fleet {
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        let builder = TestServer::builder()
-            .toml(&self.toml)
-            .env("STRIPE_WEBHOOK_SECRET", stripe::SECRET);
+        let builder = taking_stripes().toml(&self.toml);
         let settings = self.settings.iter();
         settings.fold(builder, |builder, (name, value)| builder.env(name, value))
     }

@@ -1,6 +1,6 @@
 //! Plain HTTP/1.1, with nothing between the test and the bytes.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use axum::http::HeaderMap;
 use serde_json::Value;
@@ -70,13 +70,29 @@ pub(crate) async fn post(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Response {
+    send_bytes(address, &posting(address, path, headers, body)).await
+}
+
+/// Sends a `POST` to a server that may be gone: returns `None` then.
+pub(crate) async fn try_post(
+    address: SocketAddr,
+    path: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<Response> {
+    let request = posting(address, path, headers, body);
+    let exchange = exchange(address, &request);
+    within("an answer, or the end", exchange).await.ok()
+}
+
+fn posting(address: SocketAddr, path: &str, headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut request =
         format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {}\r\n", value.to_str().unwrap());
     }
-    send_bytes(address, &[(request + "\r\n").as_bytes(), body].concat()).await
+    [(request + "\r\n").as_bytes(), body].concat()
 }
 
 /// Sends a request unchanged.
@@ -85,20 +101,27 @@ pub(crate) async fn send(address: SocketAddr, request: &str) -> Response {
 }
 
 async fn send_bytes(address: SocketAddr, request: &[u8]) -> Response {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        let mut received = Vec::new();
-        loop {
-            if let Some(response) = whole(&received) {
-                return response;
-            }
-            let read = stream.read_buf(&mut received).await.unwrap();
-            assert!(read > 0, "half an answer: {received:?}");
+    let shown = String::from_utf8_lossy(request);
+    within(
+        &format!("an answer to {shown:?}"),
+        exchange(address, request),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{error}, instead of an answer to {shown:?}"))
+}
+
+async fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<Response> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
+    let mut received = Vec::new();
+    loop {
+        if let Some(response) = whole(&received) {
+            return Ok(response);
         }
-    };
-    let request = String::from_utf8_lossy(request);
-    within(&format!("an answer to {request:?}"), exchange).await
+        if stream.read_buf(&mut received).await? == 0 {
+            return Err(io::Error::other(format!("half an answer: {received:?}")));
+        }
+    }
 }
 
 fn whole(received: &[u8]) -> Option<Response> {

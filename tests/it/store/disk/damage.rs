@@ -8,9 +8,11 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::server;
 use crate::{
-    harness::server::{TestServer, key},
+    harness::{
+        server::{TestServer, key},
+        webhooks::taking_stripes,
+    },
     store::value,
 };
 
@@ -25,7 +27,10 @@ const READ: &str = "let n = store.get(\"n\", 0);
 
 /// Returns the data in the folder if a server starts on it; `None` if it is refused with advice.
 async fn found(folder: &Path, what: &str) -> Option<Value> {
-    let mut running = server().env("RUST_BACKTRACE", "1").data(folder).launch();
+    let mut running = taking_stripes()
+        .env("RUST_BACKTRACE", "1")
+        .data(folder)
+        .launch();
     let started = running.serves().await;
     if started {
         let mut session = running.log_in(&key(2)).await;
@@ -48,7 +53,7 @@ async fn folder_with(plays: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     // The second server replays the first half.
     for half in [plays / 2, plays - plays / 2] {
-        let running: TestServer = server().data(folder.path()).start().await;
+        let running: TestServer = taking_stripes().data(folder.path()).start().await;
         let mut session = running.log_in(&key(2)).await;
         for _ in 0..half {
             value(&mut session, WRITE).await;
@@ -150,7 +155,7 @@ fn journal(folder: &Path) -> PathBuf {
 #[tokio::test]
 async fn a_last_write_that_was_cut_off_is_as_if_it_had_never_been() {
     let folder = folder_with(4).await;
-    let running = server().data(folder.path()).start().await;
+    let running = taking_stripes().data(folder.path()).start().await;
     let mut session = running.log_in(&key(2)).await;
     value(&mut session, WRITE).await;
     let journal_file = journal(folder.path());
@@ -191,7 +196,7 @@ async fn a_last_write_that_was_cut_off_is_as_if_it_had_never_been() {
         assert_eq!(whole, Some(json!([5, true])), "{cut} bytes less");
         // It continues from there, several times.
         for n in 6..8 {
-            let running = server().data(copied.path()).start().await;
+            let running = taking_stripes().data(copied.path()).start().await;
             let mut session = running.log_in(&key(2)).await;
             value(&mut session, WRITE).await;
             assert_eq!(value(&mut session, READ).await, json!([n, true]));
@@ -211,7 +216,7 @@ async fn the_rest_of_a_damaged_folder_is_used_on_request() {
         .unwrap()
         .set_len(length / 2)
         .unwrap();
-    let (_, said) = server().data(folder.path()).give_up().await;
+    let (_, said) = taking_stripes().data(folder.path()).give_up().await;
     let mark = folder.path().join("written");
     let help = format!("remove {} to go on with what is left", mark.display());
     assert!(said.contains(&help), "{said}");
@@ -223,7 +228,7 @@ async fn the_rest_of_a_damaged_folder_is_used_on_request() {
 #[tokio::test]
 async fn a_damaged_table_is_never_read_as_something_else() {
     let folder = tempfile::tempdir().unwrap();
-    let running = server().data(folder.path()).start().await;
+    let running = taking_stripes().data(folder.path()).start().await;
     let mut session = running.log_in(&key(2)).await;
     // More than stays in memory, and hard to compress.
     for n in 0..8 {
@@ -235,7 +240,7 @@ async fn a_damaged_table_is_never_read_as_something_else() {
     }
     running.kill();
     // The data in memory is written to disk at the latest when it is read again.
-    server().data(folder.path()).start().await.kill();
+    taking_stripes().data(folder.path()).start().await.kill();
     let database = folder.path().join("database");
     let tables: Vec<_> = files(&database)
         .into_iter()
@@ -254,7 +259,7 @@ async fn a_damaged_table_is_never_read_as_something_else() {
         fs::write(file, bytes).unwrap();
     }
 
-    let mut running = server().data(folder.path()).launch();
+    let mut running = taking_stripes().data(folder.path()).launch();
     if !running.serves().await {
         let said = running.whole_log().await;
         assert!(

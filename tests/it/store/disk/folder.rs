@@ -10,9 +10,12 @@ use std::{
 use rustix::fs::Mode;
 use serde_json::json;
 
-use super::{deliver, server};
+use super::deliver;
 use crate::{
-    harness::server::{TestServer, key},
+    harness::{
+        server::{TestServer, key},
+        webhooks::taking_stripes,
+    },
     store::value,
 };
 
@@ -33,7 +36,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Checks that no server starts on it, and that the message says so.
 async fn assert_refused(folder: &Path, words: &[&str]) {
-    let (status, said) = server().data(folder).give_up().await;
+    let (status, said) = taking_stripes().data(folder).give_up().await;
     assert_eq!(status.code(), Some(1), "{said}");
     let last = said.lines().last().unwrap_or_default();
     assert!(last.starts_with("error: "), "{said}");
@@ -46,7 +49,7 @@ async fn assert_refused(folder: &Path, words: &[&str]) {
 #[tokio::test]
 async fn a_second_server_is_refused_and_the_first_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let first = server().data(folder.path()).start().await;
+    let first = taking_stripes().data(folder.path()).start().await;
     let mut session = first.log_in(&key(2)).await;
     for n in 1..4 {
         assert_refused(
@@ -59,7 +62,7 @@ async fn a_second_server_is_refused_and_the_first_goes_on() {
     }
     // The folder is free again as soon as the first server is gone.
     first.kill();
-    let second = server().data(folder.path()).start().await;
+    let second = taking_stripes().data(folder.path()).start().await;
     let mut session = second.log_in(&key(2)).await;
     assert_eq!(value(&mut session, "store.get(\"n\")").await, json!(3));
 }
@@ -89,7 +92,7 @@ async fn a_folder_that_is_a_file_is_refused() {
 #[tokio::test]
 async fn a_folder_of_another_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    server().data(folder.path()).start().await.kill();
+    taking_stripes().data(folder.path()).start().await.kill();
     let format = folder.path().join("format");
     let ours = std::fs::read_to_string(&format).unwrap();
     for theirs in ["circled 1\n", "circled 20\n", "something else", ""] {
@@ -103,14 +106,14 @@ async fn a_folder_of_another_version_is_refused_and_left_as_it_is() {
         assert_eq!(files(folder.path()), before);
     }
     std::fs::write(&format, ours).unwrap();
-    server().data(folder.path()).start().await;
+    taking_stripes().data(folder.path()).start().await;
 }
 
 #[tokio::test]
 async fn a_folder_that_is_new_or_was_just_begun_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let started = async |folder: &Path| {
-        let server: TestServer = server().data(folder).start().await;
+        let server: TestServer = taking_stripes().data(folder).start().await;
         let mut session = server.log_in(&key(2)).await;
         assert_eq!(value(&mut session, "store.incr(\"n\", 1)").await, json!(1));
     };
@@ -130,7 +133,7 @@ async fn files_are_for_their_user_alone() {
     rustix::process::umask(Mode::empty());
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("deep/data");
-    let server = server().data(&data).start().await;
+    let server = taking_stripes().data(&data).start().await;
     let mut session = server.log_in(&key(1)).await;
     session.play("store.set(\"a\", 1)").await.unwrap();
     assert_eq!(deliver(&server, "evt_1").await.status, 200);
@@ -159,7 +162,7 @@ async fn a_data_folder_that_others_can_look_into_is_told() {
         let data = folder.path().join(format!("{mode:o}"));
         fs::create_dir(&data).unwrap();
         fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
-        let mut server = server().data(&data).start().await;
+        let mut server = taking_stripes().data(&data).start().await;
         server.sigterm();
         server.wait().await;
         let log = server.whole_log().await;

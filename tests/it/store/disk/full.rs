@@ -5,9 +5,12 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use super::{deliver, server, volume::Volume};
+use super::{deliver, volume::Volume};
 use crate::{
-    harness::server::{TestServer, Ws, key},
+    harness::{
+        server::{TestServer, Ws, key},
+        webhooks::taking_stripes,
+    },
     store::value,
 };
 
@@ -56,7 +59,7 @@ async fn write_some(server: &TestServer, session: &mut Ws) -> Value {
 
 /// Checks after a restart that all acknowledged writes are there, and no refused ones.
 async fn assert_whole(folder: &Path, n: &Value) {
-    let server = server()
+    let server = taking_stripes()
         .data(folder)
         .env("CIRCLED_DISPATCH__EMBEDDED__MIN_FREE", "1MiB")
         .start()
@@ -81,7 +84,7 @@ async fn with_too_little_free_nothing_is_accepted_until_there_is_room_again() {
         return;
     };
     let folder = volume.path().join("data");
-    let mut running = server()
+    let mut running = taking_stripes()
         .data(&folder)
         .env("CIRCLED_DISPATCH__EMBEDDED__MIN_FREE", "16MiB")
         .start()
@@ -118,7 +121,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
         return;
     };
     let folder = volume.path().join("data");
-    let running = server()
+    let running = taking_stripes()
         .data(&folder)
         .env("CIRCLED_DISPATCH__EMBEDDED__MIN_FREE", "1B")
         .start()
@@ -150,7 +153,7 @@ async fn a_write_that_fails_midway_loses_nothing() {
             .unwrap()
     };
     for round in 0..3 {
-        let running = server().data(folder.path()).start().await;
+        let running = taking_stripes().data(folder.path()).start().await;
         let mut session = running.log_in(&key(2)).await;
         let kept = write_some(&running, &mut session).await;
         // A new journal is longer than its content.
@@ -198,7 +201,10 @@ async fn a_run_that_only_reads_never_waits_for_the_disk() {
     let Some(volume) = Volume::freezable() else {
         return;
     };
-    let running = server().data(&volume.path().join("data")).start().await;
+    let running = taking_stripes()
+        .data(&volume.path().join("data"))
+        .start()
+        .await;
     let (mut writer, mut reader) = (running.log_in(&key(2)).await, running.log_in(&key(3)).await);
     value(&mut writer, "store.set(\"n\", 1)").await;
     let frozen = volume.freeze();

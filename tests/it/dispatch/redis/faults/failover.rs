@@ -2,7 +2,10 @@
 
 use super::faults;
 
-use crate::harness::redis::{Cluster, Fleet, Load, Sentinels};
+use crate::harness::{
+    load::Load,
+    redis::{Cluster, Fleet, Sentinels},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clusters_failover_loses_no_acknowledged_delivery() {

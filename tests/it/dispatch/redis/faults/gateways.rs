@@ -2,7 +2,10 @@
 
 use super::faults;
 
-use crate::harness::redis::{Fleet, Load, RedisServer, circle, session::Session};
+use crate::harness::{
+    load::{Load, session::Session},
+    redis::{Fleet, RedisServer, circle},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_that_are_killed_lose_nothing_and_leave_nothing() {

@@ -6,7 +6,8 @@ use tokio::time::sleep;
 
 use super::faults;
 use crate::harness::{
-    redis::{Fleet, Load, Proxy, RedisServer},
+    load::Load,
+    redis::{Fleet, Proxy, RedisServer},
     server::TestServer,
 };
 

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::{faults, pause::stand_still};
 use crate::harness::{
-    redis::{Fleet, Load, RedisServer, circle, session::Session, stripe},
+    load::{Load, delivery, session::Session},
+    redis::{Fleet, RedisServer, circle},
     server::{TestServer, eventually},
+    webhooks::Said,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,9 +31,8 @@ async fn all_goes_on_after_redis_was_gone() {
         let refused = session.play("1", json!(null)).await.unwrap().unwrap_err();
         assert_eq!(refused["code"], -32007, "{refused}");
         assert!(refused["data"]["retry_after_ms"].is_u64(), "{refused}");
-        let body = stripe::delivery("refused", false, false);
-        let said = stripe::send(gateway.address, 0, &body).await;
-        assert_eq!(said, Some(stripe::Said::ComeBack));
+        let said = delivery(0, "refused").offer(gateway.address).await;
+        assert_eq!(said, Some(Said::ComeBack));
         load.refusals(4).await;
         redis.restart().await;
         for server in gateways.iter().chain(&workers) {

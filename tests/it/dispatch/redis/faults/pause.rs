@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use super::faults;
 use crate::harness::{
-    redis::{Fleet, Load, RedisServer, backlog::ONE_PARTITION},
+    load::Load,
+    redis::{Fleet, RedisServer, backlog::ONE_PARTITION},
     server::{TestServer, busy, key},
 };
 

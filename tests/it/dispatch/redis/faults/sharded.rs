@@ -2,7 +2,10 @@
 
 use super::faults;
 
-use crate::harness::redis::{Cluster, Fleet, Load};
+use crate::harness::{
+    load::Load,
+    redis::{Cluster, Fleet},
+};
 
 /// Enough circles for most partitions to have one.
 const CIRCLES: u8 = 40;

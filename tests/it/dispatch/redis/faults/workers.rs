@@ -2,7 +2,10 @@
 
 use super::faults;
 
-use crate::harness::redis::{Fleet, Load, RedisServer};
+use crate::harness::{
+    load::Load,
+    redis::{Fleet, RedisServer},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_are_killed_lose_nothing_to_those_that_take_over() {
