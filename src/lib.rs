@@ -34,6 +34,8 @@ mod document;
 mod farewell;
 mod field_names;
 mod files;
+#[cfg(test)]
+mod golden;
 mod log_limit;
 mod memory;
 mod pace;

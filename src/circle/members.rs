@@ -87,3 +87,28 @@ fn tell(transaction: &mut Transaction, topic: &str, member: &PublicKey) {
         to: Some(owner),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::SecretKey;
+    use jiff::Timestamp;
+
+    use super::{StoredMember, key};
+    use crate::golden;
+
+    #[test]
+    fn members_are_stored_as_before() {
+        let member = StoredMember {
+            added_at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+        };
+        let written = serde_json::to_string(&member).unwrap();
+        golden::check_json("member", &written, &[""], |text| {
+            let member: StoredMember = circled_json::from_str(text).ok()?;
+            serde_json::to_string(&member).ok()
+        });
+        let key = key(&SecretKey::from_hex(&"01".repeat(32)).unwrap().public());
+        golden::check("member_key", &hex::encode(key), |text| {
+            Some(text.to_owned())
+        });
+    }
+}

@@ -385,3 +385,35 @@ pub fn pin_source(
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::methods::ScriptVersion;
+    use jiff::Timestamp;
+
+    use super::{StoredScript, name_key, source_key};
+    use crate::golden;
+
+    #[test]
+    fn scripts_are_stored_as_before() {
+        let version = |digit: &str, millis| ScriptVersion {
+            version: digit.repeat(64),
+            put_at: Timestamp::from_millisecond(millis).unwrap(),
+            put_by: "02".repeat(33),
+        };
+        let script = StoredScript {
+            versions: vec![
+                version("b", 1_700_000_000_000),
+                version("a", 1_600_000_000_000),
+            ],
+        };
+        let written = serde_json::to_string(&script).unwrap();
+        golden::check_json("script", &written, &["", "/versions/0"], |text| {
+            let script: StoredScript = circled_json::from_str(text).ok()?;
+            serde_json::to_string(&script).ok()
+        });
+        let keys = [name_key("lib/a"), source_key("lib/a", &"a".repeat(64))];
+        let keys = keys.map(hex::encode).join(" ");
+        golden::check("script_keys", &keys, |text| Some(text.to_owned()));
+    }
+}

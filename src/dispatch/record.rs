@@ -634,7 +634,76 @@ fn backoff(tries: u32, settings: &settings::Durable) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::fitting_logs;
+    use circled_protocol::{FailureKind, JobId, SecretKey, methods::JobError};
+    use jiff::Timestamp;
+
+    use super::{JobRecord, Series, Status, fitting_logs};
+    use crate::golden;
+
+    #[test]
+    fn records_are_stored_as_before() {
+        let at = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).unwrap();
+        let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let new = JobRecord::new(JobId::from_bytes([7; 16]), key, key.to_string(), at(0));
+        let text = |text: &str| Some(text.to_owned());
+        let dead = JobRecord {
+            caller: "webhook:stripe".to_owned(),
+            name: text("on_stripe"),
+            version: text("aa"),
+            event_id: text("evt_1"),
+            event_type: text("ping"),
+            series: Some(Series {
+                identity: [9; 32],
+                is_final: true,
+            }),
+            status: Status::Dead,
+            tries: 5,
+            crashes: 1,
+            ended_at: Some(at(60)),
+            error: Some(JobError {
+                kind: Some(FailureKind::Runtime.into()),
+                message: "no".to_owned(),
+                line: Some(3),
+                column: Some(1),
+            }),
+            logs: vec!["a line".to_owned()],
+            unread: Some("{\"id\":".into()),
+            ..new.clone()
+        };
+        let finished = JobRecord {
+            status: Status::Finished,
+            tries: 1,
+            run_at: Some(at(30)),
+            ended_at: Some(at(31)),
+            output: text("[1.0, 2]"),
+            value: Some(circled_json::from_str("[1.0,9007199254740993]").unwrap()),
+            ..new.clone()
+        };
+        let delayed = JobRecord {
+            run_at: Some(at(30)),
+            due: Some(at(30)),
+            ..new.clone()
+        };
+        let cancelled = JobRecord {
+            status: Status::Cancelled,
+            ended_at: Some(at(1)),
+            ..new.clone()
+        };
+        for (name, job) in [
+            ("job", new),
+            ("job_delayed", delayed),
+            ("job_finished", finished),
+            ("job_cancelled", cancelled),
+            ("job_dead", dead),
+        ] {
+            let written = serde_json::to_string(&job).unwrap();
+            golden::check_json(name, &written, &[""], |text| {
+                let read = JobRecord::read(job.id, Some(key), text.as_bytes())?;
+                assert_eq!(read.unread, job.unread, "it can't be read: {text}");
+                serde_json::to_string(&read).ok()
+            });
+        }
+    }
 
     #[test]
     fn what_was_printed_is_kept_as_far_as_there_is_room() {

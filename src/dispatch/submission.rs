@@ -219,7 +219,45 @@ impl std::fmt::Debug for Input {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::{golden, script::PinnedModules};
+
+    #[test]
+    fn inputs_are_stored_as_before() {
+        let check = |name, input: &Input, objects: &[&str]| {
+            let written = serde_json::to_string(input).unwrap();
+            golden::check_json(name, &written, objects, |text| {
+                let input: Input = circled_json::from_str(text).ok()?;
+                let unread: UnreadInput = circled_json::from_str(text).ok()?;
+                let again = serde_json::to_string(&unread.read().ok()?).ok()?;
+                assert_eq!(serde_json::to_string(&input).ok()?, again);
+                Some(again)
+            });
+        };
+        let modules = [("lib/a".to_owned(), "fn a() { 1 }".into())];
+        let pinned = Pinned {
+            name: Some("greet".to_owned()),
+            version: Some("a".repeat(64)),
+            source: "import \"lib/a\" as a; a::a()".into(),
+            modules: Arc::new(PinnedModules(modules.into_iter().collect())),
+        };
+        let submitted = Input {
+            event: None,
+            args: json!({ "n": [1, 2.0, null, "\u{2028}"] }),
+            script: Some(Arc::new(pinned)),
+            newest: true,
+        };
+        check("input_of_submission", &submitted, &["", "/script"]);
+        let event = json!({ "provider": "stripe", "id": "evt_1", "type": null, "payload": [1] });
+        let delivered = Input {
+            event: Some(event),
+            ..Input::default()
+        };
+        check("input_of_delivery", &delivered, &[""]);
+        check("input_of_nothing", &Input::default(), &[""]);
+    }
 
     #[test]
     fn what_was_sent_may_be_as_deep_as_json_is_read() {

@@ -70,15 +70,17 @@ impl Usage {
     /// Reads what is on disk.
     pub(super) fn read(disk: &Disk, circle: &PublicKey) -> Result<Self, Unavailable> {
         let stored = disk.get(Table::Usage, circle, &[])?;
-        let usage = stored.as_deref().and_then(|stored| {
-            let (bytes, commit) = stored.split_first_chunk()?;
-            Some(Self {
-                bytes: u64::from_be_bytes(*bytes),
-                // An earlier version had no number.
-                commit: commit.try_into().map_or(0, u64::from_be_bytes),
-            })
-        });
+        let usage = stored.as_deref().and_then(Self::decode);
         Ok(usage.unwrap_or_default())
+    }
+
+    fn decode(stored: &[u8]) -> Option<Self> {
+        let (bytes, commit) = stored.split_first_chunk()?;
+        Some(Self {
+            bytes: u64::from_be_bytes(*bytes),
+            // An earlier version had no number.
+            commit: commit.try_into().map_or(0, u64::from_be_bytes),
+        })
     }
 
     pub(super) fn record(self) -> Record {
@@ -235,5 +237,28 @@ impl Latest {
             self.pruned = durable;
             Arc::make_mut(&mut self.pending).retain(|_, (number, _)| *number > durable);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Usage;
+    use crate::golden;
+
+    #[test]
+    fn sizes_are_stored_as_before() {
+        let usage = Usage {
+            bytes: 0x0102,
+            commit: 0x0304,
+        };
+        let record = usage.record();
+        let written = hex::encode(record.value.unwrap());
+        golden::check("usage", &written, |text| {
+            let usage = Usage::decode(&hex::decode(text).ok()?)?;
+            usage.record().value.map(hex::encode)
+        });
+        // Without the number of a commit, as an earlier version has written it.
+        let usage = Usage::decode(&0x0102_u64.to_be_bytes()).unwrap();
+        assert_eq!((usage.bytes, usage.commit), (0x0102, 0));
     }
 }

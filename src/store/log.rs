@@ -144,3 +144,31 @@ pub(super) fn read(
 fn number(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::SecretKey;
+
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn events_are_stored_as_before() {
+        let mut event = StoredEvent {
+            topic: "orders.new".into(),
+            data: circled_json::from_str("{\"total\":3,\"of\":[1.0,null]}").unwrap(),
+            at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+            to: None,
+        };
+        let check = |name, event: &StoredEvent| {
+            let written = serde_json::to_string(event).unwrap();
+            golden::check_json(name, &written, &[""], |text| {
+                let event: StoredEvent = circled_json::from_str(text).ok()?;
+                serde_json::to_string(&event).ok()
+            });
+        };
+        check("event", &event);
+        event.to = Some(SecretKey::from_hex(&"01".repeat(32)).unwrap().public());
+        check("event_to_one", &event);
+    }
+}

@@ -19,6 +19,7 @@ mod crates;
 mod dispatch;
 mod harness;
 mod json;
+mod kept;
 mod layers;
 mod logging;
 mod memory;

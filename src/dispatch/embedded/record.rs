@@ -77,3 +77,38 @@ fn millis(at: Timestamp) -> [u8; 8] {
     // No time that is kept here is before 1970, so the order of the bytes is that of the times.
     at.as_millisecond().max(0).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::SecretKey;
+
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn bytes_are_stored_as_before() {
+        let at = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+        let job = JobId::from_bytes([7; 16]);
+        let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+
+        let written = hex::encode(seen(&[9; 32], job, at).value.unwrap());
+        golden::check("seen", &written, |text| {
+            let before = Timestamp::from_millisecond(at.as_millisecond() - 1).ok()?;
+            let job = seen_job(&hex::decode(text).ok()?, before)?;
+            Some(hex::encode(seen(&[9; 32], job, at).value?))
+        });
+        for (name, table) in [
+            ("expiry_of_job", Table::Jobs),
+            ("expiry_of_seen", Table::Seen),
+        ] {
+            let written = hex::encode(expiry(table, b"key", at).key);
+            golden::check(name, &written, |text| {
+                let key = hex::decode(text).ok()?;
+                let (at, table, about) = expired(&key)?;
+                Some(hex::encode(expiry(table, about, at).key))
+            });
+        }
+        let own = hex::encode(own_key(&key, job));
+        golden::check("own_job_key", &own, |text| Some(text.to_owned()));
+    }
+}

@@ -47,3 +47,32 @@ pub(crate) fn decode(number: u64, json: &[u8]) -> Option<Arc<Event>> {
         .ok()?;
     Some(Arc::new(Event::new(number, topic, data, at, to)))
 }
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::SecretKey;
+
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn events_are_sent_as_before() {
+        let mut event = EventRecord {
+            topic: "orders.new".into(),
+            data: circled_json::from_str("{\"total\":3,\"of\":[1.0,null]}").unwrap(),
+            at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+            to: None,
+        };
+        let check = |name, event: &EventRecord<'_>| {
+            let written = serde_json::to_string(event).unwrap();
+            golden::check_json(name, &written, &[""], |text| {
+                decode(7, text.as_bytes())?;
+                let event: EventRecord<'_> = circled_json::from_str(text).ok()?;
+                serde_json::to_string(&event).ok()
+            });
+        };
+        check("redis_event", &event);
+        event.to = Some(SecretKey::from_hex(&"01".repeat(32)).unwrap().public());
+        check("redis_event_to_one", &event);
+    }
+}

@@ -245,6 +245,46 @@ mod tests {
     use fred::{types::ClusterHash, util::redis_keyslot};
 
     use super::Keys;
+    use crate::golden;
+
+    #[test]
+    fn keys_have_the_names_that_they_had() {
+        let keys = Keys::new("town", 16);
+        let circle = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let partition = keys.of(&circle);
+        let names = [
+            keys.agreement(),
+            partition.jobs(),
+            partition.job(JobId::from_bytes([7; 16])),
+            partition.inbox("gateway"),
+            partition.inbox_bytes("gateway"),
+            partition.workers(),
+            partition.alive("worker"),
+            partition.job_counts(&circle),
+            partition.waiting_callers(&circle),
+            partition.waiting_plays(&circle),
+            partition.plays(&circle),
+            partition.backlog(&circle),
+            partition.event_sequence(&circle),
+            partition.events(&circle),
+            partition.watchers(&circle),
+            partition.commit_watchers(&circle),
+            partition.store(&circle),
+            partition.store_keys(&circle),
+            partition.usage(&circle),
+            partition.circle_lock(&circle),
+            partition.seen(&circle, &[9; 32]),
+            partition.final_delivery(&circle, &[9; 32]),
+            partition.pending(),
+            partition.submitted(),
+            partition.delayed(),
+            partition.index(),
+            partition.dead(),
+        ];
+        golden::check("redis_keys", &names.join("\n"), |text| {
+            Some(text.to_owned())
+        });
+    }
 
     #[test]
     fn all_that_is_about_a_circle_is_in_one_slot() {

@@ -89,9 +89,146 @@ mod tests {
 
     use super::Play;
     use crate::{
-        circle::{Caller, JobSpec, Task},
+        circle::{Caller, JobSpec, Procedure, Task},
+        golden,
         script::{Failure, Outcome, RunError, Success},
     };
+
+    #[test]
+    fn plays_are_sent_as_before() {
+        let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let spec = |caller, requires, task| JobSpec {
+            id: JobId::from_bytes([7; 16]),
+            circle: key,
+            caller,
+            requires,
+            task,
+            args: Cow::Owned(json!({ "a": [1, 2.0, null, "\u{2028}"] })),
+            event: None,
+            timeout: Duration::from_millis(1500),
+        };
+        let named = |version: Option<&'static str>| Task::Named {
+            name: "greet".into(),
+            version: version.map(Cow::Borrowed),
+        };
+        let change = |procedure| {
+            spec(
+                Caller::Key(key),
+                Some(Role::Owner),
+                Task::Procedure(procedure),
+            )
+        };
+        let name = || "greet".to_owned();
+        let put = Procedure::PutScript {
+            name: name(),
+            source: "1".to_owned(),
+        };
+        let get = Procedure::GetScript {
+            name: name(),
+            version: Some("aa".to_owned()),
+        };
+        let is_member = Some(Role::Member);
+        for (form, job) in [
+            (
+                "play",
+                spec(Caller::Key(key), is_member, Task::Source("1\n\"2\"".into())),
+            ),
+            (
+                "play_of_anyone",
+                spec(Caller::Anyone, None, Task::Source("1".into())),
+            ),
+            ("call", spec(Caller::Key(key), None, named(None))),
+            (
+                "call_of_version",
+                spec(Caller::Key(key), None, named(Some("aa"))),
+            ),
+            ("put_script", change(put)),
+            ("get_script", change(get)),
+            ("list_scripts", change(Procedure::ListScripts)),
+            (
+                "delete_script",
+                change(Procedure::DeleteScript { name: name() }),
+            ),
+            ("add_member", change(Procedure::AddMember { pubkey: key })),
+            (
+                "remove_member",
+                change(Procedure::RemoveMember { pubkey: key }),
+            ),
+            (
+                "list_members",
+                change(Procedure::ListMembers { fixed: vec![key] }),
+            ),
+        ] {
+            let written = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
+            golden::check_json(form, &written, &["", "/job"], |text| {
+                let play: Play<'_> = circled_json::borrowed(text).ok()?;
+                serde_json::to_string(&play).ok()
+            });
+        }
+    }
+
+    #[test]
+    fn outcomes_are_sent_as_before() {
+        let success = Success {
+            output: "1.0".to_owned(),
+            value: serde_json::value::to_raw_value(&json!([1.0, 9_007_199_254_740_993_i64]))
+                .unwrap(),
+            logs: vec!["one".to_owned()],
+            version: Some("aa".to_owned()),
+        };
+        let plain = Success {
+            version: None,
+            logs: Vec::new(),
+            ..success.clone()
+        };
+        let failure = Failure {
+            line: Some(3),
+            column: Some(1),
+            logs: vec!["before".to_owned()],
+            ..Failure::new(FailureKind::Runtime, "no")
+        };
+        let timed_out = RunError::TimedOut {
+            after: Duration::from_millis(1234),
+            version: None,
+        };
+        let invalid = RunError::Invalid {
+            reason: "why".to_owned(),
+        };
+        let needs = Role::Owner;
+        for (form, objects, outcome) in [
+            ("outcome", &["/Ok"][..], Ok(success)),
+            ("outcome_plain", &["/Ok"], Ok(plain)),
+            ("outcome_failed", &["/Err/failed"], Err(failure.into())),
+            ("outcome_timed_out", &["/Err/timed_out"], Err(timed_out)),
+            (
+                "outcome_limit",
+                &["/Err/limit"],
+                Err(RunError::limit("script.queue")),
+            ),
+            (
+                "outcome_not_found",
+                &["/Err/not_found"],
+                Err(RunError::not_found("script")),
+            ),
+            (
+                "outcome_forbidden",
+                &["/Err/forbidden"],
+                Err(RunError::Forbidden { needs }),
+            ),
+            ("outcome_invalid", &["/Err/invalid"], Err(invalid)),
+            ("outcome_displaced", &[], Err(RunError::Displaced)),
+            ("outcome_cancelled", &[], Err(RunError::Cancelled)),
+            ("outcome_conflict", &[], Err(RunError::Conflict)),
+            ("outcome_unavailable", &[], Err(RunError::Unavailable)),
+        ] {
+            let outcome: Outcome = outcome;
+            let written = serde_json::to_string(&outcome).unwrap();
+            golden::check_json(form, &written, objects, |text| {
+                let outcome: Outcome = circled_json::from_str(text).ok()?;
+                serde_json::to_string(&outcome).ok()
+            });
+        }
+    }
 
     #[test]
     fn a_play_arrives_as_it_was_sent_whatever_newer_versions_add() {

@@ -18,8 +18,12 @@ use crate::harness::server::{eventually, within};
 /// then; with `appendfsync always`, never.
 const DURABLE: &str = "save \"\"\nappendonly yes\nappendfsync everysec\n";
 
+/// The program that serves, unless a test names another.
+const REDIS: &str = "redis-server";
+
 /// A `redis-server` process. Killed when it is dropped.
 pub(crate) struct RedisServer {
+    program: &'static str,
     child: Child,
     port: Port,
     options: Vec<String>,
@@ -34,27 +38,39 @@ impl RedisServer {
 
     /// Starts a server with more options, or with others: `&["--appendonly", "no"]`.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        Self::start_on(Port::free(), DURABLE, options).await
+        Self::start_on(REDIS, Port::free(), DURABLE, options).await
+    }
+
+    /// Starts another program that serves as Redis does: `valkey-server`.
+    pub(crate) async fn start_program(program: &'static str) -> Self {
+        Self::start_on(program, Port::free(), DURABLE, &[]).await
+    }
+
+    /// Returns whether a program is installed.
+    pub(crate) fn has_program(program: &str) -> bool {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
     }
 
     /// Starts a cluster's node.
     pub(crate) async fn start_node(options: &[&str]) -> Self {
-        Self::start_on(Port::free_with_bus(), DURABLE, options).await
+        Self::start_on(REDIS, Port::free_with_bus(), DURABLE, options).await
     }
 
     /// Starts a sentinel.
     pub(crate) async fn start_sentinel(settings: &str) -> Self {
-        Self::start_on(Port::free(), settings, &["--sentinel"]).await
+        Self::start_on(REDIS, Port::free(), settings, &["--sentinel"]).await
     }
 
-    async fn start_on(port: Port, settings: &str, options: &[&str]) -> Self {
+    async fn start_on(program: &'static str, port: Port, settings: &str, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         // It is a file, because sentinels write to their settings, and to those of the servers that they watch.
         let settings = format!("bind 127.0.0.1\nport {}\n{settings}", port.number());
         fs::write(directory.path().join("redis.conf"), settings).unwrap();
         let options: Vec<_> = options.iter().copied().map(str::to_owned).collect();
         let mut server = Self {
-            child: spawn(&directory, &options),
+            program,
+            child: spawn(program, &directory, &options),
             port,
             options,
             directory,
@@ -90,7 +106,7 @@ impl RedisServer {
     /// Starts a new process on the same port with the same folder. Kills the old one if it runs.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.directory, &self.options);
+        self.child = spawn(self.program, &self.directory, &self.options);
         self.ready().await;
     }
 
@@ -157,13 +173,13 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(directory: &TempDir, options: &[String]) -> Child {
+fn spawn(program: &str, directory: &TempDir, options: &[String]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
         .open(directory.path().join("log"))
         .unwrap();
-    Command::new("redis-server")
+    Command::new(program)
         .arg("redis.conf")
         .args(options)
         .current_dir(directory.path())
@@ -173,7 +189,7 @@ fn spawn(directory: &TempDir, options: &[String]) -> Child {
         .spawn()
         .unwrap_or_else(|error| {
             panic!(
-                "this test needs redis-server, which can't be run: {error}. `make test` gets it where it may; \
+                "this test needs {program}, which can't be run: {error}. `make test` gets it where it may; \
                  otherwise: apt-get install redis-server, dnf install redis, brew install redis"
             )
         })
