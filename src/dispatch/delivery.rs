@@ -74,13 +74,16 @@ pub enum Progress {
     Duplicate,
 }
 
-/// The reason why a delivery was not accepted: it must be sent again.
+/// The reason why a durable job was not accepted: it must be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAccepted {
-    /// The circle has too many jobs waiting already.
-    #[error("too many deliveries wait")]
+    /// The circle has too many durable jobs waiting already (`dispatch.durable.backlog`).
+    #[error("too many durable jobs wait")]
     Backlog,
+    /// Too much waits for a script thread, which would compile its script (`script.queue`).
+    #[error("too many scripts wait for a thread")]
+    ScriptQueue,
     /// The server stops, or there is nowhere to keep it.
-    #[error("the delivery can't be kept")]
+    #[error("the job can't be kept")]
     Unavailable,
 }

@@ -232,7 +232,7 @@ impl Dispatcher {
             let submitted = self.with_compiler(circle, accounts, submit).await;
             let transaction;
             (transaction, request) = submitted
-                .ok_or(NotAccepted::Backlog)?
+                .ok_or(NotAccepted::ScriptQueue)?
                 .map_err(|Unavailable| NotAccepted::Unavailable)?;
             let committed = match self {
                 Self::Embedded(embedded) => embedded.commit(transaction).await,

@@ -57,6 +57,18 @@ impl ReadSet {
         self.keys.len() + self.ranges.len()
     }
 
+    /// Returns about how many bytes it has.
+    pub fn size(&self) -> usize {
+        let keys = self.keys.iter();
+        let keys =
+            keys.map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
+        let ranges = self.ranges.iter();
+        let ranges = ranges.map(|RangeRead { range, found }| {
+            64 + range.start.len() + range.end.len() + found.len()
+        });
+        keys.sum::<usize>() + ranges.sum::<usize>()
+    }
+
     /// Returns whether nothing was read.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.ranges.is_empty()

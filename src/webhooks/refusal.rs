@@ -119,7 +119,7 @@ pub enum WebhookRefusal {
 impl From<NotAccepted> for WebhookRefusal {
     fn from(why: NotAccepted) -> Self {
         match why {
-            NotAccepted::Backlog => Self::Busy,
+            NotAccepted::Backlog | NotAccepted::ScriptQueue => Self::Busy,
             NotAccepted::Unavailable => Self::Unavailable,
         }
     }

@@ -106,7 +106,7 @@ impl Embedded {
                 circle::pin_for_deliveries(&mut transaction, compiler, &name)
             },
         );
-        let pinned = pinned.await.ok_or(NotAccepted::Backlog)?;
+        let pinned = pinned.await.ok_or(NotAccepted::ScriptQueue)?;
         let pinned = pinned.map_err(|Unavailable| NotAccepted::Unavailable)?;
         Ok(pinned.map(Arc::new))
     }

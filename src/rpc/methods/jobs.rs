@@ -116,6 +116,7 @@ impl From<NotAccepted> for Error {
     fn from(error: NotAccepted) -> Self {
         match error {
             NotAccepted::Backlog => super::run::limit_exceeded("dispatch.durable.backlog".into()),
+            NotAccepted::ScriptQueue => super::run::limit_exceeded("script.queue".into()),
             NotAccepted::Unavailable => unavailable(),
         }
     }

@@ -27,7 +27,8 @@ use crate::{
     dispatch::redis::{
         proto::{
             keys::{GROUP, Keys, Partition},
-            scripts::{Hashes, Lua},
+            script::Script,
+            values::number,
         },
         settings::RedisSettings,
         url,
@@ -53,7 +54,6 @@ pub(crate) struct Connection(Arc<Inner>);
 struct Inner {
     client: WithOptions<Client>,
     config: Config,
-    hashes: Hashes,
     keys: Arc<Keys>,
     timeout: Duration,
     name: String,
@@ -122,7 +122,6 @@ impl Connection {
         Ok(Self(Arc::new(Inner {
             client: client.with_options(&options),
             config,
-            hashes: Hashes::new(),
             keys,
             timeout: settings.timeout.get(),
             name: name.to_owned(),
@@ -180,16 +179,16 @@ impl Connection {
     }
 
     /// Calls a script in a partition.
-    pub(crate) async fn call(
+    pub(crate) async fn call<S: Script>(
         &self,
-        lua: Lua,
         partition: &Partition,
-        keys: impl IntoIterator<Item = String>,
-        args: impl IntoIterator<Item = Value>,
+        script: S,
     ) -> Result<Value, Unavailable> {
-        let mut all = vec![Value::from(self.0.hashes.of(lua)), Value::Null];
+        let source = S::source();
+        let (keys, args) = script.write(partition);
+        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
+        all.extend([source.hash.as_str().into(), number(keys.len())]);
         all.extend(keys.into_iter().map(Value::from));
-        all[1] = Value::Integer(all.len() as i64 - 2);
         all.extend(args);
         let evalsha = CustomCommand::new_static("EVALSHA", partition.hash.clone(), false);
         let again = all.clone();
@@ -197,14 +196,14 @@ impl Connection {
         let result = match result {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 let mut all = again;
-                all[0] = Value::from(lua.source());
+                all[0] = source.text.as_str().into();
                 let eval = CustomCommand::new_static("EVAL", partition.hash.clone(), false);
                 self.0.client.custom(eval, all).await
             }
             result => result,
         };
         self.leave_replica(&result).await;
-        result.map_err(|error| self.failed(lua.name(), &error))
+        result.map_err(|error| self.failed(source.name, &error))
     }
 
     /// Sends a command to a partition.
@@ -437,7 +436,6 @@ impl Connection {
         Ok(Self(Arc::new(Inner {
             client: client.with_options(inner.client.options()),
             config: inner.config.clone(),
-            hashes: Hashes::new(),
             keys: inner.keys.clone(),
             timeout: inner.timeout,
             name: inner.name.clone(),

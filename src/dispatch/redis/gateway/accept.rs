@@ -14,8 +14,9 @@ use crate::{
         redis::proto::{
             event_record,
             keys::Partition,
-            scripts::Lua,
-            values::{millis, number},
+            script::{Key, List, MoreKeys},
+            scripts::{Accept, NewJob, Submitter},
+            values::millis,
         },
         submission::JobRequest,
     },
@@ -54,15 +55,8 @@ pub(in crate::dispatch::redis) struct StoreRequest {
     /// The hook script, if it was chosen by one.
     hook_script: Option<Arc<HookScript>>,
     /// The submitter's part, if it is no delivery's.
-    submitted: Option<Submitted>,
+    submitted: Option<Submitter>,
     reply: oneshot::Sender<Result<StoreResult, NotAccepted>>,
-}
-
-/// The part of a job that was submitted with a login.
-struct Submitted {
-    caller: String,
-    due: Value,
-    event: Vec<u8>,
 }
 
 /// The result of storing a job.
@@ -148,7 +142,7 @@ impl Gateway {
             record: json(serde_json::to_string(job))?,
             input: json(serde_json::to_string(&request.input))?,
             hook_script,
-            submitted: job.accepted_event().map(|event| Submitted {
+            submitted: job.accepted_event().map(|event| Submitter {
                 caller: job.caller.clone(),
                 due: match job.due {
                     Some(due) => Value::Integer(due.as_millisecond()),
@@ -173,76 +167,54 @@ impl Gateway {
         all: Vec<StoreRequest>,
     ) {
         let partition = self.redis.keys().of(&circle);
-        let mut keys = vec![
-            partition.jobs(),
-            partition.job_counts(&circle),
-            partition.backlog(&circle),
-            partition.pending(),
-            partition.index(),
-            partition.submitted(),
-            partition.delayed(),
-            partition.store(&circle),
-        ];
-        keys.extend(partition.of_events(&circle));
-        let mut args = vec![
-            circle.to_string().into(),
-            self.redis.name().into(),
-            millis(self.durable.dedupe_for),
-            number(self.settings.per_circle.get()),
-            number(self.durable.backlog.get()),
-            Value::Integer(i64::from(self.settings.min_replicas)),
-            number(self.settings.inbox.get()),
-            number(self.limits.event_log.get()),
-            number(self.settings.inbox_bytes.get()),
-        ];
-        let mut hook_scripts: Vec<&Arc<HookScript>> = Vec::new();
-        for one in all.iter().filter_map(|new| new.hook_script.as_ref()) {
-            if !hook_scripts.iter().any(|other| Arc::ptr_eq(other, one)) {
-                hook_scripts.push(one);
-            }
-        }
-        args.push(number(hook_scripts.len()));
-        for one in &hook_scripts {
-            one.write(&mut args);
-        }
-        let chosen_by: Vec<_> = all
-            .iter()
-            .map(|new| {
-                let one = new.hook_script.as_ref()?;
-                hook_scripts
-                    .iter()
-                    .position(|other| Arc::ptr_eq(other, one))
-            })
-            .collect();
+        let mut accept = Accept {
+            job_keys: MoreKeys::default(),
+            circle,
+            gateway: self.redis.name().to_owned(),
+            dedupe_for: self.durable.dedupe_for,
+            most: self.settings.per_circle.get(),
+            most_waiting: self.durable.backlog.get(),
+            replicas: self.settings.min_replicas,
+            inbox_length: self.settings.inbox.get(),
+            inbox_bytes: self.settings.inbox_bytes.get(),
+            log_length: self.limits.event_log.get(),
+            hook_scripts: List::new(),
+            reads: List::new(),
+            new_jobs: List::new(),
+            submitters: List::new(),
+        };
+        let mut hook_scripts: Vec<Arc<HookScript>> = Vec::new();
         let mut waiting = Vec::new();
-        for (new, chosen_by) in all.into_iter().zip(chosen_by) {
-            args.push(new.id.to_string().into());
-            args.push(new.record.into());
-            args.push(new.input.into());
-            args.push(chosen_by.map_or("".into(), |place| number(place + 1)));
-            args.push(match (&new.submitted, &new.identity) {
-                (None, Some(_)) => "D".into(),
-                (None, None) => "d".into(),
-                (Some(_), Some(_)) => "O".into(),
-                (Some(_), None) => "o".into(),
+        for new in all {
+            let chosen_by = new.hook_script.map_or(0, |one| {
+                let known = hook_scripts
+                    .iter()
+                    .position(|other| Arc::ptr_eq(other, &one));
+                let place = known.unwrap_or_else(|| {
+                    one.write(&mut accept);
+                    hook_scripts.push(one);
+                    hook_scripts.len() - 1
+                });
+                u32::try_from(place + 1).unwrap_or(u32::MAX)
             });
-            if let Some(submitted) = new.submitted {
-                args.extend([
-                    submitted.caller.into(),
-                    submitted.due,
-                    Value::Bytes(submitted.event.into()),
-                ]);
-            }
-            keys.push(partition.job(new.id));
-            if let Some(identity) = &new.identity {
-                keys.push(partition.seen(&circle, identity));
+            let seen = new
+                .identity
+                .map(|identity| partition.seen(&circle, &identity));
+            accept.new_jobs.push(NewJob {
+                id: new.id,
+                record: new.record,
+                input: new.input,
+                job: accept.job_keys.add(partition.job(new.id)),
+                seen: seen.map_or(Key::NONE, |seen| accept.job_keys.add(seen)),
+                chosen_by,
+                is_submitted: new.submitted.is_some(),
+            });
+            if let Some(submitter) = new.submitted {
+                accept.submitters.push(submitter);
             }
             waiting.push((new.id, new.reply));
         }
-        let answers = self
-            .durable_connection
-            .call(Lua::Accept, partition, keys, args)
-            .await;
+        let answers = self.durable_connection.call(partition, accept).await;
         let mut answers = answers.map(Value::into_array);
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);

@@ -13,7 +13,7 @@ use serde::de::{
 
 use super::Gateway;
 use crate::{
-    dispatch::redis::proto::{event_record, keys::Partition, reply, scripts::Lua, values},
+    dispatch::redis::proto::{event_record, keys::Partition, reply, scripts},
     store::{CommitFeed, Feed, Hub, Key, Log, Unavailable},
 };
 
@@ -193,13 +193,13 @@ impl Gateway {
         most: usize,
     ) -> Result<Log, Unavailable> {
         let partition = self.redis.keys().of(&circle);
-        let keys = [partition.events(&circle), partition.event_sequence(&circle)];
-        let args = [
-            Value::from(from.to_string()),
-            values::number(most),
-            values::number(Log::BYTES_AT_ONCE),
-        ];
-        let answer = self.redis.call(Lua::Log, partition, keys, args).await?;
+        let log = scripts::Log {
+            circle,
+            from: from.to_string(),
+            most,
+            most_bytes: Log::BYTES_AT_ONCE,
+        };
+        let answer = self.redis.call(partition, log).await?;
         let mut parts = answer.into_array().into_iter();
         let first = parts.next().and_then(Value::into_string);
         let last = parts.next().and_then(Value::into_string);

@@ -11,7 +11,10 @@ use crate::{
     circle::{self, Compiler, Pinned},
     dispatch::{
         NotAccepted,
-        redis::proto::values::{bytes, expected, number},
+        redis::proto::{
+            scripts::{Accept, HookScriptReads, Read},
+            values::{bytes, expected},
+        },
     },
     store::{Effects, Transaction, Unavailable},
 };
@@ -32,11 +35,13 @@ pub(in crate::dispatch::redis) struct HookScriptCache(
 );
 
 impl HookScript {
-    /// Adds it to the arguments of the Lua script.
-    pub(in crate::dispatch::redis) fn write(&self, args: &mut Vec<Value>) {
-        args.push(number(self.reads.len()));
-        for (key, value) in &self.reads {
-            args.extend([key.clone(), value.clone()]);
+    /// Adds it to the arguments of a call.
+    pub(super) fn write(&self, accept: &mut Accept) {
+        accept.hook_scripts.push(HookScriptReads {
+            num_reads: u32::try_from(self.reads.len()).unwrap_or(u32::MAX),
+        });
+        for (key, expected) in self.reads.iter().cloned() {
+            accept.reads.push(Read { key, expected });
         }
     }
 }
@@ -58,7 +63,7 @@ impl HookScriptCache {
             return Ok(hook_script);
         }
         let found = find_script(circle::script_for(provider)).await;
-        let hook_script = Arc::new(found.unwrap_or(Err(NotAccepted::Backlog))?);
+        let hook_script = Arc::new(found.unwrap_or(Err(NotAccepted::ScriptQueue))?);
         self.0.insert(key, hook_script.clone());
         Ok(hook_script)
     }

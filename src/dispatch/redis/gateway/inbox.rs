@@ -22,8 +22,8 @@ use crate::{
             proto::{
                 keys::Partition,
                 reply,
-                scripts::Lua,
-                values::{millis, number},
+                scripts::{Fetched, InboxCount},
+                values::millis,
             },
         },
     },
@@ -207,10 +207,8 @@ async fn read(gateway: Arc<Gateway>, reader: BlockingConnection, partitions: Vec
             if is_much || idle && read.entries > 0 {
                 // They have done their service.
                 let partition = &all[partitions[number]];
-                let keys = [partition.inbox(name), partition.inbox_bytes(name)];
-                let args = read.fetched(&last[number]);
-                let fetched = gateway.redis.call(Lua::Fetched, partition, keys, args);
-                if fetched.await.is_ok() {
+                let fetched = read.fetched(name, &last[number]);
+                if gateway.redis.call(partition, fetched).await.is_ok() {
                     *read = ReadProgress::default();
                 }
             }
@@ -230,12 +228,18 @@ fn after(id: &str) -> String {
 }
 
 impl ReadProgress {
-    /// Returns the arguments that say that it was read up to the entry `last`.
-    fn fetched(&self, last: &str) -> Vec<Value> {
-        let counted = self.counted.iter();
-        let counted = counted.flat_map(|(circle, counts)| [Value::from(circle), number(*counts)]);
-        let args = [after(last).into(), number(self.entries)].into_iter();
-        args.chain(counted).collect()
+    /// Returns the call that says that it was read up to the entry `last`.
+    fn fetched(&self, gateway: &str, last: &str) -> Fetched {
+        let counts = self.counted.iter().map(|(circle, bytes)| InboxCount {
+            circle: circle.clone(),
+            bytes: *bytes,
+        });
+        Fetched {
+            gateway: gateway.to_owned(),
+            before: after(last),
+            read: self.entries,
+            counts: counts.collect(),
+        }
     }
 
     fn count(&mut self, circle: &str, counts: &[u8]) {

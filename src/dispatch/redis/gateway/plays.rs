@@ -1,7 +1,6 @@
 //! The plays of a gateway that are under way: where each of them is, and who waits for it.
 
 use std::{
-    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,12 +15,7 @@ use crate::{
     dispatch::{
         OutcomeHandle, Played, ReservedOutcome,
         job::AROUND_A_VALUE,
-        redis::proto::{
-            keys::Partition,
-            scripts::Lua,
-            values::{millis, number},
-            wire,
-        },
+        redis::proto::{keys::Partition, scripts, values::millis, wire},
     },
     memory::MemoryBudget,
     script::RunError,
@@ -107,24 +101,24 @@ impl Gateway {
     /// Sends plays of a circle: by caller, those of each in their order.
     pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) {
         let partition = self.redis.keys().of(&circle);
-        let keys = partition.of_plays(&circle);
         plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
         let ids: Vec<_> = plays.iter().map(|play| play.id).collect();
-        let mut args = vec![
-            number(self.settings.per_circle.get()),
-            number(self.settings.queue.get()),
-        ];
-        args.reserve(plays.len() + 2);
-        for of_caller in plays.chunk_by_mut(|one, other| one.caller == other.caller) {
-            args.push(of_caller[0].caller.to_string().into());
-            args.push(number(of_caller.len()));
-            args.extend(
-                of_caller
-                    .iter_mut()
-                    .map(|play| mem::take(&mut play.text).into()),
-            );
-        }
-        let answer = self.redis.call(Lua::Submit, partition, keys, args).await;
+        let callers = plays.chunk_by(|one, other| one.caller == other.caller);
+        let callers = callers.map(|plays| scripts::PlaysOfCaller {
+            caller: plays[0].caller.to_string(),
+            num_plays: u32::try_from(plays.len()).unwrap_or(u32::MAX),
+        });
+        let submit = scripts::Submit {
+            circle,
+            most: self.settings.per_circle.get(),
+            most_waiting: self.settings.queue.get(),
+            callers: callers.collect(),
+            new_plays: plays
+                .into_iter()
+                .map(|play| scripts::NewPlay { play: play.text })
+                .collect(),
+        };
+        let answer = self.redis.call(partition, submit).await;
         match answer.map(Value::into_array) {
             Ok(answers) if answers.len() == ids.len() => {
                 for (id, answer) in ids.into_iter().zip(answers) {
@@ -200,20 +194,20 @@ impl Gateway {
         sent: &SentPlay,
     ) -> Result<bool, Unavailable> {
         let partition = self.redis.keys().of(&circle);
-        let keys = partition.of_plays(&circle);
         let (entry, age) = match &sent.location {
             PlayLocation::OnItsWay => ("".into(), millis(sent.since.elapsed() + CLOCK)),
             PlayLocation::Stream(entry) => (entry.clone(), "".into()),
             PlayLocation::Queue => ("".into(), "".into()),
         };
-        let args = [
-            number(self.settings.per_circle.get()),
-            number(self.settings.queue.get()),
-            id.to_string().into(),
+        let cancel = scripts::Cancel {
+            circle,
+            most: self.settings.per_circle.get(),
+            most_waiting: self.settings.queue.get(),
+            id,
             entry,
             age,
-        ];
-        let answer = self.redis.call(Lua::Cancel, partition, keys, args).await?;
+        };
+        let answer = self.redis.call(partition, cancel).await?;
         Ok(answer.as_i64() == Some(1))
     }
 

@@ -17,8 +17,7 @@ use crate::{
             proto::{
                 event_record,
                 keys::{GROUP, Partition},
-                scripts::Lua,
-                values::{millis, number},
+                scripts::Stop,
             },
             worker::Committer,
         },
@@ -204,15 +203,6 @@ impl RedisJobs {
     /// Stops a job that isn't over. Returns whether there is such a job.
     pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let partition = self.redis().keys().of(&circle);
-        let mut keys = vec![
-            partition.jobs(),
-            partition.job_counts(&circle),
-            partition.backlog(&circle),
-            partition.pending(),
-            partition.delayed(),
-            partition.job(id),
-        ];
-        keys.extend(partition.of_events(&circle));
         for _ in 0..CHANGES {
             let Some((mut job, stored)) = self.stored_in(circle, id).await? else {
                 return Ok(false);
@@ -223,20 +213,20 @@ impl RedisJobs {
             job.cancel(Timestamp::now());
             let record = serde_json::to_vec(&job).map_err(|_| Unavailable)?;
             let keep_for = job.keep_for(&self.committer.durable).unwrap_or_default();
-            let args = vec![
-                id.to_string().into(),
-                circle.to_string().into(),
-                number(self.committer.per_circle),
-                stored,
-                Value::Bytes(record.into()),
-                millis(keep_for),
-                number(self.committer.inbox),
-                number(self.committer.inbox_bytes),
-                number(self.committer.limits.event_log.get()),
-                Value::Bytes(event_record::encode(&job.change_event()).into()),
-            ];
-            let answer = self.redis().call(Lua::Stop, partition, keys.clone(), args);
-            match answer.await?.as_i64() {
+            let stop = Stop {
+                id,
+                circle,
+                before: stored,
+                record,
+                event: event_record::encode(&job.change_event()),
+                keep_for,
+                most: self.committer.per_circle,
+                inbox_length: self.committer.inbox,
+                inbox_bytes: self.committer.inbox_bytes,
+                log_length: self.committer.limits.event_log.get(),
+            };
+            let answer = self.redis().call(partition, stop).await?;
+            match answer.as_i64() {
                 Some(1) => return Ok(true),
                 Some(0) => {}
                 _ => return Err(Unavailable),

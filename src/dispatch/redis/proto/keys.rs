@@ -130,18 +130,6 @@ impl Partition {
         format!("{}plays:{circle}", self.prefix)
     }
 
-    /// Returns the keys that change with a circle's plays: the stream, the counts, the callers who wait, the plays that
-    /// wait, and all plays.
-    pub(crate) fn of_plays(&self, circle: &PublicKey) -> [String; 5] {
-        [
-            self.jobs(),
-            self.job_counts(circle),
-            self.waiting_callers(circle),
-            self.waiting_plays(circle),
-            self.plays(circle),
-        ]
-    }
-
     /// A list: durable jobs of a circle that wait.
     pub(crate) fn backlog(&self, circle: &PublicKey) -> String {
         format!("{}backlog:{circle}", self.prefix)
@@ -165,15 +153,6 @@ impl Partition {
     /// A set: the gateways where somebody watches a circle's commits.
     pub(crate) fn commit_watchers(&self, circle: &PublicKey) -> String {
         format!("{}commit_watchers:{circle}", self.prefix)
-    }
-
-    /// Returns the keys that change with a circle's events.
-    pub(crate) fn of_events(&self, circle: &PublicKey) -> [String; 3] {
-        [
-            self.event_sequence(circle),
-            self.events(circle),
-            self.watchers(circle),
-        ]
     }
 
     /// A hash: the circle's store, values as JSON.

@@ -3,6 +3,7 @@
 pub(crate) mod event_record;
 pub(crate) mod keys;
 pub(crate) mod reply;
+pub(crate) mod script;
 pub(crate) mod scripts;
 pub(crate) mod values;
 pub(crate) mod wire;

@@ -1,87 +1,300 @@
-//! The Lua scripts: each is one atomic step.
+//! The Lua scripts: each is one atomic step. See `script.rs` for how they get what is declared here.
 
-use sha1::{Digest, Sha1};
+use std::{sync::LazyLock, time::Duration};
 
-macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
-        /// A script, called by its hash.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Lua { $($(#[$doc])* $name),+ }
+use circled_protocol::{JobId, PublicKey};
+use fred::types::Value;
 
-        impl Lua {
-            const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Its source, with what they share in front.
-            pub(crate) fn source(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $file)))),+
-                }
-            }
-
-            /// Returns its name for the log.
-            pub(crate) fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $file),+
-                }
-            }
-        }
-    };
-}
+use super::{
+    keys::Partition,
+    script::{
+        Arg, Declared, Field, Item, Key, List, MoreKeys, Script, Source, Writer, item, scripts,
+    },
+};
 
 scripts! {
-    Submit = "submit.lua",
-    Cancel = "cancel.lua",
-    Accept = "accept.lua",
-    Commit = "commit.lua",
-    Wake = "wake.lua",
-    Stop = "stop.lua",
-    Log = "log.lua",
-    TakeOver = "take_over.lua",
-    Begin = "begin.lua",
-    Lost = "lost.lua",
-    Leave = "leave.lua",
-    Forget = "forget.lua",
-    Settle = "settle.lua",
-    Fetched = "fetched.lua",
+    /// Queues a circle's new plays, by caller. Returns for each: its entry in the stream; 1 it waits for its turn, 0 too
+    /// many wait.
+    Submit = "submit.lua" {
+        of { circle: PublicKey }
+        keys { jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle) }
+        args { most: usize, most_waiting: usize }
+        lists { callers: PlaysOfCaller, new_plays: NewPlay }
+    }
+
+    /// Takes a play back. Returns 1: nothing of it lands any more; 0: it has been committed, or never came here.
+    Cancel = "cancel.lua" {
+        of { circle: PublicKey }
+        keys { jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle) }
+        args { most: usize, most_waiting: usize, id: JobId, entry: Value, age: Value }
+    }
+
+    /// Stores new durable jobs of a circle. Returns for each: 1 it is stored; 0 too many wait; 2 the reads that its script
+    /// was chosen by have changed; or the name of the first job, for one that has been here before, with "dead " before
+    /// it where that is a delivery's and was given up: then it is to come again under that name.
+    Accept = "accept.lua" {
+        keys {
+            jobs(), job_counts(&circle), backlog(&circle), pending(), index(), submitted(), delayed(), dead(),
+            store(&circle), event_sequence(&circle), events(&circle), watchers(&circle),
+        }
+        more job_keys
+        args {
+            circle: PublicKey, gateway: String, dedupe_for: Duration, most: usize, most_waiting: usize, replicas: u32,
+            inbox_length: usize, inbox_bytes: usize, log_length: usize,
+        }
+        lists { hook_scripts: HookScriptReads, reads: Read, new_jobs: NewJob, submitters: Submitter }
+    }
+
+    /// Commits runs of a circle, one after another, each as a whole or not at all. Returns for each: 'done'; 'gone', it
+    /// isn't pending any more; 'quota'; 'backlog'; 'superseded'; or if what it has read has changed, 'conflict' and the
+    /// values of its keys, as they are now. Returns only 'locked', and commits nothing, while another run has locked the
+    /// circle.
+    Commit = "commit.lua" {
+        keys {
+            jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle),
+            store(&circle), store_keys(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
+        }
+        more more_keys
+        args {
+            circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, inbox_length: usize,
+            inbox_bytes: usize, log_length: usize,
+            // There once a run of a durable job, or one that submits some, is committed.
+            backlog: Key, pending: Key, delayed: Key, dead: Key, index: Key, submitted: Key,
+            // There once an event is.
+            event_sequence: Key, events: Key, watchers: Key,
+        }
+        lists {
+            runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, emits: Emit,
+            submits: SubmittedJob, durables: DurableRun,
+        }
+    }
+
+    /// Has a durable job whose time has come wait for its turn.
+    Wake = "wake.lua" {
+        keys { delayed(), jobs(), job_counts(&circle), backlog(&circle) }
+        args { id: JobId, circle: PublicKey, most: usize }
+    }
+
+    /// Stops a durable job. Returns 1: it is stopped; 0: its record has changed; -1: it is somewhere else.
+    Stop = "stop.lua" {
+        keys {
+            jobs(), job_counts(&circle), backlog(&circle), pending(), delayed(), job(id), event_sequence(&circle),
+            events(&circle), watchers(&circle),
+        }
+        args {
+            id: JobId, circle: PublicKey, before: Value, record: Vec<u8>, event: Vec<u8>, keep_for: Duration, most: usize,
+            inbox_length: usize, inbox_bytes: usize, log_length: usize,
+        }
+    }
+
+    /// Reads a circle's log. Returns the numbers of its oldest event and of the newest, and the events from one on, so
+    /// many at most, and about so many bytes.
+    Log = "log.lua" {
+        of { circle: PublicKey }
+        keys { events(&circle), event_sequence(&circle) }
+        args { from: String, most: usize, most_bytes: usize }
+    }
+
+    /// Gives this worker jobs of one that is silent: returns {entry, runs begun, fields} for each. Their counts stay.
+    TakeOver = "take_over.lua" {
+        keys { jobs(), alive(&silent) }
+        args { me: String, silent: String, most: u32 }
+    }
+
+    /// Counts a run that begins, of a job that was another worker's before: it is this one, however often that is said.
+    /// Returns 0 if the job is not this worker's any more.
+    Begin = "begin.lua" {
+        keys { jobs() }
+        args { me: String, entry: String, begun: i64 }
+    }
+
+    /// Returns the entries that are not this worker's any more: cancelled, or taken over.
+    Lost = "lost.lua" {
+        keys { jobs() }
+        args { me: String }
+        lists { entries: Entry }
+    }
+
+    /// Hands over all that a worker has, at once. It didn't die of any of that, so no run of it here counts; but what was
+    /// others' before, and hasn't begun here, keeps its count.
+    Leave = "leave.lua" {
+        keys { jobs(), alive(&me) }
+        args { me: String }
+        lists { not_begun: Entry }
+    }
+
+    /// Removes the entry of a durable job that is not to run: it is over, or nothing is known of it.
+    Forget = "forget.lua" {
+        keys { jobs(), job_counts(&circle), backlog(&circle), pending() }
+        args { entry: String, circle: PublicKey, id: String, most: usize }
+    }
+
+    /// Removes an entry that has done its service.
+    Settle = "settle.lua" {
+        keys { jobs() }
+        args { entry: String }
+    }
+
+    /// Removes what a gateway has read of its inbox: so many entries, before this one.
+    Fetched = "fetched.lua" {
+        of { gateway: String }
+        keys { inbox(&gateway), inbox_bytes(&gateway) }
+        args { before: String, read: usize }
+        lists { counts: InboxCount }
+    }
 }
 
-/// The hashes of all scripts.
-#[derive(Debug)]
-pub(crate) struct Hashes(Vec<String>);
+item! {
+    /// A caller with new plays.
+    PlaysOfCaller { caller: String, num_plays: u32 }
+}
 
-impl Hashes {
-    pub(crate) fn new() -> Self {
-        let hash = |lua: &Lua| hex::encode(Sha1::digest(lua.source()));
-        Self(Lua::ALL.iter().map(hash).collect())
-    }
+item! {
+    NewPlay { play: String }
+}
 
-    pub(crate) fn of(&self, lua: Lua) -> &str {
-        &self.0[lua as usize]
+item! {
+    /// The reads that a circle's script for a provider was chosen by.
+    HookScriptReads { num_reads: u32 }
+}
+
+item! {
+    /// A key in the store, and its value in the form that [`expected`](super::values::expected) makes.
+    Read { key: Value, expected: Value }
+}
+
+item! {
+    /// A new durable job.
+    NewJob {
+        id: JobId,
+        record: String,
+        input: String,
+        job: Key,
+        /// There if it may have been here before.
+        seen: Key,
+        /// The number of its hook script, from 1 on; or 0.
+        chosen_by: u32,
+        is_submitted: bool,
     }
+}
+
+item! {
+    /// The part of a job that was submitted with a login. `due` is empty if it runs at once.
+    Submitter { caller: String, due: Value, event: Vec<u8> }
+}
+
+item! {
+    /// What a run came to, or effects that are no claimed job's.
+    #[derive(Default)]
+    Run {
+        entry: String,
+        id: String,
+        message: Vec<u8>,
+        inbox: Key,
+        is_play: bool,
+        is_durable: bool,
+        /// True if it is a play that had to wait.
+        has_waited: bool,
+        /// True if it is another caller's than the play before.
+        is_of_other: bool,
+        num_reads: u32,
+        num_ranges: u32,
+        num_puts: u32,
+        num_deletes: u32,
+        num_emits: u32,
+        num_submits: u32,
+    }
+}
+
+item! {
+    /// The caller of the plays from here on; empty if that is not known.
+    Caller { new_caller: String }
+}
+
+item! {
+    /// A range of the store's keys, and the SHA-1 of what was found.
+    ReadRange { start: Value, stop: Value, found: String, limit: usize, reverse: bool }
+}
+
+item! {
+    Put { put_key: Value, value: Value }
+}
+
+item! {
+    Delete { deleted_key: Value }
+}
+
+item! {
+    /// An event.
+    Emit { event: Vec<u8> }
+}
+
+item! {
+    /// A durable job that a commit submits: a new one, or one that was over.
+    SubmittedJob {
+        new_id: JobId,
+        new_record: Value,
+        /// Empty if it stays.
+        new_input: Value,
+        /// The record that it replaces, in the form of [`Read`]; or empty.
+        replaced: Value,
+        submitter: String,
+        due: Value,
+        gateway: String,
+        new_job: Key,
+        room: usize,
+    }
+}
+
+item! {
+    /// The change of a durable job that has run.
+    DurableRun {
+        status: String,
+        record: Vec<u8>,
+        /// The time of its end, or of its next try.
+        time: Value,
+        job: Key,
+        /// There if the job must not run once this is there.
+        no_final: Key,
+        /// There if the job is the final one of its series.
+        final_delivery: Key,
+        keep_for: Duration,
+        /// True if its event is for those alone who listen.
+        is_routine: bool,
+    }
+}
+
+item! {
+    Entry { entry: String }
+}
+
+item! {
+    /// The bytes that the entries of a circle count as.
+    InboxCount { circle: String, bytes: usize }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Hashes, Lua};
+    use std::collections::HashSet;
+
+    use super::{ALL, Commit, Script};
     use crate::script::{Outcome, RunError};
 
     #[test]
     fn what_stands_for_an_outcome_without_room_is_one() {
         let unavailable = serde_json::to_string(&Outcome::Err(RunError::Unavailable)).unwrap();
         let stands = format!("UNAVAILABLE, SHORT = '{unavailable}', 512");
-        assert!(Lua::Commit.source().contains(&stands), "{stands}");
+        assert!(Commit::source().text.contains(&stands), "{stands}");
     }
 
     #[test]
     fn each_script_has_a_hash_of_its_own_and_what_they_share_in_front() {
-        let hashes = Hashes::new();
-        for lua in Lua::ALL {
-            assert!(lua.source().contains("local GROUP = 'workers'"));
-            assert_eq!(hashes.of(*lua).len(), 40);
-            let same = Lua::ALL
-                .iter()
-                .filter(|other| hashes.of(**other) == hashes.of(*lua));
-            assert_eq!(same.count(), 1, "{}", lua.name());
+        let mut hashes = HashSet::new();
+        for source in ALL {
+            let source = source();
+            assert!(source.text.contains("local GROUP = 'workers'"));
+            assert_eq!(source.hash.len(), 40);
+            assert!(hashes.insert(&source.hash), "{}", source.name);
         }
     }
 }

@@ -104,6 +104,15 @@ impl ClaimedJob {
         }
     }
 
+    /// Keeps the values that its next run begins with. They count as the job's until then.
+    pub(super) fn set_known(&mut self, known: KnownValues) {
+        let values = known.iter();
+        let bytes =
+            values.map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
+        self.slot.hold(bytes.sum());
+        self.known = known;
+    }
+
     /// Parses the input of a durable job; a play has none.
     pub(super) fn read_input(&self) -> serde_json::Result<Option<Input>> {
         match &self.kind {

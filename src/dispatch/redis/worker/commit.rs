@@ -17,20 +17,19 @@ use crate::{
             proto::{
                 event_record,
                 keys::Partition,
-                scripts::Lua,
-                values::{bytes, expected, millis, number, stored},
+                script::{self, List, MoreKeys},
+                scripts::{
+                    self, Commit, Delete, DurableRun, Emit, Put, Read, ReadRange, Run, SubmittedJob,
+                },
+                values::{bytes, expected, millis, stored},
             },
         },
         settings,
     },
     script::Outcome,
-    store::{
-        self, CommitError, Effects, KeyRange, Preconditions, RangeRead, SubmittedJob, Unavailable,
-    },
+    store::{self, CommitError, Effects, KeyRange, Preconditions, RangeRead, Unavailable},
 };
 
-/// The kind of a commit that is no claimed job's, as `lua/commit.lua` has it.
-const EFFECTS: &str = "effects";
 /// The holder of a circle's lock that a commit names whom the lock doesn't concern, as `lua/commit.lua` has it.
 const ANYBODY: &str = "*";
 /// The pause between two looks at the lock of a circle.
@@ -75,10 +74,7 @@ impl CommitRequest {
 
     /// Returns about how many bytes it has.
     pub(super) fn size(&self) -> usize {
-        let values = self.effects.reads.keys();
-        let values: usize = values
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
-            .sum();
+        let reads = self.effects.reads.size();
         let result = match &self.result {
             RunResult::Play(Ok(success)) => {
                 let logs: usize = success.logs.iter().map(String::len).sum();
@@ -87,7 +83,7 @@ impl CommitRequest {
             RunResult::Play(_) => 0,
             RunResult::Durable(job, _) => job.size(),
         };
-        values + self.effects.size() + result + 512
+        reads + self.effects.size() + result + 512
     }
 }
 
@@ -126,15 +122,14 @@ pub(in crate::dispatch::redis) struct Committer {
     pub(in crate::dispatch::redis) inbox_bytes: usize,
 }
 
-/// The keys and arguments of the Lua script, being written.
+/// A call of the Lua script, being written.
 struct CommitCall<'a> {
     partition: &'a Partition,
-    keys: Vec<String>,
-    args: Vec<Value>,
+    commit: Commit,
+    /// The name of this server.
+    gateway: &'a str,
     /// The inboxes among the keys, by gateway.
-    inboxes: Vec<(String, usize)>,
-    /// The position of the keys of the circle's events, once it takes them.
-    log: Option<usize>,
+    inboxes: Vec<(String, script::Key)>,
     /// The caller that the last play counts for, if that is known.
     counts_for: Option<&'a Caller<'static>>,
 }
@@ -202,11 +197,8 @@ impl Committer {
     ) -> Result<CommitAnswer, Unavailable> {
         loop {
             let mut call = self.call(circle, String::new());
-            // No entry, no id, no inbox and no message.
-            for arg in ["", "", EFFECTS, "", ""] {
-                call.push(arg);
-            }
-            self.add_effects(&mut call, circle, effects);
+            let run = call.effects(&self.durable, effects);
+            call.commit.runs.push(run);
             match self.send(call, 1).await? {
                 Some(mut answers) => return answers.pop().ok_or(Unavailable),
                 None => self.until_unlocked(circle).await,
@@ -236,36 +228,42 @@ impl Committer {
 
     /// Begins a call of the Lua script.
     fn call(&self, circle: PublicKey, locked_by: String) -> CommitCall<'_> {
-        let partition = self.redis.keys().of(&circle);
-        let mut call = CommitCall {
-            partition,
-            keys: Vec::from(partition.of_plays(&circle)),
-            args: vec![
-                circle.to_string().into(),
-                number(self.per_circle),
-                number(self.limits.quota),
-                number(self.inbox),
-                number(self.limits.event_log.get()),
-                number(self.inbox_bytes),
-                number(self.queue),
-                locked_by.into(),
-            ],
-            inboxes: Vec::new(),
-            log: None,
-            counts_for: None,
+        let commit = Commit {
+            more_keys: MoreKeys::default(),
+            circle,
+            locked_by,
+            most: self.per_circle,
+            most_waiting: self.queue,
+            quota: self.limits.quota,
+            inbox_length: self.inbox,
+            inbox_bytes: self.inbox_bytes,
+            log_length: self.limits.event_log.get(),
+            backlog: script::Key::NONE,
+            pending: script::Key::NONE,
+            delayed: script::Key::NONE,
+            dead: script::Key::NONE,
+            index: script::Key::NONE,
+            submitted: script::Key::NONE,
+            event_sequence: script::Key::NONE,
+            events: script::Key::NONE,
+            watchers: script::Key::NONE,
+            runs: List::new(),
+            callers: List::new(),
+            reads: List::new(),
+            ranges: List::new(),
+            puts: List::new(),
+            deletes: List::new(),
+            emits: List::new(),
+            submits: List::new(),
+            durables: List::new(),
         };
-        call.keys.extend([
-            partition.backlog(&circle),
-            partition.store(&circle),
-            partition.store_keys(&circle),
-            partition.usage(&circle),
-            partition.pending(),
-            partition.delayed(),
-            partition.dead(),
-            partition.circle_lock(&circle),
-            partition.commit_watchers(&circle),
-        ]);
-        call
+        CommitCall {
+            partition: self.redis.keys().of(&circle),
+            commit,
+            gateway: self.redis.name(),
+            inboxes: Vec::new(),
+            counts_for: None,
+        }
     }
 
     async fn send(
@@ -273,13 +271,7 @@ impl Committer {
         call: CommitCall<'_>,
         count: usize,
     ) -> Result<Option<Vec<CommitAnswer>>, Unavailable> {
-        let CommitCall {
-            partition,
-            keys,
-            args,
-            ..
-        } = call;
-        let answer = self.redis.call(Lua::Commit, partition, keys, args).await?;
+        let answer = self.redis.call(call.partition, call.commit).await?;
         if answer.as_bytes() == Some(b"locked") {
             return Ok(None);
         }
@@ -296,10 +288,7 @@ impl Committer {
     }
 
     fn add<'a>(&self, call: &mut CommitCall<'a>, claimed: &'a ClaimedJob, request: &CommitRequest) {
-        let CommitRequest {
-            effects, result, ..
-        } = request;
-        let message = match result {
+        let message = match &request.result {
             RunResult::Play(outcome) => serde_json::to_vec(outcome),
             RunResult::Durable(_, progress) => serde_json::to_vec(progress),
         };
@@ -307,28 +296,38 @@ impl Committer {
             tracing::error!(%error, "failed to write an outcome");
             Vec::new()
         });
-        call.push(claimed.slot.entry());
-        call.push(claimed.id().to_string());
+        let mut run = Run {
+            entry: claimed.slot.entry().to_owned(),
+            id: claimed.id().to_string(),
+            message,
+            inbox: call.inbox(claimed.gateway()),
+            has_waited: claimed.has_waited,
+            ..call.effects(&self.durable, &request.effects)
+        };
         match &claimed.kind {
-            JobKind::Play(play) => call.push_play(play.counts_for(), claimed.has_waited),
-            JobKind::Durable { .. } => call.push("0"),
+            JobKind::Play(play) => {
+                run.is_play = true;
+                run.is_of_other = call.play_of(play.counts_for());
+            }
+            JobKind::Durable { .. } => run.is_durable = true,
         }
-        call.push_inbox(claimed.gateway());
-        call.args.push(Value::Bytes(message.into()));
-        if request.has_read() || effects.changes() {
-            self.add_effects(call, claimed.circle(), effects);
-        } else {
-            call.push("");
-        }
-        if let RunResult::Durable(job, _) = result {
-            self.add_durable(call, job, request.preconditions.no_final_of);
+        call.commit.runs.push(run);
+        if let RunResult::Durable(job, _) = &request.result {
+            let keep_for = job.keep_for(&self.durable).unwrap_or_default();
+            call.durable(job, keep_for, request.preconditions.no_final_of);
         }
     }
+}
 
-    fn add_effects(&self, call: &mut CommitCall<'_>, circle: PublicKey, effects: &Effects) {
-        call.args.push(number(effects.reads.len()));
+impl<'a> CommitCall<'a> {
+    /// Adds effects. Returns a run that has them, and nothing else.
+    fn effects(&mut self, settings: &settings::Durable, effects: &Effects) -> Run {
+        let commit = &mut self.commit;
         for (key, value) in effects.reads.keys() {
-            call.args.extend([bytes(key), expected(value.as_ref())]);
+            commit.reads.push(Read {
+                key: bytes(key),
+                expected: expected(value.as_ref()),
+            });
         }
         for RangeRead { range, found } in effects.reads.ranges() {
             let KeyRange {
@@ -337,47 +336,53 @@ impl Committer {
                 limit,
                 reverse,
             } = range;
-            let direction = if *reverse { "<" } else { ">" };
-            let found = hex::encode(found);
-            call.args.extend([
-                bytes(start),
-                direction.into(),
-                bytes(end),
-                number(*limit),
-                found.into(),
-            ]);
-        }
-        let stored_values = effects
-            .writes
-            .iter()
-            .filter_map(|(key, value)| Some((key, value.as_ref()?)));
-        call.args.push(number(stored_values.clone().count()));
-        for (key, value) in stored_values {
-            call.args.extend([bytes(key), bytes(value)]);
-        }
-        let deleted = effects.writes.iter().filter(|(_, value)| value.is_none());
-        call.args.push(number(deleted.clone().count()));
-        call.args.extend(deleted.map(|(key, _)| bytes(key)));
-        call.args.push(number(effects.events.len()));
-        if !effects.events.is_empty() {
-            let log = *call.log.get_or_insert_with(|| {
-                call.keys.extend(call.partition.of_events(&circle));
-                call.keys.len() - 2
+            commit.ranges.push(ReadRange {
+                start: bytes(start),
+                stop: bytes(end),
+                found: hex::encode(found),
+                limit: *limit,
+                reverse: *reverse,
             });
-            call.args.push(number(log));
+        }
+        let mut run = Run {
+            num_reads: count(effects.reads.keys().len()),
+            num_ranges: count(effects.reads.ranges().len()),
+            num_emits: count(effects.events.len()),
+            num_submits: count(effects.jobs.len()),
+            ..Run::default()
+        };
+        for (key, value) in &effects.writes {
+            if let Some(value) = value {
+                run.num_puts += 1;
+                commit.puts.push(Put {
+                    put_key: bytes(key),
+                    value: bytes(value),
+                });
+            } else {
+                run.num_deletes += 1;
+                commit.deletes.push(Delete {
+                    deleted_key: bytes(key),
+                });
+            }
         }
         for event in &effects.events {
-            call.args
-                .push(Value::Bytes(event_record::encode(event).into()));
+            let event = event_record::encode(event);
+            commit.emits.push(Emit { event });
         }
-        call.args.push(number(effects.jobs.len()));
+        if !effects.events.is_empty() && commit.events == script::Key::NONE {
+            let (partition, keys) = (self.partition, &mut commit.more_keys);
+            commit.event_sequence = keys.add(partition.event_sequence(&commit.circle));
+            commit.events = keys.add(partition.events(&commit.circle));
+            commit.watchers = keys.add(partition.watchers(&commit.circle));
+        }
         for job in &effects.jobs {
-            self.add_job(call, job);
+            self.submit(settings, job);
         }
+        run
     }
 
-    fn add_job(&self, call: &mut CommitCall<'_>, job: &SubmittedJob) {
-        let SubmittedJob {
+    fn submit(&mut self, settings: &settings::Durable, job: &store::SubmittedJob) {
+        let store::SubmittedJob {
             id,
             submitter,
             due,
@@ -385,92 +390,87 @@ impl Committer {
             input,
             replaced,
         } = job;
-        let most_waiting = most_waiting(self.durable.backlog.get(), submitter.is_some());
-        let due = due.map_or("".into(), |due| Value::Integer(due.as_millisecond()));
         let replaced = replaced.as_ref();
-        call.push_key(call.partition.job(*id));
-        call.args.extend([
-            id.to_string().into(),
-            bytes(record),
+        self.needs_durable_keys();
+        self.commit.submits.push(SubmittedJob {
+            new_id: *id,
+            new_record: bytes(record),
             // What is stored is JSON, and so never empty.
-            bytes(input.as_deref().unwrap_or_default()),
-            replaced.map_or("".into(), |replaced| expected(Some(replaced))),
-            submitter.map_or("".into(), |caller| caller.to_string().into()),
-            due,
-            number(most_waiting),
-            self.redis.name().into(),
-        ]);
+            new_input: bytes(input.as_deref().unwrap_or_default()),
+            replaced: replaced.map_or("".into(), |replaced| expected(Some(replaced))),
+            submitter: submitter.map_or(String::new(), |caller| caller.to_string()),
+            due: due.map_or("".into(), |due| Value::Integer(due.as_millisecond())),
+            gateway: self.gateway.to_owned(),
+            new_job: self.commit.more_keys.add(self.partition.job(*id)),
+            room: most_waiting(settings.backlog.get(), submitter.is_some()),
+        });
     }
 
-    fn add_durable(
-        &self,
-        call: &mut CommitCall<'_>,
-        job: &JobRecord,
-        no_final_of: Option<[u8; 32]>,
-    ) {
-        let key = call.partition.job(job.id);
-        call.push_key(key);
-        call.push(job.status.to_string());
-        let record = serde_json::to_vec(job).unwrap_or_default();
-        call.args.push(Value::Bytes(record.into()));
-        if let Some(keep_for) = job.keep_for(&self.durable) {
-            call.args.push(millis(keep_for));
-        }
-        if job.status != Status::Finished {
-            let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
-            call.args.push(Value::Integer(time.as_millisecond()));
-        }
-        let last = |series| call.partition.final_delivery(&job.circle, series);
+    /// Adds what becomes of a durable job.
+    fn durable(&mut self, job: &JobRecord, keep_for: Duration, no_final_of: Option<[u8; 32]>) {
+        self.needs_durable_keys();
+        let (partition, keys) = (self.partition, &mut self.commit.more_keys);
+        let mut last = |series: &[u8; 32]| keys.add(partition.final_delivery(&job.circle, series));
         let is_final = |series: &&Series| series.is_final && job.status == Status::Finished;
-        if let Some(last) = no_final_of.as_ref().map(last) {
-            call.push("void after");
-            call.push_key(last);
+        let (mut no_final, mut final_delivery) = (script::Key::NONE, script::Key::NONE);
+        if let Some(series) = &no_final_of {
+            no_final = last(series);
         } else if let Some(series) = job.series.as_ref().filter(is_final) {
-            let last = last(&series.identity);
-            call.push("final");
-            call.push_key(last);
-        } else {
-            call.push("");
+            final_delivery = last(&series.identity);
         }
-        call.push(if job.is_routine() { "1" } else { "" });
+        let time = job.ended_at.or(job.due).unwrap_or(job.received_at);
+        self.commit.durables.push(DurableRun {
+            status: job.status.to_string(),
+            record: serde_json::to_vec(job).unwrap_or_default(),
+            time: Value::Integer(time.as_millisecond()),
+            job: keys.add(partition.job(job.id)),
+            no_final,
+            final_delivery,
+            keep_for,
+            is_routine: job.is_routine(),
+        });
+    }
+
+    /// Adds the keys that change with durable jobs, unless they are there.
+    fn needs_durable_keys(&mut self) {
+        let (partition, commit) = (self.partition, &mut self.commit);
+        if commit.backlog != script::Key::NONE {
+            return;
+        }
+        let keys = &mut commit.more_keys;
+        commit.backlog = keys.add(partition.backlog(&commit.circle));
+        commit.pending = keys.add(partition.pending());
+        commit.delayed = keys.add(partition.delayed());
+        commit.dead = keys.add(partition.dead());
+        commit.index = keys.add(partition.index());
+        commit.submitted = keys.add(partition.submitted());
+    }
+
+    /// Notes the caller that a play counts for. Returns whether it is another one than that of the play before.
+    fn play_of(&mut self, counts_for: Option<&'a Caller<'static>>) -> bool {
+        let is_other = self.counts_for != counts_for;
+        if is_other {
+            self.counts_for = counts_for;
+            let new_caller = counts_for.map_or(String::new(), |caller| caller.to_string());
+            self.commit.callers.push(scripts::Caller { new_caller });
+        }
+        is_other
+    }
+
+    /// Returns the key of a gateway's inbox.
+    fn inbox(&mut self, gateway: &str) -> script::Key {
+        let known = self.inboxes.iter().find(|(other, _)| other == gateway);
+        if let Some((_, key)) = known {
+            return *key;
+        }
+        let key = self.commit.more_keys.add(self.partition.inbox(gateway));
+        self.inboxes.push((gateway.to_owned(), key));
+        key
     }
 }
 
-impl<'a> CommitCall<'a> {
-    fn push(&mut self, arg: impl Into<Value>) {
-        self.args.push(arg.into());
-    }
-
-    /// Writes the kind of play, and the caller that it counts for, unless that is the one before.
-    fn push_play(&mut self, counts_for: Option<&'a Caller<'static>>, has_waited: bool) {
-        let is_same = self.counts_for == counts_for;
-        self.push(match (is_same, has_waited) {
-            (true, false) => "1",
-            (true, true) => "2",
-            (false, false) => "3",
-            (false, true) => "4",
-        });
-        if !is_same {
-            self.counts_for = counts_for;
-            self.push(counts_for.map_or(String::new(), |caller| caller.to_string()));
-        }
-    }
-
-    /// Adds a key, and an argument with its number.
-    fn push_key(&mut self, key: String) {
-        self.keys.push(key);
-        self.args.push(number(self.keys.len()));
-    }
-
-    fn push_inbox(&mut self, gateway: &str) {
-        let known = self.inboxes.iter().find(|(other, _)| other == gateway);
-        if let Some((_, key)) = known {
-            self.args.push(number(*key));
-        } else {
-            self.push_key(self.partition.inbox(gateway));
-            self.inboxes.push((gateway.to_owned(), self.keys.len()));
-        }
-    }
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl CommitAnswer {

@@ -24,7 +24,7 @@ use crate::{
         JobRecord, Progress,
         record::{later, no_provider, unreadable},
         redis::proto::{
-            scripts::Lua,
+            scripts::{Begin, Entry, Lost},
             values::{bytes, stored},
         },
     },
@@ -333,11 +333,12 @@ impl Worker {
             self.read_cache.remove_writes(circle, &request.effects);
         }
         if let CommitAnswer::Conflict(values) = &answer {
-            claimed.known.clear();
+            let mut known = KnownValues::new();
             for ((key, _), value) in request.effects.reads.keys().zip(values) {
                 self.read_cache.insert(circle, key.clone(), value.clone());
-                claimed.known.insert(key.clone(), value.clone());
+                known.insert(key.clone(), value.clone());
             }
+            claimed.set_known(known);
             claimed.collisions += 1;
             if claimed.collisions < COLLISIONS {
                 return AfterCommit::Run;
@@ -420,7 +421,7 @@ impl Worker {
             let begun = Instant::now();
             let request = if claimed.has_lock {
                 let known = self.wait(self.read_again(&claimed));
-                claimed.known = known.unwrap_or_default();
+                claimed.set_known(known.unwrap_or_default());
                 // The others wait for it.
                 script::keep_slot(|| self.run_once(&claimed, Some(begun + LOCKED)))
             } else {
@@ -512,31 +513,55 @@ impl Worker {
     /// Counts a run of a job that another worker may have died of, and checks that one that has waited is still wanted.
     /// Returns whether it may run.
     fn begin(&self, claimed: &ClaimedJob) -> bool {
-        let (lua, begun) = match claimed.begun {
-            Some(begun) => (Lua::Begin, Some(begun + 1)),
-            None if claimed.claimed_at.elapsed() >= WAITED => (Lua::Lost, None),
-            None => return true,
+        let name = claimed.slot.name();
+        let is_wanted = async || match claimed.begun {
+            Some(begun) => self.count_run(&name, begun + 1).await,
+            None => self.is_claimed(&name).await,
         };
-        let partition = &self.redis.keys().partitions()[claimed.slot.partition()];
-        let keys = [partition.jobs()];
-        let mut args = vec![Value::from(self.redis.name()), claimed.slot.entry().into()];
-        args.extend(begun.map(Value::Integer));
+        if claimed.begun.is_none() && claimed.claimed_at.elapsed() < WAITED {
+            return true;
+        }
         let may_run = self.wait(async {
             loop {
-                let answer = self.redis.call(lua, partition, keys.clone(), args.clone());
-                match answer.await {
-                    // Whether it is this worker's; or the jobs that aren't.
-                    Ok(answer) if lua == Lua::Begin => return answer.as_i64() == Some(1),
-                    Ok(lost) => return lost.into_array().is_empty(),
+                match is_wanted().await {
+                    Ok(is_wanted) => return is_wanted,
                     Err(Unavailable) if self.stopping.is_cancelled() => return false,
                     Err(Unavailable) => sleep(AGAIN).await,
                 }
             }
         });
-        if begun.is_some() && may_run {
-            self.taken_over().insert(claimed.slot.name(), true);
+        if claimed.begun.is_some() && may_run {
+            self.taken_over().insert(name, true);
         }
         may_run
+    }
+
+    /// Has Redis count so many begun runs of a job. Returns false if it isn't this worker's any more.
+    async fn count_run(
+        &self,
+        (partition, entry): &(usize, String),
+        begun: i64,
+    ) -> Result<bool, Unavailable> {
+        let begin = Begin {
+            me: self.redis.name().to_owned(),
+            entry: entry.clone(),
+            begun,
+        };
+        let partition = &self.redis.keys().partitions()[*partition];
+        let answer = self.redis.call(partition, begin).await?;
+        Ok(answer.as_i64() == Some(1))
+    }
+
+    /// Returns whether a job is this worker's.
+    async fn is_claimed(&self, (partition, entry): &(usize, String)) -> Result<bool, Unavailable> {
+        let entry = entry.clone();
+        let lost = Lost {
+            me: self.redis.name().to_owned(),
+            entries: [Entry { entry }].into_iter().collect(),
+        };
+        let partition = &self.redis.keys().partitions()[*partition];
+        let lost = self.redis.call(partition, lost).await?;
+        Ok(lost.into_array().is_empty())
     }
 
     /// Returns an observer that has a run not counted as begun while it is set aside, of a job that another worker may
@@ -578,24 +603,12 @@ impl Worker {
     }
 
     /// Changes the count of begun runs. Returns whether Redis counts it so.
-    async fn recount(
-        &self,
-        (partition, entry): &(usize, String),
-        begun: i64,
-        goes_on: bool,
-    ) -> bool {
-        let names = &self.redis.keys().partitions()[*partition];
-        let args = [
-            Value::from(self.redis.name()),
-            entry.as_str().into(),
-            Value::Integer(begun + i64::from(goes_on)),
-        ];
-        let count = self.redis.call(Lua::Begin, names, [names.jobs()], args);
+    async fn recount(&self, name: &(usize, String), begun: i64, goes_on: bool) -> bool {
+        let count = self.count_run(name, begun + i64::from(goes_on));
         // Where Redis can't be reached, it counts as it did; and it may be another worker's by now.
-        let is_so = count.await.is_ok_and(|answer| answer.as_i64() == Some(1));
+        let is_so = count.await.unwrap_or(false);
         if is_so {
-            let name = (*partition, entry.clone());
-            self.taken_over().insert(name, goes_on);
+            self.taken_over().insert(name.clone(), goes_on);
         }
         is_so
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The bytes of each entry.
+    /// The bytes of each entry, and of what else is held for it.
     bytes: HashMap<(usize, Arc<str>), usize>,
     all_bytes: usize,
 }
@@ -36,6 +37,8 @@ struct State {
 pub(super) struct SlotGuard {
     slots: Slots,
     job: (usize, Arc<str>),
+    /// The bytes that it holds beside its entry.
+    held: usize,
 }
 
 impl Slots {
@@ -51,6 +54,7 @@ impl Slots {
         Some(SlotGuard {
             slots: self.clone(),
             job,
+            held: 0,
         })
     }
 
@@ -87,12 +91,18 @@ impl Slots {
 }
 
 impl SlotGuard {
-    pub(super) fn partition(&self) -> usize {
-        self.job.0
-    }
-
     pub(super) fn entry(&self) -> &str {
         &self.job.1
+    }
+
+    /// Counts so many bytes beside those of its entry, instead of those that it counted before.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        let before = mem::replace(&mut self.held, bytes);
+        let mut state = self.slots.lock();
+        if let Some(counted) = state.bytes.get_mut(&self.job) {
+            *counted = *counted - before + bytes;
+            state.all_bytes = state.all_bytes - before + bytes;
+        }
     }
 
     /// Returns the partition and the entry.
@@ -121,6 +131,19 @@ mod tests {
     fn entry(id: usize) -> StreamEntry {
         let fields = ["play", "0123456789"].map(Value::from);
         StreamEntry::new(id.to_string(), Value::Array(fields.to_vec()))
+    }
+
+    #[test]
+    fn what_is_held_beside_an_entry_counts_until_the_slot_is_free() {
+        let slots = Slots::default();
+        let mut slot = slots.take(0, &entry(0)).unwrap();
+        let bytes = || slots.lock().all_bytes;
+        assert_eq!(bytes(), 14);
+        slot.hold(1000);
+        slot.hold(10);
+        assert_eq!(bytes(), 24);
+        drop(slot);
+        assert_eq!(bytes(), 0);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
         redis::{
             conn::Connection,
             jobs::index,
-            proto::{keys::Partition, scripts::Lua, values::number},
+            proto::{keys::Partition, scripts::Wake},
         },
         settings,
     },
@@ -80,18 +80,12 @@ impl Sweep {
                 self.redis.send("ZREM", partition, drop).await?;
                 continue;
             };
-            let keys = [
-                partition.delayed(),
-                partition.jobs(),
-                partition.job_counts(&circle),
-                partition.backlog(&circle),
-            ];
-            let args = [
-                Value::from(id.to_string()),
-                circle.to_string().into(),
-                number(self.per_circle),
-            ];
-            self.redis.call(Lua::Wake, partition, keys, args).await?;
+            let wake = Wake {
+                id,
+                circle,
+                most: self.per_circle,
+            };
+            self.redis.call(partition, wake).await?;
         }
         Ok(())
     }

@@ -29,8 +29,8 @@ use crate::{
             proto::{
                 keys::GROUP,
                 reply::{self, StreamEntry},
-                scripts::Lua,
-                values::{millis, number},
+                scripts::{Forget, Settle},
+                values::millis,
                 wire,
             },
         },
@@ -347,19 +347,13 @@ impl Worker {
             return None;
         };
         let names = &self.redis.keys().partitions()[partition];
-        let keys = [
-            names.jobs(),
-            names.job_counts(&circle),
-            names.backlog(&circle),
-            names.pending(),
-        ];
-        let args = [
-            Value::from(entry.id.as_str()),
-            circle.to_string().into(),
-            number(self.committer.per_circle),
-            job.into(),
-        ];
-        let _ = self.redis.call(Lua::Forget, names, keys, args).await;
+        let forget = Forget {
+            entry: entry.id.clone(),
+            circle,
+            id: job.to_owned(),
+            most: self.committer.per_circle,
+        };
+        let _ = self.redis.call(names, forget).await;
         None
     }
 
@@ -376,8 +370,8 @@ impl Worker {
     /// Acknowledges and removes an entry.
     pub(super) async fn ack(&self, partition: usize, entry: &StreamEntry) {
         let names = &self.redis.keys().partitions()[partition];
-        let (keys, args) = ([names.jobs()], [Value::from(entry.id.as_str())]);
-        let _ = self.redis.call(Lua::Settle, names, keys, args).await;
+        let entry = entry.id.clone();
+        let _ = self.redis.call(names, Settle { entry }).await;
     }
 }
 

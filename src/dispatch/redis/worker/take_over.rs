@@ -23,7 +23,7 @@ use crate::{
         redis::proto::{
             keys::{GROUP, Partition},
             reply::{self, StreamEntry},
-            scripts::Lua,
+            scripts::{Entry, Leave, Lost, TakeOver},
             values::millis,
         },
     },
@@ -33,6 +33,8 @@ use crate::{
 
 /// The pause between two checks that a run is still wanted, and the time after which a run is checked.
 const LOST: Duration = Duration::from_millis(100);
+/// Jobs taken over at a time.
+const AT_ONCE: u32 = 64;
 
 impl Worker {
     /// Takes over the jobs of silent workers, and reclaims those that got lost on their way here. After an outage of
@@ -141,9 +143,12 @@ impl Worker {
     ) -> Result<(), Unavailable> {
         let names = &self.redis.keys().partitions()[partition];
         loop {
-            let keys = [names.jobs(), names.alive(silent)];
-            let args = [self.redis.name(), silent, "64"].map(Value::from);
-            let taken = self.redis.call(Lua::TakeOver, names, keys, args).await?;
+            let take_over = TakeOver {
+                me: self.redis.name().to_owned(),
+                silent: silent.to_owned(),
+                most: AT_ONCE,
+            };
+            let taken = self.redis.call(names, take_over).await?;
             let taken = taken.into_array();
             if taken.is_empty() {
                 return Ok(());
@@ -218,10 +223,11 @@ impl Worker {
             }
             for (number, entries) in long {
                 let partition = &self.redis.keys().partitions()[number];
-                let me = Value::from(self.redis.name());
-                let args = std::iter::once(me).chain(entries.into_iter().map(Value::from));
-                let keys = [partition.jobs()];
-                let Ok(lost) = self.redis.call(Lua::Lost, partition, keys, args).await else {
+                let lost = Lost {
+                    me: self.redis.name().to_owned(),
+                    entries: entries.into_iter().map(|entry| Entry { entry }).collect(),
+                };
+                let Ok(lost) = self.redis.call(partition, lost).await else {
                     continue;
                 };
                 let running = self.running();
@@ -238,13 +244,13 @@ impl Worker {
     /// Hands over all jobs that it still has.
     pub(super) async fn leave(&self) {
         for (number, partition) in self.redis.keys().partitions().iter().enumerate() {
-            let keys = [partition.jobs(), partition.alive(self.redis.name())];
-            let me = Value::from(self.redis.name());
             let not_begun = self.taken_over().clone().into_iter();
             let not_begun = not_begun.filter(|((of, _), begun)| *of == number && !begun);
-            let not_begun = not_begun.map(|((_, entry), _)| Value::from(entry));
-            let args = std::iter::once(me).chain(not_begun);
-            let _ = self.redis.call(Lua::Leave, partition, keys, args).await;
+            let leave = Leave {
+                me: self.redis.name().to_owned(),
+                not_begun: not_begun.map(|((_, entry), _)| Entry { entry }).collect(),
+            };
+            let _ = self.redis.call(partition, leave).await;
             let args = [partition.workers(), self.redis.name().to_owned()].map(Value::from);
             let _ = self.redis.send("SREM", partition, args).await;
         }

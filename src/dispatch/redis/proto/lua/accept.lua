@@ -1,28 +1,11 @@
--- New durable jobs of a circle. For each: 1 it is kept; 0 too many wait; 2 what its script was chosen by isn't so any
--- more; or the name of the first job, for one that has been here before, with "dead " before it where that is a
--- delivery's and was given up: then it is to come again under that name.
-local jobs, job_counts, backlog, pending, index, submitted, delayed, store, event_sequence, events, watchers = unpack(KEYS, 1, 11)
-local circle, gateway, dedupe_for = ARGV[1], ARGV[2], ARGV[3]
-local most, most_waiting, replicas = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local inbox_length, log_length, inbox_bytes = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
-
-local at, at_key = 9, 11
-local function take()
-  at = at + 1
-  return ARGV[at]
-end
-local function take_key()
-  at_key = at_key + 1
-  return KEYS[at_key]
-end
-
--- What scripts were chosen by: what stood in the store.
+-- Whether the reads hold that each hook script was chosen by.
 local reads_hold = {}
-for i = 1, tonumber(take()) do
+for i = 1, hook_scripts do
+  take hook_scripts
   reads_hold[i] = true
-  for _ = 1, tonumber(take()) do
-    local value = redis.call('HGET', store, take())
-    if not matches(value, take()) then reads_hold[i] = false end
+  for _ = 1, num_reads do
+    take reads
+    if not matches(redis.call('HGET', store, key), expected) then reads_hold[i] = false end
   end
 end
 
@@ -30,27 +13,22 @@ local room = most - in_stream(jobs, read_count(job_counts, 'durable'))
 local waiting = redis.call('LLEN', backlog)
 local late = math.min(read_count(job_counts, 'delayed'), redis.call('ZCARD', delayed))
 local handed, postponed = 0, 0
-local dead = partition_key(jobs, 'dead')
 local answers, of_pending, of_index, of_submitted, emitted = {}, {}, {}, {}, {}
-while at < #ARGV do
-  local id, record, input, chosen_by, kind = take(), take(), take(), take(), take()
-  local job = take_key()
-  -- 'd' a delivery, 'o' somebody's own; 'D' and 'O' one that may have been here before.
-  local caller, due, event, seen
-  if kind == 'o' or kind == 'O' then caller, due, event = take(), take(), take() end
-  if kind == 'D' or kind == 'O' then seen = take_key() end
+for _ = 1, new_jobs do
+  take new_jobs
+  take submitters if is_submitted
 
   -- What callers submit leaves half of the room to deliveries.
   local room_for_it = caller and math.ceil(most_waiting / 2) or most_waiting
   local is_full = waiting + late + postponed >= room_for_it
   local first
-  if chosen_by ~= '' and not reads_hold[tonumber(chosen_by)] then
+  if chosen_by > 0 and not reads_hold[chosen_by] then
     first = 2
-  elseif seen and dedupe_for ~= '0' and (is_full or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
+  elseif seen and dedupe_for > 0 and (is_full or not redis.call('SET', seen, id, 'PX', dedupe_for, 'NX')) then
     first = redis.call('GET', seen)
     -- A write, for those who wait until the replicas have the first one.
     if first and replicas > 0 then redis.call('SET', seen, first, 'KEEPTTL') end
-    local given_up = first and kind == 'D' and redis.call('ZSCORE', dead, first)
+    local given_up = first and not caller and redis.call('ZSCORE', dead, first)
     if given_up and first ~= id then
       first = 'dead ' .. first
     elseif given_up and not is_full then

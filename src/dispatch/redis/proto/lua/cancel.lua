@@ -1,8 +1,4 @@
--- Takes a play back. 1: nothing of it lands any more. 0: it has been committed, or never came here.
-local jobs, job_counts, waiting_callers, waiting_plays, plays = unpack(KEYS)
-local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
-local id, entry, age = ARGV[3], ARGV[4], tonumber(ARGV[5])
-
+age = tonumber(age)
 -- Its gateway was never told where it is: among those that came since it was sent, so many milliseconds ago.
 local function search()
   local now = redis.call('TIME')

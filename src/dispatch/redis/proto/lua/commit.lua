@@ -1,26 +1,6 @@
--- What runs in one circle came to, one after another; each lands as a whole or not at all. For each: 'done';
--- 'gone', it isn't pending any more; 'quota'; 'superseded'; or what it had read has changed: the values that
--- it had read, as they are now.
--- While a run has locked the circle, whoever else has read or written something commits nothing, and is told 'locked'.
-local jobs, job_counts, waiting_callers, waiting_plays, plays, backlog, store, store_keys, usage, pending, delayed, dead, lock, commit_watchers = unpack(KEYS, 1, 14)
-local circle, most, quota, inbox_length, log_length = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local inbox_bytes, most_waiting, locked_by = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-
-local holder = redis.call('GET', lock)
+local holder = redis.call('GET', circle_lock)
 if holder and holder ~= locked_by and locked_by ~= '*' then return 'locked' end
-if holder == locked_by then redis.call('DEL', lock) end
-
-local at = 8
-local function take()
-  at = at + 1
-  return ARGV[at]
-end
-local function take_key()
-  return KEYS[tonumber(take())]
-end
-local function take_number()
-  return tonumber(take())
-end
+if holder == locked_by then redis.call('DEL', circle_lock) end
 
 -- How long the value of a key is, if it has one.
 local function kept(key)
@@ -39,15 +19,14 @@ local function range_holds(start, reverse, stop, limit, hash)
 end
 
 -- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
-local entries, without_effects, waited, over, outcomes_by_inbox, events = {}, {}, {}, {}, {}, {}
+local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
 local caller, ended = '', {}
-local log
 
 -- Whether somebody listens to the circle.
 local has_watchers
 local function listened()
-  if has_watchers == nil then has_watchers = redis.call('EXISTS', KEYS[log + 2]) == 1 end
+  if has_watchers == nil then has_watchers = redis.call('EXISTS', watchers) == 1 end
   return has_watchers
 end
 
@@ -60,23 +39,23 @@ end
 
 -- Puts a durable job where it waits for its turn or for its time: a new one, or one that was over.
 local has_submitted = false
-local function submit_job(job, id, record, input, replaced, submitter, due, gateway)
-  redis.call('HSET', job, 'record', record)
-  if input ~= '' then redis.call('HSET', job, 'input', input) end
-  if replaced ~= '' then
-    redis.call('ZREM', dead, id)
-    redis.call('PERSIST', job)
+local function submit_job(new)
+  redis.call('HSET', new.job, 'record', new.record)
+  if new.input ~= '' then redis.call('HSET', new.job, 'input', new.input) end
+  if new.replaced ~= '' then
+    redis.call('ZREM', dead, new.id)
+    redis.call('PERSIST', new.job)
   else
-    redis.call('HSET', job, 'gateway', gateway)
-    redis.call('ZADD', partition_key(jobs, 'index'), 0, circle .. id)
-    if submitter ~= '' then redis.call('ZADD', partition_key(jobs, 'submitted'), 0, circle .. submitter .. id) end
+    redis.call('HSET', new.job, 'gateway', new.gateway)
+    redis.call('ZADD', index, 0, circle .. new.id)
+    if new.submitter ~= '' then redis.call('ZADD', submitted, 0, circle .. new.submitter .. new.id) end
   end
-  redis.call('ZADD', pending, 0, id)
-  if due ~= '' then
-    redis.call('ZADD', delayed, due, id .. ' ' .. circle)
+  redis.call('ZADD', pending, 0, new.id)
+  if new.due ~= '' then
+    redis.call('ZADD', delayed, new.due, new.id .. ' ' .. circle)
     add_count(job_counts, 'delayed', 1)
   else
-    redis.call('RPUSH', backlog, id)
+    redis.call('RPUSH', backlog, new.id)
   end
   has_submitted = true
 end
@@ -86,73 +65,59 @@ local ended_durable = 0
 -- The size of the store, the number of the last commit that changed it, and what those of this call have written.
 local size, commit
 local commits = {}
-while at < #ARGV do
-  -- 0 a durable job, 1 a play, 2 a play that had to wait; 3 and 4 the same, of another caller than the one before; or
-  -- effects that are no claimed job's.
-  local entry, id, kind = take(), take(), take()
-  local is_claimed = kind ~= 'effects'
-  local is_play = is_claimed and kind ~= '0'
-  if kind == '3' or kind == '4' then caller = take() end
-  local inbox, message, reads = take_key(), take(), take_number()
+for _ = 1, runs do
+  take runs
+  take callers if is_of_other
+  take durables if is_durable
+  caller = new_caller or caller
+  local is_claimed = is_play or is_durable
 
-  local reads_hold, values, writes, emitted, submitted, after, has_room = true, {}, {}, {}, {}, nil, true
-  if reads then
-    -- First keys, each with its value; then ranges.
-    for i = 1, reads do
-      local start, found = take(), take()
-      if found == '>' or found == '<' then
-        local stop, limit, hash = take(), take(), take()
-        reads_hold = reads_hold and range_holds(start, found == '<', stop, limit, hash)
-      else
-        values[i] = redis.call('HGET', store, start)
-        if not matches(values[i], found) then reads_hold = false end
-      end
-    end
+  local reads_hold, values, writes, new_events, new_jobs, after, has_room = true, {}, {}, {}, {}, nil, true
+  for i = 1, num_reads do
+    take reads
+    values[i] = redis.call('HGET', store, key)
+    if not matches(values[i], expected) then reads_hold = false end
+  end
+  for _ = 1, num_ranges do
+    take ranges
+    reads_hold = reads_hold and range_holds(start, reverse, stop, limit, found)
+  end
+  if num_puts + num_deletes > 0 then
     if not size then
       -- An earlier version had no number.
       local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
       size, commit = tonumber(bytes or '0'), tonumber(number or '') or 0
     end
     after = size
-    -- First what is kept, then what is deleted: a value may be empty.
-    for _ = 1, take_number() do
-      local key, value = take(), take()
-      local old = kept(key)
-      if old then after = after - #key - old end
-      after = after + #key + #value
-      add(writes, {key, value, old})
-    end
-    for _ = 1, take_number() do
-      local key = take()
-      local old = kept(key)
-      if old then after = after - #key - old end
-      add(writes, {key, nil, old})
-    end
-    local count = take_number()
-    -- Their number, the log and who listens: three keys.
-    if count > 0 then log = take_number() end
-    for i = 1, count do emitted[i] = take() end
-    for i = 1, take_number() do
-      local key, name, record, input, replaced = take_key(), take(), take(), take(), take()
-      local submitter, due, room, gateway = take(), take(), take_number(), take()
-      submitted[i] = {key, name, record, input, replaced, submitter, due, gateway}
-      if replaced == '' then
-        has_room = has_room and waiting_jobs(i - 1) < room
-      elseif not matches(redis.call('HGET', key, 'record'), replaced) then
-        reads_hold = false
-      end
-    end
   end
-
-  local job, status, record, keep_for, time, absent, final, is_routine
-  if kind == '0' then
-    job, status, record = take_key(), take(), take()
-    if status ~= 'pending' then keep_for = take() end
-    if status ~= 'finished' then time = take() end
-    local series = take()
-    if series == 'void after' then absent = take_key() end
-    if series == 'final' then final = take_key() end
-    is_routine = take() == '1'
+  for i = 1, num_puts do
+    take puts
+    local old = kept(put_key)
+    if old then after = after - #put_key - old end
+    after = after + #put_key + #value
+    writes[i] = {put_key, value, old}
+  end
+  for _ = 1, num_deletes do
+    take deletes
+    local old = kept(deleted_key)
+    if old then after = after - #deleted_key - old end
+    add(writes, {deleted_key, nil, old})
+  end
+  for i = 1, num_emits do
+    take emits
+    new_events[i] = event
+  end
+  for i = 1, num_submits do
+    take submits
+    new_jobs[i] = {
+      job = new_job, id = new_id, record = new_record, input = new_input, replaced = replaced, submitter = submitter,
+      due = due, gateway = gateway,
+    }
+    if replaced == '' then
+      has_room = has_room and waiting_jobs(i - 1) < room
+    elseif not matches(redis.call('HGET', new_job, 'record'), replaced) then
+      reads_hold = false
+    end
   end
 
   local answer = 'done'
@@ -163,9 +128,9 @@ while at < #ARGV do
     answer = 'quota'
   elseif not has_room then
     answer = 'backlog'
-  elseif absent and redis.call('EXISTS', absent) == 1 then
+  elseif no_final and redis.call('EXISTS', no_final) == 1 then
     answer = 'superseded'
-  elseif is_play and #writes == 0 and #emitted == 0 and #submitted == 0 then
+  elseif is_play and #writes == 0 and #new_events == 0 and #new_jobs == 0 then
     -- It leaves nothing but its outcome, of which the first one counts.
     add(without_effects, entry)
   elseif is_claimed and redis.call('XACK', jobs, GROUP, entry) == 0 then
@@ -186,10 +151,10 @@ while at < #ARGV do
       add(commits, writes)
     end
     -- What is told of the job comes last. Where that is routine, it is for whoever listens.
-    if is_routine and not listened() then emitted[#emitted] = nil end
-    for _, event in ipairs(emitted) do add(events, event) end
-    for _, submitted_job in ipairs(submitted) do submit_job(unpack(submitted_job)) end
-    if kind == '0' then
+    if is_routine and not listened() then new_events[#new_events] = nil end
+    for _, event in ipairs(new_events) do add(emitted, event) end
+    for _, new_job in ipairs(new_jobs) do submit_job(new_job) end
+    if is_durable then
       ended_durable = ended_durable + 1
       redis.call('HSET', job, 'record', record)
       if status == 'pending' then
@@ -199,7 +164,7 @@ while at < #ARGV do
         add(over, id)
         redis.call('PEXPIRE', job, keep_for)
         if status == 'dead' then redis.call('ZADD', dead, time, id) end
-        if final then redis.call('SET', final, id) end
+        if final_delivery then redis.call('SET', final_delivery, id) end
       end
     end
   end
@@ -216,7 +181,7 @@ while at < #ARGV do
       ended[whose] = ended[whose] or {}
       add(ended[whose], entry)
     end
-    if kind == '2' or kind == '4' then add(waited, id) end
+    if has_waited then add(waited, id) end
     if inbox then
       local outcomes = outcomes_by_inbox[inbox] or {}
       outcomes_by_inbox[inbox] = outcomes
@@ -247,8 +212,8 @@ if #commits > 0 then
 end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
-if #events > 0 then
-  emit(jobs, KEYS[log], KEYS[log + 1], KEYS[log + 2], circle, log_length, inbox_length, inbox_bytes, events)
+if #emitted > 0 then
+  emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted)
 end
 for inbox, outcomes in pairs(outcomes_by_inbox) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)

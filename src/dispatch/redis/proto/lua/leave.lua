@@ -1,12 +1,12 @@
--- A worker goes: whatever it holds is another's at once. It didn't die of any of that, so no run of it here
--- counts; but what was others' before, and hasn't begun here, keeps its count.
-local jobs, alive, me = KEYS[1], KEYS[2], ARGV[1]
 redis.call('DEL', alive)
 local held = redis.call('XPENDING', jobs, GROUP, '-', '+', 100000, me)
-local not_begun = {}
-for i = 2, #ARGV do not_begun[ARGV[i]] = true end
+local has_not_begun = {}
+for _ = 1, not_begun do
+  take not_begun
+  has_not_begun[entry] = true
+end
 for _, job in ipairs(held) do
-  if not not_begun[job[1]] then
+  if not has_not_begun[job[1]] then
     redis.call('XCLAIM', jobs, GROUP, me, 0, job[1], 'RETRYCOUNT', math.max(job[4] - 1, 0), 'JUSTID')
   end
 end

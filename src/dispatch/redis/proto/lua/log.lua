@@ -1,7 +1,3 @@
--- What a circle's log has: the numbers of the oldest event and of the newest, and those from one on, so many at most, and
--- about so many bytes.
-local events, event_sequence = KEYS[1], KEYS[2]
-local from, most, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)
 local found, bytes = {}, 0
 while #found < most and bytes < most_bytes do

@@ -1,7 +1,6 @@
--- Which of these jobs are not this worker's any more: cancelled, or taken over.
-local jobs, me = KEYS[1], ARGV[1]
 local lost = {}
-for i = 2, #ARGV do
-  if #redis.call('XPENDING', jobs, GROUP, ARGV[i], ARGV[i], 1, me) == 0 then lost[#lost + 1] = ARGV[i] end
+for _ = 1, entries do
+  take entries
+  if #redis.call('XPENDING', jobs, GROUP, entry, entry, 1, me) == 0 then add(lost, entry) end
 end
 return lost

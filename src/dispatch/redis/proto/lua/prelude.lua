@@ -7,7 +7,8 @@ local function add(list, item)
   list[#list + 1] = item
 end
 
--- Returns a key of the partition, as keys.rs has it.
+-- Returns a key of the partition, as keys.rs has it. Only for keys that nobody knows before the script has read what they are
+-- about: of a job that has waited, and of the inboxes of those who listen. All others are declared.
 local function partition_key(jobs, what)
   return (jobs:gsub('jobs$', function() return what end))
 end

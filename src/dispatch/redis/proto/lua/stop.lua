@@ -1,7 +1,3 @@
--- A durable job that is to end here. 1: it is stopped; 0: its record isn't so any more; -1: it is somewhere else.
-local jobs, job_counts, backlog, pending, delayed, job, event_sequence, events, watchers = unpack(KEYS)
-local id, circle, most, before, record, keep_for = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local inbox_length, inbox_bytes, log_length, event = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 if redis.call('HGET', job, 'record') ~= before then return 0 end
 
 -- Takes it out of the stream.

@@ -1,6 +1,3 @@
--- A circle's new plays, by caller. For each: its entry in the stream; 1 it waits for its turn, 0 too many wait.
-local jobs, job_counts, waiting_callers, waiting_plays, plays = unpack(KEYS)
-local most, most_waiting = tonumber(ARGV[1]), tonumber(ARGV[2])
 local before = in_stream(jobs, read_count(job_counts, 'plays'))
 local total = before
 local some_wait = total > 0 and redis.call('EXISTS', waiting_callers) == 1
@@ -26,14 +23,13 @@ local now = redis.call('TIME')
 now = string.format('%.0f ', now[1] * 1000 + math.floor(now[2] / 1000))
 
 local answers, counts, scores = {}, {}, {}
-local at = 3
-while at < #ARGV do
-  local caller, last = ARGV[at], at + 1 + tonumber(ARGV[at + 1])
+for _ = 1, callers do
+  take callers
   local own = total > 0 and math.min(read_count(job_counts, caller), total) or 0
   local waits = some_wait and redis.call('ZSCORE', waiting_callers, caller)
   local new, is_refused = 0, false
-  for i = at + 2, last do
-    local play = ARGV[i]
+  for _ = 1, num_plays do
+    take new_plays
     local answer = 0
     if is_refused then
       answer = 0
@@ -60,7 +56,6 @@ while at < #ARGV do
     add(scores, own)
     add(scores, caller)
   end
-  at = last + 1
 end
 if #queued > 0 then
   redis.call('ZADD', waiting_plays, unpack(queued))

@@ -1,6 +1,3 @@
--- Gives this worker the jobs of one that is silent: {entry, runs begun, fields} for each. Their counts stay.
-local jobs, alive = unpack(KEYS)
-local me, silent, most = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', alive) == 1 then return {} end
 local held = redis.call('XPENDING', jobs, GROUP, '-', '+', most, silent)
 if #held == 0 then
