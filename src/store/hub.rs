@@ -1,13 +1,15 @@
 //! Publishes events to the sessions that listen, once they are on disk.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use circled_protocol::PublicKey;
 use dashmap::{DashMap, Entry};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{commit_hub::CommitHub, settings::Settings};
 use crate::memory::{MemoryBudget, Reservation};
@@ -28,8 +30,8 @@ pub struct Event {
     pub at: Timestamp,
     /// The key whose sessions receive it, besides the owner's; `None`: everyone's.
     pub to: Option<PublicKey>,
-    /// The text that most listeners receive, see [`Event::text`].
-    text: OnceLock<Utf8Bytes>,
+    /// What listeners make of it, see [`Event::shared`].
+    shared: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The memory that it counts as, for as long as anybody has it.
     reservation: OnceLock<Reservation>,
 }
@@ -101,19 +103,22 @@ impl Event {
             data,
             at,
             to,
-            text: OnceLock::new(),
+            shared: OnceLock::new(),
             reservation: OnceLock::new(),
         }
     }
 
-    /// Returns about how many bytes it takes in memory, with the text that is written of it.
+    /// Returns about how many bytes it takes in memory, with what listeners make of it.
     fn size(&self) -> usize {
         2 * (self.topic.len() + self.data.get().len()) + 512
     }
 
-    /// Returns its text, which is written once for all who receive the same.
-    pub fn text(&self, write: impl FnOnce() -> Utf8Bytes) -> Utf8Bytes {
-        self.text.get_or_init(write).clone()
+    /// Returns what its listeners make of it, which is made once for all of them. It should be about as large as the
+    /// event.
+    pub fn shared<T: Any + Clone + Send + Sync>(&self, make: impl Fn() -> T) -> T {
+        let shared = self.shared.get_or_init(|| Box::new(make()));
+        // Another type has none made for it.
+        shared.downcast_ref().cloned().unwrap_or_else(make)
     }
 }
 

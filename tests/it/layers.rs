@@ -182,6 +182,19 @@ fn json_rpc_and_everything_below_know_no_http() {
 }
 
 #[test]
+fn dispatch_and_everything_below_know_no_notification() {
+    for source in all() {
+        let layer = source.layer();
+        if (level("dispatch")..=level("store")).contains(&level(&layer)) {
+            for of_the_wire in ["tungstenite", "Utf8Bytes", "Notice"] {
+                let names_it = source.code.contains(of_the_wire);
+                assert!(!names_it, "{}: {of_the_wire}", source.path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn the_guide_lists_the_layers_in_their_order() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
     let guide = fs::read_to_string(guide).unwrap();

@@ -224,7 +224,7 @@ impl Cursors {
             let text = || notice::event(cursor.name, event);
             // Most sessions have one subscription, and all of those get the same text.
             let text = match cursor.name {
-                1 => event.text(text),
+                1 => event.shared(text),
                 _ => text(),
             };
             let length = text.len();

@@ -314,6 +314,17 @@ fn notifications_bear_the_subscriptions_name() {
     }
 }
 
+#[test]
+fn an_events_text_is_written_once_for_all_sessions() {
+    let (event, memory) = (news(1), memory(1 << 20));
+    let texts = [(), ()].map(|()| {
+        let mut batch = NoticeBatch::new(&memory);
+        cursors_of([cursor(1, 1)]).offer(&event, &key(1), &mut batch);
+        batch.into_notices().remove(0).text
+    });
+    assert_eq!(texts[0].as_ptr(), texts[1].as_ptr());
+}
+
 /// An event around a subscription.
 #[derive(Debug, Clone)]
 enum Step {
