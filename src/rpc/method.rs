@@ -1,13 +1,12 @@
-//! The method table.
+//! Methods: how each is found, called and described.
 
-use circled_protocol::methods;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Error, Id, Reply, call, context::Admitted};
+use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
 use crate::auth::Action;
 
-/// One row of the table: everything about a method, for calling and for describing it.
+/// A method: everything about it, for calling and for describing it.
 pub struct Method {
     /// The name on the wire.
     pub name: &'static str,
@@ -38,39 +37,17 @@ pub enum Needs {
 }
 
 impl Method {
-    /// The table of all methods.
-    pub const TABLE: &'static [Self] = &[
-        Self::of::<methods::Play<'static>>(),
-        Self::of::<methods::CallScript<'static>>(),
-        Self::of::<methods::FetchNonce>(),
-        Self::of::<methods::Authenticate>(),
-        Self::of::<methods::Whoami>(),
-        Self::of::<methods::PutScript>(),
-        Self::of::<methods::GetScript>(),
-        Self::of::<methods::ListScripts>(),
-        Self::of::<methods::DeleteScript>(),
-        Self::of::<methods::AddMember>(),
-        Self::of::<methods::RemoveMember>(),
-        Self::of::<methods::ListMembers>(),
-        Self::of::<methods::SubmitJob>(),
-        Self::of::<methods::GetJob>(),
-        Self::of::<methods::ListJobs>(),
-        Self::of::<methods::StopJob>(),
-        Self::of::<methods::RetryJob>(),
-        Self::of::<methods::ListDeliveries>(),
-        Self::of::<methods::GetDelivery>(),
-        Self::of::<methods::Redeliver>(),
-        Self::of::<methods::Subscribe>(),
-        Self::of::<methods::Unsubscribe>(),
-        Self::of::<methods::Discover>(),
-    ];
+    /// Returns all methods.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        methods::TOPICS.iter().copied().flatten()
+    }
 
     /// Returns the method of this name.
     pub fn find(name: &str) -> Option<&'static Self> {
-        Self::TABLE.iter().find(|method| method.name == name)
+        Self::all().find(|method| method.name == name)
     }
 
-    const fn of<C: Call>() -> Self {
+    pub(super) const fn of<C: Call>() -> Self {
         Self {
             name: C::NAME,
             summary: C::SUMMARY,
@@ -80,6 +57,7 @@ impl Method {
             result: |schemas| schemas.subschema_for::<C::Result>(),
             call: |context, admitted, id, params| {
                 let answer = read_and_call::<C>(context, admitted, params);
+                let answer = answer.unwrap_or_else(|error| Answer::Now(Err(error)));
                 call::reply(answer, id, &context.memory)
             },
         }
@@ -98,7 +76,7 @@ pub(super) trait Call: circled_protocol::Method {
         context: &mut Context,
         admitted: Admitted,
         params: Self::Params<'_>,
-    ) -> Answer<Self::Output>;
+    ) -> Result<Answer<Self::Output>, Error>;
 
     /// Reacts to parameters that can't be read.
     fn refused(_context: &mut Context) {}
@@ -108,34 +86,30 @@ fn read_and_call<C: Call>(
     context: &mut Context,
     admitted: Admitted,
     params: Option<&str>,
-) -> Answer<C::Output> {
+) -> Result<Answer<C::Output>, Error> {
     let params = params.unwrap_or("{}");
     let error = match circled_json::borrowed(params) {
         Ok(read) => return C::call(context, admitted, read),
         Err(error) => error,
     };
     let Some(mended) = circled_json::mended(params) else {
-        return refuse::<C>(context, params, &error);
+        return Err(refuse::<C>(context, params, &error));
     };
     match circled_json::borrowed(&mended) {
         Ok(read) => C::call(context, admitted, read),
-        Err(error) => refuse::<C>(context, &mended, &error),
+        Err(error) => Err(refuse::<C>(context, &mended, &error)),
     }
 }
 
 /// Builds the error about parameters that can't be read.
-fn refuse<C: Call>(
-    context: &mut Context,
-    params: &str,
-    error: &serde_json::Error,
-) -> Answer<C::Output> {
+fn refuse<C: Call>(context: &mut Context, params: &str, error: &serde_json::Error) -> Error {
     C::refused(context);
     let reason = reason(error);
     let reason = match circled_json::misfit::<C::Params<'_>>(params) {
         Some(place) => format!("`{}`: {reason}", cut(&place, ECHOED)),
         None => reason,
     };
-    Answer::Now(Err(Error::InvalidParams { reason }))
+    Error::InvalidParams { reason }
 }
 
 /// The most bytes of a sent value that an error repeats, at a time.

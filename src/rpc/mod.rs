@@ -1,7 +1,6 @@
 //! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>) without a transport: texts in, texts out.
 //!
-//! A method is one file under `methods/` and one line in [`Method::TABLE`]; `rpc.discover` is generated from that
-//! table.
+//! Methods are under `methods/`, one file for each topic; `rpc.discover` is generated from them.
 
 mod call;
 mod context;

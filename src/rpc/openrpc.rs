@@ -1,4 +1,4 @@
-//! The OpenRPC 1.3 document (<https://spec.open-rpc.org>), generated from the method table.
+//! The OpenRPC 1.3 document (<https://spec.open-rpc.org>), generated from the methods.
 
 use std::sync::OnceLock;
 
@@ -27,8 +27,7 @@ fn generate() -> Value {
     let settings = SchemaSettings::draft07()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
-    let methods: Vec<Value> = Method::TABLE
-        .iter()
+    let methods: Vec<Value> = Method::all()
         .map(|method| describe(method, &mut schemas))
         .collect();
     json!({

@@ -1,16 +1,135 @@
-//! The parts that the methods about deliveries share.
+//! Deliveries of webhooks.
 
-use circled_protocol::{JobId, PublicKey, methods::Delivery};
+use circled_protocol::methods::{
+    Deliveries, Delivery, DeliveryDetails, GetDelivery, ListDeliveries, Redeliver, Redelivered,
+};
+use jiff::Timestamp;
 
-use super::run::Raw;
+use super::{
+    asked_job::{AskedJob, cursor, limit, read_reply},
+    runs::{Raw, unavailable},
+};
 use crate::{
-    dispatch::{JobRecord, ReservedRead, Viewer},
-    memory::MemoryBudget,
-    rpc::{Error, Shared},
+    auth::Action,
+    dispatch::{self, JobRecord, Page, ReservedRead, Viewer},
+    rpc::{Answer, Context, Error, Method, Needs, call::hold, context::Admitted, method::Call},
+    store::Unavailable,
 };
 
+pub(super) const METHODS: &[Method] = &[
+    Method::of::<ListDeliveries>(),
+    Method::of::<GetDelivery>(),
+    Method::of::<Redeliver>(),
+];
+
+impl Call for ListDeliveries {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Self;
+    type Output = Deliveries;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Deliveries>, Error> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        let owner = admitted.is_owner(&circle);
+        let page = Page {
+            circle,
+            caller: None,
+            state: params.status,
+            deliveries: Some(true),
+            provider: params.provider,
+            before: cursor(params.cursor.as_deref())?,
+            limit: limit(params.limit)?,
+        };
+        let memory = context.memory.clone();
+        Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let jobs = shared.dispatcher.jobs();
+            let read = jobs.page(page, Viewer::Caller(admitted.key), &memory);
+            let read = read.await.map_err(|Unavailable| unavailable())?;
+            let (jobs, cursor) = read.into_found();
+            let jobs = jobs.into_iter();
+            Ok(Deliveries {
+                deliveries: jobs
+                    .map(|(job, running)| described(job, running, owner))
+                    .collect(),
+                cursor,
+            })
+        })))
+    }
+}
+
+impl Call for GetDelivery {
+    const NEEDS: Needs = Needs::Owner;
+    type Params<'a> = Self;
+    type Output = ReservedRead<DeliveryDetails<Raw>>;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Self::Output>, Error> {
+        let asked = AskedJob::new(context, admitted, &params.job_id)?;
+        let memory = context.memory.clone();
+        Ok(read_reply(async move {
+            let read = asked.delivery(&memory).await?;
+            let (mut job, running) = read.into_found();
+            let logs = std::mem::take(&mut job.logs);
+            let delivery = described(job, running, true);
+            let payload = asked.payload(&memory).await?;
+            Ok(payload.map(|payload| DeliveryDetails {
+                delivery,
+                logs,
+                payload,
+            }))
+        }))
+    }
+}
+
+impl Call for Redeliver {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Self;
+    type Output = Redelivered;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Redelivered>, Error> {
+        let asked = AskedJob::new(context, admitted, &params.job_id)?;
+        // The reply has nothing of the body, so it counts as a request.
+        let memory = context.requests.clone();
+        Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&asked.shared, asked.circle).await?;
+            let read = asked.delivery(&memory).await?;
+            let (job, _) = read.into_found();
+            let job = job.without_results();
+            let read = asked.payload(&memory).await?;
+            // The turn to read is free for others from here on; the body's memory is held until the job is stored.
+            let text = &read.found;
+            let _held = hold(&memory, crate::weight::of_json(text.get()))?;
+            let payload = circled_json::parse(text.get()).unwrap_or_default();
+            drop(read);
+            let again = dispatch::Delivery {
+                circle: asked.circle,
+                provider: job.provider().unwrap_or_default().into(),
+                identity: None,
+                series: job.series,
+                event_id: job.event_id,
+                event_type: job.event_type,
+                payload,
+                received_at: Timestamp::now(),
+            };
+            let job_id = asked.shared.dispatcher.redeliver(again).await?;
+            Ok(Redelivered { job_id })
+        })))
+    }
+}
+
 /// Returns a delivery without its body. An error's message may quote the body, so only the owner sees it.
-pub(super) fn described(job: JobRecord, running: bool, owner: bool) -> Delivery {
+fn described(job: JobRecord, running: bool, owner: bool) -> Delivery {
     let error = job.error.clone().map(|mut error| {
         if !owner && error.kind.is_some() {
             "the script failed; the owner sees how".clone_into(&mut error.message);
@@ -27,36 +146,4 @@ pub(super) fn described(job: JobRecord, running: bool, owner: bool) -> Delivery 
         tries: job.tries,
         error,
     }
-}
-
-/// Returns the job of a delivery, and whether it runs right now.
-pub(super) async fn delivery(
-    shared: &Shared,
-    circle: PublicKey,
-    id: JobId,
-    viewer: Viewer,
-    memory: &MemoryBudget,
-) -> Result<ReservedRead<(JobRecord, bool)>, Error> {
-    let jobs = shared.dispatcher.jobs();
-    let found = jobs.find_in(circle, id, viewer, memory).await?;
-    found
-        .filter(|read| read.found.0.provider().is_some())
-        .ok_or(Error::NotFound {
-            what: "delivery".into(),
-        })
-}
-
-/// Returns the body that the provider sent, as JSON.
-pub(super) async fn payload(
-    shared: &Shared,
-    circle: PublicKey,
-    id: JobId,
-    viewer: Viewer,
-    memory: &MemoryBudget,
-) -> Result<ReservedRead<Raw>, Error> {
-    let jobs = shared.dispatcher.jobs();
-    let payload = jobs.payload_in(circle, id, viewer, memory).await?;
-    payload.ok_or(Error::NotFound {
-        what: "delivery".into(),
-    })
 }

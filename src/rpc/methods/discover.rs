@@ -3,19 +3,16 @@
 use circled_protocol::methods::Discover;
 use serde_json::value::RawValue;
 
-use crate::rpc::{
-    Answer, Context,
-    context::Admitted,
-    method::{Call, Needs},
-    openrpc,
-};
+use crate::rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call, openrpc};
+
+pub(super) const METHODS: &[Method] = &[Method::of::<Discover>()];
 
 impl Call for Discover {
     const NEEDS: Needs = Needs::Nothing;
     type Params<'a> = Self;
     type Output = &'static RawValue;
 
-    fn call(_: &mut Context, _: Admitted, _: Self) -> Answer<&'static RawValue> {
-        Answer::Now(Ok(openrpc::discover()))
+    fn call(_: &mut Context, _: Admitted, _: Self) -> Result<Answer<&'static RawValue>, Error> {
+        Ok(Answer::Now(Ok(openrpc::discover())))
     }
 }

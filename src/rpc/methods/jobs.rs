@@ -1,123 +1,285 @@
-//! The parts that the methods about durable jobs share.
+//! Durable jobs of callers. They run even if nobody stays connected.
 
-use circled_protocol::{InvalidJobId, JobId, PublicKey, methods::Jobs};
+use std::{sync::Arc, time::Duration};
 
-use super::run::{Raw, unavailable};
+use circled_protocol::{
+    FailureKind, PublicKey,
+    methods::{
+        GetJob, Job, Jobs, ListJobs, Retried, RetryJob, StopJob, Stopped, SubmitJob, Submitted,
+    },
+};
+use jiff::{Span, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    asked_job::{AskedJob, cursor, limit, read_reply},
+    runs::{Raw, unavailable},
+};
 use crate::{
-    dispatch::{JobReadError, JobRecord, NotAccepted, ReservedRead, Viewer},
+    auth::Action,
+    dispatch::{
+        self, JobRecord, NotRetried, Page, Progress, ReservedRead, Status, Submission, Viewer,
+    },
     memory::MemoryBudget,
-    rpc::{Answer, Context, Error, Shared, context::Admitted},
-    store::Unavailable,
+    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    script::Failure,
+    store::{Feed, Signal, Unavailable},
 };
 
-/// The default size of a page.
-const PAGE: usize = 50;
-const LARGEST_PAGE: usize = 500;
+pub(super) const METHODS: &[Method] = &[
+    Method::of::<SubmitJob>(),
+    Method::of::<GetJob>(),
+    Method::of::<ListJobs>(),
+    Method::of::<StopJob>(),
+    Method::of::<RetryJob>(),
+];
 
-/// Returns a page of jobs in the caller's form.
-pub(super) fn shown((jobs, cursor): (Vec<(JobRecord, bool)>, Option<JobId>)) -> Jobs<Raw> {
-    let jobs = jobs.into_iter();
-    Jobs {
-        jobs: jobs.map(|(job, running)| job.view(running)).collect(),
-        cursor,
+/// The longest delay of a job in hours.
+const FURTHEST: i64 = 366 * 24;
+/// The longest idempotency key in bytes.
+const LONGEST_KEY: usize = 255;
+
+/// The script of a submitted job.
+enum Script {
+    Source(String),
+    Named(String, Option<String>),
+}
+
+impl Call for SubmitJob {
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Self;
+    type Output = Submitted;
+
+    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<Submitted>, Error> {
+        let invalid = |reason: &str| Error::InvalidParams {
+            reason: reason.to_owned(),
+        };
+        let permits = |action, version| context.permits_version(action, version);
+        let (script, admitted) = match (params.script, params.name, params.version) {
+            (Some(script), None, None) => (Script::Source(script), permits(Action::Play, None)?),
+            (None, Some(name), version) => {
+                let admitted = permits(Action::Call, version.as_deref())?;
+                (Script::Named(name, version), admitted)
+            }
+            _ => {
+                return Err(invalid(
+                    "give either `script`, or `name` with an optional `version`",
+                ));
+            }
+        };
+        let caller = admitted.key.ok_or(Error::AuthenticationRequired)?;
+        let now = Timestamp::now();
+        let run_at = params.run_at.filter(|run_at| *run_at > now);
+        if run_at.is_some_and(|run_at| run_at > now + Span::new().hours(FURTHEST)) {
+            return Err(invalid("`run_at` is more than 366 days from now"));
+        }
+        let identity = match params.idempotency_key {
+            Some(key) if key.is_empty() || key.len() > LONGEST_KEY => {
+                return Err(invalid("`idempotency_key` must have from 1 to 255 bytes"));
+            }
+            Some(key) => Some(identity(&caller, &key)),
+            None => None,
+        };
+        let (circle, shared, args) = (context.circle, context.shared.clone(), params.args);
+        Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let dispatcher = &shared.dispatcher;
+            // A job with a later `run_at` runs the script's newest version then.
+            let newest = run_at.is_some() && matches!(script, Script::Named(_, None));
+            let pinned = match script {
+                Script::Source(source) => dispatcher.pin_source(circle, caller, source).await,
+                Script::Named(name, version) => {
+                    dispatcher.pin_named(circle, caller, name, version).await
+                }
+            };
+            let submission = Submission {
+                circle,
+                caller,
+                script: Arc::new(pinned?),
+                args,
+                identity,
+                newest,
+                run_at,
+                submitted_at: now,
+            };
+            let receipt = dispatcher.submit(submission).await?;
+            Ok(Submitted {
+                job_id: receipt.job,
+                duplicate: receipt.status == Progress::Duplicate,
+            })
+        })))
     }
 }
 
-/// Returns what a read finds, in the memory that the read has reserved.
-pub(super) fn read_reply<T: Send + 'static>(
-    read: impl Future<Output = Result<ReservedRead<T>, Error>> + Send + 'static,
-) -> Answer<ReservedRead<T>> {
-    Answer::Reserved(Box::pin(async move {
-        let mut read = read.await;
-        let reservation = read.as_mut().ok().and_then(|read| read.answer.take());
-        (read, reservation)
-    }))
+/// Returns the id of a submission, which differs from all other ids in the circle.
+fn identity(caller: &PublicKey, key: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [b"submitted\0".as_slice(), caller.as_bytes(), key.as_bytes()] {
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
-/// Checks the size of a page.
-pub(super) fn limit(limit: Option<usize>) -> Result<usize, Error> {
-    match limit {
-        None => Ok(PAGE),
-        Some(limit) if (1..=LARGEST_PAGE).contains(&limit) => Ok(limit),
-        Some(_) => Err(Error::InvalidParams {
-            reason: format!("`limit` must be from 1 to {LARGEST_PAGE}"),
-        }),
+impl Call for GetJob {
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Self;
+    type Output = ReservedRead<Job<Raw>>;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Self::Output>, Error> {
+        let asked = AskedJob::new(context, admitted, &params.job_id)?;
+        let memory = context.memory.clone();
+        let wait = Duration::from_millis(params.wait.unwrap_or(0));
+        let until = Instant::now() + wait.min(asked.shared.dispatcher.job_timeout());
+        Ok(read_reply(async move {
+            if wait.is_zero() {
+                return Ok(shown(asked.read(&memory).await?));
+            }
+            let dispatcher = &asked.shared.dispatcher;
+            // Listen first, so that no change is missed between the read of the job and the next event.
+            let feed = dispatcher.listen(asked.circle).await;
+            let feed = feed.map_err(|Unavailable| unavailable())?;
+            tokio::select! {
+                read = end(&asked, &memory, feed, until) => read,
+                // The dispatcher's end stops waiting callers, too.
+                () = dispatcher.halted() => Err(Error::Cancelled),
+            }
+        }))
     }
 }
 
-pub(super) fn job(id: &str) -> Result<JobId, Error> {
-    named("job_id", id)
+fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<Job<Raw>> {
+    read.map(|(job, running)| job.view(running))
 }
 
-/// Reads the cursor at which a page begins.
-pub(super) fn cursor(cursor: Option<&str>) -> Result<Option<JobId>, Error> {
-    cursor.map(|cursor| named("cursor", cursor)).transpose()
-}
-
-fn named(param: &str, id: &str) -> Result<JobId, Error> {
-    id.parse().map_err(|_| Error::InvalidParams {
-        reason: format!("`{param}` is {}", InvalidJobId),
-    })
-}
-
-/// Returns the caller whose jobs are visible; `None`: all callers' jobs.
-pub(super) fn visible_caller(
-    context: &Context,
-    admitted: Admitted,
-) -> Result<Option<PublicKey>, Error> {
-    if admitted.is_owner(&context.circle) {
-        return Ok(None);
-    }
-    admitted.key.map(Some).ok_or(Error::AuthenticationRequired)
-}
-
-/// Returns a job that the caller may see, and whether it runs right now. Deliveries have methods of their own.
-pub(super) async fn visible(
-    shared: &Shared,
-    circle: PublicKey,
-    id: JobId,
-    (visible_caller, viewer): (Option<PublicKey>, Viewer),
+/// Waits for the end of a job, at most until the given time.
+async fn end(
+    asked: &AskedJob,
     memory: &MemoryBudget,
-) -> Result<ReservedRead<(JobRecord, bool)>, Error> {
-    let jobs = shared.dispatcher.jobs();
-    let found = jobs.find_in(circle, id, viewer, memory).await?;
-    let theirs = |read: &ReservedRead<(JobRecord, bool)>| {
-        visible_caller.is_none() || read.found.0.submitter() == visible_caller
-    };
-    found
-        .filter(theirs)
-        .ok_or(Error::NotFound { what: "job".into() })
-}
-
-/// Returns the record of such a job for a change; the caller gets nothing of it.
-pub(super) async fn record(
-    shared: &Shared,
-    circle: PublicKey,
-    id: JobId,
-    (visible_caller, viewer): (Option<PublicKey>, Viewer),
-) -> Result<JobRecord, Error> {
-    let found = shared.dispatcher.jobs().record_in(circle, id, viewer).await;
-    let found = found.map_err(|Unavailable| unavailable())?;
-    found
-        .filter(|job| visible_caller.is_none() || job.submitter() == visible_caller)
-        .ok_or(Error::NotFound { what: "job".into() })
-}
-
-impl From<JobReadError> for Error {
-    fn from(why: JobReadError) -> Self {
-        match why {
-            JobReadError::Unavailable(Unavailable) => unavailable(),
-            JobReadError::OverBudget(over) => over.into(),
+    mut feed: Feed,
+    until: Instant,
+) -> Result<ReservedRead<Job<Raw>>, Error> {
+    let topic = format!("job.{}", asked.id);
+    loop {
+        let read = asked.read(memory).await?;
+        if read.found.0.status != Status::Pending || Instant::now() >= until {
+            return Ok(shown(read));
         }
+        drop(read);
+        // Each change that is stored publishes an event.
+        let changed = async {
+            loop {
+                match feed.next().await {
+                    Signal::Event(event) if *event.topic == *topic => return,
+                    Signal::Event(_) => {}
+                    Signal::ReadLog => return,
+                }
+            }
+        };
+        // Running out of time is no error: the job's present state is returned.
+        let _ = timeout_at(until, changed).await;
     }
 }
 
-impl From<NotAccepted> for Error {
-    fn from(error: NotAccepted) -> Self {
-        match error {
-            NotAccepted::Backlog => super::run::limit_exceeded("dispatch.durable.backlog".into()),
-            NotAccepted::ScriptQueue => super::run::limit_exceeded("script.queue".into()),
-            NotAccepted::Unavailable => unavailable(),
-        }
+impl Call for ListJobs {
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Self;
+    type Output = ReservedRead<Jobs<Raw>>;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Self::Output>, Error> {
+        let page = Page {
+            circle: context.circle,
+            // The owner sees all callers' jobs.
+            caller: match admitted.is_owner(&context.circle) {
+                true => None,
+                false => Some(admitted.key.ok_or(Error::AuthenticationRequired)?),
+            },
+            state: params.status,
+            deliveries: Some(false),
+            provider: None,
+            before: cursor(params.cursor.as_deref())?,
+            limit: limit(params.limit)?,
+        };
+        let viewer = Viewer::Caller(admitted.key);
+        let jobs = context.shared.dispatcher.jobs();
+        let memory = context.memory.clone();
+        Ok(Answer::Later(Box::pin(async move {
+            let read = jobs.page(page, viewer, &memory).await;
+            let read = read.map_err(|Unavailable| unavailable())?;
+            Ok(read.map(|(jobs, cursor)| Jobs {
+                jobs: jobs
+                    .into_iter()
+                    .map(|(job, running)| job.view(running))
+                    .collect(),
+                cursor,
+            }))
+        })))
+    }
+}
+
+/// Nothing of a run that is under way is committed.
+impl Call for StopJob {
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Self;
+    type Output = Stopped;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Stopped>, Error> {
+        let asked = AskedJob::new(context, admitted, &params.job_id)?;
+        Ok(Answer::Later(Box::pin(async move {
+            asked.record().await?;
+            let jobs = asked.shared.dispatcher.jobs();
+            let stopped = jobs.stop_in(asked.circle, asked.id).await;
+            let stopped = stopped.map_err(|Unavailable| unavailable())?;
+            Ok(Stopped { stopped })
+        })))
+    }
+}
+
+impl Call for RetryJob {
+    const NEEDS: Needs = Needs::Login;
+    type Params<'a> = Self;
+    type Output = Retried;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Retried>, Error> {
+        let asked = AskedJob::new(context, admitted, &params.job_id)?;
+        let version = params.version;
+        // Running it again needs the same permission as submitting it.
+        let play = context.permits_version(Action::Play, version.as_deref());
+        let call = context.permits_version(Action::Call, version.as_deref());
+        Ok(Answer::Later(Box::pin(async move {
+            let is_named = asked.record().await?.name.is_some();
+            let admitted = if is_named { call? } else { play? };
+            let (circle, caller) = (asked.circle, admitted.key);
+            admitted.confirm(&asked.shared, circle).await?;
+            let dispatcher = &asked.shared.dispatcher;
+            let (retried, version) = match dispatcher.retry(asked.id, circle, caller, version).await
+            {
+                Ok(dispatch::Retried { version, .. }) => (true, version),
+                Err(NotRetried::NotOver) => (false, None),
+                Err(NotRetried::Script(why)) => return Err(why.into()),
+                Err(NotRetried::Unreadable) => {
+                    let failure = Failure::new(FailureKind::Runtime, NotRetried::UNREADABLE);
+                    return Err(Error::Execution(Box::new(failure)));
+                }
+                Err(NotRetried::Unavailable) => return Err(unavailable()),
+            };
+            Ok(Retried { retried, version })
+        })))
     }
 }

@@ -1,29 +1,26 @@
-//! The server's side of each method, one file each, and the parts that some share. `circled_protocol` declares their
+//! The server's side of each method, one file for each topic, as in `circled_protocol::methods`, which declares the
 //! params and results.
 
-mod add_member;
-mod authenticate;
-mod call;
-mod delete_script;
+mod asked_job;
 mod deliveries;
 mod discover;
-mod fetch_nonce;
-mod get_delivery;
-mod get_job;
-mod get_script;
+mod events;
 mod jobs;
-mod list_deliveries;
-mod list_jobs;
-mod list_members;
-mod list_scripts;
-mod play;
-mod put_script;
-mod redeliver;
-mod remove_member;
-mod retry_job;
-mod run;
-mod stop_job;
-mod submit_job;
-mod subscribe;
-mod unsubscribe;
-mod whoami;
+mod login;
+mod members;
+mod runs;
+mod scripts;
+
+use super::Method;
+
+/// The methods of each topic. The most frequent ones come first.
+pub(super) const TOPICS: &[&[Method]] = &[
+    runs::METHODS,
+    login::METHODS,
+    scripts::METHODS,
+    members::METHODS,
+    jobs::METHODS,
+    deliveries::METHODS,
+    events::METHODS,
+    discover::METHODS,
+];

@@ -76,6 +76,24 @@ async fn the_guide_has_every_method_with_its_parameters() {
     assert_eq!(in_guide, described, "the guide, and rpc.discover");
 }
 
+#[test]
+fn every_method_of_the_protocol_is_served() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/crates/circled-protocol/src/methods"
+    );
+    let mut declared = BTreeSet::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for method in source.split("Method for ").skip(1) {
+            let name = method.split("NAME: &'static str = \"").nth(1).unwrap();
+            declared.insert(name.split('"').next().unwrap().to_owned());
+        }
+    }
+    let served = circled::rpc::Method::all().map(|method| method.name.to_owned());
+    assert_eq!(declared, served.collect(), "declared, and served");
+}
+
 #[tokio::test]
 async fn the_guide_has_every_error() {
     let mut described: BTreeMap<i64, String> = BTreeMap::new();

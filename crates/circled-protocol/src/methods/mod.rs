@@ -16,22 +16,14 @@ mod scripts;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use deliveries::{
-    Deliveries, Delivery, DeliveryDetails, GetDelivery, ListDeliveries, Redeliver, Redelivered,
-};
-pub use discover::{Discover, Document};
-pub use events::{Event, Notice, Notification, Subscribe, Subscribed, Unsubscribe};
-pub use jobs::{
-    GetJob, Job, JobError, Jobs, ListJobs, Retried, RetryJob, StopJob, Stopped, SubmitJob,
-    Submitted,
-};
-pub use login::{Authenticate, FetchNonce, Identity, Whoami};
-pub use members::{AddMember, Added, ListMembers, Member, Members, RemoveMember, Removed};
-pub use runs::{CallScript, Called, Play, Played};
-pub use scripts::{
-    DeleteScript, Deleted, GetScript, ListScripts, PutScript, Script, ScriptEntry, ScriptPut,
-    ScriptVersion, Scripts,
-};
+pub use deliveries::*;
+pub use discover::*;
+pub use events::*;
+pub use jobs::*;
+pub use login::*;
+pub use members::*;
+pub use runs::*;
+pub use scripts::*;
 
 /// A method; the type that implements it is its parameters.
 pub trait Method: Serialize {

@@ -1,29 +1,33 @@
-//! `subscribe`: subscribes to events.
+//! Subscriptions to events.
 
-use circled_protocol::methods::{Subscribe, Subscribed};
+use circled_protocol::methods::{Subscribe, Subscribed, Unsubscribe};
 
-use super::run::{limit_exceeded, unavailable};
+use super::runs::{limit_exceeded, unavailable};
 use crate::{
     auth::Action,
     rpc::{
-        Answer, Context, Error,
-        context::Admitted,
-        method::{Call, Needs},
+        Answer, Context, Error, Method, Needs, context::Admitted, method::Call,
         subscriptions::NewSubscription,
     },
     store::{NewEvent, Unavailable},
 };
+
+pub(super) const METHODS: &[Method] = &[Method::of::<Subscribe>(), Method::of::<Unsubscribe>()];
 
 impl Call for Subscribe {
     const NEEDS: Needs = Needs::To(Action::Subscribe);
     type Params<'a> = Self;
     type Output = Subscribed;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Subscribed> {
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Subscribed>, Error> {
         if params.topic.len() > NewEvent::MAX_TOPIC {
-            return Answer::Now(Err(Error::InvalidParams {
+            return Err(Error::InvalidParams {
                 reason: format!("`topic` may have {} bytes", NewEvent::MAX_TOPIC),
-            }));
+            });
         }
         let (circle, shared) = (context.circle, context.shared.clone());
         let subscriptions = context.subscriptions.clone();
@@ -33,7 +37,7 @@ impl Call for Subscribe {
             only_members: admitted.requires.is_some(),
             since: params.since,
         };
-        Answer::Later(Box::pin(async move {
+        Ok(Answer::Later(Box::pin(async move {
             let full = || limit_exceeded("session.max_subscriptions".into());
             if subscriptions.len() >= shared.limits.max_subscriptions {
                 return Err(full());
@@ -56,6 +60,18 @@ impl Call for Subscribe {
                 // Somebody else has logged in meanwhile.
                 None => Err(Error::Cancelled),
             }
-        }))
+        })))
+    }
+}
+
+impl Call for Unsubscribe {
+    const NEEDS: Needs = Needs::Nothing;
+    type Params<'a> = Self;
+    type Output = bool;
+
+    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<bool>, Error> {
+        Ok(Answer::Now(Ok(context
+            .subscriptions
+            .end(&params.subscription))))
     }
 }

@@ -1,46 +1,60 @@
-//! `remove_member`: removes a member, and stops their jobs if that is asked for.
+//! The circle's members.
 
 use circled_protocol::{
     PublicKey,
-    methods::{RemoveMember, Removed},
+    methods::{AddMember, ListMembers, RemoveMember, Removed},
 };
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::run::{run, unavailable};
+use super::runs::{Raw, perform, run, unavailable};
 use crate::{
+    auth::Action,
     circle::{Procedure, Task},
     dispatch::{Page, Status, Viewer},
     memory::MemoryBudget,
-    rpc::{
-        Answer, Context, Error, Shared,
-        context::Admitted,
-        method::{Call, Needs},
-    },
+    rpc::{Answer, Context, Error, Method, Needs, Shared, context::Admitted, method::Call},
     store::Unavailable,
 };
+
+pub(super) const METHODS: &[Method] = &[
+    Method::of::<AddMember>(),
+    Method::of::<RemoveMember>(),
+    Method::of::<ListMembers>(),
+];
 
 /// The size of a page of jobs, and the number of jobs that are stopped at a time.
 const PAGE: usize = 500;
 const AT_A_TIME: usize = 16;
+
+impl Call for AddMember {
+    const NEEDS: Needs = Needs::Owner;
+    type Params<'a> = Self;
+    type Output = Raw;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
+        let pubkey = params.pubkey;
+        perform(context, admitted, Procedure::AddMember { pubkey })
+    }
+}
 
 impl Call for RemoveMember {
     const NEEDS: Needs = Needs::Owner;
     type Params<'a> = Self;
     type Output = Removed;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Answer<Removed> {
-        let RemoveMember { pubkey, stop_jobs } = params;
-        if context
-            .shared
-            .access
-            .fixed_members(&context.circle)
-            .contains(&pubkey)
-        {
-            return Answer::Now(Err(Error::InvalidParams {
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Self,
+    ) -> Result<Answer<Removed>, Error> {
+        let Self { pubkey, stop_jobs } = params;
+        let (shared, circle) = (context.shared.clone(), context.circle);
+        if shared.access.fixed_members(&circle).contains(&pubkey) {
+            return Err(Error::InvalidParams {
                 reason: "this member is in the server's settings, and can only be removed there"
                     .to_owned(),
-            }));
+            });
         }
         let viewer = Viewer::Caller(admitted.key);
         let task = Task::Procedure(Procedure::RemoveMember { pubkey });
@@ -50,13 +64,12 @@ impl Call for RemoveMember {
                 stopped: None,
                 failed: None,
             })
-        });
+        })?;
         if !stop_jobs {
-            return answer;
+            return Ok(answer);
         }
-        let (shared, circle) = (context.shared.clone(), context.circle);
         let memory = context.memory.clone();
-        Answer::Later(Box::pin(async move {
+        Ok(Answer::Later(Box::pin(async move {
             let output = match answer {
                 Answer::Now(output) => output?,
                 Answer::Later(output) => output.await?,
@@ -70,7 +83,18 @@ impl Call for RemoveMember {
                 failed: Some(failed).filter(|failed| *failed > 0),
                 ..output
             })
-        }))
+        })))
+    }
+}
+
+impl Call for ListMembers {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Self;
+    type Output = Raw;
+
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> Result<Answer<Raw>, Error> {
+        let fixed = context.shared.access.fixed_members(&context.circle);
+        perform(context, admitted, Procedure::ListMembers { fixed })
     }
 }
 

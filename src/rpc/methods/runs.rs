@@ -1,0 +1,172 @@
+//! `play` and `call`: run a script for a caller, who waits for it. Procedures run in the same way.
+
+use std::{borrow::Cow, time::Duration};
+
+use circled_protocol::{
+    JobId,
+    methods::{CallScript, Called, Play, Played},
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    auth::Action,
+    circle::{JobSpec, Procedure, Task},
+    dispatch,
+    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    script::{Outcome, RunError, Success},
+};
+
+pub(super) const METHODS: &[Method] = &[
+    Method::of::<Play<'static>>(),
+    Method::of::<CallScript<'static>>(),
+];
+
+/// The milliseconds after which to try again: for a full queue, and for any other limit.
+const QUEUE: u64 = 100;
+const OTHERS: u64 = 1000;
+
+/// JSON that is passed on as it is.
+pub(super) type Raw = Box<RawValue>;
+
+impl Call for Play<'static> {
+    const NEEDS: Needs = Needs::To(Action::Play);
+    type Params<'a> = Play<'a>;
+    type Output = Played<Raw>;
+
+    fn call(
+        context: &mut Context,
+        admitted: Admitted,
+        params: Play<'_>,
+    ) -> Result<Answer<Played<Raw>>, Error> {
+        let task = Task::Source(params.script);
+        let (args, timeout_ms) = (params.args, params.timeout_ms);
+        run(context, admitted, task, args, timeout_ms, play_result)
+    }
+}
+
+impl Call for CallScript<'static> {
+    const NEEDS: Needs = Needs::To(Action::Call);
+    type Params<'a> = CallScript<'a>;
+    type Output = Called<Raw>;
+
+    fn call(
+        context: &mut Context,
+        _: Admitted,
+        params: CallScript<'_>,
+    ) -> Result<Answer<Called<Raw>>, Error> {
+        let admitted = context.permits_version(Action::Call, params.version.as_deref())?;
+        let (args, timeout_ms) = (params.args, params.timeout_ms);
+        let task = Task::Named {
+            name: params.name,
+            version: params.version,
+        };
+        let result = |job_id, mut ran: Success| Called {
+            version: ran.version.take().unwrap_or_default(),
+            played: play_result(job_id, ran),
+        };
+        run(context, admitted, task, args, timeout_ms, result)
+    }
+}
+
+/// Runs a procedure in the circle for the caller, who waits for it.
+pub(super) fn perform(
+    context: &Context,
+    admitted: Admitted,
+    procedure: Procedure,
+) -> Result<Answer<Raw>, Error> {
+    let task = Task::Procedure(procedure);
+    run(context, admitted, task, Value::Null, None, |_, success| {
+        success.value
+    })
+}
+
+/// Runs a job for the caller, who waits for it. `result` makes the method's result of a success.
+pub(super) fn run<T: Send + 'static>(
+    context: &Context,
+    admitted: Admitted,
+    task: Task<'_>,
+    args: Value,
+    timeout_ms: Option<u64>,
+    result: fn(JobId, Success) -> T,
+) -> Result<Answer<T>, Error> {
+    let dispatcher = &context.shared.dispatcher;
+    let timeout = match timeout_ms.map(Duration::from_millis) {
+        None => dispatcher.job_timeout(),
+        Some(timeout) if timeout <= dispatcher.job_timeout() && !timeout.is_zero() => timeout,
+        Some(_) => {
+            let most = dispatcher.job_timeout().as_millis();
+            return Err(Error::InvalidParams {
+                reason: format!("`timeout_ms` must be from 1 to {most}"),
+            });
+        }
+    };
+    let job = JobSpec {
+        id: dispatcher.name_play(),
+        circle: context.circle,
+        caller: admitted.caller(),
+        requires: admitted.requires,
+        task,
+        args: Cow::Owned(args),
+        event: None,
+        timeout,
+    };
+    let id = job.id;
+    let answer = move |outcome: Outcome| Ok(result(id, outcome?));
+    Ok(
+        match dispatcher.play(job, &context.memory, context.may_run_here()) {
+            dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),
+            dispatch::Played::Later(handle) => Answer::Reserved(Box::pin(async move {
+                let reserved = handle.outcome().await;
+                (answer(reserved.outcome), reserved.reservation)
+            })),
+        },
+    )
+}
+
+fn play_result(job_id: JobId, ran: Success) -> Played<Raw> {
+    Played {
+        output: ran.output,
+        value: ran.value,
+        logs: ran.logs,
+        job_id,
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Failed(failure) => Self::Execution(failure),
+            RunError::TimedOut { after, .. } => Self::Timeout {
+                timeout_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            },
+            RunError::Cancelled => Self::Cancelled,
+            RunError::Conflict => Self::Conflict,
+            RunError::Unavailable => unavailable(),
+            RunError::Displaced => limit_exceeded(RunError::MAX_ASIDE.into()),
+            RunError::Limit { limit } => limit_exceeded(limit),
+            RunError::NotFound { what } => Self::NotFound { what },
+            RunError::Forbidden { needs } => Self::Forbidden { needs },
+            RunError::Invalid { reason } => Self::InvalidParams { reason },
+        }
+    }
+}
+
+/// Builds the error for a limit that is reached.
+pub(super) fn limit_exceeded(limit: Cow<'static, str>) -> Error {
+    let wait = if limit.ends_with("queue") {
+        QUEUE
+    } else {
+        OTHERS
+    };
+    Error::LimitExceeded {
+        limit,
+        retry_after_ms: Some(wait),
+    }
+}
+
+/// Builds the error for a store that can't be reached.
+pub(super) fn unavailable() -> Error {
+    Error::Unavailable {
+        retry_after_ms: OTHERS,
+    }
+}
