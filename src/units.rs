@@ -154,13 +154,13 @@ pub(crate) mod size {
     }
 }
 
-/// A visitor that parses a text into a value.
-struct Text<T> {
-    parse: fn(&str) -> Option<T>,
-    expected: &'static str,
+/// A visitor that parses a text into a value. Its errors say what is expected.
+pub(crate) struct Text<'a, T> {
+    pub(crate) parse: fn(&str) -> Option<T>,
+    pub(crate) expected: &'a str,
 }
 
-impl<T> Visitor<'_> for Text<T> {
+impl<T> Visitor<'_> for Text<'_, T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

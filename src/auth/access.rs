@@ -7,11 +7,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use circled_protocol::{PublicKey, Role};
-use serde::Deserialize;
+use circled_protocol::{PublicKey, Role, Vocabulary};
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use super::SecretSource;
+use crate::units::Text;
 
 /// The `[circles]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,7 +20,7 @@ use super::SecretSource;
 pub struct CirclesSettings {
     /// Serves every key as a circle; any caller may play.
     pub open: bool,
-    /// Permits `open` on an address past loopback.
+    /// Permits `open` on an address that other machines can reach.
     pub allow_open: bool,
     /// The callers that may run scripts of their own.
     pub play: Rule,
@@ -67,19 +68,14 @@ pub struct Circle {
 }
 
 /// A rule of the settings: the callers that may do something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The default: guests of an open server and members of a closed one; to manage, the owner.
     Auto,
     /// Every caller, without a login.
     Anyone,
-    /// Every caller that has logged in.
-    Guest,
-    /// Members, and the owner.
-    Member,
-    /// The holder of the circle's own key.
-    Owner,
+    /// Callers of this role or a higher one.
+    Least(Role),
 }
 
 /// An action that needs a permission.
@@ -108,7 +104,10 @@ pub enum Denied {
     Needs(Role),
 }
 
-/// Decides whether a caller may do something that needs the role `needs` (`None`: no login). `fixed` is the caller's role
+/// The highest role that a circle's own list can give: the one below the owner's.
+pub const HIGHEST_LISTED: Role = Role::ALL[Role::ALL.len() - 2];
+
+/// Decides if a caller may do something that needs the role `needs` (`None`: no login). `fixed` is the caller's role
 /// by the settings and the circle's key (`None`: not logged in). Returns the role that the circle's own list must give
 /// the caller at the moment of the action; nothing if the action is permitted anyway.
 ///
@@ -119,7 +118,7 @@ pub fn decide(needs: Option<Role>, fixed: Option<Role>) -> Result<Option<Role>, 
         (None, _) => Ok(None),
         (Some(_), None) => Err(Denied::Unauthenticated),
         (Some(needs), Some(role)) if role >= needs => Ok(None),
-        (Some(Role::Member), Some(_)) => Ok(Some(Role::Member)),
+        (Some(needs), Some(_)) if needs <= HIGHEST_LISTED => Ok(Some(needs)),
         (Some(needs), Some(_)) => Err(Denied::Needs(needs)),
     }
 }
@@ -153,7 +152,7 @@ struct CircleRules {
 }
 
 /// The least role for each action; `None`: no login.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rules {
     play: Option<Role>,
     call: Option<Role>,
@@ -166,9 +165,21 @@ impl std::fmt::Display for Rule {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Anyone => "anyone",
-            Self::Guest => "guest",
-            Self::Member => "member",
-            Self::Owner => "owner",
+            Self::Least(role) => role.name(),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let roles: String = Role::ALL.iter().map(|role| format!(", `{role}`")).collect();
+        deserializer.deserialize_str(Text {
+            parse: |word| match word {
+                "auto" => Some(Self::Auto),
+                "anyone" => Some(Self::Anyone),
+                role => role.parse().ok().map(Self::Least),
+            },
+            expected: &format!("one of `auto`, `anyone`{roles}"),
         })
     }
 }
@@ -178,9 +189,7 @@ impl Rule {
         match self {
             Self::Auto => Some(auto),
             Self::Anyone => None,
-            Self::Guest => Some(Role::Guest),
-            Self::Member => Some(Role::Member),
-            Self::Owner => Some(Role::Owner),
+            Self::Least(role) => Some(role),
         }
     }
 }
@@ -210,16 +219,7 @@ impl Access {
 
     /// Returns the role of the holder of `key` in `circle`, by the settings and the circle's key alone.
     pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
-        if key == circle {
-            return Role::Owner;
-        }
-        let policy = self.0.load();
-        let members = policy.members(circle);
-        if members.is_some_and(|members| members.contains(key)) {
-            Role::Member
-        } else {
-            Role::Guest
-        }
+        self.0.load().fixed_role(circle, key)
     }
 
     /// Returns the members that the settings give a circle.
@@ -291,6 +291,17 @@ impl Policy {
             .map(|configured| &configured.members)
     }
 
+    fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
+        let members = self.members(circle);
+        if key == circle {
+            Role::Owner
+        } else if members.is_some_and(|members| members.contains(key)) {
+            Role::Member
+        } else {
+            Role::Guest
+        }
+    }
+
     fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
         let rules = match self.circles.get(circle) {
             Some(configured) => &configured.rules,
@@ -308,14 +319,16 @@ impl Policy {
 fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) -> Arc<str> {
     let rules = |rules: Rules| {
         let least = [rules.play, rules.call, rules.subscribe, rules.manage];
-        least.map(|role| role.map_or(0, |role| 1 + role as u8))
+        least
+            .map(|role| role.map_or("anyone", Role::name))
+            .join(" ")
     };
     let mut hash = Sha256::new();
     hash.update([u8::from(open)]);
     hash.update(rules(common));
     // On an open server, a circle without rules of its own behaves like one that isn't listed.
     let is_default = |configured: &CircleRules| {
-        open && configured.members.is_empty() && rules(configured.rules) == rules(common)
+        open && configured.members.is_empty() && configured.rules == common
     };
     let circles = circles
         .iter()
@@ -338,9 +351,8 @@ impl Change {
     pub fn narrows(&self, circle: &PublicKey) -> bool {
         let Self { before, after } = self;
         let stricter = |action| after.needs(circle, action) > before.needs(circle, action);
-        let stays = |member| {
-            let members = after.members(circle);
-            members.is_some_and(|members| members.contains(member))
+        let stays = |member: &PublicKey| {
+            after.fixed_role(circle, member) >= before.fixed_role(circle, member)
         };
         before.serves(circle) && !after.serves(circle)
             || Action::ALL.into_iter().any(stricter)
@@ -418,9 +430,9 @@ mod tests {
     fn the_settings_rules_become_roles() {
         let own = Circle {
             play: Some(Rule::Anyone),
-            call: Some(Rule::Owner),
-            subscribe: Some(Rule::Guest),
-            manage: Some(Rule::Member),
+            call: Some(Rule::Least(Owner)),
+            subscribe: Some(Rule::Least(Guest)),
+            manage: Some(Rule::Least(Member)),
             ..circle(key(1), Vec::new())
         };
         let actions = [
@@ -463,7 +475,7 @@ mod tests {
     fn a_change_takes_from_those_who_may_do_less() {
         let listed = |members: &[u8]| circle(key(1), members.iter().map(|n| key(*n)).collect());
         let owned = Circle {
-            play: Some(Rule::Owner),
+            play: Some(Rule::Least(Owner)),
             ..listed(&[2])
         };
         let all = (true, vec![]);
@@ -503,7 +515,10 @@ mod tests {
         for other in [
             &[circle(1, &[2, 3], None)][..],
             &[circle(1, &[2], None), circle(4, &[3], None)],
-            &[circle(1, &[2, 3], Some(Rule::Owner)), circle(4, &[], None)],
+            &[
+                circle(1, &[2, 3], Some(Rule::Least(Owner))),
+                circle(4, &[], None),
+            ],
         ] {
             assert_ne!(digest(false, &one), digest(false, other));
         }

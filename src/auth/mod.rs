@@ -10,7 +10,9 @@ mod phase;
 mod secret;
 mod settings;
 
-pub use access::{Access, Action, Change, Circle, CirclesSettings, Denied, Rule, decide};
+pub use access::{
+    Access, Action, Change, Circle, CirclesSettings, Denied, HIGHEST_LISTED, Rule, decide,
+};
 pub use origins::Origins;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;

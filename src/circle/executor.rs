@@ -9,7 +9,7 @@ use std::{
 use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
 
-use super::{Caller, JobSpec, Procedure, Settings, Task, has_script, is_member, scripts};
+use super::{Caller, JobSpec, Procedure, Settings, Task, has_script, list_role, scripts};
 use crate::{
     auth::{Access, Action, Denied, decide},
     script::{Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success},
@@ -151,9 +151,8 @@ fn admit(job: &JobSpec<'_>, transaction: &mut Transaction) -> Result<(), RunErro
     let Some(needs) = job.requires else {
         return Ok(());
     };
-    // The list gives one role.
     match job.caller.key() {
-        Some(key) if needs == Role::Member && is_member(transaction, key)? => Ok(()),
+        Some(key) if list_role(transaction, key)? >= Some(needs) => Ok(()),
         Some(_) | None => Err(RunError::Forbidden { needs }),
     }
 }

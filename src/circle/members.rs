@@ -1,11 +1,15 @@
 //! The members that a circle's owner has added.
 
-use circled_protocol::{PublicKey, methods::Member};
+use circled_protocol::{
+    PublicKey, Role, Word,
+    methods::{AddMember, Member},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ALL, is_full};
 use crate::{
+    auth::HIGHEST_LISTED,
     script::RunError,
     store::{NewEvent, Transaction, Value, WriteError},
 };
@@ -16,46 +20,68 @@ const MEMBERS: &[u8] = b"m";
 /// A member, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoredMember {
+    /// The role, maybe one that only a later version knows. Earlier versions stored none.
+    #[serde(default = "member")]
+    role: Word<Role>,
     added_at: Timestamp,
+}
+
+fn member() -> Word<Role> {
+    Role::Member.into()
 }
 
 fn key(member: &PublicKey) -> Vec<u8> {
     [MEMBERS, member.as_bytes()].concat()
 }
 
-/// Returns true if a key is on the circle's member list.
+/// Returns the role that the circle's list gives the holder of a key. A role that this version doesn't know gives none.
 ///
 /// # Errors
 /// The store can't be read.
-pub fn is_member(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, WriteError> {
-    Ok(transaction.own_get(&key(member))?.is_some())
+pub fn list_role(
+    transaction: &mut Transaction,
+    member: &PublicKey,
+) -> Result<Option<Role>, WriteError> {
+    let stored = transaction.own_get(&key(member))?;
+    Ok(stored
+        .and_then(|value| read(&value))
+        .and_then(|member| match member.role {
+            Word::Known(role) => Some(role.min(HIGHEST_LISTED)),
+            Word::Other(_) => None,
+        }))
 }
 
 /// Adds a member. Returns true if it wasn't one before.
 pub(super) fn add(
     transaction: &mut Transaction,
-    member: &PublicKey,
+    new: &AddMember,
     now: Timestamp,
     most: usize,
 ) -> Result<bool, RunError> {
-    if is_member(transaction, member)? {
+    let key = key(&new.pubkey);
+    if transaction.own_get(&key)?.is_some() {
         return Ok(false);
     }
     if is_full(transaction, MEMBERS, most)? {
         return Err(RunError::limit("circles.max_members"));
     }
-    let stored = serde_json::to_vec(&StoredMember { added_at: now }).unwrap_or_default();
-    transaction.own_set(&key(member), Some(Value::new(&stored)));
-    tell(transaction, "circle.member_added", member);
+    let member = StoredMember {
+        role: member(),
+        added_at: now,
+    };
+    let stored = serde_json::to_vec(&member).unwrap_or_default();
+    transaction.own_set(&key, Some(Value::new(&stored)));
+    tell(transaction, "circle.member_added", &new.pubkey);
     Ok(true)
 }
 
 /// Removes a member. Returns true if it was one.
 pub(super) fn remove(transaction: &mut Transaction, member: &PublicKey) -> Result<bool, RunError> {
-    if !is_member(transaction, member)? {
+    let key = key(member);
+    if transaction.own_get(&key)?.is_none() {
         return Ok(false);
     }
-    transaction.own_set(&key(member), None);
+    transaction.own_set(&key, None);
     tell(transaction, "circle.member_removed", member);
     Ok(true)
 }
@@ -65,9 +91,9 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunErro
     let mut members = Vec::new();
     for key in transaction.own_keys(MEMBERS, ALL)? {
         let stored = transaction.own_get(&key)?;
-        let stored = stored.and_then(|value| circled_json::from_slice::<StoredMember>(&value).ok());
+        let stored = stored.and_then(|value| read(&value));
         let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
-        if let (Some(pubkey), Some(StoredMember { added_at })) = (pubkey, stored) {
+        if let (Some(pubkey), Some(StoredMember { added_at, .. })) = (pubkey, stored) {
             members.push(Member {
                 pubkey: PublicKey::from_stored(pubkey),
                 added_at,
@@ -75,6 +101,10 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunErro
         }
     }
     Ok(members)
+}
+
+fn read(stored: &Value) -> Option<StoredMember> {
+    circled_json::from_slice(stored).ok()
 }
 
 /// Emits an event for the owner and for the member's sessions, see the events in docs/PROTOCOL.md.
@@ -99,6 +129,7 @@ mod tests {
     #[test]
     fn members_are_stored_as_before() {
         let member = StoredMember {
+            role: super::member(),
             added_at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
         };
         let written = serde_json::to_string(&member).unwrap();

@@ -14,7 +14,7 @@ mod tests;
 
 pub use executor::Executor;
 pub use job_spec::{Caller, JobSpec, Task};
-pub use members::is_member;
+pub use members::list_role;
 pub use procedure::Procedure;
 pub use scripts::{
     Compiler, NAME_RULE, Pinned, Version, has_script, is_name, name_key, pin, pin_for_deliveries,

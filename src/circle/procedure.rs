@@ -2,7 +2,7 @@
 
 use circled_protocol::{
     PublicKey,
-    methods::{Added, Deleted, Members, Removed, ScriptPut, Scripts},
+    methods::{AddMember, Added, Deleted, Members, Removed, ScriptPut, Scripts},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,7 @@ pub enum Procedure {
         name: String,
     },
     /// Adds a member.
-    AddMember {
-        /// The member's public key.
-        #[serde(with = "circled_protocol::trusted")]
-        pubkey: PublicKey,
-    },
+    AddMember(AddMember),
     /// Removes a member.
     RemoveMember {
         /// The member's public key.
@@ -64,7 +60,7 @@ impl Procedure {
             | Self::GetScript { .. }
             | Self::ListScripts
             | Self::DeleteScript { .. }
-            | Self::AddMember { .. }
+            | Self::AddMember(_)
             | Self::RemoveMember { .. }
             | Self::ListMembers { .. } => None,
         }
@@ -74,7 +70,7 @@ impl Procedure {
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
-            Self::ListScripts | Self::ListMembers { .. } | Self::AddMember { .. }
+            Self::ListScripts | Self::ListMembers { .. } | Self::AddMember(_)
         )
     }
 
@@ -107,8 +103,8 @@ impl Procedure {
                 let deleted = scripts::delete(transaction, name)?;
                 json(&Deleted { deleted })
             }
-            Self::AddMember { pubkey } => {
-                let added = members::add(transaction, pubkey, now, settings.max_members)?;
+            Self::AddMember(new) => {
+                let added = members::add(transaction, new, now, settings.max_members)?;
                 json(&Added { added })
             }
             Self::RemoveMember { pubkey } => {

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::PublicKey;
+use circled_protocol::{PublicKey, Role, methods::AddMember};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Compiler, NAME_RULE, Procedure, Settings, has_script, is_member, is_name, pin, pin_source,
+    Compiler, NAME_RULE, Procedure, Settings, has_script, is_name, list_role, pin, pin_source,
     scripts,
 };
 use crate::{
@@ -134,9 +134,7 @@ fn emitted(store: &Store, procedure: &Procedure) -> Vec<String> {
 fn members_are_kept_in_order_and_told_of_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let add = |number| Procedure::AddMember {
-        pubkey: key(number),
-    };
+    let add = |number| Procedure::AddMember(AddMember::new(key(number)));
     let remove = |number| Procedure::RemoveMember {
         pubkey: key(number),
     };
@@ -181,12 +179,44 @@ fn members_are_kept_in_order_and_told_of_once() {
     drop(store);
     let store = open(folder.path());
     let mut transaction = begin(&store);
-    let is = [3, 5, 7, 9].map(|number| is_member(&mut transaction, &key(number)).unwrap());
-    assert_eq!(is, [true, false, true, false]);
+    let is = [3, 5, 7, 9].map(|number| list_role(&mut transaction, &key(number)).unwrap());
+    let member = Some(Role::Member);
+    assert_eq!(is, [member, None, member, None]);
     // Other circles don't have them.
     let mut other = store.begin_latest(key(100));
-    assert!(!is_member(&mut other, &key(3)).unwrap());
+    assert_eq!(list_role(&mut other, &key(3)).unwrap(), None);
     assert!(begin(&store).keys("", 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_members_role_is_stored_as_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let added = Procedure::AddMember(AddMember::new(key(1)));
+    at(&store, 1, &SETTINGS, &added).unwrap();
+    let stored = |number| [b"m".as_slice(), key(number).as_bytes()].concat();
+    let mut run = begin(&store);
+    let found = run.own_get(&stored(1)).unwrap().unwrap();
+    let member = json!({ "role": "member", "added_at": "1970-01-01T00:00:01Z" });
+    assert_eq!(circled_json::from_slice::<Json>(&found).unwrap(), member);
+    for (number, role, expected) in [
+        (2, json!("guest"), Some(Role::Guest)),
+        // The owner is the holder of the circle's key, whatever the list says.
+        (3, json!("owner"), Some(Role::Member)),
+        (4, json!("moderator"), None),
+        (5, json!(7), None),
+    ] {
+        let mut member = member.clone();
+        member["role"] = role;
+        run.own_set(
+            &stored(number),
+            Some(member.to_string().into_bytes().into()),
+        );
+        assert_eq!(list_role(&mut run, &key(number)).unwrap(), expected);
+    }
+    let earlier = br#"{"added_at":"1970-01-01T00:00:01Z"}"#.to_vec();
+    run.own_set(&stored(6), Some(earlier.into()));
+    assert_eq!(list_role(&mut run, &key(6)).unwrap(), Some(Role::Member));
 }
 
 #[test]
@@ -406,9 +436,7 @@ fn pinned_scripts_do_not_change() {
 fn reads_of_members_and_scripts_are_validated() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let add = |number| Procedure::AddMember {
-        pubkey: key(number),
-    };
+    let add = |number| Procedure::AddMember(AddMember::new(key(number)));
     let collide = |one: &Procedure, other: &Procedure| {
         let mut first = begin(&store);
         let now = Timestamp::UNIX_EPOCH;
@@ -437,7 +465,7 @@ fn reads_of_members_and_scripts_are_validated() {
     assert_eq!(collide(&put("a", "3"), &put("c", "2")), Ok(()));
     // A run that only a member may do.
     let mut run = begin(&store);
-    assert!(is_member(&mut run, &key(1)).unwrap());
+    assert_eq!(list_role(&mut run, &key(1)).unwrap(), Some(Role::Member));
     run.set("a", Some(b"1".to_vec().into())).unwrap();
     let pubkey = key(1);
     perform(&store, &Procedure::RemoveMember { pubkey }).unwrap();

@@ -322,14 +322,14 @@ impl Dispatcher {
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn is_member(
+    pub async fn list_role(
         &self,
         circle: PublicKey,
         caller: PublicKey,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Option<circled_protocol::Role>, Unavailable> {
         match self {
-            Self::Embedded(embedded) => embedded.is_member(circle, &caller),
-            Self::Redis(redis) => redis.is_member(circle, caller).await,
+            Self::Embedded(embedded) => embedded.list_role(circle, &caller),
+            Self::Redis(redis) => redis.list_role(circle, caller).await,
         }
     }
 

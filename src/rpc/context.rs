@@ -331,9 +331,9 @@ impl Admitted {
         let (Some(key), Some(needs)) = (self.key, self.requires) else {
             return Ok(());
         };
-        match shared.dispatcher.is_member(circle, key).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::Forbidden { needs }),
+        match shared.dispatcher.list_role(circle, key).await {
+            Ok(role) if role >= Some(needs) => Ok(()),
+            Ok(_) => Err(Error::Forbidden { needs }),
             Err(_) => Err(Error::Unavailable {
                 retry_after_ms: 1000,
             }),

@@ -89,8 +89,7 @@ impl Client {
     /// # Errors
     /// [`Error::Rpc`] if the caller isn't the owner.
     pub async fn add_member(&self, pubkey: &PublicKey) -> Result<bool, Error> {
-        let pubkey = *pubkey;
-        Ok(self.request(&AddMember { pubkey }).await?.added)
+        Ok(self.request(&AddMember::new(*pubkey)).await?.added)
     }
 
     /// Removes a member at once, and stops their jobs that haven't ended if `stop_jobs` is true.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub use durable::Scripts;
 pub use interactive::EmbeddedOutcomeHandle;
 
-use circled_protocol::{JobId, PublicKey};
+use circled_protocol::{JobId, PublicKey, Role};
 
 use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
@@ -140,13 +140,13 @@ impl Embedded {
         super::compile::compile(&runner.threads, accounts, executor, time, begin, work).await
     }
 
-    pub(super) fn is_member(
+    pub(super) fn list_role(
         &self,
         circle: PublicKey,
         caller: &PublicKey,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Option<Role>, Unavailable> {
         let mut transaction = self.runner.store.begin(circle);
-        circle::is_member(&mut transaction, caller).map_err(|_| Unavailable)
+        circle::list_role(&mut transaction, caller).map_err(|_| Unavailable)
     }
 
     pub(super) fn listen(&self, circle: PublicKey) -> Feed {

@@ -318,13 +318,13 @@ impl Redis {
         super::compile::compile(&self.compiler, accounts, executor, time, begin, work).await
     }
 
-    pub(super) async fn is_member(
+    pub(super) async fn list_role(
         &self,
         circle: PublicKey,
         caller: PublicKey,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Option<circled_protocol::Role>, Unavailable> {
         let mut transaction = self.transaction(circle);
-        let found = spawn_blocking(move || circle::is_member(&mut transaction, &caller)).await;
+        let found = spawn_blocking(move || circle::list_role(&mut transaction, &caller)).await;
         found.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 

@@ -34,7 +34,7 @@ impl Call for Subscribe {
         let new = NewSubscription {
             topic: params.topic.into(),
             caller: admitted.key,
-            only_members: admitted.requires.is_some(),
+            requires: admitted.requires,
             since: params.since,
         };
         Ok(Answer::Later(Box::pin(async move {

@@ -1,14 +1,14 @@
 //! The login, and what the server knows of a session.
 
 use circled_protocol::{
-    Challenge, LoginRefusal, Role,
+    Challenge, LoginRefusal,
     methods::{Authenticate, FetchNonce, Identity, Whoami},
 };
 use jiff::Timestamp;
 
 use super::runs::unavailable;
 use crate::{
-    auth::{Authenticated, UnverifiedLogin, login_key},
+    auth::{Authenticated, HIGHEST_LISTED, UnverifiedLogin, login_key},
     rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
     store::Unavailable,
 };
@@ -87,29 +87,26 @@ impl Call for Whoami {
     fn call(context: &mut Context, admitted: Admitted, _: Self) -> Result<Answer<Identity>, Error> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let key = admitted.key;
+        let fixed = key.map(|key| shared.access.fixed_role(&circle, &key));
         let identity = Identity {
             authenticated: key.is_some(),
             pubkey: key,
             circle,
-            role: key.map(|key| shared.access.fixed_role(&circle, &key).into()),
+            role: fixed.map(Into::into),
             session_id: context.session_id.to_string(),
             server: concat!("circled/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        // A guest may be on the circle's member list.
-        let Some(key) = key.filter(|_| identity.role == Some(Role::Guest.into())) else {
+        // The circle's list may give a higher role.
+        let Some(key) = key.filter(|_| fixed < Some(HIGHEST_LISTED)) else {
             return Ok(Answer::Now(Ok(identity)));
         };
         let quota = context.count(Needs::Login, admitted)?;
         Ok(Answer::Later(Box::pin(async move {
             let _quota = quota;
-            let member = shared.dispatcher.is_member(circle, key).await;
-            let role = match member {
-                Ok(true) => Role::Member,
-                Ok(false) => Role::Guest,
-                Err(Unavailable) => return Err(unavailable()),
-            };
+            let listed = shared.dispatcher.list_role(circle, key).await;
+            let listed = listed.map_err(|Unavailable| unavailable())?;
             Ok(Identity {
-                role: Some(role.into()),
+                role: listed.max(fixed).map(Into::into),
                 ..identity
             })
         })))

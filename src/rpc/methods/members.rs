@@ -33,8 +33,7 @@ impl Call for AddMember {
     type Output = Raw;
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
-        let pubkey = params.pubkey;
-        perform(context, admitted, Procedure::AddMember { pubkey })
+        perform(context, admitted, Procedure::AddMember(params))
     }
 }
 

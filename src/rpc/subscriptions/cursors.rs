@@ -28,10 +28,10 @@ struct Cursor {
     topic: Box<str>,
     /// The caller who subscribed, if they had logged in.
     caller: Option<PublicKey>,
-    /// True if it ends when the caller isn't a member any more.
-    only_members: bool,
-    /// The newest event when the caller was known to be a member.
-    member_at: u64,
+    /// The role that the circle's list must give the caller; without it, the subscription ends.
+    requires: Option<Role>,
+    /// The newest event when the caller was known to have that role.
+    confirmed_at: u64,
     /// The number of the event that comes next.
     next: u64,
     /// True if the log must be read from there.
@@ -45,7 +45,7 @@ struct Cursor {
 pub(in crate::rpc) struct NewSubscription {
     pub(in crate::rpc) topic: Box<str>,
     pub(in crate::rpc) caller: Option<PublicKey>,
-    pub(in crate::rpc) only_members: bool,
+    pub(in crate::rpc) requires: Option<Role>,
     /// The event after which it begins; `None`: new events.
     pub(in crate::rpc) since: Option<u64>,
 }
@@ -55,8 +55,8 @@ pub(super) struct Behind {
     pub(super) name: u64,
     pub(super) from: u64,
     pub(super) needs: usize,
-    /// The key that must still be a member's.
-    pub(super) member: Option<PublicKey>,
+    /// The caller, and the role that the circle's list must still give them.
+    pub(super) requires: Option<(PublicKey, Role)>,
 }
 
 /// Events that a subscription has missed.
@@ -85,8 +85,8 @@ impl Cursors {
             name,
             topic: new.topic,
             caller: new.caller,
-            only_members: new.only_members,
-            member_at: last,
+            requires: new.requires,
+            confirmed_at: last,
             next: since.saturating_add(1),
             // An earlier feed may have passed events that were committed since the read of the log.
             is_behind: since != last || name > 1,
@@ -123,7 +123,7 @@ impl Cursors {
             name: cursor.name,
             from: cursor.next,
             needs: cursor.needs,
-            member: cursor.caller.filter(|_| cursor.only_members),
+            requires: cursor.caller.zip(cursor.requires),
         })
     }
 
@@ -167,7 +167,7 @@ impl Cursors {
             Some(event) => event.id,
             // It is another log, which has no event that this cursor has passed.
             None if cursor.next > log.last + 1 => {
-                cursor.member_at = log.last;
+                cursor.confirmed_at = log.last;
                 log.first.max(1)
             }
             None => log.last + 1,
@@ -195,10 +195,10 @@ impl Cursors {
         self.list.iter().position(|cursor| cursor.name == name)
     }
 
-    /// Removes a cursor whose caller isn't a member any more.
+    /// Removes a cursor whose caller no longer has the role that it requires.
     fn end_of_removed(&mut self, index: usize, batch: &mut NoticeBatch<'_>) {
         let cursor = self.list.remove(index);
-        batch.push(notice::ended(cursor.name, Some(Role::Member)));
+        batch.push(notice::ended(cursor.name, cursor.requires));
     }
 
     fn offer_one(
@@ -249,15 +249,15 @@ impl Cursor {
         may && event.topic.starts_with(&*self.topic)
     }
 
-    /// Returns true if the event is the removal of the caller, whom this cursor needs to be a member.
+    /// Returns true if the event is the removal of the caller from the list, which must give them a role.
     fn is_ended_by(&self, event: &Event) -> bool {
         #[derive(Deserialize)]
         struct MemberRemoved {
             #[serde(with = "circled_protocol::trusted")]
             pubkey: PublicKey,
         }
-        self.only_members
-            && event.id > self.member_at
+        self.requires.is_some()
+            && event.id > self.confirmed_at
             && *event.topic == *MEMBER_REMOVED
             && circled_json::from_str::<MemberRemoved>(event.data.get())
                 .is_ok_and(|removed| self.caller == Some(removed.pubkey))

@@ -211,8 +211,10 @@ impl Events {
             let from = behind.from;
             let log = shared.dispatcher.log(circle, from, most).await?;
             tracing::debug!(from, events = log.events.len(), "read missed events");
-            let stays = match behind.member {
-                Some(member) => shared.dispatcher.is_member(circle, member).await?,
+            let stays = match behind.requires {
+                Some((caller, role)) => {
+                    shared.dispatcher.list_role(circle, caller).await? >= Some(role)
+                }
                 None => true,
             };
             Ok((Missed { log, stays }, reservation))

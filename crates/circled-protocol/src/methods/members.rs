@@ -15,6 +15,13 @@ pub struct AddMember {
     pub pubkey: PublicKey,
 }
 
+impl AddMember {
+    /// Adds the holder of a key as a member.
+    pub fn new(pubkey: PublicKey) -> Self {
+        Self { pubkey }
+    }
+}
+
 impl Method for AddMember {
     const NAME: &'static str = "add_member";
     const SUMMARY: &'static str = "Makes the holder of a key a member of the circle.";

@@ -84,7 +84,7 @@ impl From<Address> for Play<'static> {
 mod tests {
     use std::{borrow::Cow, time::Duration};
 
-    use circled_protocol::{FailureKind, JobId, Role, SecretKey};
+    use circled_protocol::{FailureKind, JobId, Role, SecretKey, methods::AddMember};
     use serde_json::json;
 
     use super::Play;
@@ -149,7 +149,10 @@ mod tests {
                 "delete_script",
                 change(Procedure::DeleteScript { name: name() }),
             ),
-            ("add_member", change(Procedure::AddMember { pubkey: key })),
+            (
+                "add_member",
+                change(Procedure::AddMember(AddMember::new(key))),
+            ),
             (
                 "remove_member",
                 change(Procedure::RemoveMember { pubkey: key }),

@@ -36,8 +36,8 @@ fn cursor(name: u64, next: u64) -> Cursor {
         name,
         topic: "".into(),
         caller: Some(key(2)),
-        only_members: false,
-        member_at: 0,
+        requires: None,
+        confirmed_at: 0,
         next,
         is_behind: false,
         needs: 0,
@@ -218,12 +218,12 @@ fn events_that_the_log_has_lost_are_a_gap() {
 #[test]
 fn another_log_is_sent_from_its_beginning() {
     let cursors = &mut cursors_of([cursor(1, 100)]);
-    cursors.list[0].only_members = true;
-    cursors.list[0].member_at = 99;
+    cursors.list[0].requires = Some(Role::Member);
+    cursors.list[0].confirmed_at = 99;
     assert_eq!(caught_up(cursors, 1, &missed(3, 7, [])), ["1: gap 2"]);
     assert!(cursors.list[0].is_behind && cursors.list[0].next == 3);
     // A removal from here on counts.
-    assert_eq!(cursors.list[0].member_at, 7);
+    assert_eq!(cursors.list[0].confirmed_at, 7);
     assert_eq!(caught_up(cursors, 1, &missed(3, 7, 3..=7)).len(), 5);
     let cursors = &mut cursors_of([cursor(1, u64::MAX)]);
     assert_eq!(caught_up(cursors, 1, &missed(0, 0, [])), ["1: gap 0"]);
@@ -234,8 +234,8 @@ fn another_log_is_sent_from_its_beginning() {
 #[test]
 fn a_removed_members_subscriptions_end() {
     let member = |name| Cursor {
-        only_members: true,
-        member_at: 4,
+        requires: Some(Role::Member),
+        confirmed_at: 4,
         ..cursor(name, 3)
     };
     let cursors = &mut cursors_of([
