@@ -66,7 +66,7 @@ pub struct Receipt {
 pub enum Progress {
     /// The script ended well.
     Finished,
-    /// The script failed. It runs again later, or is given up.
+    /// The script failed. It runs again later, or the job is dead.
     Failed,
     /// The script hasn't ended yet.
     Accepted,

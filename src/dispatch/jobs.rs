@@ -1,4 +1,4 @@
-//! The durable jobs of a running server, to be read, retried and stopped.
+//! The durable jobs of a running server, to be read, retried and cancelled.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Account, JobRecord, JobStore, RedisJobs, Status,
+    Account, JobRecord, JobStore, RedisJobs, Status, ended,
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
     submission::UnreadInput,
@@ -70,7 +70,7 @@ pub struct InvalidCursor;
 pub(super) enum List {
     /// Those that are not over.
     Open,
-    /// Those that were given up.
+    /// Those that are dead.
     Dead,
     All,
 }
@@ -256,7 +256,7 @@ impl Jobs {
         }
     }
 
-    /// Runs a job again that was given up or stopped, from the first try. Returns whether there is such a job.
+    /// Runs a dead or cancelled job again, from the first try. Returns true if there is such a job.
     pub(super) async fn retry_in(
         self,
         circle: PublicKey,
@@ -273,23 +273,34 @@ impl Jobs {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
                     let _permit = permit;
-                    jobs.retry_in(circle, id, &rerun)
+                    let input = rerun.changes().then(|| jobs.input_in(&circle, id));
+                    jobs.retry_in(circle, id, &rerun, input.transpose()?.flatten())
                 })
                 .await
             }
-            JobsBackend::Redis(jobs) => jobs.retry_in(circle, id, &rerun).await,
+            JobsBackend::Redis(jobs) => {
+                let input = match rerun.changes() {
+                    true => jobs.input_in(circle, id).await?,
+                    false => None,
+                };
+                jobs.retry_in(circle, id, &rerun, input).await
+            }
         }
     }
 
-    /// Stops a job that isn't over. Returns whether there is such a job.
+    /// Cancels a job that isn't over. Returns true if there is such a job.
     ///
     /// # Errors
     /// It can't be read or written.
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
-        match self.backend {
-            JobsBackend::Embedded(jobs) => blocking(move || jobs.stop_in(circle, id)).await,
-            JobsBackend::Redis(jobs) => jobs.stop_in(circle, id).await,
+        let stopped = match self.backend {
+            JobsBackend::Embedded(jobs) => blocking(move || jobs.stop_in(circle, id)).await?,
+            JobsBackend::Redis(jobs) => jobs.stop_in(circle, id).await?,
+        };
+        if stopped {
+            ended::cancelled(id);
         }
+        Ok(stopped)
     }
 
     /// Returns one job of a circle, and whether it runs right now; with room in this budget for an answer with all of

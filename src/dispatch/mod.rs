@@ -7,6 +7,7 @@
 mod compile;
 mod delivery;
 mod embedded;
+mod ended;
 mod job;
 mod job_reads;
 mod jobs;
@@ -18,6 +19,7 @@ mod submission;
 
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
+use ended::Interactive;
 use job::Account;
 pub use job::ReservedOutcome;
 pub use job_reads::{JobReadError, ReservedRead};
@@ -72,19 +74,24 @@ pub enum Role {
 
 /// The result of asking for a run.
 #[derive(Debug)]
-pub enum Played {
+pub enum Played<Handle = OutcomeHandle> {
     /// It is over already.
     Now(Outcome),
     /// Its outcome comes later.
-    Later(OutcomeHandle),
+    Later(Handle),
 }
 
 /// The handle of a job that waits or runs. Dropping it cancels the job, unless it has been committed.
 #[derive(Debug)]
-pub enum OutcomeHandle {
-    /// This process.
+pub struct OutcomeHandle {
+    backend: BackendHandle,
+    job: Interactive,
+}
+
+/// The handle of the backend that runs the job.
+#[derive(Debug)]
+enum BackendHandle {
     Embedded(EmbeddedOutcomeHandle),
-    /// A worker.
     Redis(RedisOutcomeHandle),
 }
 
@@ -141,10 +148,12 @@ impl Role {
 impl OutcomeHandle {
     /// Waits for the job, at most until its deadline. What has been committed by then is waited for.
     pub async fn outcome(self) -> ReservedOutcome {
-        match self {
-            Self::Embedded(handle) => handle.outcome().await,
-            Self::Redis(handle) => handle.outcome().await,
-        }
+        let reserved = match self.backend {
+            BackendHandle::Embedded(handle) => handle.outcome().await,
+            BackendHandle::Redis(handle) => handle.outcome().await,
+        };
+        self.job.end(&reserved.outcome);
+        reserved
     }
 }
 
@@ -318,7 +327,7 @@ impl Dispatcher {
         }
     }
 
-    /// Returns whether the caller is a member by the circle's own list.
+    /// Returns the role that the circle's own list gives the caller.
     ///
     /// # Errors
     /// It can't be read.
@@ -415,10 +424,18 @@ impl Dispatcher {
 
     /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the handle. With `here`, a
     /// short script may run on this very thread.
-    pub fn play(&self, job: JobSpec<'_>, memory: &MemoryBudget, here: bool) -> Played {
-        match self {
-            Self::Embedded(embedded) => embedded.play(job, memory, here),
-            Self::Redis(redis) => redis.play(&job, memory),
+    pub fn play(&self, spec: JobSpec<'_>, memory: &MemoryBudget, here: bool) -> Played {
+        let job = Interactive::begin(spec.id);
+        let played = match self {
+            Self::Embedded(embedded) => embedded.play(spec, memory, here),
+            Self::Redis(redis) => redis.play(&spec, memory),
+        };
+        match played {
+            Played::Now(outcome) => {
+                job.end(&outcome);
+                Played::Now(outcome)
+            }
+            Played::Later(backend) => Played::Later(OutcomeHandle { backend, job }),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use circled_json::Json;
 use circled_protocol::{
-    JobId, JobStatus, PublicKey, Word,
+    JobId, JobStatus, PublicKey,
     methods::{Job, JobError},
 };
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::{
 /// The pause before a job runs again that there was no room to set aside.
 const DISPLACED: Duration = Duration::from_millis(500);
 
-/// Servers that may die while they run a job, one after another, before it is given up.
+/// Servers that may die while they run a job, one after another, before it is dead.
 pub(super) const MAX_CRASHES: u32 = 3;
 
 /// A durable job, as it is stored.
@@ -83,11 +83,11 @@ pub struct JobRecord {
 pub enum Status {
     /// It waits for its turn, or for its next try.
     Pending,
-    /// Ends a job that ended well.
+    /// It ended successfully.
     Finished,
-    /// It was stopped before it ended.
+    /// It was cancelled before it ended.
     Cancelled,
-    /// It was given up, and waits for somebody to look at it.
+    /// It ended without success, and waits for an operator.
     Dead,
 }
 
@@ -295,7 +295,7 @@ impl JobRecord {
         Some(Progress::Failed)
     }
 
-    /// Ends a job that ended well.
+    /// Ends a job that succeeded.
     fn finish(
         &mut self,
         success: Success,
@@ -372,38 +372,13 @@ impl JobRecord {
         }
     }
 
-    /// Gives up a job that too many servers died of.
+    /// Makes a job dead that too many servers died of.
     pub(super) fn died_of(&mut self, now: Timestamp) -> Progress {
         self.crashes = MAX_CRASHES;
         let message = format!("the server died {MAX_CRASHES} times while it ran this job");
         self.error = Some(JobError::plain(message));
         self.give_up(now);
         Progress::Failed
-    }
-
-    /// Logs a run that failed. Not the script's message: it may quote the payload.
-    pub(super) fn log_failure(&self) {
-        let error = self.error.as_ref();
-        let (kind, line) = (
-            error.and_then(|error| error.kind.as_ref()).map(Word::name),
-            error.and_then(|error| error.line),
-        );
-        let dead = self.status == Status::Dead;
-        let what = match self.provider() {
-            Some(_) => "a webhook's script failed",
-            None => "the script of a submitted job failed",
-        };
-        tracing::warn!(
-            circle = %self.circle,
-            job = %self.id,
-            caller = self.caller,
-            script = self.name,
-            kind,
-            line,
-            tries = self.tries,
-            dead,
-            "{what}"
-        );
     }
 
     fn give_up(&mut self, now: Timestamp) {
@@ -417,7 +392,7 @@ impl JobRecord {
         matches!(self.status, Status::Dead | Status::Cancelled)
     }
 
-    /// Has a job that was given up or stopped run again, from the first try: at its time, if that is still to come.
+    /// Has a dead or cancelled job run again, from the first try: at its time, if that is still to come.
     pub(super) fn retry(&mut self, now: Timestamp) {
         self.status = Status::Pending;
         self.tries = 0;

@@ -1,4 +1,4 @@
-//! Retries jobs that were given up or stopped, and chooses what they run then.
+//! Retries dead and cancelled jobs, and chooses what they run then.
 
 use std::{
     sync::Arc,
@@ -41,7 +41,7 @@ pub struct Retried {
 /// The reason why a job doesn't run again.
 #[derive(Debug)]
 pub enum NotRetried {
-    /// There is no job of this id that was given up or stopped.
+    /// There is no dead or cancelled job of this id.
     NotOver,
     /// Its script isn't there, or doesn't compile.
     Script(RunError),
@@ -207,8 +207,7 @@ pub(super) fn choose(
 }
 
 impl Dispatcher {
-    /// Retries a job that was given up or stopped, from its first try: with its script as it is now, or in a version of
-    /// it. Compiling that is charged to the circle and to `caller`, or else to its submitter.
+    /// Retries a dead or cancelled job, from its first try: with its script as it is now, or in a version of it. Compiling that is charged to the circle and to `caller`, or else to its submitter.
     ///
     /// # Errors
     /// See [`NotRetried`].

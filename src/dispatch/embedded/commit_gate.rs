@@ -1,8 +1,11 @@
 //! The gate between a job's commit and its cancellation: whichever comes first goes through.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -10,8 +13,9 @@ use tokio::sync::oneshot;
 use crate::dispatch::Progress;
 
 /// One job's end, decided once: it commits, or it is cancelled. The second attempt changes nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommitGate {
+    begun: Instant,
     settled: AtomicBool,
     /// Ends the run, see [`Sandbox::run`](crate::script::Sandbox::run).
     cancelled: Arc<AtomicBool>,
@@ -19,7 +23,23 @@ pub(super) struct CommitGate {
     waiter: Mutex<Option<oneshot::Sender<Progress>>>,
 }
 
+impl Default for CommitGate {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            settled: AtomicBool::default(),
+            cancelled: Arc::default(),
+            waiter: Mutex::default(),
+        }
+    }
+}
+
 impl CommitGate {
+    /// Returns when the run began.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Sets who waits for the run that is committed right now.
     pub(super) fn set_waiter(&self, waiter: Option<oneshot::Sender<Progress>>) {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = waiter;

@@ -187,7 +187,7 @@ impl DurableJobs {
         self.lock().backlog(circle) + new <= most
     }
 
-    /// Stops a job that isn't over. Returns whether it wasn't. Blocks.
+    /// Cancels a job that isn't over. Returns true if it wasn't. Blocks.
     pub(super) fn stop_job(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         self.lock().cancel(id);
         let mut submitter = None;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     circle::JobSpec,
     dispatch::{
-        self, Account, Played, ReservedOutcome,
+        Account, BackendHandle, Played, ReservedOutcome,
         job::{name, reserve},
     },
     memory::MemoryBudget,
@@ -59,7 +59,7 @@ impl Embedded {
         job: JobSpec<'_>,
         memory: &MemoryBudget,
         here: bool,
-    ) -> Played {
+    ) -> Played<BackendHandle> {
         let span = tracing::debug_span!("job", id = %job.id, caller = %job.caller);
         if here && let Some(played) = span.in_scope(|| self.try_play(&job, memory)) {
             return played;
@@ -67,7 +67,7 @@ impl Embedded {
         self.hand_over(job.into_owned(), memory.clone(), span)
     }
 
-    fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played> {
+    fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played<BackendHandle>> {
         let runner = &self.runner;
         let mut transaction = Some(runner.store.begin(job.circle));
         let outcome = runner.executor.try_run(job, &mut transaction)?;
@@ -89,13 +89,18 @@ impl Embedded {
             WaitPolicy::FailFast,
         );
         match committed.map_err(|refused| refused.why) {
-            Ok(()) => Some(Played::Later(dispatch::OutcomeHandle::Embedded(handle))),
+            Ok(()) => Some(Played::Later(BackendHandle::Embedded(handle))),
             Err(CommitError::Conflict | CommitError::Busy) => None,
             Err(why) => Some(Played::Now(Err(why.into()))),
         }
     }
 
-    fn hand_over(&self, job: JobSpec<'static>, memory: MemoryBudget, span: Span) -> Played {
+    fn hand_over(
+        &self,
+        job: JobSpec<'static>,
+        memory: MemoryBudget,
+        span: Span,
+    ) -> Played<BackendHandle> {
         let (reply, handle) = self.outcome_handle(job.timeout);
         let accounts = Account::of_caller(job.circle, job.caller.key());
         let gate = handle.gate.0.clone();
@@ -105,7 +110,7 @@ impl Embedded {
             span.in_scope(|| run(&runner, &job, &memory, deadline, &gate, &reply))
         });
         match self.runner.threads.submit(accounts, cancelled, task) {
-            Ok(()) => Played::Later(dispatch::OutcomeHandle::Embedded(handle)),
+            Ok(()) => Played::Later(BackendHandle::Embedded(handle)),
             Err(_) => Played::Now(Err(RunError::limit("script.queue"))),
         }
     }

@@ -1,12 +1,15 @@
 //! The durable jobs on disk: each change is a list of records that are written together.
 
+use std::time::Instant;
+
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
 use super::record::{self, expiry};
 use crate::{
     dispatch::{
-        Cursor, JobRecord, Listing, Status,
+        Cursor, JobRecord, Listing, Progress, Status,
+        ended::DurableRun,
         jobs::{List, ListedJobs},
         record::later,
         settings,
@@ -134,10 +137,16 @@ pub(super) fn recover(
             .map_err(|_| Unavailable)?;
     }
     for (circle, id) in crashed {
+        let mut dead = None;
         change(store, circle, id, |job| {
             job.crash(now);
+            let is_dead = job.status == Status::Dead;
+            dead = is_dead.then(|| DurableRun::new(job, Progress::Failed, Instant::now()));
             Some(settled(job, settings))
         })?;
+        if let Some(dead) = dead {
+            dead.committed();
+        }
     }
     pending.sort_by_key(|job| job.id);
     Ok(pending)

@@ -276,8 +276,8 @@ impl JobStore {
         Ok(found.map(|job| (job, self.is_running(id))))
     }
 
-    /// Has a job of a stopped server run again that was given up or stopped, from the first try; by the next server.
-    /// It runs its script as it is now, or a version of it; `executor` compiles that. Blocks.
+    /// Has a dead or cancelled job of a server that doesn't run be run again by the next one, from the first try: with
+    /// its script as it is now, or in a version of it. `executor` compiles that. Blocks.
     ///
     /// # Errors
     /// See [`NotRetried`].
@@ -298,7 +298,8 @@ impl JobStore {
         let mut transaction = self.store.begin(job.circle);
         let chosen = retry::choose(&job, input.as_ref(), version, &mut transaction, executor);
         let (rerun, told) = chosen?;
-        if self.retry_in(job.circle, id, &rerun)? {
+        let input = input.filter(|_| rerun.changes());
+        if self.retry_in(job.circle, id, &rerun, input)? {
             Ok(told)
         } else {
             Err(NotRetried::NotOver)
@@ -310,11 +311,8 @@ impl JobStore {
         circle: PublicKey,
         id: JobId,
         rerun: &Rerun,
+        input: Option<UnreadInput>,
     ) -> Result<bool, Unavailable> {
-        let input = match rerun.changes() {
-            true => self.input_in(&circle, id)?,
-            false => None,
-        };
         job_store::commit_locked(&self.store, circle, id, |stored, transaction| {
             let job = record::job(&circle, id, stored)?;
             let (job, event) = rerun.submitted(job, stored, input)?;

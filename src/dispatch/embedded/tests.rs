@@ -202,14 +202,17 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     let held = hold(&store);
     let first = {
         let jobs = jobs.clone();
-        thread::spawn(move || jobs.retry_in(circle(1), id, &Rerun::AsBefore))
+        thread::spawn(move || jobs.retry_in(circle(1), id, &Rerun::AsBefore, None))
     };
     while is_there(&store, Table::Dead, id.as_bytes()) {
         thread::yield_now();
     }
     // On disk, it is dead still.
     assert_eq!(jobs.find(id).unwrap().unwrap().0.status, Status::Dead);
-    assert_eq!(jobs.retry_in(circle(1), id, &Rerun::AsBefore), Ok(false));
+    assert_eq!(
+        jobs.retry_in(circle(1), id, &Rerun::AsBefore, None),
+        Ok(false)
+    );
     drop(held);
     assert_eq!(first.join().unwrap(), Ok(true));
     assert_eq!(jobs.find(id).unwrap().unwrap().0.status, Status::Pending);

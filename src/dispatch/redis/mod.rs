@@ -45,8 +45,8 @@ use self::{
     worker::{Committer, DirectReads, KnownValues, Moments, Worker},
 };
 use super::{
-    Account, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts, Settings,
-    StartError,
+    Account, BackendHandle, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts,
+    Settings, StartError,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
@@ -213,7 +213,7 @@ impl Redis {
         self.settings.job_timeout.get()
     }
 
-    pub(super) fn play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played {
+    pub(super) fn play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played<BackendHandle> {
         match &self.gateway {
             Some(gateway) => gateway.play(job, memory),
             None => Played::Now(Err(RunError::Unavailable)),

@@ -51,7 +51,7 @@ impl JobToStore {
         }
     }
 
-    /// Gives it the id of an earlier job, which was given up, and whose place it takes.
+    /// Gives it the id of an earlier job, which is dead, and whose place it takes.
     fn again(self, earlier: JobId, settings: &settings::Durable) -> Self {
         let NewJob { mut job, input, .. } = self.new_job;
         tracing::info!(

@@ -16,6 +16,7 @@ use crate::{
             record,
             transaction_runner::{BoundedJob, CircleCommitter, Ran},
         },
+        ended::DurableRun,
         record::{later, no_provider, unreadable},
         submission::Input,
     },
@@ -234,9 +235,6 @@ impl DurableJobs {
             .ran(outcome, Timestamp::now(), &self.settings)
             .ok_or(why)?;
         version.clone_from(&job.version);
-        if progress == Progress::Failed {
-            job.log_failure();
-        }
         let may_commit = || gate.try_commit() && self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
             open: Some(job.id),
@@ -267,13 +265,6 @@ impl DurableJobs {
         gate: &Arc<CommitGate>,
         error: JobError,
     ) -> AfterRun {
-        tracing::warn!(
-            circle = %job.circle,
-            job = %job.id,
-            script = job.name,
-            error = error.message,
-            "a durable job failed"
-        );
         let mut job = job.clone();
         let progress = job.fail(error, Timestamp::now(), &self.settings);
         self.end(&job, gate, progress)
@@ -328,12 +319,16 @@ impl DurableJobs {
     ) -> CommitCallback {
         let this = self.clone();
         let (circle, id, submitter) = (job.circle, job.id, job.submitter());
+        let run = DurableRun::new(job, progress, gate.begun());
         Box::new(move |result| {
             gate.notify(result.is_ok().then_some(progress));
-            if let Err(Unavailable) = result {
-                let due = later(Timestamp::now(), AGAIN);
-                this.lock().delay(circle, id, submitter, due);
-                this.wake.notify_one();
+            match result {
+                Ok(()) => run.committed(),
+                Err(Unavailable) => {
+                    let due = later(Timestamp::now(), AGAIN);
+                    this.lock().delay(circle, id, submitter, due);
+                    this.wake.notify_one();
+                }
             }
         })
     }

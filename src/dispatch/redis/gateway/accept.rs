@@ -65,7 +65,7 @@ pub(in crate::dispatch::redis) enum StoreResult {
     Stored,
     /// It has been here before.
     Duplicate(JobId),
-    /// It has been here before, and was given up.
+    /// It has been here before, and its job is dead.
     Dead(JobId),
     /// The hook script has changed since.
     Outdated,
@@ -81,7 +81,7 @@ impl StoreRequest {
 /// The result of accepting a job.
 pub(in crate::dispatch::redis) enum Accepted {
     Stored(Receipt),
-    /// It has been here before, and was given up: it may come again under that id.
+    /// It has been here before, and its job is dead: it may come again under that id.
     Dead(JobId),
     /// The hook script has changed since.
     Outdated,
@@ -89,7 +89,7 @@ pub(in crate::dispatch::redis) enum Accepted {
 
 impl Gateway {
     /// Stores a job, and waits so long for its first run. `hook_script`: the script that was chosen for it;
-    /// `is_replacement`: true if it takes the place of one that was given up.
+    /// `is_replacement`: true if it takes the place of a dead one.
     pub(in crate::dispatch::redis) async fn accept(
         &self,
         request: &JobRequest,

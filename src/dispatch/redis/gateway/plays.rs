@@ -13,7 +13,7 @@ use super::{Gateway, NewPlay, Request, outcome_handle::RedisOutcomeHandle};
 use crate::{
     circle::JobSpec,
     dispatch::{
-        OutcomeHandle, Played, ReservedOutcome,
+        BackendHandle, Played, ReservedOutcome,
         job::AROUND_A_VALUE,
         redis::proto::{keys::Partition, scripts, values::millis, wire},
     },
@@ -62,7 +62,7 @@ impl Gateway {
         self: &Arc<Self>,
         job: &JobSpec<'_>,
         memory: &MemoryBudget,
-    ) -> Played {
+    ) -> Played<BackendHandle> {
         if !self.is_ready() {
             return Played::Now(Err(RunError::Unavailable));
         }
@@ -87,7 +87,7 @@ impl Gateway {
             text,
         };
         let _ = self.requests.send(Request::Play { circle, play });
-        Played::Later(OutcomeHandle::Redis(RedisOutcomeHandle {
+        Played::Later(BackendHandle::Redis(RedisOutcomeHandle {
             outcome,
             deadline: since + job.timeout,
             timeout: job.timeout,

@@ -1,4 +1,4 @@
-//! The durable jobs in Redis, to be read, retried and stopped.
+//! The durable jobs in Redis, to be read, retried and cancelled.
 
 pub(super) mod index;
 
@@ -153,17 +153,14 @@ impl RedisJobs {
         Ok(read.into_iter().flatten().next())
     }
 
-    /// Runs a job again that was given up or stopped, from the first try. Returns whether there is such a job.
+    /// Runs a dead or cancelled job again, from the first try. Returns true if there is such a job.
     pub(in crate::dispatch) async fn retry_in(
         &self,
         circle: PublicKey,
         id: JobId,
         rerun: &Rerun,
+        input: Option<UnreadInput>,
     ) -> Result<bool, Unavailable> {
-        let input = match rerun.changes() {
-            true => self.input_in(circle, id).await?,
-            false => None,
-        };
         for _ in 0..CHANGES {
             let Some((job, stored)) = self.stored_in(circle, id).await? else {
                 return Ok(false);
@@ -200,7 +197,7 @@ impl RedisJobs {
         Ok(job.map(|job| (job, stored)))
     }
 
-    /// Stops a job that isn't over. Returns whether there is such a job.
+    /// Cancels a job that isn't over. Returns true if there is such a job.
     pub(crate) async fn stop_in(&self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let partition = self.redis().keys().of(&circle);
         for _ in 0..CHANGES {

@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     dispatch::{
-        JobRecord, Progress,
+        JobRecord,
+        ended::DurableRun,
         record::{later, no_provider, unreadable},
         redis::proto::{
             scripts::{Begin, Entry, Lost},
@@ -35,9 +36,9 @@ use crate::{
     units::duration::milliseconds,
 };
 
-/// Conflicts of a job, before it is given up.
+/// The conflicts after which a play fails, and a durable job waits.
 const COLLISIONS: u32 = 64;
-/// Conflicts of a job whose runs take [`LONG`], before it is given up.
+/// The same for a job whose runs take [`LONG`].
 const LONG_COLLISIONS: u32 = 5;
 /// A run that takes so long keeps a thread from the others, and collides again before long.
 const LONG: Duration = Duration::from_millis(100);
@@ -346,8 +347,8 @@ impl Worker {
         }
         match answer.into_result(&self.committer.limits) {
             Ok(()) => {
-                if let RunResult::Durable(job, Progress::Failed) = &request.result {
-                    job.log_failure();
+                if let RunResult::Durable(job, progress) = &request.result {
+                    DurableRun::new(job, *progress, claimed.claimed_at).committed();
                 }
                 AfterCommit::Over
             }

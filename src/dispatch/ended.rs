@@ -1,0 +1,148 @@
+//! The ends of jobs: both backends and all kinds of jobs pass through [`on_end`], which knows the outcome and the time.
+//! It logs them. Whatever counts jobs belongs there.
+
+use std::time::Instant;
+
+use circled_protocol::{JobId, Word};
+
+use super::{JobRecord, Progress, Status, job};
+use crate::{script::Outcome, units::duration::milliseconds};
+
+/// A job that has ended, or one run of a durable job.
+struct Ended<'a> {
+    job: JobId,
+    is_durable: bool,
+    /// `finished`, or the reason why it isn't.
+    ending: &'static str,
+    /// The time when it began, if it ran.
+    begun: Option<Instant>,
+    /// The record of a durable job whose run failed.
+    failed: Option<&'a JobRecord>,
+}
+
+fn on_end(ended: &Ended<'_>) {
+    tracing::debug!(
+        job = %ended.job,
+        durable = ended.is_durable,
+        ending = ended.ending,
+        duration_ms = ended.begun.map(|begun| milliseconds(begun.elapsed())),
+        "a job ended"
+    );
+    if let Some(failed) = ended.failed {
+        log_failure(failed);
+    }
+}
+
+/// An interactive job that hasn't ended. Dropping it says that its caller has left.
+#[derive(Debug)]
+pub(super) struct Interactive {
+    job: JobId,
+    begun: Instant,
+    is_over: bool,
+}
+
+impl Interactive {
+    pub(super) fn begin(job: JobId) -> Self {
+        Self {
+            job,
+            begun: Instant::now(),
+            is_over: false,
+        }
+    }
+
+    /// Ends the job with the outcome that its caller gets.
+    pub(super) fn end(mut self, outcome: &Outcome) {
+        self.end_as(job::name(outcome));
+    }
+
+    fn end_as(&mut self, ending: &'static str) {
+        self.is_over = true;
+        on_end(&Ended {
+            job: self.job,
+            is_durable: false,
+            ending,
+            begun: Some(self.begun),
+            failed: None,
+        });
+    }
+}
+
+impl Drop for Interactive {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end_as("abandoned");
+        }
+    }
+}
+
+/// The end of a run of a durable job. It counts once it is committed.
+pub(super) struct DurableRun {
+    job: JobId,
+    ending: &'static str,
+    begun: Instant,
+    failed: Option<Box<JobRecord>>,
+}
+
+impl DurableRun {
+    /// `job`: the record after the run, which began then.
+    pub(super) fn new(job: &JobRecord, progress: Progress, begun: Instant) -> Self {
+        let has_failed = progress == Progress::Failed;
+        Self {
+            job: job.id,
+            ending: match job.status {
+                Status::Finished => "finished",
+                Status::Cancelled => "cancelled",
+                Status::Dead => "dead",
+                Status::Pending if has_failed => "failed",
+                Status::Pending => "postponed",
+            },
+            begun,
+            failed: has_failed.then(|| Box::new(job.clone().without_results())),
+        }
+    }
+
+    /// Notes that the run is committed.
+    pub(super) fn committed(self) {
+        on_end(&Ended {
+            job: self.job,
+            is_durable: true,
+            ending: self.ending,
+            begun: Some(self.begun),
+            failed: self.failed.as_deref(),
+        });
+    }
+}
+
+/// Notes that a durable job is cancelled.
+pub(super) fn cancelled(job: JobId) {
+    on_end(&Ended {
+        job,
+        is_durable: true,
+        ending: "cancelled",
+        begun: None,
+        failed: None,
+    });
+}
+
+/// Logs a run that failed. Not the message of a script: it may quote the payload.
+fn log_failure(job: &JobRecord) {
+    let error = job.error.as_ref();
+    let kind = error.and_then(|error| error.kind.as_ref());
+    let what = match (kind, job.provider()) {
+        (None, _) => "a durable job failed",
+        (Some(_), Some(_)) => "a webhook's script failed",
+        (Some(_), None) => "the script of a submitted job failed",
+    };
+    tracing::warn!(
+        circle = %job.circle,
+        job = %job.id,
+        caller = job.caller,
+        script = job.name,
+        error = error.filter(|_| kind.is_none()).map(|error| &*error.message),
+        kind = kind.map(Word::name),
+        line = error.and_then(|error| error.line),
+        tries = job.tries,
+        dead = job.status == Status::Dead,
+        "{what}"
+    );
+}
