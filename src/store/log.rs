@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use circled_protocol::PublicKey;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{
     circle::EventNumbers,
@@ -13,6 +11,7 @@ use super::{
     disk_snapshot::DiskSnapshot,
     error::Unavailable,
     event::NewEvent,
+    event_record::{self, EventRecord},
     hub::{Event, Log},
     table::{Key, Record, Table},
 };
@@ -21,20 +20,6 @@ use super::{
 const NUMBERS: &[u8] = b"events";
 /// Old events that a commit deletes at most, beside as many as it adds.
 const AT_ONCE: u64 = 64;
-
-/// An event, as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredEvent {
-    topic: Box<str>,
-    data: Box<RawValue>,
-    at: Timestamp,
-    #[serde(
-        default,
-        with = "circled_protocol::trusted::option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    to: Option<PublicKey>,
-}
 
 /// Returns the numbers of a circle's events.
 pub(super) fn numbers(
@@ -65,22 +50,18 @@ pub(super) fn append(
     let (old, mut spare) = (events.next, AT_ONCE + new.len() as u64);
     // Where there are more at once than are kept, the first of them aren't.
     let first = (old + new.len() as u64).saturating_sub(most as u64);
-    for NewEvent { topic, data, to } in new {
+    for event in &new {
         let id = events.next;
         events.next += 1;
-        // What was emitted is JSON.
-        let data = circled_json::from_slice(&data).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let stored = StoredEvent {
-            topic,
-            data,
-            at,
-            to,
-        };
+        let record = EventRecord::new(event, at);
         if id >= first {
-            let value = serde_json::to_vec(&stored).unwrap_or_default();
-            records.push(Record::put(Table::Events, id.to_be_bytes(), value));
+            records.push(Record::put(
+                Table::Events,
+                id.to_be_bytes(),
+                record.encode(),
+            ));
         }
-        events_out.push(Arc::new(Event::new(id, stored.topic, stored.data, at, to)));
+        events_out.push(record.into_event(id));
     }
     while events.first < first.min(old) && spare > 0 {
         records.push(Record::remove(Table::Events, events.first.to_be_bytes()));
@@ -122,18 +103,9 @@ pub(super) fn read(
         false,
         &mut |key, value| {
             bytes += value.len();
-            match circled_json::from_slice::<StoredEvent>(value) {
-                Ok(StoredEvent {
-                    topic,
-                    data,
-                    at,
-                    to,
-                }) => {
-                    let event = Event::new(number(key), topic, data, at, to);
-                    log.last = log.last.max(event.id);
-                    log.events.push(Arc::new(event));
-                }
-                Err(error) => tracing::error!(%circle, %error, "failed to read an event"),
+            if let Some(event) = event_record::decode(circle, number(key), value) {
+                log.last = log.last.max(event.id);
+                log.events.push(event);
             }
             log.events.len() < most && bytes < Log::BYTES_AT_ONCE
         },
@@ -143,32 +115,4 @@ pub(super) fn read(
 
 fn number(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use circled_protocol::SecretKey;
-
-    use super::*;
-    use crate::golden;
-
-    #[test]
-    fn events_are_stored_as_before() {
-        let mut event = StoredEvent {
-            topic: "orders.new".into(),
-            data: circled_json::from_str("{\"total\":3,\"of\":[1.0,null]}").unwrap(),
-            at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
-            to: None,
-        };
-        let check = |name, event: &StoredEvent| {
-            let written = serde_json::to_string(event).unwrap();
-            golden::check_json(name, &written, &[""], |text| {
-                let event: StoredEvent = circled_json::from_str(text).ok()?;
-                serde_json::to_string(&event).ok()
-            });
-        };
-        check("event", &event);
-        event.to = Some(SecretKey::from_hex(&"01".repeat(32)).unwrap().public());
-        check("event_to_one", &event);
-    }
 }

@@ -25,6 +25,7 @@ mod disk_snapshot;
 mod effects;
 mod error;
 mod event;
+pub(crate) mod event_record;
 mod hub;
 mod locked_circle;
 mod log;

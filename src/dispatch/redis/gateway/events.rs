@@ -163,8 +163,8 @@ impl Gateway {
             let keys = || written_keys(message);
             self.hub.commits().publish(&circle, number, keys);
         } else if self.hub.has_listeners(&circle) {
-            self.hub
-                .publish(&circle, event_record::decode(number.parse().ok()?, message));
+            let event = event_record::decode(&circle, number.parse().ok()?, message);
+            self.hub.publish(&circle, event);
         }
         None
     }
@@ -211,7 +211,9 @@ impl Gateway {
             first: number(&first),
             last: last.parse().unwrap_or(0),
             events: events
-                .filter_map(|entry| event_record::decode(number(&entry.id), entry.bytes("event")?))
+                .filter_map(|entry| {
+                    event_record::decode(&circle, number(&entry.id), entry.bytes("event")?)
+                })
                 .collect(),
         })
     }
