@@ -3,17 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::Signal;
 
 use super::{
     ConfigFile,
-    logging::{self, LevelHandle},
-    reload::{Reload, warn_of_doubts},
-    runtime,
-    signals::Signals,
+    runtime::{self, Process},
 };
 use crate::{
-    config::Loaded,
+    config::Settings,
     dispatch::Backend,
     server::{self, Server},
 };
@@ -44,28 +40,17 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        runtime::run(|hangup| {
-            let loaded = self
-                .config
-                .checked(|settings| server::providers(settings).map(drop))?;
-            let level = logging::init(&loaded.settings.log)?;
-            warn_of_doubts(&loaded);
-            Ok(self.serve(loaded, level, hangup))
+        let providers = |settings: &Settings| server::providers(settings).map(drop);
+        let read = || self.config.checked(providers);
+        runtime::run(&self.config, read, async |process| {
+            self.serve(process).await
         })
     }
-}
 
-impl Serve {
-    async fn serve(
-        &self,
-        loaded: Loaded,
-        level: LevelHandle,
-        hangup: Signal,
-    ) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch(hangup)?;
-        let settings = &loaded.settings;
+    async fn serve(&self, mut process: Process) -> anyhow::Result<ExitCode> {
+        let settings = &process.loaded.settings;
         let starting = Server::bind(settings, self.fail_fast);
-        let Some(server) = signals.started(starting).await else {
+        let Some(server) = process.signals.started(starting).await else {
             return Ok(ExitCode::SUCCESS);
         };
         let server = server?;
@@ -88,10 +73,9 @@ impl Serve {
         if settings.circles.open {
             tracing::info!(open = true, "any key names a circle (circles.open)");
         }
-        let failed = server.failed();
-        let reload = Reload::new(self.config.clone(), loaded.clone(), level, server.live());
-        signals
-            .run(|shutdown| server.run(shutdown), failed, reload)
+        let (failed, live) = (server.failed(), server.live());
+        process
+            .run(|shutdown| server.run(shutdown), failed, live)
             .await
     }
 }

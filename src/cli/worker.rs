@@ -4,20 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use tokio::signal::unix::Signal;
 
 use super::{
     ConfigFile,
-    logging::{self, LevelHandle},
-    reload::{Reload, warn_of_doubts},
-    runtime,
-    signals::Signals,
+    runtime::{self, Process},
 };
-use crate::{
-    config::Loaded,
-    dispatch::Backend,
-    server::{self, Worker as Server},
-};
+use crate::{config::Settings, dispatch::Backend, server};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,32 +37,22 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        runtime::run(|hangup| {
-            let loaded = self
-                .config
-                .checked(|settings| server::scripts(settings).map(drop))?;
+        let scripts = |settings: &Settings| server::scripts(settings).map(drop);
+        let read = || {
+            let loaded = self.config.checked(scripts)?;
             if loaded.settings.dispatch.backend != Backend::Redis {
                 bail!(
                     "there are workers only with dispatch.backend = \"redis\"; with \"embedded\", `circled serve` runs all jobs itself"
                 );
             }
-            let level = logging::init(&loaded.settings.log)?;
-            warn_of_doubts(&loaded);
-            Ok(self.work(loaded, level, hangup))
-        })
+            Ok(loaded)
+        };
+        runtime::run(&self.config, read, async |process| self.work(process).await)
     }
-}
 
-impl Worker {
-    async fn work(
-        &self,
-        loaded: Loaded,
-        level: LevelHandle,
-        hangup: Signal,
-    ) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::catch(hangup)?;
-        let starting = Server::start(&loaded.settings, self.fail_fast);
-        let Some(worker) = signals.started(starting).await else {
+    async fn work(&self, mut process: Process) -> anyhow::Result<ExitCode> {
+        let starting = server::Worker::start(&process.loaded.settings, self.fail_fast);
+        let Some(worker) = process.signals.started(starting).await else {
             return Ok(ExitCode::SUCCESS);
         };
         let worker = worker?;
@@ -79,10 +61,9 @@ impl Worker {
             .map(|address| address.to_string())
             .unwrap_or_default();
         tracing::info!(%admin, "working");
-        let failed = worker.failed();
-        let reload = Reload::new(self.config.clone(), loaded.clone(), level, worker.live());
-        signals
-            .run(|shutdown| worker.run(shutdown), failed, reload)
+        let (failed, live) = (worker.failed(), worker.live());
+        process
+            .run(|shutdown| worker.run(shutdown), failed, live)
             .await
     }
 }
