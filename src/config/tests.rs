@@ -157,8 +157,8 @@ fn a_file_that_is_no_toml_is_told_apart() {
 fn an_open_server_stays_on_loopback() {
     let problems = load("[server]\nlisten = \"0.0.0.0:8080\"", &[]).unwrap_err();
     insta::assert_snapshot!(problems, @r#"
-    circles.open = true (default): server.listen is past loopback, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true; see server.listen = "0.0.0.0:8080" (circled.toml:2:1), circles.allow_open = false (default)
-    server.public_url = "" (default): server.listen is past loopback, and the text that people sign to log in must name the server: set it to what they dial, like "wss://circles.example.org"; see server.listen = "0.0.0.0:8080" (circled.toml:2:1)
+    circles.open = true (default): other machines can reach server.listen, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true; see server.listen = "0.0.0.0:8080" (circled.toml:2:1), circles.allow_open = false (default)
+    server.public_url = "" (default): other machines can reach server.listen, and the text that people sign to log in must name the server: set it to what they dial, like "wss://circles.example.org"; see server.listen = "0.0.0.0:8080" (circled.toml:2:1)
     "#);
     load("[server]\nlisten = \"0.0.0.0:8080\"\npublic_url = \"wss://circles.example.org\"\n[circles]\nallow_open = true", &[]).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use circled_json::Json;
+use clap::ValueEnum;
 use serde::{Deserialize, de::value::MapDeserializer};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::document::Document;
 const PRESETS: &str = include_str!("presets.toml");
 
 /// A service whose webhooks circled knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// [Stripe](https://docs.stripe.com/webhooks).
@@ -30,15 +31,10 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// All presets.
-    pub const ALL: [Self; 6] = [
-        Self::Stripe,
-        Self::Idenfy,
-        Self::Github,
-        Self::Shopify,
-        Self::Slack,
-        Self::Standard,
-    ];
+    /// Returns all presets.
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
 
     /// Returns the description of the service's signatures and requests.
     pub fn description(self) -> Description {
@@ -86,7 +82,7 @@ mod tests {
 
     #[test]
     fn every_preset_is_described() {
-        for preset in Preset::ALL {
+        for preset in Preset::all() {
             let scheme = preset.description().scheme();
             assert!(scheme.is_ok(), "{preset:?}: {scheme:?}");
         }

@@ -153,7 +153,7 @@ level = "inof"
     server.public_url = "https://circles.example.org" (circled.toml:4:1): must be what clients dial, ws:// or wss:// and a host without a path, like "wss://circles.example.org"
     server.allowed_origins[1] = "app.example.org" (circled.toml:5:47): "app.example.org" is not the origin of a web page: a scheme and a host without a path, like "https://app.example.org" or "tauri://localhost"
     server.allowed_origins[2] = "https://*" (circled.toml:5:66): "https://*" would never match: a * stands for one whole label before a domain, like "https://*.example.org"; list other origins one by one
-    session.max_buffered_per_address = "64MiB" (default): should be no more than half of server.max_buffered, or all of it: an address has no more than it leaves; see server.max_buffered = "100MiB" (circled.toml:6:1)
+    session.max_buffered_per_address = "64MiB" (default): should be no more than half of server.max_buffered, or all of it: anything between counts as half; see server.max_buffered = "100MiB" (circled.toml:6:1)
     session.max_message = "1 elephant" (circled.toml:8:1): must be a size like "512B", "64KiB" or "1MiB"
     session.max_batch (circled.toml:9:1): is too large a number: 9223372036854775807 is the largest
     session.max_in_flight = 0 (circled.toml:10:1): must be a whole number, 1 or more

@@ -27,13 +27,13 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
     if circles.open && !circles.allow_open {
         findings.refuse(
             &["circles.open", "server.listen", "circles.allow_open"],
-            "server.listen is past loopback, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true",
+            "other machines can reach server.listen, and anyone who finds it may run scripts: set circles.open = false and list your circles as [[circle]], or permit it with circles.allow_open = true",
         );
     }
     if server.public_url.is_none() {
         findings.refuse(
             &["server.public_url", "server.listen"],
-            "server.listen is past loopback, and the text that people sign to log in must name the server: set it to what they dial, like \"wss://circles.example.org\"",
+            "other machines can reach server.listen, and the text that people sign to log in must name the server: set it to what they dial, like \"wss://circles.example.org\"",
         );
     }
 }

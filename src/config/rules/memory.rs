@@ -70,7 +70,7 @@ fn clients(s: &Settings, findings: &mut Findings) {
     if share_of_address(s) < address.1 {
         findings.doubt(
             &[address.0, in_all.0],
-            "should be no more than half of server.max_buffered, or all of it: an address has no more than it leaves",
+            "should be no more than half of server.max_buffered, or all of it: anything between counts as half",
         );
     }
     findings.part(address, in_all, TAKES_ALL);
@@ -141,7 +141,7 @@ fn workers(s: &Settings, findings: &mut Findings) {
     if s.script.max_aside > 0 && aside.1 < memory.1 {
         findings.refuse(
             &[aside.0, memory.0],
-            "must be at least script.max_memory, or a run that holds more can't be set aside for others",
+            "must be at least script.max_memory, or a run that uses more can't be paused for others",
         );
     }
 }

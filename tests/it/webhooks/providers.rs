@@ -23,7 +23,7 @@ fn all() -> String {
         let name = format!("{preset:?}").to_lowercase();
         format!("[webhooks.{name}]\npreset = \"{name}\"\nsecrets = [\"{ANY_SECRET}\"]\n")
     };
-    Preset::ALL.map(table).concat()
+    Preset::all().iter().copied().map(table).collect()
 }
 
 async fn every_preset_is_taken() {
