@@ -64,6 +64,9 @@ impl Method {
     }
 }
 
+/// A call that is done or under way, or the error that refuses it.
+pub(super) type CallResult<T> = Result<Answer<T>, Error>;
+
 /// The server's side of a method that `circled_protocol` declares.
 pub(super) trait Call: circled_protocol::Method {
     const NEEDS: Needs;
@@ -76,7 +79,7 @@ pub(super) trait Call: circled_protocol::Method {
         context: &mut Context,
         admitted: Admitted,
         params: Self::Params<'_>,
-    ) -> Result<Answer<Self::Output>, Error>;
+    ) -> CallResult<Self::Output>;
 
     /// Reacts to parameters that can't be read.
     fn refused(_context: &mut Context) {}
@@ -86,7 +89,7 @@ fn read_and_call<C: Call>(
     context: &mut Context,
     admitted: Admitted,
     params: Option<&str>,
-) -> Result<Answer<C::Output>, Error> {
+) -> CallResult<C::Output> {
     let params = params.unwrap_or("{}");
     let error = match circled_json::borrowed(params) {
         Ok(read) => return C::call(context, admitted, read),

@@ -14,9 +14,11 @@ mod subscriptions;
 
 pub(crate) use call::failed;
 pub use call::{Answer, Handled, PendingCall, Reply, ReplyText, on_text};
+use context::Admitted;
 pub use context::{Client, Context, InFlight, Limits, Shared};
 pub use error::Error;
 pub use message::{Batch, Id, Incoming, Invalid, Request};
+use method::{Call, CallResult};
 pub use method::{Method, Needs};
 pub use openrpc::discover;
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};

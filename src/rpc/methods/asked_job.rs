@@ -8,7 +8,7 @@ use super::runs::{Raw, limit_exceeded, unavailable};
 use crate::{
     dispatch::{JobReadError, JobRecord, NotAccepted, ReservedRead, Viewer},
     memory::MemoryBudget,
-    rpc::{Answer, Context, Error, Shared, context::Admitted},
+    rpc::{Admitted, Answer, Context, Error, Shared},
     store::Unavailable,
 };
 

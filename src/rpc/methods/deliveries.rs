@@ -12,7 +12,7 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{self, JobRecord, Page, ReservedRead, Viewer},
-    rpc::{Answer, Context, Error, Method, Needs, call::hold, context::Admitted, method::Call},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Method, Needs, call::hold},
     store::Unavailable,
 };
 
@@ -27,11 +27,7 @@ impl Call for ListDeliveries {
     type Params<'a> = Self;
     type Output = Deliveries;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Deliveries>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Deliveries> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let owner = admitted.is_owner(&circle);
         let page = Page {
@@ -66,11 +62,7 @@ impl Call for GetDelivery {
     type Params<'a> = Self;
     type Output = ReservedRead<DeliveryDetails<Raw>>;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Self::Output>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Self::Output> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         let memory = context.memory.clone();
         Ok(read_reply(async move {
@@ -93,11 +85,7 @@ impl Call for Redeliver {
     type Params<'a> = Self;
     type Output = Redelivered;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Redelivered>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Redelivered> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         // The reply has nothing of the body, so it counts as a request.
         let memory = context.requests.clone();

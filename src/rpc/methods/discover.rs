@@ -3,7 +3,7 @@
 use circled_protocol::methods::Discover;
 use serde_json::value::RawValue;
 
-use crate::rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call, openrpc};
+use crate::rpc::{Admitted, Answer, Call, CallResult, Context, Method, Needs, openrpc};
 
 pub(super) const METHODS: &[Method] = &[Method::of::<Discover>()];
 
@@ -12,7 +12,7 @@ impl Call for Discover {
     type Params<'a> = Self;
     type Output = &'static RawValue;
 
-    fn call(_: &mut Context, _: Admitted, _: Self) -> Result<Answer<&'static RawValue>, Error> {
+    fn call(_: &mut Context, _: Admitted, _: Self) -> CallResult<&'static RawValue> {
         Ok(Answer::Now(Ok(openrpc::discover())))
     }
 }

@@ -6,7 +6,7 @@ use super::runs::{limit_exceeded, unavailable};
 use crate::{
     auth::Action,
     rpc::{
-        Answer, Context, Error, Method, Needs, context::Admitted, method::Call,
+        Admitted, Answer, Call, CallResult, Context, Error, Method, Needs,
         subscriptions::NewSubscription,
     },
     store::{NewEvent, Unavailable},
@@ -19,11 +19,7 @@ impl Call for Subscribe {
     type Params<'a> = Self;
     type Output = Subscribed;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Subscribed>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Subscribed> {
         if params.topic.len() > NewEvent::MAX_TOPIC {
             return Err(Error::InvalidParams {
                 reason: format!("`topic` may have {} bytes", NewEvent::MAX_TOPIC),
@@ -69,7 +65,7 @@ impl Call for Unsubscribe {
     type Params<'a> = Self;
     type Output = bool;
 
-    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<bool>, Error> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<bool> {
         Ok(Answer::Now(Ok(context
             .subscriptions
             .end(&params.subscription))))

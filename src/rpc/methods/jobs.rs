@@ -22,7 +22,7 @@ use crate::{
         self, JobRecord, NotRetried, Page, Progress, ReservedRead, Status, Submission, Viewer,
     },
     memory::MemoryBudget,
-    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
     script::Failure,
     store::{Feed, Signal, Unavailable},
 };
@@ -51,7 +51,7 @@ impl Call for SubmitJob {
     type Params<'a> = Self;
     type Output = Submitted;
 
-    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<Submitted>, Error> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<Submitted> {
         let invalid = |reason: &str| Error::InvalidParams {
             reason: reason.to_owned(),
         };
@@ -126,11 +126,7 @@ impl Call for GetJob {
     type Params<'a> = Self;
     type Output = ReservedRead<Job<Raw>>;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Self::Output>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Self::Output> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         let memory = context.memory.clone();
         let wait = Duration::from_millis(params.wait.unwrap_or(0));
@@ -190,11 +186,7 @@ impl Call for ListJobs {
     type Params<'a> = Self;
     type Output = ReservedRead<Jobs<Raw>>;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Self::Output>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Self::Output> {
         let page = Page {
             circle: context.circle,
             // The owner sees all callers' jobs.
@@ -231,11 +223,7 @@ impl Call for StopJob {
     type Params<'a> = Self;
     type Output = Stopped;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Stopped>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Stopped> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         Ok(Answer::Later(Box::pin(async move {
             asked.record().await?;
@@ -252,11 +240,7 @@ impl Call for RetryJob {
     type Params<'a> = Self;
     type Output = Retried;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Retried>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Retried> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         let version = params.version;
         // Running it again needs the same permission as submitting it.

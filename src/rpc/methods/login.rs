@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::runs::unavailable;
 use crate::{
     auth::{Authenticated, HIGHEST_LISTED, UnverifiedLogin, login_key},
-    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
     store::Unavailable,
 };
 
@@ -24,7 +24,7 @@ impl Call for FetchNonce {
     type Params<'a> = Self;
     type Output = String;
 
-    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<String>, Error> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<String> {
         let point = login_key(&params.pubkey, None).map_err(Error::InvalidCredentials)?;
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| {
@@ -48,7 +48,7 @@ impl Call for Authenticate {
     type Params<'a> = Self;
     type Output = bool;
 
-    fn call(context: &mut Context, _: Admitted, params: Self) -> Result<Answer<bool>, Error> {
+    fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<bool> {
         // This takes tens of microseconds, like a short script, and runs once for each core at a time. Another thread
         // would cost each login two hops: a third of the logins that one second allows here.
         let proved = claim(context, params).and_then(|claim| claim.verify());
@@ -84,7 +84,7 @@ impl Call for Whoami {
     type Params<'a> = Self;
     type Output = Identity;
 
-    fn call(context: &mut Context, admitted: Admitted, _: Self) -> Result<Answer<Identity>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> CallResult<Identity> {
         let (circle, shared) = (context.circle, context.shared.clone());
         let key = admitted.key;
         let fixed = key.map(|key| shared.access.fixed_role(&circle, &key));

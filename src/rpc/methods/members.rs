@@ -13,7 +13,7 @@ use crate::{
     circle::{Procedure, Task},
     dispatch::{Page, Status, Viewer},
     memory::MemoryBudget,
-    rpc::{Answer, Context, Error, Method, Needs, Shared, context::Admitted, method::Call},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs, Shared},
     store::Unavailable,
 };
 
@@ -32,7 +32,7 @@ impl Call for AddMember {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
         perform(context, admitted, Procedure::AddMember(params))
     }
 }
@@ -42,11 +42,7 @@ impl Call for RemoveMember {
     type Params<'a> = Self;
     type Output = Removed;
 
-    fn call(
-        context: &mut Context,
-        admitted: Admitted,
-        params: Self,
-    ) -> Result<Answer<Removed>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Removed> {
         let Self { pubkey, stop_jobs } = params;
         let (shared, circle) = (context.shared.clone(), context.circle);
         if shared.access.fixed_members(&circle).contains(&pubkey) {
@@ -91,7 +87,7 @@ impl Call for ListMembers {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, _: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> CallResult<Raw> {
         let fixed = context.shared.access.fixed_members(&context.circle);
         perform(context, admitted, Procedure::ListMembers { fixed })
     }

@@ -12,7 +12,7 @@ use crate::{
     auth::Action,
     circle::{JobSpec, Procedure, Task},
     dispatch,
-    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
     script::{Outcome, RunError, Success},
 };
 
@@ -37,7 +37,7 @@ impl Call for Play<'static> {
         context: &mut Context,
         admitted: Admitted,
         params: Play<'_>,
-    ) -> Result<Answer<Played<Raw>>, Error> {
+    ) -> CallResult<Played<Raw>> {
         let task = Task::Source(params.script);
         let (args, timeout_ms) = (params.args, params.timeout_ms);
         run(context, admitted, task, args, timeout_ms, play_result)
@@ -49,11 +49,7 @@ impl Call for CallScript<'static> {
     type Params<'a> = CallScript<'a>;
     type Output = Called<Raw>;
 
-    fn call(
-        context: &mut Context,
-        _: Admitted,
-        params: CallScript<'_>,
-    ) -> Result<Answer<Called<Raw>>, Error> {
+    fn call(context: &mut Context, _: Admitted, params: CallScript<'_>) -> CallResult<Called<Raw>> {
         let admitted = context.permits_version(Action::Call, params.version.as_deref())?;
         let (args, timeout_ms) = (params.args, params.timeout_ms);
         let task = Task::Named {
@@ -73,7 +69,7 @@ pub(super) fn perform(
     context: &Context,
     admitted: Admitted,
     procedure: Procedure,
-) -> Result<Answer<Raw>, Error> {
+) -> CallResult<Raw> {
     let task = Task::Procedure(procedure);
     run(context, admitted, task, Value::Null, None, |_, success| {
         success.value
@@ -88,7 +84,7 @@ pub(super) fn run<T: Send + 'static>(
     args: Value,
     timeout_ms: Option<u64>,
     result: fn(JobId, Success) -> T,
-) -> Result<Answer<T>, Error> {
+) -> CallResult<T> {
     let dispatcher = &context.shared.dispatcher;
     let timeout = match timeout_ms.map(Duration::from_millis) {
         None => dispatcher.job_timeout(),

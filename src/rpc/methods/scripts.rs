@@ -6,7 +6,7 @@ use super::runs::{Raw, perform};
 use crate::{
     auth::Action,
     circle::Procedure,
-    rpc::{Answer, Context, Error, Method, Needs, context::Admitted, method::Call},
+    rpc::{Admitted, Call, CallResult, Context, Method, Needs},
 };
 
 pub(super) const METHODS: &[Method] = &[
@@ -21,7 +21,7 @@ impl Call for PutScript {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
         let Self { name, source } = params;
         perform(context, admitted, Procedure::PutScript { name, source })
     }
@@ -32,7 +32,7 @@ impl Call for GetScript {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
         let Self { name, version } = params;
         perform(context, admitted, Procedure::GetScript { name, version })
     }
@@ -43,7 +43,7 @@ impl Call for ListScripts {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, _: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> CallResult<Raw> {
         perform(context, admitted, Procedure::ListScripts)
     }
 }
@@ -53,7 +53,7 @@ impl Call for DeleteScript {
     type Params<'a> = Self;
     type Output = Raw;
 
-    fn call(context: &mut Context, admitted: Admitted, params: Self) -> Result<Answer<Raw>, Error> {
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
         let Self { name } = params;
         perform(context, admitted, Procedure::DeleteScript { name })
     }
