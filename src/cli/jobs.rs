@@ -1,38 +1,36 @@
 //! `circled jobs`
 
+mod retry;
 mod server_jobs;
+mod submit;
 
 use std::{
-    io::{self, IsTerminal, Write, stdin},
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::{Context, bail};
 use circled_client::{Client, Error};
 use circled_protocol::{
-    JobId, JobStatus, PublicKey, Role, Vocabulary, code,
-    methods::{Job, JobError, SubmitJob},
-    methods::{ListDeliveries, ListJobs},
+    JobId, JobStatus, PublicKey, Vocabulary,
+    methods::{Job, JobError, ListJobs},
 };
 use clap::{
     Args, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    login::{
-        Login, LoginOptions, ScriptSource, TOO_SLOW, exit_codes, json_value, print_json,
-        print_text, read_script, unreadable,
-    },
+    login::{Login, LoginOptions, TOO_SLOW, exit_codes, print_json, print_text, unreadable},
     output::{remark, stdout},
     script::{print_line, seconds},
 };
-use crate::dispatch::NotRetried;
-use server_jobs::JobsAddress;
+use retry::Retry;
+use server_jobs::{JobsAddress, JobsSource};
+use submit::Submit;
 
 /// The exit code of the operator's commands.
 const FAILED: (u8, &str) = (
@@ -40,20 +38,6 @@ const FAILED: (u8, &str) = (
     "without the URL of a circle: every error but a lost connection",
 );
 const NO_JOB: (u8, &str) = (8, "there is no such job");
-const OF_SUBMISSIONS: [(u8, &str); 3] = [
-    (1, "the script doesn't compile"),
-    TOO_SLOW,
-    (8, "there is no such script or version"),
-];
-const OF_RETRIES: [(u8, &str); 3] = [
-    (
-        1,
-        "the job is neither dead nor cancelled, or its script doesn't compile; without the URL of a circle, every error but a lost connection",
-    ),
-    TOO_SLOW,
-    (8, "there is no such job, script or version"),
-];
-
 const EXAMPLES: &str = "\
   circled jobs submit C --key me.key -f report.rhai
   circled jobs list C --key me.key --status pending
@@ -114,40 +98,6 @@ enum Command {
     Retry(Retry),
 }
 
-/// Run a dead or cancelled job again, with its script as it is now. It has `max_tries` tries again.
-///
-/// It runs the newest version of a named script; or the same source with its imports as they are now; or, for a
-/// delivery, the script that the circle or the settings have for it now. Prints the version. A delayed job keeps its
-/// time if that is still to come. If no server is running, the job runs at the next start.
-#[derive(Debug, Args)]
-#[command(
-    after_help = exit_codes(&OF_RETRIES, EXAMPLES),
-    override_usage = "circled jobs retry [OPTIONS] [URL] <ID>\n       circled jobs retry [OPTIONS] [URL] --all-dead"
-)]
-struct Retry {
-    /// The circle, ws://host:port/<circle_pk>, or wss://; and the job, 019ab1c2-...
-    #[arg(required_unless_present = "all_dead", value_name = "URL and ID")]
-    words: Vec<String>,
-    /// Run this version of its script instead (the first digits are enough).
-    #[arg(long, conflicts_with_all = ["latest", "all_dead"])]
-    version: Option<String>,
-    /// Run its script as it is now (the default).
-    #[arg(long)]
-    latest: bool,
-    /// Retry all dead jobs, deliveries too. Says how many, and asks.
-    #[arg(long)]
-    all_dead: bool,
-    #[command(flatten)]
-    filter: Filter,
-    /// Don't ask.
-    #[arg(short, long, requires = "all_dead")]
-    yes: bool,
-    #[command(flatten)]
-    who: KeyOption,
-    #[command(flatten)]
-    place: JobsAddress,
-}
-
 /// The jobs to choose.
 #[derive(Debug, Args)]
 struct Filter {
@@ -162,35 +112,6 @@ struct Filter {
     /// Only jobs of this named script, such as on_stripe.
     #[arg(long = "script", id = "of_script", value_name = "NAME")]
     script: Option<String>,
-}
-
-/// Submit a durable job: the server keeps it until its script has run. Prints the job's id.
-#[derive(Debug, Args)]
-#[command(after_help = exit_codes(&OF_SUBMISSIONS, EXAMPLES))]
-struct Submit {
-    #[command(flatten)]
-    login: Login,
-    /// The script; - reads it from standard input.
-    #[arg(required_unless_present_any = ["file", "name"])]
-    script: Option<String>,
-    /// Read the script from a file; - is standard input.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "script")]
-    file: Option<PathBuf>,
-    /// Run the circle's script of this name.
-    #[arg(short, long, conflicts_with_all = ["script", "file"])]
-    name: Option<String>,
-    /// The version of the named script; without it, the newest one.
-    #[arg(long, requires = "name")]
-    version: Option<String>,
-    /// The value that the script sees as ARGS, as JSON.
-    #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
-    args: Option<Value>,
-    /// The earliest time to run it: 2026-11-23T16:45:00Z
-    #[arg(long, value_name = "TIME")]
-    run_at: Option<Timestamp>,
-    /// Your own key for this job: a second job with the same key runs nothing, and prints the id of the first.
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
 }
 
 /// The circle to log in to, if any.
@@ -328,71 +249,9 @@ impl Jobs {
                     },
                 ));
             }
-            Command::Retry(retry) if retry.all_dead => return retry.run_all(),
-            Command::Retry(retry) => match retry.who.find(&retry.words) {
-                Err(error) => return Ok(unreadable(&error)),
-                Ok((id, Some(login))) => return Ok(retry.run(&login, id)),
-                Ok((id, None)) => {
-                    let source = retry.place.find()?;
-                    let retried = source.retry(id, retry.version.as_deref())?;
-                    if retry.who.manner.json {
-                        print_json(&retried)?;
-                    } else {
-                        writeln!(stdout(), "{}", source.says(retried.version.as_deref()))?;
-                    }
-                }
-            },
+            Command::Retry(retry) => return retry.run(),
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl Submit {
-    fn run(&self) -> ExitCode {
-        let submission = match self.submission() {
-            Ok(submission) => submission,
-            Err(error) => return unreadable(&error),
-        };
-        let source = match (&submission.script, &submission.name) {
-            (Some(text), _) => {
-                let file = self.file.as_deref().and_then(Path::to_str);
-                Some(ScriptSource {
-                    name: file.filter(|name| *name != "-").unwrap_or("script"),
-                    text: Some(text),
-                })
-            }
-            (None, name) => name
-                .as_deref()
-                .map(|name| ScriptSource { name, text: None }),
-        };
-        self.login.run(
-            source,
-            async |client| client.submit_job(&submission).await,
-            |submitted| {
-                if submitted.duplicate {
-                    remark!("submitted earlier with this idempotency key");
-                }
-                print_text(&submitted.job_id.to_string())
-            },
-        )
-    }
-
-    fn submission(&self) -> anyhow::Result<SubmitJob> {
-        let script = match (&self.name, self.file.as_deref(), self.script.as_deref()) {
-            (Some(_), ..) => None,
-            (None, Some(path), _) => Some(read_script(path)?),
-            (None, None, Some("-")) => Some(read_script(Path::new("-"))?),
-            (None, None, Some(script)) => Some(script.to_owned()),
-            (None, None, None) => bail!("there is no script"),
-        };
-        Ok(SubmitJob {
-            script,
-            name: self.name.clone(),
-            args: self.args.clone().unwrap_or_default(),
-            idempotency_key: self.idempotency_key.clone(),
-            run_at: self.run_at,
-            version: self.version.clone(),
-        })
     }
 }
 
@@ -466,23 +325,7 @@ fn list_server_jobs(
         ),
         states => (states, "no such jobs"),
     };
-    let (source, mut left, mut after) = (place.find()?, limit, None);
-    let (mut jobs, mut failed) = (Vec::new(), None);
-    while left > 0 {
-        let mut page = match source.page(states, filter, after, left) {
-            Ok(page) => page,
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        };
-        left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
-        jobs.append(&mut page.jobs);
-        after = page.cursor;
-        if after.is_none() {
-            break;
-        }
-    }
+    let (mut jobs, failed) = all(&place.find()?, states, filter, limit);
     // They come circle by circle; ids are in the order of arrival.
     jobs.sort_by_key(|job: &Job| job.job_id);
     for job in &jobs {
@@ -501,177 +344,27 @@ fn list_server_jobs(
     Ok(())
 }
 
-impl Retry {
-    /// Retries one job of a circle.
-    fn run(&self, login: &Login, id: JobId) -> ExitCode {
-        let mut retried = false;
-        let code = login.run(
-            None,
-            async |client| {
-                let answer = client.retry_job(id, self.version.as_deref()).await?;
-                retried = answer.retried;
-                Ok(answer)
-            },
-            |answer| match answer.retried {
-                true => print_text(&runs_again(answer.version.as_deref())),
-                false => {
-                    remark!("{}", NotRetried::NOT_OVER);
-                    Ok(())
-                }
-            },
-        );
-        match (retried, code == ExitCode::SUCCESS) {
-            (false, true) => ExitCode::FAILURE,
-            _ => code,
-        }
-    }
-
-    /// Retries all dead jobs of a circle, or of a server.
-    fn run_all(&self) -> anyhow::Result<ExitCode> {
-        let login = match self.words.as_slice() {
-            [] => self.who.login_to(None),
-            [url] => self.who.login_to(Some(url)),
-            _ => Err(anyhow::anyhow!("with --all-dead, there is no job's id")),
+/// Returns up to `limit` jobs of a server, as far as they come, and the error if a page can't be read.
+fn all(
+    source: &JobsSource,
+    states: &[JobStatus],
+    filter: &Filter,
+    limit: u32,
+) -> (Vec<Job>, Option<anyhow::Error>) {
+    let (mut jobs, mut left, mut after) = (Vec::new(), limit, None);
+    while left > 0 {
+        let mut page = match source.page(states, filter, after, left) {
+            Ok(page) => page,
+            Err(error) => return (jobs, Some(error)),
         };
-        match login {
-            Err(error) => Ok(unreadable(&error)),
-            Ok(Some(login)) => Ok(self.run_all_of_circle(&login)),
-            Ok(None) => self.run_all_of_server(),
+        left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
+        jobs.append(&mut page.jobs);
+        after = page.cursor;
+        if after.is_none() {
+            break;
         }
     }
-
-    fn run_all_of_circle(&self, login: &Login) -> ExitCode {
-        let mut done = false;
-        let code = login.run(
-            None,
-            async |client| {
-                let ids = self.dead(client).await?;
-                let (found, yes) = (ids.len(), self.yes);
-                let confirmed = tokio::task::spawn_blocking(move || may_go_on(found, yes));
-                done = confirmed.await.unwrap_or(false);
-                let mut retried = 0;
-                for id in ids.iter().filter(|_| done) {
-                    match client.retry_job(*id, None).await {
-                        Ok(answer) => retried += usize::from(answer.retried),
-                        Err(error @ Error::Rpc(_)) => remark!("{id}: {error}"),
-                        Err(error) => return Err(error),
-                    }
-                }
-                done &= retried == found;
-                Ok(json!({ "found": found, "retried": retried }))
-            },
-            |answer| print_text(&count(&answer["retried"], &answer["found"])),
-        );
-        if code == ExitCode::SUCCESS && !done {
-            return ExitCode::FAILURE;
-        }
-        code
-    }
-
-    /// Returns the ids of a circle's dead jobs: the caller's own, or all, with deliveries, for the owner.
-    async fn dead(&self, client: &Client) -> Result<Vec<JobId>, Error> {
-        let script = self.filter.script.as_deref();
-        let jobs = list_some(client, &[JobStatus::Dead], script, u32::MAX).await?;
-        let mut ids: Vec<_> = jobs.into_iter().map(|job| job.job_id).collect();
-        if client.whoami().await?.role != Some(Role::Owner.into()) {
-            return Ok(ids);
-        }
-        let deliveries = pages(u32::MAX, async |limit, cursor| {
-            let dead = ListDeliveries {
-                status: Some(JobStatus::Dead),
-                limit,
-                cursor,
-                provider: None,
-            };
-            let page = client.list_deliveries(&dead).await?;
-            Ok((page.deliveries, page.cursor))
-        });
-        for delivery in deliveries.await? {
-            // Only a delivery's job knows which script it runs.
-            let is_wanted = match script {
-                None => true,
-                Some(script) => match client.get_job(delivery.job_id).await {
-                    Ok(job) => job.name.as_deref() == Some(script),
-                    // The job has expired meanwhile.
-                    Err(Error::Rpc(error)) if error.code == code::NOT_FOUND => false,
-                    Err(error) => return Err(error),
-                },
-            };
-            ids.extend(is_wanted.then_some(delivery.job_id));
-        }
-        Ok(ids)
-    }
-
-    fn run_all_of_server(&self) -> anyhow::Result<ExitCode> {
-        let source = self.place.find()?;
-        let (mut ids, mut after) = (Vec::new(), None);
-        loop {
-            let page = source.page(&[JobStatus::Dead], &self.filter, after, server_jobs::MOST)?;
-            ids.extend(page.jobs.into_iter().map(|job| job.job_id));
-            after = page.cursor;
-            if after.is_none() {
-                break;
-            }
-        }
-        let found = ids.len();
-        if !may_go_on(found, self.yes) {
-            return Ok(ExitCode::FAILURE);
-        }
-        let mut retried = 0;
-        for id in &ids {
-            match source.retry(*id, None) {
-                Ok(_) => retried += 1,
-                Err(error) => remark!("{id}: {error:#}"),
-            }
-        }
-        if self.who.manner.json {
-            print_json(&json!({ "found": found, "retried": retried }))?;
-        } else {
-            writeln!(stdout(), "{}", count(&json!(retried), &json!(found)))?;
-        }
-        Ok(if retried == found {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
-    }
-}
-
-/// Asks at the terminal whether so many jobs are to run again, unless `--yes` was given.
-fn may_go_on(count: usize, yes: bool) -> bool {
-    if yes || count == 0 {
-        return true;
-    }
-    let jobs = if count == 1 { "job is" } else { "jobs are" };
-    if !stdin().is_terminal() {
-        remark!("{count} {jobs} dead; with --yes, they run again");
-        return false;
-    }
-    let asked = write!(
-        io::stderr(),
-        "{count} {jobs} dead. Have them run again, with their scripts as they are now? [y/N] "
-    );
-    if asked.is_err() {
-        return false;
-    }
-    let mut answer = String::new();
-    stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-/// Returns the message about all dead jobs.
-fn count(retried: &Value, found: &Value) -> String {
-    match found.as_u64() {
-        Some(0) => "no dead jobs".to_owned(),
-        _ => format!("{retried} of {found} run again"),
-    }
-}
-
-/// Returns the message about a job that runs again.
-fn runs_again(version: Option<&str>) -> String {
-    match version {
-        Some(version) => format!("it runs again, with version {version}"),
-        None => "it runs again".to_owned(),
-    }
+    (jobs, None)
 }
 
 /// Gathers so many items of a list that comes in pages.

@@ -88,7 +88,7 @@ impl JobsAddress {
 }
 
 /// The most jobs that are requested at a time.
-pub(super) const MOST: u32 = 500;
+const MOST: u32 = 500;
 
 impl JobsSource {
     /// Returns some of the jobs, the oldest first, and the cursor of the next page.
@@ -172,7 +172,7 @@ impl JobsSource {
     /// Returns the message about a job that runs again.
     pub(super) fn says(&self, version: Option<&str>) -> String {
         match self {
-            Self::Running(_) => super::runs_again(version),
+            Self::Running(_) => super::retry::runs_again(version),
             Self::Stopped(..) => {
                 let with = version.map(|version| format!(", with version {version}"));
                 format!("it runs when the server starts{}", with.unwrap_or_default())
