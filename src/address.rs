@@ -167,8 +167,7 @@ impl fmt::Display for AddressRange {
 
 impl<'de> Deserialize<'de> for AddressRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::units::parsed(deserializer)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Each type's `Deserialize` says what would be right, so no other code checks a single value.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
@@ -152,6 +152,15 @@ pub(crate) mod size {
             bytes => format!("{bytes}B"),
         }
     }
+}
+
+/// Reads a value from its text.
+pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(de::Error::custom)
 }
 
 /// A visitor that parses a text into a value. Its errors say what is expected.

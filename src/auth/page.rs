@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use circled_protocol::Origin;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 /// The pages of one origin; or, as `https://*.example.org`, of every origin with one more label before that domain.
@@ -83,8 +83,7 @@ fn split(text: &str) -> Option<(String, String)> {
 
 impl<'de> Deserialize<'de> for AllowedPage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        crate::units::parsed(deserializer)
     }
 }
 

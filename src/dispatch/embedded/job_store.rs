@@ -384,18 +384,12 @@ pub(super) fn sweep(
         store.lock_circle(circle, WaitPolicy::Wait, |locked| {
             let found = locked.read(table, &about)?;
             // A later entry is about it, where it has.
-            let stays = found.as_ref().is_some_and(|value| match table {
-                Table::Jobs => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
-                Table::Seen => record::seen_job(value, now).is_some(),
-                Table::Store
-                | Table::Usage
-                | Table::Inputs
-                | Table::Open
-                | Table::Dead
-                | Table::Expiry
-                | Table::Events
-                | Table::Own => true,
-            });
+            let stays = found
+                .as_ref()
+                .is_some_and(|value| match table == Table::Jobs {
+                    true => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
+                    false => record::seen_job(value, now).is_some(),
+                });
             let job = found.filter(|_| !stays && table == Table::Jobs);
             let caller = job.and_then(|value| record::read::<JobRecord>(&value)?.submitter());
             let mut records = vec![Record::remove(Table::Expiry, key)];

@@ -50,27 +50,19 @@ pub(super) fn expiry(table: Table, key: &[u8], at: Timestamp) -> Record {
 pub(super) fn expired(key: &[u8]) -> Option<(Timestamp, Table, &[u8])> {
     let (at, rest) = key.split_first_chunk::<8>()?;
     let (&code, rest) = rest.split_first()?;
-    let table = [Table::Jobs, Table::Seen]
+    let (table, _) = EXPIRING
         .into_iter()
-        .find(|table| table_code(*table) == code)?;
+        .find(|(_, of_table)| *of_table == code)?;
     let at = Timestamp::from_millisecond(i64::from_be_bytes(*at)).ok()?;
     Some((at, table, rest))
 }
 
-/// Returns the letter of a table. Changing one changes the format on disk.
+/// The tables whose entries expire, and the letter of each. Changing one changes the format on disk.
+const EXPIRING: [(Table, u8); 2] = [(Table::Jobs, b'j'), (Table::Seen, b's')];
+
 fn table_code(table: Table) -> u8 {
-    match table {
-        Table::Jobs => b'j',
-        Table::Seen => b's',
-        Table::Store
-        | Table::Usage
-        | Table::Inputs
-        | Table::Open
-        | Table::Dead
-        | Table::Expiry
-        | Table::Events
-        | Table::Own => b'-',
-    }
+    let found = EXPIRING.into_iter().find(|(other, _)| *other == table);
+    found.map_or(b'-', |(_, code)| code)
 }
 
 fn millis(at: Timestamp) -> [u8; 8] {
