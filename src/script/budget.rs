@@ -1,7 +1,7 @@
 //! The budget of the run on this thread, checked at every step of the interpreter.
 //!
 //! The interpreter can't be interrupted from outside and the functions it calls know nothing of limits, so the budget
-//! lives in thread-local variables that any of them can reach.
+//! is in the thread's `run_context`, where any of them can reach it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,7 +15,7 @@ use std::{
 
 use rhai::Dynamic;
 
-use super::{meter, run_slot, stack};
+use super::{meter, run_context, run_slot, stack};
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 8;
@@ -55,19 +55,26 @@ pub(super) struct Allowance {
     pub(super) may_yield: bool,
 }
 
+/// Calls `work` with the budget of this thread's run.
+#[inline]
+fn with<R>(work: impl FnOnce(&Budget) -> R) -> R {
+    run_context::with(|context| work(&context.budget))
+}
+
 /// Does `work` that allocates other things than a script's values, such as compiling; these may be larger.
 pub(super) fn unmeasured<R>(work: impl FnOnce() -> R) -> R {
-    let before = BUDGET.with(|budget| budget.measures.replace(false));
+    let before = with(|budget| budget.measures.replace(false));
     let result = work();
     meter::forget_largest();
-    BUDGET.with(|budget| budget.measures.set(before));
+    with(|budget| budget.measures.set(before));
     result
 }
 
 /// Unwinds the interpreter.
 struct Unwind;
 
-struct Budget {
+/// The budget of a run.
+pub(super) struct Budget {
     active: Cell<bool>,
     operations: Cell<u64>,
     steps: Cell<u32>,
@@ -89,30 +96,6 @@ struct Budget {
     cancel: RefCell<Option<Arc<AtomicBool>>>,
 }
 
-thread_local! {
-    static BUDGET: Budget = const {
-        Budget {
-            active: Cell::new(false),
-            operations: Cell::new(0),
-            steps: Cell::new(0),
-            gross: Cell::new(0),
-            memory_start: Cell::new(0),
-            memory_end: Cell::new(isize::MAX),
-            peak: Cell::new(0),
-            text_end: Cell::new(usize::MAX),
-            list_end: Cell::new(usize::MAX),
-            measures: Cell::new(false),
-            stack_floor: Cell::new(0),
-            unwind: Cell::new(false),
-            time_end: Cell::new(None),
-            deadline: Cell::new(None),
-            turn_end: Cell::new(None),
-            stop: Cell::new(None),
-            cancel: RefCell::new(None),
-        }
-    };
-}
-
 /// The budget holds until this is dropped.
 pub(super) struct Guard {
     operations: u64,
@@ -124,7 +107,7 @@ impl Guard {
     pub(super) fn start(allowance: Allowance) -> Self {
         let net = meter::net();
         let now = Instant::now();
-        BUDGET.with(|budget| {
+        with(|budget| {
             budget.active.set(true);
             budget.operations.set(allowance.operations);
             budget.steps.set(STEPS_PER_LOOK);
@@ -158,17 +141,17 @@ impl Guard {
 
     /// Returns why the run was stopped, if it was.
     pub(super) fn stop(&self) -> Option<Stop> {
-        BUDGET.with(|budget| budget.stop.get())
+        with(|budget| budget.stop.get())
     }
 
     /// Returns how many operations were used so far.
     pub(super) fn operations(&self) -> u64 {
-        BUDGET.with(|budget| self.operations - budget.operations.get())
+        with(|budget| self.operations - budget.operations.get())
     }
 
     /// Counts memory from here on: what was allocated before stays beyond the run.
     pub(super) fn restart_memory(&self) {
-        BUDGET.with(|budget| {
+        with(|budget| {
             let memory = budget.memory_end.get().wrapping_sub(self.net.get());
             let net = meter::net();
             self.net.set(net);
@@ -180,14 +163,14 @@ impl Guard {
 
     /// Returns the most bytes held at once, as far as that was measured.
     pub(super) fn peak(&self) -> usize {
-        let peak = BUDGET.with(|budget| budget.peak.get()).max(meter::net());
+        let peak = with(|budget| budget.peak.get()).max(meter::net());
         usize::try_from(peak - self.net.get()).unwrap_or(0)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        BUDGET.with(|budget| {
+        with(|budget| {
             budget.active.set(false);
             budget.cancel.take();
         });
@@ -196,19 +179,19 @@ impl Drop for Guard {
 
 /// Has limits unwind at once from here on, instead of returning an error (see [`insist`]).
 pub(super) fn unwind() {
-    BUDGET.with(|budget| budget.unwind.set(true));
+    with(|budget| budget.unwind.set(true));
 }
 
 /// Returns whether a run is under way on this thread.
 pub(super) fn is_active() -> bool {
-    BUDGET.with(|budget| budget.active.get())
+    with(|budget| budget.active.get())
 }
 
 /// One step of the interpreter. The first one over the budget ends the run with an error that scripts can't
 /// catch and that carries the position. Should anything swallow that error, the next step unwinds.
 #[inline]
 pub(super) fn step() -> Option<Dynamic> {
-    BUDGET.with(|budget| {
+    with(|budget| {
         let left = budget.operations.get();
         let steps = budget.steps.get();
         if left == 0
@@ -227,7 +210,7 @@ pub(super) fn step() -> Option<Dynamic> {
 
 /// `work` further steps, in a function that does much in one call.
 pub(super) fn charge(work: usize) -> Result<(), Box<rhai::EvalAltResult>> {
-    let stopped = BUDGET.with(|budget| {
+    let stopped = with(|budget| {
         let work = u64::try_from(work).unwrap_or(u64::MAX);
         budget
             .operations
@@ -244,9 +227,9 @@ pub(super) fn charge(work: usize) -> Result<(), Box<rhai::EvalAltResult>> {
 
 /// Does `work`, which counts as one operation if it takes no more than so many.
 pub(super) fn as_one_operation<R>(most: u64, work: impl FnOnce() -> R) -> R {
-    let before = BUDGET.with(|budget| budget.operations.get());
+    let before = with(|budget| budget.operations.get());
     let result = work();
-    BUDGET.with(|budget| {
+    with(|budget| {
         let left = budget.operations.get();
         if left < before && before - left <= most {
             budget.operations.set(before - 1);
@@ -264,7 +247,7 @@ pub(super) fn charge_one() -> Result<(), Box<rhai::EvalAltResult>> {
 
 /// Ends the run because the store can't be reached.
 pub(super) fn give_up() -> Box<rhai::EvalAltResult> {
-    BUDGET.with(|budget| {
+    with(|budget| {
         budget.stop.set(Some(Stop::Unavailable));
         budget.steps.set(0);
         if budget.unwind.get() {
@@ -277,7 +260,7 @@ pub(super) fn give_up() -> Box<rhai::EvalAltResult> {
 /// Ends the run with this error where Rhai wouldn't pass it on: in scripts that interpolate strings, which
 /// print a value without bounds when `to_string` fails.
 pub(super) fn insist(error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult> {
-    BUDGET.with(|budget| {
+    with(|budget| {
         if budget.unwind.get() {
             let depth = matches!(*error, rhai::EvalAltResult::ErrorStackOverflow(_));
             budget
@@ -291,7 +274,7 @@ pub(super) fn insist(error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult
 
 /// Returns whether compiling may go on: checks as [`step`] does, for a token, which is no operation.
 pub(super) fn compiling() -> bool {
-    BUDGET.with(|budget| {
+    with(|budget| {
         if !budget.active.get() {
             return true;
         }
@@ -303,6 +286,29 @@ pub(super) fn compiling() -> bool {
 }
 
 impl Budget {
+    /// Creates the budget of no run.
+    pub(super) const fn new() -> Self {
+        Self {
+            active: Cell::new(false),
+            operations: Cell::new(0),
+            steps: Cell::new(0),
+            gross: Cell::new(0),
+            memory_start: Cell::new(0),
+            memory_end: Cell::new(isize::MAX),
+            peak: Cell::new(0),
+            text_end: Cell::new(usize::MAX),
+            list_end: Cell::new(usize::MAX),
+            measures: Cell::new(false),
+            stack_floor: Cell::new(0),
+            unwind: Cell::new(false),
+            time_end: Cell::new(None),
+            deadline: Cell::new(None),
+            turn_end: Cell::new(None),
+            stop: Cell::new(None),
+            cancel: RefCell::new(None),
+        }
+    }
+
     #[cold]
     fn check(&self) -> Option<Dynamic> {
         if self.stop.get().is_some() {

@@ -8,31 +8,30 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::BTreeSet,
     mem,
     rc::{Rc, Weak},
 };
 
 use rhai::{Dynamic, EvalContext};
 
+use super::run_context;
+
 type SharedCell = RefCell<Dynamic>;
 
 /// Cells to begin with before the dead ones are looked for.
 const FIRST_SWEEP: usize = 64;
 
+/// The cells of a run.
 #[derive(Default)]
-struct CapturedVariables {
+pub(super) struct CapturedVariables {
     /// The cells, each with the address of its value. A weak reference keeps the allocation, so that no other cell gets
     /// the same address.
     list: Vec<(Weak<SharedCell>, usize)>,
     /// Cells of constants, which can't be replaced in the scope.
     constants: Vec<Dynamic>,
-    known: HashSet<usize>,
+    known: BTreeSet<usize>,
     sweep_at: usize,
-}
-
-thread_local! {
-    static CAPTURED: RefCell<CapturedVariables> = RefCell::default();
 }
 
 /// The variable resolver: replaces a cell of Rhai's with one that is known here, and resolves nothing.
@@ -54,7 +53,8 @@ pub(super) fn on_variable(
     };
     let Some(at) = address(variable) else { return };
     let pinned = variable.clone();
-    CAPTURED.with_borrow_mut(|captured| {
+    run_context::with(|context| {
+        let captured = &mut *context.captured.borrow_mut();
         if !captured.known.insert(at) {
             return;
         }
@@ -79,6 +79,15 @@ fn address(variable: &Dynamic) -> Option<usize> {
 }
 
 impl CapturedVariables {
+    pub(super) const fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            constants: Vec::new(),
+            known: BTreeSet::new(),
+            sweep_at: 0,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -120,13 +129,13 @@ pub(super) fn broken() -> usize {
 }
 
 /// Empties every cell of the run, so that no cycle is left.
-pub(super) fn release() {
+pub(super) fn release(captured: &RefCell<CapturedVariables>) {
     #[cfg(test)]
     BROKEN.set(0);
-    if CAPTURED.with_borrow(CapturedVariables::is_empty) {
+    if captured.borrow().is_empty() {
         return;
     }
-    let captured = CAPTURED.take();
+    let captured = captured.take();
     #[cfg(test)]
     BROKEN.set(
         captured

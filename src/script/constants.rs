@@ -1,18 +1,12 @@
 //! The constants of a script: in its scope, and in its functions.
 
-use std::cell::RefCell;
-
 use rhai::{Dynamic, ImmutableString, Scope};
 
 use super::{
     Inputs, json,
     local::{Names, Uses},
+    run_context,
 };
-
-thread_local! {
-    /// The constants of the run on this thread, for functions and for what it imports.
-    static CURRENT: RefCell<Option<Box<Constants>>> = const { RefCell::new(None) };
-}
 
 /// Returns the scope of a script. Only the constants that it mentions are written out.
 pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'static> {
@@ -38,8 +32,8 @@ pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'st
     scope
 }
 
-/// All constants.
-struct Constants {
+/// All constants, for functions and for what the run imports.
+pub(super) struct Constants {
     caller_id: ImmutableString,
     context_id: ImmutableString,
     job_id: ImmutableString,
@@ -49,25 +43,20 @@ struct Constants {
 
 /// Sets the constants that functions of the run see from here on.
 pub(super) fn start(inputs: &Inputs<'_>) {
-    CURRENT.set(Some(Box::new(Constants {
+    let constants = Constants {
         caller_id: inputs.caller_id.to_string().into(),
         context_id: inputs.context_id.to_string().into(),
         job_id: inputs.job_id.to_string().into(),
         args: json::to_dynamic(inputs.args),
         event: inputs.event.map(json::to_dynamic),
-    })));
-}
-
-/// Drops the constants when the run is over.
-pub(super) fn release() {
-    if CURRENT.with_borrow(Option::is_some) {
-        drop(CURRENT.take());
-    }
+    };
+    run_context::with(|context| context.constants.replace(Some(Box::new(constants))));
 }
 
 /// Returns the constant of this name, if there is one and the run's functions may see it.
 pub(super) fn find(name: &str) -> Option<Dynamic> {
-    CURRENT.with_borrow(|constants| {
+    run_context::with(|context| {
+        let constants = context.constants.borrow();
         let constants = constants.as_ref()?;
         Some(match name {
             "CALLER_ID" => constants.caller_id.clone().into(),

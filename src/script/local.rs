@@ -13,7 +13,7 @@ use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt
 use super::{
     Failure, Limits, budget, engine,
     literal_bounds::LiteralBounds,
-    meter, natives,
+    meter, natives, run_context,
     switch_guard::{self, Checker, Insertions},
 };
 
@@ -80,14 +80,17 @@ impl Weighter<Box<str>, Rc<Compiled>> for BySize {
     }
 }
 
+/// Follows the tokens of a script while it is parsed.
+pub(super) struct Parsing {
+    /// There if it has a `switch`.
+    checker: Option<Checker>,
+    bounds: LiteralBounds,
+}
+
 thread_local! {
     static LOCALS: RefCell<Vec<(u64, Rc<Local>)>> = const { RefCell::new(Vec::new()) };
     /// The thread is one more than have a share of the cache.
     static IS_EXTRA: Cell<bool> = const { Cell::new(false) };
-    /// Follows the tokens of the script that is being compiled, if it has a `switch`.
-    static CHECKER: RefCell<Option<Checker>> = const { RefCell::new(None) };
-    /// Counts what is in the script that is being compiled.
-    static BOUNDS: RefCell<LiteralBounds> = RefCell::new(LiteralBounds::new(usize::MAX));
 }
 
 /// Has this thread keep no compiled scripts from here on.
@@ -97,9 +100,10 @@ pub(super) fn keep_nothing() {
 
 /// Returns whether the parser may have this token.
 pub(super) fn allows(token: &Token) -> bool {
-    BOUNDS.with_borrow_mut(|bounds| bounds.allows(token))
-        && CHECKER
-            .with_borrow_mut(|checker| checker.as_mut().is_none_or(|checker| checker.allows(token)))
+    run_context::with(|context| {
+        let mut parsing = context.parsing.borrow_mut();
+        parsing.as_mut().is_none_or(|parsing| parsing.allows(token))
+    })
 }
 
 /// Returns this thread's engines for the sandbox `id`.
@@ -120,6 +124,16 @@ pub(super) fn get(id: u64, limits: &Limits) -> Rc<Local> {
 /// Forgets this thread's engines for the sandbox `id`: after a panic in one, nobody knows its state.
 pub(super) fn forget(id: u64) {
     LOCALS.with_borrow_mut(|locals| locals.retain(|(known, _)| *known != id));
+}
+
+impl Parsing {
+    fn allows(&mut self, token: &Token) -> bool {
+        self.bounds.allows(token)
+            && self
+                .checker
+                .as_mut()
+                .is_none_or(|checker| checker.allows(token))
+    }
 }
 
 impl Local {
@@ -181,19 +195,23 @@ impl Local {
         } else {
             Default::default()
         };
-        CHECKER.set(uses.switch.then(Checker::default));
-        BOUNDS.set(LiteralBounds::new(limits.max_variables.get()));
+        let parsing = Parsing {
+            checker: uses.switch.then(Checker::default),
+            bounds: LiteralBounds::new(limits.max_variables.get()),
+        };
+        run_context::with(|context| context.parsing.replace(Some(parsing)));
         let ast = self
             .plain
-            .compile(if uses.switch { &wrapped } else { source })
-            .map_err(|error| {
-                let refusal = BOUNDS.with_borrow(LiteralBounds::refusal);
-                let failure = match refusal {
-                    Some(refusal) => Failure::new(FailureKind::Size, refusal).at(error.position()),
-                    None => Failure::from_parse(&error),
-                };
-                failure.originally(&insertions)
-            })?;
+            .compile(if uses.switch { &wrapped } else { source });
+        let parsing = run_context::with(|context| context.parsing.take());
+        let refusal = parsing.and_then(|parsing| parsing.bounds.refusal());
+        let ast = ast.map_err(|error| {
+            let failure = match refusal {
+                Some(refusal) => Failure::new(FailureKind::Size, refusal).at(error.position()),
+                None => Failure::from_parse(&error),
+            };
+            failure.originally(&insertions)
+        })?;
         let found = inspect(&ast, limits).map_err(|failure| failure.originally(&insertions))?;
         uses.resolver = found.captures
             || !found.imports.is_empty()

@@ -2,59 +2,83 @@
 
 use std::cell::{Cell, RefCell};
 
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    static ROOM: Cell<usize> = const { Cell::new(0) };
-    static CUT: Cell<bool> = const { Cell::new(false) };
-}
+use super::run_context;
 
 /// Bytes that a line counts besides its text.
 const PER_LINE: usize = 32;
 
-/// Starts over, with room for so many bytes.
-pub(super) fn start(room: usize) {
-    LINES.with_borrow_mut(Vec::clear);
-    ROOM.set(room);
-    CUT.set(false);
+/// The lines that a run has printed so far.
+pub(super) struct Logs {
+    lines: RefCell<Vec<String>>,
+    room: Cell<usize>,
+    is_cut: Cell<bool>,
 }
 
-/// Keeps the lines of `text` while there is room.
+impl Logs {
+    pub(super) const fn new() -> Self {
+        Self {
+            lines: RefCell::new(Vec::new()),
+            room: Cell::new(0),
+            is_cut: Cell::new(false),
+        }
+    }
+
+    /// Starts, with room for so many bytes.
+    pub(super) fn start(&self, room: usize) {
+        self.room.set(room);
+    }
+
+    /// Keeps the lines of `text` while there is room.
+    fn push(&self, text: &str) {
+        for line in text.split('\n') {
+            let Some(room) = self.room.get().checked_sub(line.len() + PER_LINE) else {
+                self.room.set(0);
+                self.is_cut.set(true);
+                return;
+            };
+            self.room.set(room);
+            self.lines.borrow_mut().push(line.to_owned());
+        }
+    }
+
+    /// Takes all lines; a last one says so if some were dropped.
+    pub(super) fn take(&self) -> Vec<String> {
+        let mut lines = self.lines.take();
+        if self.is_cut.replace(false) {
+            lines.push("(more was logged than is kept)".to_owned());
+        }
+        lines
+    }
+}
+
+/// Keeps the lines of `text`, which the run has printed.
 pub(super) fn push(text: &str) {
-    for line in text.split('\n') {
-        let Some(room) = ROOM.get().checked_sub(line.len() + PER_LINE) else {
-            ROOM.set(0);
-            CUT.set(true);
-            return;
-        };
-        ROOM.set(room);
-        LINES.with_borrow_mut(|lines| lines.push(line.to_owned()));
-    }
+    run_context::with(|context| context.logs.push(text));
 }
 
-/// All lines; a last one says so if some were dropped.
+/// Takes the lines that the run has printed.
 pub(super) fn take() -> Vec<String> {
-    let mut lines = LINES.take();
-    if CUT.replace(false) {
-        lines.push("(more was logged than is kept)".to_owned());
-    }
-    lines
+    run_context::with(|context| context.logs.take())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Logs;
+
     #[test]
     fn lines_are_split_and_capped() {
-        super::start(100);
-        super::push("one\ntwo");
-        super::push("three");
-        super::push("four");
-        super::push("");
+        let logs = Logs::new();
+        logs.start(100);
+        logs.push("one\ntwo");
+        logs.push("three");
+        logs.push("four");
+        logs.push("");
         assert_eq!(
-            super::take(),
+            logs.take(),
             ["one", "two", "(more was logged than is kept)"]
         );
-        super::start(100);
-        super::push("");
-        assert_eq!(super::take(), [""]);
+        logs.start(100);
+        logs.push("");
+        assert_eq!(logs.take(), [""]);
     }
 }

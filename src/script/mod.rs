@@ -16,7 +16,6 @@
 mod budget;
 mod captured_variables;
 mod constants;
-mod current_transaction;
 mod engine;
 mod failure;
 pub(crate) mod fair_queue;
@@ -32,6 +31,7 @@ mod modules;
 mod natives;
 mod outcome;
 mod print;
+mod run_context;
 mod run_error;
 mod run_slot;
 mod runner;

@@ -15,9 +15,10 @@ use rhai::{
 };
 
 use super::{
-    Failure, Sandbox, budget, constants, current_transaction,
+    Failure, Sandbox, budget, constants,
     failure::IMPORT_LIMIT,
     local::{Compiled, Local},
+    run_context,
 };
 use crate::store::{Transaction, Value, WriteError};
 
@@ -84,12 +85,6 @@ impl fmt::Display for Uncompiled {
 
 impl std::error::Error for Uncompiled {}
 
-thread_local! {
-    static IMPORTS: RefCell<Option<Imports>> = const { RefCell::new(None) };
-    /// The place in a module where the run was stopped.
-    static BLAME: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
 impl Imports {
     pub(super) fn new(
         sandbox: Sandbox,
@@ -120,24 +115,17 @@ impl Imports {
 
 /// Lets the run import from here on.
 pub(super) fn start(imports: Imports) {
-    IMPORTS.set(Some(imports));
-}
-
-/// Lets go of the run's modules.
-pub(super) fn release() {
-    if IMPORTS.with_borrow(Option::is_some) {
-        drop(IMPORTS.take());
-    }
+    run_context::with(|context| context.imports.replace(Some(imports)));
 }
 
 /// Returns the place in a module where the run was stopped, if it was in one.
 pub(super) fn blame() -> Option<String> {
-    BLAME.with_borrow(Option::clone)
+    run_context::with(|context| context.blame.borrow().clone())
 }
 
-/// Forgets the place, before the next run.
-pub(super) fn forget_blame() {
-    BLAME.take();
+/// Calls `work` with the imports of this thread's run, if it has any.
+fn with_imports<R>(work: impl FnOnce(Option<&mut Imports>) -> R) -> R {
+    run_context::with(|context| work(context.imports.borrow_mut().as_mut()))
 }
 
 /// Returns the script that a function is of: `None` for the one that the run began with. `current`: the script before
@@ -151,8 +139,8 @@ pub(super) fn owner(
         let mut functions = compiled.ast.iter_functions();
         functions.any(|other| other.name == function)
     };
-    IMPORTS.with_borrow(|run| {
-        let run = run.as_ref()?;
+    with_imports(|run| {
+        let run = run?;
         match &current {
             Some(module) if run.compiled(module).is_some_and(|module| has(module)) => current,
             _ if has(script) => None,
@@ -166,7 +154,7 @@ pub(super) fn owner(
 
 /// `in "name", line 1, column 2: `
 pub(super) fn location(module: &str, position: Position) -> String {
-    IMPORTS.with_borrow(|run| {
+    with_imports(|run| {
         let compiled = run.as_ref().and_then(|run| run.compiled(module));
         let failure = Failure::new(FailureKind::Runtime, "").at(position);
         let failure = match compiled {
@@ -222,8 +210,8 @@ fn import(
     if global.num_imports() >= MAX_IN_SCOPE {
         return Err(too_many_in_scope());
     }
-    let loaded = IMPORTS.with_borrow(|run| {
-        let run = run.as_ref()?;
+    let loaded = with_imports(|run| {
+        let run = run?;
         let loaded = run.modules.iter().find(|loaded| loaded.name == name)?;
         Some(loaded.module.clone().ok_or_else(|| run.chain(name)))
     });
@@ -243,8 +231,8 @@ fn load(
     position: Position,
 ) -> Result<SharedModule, Failed> {
     let missing = || failed(format!("there is no script named \"{name}\""));
-    let run = IMPORTS.with_borrow(|run| {
-        let run = run.as_ref()?;
+    let run = with_imports(|run| {
+        let run = run?;
         let pinned = run.pinned.as_ref();
         let pinned = pinned.map(|pinned| pinned.0.get(name).cloned());
         let (sandbox, local) = (run.sandbox.clone(), run.local.clone());
@@ -267,8 +255,8 @@ fn load(
         }
     };
     let name = ImmutableString::from(name);
-    IMPORTS.with_borrow_mut(|run| {
-        if let Some(run) = run.as_mut() {
+    with_imports(|run| {
+        if let Some(run) = run {
             run.modules.push(Loaded {
                 name: name.clone(),
                 compiled: compiled.clone(),
@@ -278,8 +266,8 @@ fn load(
     });
     let scope = constants::scope_of_module(&local.names, compiled.uses);
     let evaluated = evaluate(engine, global, &name, &compiled, scope, position);
-    IMPORTS.with_borrow_mut(|run| {
-        let Some(run) = run.as_mut() else { return };
+    with_imports(|run| {
+        let Some(run) = run else { return };
         match &evaluated {
             Ok(module) => {
                 let mut modules = run.modules.iter_mut();
@@ -301,7 +289,7 @@ fn find(sandbox: &Sandbox, name: &str) -> Result<Option<Value>, Failed> {
     let Some(finder) = sandbox.finder() else {
         return Ok(None);
     };
-    match current_transaction::with(|transaction| finder(transaction, name)) {
+    match run_context::with_transaction(|transaction| finder(transaction, name)) {
         Some(Ok(source)) => Ok(source),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
         Some(Err(error)) => Err(limit(error.to_string())),
@@ -485,8 +473,8 @@ fn within(error: Failed, module: &str, position: Position) -> Failed {
     if error.is_system_exception() {
         if uncompiled(&error).is_none() {
             let location = location(module, error.position());
-            BLAME.with_borrow_mut(|blame| {
-                blame.get_or_insert(location);
+            run_context::with(|context| {
+                context.blame.borrow_mut().get_or_insert(location);
             });
         }
         return at(error, position);

@@ -26,16 +26,29 @@ pub(super) trait RunSlot {
 /// A function that is told whether a run goes on.
 type Observer = Rc<dyn Fn(bool)>;
 
-thread_local! {
-    static SLOT: RefCell<Option<Box<dyn RunSlot>>> = const { RefCell::new(None) };
+/// What a thread has around its runs. It is there before a run begins, and after it has ended.
+struct Around {
+    slot: RefCell<Option<Box<dyn RunSlot>>>,
     /// The observer that is told when the run is set aside, and when it goes on.
-    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
+    observer: RefCell<Option<Observer>>,
     /// Bytes that the run holds besides what it has allocated itself.
-    static HELD: Cell<usize> = const { Cell::new(0) };
+    held: Cell<usize>,
     /// The time that this thread has waited for others, with its slot.
-    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// The run holds what others may wait for.
-    static KEEPS_SLOT: Cell<bool> = const { Cell::new(false) };
+    waited: Cell<Duration>,
+    /// True if the run holds what others may wait for.
+    keeps_slot: Cell<bool>,
+}
+
+thread_local! {
+    static AROUND: Around = const {
+        Around {
+            slot: RefCell::new(None),
+            observer: RefCell::new(None),
+            held: Cell::new(0),
+            waited: Cell::new(Duration::ZERO),
+            keeps_slot: Cell::new(false),
+        }
+    };
 }
 
 /// Has the runs of `work` yield this slot to others.
@@ -44,11 +57,11 @@ pub(super) fn with<R>(slot: impl RunSlot + 'static, work: impl FnOnce() -> R) ->
 
     impl Drop for Gone {
         fn drop(&mut self) {
-            drop(SLOT.take());
+            drop(AROUND.with(|around| around.slot.take()));
         }
     }
 
-    SLOT.set(Some(Box::new(slot)));
+    AROUND.with(|around| around.slot.replace(Some(Box::new(slot))));
     let _gone = Gone;
     work()
 }
@@ -59,11 +72,11 @@ pub fn keep_slot<R>(work: impl FnOnce() -> R) -> R {
 
     impl Drop for Back {
         fn drop(&mut self) {
-            KEEPS_SLOT.set(self.0);
+            AROUND.with(|around| around.keeps_slot.set(self.0));
         }
     }
 
-    let _back = Back(KEEPS_SLOT.replace(true));
+    let _back = Back(AROUND.with(|around| around.keeps_slot.replace(true)));
     work()
 }
 
@@ -73,11 +86,11 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
 
     impl Drop for Back {
         fn drop(&mut self) {
-            HELD.set(self.0);
+            AROUND.with(|around| around.held.set(self.0));
         }
     }
 
-    let _back = Back(HELD.replace(bytes));
+    let _back = Back(AROUND.with(|around| around.held.replace(bytes)));
     work()
 }
 
@@ -85,13 +98,13 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
 pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();
-    WAITED.set(WAITED.get() + begun.elapsed());
+    AROUND.with(|around| around.waited.set(around.waited.get() + begun.elapsed()));
     result
 }
 
 /// Returns the time that this thread has waited so.
 pub(super) fn waited() -> Duration {
-    WAITED.get()
+    AROUND.with(|around| around.waited.get())
 }
 
 /// Has `note` told when a run of `work` is set aside (false), and when it goes on (true).
@@ -100,18 +113,18 @@ pub fn observe_aside<R>(note: impl Fn(bool) + 'static, work: impl FnOnce() -> R)
 
     impl Drop for Gone {
         fn drop(&mut self) {
-            drop(OBSERVER.take());
+            drop(AROUND.with(|around| around.observer.take()));
         }
     }
 
-    OBSERVER.set(Some(Rc::new(note)));
+    AROUND.with(|around| around.observer.replace(Some(Rc::new(note))));
     let _gone = Gone;
     work()
 }
 
 /// Tells the observer whether the run on this thread goes on.
 pub(super) fn note(goes_on: bool) {
-    let observer = OBSERVER.with_borrow(Clone::clone);
+    let observer = AROUND.with(|around| around.observer.borrow().clone());
     if let Some(note) = observer {
         note(goes_on);
     }
@@ -119,18 +132,27 @@ pub(super) fn note(goes_on: bool) {
 
 /// Returns whether somebody waits for this thread's slot, if it has one that it may yield.
 pub(super) fn is_wanted() -> bool {
-    !KEEPS_SLOT.get() && SLOT.with_borrow(|slot| slot.as_ref().is_some_and(|slot| slot.is_wanted()))
+    AROUND.with(|around| {
+        let slot = around.slot.borrow();
+        !around.keeps_slot.get() && slot.as_ref().is_some_and(|slot| slot.is_wanted())
+    })
 }
 
 /// See [`RunSlot::slice`].
 pub(super) fn slice() -> Duration {
-    SLOT.with_borrow(|slot| slot.as_ref().map_or(SLICE, |slot| slot.slice()))
+    AROUND.with(|around| {
+        let slot = around.slot.borrow();
+        slot.as_ref().map_or(SLICE, |slot| slot.slice())
+    })
 }
 
 /// See [`RunSlot::yield_slot`].
 pub(super) fn yield_slot(memory: usize, is_over: &dyn Fn() -> bool) -> bool {
-    let memory = memory.saturating_add(HELD.get());
-    SLOT.with_borrow(|slot| {
+    AROUND.with(|around| {
+        let (slot, memory) = (
+            around.slot.borrow(),
+            memory.saturating_add(around.held.get()),
+        );
         slot.as_ref()
             .is_none_or(|slot| slot.yield_slot(memory, is_over))
     })

@@ -19,11 +19,12 @@ use circled_protocol::FailureKind;
 use super::{
     Failure, FindModule, Inputs, Limits, Outcome, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
-    captured_variables, constants, current_transaction, json,
+    constants, json,
     local::{self, Compiled, Local},
     logs,
     modules::{self, Imports},
     print::{self, Bounds},
+    run_context,
     short_scripts::ShortScripts,
     stack,
 };
@@ -119,6 +120,7 @@ impl Sandbox {
             });
             imports.map_err(|ended| self.error(ended))
         };
+        let check = || run_context::within(&mut None, 0, check);
         stack::with_large(check).unwrap_or(Err(RunError::Unavailable))
     }
 
@@ -134,7 +136,7 @@ impl Sandbox {
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
         let run = || {
-            current_transaction::within(transaction, || {
+            run_context::within(transaction, self.0.limits.max_logs, || {
                 self.run_here(source, inputs, deadline, cancel)
             })
         };
@@ -150,7 +152,6 @@ impl Sandbox {
     ) -> Outcome {
         let limits = &self.0.limits;
         let local = local::get(self.0.id, limits);
-        logs::start(limits.max_logs);
         let guard = Guard::start(self.full(deadline, cancel));
         let ended = self.contain(&guard, || {
             let compiled = match local.compiled(source) {
@@ -189,13 +190,15 @@ impl Sandbox {
         inputs: &Inputs<'_>,
         transaction: &mut Option<Transaction>,
     ) -> Option<Outcome> {
-        current_transaction::within(transaction, || self.try_run_here(source, inputs))
-    }
-
-    fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Outcome> {
         if local::is_busy() {
             return None;
         }
+        run_context::within(transaction, self.0.limits.max_logs, || {
+            self.try_run_here(source, inputs)
+        })
+    }
+
+    fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Outcome> {
         let limits = &self.0.limits;
         let local = local::get(self.0.id, limits);
         let compiled = local.compiled(source);
@@ -207,7 +210,6 @@ impl Sandbox {
         {
             return None;
         }
-        logs::start(limits.max_logs);
         let guard = Guard::start(Allowance {
             operations: limits.fast_operations,
             memory: limits.fast_memory.get(),
@@ -304,17 +306,13 @@ impl Sandbox {
         told.into()
     }
 
-    /// Does `work`, catches panics, and cleans up whatever happened.
+    /// Does `work`, and catches panics.
     fn contain<T>(
         &self,
         guard: &Guard,
         work: impl FnOnce() -> Result<T, Ended>,
     ) -> Result<T, Ended> {
-        modules::forget_blame();
         let ended = catch_unwind(AssertUnwindSafe(work));
-        modules::release();
-        constants::release();
-        captured_variables::release();
         let mut ended = match (ended, guard.stop()) {
             // A limit that was swallowed on its last step still counts.
             (Ok(Ok(_)), Some(stop)) => Err(Ended::Stopped(stop, Failure::panicked())),

@@ -4,7 +4,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
 
 use super::{Failed, native, unprintable};
 use crate::{
-    script::{Limits, budget, current_transaction, failure::EMIT_LIMIT, json, print::Bounds},
+    script::{Limits, budget, failure::EMIT_LIMIT, json, print::Bounds, run_context},
     store::{Value, WriteError},
 };
 
@@ -32,7 +32,7 @@ fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
     budget::charge(EVENT + raw.get().len() / BYTES_PER_OPERATION)?;
     let data = Value::new(raw.get().as_bytes());
-    match current_transaction::with(|transaction| transaction.emit(topic, data, None)) {
+    match run_context::with_transaction(|transaction| transaction.emit(topic, data, None)) {
         Some(Ok(())) => Ok(()),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
         Some(Err(error @ (WriteError::Topic { .. } | WriteError::Reserved))) => {

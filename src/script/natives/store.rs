@@ -4,7 +4,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
 
 use super::{Failed, json::parsed, native, unprintable};
 use crate::{
-    script::{Limits, budget, current_transaction, failure, json, print::Bounds},
+    script::{Limits, budget, failure, json, print::Bounds, run_context},
     store::{Transaction, Value, WriteError},
 };
 
@@ -109,7 +109,7 @@ fn keys(prefix: &str, max: usize) -> Result<rhai::Array, Failed> {
 }
 
 fn within<R>(work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>) -> Result<R, Failed> {
-    match current_transaction::with(work) {
+    match run_context::with_transaction(work) {
         Some(Ok(result)) => Ok(result),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
         Some(Err(error)) => Err(limit(error.to_string())),

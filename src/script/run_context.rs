@@ -1,0 +1,97 @@
+//! What belongs to the run on this thread. Functions that scripts call know nothing of their run, so they find it here.
+//!
+//! What belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
+//! in `stack`, and what it has allocated in `meter`.
+
+use std::cell::RefCell;
+
+use super::{
+    budget::Budget,
+    captured_variables::{self, CapturedVariables},
+    constants::Constants,
+    local::Parsing,
+    logs::Logs,
+    modules::Imports,
+};
+use crate::store::{Transaction, WriteError};
+
+/// What a run has. Between two runs, there is nothing in it.
+pub(super) struct RunContext {
+    pub(super) budget: Budget,
+    pub(super) logs: Logs,
+    /// There if functions or what is imported may see them.
+    pub(super) constants: RefCell<Option<Box<Constants>>>,
+    pub(super) captured: RefCell<CapturedVariables>,
+    /// There if the script may import.
+    pub(super) imports: RefCell<Option<Imports>>,
+    /// The place in a module where the run was stopped.
+    pub(super) blame: RefCell<Option<String>>,
+    /// There while a script is parsed.
+    pub(super) parsing: RefCell<Option<Parsing>>,
+    /// There if the run has a store.
+    transaction: RefCell<Option<Transaction>>,
+}
+
+thread_local! {
+    static CONTEXT: RunContext = const {
+        RunContext {
+            budget: Budget::new(),
+            logs: Logs::new(),
+            constants: RefCell::new(None),
+            captured: RefCell::new(CapturedVariables::new()),
+            imports: RefCell::new(None),
+            blame: RefCell::new(None),
+            parsing: RefCell::new(None),
+            transaction: RefCell::new(None),
+        }
+    };
+}
+
+/// Calls `work` with the context of this thread's run.
+#[inline]
+pub(super) fn with<R>(work: impl FnOnce(&RunContext) -> R) -> R {
+    CONTEXT.with(work)
+}
+
+/// Calls `run`, which is a run with this transaction, and with room for so many bytes of logs. However it ends, its
+/// transaction is given back then, and all else that it had is gone.
+pub(super) fn within<R>(
+    transaction: &mut Option<Transaction>,
+    max_logs: usize,
+    run: impl FnOnce() -> R,
+) -> R {
+    struct End<'a>(&'a mut Option<Transaction>);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            *self.0 = with(RunContext::end);
+        }
+    }
+
+    with(|context| {
+        context.logs.start(max_logs);
+        context.transaction.replace(transaction.take());
+    });
+    let _end = End(transaction);
+    run()
+}
+
+/// Calls `work` with the run's transaction. Returns nothing if the run has no store.
+pub(super) fn with_transaction<R>(
+    work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>,
+) -> Option<Result<R, WriteError>> {
+    with(|context| context.transaction.borrow_mut().as_mut().map(work))
+}
+
+impl RunContext {
+    /// Drops all that the run had, and returns its transaction.
+    fn end(&self) -> Option<Transaction> {
+        drop(self.imports.take());
+        drop(self.constants.take());
+        captured_variables::release(&self.captured);
+        drop(self.blame.take());
+        drop(self.parsing.take());
+        drop(self.logs.take());
+        self.transaction.take()
+    }
+}
