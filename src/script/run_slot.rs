@@ -10,6 +10,9 @@ use std::{
 /// The longest that a run keeps others waiting that have used less time.
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
+/// The most that one wait counts: what Redis takes to answer when nobody else keeps it busy.
+const WAIT: Duration = Duration::from_micros(100);
+
 /// A slot that can be yielded for a while.
 pub(super) trait RunSlot {
     /// Returns whether anybody waits for a slot.
@@ -33,7 +36,7 @@ struct Around {
     observer: RefCell<Option<Observer>>,
     /// Bytes that the run holds besides what it has allocated itself.
     held: Cell<usize>,
-    /// The time that this thread has waited for others, with its slot.
+    /// The time that this thread is charged because it waited for others, with its slot.
     waited: Cell<Duration>,
     /// True if the run holds what others may wait for.
     keeps_slot: Cell<bool>,
@@ -94,15 +97,17 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Has the time of `wait`, which blocks, count as the run's own: it keeps its slot meanwhile.
+/// Has the time of `wait`, which blocks, count as the run's own: it keeps its slot meanwhile. It counts no more than
+/// [`WAIT`], for it takes longer where others keep the machine busy.
 pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();
-    AROUND.with(|around| around.waited.set(around.waited.get() + begun.elapsed()));
+    let waited = begun.elapsed().min(WAIT);
+    AROUND.with(|around| around.waited.set(around.waited.get() + waited));
     result
 }
 
-/// Returns the time that this thread has waited so.
+/// Returns the time that counts for what this thread has waited so.
 pub(super) fn waited() -> Duration {
     AROUND.with(|around| around.waited.get())
 }
