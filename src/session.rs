@@ -151,10 +151,11 @@ pub fn run(
             }
         };
         let stopping = &stopping;
-        let parting = async move {
+        // In a box: without it, a session would keep room for this all along.
+        let parting = Box::pin(async move {
             close(&mut connection, end, stopping).await;
             drop(connection);
-        };
+        });
         tokio::join!(parting, look);
     }
 }

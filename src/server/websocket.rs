@@ -53,6 +53,7 @@ impl Upgrade {
         F: Future<Output = ()> + Send + 'static,
     {
         let (on_upgrade, is_session) = (self.on_upgrade, self.is_session);
+        let sessions = tasks.clone();
         tasks.spawn(async move {
             // The client may be gone already.
             let Ok(upgraded) = on_upgrade.await else {
@@ -61,7 +62,8 @@ impl Upgrade {
             is_session.set();
             let stream = Meter::new(TokioIo::new(upgraded), memory, longest);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config));
-            serve(socket.await).await;
+            // In a task of its own, which takes no room for what was needed before.
+            sessions.spawn(serve(socket.await));
         });
         let accept = derive_accept_key(self.key.as_bytes());
         let headers = [
