@@ -386,7 +386,8 @@ async fn go_on_with_job(owner: &mut Ws, told: &Value) {
         "submitted_at",
         "run_at",
     ] {
-        assert_eq!(job[name], told[name], "{name}");
+        // What had no value may have one, once it has run.
+        assert!(told[name].is_null() || job[name] == told[name], "{name}");
     }
     if !told["due"].is_null() {
         // Its time has come since then.
@@ -396,16 +397,14 @@ async fn go_on_with_job(owner: &mut Ws, told: &Value) {
     let crashes = job["crashes"].as_u64().unwrap_or(0);
     let was_running = told["status"] == "running";
     assert!(crashes <= u64::from(was_running), "{job}");
-    let expected = match told["name"].as_str() {
+    assert_eq!(job["status"], "finished");
+    match told["name"].as_str() {
         // By what it imported when it was submitted.
-        Some("uses") => json!(8),
-        _ if was_running => json!(1),
-        _ => json!(7),
-    };
-    assert_eq!(
-        (&job["status"], &job["value"]),
-        (&json!("finished"), &expected)
-    );
+        Some("uses") => assert_eq!(job["value"], 8),
+        // It counts, as others do by now.
+        _ if was_running => assert!(job["value"].as_u64() >= Some(1)),
+        _ => assert_eq!(job["value"], 7),
+    }
 }
 
 async fn go_on_with_delivery(owner: &mut Ws, told: &Value) {
