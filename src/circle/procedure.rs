@@ -36,7 +36,8 @@ pub enum Procedure {
         /// Its name.
         name: String,
     },
-    /// Adds a member.
+    /// Adds a member. A field that this version doesn't know is refused, unlike elsewhere: without it, the member might
+    /// get more than was meant.
     AddMember(AddMember),
     /// Removes a member.
     RemoveMember {

@@ -1,5 +1,7 @@
 //! The ends of jobs: both backends and all kinds of jobs pass through [`on_end`], which knows the outcome and the time.
 //! It logs them. Whatever counts jobs belongs there.
+//!
+//! No job is told twice. A durable job in Redis isn't told at all if the answer to its commit is lost.
 
 use std::time::Instant;
 
@@ -14,7 +16,7 @@ struct Ended<'a> {
     is_durable: bool,
     /// `finished`, or the reason why it isn't.
     ending: &'static str,
-    /// The time when it began, if it ran.
+    /// The time when it began, if it ran: a durable job in Redis begins when its worker has taken it.
     begun: Option<Instant>,
     /// The record of a durable job whose run failed.
     failed: Option<&'a JobRecord>,

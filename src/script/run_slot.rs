@@ -102,12 +102,20 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
 pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();
-    let waited = begun.elapsed().min(WAIT);
-    AROUND.with(|around| around.waited.set(around.waited.get() + waited));
+    count(begun.elapsed().min(WAIT));
     result
 }
 
-/// Returns the time that counts for what this thread has waited so.
+/// Counts time as the run's own during which it waited for the lock of its circle.
+pub fn waited_for_lock(time: Duration) {
+    count(time);
+}
+
+fn count(time: Duration) {
+    AROUND.with(|around| around.waited.set(around.waited.get() + time));
+}
+
+/// Returns the time that counts for what this thread has waited.
 pub(super) fn waited() -> Duration {
     AROUND.with(|around| around.waited.get())
 }

@@ -19,7 +19,7 @@ use std::{
 use super::{
     Limits,
     fair_queue::{Accounts, FairQueue, NextTurn},
-    local, run_slot, stack,
+    local, meter, run_slot, stack,
 };
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -36,6 +36,8 @@ const AHEAD: u32 = 10;
 const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that a thread takes which stands in for one that is set aside: its engine, and the stack that it touches.
 const THREAD: usize = 512 << 10;
+/// Bytes that a task allocates before what it has freed is given back to the system.
+const HEAVY: usize = 2 << 20;
 /// The time that an extra thread waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -374,8 +376,12 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
             run: run.clone(),
             begun,
         };
+        let before = meter::gross();
         if catch_unwind(AssertUnwindSafe(|| run_slot::with(slot, task))).is_err() {
             tracing::error!("a task panicked on a script thread");
+        }
+        if meter::gross().wrapping_sub(before) > HEAVY {
+            meter::give_back();
         }
         let mut state = self.lock();
         self.charge(&mut state, &accounts, &mut run.borrow_mut());
@@ -391,15 +397,14 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     /// Charges the time that a run has used since the last time: not that during which its thread would run, and others
     /// have the processor.
     fn charge(&self, state: &mut State<K>, accounts: &Accounts<K>, run: &mut Charged) {
-        let now = Instant::now();
+        let (now, used) = (Instant::now(), used_time());
         if self.wanted.load(Ordering::Relaxed) {
+            // What was used before somebody waited isn't told apart, so it is charged for as long as somebody has waited.
             let since = run.until.max(state.wanted_since);
-            let used = used_time();
             let time = now.saturating_duration_since(since).min(used - run.used);
             state.queue.charge(accounts, time);
-            run.used = used;
         }
-        run.until = now;
+        (run.until, run.used) = (now, used);
     }
 }
 

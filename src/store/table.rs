@@ -23,7 +23,7 @@ pub enum Table {
     Inputs,
     /// Jobs that are not over yet, by job.
     Open,
-    /// Jobs that were given up, by job.
+    /// Dead jobs, by job.
     Dead,
     /// Deliveries that were accepted, by their identity.
     Seen,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::scheme::{Unsigned, only};
+use crate::weight;
 
 /// The most levels of nested arrays and objects. JSON is parsed to 127 levels, here and whenever a delivery is read
 /// again, and its stored form has one more around it.
@@ -49,6 +50,17 @@ impl Form {
             _ => return None,
         };
         sent.contains(&form).then_some(form)
+    }
+
+    /// Returns the approximate bytes that the body takes once it is parsed.
+    pub(super) fn weight(self, body: &[u8]) -> usize {
+        /// An upper bound for each byte of a form: brackets and quotes take three bytes each there.
+        const FORM: usize = 40;
+
+        match self {
+            Self::Json => weight::of_json(body),
+            Self::Form => body.len().saturating_mul(FORM),
+        }
     }
 
     /// Returns the body as JSON, if it isn't nested too deep to be stored.

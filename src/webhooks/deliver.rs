@@ -1,6 +1,6 @@
 //! Delivers requests whose signature is right.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -48,7 +48,12 @@ pub async fn deliver(
         circle = %verified.circle,
         "webhook received"
     );
-    let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
+    // Others may wait for the turn of a heavy body: it is over once the delivery is stored.
+    let wait = match verified.is_heavy() && verified.asked_at.is_none() {
+        true => Duration::ZERO,
+        false => provider.wait,
+    };
+    let receipt = shared.dispatcher.accept(delivery, wait).await?;
     if verified.asked_at.is_some() {
         return Ok(response(&shared, verified.circle, receipt).await);
     }

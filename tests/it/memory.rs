@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::harness::{
     backend::{Backend, backend, on_both},
     server::{Builder, Received, TestServer, Ws, circle, eventually, key, within},
+    webhooks::{Webhook, taking_stripes},
 };
 
 /// A script with a value of a million bytes.
@@ -1067,6 +1068,35 @@ async fn a_page_ends_with_the_job_that_it_has_no_room_for() {
     .await;
     let page = server.admin("/jobs?status=finished&limit=500").await.json();
     assert_eq!(page["jobs"].as_array().map(Vec::len), Some(1));
+}
+
+/// Parsed, each takes a hundred times its length.
+#[tokio::test]
+async fn webhooks_of_many_small_maps_are_handled_few_at_a_time() {
+    let server = taking_stripes()
+        .env("TOKIO_WORKER_THREADS", 2)
+        .env("MIMALLOC_PURGE_DELAY", 0)
+        .env("MIMALLOC_ALLOW_THP", 0)
+        .env("CIRCLED_WEBHOOKS__MAX_BUFFERED_PER_ADDRESS", "64MiB")
+        .env("CIRCLED_WEBHOOKS__MAX_BUFFERED_PER_CIRCLE", "64MiB")
+        .start()
+        .await;
+    server.forget_most_memory();
+    let before = server.memory_kib("VmRSS");
+    let maps = format!("[{}]", [r#"{"a":0}"#; 100_000].join(","));
+    let deliveries = (0..12).map(async |n| {
+        let data = format!(r#"{{"object":{{"id":"many","object":"list","maps":{maps}}}}}"#);
+        let body = format!(r#"{{"id":"evt_{n}","object":"event","type":"many","data":{data}}}"#);
+        let response = Webhook::stripe(body).send(&server).await;
+        assert_eq!(response.status, 200, "{response:?}");
+    });
+    join_all(deliveries).await;
+    let most = server.memory_kib("VmHWM");
+    // Two of them parsed, two that run with what the script has of it, and all bodies.
+    assert!(
+        most < before + (450 << 10) + SLACK_KIB,
+        "from {before} KiB to {most} KiB"
+    );
 }
 
 on_both!(

@@ -204,7 +204,7 @@ fn run(
             "ran"
         );
         let reserved = reserve(outcome, memory);
-        // What there is no room for doesn't land.
+        // A result for which there is no room isn't committed.
         if ran.writes.is_none() && ran.safe || reserved.reservation.is_none() {
             reply.send(reserved);
             return Ok(());

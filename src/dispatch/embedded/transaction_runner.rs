@@ -127,7 +127,9 @@ impl TransactionRunner {
                 result => return result,
             }
         }
+        let begun = Instant::now();
         let last_try = |locked: &mut LockedCircle<'_>| {
+            script::waited_for_lock(begun.elapsed());
             let until = Instant::now() + MAX_LOCKED;
             let own = bounded.deadline.filter(|deadline| *deadline <= until);
             // The others wait for it.

@@ -133,7 +133,7 @@ fn try_all(most: Duration, mut run: impl FnMut(&str, &Inputs<'_>) -> Option<End>
             .map(|(name, source)| (name, source.into()));
         let modules = Arc::new(PinnedModules(modules.collect::<BTreeMap<_, _>>()));
         let (mut kept, mut fastest) = (isize::MAX, Duration::MAX);
-        for round in 0..3 {
+        for round in 0..20 {
             let args = Value::Null;
             let given = Inputs {
                 modules: Some(&modules),
@@ -154,6 +154,10 @@ fn try_all(most: Duration, mut run: impl FnMut(&str, &Inputs<'_>) -> Option<End>
             }
             if round > 0 {
                 kept = kept.min(meter::net() - before);
+            }
+            // On a slow machine, each round compiles one more module, which stays compiled.
+            if round > 1 && kept <= KEPT {
+                break;
             }
         }
         if fastest > most + SLACK {

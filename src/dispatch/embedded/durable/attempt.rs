@@ -1,6 +1,9 @@
 //! Runs durable jobs, and decides what comes after a run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use circled_protocol::{JobId, PublicKey, methods::JobError};
 use jiff::Timestamp;
@@ -121,10 +124,12 @@ impl DurableJobs {
         id: JobId,
         gate: &Arc<CommitGate>,
     ) -> AfterRun {
+        let begun = Instant::now();
         let read = self
             .runner
             .store
             .lock_circle(circle, WaitPolicy::Wait, |locked| {
+                script::waited_for_lock(begun.elapsed());
                 let job = locked.read(Table::Jobs, id.as_bytes())?;
                 let input = locked.read(Table::Inputs, id.as_bytes())?;
                 Ok::<_, Unavailable>((job, input))

@@ -22,7 +22,7 @@ scripts! {
         lists { callers: PlaysOfCaller, new_plays: NewPlay }
     }
 
-    /// Takes a play back. Returns 1: nothing of it lands any more; 0: it has been committed, or never came here.
+    /// Takes a play back. Returns 1: nothing of it is committed any more; 0: it has been committed, or never came here.
     Cancel = "cancel.lua" {
         of { circle: PublicKey }
         keys { jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle) }
@@ -184,7 +184,7 @@ item! {
 }
 
 item! {
-    /// What a run came to, or effects that are no claimed job's.
+    /// The outcome of a run, or effects that are no claimed job's.
     #[derive(Default)]
     Run {
         entry: String,

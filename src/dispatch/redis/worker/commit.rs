@@ -26,7 +26,7 @@ use crate::{
         },
         settings,
     },
-    script::Outcome,
+    script::{Outcome, waited_for_lock},
     store::{self, CommitError, Effects, KeyRange, Preconditions, RangeRead, Unavailable},
 };
 
@@ -211,6 +211,7 @@ impl Committer {
         let partition = self.redis.keys().of(&circle);
         for _ in 0..LOCKED.as_millis() / LOCKED_PAUSE.as_millis() {
             sleep(LOCKED_PAUSE).await;
+            waited_for_lock(LOCKED_PAUSE);
             let lock = [Value::from(partition.circle_lock(&circle))];
             match self.redis.send("EXISTS", partition, lock).await {
                 Ok(answer) if answer.as_i64() == Some(1) => {}

@@ -484,6 +484,7 @@ impl Worker {
                 return false;
             }
             sleep(LOCKED_PAUSE).await;
+            script::waited_for_lock(LOCKED_PAUSE);
         }
     }
 

@@ -1,4 +1,4 @@
--- Whether the reads hold that each hook script was chosen by.
+-- Returns true if the reads hold that each hook script was chosen by.
 local reads_hold = {}
 for i = 1, hook_scripts do
   take hook_scripts

@@ -18,12 +18,12 @@ local function range_holds(start, reverse, stop, limit, hash)
   return redis.sha1hex(table.concat(found)) == hash
 end
 
--- What happens in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
+-- The writes that happen in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
 local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
 local caller, ended = '', {}
 
--- Whether somebody listens to the circle.
+-- Returns true if somebody listens to the circle.
 local has_watchers
 local function listened()
   if has_watchers == nil then has_watchers = redis.call('EXISTS', watchers) == 1 end

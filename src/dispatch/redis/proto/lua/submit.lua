@@ -9,8 +9,8 @@ local function kept_back()
   return waited + #queued / 2 + math.max(total - 2 * most, 0)
 end
 
--- Whether so many more may wait of a caller, though the queue is full: all of them are no more than its share, were the queue
--- shared alike.
+-- Returns true if so many more may wait of a caller, though the queue is full: all of them are no more than its share,
+-- were the queue shared alike.
 local function has_share(caller, number)
   local callers = redis.call('ZCARD', waiting_callers)
   if not redis.call('ZSCORE', waiting_callers, caller) then callers = callers + 1 end
