@@ -32,7 +32,7 @@ const LARGE: &str = "let s = \"\"; s.pad(1_000_000, 'x'); s";
 /// being written, idle sessions, and the allocator's own.
 const SLACK_KIB: u64 = 64 << 10;
 /// The time that many large things may take on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(240);
 
 fn call(id: impl Into<Value>, method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params })
@@ -211,7 +211,7 @@ async fn set_large_jobs_aside(count: u16, values: usize) {
     let server = bounded()
         .env("CIRCLED_SCRIPT__THREADS", "2")
         .env("CIRCLED_SCRIPT__MAX_ASIDE", "1000")
-        .env("CIRCLED_SCRIPT__MAX_ASIDE_MEMORY", "64MiB")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE_MEMORY", "96MiB")
         .start()
         .await;
     let args = vec![1; values];
@@ -234,7 +234,7 @@ async fn set_large_jobs_aside(count: u16, values: usize) {
     // Besides those that are set aside, and their threads: new jobs that wait in memory, and the two that run.
     let new_jobs = 16 << 10;
     assert!(
-        most < before + (64 << 10) + new_jobs + SLACK_KIB,
+        most < before + (96 << 10) + new_jobs + SLACK_KIB,
         "from {before} KiB to {most} KiB"
     );
 }
