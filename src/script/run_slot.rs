@@ -97,8 +97,8 @@ pub fn holding<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Has the time of `wait`, which blocks, count as the run's own: it keeps its slot meanwhile. It counts no more than
-/// [`WAIT`], for it takes longer where others keep the machine busy.
+/// Has the time of `wait`, which blocks, count as the run's own: it keeps its slot meanwhile. It counts 0.1 ms at
+/// most, for it takes longer where others keep the machine busy.
 pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();
