@@ -5,7 +5,7 @@ use std::sync::Arc;
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A webhook's delivery to a circle. Its payload is never printed.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Delivery {
     /// The series that it belongs to, if it does.
     pub series: Option<Series>,
     /// The body that the provider sent, as JSON.
-    pub payload: Value,
+    pub payload: Box<RawValue>,
     /// The time when it came.
     pub received_at: Timestamp,
 }

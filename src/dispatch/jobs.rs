@@ -10,7 +10,7 @@ use super::{
     Account, JobRecord, JobStore, RedisJobs, Status, ended,
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
-    submission::UnreadInput,
+    submission::Input,
 };
 use crate::{memory::MemoryBudget, store::Unavailable};
 
@@ -401,7 +401,7 @@ impl Jobs {
         circle: PublicKey,
         id: JobId,
         viewer: Viewer,
-        look: impl FnOnce(UnreadInput) -> T + Send + 'static,
+        look: impl FnOnce(Input) -> T + Send + 'static,
     ) -> Result<Option<T>, Unavailable> {
         let permit = self.job_reads.permit(viewer.accounts(circle)).await;
         match self.backend {

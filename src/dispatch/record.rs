@@ -9,7 +9,7 @@ use circled_protocol::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Delivery, Progress, Series, Submission, settings};
 use crate::{
@@ -542,22 +542,24 @@ impl From<&Failure> for JobError {
 }
 
 /// Returns the script's `EVENT`.
-pub(super) fn event(delivery: Delivery) -> Value {
-    let text = |text: Option<String>| text.map_or(Value::Null, Value::String);
-    let members = [
-        ("provider", Value::String(delivery.provider.to_string())),
-        ("id", text(delivery.event_id)),
-        ("type", text(delivery.event_type)),
-        ("payload", delivery.payload),
-        (
-            "received_at",
-            Value::String(delivery.received_at.to_string()),
-        ),
-    ];
-    members
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+pub(super) fn event(delivery: &Delivery) -> Option<Box<RawValue>> {
+    #[derive(Serialize)]
+    struct Event<'a> {
+        provider: &'a str,
+        id: Option<&'a str>,
+        r#type: Option<&'a str>,
+        payload: &'a RawValue,
+        received_at: Timestamp,
+    }
+
+    let event = Event {
+        provider: &delivery.provider,
+        id: delivery.event_id.as_deref(),
+        r#type: delivery.event_type.as_deref(),
+        payload: &delivery.payload,
+        received_at: delivery.received_at,
+    };
+    to_raw_value(&event).ok()
 }
 
 /// Keeps the first lines that have room, with a last one that says so where there were more.

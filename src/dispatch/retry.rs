@@ -8,7 +8,7 @@ use std::{
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::{Dispatcher, JobRecord, Viewer, submission::UnreadInput};
+use super::{Dispatcher, JobRecord, Viewer, submission::Input};
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::RunError,
@@ -68,7 +68,7 @@ enum ScriptChoice {
 
 impl Rerun {
     /// Changes a job's record and input to what it is to run.
-    fn apply(&self, job: &mut JobRecord, input: &mut UnreadInput) {
+    fn apply(&self, job: &mut JobRecord, input: &mut Input) {
         let script = match self {
             Self::AsBefore => return,
             Self::Script(script) => Some(script.clone()),
@@ -91,7 +91,7 @@ impl Rerun {
         &self,
         mut job: JobRecord,
         stored: &[u8],
-        mut input: Option<UnreadInput>,
+        mut input: Option<Input>,
     ) -> Option<(SubmittedJob, NewEvent)> {
         if !job.may_be_retried() || self.changes() && input.is_none() {
             return None;
@@ -117,7 +117,7 @@ impl Rerun {
 impl ScriptChoice {
     /// Chooses the script of a job. Without a version, a job runs its script as it is now, or as it is when its time
     /// comes.
-    fn of(job: &JobRecord, input: &UnreadInput, version: Option<&str>) -> Result<Self, RunError> {
+    fn of(job: &JobRecord, input: &Input, version: Option<&str>) -> Result<Self, RunError> {
         let is_put_off = job.run_at.is_some_and(|run_at| run_at > Timestamp::now());
         if let (Some(name), None) = (&job.name, version)
             && input.newest
@@ -186,7 +186,7 @@ impl ScriptChoice {
 /// blocks.
 pub(super) fn choose(
     job: &JobRecord,
-    input: Option<&UnreadInput>,
+    input: Option<&Input>,
     version: Option<&str>,
     transaction: &mut Transaction,
     executor: &Executor,
@@ -228,8 +228,7 @@ impl Dispatcher {
             ScriptChoice::AsBefore
         } else {
             let job = job.clone();
-            let choose =
-                move |input: UnreadInput| ScriptChoice::of(&job, &input, version.as_deref());
+            let choose = move |input: Input| ScriptChoice::of(&job, &input, version.as_deref());
             let choice = self.jobs().input_in(circle, id, viewer, choose).await?;
             choice.ok_or(NotRetried::Unreadable)??
         };

@@ -4,14 +4,20 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use serde_json::{Value, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{Delivery, JobRecord, record};
 use crate::{
     auth::Action,
     circle::{Caller, Executor, JobSpec, Pinned, Task},
 };
+
+/// The bytes up to which an input is parsed on a thread that others wait for, by what it takes in memory then.
+pub(super) const MAX_INLINE_INPUT: usize = 1 << 20;
 
 /// A caller's request to run a script, now or later, whoever is connected by then.
 #[derive(Debug, Clone)]
@@ -41,23 +47,16 @@ pub(super) struct JobRequest {
     pub(super) identity: Option<[u8; 32]>,
 }
 
-/// The input of a durable job; stored as long as its record is.
+/// The input of a durable job; stored as long as its record is. Its values stay text until it runs: once they are
+/// parsed, they take many times as much memory.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Input {
     /// The script's `EVENT`.
-    #[serde(
-        default,
-        deserialize_with = "by_itself",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(super) event: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) event: Option<Box<RawValue>>,
     /// The script's `ARGS`.
-    #[serde(
-        default,
-        deserialize_with = "circled_json::value",
-        skip_serializing_if = "Value::is_null"
-    )]
-    pub(super) args: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) args: Option<Box<RawValue>>,
     /// The script, where it isn't the provider's in the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) script: Option<Arc<Pinned>>,
@@ -66,32 +65,16 @@ pub(super) struct Input {
     pub(super) newest: bool,
 }
 
-/// A stored input whose values stay text: once they are parsed, they take many times as much memory.
-#[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct UnreadInput {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    event: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    args: Option<Box<RawValue>>,
-    /// See [`Input::script`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) script: Option<Arc<Pinned>>,
-    /// See [`Input::newest`].
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) newest: bool,
+/// An input whose values are parsed.
+pub(super) struct ParsedInput<'a> {
+    event: Option<Value>,
+    args: Value,
+    input: &'a Input,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_false(newest: &bool) -> bool {
     !newest
-}
-
-/// Reads the event from its own beginning: the depth of JSON is bounded from where reading begins, and an event may be
-/// as deep as that.
-fn by_itself<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    let event = Box::<RawValue>::deserialize(deserializer)?;
-    let event = circled_json::parse(event.get()).map_err(D::Error::custom)?;
-    Ok(Some(event).filter(|event| !event.is_null()))
 }
 
 impl JobRequest {
@@ -102,7 +85,7 @@ impl JobRequest {
             job: JobRecord::of_delivery(JobId::new(), &delivery),
             identity,
             input: Input {
-                event: Some(record::event(delivery)),
+                event: record::event(&delivery),
                 ..Input::default()
             },
         };
@@ -125,7 +108,9 @@ impl JobRequest {
             identity: submission.identity,
             input: Input {
                 event: None,
-                args: submission.args,
+                args: to_raw_value(&submission.args)
+                    .ok()
+                    .filter(|_| !submission.args.is_null()),
                 script: Some(submission.script),
                 newest: submission.newest,
             },
@@ -133,22 +118,22 @@ impl JobRequest {
     }
 }
 
-impl UnreadInput {
-    /// Parses the values.
-    pub(super) fn read(&self) -> serde_json::Result<Input> {
+impl Input {
+    /// Parses the values, each from its own beginning: the depth of JSON is bounded from where parsing begins, and an
+    /// event may be as deep as that.
+    pub(super) fn parse(&self) -> serde_json::Result<ParsedInput<'_>> {
         let parse = |text: &RawValue| circled_json::parse(text.get());
         let event = self.event.as_deref().map(parse).transpose()?;
         let args = self.args.as_deref().map(parse).transpose()?;
-        Ok(Input {
+        Ok(ParsedInput {
             event: event.filter(|event| !event.is_null()),
             args: args.unwrap_or_default(),
-            script: self.script.clone(),
-            newest: self.newest,
+            input: self,
         })
     }
 }
 
-impl Input {
+impl ParsedInput<'_> {
     /// Returns what a job runs now, by the rules of `executor`: its own script, or the provider's. Nothing, if there is
     /// neither.
     pub(super) fn spec<'a>(
@@ -157,8 +142,9 @@ impl Input {
         provided: Option<&'a str>,
         executor: &Executor,
     ) -> Option<JobSpec<'a>> {
-        let task = match (&self.script, job.name.as_deref()) {
-            (Some(_), Some(name)) if self.newest => Task::Named {
+        let Input { script, newest, .. } = self.input;
+        let task = match (script, job.name.as_deref()) {
+            (Some(_), Some(name)) if *newest => Task::Named {
                 name: name.into(),
                 version: None,
             },
@@ -203,13 +189,6 @@ pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
     Some(input.event.payload)
 }
 
-impl std::fmt::Debug for UnreadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not what was sent.
-        f.debug_struct("UnreadInput").finish_non_exhaustive()
-    }
-}
-
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not what was sent.
@@ -230,10 +209,8 @@ mod tests {
             let written = serde_json::to_string(input).unwrap();
             golden::check_json(name, &written, objects, |text| {
                 let input: Input = circled_json::from_str(text).ok()?;
-                let unread: UnreadInput = circled_json::from_str(text).ok()?;
-                let again = serde_json::to_string(&unread.read().ok()?).ok()?;
-                assert_eq!(serde_json::to_string(&input).ok()?, again);
-                Some(again)
+                input.parse().ok()?;
+                serde_json::to_string(&input).ok()
             });
         };
         let modules = [("lib/a".to_owned(), "fn a() { 1 }".into())];
@@ -245,14 +222,14 @@ mod tests {
         };
         let submitted = Input {
             event: None,
-            args: json!({ "n": [1, 2.0, null, "\u{2028}"] }),
+            args: to_raw_value(&json!({ "n": [1, 2.0, null, "\u{2028}"] })).ok(),
             script: Some(Arc::new(pinned)),
             newest: true,
         };
         check("input_of_submission", &submitted, &["", "/script"]);
         let event = json!({ "provider": "stripe", "id": "evt_1", "type": null, "payload": [1] });
         let delivered = Input {
-            event: Some(event),
+            event: to_raw_value(&event).ok(),
             ..Input::default()
         };
         check("input_of_delivery", &delivered, &[""]);
@@ -263,17 +240,18 @@ mod tests {
     fn what_was_sent_may_be_as_deep_as_json_is_read() {
         for depth in [0, 1, 100, 126, 127] {
             let text = format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
-            let event: Option<Value> = Some(circled_json::parse(&text).unwrap());
+            let event: Value = circled_json::parse(&text).unwrap();
             let input = Input {
-                event,
+                event: to_raw_value(&event).ok(),
                 ..Input::default()
             };
             let kept = serde_json::to_vec(&input).unwrap();
             let read: Input = circled_json::from_slice(&kept).unwrap();
-            assert_eq!(read.event, input.event, "{depth}");
+            assert_eq!(read.parse().unwrap().event, Some(event), "{depth}");
         }
         let none: Input = circled_json::from_str("{}").unwrap();
-        assert!(none.event.is_none() && none.args.is_null() && none.script.is_none());
+        let parsed = none.parse().unwrap();
+        assert!(parsed.event.is_none() && parsed.args.is_null() && none.script.is_none());
     }
 
     #[test]
@@ -285,7 +263,7 @@ mod tests {
         ] {
             for rest in ["", ",\"newest\":true"] {
                 let kept = format!("{{{values}{rest}}}");
-                let read: UnreadInput = circled_json::from_str(&kept).unwrap();
+                let read: Input = circled_json::from_str(&kept).unwrap();
                 assert_eq!(serde_json::to_string(&read).unwrap(), kept);
             }
         }

@@ -19,6 +19,8 @@ use super::{meter, run_context, run_slot, stack};
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 8;
+/// The time between two looks after which the next step is followed by a look: one step may take as long.
+const LONG_STEPS: Duration = Duration::from_millis(1);
 /// Bytes allocated after which the clock is looked at in any case: such steps take long.
 const BYTES_PER_LOOK: usize = 128 << 10;
 /// The longest allocation that isn't taken for a script's value, however small those must be: the interpreter's own
@@ -78,6 +80,8 @@ pub(super) struct Budget {
     active: Cell<bool>,
     operations: Cell<u64>,
     steps: Cell<u32>,
+    /// The time of the last look at the clock.
+    looked: Cell<Option<Instant>>,
     gross: Cell<usize>,
     memory_start: Cell<isize>,
     memory_end: Cell<isize>,
@@ -111,6 +115,7 @@ impl Guard {
             budget.active.set(true);
             budget.operations.set(allowance.operations);
             budget.steps.set(STEPS_PER_LOOK);
+            budget.looked.set(Some(now));
             budget.gross.set(meter::gross());
             budget.memory_start.set(net);
             budget
@@ -292,6 +297,7 @@ impl Budget {
             active: Cell::new(false),
             operations: Cell::new(0),
             steps: Cell::new(0),
+            looked: Cell::new(None),
             gross: Cell::new(0),
             memory_start: Cell::new(0),
             memory_end: Cell::new(isize::MAX),
@@ -314,10 +320,12 @@ impl Budget {
         if self.stop.get().is_some() {
             panic::resume_unwind(Box::new(Unwind));
         }
-        self.steps.set(STEPS_PER_LOOK);
         self.gross.set(meter::gross());
         self.peak.set(self.peak.get().max(meter::net()));
         let now = Instant::now();
+        let looked = self.looked.replace(Some(now));
+        let took_long = looked.is_some_and(|looked| now - looked > LONG_STEPS);
+        self.steps.set(if took_long { 1 } else { STEPS_PER_LOOK });
         let mut stop = self.exceeded(now);
         if stop.is_none() {
             self.operations.set(self.operations.get() - 1);
@@ -346,6 +354,7 @@ impl Budget {
                 self.is_cancelled() || self.is_late(Instant::now())
             });
             next = Instant::now();
+            self.looked.set(Some(next));
             let end = self.time_end.get();
             self.time_end.set(end.map(|end| end + (next - now)));
         }

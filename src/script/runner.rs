@@ -74,6 +74,8 @@ struct Shared<K> {
     state: Mutex<State<K>>,
     /// Something is ready, or the runner is closed.
     wake: Condvar,
+    /// A run has ended that had no slot any more.
+    ended: Condvar,
     /// True if anything waits for a slot.
     wanted: AtomicBool,
     /// Microseconds of a slice, with as many waiting as do.
@@ -88,6 +90,8 @@ struct State<K> {
     aside: HashMap<u64, AsideRun>,
     /// Places that are taken.
     running: usize,
+    /// Runs that end without a place, so many at once as there are places: what they hold takes time to free.
+    ending: usize,
     /// Threads that have nothing to do, or are about to take what is ready.
     idle: usize,
     live: usize,
@@ -159,6 +163,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
             ready: VecDeque::new(),
             aside: HashMap::new(),
             running: 0,
+            ending: 0,
             idle: 0,
             live: 0,
             started: 0,
@@ -170,6 +175,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
+            ended: Condvar::new(),
             wanted: AtomicBool::new(false),
             slice: AtomicU64::new(micros(run_slot::SLICE)),
             limits,
@@ -388,6 +394,9 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
         state.queue.end(&accounts);
         if run.borrow().has_slot {
             state.running -= 1;
+        } else {
+            state.ending -= 1;
+            self.ended.notify_one();
         }
         if state.closed {
             self.wake.notify_all();
@@ -475,6 +484,12 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
             let waited = wake.wait_timeout(state, CHECK_PAUSE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        if !run.has_slot {
+            let is_full = |state: &mut State<K>| state.ending >= shared.limits.slots;
+            let waited = shared.ended.wait_while(state, is_full);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            state.ending += 1;
+        }
         let aside = state.aside.remove(&number);
         drop(state);
         if run.has_slot {
@@ -543,7 +558,7 @@ mod tests {
 
     use std::sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     };
 
     use std::time::Duration;
@@ -744,6 +759,41 @@ mod tests {
         assert_eq!(
             [2, 20, 100, 400, 1000].map(ahead),
             [100, 100, 20, 5, 2].map(ms)
+        );
+    }
+
+    #[test]
+    fn few_of_those_that_end_while_they_are_set_aside_end_at_once() {
+        let limits = RunnerLimits {
+            aside: 10,
+            ..limits(1, 10)
+        };
+        let runner = Runner::start(limits).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (over, ending, most) = (wanted(), Arc::new(AtomicUsize::new(0)), Arc::default());
+        for key in 0..6 {
+            let (begun, over) = (begun.clone(), over.clone());
+            let (ending, most): (_, Arc<AtomicUsize>) = (ending.clone(), Arc::clone(&most));
+            let long = move || {
+                begun.send(()).unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    if run_slot::is_wanted() {
+                        run_slot::yield_slot(0, &|| over.load(Ordering::Relaxed));
+                    }
+                    std::thread::yield_now();
+                }
+                most.fetch_max(ending.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(30));
+                ending.fetch_sub(1, Ordering::SeqCst);
+            };
+            runner.submit([key; 2], wanted(), Box::new(long)).unwrap();
+            begins.recv().unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        runner.shutdown();
+        assert!(
+            most.load(Ordering::SeqCst) <= 2,
+            "one with the slot, and one without"
         );
     }
 

@@ -4,15 +4,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::scheme::{Unsigned, only};
-use crate::weight;
-
-/// The most levels of nested arrays and objects. JSON is parsed to 127 levels, here and whenever a delivery is read
-/// again, and its stored form has one more around it.
-const MAX_DEPTH: usize = 126;
+use super::{
+    payload::{Payload, Pointers},
+    scheme::{Unsigned, only},
+};
 
 /// The byte order mark with which some senders begin a text. JSON may be parsed without it (RFC 8259, section 8.1).
-const BOM: &[u8] = "\u{feff}".as_bytes();
+const BOM: &str = "\u{feff}";
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -52,31 +50,19 @@ impl Form {
         sent.contains(&form).then_some(form)
     }
 
-    /// Returns the approximate bytes that the body takes once it is parsed.
-    pub(super) fn weight(self, body: &[u8]) -> usize {
-        /// An upper bound for each byte of a form: brackets and quotes take three bytes each there.
-        const FORM: usize = 40;
-
+    /// Reads a body. Returns nothing if it isn't of this form, or is nested too deep to be stored.
+    pub(super) fn read<'p>(self, body: &[u8], pointers: &'p Pointers) -> Option<Payload<'p>> {
         match self {
-            Self::Json => weight::of_json(body),
-            Self::Form => body.len().saturating_mul(FORM),
-        }
-    }
-
-    /// Returns the body as JSON, if it isn't nested too deep to be stored.
-    pub(super) fn read(self, body: &[u8]) -> Option<Value> {
-        self.parse(body).filter(|value| is_within(value, MAX_DEPTH))
-    }
-
-    fn parse(self, body: &[u8]) -> Option<Value> {
-        match self {
-            Self::Json => circled_json::parse(body.strip_prefix(BOM).unwrap_or(body)).ok(),
+            Self::Json => {
+                let text = std::str::from_utf8(body).ok()?;
+                pointers.read(text.strip_prefix(BOM).unwrap_or(text))
+            }
             Self::Form => {
                 std::str::from_utf8(body).ok()?;
                 let mut fields = Map::new();
                 for (name, value) in form_urlencoded::parse(body) {
                     if name == "payload" {
-                        return circled_json::parse(value.as_bytes()).ok();
+                        return pointers.read(&value);
                     }
                     // A repeated field becomes a list.
                     let value = Value::String(value.into_owned());
@@ -88,19 +74,10 @@ impl Form {
                         }
                     }
                 }
-                (!fields.is_empty()).then_some(Value::Object(fields))
+                let fields = (!fields.is_empty()).then_some(Value::Object(fields))?;
+                pointers.of_value(&fields)
             }
         }
-    }
-}
-
-/// Returns true if a value has at most so many levels.
-fn is_within(value: &Value, levels: usize) -> bool {
-    let within = |inner: &Value| is_within(inner, levels - 1);
-    match value {
-        Value::Array(values) => levels > 0 && values.iter().all(within),
-        Value::Object(members) => levels > 0 && members.values().all(within),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
@@ -109,6 +86,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::webhooks::payload::MAX_DEPTH;
+
+    fn read(form: Form, body: &[u8]) -> Option<Value> {
+        let pointers = Pointers::default();
+        let payload = form.read(body, &pointers)?;
+        circled_json::parse(payload.text.get()).ok()
+    }
 
     #[test]
     fn the_content_type_says_how_a_body_is_written() {
@@ -139,24 +123,33 @@ mod tests {
             ("payload=nonsense", None),
             ("", None),
         ] {
-            assert_eq!(Form::Form.read(body.as_bytes()), expected, "{body}");
+            assert_eq!(read(Form::Form, body.as_bytes()), expected, "{body}");
         }
         for (body, expected) in [
             ("{\"a\": 1.0}", json!({ "a": 1.0 })),
             ("\u{feff}{\"a\": 1, \"a\": 2}", json!({ "a": 2 })),
             ("[\"\\ud800\"]", json!(["\u{fffd}"])),
         ] {
-            assert_eq!(Form::Json.read(body.as_bytes()), Some(expected), "{body}");
+            assert_eq!(read(Form::Json, body.as_bytes()), Some(expected), "{body}");
         }
-        for wrong in [&b"{"[..], b"", b"Hello, World!", b"\"\xff\"", b"{} {}"] {
-            assert_eq!(Form::Json.read(wrong), None);
+        for wrong in [
+            &b"{"[..],
+            b"",
+            b"Hello, World!",
+            b"\"\xff\"",
+            b"{} {}",
+            b"1 2",
+            b"[1e400]",
+        ] {
+            assert_eq!(read(Form::Json, wrong), None);
         }
     }
+
     #[test]
     fn bodies_can_be_stored_and_read_again() {
         for depth in 1..200 {
             let body = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-            let read = Form::Json.read(body.as_bytes());
+            let read = read(Form::Json, body.as_bytes());
             assert_eq!(read.is_some(), depth <= MAX_DEPTH, "{depth}");
             if let Some(read) = read {
                 let kept = json!({ "payload": read }).to_string();

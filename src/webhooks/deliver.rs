@@ -1,6 +1,6 @@
 //! Delivers requests whose signature is right.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json,
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{
     field::{self, Field, UnusableValue},
     layer::{Verified, at_length},
+    payload::Payload,
     provider::{Challenge, RequestFields, Series},
     refusal::{InvalidBody, WebhookRefusal},
 };
@@ -35,7 +36,7 @@ pub async fn deliver(
     headers: HeaderMap,
 ) -> Result<Response, WebhookRefusal> {
     let provider = verified.provider.clone();
-    let read = || verified.form.read(&verified.body);
+    let read = || (verified.form).read(&verified.body, &provider.reading.pointers);
     let payload =
         at_length(verified.body.len(), read).ok_or(InvalidBody::Unreadable(verified.form))?;
     provider.reading.check(&payload)?;
@@ -48,12 +49,7 @@ pub async fn deliver(
         circle = %verified.circle,
         "webhook received"
     );
-    // Others may wait for the turn of a heavy body: it is over once the delivery is stored.
-    let wait = match verified.is_heavy() && verified.asked_at.is_none() {
-        true => Duration::ZERO,
-        false => provider.wait,
-    };
-    let receipt = shared.dispatcher.accept(delivery, wait).await?;
+    let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
     if verified.asked_at.is_some() {
         return Ok(response(&shared, verified.circle, receipt).await);
     }
@@ -97,7 +93,7 @@ async fn response(shared: &Shared, circle: PublicKey, receipt: Receipt) -> Respo
 fn delivery(
     verified: &Verified,
     headers: &HeaderMap,
-    payload: Value,
+    payload: Payload<'_>,
 ) -> Result<Delivery, WebhookRefusal> {
     let Verified {
         provider, circle, ..
@@ -133,7 +129,7 @@ fn delivery(
         },
         event_id,
         event_type,
-        payload,
+        payload: payload.text,
         received_at: Timestamp::now(),
     })
 }
@@ -171,7 +167,7 @@ impl Series {
     fn read(
         &self,
         provider: &str,
-        payload: &Value,
+        payload: &Payload<'_>,
     ) -> Result<Option<dispatch::Series>, InvalidBody> {
         let is_final = match payload.pointer(&self.is_final) {
             None | Some(Value::Null) => return Ok(None),
@@ -209,7 +205,7 @@ impl RequestFields {
     }
 
     /// Checks that the body has everything that bodies of its kind have.
-    fn check(&self, payload: &Value) -> Result<(), InvalidBody> {
+    fn check(&self, payload: &Payload<'_>) -> Result<(), InvalidBody> {
         let there = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
         let kind = self.kinds.iter().find(|kind| {
             there(&kind.at).is_some_and(|value| {
@@ -231,9 +227,9 @@ impl RequestFields {
     }
 
     /// Returns the text that the provider wants back, if the body asks for one.
-    fn challenge(&self, payload: &Value) -> Option<String> {
+    fn challenge(&self, payload: &Payload<'_>) -> Option<String> {
         let Challenge { kind, answer } = self.challenge.as_ref()?;
-        let asks = payload.get("type").and_then(Value::as_str) == Some(kind.as_str());
+        let asks = payload.pointer(Challenge::KIND).and_then(Value::as_str) == Some(kind.as_str());
         let text = payload.pointer(answer)?.as_str()?;
         asks.then(|| text.to_owned())
     }

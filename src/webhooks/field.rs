@@ -6,7 +6,10 @@ use axum::http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::scheme::{Unsigned, only};
+use super::{
+    payload::Payload,
+    scheme::{Unsigned, only},
+};
 
 /// A place in a request: `header:X-GitHub-Event`, or `body:/data/id`, a JSON pointer (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl Field {
     pub(super) fn read(
         &self,
         headers: &HeaderMap,
-        body: &Value,
+        body: &Payload<'_>,
     ) -> Result<Option<String>, UnusableValue> {
         let text = match self {
             Self::Header(name) => match only(headers, name) {
@@ -48,11 +51,19 @@ impl Field {
         Ok(text.filter(|text| !text.is_empty()))
     }
 
+    /// Returns the JSON pointer, if it is a place in the body.
+    pub(super) fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Header(_) => None,
+            Self::Body(pointer) => Some(pointer),
+        }
+    }
+
     /// Returns the value at the first of these places that has one.
     pub(super) fn first(
         fields: &[Self],
         headers: &HeaderMap,
-        body: &Value,
+        body: &Payload<'_>,
     ) -> Result<Option<String>, UnusableValue> {
         let mut found = None;
         // All places are read, so that an unusable value is an error wherever it is.
@@ -107,6 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::webhooks::payload::Pointers;
 
     #[test]
     fn a_field_is_read_where_it_says() {
@@ -130,7 +142,8 @@ mod tests {
             ("body:/other", Ok(None)),
         ] {
             let field: Field = field.parse().unwrap();
-            let read = field.read(&headers, &body);
+            let pointers = Pointers::new(field.pointer());
+            let read = field.read(&headers, &pointers.of_value(&body).unwrap());
             assert_eq!(
                 read.as_ref().map(Option::as_deref),
                 expected.as_ref().copied(),

@@ -19,7 +19,6 @@ use circled_protocol::PublicKey;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
-use tokio::time::timeout;
 use tower::{Layer, Service};
 
 use super::{
@@ -36,7 +35,6 @@ use crate::{
     address::{Client, Network},
     pace::Pace,
     rpc::Shared,
-    turns::{Turn, Turns},
 };
 
 type Request = axum::http::Request<Body>;
@@ -58,15 +56,6 @@ pub struct Verified {
     pub(super) asked_at: Option<String>,
     /// Keeps the body's memory reserved while the body is in use.
     _reservation: Arc<BodyReservation>,
-    /// There if the body is heavy. Others wait meanwhile whose bodies are heavy, too.
-    turn: Option<Arc<Turn<PublicKey>>>,
-}
-
-impl Verified {
-    /// Returns true if the body takes much memory once it is parsed.
-    pub(super) fn is_heavy(&self) -> bool {
-        self.turn.is_some()
-    }
 }
 
 impl std::fmt::Debug for Verified {
@@ -102,8 +91,6 @@ struct Verifier {
     /// The circles of recent paths: decoding a point of the curve takes microseconds.
     circles: Cache<String, PublicKey>,
     body_memory: BodyMemory,
-    /// Few heavy bodies are handled at once, whatever the number of those that come.
-    heavy: Turns<PublicKey>,
     refusals: WebhookRefusals,
 }
 
@@ -111,11 +98,6 @@ struct Verifier {
 const CIRCLES: usize = 1024;
 /// The most bytes of an unsigned body that is read, for providers that check certificates with one.
 const LONGEST_CHECK: usize = 1 << 10;
-/// The bytes from which a body counts as heavy, once it is parsed: most bodies take some times their length, but one of
-/// many small maps a hundred times.
-const HEAVY: usize = 4 << 20;
-/// Heavy bodies that are handled at once.
-const HEAVY_AT_ONCE: usize = 2;
 /// The time that a body has before `webhooks.min_rate` applies.
 const FIRST: Duration = Duration::from_secs(3);
 
@@ -148,7 +130,6 @@ impl VerifyLayer {
                 per_address: settings.max_buffered_per_address.min(all),
                 per_mailbox: settings.max_buffered_per_circle.min(all),
             }),
-            heavy: Turns::new(HEAVY_AT_ONCE, usize::MAX),
             refusals: WebhookRefusals::new(settings.refusals_logged, Instant::now()),
         }))
     }
@@ -293,7 +274,6 @@ impl Verifier {
                 .verify(&signed, &body, provider.keys(&circle))
         };
         at_length(body.len(), verify).map_err(WebhookRefusal::Unsigned)?;
-        let turn = self.turn(circle, form, &body).await?;
         let signed_id = Some(signed.id.to_owned()).filter(|id| !id.is_empty());
         let asked_at = provider.reading.respond.contains(&form);
         let asked_at = asked_at.then(|| signed.timestamp.to_owned());
@@ -305,23 +285,8 @@ impl Verifier {
             signed_id,
             asked_at,
             _reservation: Arc::new(reservation),
-            turn: turn.map(Arc::new),
         });
         Ok(Some(Request::from_parts(parts, Body::empty())))
-    }
-
-    /// Waits for a turn, if the body is heavy. Circles take turns.
-    async fn turn(
-        &self,
-        circle: PublicKey,
-        form: Form,
-        body: &[u8],
-    ) -> Result<Option<Turn<PublicKey>>, WebhookRefusal> {
-        if at_length(body.len(), || form.weight(body)) <= HEAVY {
-            return Ok(None);
-        }
-        let turn = timeout(self.limits.timeout, self.heavy.take([circle; 2])).await;
-        turn.ok().flatten().ok_or(WebhookRefusal::Busy).map(Some)
     }
 
     /// Returns the provider and the circle that the path names.

@@ -19,6 +19,7 @@ mod deliver;
 mod encodings;
 mod field;
 mod layer;
+mod payload;
 mod preset;
 mod provider;
 mod receive;

@@ -16,6 +16,7 @@ use super::{
     body::Form,
     encodings::Key,
     field::Field,
+    payload::Pointers,
     preset::Preset,
     refusal::NoProvider,
     scheme::{Scheme, SchemeError},
@@ -49,6 +50,8 @@ pub struct Provider {
 /// The fields that are read from a provider's requests.
 #[derive(Debug)]
 pub(super) struct RequestFields {
+    /// The pointers to all that is examined of a body.
+    pub(super) pointers: Pointers,
     pub(super) forms: Vec<Form>,
     pub(super) event_id: Vec<Field>,
     pub(super) event_type: Vec<Field>,
@@ -70,6 +73,11 @@ pub(super) struct Challenge {
     pub(super) kind: String,
     /// The JSON pointer to the text.
     pub(super) answer: String,
+}
+
+impl Challenge {
+    /// The JSON pointer to the kind.
+    pub(super) const KIND: &str = "/type";
 }
 
 /// A series of deliveries, in which none may follow the final one.
@@ -500,7 +508,8 @@ impl Preset {
 
 impl RequestFields {
     fn new(description: Description) -> Self {
-        Self {
+        let mut read = Self {
+            pointers: Pointers::default(),
             forms: description.body.unwrap_or_else(|| vec![Form::Json]),
             event_id: description.event_id.unwrap_or_default(),
             event_type: description.event_type.unwrap_or_default(),
@@ -516,7 +525,23 @@ impl RequestFields {
                 .series
                 .zip(description.series_final)
                 .map(|(name, is_final)| Series { name, is_final }),
-        }
+        };
+        read.pointers = read.all_pointers();
+        read
+    }
+
+    fn all_pointers(&self) -> Pointers {
+        let fields = self.event_id.iter().chain(&self.event_type);
+        let kinds = self.kinds.iter();
+        let of_kinds = kinds.flat_map(|kind| kind.required.iter().flatten().chain([&kind.at]));
+        let required = self.required.iter().chain(of_kinds);
+        let challenge = self.challenge.iter();
+        let series = self.series.iter();
+        let pointers = (fields.filter_map(Field::pointer))
+            .chain(required.map(String::as_str))
+            .chain(challenge.flat_map(|challenge| [Challenge::KIND, &challenge.answer]))
+            .chain(series.flat_map(|series| [&*series.name, &*series.is_final]));
+        Pointers::new(pointers)
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
     job_reads::JobReads,
     jobs::{FoundPage, JobPart, ListedJobs},
     retry::{self, Rerun},
-    submission::{self, JobRequest, Submission, UnreadInput},
+    submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
@@ -311,7 +311,7 @@ impl JobStore {
         circle: PublicKey,
         id: JobId,
         rerun: &Rerun,
-        input: Option<UnreadInput>,
+        input: Option<Input>,
     ) -> Result<bool, Unavailable> {
         job_store::commit_locked(&self.store, circle, id, |stored, transaction| {
             let job = record::job(&circle, id, stored)?;
@@ -371,7 +371,7 @@ impl JobStore {
         &self,
         circle: &PublicKey,
         id: JobId,
-    ) -> Result<Option<UnreadInput>, Unavailable> {
+    ) -> Result<Option<Input>, Unavailable> {
         let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
         Ok(input.and_then(|bytes| record::read(&bytes)))
     }

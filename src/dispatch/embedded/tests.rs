@@ -13,7 +13,7 @@ use std::{
 
 use circled_protocol::{JobId, JobStatus, PublicKey, SecretKey, Vocabulary, methods::JobError};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{json, value::to_raw_value};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
@@ -138,7 +138,7 @@ fn a_new_job_counts_as_it_is_understood() {
         event_type: None,
         identity: None,
         series: None,
-        payload: json!(vec![0; 1000]),
+        payload: to_raw_value(&vec![0; 1000]).unwrap(),
         received_at: Timestamp::now(),
     };
     let request = JobRequest::of_delivery(delivery, None);
@@ -397,7 +397,7 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
             event_type: None,
             identity: Some(IDENTITY),
             series: None,
-            payload: payload.into(),
+            payload: to_raw_value(payload).unwrap(),
             received_at: Timestamp::now(),
         };
         let embedded = embedded.clone();
@@ -538,7 +538,7 @@ async fn a_job_that_a_commit_submits_runs() {
         event_type: None,
         identity: None,
         series: None,
-        payload: 1.into(),
+        payload: to_raw_value(&1).unwrap(),
         received_at: Timestamp::now(),
     };
     let request = JobRequest::of_delivery(delivery, None);

@@ -16,6 +16,9 @@ use crate::{
     store::Unavailable,
 };
 
+/// The copies of a body while it is stored again: its own, the one in the event, and those in the commit.
+const COPIES: usize = 4;
+
 pub(super) const METHODS: &[Method] = &[
     Method::of::<ListDeliveries>(),
     Method::of::<GetDelivery>(),
@@ -96,10 +99,8 @@ impl Call for Redeliver {
             let job = job.without_results();
             let read = asked.payload(&memory).await?;
             // The turn to read is free for others from here on; the body's memory is held until the job is stored.
-            let text = &read.found;
-            let _held = hold(&memory, crate::weight::of_json(text.get()))?;
-            let payload = circled_json::parse(text.get()).unwrap_or_default();
-            drop(read);
+            let _held = hold(&memory, COPIES * read.found.get().len())?;
+            let payload = read.into_found();
             let again = dispatch::Delivery {
                 circle: asked.circle,
                 provider: job.provider().unwrap_or_default().into(),

@@ -21,7 +21,7 @@ use crate::{
         },
         ended::DurableRun,
         record::{later, no_provider, unreadable},
-        submission::Input,
+        submission::{Input, MAX_INLINE_INPUT},
     },
     script::{self, RunError},
     store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
@@ -145,15 +145,19 @@ impl DurableJobs {
         let size = input.as_deref().map_or(0, weight::of_json);
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
-            job.log_unreadable();
-            return self.fail(&job, gate, unreadable());
+            return self.fail_unreadable(&job, gate);
         };
         self.attempt(&job, &input, size, gate)
     }
 
     /// Runs a new job at once, if it is known to be short. If it returns `None`, nothing has happened.
     fn try_attempt(self: &Arc<Self>, new_job: &NewJob, gate: &Arc<CommitGate>) -> Option<AfterRun> {
-        let NewJob { job, input, .. } = new_job;
+        let NewJob { job, input, size } = new_job;
+        // Others wait for this thread.
+        if *size > MAX_INLINE_INPUT {
+            return None;
+        }
+        let input = input.parse().ok()?;
         let provided = self.provided(job);
         let executor = &self.runner.executor;
         let spec = input.spec(job, provided.as_deref(), executor)?;
@@ -179,6 +183,9 @@ impl DurableJobs {
         size: usize,
         gate: &Arc<CommitGate>,
     ) -> AfterRun {
+        let Ok(input) = input.parse() else {
+            return self.fail_unreadable(job, gate);
+        };
         let provided = self.provided(job);
         let spec = input.spec(job, provided.as_deref(), &self.runner.executor);
         let Some(spec) = spec else {
@@ -216,6 +223,11 @@ impl DurableJobs {
                 self.fail(&as_ran(), gate, JobError::plain(why.to_string()))
             }
         }
+    }
+
+    fn fail_unreadable(self: &Arc<Self>, job: &JobRecord, gate: &Arc<CommitGate>) -> AfterRun {
+        job.log_unreadable();
+        self.fail(job, gate, unreadable())
     }
 
     /// Commits the result of a run if the job is still pending, and nothing otherwise. Notes which version of its

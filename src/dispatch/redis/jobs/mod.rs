@@ -22,7 +22,7 @@ use crate::{
             worker::Committer,
         },
         retry::Rerun,
-        submission::{self, UnreadInput},
+        submission::{self, Input},
     },
     store::{CommitError, Effects, Unavailable},
 };
@@ -159,7 +159,7 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
         rerun: &Rerun,
-        input: Option<UnreadInput>,
+        input: Option<Input>,
     ) -> Result<bool, Unavailable> {
         for _ in 0..CHANGES {
             let Some((job, stored)) = self.stored_in(circle, id).await? else {
@@ -321,7 +321,7 @@ impl RedisJobs {
         &self,
         circle: PublicKey,
         id: JobId,
-    ) -> Result<Option<UnreadInput>, Unavailable> {
+    ) -> Result<Option<Input>, Unavailable> {
         let stored = self.kept_input_in(circle, id).await?;
         let stored = stored.as_ref().and_then(Value::as_bytes);
         Ok(stored.and_then(|stored| circled_json::from_slice(stored).ok()))

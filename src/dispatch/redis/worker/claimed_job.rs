@@ -14,7 +14,7 @@ use crate::{
     dispatch::{
         Account, JobRecord,
         redis::proto::wire,
-        submission::{Input, UnreadInput},
+        submission::{Input, ParsedInput},
     },
 };
 
@@ -50,7 +50,7 @@ pub(super) enum JobKind {
     Play(Box<wire::Play<'static>>),
     Durable {
         job: Box<JobRecord>,
-        input: Box<UnreadInput>,
+        input: Box<Input>,
         /// About how many bytes the input takes in memory once it is parsed.
         size: usize,
         /// The gateway whose inbox is told.
@@ -114,18 +114,18 @@ impl ClaimedJob {
     }
 
     /// Parses the input of a durable job; a play has none.
-    pub(super) fn read_input(&self) -> serde_json::Result<Option<Input>> {
+    pub(super) fn parse_input(&self) -> serde_json::Result<Option<ParsedInput<'_>>> {
         match &self.kind {
             JobKind::Play(_) => Ok(None),
-            JobKind::Durable { input, .. } => input.read().map(Some),
+            JobKind::Durable { input, .. } => input.parse().map(Some),
         }
     }
 
-    /// Returns what runs. `input`: what [`Self::read_input`] returned; `provided`: the script of a delivery's provider.
+    /// Returns what runs. `input`: what [`Self::parse_input`] returned; `provided`: the script of a delivery's provider.
     /// Returns nothing if there is no script.
     pub(super) fn spec<'a>(
         &'a self,
-        input: Option<&'a Input>,
+        input: Option<&'a ParsedInput<'_>>,
         provided: Option<&'a str>,
         executor: &Executor,
     ) -> Option<Cow<'a, JobSpec<'a>>> {

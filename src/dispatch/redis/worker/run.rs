@@ -28,6 +28,7 @@ use crate::{
             scripts::{Begin, Entry, Lost},
             values::{bytes, stored},
         },
+        submission::MAX_INLINE_INPUT,
     },
     script::{self, Outcome, RunError},
     store::{
@@ -46,8 +47,6 @@ const LONG: Duration = Duration::from_millis(100);
 const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
-/// The weight up to which an input is parsed where the job is taken.
-const MAX_INPUT: usize = 1 << 20;
 /// Conflicts of a job, before it locks its circle.
 const UNLOCKED_COLLISIONS: u32 = 8;
 /// The pause before another attempt, when Redis couldn't be reached.
@@ -140,10 +139,10 @@ impl Worker {
             return Tried::Slow;
         }
         // Others wait for this thread.
-        if claimed.input_size() > MAX_INPUT {
+        if claimed.input_size() > MAX_INLINE_INPUT {
             return Tried::Slow;
         }
-        let Ok(input) = claimed.read_input() else {
+        let Ok(input) = claimed.parse_input() else {
             return Tried::Slow;
         };
         let provided = self.provided(claimed);
@@ -624,7 +623,7 @@ impl Worker {
         claimed: &ClaimedJob,
         locked_until: Option<Instant>,
     ) -> Result<Option<CommitRequest>, TooLong> {
-        let Ok(input) = claimed.read_input() else {
+        let Ok(input) = claimed.parse_input() else {
             return Ok(self.fail(claimed, |job| {
                 job.log_unreadable();
                 unreadable()

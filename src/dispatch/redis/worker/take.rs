@@ -34,7 +34,7 @@ use crate::{
                 wire,
             },
         },
-        submission::UnreadInput,
+        submission::Input,
     },
     script::RunError,
     store::Unavailable,
@@ -315,8 +315,7 @@ impl Worker {
         };
         let input = found(1).filter(|_| job.unread.is_none());
         let size = input.map_or(0, weight::of_json);
-        let input: Option<UnreadInput> =
-            input.and_then(|input| circled_json::from_slice(input).ok());
+        let input: Option<Input> = input.and_then(|input| circled_json::from_slice(input).ok());
         let gateway = String::from_utf8_lossy(found(2).unwrap_or_default()).into_owned();
         let result = input.is_none().then(|| {
             job.log_unreadable();
