@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::Context,
+    task::{Context, Wake, Waker},
     time::Instant,
 };
 
@@ -54,6 +54,17 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }))
     }
 
+    /// Takes a slot, whose time is charged to these accounts. Returns `None` if none is free.
+    pub(crate) fn try_take(&self, accounts: Accounts<K>) -> Option<Turn<K>> {
+        let mut state = self.lock();
+        if state.taken >= self.0.slots || state.queue.waiting() > 0 {
+            return None;
+        }
+        state.queue.begin(&accounts);
+        state.taken += 1;
+        Some(self.turn(accounts))
+    }
+
     /// Waits for a slot, whose time is charged to these accounts. Returns `None` if the queue is full.
     pub(crate) async fn take(&self, accounts: Accounts<K>) -> Option<Turn<K>> {
         /// Set when the waiting task has given up.
@@ -65,6 +76,9 @@ impl<K: Copy + Eq + Hash> Turns<K> {
             }
         }
 
+        if let Some(turn) = self.try_take(accounts) {
+            return Some(turn);
+        }
         let left = Left(Arc::default());
         let (tell, told) = oneshot::channel();
         let pushed = self.lock().queue.push(accounts, left.0.clone(), tell);
@@ -88,12 +102,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
                 continue;
             }
             state.taken += 1;
-            let turn = Turn {
-                turns: self.clone(),
-                accounts,
-                since: Instant::now(),
-            };
-            next.push((tell, turn));
+            next.push((tell, self.turn(accounts)));
         }
         drop(state);
         for (tell, turn) in next {
@@ -102,9 +111,29 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         }
     }
 
+    fn turn(&self, accounts: Accounts<K>) -> Turn<K> {
+        Turn {
+            turns: self.clone(),
+            accounts,
+            since: Instant::now(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl<K: Copy + Eq + Hash + Send + Sync + 'static> Turn<K> {
+    /// Releases the slot once all others on this thread, and their sockets, have had their turn. Nobody waits for that.
+    pub(crate) fn end_after_others(self) {
+        after_others(&mut Context::from_waker(&Waker::from(Arc::new(self))));
+    }
+}
+
+impl<K: Copy + Eq + Hash + Send + Sync + 'static> Wake for Turn<K> {
+    /// Drops the turn.
+    fn wake(self: Arc<Self>) {}
 }
 
 impl<K: Copy + Eq + Hash> Clone for Turns<K> {
@@ -119,8 +148,11 @@ impl<K: Copy + Eq + Hash> Drop for Turn<K> {
         state.taken -= 1;
         state.queue.charge(&self.accounts, self.since.elapsed());
         state.queue.end(&self.accounts);
+        let is_wanted = state.queue.waiting() > 0;
         drop(state);
-        self.turns.advance();
+        if is_wanted {
+            self.turns.advance();
+        }
     }
 }
 
@@ -172,6 +204,20 @@ mod tests {
         drop(goes_on);
         assert!(matches!(poll(&mut other), Poll::Ready(Some(_))));
         assert!(poll(&mut flood[0].as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_free_once_others_have_had_their_turn() {
+        let turns = Turns::new(1, 4);
+        let turn = turns.try_take([1; 2]).unwrap();
+        assert!(turns.try_take([2; 2]).is_none());
+        turn.end_after_others();
+        assert!(turns.try_take([2; 2]).is_none());
+        let mut waits = pin!(turns.take([2; 2]));
+        assert!(poll(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+        assert!(matches!(poll(&mut waits), Poll::Ready(Some(_))));
+        assert!(turns.try_take([1; 2]).is_some());
     }
 
     #[test]

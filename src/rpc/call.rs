@@ -99,11 +99,18 @@ fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
             }
             Ok(Incoming::Single(Ok(request))) => {
                 let method = Method::find(&request.method);
-                if Costly::of(method, &request) == Some(Costly::Login) {
+                if Costly::of(method, &request) != Some(Costly::Login) {
+                    return Handled::Done(on_request(context, method, request));
+                }
+                let Some(turn) = context.try_turn_to_log_in() else {
                     let login = in_turn(context, Costly::Login, method, request);
                     return Handled::InTurn(Box::pin(login));
+                };
+                let reply = on_request(context, method, request);
+                if context.exceeds_a_login() {
+                    turn.end_after_others();
                 }
-                on_request(context, method, request)
+                reply
             }
             Ok(Incoming::Batch(batch)) => {
                 return Handled::InTurn(Box::pin(on_batch(context, batch)));

@@ -55,6 +55,8 @@ pub struct Context {
     /// The calls so far that showed credentials, counted up to one more than a login takes.
     shown: u8,
     turn: Instant,
+    /// True if this turn had no call yet that showed credentials.
+    is_turn_unused: bool,
 }
 
 /// The client of a session.
@@ -157,12 +159,14 @@ impl Context {
             shared,
             shown: 0,
             turn: Instant::now(),
+            is_turn_unused: true,
         }
     }
 
     /// Begins the session's turn on this thread, after other sessions have had theirs.
     pub fn begin_turn(&mut self) {
         self.turn = Instant::now();
+        self.is_turn_unused = true;
     }
 
     /// Returns true if scripts may still run on this thread in this turn.
@@ -248,6 +252,14 @@ impl Context {
             limit: limit.into(),
             retry_after_ms: Some(100),
         })
+    }
+
+    /// Takes a turn to show credentials if one is free, once in each turn on this thread. Usually it is, and nothing is
+    /// waited for.
+    pub(super) fn try_turn_to_log_in(&mut self) -> Option<Turn<Network>> {
+        std::mem::take(&mut self.is_turn_unused)
+            .then(|| self.shared.logins.try_take([self.address; 2]))
+            .flatten()
     }
 
     /// Waits for the session's turn to show credentials.

@@ -211,14 +211,18 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
                     self.flows.remove(&accounts);
                 }
                 self.waiting -= 1;
-                self.each(&slots, |account| {
-                    account.waiting -= 1;
-                    account.begun += 1;
-                });
-                self.charge(&accounts, LEAST);
+                self.each(&slots, |account| account.waiting -= 1);
+                self.begin(&accounts);
                 Some(NextTurn::Begin(waiting.task, accounts))
             }
         }
+    }
+
+    /// Notes that a run begins, maybe one that never waited.
+    pub(crate) fn begin(&mut self, accounts: &Accounts<K>) {
+        let slots = self.slots(accounts);
+        self.each(&slots, |account| account.begun += 1);
+        self.charge_slots(&slots, LEAST);
     }
 
     /// Returns what comes before a run that has begun.
@@ -273,11 +277,16 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
 
     /// Charges a run's time.
     pub(crate) fn charge(&mut self, accounts: &Accounts<K>, time: Duration) {
+        let slots = self.slots(accounts);
+        self.charge_slots(&slots, time);
+    }
+
+    fn charge_slots(&mut self, slots: &SlotPair, time: Duration) {
         let catch_up = CATCH_UP.max(self.contenders() * 2);
         let risen = time / u32::try_from(catch_up).unwrap_or(u32::MAX);
-        for (kind, key) in self.kinds.iter_mut().zip(accounts) {
-            let (slot, floor) = (kind.slot(*key), kind.floor());
-            let account = &mut kind.accounts[slot];
+        for (kind, slot) in self.kinds.iter_mut().zip(slots) {
+            let floor = kind.floor();
+            let account = &mut kind.accounts[*slot];
             account.used = account.used.max(floor) + time;
             kind.clock += risen;
         }
