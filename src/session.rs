@@ -19,19 +19,15 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    FutureExt, Sink, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered,
-};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, Message, Utf8Bytes, protocol::CloseFrame},
+    tungstenite::{Utf8Bytes, protocol::CloseFrame},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-pub use meter::Meter;
+pub use meter::{Meter, Metered};
 pub use registry::{Full, Registry, SessionId, SessionPermit};
 pub use settings::Settings;
 
@@ -45,10 +41,9 @@ use crate::{
 };
 use connection::{Connection, EventCapacity, Input, Reads};
 use heartbeat::{Heartbeat, Tick};
-use meter::Metered;
 
-/// The WebSocket of a session.
-pub type WebSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
+/// The WebSocket of a session on a connection `S`.
+pub type WebSocket<S> = WebSocketStream<Meter<S>>;
 
 /// The time in which a client must read the last bytes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -125,8 +120,8 @@ enum End {
 /// the reason is that the server stops.
 ///
 /// Not an `async fn`: that would keep the arguments twice while the session lasts.
-pub fn run(
-    socket: WebSocket,
+pub fn run<S: Metered + Send>(
+    socket: S,
     mut context: Context,
     settings: Arc<Settings>,
     stopping: CancellationToken,
@@ -161,7 +156,7 @@ pub fn run(
 }
 
 /// Says goodbye to the client and closes the connection.
-async fn close(connection: &mut Connection<WebSocket>, end: End, stopping: &CancellationToken) {
+async fn close<S: Metered>(connection: &mut Connection<S>, end: End, stopping: &CancellationToken) {
     match end {
         End::Left => {
             tracing::info!("session ended: the client left");
@@ -189,8 +184,8 @@ async fn close(connection: &mut Connection<WebSocket>, end: End, stopping: &Canc
 }
 
 /// Closes the session of a client for which there is no room, after the upgrade so that the client can read the reason.
-pub async fn refuse(
-    socket: WebSocket,
+pub async fn refuse<S: Metered>(
+    socket: S,
     settings: Arc<Settings>,
     full: Full,
     stopping: CancellationToken,
@@ -220,8 +215,8 @@ struct Session<'a, 'e, S> {
 }
 
 /// Returns the reason for the end, and the events that were being read.
-async fn converse(
-    connection: &mut Connection<WebSocket>,
+async fn converse<S: Metered>(
+    connection: &mut Connection<S>,
     context: &mut Context,
     settings: &Settings,
     ending: &CancellationToken,
@@ -280,10 +275,7 @@ async fn converse(
     }
 }
 
-impl<S> Session<'_, '_, S>
-where
-    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Metered + Unpin,
-{
+impl<S: Metered> Session<'_, '_, S> {
     /// Waits until a message that waits for its turn has been handled. Everything else goes on meanwhile, except that
     /// no other message is handled.
     async fn handle_in_turn(&mut self, handling: BoxFuture<'_, Reply>) -> Result<Reply, End> {

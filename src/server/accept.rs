@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
+    pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,9 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    handshake,
-    linger::Lingering,
-    response_deadline::{IsSession, ResponseDeadline},
+    handshake, linger::Lingering, response_deadline::ResponseDeadline, websocket::NextSession,
 };
 use crate::{
     address::{Network, TrustedProxies},
@@ -126,37 +125,38 @@ impl Acceptor {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let is_session = IsSession::default();
+        let session = NextSession::default();
         let stream = Lingering::new(stream, place, ending);
-        let stream = ResponseDeadline::new(stream, inner.response, is_session.clone());
+        let stream = ResponseDeadline::new(stream, inner.response);
         let accept = self.clone();
+        let next = session.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (accept, routes) = (accept.clone(), routes.clone());
-            let is_session = is_session.clone();
+            let next = next.clone();
             async move {
-                let response = accept.respond(request, peer, routes, is_session);
+                let response = accept.respond(request, peer, routes, next);
                 Ok::<_, Infallible>(response.await)
             }
         });
-        let connection = inner
-            .http
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let mut connection = inner.http.serve_connection(TokioIo::new(stream), service);
         let (stopping, over) = (ending.stopping.clone(), ending.over.clone());
         ending.tasks.spawn(async move {
-            tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = stopping.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
+                    pin::Pin::new(&mut connection).graceful_shutdown();
                     tokio::select! {
                         ended = &mut connection => ended,
-                        () = over.cancelled() => Ok(()),
+                        () = over.cancelled() => return,
                     }
                 }
             };
-            if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "a connection ended early");
+            match ended {
+                Ok(()) => session.start(|| {
+                    let parts = connection.into_parts();
+                    (parts.io.into_inner().into_session(), parts.read_buf)
+                }),
+                Err(error) => tracing::debug!(%peer, %error, "a connection ended early"),
             }
         });
     }
@@ -166,7 +166,7 @@ impl Acceptor {
         request: Request<Incoming>,
         peer: SocketAddr,
         routes: Router,
-        is_session: IsSession,
+        session: NextSession,
     ) -> Response<Body> {
         if !handshake::names_one_host(request.version(), request.headers()) {
             return self.0.refuse_hostless(peer, request.uri().path());
@@ -174,7 +174,7 @@ impl Acceptor {
         let client = self.0.proxies.client(peer.ip(), request.headers());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(client);
-        request.extensions_mut().insert(is_session);
+        request.extensions_mut().insert(session);
         routes
             .oneshot(request)
             .await

@@ -3,10 +3,6 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     task::{Context, Poll},
 };
 
@@ -18,27 +14,13 @@ use tokio::{
 use super::linger::Lingering;
 use crate::pace::Pace;
 
-/// A connection that ends when its client reads a response too slowly. A connection that has become a session has its
-/// own deadline instead, and no limit on unsent bytes.
+/// A connection that ends when its client reads a response too slowly.
 #[derive(Debug)]
 pub(super) struct ResponseDeadline {
     stream: Lingering,
     pace: Pace,
-    is_session: IsSession,
-    /// True once `server.max_unsent` has been lifted.
-    is_lifted: bool,
     /// Present only while the client doesn't read.
     waiting: Option<Box<Waiting>>,
-}
-
-/// A flag that is true once a connection has become a session. Each request carries it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct IsSession(Arc<AtomicBool>);
-
-impl IsSession {
-    pub(super) fn set(&self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 #[derive(Debug)]
@@ -49,14 +31,18 @@ struct Waiting {
 }
 
 impl ResponseDeadline {
-    pub(super) fn new(stream: Lingering, pace: Pace, is_session: IsSession) -> Self {
+    pub(super) fn new(stream: Lingering, pace: Pace) -> Self {
         Self {
             stream,
             pace,
-            is_session,
-            is_lifted: false,
             waiting: None,
         }
+    }
+
+    /// Returns the connection for a session, which has a deadline of its own, and no limit on unsent bytes.
+    pub(super) fn into_session(self) -> Lingering {
+        self.stream.lift_unsent();
+        self.stream
     }
 
     fn watch(
@@ -69,15 +55,6 @@ impl ResponseDeadline {
                 waiting.taken += bytes;
             }
             return Poll::Ready(written);
-        }
-        if self.is_session.0.load(Relaxed) {
-            self.waiting = None;
-            if !self.is_lifted {
-                self.is_lifted = true;
-                // This wakes a task that waits to write.
-                self.stream.lift_unsent();
-            }
-            return Poll::Pending;
         }
         let waiting = self.waiting.get_or_insert_with(|| {
             let since = Instant::now();

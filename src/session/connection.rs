@@ -15,10 +15,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use tokio::time::Instant;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use tokio_tungstenite::tungstenite::{
-    Error, Message, Utf8Bytes,
+    Message, Utf8Bytes,
     protocol::{CloseFrame, Role},
 };
 
@@ -88,7 +91,7 @@ enum Awaited {
     AllSent,
 }
 
-impl Metered for WebSocket {
+impl<S: AsyncRead + AsyncWrite + Unpin> Metered for WebSocket<S> {
     fn allow(&mut self, longest: usize) {
         self.get_mut().allow(longest);
     }
@@ -124,10 +127,7 @@ impl Metered for WebSocket {
     }
 }
 
-impl<S> Connection<S>
-where
-    S: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Metered + Unpin,
-{
+impl<S: Metered> Connection<S> {
     pub(super) fn new(socket: S, settings: &Settings, memory: MemoryBudget) -> Self {
         Self::with_turn(
             socket,

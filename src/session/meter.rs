@@ -11,10 +11,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{Sink, Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::{
     memory::{MemoryBudget, OverBudget, Reservation},
@@ -92,8 +94,10 @@ pub(super) enum Refused {
     NoMemory,
 }
 
-/// The reading side of a session's socket.
-pub(super) trait Metered {
+/// The socket of a session: messages, whose reading is metered.
+pub trait Metered:
+    Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Unpin
+{
     /// Sets the length that a message may have from now on.
     fn allow(&mut self, longest: usize);
     /// Starts or ends reading ahead, while a message is handled. Then of long messages only the header is read.
@@ -219,6 +223,14 @@ impl<S> Meter<S> {
             held: Vec::new(),
             wait: None,
         }
+    }
+
+    /// Begins with bytes that have been read already.
+    #[must_use]
+    pub fn continuing(mut self, bytes: &[u8]) -> Self {
+        self.frames.follow(bytes);
+        self.held = bytes.to_vec();
+        self
     }
 
     /// Takes the connection over with new buffers. Returns the header of a frame that has begun, too.

@@ -1,6 +1,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use axum::body::Bytes;
+use futures_util::{Sink, Stream};
+use tokio_tungstenite::tungstenite::Error;
 
 use super::{
     outbound::MAX_UNRESERVED,

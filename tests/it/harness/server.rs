@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::backend;
 
-pub(crate) use http::{Response, post, send, try_post};
+pub(crate) use http::{Response, UPGRADE, post, send, try_post};
 pub(crate) use ws::{Answer, Received, Ws};
 
 /// The time that anything may take that isn't expected to take long.

@@ -9,7 +9,7 @@ use tokio::{
     time::interval,
 };
 
-use crate::harness::server::{TestServer, circle, key, send, within};
+use crate::harness::server::{TestServer, UPGRADE, circle, key, send, within};
 
 const COMPRESSED: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
 const UNCOMPRESSED: &str = "044e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e47fd35c4215d1edf53e6f83de344615ce719bdb0fd878f6ed76f06dd277956de";
@@ -167,6 +167,33 @@ async fn a_handshake_is_read_as_http_says() {
     ] {
         assert_eq!(ask(lines).await, expected, "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn frames_that_come_with_the_handshake_are_handled() {
+    let server = TestServer::start().await;
+    let lines: String = UPGRADE
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!("GET /{COMPRESSED} HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"whoami"}"#;
+    let length = u8::try_from(call.len()).unwrap();
+    let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], call.as_bytes()].concat();
+    // The last frame comes in two parts.
+    let mut sent = [request.as_bytes(), &frame.repeat(3)].concat();
+    let rest = sent.split_off(sent.len() - call.len() - 3);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&sent).await.unwrap();
+    let mut read = Vec::new();
+    let replies = async |stream: &mut TcpStream, read: &mut Vec<u8>, count: usize| {
+        while String::from_utf8_lossy(read).matches("session_id").count() < count {
+            assert_ne!(stream.read_buf(read).await.unwrap(), 0, "the end");
+        }
+    };
+    within("two replies", replies(&mut stream, &mut read, 2)).await;
+    stream.write_all(&rest).await.unwrap();
+    within("the third", replies(&mut stream, &mut read, 3)).await;
 }
 
 #[tokio::test]
