@@ -35,7 +35,7 @@ use self::{
     files::OpenFiles,
 };
 use crate::{
-    auth::{Access, Origins},
+    auth::{Access, Origins, RecentKeys},
     circle::{self, Executor},
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
@@ -141,6 +141,8 @@ impl Server {
         .await?;
         let shared = Arc::new(Shared {
             access,
+            circles: RecentKeys::default(),
+            callers: RecentKeys::default(),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
             logins: Turns::new(settings.auth.places(), settings.auth.queue.get()),

@@ -7,6 +7,7 @@ mod access;
 mod origins;
 mod page;
 mod phase;
+mod recent_keys;
 mod secret;
 mod settings;
 
@@ -17,6 +18,7 @@ pub use origins::Origins;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
 pub use phase::{Anonymous, Authenticated, Challenged, PendingChallenge, Phase, UnverifiedLogin};
+pub use recent_keys::RecentKeys;
 pub(crate) use secret::{HIDDEN, UnusableSecret};
 pub use secret::{InvalidSecretSource, Secret, SecretSource};
 pub use settings::Settings;

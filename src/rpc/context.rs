@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::{PublicKey, Role};
+use circled_protocol::{Point, PublicKey, Role};
 
 use crate::{
     address::Network,
-    auth::{Access, Action, Denied, Phase, decide},
+    auth::{Access, Action, Denied, Phase, RecentKeys, decide},
     circle::Caller,
     dispatch::Dispatcher,
     memory::MemoryBudget,
@@ -75,6 +75,10 @@ pub struct Client {
 pub struct Shared {
     /// The policy: circles, members, roles.
     pub access: Arc<Access>,
+    /// The circles of recent paths.
+    pub circles: RecentKeys<PublicKey>,
+    /// The keys of recent logins.
+    pub callers: RecentKeys<Point>,
     /// Runs the jobs.
     pub dispatcher: Dispatcher,
     /// The time for which a text to sign is valid.

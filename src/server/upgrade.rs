@@ -119,7 +119,11 @@ pub(super) async fn upgrade(
 ) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
     let Path(circle) = circle.map_err(|_| Refused::NotAKey)?;
-    let circle: PublicKey = circle.parse().map_err(|_| Refused::NotAKey)?;
+    let circle: PublicKey = state
+        .shared
+        .circles
+        .parse(&circle, str::parse)
+        .map_err(|_| Refused::NotAKey)?;
     if !state.shared.access.serves(&circle) {
         return Err(Refused::UnknownCircle);
     }

@@ -18,7 +18,6 @@ use axum::{
 use circled_protocol::PublicKey;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use quick_cache::sync::Cache;
 use tower::{Layer, Service};
 
 use super::{
@@ -88,14 +87,10 @@ struct Verifier {
     shared: Arc<Shared>,
     providers: ArcSwap<Providers>,
     limits: ReceiveLimits,
-    /// The circles of recent paths: decoding a point of the curve takes microseconds.
-    circles: Cache<String, PublicKey>,
     body_memory: BodyMemory,
     refusals: WebhookRefusals,
 }
 
-/// The number of circles in the cache.
-const CIRCLES: usize = 1024;
 /// The most bytes of an unsigned body that is read, for providers that check certificates with one.
 const LONGEST_CHECK: usize = 1 << 10;
 /// The time that a body has before `webhooks.min_rate` applies.
@@ -124,7 +119,6 @@ impl VerifyLayer {
                     rate: settings.min_rate.get(),
                 },
             },
-            circles: Cache::new(CIRCLES),
             body_memory: BodyMemory::new(Limits {
                 all,
                 per_address: settings.max_buffered_per_address.min(all),
@@ -315,14 +309,9 @@ impl Verifier {
         if parts.method != Method::POST && !asks {
             return Err(WebhookRefusal::NotAPost);
         }
-        let circle = match self.circles.get(&circle) {
-            Some(known) => known,
-            None => {
-                let parsed: PublicKey = circle.parse().map_err(|_| WebhookRefusal::NotAKey)?;
-                self.circles.insert(circle, parsed);
-                parsed
-            }
-        };
+        let circles = &self.shared.circles;
+        let circle = circles.parse(&circle, str::parse);
+        let circle = circle.map_err(|_| WebhookRefusal::NotAKey)?;
         attempt.circle = Some(circle);
         if !self.shared.access.serves(&circle) {
             return Err(WebhookRefusal::UnknownCircle);

@@ -25,7 +25,9 @@ impl Call for FetchNonce {
     type Output = String;
 
     fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<String> {
-        let point = login_key(&params.pubkey, None).map_err(Error::InvalidCredentials)?;
+        let callers = &context.shared.callers;
+        let point = callers.parse(&params.pubkey, |pubkey| login_key(pubkey, None));
+        let point = point.map_err(Error::InvalidCredentials)?;
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| {
             tracing::error!(%error, "failed to draw a nonce");
