@@ -63,6 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_guide_says_what_values_weigh() {
+        for (text, weight) in [("[1,1]", 437), (r#"{"a":1,"b":2}"#, 765)] {
+            assert_eq!(of_json(text), weight, "{text}");
+        }
+        let empty_maps = format!("[{}{{}}]", "{},".repeat(9999));
+        assert_eq!(of_json(&empty_maps) / empty_maps.len(), 187);
+    }
+
+    #[test]
     fn characters_in_strings_are_no_values() {
         let string = ",[{:".repeat(1000);
         let text = format!(r#"{{"script":"{string}\\","args":["\"{string}",1]}}"#);

@@ -93,9 +93,13 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunErro
         let stored = transaction.own_get(&key)?;
         let stored = stored.and_then(|value| read(&value));
         let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
-        if let (Some(pubkey), Some(StoredMember { added_at, .. })) = (pubkey, stored) {
+        if let (Some(pubkey), Some(StoredMember { role, added_at })) = (pubkey, stored) {
             members.push(Member {
                 pubkey: PublicKey::from_stored(pubkey),
+                unknown_role: match role {
+                    Word::Known(_) => None,
+                    Word::Other(name) => Some(name.into()),
+                },
                 added_at,
             });
         }

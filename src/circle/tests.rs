@@ -475,6 +475,30 @@ fn reads_of_members_and_scripts_are_validated() {
 }
 
 #[test]
+fn a_role_that_only_a_later_version_knows_is_listed_and_gives_no_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut run = begin(&store);
+    let stored_key = [b"m", key(1).as_bytes().as_slice()].concat();
+    let stored = br#"{"role":"auditor","added_at":"2026-01-01T00:00:00Z"}"#;
+    run.own_set(&stored_key, Some(stored.as_slice().into()));
+    let done = Box::new(|_| {});
+    store
+        .commit(run, Vec::new(), Preconditions::NONE, done, WaitPolicy::Wait)
+        .unwrap();
+    assert_eq!(list_role(&mut begin(&store), &key(1)).unwrap(), None);
+    let list = Procedure::ListMembers { fixed: Vec::new() };
+    let member =
+        json!({ "pubkey": key(1), "unknown_role": "auditor", "added_at": "2026-01-01T00:00:00Z" });
+    let all = json!({ "members": [member], "fixed": [] });
+    assert_eq!(perform(&store, &list).unwrap(), all);
+    // The owner can remove them.
+    let pubkey = key(1);
+    let removed = perform(&store, &Procedure::RemoveMember { pubkey }).unwrap();
+    assert_eq!(removed["removed"], true);
+}
+
+#[test]
 fn a_version_may_be_abbreviated_where_that_is_clear() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

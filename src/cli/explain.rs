@@ -8,6 +8,9 @@ use unicode_width::UnicodeWidthChar;
 
 use super::login::ScriptSource;
 
+/// The characters of a long line that are shown on each side of a column.
+const AROUND: usize = 60;
+
 /// A call that failed, for its error message.
 pub(super) struct FailedRun<'a> {
     /// The script, if the call ran one.
@@ -184,10 +187,12 @@ fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     let number = line.to_string();
     let margin = " ".repeat(number.len());
     let Some(before) = column.checked_sub(1) else {
-        return format!("\n{margin}--> {name}:{line}\n{margin} |\n{number} | {source}");
+        let (shown, _) = part_around(source, AROUND);
+        return format!("\n{margin}--> {name}:{line}\n{margin} |\n{number} | {shown}");
     };
+    let (shown, before) = part_around(source, before);
     // Tabs stay tabs, so that the caret is under the character in any terminal.
-    let indent: String = source
+    let indent: String = shown
         .chars()
         .take(before)
         .flat_map(|c| match c {
@@ -196,8 +201,22 @@ fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
         })
         .collect();
     format!(
-        "\n{margin}--> {name}:{line}:{column}\n{margin} |\n{number} | {source}\n{margin} | {indent}^"
+        "\n{margin}--> {name}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {indent}^"
     )
+}
+
+/// Returns the part of a line around the character that has so many before it, and how many it has before it there.
+fn part_around(line: &str, before: usize) -> (String, usize) {
+    let start = before.saturating_sub(AROUND);
+    let mut characters = line.chars().skip(start);
+    let part: String = characters.by_ref().take(before - start + AROUND).collect();
+    let left = if start > 0 { "..." } else { "" };
+    let right = if characters.next().is_some() {
+        "..."
+    } else {
+        ""
+    };
+    (format!("{left}{part}{right}"), left.len() + before - start)
 }
 
 /// Returns the columns of a terminal that a character takes. Control characters are shown escaped.
@@ -266,6 +285,28 @@ mod tests {
                 "{script:?}"
             );
         }
+        let long = format!("{}x{}", "ä".repeat(500), "ö".repeat(500));
+        let part = format!("...{}x{}...", "ä".repeat(60), "ö".repeat(59));
+        assert_eq!(
+            excerpt(&source(&long), 1, 501),
+            format!(
+                "\n --> script:1:501\n  |\n1 | {part}\n  | {}^",
+                " ".repeat(63)
+            )
+        );
+        let part = format!("...{}", "ö".repeat(60));
+        assert_eq!(
+            excerpt(&source(&long), 1, 9999),
+            format!(
+                "\n --> script:1:1002\n  |\n1 | {part}\n  | {}^",
+                " ".repeat(63)
+            )
+        );
+        let part = format!("{}...", "ä".repeat(120));
+        assert_eq!(
+            excerpt(&source(&long), 1, 0),
+            format!("\n --> script:1\n  |\n1 | {part}")
+        );
         let elsewhere = ScriptSource {
             name: "greet",
             text: None,

@@ -265,7 +265,10 @@ fn job_status() -> impl TypedValueParser<Value = JobStatus> {
 fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> ExitCode {
     login.run_to(
         None,
-        async |client| list_some(client, states, filter.script.as_deref(), limit).await,
+        async |client| {
+            let script = filter.script.as_deref();
+            list_some(client, states, script, limit, |job| job).await
+        },
         |jobs| {
             if jobs.is_empty() && !login.manner.json {
                 remark!("no such jobs; those that have expired are gone");
@@ -281,13 +284,14 @@ fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> Exi
     )
 }
 
-/// Lists a circle's jobs, the newest first, up to a number.
-pub(super) async fn list_some(
+/// Lists a circle's jobs, the newest first, up to a number, and keeps of each what `keep` returns.
+pub(super) async fn list_some<T>(
     client: &Client,
     states: &[JobStatus],
     script: Option<&str>,
     limit: u32,
-) -> Result<Vec<Job>, Error> {
+    keep: impl Fn(Job) -> T,
+) -> Result<Vec<T>, Error> {
     // A server takes one status.
     let one = match states {
         [state] => Some(*state),
@@ -303,9 +307,9 @@ pub(super) async fn list_some(
             limit,
             cursor,
         };
-        let mut page = client.list_jobs(&wanted_page).await?;
-        page.jobs.retain(wanted);
-        Ok((page.jobs, page.cursor))
+        let page = client.list_jobs(&wanted_page).await?;
+        let jobs = page.jobs.into_iter().filter(wanted).map(&keep);
+        Ok((jobs.collect(), page.cursor))
     })
     .await
 }
@@ -325,7 +329,7 @@ fn list_server_jobs(
         ),
         states => (states, "no such jobs"),
     };
-    let (mut jobs, failed) = all(&place.find()?, states, filter, limit);
+    let (mut jobs, failed) = all(&place.find()?, states, filter, limit, |job| job);
     // They come circle by circle; ids are in the order of arrival.
     jobs.sort_by_key(|job: &Job| job.job_id);
     for job in &jobs {
@@ -344,21 +348,23 @@ fn list_server_jobs(
     Ok(())
 }
 
-/// Returns up to `limit` jobs of a server, as far as they come, and the error if a page can't be read.
-fn all(
+/// Returns up to `limit` jobs of a server, of each what `keep` returns, as far as they come, and the error if a page can't
+/// be read.
+fn all<T>(
     source: &JobsSource,
     states: &[JobStatus],
     filter: &Filter,
     limit: u32,
-) -> (Vec<Job>, Option<anyhow::Error>) {
+    keep: impl Fn(Job) -> T,
+) -> (Vec<T>, Option<anyhow::Error>) {
     let (mut jobs, mut left, mut after) = (Vec::new(), limit, None);
     while left > 0 {
-        let mut page = match source.page(states, filter, after, left) {
+        let page = match source.page(states, filter, after, left) {
             Ok(page) => page,
             Err(error) => return (jobs, Some(error)),
         };
         left = left.saturating_sub(u32::try_from(page.jobs.len()).unwrap_or(u32::MAX));
-        jobs.append(&mut page.jobs);
+        jobs.extend(page.jobs.into_iter().map(&keep));
         after = page.cursor;
         if after.is_none() {
             break;

@@ -106,7 +106,11 @@ fn print(list: &List) -> io::Result<()> {
     }
     for member in members {
         let since = format!("since {}", seconds(member.added_at));
-        print_line(&[&member.pubkey.to_string(), &since])?;
+        let unknown = member.unknown_role.as_ref();
+        let unknown = unknown.map(|role| format!("with the rights of a guest: role {role}"));
+        let key = member.pubkey.to_string();
+        let fields = [Some(key.as_str()), Some(&since), unknown.as_deref()];
+        print_line(&fields.into_iter().flatten().collect::<Vec<_>>())?;
     }
     if members.is_empty() && fixed.is_empty() {
         remark!("no members; `circled members add` adds one");

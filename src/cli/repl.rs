@@ -220,8 +220,8 @@ impl Repl {
                 })
             }
             "jobs" => {
-                let found =
-                    connection.ask(async |client| jobs::list_some(client, &[], None, 20).await);
+                let found = connection
+                    .ask(async |client| jobs::list_some(client, &[], None, 20, |job| job).await);
                 self.show(found, None, key, |found| {
                     found.iter().try_for_each(|job| jobs::print(job, false))
                 })

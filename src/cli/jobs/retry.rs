@@ -154,8 +154,8 @@ impl Retry {
     /// Returns the ids of a circle's dead jobs: the caller's own, or all, with deliveries, for the owner.
     async fn dead(&self, client: &Client) -> Result<Vec<JobId>, Error> {
         let script = self.filter.script.as_deref();
-        let jobs = list_some(client, &[JobStatus::Dead], script, u32::MAX).await?;
-        let mut ids: Vec<_> = jobs.into_iter().map(|job| job.job_id).collect();
+        let dead = &[JobStatus::Dead];
+        let mut ids = list_some(client, dead, script, u32::MAX, |job| job.job_id).await?;
         if client.whoami().await?.role != Some(Role::Owner.into()) {
             return Ok(ids);
         }
@@ -167,39 +167,41 @@ impl Retry {
                 provider: None,
             };
             let page = client.list_deliveries(&dead).await?;
-            Ok((page.deliveries, page.cursor))
+            let jobs = page.deliveries.iter().map(|delivery| delivery.job_id);
+            Ok((jobs.collect(), page.cursor))
         });
-        for delivery in deliveries.await? {
+        for id in deliveries.await? {
             // Only a delivery's job knows which script it runs.
             let is_wanted = match script {
                 None => true,
-                Some(script) => match client.get_job(delivery.job_id).await {
+                Some(script) => match client.get_job(id).await {
                     Ok(job) => job.name.as_deref() == Some(script),
                     // The job has expired meanwhile.
                     Err(Error::Rpc(error)) if error.code == code::NOT_FOUND => false,
                     Err(error) => return Err(error),
                 },
             };
-            ids.extend(is_wanted.then_some(delivery.job_id));
+            ids.extend(is_wanted.then_some(id));
         }
         Ok(ids)
     }
 
     fn run_all_of_server(&self) -> anyhow::Result<ExitCode> {
         let source = self.place.find()?;
-        let (jobs, failed) = all(&source, &[JobStatus::Dead], &self.filter, u32::MAX);
+        let dead = &[JobStatus::Dead];
+        let (ids, failed) = all(&source, dead, &self.filter, u32::MAX, |job| job.job_id);
         if let Some(error) = failed {
             return Err(error);
         }
-        let found = jobs.len();
+        let found = ids.len();
         if !may_go_on(found, self.yes) {
             return Ok(ExitCode::FAILURE);
         }
         let mut retried = 0;
-        for job in jobs {
-            match source.retry(job.job_id, None) {
+        for id in ids {
+            match source.retry(id, None) {
                 Ok(_) => retried += 1,
-                Err(error) => remark!("{}: {error:#}", job.job_id),
+                Err(error) => remark!("{id}: {error:#}"),
             }
         }
         if self.who.manner.json {

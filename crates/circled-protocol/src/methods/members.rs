@@ -94,6 +94,10 @@ pub struct Members {
 pub struct Member {
     /// Their key.
     pub pubkey: PublicKey,
+    /// The name of their role, if the server doesn't know it (a later version has stored it): they have the rights of a
+    /// guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_role: Option<String>,
     /// The time at which they were added.
     #[schemars(with = "String")]
     pub added_at: Timestamp,
