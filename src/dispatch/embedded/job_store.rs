@@ -5,7 +5,7 @@ use std::time::Instant;
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::record::{self, expiry};
+use super::record::{self, Expiring, expiry};
 use crate::{
     dispatch::{
         Cursor, JobRecord, Listing, Progress, Status,
@@ -58,7 +58,7 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
     if let Some(identity) = &identity {
         let until = later(job.received_at, settings.dedupe_for);
         records.push(record::seen(identity, id, until));
-        records.push(expiry(Table::Seen, identity, until));
+        records.push(expiry(Expiring::Seen, identity, until));
     }
     let written: usize = records.iter().map(Record::size).sum();
     let size = written + understood;
@@ -71,7 +71,7 @@ pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Reco
     let mut records = vec![record::put(job)];
     if let (Some(ended_at), Some(keep_for)) = (job.ended_at, job.keep_for(settings)) {
         records.push(Record::remove(Table::Open, id));
-        records.push(expiry(Table::Jobs, id, later(ended_at, keep_for)));
+        records.push(expiry(Expiring::Job, id, later(ended_at, keep_for)));
     }
     match job.status {
         Status::Pending | Status::Cancelled => {}
@@ -365,13 +365,13 @@ pub(super) fn sweep(
     const AT_ONCE: usize = 1000;
     let mut due = Vec::new();
     store.scan(Table::Expiry, &[], &mut |circle, key, _| {
-        let Some((at, table, about)) = record::expired(key) else {
+        let Some((at, kind, about)) = record::expired(key) else {
             return Scan::Continue;
         };
         if at > now {
             return Scan::NextCircle;
         }
-        due.push((circle, key.to_vec(), table, about.to_vec()));
+        due.push((circle, key.to_vec(), kind, about.to_vec()));
         if due.len() < AT_ONCE {
             Scan::Continue
         } else {
@@ -379,29 +379,35 @@ pub(super) fn sweep(
         }
     })?;
     let more = due.len() == AT_ONCE;
-    for (circle, key, table, about) in due {
+    for (circle, key, kind, about) in due {
+        let table = kind.table();
         // It may be coming to life again right now.
         store.lock_circle(circle, WaitPolicy::Wait, |locked| {
             let found = locked.read(table, &about)?;
-            // A later entry is about it, where it has.
-            let stays = found
-                .as_ref()
-                .is_some_and(|value| match table == Table::Jobs {
-                    true => record::read(value).is_some_and(|job| is_kept(&job, now, settings)),
-                    false => record::seen_job(value, now).is_some(),
-                });
-            let job = found.filter(|_| !stays && table == Table::Jobs);
-            let caller = job.and_then(|value| record::read::<JobRecord>(&value)?.submitter());
             let mut records = vec![Record::remove(Table::Expiry, key)];
+            // A later entry is about it, where it stays.
+            let stays = match (kind, &found) {
+                (_, None) => false,
+                (Expiring::Seen, Some(value)) => record::seen_job(value, now).is_some(),
+                (Expiring::Job, Some(value)) => {
+                    let job = record::read::<JobRecord>(value);
+                    let stays = job.as_ref().is_some_and(|job| is_kept(job, now, settings));
+                    let caller = job.filter(|_| !stays).and_then(|job| job.submitter());
+                    if let (Some(caller), Some(id)) = (caller, JobId::from_slice(&about)) {
+                        let key = record::own_key(&caller, id);
+                        records.push(Record::remove(Table::Own, key));
+                    }
+                    stays
+                }
+            };
             if !stays {
                 records.push(Record::remove(table, &about));
-            }
-            if !stays && table == Table::Jobs {
-                records.push(Record::remove(Table::Inputs, &about));
-                records.push(Record::remove(Table::Dead, &about));
-                if let (Some(caller), Some(id)) = (caller, JobId::from_slice(&about)) {
-                    let key = record::own_key(&caller, id);
-                    records.push(Record::remove(Table::Own, key));
+                match kind {
+                    Expiring::Seen => {}
+                    Expiring::Job => records.extend([
+                        Record::remove(Table::Inputs, &about),
+                        Record::remove(Table::Dead, &about),
+                    ]),
                 }
             }
             // Refused where too much waits for the disk already: it is found again.

@@ -1,5 +1,7 @@
 //! Encodes and decodes what is stored of a durable job, and makes its keys.
 
+use std::iter::successors;
+
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -40,29 +42,54 @@ pub(super) fn seen_job(value: &[u8], now: Timestamp) -> Option<JobId> {
     (until > millis(now).as_slice()).then(|| JobId::from_bytes(*job))
 }
 
+/// The kinds of records that expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiring {
+    /// A job that is over.
+    Job,
+    /// A delivery that is remembered.
+    Seen,
+}
+
+impl Expiring {
+    /// Its letter in [`Table::Expiry`]. Changing one changes the format on disk.
+    fn letter(self) -> u8 {
+        match self {
+            Self::Job => b'j',
+            Self::Seen => b's',
+        }
+    }
+
+    fn of_letter(letter: u8) -> Option<Self> {
+        // Each kind names the next one, so the compiler notices one that is missing.
+        let next = |kind: &Self| match kind {
+            Self::Job => Some(Self::Seen),
+            Self::Seen => None,
+        };
+        successors(Some(Self::Job), next).find(|kind| kind.letter() == letter)
+    }
+
+    /// Returns the table of these records.
+    pub(super) fn table(self) -> Table {
+        match self {
+            Self::Job => Table::Jobs,
+            Self::Seen => Table::Seen,
+        }
+    }
+}
+
 /// Returns the record that has another one expire at a time.
-pub(super) fn expiry(table: Table, key: &[u8], at: Timestamp) -> Record {
-    let key = [&millis(at), [table_code(table)].as_slice(), key].concat();
+pub(super) fn expiry(kind: Expiring, key: &[u8], at: Timestamp) -> Record {
+    let key = [&millis(at), [kind.letter()].as_slice(), key].concat();
     Record::put(Table::Expiry, key, [])
 }
 
 /// Returns which record an entry of [`Table::Expiry`] is about, and when that expires.
-pub(super) fn expired(key: &[u8]) -> Option<(Timestamp, Table, &[u8])> {
+pub(super) fn expired(key: &[u8]) -> Option<(Timestamp, Expiring, &[u8])> {
     let (at, rest) = key.split_first_chunk::<8>()?;
-    let (&code, rest) = rest.split_first()?;
-    let (table, _) = EXPIRING
-        .into_iter()
-        .find(|(_, of_table)| *of_table == code)?;
+    let (&letter, rest) = rest.split_first()?;
     let at = Timestamp::from_millisecond(i64::from_be_bytes(*at)).ok()?;
-    Some((at, table, rest))
-}
-
-/// The tables whose entries expire, and the letter of each. Changing one changes the format on disk.
-const EXPIRING: [(Table, u8); 2] = [(Table::Jobs, b'j'), (Table::Seen, b's')];
-
-fn table_code(table: Table) -> u8 {
-    let found = EXPIRING.into_iter().find(|(other, _)| *other == table);
-    found.map_or(b'-', |(_, code)| code)
+    Some((at, Expiring::of_letter(letter)?, rest))
 }
 
 fn millis(at: Timestamp) -> [u8; 8] {
@@ -89,15 +116,15 @@ mod tests {
             let job = seen_job(&hex::decode(text).ok()?, before)?;
             Some(hex::encode(seen(&[9; 32], job, at).value?))
         });
-        for (name, table) in [
-            ("expiry_of_job", Table::Jobs),
-            ("expiry_of_seen", Table::Seen),
+        for (name, kind) in [
+            ("expiry_of_job", Expiring::Job),
+            ("expiry_of_seen", Expiring::Seen),
         ] {
-            let written = hex::encode(expiry(table, b"key", at).key);
+            let written = hex::encode(expiry(kind, b"key", at).key);
             golden::check(name, &written, |text| {
                 let key = hex::decode(text).ok()?;
-                let (at, table, about) = expired(&key)?;
-                Some(hex::encode(expiry(table, about, at).key))
+                let (at, kind, about) = expired(&key)?;
+                Some(hex::encode(expiry(kind, about, at).key))
             });
         }
         let own = hex::encode(own_key(&key, job));

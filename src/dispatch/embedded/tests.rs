@@ -18,7 +18,11 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Embedded, JobStore, circle_queues::CircleQueues, commit_gate::CommitGate, job_store, record,
+    Embedded, JobStore,
+    circle_queues::CircleQueues,
+    commit_gate::CommitGate,
+    job_store,
+    record::{self, Expiring},
     transaction_runner::Ran,
 };
 use crate::{
@@ -154,7 +158,7 @@ fn a_delivery_that_is_remembered_anew_isnt_forgotten_with_the_old_one() {
     let accepted = |at: Timestamp| {
         vec![
             record::seen(&identity, JobId::new(), at),
-            record::expiry(Table::Seen, &identity, at),
+            record::expiry(Expiring::Seen, &identity, at),
         ]
     };
     keep(&store, accepted(now - HOUR));
@@ -182,7 +186,7 @@ fn what_is_due_is_forgotten_and_nothing_else() {
             &store,
             vec![
                 record::seen(&identity, JobId::new(), until),
-                record::expiry(Table::Seen, &identity, until),
+                record::expiry(Expiring::Seen, &identity, until),
             ],
         );
     }
