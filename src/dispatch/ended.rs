@@ -1,7 +1,7 @@
 //! The ends of jobs: both backends and all kinds of jobs pass through [`on_end`], which knows the outcome and the time.
 //! It logs them. Whatever counts jobs belongs there.
 //!
-//! No job is told twice. A durable job in Redis isn't told at all if the answer to its commit is lost.
+//! No job is told twice. A durable job in Redis isn't told at all if its worker ends before it has the answer to its commit.
 
 use std::time::Instant;
 

@@ -18,8 +18,12 @@ use crate::{
     store::{self, NewEvent, SubmittedJob},
 };
 
-/// The pause before a job runs again that there was no room to set aside.
+/// The pause before a job runs again that there was no room to set aside, twice as long after each further time, and
+/// the longest one.
 const DISPLACED: Duration = Duration::from_millis(500);
+const DISPLACED_AT_MOST: Duration = Duration::from_secs(8);
+/// Of so many times, a job begins once although there is no room: it may have more right to it than those that have it.
+const BEGINS_WITHOUT_ROOM: u32 = 4;
 
 /// Servers that may die while they run a job, one after another, before it is dead.
 pub(super) const MAX_CRASHES: u32 = 3;
@@ -58,6 +62,9 @@ pub struct JobRecord {
     pub tries: u32,
     /// Servers that died while they ran it, since its last run that came to an end.
     pub crashes: u32,
+    /// How often, since its last run that came to an end, there was no room to set it aside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub displaced: u32,
     /// Not before then will it run.
     pub due: Option<Timestamp>,
     /// When it ended.
@@ -157,6 +164,7 @@ impl JobRecord {
             status: Status::Pending,
             tries: 0,
             crashes: 0,
+            displaced: 0,
             due: None,
             ended_at: None,
             output: None,
@@ -243,6 +251,12 @@ impl JobRecord {
         Some(&series.identity)
     }
 
+    /// Returns whether it begins only if there is room to set it aside. Jobs that don't fit together would otherwise take
+    /// all the time for runs that come to nothing.
+    pub(super) fn needs_room(&self) -> bool {
+        !self.displaced.is_multiple_of(BEGINS_WITHOUT_ROOM)
+    }
+
     /// Notes how a run ended. Returns nothing where it isn't over.
     pub(super) fn ran(
         &mut self,
@@ -262,7 +276,11 @@ impl JobRecord {
                 self.set_version(version);
                 JobError::plain(format!("it took longer than {} ms", after.as_millis()))
             }
-            Err(RunError::Displaced) => return Some(self.postpone(later(now, DISPLACED))),
+            Err(RunError::Displaced) => {
+                self.displaced = self.displaced.saturating_add(1);
+                let pause = backoff(DISPLACED, self.displaced, DISPLACED_AT_MOST);
+                return Some(self.postpone(later(now, pause)));
+            }
             Err(refusal) => return self.refuse(refusal, now),
         };
         Some(self.fail(error, now, settings))
@@ -355,11 +373,13 @@ impl JobRecord {
         self.tries += 1;
         // It has been run to its end: whatever the server died of before, it wasn't this.
         self.crashes = 0;
+        self.displaced = 0;
         self.error = Some(error);
         if self.tries >= settings.max_tries.get() {
             self.give_up(now);
         } else {
-            self.due = Some(later(now, backoff(self.tries, settings)));
+            let pause = backoff(settings.retry_after, self.tries, settings.retry_at_most);
+            self.due = Some(later(now, pause));
         }
         Progress::Failed
     }
@@ -397,6 +417,7 @@ impl JobRecord {
         self.status = Status::Pending;
         self.tries = 0;
         self.crashes = 0;
+        self.displaced = 0;
         self.due = self.run_at.filter(|run_at| *run_at > now);
         self.ended_at = None;
     }
@@ -597,16 +618,17 @@ pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
     now.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Returns the pause after a failed try: twice as long after each, and not all at the same moment, from three quarters
-/// to all of it.
-fn backoff(tries: u32, settings: &settings::Durable) -> Duration {
-    let doubled = settings
-        .retry_after
-        .saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1)));
+/// Returns the pause after so many runs that failed, or had no room: twice as long after each, up to `at_most`. It is not
+/// the same for all: from three quarters to all of that.
+fn backoff(first: Duration, runs: u32, at_most: Duration) -> Duration {
+    let doubled = first.saturating_mul(2_u32.saturating_pow(runs.saturating_sub(1)));
     let jitter = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-    doubled
-        .min(settings.retry_at_most)
-        .mul_f64(0.75 + jitter / 4.0)
+    doubled.min(at_most).mul_f64(0.75 + jitter / 4.0)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]
@@ -614,7 +636,7 @@ mod tests {
     use circled_protocol::{FailureKind, JobId, SecretKey, methods::JobError};
     use jiff::Timestamp;
 
-    use super::{JobRecord, Series, Status, fitting_logs};
+    use super::{JobRecord, RunError, Series, Status, fitting_logs};
     use crate::golden;
 
     #[test]
@@ -656,6 +678,11 @@ mod tests {
             value: Some(circled_json::from_str("[1.0,9007199254740993]").unwrap()),
             ..new.clone()
         };
+        let displaced = JobRecord {
+            displaced: 2,
+            due: Some(at(1)),
+            ..new.clone()
+        };
         let delayed = JobRecord {
             run_at: Some(at(30)),
             due: Some(at(30)),
@@ -669,6 +696,7 @@ mod tests {
         for (name, job) in [
             ("job", new),
             ("job_delayed", delayed),
+            ("job_displaced", displaced),
             ("job_finished", finished),
             ("job_cancelled", cancelled),
             ("job_dead", dead),
@@ -680,6 +708,25 @@ mod tests {
                 serde_json::to_string(&read).ok()
             });
         }
+    }
+
+    #[test]
+    fn what_finds_no_room_pauses_longer_each_time() {
+        let loaded = crate::config::Settings::load(None, []).unwrap();
+        let settings = &loaded.settings.dispatch.durable;
+        let key = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let now = Timestamp::UNIX_EPOCH;
+        let mut job = JobRecord::new(JobId::from_bytes([7; 16]), key, key.to_string(), now);
+        let mut needed = Vec::new();
+        for most in [500, 1000, 2000, 4000, 8000, 8000] {
+            needed.push(job.needs_room());
+            job.ran(Err(RunError::Displaced), now, settings).unwrap();
+            let due = job.due.unwrap().as_millisecond();
+            assert!(due <= most && due >= most * 3 / 4, "{due}");
+        }
+        assert_eq!(needed, [false, true, true, true, false, true]);
+        job.fail(JobError::plain("no".to_owned()), now, settings);
+        assert_eq!((job.tries, job.displaced), (1, 0));
     }
 
     #[test]

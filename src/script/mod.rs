@@ -48,6 +48,6 @@ pub(crate) use meter::net;
 pub use modules::{FindModule, PinnedModules};
 pub use outcome::{Failure, Inputs, Success};
 pub use run_error::{Outcome, RunError};
-pub use run_slot::{holding, keep_slot, observe_aside, waited_for_lock, waiting};
+pub use run_slot::{has_room, holding, keep_slot, observe_aside, waited_for_lock, waiting};
 pub use runner::{QueueFull, Runner, RunnerLimits};
 pub use sandbox::Sandbox;

@@ -10,7 +10,8 @@ use std::{
 /// The longest that a run keeps others waiting that have used less time.
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
-/// The most that one wait counts: what Redis takes to answer when nobody else keeps it busy.
+/// The most that one wait counts: what Redis takes to answer when nobody else keeps it busy. It is no setting: however far
+/// Redis is, it need only be enough that a run which does nothing but wait doesn't go for free.
 const WAIT: Duration = Duration::from_micros(100);
 
 /// A slot that can be yielded for a while.
@@ -20,6 +21,9 @@ pub(super) trait RunSlot {
 
     /// Returns how long a run keeps it while others wait: the more they are, the less.
     fn slice(&self) -> Duration;
+
+    /// Returns whether there is room to set aside a run that holds so much memory.
+    fn has_room(&self, memory: usize) -> bool;
 
     /// Lets those go first that come before the run, which holds so much memory, and returns when it goes on, or must
     /// end. Returns true if it goes on; false if there is no room for it, and it must end.
@@ -156,6 +160,14 @@ pub(super) fn slice() -> Duration {
     AROUND.with(|around| {
         let slot = around.slot.borrow();
         slot.as_ref().map_or(SLICE, |slot| slot.slice())
+    })
+}
+
+/// Returns whether there is room to set a run of this thread aside, if it holds so many bytes.
+pub fn has_room(memory: usize) -> bool {
+    AROUND.with(|around| {
+        let slot = around.slot.borrow();
+        slot.as_ref().is_none_or(|slot| slot.has_room(memory))
     })
 }
 

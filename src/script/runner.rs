@@ -34,9 +34,11 @@ const AHEAD: u32 = 10;
 /// The time in which all who wait have been that far ahead, as long as one slice is enough for that: fewer slices do if
 /// many wait.
 const GRACE: Duration = Duration::from_secs(1);
-/// Bytes that a thread takes which stands in for one that is set aside: its engine, and the stack that it touches.
+/// Bytes that a thread takes which stands in for one that is set aside: its engine, and the stack that it touches. It is
+/// no setting, for it depends on the code and not on the machine: `script.max_aside_memory` is how much of it there is.
 const THREAD: usize = 512 << 10;
-/// Bytes that a task allocates before what it has freed is given back to the system.
+/// Bytes that a task allocates before what it has freed is given back to the system. It is no setting: what is less is in
+/// use again soon, and costs more to give back than to keep. All threads together keep so much for each of them at most.
 const HEAVY: usize = 2 << 20;
 /// The time that an extra thread waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
@@ -424,6 +426,11 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
 
     fn slice(&self) -> Duration {
         Duration::from_micros(self.shared.slice.load(Ordering::Relaxed))
+    }
+
+    fn has_room(&self, memory: usize) -> bool {
+        let shared = &self.shared;
+        shared.lock().lack(&shared.limits, memory, None).is_none()
     }
 
     fn yield_slot(&self, memory: usize, is_over: &dyn Fn() -> bool) -> bool {

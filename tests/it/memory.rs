@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::harness::{
     backend::{Backend, backend, on_both},
-    server::{Builder, Received, TestServer, Ws, circle, eventually, key, within},
+    server::{Builder, ENDLESS, Received, TestServer, Ws, circle, eventually, key, within},
     webhooks::{Webhook, taking_stripes},
 };
 
@@ -1096,6 +1096,39 @@ async fn webhooks_of_many_small_maps_stay_text_until_they_run() {
         most < before + (200 << 10) + SLACK_KIB,
         "from {before} KiB to {most} KiB"
     );
+}
+
+/// The allocator keeps what a thread has freed, unless the thread gives it back.
+#[tokio::test]
+async fn what_heavy_runs_have_held_is_given_back_once_they_are_over() {
+    let threads = 8;
+    let server = TestServer::builder()
+        .env("CIRCLED_SCRIPT__THREADS", threads)
+        .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
+        .env("TOKIO_WORKER_THREADS", 2)
+        .start()
+        .await;
+    let heavy = "let all = []; for n in 0..50_000 { all.push(#{ a: n }) } all.len";
+    let mut sessions = Vec::new();
+    for n in 0..threads {
+        let mut session = log_in_at_home(&server, n).await;
+        session.play("1").await.unwrap();
+        sessions.push(session);
+    }
+    let before = server.memory_kib("VmRSS");
+    for _ in 0..3 {
+        let plays = sessions.iter_mut().map(|session| session.play(heavy));
+        for played in join_all(plays).await {
+            assert_eq!(played.unwrap()["value"], 50_000);
+        }
+    }
+    let most = server.memory_kib("VmHWM");
+    assert!(most > before + (160 << 10), "they held little: {most} KiB");
+    // Nothing runs any more that would have a thread's memory used again.
+    eventually("their memory to be given back", async || {
+        server.memory_kib("VmRSS") < before + SLACK_KIB
+    })
+    .await;
 }
 
 on_both!(

@@ -143,6 +143,9 @@ impl DurableJobs {
         };
         let input = input.filter(|_| job.unread.is_none());
         let size = input.as_deref().map_or(0, weight::of_json);
+        if job.needs_room() && !script::has_room(size) {
+            return self.postpone(job, gate);
+        }
         let input = input.and_then(|bytes| record::read::<Input>(&bytes));
         let Some(input) = input else {
             return self.fail_unreadable(&job, gate);
@@ -273,6 +276,13 @@ impl DurableJobs {
         }
         committer.commit(writes, event, records, preconditions, done)?;
         Ok(AfterRun::of(&job))
+    }
+
+    /// Has a job run again later that there is no room for.
+    fn postpone(self: &Arc<Self>, mut job: JobRecord, gate: &Arc<CommitGate>) -> AfterRun {
+        let outcome = Err(RunError::Displaced);
+        let progress = job.ran(outcome, Timestamp::now(), &self.settings);
+        progress.map_or_else(AfterRun::again, |progress| self.end(&job, gate, progress))
     }
 
     /// Counts a try that failed.

@@ -11,7 +11,7 @@ use crate::{
     circle::Caller,
     dispatch::{
         JobRecord, Progress, Series, Settings, Status,
-        record::most_waiting,
+        record::{json, most_waiting},
         redis::{
             conn::Connection,
             proto::{
@@ -32,9 +32,10 @@ use crate::{
 
 /// The holder of a circle's lock that a commit names whom the lock doesn't concern, as `lua/commit.lua` has it.
 const ANYBODY: &str = "*";
-/// The pause between two looks at the lock of a circle.
+/// The pause between two looks at the lock of a circle: a few round trips to Redis.
 pub(super) const LOCKED_PAUSE: Duration = Duration::from_millis(2);
-/// The longest that one run keeps all others of its circle from committing.
+/// The longest that one run keeps all others of its circle from committing. It is no setting: more would be felt by all
+/// callers of the circle, also while the holder has died; and a run that needs more isn't run with a lock.
 pub(super) const LOCKED: Duration = Duration::from_millis(100);
 
 /// The result of a run, ready to be committed.
@@ -184,6 +185,26 @@ impl Committer {
             self.add(&mut call, claimed, request);
         }
         self.send(call, runs.len()).await
+    }
+
+    /// Finds the durable jobs that were committed when the runs were sent before, and whose answer was lost: they are gone
+    /// the next time. Their records tell.
+    pub(super) async fn find_done(
+        &self,
+        circle: PublicKey,
+        runs: &[(ClaimedJob, CommitRequest)],
+        answers: &mut [CommitAnswer],
+    ) {
+        let partition = self.redis.keys().of(&circle);
+        for ((_, request), answer) in runs.iter().zip(answers) {
+            if let (RunResult::Durable(job, _), CommitAnswer::Gone) = (&request.result, &answer) {
+                let args = [partition.job(job.id).into(), "record".into()];
+                let stored: Result<Value, _> = self.redis.send("HGET", partition, args).await;
+                if stored.is_ok_and(|stored| stored.as_bytes() == Some(&json(job)[..])) {
+                    *answer = CommitAnswer::Done;
+                }
+            }
+        }
     }
 
     /// Commits effects that are no claimed job's. Sending the same again may commit them again.

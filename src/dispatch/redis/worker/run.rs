@@ -37,17 +37,22 @@ use crate::{
     units::duration::milliseconds,
 };
 
-/// The conflicts after which a play fails, and a durable job waits.
+// How often a run is tried, and when it locks its circle, are no settings: callers see these bounds only if one circle
+// gets more writes to the same keys than one thread could do one after another, and no number mends that.
+
+/// The conflicts after which a play fails, and a durable job waits. Nearly every run is committed long before, because it
+/// locks its circle after [`UNLOCKED_COLLISIONS`].
 const COLLISIONS: u32 = 64;
-/// The same for a job whose runs take [`LONG`].
+/// The same for a job whose runs take [`LONG`]: each keeps a thread, so few are wasted.
 const LONG_COLLISIONS: u32 = 5;
-/// A run that takes so long keeps a thread from the others, and collides again before long.
+/// A run that takes so long keeps a thread from the others, and collides again before long. It never locks its circle: this
+/// is as long as a circle may be [`LOCKED`].
 const LONG: Duration = Duration::from_millis(100);
 /// A job that has waited so long for a thread may not be wanted any more.
 const WAITED: Duration = Duration::from_millis(100);
 /// Reads that a short run is started over for.
 const MISSES: u32 = 4;
-/// Conflicts of a job, before it locks its circle.
+/// Conflicts of a job, before it locks its circle: fewer would have all others wait for what usually succeeds without.
 const UNLOCKED_COLLISIONS: u32 = 8;
 /// The pause before another attempt, when Redis couldn't be reached.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -309,12 +314,21 @@ impl Worker {
         circle: PublicKey,
         runs: &[(ClaimedJob, CommitRequest)],
     ) -> Option<Vec<CommitAnswer>> {
+        let mut is_sent_again = false;
         loop {
             match self.committer.commit(circle, runs).await {
-                Ok(Some(answers)) => return Some(answers),
+                Ok(Some(mut answers)) => {
+                    if is_sent_again {
+                        self.committer.find_done(circle, runs, &mut answers).await;
+                    }
+                    return Some(answers);
+                }
                 Ok(None) => self.committer.until_unlocked(circle).await,
                 Err(Unavailable) if self.halt.is_cancelled() => return None,
-                Err(Unavailable) => sleep(AGAIN).await,
+                Err(Unavailable) => {
+                    is_sent_again = true;
+                    sleep(AGAIN).await;
+                }
             }
         }
     }
@@ -623,6 +637,12 @@ impl Worker {
         claimed: &ClaimedJob,
         locked_until: Option<Instant>,
     ) -> Result<Option<CommitRequest>, TooLong> {
+        if let JobKind::Durable { job, .. } = &claimed.kind
+            && job.needs_room()
+            && !script::has_room(claimed.input_size())
+        {
+            return Ok(self.commit_request(claimed, Err(RunError::Displaced), None, true));
+        }
         let Ok(input) = claimed.parse_input() else {
             return Ok(self.fail(claimed, |job| {
                 job.log_unreadable();

@@ -1,11 +1,13 @@
 //! Life in a circle whose callers and providers use several gateways.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{
     load::delivery,
     redis::{Fleet, Proxy, RedisServer, backlog::ONE_PARTITION, fleet::circle},
-    server::{TestServer, Ws, eventually, key},
+    server::{TestServer, Ws, busy, eventually, key},
     webhooks::Said,
 };
 
@@ -117,6 +119,49 @@ async fn subscribers_get_everything_though_their_gateway_was_cut_off() {
     proxy.cut();
     emit(&mut emitter, 100).await;
     assert_next(&mut told, 11..=110).await;
+}
+
+#[tokio::test]
+async fn a_jobs_end_is_told_once_though_the_answer_to_its_commit_was_lost() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let gateway = Fleet::on(redis.url()).gateway().await;
+    let mut worker = Fleet::on(proxy.url())
+        .with("DISPATCH__REDIS__LEASE", "30s")
+        .with("DISPATCH__REDIS__TIMEOUT", "10s")
+        .with("SCRIPT__TIMEOUT", "30s")
+        .with("LOG__LEVEL", "debug")
+        .worker()
+        .await;
+    let mut session = owner(&gateway).await;
+    // Redis knows the Lua script that commits from then on.
+    session.play("1").await.unwrap();
+    let before = worker.processor_time();
+    let params = json!({ "script": busy(Duration::from_secs(5), "1") });
+    let job = session.call("submit_job", params).await.unwrap()["job_id"].take();
+    // Its thread has all that it needs.
+    eventually("it to run", async || {
+        worker.processor_time() > before + Duration::from_millis(300)
+    })
+    .await;
+    proxy.stall_replies();
+    let params = json!({ "job_id": job });
+    eventually("it to be committed", async || {
+        let shown = session.call("get_job", params.clone()).await.unwrap();
+        shown["status"] == "finished"
+    })
+    .await;
+    proxy.cut();
+    proxy.flow();
+    let is_end = |line: &Value| line["message"] == "a job ended" && line["job"] == job;
+    let told = worker.logged("the job's end", is_end).await;
+    assert_eq!(told["ending"], "finished");
+    // The same connection brings the next job.
+    let params = json!({ "script": "2" });
+    let next = session.call("submit_job", params).await.unwrap()["job_id"].take();
+    let is_next = |line: &Value| line["message"] == "a job ended" && line["job"] == next;
+    worker.logged("the next job's end", is_next).await;
+    assert_eq!(worker.count_logged(is_end), 1);
 }
 
 #[tokio::test]

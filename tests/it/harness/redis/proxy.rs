@@ -25,6 +25,7 @@ struct Network {
     /// Connections end when this changes.
     cuts: u64,
     stalled: bool,
+    replies_stalled: bool,
     refusing: bool,
 }
 
@@ -60,9 +61,18 @@ impl Proxy {
         self.network.send_modify(|network| network.stalled = true);
     }
 
+    /// Stops what the server sends. What clients send still comes to it.
+    pub(crate) fn stall_replies(&self) {
+        self.network
+            .send_modify(|network| network.replies_stalled = true);
+    }
+
     /// Lets stalled data through, and everything after it.
     pub(crate) fn flow(&self) {
-        self.network.send_modify(|network| network.stalled = false);
+        self.network.send_modify(|network| {
+            network.stalled = false;
+            network.replies_stalled = false;
+        });
     }
 
     /// Ends new connections at once. Existing ones stay.
@@ -106,8 +116,12 @@ async fn pass(client: TcpStream, port: u16, network: watch::Receiver<Network>) -
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::try_join!(
-        carry(from_client, to_server, network.clone()),
-        carry(from_server, to_client, network)
+        carry(from_client, to_server, network.clone(), |network| {
+            network.stalled
+        }),
+        carry(from_server, to_client, network, |network| {
+            network.stalled || network.replies_stalled
+        })
     )?;
     Ok(())
 }
@@ -117,11 +131,12 @@ async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut network: watch::Receiver<Network>,
+    is_stalled: impl Fn(&Network) -> bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut buffer).await?;
-        let flows = network.wait_for(|network| !network.stalled).await;
+        let flows = network.wait_for(|network| !is_stalled(network)).await;
         flows.map_err(io::Error::other)?;
         if read == 0 {
             return to.shutdown().await;
