@@ -115,6 +115,11 @@ impl DurableRun {
     }
 }
 
+/// Logs that a run conflicted with others, and starts over.
+pub(super) fn starts_over(job: JobId) {
+    tracing::debug!(%job, "a run conflicted, and starts over");
+}
+
 /// Notes that a durable job is cancelled.
 pub(super) fn cancelled(job: JobId) {
     on_end(&Ended {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::super::{Failure, Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success};
 use crate::{
     store::{
-        Key, KeyRange, RemoteReads, Settings, Transaction, Unavailable, Value as Kept, WriteError,
+        Key, KeyRange, RemoteReads, Scanned, Settings, Transaction, Unavailable, Value as Kept,
+        Want, WriteError,
     },
     units::Size,
 };
@@ -36,8 +37,8 @@ impl RemoteReads for Empty {
         if self.0 { Ok(None) } else { Err(Unavailable) }
     }
 
-    fn keys(&mut self, _: &KeyRange) -> Result<Vec<Key>, Unavailable> {
-        Ok(Vec::new())
+    fn scan(&mut self, _: &KeyRange, _: Want) -> Result<Scanned, Unavailable> {
+        Ok(Scanned::Keys(Vec::new()))
     }
 }
 

@@ -153,7 +153,8 @@ impl From<WriteError> for RunError {
             | WriteError::Reserved
             | WriteError::Event { .. }
             | WriteError::Events { .. }
-            | WriteError::Keys { .. }) => Self::Invalid {
+            | WriteError::Keys { .. }
+            | WriteError::Entries { .. }) => Self::Invalid {
                 reason: error.to_string(),
             },
         }

@@ -96,6 +96,12 @@ pub enum WriteError {
         /// The most that may be asked for.
         max: usize,
     },
+    /// The values of a range are too long together.
+    #[error("what it finds has more than {max} bytes: use a smaller limit")]
+    Entries {
+        /// The most bytes that may be asked for.
+        max: usize,
+    },
     /// The disk.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

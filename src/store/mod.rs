@@ -50,12 +50,12 @@ pub use event::NewEvent;
 pub use hub::{Event, Feed, Hub, Log, Signal};
 pub use locked_circle::LockedCircle;
 pub use preconditions::Preconditions;
-pub use range::KeyRange;
-pub use read_set::{RangeRead, ReadSet};
+pub use range::{KeyRange, Want};
+pub use read_set::{Found, RangeRead, ReadSet};
 pub use settings::{DiskSettings, Settings};
 pub use submitted_job::{JobQueue, SubmittedJob};
 pub use table::{Key, Record, Table, Value};
-pub use transaction::{RemoteReads, Transaction};
+pub use transaction::{OnCounted, RemoteReads, Scanned, Transaction};
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,20 @@ pub struct KeyRange {
     pub reverse: bool,
 }
 
+/// What a read of a range is to return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The keys.
+    Keys,
+    /// The keys and their values, of which `max_bytes` together are enough.
+    Entries {
+        /// Bytes of keys and values: what goes past them ends the read.
+        max_bytes: usize,
+    },
+    /// The number of the keys.
+    Count,
+}
+
 impl KeyRange {
     /// Returns the range of all keys that begin with `prefix` and don't go on with a byte 0xFF. The circle's own keys
     /// come last, so that a script's list of everything ends before them.
@@ -28,6 +42,11 @@ impl KeyRange {
             limit: usize::MAX,
             reverse: false,
         }
+    }
+
+    /// Leaves out the circle's own keys, which no script sees.
+    pub(super) fn leave_out_own(&mut self) {
+        self.end = self.end.clone().min(Key::new(&[OWN]));
     }
 
     /// Returns whether a key is in it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha1::{Digest, Sha1};
 
 use super::{
-    range::KeyRange,
+    range::{KeyRange, Want},
     table::{Key, Value},
 };
 
@@ -21,17 +21,35 @@ pub struct ReadSet {
 /// reads of it: each counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RangeRead {
-    /// The part that was covered; its limit is one key more than there were, so that comparing it ends with the first
-    /// key too many.
+    /// The part that was covered. Unless it was counted, its limit is one key more than there were, so that comparing it
+    /// ends with the first key too many.
     pub range: KeyRange,
-    /// The digest of the keys in it.
-    pub found: [u8; 20],
+    /// What was found in it.
+    pub found: Found,
 }
 
-/// A digest of the keys that a read has found: SHA-1 over them, each after its length in decimal and a colon. No other
-/// hash can be had inside Redis; who makes up keys that collide fools nobody but the scripts of their own circle.
-#[derive(Debug, Default)]
-pub(super) struct KeysDigest {
+/// What a read of a range has found. A digest is a SHA-1: no other hash can be had inside Redis. Who makes up keys or
+/// values that collide fools nobody but the scripts of their own circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// The digest of the keys, each after its length in decimal and a colon.
+    Keys([u8; 20]),
+    /// The digest of the keys and their values: each key as above, and then the value in the same way. A value of more
+    /// than [`Found::INLINE`] bytes goes in as its SHA-1 in hex, so that no more than some values are in memory at once.
+    Entries([u8; 20]),
+    /// The number of keys.
+    Count(u64),
+}
+
+impl Found {
+    /// The bytes of the longest value that goes into the digest itself. `lua/commit.lua` has it, too.
+    pub const INLINE: usize = 64;
+}
+
+/// The digest of what a read of a range finds, while it is made.
+#[derive(Debug)]
+pub(super) struct RangeDigest {
+    want: Want,
     hash: Sha1,
     count: usize,
 }
@@ -63,9 +81,7 @@ impl ReadSet {
         let keys =
             keys.map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
         let ranges = self.ranges.iter();
-        let ranges = ranges.map(|RangeRead { range, found }| {
-            64 + range.start.len() + range.end.len() + found.len()
-        });
+        let ranges = ranges.map(|read| 84 + read.range.start.len() + read.range.end.len());
         keys.sum::<usize>() + ranges.sum::<usize>()
     }
 
@@ -84,23 +100,69 @@ impl ReadSet {
         self.keys.insert(key, value);
     }
 
-    /// Adds a read of a range that has found so many keys.
-    pub(super) fn insert_range(&mut self, mut range: KeyRange, found: KeysDigest) {
-        range.limit = found.count.saturating_add(1);
+    /// Adds a read of a range.
+    pub(super) fn insert_range(&mut self, mut range: KeyRange, found: RangeDigest) {
+        if found.want != Want::Count {
+            range.limit = found.count.saturating_add(1);
+        }
         let found = found.finish();
+        self.ranges.insert(RangeRead { range, found });
+    }
+
+    /// Adds a range in which so many keys were counted.
+    pub(super) fn insert_count(&mut self, range: KeyRange, count: u64) {
+        let found = Found::Count(count);
         self.ranges.insert(RangeRead { range, found });
     }
 }
 
-impl KeysDigest {
-    pub(super) fn push(&mut self, key: &[u8]) {
-        // The length first, so that no two lists look the same.
-        self.hash.update(format!("{}:", key.len()));
-        self.hash.update(key);
-        self.count += 1;
+impl RangeDigest {
+    pub(super) fn new(want: Want) -> Self {
+        Self {
+            want,
+            hash: Sha1::new(),
+            count: 0,
+        }
     }
 
-    pub(super) fn finish(self) -> [u8; 20] {
-        self.hash.finalize().into()
+    /// Begins the digest that compares with what was found.
+    pub(super) fn to_compare(found: Found) -> Self {
+        Self::new(match found {
+            Found::Keys(_) => Want::Keys,
+            Found::Entries(_) => Want::Entries {
+                max_bytes: usize::MAX,
+            },
+            Found::Count(_) => Want::Count,
+        })
+    }
+
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.count += 1;
+        if self.want == Want::Count {
+            return;
+        }
+        self.update(key.len(), key);
+        if let Want::Entries { .. } = self.want {
+            if value.len() > Found::INLINE {
+                let hash = hex::encode(Sha1::digest(value));
+                self.update(value.len(), hash.as_bytes());
+            } else {
+                self.update(value.len(), value);
+            }
+        }
+    }
+
+    /// The length comes first, so that no two lists look the same.
+    fn update(&mut self, length: usize, bytes: &[u8]) {
+        self.hash.update(format!("{length}:"));
+        self.hash.update(bytes);
+    }
+
+    pub(super) fn finish(self) -> Found {
+        match self.want {
+            Want::Keys => Found::Keys(self.hash.finalize().into()),
+            Want::Entries { .. } => Found::Entries(self.hash.finalize().into()),
+            Want::Count => Found::Count(self.count as u64),
+        }
     }
 }

@@ -59,22 +59,22 @@ impl Snapshot {
         self.on_disk.get(disk, circle, table, key)
     }
 
-    /// Calls `found` with every key in a range, as it is to be read, until it says to stop.
-    pub(super) fn keys(
+    /// Calls `found` with every key in a range and its value, as it is to be read, until it says to stop.
+    pub(super) fn entries(
         &self,
         disk: &Disk,
         circle: &PublicKey,
         table: Table,
         range: &KeyRange,
-        mut found: impl FnMut(&[u8]) -> bool,
+        mut found: impl FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
         if range.is_empty() {
             return Ok(());
         }
         let mut left = range.limit;
-        let mut found = |key: &[u8]| {
+        let mut found = |key: &[u8], value: &Value| {
             left -= 1;
-            found(key) && left > 0
+            found(key, value) && left > 0
         };
         let pending = self.pending.as_ref().map(|(pending, _)| {
             let (start, end) = (range.start.clone(), range.end.clone());
@@ -87,7 +87,7 @@ impl Snapshot {
             } else {
                 pending.next()
             };
-            next.map(|((_, key), (_, value))| (key, value.is_some()))
+            next.map(|((_, key), (_, value))| (key, value.as_ref()))
         };
         let mut stored = self.on_disk.inner().range(
             disk.keyspace(table),
@@ -99,28 +99,28 @@ impl Snapshot {
         } else {
             stored.next()
         } {
-            let key = entry.key().map_err(|error| failed(&error))?;
+            let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
             let key = &key[circle.as_bytes().len()..];
-            while let Some((before, there)) = newer
+            while let Some((before, value)) = newer
                 && range.is_before(before, key)
             {
                 newer = next_pending();
-                if there && !found(before) {
+                if value.is_some_and(|value| !found(before, value)) {
                     return Ok(());
                 }
             }
-            let mut there = true;
-            if let Some((_, still_there)) = newer.filter(|(same, _)| same[..] == *key) {
+            let mut value = Some(&value);
+            if let Some((_, newest)) = newer.filter(|(same, _)| same[..] == *key) {
                 newer = next_pending();
-                there = still_there;
+                value = newest;
             }
-            if there && !found(key) {
+            if value.is_some_and(|value| !found(key, value)) {
                 return Ok(());
             }
         }
-        while let Some((key, there)) = newer {
+        while let Some((key, value)) = newer {
             newer = next_pending();
-            if there && !found(key) {
+            if value.is_some_and(|value| !found(key, value)) {
                 return Ok(());
             }
         }

@@ -10,8 +10,8 @@ use super::{
     effects::Effects,
     error::{Unavailable, WriteError},
     event::NewEvent,
-    range::{KeyRange, OWN},
-    read_set::{KeysDigest, ReadSet},
+    range::{KeyRange, OWN, Want},
+    read_set::{RangeDigest, ReadSet},
     snapshot::Snapshot,
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
@@ -49,12 +49,29 @@ pub trait RemoteReads: Send {
     /// The store can't be reached.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
 
-    /// Returns the keys in a range, as it is to be read.
+    /// Returns what is in a range, as it is to be read and as it is wanted, all of one moment.
     ///
     /// # Errors
     /// The store can't be reached.
-    fn keys(&mut self, range: &KeyRange) -> Result<Vec<Key>, Unavailable>;
+    fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable>;
 }
+
+/// What there is in a range, as it was wanted.
+#[derive(Debug)]
+pub enum Scanned {
+    /// The keys.
+    Keys(Vec<Key>),
+    /// The keys and their values. The last ones may be missing if they were too long.
+    Entries(Vec<(Key, Value)>),
+    /// The number of keys, whatever the limit.
+    Count(u64),
+}
+
+/// Is told of so much work that was done: the keys that were counted. Returns whether there may be more.
+pub type OnCounted<'a> = &'a mut dyn FnMut(usize) -> bool;
+
+/// Keys between two looks at whether to go on counting.
+const COUNTED_AT_ONCE: usize = 512;
 
 impl Transaction {
     pub(super) fn new(
@@ -104,7 +121,15 @@ impl Transaction {
     }
 
     fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
-        if let Some(value) = self.known(&key) {
+        match self.effects.writes.get(&key) {
+            Some(value) => Ok(value.clone()),
+            None => self.read_stored(key),
+        }
+    }
+
+    /// Returns the value of `key` without its own writes.
+    fn read_stored(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
+        if let Some(value) = self.effects.reads.get(&key) {
             return Ok(value.clone());
         }
         let value = self.source.get(&self.circle, &key)?;
@@ -156,7 +181,7 @@ impl Transaction {
             limit: max.saturating_add(1),
             ..KeyRange::of_prefix(prefix)
         };
-        let keys = self.read_range(range)?;
+        let keys = self.read_keys(range)?;
         if keys.len() > max {
             return Err(WriteError::Keys { max });
         }
@@ -169,22 +194,86 @@ impl Transaction {
     /// # Errors
     /// A disk that can't be read.
     pub fn scan(&mut self, mut range: KeyRange) -> Result<Vec<Key>, WriteError> {
-        range.end = range.end.min(Key::new(&[OWN]));
-        self.read_range(range)
+        range.leave_out_own();
+        self.read_keys(range)
     }
 
-    fn read_range(&mut self, mut range: KeyRange) -> Result<Vec<Key>, WriteError> {
-        let mut keys = Vec::new();
-        if range.is_empty() {
-            return Ok(keys);
+    /// Returns the keys in a range and their values, as [`scan`](Self::scan) does. It collides with changes of the values,
+    /// too.
+    ///
+    /// # Errors
+    /// More than `max_bytes` of them; a disk that can't be read.
+    pub fn scan_entries(
+        &mut self,
+        mut range: KeyRange,
+        max_bytes: usize,
+    ) -> Result<Vec<(Key, Value)>, WriteError> {
+        range.leave_out_own();
+        let entries = self.read_range(range, Want::Entries { max_bytes })?;
+        let bytes = entries.iter().map(|(key, value)| key.len() + value.len());
+        if bytes.sum::<usize>() > max_bytes {
+            return Err(WriteError::Entries { max: max_bytes });
         }
-        let written = self
-            .effects
-            .writes
-            .range(range.start.clone()..range.end.clone());
-        let mut written: Vec<_> = written
-            .map(|(key, value)| (key.clone(), value.is_some()))
-            .collect();
+        Ok(entries)
+    }
+
+    /// Returns the number of keys in a range, the transaction's own writes included and the circle's own keys left out.
+    /// It collides with changes of that number, and with those of keys in it that the transaction has written. With a
+    /// limit, it counts up to there, and collides as [`scan`](Self::scan) does. Returns nothing if `on_counted` ended it.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn count(
+        &mut self,
+        mut range: KeyRange,
+        on_counted: OnCounted<'_>,
+    ) -> Result<Option<u64>, WriteError> {
+        range.leave_out_own();
+        if range.is_empty() {
+            return Ok(Some(0));
+        }
+        if range.limit < usize::MAX {
+            let keys = self.read_keys(range)?.len();
+            return Ok(on_counted(keys).then_some(keys as u64));
+        }
+        let Some(mut count) = self.source.count(&self.circle, &range, on_counted)? else {
+            return Ok(None);
+        };
+        let own = self.own_in(&range);
+        self.effects.reads.insert_count(range, count);
+        for (key, value) in own {
+            let was_there = self.read_stored(key)?.is_some();
+            count += u64::from(value.is_some() && !was_there);
+            // On a remote store, the two may be of different moments.
+            count = count.saturating_sub(u64::from(value.is_none() && was_there));
+        }
+        Ok(Some(count))
+    }
+
+    fn read_keys(&mut self, range: KeyRange) -> Result<Vec<Key>, WriteError> {
+        let entries = self.read_range(range, Want::Keys)?;
+        Ok(entries.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Returns its own writes in a range, in the order of the keys.
+    fn own_in(&self, range: &KeyRange) -> Vec<(Key, Option<Value>)> {
+        let own = &self.effects.writes;
+        let own = own.range(range.start.clone()..range.end.clone());
+        own.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Reads a range. The values are there if they are wanted.
+    fn read_range(
+        &mut self,
+        mut range: KeyRange,
+        want: Want,
+    ) -> Result<Vec<(Key, Value)>, WriteError> {
+        let mut entries = Vec::new();
+        if range.is_empty() {
+            return Ok(entries);
+        }
+        let mut written = self.own_in(&range);
         let wanted = KeyRange {
             // Those that it deletes don't count, so it may read more.
             limit: range.limit.saturating_add(written.len()),
@@ -194,30 +283,46 @@ impl Transaction {
             written.reverse();
         }
         let mut written = written.into_iter().peekable();
-        let mut found = KeysDigest::default();
-        self.source.keys(&self.circle, &wanted, &mut |key| {
-            let before = iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
-            let before = before.filter(|(_, there)| *there).map(|(own, _)| own);
-            keys.extend(before.take(range.limit - keys.len()));
-            if keys.len() == range.limit {
-                return false;
-            }
-            found.push(key);
-            match written.next_if(|(own, _)| own[..] == *key) {
-                Some((_, false)) => {}
-                Some(_) | None => keys.push(Key::new(key)),
-            }
-            keys.len() < range.limit
-        })?;
-        let rest = written.filter(|(_, there)| *there).map(|(own, _)| own);
-        keys.extend(rest.take(range.limit - keys.len()));
-        if keys.len() == range.limit
-            && let Some(last) = keys.last()
+        let mut found = RangeDigest::new(want);
+        let max_bytes = match want {
+            Want::Entries { max_bytes } => max_bytes,
+            Want::Keys | Want::Count => usize::MAX,
+        };
+        let mut bytes = 0;
+        self.source
+            .entries(&self.circle, &wanted, want, &mut |key, value| {
+                let before =
+                    iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
+                let before = before.filter_map(|(own, value)| Some((own, value?)));
+                entries.extend(before.take(range.limit - entries.len()));
+                if entries.len() == range.limit {
+                    return false;
+                }
+                found.push(key, value);
+                bytes += key.len() + value.len();
+                match written.next_if(|(own, _)| own[..] == *key) {
+                    Some((_, None)) => {}
+                    Some((own, Some(value))) => entries.push((own, value)),
+                    None => entries.push((Key::new(key), value.clone())),
+                }
+                if bytes > max_bytes {
+                    range.cut_off_after(&Key::new(key));
+                }
+                entries.len() < range.limit && bytes <= max_bytes
+            })?;
+        if bytes > max_bytes {
+            self.effects.reads.insert_range(range, found);
+            return Err(WriteError::Entries { max: max_bytes });
+        }
+        let rest = written.filter_map(|(own, value)| Some((own, value?)));
+        entries.extend(rest.take(range.limit - entries.len()));
+        if entries.len() == range.limit
+            && let Some((last, _)) = entries.last()
         {
             range.cut_off_after(last);
         }
         self.effects.reads.insert_range(range, found);
-        Ok(keys)
+        Ok(entries)
     }
 
     /// Returns the value of one of the circle's own keys, which no script sees.
@@ -345,11 +450,17 @@ impl Transaction {
             }
         }
         for read in reads.ranges() {
-            let mut found = KeysDigest::default();
-            now.keys(disk, &self.circle, Table::Store, &read.range, |key| {
-                found.push(key);
-                true
-            })?;
+            let mut found = RangeDigest::to_compare(read.found);
+            now.entries(
+                disk,
+                &self.circle,
+                Table::Store,
+                &read.range,
+                |key, value| {
+                    found.push(key, value);
+                    true
+                },
+            )?;
             if found.finish() != read.found {
                 return Ok(false);
             }
@@ -398,22 +509,63 @@ impl ReadSource {
         }
     }
 
-    /// Calls `found` with every key in a range, as it is to be read, until it says to stop.
-    fn keys(
+    /// Calls `found` with every key in a range and its value, if that is wanted, as it is to be read, until it says to
+    /// stop.
+    fn entries(
         &mut self,
         circle: &PublicKey,
         range: &KeyRange,
-        found: &mut dyn FnMut(&[u8]) -> bool,
+        want: Want,
+        found: &mut dyn FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
         match self {
             Self::Disk { disk, snapshot } => {
-                viewed(snapshot, disk).keys(disk, circle, Table::Store, range, found)
+                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)
             }
             Self::Remote(reads) => {
-                let keys = reads.keys(range)?;
-                keys.iter().all(|key| found(key));
+                let none = Value::new(&[]);
+                match reads.scan(range, want)? {
+                    Scanned::Keys(keys) => keys.iter().all(|key| found(key, &none)),
+                    Scanned::Entries(entries) => {
+                        entries.iter().all(|(key, value)| found(key, value))
+                    }
+                    Scanned::Count(_) => return Err(Unavailable),
+                };
                 Ok(())
             }
+        }
+    }
+
+    /// Counts the keys in a range. Returns nothing if `on_counted` ended it.
+    fn count(
+        &mut self,
+        circle: &PublicKey,
+        range: &KeyRange,
+        on_counted: OnCounted<'_>,
+    ) -> Result<Option<u64>, Unavailable> {
+        match self {
+            Self::Disk { disk, snapshot } => {
+                let (mut count, mut untold, mut goes_on) = (0, 0, true);
+                let found = |_: &[u8], _: &Value| {
+                    count += 1;
+                    untold += 1;
+                    if untold == COUNTED_AT_ONCE {
+                        untold = 0;
+                        goes_on = on_counted(COUNTED_AT_ONCE);
+                    }
+                    goes_on
+                };
+                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)?;
+                goes_on = goes_on && on_counted(untold);
+                Ok(goes_on.then_some(count))
+            }
+            Self::Remote(reads) => match reads.scan(range, Want::Count)? {
+                Scanned::Count(count) => {
+                    let told = usize::try_from(count).unwrap_or(usize::MAX);
+                    Ok(on_counted(told).then_some(count))
+                }
+                Scanned::Keys(_) | Scanned::Entries(_) => Err(Unavailable),
+            },
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod disk;
 mod durability;
 mod failures;
 mod limits;
+mod ranges;
 
 use serde_json::{Value, json};
 
@@ -27,6 +28,15 @@ async fn failure(session: &mut Ws, script: &str) -> (String, String) {
     assert_eq!(error["code"], -32000, "{script}: {error}");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&error["data"]["kind"]), text(&error["message"]))
+}
+
+/// Returns how many runs have conflicted so far, and started over. The server must log at debug level.
+async fn starts_over(server: &mut TestServer, session: &mut Ws) -> usize {
+    // What was logged before is there once this is.
+    let fence = session.play("1").await.unwrap();
+    let ended = |line: &Value| line["message"] == "a job ended" && line["job"] == fence["job_id"];
+    server.logged("the fence", ended).await;
+    server.count_logged(|line| line["message"] == "a run conflicted, and starts over")
 }
 
 async fn values_keep_their_kind_and_their_precision() {

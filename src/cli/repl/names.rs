@@ -3,7 +3,9 @@
 use super::COMMANDS;
 
 /// The functions of `store`.
-const STORE: &[&str] = &["delete(", "get(", "has(", "incr(", "keys(", "set("];
+const STORE: &[&str] = &[
+    "count(", "delete(", "get(", "has(", "incr(", "keys(", "scan(", "set(",
+];
 
 /// Keywords, constants, and functions that aren't called on a value.
 const WORDS: &[&str] = &[

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     circle::JobSpec,
     dispatch::{
-        Account, BackendHandle, Played, ReservedOutcome,
+        Account, BackendHandle, Played, ReservedOutcome, ended,
         job::{name, reserve},
     },
     memory::MemoryBudget,
@@ -90,7 +90,11 @@ impl Embedded {
         );
         match committed.map_err(|refused| refused.why) {
             Ok(()) => Some(Played::Later(BackendHandle::Embedded(handle))),
-            Err(CommitError::Conflict | CommitError::Busy) => None,
+            Err(CommitError::Conflict) => {
+                ended::starts_over(job.id);
+                None
+            }
+            Err(CommitError::Busy) => None,
             Err(why) => Some(Played::Now(Err(why.into()))),
         }
     }

@@ -12,7 +12,7 @@ use circled_protocol::{JobId, PublicKey};
 use super::running_file::RunningFile;
 use crate::{
     circle::{Executor, JobSpec},
-    dispatch::Account,
+    dispatch::{Account, ended},
     script::{self, Outcome, RunError, Runner},
     store::{
         CommitCallback, CommitError, LockedCircle, NewEvent, Preconditions, Record, Store,
@@ -123,7 +123,7 @@ impl TransactionRunner {
             let mut concurrent =
                 CircleCommitter::Concurrent(&self.store, bounded.job.circle, WaitPolicy::Wait);
             match commit(&mut concurrent, ran) {
-                Err(CommitError::Conflict) => {}
+                Err(CommitError::Conflict) => ended::starts_over(bounded.job.id),
                 result => return result,
             }
         }

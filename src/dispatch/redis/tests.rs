@@ -148,6 +148,8 @@ fn circle(seed: u16) -> PublicKey {
 enum Step {
     Get(&'static str),
     Scan(KeyRange),
+    Entries(KeyRange),
+    Count(KeyRange),
     Set(&'static str, u8),
     Delete(&'static str),
 }
@@ -156,16 +158,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let key = || prop::sample::select(&KEYS[..]);
     let bound = || prop::sample::select(&BOUNDS[..]);
     let limit = prop_oneof![1..4_usize, Just(usize::MAX)];
-    let range = (bound(), bound(), limit, any::<bool>());
-    let range = range.prop_map(|(start, end, limit, reverse)| KeyRange {
-        start: Key::new(start.as_bytes()),
-        end: Key::new(end.as_bytes()),
-        limit,
-        reverse,
-    });
+    let range = || (bound(), bound(), limit.clone(), any::<bool>());
+    let range = || {
+        range().prop_map(|(start, end, limit, reverse)| KeyRange {
+            start: Key::new(start.as_bytes()),
+            end: Key::new(end.as_bytes()),
+            limit,
+            reverse,
+        })
+    };
     let step = prop_oneof![
         1 => key().prop_map(Step::Get),
-        2 => range.prop_map(Step::Scan),
+        2 => range().prop_map(Step::Scan),
+        2 => range().prop_map(Step::Entries),
+        2 => range().prop_map(Step::Count),
         2 => (key(), any::<u8>()).prop_map(|(key, n)| Step::Set(key, n)),
         1 => key().prop_map(Step::Delete),
     ];
@@ -183,9 +189,21 @@ fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
             let keys = transaction.scan(range.clone()).unwrap();
             Some(keys.iter().map(|key| key.to_vec()).collect())
         }
+        Step::Entries(range) => {
+            let entries = transaction.scan_entries(range.clone(), usize::MAX).unwrap();
+            let entries = entries.iter().flat_map(|(key, value)| [key, value]);
+            Some(entries.map(|part| part.to_vec()).collect())
+        }
+        Step::Count(range) => {
+            let count = transaction.count(range.clone(), &mut |_| true).unwrap();
+            Some(vec![count.unwrap().to_string().into_bytes()])
+        }
         Step::Set(key, n) => {
-            let value = Some(n.to_string().into_bytes().into());
-            transaction.set(key, value).unwrap();
+            // A long value is compared by its hash.
+            let value = n.to_string().repeat(if n % 4 == 0 { 40 } else { 1 });
+            transaction
+                .set(key, Some(value.into_bytes().into()))
+                .unwrap();
             None
         }
         Step::Delete(key) => {

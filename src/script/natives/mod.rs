@@ -17,6 +17,7 @@ mod events;
 mod json;
 mod lists;
 mod maps;
+mod range_options;
 mod sort;
 mod store;
 mod switch_guard;

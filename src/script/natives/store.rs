@@ -1,11 +1,11 @@
 //! `store`: what a circle keeps. Everything goes through the run's transaction.
 
-use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, Module, Position};
 
-use super::{Failed, json::parsed, native, unprintable};
+use super::{Failed, json::parsed, native, range_options, unprintable};
 use crate::{
     script::{Limits, budget, failure, json, print::Bounds, run_context},
-    store::{Transaction, Value, WriteError},
+    store::{Key, KeyRange, Transaction, Value, WriteError},
 };
 
 /// The value of `store`. There is one in every scope, functions included.
@@ -19,6 +19,10 @@ pub(in crate::script) const STORE: &str = "store";
 const READ_COST: usize = 8;
 /// Bytes that count as one operation.
 const BYTES_PER_OPERATION: usize = 256;
+/// Keys that are counted in one operation.
+const COUNTED_PER_OPERATION: usize = 8;
+/// Entries that a range returns unless it has a limit.
+const PAGE: usize = 100;
 
 pub(super) fn register(module: &mut Module, limits: &Limits) {
     let bounds = Bounds {
@@ -48,8 +52,23 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     native!(module, pure: true, "incr", move |_: &mut Store, key: ImmutableString, by: f64| {
         add(&key, by.into(), bounds)
     });
+    let max_array = max_array.get();
+    let max_memory = limits.max_memory.get();
     native!(module, pure: true, "keys", move |_: &mut Store, prefix: ImmutableString| {
-        keys(&prefix, max_array.get())
+        keys(|transaction| transaction.keys(&prefix, max_array))
+    });
+    native!(module, pure: true, "keys", move |_: &mut Store, options: Map| {
+        let range = range(&options, PAGE, max_array)?;
+        keys(|transaction| transaction.scan(range))
+    });
+    native!(module, pure: true, "scan", move |_: &mut Store, options: Map| {
+        scan(range(&options, PAGE, max_array)?, max_memory)
+    });
+    native!(module, pure: true, "count", |_: &mut Store, prefix: ImmutableString| {
+        count(KeyRange::of_prefix(prefix.as_bytes()))
+    });
+    native!(module, pure: true, "count", move |_: &mut Store, options: Map| {
+        count(range(&options, usize::MAX, max_array)?)
     });
 }
 
@@ -100,18 +119,60 @@ fn add(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
     Ok(new)
 }
 
-fn keys(prefix: &str, max: usize) -> Result<rhai::Array, Failed> {
+fn range(options: &Map, unlimited: usize, most: usize) -> Result<KeyRange, Failed> {
+    range_options::parse(options, unlimited, most).map_err(failed)
+}
+
+fn keys(
+    read: impl FnOnce(&mut Transaction) -> Result<Vec<Key>, WriteError>,
+) -> Result<rhai::Array, Failed> {
     budget::charge(READ_COST)?;
-    let keys = within(|transaction| transaction.keys(prefix, max))?;
+    let keys = budget::unmeasured(|| within(read))?;
     budget::charge(keys.len())?;
-    let text = |key: crate::store::Key| String::from_utf8_lossy(&key).as_ref().into();
-    Ok(keys.into_iter().map(text).collect())
+    Ok(keys.iter().map(text).collect())
+}
+
+/// Returns the keys and the values of a range, each pair as a map.
+fn scan(range: KeyRange, max_bytes: usize) -> Result<rhai::Array, Failed> {
+    budget::charge(READ_COST)?;
+    let entries =
+        budget::unmeasured(|| within(|transaction| transaction.scan_entries(range, max_bytes)))?;
+    let entry = |(key, value): (Key, Value)| {
+        budget::charge_one()?;
+        let value = parsed(&value)?;
+        let entry = [("key".into(), text(&key)), ("value".into(), value)];
+        Ok(Dynamic::from_map(entry.into_iter().collect()))
+    };
+    entries.into_iter().map(entry).collect()
+}
+
+fn count(range: KeyRange) -> Result<i64, Failed> {
+    budget::charge(READ_COST)?;
+    let mut stopped = None;
+    let mut on_counted = |keys: usize| {
+        let charged = budget::charge(keys / COUNTED_PER_OPERATION);
+        charged.map_err(|error| stopped = Some(error)).is_ok()
+    };
+    let counted =
+        budget::unmeasured(|| within(|transaction| transaction.count(range, &mut on_counted)))?;
+    match (counted, stopped) {
+        (Some(count), _) => Ok(i64::try_from(count).unwrap_or(i64::MAX)),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(budget::give_up()),
+    }
+}
+
+fn text(key: &Key) -> Dynamic {
+    String::from_utf8_lossy(key).as_ref().into()
 }
 
 fn within<R>(work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>) -> Result<R, Failed> {
     match run_context::with_transaction(work) {
         Some(Ok(result)) => Ok(result),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
+        Some(Err(error @ WriteError::Keys { .. })) => Err(limit(format!(
+            "{error}: read them in parts, with store.scan(#{{prefix: ..., after: ...}})"
+        ))),
         Some(Err(error)) => Err(limit(error.to_string())),
         None => Err(failed("there is no store here".to_owned())),
     }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use super::{LIMITS, circle, commit, open, set, usage};
 use crate::store::{
-    CommitError, Key, KeyRange, NewEvent, RemoteReads, Settings, Transaction, Unavailable, Value,
-    WriteError,
+    CommitError, Key, KeyRange, NewEvent, RemoteReads, Scanned, Settings, Transaction, Unavailable,
+    Value, Want, WriteError,
 };
 
 fn value(text: &str) -> Option<Value> {
@@ -123,14 +123,19 @@ impl RemoteReads for Sorted {
         Ok(self.0.get(&key[..]).cloned())
     }
 
-    fn keys(&mut self, range: &KeyRange) -> Result<Vec<Key>, Unavailable> {
-        let keys = self.0.keys().map(|key| Key::new(key));
-        let mut keys: Vec<_> = keys.filter(|key| range.contains(key)).collect();
+    fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable> {
+        let entries = self.0.iter();
+        let entries = entries.map(|(key, value)| (Key::new(key), value.clone()));
+        let mut entries: Vec<_> = entries.filter(|(key, _)| range.contains(key)).collect();
         if range.reverse {
-            keys.reverse();
+            entries.reverse();
         }
-        keys.truncate(range.limit);
-        Ok(keys)
+        entries.truncate(range.limit);
+        Ok(match want {
+            Want::Keys => Scanned::Keys(entries.into_iter().map(|(key, _)| key).collect()),
+            Want::Entries { .. } => Scanned::Entries(entries),
+            Want::Count => Scanned::Count(entries.len() as u64),
+        })
     }
 }
 

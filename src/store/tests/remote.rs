@@ -3,23 +3,32 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{LIMITS, circle};
-use crate::store::{Key, KeyRange, RemoteReads, Transaction, Unavailable, Value};
+use crate::store::{
+    Found, Key, KeyRange, RemoteReads, Scanned, Transaction, Unavailable, Value, Want,
+};
 
 /// A store that returns something else each time.
 struct Changing(VecDeque<Vec<&'static str>>);
 
 impl RemoteReads for Changing {
     fn get(&mut self, _: &Key) -> Result<Option<Value>, Unavailable> {
-        self.keys(&KeyRange::of_prefix(b""))
-            .map(|keys| keys.into_iter().next())
+        let keys = self.0.pop_front().ok_or(Unavailable)?;
+        Ok(keys.first().map(|key| Value::new(key.as_bytes())))
     }
 
-    fn keys(&mut self, _: &KeyRange) -> Result<Vec<Key>, Unavailable> {
+    fn scan(&mut self, _: &KeyRange, want: Want) -> Result<Scanned, Unavailable> {
         let keys = self.0.pop_front().ok_or(Unavailable)?;
-        Ok(keys
-            .into_iter()
-            .map(|key| Key::new(key.as_bytes()))
-            .collect())
+        let keys = keys.into_iter().map(|key| Key::new(key.as_bytes()));
+        Ok(match want {
+            Want::Keys => Scanned::Keys(keys.collect()),
+            Want::Entries { .. } => {
+                // A short value and a long one.
+                let values = ["{}".to_owned(), format!("\"{}\"", "9".repeat(70))];
+                let values = values.map(|value| Value::new(value.as_bytes()));
+                Scanned::Entries(keys.zip(values).collect())
+            }
+            Want::Count => Scanned::Count(keys.count() as u64),
+        })
     }
 }
 
@@ -60,8 +69,27 @@ fn a_list_is_hashed_as_redis_does_it() {
     let effects = transaction.into_effects();
     let read = effects.reads.ranges().next().unwrap();
     // printf '1:a2:bc' | sha1sum
-    assert_eq!(
-        hex::encode(read.found),
-        "fd598ee13e448acb47f9923cb6922eef2997a60f"
-    );
+    let digest = digest("fd598ee13e448acb47f9923cb6922eef2997a60f");
+    assert_eq!(read.found, Found::Keys(digest));
+    let mut transaction = reading(&[&["a", "bc"]]);
+    let all = KeyRange::of_prefix(b"");
+    let entries = transaction.scan_entries(all.clone(), 1000).unwrap();
+    assert_eq!(entries.len(), 2);
+    let effects = transaction.into_effects();
+    let read = effects.reads.ranges().next().unwrap();
+    // long=\"$(printf '9%.0s' $(seq 70))\"
+    // printf "1:a2:{}2:bc72:$(printf %s $long | sha1sum | cut -c 1-40)" | sha1sum
+    let digest = self::digest("6eae727f03c3c732dc9ffdba7bdea8e696827c5f");
+    assert_eq!(read.found, Found::Entries(digest));
+    assert_eq!(read.range.limit, 3);
+    let mut transaction = reading(&[&["a", "bc"]]);
+    assert_eq!(transaction.count(all.clone(), &mut |_| true), Ok(Some(2)));
+    let effects = transaction.into_effects();
+    let read = effects.reads.ranges().next().unwrap();
+    assert_eq!(read.found, Found::Count(2));
+    assert_eq!(read.range, all);
+}
+
+fn digest(hex: &str) -> [u8; 20] {
+    hex::decode(hex).unwrap().try_into().unwrap()
 }

@@ -69,6 +69,14 @@ scripts! {
         }
     }
 
+    /// Reads the keys in a range of a store and their values. Returns one after the other, until they have more than so
+    /// many bytes.
+    Scan = "scan.lua" {
+        of { circle: PublicKey }
+        keys { store(&circle), store_keys(&circle) }
+        args { start: Vec<u8>, stop: Vec<u8>, limit: u32, reverse: bool, max_bytes: usize }
+    }
+
     /// Has a durable job whose time has come wait for its turn.
     Wake = "wake.lua" {
         keys { delayed(), jobs(), job_counts(&circle), backlog(&circle) }
@@ -212,8 +220,16 @@ item! {
 }
 
 item! {
-    /// A range of the store's keys, and the SHA-1 of what was found.
-    ReadRange { start: Value, stop: Value, found: String, limit: usize, reverse: bool }
+    /// A range of the store's keys, and what was found: a number, or the digest of the keys, or that with their values.
+    ReadRange {
+        start: Value,
+        stop: Value,
+        found: String,
+        limit: usize,
+        reverse: bool,
+        is_count: bool,
+        has_values: bool,
+    }
 }
 
 item! {

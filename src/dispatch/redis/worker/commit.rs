@@ -27,7 +27,7 @@ use crate::{
         settings,
     },
     script::{Outcome, waited_for_lock},
-    store::{self, CommitError, Effects, KeyRange, Preconditions, RangeRead, Unavailable},
+    store::{self, CommitError, Effects, Found, KeyRange, Preconditions, RangeRead, Unavailable},
 };
 
 /// The holder of a circle's lock that a commit names whom the lock doesn't concern, as `lua/commit.lua` has it.
@@ -361,9 +361,14 @@ impl<'a> CommitCall<'a> {
             commit.ranges.push(ReadRange {
                 start: bytes(start),
                 stop: bytes(end),
-                found: hex::encode(found),
+                found: match found {
+                    Found::Keys(digest) | Found::Entries(digest) => hex::encode(digest),
+                    Found::Count(count) => count.to_string(),
+                },
                 limit: *limit,
                 reverse: *reverse,
+                is_count: matches!(found, Found::Count(_)),
+                has_values: matches!(found, Found::Entries(_)),
             });
         }
         let mut run = Run {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use circled_protocol::PublicKey;
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::store::{Effects, Key, KeyRange, RemoteReads, Unavailable, Value};
+use crate::store::{Effects, Key, KeyRange, RemoteReads, Scanned, Unavailable, Value, Want};
 
 /// The values that were used last, by circle and key.
 pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);
@@ -60,7 +60,7 @@ pub(super) struct MissedRead(Arc<Mutex<Option<Miss>>>);
 #[derive(Debug, Clone)]
 pub(super) enum Miss {
     Value(Key),
-    List,
+    Range,
 }
 
 impl MissedRead {
@@ -80,7 +80,7 @@ impl RemoteReads for CachedReads {
         found.ok_or_else(|| self.missed.note(Miss::Value(key.clone())))
     }
 
-    fn keys(&mut self, _: &KeyRange) -> Result<Vec<Key>, Unavailable> {
-        Err(self.missed.note(Miss::List))
+    fn scan(&mut self, _: &KeyRange, _: Want) -> Result<Scanned, Unavailable> {
+        Err(self.missed.note(Miss::Range))
     }
 }

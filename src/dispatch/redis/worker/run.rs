@@ -22,7 +22,7 @@ use super::{
 use crate::{
     dispatch::{
         JobRecord,
-        ended::DurableRun,
+        ended::{self, DurableRun},
         record::{later, no_provider, unreadable},
         redis::proto::{
             scripts::{Begin, Entry, Lost},
@@ -167,7 +167,7 @@ impl Worker {
             .in_scope(|| self.executor.try_run(&spec, &mut transaction));
         match (outcome, missing.take()) {
             (_, Some(Miss::Value(key))) => Tried::Missed(key),
-            (_, Some(Miss::List)) | (None, None) => Tried::Slow,
+            (_, Some(Miss::Range)) | (None, None) => Tried::Slow,
             (Some(outcome), None) => {
                 match self.commit_request(claimed, outcome, transaction, false) {
                     Some(request) => Tried::Ran(Box::new(request)),
@@ -293,6 +293,7 @@ impl Worker {
                 // Those that wait have built on what isn't so.
                 for (claimed, request) in self.commit_queue.take_readers(&circle) {
                     self.read_cache.remove_writes(circle, &request.effects);
+                    ended::starts_over(claimed.id());
                     again.push(claimed);
                 }
             }
@@ -355,6 +356,7 @@ impl Worker {
             claimed.set_known(known);
             claimed.collisions += 1;
             if claimed.collisions < COLLISIONS {
+                ended::starts_over(claimed.id());
                 return AfterCommit::Run;
             }
         }

@@ -23,6 +23,10 @@ pub(super) enum Op {
     PrefixRead(&'static str, usize),
     /// The keys from one on up to another, so many at most, from this end or the other.
     Scan(&'static str, &'static str, usize, bool),
+    /// The same, with their values.
+    Entries(&'static str, &'static str, usize, bool),
+    /// How many keys there are from one on up to another.
+    Count(&'static str, &'static str),
     /// Another key under "k/", if there are fewer than so many.
     Join(i64, usize),
     /// Moves as much as there is, if there is enough. An account with nothing in it is closed.
@@ -38,6 +42,7 @@ pub(super) enum Op {
 pub(super) enum Seen {
     Value(Option<String>),
     Keys(Option<Vec<String>>),
+    Entries(Vec<(String, String)>),
     Total(i64),
 }
 
@@ -53,6 +58,8 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
         2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Scan(start, end, limit, reverse)),
+        2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Entries(start, end, limit, reverse)),
+        2 => (bound(), bound()).prop_map(|(start, end)| Op::Count(start, end)),
         2 => (0..10_i64, 1..4_usize).prop_map(|(n, max)| Op::Join(n, max)),
         3 => (account(), account(), 1..20_i64).prop_map(|(from, to, n)| Op::Transfer(from, to, n)),
         2 => Just(Op::Total),
@@ -67,10 +74,23 @@ pub(super) trait Access {
     fn put(&mut self, key: &str, value: Option<String>);
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String>;
+    fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries;
+    fn count(&mut self, start: &str, end: &str) -> i64;
 }
+
+type Entries = Vec<(String, String)>;
 
 fn text(key: &Key) -> String {
     String::from_utf8(key.to_vec()).unwrap()
+}
+
+fn range(start: &str, end: &str, limit: usize, reverse: bool) -> KeyRange {
+    KeyRange {
+        start: Key::new(start.as_bytes()),
+        end: Key::new(end.as_bytes()),
+        limit,
+        reverse,
+    }
 }
 
 impl Access for Transaction {
@@ -93,14 +113,21 @@ impl Access for Transaction {
     }
 
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String> {
-        let range = KeyRange {
-            start: Key::new(start.as_bytes()),
-            end: Key::new(end.as_bytes()),
-            limit,
-            reverse,
-        };
-        let keys = Transaction::scan(self, range).unwrap();
+        let keys = Transaction::scan(self, range(start, end, limit, reverse)).unwrap();
         keys.iter().map(text).collect()
+    }
+
+    fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries {
+        let range = range(start, end, limit, reverse);
+        let entries = self.scan_entries(range, usize::MAX).unwrap();
+        let entry = |(key, value): &(Key, Key)| (text(key), text(value));
+        entries.iter().map(entry).collect()
+    }
+
+    fn count(&mut self, start: &str, end: &str) -> i64 {
+        let range = range(start, end, usize::MAX, false);
+        let count = Transaction::count(self, range, &mut |_| true).unwrap();
+        count.unwrap().try_into().unwrap()
     }
 }
 
@@ -148,6 +175,17 @@ impl Access for Model {
         keys.truncate(limit);
         keys
     }
+
+    fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries {
+        let keys = Self::scan(self, start, end, limit, reverse).into_iter();
+        keys.map(|key| (key.clone(), self.0[&key].clone()))
+            .collect()
+    }
+
+    fn count(&mut self, start: &str, end: &str) -> i64 {
+        let keys = Self::scan(self, start, end, usize::MAX, false);
+        keys.len().try_into().unwrap()
+    }
 }
 
 pub(super) fn run(ops: &[Op], store: &mut impl Access) -> Vec<Seen> {
@@ -168,6 +206,12 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
         Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
         Op::Scan(start, end, limit, reverse) => {
             return Some(Seen::Keys(Some(store.scan(start, end, limit, reverse))));
+        }
+        Op::Entries(start, end, limit, reverse) => {
+            return Some(Seen::Entries(store.entries(start, end, limit, reverse)));
+        }
+        Op::Count(start, end) => {
+            return Some(Seen::Value(Some(store.count(start, end).to_string())));
         }
         Op::Join(n, max) => {
             let keys = store.list("k/", 100);

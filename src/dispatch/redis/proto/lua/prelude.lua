@@ -153,6 +153,24 @@ local function matches(value, wanted)
   return redis.sha1hex(value) == wanted:sub(2)
 end
 
+-- Returns the keys of a store in a range, as it is to be read.
+local function keys_in(store_keys, start, stop, limit, reverse)
+  local command, one, other = 'ZRANGEBYLEX', '[' .. start, '(' .. stop
+  if reverse then command, one, other = 'ZREVRANGEBYLEX', other, one end
+  return redis.call(command, store_keys, one, other, 'LIMIT', 0, limit)
+end
+
+-- Calls `found` with each of these keys and its value until it returns false, and fetches some values at a time.
+local FETCHED_AT_ONCE = 100
+local function each_value(store, keys, found)
+  for from = 1, #keys, FETCHED_AT_ONCE do
+    local to = math.min(from + FETCHED_AT_ONCE - 1, #keys)
+    for i, value in ipairs(redis.call('HMGET', store, unpack(keys, from, to))) do
+      if found(keys[from + i - 1], value or '') == false then return end
+    end
+  end
+end
+
 -- Returns the bytes that count in an inbox: in all, and of one circle's. An entry counts as its bytes, and as its share of
 -- the entries that there may be.
 local function inbox_usage(inbox, circle)
