@@ -234,12 +234,14 @@ async fn run(options: &Options) -> usize {
             url: peer.value.clone(),
             process: None,
         });
+        let bare = Server::echo("axum, same HMAC", Echo::Webhook);
         let mut targets: Vec<Target> = peers.collect();
-        Line::print_head(targets.first().map_or("", |peer| peer.name.as_str()));
-        let beside = match targets.as_slice() {
-            [] => Beside::Nothing,
-            _ => Beside::PerSecond,
-        };
+        targets.push(Target {
+            name: bare.name.clone(),
+            url: bare.url.replace("ws://", "http://"),
+            process: bare.process(),
+        });
+        Line::print_head(&targets[0].name);
         targets.push(Target {
             name: circled.name.clone(),
             url: circled.webhooks_url(&key),
@@ -250,7 +252,9 @@ async fn run(options: &Options) -> usize {
             let webhooks = async |target: &Target| {
                 webhook::deliveries(&target.url, options, connections).await
             };
-            lines.extend(in_turns(options.rounds, &targets, &what, beside, webhooks).await);
+            lines.extend(
+                in_turns(options.rounds, &targets, &what, Beside::PerSecond, webhooks).await,
+            );
         }
     }
     if options.only.contains(&What::Redis) {
