@@ -14,6 +14,7 @@ use super::{Delivery, JobRecord, record};
 use crate::{
     auth::Action,
     circle::{Caller, Executor, JobSpec, Pinned, Task},
+    weight,
 };
 
 /// The bytes up to which an input is parsed on a thread that others wait for, by what it takes in memory then.
@@ -119,6 +120,12 @@ impl JobRequest {
 }
 
 impl Input {
+    /// Returns about how many bytes the values take once they are parsed.
+    pub(super) fn weight(&self) -> usize {
+        let values = [&self.event, &self.args].into_iter().flatten();
+        values.map(|text| weight::of_json(text.get())).sum()
+    }
+
     /// Parses the values, each from its own beginning: the depth of JSON is bounded from where parsing begins, and an
     /// event may be as deep as that.
     pub(super) fn parse(&self) -> serde_json::Result<ParsedInput<'_>> {

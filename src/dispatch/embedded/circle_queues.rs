@@ -153,6 +153,12 @@ impl CircleQueues {
         self.waiters.remove(&job)
     }
 
+    /// Returns whether a new job of the circle may run before it is stored: none waits that came before.
+    pub(super) fn may_run_first(&self, circle: &PublicKey) -> bool {
+        let queue = self.circles.get(circle);
+        !self.stopping && queue.is_none_or(|queue| queue.ready.is_empty())
+    }
+
     /// Takes out the circle's next job, if it may run now. It counts as running from here on.
     pub(super) fn start(&mut self, circle: &PublicKey, at_once: usize) -> Option<ReadyJob> {
         if self.stopping {

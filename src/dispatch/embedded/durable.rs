@@ -72,6 +72,8 @@ pub(super) struct DurableJobs {
     settings: settings::Durable,
     scripts: Scripts,
     running: RunningFile,
+    /// True if the last server may have died of a job that it had not stored: then all are stored before they run.
+    pub(super) has_lost_a_job: bool,
     queues: Mutex<CircleQueues>,
     wake: Condvar,
     clock: Mutex<Option<JoinHandle<()>>>,
@@ -117,12 +119,15 @@ impl DurableJobs {
         let (running, died_of) =
             RunningFile::open(runner.store.disk().path()).map_err(StartError::Running)?;
         let pending = job_store::recover(&runner.store, &died_of, now, &settings)?;
+        let is_stored = |id: &JobId| pending.iter().any(|job| job.id == *id);
+        let has_lost_a_job = !died_of.iter().all(is_stored);
         running.clear().map_err(StartError::Running)?;
         let durable = Arc::new(Self {
             runner,
             settings,
             scripts,
             running,
+            has_lost_a_job,
             queues: Mutex::default(),
             wake: Condvar::new(),
             clock: Mutex::default(),

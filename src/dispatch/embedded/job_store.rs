@@ -11,7 +11,7 @@ use crate::{
         Cursor, JobRecord, Listing, Progress, Status,
         ended::DurableRun,
         jobs::{List, ListedJobs},
-        record::later,
+        record::{json, later},
         settings,
         submission::{Input, JobRequest},
     },
@@ -51,26 +51,58 @@ pub(super) fn accepted(request: JobRequest, settings: &settings::Durable) -> (Ne
         input,
         identity,
     } = request;
-    let id = job.id;
     let submitted = job.submitted(Some(&input), None);
     let understood = (submitted.input.as_deref()).map_or(0, crate::weight::of_json);
     let mut records: Vec<_> = submitted.records().collect();
-    if let Some(identity) = &identity {
-        let until = later(job.received_at, settings.dedupe_for);
-        records.push(record::seen(identity, id, until));
-        records.push(expiry(Expiring::Seen, identity, until));
-    }
+    records.extend(seen(&job, identity.as_ref(), settings));
     let written: usize = records.iter().map(Record::size).sum();
     let size = written + understood;
     (NewJob { job, input, size }, records)
 }
 
+/// Returns the records that tell duplicates of a job.
+fn seen(
+    job: &JobRecord,
+    identity: Option<&[u8; 32]>,
+    settings: &settings::Durable,
+) -> impl Iterator<Item = Record> {
+    let until = later(job.received_at, settings.dedupe_for);
+    let records = identity.map(|identity| {
+        [
+            record::seen(identity, job.id, until),
+            expiry(Expiring::Seen, identity, until),
+        ]
+    });
+    records.into_iter().flatten()
+}
+
+/// Returns the records of a job that is over before it has been stored.
+pub(super) fn ended(
+    job: &JobRecord,
+    input: &Input,
+    identity: Option<&[u8; 32]>,
+    settings: &settings::Durable,
+) -> Vec<Record> {
+    let mut records = end(job, settings);
+    let input = json(input);
+    records.push(Record::put(Table::Inputs, job.id.as_bytes(), input));
+    records.extend(seen(job, identity, settings));
+    records
+}
+
 /// Returns the records of a job that is over, or runs again later.
 pub(super) fn settled(job: &JobRecord, settings: &settings::Durable) -> Vec<Record> {
+    let mut records = end(job, settings);
+    if job.ended_at.is_some() {
+        records.push(Record::remove(Table::Open, job.id.as_bytes()));
+    }
+    records
+}
+
+fn end(job: &JobRecord, settings: &settings::Durable) -> Vec<Record> {
     let id = job.id.as_bytes();
     let mut records = vec![record::put(job)];
     if let (Some(ended_at), Some(keep_for)) = (job.ended_at, job.keep_for(settings)) {
-        records.push(Record::remove(Table::Open, id));
         records.push(expiry(Expiring::Job, id, later(ended_at, keep_for)));
     }
     match job.status {

@@ -23,6 +23,7 @@ use super::{
     commit_gate::CommitGate,
     job_store,
     record::{self, Expiring},
+    running_file::RunningFile,
     transaction_runner::Ran,
 };
 use crate::{
@@ -385,6 +386,41 @@ fn embedded(store: &Store, script: &str) -> Arc<Embedded> {
     let scripts = [("test".into(), script.into())].into_iter().collect();
     let embedded = Embedded::start(&settings.dispatch, executor, store.clone(), scripts);
     Arc::new(embedded.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_run_before_they_are_stored_unless_the_last_server_died_of_one() {
+    let (_folder, store) = store();
+    let first = embedded(&store, "EVENT.payload");
+    let accept = async |embedded: &Arc<Embedded>, n: u8| {
+        let delivery = Delivery {
+            circle: circle(1),
+            provider: "test".into(),
+            event_id: None,
+            event_type: None,
+            identity: Some([n; 32]),
+            series: None,
+            payload: to_raw_value(&n).unwrap(),
+            received_at: Timestamp::now(),
+        };
+        let receipt = embedded.accept(delivery, PATIENCE).await.unwrap();
+        assert_eq!(receipt.status, Progress::Finished);
+        let job = store.read(Table::Jobs, &circle(1), receipt.job.as_bytes());
+        let job = record::job(&circle(1), receipt.job, &job.unwrap().unwrap()).unwrap();
+        assert_eq!((job.status, job.tries), (Status::Finished, 1));
+        assert_eq!(job.output, Some(n.to_string()));
+        let open = store.read(Table::Open, &circle(1), receipt.job.as_bytes());
+        assert!(open.unwrap().is_none());
+    };
+    for n in 0..5 {
+        accept(&first, n).await;
+    }
+    assert!(!first.durable.has_lost_a_job);
+    let (running, _) = RunningFile::open(store.disk().path()).unwrap();
+    std::mem::forget(running.begin(JobId::new()));
+    let second = embedded(&store, "EVENT.payload");
+    assert!(second.durable.has_lost_a_job);
+    accept(&second, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,21 +1,27 @@
 //! Accepts deliveries and submissions: each becomes a durable job.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use circled_protocol::{JobId, PublicKey};
+use jiff::Timestamp;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::DurableJobs;
 use crate::{
     dispatch::{
-        NotAccepted, Progress, Receipt, Status,
+        JobRecord, NotAccepted, Progress, Receipt, Status,
         embedded::{
             circle_queues::ReadyJob,
             job_store::{self, NewJob},
             record,
+            transaction_runner::{CircleCommitter, Ran},
         },
+        ended::DurableRun,
         settings,
-        submission::JobRequest,
+        submission::{JobRequest, MAX_INLINE_INPUT},
     },
     store::{CommitCallback, LockedCircle, Preconditions, Record, Table, Unavailable, WaitPolicy},
 };
@@ -38,6 +44,14 @@ struct StoredJob {
     ended: Option<oneshot::Receiver<Progress>>,
     /// A job that may run now, this one or an earlier one of the circle.
     ready: Option<ReadyJob>,
+}
+
+/// Returns the receipt of a job once it is on disk.
+async fn receipt(job: JobId, status: Progress, on_disk: OnDisk) -> Result<Receipt, NotAccepted> {
+    match on_disk.await {
+        Ok(Ok(())) => Ok(Receipt { job, status }),
+        Ok(Err(Unavailable)) | Err(_) => Err(NotAccepted::Unavailable),
+    }
 }
 
 impl JobToStore {
@@ -83,6 +97,11 @@ impl DurableJobs {
         wait: Duration,
     ) -> Result<Receipt, NotAccepted> {
         let circle = request.job.circle;
+        if !wait.is_zero()
+            && let Some((job, on_disk)) = self.try_run_first(&request)
+        {
+            return receipt(job, Progress::Finished, on_disk).await;
+        }
         let new = Box::new(JobToStore::of(request, &self.settings));
         let stored = match self.try_store_job(new, WaitPolicy::FailFast) {
             Ok(stored) => stored?,
@@ -129,10 +148,78 @@ impl DurableJobs {
             }
             None => Progress::Duplicate,
         };
-        match on_disk.await {
-            Ok(Ok(())) => Ok(Receipt { job, status }),
-            Ok(Err(Unavailable)) | Err(_) => Err(NotAccepted::Unavailable),
+        receipt(job, status, on_disk).await
+    }
+
+    /// Runs a job before it is stored, if its script is known to be short, and stores it as ended: that is one commit
+    /// instead of two. Returns nothing if the run can't end so; then nothing has happened.
+    fn try_run_first(self: &Arc<Self>, request: &JobRequest) -> Option<(JobId, OnDisk)> {
+        let JobRequest {
+            job,
+            input,
+            identity,
+        } = request;
+        let identity = identity.as_ref();
+        // Others wait for this thread.
+        if self.has_lost_a_job || job.due.is_some() || input.weight() > MAX_INLINE_INPUT {
+            return None;
         }
+        if !self.lock().may_run_first(&job.circle) {
+            return None;
+        }
+        let begun = Instant::now();
+        let Ran {
+            outcome, writes, ..
+        } = self.try_run(job, &input.parse().ok()?)?;
+        let mut ended = job.clone();
+        // Whatever fails is stored first: it runs again.
+        let outcome = Ok(outcome.ok()?);
+        let progress = ended.ran(outcome, Timestamp::now(), &self.settings)?;
+        if progress != Progress::Finished {
+            return None;
+        }
+        let records = job_store::ended(&ended, input, identity, &self.settings);
+        let (tell, on_disk) = oneshot::channel();
+        let run = DurableRun::new(&ended, progress, begun);
+        let done: CommitCallback = Box::new(move |result| {
+            if result.is_ok() {
+                run.committed();
+            }
+            // Whoever waited may have left.
+            let _ = tell.send(result);
+        });
+        let (event, done) = self.event_of(&ended, done);
+        let commit = |locked: &mut LockedCircle<'_>| {
+            if self.seen(job, identity, locked).ok()?.is_some() {
+                return None;
+            }
+            let preconditions = Preconditions {
+                no_final_of: ended.superseded_by().copied(),
+                ..Preconditions::NONE
+            };
+            CircleCommitter::Locked(locked)
+                .commit(writes, event, records, preconditions, done)
+                .ok()
+        };
+        let store = &self.runner.store;
+        let committed = store.lock_circle(job.circle, WaitPolicy::FailFast, commit);
+        committed.flatten().map(|()| (job.id, on_disk))
+    }
+
+    /// Returns the job that has been here before with this identity.
+    fn seen(
+        &self,
+        job: &JobRecord,
+        identity: Option<&[u8; 32]>,
+        locked: &LockedCircle<'_>,
+    ) -> Result<Option<JobId>, Unavailable> {
+        let seen = match identity {
+            Some(identity) if !self.settings.dedupe_for.is_zero() => {
+                locked.read(Table::Seen, identity)?
+            }
+            Some(_) | None => None,
+        };
+        Ok(seen.and_then(|value| record::seen_job(&value, job.received_at)))
     }
 
     /// Stores a job. Returns `new` if it would have to wait, and must not.
@@ -167,14 +254,8 @@ impl DurableJobs {
         locked: &mut LockedCircle<'_>,
     ) -> Result<StoredJob, NotAccepted> {
         let unavailable = |_| NotAccepted::Unavailable;
-        let seen = match &new.identity {
-            Some(identity) if !self.settings.dedupe_for.is_zero() => {
-                locked.read(Table::Seen, identity).map_err(unavailable)?
-            }
-            Some(_) | None => None,
-        };
-        let now = new.new_job.job.received_at;
-        let seen = seen.and_then(|value| record::seen_job(&value, now));
+        let seen = self.seen(&new.new_job.job, new.identity.as_ref(), locked);
+        let seen = seen.map_err(unavailable)?;
         let (tell, on_disk) = oneshot::channel();
         let is_given_up = match seen {
             Some(job) if new.new_job.job.provider().is_some() => {

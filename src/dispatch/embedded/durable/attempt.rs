@@ -21,10 +21,10 @@ use crate::{
         },
         ended::DurableRun,
         record::{later, no_provider, unreadable},
-        submission::{Input, MAX_INLINE_INPUT},
+        submission::{Input, MAX_INLINE_INPUT, ParsedInput},
     },
     script::{self, RunError},
-    store::{CommitCallback, CommitError, Preconditions, Table, Unavailable, WaitPolicy},
+    store::{CommitCallback, CommitError, NewEvent, Preconditions, Table, Unavailable, WaitPolicy},
     weight,
 };
 
@@ -160,18 +160,22 @@ impl DurableJobs {
         if *size > MAX_INLINE_INPUT {
             return None;
         }
-        let input = input.parse().ok()?;
+        let ran = self.try_run(job, &input.parse().ok()?)?;
+        let store = &self.runner.store;
+        let mut committer = CircleCommitter::Concurrent(store, job.circle, WaitPolicy::FailFast);
+        self.settle(job, gate, &mut committer, ran, &mut None).ok()
+    }
+
+    /// Runs a job's script here and now, if it is known to be short.
+    pub(super) fn try_run(&self, job: &JobRecord, input: &ParsedInput<'_>) -> Option<Ran> {
         let provided = self.provided(job);
         let executor = &self.runner.executor;
         let spec = input.spec(job, provided.as_deref(), executor)?;
-        let store = &self.runner.store;
-        let mut transaction = Some(store.try_begin_latest(job.circle)?);
+        let mut transaction = Some(self.runner.store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
         let outcome = executor.try_run(&spec, &mut transaction);
         drop(slot);
-        let ran = Ran::new(outcome?, transaction);
-        let mut committer = CircleCommitter::Concurrent(store, job.circle, WaitPolicy::FailFast);
-        self.settle(job, gate, &mut committer, ran, &mut None).ok()
+        Some(Ran::new(outcome?, transaction))
     }
 
     fn provided(&self, job: &JobRecord) -> Option<Arc<str>> {
@@ -261,21 +265,29 @@ impl DurableJobs {
             no_final_of: job.superseded_by().copied(),
             gate: Some(&may_commit),
         };
-        let mut done = self.done(&job, gate.clone(), progress);
+        let (event, done) = self.event_of(&job, self.done(&job, gate.clone(), progress));
         let records = job_store::settled(&job, &self.settings);
-        let (store, circle) = (&self.runner.store, job.circle);
-        let is_published = !job.is_routine() || store.hub().has_listeners(&circle);
-        let event = is_published.then(|| job.change_event());
-        if !is_published {
-            // Whoever has begun to listen meanwhile waits for it, maybe.
-            let (store, land) = (store.clone(), done);
-            done = Box::new(move |result| {
-                land(result);
-                store.hub().signal_read_log(&circle);
-            });
-        }
         committer.commit(writes, event, records, preconditions, done)?;
         Ok(AfterRun::of(&job))
+    }
+
+    /// Returns the event of a job's change, if it is published, and what the callback of its commit is then.
+    pub(super) fn event_of(
+        &self,
+        job: &JobRecord,
+        done: CommitCallback,
+    ) -> (Option<NewEvent>, CommitCallback) {
+        let (store, circle) = (&self.runner.store, job.circle);
+        if !job.is_routine() || store.hub().has_listeners(&circle) {
+            return (Some(job.change_event()), done);
+        }
+        // Whoever has begun to listen meanwhile waits for it, maybe.
+        let store = store.clone();
+        let done = Box::new(move |result| {
+            done(result);
+            store.hub().signal_read_log(&circle);
+        });
+        (None, done)
     }
 
     /// Has a job run again later that there is no room for.
