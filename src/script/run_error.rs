@@ -154,7 +154,8 @@ impl From<WriteError> for RunError {
             | WriteError::Event { .. }
             | WriteError::Events { .. }
             | WriteError::Keys { .. }
-            | WriteError::Entries { .. }) => Self::Invalid {
+            | WriteError::Entries { .. }
+            | WriteError::Add { .. }) => Self::Invalid {
                 reason: error.to_string(),
             },
         }
@@ -168,6 +169,9 @@ impl From<CommitError> for RunError {
             CommitError::Gone | CommitError::Superseded => Self::Cancelled,
             CommitError::Unavailable(Unavailable) => Self::Unavailable,
             CommitError::Quota { .. } => Self::limit("store.quota"),
+            why @ CommitError::Add { .. } => {
+                Failure::new(FailureKind::Runtime, format!("store: {why}")).into()
+            }
             CommitError::Backlog => Self::limit("dispatch.durable.backlog"),
         }
     }

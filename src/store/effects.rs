@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::NewEvent,
-    read_set::ReadSet,
-    submitted_job::SubmittedJob,
-    table::{Key, Value},
+    event::NewEvent, read_set::ReadSet, submitted_job::SubmittedJob, table::Key, write::Write,
 };
 
 /// What a run has read, and what it is going to do once it commits.
@@ -14,8 +11,8 @@ use super::{
 pub struct Effects {
     /// What it has read: it must still be so at the commit.
     pub reads: ReadSet,
-    /// The new value of each key, or that it has none.
-    pub writes: BTreeMap<Key, Option<Value>>,
+    /// The write of each key.
+    pub writes: BTreeMap<Key, Write>,
     /// The events that it emits, in order.
     pub events: Vec<NewEvent>,
     /// The durable jobs that it submits, in order.
@@ -37,9 +34,7 @@ impl Effects {
 
     /// Returns about how many bytes its changes take.
     pub fn size(&self) -> usize {
-        let size = |(key, value): (&Key, &Option<Value>)| {
-            64 + key.len() + value.as_ref().map_or(0, |value| value.len())
-        };
+        let size = |(key, write): (&Key, &Write)| 64 + key.len() + write.size();
         let writes: usize = self.writes.iter().map(size).sum();
         let events: usize = self.events.iter().map(NewEvent::size).sum();
         let jobs: usize = self.jobs.iter().map(SubmittedJob::size).sum();

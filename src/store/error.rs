@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::{table::Key, write::AddError};
+
 /// The disk takes nothing more, or gives nothing back. What was acknowledged is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the store can't be reached")]
 pub struct Unavailable;
 
 /// The reason why a transaction was not committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommitError {
     /// Something it had read has changed. It may be run again.
     #[error("what was read has changed meanwhile")]
@@ -20,6 +22,14 @@ pub enum CommitError {
     Quota {
         /// The quota, in bytes.
         quota: usize,
+    },
+    /// A number can't be added to the value of a key.
+    #[error("the value of \"{}\" {why}", String::from_utf8_lossy(key))]
+    Add {
+        /// The key.
+        key: Key,
+        /// The reason.
+        why: AddError,
     },
     /// Too many durable jobs of the circle wait already for it to submit any.
     #[error("too many jobs of the circle wait")]
@@ -95,6 +105,14 @@ pub enum WriteError {
     Keys {
         /// The most that may be asked for.
         max: usize,
+    },
+    /// A number can't be added to the value of a key.
+    #[error("the value of \"{}\" {why}", String::from_utf8_lossy(key))]
+    Add {
+        /// The key.
+        key: Key,
+        /// The reason.
+        why: AddError,
     },
     /// The values of a range are too long together.
     #[error("what it finds has more than {max} bytes: use a smaller limit")]

@@ -150,7 +150,8 @@ impl LockedCircle<'_> {
             return Err(CommitError::Superseded);
         }
         if let Some(mut transaction) = transaction {
-            if !transaction.validate_reads(&self.latest.snapshot(disk))? {
+            let now = self.latest.snapshot(disk);
+            if !transaction.validate_reads(&now)? {
                 return Err(CommitError::Conflict);
             }
             jobs = transaction.take_jobs();
@@ -163,7 +164,7 @@ impl LockedCircle<'_> {
                 new_events = log::append(unnumbered, &mut events, most, &mut records);
                 numbers = Some(events);
             }
-            let writes = transaction.into_records();
+            let writes = transaction.into_records(disk, &now)?;
             if !writes.is_empty() {
                 let quota = self.store.limits().quota;
                 let after = self.latest.usage_after(&writes, disk, &self.key, quota)?;

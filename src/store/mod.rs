@@ -39,6 +39,7 @@ mod submitted_job;
 mod table;
 mod transaction;
 mod watermark;
+mod write;
 mod writer;
 
 pub use commit::{CommitCallback, RejectedCommit, Scan, Store, WaitPolicy};
@@ -56,6 +57,7 @@ pub use settings::{DiskSettings, Settings};
 pub use submitted_job::{JobQueue, SubmittedJob};
 pub use table::{Key, Record, Table, Value};
 pub use transaction::{OnCounted, RemoteReads, Scanned, Transaction};
+pub use write::{AddError, Write, sum};
 
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,14 @@ use super::{
     Settings,
     disk::Disk,
     effects::Effects,
-    error::{Unavailable, WriteError},
+    error::{CommitError, Unavailable, WriteError},
     event::NewEvent,
     range::{KeyRange, OWN, Want},
     read_set::{RangeDigest, ReadSet},
     snapshot::Snapshot,
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
+    write::{AddError, Write, sum},
 };
 
 /// A consistent view of one circle's store, with changes to it that nobody else sees before they are committed.
@@ -122,7 +123,14 @@ impl Transaction {
 
     fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
         match self.effects.writes.get(&key) {
-            Some(value) => Ok(value.clone()),
+            Some(Write::Put(value)) => Ok(Some(value.clone())),
+            Some(Write::Delete) => Ok(None),
+            Some(Write::Add(by)) => {
+                let by = *by;
+                let stored = self.read_stored(key.clone())?;
+                let sum = sum(stored.as_ref(), by).map_err(not_added(&key))?;
+                Ok(Some(sum))
+            }
             None => self.read_stored(key),
         }
     }
@@ -135,12 +143,6 @@ impl Transaction {
         let value = self.source.get(&self.circle, &key)?;
         self.effects.reads.insert(key, value.clone());
         Ok(value)
-    }
-
-    /// Returns the value of a key that it has written or read.
-    fn known(&self, key: &Key) -> Option<&Option<Value>> {
-        let Effects { reads, writes, .. } = &self.effects;
-        writes.get(key).or_else(|| reads.get(key))
     }
 
     /// Sets `key` to `value`, which must be JSON, or with none deletes it.
@@ -156,14 +158,40 @@ impl Transaction {
                 max: self.limits.max_value.get(),
             });
         }
+        self.check_writes(&key)?;
+        self.effects.writes.insert(key, value.into());
+        Ok(())
+    }
+
+    /// Adds a number to the value that `key` has at the commit, or to 0. That is no read, so it collides with nothing;
+    /// but the commit fails if the value is no whole number then, or the sum too large.
+    ///
+    /// # Errors
+    /// A key past its limit, or one key too many. What it has written under the key can't be added to.
+    pub fn add(&mut self, key: &str, by: i64) -> Result<(), WriteError> {
+        let key = self.checked(key)?;
+        self.check_writes(&key)?;
         let writes = &mut self.effects.writes;
-        let written = writes.len() - self.own_writes;
-        if written >= self.limits.max_writes && !writes.contains_key(&key) {
-            return Err(WriteError::Writes {
-                max: self.limits.max_writes,
-            });
+        let added = match writes.get(&key) {
+            None => Ok(Write::Add(by)),
+            Some(Write::Add(before)) => {
+                let sum = before.checked_add(by).map(Write::Add);
+                sum.ok_or(AddError::Overflow)
+            }
+            Some(Write::Put(value)) => sum(Some(value), by).map(Write::Put),
+            Some(Write::Delete) => sum(None, by).map(Write::Put),
+        };
+        let added = added.map_err(not_added(&key))?;
+        writes.insert(key, added);
+        Ok(())
+    }
+
+    /// Checks that one more key may be written.
+    fn check_writes(&self, key: &Key) -> Result<(), WriteError> {
+        let (writes, max) = (&self.effects.writes, self.limits.max_writes);
+        if writes.len() - self.own_writes >= max && !writes.contains_key(key) {
+            return Err(WriteError::Writes { max });
         }
-        writes.insert(key, value);
         Ok(())
     }
 
@@ -241,11 +269,12 @@ impl Transaction {
         };
         let own = self.own_in(&range);
         self.effects.reads.insert_count(range, count);
-        for (key, value) in own {
+        for (key, write) in own {
             let was_there = self.read_stored(key)?.is_some();
-            count += u64::from(value.is_some() && !was_there);
+            let is_there = write != Write::Delete;
+            count += u64::from(is_there && !was_there);
             // On a remote store, the two may be of different moments.
-            count = count.saturating_sub(u64::from(value.is_none() && was_there));
+            count = count.saturating_sub(u64::from(!is_there && was_there));
         }
         Ok(Some(count))
     }
@@ -256,10 +285,10 @@ impl Transaction {
     }
 
     /// Returns its own writes in a range, in the order of the keys.
-    fn own_in(&self, range: &KeyRange) -> Vec<(Key, Option<Value>)> {
+    fn own_in(&self, range: &KeyRange) -> Vec<(Key, Write)> {
         let own = &self.effects.writes;
         let own = own.range(range.start.clone()..range.end.clone());
-        own.map(|(key, value)| (key.clone(), value.clone()))
+        own.map(|(key, write)| (key.clone(), write.clone()))
             .collect()
     }
 
@@ -289,11 +318,18 @@ impl Transaction {
             Want::Keys | Want::Count => usize::MAX,
         };
         let mut bytes = 0;
+        let mut not_whole = None;
+        // The value that a key gets which has none.
+        let new = |(own, write)| match write {
+            Write::Put(value) => Some((own, value)),
+            Write::Delete => None,
+            Write::Add(by) => Some((own, Value::from(by.to_string().into_bytes()))),
+        };
         self.source
             .entries(&self.circle, &wanted, want, &mut |key, value| {
                 let before =
                     iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
-                let before = before.filter_map(|(own, value)| Some((own, value?)));
+                let before = before.filter_map(new);
                 entries.extend(before.take(range.limit - entries.len()));
                 if entries.len() == range.limit {
                     return false;
@@ -301,8 +337,16 @@ impl Transaction {
                 found.push(key, value);
                 bytes += key.len() + value.len();
                 match written.next_if(|(own, _)| own[..] == *key) {
-                    Some((_, None)) => {}
-                    Some((own, Some(value))) => entries.push((own, value)),
+                    Some((_, Write::Delete)) => {}
+                    Some((own, Write::Put(value))) => entries.push((own, value)),
+                    // Only the key is wanted.
+                    Some((own, Write::Add(_))) if want == Want::Keys => {
+                        entries.push((own, value.clone()));
+                    }
+                    Some((own, Write::Add(by))) => match sum(Some(value), by) {
+                        Ok(sum) => entries.push((own, sum)),
+                        Err(why) => not_whole = Some((own, why)),
+                    },
                     None => entries.push((Key::new(key), value.clone())),
                 }
                 if bytes > max_bytes {
@@ -314,7 +358,11 @@ impl Transaction {
             self.effects.reads.insert_range(range, found);
             return Err(WriteError::Entries { max: max_bytes });
         }
-        let rest = written.filter_map(|(own, value)| Some((own, value?)));
+        if let Some((key, why)) = not_whole {
+            self.effects.reads.insert_range(range, found);
+            return Err(WriteError::Add { key, why });
+        }
+        let rest = written.filter_map(new);
         entries.extend(rest.take(range.limit - entries.len()));
         if entries.len() == range.limit
             && let Some((last, _)) = entries.last()
@@ -340,16 +388,17 @@ impl Transaction {
     /// A disk that can't be read.
     pub fn own_peek(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
         let key = own(key);
-        match self.known(&key) {
-            Some(value) => Ok(value.clone()),
-            None => Ok(self.source.get(&self.circle, &key)?),
+        let Effects { reads, writes, .. } = &self.effects;
+        if writes.contains_key(&key) || reads.get(&key).is_some() {
+            return self.read(key);
         }
+        Ok(self.source.get(&self.circle, &key)?)
     }
 
     /// Sets one of the circle's own keys to `value`, or with none deletes it. The limits of a job don't hold for it,
     /// the circle's quota does.
     pub fn own_set(&mut self, key: &[u8], value: Option<Value>) {
-        if self.effects.writes.insert(own(key), value).is_none() {
+        if self.effects.writes.insert(own(key), value.into()).is_none() {
             self.own_writes += 1;
         }
     }
@@ -468,12 +517,30 @@ impl Transaction {
         Ok(true)
     }
 
-    /// Drops what it has read, and returns what it writes.
-    pub(super) fn into_records(self) -> Vec<Record> {
-        let record = |(key, value)| Record {
-            table: Table::Store,
-            key,
-            value,
+    /// Drops what it has read, and returns what it writes to a store that is in the state `now`.
+    pub(super) fn into_records(
+        self,
+        disk: &Disk,
+        now: &Snapshot,
+    ) -> Result<Vec<Record>, CommitError> {
+        let circle = self.circle;
+        let record = |(key, write)| {
+            let value = match write {
+                Write::Put(value) => Some(value),
+                Write::Delete => None,
+                Write::Add(by) => {
+                    let stored = now.get(disk, &circle, Table::Store, &key)?;
+                    match sum(stored.as_ref(), by) {
+                        Ok(sum) => Some(sum),
+                        Err(why) => return Err(CommitError::Add { key, why }),
+                    }
+                }
+            };
+            Ok(Record {
+                table: Table::Store,
+                key,
+                value,
+            })
         };
         self.effects.writes.into_iter().map(record).collect()
     }
@@ -568,6 +635,12 @@ impl ReadSource {
             },
         }
     }
+}
+
+/// Returns the error of a number that can't be added to the value of a key.
+fn not_added(key: &Key) -> impl FnOnce(AddError) -> WriteError {
+    let key = key.clone();
+    |why| WriteError::Add { key, why }
 }
 
 /// The key as it is kept.

@@ -1,5 +1,6 @@
 //! `store`: the data of a circle, as its scripts see it.
 
+mod adds;
 mod contention;
 pub(crate) mod disk;
 mod durability;

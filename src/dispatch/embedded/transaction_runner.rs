@@ -91,6 +91,7 @@ impl CircleCommitter<'_, '_> {
                     CommitError::Busy => CommitError::Unavailable(Unavailable),
                     why @ (CommitError::Conflict
                     | CommitError::Quota { .. }
+                    | CommitError::Add { .. }
                     | CommitError::Backlog
                     | CommitError::Gone
                     | CommitError::Superseded

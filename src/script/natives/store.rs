@@ -46,11 +46,19 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         budget::charge(READ_COST)?;
         within(|transaction| transaction.set(&key, None))
     });
+    native!(module, pure: true, "add", |_: &mut Store, key: ImmutableString, by: i64| {
+        budget::charge(READ_COST)?;
+        within(|transaction| transaction.add(&key, by))
+    });
+    native!(module, pure: true, "add", |_: &mut Store, _key: ImmutableString, _by: f64| {
+        let message = "store.add adds whole numbers, and store.incr others, too";
+        Err::<(), _>(failed(message.to_owned()))
+    });
     native!(module, pure: true, "incr", move |_: &mut Store, key: ImmutableString, by: i64| {
-        add(&key, by.into(), bounds)
+        incr(&key, by.into(), bounds)
     });
     native!(module, pure: true, "incr", move |_: &mut Store, key: ImmutableString, by: f64| {
-        add(&key, by.into(), bounds)
+        incr(&key, by.into(), bounds)
     });
     let max_array = max_array.get();
     let max_memory = limits.max_memory.get();
@@ -93,7 +101,7 @@ fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
 }
 
 /// Adds a number to the one that is kept, 0 where there is none. Whole numbers stay whole.
-fn add(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
+fn incr(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
     let old = match read(key)? {
         Some(value) => parsed(&value)?,
         None => Dynamic::from_int(0),
@@ -173,6 +181,7 @@ fn within<R>(work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>) -> Re
         Some(Err(error @ WriteError::Keys { .. })) => Err(limit(format!(
             "{error}: read them in parts, with store.scan(#{{prefix: ..., after: ...}})"
         ))),
+        Some(Err(error @ WriteError::Add { .. })) => Err(failed(error.to_string())),
         Some(Err(error)) => Err(limit(error.to_string())),
         None => Err(failed("there is no store here".to_owned())),
     }

@@ -185,7 +185,7 @@ fn the_last_of_many_dont_collide_with_those_before_them() {
         let result = hand_in(&store, reader, Preconditions::NONE).map(drop);
         (texts(&seen)[4].clone(), result)
     };
-    let collides = Err(CommitError::Conflict);
+    let collides = || Err(CommitError::Conflict);
     assert_eq!(
         attempt("message/12", None),
         ("message/55".to_owned(), Ok(()))
@@ -205,15 +205,15 @@ fn the_last_of_many_dont_collide_with_those_before_them() {
     );
     assert_eq!(
         attempt("message/560", Some(1)),
-        ("message/55".to_owned(), collides)
+        ("message/55".to_owned(), collides())
     );
     assert_eq!(
         attempt("message/60", Some(1)),
-        ("message/56".to_owned(), collides)
+        ("message/56".to_owned(), collides())
     );
     assert_eq!(
         attempt("message/59", None),
-        ("message/560".to_owned(), collides)
+        ("message/560".to_owned(), collides())
     );
 }
 

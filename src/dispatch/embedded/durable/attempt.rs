@@ -226,9 +226,9 @@ impl DurableJobs {
                 tracing::warn!(circle = %job.circle, job = %job.id, "a durable job keeps colliding with others; it runs again");
                 AfterRun::again()
             }
-            Err(why @ (CommitError::Quota { .. } | CommitError::Backlog)) => {
-                self.fail(&as_ran(), gate, JobError::plain(why.to_string()))
-            }
+            Err(
+                why @ (CommitError::Quota { .. } | CommitError::Add { .. } | CommitError::Backlog),
+            ) => self.fail(&as_ran(), gate, JobError::plain(why.to_string())),
         }
     }
 

@@ -46,7 +46,8 @@ scripts! {
     }
 
     /// Commits runs of a circle, one after another, each as a whole or not at all. Returns for each: 'done'; 'gone', it
-    /// isn't pending any more; 'quota'; 'backlog'; 'superseded'; or if what it has read has changed, 'conflict' and the
+    /// isn't pending any more; 'quota'; 'backlog'; 'superseded'; 'add', the key and 'number' or 'overflow', if that can't be
+    /// added to the key's value; or if what it has read has changed, 'conflict' and the
     /// values of its keys, as they are now. Returns only 'locked', and commits nothing, while another run has locked the
     /// circle.
     Commit = "commit.lua" {
@@ -64,7 +65,7 @@ scripts! {
             event_sequence: Key, events: Key, watchers: Key,
         }
         lists {
-            runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, emits: Emit,
+            runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add, emits: Emit,
             submits: SubmittedJob, durables: DurableRun,
         }
     }
@@ -209,6 +210,7 @@ item! {
         num_ranges: u32,
         num_puts: u32,
         num_deletes: u32,
+        num_adds: u32,
         num_emits: u32,
         num_submits: u32,
     }
@@ -238,6 +240,11 @@ item! {
 
 item! {
     Delete { deleted_key: Value }
+}
+
+item! {
+    /// A whole number, as text, for it may have more bits than Lua's numbers have.
+    Add { added_key: Value, by: String }
 }
 
 item! {

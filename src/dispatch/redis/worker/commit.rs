@@ -19,7 +19,8 @@ use crate::{
                 keys::Partition,
                 script::{self, List, MoreKeys},
                 scripts::{
-                    self, Commit, Delete, DurableRun, Emit, Put, Read, ReadRange, Run, SubmittedJob,
+                    self, Add, Commit, Delete, DurableRun, Emit, Put, Read, ReadRange, Run,
+                    SubmittedJob,
                 },
                 values::{bytes, expected, millis, stored},
             },
@@ -27,7 +28,10 @@ use crate::{
         settings,
     },
     script::{Outcome, waited_for_lock},
-    store::{self, CommitError, Effects, Found, KeyRange, Preconditions, RangeRead, Unavailable},
+    store::{
+        self, AddError, CommitError, Effects, Found, Key, KeyRange, Preconditions, RangeRead,
+        Unavailable, Write,
+    },
 };
 
 /// The holder of a circle's lock that a commit names whom the lock doesn't concern, as `lua/commit.lua` has it.
@@ -103,6 +107,8 @@ pub(in crate::dispatch::redis) enum CommitAnswer {
     Gone,
     /// The store would be too large.
     Quota,
+    /// A number can't be added to the value of a key.
+    Add(Key, AddError),
     /// Too many durable jobs wait.
     Backlog,
     /// The final delivery of the series is there already.
@@ -275,6 +281,7 @@ impl Committer {
             ranges: List::new(),
             puts: List::new(),
             deletes: List::new(),
+            adds: List::new(),
             emits: List::new(),
             submits: List::new(),
             durables: List::new(),
@@ -378,18 +385,28 @@ impl<'a> CommitCall<'a> {
             num_submits: count(effects.jobs.len()),
             ..Run::default()
         };
-        for (key, value) in &effects.writes {
-            if let Some(value) = value {
-                run.num_puts += 1;
-                commit.puts.push(Put {
-                    put_key: bytes(key),
-                    value: bytes(value),
-                });
-            } else {
-                run.num_deletes += 1;
-                commit.deletes.push(Delete {
-                    deleted_key: bytes(key),
-                });
+        for (key, write) in &effects.writes {
+            match write {
+                Write::Put(value) => {
+                    run.num_puts += 1;
+                    commit.puts.push(Put {
+                        put_key: bytes(key),
+                        value: bytes(value),
+                    });
+                }
+                Write::Delete => {
+                    run.num_deletes += 1;
+                    commit.deletes.push(Delete {
+                        deleted_key: bytes(key),
+                    });
+                }
+                Write::Add(by) => {
+                    run.num_adds += 1;
+                    commit.adds.push(Add {
+                        added_key: bytes(key),
+                        by: by.to_string(),
+                    });
+                }
             }
         }
         for event in &effects.events {
@@ -512,6 +529,7 @@ impl CommitAnswer {
             Self::Quota => CommitError::Quota {
                 quota: limits.quota,
             },
+            Self::Add(key, why) => CommitError::Add { key, why },
             Self::Backlog => CommitError::Backlog,
             Self::Superseded => CommitError::Superseded,
             Self::Conflict(_) => CommitError::Conflict,
@@ -528,7 +546,20 @@ impl CommitAnswer {
                 _ => Self::Gone,
             };
         }
-        let values = answer.into_array().into_iter().skip(1);
+        let values = answer.into_array();
+        if let [word, key, why] = &values[..]
+            && word.as_bytes() == Some(b"add")
+        {
+            let key = stored(key).unwrap_or_default();
+            let is_overflow = why.as_bytes() == Some(b"overflow");
+            let why = if is_overflow {
+                AddError::Overflow
+            } else {
+                AddError::NotWhole
+            };
+            return Self::Add(key, why);
+        }
+        let values = values.into_iter().skip(1);
         Self::Conflict(values.map(|value| stored(&value)).collect())
     }
 }

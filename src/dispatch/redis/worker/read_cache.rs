@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use circled_protocol::PublicKey;
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::store::{Effects, Key, KeyRange, RemoteReads, Scanned, Unavailable, Value, Want};
+use crate::store::{
+    self, Effects, Key, KeyRange, RemoteReads, Scanned, Unavailable, Value, Want, Write,
+};
 
 /// The values that were used last, by circle and key.
 pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);
@@ -32,8 +34,20 @@ impl ReadCache {
 
     /// Inserts the writes of a run before its commit, for the runs that come after it.
     pub(super) fn insert_writes(&self, circle: PublicKey, effects: &Effects) {
-        for (key, value) in &effects.writes {
-            self.insert(circle, key.clone(), value.clone());
+        for (key, write) in &effects.writes {
+            let value = match write {
+                Write::Put(value) => Some(value.clone()),
+                Write::Delete => None,
+                Write::Add(by) => {
+                    let cached = self.0.get(&(circle, key.clone()));
+                    let Some(Ok(sum)) = cached.map(|value| store::sum(value.as_ref(), *by)) else {
+                        self.0.remove(&(circle, key.clone()));
+                        continue;
+                    };
+                    Some(sum)
+                }
+            };
+            self.insert(circle, key.clone(), value);
         }
     }
 

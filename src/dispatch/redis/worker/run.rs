@@ -388,7 +388,7 @@ impl Worker {
                 job.version = ran.version;
                 let progress = match why {
                     CommitError::Superseded => job.supersede(now),
-                    CommitError::Quota { .. } | CommitError::Backlog => {
+                    CommitError::Quota { .. } | CommitError::Add { .. } | CommitError::Backlog => {
                         let error = JobError::plain(why.to_string());
                         job.fail(error, now, &self.committer.durable)
                     }

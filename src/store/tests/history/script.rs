@@ -19,6 +19,8 @@ pub(super) enum Op {
     Set(&'static str, i64),
     Delete(&'static str),
     Add(&'static str, i64),
+    /// Adds to a number without a look at it.
+    BlindAdd(&'static str, i64),
     /// The keys with a prefix, unless there are more than so many.
     PrefixRead(&'static str, usize),
     /// The keys from one on up to another, so many at most, from this end or the other.
@@ -56,6 +58,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (key(), 0..100_000_i64).prop_map(|(key, n)| Op::Set(key, n)),
         1 => key().prop_map(Op::Delete),
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
+        3 => (key(), 1..10_i64).prop_map(|(key, n)| Op::BlindAdd(key, n)),
         2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Scan(start, end, limit, reverse)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Entries(start, end, limit, reverse)),
@@ -72,6 +75,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
 pub(super) trait Access {
     fn look(&mut self, key: &str) -> Option<String>;
     fn put(&mut self, key: &str, value: Option<String>);
+    fn add(&mut self, key: &str, by: i64);
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String>;
     fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries;
@@ -102,6 +106,10 @@ impl Access for Transaction {
     fn put(&mut self, key: &str, value: Option<String>) {
         self.set(key, value.map(|value| value.into_bytes().into()))
             .unwrap();
+    }
+
+    fn add(&mut self, key: &str, by: i64) {
+        Transaction::add(self, key, by).unwrap();
     }
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
@@ -157,6 +165,11 @@ impl Access for Model {
         };
     }
 
+    fn add(&mut self, key: &str, by: i64) {
+        let before = self.0.get(key).map_or(0, |value| value.parse().unwrap());
+        self.0.insert(key.to_owned(), (before + by).to_string());
+    }
+
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
         let keys = self.0.keys().filter(|key| key.starts_with(prefix));
         let keys: Vec<_> = keys.cloned().collect();
@@ -203,6 +216,7 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
             store.put(key, Some(sum.to_string()));
             return Some(Seen::Value(Some(sum.to_string())));
         }
+        Op::BlindAdd(key, n) => store.add(key, n),
         Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
         Op::Scan(start, end, limit, reverse) => {
             return Some(Seen::Keys(Some(store.scan(start, end, limit, reverse))));

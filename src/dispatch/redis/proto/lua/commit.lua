@@ -26,6 +26,32 @@ local function range_holds(start, reverse, stop, limit, is_count, has_values, fo
   return redis.sha1hex(table.concat(parts)) == found
 end
 
+-- Adds to the values of keys, in place. Returns what they were, each a key and a value, and the first one, if any, to whose
+-- value nothing can be added, with the reason. What was added before it is in place then, too.
+local function add_all(adds)
+  local before = {}
+  for i, added in ipairs(adds) do
+    local key, old = added[1], redis.call('HGET', store, added[1])
+    local sum = redis.pcall('HINCRBY', store, key, added[2])
+    if type(sum) == 'table' then
+      return before, {'add', key, sum.err:find('overflow', 1, true) and 'overflow' or 'number'}
+    end
+    before[i] = {key, old}
+  end
+  return before
+end
+
+-- Puts back what values were.
+local function undo(before)
+  for _, was in ipairs(before) do
+    if was[2] then
+      redis.call('HSET', store, was[1], was[2])
+    else
+      redis.call('HDEL', store, was[1])
+    end
+  end
+end
+
 -- The writes that happen in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
 local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
@@ -90,7 +116,7 @@ for _ = 1, runs do
     take ranges
     reads_hold = reads_hold and range_holds(start, reverse, stop, limit, is_count, has_values, found)
   end
-  if num_puts + num_deletes > 0 then
+  if num_puts + num_deletes + num_adds > 0 then
     if not size then
       -- An earlier version had no number.
       local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
@@ -111,6 +137,11 @@ for _ = 1, runs do
     if old then after = after - #deleted_key - old end
     add(writes, {deleted_key, nil, old})
   end
+  local to_add, added, not_added = {}, {}, nil
+  for i = 1, num_adds do
+    take adds
+    to_add[i] = {added_key, by}
+  end
   for i = 1, num_emits do
     take emits
     new_events[i] = event
@@ -128,10 +159,21 @@ for _ = 1, runs do
     end
   end
 
+  if reads_hold and num_adds > 0 then
+    added, not_added = add_all(to_add)
+    for _, was in ipairs(added) do
+      local key, old = was[1], was[2]
+      after = after + kept(key) - (old and #old or -#key)
+      add(writes, {key, true, old})
+    end
+  end
+
   local answer = 'done'
   if not reads_hold then
     table.insert(values, 1, 'conflict')
     answer = values
+  elseif not_added then
+    answer = not_added
   elseif after and after > quota and after > size then
     answer = 'quota'
   elseif not has_room then
@@ -147,7 +189,8 @@ for _ = 1, runs do
     for _, write in ipairs(writes) do
       local key, value, old = write[1], write[2], write[3]
       if value then
-        redis.call('HSET', store, key, value)
+        -- What was added is there already.
+        if value ~= true then redis.call('HSET', store, key, value) end
         if not old then redis.call('ZADD', store_keys, 0, key) end
       else
         redis.call('HDEL', store, key)
@@ -176,6 +219,7 @@ for _ = 1, runs do
       end
     end
   end
+  if answer ~= 'done' then undo(added) end
   if answer == 'done' and is_claimed then
     if not is_play then
       add(entries, entry)
