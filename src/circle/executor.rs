@@ -202,6 +202,8 @@ fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
         job_id: &job.id,
         args: &job.args,
         event: job.event.as_deref(),
+        durable: job.durable,
+        occasion: job.occasion(),
         modules: found.modules,
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Pinned, Procedure};
+use crate::script::{DurableTry, Occasion, Seed};
 
 /// One run: of what, in which circle, for whom. It is passed on as it is, over the wire too. The fields before `task`
 /// hold nothing that a caller has written: `lua/prelude.lua` searches for `id` and `caller`.
@@ -34,6 +35,12 @@ pub struct JobSpec<'a> {
     /// The longest that its caller waits for it; a durable job has no caller who waits.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
     pub timeout: Duration,
+    /// The seed of the script's random numbers. Earlier versions send none.
+    #[serde(default = "Seed::draw")]
+    pub seed: Seed,
+    /// The try of a durable job.
+    #[serde(skip)]
+    pub durable: Option<DurableTry>,
 }
 
 /// The script or procedure that a job runs.
@@ -77,6 +84,15 @@ impl JobSpec<'_> {
             args: Cow::Owned(self.args.into_owned()),
             event: self.event.map(|event| Cow::Owned(event.into_owned())),
             ..self
+        }
+    }
+
+    /// Returns the time and the randomness of the run: a caller's job has the time when it was accepted.
+    pub fn occasion(&self) -> Occasion {
+        let accepted = || self.id.made_at().as_millisecond();
+        Occasion {
+            time: self.durable.map_or_else(accepted, |durable| durable.time),
+            seed: self.seed,
         }
     }
 }

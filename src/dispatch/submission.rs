@@ -14,6 +14,7 @@ use super::{Delivery, JobRecord, record};
 use crate::{
     auth::Action,
     circle::{Caller, Executor, JobSpec, Pinned, Task},
+    script::{DurableTry, Occasion},
     weight,
 };
 
@@ -142,10 +143,11 @@ impl Input {
 
 impl ParsedInput<'_> {
     /// Returns what a job runs now, by the rules of `executor`: its own script, or the provider's. Nothing, if there is
-    /// neither.
+    /// neither. `occasion` is that of this try.
     pub(super) fn spec<'a>(
         &'a self,
         job: &'a JobRecord,
+        occasion: Occasion,
         provided: Option<&'a str>,
         executor: &Executor,
     ) -> Option<JobSpec<'a>> {
@@ -176,6 +178,13 @@ impl ParsedInput<'_> {
             args: Cow::Borrowed(&self.args),
             event: self.event.as_ref().map(Cow::Borrowed),
             timeout: Duration::MAX,
+            seed: occasion.seed,
+            durable: Some(DurableTry {
+                time: occasion.time,
+                due: job.run_at.unwrap_or(job.received_at).as_millisecond(),
+                submitted_at: job.received_at.as_millisecond(),
+                tries: job.tries,
+            }),
         })
     }
 }

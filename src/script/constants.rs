@@ -1,86 +1,142 @@
 //! The constants of a script: in its scope, and in its functions.
 
-use rhai::{Dynamic, ImmutableString, Scope};
+use rhai::{Dynamic, ImmutableString, Map, Scope};
 
-use super::{
-    Inputs, json,
-    local::{Names, Uses},
-    run_context,
-};
+use super::{DurableTry, Inputs, json, run_context};
 
-/// Returns the scope of a script. Only the constants that it mentions are written out.
-pub(super) fn scope(names: &Names, uses: Uses, inputs: &Inputs<'_>) -> Scope<'static> {
-    let mut scope = Scope::new();
-    if uses.caller_id {
-        scope.push_constant_dynamic(names.caller_id.clone(), inputs.caller_id.to_string().into());
-    }
-    if uses.context_id {
-        scope.push_constant_dynamic(
-            names.context_id.clone(),
-            inputs.context_id.to_string().into(),
-        );
-    }
-    if uses.job_id {
-        scope.push_constant_dynamic(names.job_id.clone(), inputs.job_id.to_string().into());
-    }
-    if uses.args {
-        scope.push_constant_dynamic(names.args.clone(), json::to_dynamic(inputs.args));
-    }
-    if let (true, Some(event)) = (uses.event, inputs.event) {
-        scope.push_constant_dynamic(names.event.clone(), json::to_dynamic(event));
-    }
-    scope
+/// A constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Constant {
+    CallerId,
+    ContextId,
+    JobId,
+    Job,
+    Args,
+    Event,
 }
 
-/// All constants, for functions and for what the run imports.
-pub(super) struct Constants {
-    caller_id: ImmutableString,
-    context_id: ImmutableString,
-    job_id: ImmutableString,
-    args: Dynamic,
-    event: Option<Dynamic>,
+/// The constants that a script mentions. The others needn't be written out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mentioned([bool; Constant::ALL.len()]);
+
+/// The names of the constants, ready to be put in scope.
+pub(super) type Names = [ImmutableString; Constant::ALL.len()];
+
+/// The values of all constants that there are, for functions and for what the run imports.
+pub(super) type Constants = [Option<Dynamic>; Constant::ALL.len()];
+
+impl Constant {
+    const ALL: [Self; 6] = [
+        Self::CallerId,
+        Self::ContextId,
+        Self::JobId,
+        Self::Job,
+        Self::Args,
+        Self::Event,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::CallerId => "CALLER_ID",
+            Self::ContextId => "CONTEXT_ID",
+            Self::JobId => "JOB_ID",
+            Self::Job => "JOB",
+            Self::Args => "ARGS",
+            Self::Event => "EVENT",
+        }
+    }
+
+    /// Returns its value, if it is defined for this run.
+    fn value(self, inputs: &Inputs<'_>) -> Option<Dynamic> {
+        Some(match self {
+            Self::CallerId => inputs.caller_id.to_string().into(),
+            Self::ContextId => inputs.context_id.to_string().into(),
+            Self::JobId => inputs.job_id.to_string().into(),
+            Self::Job => inputs.durable.map_or(Dynamic::UNIT, job),
+            Self::Args => json::to_dynamic(inputs.args),
+            Self::Event => json::to_dynamic(inputs.event?),
+        })
+    }
+}
+
+fn job(durable: DurableTry) -> Dynamic {
+    let fields = [
+        ("due", durable.due),
+        ("submitted_at", durable.submitted_at),
+        ("tries", durable.tries.into()),
+    ];
+    let fields = fields.map(|(name, value)| (name.into(), value.into()));
+    fields.into_iter().collect::<Map>().into()
+}
+
+impl Mentioned {
+    /// Returns the constants that this source mentions.
+    pub(super) fn of(source: &str) -> Self {
+        // `is_def_var` can ask for a name that the script puts together.
+        let all = source.contains("is_def_var");
+        let goes_on =
+            |rest: &str| rest.starts_with(|next: char| next == '_' || next.is_alphanumeric());
+        let has = |name: &str| {
+            let mut found = source.match_indices(name);
+            found.any(|(start, _)| !goes_on(&source[start + name.len()..]))
+        };
+        Self(Constant::ALL.map(|constant| all || has(constant.name())))
+    }
+
+    /// Returns whether there is any.
+    pub(super) fn any(self) -> bool {
+        self.0.contains(&true)
+    }
+
+    fn iter(self) -> impl Iterator<Item = Constant> {
+        let all = Constant::ALL.into_iter().zip(self.0);
+        all.filter_map(|(constant, is_mentioned)| is_mentioned.then_some(constant))
+    }
+}
+
+/// Returns the names of all constants.
+pub(super) fn names() -> Names {
+    Constant::ALL.map(|constant| constant.name().into())
+}
+
+/// Returns the scope of a script. Only the constants that it mentions are written out.
+pub(super) fn scope(names: &Names, mentioned: Mentioned, inputs: &Inputs<'_>) -> Scope<'static> {
+    filled(names, mentioned, |constant| constant.value(inputs))
 }
 
 /// Sets the constants that functions of the run see from here on.
 pub(super) fn start(inputs: &Inputs<'_>) {
-    let constants = Constants {
-        caller_id: inputs.caller_id.to_string().into(),
-        context_id: inputs.context_id.to_string().into(),
-        job_id: inputs.job_id.to_string().into(),
-        args: json::to_dynamic(inputs.args),
-        event: inputs.event.map(json::to_dynamic),
-    };
+    let constants = Constant::ALL.map(|constant| constant.value(inputs));
     run_context::with(|context| context.constants.replace(Some(Box::new(constants))));
 }
 
 /// Returns the constant of this name, if there is one and the run's functions may see it.
 pub(super) fn find(name: &str) -> Option<Dynamic> {
-    run_context::with(|context| {
-        let constants = context.constants.borrow();
-        let constants = constants.as_ref()?;
-        Some(match name {
-            "CALLER_ID" => constants.caller_id.clone().into(),
-            "CONTEXT_ID" => constants.context_id.clone().into(),
-            "JOB_ID" => constants.job_id.clone().into(),
-            "ARGS" => constants.args.clone(),
-            "EVENT" => constants.event.clone()?,
-            _ => return None,
-        })
-    })
+    let mut all = Constant::ALL.into_iter();
+    value(all.find(|constant| constant.name() == name)?)
 }
 
 /// Returns the scope of an imported script.
-pub(super) fn scope_of_module(names: &Names, uses: Uses) -> Scope<'static> {
+pub(super) fn scope_of_module(names: &Names, mentioned: Mentioned) -> Scope<'static> {
+    filled(names, mentioned, value)
+}
+
+fn value(constant: Constant) -> Option<Dynamic> {
+    run_context::with(|context| {
+        let constants = context.constants.borrow();
+        constants.as_ref()?[constant as usize].clone()
+    })
+}
+
+fn filled(
+    names: &Names,
+    mentioned: Mentioned,
+    value: impl Fn(Constant) -> Option<Dynamic>,
+) -> Scope<'static> {
     let mut scope = Scope::new();
-    for (is_used, name) in [
-        (uses.caller_id, &names.caller_id),
-        (uses.context_id, &names.context_id),
-        (uses.job_id, &names.job_id),
-        (uses.args, &names.args),
-        (uses.event, &names.event),
-    ] {
-        if is_used && let Some(value) = find(name) {
-            scope.push_constant_dynamic(name.clone(), value);
+    for constant in mentioned.iter() {
+        if let Some(value) = value(constant) {
+            scope.push_constant_dynamic(names[constant as usize].clone(), value);
         }
     }
     scope

@@ -14,7 +14,7 @@ use std::{
 use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
-use super::{Inputs, Limits, Outcome, RunError, Sandbox, meter, stack};
+use super::{Inputs, Limits, Occasion, Outcome, RunError, Sandbox, meter, stack};
 use crate::units::{self, PositiveDuration};
 
 use table::{
@@ -47,6 +47,8 @@ fn inputs(args: &Value) -> Inputs<'_> {
         caller_id: &"03cc",
         context_id: &"02aa",
         job_id: &"job-1",
+        durable: None,
+        occasion: Occasion::now(),
         args,
         event: None,
         modules: None,

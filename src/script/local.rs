@@ -11,7 +11,9 @@ use quick_cache::{Weighter, unsync::Cache};
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, Limits, budget, engine,
+    Failure, Limits, budget,
+    constants::{self, Mentioned, Names},
+    engine,
     literal_bounds::LiteralBounds,
     meter, natives, run_context,
     switch_guard::{self, Checker, Insertions},
@@ -49,26 +51,13 @@ pub(super) struct Compiled {
 /// The names that a script mentions; the others need no setting up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Uses {
-    pub(super) caller_id: bool,
-    pub(super) context_id: bool,
-    pub(super) job_id: bool,
-    pub(super) args: bool,
-    pub(super) event: bool,
+    pub(super) constants: Mentioned,
     /// Variables are resolved by the engine that watches them: closures may capture some, or functions mention the
     /// constants, here or in what is imported.
     pub(super) resolver: bool,
     /// `${...}` in strings.
     pub(super) interpolation: bool,
     pub(super) switch: bool,
-}
-
-/// The names of the constants, ready to be put in scope.
-pub(super) struct Names {
-    pub(super) caller_id: ImmutableString,
-    pub(super) context_id: ImmutableString,
-    pub(super) job_id: ImmutableString,
-    pub(super) args: ImmutableString,
-    pub(super) event: ImmutableString,
 }
 
 #[derive(Clone)]
@@ -149,13 +138,7 @@ impl Local {
                 capacity as u64,
                 BySize,
             )),
-            names: Names {
-                caller_id: "CALLER_ID".into(),
-                context_id: "CONTEXT_ID".into(),
-                job_id: "JOB_ID".into(),
-                args: "ARGS".into(),
-                event: "EVENT".into(),
-            },
+            names: constants::names(),
         }
     }
 
@@ -215,7 +198,7 @@ impl Local {
         let found = inspect(&ast, limits).map_err(|failure| failure.originally(&insertions))?;
         uses.resolver = found.captures
             || !found.imports.is_empty()
-            || (uses.constants() && ast.iter_functions().next().is_some());
+            || (uses.constants.any() && ast.iter_functions().next().is_some());
         let exports = exports(&ast);
         let compiled = Rc::new(Compiled {
             ast,
@@ -336,26 +319,12 @@ fn exports(ast: &AST) -> Vec<(ImmutableString, ImmutableString)> {
 
 impl Uses {
     fn of(source: &str) -> Self {
-        // `is_def_var` can ask for a name that the script puts together.
-        let all = source.contains("is_def_var");
-        let uses = |name| all || source.contains(name);
         Self {
-            caller_id: uses("CALLER_ID"),
-            context_id: uses("CONTEXT_ID"),
-            job_id: uses("JOB_ID"),
-            args: uses("ARGS"),
-            event: uses("EVENT"),
+            constants: Mentioned::of(source),
             resolver: false,
             interpolation: source.contains("${"),
             switch: source.contains("switch"),
         }
-    }
-}
-
-impl Uses {
-    /// Returns whether it mentions any constant.
-    fn constants(self) -> bool {
-        self.caller_id || self.context_id || self.job_id || self.args || self.event
     }
 }
 

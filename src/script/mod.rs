@@ -29,6 +29,7 @@ mod logs;
 mod meter;
 mod modules;
 mod natives;
+mod occasion;
 mod outcome;
 mod print;
 mod run_context;
@@ -46,6 +47,7 @@ pub use meter::Meter;
 #[cfg(test)]
 pub(crate) use meter::net;
 pub use modules::{FindModule, PinnedModules};
+pub use occasion::{DurableTry, Occasion, Seed};
 pub use outcome::{Failure, Inputs, Success};
 pub use run_error::{Outcome, RunError};
 pub use run_slot::{has_room, holding, keep_slot, observe_aside, waited_for_lock, waiting};

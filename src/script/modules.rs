@@ -264,7 +264,7 @@ fn load(
             });
         }
     });
-    let scope = constants::scope_of_module(&local.names, compiled.uses);
+    let scope = constants::scope_of_module(&local.names, compiled.uses.constants);
     let evaluated = evaluate(engine, global, &name, &compiled, scope, position);
     with_imports(|run| {
         let Some(run) = run else { return };

@@ -8,7 +8,9 @@ use std::{
 use circled_protocol::{FailureKind, PublicKey};
 use serde_json::{Value, json};
 
-use super::super::{Failure, Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success};
+use super::super::{
+    Failure, Inputs, Limits, Occasion, Outcome, PinnedModules, RunError, Sandbox, Success,
+};
 use crate::{
     store::{
         Key, KeyRange, RemoteReads, Scanned, Settings, Transaction, Unavailable, Value as Kept,
@@ -60,6 +62,8 @@ fn inputs<'a>(args: &'a Value, modules: Option<&'a Arc<PinnedModules>>) -> Input
         caller_id: &"03cc",
         context_id: &"02aa",
         job_id: &"job-1",
+        durable: None,
+        occasion: Occasion::now(),
         args,
         event: None,
         modules,

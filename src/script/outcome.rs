@@ -6,7 +6,7 @@ use circled_protocol::FailureKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::PinnedModules;
+use super::{DurableTry, Occasion, PinnedModules};
 
 /// The constants that a script sees. Names are written out only for scripts that mention them.
 #[derive(Clone, Copy)]
@@ -21,6 +21,10 @@ pub struct Inputs<'a> {
     pub args: &'a Value,
     /// `EVENT`: a webhook's delivery. Not defined where there is none.
     pub event: Option<&'a Value>,
+    /// `JOB`: the try of a durable job.
+    pub durable: Option<DurableTry>,
+    /// The time and the randomness of the run.
+    pub occasion: Occasion,
     /// The scripts that this one may import; `None`: those that the circle has when it runs.
     pub modules: Option<&'a Arc<PinnedModules>>,
 }

@@ -3,7 +3,7 @@
 //! What belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
 //! in `stack`, and what it has allocated in `meter`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::{
     budget::Budget,
@@ -12,6 +12,7 @@ use super::{
     local::Parsing,
     logs::Logs,
     modules::Imports,
+    occasion::Occasion,
 };
 use crate::store::{Transaction, WriteError};
 
@@ -30,6 +31,10 @@ pub(super) struct RunContext {
     pub(super) parsing: RefCell<Option<Parsing>>,
     /// There if the run has a store.
     transaction: RefCell<Option<Transaction>>,
+    /// There while a script runs.
+    occasion: Cell<Option<Occasion>>,
+    /// The random numbers that it has drawn.
+    drawn: Cell<u64>,
 }
 
 thread_local! {
@@ -43,6 +48,8 @@ thread_local! {
             blame: RefCell::new(None),
             parsing: RefCell::new(None),
             transaction: RefCell::new(None),
+            occasion: Cell::new(None),
+            drawn: Cell::new(0),
         }
     };
 }
@@ -53,10 +60,11 @@ pub(super) fn with<R>(work: impl FnOnce(&RunContext) -> R) -> R {
     CONTEXT.with(work)
 }
 
-/// Calls `run`, which is a run with this transaction, and with room for so many bytes of logs. However it ends, its
-/// transaction is given back then, and all else that it had is gone.
+/// Calls `run`, which is a run with this transaction, on this occasion, and with room for so many bytes of logs. However
+/// it ends, its transaction is given back then, and all else that it had is gone.
 pub(super) fn within<R>(
     transaction: &mut Option<Transaction>,
+    occasion: Option<Occasion>,
     max_logs: usize,
     run: impl FnOnce() -> R,
 ) -> R {
@@ -71,6 +79,8 @@ pub(super) fn within<R>(
     with(|context| {
         context.logs.start(max_logs);
         context.transaction.replace(transaction.take());
+        context.occasion.set(occasion);
+        context.drawn.set(0);
     });
     let _end = End(transaction);
     run()
@@ -84,6 +94,19 @@ pub(super) fn with_transaction<R>(
 }
 
 impl RunContext {
+    /// Returns the time of the run, in milliseconds since 1970.
+    pub(super) fn time(&self) -> i64 {
+        self.occasion.get().map_or(0, |occasion| occasion.time)
+    }
+
+    /// Draws the run's next random number.
+    pub(super) fn draw(&self) -> u128 {
+        let number = self.drawn.get();
+        self.drawn.set(number + 1);
+        let occasion = self.occasion.get().unwrap_or_else(Occasion::now);
+        occasion.seed.random(number)
+    }
+
     /// Drops all that the run had, and returns its transaction.
     fn end(&self) -> Option<Transaction> {
         drop(self.imports.take());

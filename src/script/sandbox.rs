@@ -120,7 +120,7 @@ impl Sandbox {
             });
             imports.map_err(|ended| self.error(ended))
         };
-        let check = || run_context::within(&mut None, 0, check);
+        let check = || run_context::within(&mut None, None, 0, check);
         stack::with_large(check).unwrap_or(Err(RunError::Unavailable))
     }
 
@@ -136,9 +136,12 @@ impl Sandbox {
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
         let run = || {
-            run_context::within(transaction, self.0.limits.max_logs, || {
-                self.run_here(source, inputs, deadline, cancel)
-            })
+            run_context::within(
+                transaction,
+                Some(inputs.occasion),
+                self.0.limits.max_logs,
+                || self.run_here(source, inputs, deadline, cancel),
+            )
         };
         stack::with_large(run).unwrap_or(Err(RunError::Unavailable))
     }
@@ -193,9 +196,12 @@ impl Sandbox {
         if local::is_busy() {
             return None;
         }
-        run_context::within(transaction, self.0.limits.max_logs, || {
-            self.try_run_here(source, inputs)
-        })
+        run_context::within(
+            transaction,
+            Some(inputs.occasion),
+            self.0.limits.max_logs,
+            || self.try_run_here(source, inputs),
+        )
     }
 
     fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Outcome> {
@@ -347,7 +353,7 @@ impl Sandbox {
         if compiled.uses.resolver {
             constants::start(inputs);
         }
-        let mut scope = constants::scope(&local.names, compiled.uses, inputs);
+        let mut scope = constants::scope(&local.names, compiled.uses.constants, inputs);
         let value = local
             .engine(compiled.uses)
             .eval_ast_with_scope::<Dynamic>(&mut scope, &compiled.ast)

@@ -7,7 +7,10 @@ use std::{
 use circled_protocol::FailureKind;
 use serde_json::{Value, json};
 
-use super::super::{Failure, Inputs, Limits, Outcome, RunError, Sandbox, Success, meter, stack};
+use super::super::{
+    DurableTry, Failure, Inputs, Limits, Occasion, Outcome, RunError, Sandbox, Success, meter,
+    stack,
+};
 use crate::units::{PositiveDuration, Size};
 
 /// Returns how a run ended that nobody stopped.
@@ -25,6 +28,8 @@ fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
         caller_id: &"03cc",
         context_id: &"02aa",
         job_id: &"job-1",
+        durable: None,
+        occasion: Occasion::now(),
         args,
         event,
         modules: None,
@@ -672,4 +677,61 @@ fn what_has_as_many_parameters_keys_and_variables_as_may_be_runs() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_is_repeated_sees_the_same_time_and_randomness() {
+    let source = "let all = [now(), uuid(), random(), random(1, 1_000_000_000)]; fn f() { uuid() } all + [f()]";
+    let sandbox = Sandbox::new(Limits::small());
+    let never = Arc::new(AtomicBool::new(false));
+    let first = inputs(&Value::Null, None);
+    let run = |inputs: &Inputs<'_>| {
+        let ran = sandbox.run(source, inputs, &mut None, None, &never);
+        unless_stopped(ran).unwrap().output
+    };
+    let output = run(&first);
+    assert_eq!(run(&first), output);
+    sandbox.assume_short(source);
+    let tried = sandbox.try_run(source, &first, &mut None).unwrap();
+    assert_eq!(unless_stopped(tried).unwrap().output, output);
+    let again = Inputs {
+        occasion: Occasion::now(),
+        ..first
+    };
+    assert_ne!(run(&again), output);
+}
+
+#[test]
+fn random_numbers_are_within_their_range_and_cover_it() {
+    let source = "let seen = #{}; for n in 0..400 { seen[random(-1, 1).to_string()] = () }
+        let ok = true; for n in 0..400 { let x = random(); ok &= x >= 0.0 && x < 1.0 }
+        [seen.keys().len(), ok, random(7, 7)]";
+    assert_eq!(run(source).unwrap().output, "[3, true, 7]");
+    let id = run("uuid()").unwrap().output;
+    let id: uuid::Uuid = id.parse().unwrap();
+    assert_eq!(id.get_version_num(), 4);
+}
+
+#[test]
+fn a_durable_job_knows_its_try() {
+    let args = Value::Null;
+    let durable = DurableTry {
+        time: 3,
+        due: 2,
+        submitted_at: 1,
+        tries: 4,
+    };
+    let inputs = Inputs {
+        durable: Some(durable),
+        ..inputs(&args, None)
+    };
+    let sandbox = Sandbox::new(Limits::small());
+    let never = Arc::new(AtomicBool::new(false));
+    let source = "fn due() { JOB.due } [JOB.due, JOB.submitted_at, JOB.tries, due()]";
+    let ran = sandbox.run(source, &inputs, &mut None, None, &never);
+    assert_eq!(unless_stopped(ran).unwrap().output, "[2, 1, 4, 2]");
+    assert_eq!(
+        run("fn f() { JOB } [JOB, f()]").unwrap().value.get(),
+        "[null,null]"
+    );
 }

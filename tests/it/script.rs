@@ -1,4 +1,6 @@
 //! Scripts: their inputs and results, and the bounds of each run.
 
+mod hashes;
 mod isolation;
 mod play;
+mod time;

@@ -13,7 +13,7 @@ use crate::{
     circle::{JobSpec, Procedure, Task},
     dispatch,
     rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
-    script::{Outcome, RunError, Success},
+    script::{Outcome, RunError, Seed, Success},
 };
 
 pub(super) const METHODS: &[Method] = &[
@@ -105,6 +105,8 @@ pub(super) fn run<T: Send + 'static>(
         args: Cow::Owned(args),
         event: None,
         timeout,
+        seed: Seed::draw(),
+        durable: None,
     };
     let id = job.id;
     let answer = move |outcome: Outcome| Ok(result(id, outcome?));

@@ -130,6 +130,33 @@ pub(super) fn table() -> Vec<(&'static str, String, &'static [End])> {
     add("sort without end", "let a = []; a.pad(60000, 1); loop { a.sort(|x, y| 1) }", &[Operations, TimedOut, Memory]);
     add("sort of one million comparisons", "let a = []; a.pad(65536, 1); for i in 0..1000 { a.sort() }", LONG);
 
+    // Hashes, times and random numbers.
+    let long = "let s = \"\"; s.pad(1000000, 'x'); ";
+    for call in ["sha256(s)", "hmac_sha256(s, s)", "hmac_sha256(\"k\", s)", "hex(s.sub_string(0, 500000))", "base64(s.sub_string(0, 500000))"] {
+        add("hashes without end", &format!("{long}loop {{ {call}; }}"), &[Operations, TimedOut, Memory, Size]);
+        add("hashes of little without end", &format!("let s = \"\"; loop {{ {call}; }}"), &[Operations, TimedOut, Runtime]);
+    }
+    add("hex that is too long", &format!("{long}hex(s)"), &[Size]);
+    add("base64 that is too long", &format!("{long}s += \"\"; base64(s)"), &[Size]);
+    add("decoding without end", "let s = \"\"; s.pad(100000, 'a'); loop { from_hex(s); from_base64(s) }", &[Operations, TimedOut, Memory]);
+    add("decoding nonsense", &format!("{long}[from_base64(\"====\"), from_hex(\"\"), from_base64(s)].len()"), &[Fine, Runtime]);
+    add("signatures without end", "loop { verify(\"02\", \"\", \"\") }", LONG);
+    let key = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+    let signature = "1".repeat(128);
+    add("signatures of a key without end", &format!("loop {{ verify(\"{key}\", \"a\", \"{signature}\") }}"), LONG);
+    add("signatures of long texts", &format!("{long}loop {{ verify(\"{key}\", s, s) }}"), LONG);
+    add("signature by a long key", &format!("{long}verify(s, s, s)"), &[Fine]);
+    add("times without end", "loop { now(); parse_time(iso(now())) }", LONG);
+    add("time in a long text", &format!("{long}parse_time(s)"), &[Runtime]);
+    add("times in a long text without end", &format!("{long}loop {{ try {{ parse_time(s) }} catch {{ }} }}"), LONG);
+    for time in ["9223372036854775807", "-9223372036854775807 - 1", "253402207200000", "-377705116800000", "1.5"] {
+        add("time that is none", &format!("iso({time})"), HARMLESS);
+    }
+    add("random numbers without end", "loop { random(); random(1, 6); uuid() }", LONG);
+    add("random number of any", "let least = -9223372036854775807 - 1; [random(least, 9223372036854775807), random(least, least), random(least + 1, 9223372036854775807), random(9223372036854775807, 9223372036854775807)]", &[Fine]);
+    add("random number of none", "random(1, 0)", &[Runtime]);
+    add("random number of floats", "random(0.5, 1.5)", &[Runtime]);
+
     // Recursion.
     add("recursion", "fn f() { f() } f()", DEEP);
     add("mutual recursion", "fn f(x) { g(x + 1) } fn g(x) { f(x + 1) } f(0)", DEEP);

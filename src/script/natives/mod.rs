@@ -14,14 +14,17 @@ mod callbacks;
 mod curry;
 mod equal;
 mod events;
+mod hashes;
 mod json;
 mod lists;
 mod maps;
+mod random;
 mod range_options;
 mod sort;
 mod store;
 mod switch_guard;
 mod text;
+mod time;
 
 use rhai::{EvalAltResult, Module, Position};
 
@@ -55,6 +58,9 @@ pub(super) fn module(limits: &Limits) -> Module {
     switch_guard::register(&mut module, limits);
     store::register(&mut module, limits);
     events::register(&mut module, limits);
+    time::register(&mut module);
+    random::register(&mut module);
+    hashes::register(&mut module, limits);
     for_sleep(&mut module);
     #[cfg(test)]
     for_panics(&mut module);

@@ -23,7 +23,7 @@ use crate::{
         record::{later, no_provider, unreadable},
         submission::{Input, MAX_INLINE_INPUT, ParsedInput},
     },
-    script::{self, RunError},
+    script::{self, Occasion, RunError},
     store::{CommitCallback, CommitError, NewEvent, Preconditions, Table, Unavailable, WaitPolicy},
     weight,
 };
@@ -170,7 +170,7 @@ impl DurableJobs {
     pub(super) fn try_run(&self, job: &JobRecord, input: &ParsedInput<'_>) -> Option<Ran> {
         let provided = self.provided(job);
         let executor = &self.runner.executor;
-        let spec = input.spec(job, provided.as_deref(), executor)?;
+        let spec = input.spec(job, Occasion::now(), provided.as_deref(), executor)?;
         let mut transaction = Some(self.runner.store.try_begin_latest(job.circle)?);
         let slot = self.running.begin(job.id);
         let outcome = executor.try_run(&spec, &mut transaction);
@@ -194,7 +194,8 @@ impl DurableJobs {
             return self.fail_unreadable(job, gate);
         };
         let provided = self.provided(job);
-        let spec = input.spec(job, provided.as_deref(), &self.runner.executor);
+        let executor = &self.runner.executor;
+        let spec = input.spec(job, Occasion::now(), provided.as_deref(), executor);
         let Some(spec) = spec else {
             return self.fail(job, gate, no_provider(job));
         };

@@ -7,7 +7,10 @@ use circled_protocol::{JobId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::circle::{Caller, JobSpec, Task};
+use crate::{
+    circle::{Caller, JobSpec, Task},
+    script::Seed,
+};
 
 /// A play, as it waits for a worker; `J` is its [`JobSpec`], or a reference to it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +76,8 @@ impl From<Address> for Play<'static> {
                 args: Cow::Owned(Value::Null),
                 event: None,
                 timeout: Duration::ZERO,
+                seed: Seed::draw(),
+                durable: None,
             },
             gateway: Cow::Owned(gateway),
             is_unread: true,
@@ -91,7 +96,7 @@ mod tests {
     use crate::{
         circle::{Caller, JobSpec, Procedure, Task},
         golden,
-        script::{Failure, Outcome, RunError, Success},
+        script::{Failure, Outcome, RunError, Seed, Success},
     };
 
     #[test]
@@ -106,6 +111,8 @@ mod tests {
             args: Cow::Owned(json!({ "a": [1, 2.0, null, "\u{2028}"] })),
             event: None,
             timeout: Duration::from_millis(1500),
+            seed: circled_json::from_str("[1,18446744073709551615]").unwrap(),
+            durable: None,
         };
         let named = |version: Option<&'static str>| Task::Named {
             name: "greet".into(),
@@ -245,6 +252,8 @@ mod tests {
             args: Cow::Owned(json!({ "big": u64::MAX, "none": null })),
             event: None,
             timeout: Duration::from_millis(1500),
+            seed: Seed::draw(),
+            durable: None,
         };
         let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
         // As `lua/prelude.lua` reads it.

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -16,6 +16,7 @@ use crate::{
         redis::proto::wire,
         submission::{Input, ParsedInput},
     },
+    script::Occasion,
 };
 
 /// A job that is this worker's to run, until it is committed, or another worker's.
@@ -37,6 +38,8 @@ pub(super) struct ClaimedJob {
     pub(super) misses: u32,
     /// True if it is a play that had to wait in the queue.
     pub(super) has_waited: bool,
+    /// The time and the randomness of a durable job's try, once it has begun.
+    pub(super) occasion: OnceLock<Occasion>,
     /// Set to end the run.
     pub(super) cancelled: Arc<AtomicBool>,
     /// The worker's slot that it has: its partition, and its entry there.
@@ -131,7 +134,11 @@ impl ClaimedJob {
     ) -> Option<Cow<'a, JobSpec<'a>>> {
         match &self.kind {
             JobKind::Play(play) => Some(Cow::Borrowed(&play.job)),
-            JobKind::Durable { job, .. } => input?.spec(job, provided, executor).map(Cow::Owned),
+            JobKind::Durable { job, .. } => {
+                let occasion = *self.occasion.get_or_init(Occasion::now);
+                let spec = input?.spec(job, occasion, provided, executor);
+                spec.map(Cow::Owned)
+            }
         }
     }
 }

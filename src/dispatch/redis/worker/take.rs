@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -194,6 +194,7 @@ impl Worker {
             known: KnownValues::default(),
             misses: 0,
             has_waited: entry.bytes(WAITED).is_some(),
+            occasion: OnceLock::new(),
             cancelled: Arc::default(),
             slot,
             _input: reservation,
