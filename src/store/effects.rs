@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::NewEvent, read_set::ReadSet, submitted_job::SubmittedJob, table::Key, write::Write,
+    event::NewEvent,
+    read_set::ReadSet,
+    submitted_job::SubmittedJob,
+    table::{Key, Value},
+    write::{DIGITS, Write},
 };
 
 /// What a run has read, and what it is going to do once it commits.
@@ -13,6 +17,9 @@ pub struct Effects {
     pub reads: ReadSet,
     /// The write of each key.
     pub writes: BTreeMap<Key, Write>,
+    /// The values that it pushes, in order, each with the prefix of its key. They get their keys at the commit, after the
+    /// writes.
+    pub pushes: Vec<(Key, Value)>,
     /// The events that it emits, in order.
     pub events: Vec<NewEvent>,
     /// The durable jobs that it submits, in order.
@@ -22,12 +29,18 @@ pub struct Effects {
 impl Effects {
     /// Returns whether it would change anything.
     pub fn changes(&self) -> bool {
-        !(self.writes.is_empty() && self.events.is_empty() && self.jobs.is_empty())
+        self.writes_store() || !(self.events.is_empty() && self.jobs.is_empty())
+    }
+
+    /// Returns whether it would change the store.
+    pub fn writes_store(&self) -> bool {
+        !(self.writes.is_empty() && self.pushes.is_empty())
     }
 
     /// Discards all but what was read.
     pub fn discard_changes(&mut self) {
         self.writes.clear();
+        self.pushes.clear();
         self.events.clear();
         self.jobs.clear();
     }
@@ -36,8 +49,10 @@ impl Effects {
     pub fn size(&self) -> usize {
         let size = |(key, write): (&Key, &Write)| 64 + key.len() + write.size();
         let writes: usize = self.writes.iter().map(size).sum();
+        let push = |(prefix, value): &(Key, Value)| 64 + prefix.len() + DIGITS + value.len();
+        let pushes: usize = self.pushes.iter().map(push).sum();
         let events: usize = self.events.iter().map(NewEvent::size).sum();
         let jobs: usize = self.jobs.iter().map(SubmittedJob::size).sum();
-        writes + events + jobs
+        writes + pushes + events + jobs
     }
 }

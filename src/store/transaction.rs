@@ -15,7 +15,7 @@ use super::{
     snapshot::Snapshot,
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
-    write::{AddError, Write, sum},
+    write::{AddError, DIGITS, PUSHED, Write, last_push, pushed_key, sum},
 };
 
 /// A consistent view of one circle's store, with changes to it that nobody else sees before they are committed.
@@ -122,6 +122,10 @@ impl Transaction {
     }
 
     fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
+        self.settle_pushes(|prefix| {
+            let digits = key.strip_prefix(&prefix[..]);
+            digits.is_some_and(|digits| digits.len() == DIGITS)
+        })?;
         match self.effects.writes.get(&key) {
             Some(Write::Put(value)) => Ok(Some(value.clone())),
             Some(Write::Delete) => Ok(None),
@@ -152,12 +156,7 @@ impl Transaction {
     pub fn set(&mut self, key: &str, value: Option<Value>) -> Result<(), WriteError> {
         let key = self.checked(key)?;
         let length = value.as_ref().map_or(0, |value| value.len());
-        if length > self.limits.max_value.get() {
-            return Err(WriteError::Value {
-                length,
-                max: self.limits.max_value.get(),
-            });
-        }
+        self.check_value(length)?;
         self.check_writes(&key)?;
         self.effects.writes.insert(key, value.into());
         Ok(())
@@ -186,11 +185,67 @@ impl Transaction {
         Ok(())
     }
 
+    /// Gives `value`, which must be JSON, a new key at the commit: the prefix and 20 digits, greater than those of all
+    /// pushes that were committed before. That is no read, so it collides with nothing.
+    ///
+    /// # Errors
+    /// A key or a value past its limit, or one key too many.
+    pub fn push(&mut self, prefix: &str, value: Value) -> Result<(), WriteError> {
+        let (length, max) = (prefix.len() + DIGITS, self.limits.max_key.get());
+        if length > max {
+            return Err(WriteError::Key { length, max });
+        }
+        self.check_value(value.len())?;
+        // Its key is another one than all that it has written.
+        self.check_writes(&own(PUSHED))?;
+        self.effects
+            .pushes
+            .push((Key::new(prefix.as_bytes()), value));
+        // It has seen the number of the last push, and goes on from there.
+        let has_settled = self.effects.writes.contains_key(&own(PUSHED));
+        self.settle_pushes(|_| has_settled)
+    }
+
+    /// Gives all pushes their keys, if any of their prefixes is looked at: whoever looks sees them as they will be, and
+    /// collides with others' pushes.
+    fn settle_pushes(&mut self, is_looked_at: impl Fn(&Key) -> bool) -> Result<(), WriteError> {
+        let pushes = &mut self.effects.pushes;
+        if !pushes.iter().any(|(prefix, _)| is_looked_at(prefix)) {
+            return Ok(());
+        }
+        let pushes = std::mem::take(pushes);
+        let mut number = last_push(self.own_get(PUSHED)?.as_ref());
+        for (prefix, value) in pushes {
+            let key = loop {
+                number += 1;
+                let key = pushed_key(&prefix, number);
+                if !self.effects.writes.contains_key(&key)
+                    && self.read_stored(key.clone())?.is_none()
+                {
+                    break key;
+                }
+            };
+            self.effects.writes.insert(key, Write::Put(value));
+        }
+        self.own_set(PUSHED, Some(Value::from(number.to_string().into_bytes())));
+        Ok(())
+    }
+
     /// Checks that one more key may be written.
     fn check_writes(&self, key: &Key) -> Result<(), WriteError> {
-        let (writes, max) = (&self.effects.writes, self.limits.max_writes);
-        if writes.len() - self.own_writes >= max && !writes.contains_key(key) {
+        let Effects { writes, pushes, .. } = &self.effects;
+        let max = self.limits.max_writes;
+        let written = writes.len() - self.own_writes + pushes.len();
+        if written >= max && (!writes.contains_key(key) || key[0] == OWN) {
             return Err(WriteError::Writes { max });
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, length: usize) -> Result<(), WriteError> {
+        let max = self.limits.max_value.get();
+        if length > max {
+            return Err(WriteError::Value { length, max });
         }
         Ok(())
     }
@@ -264,6 +319,7 @@ impl Transaction {
             let keys = self.read_keys(range)?.len();
             return Ok(on_counted(keys).then_some(keys as u64));
         }
+        self.settle_in(&range)?;
         let Some(mut count) = self.source.count(&self.circle, &range, on_counted)? else {
             return Ok(None);
         };
@@ -284,6 +340,14 @@ impl Transaction {
         Ok(entries.into_iter().map(|(key, _)| key).collect())
     }
 
+    /// Gives all pushes their keys, if any of them may be in a range.
+    fn settle_in(&mut self, range: &KeyRange) -> Result<(), WriteError> {
+        let (start, end) = (&range.start, &range.end);
+        self.settle_pushes(|prefix| {
+            *start <= pushed_key(prefix, u64::MAX) && pushed_key(prefix, 0) < *end
+        })
+    }
+
     /// Returns its own writes in a range, in the order of the keys.
     fn own_in(&self, range: &KeyRange) -> Vec<(Key, Write)> {
         let own = &self.effects.writes;
@@ -302,6 +366,7 @@ impl Transaction {
         if range.is_empty() {
             return Ok(entries);
         }
+        self.settle_in(&range)?;
         let mut written = self.own_in(&range);
         let wanted = KeyRange {
             // Those that it deletes don't count, so it may read more.
@@ -542,7 +607,31 @@ impl Transaction {
                 value,
             })
         };
-        self.effects.writes.into_iter().map(record).collect()
+        let Effects { writes, pushes, .. } = self.effects;
+        let mut number = None;
+        let mut pushed = Vec::with_capacity(pushes.len());
+        for (prefix, value) in pushes {
+            let find = |key: &Key| now.get(disk, &circle, Table::Store, key);
+            let number = match &mut number {
+                Some(number) => number,
+                None => number.insert(last_push(find(&own(PUSHED))?.as_ref())),
+            };
+            let key = loop {
+                *number += 1;
+                let key = pushed_key(&prefix, *number);
+                // A script may have written it.
+                if !writes.contains_key(&key) && find(&key)?.is_none() {
+                    break key;
+                }
+            };
+            pushed.push(Record::put(Table::Store, key, value));
+        }
+        let number = number.map(|number| number.to_string().into_bytes());
+        let number = number.map(|text| Record::put(Table::Store, own(PUSHED), text));
+        let records = writes.into_iter().map(record);
+        records
+            .chain(pushed.into_iter().chain(number).map(Ok))
+            .collect()
     }
 
     /// Takes it apart, for a commit to a remote store.
@@ -646,6 +735,11 @@ fn not_added(key: &Key) -> impl FnOnce(AddError) -> WriteError {
 /// The key as it is kept.
 pub(super) fn own(key: &[u8]) -> Key {
     Key::from([&[OWN], key].concat())
+}
+
+/// Returns the key that has the number of the last push.
+pub fn pushed() -> Key {
+    own(PUSHED)
 }
 
 /// Returns the snapshot, and takes it first if there is none.

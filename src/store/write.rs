@@ -2,7 +2,13 @@
 
 use thiserror::Error;
 
-use super::table::Value;
+use super::table::{Key, Value};
+
+/// Digits at the end of a pushed key.
+pub(super) const DIGITS: usize = 20;
+
+/// The circle's own key that has the number of the last push, as decimal text. `lua/commit.lua` has it, too.
+pub(super) const PUSHED: &[u8] = b"n";
 
 /// A write of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +47,18 @@ impl From<Option<Value>> for Write {
     fn from(value: Option<Value>) -> Self {
         value.map_or(Self::Delete, Self::Put)
     }
+}
+
+/// Returns the key of the push with a number.
+pub(super) fn pushed_key(prefix: &Key, number: u64) -> Key {
+    let digits = format!("{number:020}");
+    Key::from([prefix, digits.as_bytes()].concat())
+}
+
+/// Reads the number of the last push.
+pub(super) fn last_push(stored: Option<&Value>) -> u64 {
+    let text = stored.and_then(|stored| str::from_utf8(stored).ok());
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Returns the sum of a stored value, which is 0 where there is none, and a number.

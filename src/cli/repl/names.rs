@@ -4,7 +4,7 @@ use super::COMMANDS;
 
 /// The functions of `store`.
 const STORE: &[&str] = &[
-    "add(", "count(", "delete(", "get(", "has(", "incr(", "keys(", "scan(", "set(",
+    "add(", "count(", "delete(", "get(", "has(", "incr(", "keys(", "push(", "scan(", "set(",
 ];
 
 /// Keywords, constants, and functions that aren't called on a value.

@@ -160,6 +160,7 @@ enum Step {
     Set(&'static str, u8),
     Delete(&'static str),
     Add(&'static str, i64),
+    Push(&'static str),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -182,6 +183,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => range().prop_map(Step::Count),
         2 => (key(), any::<u8>()).prop_map(|(key, n)| Step::Set(key, n)),
         1 => key().prop_map(Step::Delete),
+        2 => key().prop_map(Step::Push),
         2 => (key(), prop_oneof![-9..9_i64, Just(i64::MAX)]).prop_map(|(key, n)| Step::Add(key, n)),
     ];
     vec(step, 0..6)
@@ -210,6 +212,10 @@ fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
         Step::Add(key, by) => {
             let added = transaction.add(key, *by);
             Some(vec![format!("{added:?}").into_bytes()])
+        }
+        Step::Push(prefix) => {
+            let pushed = transaction.push(prefix, store::Value::new(b"7"));
+            Some(vec![format!("{pushed:?}").into_bytes()])
         }
         Step::Set(key, n) => {
             // A long value is compared by its hash.

@@ -42,6 +42,10 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     native!(module, pure: true, "set", move |_: &mut Store, key: ImmutableString, value: Dynamic| {
         set(&key, &value, bounds)
     });
+    native!(module, pure: true, "push", move |_: &mut Store, prefix: ImmutableString, value: Dynamic| {
+        let value = stored(&value, bounds)?;
+        within(|transaction| transaction.push(&prefix, value))
+    });
     native!(module, pure: true, "delete", |_: &mut Store, key: ImmutableString| {
         budget::charge(READ_COST)?;
         within(|transaction| transaction.set(&key, None))
@@ -90,6 +94,12 @@ fn read(key: &str) -> Result<Option<Value>, Failed> {
 }
 
 fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
+    let value = stored(value, bounds)?;
+    within(|transaction| transaction.set(key, Some(value)))
+}
+
+/// Returns a value as it is stored.
+fn stored(value: &Dynamic, bounds: Bounds) -> Result<Value, Failed> {
     if let Err(kind) = json::check(value, bounds.depth) {
         return Err(failed(format!(
             "a {kind} can't be stored: it has no JSON form"
@@ -97,7 +107,7 @@ fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     }
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
     budget::charge(READ_COST + raw.get().len() / BYTES_PER_OPERATION)?;
-    within(|transaction| transaction.set(key, Some(Value::new(raw.get().as_bytes()))))
+    Ok(Value::new(raw.get().as_bytes()))
 }
 
 /// Adds a number to the one that is kept, 0 where there is none. Whole numbers stay whole.

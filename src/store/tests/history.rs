@@ -21,7 +21,7 @@ use proptest::{
 };
 
 use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
-use super::{PATIENCE, circle, hand_in, open, usage};
+use super::{PATIENCE, circle, hand_in, number, open, usage};
 use crate::store::{CommitError, Preconditions, Store, Transaction, Unavailable, WaitPolicy};
 
 /// Threads beside each other.
@@ -257,9 +257,13 @@ fn compare(store: &Store, circle: PublicKey, model: &Model, commits: u64) {
         let value = transaction.look(&key).unwrap();
         (key, value)
     });
-    assert_eq!(Model(found.collect()), *model);
+    let pushed = store.read_own(&circle, b"n").unwrap();
+    let counter = pushed
+        .as_ref()
+        .map_or(0, |text| "\u{ff}".len() + text.len());
+    assert_eq!(Model(found.collect(), number(pushed) as u64), *model);
     let room = model.0.iter().map(|(key, value)| key.len() + value.len());
-    assert_eq!(usage(store, circle), room.sum::<usize>() as u64);
+    assert_eq!(usage(store, circle), (room.sum::<usize>() + counter) as u64);
     assert_eq!(store.last_commit(&circle), Ok(commits));
 }
 

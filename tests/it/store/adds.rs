@@ -1,5 +1,7 @@
 //! Writes that conflict with nothing: what is added counts, however many add at the same time.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -25,7 +27,7 @@ async fn many_write_to_the_same_and_none_starts_over() {
     for n in 0..SESSIONS {
         let mut session = server.log_in(&key(100 + n)).await;
         callers.spawn(async move {
-            let script = "store.add(\"n\", 2); store.add(\"n\", -1); store.add(\"other\", ARGS)";
+            let script = "store.add(\"n\", 2); store.add(\"n\", -1); store.add(\"other\", ARGS); store.push(\"log/\", [CALLER_ID, ARGS])";
             let mut calls = Vec::new();
             for n in 0..CALLS {
                 let params = json!({ "script": script, "args": n });
@@ -45,6 +47,14 @@ async fn many_write_to_the_same_and_none_starts_over() {
         json!([calls, others])
     );
     assert_eq!(starts_over(&mut server, &mut session).await, 0);
+    let log = "store.scan(#{ prefix: \"log/\", limit: 65_536 })";
+    let log = value(&mut session, log).await;
+    let log = log.as_array().unwrap();
+    let numbers: Vec<_> = (1..=calls).map(|n| json!(format!("log/{n:020}"))).collect();
+    let keys: Vec<_> = log.iter().map(|entry| entry["key"].clone()).collect();
+    assert_eq!(keys, numbers);
+    let pushed: HashSet<_> = log.iter().map(|entry| entry["value"].to_string()).collect();
+    assert_eq!(pushed.len(), calls, "each once");
 }
 
 async fn what_is_added_is_seen_as_if_it_were_written() {
@@ -165,6 +175,95 @@ async fn what_cant_be_added_fails_the_run_and_nothing_of_it_is_left() {
     assert_eq!(value(&mut session, "store.get(\"n\")").await, json!(6));
 }
 
+async fn what_is_pushed_gets_the_next_keys() {
+    let server = TestServer::start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let all = "store.scan(#{}).map(|entry| `${entry.key} ${entry.value}`)";
+    let keys = |list: &[(&str, u64, &str)]| {
+        let entry = |(prefix, n, value): &(&str, u64, &str)| format!("{prefix}{n:020} {value}");
+        json!(list.iter().map(entry).collect::<Vec<_>>())
+    };
+    for (script, seen) in [
+        ("store.push(\"a/\", 1)", json!(null)),
+        (all, keys(&[("a/", 1, "1")])),
+        // One sequence for all of the circle.
+        ("store.push(\"b/\", 2); store.push(\"a/\", 3)", json!(null)),
+        (all, keys(&[("a/", 1, "1"), ("a/", 3, "3"), ("b/", 2, "2")])),
+        (
+            "for key in store.keys(\"\") { store.delete(key) }",
+            json!(null),
+        ),
+        // A run sees its own where it looks, with their keys.
+        (
+            &format!(
+                "store.push(\"a/\", 4); let seen = {all}; store.push(\"a/\", 5); [store.count(\"a/\"), store.get(\"a/{:020}\"), seen]",
+                5
+            ),
+            json!([2, 5, keys(&[("a/", 4, "4")])]),
+        ),
+        (all, keys(&[("a/", 4, "4"), ("a/", 5, "5")])),
+        // It takes no key that a script has written.
+        (
+            &format!(
+                "store.set(\"a/{:020}\", 0); store.set(\"a/{:020}\", 0)",
+                6, 8
+            ),
+            json!(null),
+        ),
+        ("store.push(\"a/\", 7); store.push(\"a/\", 9)", json!(null)),
+        (
+            all,
+            keys(&[
+                ("a/", 4, "4"),
+                ("a/", 5, "5"),
+                ("a/", 6, "0"),
+                ("a/", 7, "7"),
+                ("a/", 8, "0"),
+                ("a/", 9, "9"),
+            ]),
+        ),
+        (
+            "for key in store.keys(\"\") { store.delete(key) }",
+            json!(null),
+        ),
+        (
+            &format!("store.push(\"\", 7); store.set(\"{:020}\", 0)", 10),
+            json!(null),
+        ),
+        (all, keys(&[("", 10, "0"), ("", 11, "7")])),
+    ] {
+        assert_eq!(value(&mut session, script).await, seen, "{script}");
+    }
+    // Nothing is left of a run that fails.
+    let (kind, _) = failure(&mut session, "store.push(\"a/\", 1); throw 1").await;
+    assert_eq!(kind, "runtime");
+    assert_eq!(value(&mut session, "store.count(\"\")").await, json!(2));
+    for (script, says) in [
+        (
+            "for n in 0..1001 { store.push(\"a/\", n) }",
+            "at most 1000 keys",
+        ),
+        (
+            "let s = \"\"; s.pad(493, 'x'); store.push(s, 1)",
+            "from 1 to 512 bytes, this one has 513",
+        ),
+        (
+            "let s = \"\"; s.pad(65535, 'x'); store.push(\"a\", s)",
+            "at most 65536 bytes",
+        ),
+    ] {
+        let (kind, message) = failure(&mut session, script).await;
+        assert_eq!(kind, "size", "{message}");
+        assert!(message.contains(says), "{message}");
+    }
+    let script = "for n in 0..1000 { store.push(\"a/\", n) } let s = \"\"; s.pad(492, 'x'); s";
+    value(&mut session, script).await;
+    assert_eq!(
+        value(&mut session, "store.count(\"a/\")").await,
+        json!(1000)
+    );
+}
+
 async fn what_is_added_is_in_the_quota() {
     let server = TestServer::builder()
         .env("CIRCLED_STORE__QUOTA", "20B")
@@ -192,5 +291,6 @@ on_both!(
     many_write_to_the_same_and_none_starts_over,
     what_is_added_is_seen_as_if_it_were_written,
     what_cant_be_added_fails_the_run_and_nothing_of_it_is_left,
+    what_is_pushed_gets_the_next_keys,
     what_is_added_is_in_the_quota,
 );

@@ -65,7 +65,8 @@ scripts! {
             event_sequence: Key, events: Key, watchers: Key,
         }
         lists {
-            runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add, emits: Emit,
+            runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add,
+            pushes: Push, emits: Emit,
             submits: SubmittedJob, durables: DurableRun,
         }
     }
@@ -211,6 +212,7 @@ item! {
         num_puts: u32,
         num_deletes: u32,
         num_adds: u32,
+        num_pushes: u32,
         num_emits: u32,
         num_submits: u32,
     }
@@ -240,6 +242,11 @@ item! {
 
 item! {
     Delete { deleted_key: Value }
+}
+
+item! {
+    /// A value that gets a new key.
+    Push { prefix: Value, pushed: Value }
 }
 
 item! {

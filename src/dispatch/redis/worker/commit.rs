@@ -19,7 +19,7 @@ use crate::{
                 keys::Partition,
                 script::{self, List, MoreKeys},
                 scripts::{
-                    self, Add, Commit, Delete, DurableRun, Emit, Put, Read, ReadRange, Run,
+                    self, Add, Commit, Delete, DurableRun, Emit, Push, Put, Read, ReadRange, Run,
                     SubmittedJob,
                 },
                 values::{bytes, expected, millis, stored},
@@ -74,7 +74,7 @@ impl CommitRequest {
 
     /// Returns true if what others write matters to it, or what it writes to others.
     fn uses_store(&self) -> bool {
-        self.has_read() || !self.effects.writes.is_empty()
+        self.has_read() || self.effects.writes_store()
     }
 
     /// Returns about how many bytes it has.
@@ -282,6 +282,7 @@ impl Committer {
             puts: List::new(),
             deletes: List::new(),
             adds: List::new(),
+            pushes: List::new(),
             emits: List::new(),
             submits: List::new(),
             durables: List::new(),
@@ -381,6 +382,7 @@ impl<'a> CommitCall<'a> {
         let mut run = Run {
             num_reads: count(effects.reads.keys().len()),
             num_ranges: count(effects.reads.ranges().len()),
+            num_pushes: count(effects.pushes.len()),
             num_emits: count(effects.events.len()),
             num_submits: count(effects.jobs.len()),
             ..Run::default()
@@ -408,6 +410,12 @@ impl<'a> CommitCall<'a> {
                     });
                 }
             }
+        }
+        for (prefix, value) in &effects.pushes {
+            commit.pushes.push(Push {
+                prefix: bytes(prefix),
+                pushed: bytes(value),
+            });
         }
         for event in &effects.events {
             let event = event_record::encode(event);

@@ -49,6 +49,9 @@ impl ReadCache {
             };
             self.insert(circle, key.clone(), value);
         }
+        if !effects.pushes.is_empty() {
+            self.0.remove(&(circle, store::pushed()));
+        }
     }
 
     /// Removes the writes of a run that weren't committed.

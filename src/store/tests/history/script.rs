@@ -21,6 +21,8 @@ pub(super) enum Op {
     Add(&'static str, i64),
     /// Adds to a number without a look at it.
     BlindAdd(&'static str, i64),
+    /// Gives a number a new key.
+    Push(&'static str, i64),
     /// The keys with a prefix, unless there are more than so many.
     PrefixRead(&'static str, usize),
     /// The keys from one on up to another, so many at most, from this end or the other.
@@ -59,6 +61,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => key().prop_map(Op::Delete),
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
         3 => (key(), 1..10_i64).prop_map(|(key, n)| Op::BlindAdd(key, n)),
+        2 => (prop::sample::select(&["k/p", "l"][..]), 1..10_i64).prop_map(|(prefix, n)| Op::Push(prefix, n)),
         2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Scan(start, end, limit, reverse)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Entries(start, end, limit, reverse)),
@@ -76,6 +79,7 @@ pub(super) trait Access {
     fn look(&mut self, key: &str) -> Option<String>;
     fn put(&mut self, key: &str, value: Option<String>);
     fn add(&mut self, key: &str, by: i64);
+    fn push(&mut self, prefix: &str, n: i64);
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String>;
     fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries;
@@ -112,6 +116,11 @@ impl Access for Transaction {
         Transaction::add(self, key, by).unwrap();
     }
 
+    fn push(&mut self, prefix: &str, n: i64) {
+        let value = n.to_string().into_bytes().into();
+        Transaction::push(self, prefix, value).unwrap();
+    }
+
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
         match self.keys(prefix, max) {
             Ok(keys) => Some(keys.iter().map(text).collect()),
@@ -139,17 +148,19 @@ impl Access for Transaction {
     }
 }
 
+/// The keys and their values, and the number of the last push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Model(pub(super) BTreeMap<String, String>);
+pub(super) struct Model(pub(super) BTreeMap<String, String>, pub(super) u64);
 
 impl Model {
     /// Returns what a history begins with.
     pub(super) fn endowed() -> Self {
-        Self(BTreeMap::from([
+        let entries = BTreeMap::from([
             (ACCOUNTS[0].to_owned(), (MONEY - 10).to_string()),
             (ACCOUNTS[1].to_owned(), 10.to_string()),
             (KEYS[1].to_owned(), 1.to_string()),
-        ]))
+        ]);
+        Self(entries, 0)
     }
 }
 
@@ -168,6 +179,12 @@ impl Access for Model {
     fn add(&mut self, key: &str, by: i64) {
         let before = self.0.get(key).map_or(0, |value| value.parse().unwrap());
         self.0.insert(key.to_owned(), (before + by).to_string());
+    }
+
+    fn push(&mut self, prefix: &str, n: i64) {
+        self.1 += 1;
+        let key = format!("{prefix}{:020}", self.1);
+        self.0.insert(key, n.to_string());
     }
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
@@ -217,6 +234,7 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
             return Some(Seen::Value(Some(sum.to_string())));
         }
         Op::BlindAdd(key, n) => store.add(key, n),
+        Op::Push(prefix, n) => store.push(prefix, n),
         Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
         Op::Scan(start, end, limit, reverse) => {
             return Some(Seen::Keys(Some(store.scan(start, end, limit, reverse))));

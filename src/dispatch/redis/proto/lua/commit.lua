@@ -52,6 +52,29 @@ local function undo(before)
   end
 end
 
+-- The key with the number of the last push.
+local PUSHED = '\255n'
+-- Gives new values their keys, and adds them to the writes, with the number of the last one. Returns by how much the store
+-- grows.
+local function name_pushes(to_push, writes)
+  local taken, old = {}, redis.call('HGET', store, PUSHED)
+  for _, write in ipairs(writes) do taken[write[1]] = true end
+  local number, grows = tonumber(old or '') or 0, 0
+  for _, new in ipairs(to_push) do
+    local key
+    repeat
+      number = number + 1
+      key = new[1] .. string.format('%020.0f', number)
+      -- A script may have written it.
+    until not taken[key] and redis.call('HEXISTS', store, key) == 0
+    grows = grows + #key + #new[2]
+    add(writes, {key, new[2]})
+  end
+  local text = string.format('%.0f', number)
+  add(writes, {PUSHED, text, old})
+  return grows + #text - (old and #old or -#PUSHED)
+end
+
 -- The writes that happen in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
 local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
@@ -116,7 +139,7 @@ for _ = 1, runs do
     take ranges
     reads_hold = reads_hold and range_holds(start, reverse, stop, limit, is_count, has_values, found)
   end
-  if num_puts + num_deletes + num_adds > 0 then
+  if num_puts + num_deletes + num_adds + num_pushes > 0 then
     if not size then
       -- An earlier version had no number.
       local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
@@ -141,6 +164,11 @@ for _ = 1, runs do
   for i = 1, num_adds do
     take adds
     to_add[i] = {added_key, by}
+  end
+  local to_push = {}
+  for i = 1, num_pushes do
+    take pushes
+    to_push[i] = {prefix, pushed}
   end
   for i = 1, num_emits do
     take emits
@@ -167,6 +195,8 @@ for _ = 1, runs do
       add(writes, {key, true, old})
     end
   end
+
+  if reads_hold and num_pushes > 0 then after = after + name_pushes(to_push, writes) end
 
   local answer = 'done'
   if not reads_hold then
