@@ -9,7 +9,10 @@ use std::{
 use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
 
-use super::{Caller, JobSpec, Procedure, Settings, Task, has_script, list_role, scripts};
+use super::{
+    Caller, JobSpec, Procedure, Settings, Task, has_script, list_role, members::CirclePeople,
+    scripts,
+};
 use crate::{
     auth::{Access, Action, Denied, decide},
     script::{Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success},
@@ -50,7 +53,11 @@ impl Executor {
     /// Creates an executor with these limits. `access` decides whether a submitted job's caller may still run it.
     pub fn new(limits: Limits, settings: Settings, access: Arc<Access>) -> Self {
         Self {
-            sandbox: Sandbox::with_modules(limits, super::find_module),
+            sandbox: Sandbox::for_circles(
+                limits,
+                super::find_module,
+                Arc::new(CirclePeople(access.clone())),
+            ),
             settings,
             access,
         }
@@ -198,6 +205,7 @@ fn find<'a>(
 fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
     Inputs {
         caller_id: &job.caller,
+        caller: job.caller.key(),
         context_id: &job.circle,
         job_id: &job.id,
         args: &job.args,
@@ -212,7 +220,7 @@ fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
 fn versioned(mut outcome: Outcome, ran: Option<String>) -> Outcome {
     match &mut outcome {
         Ok(success) => success.version = ran,
-        Err(RunError::Failed(failure)) => failure.version = ran,
+        Err(RunError::Failed(failure)) => failure.version = ran.map(Into::into),
         Err(RunError::TimedOut { version, .. }) => *version = ran,
         Err(_) => {}
     }

@@ -1,5 +1,7 @@
 //! The members that a circle's owner has added.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use circled_protocol::{
     PublicKey, Role, Word,
     methods::{AddMember, Member},
@@ -9,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ALL, is_full};
 use crate::{
-    auth::HIGHEST_LISTED,
-    script::RunError,
+    auth::{Access, HIGHEST_LISTED},
+    script::{People, RunError},
     store::{NewEvent, Transaction, Value, WriteError},
 };
 
@@ -49,6 +51,43 @@ pub fn list_role(
             Word::Known(role) => Some(role.min(HIGHEST_LISTED)),
             Word::Other(_) => None,
         }))
+}
+
+/// The people of circles: those that the settings know, and those that are stored.
+#[derive(Debug)]
+pub(super) struct CirclePeople(pub(super) Arc<Access>);
+
+impl People for CirclePeople {
+    fn role(&self, transaction: &mut Transaction, key: &PublicKey) -> Result<Role, WriteError> {
+        let fixed = self.0.fixed_role(&transaction.circle(), key);
+        if fixed >= HIGHEST_LISTED {
+            return Ok(fixed);
+        }
+        Ok(list_role(transaction, key)?.map_or(fixed, |listed| listed.max(fixed)))
+    }
+
+    fn members(&self, transaction: &mut Transaction) -> Result<Vec<(PublicKey, Role)>, WriteError> {
+        let circle = transaction.circle();
+        let mut members = BTreeMap::new();
+        for key in transaction.own_keys(MEMBERS, ALL)? {
+            let Some(pubkey) = key_in(&key) else {
+                continue;
+            };
+            if let Some(role) = list_role(transaction, &pubkey)? {
+                members.insert(*pubkey.as_bytes(), (pubkey, role));
+            }
+        }
+        for key in self.0.fixed_members(&circle).into_iter().chain([circle]) {
+            members.insert(*key.as_bytes(), (key, self.0.fixed_role(&circle, &key)));
+        }
+        Ok(members.into_values().collect())
+    }
+}
+
+/// Returns the public key in the key of a stored member.
+fn key_in(key: &[u8]) -> Option<PublicKey> {
+    let bytes = key.get(MEMBERS.len()..)?.try_into().ok()?;
+    Some(PublicKey::from_stored(bytes))
 }
 
 /// Adds a member. Returns true if it wasn't one before.
@@ -92,10 +131,9 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<Member>, RunErro
     for key in transaction.own_keys(MEMBERS, ALL)? {
         let stored = transaction.own_get(&key)?;
         let stored = stored.and_then(|value| read(&value));
-        let pubkey = key.get(MEMBERS.len()..).and_then(|key| key.try_into().ok());
-        if let (Some(pubkey), Some(StoredMember { role, added_at })) = (pubkey, stored) {
+        if let (Some(pubkey), Some(StoredMember { role, added_at })) = (key_in(&key), stored) {
             members.push(Member {
-                pubkey: PublicKey::from_stored(pubkey),
+                pubkey,
                 unknown_role: match role {
                     Word::Known(_) => None,
                     Word::Other(name) => Some(name.into()),

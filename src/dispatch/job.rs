@@ -45,6 +45,9 @@ const AROUND: usize = 512;
 /// Bytes that a worker writes around a value that is all of the reply, at most: where it has neither output nor logs.
 pub(super) const AROUND_A_VALUE: usize = 64;
 
+/// Bytes of the name of what a script threw: `,"thrown":`.
+const THROWN: usize = 10;
+
 /// Bytes of what an outcome says, in JSON: a reply has these, and no more than [`AROUND`] besides.
 fn size(outcome: &Outcome) -> usize {
     let text = |text: &String| json_length(text) + 1;
@@ -55,7 +58,11 @@ fn size(outcome: &Outcome) -> usize {
         }
         Err(RunError::Failed(failure)) => {
             let logs: usize = failure.logs.iter().map(text).sum();
-            text(&failure.message) + logs
+            let thrown = failure
+                .thrown
+                .as_ref()
+                .map_or(0, |thrown| thrown.0.len() + THROWN);
+            text(&failure.message) + logs + thrown
         }
         Err(RunError::Invalid { reason }) => text(reason),
         Err(_) => 0,

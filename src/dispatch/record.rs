@@ -268,7 +268,7 @@ impl JobRecord {
             Ok(success) => return Some(self.finish(success, now, settings)),
             Err(RunError::Failed(failure)) => {
                 let error = JobError::from(&*failure);
-                self.set_version(failure.version);
+                self.set_version(failure.version.map(Into::into));
                 self.logs = fitting_logs(failure.logs, settings.max_logs);
                 error
             }

@@ -147,12 +147,22 @@ impl Error {
             Self::Internal | Self::AuthenticationRequired | Self::Cancelled | Self::Conflict => {
                 None
             }
-            Self::Execution(failure) => Some(json!({
-                "kind": failure.kind,
-                "line": failure.line,
-                "column": failure.column,
-                "logs": failure.logs,
-            })),
+            Self::Execution(failure) => {
+                let mut data = json!({
+                    "kind": failure.kind,
+                    "line": failure.line,
+                    "column": failure.column,
+                    "logs": failure.logs,
+                });
+                let thrown = failure
+                    .thrown
+                    .as_ref()
+                    .map(|thrown| circled_json::parse(&*thrown.0));
+                if let Some(Ok(thrown)) = thrown {
+                    data["thrown"] = thrown;
+                }
+                Some(data)
+            }
             Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal })),
             Self::Forbidden { needs } => Some(json!({ "needs": needs })),
             Self::Timeout { timeout_ms } => Some(json!({ "timeout_ms": timeout_ms })),

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use circled_protocol::Role;
 use rhai::Dynamic;
 
 use super::{meter, run_context, run_slot, stack};
@@ -37,6 +38,8 @@ pub(super) enum Stop {
     Time,
     Cancelled,
     Unavailable,
+    /// Its caller would need this role.
+    Forbidden(Role),
     /// There was no room to set it aside for others.
     Displaced,
 }
@@ -252,8 +255,17 @@ pub(super) fn charge_one() -> Result<(), Box<rhai::EvalAltResult>> {
 
 /// Ends the run because the store can't be reached.
 pub(super) fn give_up() -> Box<rhai::EvalAltResult> {
+    end(Stop::Unavailable)
+}
+
+/// Ends the run because its caller would need this role.
+pub(super) fn forbid(needs: Role) -> Box<rhai::EvalAltResult> {
+    end(Stop::Forbidden(needs))
+}
+
+fn end(stop: Stop) -> Box<rhai::EvalAltResult> {
     with(|budget| {
-        budget.stop.set(Some(Stop::Unavailable));
+        budget.stop.set(Some(stop));
         budget.steps.set(0);
         if budget.unwind.get() {
             panic::resume_unwind(Box::new(Unwind));

@@ -1,13 +1,17 @@
 //! The constants of a script: in its scope, and in its functions.
 
-use rhai::{Dynamic, ImmutableString, Map, Scope};
+use circled_protocol::Vocabulary;
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, Scope};
 
-use super::{DurableTry, Inputs, json, run_context};
+use super::{DurableTry, Inputs, json, people, run_context};
+
+type Failed = Box<EvalAltResult>;
 
 /// A constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Constant {
     CallerId,
+    CallerRole,
     ContextId,
     JobId,
     Job,
@@ -26,8 +30,9 @@ pub(super) type Names = [ImmutableString; Constant::ALL.len()];
 pub(super) type Constants = [Option<Dynamic>; Constant::ALL.len()];
 
 impl Constant {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::CallerId,
+        Self::CallerRole,
         Self::ContextId,
         Self::JobId,
         Self::Job,
@@ -38,6 +43,7 @@ impl Constant {
     const fn name(self) -> &'static str {
         match self {
             Self::CallerId => "CALLER_ID",
+            Self::CallerRole => "CALLER_ROLE",
             Self::ContextId => "CONTEXT_ID",
             Self::JobId => "JOB_ID",
             Self::Job => "JOB",
@@ -50,6 +56,8 @@ impl Constant {
     fn value(self, inputs: &Inputs<'_>) -> Option<Dynamic> {
         Some(match self {
             Self::CallerId => inputs.caller_id.to_string().into(),
+            // It is read only where it is mentioned.
+            Self::CallerRole => return None,
             Self::ContextId => inputs.context_id.to_string().into(),
             Self::JobId => inputs.job_id.to_string().into(),
             Self::Job => inputs.durable.map_or(Dynamic::UNIT, job),
@@ -100,7 +108,14 @@ pub(super) fn names() -> Names {
 }
 
 /// Returns the scope of a script. Only the constants that it mentions are written out.
-pub(super) fn scope(names: &Names, mentioned: Mentioned, inputs: &Inputs<'_>) -> Scope<'static> {
+///
+/// # Errors
+/// The caller's role can't be read.
+pub(super) fn scope(
+    names: &Names,
+    mentioned: Mentioned,
+    inputs: &Inputs<'_>,
+) -> Result<Scope<'static>, Failed> {
     filled(names, mentioned, |constant| constant.value(inputs))
 }
 
@@ -111,13 +126,26 @@ pub(super) fn start(inputs: &Inputs<'_>) {
 }
 
 /// Returns the constant of this name, if there is one and the run's functions may see it.
-pub(super) fn find(name: &str) -> Option<Dynamic> {
+///
+/// # Errors
+/// The caller's role can't be read.
+pub(super) fn find(name: &str) -> Result<Option<Dynamic>, Failed> {
     let mut all = Constant::ALL.into_iter();
-    value(all.find(|constant| constant.name() == name)?)
+    match all.find(|constant| constant.name() == name) {
+        Some(Constant::CallerRole) => caller_role().map(Some),
+        Some(constant) => Ok(value(constant)),
+        None => Ok(None),
+    }
 }
 
 /// Returns the scope of an imported script.
-pub(super) fn scope_of_module(names: &Names, mentioned: Mentioned) -> Scope<'static> {
+///
+/// # Errors
+/// The caller's role can't be read.
+pub(super) fn scope_of_module(
+    names: &Names,
+    mentioned: Mentioned,
+) -> Result<Scope<'static>, Failed> {
     filled(names, mentioned, value)
 }
 
@@ -132,12 +160,23 @@ fn filled(
     names: &Names,
     mentioned: Mentioned,
     value: impl Fn(Constant) -> Option<Dynamic>,
-) -> Scope<'static> {
+) -> Result<Scope<'static>, Failed> {
     let mut scope = Scope::new();
     for constant in mentioned.iter() {
-        if let Some(value) = value(constant) {
+        let value = if constant == Constant::CallerRole {
+            Some(caller_role()?)
+        } else {
+            value(constant)
+        };
+        if let Some(value) = value {
             scope.push_constant_dynamic(names[constant as usize].clone(), value);
         }
     }
-    scope
+    Ok(scope)
+}
+
+/// Returns the caller's role as text; `()` for a caller without a key.
+fn caller_role() -> Result<Dynamic, Failed> {
+    let role = people::caller_role()?;
+    Ok(role.map_or(Dynamic::UNIT, |role| role.name().into()))
 }

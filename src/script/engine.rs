@@ -92,6 +92,9 @@ fn on_variable(engine: &mut Engine) {
         if name == natives::STORE {
             return Ok(Some(Dynamic::from(natives::Store)));
         }
-        Ok(constants::find(name))
+        if name == natives::MEMBERS {
+            return Ok(Some(Dynamic::from(natives::Members)));
+        }
+        constants::find(name)
     });
 }

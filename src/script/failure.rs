@@ -4,7 +4,7 @@ use circled_protocol::FailureKind;
 use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
 use super::{
-    Failure, Limits,
+    Failure, Limits, Thrown, json,
     local::Compiled,
     modules,
     print::{self, Bounds, Unprintable},
@@ -31,6 +31,7 @@ impl Failure {
             line: None,
             column: None,
             logs: Vec::new(),
+            thrown: None,
             version: None,
         }
     }
@@ -122,7 +123,8 @@ impl Failure {
 
     /// Returns the failure of a run. If it is in a module, the message says so, and the position is that of the import
     /// or the call.
-    pub(super) fn from_run(error: &EvalAltResult, script: &Compiled) -> Self {
+    /// `bounds`: of the value that it threw.
+    pub(super) fn from_run(error: &EvalAltResult, script: &Compiled, bounds: Bounds) -> Self {
         if let Some(failure) = modules::uncompiled(error) {
             return failure.originally(&script.insertions);
         }
@@ -173,10 +175,25 @@ impl Failure {
             (None, _) => None,
         };
         let message = location.unwrap_or_default() + message(error).as_str();
-        Self::new(kind, message)
-            .at(position)
-            .originally(&script.insertions)
+        let failure = Self {
+            thrown: thrown(error, bounds),
+            ..Self::new(kind, message)
+        };
+        failure.at(position).originally(&script.insertions)
     }
+}
+
+/// Returns the value that a script threw, as JSON. A text is the message, and what is too large or has no JSON form is
+/// left out.
+fn thrown(error: &EvalAltResult, bounds: Bounds) -> Option<Box<Thrown>> {
+    let EvalAltResult::ErrorRuntime(value, _) = error else {
+        return None;
+    };
+    if value.is_unit() || value.is_string() || json::check(value, bounds.depth).is_err() {
+        return None;
+    }
+    let raw = json::to_raw(value, bounds).ok()?;
+    Some(Box::new(Thrown(raw.get().into())))
 }
 
 fn message(error: &EvalAltResult) -> String {

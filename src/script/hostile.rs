@@ -45,6 +45,7 @@ fn end_of(outcome: &Outcome) -> End {
 fn inputs(args: &Value) -> Inputs<'_> {
     Inputs {
         caller_id: &"03cc",
+        caller: None,
         context_id: &"02aa",
         job_id: &"job-1",
         durable: None,

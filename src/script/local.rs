@@ -52,6 +52,8 @@ pub(super) struct Compiled {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Uses {
     pub(super) constants: Mentioned,
+    /// The script, or one that it imports, may ask about people.
+    pub(super) people: bool,
     /// Variables are resolved by the engine that watches them: closures may capture some, or functions mention the
     /// constants, here or in what is imported.
     pub(super) resolver: bool,
@@ -196,6 +198,7 @@ impl Local {
             failure.originally(&insertions)
         })?;
         let found = inspect(&ast, limits).map_err(|failure| failure.originally(&insertions))?;
+        uses.people |= !found.imports.is_empty();
         uses.resolver = found.captures
             || !found.imports.is_empty()
             || (uses.constants.any() && ast.iter_functions().next().is_some());
@@ -321,6 +324,9 @@ impl Uses {
     fn of(source: &str) -> Self {
         Self {
             constants: Mentioned::of(source),
+            people: ["CALLER_ROLE", "require", "members", "is_def_var"]
+                .iter()
+                .any(|name| source.contains(name)),
             resolver: false,
             interpolation: source.contains("${"),
             switch: source.contains("switch"),

@@ -265,7 +265,8 @@ fn load(
         }
     });
     let scope = constants::scope_of_module(&local.names, compiled.uses.constants);
-    let evaluated = evaluate(engine, global, &name, &compiled, scope, position);
+    let evaluated =
+        scope.and_then(|scope| evaluate(engine, global, &name, &compiled, scope, position));
     with_imports(|run| {
         let Some(run) = run else { return };
         match &evaluated {

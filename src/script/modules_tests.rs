@@ -60,6 +60,7 @@ fn pinned(modules: &[(&str, &str)]) -> Arc<PinnedModules> {
 fn inputs<'a>(args: &'a Value, modules: Option<&'a Arc<PinnedModules>>) -> Inputs<'a> {
     Inputs {
         caller_id: &"03cc",
+        caller: None,
         context_id: &"02aa",
         job_id: &"job-1",
         durable: None,

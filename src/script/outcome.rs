@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use circled_protocol::FailureKind;
+use circled_protocol::{FailureKind, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -13,6 +13,8 @@ use super::{DurableTry, Occasion, PinnedModules};
 pub struct Inputs<'a> {
     /// `CALLER_ID`: who runs the script.
     pub caller_id: &'a (dyn fmt::Display + Sync),
+    /// The caller's key, if it has proved one.
+    pub caller: Option<&'a PublicKey>,
     /// `CONTEXT_ID`: the circle.
     pub context_id: &'a (dyn fmt::Display + Sync),
     /// `JOB_ID`.
@@ -57,7 +59,15 @@ pub struct Failure {
     pub column: Option<usize>,
     /// The lines that the run had printed by then.
     pub logs: Vec<String>,
+    /// The value that it threw, as JSON; nothing for a text, which is the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thrown: Option<Box<Thrown>>,
     /// The version of the named script that ran, if it is known here.
     #[serde(skip)]
-    pub version: Option<String>,
+    pub version: Option<Box<str>>,
 }
+
+/// A value that a script threw, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Thrown(pub Box<str>);

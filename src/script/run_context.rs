@@ -13,6 +13,7 @@ use super::{
     logs::Logs,
     modules::Imports,
     occasion::Occasion,
+    people::Known,
 };
 use crate::store::{Transaction, WriteError};
 
@@ -29,6 +30,8 @@ pub(super) struct RunContext {
     pub(super) blame: RefCell<Option<String>>,
     /// There while a script is parsed.
     pub(super) parsing: RefCell<Option<Parsing>>,
+    /// There if the script, or one that it imports, may ask about people.
+    pub(super) people: RefCell<Option<Known>>,
     /// There if the run has a store.
     transaction: RefCell<Option<Transaction>>,
     /// There while a script runs.
@@ -47,6 +50,7 @@ thread_local! {
             imports: RefCell::new(None),
             blame: RefCell::new(None),
             parsing: RefCell::new(None),
+            people: RefCell::new(None),
             transaction: RefCell::new(None),
             occasion: Cell::new(None),
             drawn: Cell::new(0),
@@ -111,6 +115,7 @@ impl RunContext {
     fn end(&self) -> Option<Transaction> {
         drop(self.imports.take());
         drop(self.constants.take());
+        drop(self.people.take());
         captured_variables::release(&self.captured);
         drop(self.blame.take());
         drop(self.parsing.take());

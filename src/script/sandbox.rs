@@ -10,19 +10,20 @@ use std::{
     time::Instant,
 };
 
-use rhai::Dynamic;
+use rhai::{Dynamic, EvalAltResult};
 
 use crate::store::Transaction;
 
 use circled_protocol::FailureKind;
 
 use super::{
-    Failure, FindModule, Inputs, Limits, Outcome, RunError, Success,
+    Failure, FindModule, Inputs, Limits, Outcome, People, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
     constants, json,
     local::{self, Compiled, Local},
     logs,
     modules::{self, Imports},
+    people::Known,
     print::{self, Bounds},
     run_context,
     short_scripts::ShortScripts,
@@ -39,6 +40,7 @@ struct Inner {
     id: u64,
     limits: Limits,
     finder: Option<FindModule>,
+    people: Option<Arc<dyn People>>,
     short_scripts: ShortScripts,
 }
 
@@ -51,21 +53,27 @@ enum Ended {
 impl Sandbox {
     /// A sandbox with these limits, in which there is nothing to import.
     pub fn new(limits: Limits) -> Self {
-        Self::with(limits, None)
+        Self::with(limits, None, None)
     }
 
     /// A sandbox with these limits, in which scripts may import what `finder` finds.
     pub fn with_modules(limits: Limits, finder: FindModule) -> Self {
-        Self::with(limits, Some(finder))
+        Self::with(limits, Some(finder), None)
     }
 
-    fn with(limits: Limits, finder: Option<FindModule>) -> Self {
+    /// A sandbox for the scripts of circles: they may import what `finder` finds, and ask about the people.
+    pub fn for_circles(limits: Limits, finder: FindModule, people: Arc<dyn People>) -> Self {
+        Self::with(limits, Some(finder), Some(people))
+    }
+
+    fn with(limits: Limits, finder: Option<FindModule>, people: Option<Arc<dyn People>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             short_scripts: ShortScripts::new(),
             limits,
             finder,
+            people,
         }))
     }
 
@@ -246,6 +254,9 @@ impl Sandbox {
                 Some(Ok(success))
             }
             Err(Ended::Failed(failure)) => Some(Err(failure.into())),
+            Err(Ended::Stopped(Stop::Forbidden(needs), _)) => {
+                Some(Err(RunError::Forbidden { needs }))
+            }
             // It would have had to wait, which says nothing about its length.
             Err(Ended::Stopped(Stop::Unavailable, _)) => None,
             Err(Ended::Stopped(..)) => {
@@ -297,6 +308,7 @@ impl Sandbox {
             }
             Stop::Cancelled => return RunError::Cancelled,
             Stop::Unavailable => return RunError::Unavailable,
+            Stop::Forbidden(needs) => return RunError::Forbidden { needs },
             Stop::Displaced => return RunError::Displaced,
             Stop::Operations => Failure::operations(limits),
             Stop::Memory => Failure::memory(limits),
@@ -350,19 +362,31 @@ impl Sandbox {
             let pinned = inputs.modules.cloned();
             modules::start(Imports::new(self.clone(), Rc::clone(local), pinned));
         }
+        if compiled.uses.people
+            && let Some(people) = &self.0.people
+        {
+            let known = Known {
+                people: Arc::clone(people),
+                caller: inputs.caller.copied(),
+            };
+            run_context::with(|context| context.people.replace(Some(known)));
+        }
         if compiled.uses.resolver {
             constants::start(inputs);
         }
-        let mut scope = constants::scope(&local.names, compiled.uses.constants, inputs);
-        let value = local
-            .engine(compiled.uses)
-            .eval_ast_with_scope::<Dynamic>(&mut scope, &compiled.ast)
-            .map_err(|error| Ended::Failed(Failure::from_run(&error, compiled)))?;
         let limits = &self.0.limits;
         let bounds = Bounds {
             length: limits.max_result.get(),
             depth: limits.max_result_depth.get(),
         };
+        let failed =
+            |error: Box<EvalAltResult>| Ended::Failed(Failure::from_run(&error, compiled, bounds));
+        let mut scope =
+            constants::scope(&local.names, compiled.uses.constants, inputs).map_err(failed)?;
+        let value = local
+            .engine(compiled.uses)
+            .eval_ast_with_scope::<Dynamic>(&mut scope, &compiled.ast)
+            .map_err(failed)?;
         let failed = |problem| Ended::Failed(Failure::result(problem));
         Ok(Success {
             output: print::display(&value, bounds).map_err(failed)?,

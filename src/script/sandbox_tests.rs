@@ -26,6 +26,7 @@ fn unless_stopped(outcome: Outcome) -> Result<Success, Failure> {
 fn inputs<'a>(args: &'a Value, event: Option<&'a Value>) -> Inputs<'a> {
     Inputs {
         caller_id: &"03cc",
+        caller: None,
         context_id: &"02aa",
         job_id: &"job-1",
         durable: None,

@@ -4,3 +4,4 @@ mod hashes;
 mod isolation;
 mod play;
 mod time;
+mod who;

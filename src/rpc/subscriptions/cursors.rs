@@ -243,7 +243,8 @@ impl Cursor {
     fn gets(&self, event: &Event, circle: &PublicKey) -> bool {
         let may = match (&event.to, &self.caller) {
             (None, _) => true,
-            (Some(to), Some(caller)) => caller == to || caller == circle,
+            // The owner sees what the server tells of jobs and members, not what scripts tell one caller.
+            (Some(to), Some(caller)) => caller == to || caller == circle && is_servers_own(event),
             (Some(_), None) => false,
         };
         may && event.topic.starts_with(&*self.topic)
@@ -262,6 +263,13 @@ impl Cursor {
             && circled_json::from_str::<MemberRemoved>(event.data.get())
                 .is_ok_and(|removed| self.caller == Some(removed.pubkey))
     }
+}
+
+/// Returns true if only the server emits events of this topic to one caller.
+fn is_servers_own(event: &Event) -> bool {
+    ["job.", "circle."]
+        .iter()
+        .any(|prefix| event.topic.starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! `emit`: what a circle's sessions are told once the run is committed.
+//! `emit` and `emit_to`: what a circle's sessions are told once the run is committed.
 
+use circled_protocol::PublicKey;
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Module, Position};
 
 use super::{Failed, native, unprintable};
@@ -19,11 +20,16 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
         depth: limits.max_result_depth.get(),
     };
     native!(module, pure: true, "emit", move |topic: ImmutableString, value: Dynamic| {
-        emit(&topic, &value, bounds)
+        emit(&topic, &value, bounds, None)
+    });
+    native!(module, pure: true, "emit_to", move |key: ImmutableString, topic: ImmutableString, value: Dynamic| {
+        let to = key.parse::<PublicKey>();
+        let to = to.map_err(|error| failed(format!("the first argument is no public key: {error}")))?;
+        emit(&topic, &value, bounds, Some(to))
     });
 }
 
-fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
+fn emit(topic: &str, value: &Dynamic, bounds: Bounds, to: Option<PublicKey>) -> Result<(), Failed> {
     if let Err(kind) = json::check(value, bounds.depth) {
         return Err(failed(format!(
             "a {kind} can't be emitted: it has no JSON form"
@@ -32,7 +38,7 @@ fn emit(topic: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     let raw = json::to_raw(value, bounds).map_err(unprintable)?;
     budget::charge(EVENT + raw.get().len() / BYTES_PER_OPERATION)?;
     let data = Value::new(raw.get().as_bytes());
-    match run_context::with_transaction(|transaction| transaction.emit(topic, data, None)) {
+    match run_context::with_transaction(|transaction| transaction.emit(topic, data, to)) {
         Some(Ok(())) => Ok(()),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
         Some(Err(error @ (WriteError::Topic { .. } | WriteError::Reserved))) => {

@@ -18,6 +18,7 @@ mod hashes;
 mod json;
 mod lists;
 mod maps;
+mod people;
 mod random;
 mod range_options;
 mod sort;
@@ -29,6 +30,7 @@ mod time;
 use rhai::{EvalAltResult, Module, Position};
 
 pub(super) use curry::{MAX_ARGUMENTS, renamed};
+pub(super) use people::{MEMBERS, Members};
 pub(super) use store::{STORE, Store};
 
 use super::{Limits, print::Unprintable};
@@ -58,6 +60,7 @@ pub(super) fn module(limits: &Limits) -> Module {
     switch_guard::register(&mut module, limits);
     store::register(&mut module, limits);
     events::register(&mut module, limits);
+    people::register(&mut module);
     time::register(&mut module);
     random::register(&mut module);
     hashes::register(&mut module, limits);

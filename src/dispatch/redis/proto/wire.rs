@@ -96,7 +96,7 @@ mod tests {
     use crate::{
         circle::{Caller, JobSpec, Procedure, Task},
         golden,
-        script::{Failure, Outcome, RunError, Seed, Success},
+        script::{Failure, Outcome, RunError, Seed, Success, Thrown},
     };
 
     #[test]
@@ -197,6 +197,10 @@ mod tests {
             logs: vec!["before".to_owned()],
             ..Failure::new(FailureKind::Runtime, "no")
         };
+        let thrown = Failure {
+            thrown: Some(Box::new(Thrown(r#"{"code":7}"#.into()))),
+            ..failure.clone()
+        };
         let timed_out = RunError::TimedOut {
             after: Duration::from_millis(1234),
             version: None,
@@ -209,6 +213,7 @@ mod tests {
             ("outcome", &["/Ok"][..], Ok(success)),
             ("outcome_plain", &["/Ok"], Ok(plain)),
             ("outcome_failed", &["/Err/failed"], Err(failure.into())),
+            ("outcome_thrown", &["/Err/failed"], Err(thrown.into())),
             ("outcome_timed_out", &["/Err/timed_out"], Err(timed_out)),
             (
                 "outcome_limit",
