@@ -39,6 +39,7 @@ fn open(folder: &Path) -> Store {
         max_key: Size::new(512).unwrap(),
         max_value: Size::new(64).unwrap(),
         max_writes: 1,
+        max_range_delete: 100,
         max_events: NonZeroUsize::new(1).unwrap(),
         max_event: 8,
         event_log: NonZeroUsize::new(100).unwrap(),

@@ -23,6 +23,7 @@ const STORE: Settings = Settings {
     max_key: Size::new(512).unwrap(),
     max_value: Size::new(1 << 16).unwrap(),
     max_writes: 10,
+    max_range_delete: 100,
     max_events: NonZeroUsize::new(3).unwrap(),
     event_log: NonZeroUsize::new(100).unwrap(),
     events_waiting: Size::new(1 << 20).unwrap(),

@@ -172,6 +172,9 @@ impl From<CommitError> for RunError {
             why @ CommitError::Add { .. } => {
                 Failure::new(FailureKind::Runtime, format!("store: {why}")).into()
             }
+            why @ CommitError::RangeDelete { .. } => {
+                Failure::new(FailureKind::Size, format!("store: {why}")).into()
+            }
             CommitError::Backlog => Self::limit("dispatch.durable.backlog"),
         }
     }

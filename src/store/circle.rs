@@ -167,11 +167,12 @@ impl Latest {
         self.number
     }
 
-    /// Returns the size of the circle's store after a commit of these records, if that is within the quota. Making it
-    /// smaller is always permitted.
+    /// Returns the size of the circle's store after a commit of these records, and of others that free so many bytes,
+    /// if that is within the quota. Making it smaller is always permitted.
     pub(super) fn usage_after(
         &self,
         records: &[Record],
+        freed: u64,
         disk: &Disk,
         circle: &PublicKey,
         quota: usize,
@@ -180,7 +181,7 @@ impl Latest {
             Some(usage) => usage,
             None => Usage::read(disk, circle)?,
         };
-        let mut bytes = before.bytes;
+        let mut bytes = before.bytes.saturating_sub(freed);
         for record in records {
             let old = self.size(record.table, &record.key, disk, circle)?;
             let new = record

@@ -31,6 +31,12 @@ pub enum CommitError {
         /// The reason.
         why: AddError,
     },
+    /// It would delete too many keys by ranges.
+    #[error("a job may delete at most {max} keys by ranges: use a limit, and run it again")]
+    RangeDelete {
+        /// The setting.
+        max: usize,
+    },
     /// Too many durable jobs of the circle wait already for it to submit any.
     #[error("too many jobs of the circle wait")]
     Backlog,

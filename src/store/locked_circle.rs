@@ -15,7 +15,7 @@ use super::{
     queue::{PendingCommit, QueueReservation},
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
-    transaction::Transaction,
+    transaction::{StoreRecords, Transaction},
 };
 
 /// A commit that has passed its checks: its records, its events, and the jobs that it submits.
@@ -164,11 +164,20 @@ impl LockedCircle<'_> {
                 new_events = log::append(unnumbered, &mut events, most, &mut records);
                 numbers = Some(events);
             }
+            let writes_store = transaction.writes_store();
             let writes = transaction.into_records(disk, &now)?;
-            if !writes.is_empty() {
+            let StoreRecords {
+                removed,
+                freed,
+                written,
+            } = writes;
+            if writes_store {
                 let quota = self.store.limits().quota;
-                let after = self.latest.usage_after(&writes, disk, &self.key, quota)?;
-                records.extend(writes);
+                let after = self
+                    .latest
+                    .usage_after(&written, freed, disk, &self.key, quota)?;
+                records.extend(removed);
+                records.extend(written);
                 records.push(after.record());
                 usage = Some(after);
             }

@@ -54,6 +54,11 @@ impl KeyRange {
         self.start[..] <= *key && *key < self.end[..]
     }
 
+    /// Returns whether a key can be in both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
     /// Returns whether no key can be in it.
     pub fn is_empty(&self) -> bool {
         self.start >= self.end || self.limit == 0

@@ -16,6 +16,8 @@ pub struct Settings {
     pub max_value: Size,
     /// Keys that one job may write.
     pub max_writes: usize,
+    /// Keys that one job may delete by ranges.
+    pub max_range_delete: usize,
     /// Events that one job may emit.
     pub max_events: NonZeroUsize,
     /// Bytes of one event's data, as JSON.

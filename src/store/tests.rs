@@ -36,6 +36,7 @@ const LIMITS: Settings = Settings {
     max_key: Size::new(512).unwrap(),
     max_value: Size::new(1 << 16).unwrap(),
     max_writes: 1000,
+    max_range_delete: 100,
     max_events: NonZeroUsize::new(100).unwrap(),
     max_event: 1 << 14,
     event_log: NonZeroUsize::new(100).unwrap(),

@@ -57,6 +57,16 @@ pub trait RemoteReads: Send {
     fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable>;
 }
 
+/// What a transaction writes to the store.
+pub(super) struct StoreRecords {
+    /// The keys that it deletes by ranges.
+    pub(super) removed: Vec<Record>,
+    /// The bytes that they had.
+    pub(super) freed: u64,
+    /// All others.
+    pub(super) written: Vec<Record>,
+}
+
 /// What there is in a range, as it was wanted.
 #[derive(Debug)]
 pub enum Scanned {
@@ -135,6 +145,7 @@ impl Transaction {
                 let sum = sum(stored.as_ref(), by).map_err(not_added(&key))?;
                 Ok(Some(sum))
             }
+            None if self.deletes(&key) => Ok(None),
             None => self.read_stored(key),
         }
     }
@@ -170,8 +181,10 @@ impl Transaction {
     pub fn add(&mut self, key: &str, by: i64) -> Result<(), WriteError> {
         let key = self.checked(key)?;
         self.check_writes(&key)?;
+        let is_deleted = self.deletes(&key);
         let writes = &mut self.effects.writes;
         let added = match writes.get(&key) {
+            None if is_deleted => sum(None, by).map(Write::Put),
             None => Ok(Write::Add(by)),
             Some(Write::Add(before)) => {
                 let sum = before.checked_add(by).map(Write::Add);
@@ -231,11 +244,92 @@ impl Transaction {
         Ok(())
     }
 
+    /// Deletes the keys in a range at the commit, the circle's own left out. It counts as one write, and is no read, so it
+    /// collides with nothing. With a limit, it reads the range as [`scan`](Self::scan) does, and deletes the part that it
+    /// has covered.
+    ///
+    /// # Errors
+    /// One write too many; a disk that can't be read.
+    pub fn delete_range(&mut self, mut range: KeyRange) -> Result<(), WriteError> {
+        range.leave_out_own();
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.check_writes(&own(PUSHED))?;
+        self.settle_in(&range)?;
+        if range.limit < usize::MAX {
+            let keys = self.read_keys(range.clone())?;
+            if keys.len() == range.limit
+                && let Some(last) = keys.last()
+            {
+                range.cut_off_after(last);
+            }
+        }
+        let Effects {
+            range_deletes,
+            writes,
+            ..
+        } = &mut self.effects;
+        writes.retain(|key, _| !range.contains(key));
+        let mut deleted = KeyRange {
+            limit: usize::MAX,
+            reverse: false,
+            ..range
+        };
+        range_deletes.retain(|other| {
+            let touches = other.start <= deleted.end && deleted.start <= other.end;
+            if touches {
+                deleted.start = other.start.clone().min(deleted.start.clone());
+                deleted.end = other.end.clone().max(deleted.end.clone());
+            }
+            !touches
+        });
+        range_deletes.push(deleted);
+        range_deletes.sort();
+        Ok(())
+    }
+
+    /// Returns whether a range that it deletes has a key.
+    fn deletes(&self, key: &Key) -> bool {
+        let mut deleted = self.effects.range_deletes.iter();
+        deleted.any(|range| range.contains(key))
+    }
+
+    /// Cuts a range where the ranges that it deletes begin and end. Returns the parts as they are to be read, each with
+    /// whether it deletes that part.
+    fn parts(&self, range: &KeyRange) -> Vec<(KeyRange, bool)> {
+        let part = |start: &Key, end: &Key| KeyRange {
+            start: start.clone(),
+            end: end.clone(),
+            ..range.clone()
+        };
+        let mut parts = Vec::new();
+        let mut from = &range.start;
+        let deleted = self.effects.range_deletes.iter();
+        for deleted in deleted.filter(|deleted| deleted.overlaps(range)) {
+            let (start, end) = ((&deleted.start).max(from), (&deleted.end).min(&range.end));
+            parts.push((part(from, start), false));
+            parts.push((part(start, end), true));
+            from = end;
+        }
+        parts.push((part(from, &range.end), false));
+        parts.retain(|(part, _)| !part.is_empty());
+        if range.reverse {
+            parts.reverse();
+        }
+        parts
+    }
+
     /// Checks that one more key may be written.
     fn check_writes(&self, key: &Key) -> Result<(), WriteError> {
-        let Effects { writes, pushes, .. } = &self.effects;
+        let Effects {
+            range_deletes,
+            writes,
+            pushes,
+            ..
+        } = &self.effects;
         let max = self.limits.max_writes;
-        let written = writes.len() - self.own_writes + pushes.len();
+        let written = range_deletes.len() + writes.len() - self.own_writes + pushes.len();
         if written >= max && (!writes.contains_key(key) || key[0] == OWN) {
             return Err(WriteError::Writes { max });
         }
@@ -320,6 +414,27 @@ impl Transaction {
             return Ok(on_counted(keys).then_some(keys as u64));
         }
         self.settle_in(&range)?;
+        let mut count = 0;
+        for (part, is_deleted) in self.parts(&range) {
+            let counted = if is_deleted {
+                let own = self.own_in(&part).into_iter();
+                Some(own.filter(|(_, write)| *write != Write::Delete).count() as u64)
+            } else {
+                self.count_part(part, on_counted)?
+            };
+            let Some(counted) = counted else {
+                return Ok(None);
+            };
+            count += counted;
+        }
+        Ok(Some(count))
+    }
+
+    fn count_part(
+        &mut self,
+        range: KeyRange,
+        on_counted: OnCounted<'_>,
+    ) -> Result<Option<u64>, WriteError> {
         let Some(mut count) = self.source.count(&self.circle, &range, on_counted)? else {
             return Ok(None);
         };
@@ -357,7 +472,30 @@ impl Transaction {
     }
 
     /// Reads a range. The values are there if they are wanted.
-    fn read_range(
+    fn read_range(&mut self, range: KeyRange, want: Want) -> Result<Vec<(Key, Value)>, WriteError> {
+        self.settle_in(&range)?;
+        let mut deleted = self.effects.range_deletes.iter();
+        if !deleted.any(|deleted| deleted.overlaps(&range)) {
+            return self.read_part(range, want);
+        }
+        let mut entries = Vec::new();
+        for (mut part, is_deleted) in self.parts(&range) {
+            part.limit = range.limit - entries.len();
+            if is_deleted {
+                let mut own = self.own_in(&part);
+                if part.reverse {
+                    own.reverse();
+                }
+                entries.extend(own.into_iter().filter_map(written_new).take(part.limit));
+            } else {
+                entries.extend(self.read_part(part, want)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Reads a range that has nothing in it which it deletes.
+    fn read_part(
         &mut self,
         mut range: KeyRange,
         want: Want,
@@ -366,7 +504,6 @@ impl Transaction {
         if range.is_empty() {
             return Ok(entries);
         }
-        self.settle_in(&range)?;
         let mut written = self.own_in(&range);
         let wanted = KeyRange {
             // Those that it deletes don't count, so it may read more.
@@ -384,17 +521,11 @@ impl Transaction {
         };
         let mut bytes = 0;
         let mut not_whole = None;
-        // The value that a key gets which has none.
-        let new = |(own, write)| match write {
-            Write::Put(value) => Some((own, value)),
-            Write::Delete => None,
-            Write::Add(by) => Some((own, Value::from(by.to_string().into_bytes()))),
-        };
         self.source
             .entries(&self.circle, &wanted, want, &mut |key, value| {
                 let before =
                     iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
-                let before = before.filter_map(new);
+                let before = before.filter_map(written_new);
                 entries.extend(before.take(range.limit - entries.len()));
                 if entries.len() == range.limit {
                     return false;
@@ -427,7 +558,7 @@ impl Transaction {
             self.effects.reads.insert_range(range, found);
             return Err(WriteError::Add { key, why });
         }
-        let rest = written.filter_map(new);
+        let rest = written.filter_map(written_new);
         entries.extend(rest.take(range.limit - entries.len()));
         if entries.len() == range.limit
             && let Some((last, _)) = entries.last()
@@ -537,6 +668,11 @@ impl Transaction {
         self.effects.changes()
     }
 
+    /// Returns whether it would change the store.
+    pub(super) fn writes_store(&self) -> bool {
+        self.effects.writes_store()
+    }
+
     /// Returns whether all that it has read is on disk, so that a result may be sent at once.
     pub fn read_only_durable(&self) -> bool {
         match &self.source {
@@ -587,8 +723,23 @@ impl Transaction {
         self,
         disk: &Disk,
         now: &Snapshot,
-    ) -> Result<Vec<Record>, CommitError> {
+    ) -> Result<StoreRecords, CommitError> {
         let circle = self.circle;
+        let max = self.limits.max_range_delete;
+        let (mut removed, mut freed) = (Vec::new(), 0);
+        for range in &self.effects.range_deletes {
+            now.entries(disk, &circle, Table::Store, range, |key, value| {
+                let record = Record::remove(Table::Store, key);
+                if !self.effects.writes.contains_key(&record.key) {
+                    freed += (key.len() + value.len()) as u64;
+                    removed.push(record);
+                }
+                removed.len() <= max
+            })?;
+            if removed.len() > max {
+                return Err(CommitError::RangeDelete { max });
+            }
+        }
         let record = |(key, write)| {
             let value = match write {
                 Write::Put(value) => Some(value),
@@ -629,9 +780,12 @@ impl Transaction {
         let number = number.map(|number| number.to_string().into_bytes());
         let number = number.map(|text| Record::put(Table::Store, own(PUSHED), text));
         let records = writes.into_iter().map(record);
-        records
-            .chain(pushed.into_iter().chain(number).map(Ok))
-            .collect()
+        let records = records.chain(pushed.into_iter().chain(number).map(Ok));
+        Ok(StoreRecords {
+            removed,
+            freed,
+            written: records.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Takes it apart, for a commit to a remote store.
@@ -641,7 +795,12 @@ impl Transaction {
 
     /// Returns about how many bytes its changes take.
     pub(super) fn size(&self) -> usize {
-        self.effects.size()
+        let removed = match &self.effects.range_deletes[..] {
+            [] => 0,
+            // Nobody knows yet how many keys there are.
+            _ => 64 * self.limits.max_range_delete,
+        };
+        self.effects.size() + removed
     }
 
     fn checked(&self, key: &str) -> Result<Key, WriteError> {
@@ -723,6 +882,15 @@ impl ReadSource {
                 Scanned::Keys(_) | Scanned::Entries(_) => Err(Unavailable),
             },
         }
+    }
+}
+
+/// Returns the value that a key gets which has none.
+fn written_new((key, write): (Key, Write)) -> Option<(Key, Value)> {
+    match write {
+        Write::Put(value) => Some((key, value)),
+        Write::Delete => None,
+        Write::Add(by) => Some((key, Value::from(by.to_string().into_bytes()))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adds;
 mod contention;
+mod delete_range;
 pub(crate) mod disk;
 mod durability;
 mod failures;

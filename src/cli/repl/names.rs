@@ -4,7 +4,17 @@ use super::COMMANDS;
 
 /// The functions of `store`.
 const STORE: &[&str] = &[
-    "add(", "count(", "delete(", "get(", "has(", "incr(", "keys(", "push(", "scan(", "set(",
+    "add(",
+    "count(",
+    "delete(",
+    "delete_range(",
+    "get(",
+    "has(",
+    "incr(",
+    "keys(",
+    "push(",
+    "scan(",
+    "set(",
 ];
 
 /// Keywords, constants, and functions that aren't called on a value.

@@ -92,6 +92,7 @@ impl CircleCommitter<'_, '_> {
                     why @ (CommitError::Conflict
                     | CommitError::Quota { .. }
                     | CommitError::Add { .. }
+                    | CommitError::RangeDelete { .. }
                     | CommitError::Backlog
                     | CommitError::Gone
                     | CommitError::Superseded

@@ -161,6 +161,7 @@ enum Step {
     Delete(&'static str),
     Add(&'static str, i64),
     Push(&'static str),
+    DeleteRange(KeyRange),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -184,6 +185,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (key(), any::<u8>()).prop_map(|(key, n)| Step::Set(key, n)),
         1 => key().prop_map(Step::Delete),
         2 => key().prop_map(Step::Push),
+        1 => range().prop_map(Step::DeleteRange),
         2 => (key(), prop_oneof![-9..9_i64, Just(i64::MAX)]).prop_map(|(key, n)| Step::Add(key, n)),
     ];
     vec(step, 0..6)
@@ -212,6 +214,10 @@ fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
         Step::Add(key, by) => {
             let added = transaction.add(key, *by);
             Some(vec![format!("{added:?}").into_bytes()])
+        }
+        Step::DeleteRange(range) => {
+            transaction.delete_range(range.clone()).unwrap();
+            None
         }
         Step::Push(prefix) => {
             let pushed = transaction.push(prefix, store::Value::new(b"7"));

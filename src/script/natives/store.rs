@@ -76,6 +76,14 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     native!(module, pure: true, "scan", move |_: &mut Store, options: Map| {
         scan(range(&options, PAGE, max_array)?, max_memory)
     });
+    native!(module, pure: true, "delete_range", move |_: &mut Store, options: Map| {
+        budget::charge(READ_COST)?;
+        let range = range(&options, usize::MAX, max_array)?;
+        if range.limit < usize::MAX {
+            budget::charge(range.limit)?;
+        }
+        budget::unmeasured(|| within(|transaction| transaction.delete_range(range)))
+    });
     native!(module, pure: true, "count", |_: &mut Store, prefix: ImmutableString| {
         count(KeyRange::of_prefix(prefix.as_bytes()))
     });

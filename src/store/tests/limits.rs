@@ -14,6 +14,7 @@ fn small(folder: &std::path::Path) -> Store {
         max_key: Size::new(8).unwrap(),
         max_value: Size::new(20).unwrap(),
         max_writes: 3,
+        max_range_delete: 100,
         max_events: NonZeroUsize::new(2).unwrap(),
         max_event: 5,
         event_log: NonZeroUsize::new(100).unwrap(),

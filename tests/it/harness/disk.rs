@@ -22,6 +22,7 @@ pub(crate) fn with_store(folder: &Path, change: impl FnOnce(&Store) -> Vec<Recor
         max_key: Size::new(512).unwrap(),
         max_value: Size::new(1 << 16).unwrap(),
         max_writes: 1000,
+        max_range_delete: 100_000,
         max_events: NonZeroUsize::new(100).unwrap(),
         event_log: NonZeroUsize::new(100).unwrap(),
         events_waiting: Size::new(1 << 20).unwrap(),

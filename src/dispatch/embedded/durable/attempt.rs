@@ -228,7 +228,10 @@ impl DurableJobs {
                 AfterRun::again()
             }
             Err(
-                why @ (CommitError::Quota { .. } | CommitError::Add { .. } | CommitError::Backlog),
+                why @ (CommitError::Quota { .. }
+                | CommitError::Add { .. }
+                | CommitError::RangeDelete { .. }
+                | CommitError::Backlog),
             ) => self.fail(&as_ran(), gate, JobError::plain(why.to_string())),
         }
     }

@@ -46,7 +46,7 @@ scripts! {
     }
 
     /// Commits runs of a circle, one after another, each as a whole or not at all. Returns for each: 'done'; 'gone', it
-    /// isn't pending any more; 'quota'; 'backlog'; 'superseded'; 'add', the key and 'number' or 'overflow', if that can't be
+    /// isn't pending any more; 'quota'; 'backlog'; 'superseded'; 'range_delete', too many keys; 'add', the key and 'number' or 'overflow', if that can't be
     /// added to the key's value; or if what it has read has changed, 'conflict' and the
     /// values of its keys, as they are now. Returns only 'locked', and commits nothing, while another run has locked the
     /// circle.
@@ -57,7 +57,7 @@ scripts! {
         }
         more more_keys
         args {
-            circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, inbox_length: usize,
+            circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, inbox_length: usize,
             inbox_bytes: usize, log_length: usize,
             // There once a run of a durable job, or one that submits some, is committed.
             backlog: Key, pending: Key, delayed: Key, dead: Key, index: Key, submitted: Key,
@@ -66,7 +66,7 @@ scripts! {
         }
         lists {
             runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add,
-            pushes: Push, emits: Emit,
+            pushes: Push, range_deletes: RangeDelete, emits: Emit,
             submits: SubmittedJob, durables: DurableRun,
         }
     }
@@ -212,6 +212,7 @@ item! {
         num_puts: u32,
         num_deletes: u32,
         num_adds: u32,
+        num_range_deletes: u32,
         num_pushes: u32,
         num_emits: u32,
         num_submits: u32,
@@ -242,6 +243,11 @@ item! {
 
 item! {
     Delete { deleted_key: Value }
+}
+
+item! {
+    /// A range of keys.
+    RangeDelete { deleted_from: Value, deleted_to: Value }
 }
 
 item! {

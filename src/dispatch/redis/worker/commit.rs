@@ -19,8 +19,8 @@ use crate::{
                 keys::Partition,
                 script::{self, List, MoreKeys},
                 scripts::{
-                    self, Add, Commit, Delete, DurableRun, Emit, Push, Put, Read, ReadRange, Run,
-                    SubmittedJob,
+                    self, Add, Commit, Delete, DurableRun, Emit, Push, Put, RangeDelete, Read,
+                    ReadRange, Run, SubmittedJob,
                 },
                 values::{bytes, expected, millis, stored},
             },
@@ -109,6 +109,8 @@ pub(in crate::dispatch::redis) enum CommitAnswer {
     Quota,
     /// A number can't be added to the value of a key.
     Add(Key, AddError),
+    /// Too many keys would be deleted by ranges.
+    RangeDelete,
     /// Too many durable jobs wait.
     Backlog,
     /// The final delivery of the series is there already.
@@ -263,6 +265,7 @@ impl Committer {
             most: self.per_circle,
             most_waiting: self.queue,
             quota: self.limits.quota,
+            max_range_delete: self.limits.max_range_delete,
             inbox_length: self.inbox,
             inbox_bytes: self.inbox_bytes,
             log_length: self.limits.event_log.get(),
@@ -283,6 +286,7 @@ impl Committer {
             deletes: List::new(),
             adds: List::new(),
             pushes: List::new(),
+            range_deletes: List::new(),
             emits: List::new(),
             submits: List::new(),
             durables: List::new(),
@@ -382,6 +386,7 @@ impl<'a> CommitCall<'a> {
         let mut run = Run {
             num_reads: count(effects.reads.keys().len()),
             num_ranges: count(effects.reads.ranges().len()),
+            num_range_deletes: count(effects.range_deletes.len()),
             num_pushes: count(effects.pushes.len()),
             num_emits: count(effects.events.len()),
             num_submits: count(effects.jobs.len()),
@@ -410,6 +415,12 @@ impl<'a> CommitCall<'a> {
                     });
                 }
             }
+        }
+        for range in &effects.range_deletes {
+            commit.range_deletes.push(RangeDelete {
+                deleted_from: bytes(&range.start),
+                deleted_to: bytes(&range.end),
+            });
         }
         for (prefix, value) in &effects.pushes {
             commit.pushes.push(Push {
@@ -538,6 +549,9 @@ impl CommitAnswer {
                 quota: limits.quota,
             },
             Self::Add(key, why) => CommitError::Add { key, why },
+            Self::RangeDelete => CommitError::RangeDelete {
+                max: limits.max_range_delete,
+            },
             Self::Backlog => CommitError::Backlog,
             Self::Superseded => CommitError::Superseded,
             Self::Conflict(_) => CommitError::Conflict,
@@ -549,6 +563,7 @@ impl CommitAnswer {
             return match word {
                 b"done" => Self::Done,
                 b"quota" => Self::Quota,
+                b"range_delete" => Self::RangeDelete,
                 b"backlog" => Self::Backlog,
                 b"superseded" => Self::Superseded,
                 _ => Self::Gone,

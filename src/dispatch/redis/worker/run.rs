@@ -388,7 +388,10 @@ impl Worker {
                 job.version = ran.version;
                 let progress = match why {
                     CommitError::Superseded => job.supersede(now),
-                    CommitError::Quota { .. } | CommitError::Add { .. } | CommitError::Backlog => {
+                    CommitError::Quota { .. }
+                    | CommitError::Add { .. }
+                    | CommitError::RangeDelete { .. }
+                    | CommitError::Backlog => {
                         let error = JobError::plain(why.to_string());
                         job.fail(error, now, &self.committer.durable)
                     }

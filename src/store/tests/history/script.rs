@@ -23,6 +23,8 @@ pub(super) enum Op {
     BlindAdd(&'static str, i64),
     /// Gives a number a new key.
     Push(&'static str, i64),
+    /// Deletes the keys from one on up to another, or so many of them.
+    DeleteRange(&'static str, &'static str, usize),
     /// The keys with a prefix, unless there are more than so many.
     PrefixRead(&'static str, usize),
     /// The keys from one on up to another, so many at most, from this end or the other.
@@ -62,6 +64,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
         3 => (key(), 1..10_i64).prop_map(|(key, n)| Op::BlindAdd(key, n)),
         2 => (prop::sample::select(&["k/p", "l"][..]), 1..10_i64).prop_map(|(prefix, n)| Op::Push(prefix, n)),
+        1 => (prop::sample::select(&BOUNDS[2..]), bound(), prop_oneof![1..3_usize, Just(usize::MAX)]).prop_map(|(start, end, limit)| Op::DeleteRange(start, end, limit)),
         2 => (prefix, prop_oneof![0..4_usize, Just(100)]).prop_map(|(prefix, max)| Op::PrefixRead(prefix, max)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Scan(start, end, limit, reverse)),
         2 => (bound(), bound(), 1..4_usize, any::<bool>()).prop_map(|(start, end, limit, reverse)| Op::Entries(start, end, limit, reverse)),
@@ -80,6 +83,7 @@ pub(super) trait Access {
     fn put(&mut self, key: &str, value: Option<String>);
     fn add(&mut self, key: &str, by: i64);
     fn push(&mut self, prefix: &str, n: i64);
+    fn delete_range(&mut self, start: &str, end: &str, limit: usize);
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>>;
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String>;
     fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries;
@@ -119,6 +123,10 @@ impl Access for Transaction {
     fn push(&mut self, prefix: &str, n: i64) {
         let value = n.to_string().into_bytes().into();
         Transaction::push(self, prefix, value).unwrap();
+    }
+
+    fn delete_range(&mut self, start: &str, end: &str, limit: usize) {
+        Transaction::delete_range(self, range(start, end, limit, false)).unwrap();
     }
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
@@ -187,6 +195,12 @@ impl Access for Model {
         self.0.insert(key, n.to_string());
     }
 
+    fn delete_range(&mut self, start: &str, end: &str, limit: usize) {
+        for key in Self::scan(self, start, end, limit, false) {
+            self.0.remove(&key);
+        }
+    }
+
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
         let keys = self.0.keys().filter(|key| key.starts_with(prefix));
         let keys: Vec<_> = keys.cloned().collect();
@@ -235,6 +249,7 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
         }
         Op::BlindAdd(key, n) => store.add(key, n),
         Op::Push(prefix, n) => store.push(prefix, n),
+        Op::DeleteRange(start, end, limit) => store.delete_range(start, end, limit),
         Op::PrefixRead(prefix, max) => return Some(Seen::Keys(store.list(prefix, max))),
         Op::Scan(start, end, limit, reverse) => {
             return Some(Seen::Keys(Some(store.scan(start, end, limit, reverse))));

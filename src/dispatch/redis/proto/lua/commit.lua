@@ -75,6 +75,26 @@ local function name_pushes(to_push, writes)
   return grows + #text - (old and #old or -#PUSHED)
 end
 
+-- Adds the keys in some ranges to the writes, as deleted, but for those that are there. Returns how many bytes they have; or
+-- false, if they are too many.
+local function delete_ranges(to_delete, writes)
+  local taken, count, freed = {}, 0, 0
+  for _, write in ipairs(writes) do taken[write[1]] = true end
+  for _, range in ipairs(to_delete) do
+    -- Those that are written come back.
+    local keys = keys_in(store_keys, range[1], range[2], max_range_delete + #writes + 1, false)
+    each_value(store, keys, function(key, value)
+      if not taken[key] then
+        add(writes, {key, nil, #value})
+        count, freed = count + 1, freed + #key + #value
+      end
+      return count <= max_range_delete
+    end)
+    if count > max_range_delete then return false end
+  end
+  return freed
+end
+
 -- The writes that happen in one go at the end. A call commits two thousand runs at most, so all of it fits the stack.
 local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
@@ -139,7 +159,7 @@ for _ = 1, runs do
     take ranges
     reads_hold = reads_hold and range_holds(start, reverse, stop, limit, is_count, has_values, found)
   end
-  if num_puts + num_deletes + num_adds + num_pushes > 0 then
+  if num_puts + num_deletes + num_adds + num_pushes + num_range_deletes > 0 then
     if not size then
       -- An earlier version had no number.
       local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
@@ -164,6 +184,11 @@ for _ = 1, runs do
   for i = 1, num_adds do
     take adds
     to_add[i] = {added_key, by}
+  end
+  local to_delete = {}
+  for i = 1, num_range_deletes do
+    take range_deletes
+    to_delete[i] = {deleted_from, deleted_to}
   end
   local to_push = {}
   for i = 1, num_pushes do
@@ -196,6 +221,11 @@ for _ = 1, runs do
     end
   end
 
+  local too_many = false
+  if reads_hold and num_range_deletes > 0 then
+    local freed = delete_ranges(to_delete, writes)
+    too_many, after = not freed, after - (freed or 0)
+  end
   if reads_hold and num_pushes > 0 then after = after + name_pushes(to_push, writes) end
 
   local answer = 'done'
@@ -204,13 +234,15 @@ for _ = 1, runs do
     answer = values
   elseif not_added then
     answer = not_added
+  elseif too_many then
+    answer = 'range_delete'
   elseif after and after > quota and after > size then
     answer = 'quota'
   elseif not has_room then
     answer = 'backlog'
   elseif no_final and redis.call('EXISTS', no_final) == 1 then
     answer = 'superseded'
-  elseif is_play and #writes == 0 and #new_events == 0 and #new_jobs == 0 then
+  elseif is_play and not after and #new_events == 0 and #new_jobs == 0 then
     -- It leaves nothing but its outcome, of which the first one counts.
     add(without_effects, entry)
   elseif is_claimed and redis.call('XACK', jobs, GROUP, entry) == 0 then
@@ -227,7 +259,7 @@ for _ = 1, runs do
         redis.call('ZREM', store_keys, key)
       end
     end
-    if #writes > 0 then
+    if after then
       size, commit = after, commit + 1
       add(commits, writes)
     end
