@@ -5,6 +5,9 @@
 //! (start-time fair queueing). An account that is idle saves up no more than [`CREDIT`]: it begins again that much
 //! before the clock, and so comes before all who have been waiting for more. So a flood waits behind whoever has used
 //! less than its share, however many circles one caller floods, and however many callers flood one circle.
+//!
+//! Who comes next is decided by where an account will be after one more turn that is as long as its last one: where many
+//! have used the same, those whose turns are short don't wait until all others have had a long one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -83,6 +86,8 @@ struct AccountKind<K> {
 struct Account {
     /// The point where its next run begins, by the clock.
     used: Duration,
+    /// The length of its last turn.
+    turn: Duration,
     waiting: usize,
     /// Runs that have begun and are not over, those that were set aside included.
     begun: usize,
@@ -103,12 +108,15 @@ struct Rank {
     /// It would be one more beside another of its second account, in whichever circle: that waits until nobody else
     /// does.
     is_further: bool,
-    /// The lead of the account that is further ahead.
-    start: Duration,
-    /// The lead of its second account: within a circle, its callers have their shares too.
-    own: Duration,
+    /// The lead of the account that will be further ahead after its turn.
+    end: Duration,
+    /// The lead of its second account after its turn: within a circle, its callers have their shares too.
+    own_end: Duration,
     /// First come, first served.
     number: u64,
+    /// The leads before the turn.
+    lead: Duration,
+    own_lead: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -234,7 +242,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
             Candidate::Flow(_) => None,
             Candidate::Aside(number) => Some(number),
         };
-        let is_before = !rank.is_further && (rank.start, rank.own) < (own.start, own.own);
+        let is_before = !rank.is_further && (rank.end, rank.own_end) < (own.end, own.own_end);
         is_before.then_some(Before { resumes, rank })
     }
 
@@ -253,8 +261,8 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         let aside = self.aside.iter();
         let aside = aside.map(|(number, slots)| (self.rank(slots, false, *number), Some(*number)));
         let is_ahead = |rank: &Rank| {
-            rank.start.saturating_sub(before.rank.start) >= ahead
-                || rank.own.saturating_sub(before.rank.own) >= ahead
+            rank.lead.saturating_sub(before.rank.lead) >= ahead
+                || rank.own_lead.saturating_sub(before.rank.own_lead) >= ahead
         };
         let far = aside.chain([own]).filter(|(rank, _)| is_ahead(rank));
         let weighed = far.filter_map(|(rank, number)| Some((weight(number)?, rank, number)));
@@ -279,6 +287,7 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     pub(crate) fn charge(&mut self, accounts: &Accounts<K>, time: Duration) {
         let slots = self.slots(accounts);
         self.charge_slots(&slots, time);
+        self.each(&slots, |account| account.turn = time);
     }
 
     fn charge_slots(&mut self, slots: &SlotPair, time: Duration) {
@@ -326,16 +335,20 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
     }
 
     fn rank(&self, slots: &SlotPair, is_further: bool, number: u64) -> Rank {
-        let ahead = |n: usize| {
+        let leads = |n: usize| {
             let kind = &self.kinds[n];
-            kind.accounts[slots[n]].used.saturating_sub(kind.floor())
+            let account = &kind.accounts[slots[n]];
+            let lead = |at: Duration| at.saturating_sub(kind.floor());
+            (lead(account.used), lead(account.used + account.turn))
         };
-        let own = ahead(1);
+        let ((lead, end), (own_lead, own_end)) = (leads(0), leads(1));
         Rank {
             is_further,
-            start: own.max(ahead(0)),
-            own,
+            end: end.max(own_end),
+            own_end,
             number,
+            lead: lead.max(own_lead),
+            own_lead,
         }
     }
 
