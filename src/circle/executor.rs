@@ -120,8 +120,12 @@ impl Executor {
         if let Task::Procedure(procedure) = &job.task {
             // A script is compiled only if its caller may store it.
             admit(job, own)?;
-            if let Some(source) = procedure.source() {
-                self.sandbox.imports(source, deadline, cancel)?;
+            if let Some((name, source)) = procedure.source() {
+                for import in self.sandbox.examine(source, deadline, cancel)? {
+                    if name != Some(&*import.name) && !has_script(own, &import.name)? {
+                        return Err(import.is_missing().into());
+                    }
+                }
             }
             return self.perform(procedure, job, own);
         }

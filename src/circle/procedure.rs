@@ -2,7 +2,7 @@
 
 use circled_protocol::{
     PublicKey,
-    methods::{AddMember, Added, Deleted, Members, Removed, ScriptPut, Scripts},
+    methods::{AddMember, Added, Deleted, Members, PutScript, Removed, ScriptChecked, Scripts},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,14 @@ pub enum Procedure {
         /// The source.
         source: String,
     },
+    /// Does the same under conditions. A version of this program that doesn't know them doesn't know this either, and
+    /// does nothing.
+    PutScriptWith(PutScript),
+    /// Does nothing: the source has been compiled.
+    CheckScript {
+        /// The source.
+        source: String,
+    },
     /// Returns a script.
     GetScript {
         /// Its name.
@@ -35,6 +43,13 @@ pub enum Procedure {
     DeleteScript {
         /// Its name.
         name: String,
+    },
+    /// Does the same if the newest version is the expected one.
+    DeleteScriptIf {
+        /// Its name.
+        name: String,
+        /// The version that must be the newest one.
+        if_version: String,
     },
     /// Adds a member. A field that this version doesn't know is refused, unlike elsewhere: without it, the member might
     /// get more than was meant.
@@ -53,11 +68,19 @@ pub enum Procedure {
 }
 
 impl Procedure {
-    /// Returns the source that must compile first; `None` if its name is invalid anyway.
-    pub(super) fn source(&self) -> Option<&str> {
+    /// Returns the source that must compile first, and its name; `None` if its name is invalid anyway.
+    pub(super) fn source(&self) -> Option<(Option<&str>, &str)> {
         match self {
-            Self::PutScript { name, source } if scripts::is_name(name) => Some(source),
+            Self::PutScript { name, source }
+            | Self::PutScriptWith(PutScript { name, source, .. })
+                if scripts::is_name(name) =>
+            {
+                Some((Some(name), source))
+            }
+            Self::CheckScript { source } => Some((None, source)),
             Self::PutScript { .. }
+            | Self::PutScriptWith(_)
+            | Self::DeleteScriptIf { .. }
             | Self::GetScript { .. }
             | Self::ListScripts
             | Self::DeleteScript { .. }
@@ -85,14 +108,21 @@ impl Procedure {
     ) -> Result<Box<RawValue>, RunError> {
         let answer = match self {
             Self::PutScript { name, source } => {
-                let (version, created) =
-                    scripts::put(transaction, name, source, by, now, settings)?;
-                json(&ScriptPut {
-                    name: name.clone(),
-                    version,
-                    created,
-                })
+                json(&scripts::put(transaction, name, source, by, now, settings)?)
             }
+            Self::PutScriptWith(PutScript {
+                name,
+                source,
+                if_version,
+            }) => {
+                if let Some(version) = if_version {
+                    scripts::expect(transaction, name, version)?;
+                }
+                json(&scripts::put(transaction, name, source, by, now, settings)?)
+            }
+            Self::CheckScript { source } => json(&ScriptChecked {
+                version: scripts::version(source),
+            }),
             Self::GetScript { name, version } => {
                 json(&scripts::show(transaction, name, version.as_deref())?)
             }
@@ -101,6 +131,11 @@ impl Procedure {
                 json(&Scripts { scripts })
             }
             Self::DeleteScript { name } => {
+                let deleted = scripts::delete(transaction, name)?;
+                json(&Deleted { deleted })
+            }
+            Self::DeleteScriptIf { name, if_version } => {
+                scripts::expect(transaction, name, if_version)?;
                 let deleted = scripts::delete(transaction, name)?;
                 json(&Deleted { deleted })
             }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::methods::{Script, ScriptEntry, ScriptVersion};
+use circled_protocol::methods::{Script, ScriptEntry, ScriptPut, ScriptVersion};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -191,13 +191,13 @@ pub(super) fn put(
     by: &dyn std::fmt::Display,
     now: Timestamp,
     settings: &Settings,
-) -> Result<(Version, bool), RunError> {
+) -> Result<ScriptPut, RunError> {
     if !is_name(name) {
         return Err(RunError::Invalid {
             reason: NAME_RULE.to_owned(),
         });
     }
-    let version = hex::encode(Sha256::digest(source));
+    let version = version(source);
     let known = read_stored(transaction, name)?;
     if known.is_none() && is_full(transaction, NAMES, settings.max_scripts)? {
         return Err(RunError::limit("circles.max_scripts"));
@@ -208,7 +208,11 @@ pub(super) fn put(
         .first()
         .is_some_and(|put| put.version == version)
     {
-        return Ok((version, false));
+        return Ok(ScriptPut {
+            name: name.to_owned(),
+            version,
+            created: false,
+        });
     }
     stored.versions.retain(|put| put.version != version);
     let put = ScriptVersion {
@@ -226,7 +230,31 @@ pub(super) fn put(
         Some(Value::new(source.as_bytes())),
     );
     write_stored(transaction, name, &stored);
-    Ok((version, true))
+    Ok(ScriptPut {
+        name: name.to_owned(),
+        version,
+        created: true,
+    })
+}
+
+/// Returns the version of a source.
+pub(super) fn version(source: &str) -> Version {
+    hex::encode(Sha256::digest(source))
+}
+
+/// Checks that this version of a script is the newest one.
+pub(super) fn expect(
+    transaction: &mut Transaction,
+    name: &str,
+    version: &str,
+) -> Result<(), RunError> {
+    let stored = read_stored(transaction, name)?.unwrap_or_default();
+    let newest = stored.versions.into_iter().next().map(|put| put.version);
+    if newest.as_deref() == Some(version) {
+        Ok(())
+    } else {
+        Err(RunError::Outdated { version: newest })
+    }
 }
 
 /// Deletes a script. Returns true if there was one.

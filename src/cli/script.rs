@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use circled_protocol::methods::{Script, ScriptEntry};
+use circled_protocol::methods::{PutScript, Script, ScriptEntry};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
@@ -44,6 +44,17 @@ enum Command {
         name: String,
         /// The source; - is standard input.
         file: PathBuf,
+        /// Put it only if this is the newest version.
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<String>,
+    },
+    /// Compile a script without putting it. Prints the version that it would have.
+    #[command(after_help = exit_codes(&[(1, "the script doesn't compile"), TOO_SLOW], EXAMPLES))]
+    Check {
+        #[command(flatten)]
+        login: Login,
+        /// The source; - is standard input.
+        file: PathBuf,
     },
     /// Print the source of a script.
     #[command(after_help = exit_codes(&[TOO_SLOW, (8, "there is no such script or version")], EXAMPLES))]
@@ -72,13 +83,22 @@ enum Command {
         login: Login,
         /// The script's name.
         name: String,
+        /// Remove it only if this is the newest version.
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<String>,
     },
 }
 
 impl Scripts {
     pub(super) fn run(&self) -> ExitCode {
         match &self.command {
-            Command::Put { login, name, file } => put(login, name, file),
+            Command::Put {
+                login,
+                name,
+                file,
+                if_version,
+            } => put(login, name, file, if_version.as_deref()),
+            Command::Check { login, file } => check(login, file),
             Command::Get {
                 login,
                 name,
@@ -105,10 +125,14 @@ impl Scripts {
                     print_all(scripts, login.manner.json)
                 },
             ),
-            Command::Delete { login, name } => login.run(
+            Command::Delete {
+                login,
+                name,
+                if_version,
+            } => login.run(
                 None,
                 async |client| {
-                    let deleted = client.delete_script(name).await?;
+                    let deleted = client.delete_script_if(name, if_version.as_deref()).await?;
                     Ok(json!({ "deleted": deleted }))
                 },
                 |answer| {
@@ -123,10 +147,15 @@ impl Scripts {
     }
 }
 
-fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
+fn put(login: &Login, name: &str, file: &Path, if_version: Option<&str>) -> ExitCode {
     let text = match read_script(file) {
         Ok(text) => text,
         Err(error) => return unreadable(&error),
+    };
+    let put = PutScript {
+        name: name.to_owned(),
+        source: text.clone(),
+        if_version: if_version.map(str::to_owned),
     };
     let path = file.to_str().filter(|path| *path != "-");
     let source = ScriptSource {
@@ -135,13 +164,29 @@ fn put(login: &Login, name: &str, file: &Path) -> ExitCode {
     };
     login.run(
         Some(source),
-        async |client| client.put_script(name, &text).await,
+        async |client| client.put_script_with(&put).await,
         |put| {
             if !put.created {
                 remark!("{name} is at this version already");
             }
             print_text(&put.version)
         },
+    )
+}
+
+fn check(login: &Login, file: &Path) -> ExitCode {
+    let text = match read_script(file) {
+        Ok(text) => text,
+        Err(error) => return unreadable(&error),
+    };
+    let source = ScriptSource {
+        name: file.to_str().unwrap_or("-"),
+        text: Some(&text),
+    };
+    login.run(
+        Some(source),
+        async |client| client.check_script(&text).await,
+        |version| print_text(version),
     )
 }
 

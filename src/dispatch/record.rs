@@ -306,6 +306,7 @@ impl JobRecord {
             | RunError::Displaced
             | RunError::Cancelled
             | RunError::Conflict
+            | RunError::Outdated { .. }
             | RunError::Unavailable => return None,
         };
         self.error = Some(JobError::plain(message));

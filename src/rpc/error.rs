@@ -85,6 +85,12 @@ pub enum Error {
     /// The job kept colliding with others that change what it reads; none of its effects were committed.
     #[error("{}", code::message(code::CONFLICT))]
     Conflict,
+    /// The newest version of a script is another one than the caller expects.
+    #[error("{}", code::message(code::CONFLICT))]
+    Outdated {
+        /// The newest version; nothing if there is no such script.
+        version: Option<String>,
+    },
 }
 
 impl From<OverBudget> for Error {
@@ -133,7 +139,7 @@ impl Error {
             Self::NotFound { .. } => code::NOT_FOUND,
             Self::Unavailable { .. } => code::UNAVAILABLE,
             Self::Cancelled => code::CANCELLED,
-            Self::Conflict => code::CONFLICT,
+            Self::Conflict | Self::Outdated { .. } => code::CONFLICT,
         }
     }
 
@@ -175,6 +181,7 @@ impl Error {
                 retry_after_ms: None,
             } => Some(json!({ "limit": limit })),
             Self::NotFound { what } => Some(json!({ "what": what })),
+            Self::Outdated { version } => Some(json!({ "version": version })),
             Self::Unavailable { retry_after_ms } => {
                 Some(json!({ "retry_after_ms": retry_after_ms }))
             }

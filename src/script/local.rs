@@ -1,7 +1,8 @@
 //! The engines of one thread, and the scripts that it has compiled.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    collections::HashSet,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use quick_cache::{Weighter, unsync::Cache};
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, Limits, budget,
+    Failure, Limits, budget, calls,
     constants::{self, Mentioned, Names},
     engine,
     literal_bounds::LiteralBounds,
@@ -30,6 +31,8 @@ pub(super) struct Local {
     resolving: Engine,
     scripts: RefCell<Cache<Box<str>, Rc<Compiled>, BySize>>,
     pub(super) names: Names,
+    /// The functions that scripts can call, once that was asked.
+    functions: OnceCell<HashSet<Box<str>>>,
 }
 
 /// A compiled script and what is known of its runs on this thread.
@@ -38,7 +41,7 @@ pub(super) struct Compiled {
     pub(super) uses: Uses,
     pub(super) insertions: Insertions,
     /// The scripts that it imports, each once.
-    pub(super) imports: Vec<ImmutableString>,
+    pub(super) imports: Vec<Import>,
     /// Variables that it exports, and under which names.
     pub(super) exports: Vec<(ImmutableString, ImmutableString)>,
     /// Tries on this thread to leave out, because it ran out of the fast budget, and how many it was last.
@@ -46,6 +49,22 @@ pub(super) struct Compiled {
     pub(super) skipped: Cell<u32>,
     pub(super) compile_time: Duration,
     size: usize,
+}
+
+/// An import in a script.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The name of the script that it imports.
+    pub name: Box<str>,
+    position: Position,
+}
+
+impl Import {
+    /// Returns the failure of a script with this import, which there is no script for.
+    pub fn is_missing(&self) -> Failure {
+        let message = format!("there is no script \"{}\" to import", self.name);
+        Failure::new(FailureKind::Compile, message).at(self.position)
+    }
 }
 
 /// The names that a script mentions; the others need no setting up.
@@ -141,6 +160,7 @@ impl Local {
                 BySize,
             )),
             names: constants::names(),
+            functions: OnceCell::new(),
         }
     }
 
@@ -217,6 +237,15 @@ impl Local {
         Ok(compiled)
     }
 
+    /// Checks that each function which a script calls by its name exists, as far as that can be known.
+    pub(super) fn check_calls(&self, compiled: &Compiled) -> Result<(), Failure> {
+        budget::unmeasured(|| {
+            let known = self.functions.get_or_init(|| calls::names(&self.plain));
+            let checked = calls::check(&compiled.ast, known);
+            checked.map_err(|failure| failure.originally(&compiled.insertions))
+        })
+    }
+
     /// Keeps a compiled script, where there is room for any.
     pub(super) fn keep(&self, source: &str, compiled: &Rc<Compiled>) {
         if IS_EXTRA.get() {
@@ -243,7 +272,7 @@ fn script_of(source: &str) -> &str {
 struct Inspection {
     /// Closures capture variables (see `captured_variables`).
     captures: bool,
-    imports: Vec<ImmutableString>,
+    imports: Vec<Import>,
 }
 
 /// Looks through a script. Refuses calls with too many arguments: Rhai bounds neither them nor a function's
@@ -261,8 +290,10 @@ fn inspect(ast: &AST, limits: &Limits) -> Result<Inspection, Failure> {
             Some(ASTNode::Stmt(Stmt::Share(..))) => found.captures = true,
             Some(ASTNode::Stmt(Stmt::Import(import, _))) => {
                 if let Expr::StringConstant(name, _) = &import.0 {
-                    if !found.imports.contains(name) {
-                        found.imports.push(name.clone());
+                    if !found.imports.iter().any(|import| *import.name == **name) {
+                        let name = name.as_str().into();
+                        let position = import.0.position();
+                        found.imports.push(Import { name, position });
                     }
                 } else {
                     unnamed = Some(import.0.position());

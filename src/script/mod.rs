@@ -14,6 +14,7 @@
 //! own captured variables gets an error, and nothing on the hot path takes a lock.
 
 mod budget;
+mod calls;
 mod captured_variables;
 mod constants;
 mod engine;
@@ -44,6 +45,7 @@ mod stack;
 mod switch_guard;
 
 pub use limits::Limits;
+pub use local::Import;
 pub use meter::Meter;
 #[cfg(test)]
 pub(crate) use meter::net;

@@ -66,6 +66,12 @@ pub enum RunError {
     /// The transaction kept colliding with others.
     #[error("it kept colliding with others")]
     Conflict,
+    /// The newest version of a script is another one than its caller expects.
+    #[error("the newest version of the script is another one")]
+    Outdated {
+        /// The newest version; nothing if there is no such script.
+        version: Option<String>,
+    },
     /// The store can't be reached.
     #[error("the store can't be reached")]
     Unavailable,
@@ -109,6 +115,7 @@ impl RunError {
             Self::Forbidden { .. } => "forbidden",
             Self::Invalid { .. } => "invalid",
             Self::Conflict => "conflict",
+            Self::Outdated { .. } => "outdated",
             Self::Unavailable => "unavailable",
         }
     }
@@ -119,6 +126,7 @@ impl RunError {
             Self::NotFound { .. }
             | Self::Forbidden { .. }
             | Self::Invalid { .. }
+            | Self::Outdated { .. }
             | Self::Limit { .. } => true,
             Self::Failed(_)
             | Self::TimedOut { .. }

@@ -17,7 +17,7 @@ use crate::store::Transaction;
 use circled_protocol::FailureKind;
 
 use super::{
-    Failure, FindModule, Inputs, Limits, Outcome, People, RunError, Success,
+    Failure, FindModule, Import, Inputs, Limits, Outcome, People, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
     constants, json,
     local::{self, Compiled, Local},
@@ -91,7 +91,7 @@ impl Sandbox {
     /// # Errors
     /// It can't.
     pub fn check(&self, source: &str) -> Result<(), Failure> {
-        match self.imports(source, None, &Arc::default()) {
+        match self.compile(source, None, &Arc::default(), |_, _| Ok(())) {
             Ok(_) => Ok(()),
             Err(RunError::Failed(failure)) => Err(*failure),
             Err(_) => {
@@ -111,11 +111,44 @@ impl Sandbox {
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Result<Vec<String>, RunError> {
+        self.compile(source, deadline, cancel, |_, compiled| {
+            let names = compiled
+                .imports
+                .iter()
+                .map(|import| import.name.clone().into());
+            Ok(names.collect())
+        })
+    }
+
+    /// Compiles the script, and finds what would fail whenever it runs. Returns its imports: whether there are such
+    /// scripts, only the circle knows.
+    ///
+    /// # Errors
+    /// The same as [`Self::imports`], or it calls a function that doesn't exist.
+    pub fn examine(
+        &self,
+        source: &str,
+        deadline: Option<Instant>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Vec<Import>, RunError> {
+        self.compile(source, deadline, cancel, |local, compiled| {
+            local.check_calls(compiled).map_err(Ended::Failed)?;
+            Ok(compiled.imports.clone())
+        })
+    }
+
+    fn compile<T: Send>(
+        &self,
+        source: &str,
+        deadline: Option<Instant>,
+        cancel: &Arc<AtomicBool>,
+        examine: impl FnOnce(&Local, &Compiled) -> Result<T, Ended> + Send,
+    ) -> Result<T, RunError> {
         let check = || {
             let limits = &self.0.limits;
             let local = local::get(self.0.id, limits);
             let guard = Guard::start(self.full(deadline, cancel));
-            let imports = self.contain(&guard, || {
+            let examined = self.contain(&guard, || {
                 let compiled = match local.compiled(source) {
                     Some(compiled) => compiled,
                     None => {
@@ -124,9 +157,9 @@ impl Sandbox {
                         compiled
                     }
                 };
-                Ok(compiled.imports.iter().map(ToString::to_string).collect())
+                examine(&local, &compiled)
             });
-            imports.map_err(|ended| self.error(ended))
+            examined.map_err(|ended| self.error(ended))
         };
         let check = || run_context::within(&mut None, None, 0, check);
         stack::with_large(check).unwrap_or(Err(RunError::Unavailable))

@@ -5,10 +5,10 @@ use std::time::Duration;
 use circled_protocol::{
     JobId, PublicKey,
     methods::{
-        AddMember, CallScript, Called, DeleteScript, Deliveries, DeliveryDetails, GetDelivery,
-        GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers, ListScripts,
-        Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob, Script,
-        ScriptEntry, ScriptPut, StopJob, SubmitJob, Submitted, Whoami,
+        AddMember, CallScript, Called, CheckScript, DeleteScript, Deliveries, DeliveryDetails,
+        GetDelivery, GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers,
+        ListScripts, Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob,
+        Script, ScriptEntry, ScriptPut, StopJob, SubmitJob, Submitted, Whoami,
     },
 };
 
@@ -51,8 +51,26 @@ impl Client {
         let put = PutScript {
             name: name.to_owned(),
             source: source.to_owned(),
+            if_version: None,
         };
         self.request(&put).await
+    }
+
+    /// Does the same with all that can be said about it.
+    ///
+    /// # Errors
+    /// The same, and [`Error::Rpc`] with the newest version in `data.version` if it isn't `if_version`.
+    pub async fn put_script_with(&self, put: &PutScript) -> Result<ScriptPut, Error> {
+        self.request(put).await
+    }
+
+    /// Compiles a script, which isn't stored. Returns the version that it would have.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if it doesn't compile, with line and column.
+    pub async fn check_script(&self, source: &str) -> Result<String, Error> {
+        let source = source.to_owned();
+        Ok(self.request(&CheckScript { source }).await?.version)
     }
 
     /// Returns a version of a script, the newest one if none is given.
@@ -80,8 +98,23 @@ impl Client {
     /// # Errors
     /// [`Error::Rpc`] if the caller may not.
     pub async fn delete_script(&self, name: &str) -> Result<bool, Error> {
-        let name = name.to_owned();
-        Ok(self.request(&DeleteScript { name }).await?.deleted)
+        self.delete_script_if(name, None).await
+    }
+
+    /// Does the same if `if_version` is the newest version, where one is given.
+    ///
+    /// # Errors
+    /// The same, and [`Error::Rpc`] with the newest version in `data.version` if it is another one.
+    pub async fn delete_script_if(
+        &self,
+        name: &str,
+        if_version: Option<&str>,
+    ) -> Result<bool, Error> {
+        let delete = DeleteScript {
+            name: name.to_owned(),
+            if_version: if_version.map(str::to_owned),
+        };
+        Ok(self.request(&delete).await?.deleted)
     }
 
     /// Adds a member. Returns true if they weren't one.

@@ -139,6 +139,7 @@ impl From<RunError> for Error {
             },
             RunError::Cancelled => Self::Cancelled,
             RunError::Conflict => Self::Conflict,
+            RunError::Outdated { version } => Self::Outdated { version },
             RunError::Unavailable => unavailable(),
             RunError::Displaced => limit_exceeded(RunError::MAX_ASIDE.into()),
             RunError::Limit { limit } => limit_exceeded(limit),

@@ -1,6 +1,6 @@
 //! The circle's named scripts.
 
-use circled_protocol::methods::{DeleteScript, GetScript, ListScripts, PutScript};
+use circled_protocol::methods::{CheckScript, DeleteScript, GetScript, ListScripts, PutScript};
 
 use super::runs::{Raw, perform};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
 
 pub(super) const METHODS: &[Method] = &[
     Method::of::<PutScript>(),
+    Method::of::<CheckScript>(),
     Method::of::<GetScript>(),
     Method::of::<ListScripts>(),
     Method::of::<DeleteScript>(),
@@ -22,8 +23,26 @@ impl Call for PutScript {
     type Output = Raw;
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
-        let Self { name, source } = params;
-        perform(context, admitted, Procedure::PutScript { name, source })
+        let put = match params {
+            Self {
+                name,
+                source,
+                if_version: None,
+            } => Procedure::PutScript { name, source },
+            params => Procedure::PutScriptWith(params),
+        };
+        perform(context, admitted, put)
+    }
+}
+
+impl Call for CheckScript {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Self;
+    type Output = Raw;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
+        let Self { source } = params;
+        perform(context, admitted, Procedure::CheckScript { source })
     }
 }
 
@@ -54,7 +73,11 @@ impl Call for DeleteScript {
     type Output = Raw;
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
-        let Self { name } = params;
-        perform(context, admitted, Procedure::DeleteScript { name })
+        let Self { name, if_version } = params;
+        let delete = match if_version {
+            None => Procedure::DeleteScript { name },
+            Some(if_version) => Procedure::DeleteScriptIf { name, if_version },
+        };
+        perform(context, admitted, delete)
     }
 }

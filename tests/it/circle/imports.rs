@@ -71,6 +71,7 @@ async fn failed_imports_fail_at_their_place() {
         }
     }
     // A cycle, and a script that imports itself.
+    put(&mut owner, "b", "1").await;
     put(&mut owner, "a", "import \"b\" as b; 1").await;
     put(&mut owner, "b", "import \"a\" as a; 1").await;
     put(&mut owner, "self", "import \"self\" as me; 1").await;

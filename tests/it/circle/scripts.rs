@@ -273,7 +273,7 @@ async fn parameters_are_what_they_must_be() {
         ("put_script", json!(["a"])),
         ("put_script", json!(["a", 1])),
         ("put_script", json!([1, "1"])),
-        ("put_script", json!(["a", "1", "more"])),
+        ("put_script", json!(["a", "1", null, "more"])),
         ("put_script", json!({ "name": "a", "source": null })),
         (
             "put_script",
@@ -492,7 +492,120 @@ async fn calls_beside_a_put_see_one_version_or_the_other() {
     }
 }
 
+async fn mistakes_are_found_when_a_script_is_put() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    put(&mut owner, "lib", "fn f(n) { n }").await;
+    for (source, line, column, told) in [
+        ("let x =", 1, 8, "incomplete"),
+        (
+            "import \"lib\" as l;\nimport \"gone\" as g; 1",
+            2,
+            8,
+            "\"gone\"",
+        ),
+        (
+            "fn f() { nothing(1) }\n2",
+            1,
+            10,
+            "\"nothing\" with 1 argument",
+        ),
+        (
+            "fn f(n) { n }\n\n[1].map(|x| f(x, 2))",
+            3,
+            13,
+            "\"f\" with 2 arguments",
+        ),
+        (
+            "switch 1 { 1 => 2, _ => nowhere() }",
+            1,
+            25,
+            "\"nowhere\" with 0 arguments",
+        ),
+    ] {
+        for (method, params) in [
+            ("put_script", json!(["main", source])),
+            ("check_script", json!([source])),
+        ] {
+            let error = owner.call(method, params).await.unwrap_err();
+            let data = &error["data"];
+            assert_eq!(
+                (&error["code"], &data["kind"]),
+                (&json!(-32000), &json!("compile"))
+            );
+            assert!(
+                error["message"].as_str().unwrap().contains(told),
+                "{source}: {error}"
+            );
+            assert_eq!(
+                (&data["line"], &data["column"]),
+                (&json!(line), &json!(column)),
+                "{source}"
+            );
+        }
+    }
+    for source in [
+        "import \"lib\" as l; l::f(1)",
+        "import \"main\" as me; 1",
+        "let m = #{ f: |x| x }; m.f(1); fn g() { this } 1.g()",
+        "if is_def_fn(\"maybe\", 0) { maybe() }",
+        "print(type_of(now())); debug(1); call(Fn(\"g\").curry(1)); fn g(x) { -x + 1 } is_shared(ARGS)",
+        "require(\"guest\"); random(1, 2); parse_json(\"1\"); to_json(#{}); floor(1.5); [1, 2].sort(|a, b| a - b)",
+    ] {
+        let checked = ok(&mut owner, "check_script", json!([source])).await;
+        assert_eq!(checked, json!({ "version": version(source) }), "{source}");
+        put(&mut owner, "main", source).await;
+    }
+    let mut guest = server.log_in(&key(2)).await;
+    let needs = json!({ "needs": "owner" });
+    assert_refused(
+        "check",
+        guest.call("check_script", json!(["1"])).await,
+        -32003,
+        needs,
+    );
+}
+
+async fn a_script_changes_only_if_its_newest_version_is_the_expected_one() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let put_if = |source: &str, version: &str| json!({ "name": "a", "source": source, "if_version": version });
+    let none = json!({ "version": null });
+    assert_refused(
+        "none",
+        owner.call("put_script", put_if("1", "aa")).await,
+        -32009,
+        none.clone(),
+    );
+    let gone = json!({ "name": "a", "if_version": "aa" });
+    assert_refused(
+        "none",
+        owner.call("delete_script", gone).await,
+        -32009,
+        none,
+    );
+    put(&mut owner, "a", "1").await;
+    let put = ok(&mut owner, "put_script", put_if("2", &version("1"))).await;
+    assert_eq!(put["version"], version("2"));
+    let newest = json!({ "version": version("2") });
+    for old in [&version("1"), &version("2")[..8], ""] {
+        let refused = owner.call("put_script", put_if("3", old)).await;
+        assert_refused(old, refused, -32009, newest.clone());
+        let delete = json!({ "name": "a", "if_version": old });
+        let refused = owner.call("delete_script", delete).await;
+        assert_refused(old, refused, -32009, newest.clone());
+    }
+    assert_eq!(called(&mut owner, json!(["a"])).await, 2);
+    let delete = json!({ "name": "a", "if_version": version("2") });
+    assert_eq!(
+        ok(&mut owner, "delete_script", delete).await,
+        json!({ "deleted": true })
+    );
+}
+
 on_both!(
+    mistakes_are_found_when_a_script_is_put,
+    a_script_changes_only_if_its_newest_version_is_the_expected_one,
     scripts_are_put_shown_listed_called_and_deleted,
     a_call_is_answered_as_a_play_is,
     a_call_ends_in_time,

@@ -15,6 +15,9 @@ pub struct PutScript {
     pub name: String,
     /// The script, in Rhai.
     pub source: String,
+    /// The version that must be the newest one; else nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<String>,
 }
 
 impl Method for PutScript {
@@ -23,6 +26,22 @@ impl Method for PutScript {
         "Puts a script under a name, if it compiles. Its version is the SHA-256 of its source.";
     const ERRORS: &'static [i32] = code::OF_RUNS;
     type Result = ScriptPut;
+}
+
+/// `check_script`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckScript {
+    /// The script, in Rhai.
+    pub source: String,
+}
+
+impl Method for CheckScript {
+    const NAME: &'static str = "check_script";
+    const SUMMARY: &'static str =
+        "Compiles a script. The error, if there is one, is that of put_script.";
+    const ERRORS: &'static [i32] = code::OF_RUNS;
+    type Result = ScriptChecked;
 }
 
 /// `get_script`
@@ -61,6 +80,9 @@ impl Method for ListScripts {
 pub struct DeleteScript {
     /// The name.
     pub name: String,
+    /// The version that must be the newest one; else nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_version: Option<String>,
 }
 
 impl Method for DeleteScript {
@@ -79,6 +101,13 @@ pub struct ScriptPut {
     pub version: String,
     /// False if this was already the newest version.
     pub created: bool,
+}
+
+/// A script that compiles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScriptChecked {
+    /// The SHA-256 of the source, in hex: the version that it would have.
+    pub version: String,
 }
 
 /// A script at one of its versions.

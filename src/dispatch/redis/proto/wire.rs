@@ -89,7 +89,10 @@ impl From<Address> for Play<'static> {
 mod tests {
     use std::{borrow::Cow, time::Duration};
 
-    use circled_protocol::{FailureKind, JobId, Role, SecretKey, methods::AddMember};
+    use circled_protocol::{
+        FailureKind, JobId, Role, SecretKey,
+        methods::{AddMember, PutScript},
+    };
     use serde_json::json;
 
     use super::Play;
@@ -130,6 +133,18 @@ mod tests {
             name: name(),
             source: "1".to_owned(),
         };
+        let put_with = Procedure::PutScriptWith(PutScript {
+            name: name(),
+            source: "1".to_owned(),
+            if_version: Some("aa".to_owned()),
+        });
+        let check = Procedure::CheckScript {
+            source: "1".to_owned(),
+        };
+        let delete_if = Procedure::DeleteScriptIf {
+            name: name(),
+            if_version: "aa".to_owned(),
+        };
         let get = Procedure::GetScript {
             name: name(),
             version: Some("aa".to_owned()),
@@ -150,12 +165,15 @@ mod tests {
                 spec(Caller::Key(key), None, named(Some("aa"))),
             ),
             ("put_script", change(put)),
+            ("put_script_with", change(put_with)),
+            ("check_script", change(check)),
             ("get_script", change(get)),
             ("list_scripts", change(Procedure::ListScripts)),
             (
                 "delete_script",
                 change(Procedure::DeleteScript { name: name() }),
             ),
+            ("delete_script_if", change(delete_if)),
             (
                 "add_member",
                 change(Procedure::AddMember(AddMember::new(key))),
@@ -208,6 +226,9 @@ mod tests {
         let invalid = RunError::Invalid {
             reason: "why".to_owned(),
         };
+        let outdated = RunError::Outdated {
+            version: Some("aa".to_owned()),
+        };
         let needs = Role::Owner;
         for (form, objects, outcome) in [
             ("outcome", &["/Ok"][..], Ok(success)),
@@ -231,6 +252,7 @@ mod tests {
                 Err(RunError::Forbidden { needs }),
             ),
             ("outcome_invalid", &["/Err/invalid"], Err(invalid)),
+            ("outcome_outdated", &["/Err/outdated"], Err(outdated)),
             ("outcome_displaced", &[], Err(RunError::Displaced)),
             ("outcome_cancelled", &[], Err(RunError::Cancelled)),
             ("outcome_conflict", &[], Err(RunError::Conflict)),
