@@ -184,7 +184,7 @@ mod tests {
     fn words_are_found_by_their_beginning() {
         assert_eq!(of_store("g"), ["get("]);
         assert_eq!(of_values("index"), ["index_of("]);
-        assert_eq!(of_the_language("CALL"), ["CALLER_ID"]);
+        assert_eq!(of_the_language("CALL"), ["CALLER_ID", "CALLER_ROLE"]);
         assert_eq!(of_the_prompt("c"), ["call"]);
         assert!(of_the_language("unheard").is_empty());
     }

@@ -62,7 +62,7 @@ async fn a_read_of_the_log_is_waited_for_though_its_session_leaves() {
     let gateway = fleet.gateway().await;
     let _worker = fleet.worker().await;
     let mut session = gateway.log_in(&key(2)).await;
-    for _ in 0..30 {
+    for _ in 0..90 {
         let emit = "for n in 0..100 { emit(\"news\", n) }";
         session.play(emit).await.unwrap();
     }
