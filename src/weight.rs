@@ -1,5 +1,7 @@
 //! The memory that JSON values take.
 
+use serde_json::Value;
+
 use crate::memory::SMALL_CALL;
 
 /// The approximate bytes that a character of a JSON text stands for, besides itself: the place of a value in a list that
@@ -49,7 +51,21 @@ pub(crate) fn of_json(text: impl AsRef<[u8]>) -> usize {
     weight
 }
 
-/// Returns an upper bound of the same, at less cost: characters in strings count, too.
+/// Returns the approximate bytes that a value takes, as [`of_json`] counts them.
+pub(crate) fn of_value(value: &Value) -> usize {
+    let item = of(b',');
+    item + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => of(b'[') + items.iter().map(of_value).sum::<usize>(),
+        Value::Object(map) => {
+            let named = |(name, value): (&String, _)| of(b':') + name.len() + of_value(value);
+            of(b'{') + map.iter().map(named).sum::<usize>()
+        }
+    }
+}
+
+/// Returns an upper bound of [`of_json`], at less cost: characters in strings count, too.
 fn most_of_json(text: &[u8]) -> usize {
     text.len() + text.iter().map(|byte| of(*byte)).sum::<usize>()
 }
@@ -101,14 +117,17 @@ mod tests {
             let before = crate::script::net();
             let value = circled_json::parse(&text).unwrap();
             let taken = usize::try_from(crate::script::net() - before).unwrap();
-            drop(value);
             let weight = of_json(&text);
-            assert!(
-                // Empty ones weigh too much.
-                taken <= weight + weight / 4 && weight <= taken * 5 + 2048,
-                "{taken} bytes, weight {weight}: {}",
-                &text[..40]
-            );
+            let of_value = of_value(&value);
+            drop(value);
+            for weight in [weight, of_value] {
+                assert!(
+                    // Empty ones weigh too much.
+                    taken <= weight + weight / 4 && weight <= taken * 5 + 2048,
+                    "{taken} bytes, weight {weight}: {}",
+                    &text[..40]
+                );
+            }
         }
     }
 }

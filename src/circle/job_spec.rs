@@ -7,7 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Pinned, Procedure};
-use crate::script::{DurableTry, Occasion, Seed};
+use crate::{
+    script::{DurableTry, Occasion, Seed},
+    weight,
+};
+
+/// Bytes that a job takes, besides what its caller has written.
+const LEAST_WEIGHT: usize = 1 << 10;
 
 /// One run: of what, in which circle, for whom. It is passed on as it is, over the wire too. The fields before `task`
 /// hold nothing that a caller has written: `lua/prelude.lua` searches for `id` and `caller`.
@@ -85,6 +91,17 @@ impl JobSpec<'_> {
             event: self.event.map(|event| Cow::Owned(event.into_owned())),
             ..self
         }
+    }
+
+    /// Returns about how many bytes it takes while it waits.
+    pub fn weight(&self) -> usize {
+        let task = match &self.task {
+            Task::Source(source) => source.len(),
+            Task::Named { name, .. } => name.len(),
+            Task::Pinned(_) => 0,
+            Task::Procedure(procedure) => procedure.weight(),
+        };
+        LEAST_WEIGHT + task + weight::of_value(&self.args)
     }
 
     /// Returns the time and the randomness of the run: a caller's job has the time when it was accepted.

@@ -90,6 +90,11 @@ impl Procedure {
         }
     }
 
+    /// Returns about how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.source().map_or(0, |(_, source)| source.len())
+    }
+
     /// Returns true if it lists all members or all scripts.
     pub(super) fn is_list(&self) -> bool {
         matches!(

@@ -9,13 +9,25 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::timeout_at};
+use uuid::Uuid;
 
-use super::job::Account;
+use super::{MAX_WAITING, job::Account};
 use crate::{
     circle::{Compiler, Executor},
-    script::Runner,
+    script::{RunError, Runner},
     store::Transaction,
 };
+
+/// Bytes that a compilation counts as while it waits: about what most scripts have.
+const WEIGHT: usize = 4 << 10;
+
+/// The one who has a script compiled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requester {
+    pub(super) accounts: [Account; 2],
+    /// The session that waits where the queue is full. Nobody else waits then.
+    pub(super) session: Option<Uuid>,
+}
 
 /// Cancels the compilation when it is dropped.
 struct CancelGuard(Arc<AtomicBool>);
@@ -26,16 +38,19 @@ impl Drop for CancelGuard {
     }
 }
 
-/// Calls `work` with a compiler when it is its turn; returns nothing if too much waits. `begin` begins the transaction.
-/// It may take `time`, waiting for its turn included, and ends when this future is dropped.
+/// Calls `work` with a compiler when it is its turn. `begin` begins the transaction. It may take `time`, waiting for its
+/// turn included, and ends when this future is dropped.
+///
+/// # Errors
+/// Too much waits, or it took too long.
 pub(super) async fn compile<R: Send + 'static>(
     runner: &Runner<Account>,
-    accounts: [Account; 2],
+    requester: Requester,
     executor: Executor,
     time: Duration,
     begin: impl FnOnce() -> Transaction + Send + 'static,
     work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
-) -> Option<R> {
+) -> Result<R, RunError> {
     let (tell, done) = oneshot::channel();
     let cancel = Arc::<AtomicBool>::default();
     let (guard, deadline) = (CancelGuard(cancel.clone()), Instant::now() + time);
@@ -55,8 +70,22 @@ pub(super) async fn compile<R: Send + 'static>(
             let _ = tell.send(work(begin(), &compiler));
         }
     });
-    runner.submit(accounts, cancel, task).ok()?;
+    let Requester { accounts, session } = requester;
+    match session {
+        Some(session) => runner
+            .submit_waiting(session, WEIGHT, accounts, cancel, task)
+            .map_err(|_| RunError::limit(MAX_WAITING))?,
+        None => runner
+            .submit(accounts, cancel, task)
+            .map_err(|_| RunError::limit("script.queue"))?,
+    }
     let done = timeout_at(deadline.into(), done).await;
     drop(guard);
-    done.ok()?.ok()
+    match done {
+        Ok(done) => done.map_err(|_| RunError::Cancelled),
+        Err(_) => Err(RunError::TimedOut {
+            after: time,
+            version: None,
+        }),
+    }
 }

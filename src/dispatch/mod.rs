@@ -17,6 +17,7 @@ mod retry;
 pub mod settings;
 mod submission;
 
+use compile::Requester;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use ended::Interactive;
@@ -34,6 +35,7 @@ pub use submission::Submission;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use circled_protocol::{JobId, PublicKey};
+use uuid::Uuid;
 
 use crate::{
     circle::{self, Compiler, Executor, JobSpec, Pinned},
@@ -44,6 +46,9 @@ use crate::{
     },
 };
 use submission::JobRequest;
+
+/// The name of the limit of what waits because a queue is full.
+const MAX_WAITING: &str = "dispatch.max_waiting";
 
 /// Attempts to store a delivery whose script changes.
 const MAX_ATTEMPTS: u32 = 8;
@@ -225,7 +230,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// It is not kept.
-    pub async fn redeliver(&self, delivery: Delivery) -> Result<JobId, NotAccepted> {
+    pub async fn redeliver(&self, delivery: Delivery, session: Uuid) -> Result<JobId, RunError> {
         let circle = delivery.circle;
         let name = circle::script_for(&delivery.provider);
         let mut request = JobRequest::of_delivery(delivery, None);
@@ -237,12 +242,13 @@ impl Dispatcher {
                 transaction.submit(request.job.submitted(Some(&request.input), None));
                 Ok((transaction, request))
             };
-            let accounts = Account::of_job(circle, None);
-            let submitted = self.with_compiler(circle, accounts, submit).await;
+            let requester = Requester {
+                accounts: Account::of_job(circle, None),
+                session: Some(session),
+            };
+            let submitted = self.with_compiler(circle, requester, submit).await;
             let transaction;
-            (transaction, request) = submitted
-                .ok_or(NotAccepted::ScriptQueue)?
-                .map_err(|Unavailable| NotAccepted::Unavailable)?;
+            (transaction, request) = submitted?.map_err(|Unavailable| RunError::Unavailable)?;
             let committed = match self {
                 Self::Embedded(embedded) => embedded.commit(transaction).await,
                 Self::Redis(redis) => redis.commit(transaction).await,
@@ -250,11 +256,13 @@ impl Dispatcher {
             match committed {
                 Ok(()) => return Ok(request.job.id),
                 Err(CommitError::Conflict) => {}
-                Err(CommitError::Backlog) => return Err(NotAccepted::Backlog),
-                Err(_) => return Err(NotAccepted::Unavailable),
+                Err(CommitError::Backlog) => {
+                    return Err(RunError::limit("dispatch.durable.backlog"));
+                }
+                Err(_) => return Err(RunError::Unavailable),
             }
         }
-        Err(NotAccepted::Unavailable)
+        Err(RunError::Unavailable)
     }
 
     /// Pins a script as it is now, with all that it imports: the circle's script of this name, in its newest version if
@@ -266,12 +274,18 @@ impl Dispatcher {
         &self,
         circle: PublicKey,
         caller: PublicKey,
+        session: Uuid,
         name: String,
         version: Option<String>,
     ) -> Result<Pinned, RunError> {
-        self.pin(circle, Some(caller), move |mut transaction, compiler| {
-            circle::pin(&mut transaction, compiler, &name, version.as_deref())
-        })
+        self.pin(
+            circle,
+            Some(caller),
+            Some(session),
+            move |mut transaction, compiler| {
+                circle::pin(&mut transaction, compiler, &name, version.as_deref())
+            },
+        )
         .await
     }
 
@@ -283,24 +297,30 @@ impl Dispatcher {
         &self,
         circle: PublicKey,
         caller: PublicKey,
+        session: Uuid,
         source: String,
     ) -> Result<Pinned, RunError> {
-        self.pin(circle, Some(caller), move |mut transaction, compiler| {
-            circle::pin_source(&mut transaction, compiler, &source)
-        })
+        self.pin(
+            circle,
+            Some(caller),
+            Some(session),
+            move |mut transaction, compiler| {
+                circle::pin_source(&mut transaction, compiler, &source)
+            },
+        )
         .await
     }
 
-    /// Calls `work` with a compiler on a script thread, at its turn. Returns nothing if too much waits.
+    /// Calls `work` with a compiler on a script thread, at its turn.
     async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        accounts: [Account; 2],
+        requester: Requester,
         work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
-    ) -> Option<R> {
+    ) -> Result<R, RunError> {
         match self {
-            Self::Embedded(embedded) => embedded.with_compiler(circle, accounts, work).await,
-            Self::Redis(redis) => redis.with_compiler(circle, accounts, work).await,
+            Self::Embedded(embedded) => embedded.with_compiler(circle, requester, work).await,
+            Self::Redis(redis) => redis.with_compiler(circle, requester, work).await,
         }
     }
 
@@ -309,11 +329,14 @@ impl Dispatcher {
         &self,
         circle: PublicKey,
         caller: Option<PublicKey>,
+        session: Option<Uuid>,
         pin: impl FnOnce(Transaction, &Compiler<'_>) -> Result<R, RunError> + Send + 'static,
     ) -> Result<R, RunError> {
-        let accounts = Account::of_caller(circle, caller.as_ref());
-        let pinned = self.with_compiler(circle, accounts, pin).await;
-        pinned.unwrap_or_else(|| Err(RunError::limit("script.queue")))
+        let requester = Requester {
+            accounts: Account::of_caller(circle, caller.as_ref()),
+            session,
+        };
+        self.with_compiler(circle, requester, pin).await?
     }
 
     /// Stores a job that a caller submits, and has it run: from then on, it is done sooner or later.
@@ -422,13 +445,19 @@ impl Dispatcher {
         }
     }
 
-    /// Runs an interactive job: its caller waits for the outcome, and leaves by dropping the handle. With `here`, a
-    /// short script may run on this very thread.
-    pub fn play(&self, spec: JobSpec<'_>, memory: &MemoryBudget, here: bool) -> Played {
+    /// Runs an interactive job of a session: its caller waits for the outcome, and leaves by dropping the handle. With
+    /// `here`, a short script may run on this very thread. Where a queue is full, the job waits for a place in it.
+    pub fn play(
+        &self,
+        spec: JobSpec<'_>,
+        session: Uuid,
+        memory: &MemoryBudget,
+        here: bool,
+    ) -> Played {
         let job = Interactive::begin(spec.id);
         let played = match self {
-            Self::Embedded(embedded) => embedded.play(spec, memory, here),
-            Self::Redis(redis) => redis.play(&spec, memory),
+            Self::Embedded(embedded) => embedded.play(spec, session, memory, here),
+            Self::Redis(redis) => redis.play(&spec, session, memory),
         };
         match played {
             Played::Now(outcome) => {

@@ -7,6 +7,7 @@ use std::{
 
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Dispatcher, JobRecord, Viewer, submission::Input};
 use crate::{
@@ -207,7 +208,8 @@ pub(super) fn choose(
 }
 
 impl Dispatcher {
-    /// Retries a dead or cancelled job, from its first try: with its script as it is now, or in a version of it. Compiling that is charged to the circle and to `caller`, or else to its submitter.
+    /// Retries a dead or cancelled job, from its first try: with its script as it is now, or in a version of it. Compiling
+    /// that is charged to the circle and to the one who asks, in a session, or else to the job's submitter.
     ///
     /// # Errors
     /// See [`NotRetried`].
@@ -215,9 +217,10 @@ impl Dispatcher {
         &self,
         id: JobId,
         circle: PublicKey,
-        caller: Option<PublicKey>,
+        asker: Option<(PublicKey, Uuid)>,
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
+        let (caller, session) = asker.unzip();
         let viewer = caller.map_or(Viewer::Operator, |key| Viewer::Caller(Some(key)));
         let found = self.jobs().record_in(circle, id, viewer).await?;
         let job = found.ok_or(NotRetried::NotOver)?;
@@ -239,7 +242,7 @@ impl Dispatcher {
                 let pinned = choice.pin(&mut transaction, compiler)?;
                 Ok(choice.rerun(pinned))
             };
-            self.pin(circle, caller.or_else(|| job.submitter()), pin)
+            self.pin(circle, caller.or_else(|| job.submitter()), session, pin)
                 .await?
         };
         let retried = rerun.summary(&job);

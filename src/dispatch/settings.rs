@@ -21,6 +21,9 @@ pub struct Settings {
     pub backend: Backend,
     /// The longest a job may take, waiting for its turn included. A durable job waits as long as it must.
     pub job_timeout: PositiveDuration,
+    /// Bytes of the jobs of sessions that wait because a queue is full.
+    #[serde(with = "crate::units::size")]
+    pub max_waiting: usize,
     /// Durable jobs.
     pub durable: Durable,
     /// The backend for one machine.

@@ -156,6 +156,15 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         given_up: Arc<AtomicBool>,
         task: T,
     ) -> Result<(), QueueFull> {
+        if !self.has_room(&accounts) {
+            return Err(QueueFull);
+        }
+        self.add(accounts, given_up, task);
+        Ok(())
+    }
+
+    /// Returns whether there is room for one more task of these accounts, see [`push`](Self::push).
+    pub(super) fn has_room(&mut self, accounts: &Accounts<K>) -> bool {
         // Where all places are taken, not each time: that looks at all who wait.
         let looks = self.waiting >= self.capacity && self.pushed > self.waiting / SWEEPS;
         if looks || self.waiting >= self.keeps {
@@ -164,9 +173,11 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
             self.pushed = 0;
         }
         self.pushed += 1;
-        if self.waiting >= self.bound(&accounts) {
-            return Err(QueueFull);
-        }
+        self.waiting < self.bound(accounts)
+    }
+
+    /// Adds a task, for which there is room.
+    pub(super) fn add(&mut self, accounts: Accounts<K>, given_up: Arc<AtomicBool>, task: T) {
         let number = self.number();
         let slots = self.slots(&accounts);
         let flow = self.flows.entry(accounts).or_insert_with(|| Flow {
@@ -180,7 +191,6 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         });
         self.waiting += 1;
         self.each(&slots, |account| account.waiting += 1);
-        Ok(())
     }
 
     /// Returns how many tasks wait.

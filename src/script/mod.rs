@@ -43,6 +43,7 @@ mod scanner;
 mod short_scripts;
 mod stack;
 mod switch_guard;
+pub(crate) mod waiting_room;
 
 pub use limits::Limits;
 pub use local::Import;
@@ -55,5 +56,5 @@ pub use outcome::{Failure, Inputs, Success, Thrown};
 pub use people::People;
 pub use run_error::{Outcome, RunError};
 pub use run_slot::{has_room, holding, keep_slot, observe_aside, waited_for_lock, waiting};
-pub use runner::{QueueFull, Runner, RunnerLimits};
+pub use runner::{QueueFull, RoomFull, Runner, RunnerLimits};
 pub use sandbox::Sandbox;

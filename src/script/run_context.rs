@@ -3,7 +3,10 @@
 //! What belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
 //! in `stack`, and what it has allocated in `meter`.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    mem,
+};
 
 use super::{
     budget::Budget,
@@ -76,13 +79,13 @@ pub(super) fn within<R>(
 
     impl Drop for End<'_> {
         fn drop(&mut self) {
-            *self.0 = with(RunContext::end);
+            with(|context| context.end(self.0));
         }
     }
 
     with(|context| {
         context.logs.start(max_logs);
-        context.transaction.replace(transaction.take());
+        mem::swap(&mut *context.transaction.borrow_mut(), transaction);
         context.occasion.set(occasion);
         context.drawn.set(0);
     });
@@ -111,8 +114,8 @@ impl RunContext {
         occasion.seed.random(number)
     }
 
-    /// Drops all that the run had, and returns its transaction.
-    fn end(&self) -> Option<Transaction> {
+    /// Drops all that the run had, and gives its transaction back.
+    fn end(&self, transaction: &mut Option<Transaction>) {
         drop(self.imports.take());
         drop(self.constants.take());
         drop(self.people.take());
@@ -120,6 +123,6 @@ impl RunContext {
         drop(self.blame.take());
         drop(self.parsing.take());
         drop(self.logs.take());
-        self.transaction.take()
+        mem::swap(&mut *self.transaction.borrow_mut(), transaction);
     }
 }

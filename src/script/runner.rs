@@ -16,10 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use uuid::Uuid;
+
 use super::{
     Limits,
     fair_queue::{Accounts, FairQueue, NextTurn},
     local, meter, run_slot, stack,
+    waiting_room::WaitingRoom,
 };
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -40,6 +43,8 @@ const THREAD: usize = 512 << 10;
 /// Bytes that a task allocates before what it has freed is given back to the system. It is no setting: what is less is in
 /// use again soon, and costs more to give back than to keep. All threads together keep so much for each of them at most.
 const HEAVY: usize = 2 << 20;
+/// The part of the queue that is kept for those who can't wait for a place in it, while others do.
+const FOR_OTHERS: usize = 4;
 /// The time that an extra thread waits for something to do.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,11 @@ pub struct Runner<K> {
 #[error("the queue of scripts is full")]
 pub struct QueueFull;
 
+/// Too many bytes wait for a place in the queue, or the runner was shut down. The task was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too much waits for a place in the queue of scripts")]
+pub struct RoomFull;
+
 /// The limits of a runner.
 #[derive(Debug, Clone, Copy)]
 pub struct RunnerLimits {
@@ -66,6 +76,8 @@ pub struct RunnerLimits {
     pub slots: usize,
     /// Tasks that wait.
     pub queue: usize,
+    /// Bytes of the tasks of sessions that wait for a place in the queue.
+    pub waiting: usize,
     /// Runs that are set aside half-way.
     pub aside: usize,
     /// Bytes that those hold, all together, with those of the threads that stand in for them.
@@ -87,6 +99,8 @@ struct Shared<K> {
 
 struct State<K> {
     queue: FairQueue<K, Task>,
+    /// Tasks of sessions that wait for a place in the queue.
+    room: WaitingRoom<K, Uuid, WaitingTask<K>>,
     /// Tasks that have a slot, and begin as soon as a thread takes them.
     ready: VecDeque<(Task, Accounts<K>)>,
     aside: HashMap<u64, AsideRun>,
@@ -104,6 +118,13 @@ struct State<K> {
     /// The time when it was last logged that a thread can't be started.
     told: Option<Instant>,
     closed: bool,
+}
+
+/// A task that waits for a place in the queue.
+struct WaitingTask<K> {
+    accounts: Accounts<K>,
+    given_up: Arc<AtomicBool>,
+    task: Task,
 }
 
 /// A run that was set aside.
@@ -143,11 +164,13 @@ struct Charged {
 }
 
 impl RunnerLimits {
-    /// Returns the limits of the settings, with a queue of so many tasks.
-    pub fn of(settings: &Limits, queue: usize) -> Self {
+    /// Returns the limits of the settings, with a queue of so many tasks, and so many bytes of those that wait for a place
+    /// in it.
+    pub fn of(settings: &Limits, queue: usize, waiting: usize) -> Self {
         Self {
             slots: settings.thread_count(),
             queue,
+            waiting,
             aside: settings.max_aside,
             aside_memory: settings.max_aside_memory,
         }
@@ -162,6 +185,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
     pub fn start(limits: RunnerLimits) -> io::Result<Self> {
         let state = State {
             queue: FairQueue::new(limits.queue),
+            room: WaitingRoom::new(limits.waiting),
             ready: VecDeque::new(),
             aside: HashMap::new(),
             running: 0,
@@ -211,6 +235,49 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
         drop(state);
         self.shared.wake(ready);
         Ok(())
+    }
+
+    /// Has a session's `task` run when it is its turn, as [`submit`](Self::submit) does. Where the queue is full, the task
+    /// waits for a place in it: it counts as so many bytes.
+    ///
+    /// # Errors
+    /// Too many bytes wait.
+    pub fn submit_waiting(
+        &self,
+        session: Uuid,
+        bytes: usize,
+        accounts: Accounts<K>,
+        given_up: Arc<AtomicBool>,
+        task: Task,
+    ) -> Result<(), RoomFull> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(RoomFull);
+        }
+        if state.room.is_empty() && state.queue.has_room(&accounts) {
+            state.queue.add(accounts, given_up, task);
+        } else {
+            let waiting = WaitingTask {
+                accounts,
+                given_up,
+                task,
+            };
+            let entered =
+                state
+                    .room
+                    .enter(accounts[0], session, bytes, waiting, WaitingTask::is_wanted);
+            entered.map_err(|_| RoomFull)?;
+        }
+        let ready = self.shared.advance(&mut state);
+        drop(state);
+        self.shared.wake(ready);
+        Ok(())
+    }
+}
+
+impl<K> WaitingTask<K> {
+    fn is_wanted(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed)
     }
 }
 
@@ -266,6 +333,7 @@ impl<K: Hash + Eq + Copy + Send + 'static> Shared<K> {
     /// Fills the places that are free. Returns how many tasks are ready that were not before.
     fn advance(self: &Arc<Self>, state: &mut State<K>) -> usize {
         let mut ready = 0;
+        state.let_in(self.limits.queue);
         while state.running < self.limits.slots {
             let has_thread = state.idle > state.ready.len()
                 || (state.queue.begins_next() && self.has_started_thread(state));
@@ -508,6 +576,16 @@ impl<K: Hash + Eq + Copy + Send + 'static> run_slot::RunSlot for TaskSlot<K> {
 }
 
 impl<K: Hash + Eq + Copy> State<K> {
+    /// Lets tasks of sessions into the queue until it has room for others only.
+    fn let_in(&mut self, queue: usize) {
+        while !self.room.is_empty() && self.queue.waiting() < queue - queue / FOR_OTHERS {
+            let next = self.room.next().filter(WaitingTask::is_wanted);
+            if let Some(next) = next {
+                self.queue.add(next.accounts, next.given_up, next.task);
+            }
+        }
+    }
+
     /// Returns what there is too little of to set one more run aside, while another of them goes on.
     fn lack(&self, limits: &RunnerLimits, memory: usize, resumes: Option<u64>) -> Option<Lack> {
         let others = self.aside.iter();
@@ -570,7 +648,9 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{QueueFull, Runner, RunnerLimits, ahead, run_slot};
+    use uuid::Uuid;
+
+    use super::{QueueFull, RoomFull, Runner, RunnerLimits, ahead, run_slot};
 
     fn wanted() -> Arc<AtomicBool> {
         Arc::default()
@@ -580,6 +660,7 @@ mod tests {
         RunnerLimits {
             slots,
             queue,
+            waiting: 3,
             aside: 2,
             aside_memory: 1000 << 20,
         }
@@ -622,6 +703,30 @@ mod tests {
         assert_eq!([submit(1), submit(2)], [Err(QueueFull); 2]);
         gate.send(()).unwrap();
         runner.shutdown();
+    }
+
+    #[test]
+    fn sessions_wait_for_a_place_in_their_turns_until_too_many_bytes_do() {
+        let (runner, gate) = busy(2);
+        let (done, ran) = mpsc::channel();
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let submit = |session, key, given_up: &Arc<AtomicBool>, n| {
+            let done = done.clone();
+            let task = Box::new(move || done.send(n).unwrap());
+            runner.submit_waiting(session, 1, [key; 2], given_up.clone(), task)
+        };
+        let (wanted, given_up) = (wanted(), wanted());
+        for n in 0..4 {
+            assert_eq!(submit(first, 1, &wanted, n), Ok(()));
+        }
+        assert_eq!(submit(second, 1, &given_up, 100), Ok(()));
+        assert_eq!(submit(first, 1, &wanted, 101), Err(RoomFull));
+        given_up.store(true, Ordering::Relaxed);
+        assert_eq!(submit(second, 1, &wanted, 4), Ok(()));
+        gate.send(()).unwrap();
+        runner.shutdown();
+        assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1, 2, 4, 3]);
+        assert_eq!(submit(first, 1, &wanted, 5), Err(RoomFull));
     }
 
     #[test]

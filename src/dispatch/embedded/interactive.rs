@@ -8,6 +8,7 @@ use std::{
 use tokio::{sync::oneshot, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
+use uuid::Uuid;
 
 use super::{
     Embedded,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     circle::JobSpec,
     dispatch::{
-        Account, BackendHandle, Played, ReservedOutcome, ended,
+        Account, BackendHandle, MAX_WAITING, Played, ReservedOutcome, ended,
         job::{name, reserve},
     },
     memory::MemoryBudget,
@@ -57,6 +58,7 @@ impl Embedded {
     pub(in crate::dispatch) fn play(
         &self,
         job: JobSpec<'_>,
+        session: Uuid,
         memory: &MemoryBudget,
         here: bool,
     ) -> Played<BackendHandle> {
@@ -64,7 +66,7 @@ impl Embedded {
         if here && let Some(played) = span.in_scope(|| self.try_play(&job, memory)) {
             return played;
         }
-        self.hand_over(job.into_owned(), memory.clone(), span)
+        self.hand_over(job.into_owned(), session, memory.clone(), span)
     }
 
     fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played<BackendHandle>> {
@@ -102,6 +104,7 @@ impl Embedded {
     fn hand_over(
         &self,
         job: JobSpec<'static>,
+        session: Uuid,
         memory: MemoryBudget,
         span: Span,
     ) -> Played<BackendHandle> {
@@ -109,13 +112,14 @@ impl Embedded {
         let accounts = Account::of_caller(job.circle, job.caller.key());
         let gate = handle.gate.0.clone();
         let cancelled = gate.cancelled().clone();
-        let (runner, deadline) = (self.runner.clone(), handle.deadline);
+        let (runner, deadline, weight) = (self.runner.clone(), handle.deadline, job.weight());
         let task = Box::new(move || {
             span.in_scope(|| run(&runner, &job, &memory, deadline, &gate, &reply))
         });
-        match self.runner.threads.submit(accounts, cancelled, task) {
+        let threads = &self.runner.threads;
+        match threads.submit_waiting(session, weight, accounts, cancelled, task) {
             Ok(()) => Played::Later(BackendHandle::Embedded(handle)),
-            Err(_) => Played::Now(Err(RunError::limit("script.queue"))),
+            Err(_) => Played::Now(Err(RunError::limit(MAX_WAITING))),
         }
     }
 

@@ -26,6 +26,7 @@ use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
     Account, Delivery, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
     Settings, StartError,
+    compile::Requester,
     job_reads::JobReads,
     jobs::{FoundPage, JobPart, ListedJobs},
     retry::{self, Rerun},
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
-    script::{Runner, RunnerLimits},
+    script::{RunError, Runner, RunnerLimits},
     store::{
         CommitError, CommitFeed, Feed, Log, Preconditions, Store, Table, Transaction, Unavailable,
     },
@@ -58,7 +59,11 @@ impl Embedded {
         scripts: Scripts,
     ) -> Result<Self, StartError> {
         let limits = executor.sandbox.limits();
-        let threads = Runner::start(RunnerLimits::of(limits, limits.queue.get()));
+        let threads = Runner::start(RunnerLimits::of(
+            limits,
+            limits.queue.get(),
+            settings.max_waiting,
+        ));
         let runner = Arc::new(TransactionRunner {
             threads: threads.map_err(StartError::Threads)?,
             executor,
@@ -98,15 +103,18 @@ impl Embedded {
         {
             return Ok(None);
         }
-        let accounts = Account::of_job(delivery.circle, None);
+        let requester = Requester {
+            accounts: Account::of_job(delivery.circle, None),
+            session: None,
+        };
         let pinned = self.with_compiler(
             delivery.circle,
-            accounts,
+            requester,
             move |mut transaction, compiler| {
                 circle::pin_for_deliveries(&mut transaction, compiler, &name)
             },
         );
-        let pinned = pinned.await.ok_or(NotAccepted::ScriptQueue)?;
+        let pinned = pinned.await.map_err(|_| NotAccepted::ScriptQueue)?;
         let pinned = pinned.map_err(|Unavailable| NotAccepted::Unavailable)?;
         Ok(pinned.map(Arc::new))
     }
@@ -125,19 +133,18 @@ impl Embedded {
             .unwrap_or(Err(Unavailable.into()))
     }
 
-    /// Calls `work` with a compiler on a script thread, at its turn: compiling takes time. Returns nothing if too much
-    /// waits.
+    /// Calls `work` with a compiler on a script thread, at its turn: compiling takes time.
     pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        accounts: [Account; 2],
+        requester: Requester,
         work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
-    ) -> Option<R> {
+    ) -> Result<R, RunError> {
         let runner = &self.runner;
         let store = runner.store.clone();
         let begin = move || store.begin(circle);
         let (executor, time) = (runner.executor.clone(), self.job_timeout);
-        super::compile::compile(&runner.threads, accounts, executor, time, begin, work).await
+        super::compile::compile(&runner.threads, requester, executor, time, begin, work).await
     }
 
     pub(super) fn list_role(

@@ -183,10 +183,13 @@ impl Ran {
         if let Some(transaction) = transaction.as_mut().filter(|_| outcome.is_err()) {
             transaction.discard_writes();
         }
+        if safe && !transaction.as_ref().is_some_and(Transaction::writes) {
+            transaction = None;
+        }
         Self {
             outcome,
+            writes: transaction,
             safe,
-            writes: transaction.filter(|transaction| transaction.writes() || !safe),
         }
     }
 }

@@ -37,6 +37,7 @@ pub use jobs::RedisJobs;
 pub use settings::RedisSettings;
 
 use circled_protocol::PublicKey;
+use uuid::Uuid;
 
 use self::{
     conn::Connection,
@@ -47,6 +48,7 @@ use self::{
 use super::{
     Account, BackendHandle, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts,
     Settings, StartError,
+    compile::Requester,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
@@ -129,8 +131,7 @@ impl Redis {
             let gateway = Gateway::start(
                 redis.clone(),
                 durable_connection,
-                own.clone(),
-                settings.durable.clone(),
+                settings,
                 limits.clone(),
                 &tasks,
                 stop.clone(),
@@ -149,7 +150,11 @@ impl Redis {
             (None, Some(worker)) => worker.runner().clone(),
             _ => {
                 let limits = executor.sandbox.limits();
-                let runner = Runner::start(RunnerLimits::of(limits, limits.queue.get()));
+                let runner = Runner::start(RunnerLimits::of(
+                    limits,
+                    limits.queue.get(),
+                    settings.max_waiting,
+                ));
                 Arc::new(runner.map_err(StartError::Threads)?)
             }
         };
@@ -213,9 +218,14 @@ impl Redis {
         self.settings.job_timeout.get()
     }
 
-    pub(super) fn play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Played<BackendHandle> {
+    pub(super) fn play(
+        &self,
+        job: &JobSpec<'_>,
+        session: Uuid,
+        memory: &MemoryBudget,
+    ) -> Played<BackendHandle> {
         match &self.gateway {
-            Some(gateway) => gateway.play(job, memory),
+            Some(gateway) => gateway.play(job, session, memory),
             None => Played::Now(Err(RunError::Unavailable)),
         }
     }
@@ -262,13 +272,13 @@ impl Redis {
         provider: &Arc<str>,
     ) -> Result<Arc<HookScript>, NotAccepted> {
         let find_script = |name: String| {
-            self.with_compiler(
-                circle,
-                Account::of_job(circle, None),
-                move |transaction, compiler| {
-                    gateway::read_hook_script(transaction, compiler, &name)
-                },
-            )
+            let requester = Requester {
+                accounts: Account::of_job(circle, None),
+                session: None,
+            };
+            self.with_compiler(circle, requester, move |transaction, compiler| {
+                gateway::read_hook_script(transaction, compiler, &name)
+            })
         };
         self.hook_scripts.find(circle, provider, find_script).await
     }
@@ -305,17 +315,17 @@ impl Redis {
         }
     }
 
-    /// Calls `work` with a compiler on a thread that may block, at its turn. Returns nothing if too much waits.
+    /// Calls `work` with a compiler on a thread that may block, at its turn.
     pub(super) async fn with_compiler<R: Send + 'static>(
         &self,
         circle: PublicKey,
-        accounts: [Account; 2],
+        requester: Requester,
         work: impl FnOnce(Transaction, &Compiler<'_>) -> R + Send + 'static,
-    ) -> Option<R> {
+    ) -> Result<R, RunError> {
         let (executor, time) = (self.executor.clone(), self.settings.job_timeout.get());
         let transaction = self.transaction(circle);
         let begin = move || transaction;
-        super::compile::compile(&self.compiler, accounts, executor, time, begin, work).await
+        super::compile::compile(&self.compiler, requester, executor, time, begin, work).await
     }
 
     pub(super) async fn list_role(

@@ -92,6 +92,7 @@ impl Call for Redeliver {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         // The reply has nothing of the body, so it counts as a request.
         let memory = context.requests.clone();
+        let session = context.session_id;
         Ok(Answer::Later(Box::pin(async move {
             admitted.confirm(&asked.shared, asked.circle).await?;
             let read = asked.delivery(&memory).await?;
@@ -111,7 +112,7 @@ impl Call for Redeliver {
                 payload,
                 received_at: Timestamp::now(),
             };
-            let job_id = asked.shared.dispatcher.redeliver(again).await?;
+            let job_id = asked.shared.dispatcher.redeliver(again, session).await?;
             Ok(Redelivered { job_id })
         })))
     }

@@ -81,16 +81,21 @@ impl Call for SubmitJob {
             Some(key) => Some(identity(&caller, &key)),
             None => None,
         };
-        let (circle, shared, args) = (context.circle, context.shared.clone(), params.args);
+        let (circle, session) = (context.circle, context.session_id);
+        let (shared, args) = (context.shared.clone(), params.args);
         Ok(Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
             let dispatcher = &shared.dispatcher;
             // A job with a later `run_at` runs the script's newest version then.
             let newest = run_at.is_some() && matches!(script, Script::Named(_, None));
             let pinned = match script {
-                Script::Source(source) => dispatcher.pin_source(circle, caller, source).await,
+                Script::Source(source) => {
+                    let pinned = dispatcher.pin_source(circle, caller, session, source);
+                    pinned.await
+                }
                 Script::Named(name, version) => {
-                    dispatcher.pin_named(circle, caller, name, version).await
+                    let pinned = dispatcher.pin_named(circle, caller, session, name, version);
+                    pinned.await
                 }
             };
             let submission = Submission {
@@ -242,17 +247,17 @@ impl Call for RetryJob {
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Retried> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
-        let version = params.version;
+        let (version, session) = (params.version, context.session_id);
         // Running it again needs the same permission as submitting it.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
         Ok(Answer::Later(Box::pin(async move {
             let is_named = asked.record().await?.name.is_some();
             let admitted = if is_named { call? } else { play? };
-            let (circle, caller) = (asked.circle, admitted.key);
+            let (circle, asker) = (asked.circle, admitted.key.map(|key| (key, session)));
             admitted.confirm(&asked.shared, circle).await?;
             let dispatcher = &asked.shared.dispatcher;
-            let (retried, version) = match dispatcher.retry(asked.id, circle, caller, version).await
+            let (retried, version) = match dispatcher.retry(asked.id, circle, asker, version).await
             {
                 Ok(dispatch::Retried { version, .. }) => (true, version),
                 Err(NotRetried::NotOver) => (false, None),

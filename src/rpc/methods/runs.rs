@@ -111,7 +111,12 @@ pub(super) fn run<T: Send + 'static>(
     let id = job.id;
     let answer = move |outcome: Outcome| Ok(result(id, outcome?));
     Ok(
-        match dispatcher.play(job, &context.memory, context.may_run_here()) {
+        match dispatcher.play(
+            job,
+            context.session_id,
+            &context.memory,
+            context.may_run_here(),
+        ) {
             dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),
             dispatch::Played::Later(handle) => Answer::Reserved(Box::pin(async move {
                 let reserved = handle.outcome().await;

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::harness::{
-    backend::{Backend, backend, on_both},
+    backend::on_both,
     server::{Builder, ENDLESS, Received, TestServer, Ws, busy, circle, eventually, key, within},
 };
 
@@ -266,79 +266,103 @@ async fn one_request_too_many_is_refused_at_once() {
     session.answer(call).await.unwrap();
 }
 
-async fn a_full_queue_refuses_at_once() {
-    let server = patient()
+/// Builds a server with one thread and one place in each queue.
+fn with_little_room() -> Builder {
+    patient()
         .env("CIRCLED_SCRIPT__THREADS", "1")
         .env("CIRCLED_SCRIPT__QUEUE", "1")
+        .env("CIRCLED_SCRIPT__MAX_ASIDE", "0")
         .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
         .env("CIRCLED_DISPATCH__REDIS__QUEUE", "1")
+}
+
+/// Has more scripts run and wait than there is room for in the queue.
+async fn fill_queue(session: &mut Ws) -> Vec<u64> {
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        calls.push(session.begin_play("loop {}").await);
+    }
+    session.fence().await;
+    calls
+}
+
+async fn what_finds_a_full_queue_waits_for_its_turn() {
+    let server = with_little_room().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let calls = fill_queue(&mut session).await;
+    let mut same = [server.log_in(&key(2)).await, server.log_in(&key(2)).await];
+    let params = json!({ "script": "1", "timeout_ms": 300 });
+    let error = same[0].call("play", params).await.unwrap_err();
+    assert_eq!(error["code"], -32004, "{error}");
+    let mut waiting = Vec::new();
+    for n in 0..3 {
+        for session in &mut same {
+            waiting.push((n, session.begin_play("store.incr(CONTEXT_ID, 1)").await));
+        }
+    }
+    for session in &mut same {
+        session.fence().await;
+    }
+    let has_answer = |session: &Ws, call| session.has_answer(call);
+    assert!(calls.iter().all(|call| !has_answer(&session, *call)));
+    assert!(
+        waiting
+            .iter()
+            .all(|(_, call)| same.iter().all(|session| !has_answer(session, *call)))
+    );
+    session.leave().await;
+    let mut seen = Vec::new();
+    for (n, session) in same.iter_mut().enumerate() {
+        let mut last = 0;
+        for (_, call) in waiting.iter().skip(n).step_by(2) {
+            let value = within("a turn", session.answer(*call)).await.unwrap()["value"].clone();
+            let value = value.as_u64().unwrap();
+            assert!(value > last, "first in, first out");
+            last = value;
+            seen.push(value);
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
+}
+
+async fn more_than_may_wait_is_refused() {
+    let server = with_little_room()
+        .env("CIRCLED_DISPATCH__MAX_WAITING", "0B")
         .start()
         .await;
     let mut session = server.log_in(&key(2)).await;
-    fill_queue(&mut session).await;
-    let limit = match backend() {
-        Backend::Embedded => "script.queue",
-        Backend::Redis => "dispatch.redis.queue",
-    };
-    for _ in 0..3 {
-        let error = session.play("\"not known\"").await.unwrap_err();
-        assert_eq!(error["code"], -32005);
-        assert_eq!(error["data"]["limit"], limit);
-        assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
-    }
+    let calls = fill_queue(&mut session).await;
+    let refused = *calls.last().unwrap();
+    let error = session.answer(refused).await.unwrap_err();
+    assert_eq!(error["code"], -32005);
+    assert_eq!(error["data"]["limit"], "dispatch.max_waiting");
+    assert!(error["data"]["retry_after_ms"].as_u64().unwrap() > 0);
     let mut same = server.log_in(&key(2)).await;
     assert_eq!(same.play("1").await.unwrap_err()["code"], -32005);
-    let mut other = server.log_in(&key(3)).await;
-    let run = other.play("1").await;
-    match backend() {
-        Backend::Embedded => assert_eq!(run.unwrap_err()["code"], -32005),
-        // One play of each caller is with the workers in any case.
-        Backend::Redis => assert_eq!(run.unwrap()["value"], 1),
-    }
     session.leave().await;
     eventually("room in the queue", async || same.play("1").await.is_ok()).await;
-    eventually("room for the other", async || other.play("1").await.is_ok()).await;
-}
-
-/// Has one script run and another one wait, with one thread and one place in the queue.
-async fn fill_queue(session: &mut Ws) {
-    // Until the thread has taken the first, there is no place for the second.
-    let mut accepted = 0;
-    while accepted < 2 {
-        let call = session.begin_play("loop {}").await;
-        session.fence().await;
-        if session.has_answer(call) {
-            session.answer(call).await.unwrap_err();
-        } else {
-            accepted += 1;
-        }
-    }
 }
 
 /// A server that runs its own jobs has one queue for all circles; in Redis, each circle has one.
 #[tokio::test]
-async fn one_circle_does_not_fill_the_queue_for_another() {
-    let server = patient()
-        .env("CIRCLED_SCRIPT__THREADS", "1")
-        .env("CIRCLED_SCRIPT__QUEUE", "1")
-        .env("CIRCLED_SCRIPT__MAX_ASIDE", "0")
-        .start()
-        .await;
+async fn one_circle_does_not_keep_another_waiting_longer() {
+    let server = with_little_room().start().await;
     let mut session = server.log_in(&key(2)).await;
     fill_queue(&mut session).await;
-    let mut other = server.connect_to(key(3).public()).await;
-    other.login(&key(3)).await;
-    let waiting = other.begin_play("1").await;
-    other.fence().await;
-    assert!(!other.has_answer(waiting));
-    // Twice as many is all.
-    let mut third = server.connect_to(key(4).public()).await;
-    third.login(&key(4)).await;
-    assert_eq!(third.play("1").await.unwrap_err()["code"], -32005);
-
+    let mut others = Vec::new();
+    for n in [3, 4, 5] {
+        let mut other = server.connect_to(key(n).public()).await;
+        other.login(&key(n)).await;
+        let waiting = other.begin_play("1").await;
+        other.fence().await;
+        assert!(!other.has_answer(waiting));
+        others.push((other, waiting));
+    }
     session.leave().await;
-    assert_eq!(other.answer(waiting).await.unwrap()["output"], "1");
-    eventually("room in the queue", async || third.play("1").await.is_ok()).await;
+    for (mut other, waiting) in others {
+        assert_eq!(other.answer(waiting).await.unwrap()["output"], "1");
+    }
 }
 
 #[tokio::test]
@@ -667,5 +691,6 @@ async fn sessions_that_never_read_are_given_up() {
 
 on_both!(
     one_request_too_many_is_refused_at_once,
-    a_full_queue_refuses_at_once,
+    what_finds_a_full_queue_waits_for_its_turn,
+    more_than_may_wait_is_refused,
 );

@@ -27,8 +27,6 @@ async fn two_thousand_sessions_each_get_their_own_answer() {
         .env("CIRCLED_SESSION__MAX_SESSIONS", SESSIONS)
         .env("CIRCLED_SESSION__MAX_SESSIONS_PER_ADDRESS", SESSIONS)
         .env("CIRCLED_SESSION__MAX_IN_FLIGHT", "1")
-        // All of them may have to wait for a thread, because the script is new.
-        .env("CIRCLED_SCRIPT__QUEUE", SESSIONS)
         .start()
         .await;
     let open = |n: usize| {

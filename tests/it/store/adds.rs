@@ -18,9 +18,6 @@ const CALLS: usize = 40;
 async fn many_write_to_the_same_and_none_starts_over() {
     let mut server = TestServer::builder()
         .env("CIRCLED_LOG__LEVEL", "debug")
-        // The calls are more than a circle's share.
-        .env("CIRCLED_SCRIPT__QUEUE", 4096)
-        .env("CIRCLED_DISPATCH__REDIS__QUEUE", 4096)
         .start()
         .await;
     let mut callers = JoinSet::new();

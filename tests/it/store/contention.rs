@@ -45,6 +45,30 @@ async fn many_callers_count_on_one_key() {
     assert_eq!(value(&mut session, "store.get(\"n\")").await, json!(320));
 }
 
+/// All of them together are more than fit into any queue.
+async fn sessions_with_many_calls_under_way_are_refused_nothing() {
+    const CALLS: usize = 40;
+    let server = TestServer::start().await;
+    let mut callers = JoinSet::new();
+    for mut session in sessions(&server, 64).await {
+        callers.spawn(async move {
+            let mut calls = Vec::new();
+            for _ in 0..CALLS {
+                calls.push(session.begin_play("store.incr(\"n\", 1)").await);
+            }
+            for call in calls {
+                session.answer(call).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    let mut session = server.log_in(&key(2)).await;
+    assert_eq!(
+        value(&mut session, "store.get(\"n\")").await,
+        json!(64 * CALLS)
+    );
+}
+
 async fn transfers_keep_the_total() {
     const ACCOUNTS: u64 = 5;
     let server = TestServer::start().await;
@@ -240,6 +264,7 @@ async fn a_long_script_that_keeps_colliding_is_told_and_leaves_nothing() {
 
 on_both!(
     many_callers_count_on_one_key,
+    sessions_with_many_calls_under_way_are_refused_nothing,
     transfers_keep_the_total,
     a_script_that_reads_many_hot_keys_gets_there,
     of_two_that_depend_on_each_other_one_comes_first,

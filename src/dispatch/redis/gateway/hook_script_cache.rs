@@ -16,6 +16,7 @@ use crate::{
             values::{bytes, expected},
         },
     },
+    script::RunError,
     store::{Effects, Transaction, Unavailable},
 };
 
@@ -56,14 +57,14 @@ impl HookScriptCache {
         &self,
         circle: PublicKey,
         provider: &Arc<str>,
-        find_script: impl AsyncFnOnce(String) -> Option<Result<HookScript, NotAccepted>>,
+        find_script: impl AsyncFnOnce(String) -> Result<Result<HookScript, NotAccepted>, RunError>,
     ) -> Result<Arc<HookScript>, NotAccepted> {
         let key = (circle, provider.clone());
         if let Some(hook_script) = self.0.get(&key) {
             return Ok(hook_script);
         }
         let found = find_script(circle::script_for(provider)).await;
-        let hook_script = Arc::new(found.unwrap_or(Err(NotAccepted::ScriptQueue))?);
+        let hook_script = Arc::new(found.map_err(|_| NotAccepted::ScriptQueue)??);
         self.0.insert(key, hook_script.clone());
         Ok(hook_script)
     }

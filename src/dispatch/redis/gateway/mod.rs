@@ -6,6 +6,7 @@ mod hook_script_cache;
 mod inbox;
 mod outcome_handle;
 mod plays;
+mod refused;
 mod workers;
 
 pub(super) use accept::Accepted;
@@ -20,25 +21,33 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use circled_protocol::{JobId, PublicKey};
 use dashmap::{DashMap, DashSet};
+use fred::types::Value;
 use futures_util::{
     future::{BoxFuture, FutureExt},
     stream::{FuturesUnordered, StreamExt},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{accept::StoreRequest, events::Watched, plays::SentPlay};
+use uuid::Uuid;
+
+use self::{accept::StoreRequest, events::Watched, plays::SentPlay, refused::RefusedPlays};
 use crate::{
     circle::{Caller, Executor},
     dispatch::{
-        Progress,
+        MAX_WAITING, Progress, Settings,
         redis::{conn::Connection, settings::RedisSettings},
         settings,
     },
+    script::RunError,
     store::{self, Hub},
 };
 
@@ -46,6 +55,8 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// About how many bytes of them go in one call.
 const BYTES_AT_ONCE: usize = 1 << 20;
+/// The pause after which plays that were refused are sent again, if no play of their circle ends before.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Sends jobs, and waits for their outcomes.
 pub(super) struct Gateway {
@@ -67,6 +78,8 @@ pub(super) struct Gateway {
     watched: DashSet<(PublicKey, Watched)>,
     /// True if there are inboxes for outcomes.
     has_inboxes: AtomicBool,
+    /// True if some plays wait here, for which there was no room in Redis.
+    has_refused: AtomicBool,
     /// The workers that were there at the last look.
     workers: Mutex<Option<Workers>>,
     halt: CancellationToken,
@@ -88,6 +101,10 @@ enum Request {
         circle: PublicKey,
         id: JobId,
     },
+    /// A play of the circle has ended: there may be room in Redis for one that was refused.
+    Ended {
+        circle: PublicKey,
+    },
     /// A play is to be taken back from where it is.
     Cancel {
         circle: PublicKey,
@@ -99,9 +116,27 @@ enum Request {
 /// A play that is to be sent.
 struct NewPlay {
     id: JobId,
+    session: Uuid,
     caller: Caller<'static>,
     /// The play as JSON, as workers read it.
-    text: String,
+    text: Value,
+    /// The bytes that it takes.
+    weight: usize,
+}
+
+/// The end of a call to Redis.
+enum FinishedCall {
+    Plays(SubmittedPlays),
+    Store(PublicKey),
+    Cancel,
+}
+
+/// Plays of a circle that Redis was asked to take.
+struct SubmittedPlays {
+    circle: PublicKey,
+    /// True if some of them had been refused before.
+    again: bool,
+    refused: Vec<NewPlay>,
 }
 
 /// A step that can't wait for others.
@@ -112,9 +147,9 @@ enum Immediate {
 }
 
 /// Requests that wait to be sent.
-#[derive(Default)]
 struct RequestBuffer {
     plays: HashMap<PublicKey, Vec<NewPlay>>,
+    refused: RefusedPlays,
     to_store: HashMap<PublicKey, Vec<StoreRequest>>,
     /// Calls for which a request has come.
     ready: HashSet<CallKey>,
@@ -129,6 +164,16 @@ enum CallKey {
 }
 
 impl RequestBuffer {
+    fn new(max_waiting: usize) -> Self {
+        Self {
+            plays: HashMap::new(),
+            refused: RefusedPlays::new(max_waiting),
+            to_store: HashMap::new(),
+            ready: HashSet::new(),
+            under_way: HashSet::new(),
+        }
+    }
+
     fn add(&mut self, request: Request) -> Option<Immediate> {
         match request {
             Request::Play { circle, play } => {
@@ -144,6 +189,9 @@ impl RequestBuffer {
                 let position = plays.iter().position(|play| play.id == id)?;
                 plays.remove(position);
                 return Some(Immediate::Forget(id));
+            }
+            Request::Ended { circle } => {
+                self.ready.insert(CallKey::Plays(circle));
             }
             Request::Cancel { circle, id, sent } => {
                 return Some(Immediate::Cancel(circle, id, sent));
@@ -177,8 +225,7 @@ impl Gateway {
     pub(super) fn start(
         redis: Connection,
         durable_connection: Connection,
-        settings: RedisSettings,
-        durable: settings::Durable,
+        settings: &Settings,
         limits: Arc<store::Settings>,
         tasks: &TaskTracker,
         stop: CancellationToken,
@@ -187,8 +234,8 @@ impl Gateway {
         let gateway = Arc::new(Self {
             redis,
             durable_connection,
-            settings,
-            durable,
+            settings: settings.redis.clone(),
+            durable: settings.durable.clone(),
             hub: Hub::new(&limits),
             limits,
             requests,
@@ -196,11 +243,12 @@ impl Gateway {
             deliveries: DashMap::new(),
             watched: DashSet::new(),
             has_inboxes: AtomicBool::new(false),
+            has_refused: AtomicBool::new(false),
             workers: Mutex::default(),
             halt: CancellationToken::new(),
             stop,
         });
-        tasks.spawn(gateway.clone().send(receiver));
+        tasks.spawn(gateway.clone().send(receiver, settings.max_waiting));
         gateway
     }
 
@@ -241,20 +289,30 @@ impl Gateway {
 
     /// Sends requests to Redis. Of each circle, one call of a kind is under way at a time, and takes along all that has
     /// gathered meanwhile.
-    async fn send(self: Arc<Self>, mut requests: mpsc::UnboundedReceiver<Request>) {
+    async fn send(
+        self: Arc<Self>,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+        max_waiting: usize,
+    ) {
         let this = &*self;
         let mut batch = Vec::new();
-        let mut buffer = RequestBuffer::default();
-        let mut under_way: FuturesUnordered<BoxFuture<'_, Option<CallKey>>> =
-            FuturesUnordered::new();
+        let mut buffer = RequestBuffer::new(max_waiting);
+        let mut under_way: FuturesUnordered<BoxFuture<'_, FinishedCall>> = FuturesUnordered::new();
+        let mut again = interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 Some(finished) = under_way.next(), if !under_way.is_empty() => {
-                    if let Some(call) = finished {
-                        buffer.under_way.remove(&call);
-                        under_way.extend(this.start_call(call, &mut buffer));
-                    }
+                    let (call, had_room) = match finished {
+                        FinishedCall::Plays(plays) => {
+                            (CallKey::Plays(plays.circle), this.keep_refused(plays, &mut buffer))
+                        }
+                        FinishedCall::Store(circle) => (CallKey::Store(circle), true),
+                        FinishedCall::Cancel => continue,
+                    };
+                    buffer.under_way.remove(&call);
+                    under_way.extend(this.start_call(call, &mut buffer, had_room));
                 }
                 _ = requests.recv_many(&mut batch, AT_ONCE) => {
                     for request in batch.drain(..) {
@@ -267,14 +325,21 @@ impl Gateway {
                                 let cancel = async move {
                                     // A worker that runs it finds out, at the latest when it commits.
                                     let _ = this.cancel(circle, id, &sent).await;
-                                    None
+                                    FinishedCall::Cancel
                                 };
                                 under_way.push(cancel.boxed());
                             }
                         }
                     }
                     for call in mem::take(&mut buffer.ready) {
-                        under_way.extend(this.start_call(call, &mut buffer));
+                        under_way.extend(this.start_call(call, &mut buffer, true));
+                    }
+                }
+                _ = again.tick(), if !buffer.refused.is_empty() => {
+                    let circles: Vec<_> = buffer.refused.circles().collect();
+                    for circle in circles {
+                        let call = CallKey::Plays(circle);
+                        under_way.extend(this.start_call(call, &mut buffer, true));
                     }
                 }
                 () = self.stop.cancelled() => return,
@@ -282,26 +347,99 @@ impl Gateway {
         }
     }
 
-    /// Starts a call with all that has gathered for it, unless one like it is under way.
+    /// Starts a call with all that has gathered for it, unless one like it is under way. With `again`, some of the plays
+    /// that were refused are sent again.
     fn start_call<'a>(
         &'a self,
         call: CallKey,
         buffer: &mut RequestBuffer,
-    ) -> Option<BoxFuture<'a, Option<CallKey>>> {
+        again: bool,
+    ) -> Option<BoxFuture<'a, FinishedCall>> {
         if buffer.under_way.contains(&call) {
             return None;
         }
         let sent = match call {
             CallKey::Plays(circle) => {
-                let plays = take_some(&mut buffer.plays, &circle, |play| play.text.len())?;
-                self.submit(circle, plays).boxed()
+                let mut plays = Vec::new();
+                if !buffer.refused.is_empty() {
+                    self.wait_behind_refused(circle, buffer);
+                    if again {
+                        plays = buffer.refused.take(&circle);
+                        plays.retain(|play| self.sends_again(play.id));
+                    }
+                    self.note_refused(buffer);
+                }
+                let again = !plays.is_empty();
+                let new = take_some(&mut buffer.plays, &circle, |play| play.weight);
+                plays.extend(new.into_iter().flatten());
+                if plays.is_empty() {
+                    return None;
+                }
+                let submitted = self.submit(circle, plays).map(move |refused| {
+                    FinishedCall::Plays(SubmittedPlays {
+                        circle,
+                        again,
+                        refused,
+                    })
+                });
+                submitted.boxed()
             }
             CallKey::Store(circle) => {
                 let new = take_some(&mut buffer.to_store, &circle, StoreRequest::size)?;
-                self.store_all(circle, new).boxed()
+                let stored = self.store_all(circle, new);
+                stored.map(move |()| FinishedCall::Store(circle)).boxed()
             }
         };
         buffer.under_way.insert(call);
-        Some(sent.map(move |()| Some(call)).boxed())
+        Some(sent)
+    }
+
+    /// Has the new plays of sessions wait that have others waiting.
+    fn wait_behind_refused(&self, circle: PublicKey, buffer: &mut RequestBuffer) {
+        let Some(plays) = buffer.plays.get_mut(&circle) else {
+            return;
+        };
+        let waits = |play: &mut NewPlay| buffer.refused.has(&circle, &play.session);
+        let waiting: Vec<_> = plays.extract_if(.., waits).collect();
+        for play in waiting {
+            let id = play.id;
+            if !self.waits(id) {
+                continue;
+            }
+            let is_wanted = |play: &NewPlay| self.is_waited_for(play.id);
+            if buffer.refused.add(circle, play, is_wanted).is_err() {
+                self.refuse(id, RunError::limit(MAX_WAITING));
+            }
+        }
+    }
+
+    /// Keeps the plays for which there was no room. Returns true if there was room for all.
+    fn keep_refused(&self, submitted: SubmittedPlays, buffer: &mut RequestBuffer) -> bool {
+        let SubmittedPlays {
+            circle,
+            again,
+            refused,
+        } = submitted;
+        let had_room = refused.is_empty();
+        for play in refused.into_iter().rev() {
+            let id = play.id;
+            if !self.waits(id) {
+                continue;
+            }
+            let is_wanted = |play: &NewPlay| self.is_waited_for(play.id);
+            if buffer.refused.put_back(circle, play, is_wanted).is_err() {
+                self.refuse(id, RunError::limit(MAX_WAITING));
+            }
+        }
+        if again {
+            buffer.refused.note(&circle, had_room);
+        }
+        self.note_refused(buffer);
+        had_room
+    }
+
+    fn note_refused(&self, buffer: &RequestBuffer) {
+        let has_refused = !buffer.refused.is_empty();
+        self.has_refused.store(has_refused, Ordering::Relaxed);
     }
 }

@@ -51,10 +51,12 @@ impl RedisOutcomeHandle {
             Ok(false) => {
                 self.settled = true;
                 let reserved = timeout(gateway.settings.timeout.get(), &mut self.outcome).await;
-                reserved
-                    .ok()
-                    .and_then(Result::ok)
-                    .unwrap_or(RunError::Unavailable.into())
+                match reserved {
+                    Ok(Ok(reserved)) => reserved,
+                    // There was no room for it.
+                    Ok(Err(_)) => early.into(),
+                    Err(_) => RunError::Unavailable.into(),
+                }
             }
             Err(Unavailable) => RunError::Unavailable.into(),
         }

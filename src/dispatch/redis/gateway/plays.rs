@@ -1,13 +1,14 @@
 //! The plays of a gateway that are under way: where each of them is, and who waits for it.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use circled_protocol::{JobId, PublicKey};
 use fred::types::Value;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{Gateway, NewPlay, Request, outcome_handle::RedisOutcomeHandle};
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
 /// The most that Redis' clock may have been put forward while a play is under way.
 const CLOCK: Duration = Duration::from_secs(1);
 
+/// Bytes that a play takes here while it waits, besides its text.
+const WAITING_PLAY: usize = 1 << 10;
+
 /// A play that has been sent, or is about to be.
 pub(super) struct SentPlay {
     /// The one who waits for it, until they leave.
@@ -34,11 +38,15 @@ pub(super) struct SentPlay {
     circle: PublicKey,
     since: Instant,
     location: PlayLocation,
+    /// True if it was taken back while it was on its way: if there is no room for it, it doesn't wait.
+    is_taken_back: bool,
 }
 
 /// The place where a play is, as far as its gateway knows.
 #[derive(Debug, Clone)]
 enum PlayLocation {
+    /// The gateway: there was no room in Redis.
+    Waiting,
     /// The gateway doesn't know yet.
     OnItsWay,
     /// The stream, by its entry there.
@@ -61,6 +69,7 @@ impl Gateway {
     pub(in crate::dispatch::redis) fn play(
         self: &Arc<Self>,
         job: &JobSpec<'_>,
+        session: Uuid,
         memory: &MemoryBudget,
     ) -> Played<BackendHandle> {
         if !self.is_ready() {
@@ -78,13 +87,16 @@ impl Gateway {
             circle,
             since,
             location: PlayLocation::OnItsWay,
+            is_taken_back: false,
         };
         self.plays.insert(id, sent);
         // It is closed only once everybody has left.
         let play = NewPlay {
             id,
+            session,
             caller: job.caller.clone().into_owned(),
-            text,
+            weight: text.len() + WAITING_PLAY,
+            text: text.into(),
         };
         let _ = self.requests.send(Request::Play { circle, play });
         Played::Later(BackendHandle::Redis(RedisOutcomeHandle {
@@ -98,11 +110,10 @@ impl Gateway {
         }))
     }
 
-    /// Sends plays of a circle: by caller, those of each in their order.
-    pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) {
+    /// Sends plays of a circle: by caller, those of each in their order. Returns those for which there was no room.
+    pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) -> Vec<NewPlay> {
         let partition = self.redis.keys().of(&circle);
         plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
-        let ids: Vec<_> = plays.iter().map(|play| play.id).collect();
         let callers = plays.chunk_by(|one, other| one.caller == other.caller);
         let callers = callers.map(|plays| scripts::PlaysOfCaller {
             caller: plays[0].caller.to_string(),
@@ -114,31 +125,57 @@ impl Gateway {
             most_waiting: self.settings.queue.get(),
             callers: callers.collect(),
             new_plays: plays
-                .into_iter()
-                .map(|play| scripts::NewPlay { play: play.text })
+                .iter()
+                .map(|play| scripts::NewPlay {
+                    play: play.text.clone(),
+                })
                 .collect(),
         };
         let answer = self.redis.call(partition, submit).await;
         match answer.map(Value::into_array) {
-            Ok(answers) if answers.len() == ids.len() => {
-                for (id, answer) in ids.into_iter().zip(answers) {
+            Ok(answers) if answers.len() == plays.len() => {
+                let mut refused = Vec::new();
+                for (play, answer) in plays.into_iter().zip(answers) {
                     match answer.as_i64() {
-                        Some(0) => self.refuse(id, RunError::limit("dispatch.redis.queue")),
-                        Some(_) => self.set_location(circle, id, PlayLocation::Queue),
-                        None => self.set_location(circle, id, PlayLocation::Stream(answer)),
+                        Some(0) => refused.push(play),
+                        Some(_) => self.set_location(circle, play.id, PlayLocation::Queue),
+                        None => self.set_location(circle, play.id, PlayLocation::Stream(answer)),
                     }
                 }
+                refused
             }
             // They may have come through: then nobody wants them.
             Ok(_) | Err(Unavailable) => {
-                for id in ids {
+                for NewPlay { id, .. } in plays {
                     if let Some((_, mut sent)) = self.plays.remove(&id) {
                         sent.reply(RunError::Unavailable);
                         let _ = self.requests.send(Request::Cancel { circle, id, sent });
                     }
                 }
+                Vec::new()
             }
         }
+    }
+
+    /// Notes that a play waits here. Returns false if nobody waits for it any more, or it was taken back.
+    pub(super) fn waits(&self, id: JobId) -> bool {
+        let left = self.plays.remove_if_mut(&id, |_, sent| {
+            sent.location = PlayLocation::Waiting;
+            sent.waiter.is_none() || sent.is_taken_back
+        });
+        left.is_none() && self.is_waited_for(id)
+    }
+
+    /// Returns whether somebody waits for a play, which waits here.
+    pub(super) fn is_waited_for(&self, id: JobId) -> bool {
+        self.plays.contains_key(&id)
+    }
+
+    /// Notes that a play that waited here is sent. Returns false if nobody waits for it any more.
+    pub(super) fn sends_again(&self, id: JobId) -> bool {
+        let sent = self.plays.get_mut(&id);
+        sent.map(|mut sent| sent.location = PlayLocation::OnItsWay)
+            .is_some()
     }
 
     /// Notes where a play is, or cancels it there, if nobody waits for it any more.
@@ -160,6 +197,8 @@ impl Gateway {
             !matches!(sent.location, PlayLocation::OnItsWay)
         });
         let _ = self.requests.send(match located {
+            // What waits here is dropped at its turn.
+            Some((_, sent)) if matches!(sent.location, PlayLocation::Waiting) => return,
             Some((_, sent)) => Request::Cancel { circle, id, sent },
             // It is taken back once it is known where it is.
             None => Request::Leave { circle, id },
@@ -167,18 +206,26 @@ impl Gateway {
     }
 
     /// Cancels a play that somebody waits for. Returns whether nothing of it is committed any more; if not, its outcome
-    /// is on its way.
+    /// is on its way, or nobody has it and its channel is closed.
     pub(super) async fn take_back(
         &self,
         circle: PublicKey,
         id: JobId,
     ) -> Result<bool, Unavailable> {
-        let sent = self.plays.get(&id).map(|sent| SentPlay {
-            waiter: None,
-            memory: sent.memory.clone(),
-            circle,
-            since: sent.since,
-            location: sent.location.clone(),
+        let waits = |_: &JobId, sent: &SentPlay| matches!(sent.location, PlayLocation::Waiting);
+        if self.plays.remove_if(&id, waits).is_some() {
+            return Ok(true);
+        }
+        let sent = self.plays.get_mut(&id).map(|mut sent| {
+            sent.is_taken_back = true;
+            SentPlay {
+                waiter: None,
+                memory: sent.memory.clone(),
+                circle,
+                since: sent.since,
+                location: sent.location.clone(),
+                is_taken_back: true,
+            }
         });
         match sent {
             Some(sent) => self.cancel(circle, id, &sent).await,
@@ -195,7 +242,9 @@ impl Gateway {
     ) -> Result<bool, Unavailable> {
         let partition = self.redis.keys().of(&circle);
         let (entry, age) = match &sent.location {
-            PlayLocation::OnItsWay => ("".into(), millis(sent.since.elapsed() + CLOCK)),
+            PlayLocation::Waiting | PlayLocation::OnItsWay => {
+                ("".into(), millis(sent.since.elapsed() + CLOCK))
+            }
             PlayLocation::Stream(entry) => (entry.clone(), "".into()),
             PlayLocation::Queue => ("".into(), "".into()),
         };
@@ -212,7 +261,7 @@ impl Gateway {
     }
 
     /// Sends an outcome to whoever waits for it.
-    fn refuse(&self, id: JobId, error: RunError) {
+    pub(super) fn refuse(&self, id: JobId, error: RunError) {
         if let Some((_, mut sent)) = self.plays.remove(&id) {
             sent.reply(error);
         }
@@ -224,6 +273,10 @@ impl Gateway {
         let Some((_, mut sent)) = self.plays.remove(&id) else {
             return;
         };
+        if self.has_refused.load(Ordering::Relaxed) {
+            let circle = sent.circle;
+            let _ = self.requests.send(Request::Ended { circle });
+        }
         // It is about as long in the reply.
         let bytes = json.len().saturating_sub(AROUND_A_VALUE);
         let room = sent.memory.try_reserve_answer(bytes, AROUND_A_VALUE);
@@ -243,8 +296,11 @@ impl Gateway {
     /// nobody knows its outcome.
     pub(super) fn lose(&self, partition: &Partition) {
         let ours = |sent: &SentPlay| std::ptr::eq(self.redis.keys().of(&sent.circle), partition);
-        let is_lost =
-            |sent: &SentPlay| ours(sent) && !matches!(sent.location, PlayLocation::OnItsWay);
+        let is_there = |sent: &SentPlay| match sent.location {
+            PlayLocation::Waiting | PlayLocation::OnItsWay => false,
+            PlayLocation::Stream(_) | PlayLocation::Queue => true,
+        };
+        let is_lost = |sent: &SentPlay| ours(sent) && is_there(sent);
         let lost = self.plays.iter().filter(|sent| is_lost(sent));
         let lost: Vec<_> = lost.map(|sent| *sent.key()).collect();
         if !lost.is_empty() {

@@ -160,7 +160,7 @@ item! {
 }
 
 item! {
-    NewPlay { play: String }
+    NewPlay { play: Value }
 }
 
 item! {

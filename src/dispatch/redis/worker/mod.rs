@@ -94,7 +94,7 @@ impl Worker {
     ) -> Result<Arc<Self>, StartError> {
         let own = &settings.redis;
         let limits = executor.sandbox.limits();
-        let runner = Runner::start(RunnerLimits::of(limits, UNBOUNDED));
+        let runner = Runner::start(RunnerLimits::of(limits, UNBOUNDED, settings.max_waiting));
         let ending = CancellationToken::new();
         let time = own.lease.get();
         let worker = Arc::new(Self {
