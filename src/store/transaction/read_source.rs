@@ -1,0 +1,136 @@
+//! The store that a transaction reads.
+
+use std::sync::Arc;
+
+use circled_protocol::PublicKey;
+
+use crate::store::{
+    disk::Disk,
+    error::Unavailable,
+    range::{KeyRange, Want},
+    snapshot::Snapshot,
+    table::{Key, Table, Value},
+};
+
+/// The store that a transaction reads.
+pub(super) enum ReadSource {
+    Disk {
+        disk: Arc<Disk>,
+        /// The snapshot, taken at the first read unless it was given.
+        snapshot: Option<Snapshot>,
+    },
+    Remote(Box<dyn RemoteReads>),
+}
+
+/// Reads a circle's store that is somewhere else, and may change between two reads: the commit checks that what was
+/// read is unchanged.
+pub trait RemoteReads: Send {
+    /// Returns the value of `key`.
+    ///
+    /// # Errors
+    /// The store can't be reached.
+    fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
+
+    /// Returns what is in a range, as it is to be read and as it is wanted, all of one moment.
+    ///
+    /// # Errors
+    /// The store can't be reached.
+    fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable>;
+}
+
+/// What there is in a range, as it was wanted.
+#[derive(Debug)]
+pub enum Scanned {
+    /// The keys.
+    Keys(Vec<Key>),
+    /// The keys and their values. The last ones may be missing if they were too long.
+    Entries(Vec<(Key, Value)>),
+    /// The number of keys, whatever the limit.
+    Count(u64),
+}
+
+/// Is told of so much work that was done: the keys that were counted. Returns whether there may be more.
+pub type OnCounted<'a> = &'a mut dyn FnMut(usize) -> bool;
+
+/// Keys between two looks at whether to go on counting.
+const COUNTED_AT_ONCE: usize = 512;
+
+impl ReadSource {
+    pub(super) fn get(
+        &mut self,
+        circle: &PublicKey,
+        key: &Key,
+    ) -> Result<Option<Value>, Unavailable> {
+        match self {
+            Self::Disk { disk, snapshot } => {
+                viewed(snapshot, disk).get(disk, circle, Table::Store, key)
+            }
+            Self::Remote(reads) => reads.get(key),
+        }
+    }
+
+    /// Calls `found` with every key in a range and its value, if that is wanted, as it is to be read, until it says to
+    /// stop.
+    pub(super) fn entries(
+        &mut self,
+        circle: &PublicKey,
+        range: &KeyRange,
+        want: Want,
+        found: &mut dyn FnMut(&[u8], &Value) -> bool,
+    ) -> Result<(), Unavailable> {
+        match self {
+            Self::Disk { disk, snapshot } => {
+                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)
+            }
+            Self::Remote(reads) => {
+                let none = Value::new(&[]);
+                match reads.scan(range, want)? {
+                    Scanned::Keys(keys) => keys.iter().all(|key| found(key, &none)),
+                    Scanned::Entries(entries) => {
+                        entries.iter().all(|(key, value)| found(key, value))
+                    }
+                    Scanned::Count(_) => return Err(Unavailable),
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts the keys in a range. Returns nothing if `on_counted` ended it.
+    pub(super) fn count(
+        &mut self,
+        circle: &PublicKey,
+        range: &KeyRange,
+        on_counted: OnCounted<'_>,
+    ) -> Result<Option<u64>, Unavailable> {
+        match self {
+            Self::Disk { disk, snapshot } => {
+                let (mut count, mut untold, mut goes_on) = (0, 0, true);
+                let found = |_: &[u8], _: &Value| {
+                    count += 1;
+                    untold += 1;
+                    if untold == COUNTED_AT_ONCE {
+                        untold = 0;
+                        goes_on = on_counted(COUNTED_AT_ONCE);
+                    }
+                    goes_on
+                };
+                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)?;
+                goes_on = goes_on && on_counted(untold);
+                Ok(goes_on.then_some(count))
+            }
+            Self::Remote(reads) => match reads.scan(range, Want::Count)? {
+                Scanned::Count(count) => {
+                    let told = usize::try_from(count).unwrap_or(usize::MAX);
+                    Ok(on_counted(told).then_some(count))
+                }
+                Scanned::Keys(_) | Scanned::Entries(_) => Err(Unavailable),
+            },
+        }
+    }
+}
+
+/// Returns the snapshot, and takes it first if there is none.
+fn viewed<'a>(snapshot: &'a mut Option<Snapshot>, disk: &Disk) -> &'a Snapshot {
+    snapshot.get_or_insert_with(|| Snapshot::new(disk.snapshot(), None))
+}
