@@ -36,6 +36,10 @@ const STORE: Settings = Settings {
 struct Empty(bool);
 
 impl RemoteReads for Empty {
+    fn now(&self) -> i64 {
+        0
+    }
+
     fn get(&mut self, _: &Key) -> Result<Option<Kept>, Unavailable> {
         if self.0 { Ok(None) } else { Err(Unavailable) }
     }

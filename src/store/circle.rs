@@ -13,9 +13,10 @@ use circled_protocol::PublicKey;
 use super::{
     disk::Disk,
     error::{CommitError, Unavailable},
+    expiring::{expiry_of, reindex},
     log,
     snapshot::{PendingWrites, Snapshot},
-    table::{Key, Record, Table, Value},
+    table::{Record, Table, Value},
 };
 
 /// Tries to take a lock before the caller's [`WaitPolicy`](super::WaitPolicy) is asked: some microseconds.
@@ -88,6 +89,16 @@ impl Usage {
         let stored = [bytes.to_be_bytes(), commit.to_be_bytes()].concat();
         Record::put(Table::Usage, [], stored)
     }
+}
+
+/// What comes of a commit that changes the store.
+pub(super) struct StoreChange {
+    /// The size of the store afterwards.
+    pub(super) usage: Usage,
+    /// The changes of the index of expiry times.
+    pub(super) index: Vec<Record>,
+    /// The first expiry time of the keys that it writes, if any expires.
+    pub(super) first_expiry: Option<i64>,
 }
 
 /// The numbers of the first event that is kept, and of the next one that is going to be.
@@ -167,34 +178,49 @@ impl Latest {
         self.number
     }
 
-    /// Returns the size of the circle's store after a commit of these records, and of others that free so many bytes,
-    /// if that is within the quota. Making it smaller is always permitted.
-    pub(super) fn usage_after(
-        &self,
+    /// Returns the size of the circle's store.
+    pub(super) fn usage(&mut self, disk: &Disk, circle: &PublicKey) -> Result<Usage, Unavailable> {
+        Ok(match self.usage {
+            Some(usage) => usage,
+            None => *self.usage.insert(Usage::read(disk, circle)?),
+        })
+    }
+
+    /// Returns what comes of a commit of these records, and of others that free so many bytes, if the store is within the
+    /// quota then. Making it smaller is always permitted.
+    pub(super) fn change(
+        &mut self,
         records: &[Record],
         freed: u64,
         disk: &Disk,
         circle: &PublicKey,
         quota: usize,
-    ) -> Result<Usage, CommitError> {
-        let before = match self.usage {
-            Some(usage) => usage,
-            None => Usage::read(disk, circle)?,
-        };
+    ) -> Result<StoreChange, CommitError> {
+        let before = self.usage(disk, circle)?;
         let mut bytes = before.bytes.saturating_sub(freed);
-        for record in records {
-            let old = self.size(record.table, &record.key, disk, circle)?;
-            let new = record
-                .value
-                .as_ref()
-                .map_or(0, |value| (record.key.len() + value.len()) as u64);
-            bytes = (bytes + new).saturating_sub(old);
+        let (mut index, mut first_expiry) = (Vec::new(), None);
+        for Record { table, key, value } in records {
+            let old = match self.pending.get(&(*table, key.clone())) {
+                Some((_, value)) => value.clone(),
+                None => disk.get(*table, circle, key)?,
+            };
+            let (old, new) = (old.as_ref(), value.as_ref());
+            let size = |value: Option<&Value>| value.map_or(0, |value| key.len() + value.len());
+            bytes = (bytes + size(new) as u64).saturating_sub(size(old) as u64);
+            index.extend(reindex(key, old, new));
+            if let Some(end) = new.and_then(|value| expiry_of(key, value)) {
+                first_expiry = Some(first_expiry.map_or(end, |first: i64| first.min(end)));
+            }
         }
         if bytes > quota as u64 && bytes > before.bytes {
             return Err(CommitError::Quota { quota });
         }
         let commit = before.commit + 1;
-        Ok(Usage { bytes, commit })
+        Ok(StoreChange {
+            usage: Usage { bytes, commit },
+            index,
+            first_expiry,
+        })
     }
 
     /// Returns the numbers of its events.
@@ -216,21 +242,6 @@ impl Latest {
 
     pub(super) fn set_usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
-    }
-
-    fn size(
-        &self,
-        table: Table,
-        key: &Key,
-        disk: &Disk,
-        circle: &PublicKey,
-    ) -> Result<u64, Unavailable> {
-        let size = |value: &Value| (key.len() + value.len()) as u64;
-        let value = match self.pending.get(&(table, key.clone())) {
-            Some((_, value)) => value.clone(),
-            None => disk.get(table, circle, key)?,
-        };
-        Ok(value.as_ref().map_or(0, size))
     }
 
     fn prune(&mut self, durable: u64) {

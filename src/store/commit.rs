@@ -22,6 +22,7 @@ use super::{
     settings::DiskSettings,
     snapshot::Snapshot,
     submitted_job::JobQueue,
+    sweep::ExpiringCircles,
     table::{Record, Table, Value},
     transaction::{Transaction, own},
     writer,
@@ -40,6 +41,7 @@ struct Inner {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
     jobs: OnceLock<Box<dyn JobQueue>>,
+    expiring_circles: ExpiringCircles,
 }
 
 /// The state that the writing thread shares with everyone.
@@ -111,6 +113,7 @@ impl Store {
             shared,
             writer: Mutex::new(Some(writer)),
             jobs: OnceLock::new(),
+            expiring_circles: ExpiringCircles::default(),
         })))
     }
 
@@ -137,7 +140,7 @@ impl Store {
         Some(self.transaction(circle, Some(snapshot)))
     }
 
-    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold at that moment. `done` is
+    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold by its read time. `done` is
     /// called once it is on disk, on the thread that writes.
     ///
     /// # Errors
@@ -177,6 +180,7 @@ impl Store {
             preconditions,
             done,
             reservation,
+            None,
         )
     }
 
@@ -299,6 +303,13 @@ impl Store {
         self.0.disk.walk(table, circle, from, newest, found)
     }
 
+    /// Has the clock of keys that expire stand still at a time, or with 0 go on.
+    #[cfg(test)]
+    pub(crate) fn stop_clock(&self, at: i64) {
+        let stopped = &self.0.disk.clock().stopped;
+        stopped.store(at, std::sync::atomic::Ordering::SeqCst);
+    }
+
     /// Returns the hub, which publishes events.
     pub fn hub(&self) -> &Hub {
         &self.0.shared.hub
@@ -352,6 +363,10 @@ impl Store {
 
     pub(super) fn job_queue(&self) -> Option<&dyn JobQueue> {
         self.0.jobs.get().map(|queue| &**queue)
+    }
+
+    pub(super) fn expiring_circles(&self) -> &ExpiringCircles {
+        &self.0.expiring_circles
     }
 
     pub(super) fn queue(&self) -> &WriteQueue {

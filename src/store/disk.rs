@@ -17,6 +17,7 @@ use super::{
     database::{LAST_WRITE, Reason, Tables, error_text},
     disk_snapshot::DiskSnapshot,
     error::{OpenError, Unavailable},
+    expiring::Clock,
     settings::DiskSettings,
     table::{Record, Table, Value, full},
     watermark::Watermark,
@@ -41,6 +42,7 @@ pub struct Disk {
     /// The state after the last write.
     snapshot: RwLock<Arc<DiskSnapshot>>,
     watermark: Watermark,
+    clock: Clock,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
 }
@@ -103,6 +105,7 @@ impl Disk {
             snapshot: RwLock::new(Arc::new(DiskSnapshot::new(tables.database.snapshot()))),
             tables,
             watermark,
+            clock: Clock::default(),
             _lock: lock,
         })
     }
@@ -115,6 +118,11 @@ impl Disk {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The clock by which keys expire.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Returns a snapshot of what is on disk right now.

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use circled_protocol::PublicKey;
 
 use super::{
-    circle::{Circle, Latest},
+    circle::{Circle, Latest, StoreChange},
     commit::{CommitCallback, RejectedCommit, Store},
     error::{CommitError, Unavailable},
     hub::Event,
@@ -25,14 +25,16 @@ struct CheckedCommit {
     jobs: Vec<SubmittedJob>,
     /// The number of the commit, if it changes the store.
     number: Option<u64>,
+    /// The first expiry time of the keys that it writes, if any expires.
+    first_expiry: Option<i64>,
 }
 
 /// A circle that no other transaction can commit to while this exists.
 pub struct LockedCircle<'a> {
-    store: &'a Store,
-    key: PublicKey,
+    pub(super) store: &'a Store,
+    pub(super) key: PublicKey,
     circle: &'a Arc<Circle>,
-    latest: MutexGuard<'a, Latest>,
+    pub(super) latest: MutexGuard<'a, Latest>,
 }
 
 impl<'a> LockedCircle<'a> {
@@ -87,9 +89,12 @@ impl LockedCircle<'_> {
             let why = CommitError::Busy;
             return Err(RejectedCommit { why, done });
         };
-        self.write(transaction, records, preconditions, done, reservation)
+        // Nobody else has committed since it looked.
+        let at = transaction.as_ref().and_then(Transaction::read_at);
+        self.write(transaction, records, preconditions, done, reservation, at)
     }
 
+    /// Commits at a time, or now.
     pub(super) fn write(
         &mut self,
         transaction: Option<Transaction>,
@@ -97,16 +102,23 @@ impl LockedCircle<'_> {
         preconditions: Preconditions<'_>,
         done: CommitCallback,
         reservation: QueueReservation<'_>,
+        at: Option<i64>,
     ) -> Result<(), RejectedCommit> {
+        let at = at.unwrap_or_else(|| self.store.disk().clock().now());
+        self.make_room(transaction.as_ref(), at);
         let queue = self.store.queue();
-        match self.check(transaction, records, preconditions) {
+        match self.check(transaction, records, preconditions, at) {
             Ok(CheckedCommit {
                 records,
                 events,
                 jobs,
                 number: commit,
+                first_expiry,
             }) => {
                 let number = self.latest.apply(&records);
+                if let Some(end) = first_expiry {
+                    self.store.expiring_circles().note(self.key, end);
+                }
                 queue.push(PendingCommit {
                     key: self.key,
                     circle: self.circle.clone(),
@@ -133,9 +145,10 @@ impl LockedCircle<'_> {
         transaction: Option<Transaction>,
         mut records: Vec<Record>,
         preconditions: Preconditions<'_>,
+        at: i64,
     ) -> Result<CheckedCommit, CommitError> {
         let disk = self.store.disk();
-        let mut usage = None;
+        let (mut usage, mut first_expiry) = (None, None);
         let mut new_events = Vec::new();
         let mut jobs = Vec::new();
         let mut numbers = None;
@@ -151,7 +164,7 @@ impl LockedCircle<'_> {
         }
         if let Some(mut transaction) = transaction {
             let now = self.latest.snapshot(disk);
-            if !transaction.validate_reads(&now)? {
+            if !transaction.validate_reads(&now, at)? {
                 return Err(CommitError::Conflict);
             }
             jobs = transaction.take_jobs();
@@ -165,7 +178,7 @@ impl LockedCircle<'_> {
                 numbers = Some(events);
             }
             let writes_store = transaction.writes_store();
-            let writes = transaction.into_records(disk, &now)?;
+            let writes = transaction.into_records(disk, &now, at)?;
             let StoreRecords {
                 removed,
                 freed,
@@ -173,13 +186,19 @@ impl LockedCircle<'_> {
             } = writes;
             if writes_store {
                 let quota = self.store.limits().quota;
-                let after = self
+                let change = self
                     .latest
-                    .usage_after(&written, freed, disk, &self.key, quota)?;
+                    .change(&written, freed, disk, &self.key, quota)?;
+                let StoreChange {
+                    usage: after,
+                    index,
+                    first_expiry: end,
+                } = change;
                 records.extend(removed);
                 records.extend(written);
+                records.extend(index);
                 records.push(after.record());
-                usage = Some(after);
+                (usage, first_expiry) = (Some(after), end);
             }
         }
         if preconditions.gate.is_some_and(|gate| !gate()) {
@@ -196,6 +215,7 @@ impl LockedCircle<'_> {
             events: new_events,
             jobs,
             number: usage.map(|usage| usage.commit),
+            first_expiry,
         })
     }
 

@@ -18,7 +18,7 @@ use super::{
 /// that brought it.
 pub(super) type PendingWrites = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
-/// The state of a circle at one moment: what was on disk, and what was on its way there.
+/// The state of a circle at one read_time: what was on disk, and what was on its way there.
 pub(super) struct Snapshot {
     on_disk: Arc<DiskSnapshot>,
     pending: Option<(Arc<PendingWrites>, Generation)>,
@@ -59,13 +59,15 @@ impl Snapshot {
         self.on_disk.get(disk, circle, table, key)
     }
 
-    /// Calls `found` with every key in a range and its value, as it is to be read, until it says to stop.
+    /// Calls `found` with every key in a range and its value, as it is to be read, until it says to stop. Leaves out what
+    /// `sees` returns false for.
     pub(super) fn entries(
         &self,
         disk: &Disk,
         circle: &PublicKey,
         table: Table,
         range: &KeyRange,
+        mut sees: impl FnMut(&[u8], &Value) -> bool,
         mut found: impl FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
         if range.is_empty() {
@@ -73,6 +75,9 @@ impl Snapshot {
         }
         let mut left = range.limit;
         let mut found = |key: &[u8], value: &Value| {
+            if !sees(key, value) {
+                return true;
+            }
             left -= 1;
             found(key, value) && left > 0
         };

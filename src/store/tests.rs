@@ -13,6 +13,7 @@ mod queue;
 mod ranges;
 mod remote;
 mod snapshots;
+mod ttl;
 
 use std::{
     num::NonZeroUsize,

@@ -17,6 +17,7 @@ use super::{
     effects::Effects,
     error::WriteError,
     event::NewEvent,
+    expiring::{self, ReadTime},
     range::OWN,
     read_set::ReadSet,
     snapshot::Snapshot,
@@ -31,6 +32,8 @@ pub struct Transaction {
     source: ReadSource,
     limits: Arc<Settings>,
     circle: PublicKey,
+    /// The time at which it looks at keys that expire.
+    read_time: ReadTime,
     effects: Effects,
     /// The number of its writes that are the circle's own.
     own_writes: usize,
@@ -58,6 +61,7 @@ impl Transaction {
             source,
             limits,
             circle,
+            read_time: ReadTime::default(),
             effects: Effects::default(),
             own_writes: 0,
             provider: None,
@@ -82,9 +86,21 @@ impl Transaction {
     /// A key that none can have; a disk that can't be read.
     pub fn get(&mut self, key: &str) -> Result<Option<Value>, WriteError> {
         let key = self.checked(key)?;
-        self.read(key)
+        let stored = self.read(key.clone())?;
+        Ok(stored.map(|stored| expiring::json(&key, stored)))
     }
 
+    /// Returns the time when `key` expires, if it does, in milliseconds since 1970. That reads its value.
+    ///
+    /// # Errors
+    /// A key that none can have; a disk that can't be read.
+    pub fn expires_at(&mut self, key: &str) -> Result<Option<i64>, WriteError> {
+        let key = self.checked(key)?;
+        let stored = self.read(key.clone())?;
+        Ok(stored.and_then(|stored| expiring::expiry_of(&key, &stored)))
+    }
+
+    /// Returns the stored value of `key`, the transaction's own writes included.
     fn read(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
         self.settle_pushes(|prefix| {
             let digits = key.strip_prefix(&prefix[..]);
@@ -104,17 +120,17 @@ impl Transaction {
         }
     }
 
-    /// Returns the value of `key` without its own writes.
+    /// Returns the stored value of `key` without its own writes.
     fn read_stored(&mut self, key: Key) -> Result<Option<Value>, WriteError> {
         if let Some(value) = self.effects.reads.get(&key) {
             return Ok(value.clone());
         }
-        let value = self.source.get(&self.circle, &key)?;
+        let value = self.source.get(&self.circle, &key, &mut self.read_time)?;
         self.effects.reads.insert(key, value.clone());
         Ok(value)
     }
 
-    /// Sets `key` to `value`, which must be JSON, or with none deletes it.
+    /// Sets `key` to `value`, which must be JSON, or with none deletes it. Then the key doesn't expire.
     ///
     /// # Errors
     /// A key or a value past its limit, or one key too many.
@@ -127,8 +143,34 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds a number to the value that `key` has at the commit, or to 0. That is no read, so it collides with nothing;
-    /// but the commit fails if the value is no whole number then, or the sum too large.
+    /// Sets `key` to `value`, which must be JSON, until a time in milliseconds since 1970: from then on, nobody sees it.
+    ///
+    /// # Errors
+    /// A key or a value past its limit, or one key too many.
+    pub fn set_until(&mut self, key: &str, value: &Value, end: i64) -> Result<(), WriteError> {
+        let time = self.read_time.time(|| self.source.now());
+        self.set(key, Some(value.clone()))?;
+        let write = match end {
+            end if end <= time => Write::Delete,
+            end => Write::Put(expiring::with_expiry(value, end)),
+        };
+        self.effects.writes.insert(Key::new(key.as_bytes()), write);
+        Ok(())
+    }
+
+    /// Sets `key` to `value`, which must be JSON. If it expires, it does so as before. That reads its value.
+    ///
+    /// # Errors
+    /// A key or a value past its limit, or one key too many; a disk that can't be read.
+    pub fn set_keeping_expiry(&mut self, key: &str, value: Value) -> Result<(), WriteError> {
+        match self.expires_at(key)? {
+            Some(end) => self.set_until(key, &value, end),
+            None => self.set(key, Some(value)),
+        }
+    }
+
+    /// Adds a number to the value that `key` has at the commit, or to 0. If it expires, it does so as before. That is no read, so
+    /// it collides with nothing; but the commit fails if the value is no whole number then, or the sum too large.
     ///
     /// # Errors
     /// A key past its limit, or one key too many. What it has written under the key can't be added to.
@@ -241,7 +283,7 @@ impl Transaction {
         if writes.contains_key(&key) || reads.get(&key).is_some() {
             return self.read(key);
         }
-        Ok(self.source.get(&self.circle, &key)?)
+        Ok(self.source.get(&self.circle, &key, &mut self.read_time)?)
     }
 
     /// Sets one of the circle's own keys to `value`, or with none deletes it. The limits of a job don't hold for it,
@@ -326,12 +368,33 @@ impl Transaction {
         self.effects.writes_store()
     }
 
-    /// Returns whether all that it has read is on disk, so that a result may be sent at once.
+    /// Returns whether all that it has read is on disk, so that a result may be sent at once. If it came to a key that had
+    /// expired, that needs a commit as well: see [`validate_reads`](Self::validate_reads).
     pub fn read_only_durable(&self) -> bool {
         match &self.source {
-            ReadSource::Disk { snapshot, .. } => snapshot.as_ref().is_none_or(Snapshot::is_durable),
+            ReadSource::Disk { snapshot, .. } => {
+                snapshot.as_ref().is_none_or(Snapshot::is_durable)
+                    && !self.read_time.is_near_expiry(0)
+            }
             ReadSource::Remote(_) => self.effects.reads.is_empty(),
         }
+    }
+
+    /// Returns whether it came to a key that had expired or expires within some milliseconds. Then a clock that is off by these
+    /// may have told it wrong.
+    pub fn is_near_expiry(&self, within: i64) -> bool {
+        self.read_time.is_near_expiry(within)
+    }
+
+    /// Returns the time at which it looks at keys that expire, if there were any.
+    pub(super) fn read_at(&self) -> Option<i64> {
+        self.read_time.read_at()
+    }
+
+    /// Deletes a key that has expired.
+    pub(super) fn sweep(&mut self, key: &[u8]) {
+        let writes = &mut self.effects.writes;
+        writes.insert(Key::new(key), Write::Delete);
     }
 
     /// Takes it apart, for a commit to a remote store.

@@ -2,7 +2,10 @@
 
 use thiserror::Error;
 
-use super::table::{Key, Value};
+use super::{
+    expiring,
+    table::{Key, Value},
+};
 
 /// Digits at the end of a pushed key.
 pub(super) const DIGITS: usize = 20;
@@ -61,18 +64,14 @@ pub(super) fn last_push(stored: Option<&Value>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Returns the sum of a stored value, which is 0 where there is none, and a number.
+/// Returns the sum of a stored value, which is 0 where there is none, and a number. If the value expires, so does the sum.
 ///
 /// # Errors
 /// The value is no whole number, or the sum too large.
 pub fn sum(stored: Option<&Value>, by: i64) -> Result<Value, AddError> {
-    let stored = match stored {
-        Some(stored) => {
-            let text = str::from_utf8(stored).map_err(|_| AddError::NotWhole)?;
-            text.parse::<i64>().map_err(|_| AddError::NotWhole)?
-        }
-        None => 0,
-    };
-    let sum = stored.checked_add(by).ok_or(AddError::Overflow)?;
-    Ok(Value::from(sum.to_string().into_bytes()))
+    let (header, json) = stored.map_or((&[][..], &b"0"[..]), |stored| expiring::split(stored));
+    let text = str::from_utf8(json).map_err(|_| AddError::NotWhole)?;
+    let number = text.parse::<i64>().map_err(|_| AddError::NotWhole)?;
+    let sum = number.checked_add(by).ok_or(AddError::Overflow)?;
+    Ok(Value::from([header, sum.to_string().as_bytes()].concat()))
 }

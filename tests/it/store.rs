@@ -8,6 +8,7 @@ mod durability;
 mod failures;
 mod limits;
 mod ranges;
+mod ttl;
 
 use serde_json::{Value, json};
 

@@ -15,6 +15,7 @@ const STORE: &[&str] = &[
     "push(",
     "scan(",
     "set(",
+    "ttl(",
 ];
 
 /// Keywords, constants, and functions that aren't called on a value.

@@ -35,6 +35,10 @@ const THROTTLED: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_millis(500);
 /// The pause between two sweeps for expired records.
 const SWEEP: Duration = Duration::from_secs(60);
+/// The pause between two sweeps for keys of stores that have expired.
+const EXPIRE: Duration = Duration::from_secs(1);
+/// The same while there are many.
+const EXPIRE_MORE: Duration = Duration::from_millis(10);
 
 /// The scripts of the providers, by provider. A cheap handle: all clones see a change.
 #[derive(Debug, Clone, Default)]
@@ -252,6 +256,7 @@ impl DurableJobs {
 
     fn keep_time(self: &Arc<Self>) {
         let mut sweep_at = Instant::now();
+        let mut expire_at = sweep_at;
         let mut queues = self.lock();
         while !queues.stopping {
             if Instant::now() >= sweep_at {
@@ -262,12 +267,21 @@ impl DurableJobs {
                 queues = self.lock();
                 continue;
             }
+            if Instant::now() >= expire_at {
+                drop(queues);
+                let more = self.runner.store.sweep().unwrap_or(false);
+                expire_at = Instant::now() + if more { EXPIRE_MORE } else { EXPIRE };
+                queues = self.lock();
+                continue;
+            }
             let now = Timestamp::now();
             let (circles, next) = queues.wake(now);
             for circle in circles {
                 self.advance(&mut queues, circle);
             }
-            let mut wait = sweep_at.saturating_duration_since(Instant::now());
+            let mut wait = sweep_at
+                .min(expire_at)
+                .saturating_duration_since(Instant::now());
             if let Some(next) = next {
                 let until = Duration::try_from(next.duration_since(now)).unwrap_or_default();
                 wait = wait.min(until.max(Duration::from_millis(1)));

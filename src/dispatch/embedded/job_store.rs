@@ -397,6 +397,9 @@ pub(super) fn sweep(
     const AT_ONCE: usize = 1000;
     let mut due = Vec::new();
     store.scan(Table::Expiry, &[], &mut |circle, key, _| {
+        if crate::store::is_of_store(key) {
+            return Scan::NextCircle;
+        }
         let Some((at, kind, about)) = record::expired(key) else {
             return Scan::Continue;
         };

@@ -8,7 +8,7 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use circled_protocol::{JobId, JobStatus, PublicKey, SecretKey, Vocabulary, methods::JobError};
@@ -387,6 +387,40 @@ fn embedded(store: &Store, script: &str) -> Arc<Embedded> {
     let scripts = [("test".into(), script.into())].into_iter().collect();
     let embedded = Embedded::start(&settings.dispatch, executor, store.clone(), scripts);
     Arc::new(embedded.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_have_expired_are_swept_though_nobody_looks() {
+    let (_folder, store) = store();
+    let embedded = embedded(&store, "");
+    let mut transaction = store.begin(circle(1));
+    let expiry = Timestamp::now().as_millisecond() + 200;
+    let value = crate::store::Value::new(b"1");
+    for n in 0..1000 {
+        let key = format!("k/{n}");
+        transaction.set_until(&key, &value, expiry).unwrap();
+    }
+    let written = store.commit_and_wait(transaction, Vec::new(), Preconditions::NONE);
+    written.unwrap();
+    let count = |table| {
+        let mut count = 0;
+        let walked = store.walk(table, &circle(1), &[], false, &mut |_, _| {
+            count += 1;
+            true
+        });
+        walked.unwrap();
+        count
+    };
+    let tables = [Table::Store, Table::Expiry];
+    assert_eq!(tables.map(count), [1000, 1000]);
+    let begun = Instant::now();
+    while tables.map(count) != [0, 0] {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(10));
+    }
+    // In bounded steps, each a commit.
+    assert_eq!(store.last_commit(&circle(1)), Ok(3));
+    embedded.shutdown();
 }
 
 #[tokio::test(flavor = "multi_thread")]

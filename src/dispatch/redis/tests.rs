@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use super::{
     Redis,
     conn::Connection,
-    proto::keys::Keys,
+    proto::{keys::Keys, scripts::Expire},
     worker::{Committer, DirectReads, KnownValues, Moments},
 };
 use crate::{
@@ -37,6 +37,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const KEYS: [&str; 6] = ["a", "a/1", "a/2", "a/3", "b", "c"];
+/// A time that has passed, and one that doesn't come.
+const EARLY: i64 = 1_000_000;
+const LATE: i64 = 10_000_000_000_000;
 const BOUNDS: [&str; 6] = ["", "a", "a/1", "a/2", "b", "d"];
 
 /// A Redis, and a connection to it.
@@ -119,6 +122,35 @@ impl Server {
         self.commit_effects(committer, circle, &transaction.into_effects())
     }
 
+    /// Has a key have expired.
+    fn age(&self, circle: PublicKey, key: &str) {
+        let partition = self.redis.keys().of(&circle);
+        let store = Value::from(partition.store(&circle));
+        let stored = self.ask(circle, "HGET", vec![store.clone(), key.into()]);
+        let mut stored = stored.into_bytes().unwrap().to_vec();
+        stored[1..9].copy_from_slice(&EARLY.to_be_bytes());
+        self.ask(
+            circle,
+            "HSET",
+            vec![store, key.into(), stored.as_slice().into()],
+        );
+        let ends = vec![partition.expiring(&circle).into(), EARLY.into(), key.into()];
+        self.ask(circle, "ZADD", ends);
+    }
+
+    /// Deletes the keys that have expired.
+    fn expire(&self, circle: PublicKey) {
+        let expire = Expire {
+            circle,
+            most: 100,
+            inbox_length: 100,
+            inbox_bytes: 1 << 20,
+        };
+        let partition = self.redis.keys().of(&circle);
+        let sent = self.redis.call(partition, expire);
+        self.runtime.block_on(sent).unwrap();
+    }
+
     fn commit_effects(
         &self,
         committer: &Committer,
@@ -158,6 +190,9 @@ enum Step {
     Entries(KeyRange),
     Count(KeyRange),
     Set(&'static str, u8),
+    /// Until a time that doesn't come.
+    SetUntil(&'static str, u8, i64),
+    ExpiresAt(&'static str),
     Delete(&'static str),
     Add(&'static str, i64),
     Push(&'static str),
@@ -183,12 +218,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => range().prop_map(Step::Entries),
         2 => range().prop_map(Step::Count),
         2 => (key(), any::<u8>()).prop_map(|(key, n)| Step::Set(key, n)),
+        2 => (key(), any::<u8>(), 0..2_i64).prop_map(|(key, n, after)| Step::SetUntil(key, n, LATE + after)),
+        1 => key().prop_map(Step::ExpiresAt),
         1 => key().prop_map(Step::Delete),
         2 => key().prop_map(Step::Push),
         1 => range().prop_map(Step::DeleteRange),
         2 => (key(), prop_oneof![-9..9_i64, Just(i64::MAX)]).prop_map(|(key, n)| Step::Add(key, n)),
     ];
     vec(step, 0..6)
+}
+
+/// Returns a value. A long one is compared by its hash.
+fn value(n: u8) -> store::Value {
+    let text = n
+        .to_string()
+        .repeat(if n.is_multiple_of(4) { 40 } else { 1 });
+    text.into_bytes().into()
 }
 
 /// Takes the steps. Returns what was seen.
@@ -224,12 +269,16 @@ fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
             Some(vec![format!("{pushed:?}").into_bytes()])
         }
         Step::Set(key, n) => {
-            // A long value is compared by its hash.
-            let value = n.to_string().repeat(if n % 4 == 0 { 40 } else { 1 });
-            transaction
-                .set(key, Some(value.into_bytes().into()))
-                .unwrap();
+            transaction.set(key, Some(value(*n))).unwrap();
             None
+        }
+        Step::SetUntil(key, n, end) => {
+            transaction.set_until(key, &value(*n), *end).unwrap();
+            None
+        }
+        Step::ExpiresAt(key) => {
+            let end = transaction.expires_at(key);
+            Some(vec![format!("{end:?}").into_bytes()])
         }
         Step::Delete(key) => {
             transaction.set(key, None).unwrap();
@@ -265,12 +314,25 @@ fn commits_come_to_the_same_in_redis_and_on_disk() {
         failure_persistence: None,
         ..Config::default()
     };
-    let cases = (steps(), steps(), steps());
-    let result = TestRunner::new(config).run(&cases, |(before, one, other)| {
+    let ended = vec((prop::sample::select(&KEYS[..]), any::<u8>()), 0..4);
+    let cases = (steps(), ended, steps(), steps());
+    let result = TestRunner::new(config).run(&cases, |(before, ended, one, other)| {
         let circle = circle(seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
         prop_assert_eq!(take(&before, &mut here), take(&before, &mut there));
         prop_assert_eq!(on_disk(here), server.commit(&committer, there));
+        // Some keys have expired, and aren't swept.
+        let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
+        store.stop_clock(EARLY - 1);
+        for (key, n) in &ended {
+            here.set_until(key, &value(*n), EARLY).unwrap();
+            there.set_until(key, &value(*n), LATE).unwrap();
+        }
+        prop_assert_eq!(on_disk(here), server.commit(&committer, there));
+        store.stop_clock(0);
+        for (key, _) in &ended {
+            server.age(circle, key);
+        }
         // Two that begin with the same state, one of which commits first.
         let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
         prop_assert_eq!(take(&one, &mut here), take(&one, &mut there));
@@ -285,7 +347,15 @@ fn commits_come_to_the_same_in_redis_and_on_disk() {
         let all = Step::Scan(KeyRange::of_prefix(b""));
         let all: Vec<_> = std::iter::once(all).chain(KEYS.map(Step::Get)).collect();
         let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
-        prop_assert_eq!(take(&all, &mut here), take(&all, &mut there));
+        let left = take(&all, &mut here);
+        prop_assert_eq!(&left, &take(&all, &mut there));
+        prop_assert_eq!(store.sweep(), Ok(false));
+        on_disk(store.begin(circle)).unwrap();
+        server.expire(circle);
+        prop_assert_eq!(usage_on_disk(circle), server.usage(circle));
+        let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
+        prop_assert_eq!(&left, &take(&all, &mut here));
+        prop_assert_eq!(&left, &take(&all, &mut there));
         Ok(())
     });
     result.unwrap();

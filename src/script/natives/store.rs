@@ -4,8 +4,13 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, Module, Position};
 
 use super::{Failed, json::parsed, native, range_options, unprintable};
 use crate::{
-    script::{Limits, budget, failure, json, print::Bounds, run_context},
+    script::{
+        Limits, budget, failure, json,
+        print::Bounds,
+        run_context::{self, RunContext},
+    },
     store::{Key, KeyRange, Transaction, Value, WriteError},
+    units::duration,
 };
 
 /// The value of `store`. There is one in every scope, functions included.
@@ -21,6 +26,8 @@ const READ_COST: usize = 8;
 const BYTES_PER_OPERATION: usize = 256;
 /// Keys that are counted in one operation.
 const COUNTED_PER_OPERATION: usize = 8;
+/// Milliseconds that a key may live, if it expires: ten years.
+const LONGEST_TTL: i64 = 3650 * 24 * 3_600_000;
 /// Entries that a range returns unless it has a limit.
 const PAGE: usize = 100;
 
@@ -41,6 +48,19 @@ pub(super) fn register(module: &mut Module, limits: &Limits) {
     });
     native!(module, pure: true, "set", move |_: &mut Store, key: ImmutableString, value: Dynamic| {
         set(&key, &value, bounds)
+    });
+    native!(module, pure: true, "set", move |_: &mut Store, key: ImmutableString, value: Dynamic, options: Map| {
+        let ttl = ttl(&options).map_err(failed)?;
+        let value = stored(&value, bounds)?;
+        within(|transaction| match ttl {
+            Some(ttl) => transaction.set_until(&key, &value, now().saturating_add(ttl)),
+            None => transaction.set(&key, Some(value)),
+        })
+    });
+    native!(module, pure: true, "ttl", |_: &mut Store, key: ImmutableString| {
+        budget::charge(READ_COST)?;
+        let end = within(|transaction| transaction.expires_at(&key))?;
+        Ok::<_, Failed>(end.map_or(Dynamic::UNIT, |end| Dynamic::from_int(end.saturating_sub(now()))))
     });
     native!(module, pure: true, "push", move |_: &mut Store, prefix: ImmutableString, value: Dynamic| {
         let value = stored(&value, bounds)?;
@@ -106,6 +126,31 @@ fn set(key: &str, value: &Dynamic, bounds: Bounds) -> Result<(), Failed> {
     within(|transaction| transaction.set(key, Some(value)))
 }
 
+/// Returns the time of the run, from which a time to live counts.
+fn now() -> i64 {
+    run_context::with(RunContext::time)
+}
+
+/// Returns the time to live that the options of a `set` say, in milliseconds.
+fn ttl(options: &Map) -> Result<Option<i64>, String> {
+    let mut ttl = None;
+    for (name, value) in options.iter().filter(|(_, value)| !value.is_unit()) {
+        if name != "ttl" {
+            return Err(format!("there is no \"{name}\": set has the option ttl"));
+        }
+        let millis = value.as_int().ok().or_else(|| {
+            let text = value.read_lock::<ImmutableString>()?;
+            let duration = duration::parse(&text)?;
+            i64::try_from(duration.as_millis()).ok()
+        });
+        let millis = millis.filter(|millis| (1..=LONGEST_TTL).contains(millis));
+        ttl = Some(millis.ok_or(
+            "\"ttl\" must be a text like \"90s\", \"1h\" or \"30d\", or whole milliseconds, and at most 3650 days",
+        )?);
+    }
+    Ok(ttl)
+}
+
 /// Returns a value as it is stored.
 fn stored(value: &Dynamic, bounds: Bounds) -> Result<Value, Failed> {
     if let Err(kind) = json::check(value, bounds.depth) {
@@ -141,7 +186,8 @@ fn incr(key: &str, by: Dynamic, bounds: Bounds) -> Result<Dynamic, Failed> {
             "the value of \"{key}\" is not a number but {kind}"
         )));
     };
-    set(key, &new, bounds)?;
+    let value = stored(&new, bounds)?;
+    within(|transaction| transaction.set_keeping_expiry(key, value))?;
     Ok(new)
 }
 

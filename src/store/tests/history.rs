@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU16, AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     },
     thread,
@@ -20,9 +20,11 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 
-use self::script::{Access, MONEY, Model, Op, Seen, ops, run};
+use self::script::{Access, MONEY, Model, Op, Running, Seen, ops, run};
 use super::{PATIENCE, circle, hand_in, number, open, usage};
-use crate::store::{CommitError, Preconditions, Store, Transaction, Unavailable, WaitPolicy};
+use crate::store::{
+    CommitError, Preconditions, Store, Transaction, Unavailable, WaitPolicy, expiring::LAST,
+};
 
 /// Threads beside each other.
 const THREADS: usize = 4;
@@ -58,13 +60,17 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// A circle, as the transactions of one history find it.
 struct CircleHistory {
     circle: PublicKey,
+    /// The time when it began.
+    began: i64,
     /// Commits that were made.
     made: AtomicUsize,
+    /// Those that swept what had expired.
+    sweeps: AtomicUsize,
     /// Commits that are known to be on disk.
     durable: Mutex<usize>,
 }
 
-/// A transaction that has ended.
+/// A transaction that has expired.
 struct Ended {
     plan: Plan,
     seen: Vec<Seen>,
@@ -74,17 +80,19 @@ struct Ended {
 /// The position of a transaction in the order of its circle.
 #[derive(Debug)]
 enum At {
-    /// It is this commit, counted from 0.
-    Commit(usize),
+    /// It is this commit, counted from 0, at this time.
+    Commit(usize, i64),
     /// It wrote nothing, and saw what some number of commits left, from so many to so many.
     Between(usize, usize),
 }
 
 impl CircleHistory {
-    fn new(circle: PublicKey) -> Self {
+    fn new(circle: PublicKey, began: i64) -> Self {
         Self {
             circle,
+            began,
             made: AtomicUsize::new(0),
+            sweeps: AtomicUsize::new(0),
             durable: Mutex::new(0),
         }
     }
@@ -92,7 +100,7 @@ impl CircleHistory {
     /// Gives everyone something to begin with.
     fn endow(&self, store: &Store) {
         let mut transaction = store.begin(self.circle);
-        for (key, value) in Model::endowed().0 {
+        for (key, (value, _)) in Model::endowed().entries {
             transaction
                 .set(&key, Some(value.into_bytes().into()))
                 .unwrap();
@@ -100,6 +108,19 @@ impl CircleHistory {
         let done = hand_in(store, transaction, Preconditions::NONE).unwrap();
         done.recv_timeout(PATIENCE).unwrap().unwrap();
     }
+
+    /// Deletes so many keys that have expired, if that may be.
+    fn sweep(&self, store: &Store, wait_policy: WaitPolicy, most: usize) {
+        let swept = store.lock_circle(self.circle, wait_policy, |locked| locked.sweep(most));
+        if swept.is_some_and(|swept| swept.unwrap().keys > 0) {
+            self.sweeps.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The store's clock, which stands still unless a history moves it.
+fn clock(store: &Store) -> &AtomicI64 {
+    &store.disk().clock().stopped
 }
 
 /// Runs one thread's transactions, each again until it doesn't collide.
@@ -131,7 +152,7 @@ type CommitCallback = Receiver<Result<(), Unavailable>>;
 
 fn durable(place: &CircleHistory, at: &At, done: &CommitCallback) {
     done.recv_timeout(PATIENCE).unwrap().unwrap();
-    if let At::Commit(number) = at {
+    if let At::Commit(number, _) = at {
         let mut durable = place.durable.lock().unwrap();
         *durable = (*durable).max(number + 1);
     }
@@ -149,7 +170,12 @@ fn settle(
         } else {
             store.begin(place.circle)
         };
-        let seen = run(&plan.ops, &mut transaction);
+        let mut running = Running {
+            store,
+            place,
+            transaction: &mut transaction,
+        };
+        let seen = run(&plan.ops, &mut running);
         match end(
             place,
             plan,
@@ -163,7 +189,12 @@ fn settle(
     }
     let locked = store.lock_circle(place.circle, WaitPolicy::Wait, |locked| {
         let mut transaction = locked.begin();
-        let seen = run(&plan.ops, &mut transaction);
+        let mut running = Running {
+            store,
+            place,
+            transaction: &mut transaction,
+        };
+        let seen = run(&plan.ops, &mut running);
         let (at, done) = end(
             place,
             plan,
@@ -194,13 +225,16 @@ fn end(
     }
     if transaction.writes() {
         let place_in_order = AtomicUsize::new(0);
+        let time = AtomicI64::new(0);
         let claim = || {
             let number = place.made.fetch_add(1, Ordering::SeqCst);
             place_in_order.store(number, Ordering::SeqCst);
+            time.store(LAST.get() - place.began, Ordering::SeqCst);
             true
         };
         let done = commit(transaction, Preconditions::gated_by(&claim))?;
-        return Ok((At::Commit(place_in_order.into_inner()), Some(done)));
+        let at = At::Commit(place_in_order.into_inner(), time.into_inner());
+        return Ok((at, Some(done)));
     }
     let done = if transaction.read_only_durable() {
         None
@@ -211,18 +245,19 @@ fn end(
     Ok((At::Between(least, most), done))
 }
 
-/// Repeats what happened in one circle, one after another. Returns what is left in the end.
-fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
-    let mut commits: HashMap<usize, &Ended> = HashMap::new();
+/// Repeats what happened in one circle until a time, one after another. Returns what is left in the end.
+fn check(ended: &[&Ended], until: i64) -> Result<Model, TestCaseError> {
+    let mut commits: HashMap<usize, (&Ended, i64)> = HashMap::new();
     for ended in ended {
-        if let At::Commit(number) = ended.at {
-            prop_assert!(commits.insert(number, ended).is_none());
+        if let At::Commit(number, time) = ended.at {
+            prop_assert!(commits.insert(number, (ended, time)).is_none());
         }
     }
     let mut states = vec![Model::endowed()];
     for number in 0..commits.len() {
-        let ended = commits[&number];
-        let mut model = states[number].clone();
+        let (ended, time) = commits[&number];
+        prop_assert!(time >= states[number].time);
+        let mut model = states[number].clone().at(time);
         let seen = run(&ended.plan.ops, &mut model);
         prop_assert_eq!(&seen, &ended.seen, "commit {} of {:?}", number, ended.plan);
         states.push(model);
@@ -234,9 +269,16 @@ fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
             }
         }
         if let At::Between(least, most) = ended.at {
-            let is_so = |model: &Model| run(&ended.plan.ops, &mut model.clone()) == ended.seen;
+            let is_so = |number: usize| {
+                let next = states.get(number + 1).map_or(until, |next| next.time);
+                let mut times = states[number].time..=next;
+                times.any(|time| {
+                    let mut model = states[number].clone().at(time);
+                    run(&ended.plan.ops, &mut model) == ended.seen
+                })
+            };
             prop_assert!(
-                states[least..=most].iter().any(is_so),
+                (least..=most).any(is_so),
                 "{:?} saw {:?}, which is no state from {} to {}",
                 ended.plan,
                 ended.seen,
@@ -245,32 +287,54 @@ fn check(ended: &[&Ended]) -> Result<Model, TestCaseError> {
             );
         }
     }
-    Ok(states.pop().unwrap())
+    Ok(states.pop().unwrap().at(until))
 }
 
-/// Compares what is stored of a circle, its size and the number of its commits with the model.
-fn compare(store: &Store, circle: PublicKey, model: &Model, commits: u64) {
+/// Compares what is stored of a circle, its size and the number of its commits with the model. What has expired is swept.
+fn compare(store: &Store, place: &CircleHistory, model: &Model, commits: u64) {
+    let circle = place.circle;
     let mut transaction = store.begin(circle);
     let keys = transaction.keys("", usize::MAX).unwrap();
+    let mut running = Running {
+        store,
+        place,
+        transaction: &mut transaction,
+    };
     let found = keys.iter().map(|key| {
         let key = String::from_utf8(key.to_vec()).unwrap();
-        let value = transaction.look(&key).unwrap();
-        (key, value)
+        let value = running.look(&key).unwrap();
+        let end = running.expires_at(&key);
+        (key, (value, end))
     });
+    let found = found.collect();
     let pushed = store.read_own(&circle, b"n").unwrap();
     let counter = pushed
         .as_ref()
         .map_or(0, |text| "\u{ff}".len() + text.len());
-    assert_eq!(Model(found.collect(), number(pushed) as u64), *model);
-    let room = model.0.iter().map(|(key, value)| key.len() + value.len());
+    let found = Model {
+        entries: found,
+        pushed: number(pushed) as u64,
+        time: model.time,
+    };
+    assert_eq!(found, *model);
+    let header = |end: &Option<i64>| end.map_or(0, |_| 9);
+    let room = model.entries.iter();
+    let room = room.map(|(key, (value, end))| key.len() + value.len() + header(end));
     assert_eq!(usage(store, circle), (room.sum::<usize>() + counter) as u64);
     assert_eq!(store.last_commit(&circle), Ok(commits));
+}
+
+/// Waits until all that a circle has committed is on disk.
+fn flush(store: &Store, circle: PublicKey) {
+    let flushed = store.write_and_wait(circle, Vec::new(), Preconditions::NONE);
+    flushed.unwrap();
 }
 
 #[test]
 fn all_is_as_if_it_had_happened_one_after_another() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
+    clock(&store).store(1_000_000, Ordering::SeqCst);
     let circles = AtomicU16::new(1);
     let left = Mutex::new(Vec::new());
     let config = Config {
@@ -282,8 +346,10 @@ fn all_is_as_if_it_had_happened_one_after_another() {
     };
     let plans = vec(vec(plan(), 1..12), THREADS);
     let result = TestRunner::new(config).run(&plans, |plans| {
+        let began = clock(&store).load(Ordering::SeqCst);
         let places: Vec<_> = (0..CIRCLES)
-            .map(|_| CircleHistory::new(circle(circles.fetch_add(1, Ordering::Relaxed))))
+            .map(|_| circle(circles.fetch_add(1, Ordering::Relaxed)))
+            .map(|circle| CircleHistory::new(circle, began))
             .collect();
         places.iter().for_each(|place| place.endow(&store));
         let ended: Vec<_> = thread::scope(|scope| {
@@ -294,21 +360,31 @@ fn all_is_as_if_it_had_happened_one_after_another() {
             let ended = threads.into_iter().map(|thread| thread.join().unwrap());
             ended.flatten().collect()
         });
-        for (number, place) in places.iter().enumerate() {
+        let until = clock(&store).load(Ordering::SeqCst) - began;
+        for (number, place) in places.into_iter().enumerate() {
             let here = |ended: &&Ended| ended.plan.circle == number;
-            let model = check(&ended.iter().filter(here).collect::<Vec<_>>())?;
+            let model = check(&ended.iter().filter(here).collect::<Vec<_>>(), until)?;
+            place.sweep(&store, WaitPolicy::Wait, usize::MAX);
+            flush(&store, place.circle);
             // And the one that gave them something to begin with.
-            let commits = 1 + place.made.load(Ordering::SeqCst) as u64;
-            compare(&store, place.circle, &model, commits);
-            left.lock().unwrap().push((place.circle, model, commits));
+            let made = place.made.load(Ordering::SeqCst) + place.sweeps.load(Ordering::SeqCst);
+            let commits = 1 + made as u64;
+            compare(&store, &place, &model, commits);
+            left.lock().unwrap().push((place, model, commits));
         }
         Ok(())
     });
     result.unwrap();
+    let end = clock(&store).load(Ordering::SeqCst);
     store.shutdown();
     drop(store);
     let store = open(folder.path());
-    for (circle, model, commits) in left.into_inner().unwrap() {
-        compare(&store, circle, &model, commits);
+    clock(&store).store(end, Ordering::SeqCst);
+    assert_eq!(store.sweep(), Ok(false));
+    for (place, model, commits) in left.into_inner().unwrap() {
+        flush(&store, place.circle);
+        let then = model.clone().at(end - place.began);
+        let swept = u64::from(then.entries.len() < model.entries.len());
+        compare(&store, &place, &then, commits + swept);
     }
 }

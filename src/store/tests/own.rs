@@ -119,6 +119,10 @@ fn a_jobs_limits_hold_for_scripts_keys_alone() {
 pub(super) struct Sorted(pub(super) BTreeMap<Vec<u8>, Value>);
 
 impl RemoteReads for Sorted {
+    fn now(&self) -> i64 {
+        0
+    }
+
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
         Ok(self.0.get(&key[..]).cloned())
     }

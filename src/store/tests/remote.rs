@@ -16,6 +16,10 @@ impl RemoteReads for Changing {
         Ok(keys.first().map(|key| Value::new(key.as_bytes())))
     }
 
+    fn now(&self) -> i64 {
+        0
+    }
+
     fn scan(&mut self, _: &KeyRange, want: Want) -> Result<Scanned, Unavailable> {
         let keys = self.0.pop_front().ok_or(Unavailable)?;
         let keys = keys.into_iter().map(|key| Key::new(key.as_bytes()));

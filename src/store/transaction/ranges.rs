@@ -6,6 +6,7 @@ use super::{OnCounted, Transaction, own};
 use crate::store::{
     effects::Effects,
     error::WriteError,
+    expiring,
     range::{KeyRange, Want},
     read_set::RangeDigest,
     table::{Key, Value},
@@ -131,7 +132,10 @@ impl Transaction {
         max_bytes: usize,
     ) -> Result<Vec<(Key, Value)>, WriteError> {
         range.leave_out_own();
-        let entries = self.read_range(range, Want::Entries { max_bytes })?;
+        let mut entries = self.read_range(range, Want::Entries { max_bytes })?;
+        for (key, value) in &mut entries {
+            *value = expiring::json(key, value.clone());
+        }
         let bytes = entries.iter().map(|(key, value)| key.len() + value.len());
         if bytes.sum::<usize>() > max_bytes {
             return Err(WriteError::Entries { max: max_bytes });
@@ -180,7 +184,10 @@ impl Transaction {
         range: KeyRange,
         on_counted: OnCounted<'_>,
     ) -> Result<Option<u64>, WriteError> {
-        let Some(mut count) = self.source.count(&self.circle, &range, on_counted)? else {
+        let counted = self
+            .source
+            .count(&self.circle, &range, &mut self.read_time, on_counted);
+        let Some(mut count) = counted? else {
             return Ok(None);
         };
         let own = self.own_in(&range);
@@ -266,8 +273,9 @@ impl Transaction {
         };
         let mut bytes = 0;
         let mut not_whole = None;
+        let read_time = &mut self.read_time;
         self.source
-            .entries(&self.circle, &wanted, want, &mut |key, value| {
+            .entries(&self.circle, &wanted, want, read_time, &mut |key, value| {
                 let before =
                     iter::from_fn(|| written.next_if(|(own, _)| range.is_before(own, key)));
                 let before = before.filter_map(written_new);

@@ -7,6 +7,7 @@ use circled_protocol::PublicKey;
 use crate::store::{
     disk::Disk,
     error::Unavailable,
+    expiring::ReadTime,
     range::{KeyRange, Want},
     snapshot::Snapshot,
     table::{Key, Table, Value},
@@ -31,7 +32,11 @@ pub trait RemoteReads: Send {
     /// The store can't be reached.
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable>;
 
-    /// Returns what is in a range, as it is to be read and as it is wanted, all of one moment.
+    /// Returns about what time it is there, in milliseconds since 1970: by that, keys expire.
+    fn now(&self) -> i64;
+
+    /// Returns what is in a range, as it is to be read and as it is wanted, all of one moment. What has expired by then is
+    /// left out.
     ///
     /// # Errors
     /// The store can't be reached.
@@ -56,31 +61,45 @@ pub type OnCounted<'a> = &'a mut dyn FnMut(usize) -> bool;
 const COUNTED_AT_ONCE: usize = 512;
 
 impl ReadSource {
+    /// Returns the stored value of a key, unless it has expired by its read time.
     pub(super) fn get(
         &mut self,
         circle: &PublicKey,
         key: &Key,
+        read_time: &mut ReadTime,
     ) -> Result<Option<Value>, Unavailable> {
-        match self {
+        let found = match self {
             Self::Disk { disk, snapshot } => {
-                viewed(snapshot, disk).get(disk, circle, Table::Store, key)
+                viewed(snapshot, disk).get(disk, circle, Table::Store, key)?
             }
-            Self::Remote(reads) => reads.get(key),
+            Self::Remote(reads) => reads.get(key)?,
+        };
+        Ok(found.filter(|stored| read_time.sees(key, stored, || self.now())))
+    }
+
+    /// Returns the time by which keys expire.
+    pub(super) fn now(&self) -> i64 {
+        match self {
+            Self::Disk { disk, .. } => disk.clock().now(),
+            Self::Remote(reads) => reads.now(),
         }
     }
 
-    /// Calls `found` with every key in a range and its value, if that is wanted, as it is to be read, until it says to
-    /// stop.
+    /// Calls `found` with every key in a range and its stored value, if that is wanted, as it is to be read, until it says
+    /// to stop. Leaves out what has expired by its read time.
     pub(super) fn entries(
         &mut self,
         circle: &PublicKey,
         range: &KeyRange,
         want: Want,
+        read_time: &mut ReadTime,
         found: &mut dyn FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
         match self {
             Self::Disk { disk, snapshot } => {
-                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)
+                let sees =
+                    |key: &[u8], stored: &Value| read_time.sees(key, stored, || disk.clock().now());
+                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, sees, found)
             }
             Self::Remote(reads) => {
                 let none = Value::new(&[]);
@@ -101,6 +120,7 @@ impl ReadSource {
         &mut self,
         circle: &PublicKey,
         range: &KeyRange,
+        read_time: &mut ReadTime,
         on_counted: OnCounted<'_>,
     ) -> Result<Option<u64>, Unavailable> {
         match self {
@@ -115,7 +135,10 @@ impl ReadSource {
                     }
                     goes_on
                 };
-                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, found)?;
+                let sees =
+                    |key: &[u8], stored: &Value| read_time.sees(key, stored, || disk.clock().now());
+                let view = viewed(snapshot, disk);
+                view.entries(disk, circle, Table::Store, range, sees, found)?;
                 goes_on = goes_on && on_counted(untold);
                 Ok(goes_on.then_some(count))
             }

@@ -155,7 +155,7 @@ impl Partition {
         format!("{}commit_watchers:{circle}", self.prefix)
     }
 
-    /// A hash: the circle's store, values as JSON.
+    /// A hash: the circle's store, values as JSON; those that expire with a header before it.
     pub(crate) fn store(&self, circle: &PublicKey) -> String {
         format!("{}store:{circle}", self.prefix)
     }
@@ -165,12 +165,22 @@ impl Partition {
         format!("{}store_keys:{circle}", self.prefix)
     }
 
+    /// A sorted set by time, in milliseconds: the keys of the store that expire.
+    pub(crate) fn expiring(&self, circle: &PublicKey) -> String {
+        format!("{}expiring:{circle}", self.prefix)
+    }
+
+    /// A sorted set by time, in milliseconds: circles with keys that expire, each with a time before which none does.
+    pub(crate) fn expiring_circles(&self) -> String {
+        self.name("expiring")
+    }
+
     /// A string: bytes in the store, and the number of the last commit that changed it.
     pub(crate) fn usage(&self, circle: &PublicKey) -> String {
         format!("{}usage:{circle}", self.prefix)
     }
 
-    /// A string, for a moment: the worker and the entry of the run that alone may commit in the circle.
+    /// A string, for a read_time: the worker and the entry of the run that alone may commit in the circle.
     pub(crate) fn circle_lock(&self, circle: &PublicKey) -> String {
         format!("{}lock:{circle}", self.prefix)
     }
@@ -250,6 +260,8 @@ mod tests {
             partition.commit_watchers(&circle),
             partition.store(&circle),
             partition.store_keys(&circle),
+            partition.expiring(&circle),
+            partition.expiring_circles(),
             partition.usage(&circle),
             partition.circle_lock(&circle),
             partition.seen(&circle, &[9; 32]),

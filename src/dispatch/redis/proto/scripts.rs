@@ -53,7 +53,8 @@ scripts! {
     Commit = "commit.lua" {
         keys {
             jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle),
-            store(&circle), store_keys(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
+            store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), usage(&circle),
+            circle_lock(&circle), commit_watchers(&circle),
         }
         more more_keys
         args {
@@ -71,12 +72,23 @@ scripts! {
         }
     }
 
-    /// Reads the keys in a range of a store and their values. Returns one after the other, until they have more than so
-    /// many bytes.
+    /// Reads the keys in a range of a store. Returns their number; or the keys; or the keys and their values, one after the
+    /// other, until they have more than so many bytes.
     Scan = "scan.lua" {
         of { circle: PublicKey }
-        keys { store(&circle), store_keys(&circle) }
-        args { start: Vec<u8>, stop: Vec<u8>, limit: u32, reverse: bool, max_bytes: usize }
+        keys { store(&circle), store_keys(&circle), expiring(&circle) }
+        args {
+            start: Vec<u8>, stop: Vec<u8>, limit: u32, reverse: bool, is_count: bool, has_values: bool, max_bytes: usize,
+        }
+    }
+
+    /// Deletes keys of a store that have expired, so many at most. Returns how many it were.
+    Expire = "expire.lua" {
+        keys {
+            jobs(), store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), usage(&circle),
+            commit_watchers(&circle),
+        }
+        args { circle: PublicKey, most: usize, inbox_length: usize, inbox_bytes: usize }
     }
 
     /// Has a durable job whose time has come wait for its turn.

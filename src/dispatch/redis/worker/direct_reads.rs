@@ -17,7 +17,7 @@ use crate::{
         conn::Connection,
         proto::{
             scripts::Scan,
-            values::{bytes, number, stored},
+            values::{bytes, stored},
         },
     },
     script,
@@ -68,68 +68,38 @@ impl RemoteReads for DirectReads {
         Ok(stored(&value))
     }
 
+    fn now(&self) -> i64 {
+        self.redis.now()
+    }
+
     fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable> {
         self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
-        let found = match want {
-            Want::Keys => {
-                let keys = self.keys(range)?.into_array();
-                Scanned::Keys(keys.iter().filter_map(stored).collect())
-            }
-            Want::Count => Scanned::Count(self.count(range)?.as_u64().ok_or(Unavailable)?),
-            Want::Entries { max_bytes } => {
-                let entries = self.entries(range, max_bytes)?.into_array();
-                let entry = |pair: &[Value]| Some((stored(&pair[0])?, stored(&pair[1])?));
-                Scanned::Entries(entries.chunks_exact(2).filter_map(entry).collect())
-            }
-        };
-        Ok(found)
-    }
-}
-
-impl DirectReads {
-    fn keys(&self, range: &KeyRange) -> Result<Value, Unavailable> {
-        let [start, end] = bounds(range);
-        let (command, one, other) = if range.reverse {
-            ("ZREVRANGEBYLEX", end, start)
-        } else {
-            ("ZRANGEBYLEX", start, end)
-        };
-        let limit = ["LIMIT".into(), Value::Integer(0), number(range.limit)];
-        self.ask_keys(command, [one, other].into_iter().chain(limit))
-    }
-
-    fn count(&self, range: &KeyRange) -> Result<Value, Unavailable> {
-        self.ask_keys("ZLEXCOUNT", bounds(range))
-    }
-
-    /// Sends a command about the keys of the store.
-    fn ask_keys(
-        &self,
-        command: &'static str,
-        args: impl IntoIterator<Item = Value>,
-    ) -> Result<Value, Unavailable> {
-        let partition = self.redis.keys().of(&self.circle);
-        let keys = Value::from(partition.store_keys(&self.circle));
-        let args = std::iter::once(keys).chain(args);
-        let sent = self.redis.send(command, partition, args);
-        script::waiting(|| self.handle.block_on(sent))
-    }
-
-    fn entries(&self, range: &KeyRange, max_bytes: usize) -> Result<Value, Unavailable> {
-        let scan = Scan {
+        let call = Scan {
             circle: self.circle,
             start: range.start.to_vec(),
             stop: range.end.to_vec(),
             limit: u32::try_from(range.limit).unwrap_or(u32::MAX),
             reverse: range.reverse,
-            max_bytes,
+            is_count: want == Want::Count,
+            has_values: matches!(want, Want::Entries { .. }),
+            max_bytes: match want {
+                Want::Entries { max_bytes } => max_bytes,
+                Want::Keys | Want::Count => usize::MAX,
+            },
         };
-        let sent = self.redis.call(self.redis.keys().of(&self.circle), scan);
-        script::waiting(|| self.handle.block_on(sent))
+        let sent = self.redis.call(self.redis.keys().of(&self.circle), call);
+        let found = script::waiting(|| self.handle.block_on(sent))?;
+        Ok(match want {
+            Want::Count => Scanned::Count(found.as_u64().ok_or(Unavailable)?),
+            Want::Keys => {
+                let keys = found.into_array();
+                Scanned::Keys(keys.iter().filter_map(stored).collect())
+            }
+            Want::Entries { .. } => {
+                let entries = found.into_array();
+                let entry = |pair: &[Value]| Some((stored(&pair[0])?, stored(&pair[1])?));
+                Scanned::Entries(entries.chunks_exact(2).filter_map(entry).collect())
+            }
+        })
     }
-}
-
-/// Returns the bounds of a range, as the commands take them.
-fn bounds(range: &KeyRange) -> [Value; 2] {
-    [(b"[", &range.start), (b"(", &range.end)].map(|(kind, key)| bytes(&[kind, &key[..]].concat()))
 }

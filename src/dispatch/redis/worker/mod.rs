@@ -71,7 +71,7 @@ pub(in crate::dispatch::redis) struct Worker {
     ending: CancellationToken,
     /// Tasks that take and commit jobs.
     tasks: TaskTracker,
-    /// Tasks that go on until all else has ended.
+    /// Tasks that go on until all else has expired.
     background: TaskTracker,
     handle: Handle,
 }
@@ -103,7 +103,7 @@ impl Worker {
             runner: Arc::new(runner.map_err(StartError::Threads)?),
             executor: executor.clone(),
             scripts,
-            read_cache: Arc::new(ReadCache::new(own.cache)),
+            read_cache: Arc::new(ReadCache::new(own.cache, redis.clone())),
             commit_queue: CommitQueue::new(),
             slots: Slots::default(),
             input_budget: InputBudget::new(own.hold_bytes),
@@ -127,6 +127,8 @@ impl Worker {
             redis: redis.clone(),
             durable: settings.durable.clone(),
             per_circle: own.per_circle.get(),
+            inbox: own.inbox.get(),
+            inbox_bytes: own.inbox_bytes.get(),
             ending,
         });
         let background = &worker.background;
@@ -134,6 +136,7 @@ impl Worker {
         background.spawn(worker.clone().take_over_silent(time));
         background.spawn(worker.clone().cancel_lost());
         background.spawn(sweep.clone().wake_delayed());
+        background.spawn(sweep.clone().expire_keys());
         background.spawn(sweep.forget_old());
         Ok(worker)
     }

@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use circled_protocol::PublicKey;
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::store::{
-    self, Effects, Key, KeyRange, RemoteReads, Scanned, Unavailable, Value, Want, Write,
+use crate::{
+    dispatch::redis::conn::Connection,
+    store::{self, Effects, Key, KeyRange, RemoteReads, Scanned, Unavailable, Value, Want, Write},
 };
 
-/// The values that were used last, by circle and key.
-pub(super) struct ReadCache(Cache<(PublicKey, Key), Option<Value>, Bytes>);
+/// The values that were used last, as they are stored, by circle and key.
+pub(super) struct ReadCache {
+    values: Cache<(PublicKey, Key), Option<Value>, Bytes>,
+    /// Redis, whose clock says which of them have expired.
+    redis: Connection,
+}
 
 #[derive(Clone)]
 struct Bytes;
@@ -23,13 +28,16 @@ impl Weighter<(PublicKey, Key), Option<Value>> for Bytes {
 }
 
 impl ReadCache {
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize, redis: Connection) -> Self {
         let entries = bytes / 256;
-        Self(Cache::with_weighter(entries, bytes as u64, Bytes))
+        Self {
+            values: Cache::with_weighter(entries, bytes as u64, Bytes),
+            redis,
+        }
     }
 
     pub(super) fn insert(&self, circle: PublicKey, key: Key, value: Option<Value>) {
-        self.0.insert((circle, key), value);
+        self.values.insert((circle, key), value);
     }
 
     /// Inserts the writes of a run before its commit, for the runs that come after it.
@@ -39,9 +47,9 @@ impl ReadCache {
                 Write::Put(value) => Some(value.clone()),
                 Write::Delete => None,
                 Write::Add(by) => {
-                    let cached = self.0.get(&(circle, key.clone()));
+                    let cached = self.values.get(&(circle, key.clone()));
                     let Some(Ok(sum)) = cached.map(|value| store::sum(value.as_ref(), *by)) else {
-                        self.0.remove(&(circle, key.clone()));
+                        self.values.remove(&(circle, key.clone()));
                         continue;
                     };
                     Some(sum)
@@ -50,14 +58,14 @@ impl ReadCache {
             self.insert(circle, key.clone(), value);
         }
         if !effects.pushes.is_empty() {
-            self.0.remove(&(circle, store::pushed()));
+            self.values.remove(&(circle, store::pushed()));
         }
     }
 
     /// Removes the writes of a run that weren't committed.
     pub(super) fn remove_writes(&self, circle: PublicKey, effects: &Effects) {
         for key in effects.writes.keys() {
-            self.0.remove(&(circle, key.clone()));
+            self.values.remove(&(circle, key.clone()));
         }
     }
 }
@@ -93,8 +101,12 @@ impl MissedRead {
 
 impl RemoteReads for CachedReads {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
-        let found = self.cache.0.get(&(self.circle, key.clone()));
+        let found = self.cache.values.get(&(self.circle, key.clone()));
         found.ok_or_else(|| self.missed.note(Miss::Value(key.clone())))
+    }
+
+    fn now(&self) -> i64 {
+        self.cache.redis.now()
     }
 
     fn scan(&mut self, _: &KeyRange, _: Want) -> Result<Scanned, Unavailable> {

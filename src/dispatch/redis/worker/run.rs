@@ -59,6 +59,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before a durable job runs again that was not to blame.
 const LATER: Duration = Duration::from_millis(500);
 
+/// Milliseconds by which this machine's idea of Redis' clock may be wrong.
+const CLOCK_DIFFERENCE: i64 = 5_000;
+
 /// The next step after a commit.
 enum AfterCommit {
     Over,
@@ -198,6 +201,9 @@ impl Worker {
         transaction: Option<Transaction>,
         one_moment: bool,
     ) -> Option<CommitRequest> {
+        // Whether a key has expired, Redis knows.
+        let is_sure = |transaction: &Transaction| !transaction.is_near_expiry(CLOCK_DIFFERENCE);
+        let one_moment = one_moment && transaction.as_ref().is_none_or(is_sure);
         let mut effects = transaction
             .map(Transaction::into_effects)
             .unwrap_or_default();

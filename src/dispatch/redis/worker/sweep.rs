@@ -1,4 +1,5 @@
-//! What happens from time to time in all partitions: jobs whose time has come are woken, and what has expired is deleted.
+//! What happens from time to time in all partitions: jobs whose time has come are woken, and keys of stores and entries of
+//! jobs that have expired are deleted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,11 @@ use crate::{
         redis::{
             conn::Connection,
             jobs::index,
-            proto::{keys::Partition, scripts::Wake},
+            proto::{
+                keys::Partition,
+                scripts::{Expire, Wake},
+                values::number,
+            },
         },
         settings,
     },
@@ -24,6 +29,12 @@ use crate::{
 
 /// The pause between two checks for jobs whose time has come.
 const WAKE: Duration = Duration::from_millis(250);
+/// The pause between two looks for keys of stores that have expired.
+const EXPIRE: Duration = Duration::from_secs(1);
+/// Keys that are deleted in one step: Redis does nothing else meanwhile.
+const EXPIRED_AT_ONCE: usize = 500;
+/// Circles that are swept at a time.
+const CIRCLES: usize = 64;
 /// The pause between two deletions of expired entries.
 const FORGET: Duration = Duration::from_secs(60);
 /// Deletions until an index has been read as a whole.
@@ -36,6 +47,8 @@ pub(super) struct Sweep {
     pub(super) redis: Connection,
     pub(super) durable: settings::Durable,
     pub(super) per_circle: usize,
+    pub(super) inbox: usize,
+    pub(super) inbox_bytes: usize,
     /// Cancelled when it ends.
     pub(super) ending: CancellationToken,
 }
@@ -88,6 +101,57 @@ impl Sweep {
             self.redis.call(partition, wake).await?;
         }
         Ok(())
+    }
+
+    /// Deletes keys of stores that have expired: nobody sees them, but they count in the quota.
+    pub(super) async fn expire_keys(self: Arc<Self>) {
+        let mut tick = interval(EXPIRE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next_tick(&mut tick, &self.ending).await {
+            for partition in self.redis.keys().partitions() {
+                while self.redis.is_up()
+                    && !self.ending.is_cancelled()
+                    && self.expire(partition).await.unwrap_or(false)
+                {}
+            }
+        }
+    }
+
+    /// Deletes some of them. Returns whether there may be more.
+    async fn expire(&self, partition: &Partition) -> Result<bool, Unavailable> {
+        let args = [
+            partition.expiring_circles().into(),
+            "-inf".into(),
+            Value::Integer(self.redis.now()),
+            "LIMIT".into(),
+            Value::Integer(0),
+            number(CIRCLES),
+        ];
+        let due = self.redis.send("ZRANGEBYSCORE", partition, args).await?;
+        let due = due.into_array();
+        let (are_all, mut more) = (due.len() < CIRCLES, false);
+        for member in due {
+            let member = member.into_string().unwrap_or_default();
+            let Ok(circle) = member.parse::<PublicKey>() else {
+                tracing::error!(
+                    member,
+                    "failed to read which circle's keys expire: its entry is dropped"
+                );
+                let drop = [partition.expiring_circles().into(), Value::from(member)];
+                self.redis.send("ZREM", partition, drop).await?;
+                continue;
+            };
+            let expire = Expire {
+                circle,
+                most: EXPIRED_AT_ONCE,
+                inbox_length: self.inbox,
+                inbox_bytes: self.inbox_bytes,
+            };
+            let expired = self.redis.call(partition, expire).await?.as_u64();
+            let expired = expired.unwrap_or(0);
+            more |= expired == EXPIRED_AT_ONCE as u64 || expired > 0 && !are_all;
+        }
+        Ok(more)
     }
 
     /// Deletes jobs from the lists of those that are over, once their records have expired.

@@ -1,10 +1,11 @@
 //! Operations of the transactions of a history, on a store or on a model of one.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, sync::atomic::Ordering, thread};
 
 use proptest::{collection::vec, prelude::*};
 
-use crate::store::{Key, KeyRange, Transaction, WriteError};
+use super::{CircleHistory, clock};
+use crate::store::{Key, KeyRange, Store, Transaction, WaitPolicy, WriteError};
 
 /// The money of all accounts together.
 pub(super) const MONEY: i64 = 30;
@@ -17,6 +18,14 @@ const BOUNDS: [&str; 6] = ["", "b", "k/", "k/ab", "l", "m"];
 pub(super) enum Op {
     Get(&'static str),
     Set(&'static str, i64),
+    /// The same until so many milliseconds after the history began.
+    SetUntil(&'static str, i64, i64),
+    /// When a key expires.
+    ExpiresAt(&'static str),
+    /// Moves the clock.
+    Tick(i64),
+    /// Deletes so many keys that have expired.
+    Sweep(usize),
     Delete(&'static str),
     Add(&'static str, i64),
     /// Adds to a number without a look at it.
@@ -60,6 +69,10 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         2 => key().prop_map(Op::Get),
         2 => (key(), 0..100_000_i64).prop_map(|(key, n)| Op::Set(key, n)),
+        3 => (key(), 0..100_i64, 0..20_i64).prop_map(|(key, n, after)| Op::SetUntil(key, n, after)),
+        1 => key().prop_map(Op::ExpiresAt),
+        2 => (1..3_i64).prop_map(Op::Tick),
+        1 => (1..3_usize).prop_map(Op::Sweep),
         1 => key().prop_map(Op::Delete),
         2 => (key(), 1..10_i64).prop_map(|(key, n)| Op::Add(key, n)),
         3 => (key(), 1..10_i64).prop_map(|(key, n)| Op::BlindAdd(key, n)),
@@ -81,6 +94,11 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
 pub(super) trait Access {
     fn look(&mut self, key: &str) -> Option<String>;
     fn put(&mut self, key: &str, value: Option<String>);
+    /// Times count from the beginning of the history.
+    fn put_until(&mut self, key: &str, value: String, end: i64);
+    fn expires_at(&mut self, key: &str) -> Option<i64>;
+    fn tick(&mut self, by: i64);
+    fn sweep(&mut self, most: usize);
     fn add(&mut self, key: &str, by: i64);
     fn push(&mut self, prefix: &str, n: i64);
     fn delete_range(&mut self, start: &str, end: &str, limit: usize);
@@ -105,32 +123,59 @@ fn range(start: &str, end: &str, limit: usize, reverse: bool) -> KeyRange {
     }
 }
 
-impl Access for Transaction {
+/// A transaction of a history.
+pub(super) struct Running<'a> {
+    pub(super) store: &'a Store,
+    pub(super) place: &'a CircleHistory,
+    pub(super) transaction: &'a mut Transaction,
+}
+
+impl Access for Running<'_> {
     fn look(&mut self, key: &str) -> Option<String> {
-        let value = self.get(key).unwrap()?;
+        let value = self.transaction.get(key).unwrap()?;
         Some(String::from_utf8(value.to_vec()).unwrap())
     }
 
     fn put(&mut self, key: &str, value: Option<String>) {
-        self.set(key, value.map(|value| value.into_bytes().into()))
+        self.transaction
+            .set(key, value.map(|value| value.into_bytes().into()))
             .unwrap();
     }
 
+    fn put_until(&mut self, key: &str, value: String, end: i64) {
+        let (value, end) = (value.into_bytes().into(), self.place.began + end);
+        self.transaction.set_until(key, &value, end).unwrap();
+    }
+
+    fn expires_at(&mut self, key: &str) -> Option<i64> {
+        let end = self.transaction.expires_at(key).unwrap()?;
+        Some(end - self.place.began)
+    }
+
+    fn tick(&mut self, by: i64) {
+        clock(self.store).fetch_add(by, Ordering::SeqCst);
+    }
+
+    fn sweep(&mut self, most: usize) {
+        self.place.sweep(self.store, WaitPolicy::FailFast, most);
+    }
+
     fn add(&mut self, key: &str, by: i64) {
-        Transaction::add(self, key, by).unwrap();
+        self.transaction.add(key, by).unwrap();
     }
 
     fn push(&mut self, prefix: &str, n: i64) {
         let value = n.to_string().into_bytes().into();
-        Transaction::push(self, prefix, value).unwrap();
+        self.transaction.push(prefix, value).unwrap();
     }
 
     fn delete_range(&mut self, start: &str, end: &str, limit: usize) {
-        Transaction::delete_range(self, range(start, end, limit, false)).unwrap();
+        let range = range(start, end, limit, false);
+        self.transaction.delete_range(range).unwrap();
     }
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
-        match self.keys(prefix, max) {
+        match self.transaction.keys(prefix, max) {
             Ok(keys) => Some(keys.iter().map(text).collect()),
             Err(WriteError::Keys { .. }) => None,
             Err(error) => panic!("{error}"),
@@ -138,80 +183,109 @@ impl Access for Transaction {
     }
 
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String> {
-        let keys = Transaction::scan(self, range(start, end, limit, reverse)).unwrap();
+        let keys = self
+            .transaction
+            .scan(range(start, end, limit, reverse))
+            .unwrap();
         keys.iter().map(text).collect()
     }
 
     fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries {
         let range = range(start, end, limit, reverse);
-        let entries = self.scan_entries(range, usize::MAX).unwrap();
+        let entries = self.transaction.scan_entries(range, usize::MAX).unwrap();
         let entry = |(key, value): &(Key, Key)| (text(key), text(value));
         entries.iter().map(entry).collect()
     }
 
     fn count(&mut self, start: &str, end: &str) -> i64 {
         let range = range(start, end, usize::MAX, false);
-        let count = Transaction::count(self, range, &mut |_| true).unwrap();
+        let count = self.transaction.count(range, &mut |_| true).unwrap();
         count.unwrap().try_into().unwrap()
     }
 }
 
-/// The keys and their values, and the number of the last push.
+/// The keys, each with its value and its expiry time, the number of the last push, and the time. Times count from the beginning of
+/// the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Model(pub(super) BTreeMap<String, String>, pub(super) u64);
+pub(super) struct Model {
+    pub(super) entries: BTreeMap<String, (String, Option<i64>)>,
+    pub(super) pushed: u64,
+    pub(super) time: i64,
+}
 
 impl Model {
     /// Returns what a history begins with.
     pub(super) fn endowed() -> Self {
-        let entries = BTreeMap::from([
-            (ACCOUNTS[0].to_owned(), (MONEY - 10).to_string()),
-            (ACCOUNTS[1].to_owned(), 10.to_string()),
-            (KEYS[1].to_owned(), 1.to_string()),
-        ]);
-        Self(entries, 0)
+        let entries = [(ACCOUNTS[0], MONEY - 10), (ACCOUNTS[1], 10), (KEYS[1], 1)];
+        let entry = |(key, n): (&str, i64)| (key.to_owned(), (n.to_string(), None));
+        Self {
+            entries: entries.map(entry).into(),
+            pushed: 0,
+            time: 0,
+        }
+    }
+
+    /// Returns it as it is at a later time.
+    pub(super) fn at(mut self, time: i64) -> Self {
+        self.entries
+            .retain(|_, (_, end)| end.is_none_or(|end| end > time));
+        Self { time, ..self }
     }
 }
 
 impl Access for Model {
     fn look(&mut self, key: &str) -> Option<String> {
-        self.0.get(key).cloned()
+        self.entries.get(key).map(|(value, _)| value.clone())
     }
 
     fn put(&mut self, key: &str, value: Option<String>) {
         match value {
-            Some(value) => self.0.insert(key.to_owned(), value),
-            None => self.0.remove(key),
+            Some(value) => self.entries.insert(key.to_owned(), (value, None)),
+            None => self.entries.remove(key),
         };
     }
 
+    fn put_until(&mut self, key: &str, value: String, end: i64) {
+        self.entries.insert(key.to_owned(), (value, Some(end)));
+        *self = self.clone().at(self.time);
+    }
+
+    fn expires_at(&mut self, key: &str) -> Option<i64> {
+        self.entries.get(key)?.1
+    }
+
+    fn tick(&mut self, _: i64) {}
+
+    fn sweep(&mut self, _: usize) {}
+
     fn add(&mut self, key: &str, by: i64) {
-        let before = self.0.get(key).map_or(0, |value| value.parse().unwrap());
-        self.0.insert(key.to_owned(), (before + by).to_string());
+        let before = self.entries.get(key).cloned();
+        let (before, end) = before.unwrap_or(("0".to_owned(), None));
+        let sum = before.parse::<i64>().unwrap() + by;
+        self.entries.insert(key.to_owned(), (sum.to_string(), end));
     }
 
     fn push(&mut self, prefix: &str, n: i64) {
-        self.1 += 1;
-        let key = format!("{prefix}{:020}", self.1);
-        self.0.insert(key, n.to_string());
+        self.pushed += 1;
+        let key = format!("{prefix}{:020}", self.pushed);
+        self.put(&key, Some(n.to_string()));
     }
 
     fn delete_range(&mut self, start: &str, end: &str, limit: usize) {
         for key in Self::scan(self, start, end, limit, false) {
-            self.0.remove(&key);
+            self.entries.remove(&key);
         }
     }
 
     fn list(&mut self, prefix: &str, max: usize) -> Option<Vec<String>> {
-        let keys = self.0.keys().filter(|key| key.starts_with(prefix));
+        let keys = self.entries.keys().filter(|key| key.starts_with(prefix));
         let keys: Vec<_> = keys.cloned().collect();
         (keys.len() <= max).then_some(keys)
     }
 
     fn scan(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Vec<String> {
-        let keys = self
-            .0
-            .keys()
-            .filter(|key| *start <= ***key && ***key < *end);
+        let keys = self.entries.keys();
+        let keys = keys.filter(|key| *start <= ***key && ***key < *end);
         let mut keys: Vec<_> = keys.cloned().collect();
         if reverse {
             keys.reverse();
@@ -222,7 +296,7 @@ impl Access for Model {
 
     fn entries(&mut self, start: &str, end: &str, limit: usize, reverse: bool) -> Entries {
         let keys = Self::scan(self, start, end, limit, reverse).into_iter();
-        keys.map(|key| (key.clone(), self.0[&key].clone()))
+        keys.map(|key| (key.clone(), self.entries[&key].0.clone()))
             .collect()
     }
 
@@ -241,6 +315,14 @@ fn step(op: &Op, store: &mut impl Access) -> Option<Seen> {
     match *op {
         Op::Get(key) => return Some(Seen::Value(store.look(key))),
         Op::Set(key, n) => store.put(key, Some(n.to_string())),
+        Op::SetUntil(key, n, end) => store.put_until(key, n.to_string(), end),
+        Op::ExpiresAt(key) => {
+            return Some(Seen::Value(
+                store.expires_at(key).map(|end| end.to_string()),
+            ));
+        }
+        Op::Tick(by) => store.tick(by),
+        Op::Sweep(most) => store.sweep(most),
         Op::Delete(key) => store.put(key, None),
         Op::Add(key, n) => {
             let sum = number(store.look(key)) + n;

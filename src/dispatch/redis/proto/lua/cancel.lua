@@ -1,8 +1,7 @@
 age = tonumber(age)
 -- Its gateway was never told where it is: among those that came since it was sent, so many milliseconds ago.
 local function search()
-  local now = redis.call('TIME')
-  local from = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - age)
+  local from = string.format('%.0f', clock() - age)
   for _ = 1, 16 do
     local found = redis.call('XRANGE', jobs, from, '+', 'COUNT', 256)
     for _, job in ipairs(found) do

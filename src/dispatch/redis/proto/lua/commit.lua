@@ -13,16 +13,16 @@ end
 local INLINE = 64
 -- Returns whether a range, read as it was, has what it had: so many keys, or the keys, or also the values, by their digest.
 local function range_holds(start, reverse, stop, limit, is_count, has_values, found)
-  if is_count then return redis.call('ZLEXCOUNT', store_keys, '[' .. start, '(' .. stop) == tonumber(found) end
-  local keys, parts = keys_in(store_keys, start, stop, limit, reverse), {}
-  if has_values then
-    each_value(store, keys, function(key, value)
+  if is_count then return count_in(store, store_keys, expiring, start, stop) == tonumber(found) end
+  local parts = {}
+  each_in(store, store_keys, expiring, start, stop, limit, reverse, has_values, function(key, value)
+    local part = #key .. ':' .. key
+    if has_values then
       local digested = #value > INLINE and redis.sha1hex(value) or value
-      add(parts, #key .. ':' .. key .. #value .. ':' .. digested)
-    end)
-  else
-    for i, key in ipairs(keys) do parts[i] = #key .. ':' .. key end
-  end
+      part = part .. #value .. ':' .. digested
+    end
+    add(parts, part)
+  end)
   return redis.sha1hex(table.concat(parts)) == found
 end
 
@@ -32,11 +32,17 @@ local function add_all(adds)
   local before = {}
   for i, added in ipairs(adds) do
     local key, old = added[1], redis.call('HGET', store, added[1])
+    local number, header = live(key, old), ''
+    if number and expiry_of(key, number) then header, number = number:sub(1, 9), number:sub(10) end
+    before[i] = {key, old}
+    -- The sum expires when the value does; one that has expired is none.
+    if number and header ~= '' then redis.call('HSET', store, key, number) end
+    if old and not number then redis.call('HDEL', store, key) end
     local sum = redis.pcall('HINCRBY', store, key, added[2])
     if type(sum) == 'table' then
       return before, {'add', key, sum.err:find('overflow', 1, true) and 'overflow' or 'number'}
     end
-    before[i] = {key, old}
+    if header ~= '' then redis.call('HSET', store, key, header .. redis.call('HGET', store, key)) end
   end
   return before
 end
@@ -61,14 +67,15 @@ local function name_pushes(to_push, writes)
   for _, write in ipairs(writes) do taken[write[1]] = true end
   local number, grows = tonumber(old or '') or 0, 0
   for _, new in ipairs(to_push) do
-    local key
+    local key, there
     repeat
       number = number + 1
       key = new[1] .. string.format('%020.0f', number)
+      there = redis.call('HGET', store, key)
       -- A script may have written it.
-    until not taken[key] and redis.call('HEXISTS', store, key) == 0
-    grows = grows + #key + #new[2]
-    add(writes, {key, new[2]})
+    until not taken[key] and not live(key, there)
+    grows = grows + #new[2] + (there and -#there or #key)
+    add(writes, {key, new[2], there})
   end
   local text = string.format('%.0f', number)
   add(writes, {PUSHED, text, old})
@@ -82,8 +89,8 @@ local function delete_ranges(to_delete, writes)
   for _, write in ipairs(writes) do taken[write[1]] = true end
   for _, range in ipairs(to_delete) do
     -- Those that are written come back.
-    local keys = keys_in(store_keys, range[1], range[2], max_range_delete + #writes + 1, false)
-    each_value(store, keys, function(key, value)
+    local most = max_range_delete + #writes + 1
+    each_in(store, store_keys, expiring, range[1], range[2], most, false, true, function(key, value)
       if not taken[key] then
         add(writes, {key, nil, #value})
         count, freed = count + 1, freed + #key + #value
@@ -99,6 +106,20 @@ end
 local entries, without_effects, waited, over, outcomes_by_inbox, emitted = {}, {}, {}, {}, {}, {}
 -- The entries of plays, by caller; '' until one is named.
 local caller, ended = '', {}
+
+-- Notes when a key expires that gets a value, or none: then it doesn't.
+local any_expiry
+local function note_expiry(key, value)
+  local expiry = value and expiry_of(key, value)
+  if expiry then
+    redis.call('ZADD', expiring, expiry, key)
+    redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
+    any_expiry = true
+    return
+  end
+  if any_expiry == nil then any_expiry = redis.call('EXISTS', expiring) == 1 end
+  if any_expiry then redis.call('ZREM', expiring, key) end
+end
 
 -- Returns true if somebody listens to the circle.
 local has_watchers
@@ -139,6 +160,8 @@ end
 
 local answers = {}
 local ended_durable = 0
+-- Keys that are swept at most where a run needs room.
+local SWEPT_AT_MOST = 1000
 -- The size of the store, the number of the last commit that changed it, and what those of this call have written.
 local size, commit
 local commits = {}
@@ -152,7 +175,7 @@ for _ = 1, runs do
   local reads_hold, values, writes, new_events, new_jobs, after, has_room = true, {}, {}, {}, {}, nil, true
   for i = 1, num_reads do
     take reads
-    values[i] = redis.call('HGET', store, key)
+    values[i] = live(key, redis.call('HGET', store, key))
     if not matches(values[i], expected) then reads_hold = false end
   end
   for _ = 1, num_ranges do
@@ -160,15 +183,14 @@ for _ = 1, runs do
     reads_hold = reads_hold and range_holds(start, reverse, stop, limit, is_count, has_values, found)
   end
   if num_puts + num_deletes + num_adds + num_pushes + num_range_deletes > 0 then
-    if not size then
-      -- An earlier version had no number.
-      local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
-      size, commit = tonumber(bytes or '0'), tonumber(number or '') or 0
-    end
+    if not size then size, commit = read_usage(usage) end
     after = size
   end
   for i = 1, num_puts do
     take puts
+    local expiry = expiry_of(put_key, value)
+    -- It may have seen its own write, which is over by now.
+    if expiry and expiry <= clock() then reads_hold = false end
     local old = kept(put_key)
     if old then after = after - #put_key - old end
     after = after + #put_key + #value
@@ -228,6 +250,17 @@ for _ = 1, runs do
   end
   if reads_hold and num_pushes > 0 then after = after + name_pushes(to_push, writes) end
 
+  if reads_hold and after and after > quota and after > size then
+    -- What has expired makes room. The keys that it writes are counted already.
+    local spared = {}
+    for _, write in ipairs(writes) do spared[write[1]] = true end
+    local swept, freed = sweep(store, store_keys, expiring, SWEPT_AT_MOST, spared)
+    if #swept > 0 then
+      size, after, commit = size - freed, after - freed, commit + 1
+      add(commits, swept)
+    end
+  end
+
   local answer = 'done'
   if not reads_hold then
     table.insert(values, 1, 'conflict')
@@ -251,12 +284,16 @@ for _ = 1, runs do
     for _, write in ipairs(writes) do
       local key, value, old = write[1], write[2], write[3]
       if value then
-        -- What was added is there already.
-        if value ~= true then redis.call('HSET', store, key, value) end
+        -- What was added is there already, and expires as before.
+        if value ~= true then
+          redis.call('HSET', store, key, value)
+          note_expiry(key, value)
+        end
         if not old then redis.call('ZADD', store_keys, 0, key) end
       else
         redis.call('HDEL', store, key)
         redis.call('ZREM', store_keys, key)
+        note_expiry(key)
       end
     end
     if after then
@@ -311,18 +348,7 @@ if #entries > 0 then redis.call('XDEL', jobs, unpack(entries)) end
 -- Of each caller, those that were there until now.
 for whose, entries in pairs(ended) do ended[whose] = redis.call('XDEL', jobs, unpack(entries)) end
 if #commits > 0 then
-  redis.call('SET', usage, string.format('%.0f %.0f', size, commit))
-  local gateways = redis.call('SMEMBERS', commit_watchers)
-  if #gateways > 0 then
-    local messages = {}
-    for i, writes in ipairs(commits) do
-      local keys = {}
-      for n, write in ipairs(writes) do keys[n] = #write[1] .. ':' .. write[1] end
-      add(messages, string.format('%s commit %.0f', circle, commit - #commits + i))
-      add(messages, table.concat(keys))
-    end
-    send_to(gateways, jobs, commit_watchers, circle, inbox_length, inbox_bytes, messages)
-  end
+  note_commits(jobs, usage, commit_watchers, circle, inbox_length, inbox_bytes, commits, size, commit)
 end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end

@@ -85,7 +85,7 @@ local function most_in_stream(most, most_waiting)
   return 2 * most + math.max(most, math.floor(most_waiting / 4))
 end
 
--- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
+-- Plays of these callers have expired, so many of each. Those that wait go into the stream: next, some of whoever has the
 -- fewest there.
 local AT_A_TIME = 1000
 local function hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, ended)
@@ -126,7 +126,7 @@ local function hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, 
   write_counts(job_counts, counts)
 end
 
--- So many durable jobs have ended: those that wait, first in first out, as long as fewer of them run than may.
+-- So many durable jobs have expired: those that wait, first in first out, as long as fewer of them run than may.
 local function hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
   local total = in_stream(jobs, read_count(job_counts, 'durable') - ended)
   while total < most do
@@ -153,7 +153,44 @@ local function matches(value, wanted)
   return redis.sha1hex(value) == wanted:sub(2)
 end
 
--- Returns the keys of a store in a range, as it is to be read.
+-- Returns the time of this call in milliseconds since 1970.
+local called_at
+local function clock()
+  if not called_at then
+    local seconds, micros = unpack(redis.call('TIME'))
+    called_at = seconds * 1000 + math.floor(micros / 1000)
+  end
+  return called_at
+end
+
+-- Returns when a key expires by its value in the store, if it does: see expiring.rs.
+local MARK, OWN = 1, 255
+local function expiry_of(key, value)
+  if value:byte(1) ~= MARK or #value < 9 or key:byte(1) == OWN then return nil end
+  return (struct.unpack('>I8', value, 2))
+end
+
+-- Returns the value of a key, or false if it has none or has expired.
+local function live(key, value)
+  local expiry = value and expiry_of(key, value)
+  return (not expiry or expiry > clock()) and value
+end
+
+-- Returns whether keys of a store have expired that are there still.
+local function is_any_due(expiring)
+  return redis.call('EXISTS', expiring) == 1 and #redis.call('ZRANGEBYSCORE', expiring, '-inf', clock(), 'LIMIT', 0, 1) > 0
+end
+
+-- Returns whether a key comes before another. Lua itself would compare them as the words of some language.
+local function is_before(one, other)
+  for i = 1, math.min(#one, #other) do
+    local byte, other_byte = one:byte(i), other:byte(i)
+    if byte ~= other_byte then return byte < other_byte end
+  end
+  return #one < #other
+end
+
+-- Returns the keys of a store in a range, as it is to be read, those that have expired included.
 local function keys_in(store_keys, start, stop, limit, reverse)
   local command, one, other = 'ZRANGEBYLEX', '[' .. start, '(' .. stop
   if reverse then command, one, other = 'ZREVRANGEBYLEX', other, one end
@@ -169,6 +206,86 @@ local function each_value(store, keys, found)
       if found(keys[from + i - 1], value or '') == false then return end
     end
   end
+end
+
+-- Calls `found` with each key of a store in a range, as it is to be read, until it returns false; with its value, too, if
+-- that is wanted. Leaves out those that have expired.
+local function each_in(store, store_keys, expiring, start, stop, limit, reverse, with_values, found)
+  if not is_any_due(expiring) then
+    local keys = keys_in(store_keys, start, stop, limit, reverse)
+    if with_values then return each_value(store, keys, found) end
+    for _, key in ipairs(keys) do
+      if found(key) == false then return end
+    end
+    return
+  end
+  local left = limit
+  repeat
+    local keys, goes_on = keys_in(store_keys, start, stop, FETCHED_AT_ONCE, reverse), true
+    each_value(store, keys, function(key, value)
+      if live(key, value) then
+        left = left - 1
+        goes_on = found(key, value) ~= false and left > 0
+      end
+      return goes_on
+    end)
+    local last = keys[#keys]
+    if reverse then stop = last else start = last and last .. '\0' end
+  until not goes_on or #keys < FETCHED_AT_ONCE
+end
+
+-- Returns the number of keys of a store in a range, those left out that have expired.
+local COUNTED_AT_ONCE = 1000
+local function count_in(store, store_keys, expiring, start, stop)
+  local count = redis.call('ZLEXCOUNT', store_keys, '[' .. start, '(' .. stop)
+  if not is_any_due(expiring) then return count end
+  local from, time, is_due = 0, clock(), true
+  while is_due do
+    local entries, inside = redis.call('ZRANGE', expiring, from, from + COUNTED_AT_ONCE - 1, 'WITHSCORES'), {}
+    is_due = #entries == 2 * COUNTED_AT_ONCE
+    for i = 1, #entries, 2 do
+      local key = entries[i]
+      if tonumber(entries[i + 1]) > time then
+        is_due = false
+      elseif not is_before(key, start) and is_before(key, stop) then
+        add(inside, key)
+      end
+    end
+    each_value(store, inside, function(key, value)
+      if not live(key, value) then count = count - 1 end
+    end)
+    from = from + COUNTED_AT_ONCE
+  end
+  return count
+end
+
+-- Deletes keys of a store that have expired, so many at most, but for the spared ones. Returns them, each in a list of its
+-- own, and how many bytes they had.
+local function sweep(store, store_keys, expiring, most, spared)
+  local swept, entries, freed = {}, {}, 0
+  if redis.call('EXISTS', expiring) == 0 then return swept, freed end
+  local due = redis.call('ZRANGEBYSCORE', expiring, '-inf', clock(), 'LIMIT', 0, most)
+  each_value(store, due, function(key, value)
+    if not spared[key] then
+      add(entries, key)
+      -- An earlier version may have changed the key, which knows no expiry.
+      if not live(key, value) then
+        add(swept, {key})
+        freed = freed + #key + #value
+        redis.call('HDEL', store, key)
+        redis.call('ZREM', store_keys, key)
+      end
+    end
+  end)
+  if #entries > 0 then redis.call('ZREM', expiring, unpack(entries)) end
+  return swept, freed
+end
+
+-- Returns the bytes of a store, and the number of the last commit that changed it.
+local function read_usage(usage)
+  -- An earlier version had no number.
+  local bytes, number = (redis.call('GET', usage) or ''):match('^(%d+) ?(%d*)$')
+  return tonumber(bytes or '0'), tonumber(number or '') or 0
 end
 
 -- Returns the bytes that count in an inbox: in all, and of one circle's. An entry counts as its bytes, and as its share of
@@ -260,6 +377,22 @@ local function send_to(gateways, jobs, watchers, circle, inbox_length, inbox_byt
       from = to + 1
     end
   end
+end
+
+-- Notes the size of a store after commits that have changed it, the last of which has this number, and tells the gateways
+-- that watch. Each is a list of writes, which begin with their keys.
+local function note_commits(jobs, usage, commit_watchers, circle, inbox_length, inbox_bytes, commits, size, last)
+  redis.call('SET', usage, string.format('%.0f %.0f', size, last))
+  local gateways = redis.call('SMEMBERS', commit_watchers)
+  if #gateways == 0 then return end
+  local messages = {}
+  for i, writes in ipairs(commits) do
+    local keys = {}
+    for n, write in ipairs(writes) do keys[n] = #write[1] .. ':' .. write[1] end
+    add(messages, string.format('%s commit %.0f', circle, last - #commits + i))
+    add(messages, table.concat(keys))
+  end
+  send_to(gateways, jobs, commit_watchers, circle, inbox_length, inbox_bytes, messages)
 end
 
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.

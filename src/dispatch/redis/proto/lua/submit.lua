@@ -19,8 +19,7 @@ local function has_share(caller, number)
 end
 
 -- When those came that wait: that counts in the time that they have.
-local now = redis.call('TIME')
-now = string.format('%.0f ', now[1] * 1000 + math.floor(now[2] / 1000))
+local now = string.format('%.0f ', clock())
 
 local answers, counts, scores = {}, {}, {}
 for _ = 1, callers do
