@@ -40,7 +40,7 @@ use crate::{
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
     memory::MemoryBudget,
-    rpc::{Limits, Quotas, Shared},
+    rpc::{Limits, Quotas, Shared, WatchLimits, Watches},
     session::{self, Registry},
     shares::Bounds,
     turns::Turns,
@@ -143,6 +143,7 @@ impl Server {
             access,
             circles: RecentKeys::default(),
             callers: RecentKeys::default(),
+            watches: Watches::new(dispatcher.clone(), watch_limits(settings)),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
             logins: Turns::new(settings.auth.places(), settings.auth.queue.get()),
@@ -253,6 +254,7 @@ impl Server {
             // Sessions are told; clients that don't read are left behind.
             let _ = timeout(TELLING, ending.tasks.wait()).await;
         }
+        state.shared.watches.close().await;
         end(&dispatcher, grace_ends).await;
         admin_ending.end(grace_ends).await;
         tracing::info!("stopped");
@@ -328,6 +330,16 @@ fn admin_acceptor(settings: &config::Settings, files: OpenFiles) -> Acceptor {
 fn admin_connections(settings: &config::Settings, files: OpenFiles) -> usize {
     let most = files.for_connections() / 4;
     settings.server.max_admin_connections.get().min(most)
+}
+
+/// Returns the bounds of live queries.
+fn watch_limits(settings: &config::Settings) -> WatchLimits {
+    WatchLimits {
+        max_watches: settings.session.max_watches.get(),
+        watch_reads: settings.session.watch_reads.get(),
+        max_queries: settings.circles.max_queries.get(),
+        query_bytes: settings.circles.query_bytes.get(),
+    }
 }
 
 /// Returns the settings of the backend, which gets some of the reserved files.

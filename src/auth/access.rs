@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use super::SecretSource;
-use crate::units::Text;
+use crate::units::{Size, Text};
 
 /// The `[circles]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +36,10 @@ pub struct CirclesSettings {
     pub max_scripts: NonZeroUsize,
     /// The number of versions of a script that are kept.
     pub script_versions: NonZeroUsize,
+    /// The most queries that all circles' sessions may watch.
+    pub max_queries: NonZeroUsize,
+    /// The most bytes that those keep.
+    pub query_bytes: Size<{ 1 << 20 }>,
 }
 
 /// One `[[circle]]` of the settings.
@@ -383,6 +387,8 @@ mod tests {
             max_members: NonZeroUsize::new(10).unwrap(),
             max_scripts: NonZeroUsize::new(10).unwrap(),
             script_versions: NonZeroUsize::new(2).unwrap(),
+            max_queries: NonZeroUsize::new(10).unwrap(),
+            query_bytes: Size::new(1 << 20).unwrap(),
         }
     }
 

@@ -10,12 +10,12 @@ use circled_protocol::{PublicKey, Role};
 use jiff::Timestamp;
 
 use super::{
-    Caller, JobSpec, Procedure, Settings, Task, has_script, list_role, members::CirclePeople,
-    scripts,
+    Caller, JobSpec, Procedure, QueryScript, Settings, Task, has_script, list_role,
+    members::CirclePeople, scripts,
 };
 use crate::{
     auth::{Access, Action, Denied, decide},
-    script::{Inputs, Limits, Outcome, PinnedModules, RunError, Sandbox, Success},
+    script::{Inputs, Limits, Outcome, PinnedModules, Queried, Reads, RunError, Sandbox, Success},
     store::{Transaction, Value},
 };
 
@@ -98,13 +98,13 @@ impl Executor {
         let found = match find(job, transaction.as_mut()?) {
             Ok(found) => found,
             Err(RunError::Unavailable) => return None,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return Some(queried(job, Err(error), transaction)),
         };
         let inputs = inputs(job, &found);
         let outcome = self
             .sandbox
             .try_run(&found.source.text(), &inputs, transaction)?;
-        Some(versioned(outcome, found.version))
+        Some(queried(job, versioned(outcome, found.version), transaction))
     }
 
     /// Runs on this thread, within the limits and until the deadline. Reads and writes go through the transaction; the
@@ -129,13 +129,16 @@ impl Executor {
             }
             return self.perform(procedure, job, own);
         }
-        let found = find(job, own)?;
+        let found = match find(job, own) {
+            Ok(found) => found,
+            Err(error) => return queried(job, Err(error), transaction),
+        };
         let inputs = inputs(job, &found);
         let source = found.source.text();
         let outcome = self
             .sandbox
             .run(&source, &inputs, transaction, deadline, cancel);
-        versioned(outcome, found.version)
+        queried(job, versioned(outcome, found.version), transaction)
     }
 
     fn perform(
@@ -150,6 +153,7 @@ impl Executor {
             value: procedure.perform(transaction, &job.caller, Timestamp::now(), &self.settings)?,
             logs: Vec::new(),
             version: None,
+            queried: None,
         })
     }
 }
@@ -174,13 +178,20 @@ fn find<'a>(
     transaction: &mut Transaction,
 ) -> Result<FoundSource<'a>, RunError> {
     admit(job, transaction)?;
+    if job.task.is_query() {
+        transaction.only_read();
+    }
     let given = |source| FoundSource {
         source: SourceText::Given(source),
         version: None,
         modules: None,
     };
     Ok(match &job.task {
-        Task::Source(source) => given(source),
+        Task::Source(source)
+        | Task::Query {
+            script: QueryScript::Source(source),
+            ..
+        } => given(source),
         Task::Procedure(_) => given(""),
         Task::Pinned(pinned) => {
             // A caller's job ends with its script.
@@ -195,7 +206,11 @@ fn find<'a>(
                 ..given(&pinned.source)
             }
         }
-        Task::Named { name, version } => {
+        Task::Named { name, version }
+        | Task::Query {
+            script: QueryScript::Named { name, version },
+            ..
+        } => {
             let (put, source) = scripts::find(transaction, name, version.as_deref())?;
             FoundSource {
                 source: SourceText::Stored(source),
@@ -218,6 +233,31 @@ fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
         occasion: job.occasion(),
         modules: found.modules,
     }
+}
+
+/// Adds what a query has read to its outcome. An error that comes of what it has read is a success of the query.
+fn queried(job: &JobSpec<'_>, outcome: Outcome, transaction: &mut Option<Transaction>) -> Outcome {
+    let (Task::Query { max_reads, .. }, Some(transaction)) = (&job.task, transaction) else {
+        return outcome;
+    };
+    let (mut success, error) = match outcome {
+        Ok(success) => (success, None),
+        Err(error) if error.is_of_its_reads() => (Success::nothing(), Some(error)),
+        Err(error) => return Err(error),
+    };
+    let reads = Reads::from(transaction.reads());
+    if reads.size() > *max_reads {
+        return Err(RunError::limit("session.watch_reads"));
+    }
+    success.output.clear();
+    success.logs.clear();
+    success.queried = Some(Box::new(Queried {
+        at: transaction.last_commit()?,
+        reads,
+        by_caller: transaction.saw_caller(),
+        error,
+    }));
+    Ok(success)
 }
 
 /// Adds the version of a named script to the outcome.

@@ -68,6 +68,31 @@ pub enum Task<'a> {
     Pinned(Arc<Pinned>),
     /// No script.
     Procedure(Procedure),
+    /// A script that only reads. Its outcome says what it has read. An earlier version doesn't know it, and must never
+    /// run it as anything else.
+    Query {
+        /// The script.
+        #[serde(borrow)]
+        script: QueryScript<'a>,
+        /// The most bytes of what it reads, without the values.
+        max_reads: usize,
+    },
+}
+
+/// The script of a query.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryScript<'a> {
+    /// This source.
+    #[serde(borrow)]
+    Source(Cow<'a, str>),
+    /// The script that the circle has under a name when it runs.
+    Named {
+        /// The name.
+        name: Cow<'a, str>,
+        /// The version; the newest one if none is given.
+        version: Option<Cow<'a, str>>,
+    },
 }
 
 /// The caller of a script.
@@ -96,8 +121,16 @@ impl JobSpec<'_> {
     /// Returns about how many bytes it takes while it waits.
     pub fn weight(&self) -> usize {
         let task = match &self.task {
-            Task::Source(source) => source.len(),
-            Task::Named { name, .. } => name.len(),
+            Task::Source(source)
+            | Task::Query {
+                script: QueryScript::Source(source),
+                ..
+            } => source.len(),
+            Task::Named { name, .. }
+            | Task::Query {
+                script: QueryScript::Named { name, .. },
+                ..
+            } => name.len(),
             Task::Pinned(_) => 0,
             Task::Procedure(procedure) => procedure.weight(),
         };
@@ -125,15 +158,34 @@ impl Task<'_> {
             },
             Self::Pinned(pinned) => Task::Pinned(pinned),
             Self::Procedure(procedure) => Task::Procedure(procedure),
+            Self::Query { script, max_reads } => {
+                let script = match script {
+                    QueryScript::Source(source) => QueryScript::Source(owned(source)),
+                    QueryScript::Named { name, version } => QueryScript::Named {
+                        name: owned(name),
+                        version: version.map(owned),
+                    },
+                };
+                Task::Query { script, max_reads }
+            }
         }
+    }
+
+    /// Returns whether it is a script that only reads.
+    pub fn is_query(&self) -> bool {
+        matches!(self, Self::Query { .. })
     }
 
     /// Returns the name that the script has in its circle.
     pub fn script(&self) -> Option<&str> {
         match self {
-            Self::Named { name, .. } => Some(name),
+            Self::Named { name, .. }
+            | Self::Query {
+                script: QueryScript::Named { name, .. },
+                ..
+            } => Some(name),
             Self::Pinned(pinned) => pinned.name.as_deref(),
-            Self::Source(_) | Self::Procedure(_) => None,
+            Self::Source(_) | Self::Procedure(_) | Self::Query { .. } => None,
         }
     }
 }

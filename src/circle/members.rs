@@ -13,7 +13,7 @@ use super::{ALL, is_full};
 use crate::{
     auth::{Access, HIGHEST_LISTED},
     script::{People, RunError},
-    store::{NewEvent, Transaction, Value, WriteError},
+    store::{self, Key, NewEvent, Transaction, Value, WriteError},
 };
 
 /// The prefix of their keys in the store.
@@ -34,6 +34,11 @@ fn member() -> Word<Role> {
 
 fn key(member: &PublicKey) -> Vec<u8> {
     [MEMBERS, member.as_bytes()].concat()
+}
+
+/// Returns the key of the store that has a member's entry in the circle's list.
+pub fn member_key(member: &PublicKey) -> Key {
+    store::own_key(&key(member))
 }
 
 /// Returns the role that the circle's list gives the holder of a key. A role that this version doesn't know gives none.

@@ -13,8 +13,8 @@ mod scripts;
 mod tests;
 
 pub use executor::Executor;
-pub use job_spec::{Caller, JobSpec, Task};
-pub use members::list_role;
+pub use job_spec::{Caller, JobSpec, QueryScript, Task};
+pub use members::{list_role, member_key};
 pub use procedure::Procedure;
 pub use scripts::{
     Compiler, NAME_RULE, Pinned, Version, has_script, is_name, name_key, pin, pin_for_deliveries,

@@ -132,26 +132,10 @@ impl Events {
 
     /// Follows new events and prints them.
     async fn follow(&self, key: SecretKey) -> End {
-        let (mut lost, mut before) = (false, String::new());
         let mut follow = Follow::new(&self.login.url, key)
             .scheme(self.login.manner.scheme.into())
             .topic(&self.topic)
-            .on_change(move |change| match change {
-                Change::Connected if lost => {
-                    (lost, before) = (false, String::new());
-                    remark!("connected again");
-                }
-                Change::Connected => {}
-                Change::Lost { why, retry_in } => {
-                    lost = true;
-                    // The same reason is printed once.
-                    let why = why.to_string();
-                    if why != before {
-                        remark!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
-                        before = why;
-                    }
-                }
-            });
+            .on_change(remark_connection());
         if let Some(since) = self.since {
             follow = follow.since(since);
         }
@@ -203,6 +187,27 @@ impl Events {
             .and_then(|()| stdout().flush())
             .err()
             .map(|_| End::Unread)
+    }
+}
+
+/// Returns what says on standard error when the connection is lost, and when it is there again.
+pub(super) fn remark_connection() -> impl FnMut(Change<'_>) + Send + 'static {
+    let (mut lost, mut before) = (false, String::new());
+    move |change| match change {
+        Change::Connected if lost => {
+            (lost, before) = (false, String::new());
+            remark!("connected again");
+        }
+        Change::Connected => {}
+        Change::Lost { why, retry_in } => {
+            lost = true;
+            // The same reason is printed once.
+            let why = why.to_string();
+            if why != before {
+                remark!("{why}; trying again in {:.1} s", retry_in.as_secs_f64());
+                before = why;
+            }
+        }
     }
 }
 

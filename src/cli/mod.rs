@@ -22,6 +22,7 @@ mod runtime;
 mod script;
 mod serve;
 mod signals;
+mod watch;
 mod webhook;
 mod worker;
 
@@ -74,6 +75,7 @@ enum Command {
     Call(call::Call),
     Jobs(jobs::Jobs),
     Events(events::Events),
+    Watch(watch::Watch),
     Members(members::Members),
     Deliveries(deliveries::Deliveries),
     Config(config::Config),
@@ -160,6 +162,7 @@ impl Command {
             Self::Script(scripts) => Ok(scripts.run()),
             Self::Call(call) => Ok(call.run()),
             Self::Events(events) => Ok(events.run()),
+            Self::Watch(watch) => Ok(watch.run()),
             Self::Members(members) => Ok(members.run()),
             Self::Deliveries(deliveries) => Ok(deliveries.run()),
             Self::Config(config) => config.run(),

@@ -54,7 +54,9 @@ fn size(outcome: &Outcome) -> usize {
     match outcome {
         Ok(success) => {
             let logs: usize = success.logs.iter().map(text).sum();
-            text(&success.output) + success.value.get().len() + logs
+            let reads = success.queried.as_ref();
+            let reads = reads.map_or(0, |queried| queried.reads.size());
+            text(&success.output) + success.value.get().len() + logs + reads
         }
         Err(RunError::Failed(failure)) => {
             let logs: usize = failure.logs.iter().map(text).sum();
@@ -121,6 +123,7 @@ mod tests {
                 value: serde_json::value::to_raw_value("").unwrap(),
                 logs: vec!["x".repeat(logs); 2],
                 version: None,
+                queried: None,
             };
             reserve(Ok(success), &full)
         };

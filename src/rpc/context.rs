@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Error, Needs, Quotas, Subscriptions,
+    Error, Needs, Quotas, Subscriptions, Watches,
     quota::{self, Who},
 };
 
@@ -93,6 +93,8 @@ pub struct Shared {
     pub limits: Limits,
     /// The quotas of callers and circles.
     pub quotas: Quotas,
+    /// The live queries.
+    pub watches: Watches,
 }
 
 /// The limits of one session.
@@ -192,6 +194,7 @@ impl Context {
                     retry_after_ms: 1000,
                 });
             }
+            Needs::ToPlayOrCall => return self.decide(None),
             Needs::Login => Some(Role::Guest),
             Needs::Owner => Some(Role::Owner),
             Needs::To(action) => self.shared.access.needs(&self.circle, action),

@@ -32,6 +32,8 @@ pub enum Needs {
     Login,
     /// The role that permits the action in the circle.
     To(Action),
+    /// The role that permits to play in the circle, or to call: the parameters decide.
+    ToPlayOrCall,
     /// The circle's own key.
     Owner,
 }

@@ -11,6 +11,7 @@ mod methods;
 mod openrpc;
 mod quota;
 mod subscriptions;
+mod watches;
 
 pub(crate) use call::failed;
 pub use call::{Answer, Handled, PendingCall, Reply, ReplyText, on_text};
@@ -23,3 +24,4 @@ pub use method::{Method, Needs};
 pub use openrpc::discover;
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
 pub use subscriptions::{Events, Gather, Notice, Subscriptions};
+pub use watches::{WatchLimits, Watches};

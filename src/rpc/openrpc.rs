@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use circled_protocol::{code, methods::Notification};
+use circled_protocol::{
+    code,
+    methods::{Notification, ValueNotification},
+};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{
     Map, Value, json,
@@ -35,7 +38,7 @@ fn generate() -> Value {
         "info": {
             "title": "circled",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`); or the `owner`.",
+            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`; `play or call`: the parameters decide); or the `owner`.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
@@ -44,6 +47,10 @@ fn generate() -> Value {
             "name": <Notification>::NAME,
             "summary": <Notification>::SUMMARY,
             "params": schemas.subschema_for::<Notification>(),
+        }, {
+            "name": <ValueNotification>::NAME,
+            "summary": <ValueNotification>::SUMMARY,
+            "params": schemas.subschema_for::<ValueNotification>(),
         }],
         "components": { "schemas": schemas.take_definitions(true) },
     })
@@ -118,6 +125,7 @@ fn needs(method: &Method) -> &'static str {
         Needs::Login => "login",
         Needs::To(Action::Play) => "play",
         Needs::To(Action::Call) => "call",
+        Needs::ToPlayOrCall => "play or call",
         Needs::To(Action::Subscribe) => "subscribe",
         Needs::To(Action::Manage) => "manage",
         Needs::Owner => "owner",
@@ -134,7 +142,7 @@ fn errors(method: &Method) -> Vec<Value> {
     let of_needs: &[i32] = match method.needs {
         Needs::Nothing => &[],
         Needs::Credentials => &[code::INVALID_CREDENTIALS],
-        Needs::Login | Needs::To(_) | Needs::Owner => &denied,
+        Needs::Login | Needs::To(_) | Needs::ToPlayOrCall | Needs::Owner => &denied,
     };
     let of_all = [code::INVALID_PARAMS, code::LIMIT_EXCEEDED];
     let own = of_all.iter().chain(of_needs).chain(method.errors);

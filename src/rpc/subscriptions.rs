@@ -1,4 +1,4 @@
-//! Sends a session the events of its circle.
+//! Sends a session the events of its circle, and the values that it watches.
 //!
 //! A subscription is a cursor into the circle's log. The event that comes next is sent when it is committed, one that
 //! has been sent is skipped, and missing ones are read from the log first. So nothing is missed or sent twice, even if
@@ -7,13 +7,14 @@
 mod cursors;
 mod events;
 mod notice;
+mod values;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use circled_protocol::PublicKey;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
-use super::Shared;
+use super::{Shared, watches::WatchGuard};
 use crate::{
     address::Network,
     memory::MemoryBudget,
@@ -23,6 +24,8 @@ use cursors::Cursors;
 pub(super) use cursors::NewSubscription;
 pub use events::{Events, Gather};
 pub use notice::Notice;
+use values::Values;
+pub(super) use values::{First, FirstAnswer, SessionWatch};
 
 /// The subscriptions of one session. A cheap handle.
 #[derive(Debug, Clone)]
@@ -43,6 +46,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     cursors: Cursors,
+    values: Values,
     /// A new feed that [`Events`] hasn't taken yet.
     feed: Option<Feed>,
     /// The session's caller, once they have logged in.
@@ -89,6 +93,7 @@ impl Subscriptions {
         let mut state = self.0.state();
         let ended = state.cursors.end_of_others(&caller);
         state.notices.extend(ended.into_iter().map(Notice::from));
+        state.values.end_of_others(&caller);
         state.caller = Some(caller);
         drop(state);
         self.0.changed.notify_one();
@@ -115,9 +120,46 @@ impl Subscriptions {
 
     /// Ends a subscription. Returns true if there was one of this name.
     pub(super) fn end(&self, name: &str) -> bool {
-        let ended = self.0.state().cursors.end(name);
+        let mut state = self.0.state();
+        let ended = state.cursors.end(name) || state.values.end(name);
+        drop(state);
         self.0.changed.notify_one();
         ended
+    }
+
+    /// Returns the number of watches.
+    pub(super) fn watches(&self) -> usize {
+        self.0.state().values.len()
+    }
+
+    /// Adds a watch that is to begin. Returns its name, its side of the query, and what its first answer comes from;
+    /// `None` if the session has another caller by now.
+    pub(super) fn add_watch(
+        &self,
+        caller: Option<PublicKey>,
+    ) -> Option<(u64, SessionWatch, oneshot::Receiver<First>)> {
+        let mut state = self.0.state();
+        if caller.is_some() && caller != state.caller {
+            return None;
+        }
+        let name = state.cursors.take_name();
+        state.values.add(name, caller);
+        let (watch, first) = SessionWatch::new(Arc::downgrade(&self.0), name);
+        Some((name, watch, first))
+    }
+
+    /// Keeps what ends a watch, as long as the session has it.
+    pub(super) fn hold_watch(&self, name: u64, guard: WatchGuard) {
+        let unwanted = self.0.state().values.hold(name, guard);
+        drop(unwanted);
+    }
+
+    /// Begins a watch: the client is about to be sent the answer with this digest, or has it. Returns false if the watch
+    /// has ended.
+    pub(super) fn begin_watch(&self, name: u64, digest: [u8; 32]) -> bool {
+        let begun = self.0.state().values.begin(name, digest);
+        self.0.changed.notify_one();
+        begun
     }
 }
 

@@ -52,6 +52,13 @@ impl Constant {
         }
     }
 
+    /// Notes that the script sees it.
+    fn see(self) {
+        if self == Self::CallerId {
+            run_context::see_caller();
+        }
+    }
+
     /// Returns its value, if it is defined for this run.
     fn value(self, inputs: &Inputs<'_>) -> Option<Dynamic> {
         Some(match self {
@@ -133,7 +140,10 @@ pub(super) fn find(name: &str) -> Result<Option<Dynamic>, Failed> {
     let mut all = Constant::ALL.into_iter();
     match all.find(|constant| constant.name() == name) {
         Some(Constant::CallerRole) => caller_role().map(Some),
-        Some(constant) => Ok(value(constant)),
+        Some(constant) => {
+            constant.see();
+            Ok(value(constant))
+        }
         None => Ok(None),
     }
 }
@@ -163,6 +173,7 @@ fn filled(
 ) -> Result<Scope<'static>, Failed> {
     let mut scope = Scope::new();
     for constant in mentioned.iter() {
+        constant.see();
         let value = if constant == Constant::CallerRole {
             Some(caller_role()?)
         } else {

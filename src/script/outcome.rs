@@ -6,7 +6,7 @@ use circled_protocol::{FailureKind, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::{DurableTry, Occasion, PinnedModules};
+use super::{DurableTry, Occasion, PinnedModules, Queried};
 
 /// The constants that a script sees. Names are written out only for scripts that mention them.
 #[derive(Clone, Copy)]
@@ -43,6 +43,22 @@ pub struct Success {
     /// The version of the named script that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What a query has read; nothing for all other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queried: Option<Box<Queried>>,
+}
+
+impl Success {
+    /// Returns the success of a run that has no value.
+    pub fn nothing() -> Self {
+        Self {
+            output: String::new(),
+            value: RawValue::NULL.to_owned(),
+            logs: Vec::new(),
+            version: None,
+            queried: None,
+        }
+    }
 }
 
 /// A script that doesn't compile, failed, or ran into a limit.

@@ -42,6 +42,7 @@ pub(super) fn caller_role() -> Result<Option<Role>, Failed> {
         let known = context.people.borrow();
         known.as_ref().and_then(|known| known.caller)
     });
+    run_context::see_caller();
     caller.map(|key| role(&key)).transpose()
 }
 

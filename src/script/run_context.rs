@@ -100,6 +100,15 @@ pub(super) fn with_transaction<R>(
     with(|context| context.transaction.borrow_mut().as_mut().map(work))
 }
 
+/// Notes that another caller may get another value from here on.
+pub(super) fn see_caller() {
+    with(|context| {
+        if let Some(transaction) = context.transaction.borrow_mut().as_mut() {
+            transaction.see_caller();
+        }
+    });
+}
+
 impl RunContext {
     /// Returns the time of the run, in milliseconds since 1970.
     pub(super) fn time(&self) -> i64 {

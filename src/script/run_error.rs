@@ -120,6 +120,23 @@ impl RunError {
         }
     }
 
+    /// Returns whether a run that reads the same ends so again.
+    pub fn is_of_its_reads(&self) -> bool {
+        match self {
+            Self::Failed(_)
+            | Self::NotFound { .. }
+            | Self::Forbidden { .. }
+            | Self::Outdated { .. }
+            | Self::Invalid { .. } => true,
+            Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::Displaced
+            | Self::Limit { .. }
+            | Self::Conflict
+            | Self::Unavailable => false,
+        }
+    }
+
     /// Returns whether no script ran: the request was refused, or a procedure was.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -163,7 +180,8 @@ impl From<WriteError> for RunError {
             | WriteError::Events { .. }
             | WriteError::Keys { .. }
             | WriteError::Entries { .. }
-            | WriteError::Add { .. }) => Self::Invalid {
+            | WriteError::Add { .. }
+            | WriteError::ReadOnly) => Self::Invalid {
                 reason: error.to_string(),
             },
         }

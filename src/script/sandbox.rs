@@ -426,6 +426,7 @@ impl Sandbox {
             value: json::to_raw(&value, bounds).map_err(failed)?,
             logs: logs::take(),
             version: None,
+            queried: None,
         })
     }
 }

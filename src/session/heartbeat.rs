@@ -110,7 +110,7 @@ mod tests {
 
     fn heartbeat(start: Instant) -> Heartbeat {
         let settings: Settings = circled_json::from_value(serde_json::json!({
-            "max_message": "1MiB", "max_batch": 1, "max_reply": "1MiB", "max_in_flight": 1, "long_requests": 1, "log_reads": 1, "max_subscriptions": 1, "ping_interval": "25s", "pong_timeout": "10s",
+            "max_message": "1MiB", "max_batch": 1, "max_reply": "1MiB", "max_in_flight": 1, "long_requests": 1, "log_reads": 1, "max_subscriptions": 1, "max_watches": 1, "watch_reads": "1KiB", "ping_interval": "25s", "pong_timeout": "10s",
             "login_deadline": "60s", "max_sessions": 1, "max_sessions_per_address": 1, "outbound_queue": 1,
             "max_buffered": "1MiB", "anonymous_buffered": "1MiB", "anonymous_buffered_per_address": "1MiB", "anonymous_buffered_in_all": "1MiB", "anonymous_message": "1MiB", "anonymous_in_flight": 1, "max_buffered_per_address": "1MiB", "write_timeout": "10s",
         }))

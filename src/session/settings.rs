@@ -24,6 +24,10 @@ pub struct Settings {
     pub log_reads: NonZeroUsize,
     /// The most subscriptions of one session.
     pub max_subscriptions: NonZeroUsize,
+    /// The most watches of one session.
+    pub max_watches: NonZeroUsize,
+    /// The most bytes of keys and ranges that a watched script may read.
+    pub watch_reads: Size,
     /// The interval of pings.
     pub ping_interval: PositiveDuration,
     /// The time in which a client must answer a ping.

@@ -70,9 +70,13 @@ pub(super) struct Usage {
 impl Usage {
     /// Reads what is on disk.
     pub(super) fn read(disk: &Disk, circle: &PublicKey) -> Result<Self, Unavailable> {
-        let stored = disk.get(Table::Usage, circle, &[])?;
-        let usage = stored.as_deref().and_then(Self::decode);
-        Ok(usage.unwrap_or_default())
+        Ok(Self::of(disk.get(Table::Usage, circle, &[])?.as_ref()))
+    }
+
+    /// Returns what is stored.
+    pub(super) fn of(stored: Option<&Value>) -> Self {
+        let usage = stored.and_then(|stored| Self::decode(stored));
+        usage.unwrap_or_default()
     }
 
     fn decode(stored: &[u8]) -> Option<Self> {

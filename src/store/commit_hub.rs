@@ -1,19 +1,19 @@
 //! Tells those who watch a circle which keys its commits wrote, once they are safe. Where nobody watches, nothing is built.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use circled_protocol::PublicKey;
 use dashmap::{DashMap, Entry};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::Notify;
 
 use super::table::Key;
 use crate::memory::{MemoryBudget, Reservation};
-
-/// Commits of a circle that wait for a slow watcher.
-const WAITING: usize = 256;
 
 /// A commit that has changed a circle's store.
 #[derive(Debug)]
@@ -50,8 +50,32 @@ struct Inner {
 
 #[derive(Debug)]
 struct Circle {
-    sender: broadcast::Sender<CommitSignal>,
+    feeds: Vec<Arc<Waiting>>,
     memory: MemoryBudget,
+}
+
+/// What waits for one watcher. It is bounded by the memory of its circle.
+#[derive(Debug, Default)]
+struct Waiting {
+    signals: Mutex<VecDeque<CommitSignal>>,
+    changed: Notify,
+}
+
+impl Waiting {
+    fn push(&self, signal: CommitSignal) {
+        let mut signals = self.signals();
+        if let CommitSignal::Missed = signal {
+            // Whoever missed some learns nothing from those before.
+            signals.clear();
+        }
+        signals.push_back(signal);
+        drop(signals);
+        self.changed.notify_one();
+    }
+
+    fn signals(&self) -> MutexGuard<'_, VecDeque<CommitSignal>> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The commits of one circle from the moment on that this was made.
@@ -59,7 +83,7 @@ struct Circle {
 pub struct CommitFeed {
     hub: CommitHub,
     circle: PublicKey,
-    receiver: Option<broadcast::Receiver<CommitSignal>>,
+    waiting: Arc<Waiting>,
 }
 
 impl CommitHub {
@@ -76,14 +100,16 @@ impl CommitHub {
     pub fn watch(&self, circle: PublicKey) -> CommitFeed {
         let inner = &*self.0;
         inner.feeds.fetch_add(1, Ordering::SeqCst);
-        let here = inner.circles.entry(circle).or_insert_with(|| Circle {
-            sender: broadcast::Sender::new(WAITING),
+        let mut here = inner.circles.entry(circle).or_insert_with(|| Circle {
+            feeds: Vec::new(),
             memory: inner
                 .memory
                 .part("store.events_waiting", inner.per_circle, 0),
         });
+        let waiting = Arc::<Waiting>::default();
+        here.feeds.push(waiting.clone());
         CommitFeed {
-            receiver: Some(here.sender.subscribe()),
+            waiting,
             hub: self.clone(),
             circle,
         }
@@ -118,14 +144,17 @@ impl CommitHub {
             })),
             Err(_) => CommitSignal::Missed,
         };
-        // Whoever watched may have left.
-        let _ = here.sender.send(signal);
+        for feed in &here.feeds {
+            feed.push(signal.clone());
+        }
     }
 
     /// Tells the watchers of a circle that there may have been commits of which nothing is told.
     pub fn signal_missed(&self, circle: &PublicKey) {
         if let Some(here) = self.0.circles.get(circle) {
-            let _ = here.sender.send(CommitSignal::Missed);
+            for feed in &here.feeds {
+                feed.push(CommitSignal::Missed);
+            }
         }
     }
 }
@@ -133,27 +162,30 @@ impl CommitHub {
 impl CommitFeed {
     /// Waits for the next one. Loses nothing when it is dropped.
     pub async fn next(&mut self) -> CommitSignal {
-        let Some(receiver) = &mut self.receiver else {
-            return std::future::pending().await;
-        };
-        match receiver.recv().await {
-            Ok(signal) => signal,
-            Err(RecvError::Lagged(_)) => CommitSignal::Missed,
-            // The sender lives as long as anybody watches.
-            Err(RecvError::Closed) => std::future::pending().await,
+        loop {
+            if let Some(signal) = self.try_next() {
+                return signal;
+            }
+            self.waiting.changed.notified().await;
         }
+    }
+
+    /// Returns the next one, if it is there.
+    pub fn try_next(&mut self) -> Option<CommitSignal> {
+        self.waiting.signals().pop_front()
     }
 }
 
 impl Drop for CommitFeed {
     fn drop(&mut self) {
-        self.receiver = None;
         let inner = &*self.hub.0;
         inner.feeds.fetch_sub(1, Ordering::SeqCst);
-        if let Entry::Occupied(here) = inner.circles.entry(self.circle)
-            && here.get().sender.receiver_count() == 0
-        {
-            here.remove();
+        if let Entry::Occupied(mut here) = inner.circles.entry(self.circle) {
+            let feeds = &mut here.get_mut().feeds;
+            feeds.retain(|waiting| !Arc::ptr_eq(waiting, &self.waiting));
+            if feeds.is_empty() {
+                here.remove();
+            }
         }
     }
 }

@@ -120,6 +120,9 @@ pub enum WriteError {
         /// The reason.
         why: AddError,
     },
+    /// Nothing may be written.
+    #[error("a watched script only reads")]
+    ReadOnly,
     /// The values of a range are too long together.
     #[error("what it finds has more than {max} bytes: use a smaller limit")]
     Entries {

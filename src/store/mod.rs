@@ -59,7 +59,7 @@ pub use read_set::{Found, RangeRead, ReadSet};
 pub use settings::{DiskSettings, Settings};
 pub use submitted_job::{JobQueue, SubmittedJob};
 pub use table::{Key, Record, Table, Value};
-pub use transaction::{OnCounted, RemoteReads, Scanned, Transaction, pushed};
+pub use transaction::{OnCounted, RemoteReads, Scanned, Transaction, own as own_key, pushed};
 pub use write::{AddError, Write, sum};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{
     Settings,
     disk::Disk,
     effects::Effects,
-    error::WriteError,
+    error::{Unavailable, WriteError},
     event::NewEvent,
     expiring::{self, ReadTime},
     range::OWN,
@@ -39,6 +39,10 @@ pub struct Transaction {
     own_writes: usize,
     /// The provider whose delivery it runs for, if it does.
     provider: Option<Box<str>>,
+    /// True if it may write nothing.
+    only_reads: bool,
+    /// True if its run knows its caller.
+    saw_caller: bool,
 }
 
 impl Transaction {
@@ -65,7 +69,32 @@ impl Transaction {
             effects: Effects::default(),
             own_writes: 0,
             provider: None,
+            only_reads: false,
+            saw_caller: false,
         }
+    }
+
+    /// Has it write nothing, and emit nothing: a script that tries fails.
+    pub fn only_read(&mut self) {
+        self.only_reads = true;
+    }
+
+    /// Notes that its run knows its caller: that of another one may end otherwise.
+    pub fn see_caller(&mut self) {
+        self.saw_caller = true;
+    }
+
+    /// Returns whether its run knows its caller.
+    pub fn saw_caller(&self) -> bool {
+        self.saw_caller
+    }
+
+    /// Returns the number of the circle's last commit that it sees; 0 for a remote store, where the commit finds it.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn last_commit(&mut self) -> Result<u64, Unavailable> {
+        self.source.last_commit(&self.circle)
     }
 
     /// Has it run for a provider's delivery: its script may emit events under the provider's topic.
@@ -242,6 +271,9 @@ impl Transaction {
 
     /// Checks that one more key may be written.
     fn check_writes(&self, key: &Key) -> Result<(), WriteError> {
+        if self.only_reads {
+            return Err(WriteError::ReadOnly);
+        }
         let Effects {
             range_deletes,
             writes,
@@ -315,6 +347,9 @@ impl Transaction {
         data: Value,
         to: Option<PublicKey>,
     ) -> Result<(), WriteError> {
+        if self.only_reads {
+            return Err(WriteError::ReadOnly);
+        }
         let topic = topic.into();
         let event = NewEvent { topic, data, to };
         let events = &mut self.effects.events;
@@ -429,8 +464,8 @@ fn not_added(key: &Key) -> impl FnOnce(AddError) -> WriteError {
     |why| WriteError::Add { key, why }
 }
 
-/// The key as it is kept.
-pub(super) fn own(key: &[u8]) -> Key {
+/// Returns one of the circle's own keys as it is kept.
+pub fn own(key: &[u8]) -> Key {
     Key::from([&[OWN], key].concat())
 }
 

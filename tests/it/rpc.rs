@@ -4,6 +4,7 @@ mod deliveries;
 mod events;
 mod openrpc;
 mod resume;
+pub(crate) mod watches;
 
 use std::{collections::HashSet, time::Duration};
 

@@ -5,14 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use circled_protocol::methods::{self, Notification};
+use circled_json::Json;
+use circled_protocol::methods::{self, Notification, ValueNotification};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::{
     Closed, Error,
-    routes::{Feed, Routes},
+    routes::{Feed, Routes, ValueFeed},
 };
 
 /// The waiting calls, and the routes of events. Once the connection is closed, nothing can wait any more.
@@ -29,7 +30,12 @@ enum Waiting {
     /// A call of `subscribe`: the subscription exists from the moment of the reply. If nobody waits any more, dropping
     /// it ends it.
     Subscription(oneshot::Sender<Result<Subscribed, Error>>),
+    /// The same for a call of `watch`.
+    Watch(oneshot::Sender<WatchResult>),
 }
+
+/// The first value of a watch, and those that follow.
+type WatchResult = Result<(Json, ValueFeed), Error>;
 
 /// A subscription that has begun.
 #[derive(Debug)]
@@ -95,6 +101,13 @@ impl Calls {
         Ok(reply)
     }
 
+    /// Does the same for a call of `watch`.
+    pub(crate) fn begin_watch(&self, id: u64) -> Result<oneshot::Receiver<WatchResult>, Closed> {
+        let (sender, reply) = oneshot::channel();
+        self.wait(id, Waiting::Watch(sender))?;
+        Ok(reply)
+    }
+
     /// Hands a reply to the waiting call, or an event to its subscription. Other messages are ignored.
     pub(crate) fn on_text(&self, text: &str) {
         #[derive(Deserialize)]
@@ -128,7 +141,12 @@ impl Calls {
                 method: Some(method),
                 params: Some(params),
                 ..
-            } if is_event(method) => self.routes.on_event(params, text.len()),
+            } if names(method, <Notification>::NAME) => self.routes.on_event(params, text.len()),
+            Message {
+                method: Some(method),
+                params: Some(params),
+                ..
+            } if names(method, <ValueNotification>::NAME) => self.routes.on_value(params),
             Message { .. } => {}
         }
     }
@@ -149,6 +167,7 @@ impl Calls {
         match self.waiting().remove(&id) {
             Some(Waiting::Reply(sender)) => drop(sender.send(reply)),
             Some(Waiting::Subscription(sender)) => drop(sender.send(self.subscribed(reply))),
+            Some(Waiting::Watch(sender)) => drop(sender.send(self.watched(reply))),
             None => {}
         }
     }
@@ -166,6 +185,13 @@ impl Calls {
             Some(feed) => Ok(Subscribed { feed, since }),
             None => Err(self.gone().into()),
         }
+    }
+
+    fn watched(&self, reply: Result<Reply, serde_json::Error>) -> WatchResult {
+        let watched: methods::Watched = reply.map_err(Error::Answer)?.read()?;
+        let feed = self.routes.watch(watched.subscription);
+        // Without `since`, there is a value.
+        Ok((watched.value.unwrap_or_default(), feed))
     }
 
     /// Ends all calls and subscriptions.
@@ -199,8 +225,8 @@ impl Calls {
     }
 }
 
-fn is_event(method: &RawValue) -> bool {
-    circled_json::borrowed::<&str>(method.get()).is_ok_and(|name| name == <Notification>::NAME)
+fn names(method: &RawValue, name: &str) -> bool {
+    circled_json::borrowed::<&str>(method.get()).is_ok_and(|method| method == name)
 }
 
 impl Reply {

@@ -4,7 +4,6 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use circled_protocol::{Origin, Scheme, SecretKey, methods::Event};
@@ -12,12 +11,8 @@ use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::time::{Instant, sleep};
 
-use crate::{Client, Error, Notice, Subscription, backoff::Backoff};
-
-/// The time after which a connection counts as stable: after its loss, the first waits are short again.
-const STEADY: Duration = Duration::from_secs(30);
+use crate::{Change, Error, Notice, Subscription, dial::Dial};
 
 /// Follows a circle's events across lost connections: connects, logs in and subscribes. When the connection is lost or
 /// can't be made, it tries again, with waits from 250 ms to 30 s, and resumes after the last event.
@@ -39,28 +34,11 @@ const STEADY: Duration = Duration::from_secs(30);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Follow {
-    address: String,
-    key: SecretKey,
-    scheme: Scheme,
-    origin: Option<Origin>,
+    dial: Dial,
     topic: String,
     since: Option<u64>,
-    on_change: Box<dyn FnMut(Change<'_>) + Send>,
-}
-
-/// A change of the connection.
-#[derive(Debug)]
-pub enum Change<'a> {
-    /// The connection and the subscription exist.
-    Connected,
-    /// There is no connection.
-    Lost {
-        /// The error of the connection or of the attempt.
-        why: &'a Error,
-        /// The time until the next attempt.
-        retry_in: Duration,
-    },
 }
 
 /// The stream of [`Follow`]: every event once, in order. An error is the last item; another attempt wouldn't help.
@@ -70,27 +48,24 @@ impl Follow {
     /// Creates a follower of all events of the circle at `address`, from now on, as the holder of this key.
     pub fn new(address: impl Into<String>, key: SecretKey) -> Self {
         Self {
-            address: address.into(),
-            key,
-            scheme: Scheme::Eip191,
-            origin: None,
+            dial: Dial::new(address.into(), key),
             topic: String::new(),
             since: None,
-            on_change: Box::new(|_| {}),
         }
     }
 
     /// Sets the signature scheme of the logins.
     #[must_use]
-    pub fn scheme(self, scheme: Scheme) -> Self {
-        Self { scheme, ..self }
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.dial.scheme = scheme;
+        self
     }
 
     /// Sets the origin in the login text, if the server is dialled by another name than its own.
     #[must_use]
-    pub fn origin(self, origin: Origin) -> Self {
-        let origin = Some(origin);
-        Self { origin, ..self }
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.dial.origin = Some(origin);
+        self
     }
 
     /// Selects only events whose topic begins with `prefix`.
@@ -109,9 +84,9 @@ impl Follow {
 
     /// Sets a function that is called when the connection is made or lost.
     #[must_use]
-    pub fn on_change(self, tell: impl FnMut(Change<'_>) + Send + 'static) -> Self {
-        let on_change = Box::new(tell);
-        Self { on_change, ..self }
+    pub fn on_change(mut self, tell: impl FnMut(Change<'_>) + Send + 'static) -> Self {
+        self.dial.on_change = Box::new(tell);
+        self
     }
 
     /// Returns the stream, which begins once it is polled.
@@ -119,8 +94,7 @@ impl Follow {
         let state = State {
             position: self.since,
             follow: self,
-            session: None,
-            backoff: Backoff::default(),
+            events: None,
             over: false,
         };
         Following(stream::unfold(state, State::next).fuse().boxed())
@@ -135,16 +109,6 @@ impl Stream for Following {
     }
 }
 
-impl fmt::Debug for Follow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follow")
-            .field("address", &self.address)
-            .field("topic", &self.topic)
-            .field("since", &self.since)
-            .finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for Following {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Following")
@@ -153,16 +117,10 @@ impl fmt::Debug for Following {
 
 struct State {
     follow: Follow,
-    session: Option<Session>,
+    events: Option<Subscription>,
     /// The id of the last event, or the id after which the first one comes.
     position: Option<u64>,
-    backoff: Backoff,
     over: bool,
-}
-
-struct Session {
-    events: Subscription,
-    began: Instant,
 }
 
 impl State {
@@ -174,7 +132,10 @@ impl State {
                     return Some((Ok(notice), self));
                 }
                 Ok(None) => {}
-                Err(error) if error.may_pass() => self.pause(&error).await,
+                Err(error) if error.may_pass() => {
+                    self.events = None;
+                    self.follow.dial.pause(&error).await;
+                }
                 Err(error) => {
                     self.over = true;
                     return Some((Err(error), self));
@@ -186,24 +147,18 @@ impl State {
 
     /// Waits for the next notice; returns `None` if the event has been seen before.
     async fn try_next(&mut self) -> Result<Option<Notice>, Error> {
-        let session = match &mut self.session {
-            Some(session) => session,
+        let subscription = match &mut self.events {
+            Some(events) => events,
             none @ None => {
-                let client = Client::connect(&self.follow.address).await?;
-                let (key, scheme) = (&self.follow.key, self.follow.scheme);
-                match &self.follow.origin {
-                    Some(origin) => client.authenticate_at(origin, key, scheme).await?,
-                    None => client.authenticate(key, scheme).await?,
-                }
+                let client = self.follow.dial.connect().await?;
                 let events = client.subscribe(&self.follow.topic, self.position).await?;
                 // From here on, nothing is missed, even if the connection is lost before the first event.
                 self.position.get_or_insert(events.since());
-                (self.follow.on_change)(Change::Connected);
-                let began = Instant::now();
-                none.insert(Session { events, began })
+                self.follow.dial.connected();
+                none.insert(events)
             }
         };
-        match session.events.next().await {
+        match subscription.next().await {
             Some(Ok(Notice::Event(event))) => Ok(self.on_event(event).map(Notice::Event)),
             Some(Ok(Notice::Gap { since })) => {
                 // If the log is older than the events that were seen, this goes back.
@@ -213,8 +168,8 @@ impl State {
             Some(Ok(Notice::Unreadable { id, why })) => Ok(self.on_unreadable(id, why)),
             Some(Ok(ended @ Notice::Ended { .. })) => Ok(Some(ended)),
             Some(Err(Error::Behind)) => {
-                let client = session.events.client().clone();
-                session.events = client.subscribe(&self.follow.topic, self.position).await?;
+                let client = subscription.client().clone();
+                *subscription = client.subscribe(&self.follow.topic, self.position).await?;
                 Ok(None)
             }
             Some(Err(error)) => Err(error),
@@ -227,7 +182,7 @@ impl State {
             return None;
         }
         self.position = Some(event.id);
-        self.backoff.reset();
+        self.follow.dial.succeeded();
         Some(event)
     }
 
@@ -240,18 +195,5 @@ impl State {
             self.position = Some(id);
         }
         Some(Notice::Unreadable { id, why })
-    }
-
-    async fn pause(&mut self, why: &Error) {
-        let session = self.session.take();
-        if session.is_some_and(|session| session.began.elapsed() >= STEADY) {
-            self.backoff.reset();
-        }
-        // Without randomness, all waits have their shortest length.
-        let random = getrandom::u32().unwrap_or_default();
-        let wait = self.backoff.next(random);
-        let retry_in = why.retry_after().map_or(wait, |least| wait.max(least));
-        (self.follow.on_change)(Change::Lost { why, retry_in });
-        sleep(retry_in).await;
     }
 }

@@ -3,6 +3,7 @@
 mod backoff;
 mod calls;
 mod connection;
+mod dial;
 mod error;
 mod follow;
 mod methods;
@@ -10,6 +11,7 @@ mod routes;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{
     sync::{
@@ -31,12 +33,14 @@ use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use circled_protocol as protocol;
+pub use dial::Change;
 pub use error::{Closed, Error};
-pub use follow::{Change, Follow, Following};
+pub use follow::{Follow, Following};
 pub use subscription::{Notice, Subscription};
+pub use watch::{Watch, WatchNotice, Watching};
 
 use circled_protocol::{
-    Challenge, Method, Origin, PublicKey, Scheme, SecretKey,
+    Challenge, Json, Method, Origin, PublicKey, Scheme, SecretKey,
     code::LIMIT_EXCEEDED,
     methods::{Authenticate, FetchNonce, Play, Played, Subscribe},
     sign,
@@ -44,7 +48,7 @@ use circled_protocol::{
 
 use calls::Calls;
 use connection::Sink;
-use routes::{Command, Routes};
+use routes::{Command, Routes, ValueFeed};
 
 /// The time that a server has to accept a connection, and for each step of a login.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -231,6 +235,26 @@ impl Client {
             .map_err(|_| Error::Silent { method, after })?
             .map_err(|_| inner.calls.gone())??;
         Ok(Subscription::new(subscribed, self.clone()))
+    }
+
+    /// Watches a script. Returns its value, and those that follow.
+    async fn begin_watch(
+        &self,
+        query: &protocol::methods::Watch<'_>,
+    ) -> Result<(Json, ValueFeed), Error> {
+        let inner = &self.0;
+        // It is never closed; if it were, there would just be no limit.
+        let _permit = inner.free.acquire().await;
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let method = protocol::methods::Watch::NAME;
+        let params = params(query)?;
+        let reply = inner.calls.begin_watch(id)?;
+        // It is sent even if this call is dropped now, so that a reply comes, which ends the unwanted watch.
+        let request = Command::Send(request(id, method, &params));
+        inner.calls.routes().command(request);
+        let (value, mut feed) = reply.await.map_err(|_| inner.calls.gone())??;
+        feed.keep_open(self.clone());
+        Ok((value, feed))
     }
 
     /// Returns the end of the connection, once it is closed.

@@ -14,12 +14,12 @@ use std::{
 };
 
 use circled_json::Json;
-use circled_protocol::methods::{self, Notification};
+use circled_protocol::methods::{self, Notification, ValueNotice, ValueNotification};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::{Closed, Error, Notice};
+use crate::{Client, Closed, Error, Notice};
 
 /// The most unread notices of a subscription.
 const MAX_NOTICES: usize = 4096;
@@ -48,6 +48,7 @@ pub(crate) struct Routes {
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<String, Route>,
+    watches: HashMap<String, watch::Sender<Newest>>,
     /// The number of subscriptions that were asked for. While there are any, an event for an unknown name may be the
     /// first of one of them.
     asked: usize,
@@ -74,6 +75,45 @@ pub(crate) struct Feed {
     end: End,
     over: bool,
     commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The newest notice of a watch, or why it can't be read.
+type Newest = Option<Result<ValueNotice, String>>;
+
+/// The values of a watch: the newest one that wasn't read. Dropping it ends the watch.
+#[derive(Debug)]
+pub(crate) struct ValueFeed {
+    name: String,
+    newest: watch::Receiver<Newest>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// The client, so that its connection stays.
+    client: Option<Client>,
+}
+
+impl ValueFeed {
+    pub(crate) fn keep_open(&mut self, client: Client) {
+        self.client = Some(client);
+    }
+
+    /// Waits for the next notice.
+    pub(crate) async fn next(&mut self) -> Result<ValueNotice, Error> {
+        if self.newest.changed().await.is_err() {
+            let closed = self.client.as_ref().and_then(Client::closed);
+            return Err(closed.cloned().unwrap_or_else(Closed::silently).into());
+        }
+        match self.newest.borrow_and_update().clone() {
+            Some(Ok(notice)) => Ok(notice),
+            // The next attempt begins with a value.
+            Some(Err(_)) | None => Err(Error::Behind),
+        }
+    }
+}
+
+impl Drop for ValueFeed {
+    fn drop(&mut self) {
+        let name = std::mem::take(&mut self.name);
+        let _ = self.commands.send(Command::Unsubscribe(name));
+    }
 }
 
 impl Routes {
@@ -123,9 +163,38 @@ impl Routes {
         }
     }
 
-    /// Removes a subscription that nobody reads any more.
+    /// Opens the route of a watch that has begun.
+    pub(crate) fn watch(&self, name: String) -> ValueFeed {
+        let (sender, newest) = watch::channel(None);
+        self.table().watches.insert(name.clone(), sender);
+        ValueFeed {
+            name,
+            newest,
+            commands: self.commands.clone(),
+            client: None,
+        }
+    }
+
+    /// Hands on a notification of a watch: an earlier one that wasn't read is of no use any more.
+    pub(crate) fn on_value(&self, params: &RawValue) {
+        let read = circled_json::from_str::<ValueNotification>(params.get());
+        let (name, newest) = match read {
+            Ok(ValueNotification {
+                subscription,
+                notice,
+            }) => (subscription, Ok(notice)),
+            Err(error) => (unreadable(params, &error).0, Err(error.to_string())),
+        };
+        if let Some(watch) = self.table().watches.get(&name) {
+            watch.send_replace(Some(newest));
+        }
+    }
+
+    /// Removes a subscription or a watch that nobody reads any more.
     pub(crate) fn forget(&self, name: &str) {
-        self.table().known.remove(name);
+        let mut table = self.table();
+        table.known.remove(name);
+        table.watches.remove(name);
     }
 
     /// Ends all subscriptions.
@@ -135,6 +204,7 @@ impl Routes {
             std::mem::take(&mut table.known),
             std::mem::take(&mut table.unclaimed),
         );
+        table.watches.clear();
         drop(table);
         for (_, route) in known {
             route.end(Error::Closed(closed.clone()));

@@ -1,5 +1,6 @@
 //! Errors on the wire.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -58,7 +59,7 @@ pub mod code {
 }
 
 /// The error in a reply.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Error)]
 #[error("{message} ({code})")]
 pub struct RpcError {
     /// The kind of error, see [`code`].

@@ -98,6 +98,9 @@ fn clients(s: &Settings, findings: &mut Findings) {
     findings.part(named!(s, session.anonymous_message), anonymous, NO_ROOM);
     findings.part(named!(s, session.max_reply), session, NO_ROOM);
     findings.part(named!(s, script.max_result), session, NO_ROOM);
+    let queries = named!(s, circles.query_bytes);
+    findings.part(named!(s, script.max_result), queries, NO_ROOM);
+    findings.part(named!(s, session.watch_reads), queries, NO_ROOM);
     findings.part(named!(s, dispatch.durable.max_page), session, NO_ROOM);
 }
 

@@ -10,12 +10,14 @@ mod login;
 mod members;
 mod runs;
 mod scripts;
+mod watches;
 
 use super::Method;
 
 /// The methods of each topic. The most frequent ones come first.
 pub(super) const TOPICS: &[&[Method]] = &[
     runs::METHODS,
+    watches::METHODS,
     login::METHODS,
     scripts::METHODS,
     members::METHODS,

@@ -67,7 +67,7 @@ pub(super) struct Missed {
 }
 
 impl Cursors {
-    /// Returns true if there is, or was, a subscription.
+    /// Returns true if there is, or was, a subscription or a watch.
     pub(super) fn any(&self) -> bool {
         self.last_name > 0
     }
@@ -76,10 +76,15 @@ impl Cursors {
         self.list.len()
     }
 
+    /// Returns a new name for a subscription, or for a watch.
+    pub(super) fn take_name(&mut self) -> u64 {
+        self.last_name += 1;
+        self.last_name
+    }
+
     /// Adds a cursor to a log whose newest event is `last`. Returns its name, and the event after which it begins.
     pub(super) fn begin(&mut self, new: NewSubscription, last: u64) -> (u64, u64) {
-        self.last_name += 1;
-        let name = self.last_name;
+        let name = self.take_name();
         let since = new.since.unwrap_or(last);
         self.list.push(Cursor {
             name,

@@ -1,4 +1,4 @@
-//! Gathers events from the feed and the log for the session's socket.
+//! Gathers events from the feed and the log, and values of watches, for the session's socket.
 
 use std::time::Duration;
 
@@ -110,7 +110,8 @@ impl Events {
             }
             let inner = self.subscriptions.0.clone();
             let changed = inner.changed.notified();
-            let notices = self.update_feed();
+            let mut notices = self.update_feed();
+            let has_values_left = self.gather_values(&mut notices);
             if !notices.is_empty() || self.is_behind() != (gather == Gather::Missed) {
                 return notices;
             }
@@ -127,6 +128,7 @@ impl Events {
             tokio::select! {
                 () = Self::take_new(feed, subscriptions, &mut batch) => {}
                 () = changed => {}
+                () = sleep(RETRY), if has_values_left => {}
             }
             if batch.len() > 0 {
                 return batch.into_notices();
@@ -177,6 +179,16 @@ impl Events {
             _ => self.feed.take().or(new),
         };
         std::mem::take(&mut state.notices)
+    }
+
+    /// Adds the newest values of watches. Returns true if there was no memory for some.
+    fn gather_values(&self, notices: &mut Vec<Notice>) -> bool {
+        let inner = &*self.subscriptions.0;
+        let mut batch = NoticeBatch::new(&inner.memory);
+        inner.state().values.gather(&mut batch);
+        let is_full = batch.is_full();
+        notices.extend(batch.into_notices());
+        is_full
     }
 
     fn wait_for_turn(&self) -> LogRead {

@@ -1,8 +1,8 @@
 //! Notifications to a session about its subscriptions.
 
 use circled_protocol::{
-    Role, Word,
-    methods::{self, Notification},
+    Role, RpcError, Word,
+    methods::{self, Notification, ValueNotice, ValueNotification},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,6 +10,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{
     memory::{MemoryBudget, Reservation},
+    rpc::Error,
+    script::RunError,
     store::Event,
 };
 
@@ -105,23 +107,55 @@ pub(super) fn ended(subscription: u64, needs: Option<Role>) -> Utf8Bytes {
 }
 
 fn notification(subscription: u64, notice: methods::Notice<&RawValue, &str>) -> Utf8Bytes {
+    let params = Notification {
+        subscription: &*subscription.to_string(),
+        notice,
+    };
+    message(<Notification>::NAME, &params)
+}
+
+/// Returns the notification of another value of a watch.
+pub(super) fn value(watch: u64, value: &RawValue, at: u64) -> Utf8Bytes {
+    of_watch(watch, ValueNotice::Value { value, at })
+}
+
+/// Returns the notification that the script of a watch fails.
+pub(super) fn failed(watch: u64, error: RunError, at: u64) -> Utf8Bytes {
+    let error = Error::from(error);
+    let error = RpcError {
+        code: error.code(),
+        message: error.to_string(),
+        data: error.data().unwrap_or_default(),
+    };
+    of_watch(watch, ValueNotice::Failed { error, at })
+}
+
+/// Returns the notification that a watch has ended, with the role that it needs.
+pub(super) fn watch_ended(watch: u64, needs: Option<Role>) -> Utf8Bytes {
+    let needs = needs.map(Word::Known);
+    of_watch(watch, ValueNotice::Ended { ended: true, needs })
+}
+
+fn of_watch(watch: u64, notice: ValueNotice<&RawValue>) -> Utf8Bytes {
+    let params = ValueNotification {
+        subscription: &*watch.to_string(),
+        notice,
+    };
+    message(<ValueNotification>::NAME, &params)
+}
+
+fn message(method: &'static str, params: &impl Serialize) -> Utf8Bytes {
     #[derive(Serialize)]
-    struct Message<'a> {
+    struct Message<'a, P> {
         jsonrpc: &'static str,
         method: &'static str,
-        params: Notification<&'a RawValue, &'a str>,
+        params: &'a P,
     }
-    let name = subscription.to_string();
-    let notification = Message {
+    let message = Message {
         jsonrpc: "2.0",
-        method: <Notification>::NAME,
-        params: Notification {
-            subscription: &name,
-            notice,
-        },
+        method,
+        params,
     };
     // Names, numbers and stored JSON can always be written.
-    serde_json::to_string(&notification)
-        .unwrap_or_default()
-        .into()
+    serde_json::to_string(&message).unwrap_or_default().into()
 }

@@ -41,9 +41,9 @@ fn emit(topic: &str, value: &Dynamic, bounds: Bounds, to: Option<PublicKey>) -> 
     match run_context::with_transaction(|transaction| transaction.emit(topic, data, to)) {
         Some(Ok(())) => Ok(()),
         Some(Err(WriteError::Unavailable(_))) => Err(budget::give_up()),
-        Some(Err(error @ (WriteError::Topic { .. } | WriteError::Reserved))) => {
-            Err(failed(error.to_string()))
-        }
+        Some(Err(
+            error @ (WriteError::Topic { .. } | WriteError::Reserved | WriteError::ReadOnly),
+        )) => Err(failed(error.to_string())),
         Some(Err(error)) => {
             let message = format!("{EMIT_LIMIT}{error}");
             Err(EvalAltResult::ErrorDataTooLarge(message, Position::NONE).into())

@@ -245,7 +245,9 @@ fn within<R>(work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>) -> Re
         Some(Err(error @ WriteError::Keys { .. })) => Err(limit(format!(
             "{error}: read them in parts, with store.scan(#{{prefix: ..., after: ...}})"
         ))),
-        Some(Err(error @ WriteError::Add { .. })) => Err(failed(error.to_string())),
+        Some(Err(error @ (WriteError::Add { .. } | WriteError::ReadOnly))) => {
+            Err(failed(error.to_string()))
+        }
         Some(Err(error)) => Err(limit(error.to_string())),
         None => Err(failed("there is no store here".to_owned())),
     }

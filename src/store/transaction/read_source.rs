@@ -5,6 +5,7 @@ use std::sync::Arc;
 use circled_protocol::PublicKey;
 
 use crate::store::{
+    circle::Usage,
     disk::Disk,
     error::Unavailable,
     expiring::ReadTime,
@@ -61,6 +62,18 @@ pub type OnCounted<'a> = &'a mut dyn FnMut(usize) -> bool;
 const COUNTED_AT_ONCE: usize = 512;
 
 impl ReadSource {
+    /// Returns the number of the circle's last commit that is in it; 0 where the commit finds it.
+    pub(super) fn last_commit(&mut self, circle: &PublicKey) -> Result<u64, Unavailable> {
+        match self {
+            Self::Disk { disk, snapshot } => {
+                let snapshot = viewed(snapshot, disk);
+                let stored = snapshot.get(disk, circle, Table::Usage, &Key::new(&[]))?;
+                Ok(Usage::of(stored.as_ref()).commit)
+            }
+            Self::Remote(_) => Ok(0),
+        }
+    }
+
     /// Returns the stored value of a key, unless it has expired by its read time.
     pub(super) fn get(
         &mut self,

@@ -36,6 +36,8 @@ fn of_scripts() -> Vec<Called> {
     vec![
         called("play", json!(["1"]), "play", false),
         called("call", json!(["hello"]), "call", false),
+        called("watch", json!({ "script": "1" }), "play", false),
+        called("watch", json!({ "name": "hello" }), "call", false),
         called("list_scripts", json!([]), "call", false),
         called("put_script", json!(["other", "2"]), "manage", false),
         called("get_script", json!(["hello"]), "manage", false),

@@ -514,6 +514,45 @@ async fn events_are_printed_and_followed_through_a_restart() {
 }
 
 #[tokio::test]
+async fn values_are_printed_whenever_they_change_through_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::builder().data(data.path()).start().await;
+    let address = server.address;
+    let shell = Shell::new(&server);
+    shell.write("n.rhai", "[ARGS, store.get(\"n\")]");
+    shell.ok("script put URL --key owner.key n n.rhai", &[]);
+    let watching = start(shell.command("watch URL --key me.key n --args 7", &[]));
+    let set = |n: u8| {
+        shell.ok(
+            "play URL --key me.key",
+            &[&format!("store.set(\"n\", {n})")],
+        )
+    };
+    watching.line("the first value", |line| line == "[7,null]");
+    set(1);
+    watching.line("another value", |line| line == "[7,1]");
+    server.kill();
+    watching.line("the loss", |line| line.contains("trying again in"));
+    let server = TestServer::builder()
+        .data(data.path())
+        .env("CIRCLED_SERVER__LISTEN", address)
+        .start()
+        .await;
+    watching.line("the connection", |line| line == "connected again");
+    set(2);
+    let next = watching.line("the next value", |_| true);
+    assert_eq!(next, "[7,2]", "what it was before isn't printed again");
+    shell.write("n.rhai", "throw \"no\"");
+    shell.ok("script put URL --key owner.key n n.rhai", &[]);
+    watching.line("the failure", |line| line.contains("fails now"));
+    let missing = shell.run("watch URL --key me.key missing", &[]);
+    assert_eq!(missing.code, 8, "{missing:?}");
+    let json = start(shell.command("watch URL --key me.key --json --script", &["1 + 1"]));
+    json.line("a value", |line| line == "{\"value\":2}");
+    drop(server);
+}
+
+#[tokio::test]
 async fn the_prompt_reads_runs_and_remembers() {
     let server = TestServer::start().await;
     let shell = Shell::new(&server);

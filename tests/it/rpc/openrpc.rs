@@ -124,6 +124,7 @@ async fn methods_that_compile_or_wait_may_be_cancelled() {
         ("retry_job", &[-32004, -32008]),
         ("get_job", &[-32008]),
         ("subscribe", &[-32008]),
+        ("watch", &[-32004, -32008]),
     ] {
         let methods = document["methods"].as_array().unwrap();
         let method = methods.iter().find(|method| method["name"] == name);
@@ -158,6 +159,7 @@ async fn each_method_says_who_may_call_it_and_what_every_call_may_get() {
         ("unsubscribe", "anyone"),
         ("play", "play"),
         ("call", "call"),
+        ("watch", "play or call"),
         ("subscribe", "subscribe"),
         ("put_script", "manage"),
         ("list_jobs", "login"),

@@ -1,4 +1,4 @@
-//! Every method: its name, parameters, result and own errors; and the notification `event`.
+//! Every method: its name, parameters, result and own errors; and the notifications `event` and `value`.
 //!
 //! Parameters are read by name from an object, or by position from an array in the order of the fields. A value of a
 //! script has the type `V`: [`Json`](crate::Json) for clients, raw JSON for the server. Readers ignore fields that a
@@ -12,6 +12,7 @@ mod login;
 mod members;
 mod runs;
 mod scripts;
+mod watches;
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +25,7 @@ pub use login::*;
 pub use members::*;
 pub use runs::*;
 pub use scripts::*;
+pub use watches::*;
 
 /// A method; the type that implements it is its parameters.
 pub trait Method: Serialize {

@@ -19,7 +19,7 @@ use crate::{
         redis::proto::{keys::Partition, scripts, values::millis, wire},
     },
     memory::MemoryBudget,
-    script::RunError,
+    script::{Outcome, RunError, Success},
     store::Unavailable,
 };
 
@@ -277,15 +277,19 @@ impl Gateway {
             let circle = sent.circle;
             let _ = self.requests.send(Request::Ended { circle });
         }
+        let (at, json) = split_query(json);
         // It is about as long in the reply.
         let bytes = json.len().saturating_sub(AROUND_A_VALUE);
         let room = sent.memory.try_reserve_answer(bytes, AROUND_A_VALUE);
         sent.reply(match room {
             Ok(room) => ReservedOutcome {
-                outcome: circled_json::from_slice(json).unwrap_or_else(|error| {
-                    tracing::error!(job = %id, %error, "failed to read an outcome");
-                    Err(RunError::Unavailable)
-                }),
+                outcome: match circled_json::from_slice::<Outcome>(json) {
+                    Ok(outcome) => outcome.map(|success| seen(success, at)),
+                    Err(error) => {
+                        tracing::error!(job = %id, %error, "failed to read an outcome");
+                        Err(RunError::Unavailable)
+                    }
+                },
                 reservation: Some(room),
             },
             Err(_) => RunError::Unavailable.into(),
@@ -317,4 +321,23 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Splits the outcome of a query: it begins with the number of the last commit that it has seen.
+fn split_query(outcome: &[u8]) -> (Option<u64>, &[u8]) {
+    let digits = outcome.iter().take_while(|byte| byte.is_ascii_digit());
+    let (number, json) = outcome.split_at(digits.count());
+    let number = str::from_utf8(number).ok();
+    (number.and_then(|number| number.parse().ok()), json)
+}
+
+/// Adds the last commit that a query has seen.
+fn seen(mut success: Success, at: Option<u64>) -> Success {
+    match (&mut success.queried, at) {
+        (Some(queried), Some(at)) => queried.at = at,
+        // Nobody knows what it has seen.
+        (queried, None) => *queried = None,
+        (None, Some(_)) => {}
+    }
+    success
 }

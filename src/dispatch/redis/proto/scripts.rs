@@ -214,6 +214,8 @@ item! {
         message: Vec<u8>,
         inbox: Key,
         is_play: bool,
+        /// True if its outcome is to begin with the number of the circle's last commit.
+        is_query: bool,
         is_durable: bool,
         /// True if it is a play that had to wait.
         has_waited: bool,

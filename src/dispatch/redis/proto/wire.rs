@@ -97,9 +97,10 @@ mod tests {
 
     use super::Play;
     use crate::{
-        circle::{Caller, JobSpec, Procedure, Task},
+        circle::{Caller, JobSpec, Procedure, QueryScript, Task},
         golden,
-        script::{Failure, Outcome, RunError, Seed, Success, Thrown},
+        script::{Failure, Outcome, Queried, Reads, RunError, Seed, Success, Thrown},
+        store::Key,
     };
 
     #[test]
@@ -150,6 +151,14 @@ mod tests {
             version: Some("aa".to_owned()),
         };
         let is_member = Some(Role::Member);
+        let query = |script| Task::Query {
+            script,
+            max_reads: 65_536,
+        };
+        let named_query = QueryScript::Named {
+            name: "greet".into(),
+            version: Some("aa".into()),
+        };
         for (form, job) in [
             (
                 "play",
@@ -158,6 +167,18 @@ mod tests {
             (
                 "play_of_anyone",
                 spec(Caller::Anyone, None, Task::Source("1".into())),
+            ),
+            (
+                "query",
+                spec(
+                    Caller::Key(key),
+                    None,
+                    query(QueryScript::Source("1\n\"2\"".into())),
+                ),
+            ),
+            (
+                "query_named",
+                spec(Caller::Anyone, None, query(named_query)),
             ),
             ("call", spec(Caller::Key(key), None, named(None))),
             (
@@ -203,11 +224,34 @@ mod tests {
                 .unwrap(),
             logs: vec!["one".to_owned()],
             version: Some("aa".to_owned()),
+            queried: None,
         };
         let plain = Success {
             version: None,
             logs: Vec::new(),
             ..success.clone()
+        };
+        let queried = |error| {
+            let key = |key: &[u8]| Key::new(key);
+            let reads = Reads {
+                keys: [key(b"a"), key(b"\xffm")].into(),
+                ranges: [(key(b"b/"), key(b"b0"))].into(),
+            };
+            let queried = Queried {
+                at: 0,
+                reads,
+                by_caller: true,
+                error,
+            };
+            Some(Box::new(queried))
+        };
+        let of_query = Success {
+            queried: queried(None),
+            ..plain.clone()
+        };
+        let of_failed_query = Success {
+            queried: queried(Some(RunError::not_found("script"))),
+            ..plain.clone()
         };
         let failure = Failure {
             line: Some(3),
@@ -233,6 +277,8 @@ mod tests {
         for (form, objects, outcome) in [
             ("outcome", &["/Ok"][..], Ok(success)),
             ("outcome_plain", &["/Ok"], Ok(plain)),
+            ("outcome_of_query", &["/Ok", "/Ok/queried"], Ok(of_query)),
+            ("outcome_of_failed_query", &["/Ok"], Ok(of_failed_query)),
             ("outcome_failed", &["/Err/failed"], Err(failure.into())),
             ("outcome_thrown", &["/Err/failed"], Err(thrown.into())),
             ("outcome_timed_out", &["/Err/timed_out"], Err(timed_out)),
@@ -307,6 +353,7 @@ mod tests {
                 .unwrap(),
             logs: vec!["one".to_owned(), String::new()],
             version: Some("aa".to_owned()),
+            queried: None,
         };
         let failure = Failure {
             line: Some(3),

@@ -84,6 +84,14 @@ impl ClaimedJob {
         }
     }
 
+    /// Returns whether it is a run of a query.
+    pub(super) fn is_query(&self) -> bool {
+        match &self.kind {
+            JobKind::Play(play) => play.job.task.is_query(),
+            JobKind::Durable { .. } => false,
+        }
+    }
+
     /// Returns the accounts that its time is charged to.
     pub(super) fn accounts(&self) -> [Account; 2] {
         match &self.kind {

@@ -341,6 +341,7 @@ impl Committer {
         match &claimed.kind {
             JobKind::Play(play) => {
                 run.is_play = true;
+                run.is_query = play.job.task.is_query();
                 run.is_of_other = call.play_of(play.counts_for());
             }
             JobKind::Durable { .. } => run.is_durable = true,

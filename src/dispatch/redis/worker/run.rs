@@ -227,7 +227,8 @@ impl Worker {
             }
         };
         self.read_cache.insert_writes(claimed.circle(), &effects);
-        if one_moment && !effects.changes() {
+        // The commit finds out at which moment a query has read this.
+        if one_moment && !effects.changes() && !claimed.is_query() {
             effects = Effects::default();
         }
         let no_final_of = match &result {

@@ -6,9 +6,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{
-    redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
-    server::{TestServer, Ws, busy, eventually, key},
+use crate::{
+    harness::{
+        redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
+        server::{TestServer, Ws, busy, eventually, key},
+    },
+    rpc::watches::{FOLLOWED, Followers, WRITES},
 };
 
 /// The time that eighty megabytes may take on a busy machine.
@@ -243,4 +246,32 @@ async fn a_gateway_that_stood_still_reads_a_little_first() {
     });
     let reads: Vec<_> = reads.collect();
     assert!(reads.contains(&1), "{reads:?}");
+}
+
+#[tokio::test]
+async fn whoever_watches_has_the_last_value_though_inboxes_are_lost() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url());
+    let gateways = fleet.gateways(2).await;
+    let _worker = fleet.worker().await;
+    let addresses: Vec<_> = gateways
+        .iter()
+        .map(|gateway| gateway.url(crate::harness::server::circle()))
+        .collect();
+    let followers = Followers::of(&addresses, &FOLLOWED);
+    let mut writer = gateways[0].log_in(&key(2)).await;
+    let delete =
+        "for _, key in ipairs(redis.call('KEYS', '*inbox*')) do redis.call('DEL', key) end";
+    for _ in 0..5 {
+        for _ in 0..20 {
+            // A result may have been lost.
+            let _ = writer.play(WRITES).await;
+        }
+        redis.command(&["EVAL", delete, "0"]).await;
+    }
+    eventually("a play that is answered", async || {
+        writer.play(WRITES).await.is_ok()
+    })
+    .await;
+    followers.agree_with(&mut writer, &FOLLOWED).await;
 }

@@ -182,8 +182,17 @@ impl Ws {
 
     /// Returns the parameters of the next notification of an event.
     pub(crate) async fn event(&mut self) -> Value {
+        self.notification("event").await
+    }
+
+    /// Returns the parameters of the next notification of a watch.
+    pub(crate) async fn value(&mut self) -> Value {
+        self.notification("value").await
+    }
+
+    async fn notification(&mut self, method: &str) -> Value {
         loop {
-            let told = |message: &Value| message["method"] == "event";
+            let told = |message: &Value| message["method"] == method;
             let mut message = match self.early.iter().position(told) {
                 Some(index) => self.early.remove(index),
                 None => self.json().await,

@@ -337,6 +337,10 @@ for _ = 1, runs do
       local outcomes = outcomes_by_inbox[inbox] or {}
       outcomes_by_inbox[inbox] = outcomes
       add(outcomes, id)
+      if is_query then
+        if not size then size, commit = read_usage(usage) end
+        message = string.format('%.0f ', commit) .. message
+      end
       add(outcomes, message)
     end
   end

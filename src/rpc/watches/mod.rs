@@ -1,0 +1,173 @@
+//! Live queries: scripts that only read, whose values are sent again whenever they change.
+//!
+//! Each circle that somebody watches has a task, which has the circle's [`Queries`](queries::Queries), follows its
+//! commits, and has queries run. Sessions hold a [`WatchGuard`] for each of their watches.
+
+mod answer;
+mod index;
+mod intervals;
+mod queries;
+mod spec;
+mod task;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use circled_protocol::{PublicKey, Role};
+use dashmap::DashMap;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    queries::{NewWatch, QueryCount, WatchId},
+    task::CircleTask,
+};
+use super::subscriptions::SessionWatch;
+use crate::{circle::Caller, dispatch::Dispatcher, memory::MemoryBudget};
+
+pub(super) use answer::{Answer, Content};
+pub(super) use queries::{Ended, Watcher};
+pub(super) use spec::Spec;
+
+/// The longest that the end of the server waits for the tasks of circles.
+const END: Duration = Duration::from_secs(1);
+
+/// The bounds of live queries.
+#[derive(Debug, Clone, Copy)]
+pub struct WatchLimits {
+    /// The most watches of a session.
+    pub max_watches: usize,
+    /// The most bytes that one query may read, as they are kept: keys and ranges, not values.
+    pub watch_reads: usize,
+    /// The most queries of a server.
+    pub max_queries: usize,
+    /// The most bytes that all queries of a server keep: their values, and the keys and ranges that they have read.
+    pub query_bytes: usize,
+}
+
+/// The live queries of a server. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Watches(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    circles: DashMap<PublicKey, mpsc::UnboundedSender<Command>>,
+    dispatcher: Dispatcher,
+    count: QueryCount,
+    memory: MemoryBudget,
+    limits: WatchLimits,
+    last_watch: AtomicU64,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A message to the task of a circle. There are as many as watches at most, and so they need no other bound.
+enum Command {
+    Watch(WatchId, Box<NewWatch<SessionWatch>>),
+    Unwatch(WatchId),
+}
+
+/// A watch to begin.
+pub(super) struct Wanted {
+    pub(super) spec: Spec,
+    pub(super) caller: Caller<'static>,
+    /// The role that the circle's list must give the caller.
+    pub(super) requires: Option<Role>,
+    /// The commit at which the caller was told its last answer.
+    pub(super) since: Option<u64>,
+    /// The circle's last commit: the first answer has seen it.
+    pub(super) least: u64,
+}
+
+/// A watch. Dropping it ends the watch.
+#[derive(Debug)]
+pub(super) struct WatchGuard {
+    id: WatchId,
+    circle: mpsc::UnboundedSender<Command>,
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        // Where the task is gone, so is the watch.
+        let _ = self.circle.send(Command::Unwatch(self.id));
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Watch(..) => "Watch",
+            Self::Unwatch(_) => "Unwatch",
+        })
+    }
+}
+
+impl Watches {
+    /// Creates the live queries of a server, which has none yet.
+    pub fn new(dispatcher: Dispatcher, limits: WatchLimits) -> Self {
+        Self(Arc::new(Inner {
+            circles: DashMap::new(),
+            dispatcher,
+            count: QueryCount::new(limits.max_queries),
+            memory: MemoryBudget::new("circles.query_bytes", limits.query_bytes),
+            limits,
+            last_watch: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// Returns the most watches of a session.
+    pub(super) fn max_watches(&self) -> usize {
+        self.0.limits.max_watches
+    }
+
+    /// Begins a watch in a circle.
+    pub(super) fn watch(
+        &self,
+        circle: PublicKey,
+        wanted: Wanted,
+        watcher: SessionWatch,
+    ) -> WatchGuard {
+        let id = self.0.last_watch.fetch_add(1, Ordering::Relaxed);
+        let Wanted {
+            spec,
+            caller,
+            requires,
+            since,
+            least,
+        } = wanted;
+        let new = NewWatch {
+            spec: Arc::new(spec),
+            caller,
+            requires,
+            since,
+            least,
+            watcher,
+        };
+        // The entry is locked meanwhile, so that the task doesn't end with this unread.
+        let sender = self.0.circles.entry(circle).or_insert_with(|| {
+            let (sender, commands) = mpsc::unbounded_channel();
+            let task = CircleTask::new(self.0.clone(), circle, commands);
+            self.0.tasks.spawn(task.run());
+            sender
+        });
+        let _ = sender.send(Command::Watch(id, Box::new(new)));
+        WatchGuard {
+            id,
+            circle: sender.clone(),
+        }
+    }
+
+    /// Ends the tasks, after the last session has ended.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        let _ = timeout(END, self.0.tasks.wait()).await;
+    }
+}

@@ -1,0 +1,828 @@
+//! The queries of one circle and who watches them, without any I/O: a state machine.
+//!
+//! A query runs when somebody begins to watch it, and again after each commit that touches what it has read. Inputs are
+//! the commits of the circle in their order, the results of runs, and that commits may have been missed. What is to be
+//! done comes out: runs ([`Queries::next_run`]), reads of roles ([`Queries::next_confirm`]), and what watchers are told.
+//!
+//! What always holds:
+//! - A result counts once all commits are known that it has seen. So whoever is removed from the circle by one of them
+//!   isn't told of it.
+//! - A query rests only if no commit since its run has touched what it has read.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use circled_protocol::Role;
+
+use super::{
+    answer::{Answer, Content},
+    index::Index,
+    spec::Spec,
+};
+use crate::{
+    circle::{self, Caller},
+    script::{Reads, RunError},
+    store::{Commit, Key},
+};
+
+/// The time for which a query that nobody watches is kept until something changes: whoever comes back finds it.
+pub(super) const LINGER: Duration = Duration::from_secs(60);
+/// The keys of commits that are kept to be compared with what the runs under way have read.
+const RECENT_KEYS: usize = 4096;
+/// The pause before a query that could not run is tried again. It doubles up to the longest.
+const RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// The name of a query in its circle.
+pub(super) type QueryId = u64;
+/// The name of a watch in its circle.
+pub(super) type WatchId = u64;
+
+/// Whoever watches: a session, or a test.
+pub(in crate::rpc) trait Watcher {
+    /// Begins with the first answer, which is so at a commit; the caller may have it already.
+    fn begin(&mut self, answer: &Arc<Answer>, is_known: bool, at: u64);
+    /// Tells of another answer, which is so at a commit.
+    fn tell(&mut self, answer: &Arc<Answer>, at: u64);
+    /// Ends the watch. If it hasn't begun, it fails.
+    fn end(&mut self, why: Ended);
+}
+
+/// The reason for the end of a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::rpc) enum Ended {
+    /// The caller lacks this role.
+    Needs(Role),
+    /// It can't run.
+    Failed(RunError),
+}
+
+/// A watch that is to begin.
+pub(super) struct NewWatch<W> {
+    pub(super) spec: Arc<Spec>,
+    pub(super) caller: Caller<'static>,
+    /// The role that the circle's list must give the caller.
+    pub(super) requires: Option<Role>,
+    /// The commit at which the caller was told its last answer.
+    pub(super) since: Option<u64>,
+    /// The commit that the first answer must have seen.
+    pub(super) least: u64,
+    pub(super) watcher: W,
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) answer: Arc<Answer>,
+    /// The last commit that it has seen.
+    pub(super) at: u64,
+    pub(super) reads: Reads,
+    pub(super) by_caller: bool,
+}
+
+/// The number of queries of a server, and the most that there may be.
+#[derive(Debug, Clone)]
+pub(super) struct QueryCount(Arc<(AtomicUsize, usize)>);
+
+/// One query of the number. Dropping it makes room for another.
+#[derive(Debug)]
+struct QueryPermit(QueryCount);
+
+impl QueryCount {
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new((AtomicUsize::new(0), most)))
+    }
+
+    fn take(&self) -> Option<QueryPermit> {
+        let (count, most) = &*self.0;
+        if count.fetch_add(1, Ordering::Relaxed) < *most {
+            return Some(QueryPermit(self.clone()));
+        }
+        count.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for QueryPermit {
+    fn drop(&mut self) {
+        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What tells queries apart: those that use the caller belong to one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct QueryKey {
+    spec: Arc<str>,
+    caller: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Nothing has changed since it ran.
+    Idle,
+    /// It waits for its turn.
+    Waiting,
+    /// It runs; if so, it must run again whatever comes of it.
+    Running { again: bool },
+    /// It could not run, and is tried again after a pause.
+    Paused,
+}
+
+struct Query {
+    key: QueryKey,
+    spec: Arc<Spec>,
+    /// The caller who it runs as. Unless it uses the caller, it is the same for all.
+    caller: Caller<'static>,
+    run: Run,
+    answer: Option<Arc<Answer>>,
+    /// The commit at which the answer is known to be so.
+    at: u64,
+    /// The commit at which it was first known to be so.
+    changed_at: u64,
+    reads: Reads,
+    watches: BTreeSet<WatchId>,
+    /// Runs in a row that failed.
+    failures: u32,
+    /// The first look at which nobody watched it.
+    unwatched: Option<Instant>,
+    _permit: QueryPermit,
+}
+
+struct Watch<W> {
+    query: QueryId,
+    caller: Caller<'static>,
+    requires: Option<Role>,
+    since: Option<u64>,
+    least: u64,
+    role: RoleCheck,
+    has_begun: bool,
+    /// The digest of the answer that it was told last.
+    told: Option<[u8; 32]>,
+    watcher: W,
+}
+
+/// What is known of a watcher's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RoleCheck {
+    Confirmed,
+    /// It waits for its turn.
+    Waiting,
+    /// It is being read; if so, it must be read again.
+    Reading {
+        again: bool,
+    },
+}
+
+/// A part of what is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Query(QueryId),
+    /// The role of a watch's caller.
+    Watch(WatchId),
+}
+
+/// The last commits.
+#[derive(Debug)]
+struct Recent {
+    commits: VecDeque<Arc<Commit>>,
+    keys: usize,
+    /// All commits after this one are here.
+    complete_after: u64,
+}
+
+impl Recent {
+    fn push(&mut self, commit: Arc<Commit>) {
+        self.keys += commit.keys.len();
+        self.commits.push_back(commit);
+        while self.keys > RECENT_KEYS
+            && let Some(oldest) = self.commits.pop_front()
+        {
+            self.keys -= oldest.keys.len();
+            self.complete_after = self.complete_after.max(oldest.number);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.commits.clear();
+        self.keys = 0;
+        self.complete_after = u64::MAX;
+    }
+
+    /// Returns whether a commit after this one may have touched what was read.
+    fn touches(&self, at: u64, reads: &Reads) -> bool {
+        let commits = self.commits.iter().rev();
+        let mut later = commits.take_while(|commit| commit.number > at);
+        at < self.complete_after
+            || later.any(|commit| commit.keys.iter().any(|key| reads.contain(key)))
+    }
+}
+
+/// The queries of one circle, and who watches them.
+pub(super) struct Queries<W> {
+    queries: HashMap<QueryId, Query>,
+    by_key: HashMap<QueryKey, QueryId>,
+    watches: HashMap<WatchId, Watch<W>>,
+    index: Index<Target>,
+    recent: Recent,
+    /// All commits up to this one are known, or were before the feed began.
+    seen: u64,
+    /// The last commit that came.
+    last_fed: Option<u64>,
+    /// False until it is known which commits were missed.
+    is_synced: bool,
+    /// Numbers up to this one may be those of commits that Redis has lost since.
+    distrusted: u64,
+    to_run: VecDeque<QueryId>,
+    to_confirm: VecDeque<WatchId>,
+    /// Results that have seen commits which aren't known yet.
+    held: Vec<(QueryId, Ran)>,
+    /// Watches of resting queries that wait for a commit to be known.
+    late: BTreeSet<(u64, WatchId)>,
+    last_query: QueryId,
+    count: QueryCount,
+}
+
+impl<W: Watcher> Queries<W> {
+    pub(super) fn new(count: QueryCount) -> Self {
+        Self {
+            queries: HashMap::new(),
+            by_key: HashMap::new(),
+            watches: HashMap::new(),
+            index: Index::new(),
+            recent: Recent {
+                commits: VecDeque::new(),
+                keys: 0,
+                complete_after: u64::MAX,
+            },
+            seen: 0,
+            last_fed: None,
+            is_synced: false,
+            distrusted: 0,
+            to_run: VecDeque::new(),
+            to_confirm: VecDeque::new(),
+            held: Vec::new(),
+            late: BTreeSet::new(),
+            last_query: 0,
+            count,
+        }
+    }
+
+    /// Returns whether there is nothing here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queries.is_empty() && self.watches.is_empty()
+    }
+
+    /// Returns the last commit that is known.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Returns whether the number of the last commit must be read: commits may have been missed.
+    pub(super) fn needs_sync(&self) -> bool {
+        !self.is_synced
+    }
+
+    /// Begins a watch.
+    pub(super) fn watch(&mut self, id: WatchId, new: NewWatch<W>) {
+        let NewWatch {
+            spec,
+            caller,
+            requires,
+            since,
+            least,
+            mut watcher,
+        } = new;
+        let Some(query) = self.find_or_add(&spec, &caller, false) else {
+            watcher.end(Ended::Failed(RunError::limit("circles.max_queries")));
+            return;
+        };
+        let mut role = RoleCheck::Confirmed;
+        if let (Some(_), Some(key)) = (requires, role_key(&caller)) {
+            // From here on, a change of the role is noticed.
+            self.index.insert_key(key, Target::Watch(id));
+            role = RoleCheck::Waiting;
+            self.to_confirm.push_back(id);
+        }
+        let watch = Watch {
+            query,
+            caller,
+            requires,
+            since,
+            least,
+            role,
+            has_begun: false,
+            told: None,
+            watcher,
+        };
+        self.watches.insert(id, watch);
+        self.attach(query, id);
+        self.tell(id);
+    }
+
+    /// Ends a watch that its caller has left.
+    pub(super) fn unwatch(&mut self, id: WatchId) {
+        self.take_watch(id);
+    }
+
+    /// Removes queries that nobody has watched for a while.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let unwatched = self.queries.iter_mut();
+        let unwatched = unwatched.filter(|(_, query)| query.watches.is_empty());
+        let over = unwatched.filter_map(|(id, query)| {
+            let since = *query.unwatched.get_or_insert(now);
+            (now.duration_since(since) >= LINGER).then_some(*id)
+        });
+        for id in over.collect::<Vec<_>>() {
+            self.remove_query(id);
+        }
+    }
+
+    /// Notes a commit.
+    pub(super) fn on_commit(&mut self, commit: &Arc<Commit>) {
+        let number = commit.number;
+        let follows = self.last_fed.is_none_or(|last| number == last + 1);
+        if !follows {
+            // There is a hole; or Redis has lost commits, and gives their numbers again.
+            self.on_missed();
+        }
+        self.last_fed = Some(number);
+        self.recent.push(commit.clone());
+        self.seen = self.seen.max(number);
+        for target in self.index.watching(&commit.keys) {
+            match target {
+                Target::Query(id) => {
+                    let query = self.queries.get(&id);
+                    if query.is_some_and(|query| query.at < number) {
+                        self.touch(id);
+                    }
+                }
+                Target::Watch(id) => self.confirm_again(id),
+            }
+        }
+        self.on_seen();
+    }
+
+    /// Notes that there may have been commits which didn't come.
+    pub(super) fn on_missed(&mut self) {
+        self.distrusted = self.distrusted.max(self.seen);
+        self.is_synced = false;
+        self.last_fed = None;
+        self.recent.clear();
+        for (id, _) in std::mem::take(&mut self.held) {
+            if let Some(query) = self.queries.get_mut(&id) {
+                query.run = Run::Idle;
+            }
+        }
+        let all: Vec<_> = self.queries.keys().copied().collect();
+        for id in all {
+            if let Some(query) = self.queries.get_mut(&id)
+                && let Run::Running { again } = &mut query.run
+            {
+                *again = true;
+            } else {
+                self.touch(id);
+            }
+        }
+        let all: Vec<_> = self.watches.keys().copied().collect();
+        for id in all {
+            self.confirm_again(id);
+        }
+    }
+
+    /// Notes the number of the last commit, as it was read after commits may have been missed.
+    pub(super) fn on_synced(&mut self, last: u64) {
+        if self.is_synced {
+            return;
+        }
+        self.is_synced = true;
+        // What came meanwhile may be newer.
+        self.seen = self.last_fed.map_or(last, |fed| fed.max(last));
+        self.recent.complete_after = last;
+        self.on_seen();
+    }
+
+    /// Takes a query that is to run now.
+    pub(super) fn next_run(&mut self) -> Option<(QueryId, Arc<Spec>, Caller<'static>)> {
+        while let Some(id) = self.to_run.pop_front() {
+            let Some(query) = self.queries.get_mut(&id) else {
+                continue;
+            };
+            if query.run != Run::Waiting {
+                continue;
+            }
+            if query.watches.is_empty() {
+                self.remove_query(id);
+                continue;
+            }
+            query.run = Run::Running { again: false };
+            return Some((id, query.spec.clone(), query.caller.clone()));
+        }
+        None
+    }
+
+    /// Notes the result of a run.
+    pub(super) fn on_ran(&mut self, id: QueryId, ran: Ran) {
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
+        if query.run == (Run::Running { again: true }) {
+            self.wait(id);
+        } else if self.is_synced && ran.at <= self.seen {
+            self.apply(id, ran);
+        } else {
+            self.held.push((id, ran));
+        }
+    }
+
+    /// Notes that a run failed, through no fault of what it has read. Returns the pause after which
+    /// [`Self::on_retry`] has it run again.
+    pub(super) fn on_failed(&mut self, id: QueryId, error: &RunError) -> Option<Duration> {
+        let query = self.queries.get_mut(&id)?;
+        let pause = RETRY.saturating_mul(1 << query.failures.min(8));
+        query.failures += 1;
+        query.run = Run::Paused;
+        let watches: Vec<_> = query.watches.iter().copied().collect();
+        let waiting = watches.iter().filter(|id| {
+            let watch = self.watches.get(id);
+            watch.is_some_and(|watch| !watch.has_begun)
+        });
+        let waiting: Vec<_> = waiting.copied().collect();
+        for id in waiting {
+            self.end(id, Ended::Failed(error.clone()));
+        }
+        if is_told(error) {
+            let answer = Answer::new(Content::Failed(error.clone()), None);
+            let at = self.seen;
+            self.answer(id, answer, at);
+        }
+        let query = self.queries.get(&id)?;
+        if query.watches.is_empty() {
+            self.remove_query(id);
+            return None;
+        }
+        Some(pause.min(LONGEST_RETRY))
+    }
+
+    /// Has a query run again after a pause.
+    pub(super) fn on_retry(&mut self, id: QueryId) {
+        let query = self.queries.get(&id);
+        if query.is_some_and(|query| query.run == Run::Paused) {
+            self.wait(id);
+        }
+    }
+
+    /// Takes a watch whose caller's role is to be read now. Before it is known which commits were missed, a role may be
+    /// older than they are.
+    pub(super) fn next_confirm(&mut self) -> Option<(WatchId, Caller<'static>)> {
+        while self.is_synced
+            && let Some(id) = self.to_confirm.pop_front()
+        {
+            if let Some(watch) = self.watches.get_mut(&id)
+                && watch.role == RoleCheck::Waiting
+            {
+                watch.role = RoleCheck::Reading { again: false };
+                return Some((id, watch.caller.clone()));
+            }
+        }
+        None
+    }
+
+    /// Notes the role that the circle's list gives a watch's caller.
+    pub(super) fn on_role(&mut self, id: WatchId, role: Option<Role>) {
+        let Some(watch) = self.watches.get_mut(&id) else {
+            return;
+        };
+        if watch.role == (RoleCheck::Reading { again: true }) {
+            watch.role = RoleCheck::Waiting;
+            self.to_confirm.push_back(id);
+            return;
+        }
+        match watch.requires {
+            Some(needs) if role < Some(needs) => self.end(id, Ended::Needs(needs)),
+            _ => {
+                watch.role = RoleCheck::Confirmed;
+                self.tell(id);
+            }
+        }
+    }
+
+    /// Notes that a role couldn't be read: it is read again.
+    pub(super) fn on_role_unknown(&mut self, id: WatchId) {
+        if let Some(watch) = self.watches.get_mut(&id) {
+            watch.role = RoleCheck::Waiting;
+            self.to_confirm.push_back(id);
+        }
+    }
+
+    fn find_or_add(
+        &mut self,
+        spec: &Arc<Spec>,
+        caller: &Caller<'static>,
+        by_caller: bool,
+    ) -> Option<QueryId> {
+        let shared = QueryKey {
+            spec: spec.key.clone(),
+            caller: None,
+        };
+        let own = QueryKey {
+            caller: Some(caller.to_string().into()),
+            ..shared.clone()
+        };
+        let known = self.by_key.get(&own);
+        let known = known.or_else(|| self.by_key.get(&shared).filter(|_| !by_caller));
+        if let Some(id) = known {
+            return Some(*id);
+        }
+        let permit = self.count.take().or_else(|| {
+            self.forget_unwatched();
+            self.count.take()
+        });
+        let permit = permit?;
+        self.last_query += 1;
+        let id = self.last_query;
+        let key = if by_caller { own } else { shared };
+        self.by_key.insert(key.clone(), id);
+        let query = Query {
+            key,
+            spec: spec.clone(),
+            caller: caller.clone(),
+            run: Run::Idle,
+            answer: None,
+            at: 0,
+            changed_at: 0,
+            reads: Reads::default(),
+            watches: BTreeSet::new(),
+            failures: 0,
+            unwatched: None,
+            _permit: permit,
+        };
+        self.queries.insert(id, query);
+        self.wait(id);
+        Some(id)
+    }
+
+    fn attach(&mut self, query: QueryId, watch: WatchId) {
+        if let Some(query) = self.queries.get_mut(&query) {
+            query.watches.insert(watch);
+            query.unwatched = None;
+        }
+    }
+
+    fn forget_unwatched(&mut self) {
+        let unwatched = self.queries.iter();
+        let unwatched = unwatched.filter(|(_, query)| query.watches.is_empty());
+        let unwatched: Vec<_> = unwatched.map(|(id, _)| *id).collect();
+        for id in unwatched {
+            self.remove_query(id);
+        }
+    }
+
+    fn remove_query(&mut self, id: QueryId) {
+        if let Some(query) = self.queries.remove(&id) {
+            self.index.remove(&query.reads, Target::Query(id));
+            if self.by_key.get(&query.key) == Some(&id) {
+                self.by_key.remove(&query.key);
+            }
+        }
+    }
+
+    fn take_watch(&mut self, id: WatchId) -> Option<Watch<W>> {
+        let watch = self.watches.remove(&id)?;
+        if let Some(key) = role_key(&watch.caller) {
+            self.index.remove_key(&key, Target::Watch(id));
+        }
+        self.late.remove(&(watch.least, id));
+        if let Some(query) = self.queries.get_mut(&watch.query) {
+            query.watches.remove(&id);
+        }
+        Some(watch)
+    }
+
+    fn end(&mut self, id: WatchId, why: Ended) {
+        if let Some(mut watch) = self.take_watch(id) {
+            watch.watcher.end(why);
+        }
+    }
+
+    /// Notes that something has changed that a query has read.
+    fn touch(&mut self, id: QueryId) {
+        let Some(query) = self.queries.get(&id) else {
+            return;
+        };
+        match query.run {
+            Run::Idle if query.watches.is_empty() => self.remove_query(id),
+            Run::Idle => self.wait(id),
+            // What a run has read is compared with the commits that came meanwhile.
+            Run::Waiting | Run::Running { .. } | Run::Paused => {}
+        }
+    }
+
+    fn wait(&mut self, id: QueryId) {
+        if let Some(query) = self.queries.get_mut(&id) {
+            query.run = Run::Waiting;
+            self.to_run.push_back(id);
+        }
+    }
+
+    fn confirm_again(&mut self, id: WatchId) {
+        let Some(watch) = self.watches.get_mut(&id) else {
+            return;
+        };
+        match &mut watch.role {
+            RoleCheck::Confirmed if watch.requires.is_some() => {
+                watch.role = RoleCheck::Waiting;
+                self.to_confirm.push_back(id);
+            }
+            RoleCheck::Reading { again } => *again = true,
+            RoleCheck::Confirmed | RoleCheck::Waiting => {}
+        }
+    }
+
+    /// Goes on with what waited for commits to be known.
+    fn on_seen(&mut self) {
+        if !self.is_synced {
+            return;
+        }
+        let seen = self.seen;
+        if !self.held.is_empty() {
+            let is_known = |(_, ran): &mut (QueryId, Ran)| ran.at <= seen;
+            let known: Vec<_> = self.held.extract_if(.., is_known).collect();
+            for (id, ran) in known {
+                self.apply(id, ran);
+            }
+        }
+        while let Some((least, id)) = self.late.first().copied()
+            && least <= seen
+        {
+            self.late.pop_first();
+            self.tell(id);
+        }
+    }
+
+    /// Makes a result the query's answer.
+    fn apply(&mut self, id: QueryId, ran: Ran) {
+        let Ran {
+            answer,
+            at,
+            reads,
+            by_caller,
+        } = ran;
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
+        query.failures = 0;
+        query.run = Run::Idle;
+        let before = std::mem::replace(&mut query.reads, reads);
+        if before != query.reads {
+            self.index.remove(&before, Target::Query(id));
+            self.index.insert(&query.reads, Target::Query(id));
+        }
+        let is_touched = self.recent.touches(at, &query.reads);
+        if by_caller {
+            self.split(id);
+        }
+        if is_touched {
+            self.touch(id);
+        }
+        self.answer(id, answer, at);
+    }
+
+    /// Sets the answer of a query, and tells those who watch it if they don't have it.
+    fn answer(&mut self, id: QueryId, answer: Arc<Answer>, at: u64) {
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
+        query.at = at;
+        let before = query.answer.as_ref().map(|before| before.digest());
+        if before != Some(answer.digest()) {
+            query.answer = Some(answer);
+            query.changed_at = at;
+        }
+        // Those of a query that nobody waits for have been told, but for the new ones.
+        let watches: Vec<_> = query.watches.iter().copied().collect();
+        for id in watches {
+            self.tell(id);
+        }
+    }
+
+    /// Gives the query to its caller alone. Those of other callers get one of their own.
+    fn split(&mut self, id: QueryId) {
+        let Some(query) = self.queries.get_mut(&id) else {
+            return;
+        };
+        if query.key.caller.is_none() {
+            self.by_key.remove(&query.key);
+            query.key.caller = Some(query.caller.to_string().into());
+            self.by_key.entry(query.key.clone()).or_insert(id);
+        }
+        let caller = query.caller.clone();
+        let spec = query.spec.clone();
+        let others = query.watches.iter().copied().filter(|id| {
+            let watch = self.watches.get(id);
+            watch.is_some_and(|watch| watch.caller != caller)
+        });
+        for other in others.collect::<Vec<_>>() {
+            if let Some(query) = self.queries.get_mut(&id) {
+                query.watches.remove(&other);
+            }
+            let Some(watch) = self.watches.get(&other) else {
+                continue;
+            };
+            let caller = watch.caller.clone();
+            match self.find_or_add(&spec, &caller, true) {
+                Some(own) => {
+                    if let Some(watch) = self.watches.get_mut(&other) {
+                        watch.query = own;
+                    }
+                    self.attach(own, other);
+                    self.tell(other);
+                }
+                None => {
+                    let full = RunError::limit("circles.max_queries");
+                    self.end(other, Ended::Failed(full));
+                }
+            }
+        }
+        let query = self.queries.get(&id);
+        if query.is_some_and(|query| query.watches.is_empty()) {
+            self.remove_query(id);
+        }
+    }
+
+    /// Tells a watch the answer of its query, if it may know it and doesn't.
+    fn tell(&mut self, id: WatchId) {
+        let Some(watch) = self.watches.get_mut(&id) else {
+            return;
+        };
+        let Some(query) = self.queries.get(&watch.query) else {
+            return;
+        };
+        let Some(answer) = query
+            .answer
+            .as_ref()
+            .filter(|_| watch.role == RoleCheck::Confirmed)
+        else {
+            return;
+        };
+        if watch.has_begun {
+            if watch.told != Some(answer.digest()) {
+                watch.told = Some(answer.digest());
+                watch.watcher.tell(answer, query.at);
+            }
+            return;
+        }
+        let is_resting = query.run == Run::Idle && self.is_synced;
+        let at = if is_resting {
+            query.at.max(self.seen)
+        } else {
+            query.at
+        };
+        if at < watch.least {
+            if is_resting {
+                self.late.insert((watch.least, id));
+            }
+            return;
+        }
+        if let Content::Failed(error) = &answer.content {
+            let why = Ended::Failed(error.clone());
+            self.end(id, why);
+            return;
+        }
+        let is_known = watch.since.is_some_and(|since| {
+            query.changed_at <= since && since <= at && since > self.distrusted
+        });
+        watch.has_begun = true;
+        watch.told = Some(answer.digest());
+        watch.watcher.begin(answer, is_known, at);
+    }
+}
+
+/// Returns whether watchers are told of the error of a run. Others pass by themselves.
+fn is_told(error: &RunError) -> bool {
+    match error {
+        RunError::TimedOut { .. }
+        | RunError::Displaced
+        | RunError::Limit { .. }
+        | RunError::Conflict
+        | RunError::Failed(_)
+        | RunError::NotFound { .. }
+        | RunError::Forbidden { .. }
+        | RunError::Outdated { .. }
+        | RunError::Invalid { .. } => true,
+        RunError::Cancelled | RunError::Unavailable => false,
+    }
+}
+
+/// Returns the key of the store that has a caller's role.
+fn role_key(caller: &Caller<'_>) -> Option<Key> {
+    caller.key().map(circle::member_key)
+}
+
+#[cfg(test)]
+mod tests;
