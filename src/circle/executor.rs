@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::{
     Caller, JobSpec, Procedure, QueryScript, Settings, Task, has_script, list_role,
-    members::CirclePeople, scripts,
+    members::{CirclePeople, role},
+    scripts,
 };
 use crate::{
     auth::{Access, Action, Denied, decide},
@@ -95,7 +96,7 @@ impl Executor {
             let outcome = self.perform(procedure, job, transaction.as_mut()?);
             return (!matches!(outcome, Err(RunError::Unavailable))).then_some(outcome);
         }
-        let found = match find(job, transaction.as_mut()?) {
+        let found = match find(&self.access, job, transaction.as_mut()?) {
             Ok(found) => found,
             Err(RunError::Unavailable) => return None,
             Err(error) => return Some(queried(job, Err(error), transaction)),
@@ -129,7 +130,7 @@ impl Executor {
             }
             return self.perform(procedure, job, own);
         }
-        let found = match find(job, own) {
+        let found = match find(&self.access, job, own) {
             Ok(found) => found,
             Err(error) => return queried(job, Err(error), transaction),
         };
@@ -172,12 +173,32 @@ fn admit(job: &JobSpec<'_>, transaction: &mut Transaction) -> Result<(), RunErro
     }
 }
 
-/// Finds the script to run, after checking that the caller may run it.
+/// Checks that the caller may run a script with this rule of its own. It replaces the circle's.
+fn admit_to(
+    access: &Access,
+    job: &JobSpec<'_>,
+    transaction: &mut Transaction,
+    rule: Option<Role>,
+) -> Result<(), RunError> {
+    match (rule, &job.caller) {
+        (Some(needs), Caller::Key(key)) => {
+            if role(access, transaction, key)? >= needs {
+                Ok(())
+            } else {
+                Err(RunError::Forbidden { needs })
+            }
+        }
+        (Some(needs), Caller::Anyone) => Err(RunError::Forbidden { needs }),
+        (None, _) | (_, Caller::Provider(_)) => admit(job, transaction),
+    }
+}
+
+/// Finds the script to run, after checking that the caller may run it: by the script's own rule, if it has one.
 fn find<'a>(
+    access: &Access,
     job: &'a JobSpec<'_>,
     transaction: &mut Transaction,
 ) -> Result<FoundSource<'a>, RunError> {
-    admit(job, transaction)?;
     if job.task.is_query() {
         transaction.only_read();
     }
@@ -191,13 +212,22 @@ fn find<'a>(
         | Task::Query {
             script: QueryScript::Source(source),
             ..
-        } => given(source),
-        Task::Procedure(_) => given(""),
+        } => {
+            admit(job, transaction)?;
+            given(source)
+        }
+        Task::Procedure(_) => {
+            admit(job, transaction)?;
+            given("")
+        }
         Task::Pinned(pinned) => {
             // A caller's job ends with its script.
-            if let (Some(name), Some(_)) = (&pinned.name, job.caller.key())
-                && !has_script(transaction, name)?
-            {
+            let rule = match (&pinned.name, job.caller.key()) {
+                (Some(name), Some(_)) => scripts::rule(transaction, name)?,
+                (None, _) | (_, None) => Some(None),
+            };
+            admit_to(access, job, transaction, rule.flatten())?;
+            if rule.is_none() {
                 return Err(RunError::not_found("script"));
             }
             FoundSource {
@@ -211,10 +241,13 @@ fn find<'a>(
             script: QueryScript::Named { name, version },
             ..
         } => {
-            let (put, source) = scripts::find(transaction, name, version.as_deref())?;
+            let found = scripts::find(transaction, name, version.as_deref());
+            let rule = found.as_ref().ok().and_then(|found| found.call);
+            admit_to(access, job, transaction, rule)?;
+            let found = found?;
             FoundSource {
-                source: SourceText::Stored(source),
-                version: Some(put.version),
+                source: SourceText::Stored(found.source),
+                version: Some(found.put.version),
                 modules: None,
             }
         }

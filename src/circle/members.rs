@@ -64,11 +64,7 @@ pub(super) struct CirclePeople(pub(super) Arc<Access>);
 
 impl People for CirclePeople {
     fn role(&self, transaction: &mut Transaction, key: &PublicKey) -> Result<Role, WriteError> {
-        let fixed = self.0.fixed_role(&transaction.circle(), key);
-        if fixed >= HIGHEST_LISTED {
-            return Ok(fixed);
-        }
-        Ok(list_role(transaction, key)?.map_or(fixed, |listed| listed.max(fixed)))
+        role(&self.0, transaction, key)
     }
 
     fn members(&self, transaction: &mut Transaction) -> Result<Vec<(PublicKey, Role)>, WriteError> {
@@ -87,6 +83,19 @@ impl People for CirclePeople {
         }
         Ok(members.into_values().collect())
     }
+}
+
+/// Returns the role of the holder of a key, by the settings and by the circle's list.
+pub(super) fn role(
+    access: &Access,
+    transaction: &mut Transaction,
+    key: &PublicKey,
+) -> Result<Role, WriteError> {
+    let fixed = access.fixed_role(&transaction.circle(), key);
+    if fixed >= HIGHEST_LISTED {
+        return Ok(fixed);
+    }
+    Ok(list_role(transaction, key)?.map_or(fixed, |listed| listed.max(fixed)))
 }
 
 /// Returns the public key in the key of a stored member.

@@ -25,6 +25,8 @@ pub enum Procedure {
     /// Does the same under conditions. A version of this program that doesn't know them doesn't know this either, and
     /// does nothing.
     PutScriptWith(PutScript),
+    /// Does the same, and gives the script a rule, which an earlier version would leave out.
+    PutRuledScript(PutScript),
     /// Does nothing: the source has been compiled.
     CheckScript {
         /// The source.
@@ -73,6 +75,7 @@ impl Procedure {
         match self {
             Self::PutScript { name, source }
             | Self::PutScriptWith(PutScript { name, source, .. })
+            | Self::PutRuledScript(PutScript { name, source, .. })
                 if scripts::is_name(name) =>
             {
                 Some((Some(name), source))
@@ -80,6 +83,7 @@ impl Procedure {
             Self::CheckScript { source } => Some((None, source)),
             Self::PutScript { .. }
             | Self::PutScriptWith(_)
+            | Self::PutRuledScript(_)
             | Self::DeleteScriptIf { .. }
             | Self::GetScript { .. }
             | Self::ListScripts
@@ -112,18 +116,39 @@ impl Procedure {
         settings: &Settings,
     ) -> Result<Box<RawValue>, RunError> {
         let answer = match self {
-            Self::PutScript { name, source } => {
-                json(&scripts::put(transaction, name, source, by, now, settings)?)
-            }
+            Self::PutScript { name, source } => json(&scripts::put(
+                transaction,
+                name,
+                source,
+                None,
+                by,
+                now,
+                settings,
+            )?),
             Self::PutScriptWith(PutScript {
                 name,
                 source,
                 if_version,
+                call,
+            })
+            | Self::PutRuledScript(PutScript {
+                name,
+                source,
+                if_version,
+                call,
             }) => {
                 if let Some(version) = if_version {
                     scripts::expect(transaction, name, version)?;
                 }
-                json(&scripts::put(transaction, name, source, by, now, settings)?)
+                json(&scripts::put(
+                    transaction,
+                    name,
+                    source,
+                    *call,
+                    by,
+                    now,
+                    settings,
+                )?)
             }
             Self::CheckScript { source } => json(&ScriptChecked {
                 version: scripts::version(source),

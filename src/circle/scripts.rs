@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::methods::{Script, ScriptEntry, ScriptPut, ScriptVersion};
+use circled_protocol::{
+    CallRule, Role, Word,
+    methods::{Script, ScriptEntry, ScriptPut, ScriptVersion},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,9 +34,62 @@ pub const NAME_RULE: &str =
 pub type Version = String;
 
 /// The versions of a named script, as they are stored: the newest one comes first.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 struct StoredScript {
     versions: Vec<ScriptVersion>,
+    /// The least role that may call it, if it has a rule of its own.
+    call: Option<Role>,
+}
+
+/// A script as it is in the store.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredForm {
+    Plain {
+        versions: Vec<ScriptVersion>,
+    },
+    /// Versions of this program that don't know rules can't read this, and so find no script that they might run for
+    /// anyone.
+    Ruled {
+        call: Role,
+        ruled: Vec<ScriptVersion>,
+    },
+}
+
+impl From<StoredForm> for StoredScript {
+    fn from(form: StoredForm) -> Self {
+        match form {
+            StoredForm::Plain { versions } => Self {
+                versions,
+                call: None,
+            },
+            StoredForm::Ruled { call, ruled } => Self {
+                versions: ruled,
+                call: Some(call),
+            },
+        }
+    }
+}
+
+impl StoredScript {
+    fn into_form(self) -> StoredForm {
+        let Self { versions, call } = self;
+        match call {
+            None => StoredForm::Plain { versions },
+            Some(call) => StoredForm::Ruled {
+                call,
+                ruled: versions,
+            },
+        }
+    }
+}
+
+/// A version of a script that was found.
+pub(super) struct FoundVersion {
+    pub(super) put: ScriptVersion,
+    pub(super) source: Value,
+    /// The least role that may call the script, if it has a rule of its own.
+    pub(super) call: Option<Role>,
 }
 
 /// A script with everything that it imports, as it was at one moment.
@@ -104,9 +160,10 @@ fn read_stored(
     }
     let value = transaction.own_get(&name_key(name))?;
     Ok(value.and_then(|value| {
-        circled_json::from_slice::<StoredScript>(&value)
+        circled_json::from_slice::<StoredForm>(&value)
             .inspect_err(|error| tracing::error!(name, %error, "failed to read a named script"))
             .ok()
+            .map(StoredScript::from)
             .filter(|stored| !stored.versions.is_empty())
     }))
 }
@@ -114,6 +171,15 @@ fn read_stored(
 /// Returns the name of the script that a provider's deliveries run, if the circle has it.
 pub fn script_for(provider: &str) -> String {
     format!("on_{provider}")
+}
+
+/// Returns the rule that a script has of its own: the least role that may call it. The outer nothing: there is no such
+/// script.
+pub(super) fn rule(
+    transaction: &mut Transaction,
+    name: &str,
+) -> Result<Option<Option<Role>>, WriteError> {
+    Ok(read_stored(transaction, name)?.map(|stored| stored.call))
 }
 
 /// Returns true if the circle has a script under a name.
@@ -124,8 +190,8 @@ pub fn has_script(transaction: &mut Transaction, name: &str) -> Result<bool, Wri
     Ok(transaction.own_get(&name_key(name))?.is_some())
 }
 
-fn write_stored(transaction: &mut Transaction, name: &str, stored: &StoredScript) {
-    let value = serde_json::to_vec(stored).unwrap_or_default();
+fn write_stored(transaction: &mut Transaction, name: &str, stored: StoredScript) {
+    let value = serde_json::to_vec(&stored.into_form()).unwrap_or_default();
     transaction.own_set(&name_key(name), Some(Value::new(&value)));
 }
 
@@ -145,15 +211,17 @@ pub(super) fn find(
     transaction: &mut Transaction,
     name: &str,
     version: Option<&str>,
-) -> Result<(ScriptVersion, Value), RunError> {
+) -> Result<FoundVersion, RunError> {
     let Some(stored) = read_stored(transaction, name)? else {
         return Err(RunError::not_found("script"));
     };
     let put = version_of(&stored, version)?;
     let source = transaction.own_peek(&source_key(name, &put.version))?;
-    source
-        .map(|source| (put.clone(), source))
-        .ok_or_else(no_version)
+    Ok(FoundVersion {
+        put: put.clone(),
+        source: source.ok_or_else(no_version)?,
+        call: stored.call,
+    })
 }
 
 /// Returns the version with this name, or the only one that begins with it.
@@ -188,6 +256,7 @@ pub(super) fn put(
     transaction: &mut Transaction,
     name: &str,
     source: &str,
+    call: Option<CallRule>,
     by: &dyn std::fmt::Display,
     now: Timestamp,
     settings: &Settings,
@@ -203,11 +272,17 @@ pub(super) fn put(
         return Err(RunError::limit("circles.max_scripts"));
     }
     let mut stored = known.unwrap_or_default();
+    let rule = call.map_or(stored.call, CallRule::role);
+    let has_rule = stored.call == rule;
+    stored.call = rule;
     if stored
         .versions
         .first()
         .is_some_and(|put| put.version == version)
     {
+        if !has_rule {
+            write_stored(transaction, name, stored);
+        }
         return Ok(ScriptPut {
             name: name.to_owned(),
             version,
@@ -229,7 +304,7 @@ pub(super) fn put(
         &source_key(name, &version),
         Some(Value::new(source.as_bytes())),
     );
-    write_stored(transaction, name, &stored);
+    write_stored(transaction, name, stored);
     Ok(ScriptPut {
         name: name.to_owned(),
         version,
@@ -274,12 +349,13 @@ pub(super) fn show(
     name: &str,
     version: Option<&str>,
 ) -> Result<Script, RunError> {
-    let (put, source) = find(transaction, name, version)?;
+    let FoundVersion { put, source, call } = find(transaction, name, version)?;
     let versions = read_stored(transaction, name)?.unwrap_or_default().versions;
     Ok(Script {
         name: name.to_owned(),
         shown: put,
         source: text(&source).into_owned(),
+        call: call.map(Word::from),
         versions,
     })
 }
@@ -289,9 +365,16 @@ pub(super) fn list(transaction: &mut Transaction) -> Result<Vec<ScriptEntry>, Ru
     let mut scripts = Vec::new();
     for key in transaction.own_keys(NAMES, ALL)? {
         let name = text(key.get(NAMES.len()..).unwrap_or_default()).into_owned();
-        let current = read_stored(transaction, &name)?
-            .and_then(|mut stored| stored.versions.drain(..1).next());
-        scripts.extend(current.map(|current| ScriptEntry { name, current }));
+        let Some(mut stored) = read_stored(transaction, &name)? else {
+            continue;
+        };
+        let call = stored.call.map(Word::from);
+        let current = stored.versions.drain(..1).next();
+        scripts.extend(current.map(|current| ScriptEntry {
+            name,
+            current,
+            call,
+        }));
     }
     Ok(scripts)
 }
@@ -327,7 +410,7 @@ pub fn pin(
     name: &str,
     version: Option<&str>,
 ) -> Result<Pinned, RunError> {
-    let (put, source) = find(transaction, name, version)?;
+    let FoundVersion { put, source, .. } = find(transaction, name, version)?;
     let pinned = pin_source(transaction, compiler, &text(&source))?;
     Ok(Pinned {
         name: Some(name.to_owned()),
@@ -353,7 +436,7 @@ pub fn pin_for_deliveries(
         Err(RunError::Unavailable | RunError::Cancelled) => return Err(Unavailable),
         Err(_) => {}
     }
-    let (put, source) = match find(transaction, name, None) {
+    let FoundVersion { put, source, .. } = match find(transaction, name, None) {
         Ok(found) => found,
         Err(RunError::Unavailable) => return Err(Unavailable),
         Err(_) => return Ok(None),
@@ -419,7 +502,7 @@ mod tests {
     use circled_protocol::methods::ScriptVersion;
     use jiff::Timestamp;
 
-    use super::{StoredScript, name_key, source_key};
+    use super::{Role, StoredForm, StoredScript, name_key, source_key};
     use crate::golden;
 
     #[test]
@@ -429,17 +512,25 @@ mod tests {
             put_at: Timestamp::from_millisecond(millis).unwrap(),
             put_by: "02".repeat(33),
         };
-        let script = StoredScript {
+        let mut script = StoredScript {
+            call: None,
             versions: vec![
                 version("b", 1_700_000_000_000),
                 version("a", 1_600_000_000_000),
             ],
         };
-        let written = serde_json::to_string(&script).unwrap();
-        golden::check_json("script", &written, &["", "/versions/0"], |text| {
-            let script: StoredScript = circled_json::from_str(text).ok()?;
-            serde_json::to_string(&script).ok()
-        });
+        let write = |script: StoredScript| serde_json::to_string(&script.into_form()).unwrap();
+        let read = |text: &str| {
+            let form: StoredForm = circled_json::from_str(text).ok()?;
+            Some(write(form.into()))
+        };
+        let versions = script.versions.clone();
+        golden::check_json("script", &write(script), &["", "/versions/0"], read);
+        script = StoredScript {
+            call: Some(Role::Owner),
+            versions,
+        };
+        golden::check_json("script_with_rule", &write(script), &["", "/ruled/0"], read);
         let keys = [name_key("lib/a"), source_key("lib/a", &"a".repeat(64))];
         let keys = keys.map(hex::encode).join(" ");
         golden::check("script_keys", &keys, |text| Some(text.to_owned()));

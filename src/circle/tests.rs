@@ -274,7 +274,7 @@ fn versions_are_kept_by_their_hash_the_newest_first() {
     assert_eq!(
         scripts::find(&mut transaction, "a", None)
             .unwrap()
-            .0
+            .put
             .version,
         *two
     );

@@ -6,7 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use circled_protocol::methods::{PutScript, Script, ScriptEntry};
+use circled_protocol::{
+    CallRule,
+    methods::{PutScript, Script, ScriptEntry},
+};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
@@ -47,6 +50,9 @@ enum Command {
         /// Put it only if this is the newest version.
         #[arg(long, value_name = "VERSION")]
         if_version: Option<String>,
+        /// Who may call it, instead of the circle's rule: owner, member, guest, or auto for the circle's rule again.
+        #[arg(long, value_name = "ROLE")]
+        call: Option<CallRule>,
     },
     /// Compile a script without putting it. Prints the version that it would have.
     #[command(after_help = exit_codes(&[(1, "the script doesn't compile"), TOO_SLOW], EXAMPLES))]
@@ -97,7 +103,8 @@ impl Scripts {
                 name,
                 file,
                 if_version,
-            } => put(login, name, file, if_version.as_deref()),
+                call,
+            } => put(login, name, file, if_version.as_deref(), *call),
             Command::Check { login, file } => check(login, file),
             Command::Get {
                 login,
@@ -147,7 +154,13 @@ impl Scripts {
     }
 }
 
-fn put(login: &Login, name: &str, file: &Path, if_version: Option<&str>) -> ExitCode {
+fn put(
+    login: &Login,
+    name: &str,
+    file: &Path,
+    if_version: Option<&str>,
+    call: Option<CallRule>,
+) -> ExitCode {
     let text = match read_script(file) {
         Ok(text) => text,
         Err(error) => return unreadable(&error),
@@ -156,6 +169,7 @@ fn put(login: &Login, name: &str, file: &Path, if_version: Option<&str>) -> Exit
         name: name.to_owned(),
         source: text.clone(),
         if_version: if_version.map(str::to_owned),
+        call,
     };
     let path = file.to_str().filter(|path| *path != "-");
     let source = ScriptSource {
@@ -218,10 +232,21 @@ pub(super) fn print_all(scripts: &[ScriptEntry], json: bool) -> io::Result<()> {
             print_json(script)?;
             continue;
         }
-        let ScriptEntry { name, current } = script;
+        let ScriptEntry {
+            name,
+            current,
+            call,
+        } = script;
         let name = format!("{name:width$}", width = width.unwrap_or_default());
         let version = current.version.get(..12).unwrap_or(&current.version);
-        print_line(&[&name, version, &seconds(current.put_at), &current.put_by])?;
+        let call = call.as_ref().map(|role| format!("call: {role}"));
+        print_line(&[
+            &name,
+            version,
+            &seconds(current.put_at),
+            &current.put_by,
+            call.as_deref().unwrap_or_default(),
+        ])?;
     }
     Ok(())
 }

@@ -226,6 +226,21 @@ impl Context {
         })
     }
 
+    /// Returns what a caller still needs who calls a script by its name. A script's own rule may permit what the circle's
+    /// doesn't, so the run decides.
+    ///
+    /// # Errors
+    /// The caller must log in first.
+    pub(super) fn permits_script(&self) -> Result<Admitted, Error> {
+        match self.permits_to(Action::Call) {
+            Err(Error::Forbidden { needs }) => Ok(Admitted {
+                key: self.phase.caller().map(|caller| caller.key),
+                requires: Some(needs),
+            }),
+            decided => decided,
+        }
+    }
+
     fn decide(&self, needs: Option<Role>) -> Result<Admitted, Error> {
         let key = self.phase.caller().map(|caller| caller.key);
         let access = &self.shared.access;

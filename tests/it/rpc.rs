@@ -626,7 +626,7 @@ async fn a_server_describes_itself() {
     list_members()
     list_scripts()
     play(script, args?, timeout_ms?)
-    put_script(name, source, if_version?)
+    put_script(name, source, if_version?, call?)
     redeliver(job_id)
     remove_member(pubkey, stop_jobs?)
     retry_job(job_id, version?)

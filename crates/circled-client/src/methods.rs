@@ -52,6 +52,7 @@ impl Client {
             name: name.to_owned(),
             source: source.to_owned(),
             if_version: None,
+            call: None,
         };
         self.request(&put).await
     }

@@ -15,6 +15,32 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// The rule of a named script: who may call it.
+    pub enum CallRule {
+        /// The circle's rule `call` decides.
+        Auto = "auto",
+        /// Callers who have logged in.
+        Guest = "guest",
+        /// Members and the owner.
+        Member = "member",
+        /// The owner alone.
+        Owner = "owner",
+    }
+}
+
+impl CallRule {
+    /// Returns the least role that may call the script; nothing if the circle's rule decides.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Auto => None,
+            Self::Guest => Some(Role::Guest),
+            Self::Member => Some(Role::Member),
+            Self::Owner => Some(Role::Owner),
+        }
+    }
+}
+
+vocabulary! {
     /// The state of a durable job.
     pub enum JobStatus {
         /// The job waits for its time, or for its turn.

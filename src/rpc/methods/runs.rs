@@ -50,7 +50,10 @@ impl Call for CallScript<'static> {
     type Output = Called<Raw>;
 
     fn call(context: &mut Context, _: Admitted, params: CallScript<'_>) -> CallResult<Called<Raw>> {
-        let admitted = context.permits_version(Action::Call, params.version.as_deref())?;
+        let admitted = match params.version.as_deref() {
+            None => context.permits_script()?,
+            version => context.permits_version(Action::Call, version)?,
+        };
         let (args, timeout_ms) = (params.args, params.timeout_ms);
         let task = Task::Named {
             name: params.name,
@@ -108,8 +111,11 @@ pub(super) fn run<T: Send + 'static>(
         seed: Seed::draw(),
         durable: None,
     };
-    let id = job.id;
-    let answer = move |outcome: Outcome| Ok(result(id, outcome?));
+    let (id, has_login) = (job.id, admitted.key.is_some());
+    let answer = move |outcome: Outcome| match outcome {
+        Err(RunError::Forbidden { .. }) if !has_login => Err(Error::AuthenticationRequired),
+        outcome => Ok(result(id, outcome?)),
+    };
     Ok(
         match dispatcher.play(
             job,

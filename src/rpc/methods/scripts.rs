@@ -28,8 +28,10 @@ impl Call for PutScript {
                 name,
                 source,
                 if_version: None,
+                call: None,
             } => Procedure::PutScript { name, source },
-            params => Procedure::PutScriptWith(params),
+            params @ Self { call: None, .. } => Procedure::PutScriptWith(params),
+            params => Procedure::PutRuledScript(params),
         };
         perform(context, admitted, put)
     }

@@ -603,7 +603,56 @@ async fn a_script_changes_only_if_its_newest_version_is_the_expected_one() {
     );
 }
 
+async fn a_script_may_have_a_rule_of_its_own() {
+    let server = closed("call = \"member\"").start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut member = server.log_in(&key(2)).await;
+    let mut guest = server.log_in(&key(3)).await;
+    let put_as = |source: &str, call: &str| json!({ "name": "a", "source": source, "call": call });
+    let answers = async |sessions: [&mut Ws; 3], needs: [Option<&str>; 3]| {
+        for (session, needs) in sessions.into_iter().zip(needs) {
+            // Read first, and then in the fast lane.
+            for _ in 0..2 {
+                let called = session.call("call", json!(["a"])).await;
+                match needs {
+                    None => assert!(called.is_ok(), "{called:?}"),
+                    Some(needs) => {
+                        assert_refused("call", called, -32003, json!({ "needs": needs }));
+                    }
+                }
+            }
+        }
+    };
+    put(&mut owner, "a", "1").await;
+    let by_circle = [None, None, Some("member")];
+    answers([&mut owner, &mut member, &mut guest], by_circle).await;
+    let put_again = ok(&mut owner, "put_script", put_as("1", "owner")).await;
+    assert_eq!(put_again["created"], false);
+    let by_owner = [None, Some("owner"), Some("owner")];
+    answers([&mut owner, &mut member, &mut guest], by_owner).await;
+    let job = calls::submit(&mut member, json!({ "name": "a" })).await;
+    calls::until(&mut member, &job, "dead").await;
+    // It stays with the next version.
+    put(&mut owner, "a", "2").await;
+    answers([&mut owner, &mut member, &mut guest], by_owner).await;
+    let shown = ok(&mut owner, "get_script", json!(["a"])).await;
+    let list = ok(&mut owner, "list_scripts", json!({})).await;
+    assert_eq!(
+        (&shown["call"], &list["scripts"][0]["call"]),
+        (&json!("owner"), &json!("owner"))
+    );
+    let refused = owner.call("put_script", put_as("2", "anyone")).await;
+    assert_eq!(refused.unwrap_err()["code"], -32602);
+    ok(&mut owner, "put_script", put_as("2", "guest")).await;
+    answers([&mut owner, &mut member, &mut guest], [None, None, None]).await;
+    ok(&mut owner, "put_script", put_as("2", "auto")).await;
+    answers([&mut owner, &mut member, &mut guest], by_circle).await;
+    let shown = ok(&mut owner, "get_script", json!(["a"])).await;
+    assert_eq!(shown.get("call"), None);
+}
+
 on_both!(
+    a_script_may_have_a_rule_of_its_own,
     mistakes_are_found_when_a_script_is_put,
     a_script_changes_only_if_its_newest_version_is_the_expected_one,
     scripts_are_put_shown_listed_called_and_deleted,

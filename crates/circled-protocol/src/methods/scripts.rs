@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use crate::code;
+use crate::{CallRule, Role, Word, code};
 
 /// `put_script`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct PutScript {
     /// The version that must be the newest one; else nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_version: Option<String>,
+    /// Who may call it, instead of who may by the circle's rule `call`. Default: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallRule>,
 }
 
 impl Method for PutScript {
@@ -120,6 +123,9 @@ pub struct Script {
     pub shown: ScriptVersion,
     /// The script, in Rhai.
     pub source: String,
+    /// The least role that may call it, if it has a rule of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Word<Role>>,
     /// All stored versions, the newest first.
     pub versions: Vec<ScriptVersion>,
 }
@@ -151,6 +157,9 @@ pub struct ScriptEntry {
     /// Its newest version.
     #[serde(flatten)]
     pub current: ScriptVersion,
+    /// The least role that may call it, if it has a rule of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Word<Role>>,
 }
 
 /// The result of `delete_script`.

@@ -90,7 +90,7 @@ mod tests {
     use std::{borrow::Cow, time::Duration};
 
     use circled_protocol::{
-        FailureKind, JobId, Role, SecretKey,
+        CallRule, FailureKind, JobId, Role, SecretKey,
         methods::{AddMember, PutScript},
     };
     use serde_json::json;
@@ -138,6 +138,13 @@ mod tests {
             name: name(),
             source: "1".to_owned(),
             if_version: Some("aa".to_owned()),
+            call: None,
+        });
+        let put_ruled = Procedure::PutRuledScript(PutScript {
+            name: name(),
+            source: "1".to_owned(),
+            if_version: None,
+            call: Some(CallRule::Owner),
         });
         let check = Procedure::CheckScript {
             source: "1".to_owned(),
@@ -187,6 +194,7 @@ mod tests {
             ),
             ("put_script", change(put)),
             ("put_script_with", change(put_with)),
+            ("put_ruled_script", change(put_ruled)),
             ("check_script", change(check)),
             ("get_script", change(get)),
             ("list_scripts", change(Procedure::ListScripts)),
