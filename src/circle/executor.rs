@@ -180,6 +180,9 @@ fn admit_to(
     transaction: &mut Transaction,
     rule: Option<Role>,
 ) -> Result<(), RunError> {
+    if rule.is_some() {
+        transaction.see_caller();
+    }
     match (rule, &job.caller) {
         (Some(needs), Caller::Key(key)) => {
             if role(access, transaction, key)? >= needs {

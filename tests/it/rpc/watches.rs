@@ -292,6 +292,28 @@ async fn a_named_script_is_watched_in_its_newest_version() {
     }
 }
 
+async fn a_scripts_own_rule_decides_who_is_told() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut guest = server.log_in(&key(2)).await;
+    let put_as = |rule: &str| json!({ "name": "top", "source": "store.get(\"n\")", "call": rule });
+    ok(&mut owner, "put_script", put_as("guest")).await;
+    let params = json!({ "name": "top" });
+    for session in [&mut owner, &mut guest] {
+        ok(session, "watch", params.clone()).await;
+    }
+    ok(&mut owner, "put_script", put_as("owner")).await;
+    assert_eq!(guest.value().await["error"]["code"], -32003);
+    set(&mut owner, "n", 1).await;
+    assert_eq!(next(&mut owner).await.1, json!(1));
+    let refused = guest.call("watch", params).await;
+    assert_refused("guest", refused, -32003, json!({ "needs": "owner" }));
+    ok(&mut owner, "put_script", put_as("auto")).await;
+    assert_eq!(next(&mut guest).await.1, json!(1));
+    owner.fence().await;
+    owner.assert_silent().await;
+}
+
 async fn a_removed_member_is_told_nothing_more() {
     let server = closed("play = \"member\"").start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -516,6 +538,7 @@ on_both!(
     a_key_that_expires_is_noticed,
     a_named_script_is_watched_in_its_newest_version,
     a_removed_member_is_told_nothing_more,
+    a_scripts_own_rule_decides_who_is_told,
     a_slow_client_gets_the_newest_value,
     a_value_comes_whenever_it_changes,
     a_watched_script_only_reads,
