@@ -34,9 +34,20 @@ pub(super) enum Pace {
     Steady,
 }
 
+/// What a server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Events,
+    /// The same, by a bare broadcast.
+    Bare,
+    /// The value of a watched script.
+    Values,
+}
+
 /// A server with subscribers and an emitter.
 pub(super) struct Fanout {
     server: Server,
+    told: Told,
     emitter: Mutex<Emitter>,
     audience: Audience,
 }
@@ -58,19 +69,39 @@ impl Fanout {
         ];
         let mut all = Vec::new();
         for server in servers {
-            all.push(Self::new(server, &circle, subscribers).await);
+            let told = if server.is_echo {
+                Told::Bare
+            } else {
+                Told::Events
+            };
+            all.push(Self::new(server, told, &circle, subscribers).await);
         }
         all
     }
 
-    async fn new(server: Server, circle: &SecretKey, subscribers: usize) -> Self {
+    /// Starts circled with so many sessions that watch the same.
+    pub(super) async fn of_values(sessions: usize) -> Self {
+        let circle = SecretKey::generate().expect("randomness");
+        let server = Server::circled(&circle);
+        Self::new(server, Told::Values, &circle, sessions).await
+    }
+
+    async fn new(server: Server, told: Told, circle: &SecretKey, subscribers: usize) -> Self {
         let guest = SecretKey::generate().expect("randomness");
         let mut sockets = Vec::new();
         for _ in 0..subscribers {
             let mut session = Session::open(&server.url).await;
             if !server.is_echo {
                 session.login(&guest).await;
-                session.call("subscribe", json!({ "topic": "news" })).await;
+                match told {
+                    Told::Values => {
+                        let watch = json!({ "script": "store.get(\"news\")" });
+                        session.call("watch", watch).await;
+                    }
+                    Told::Events | Told::Bare => {
+                        session.call("subscribe", json!({ "topic": "news" })).await;
+                    }
+                }
             }
             sockets.push(session.into_stream());
         }
@@ -83,6 +114,7 @@ impl Fanout {
         };
         Self {
             server,
+            told,
             emitter: Mutex::new(Emitter {
                 session,
                 emitted: 0,
@@ -97,7 +129,7 @@ impl Fanout {
         let mut emitter = self.emitter.lock().await;
         let first = emitter.emitted;
         let (start, end) = measure::window(options);
-        let emission = emitter.emit(self.server.is_echo, pace, audience, end);
+        let emission = emitter.emit(self.told, pace, audience, end);
         let (mut signs, errors) = timeout_at((end + PATIENCE).into(), emission)
             .await
             .expect("every event to arrive");
@@ -128,7 +160,7 @@ impl Emitter {
     /// errors.
     async fn emit(
         &mut self,
-        bare: bool,
+        told: Told,
         pace: Pace,
         audience: &Audience,
         end: Instant,
@@ -149,7 +181,7 @@ impl Emitter {
                 }
             {
                 due += every;
-                self.session.feed(request(bare, self.emitted)).await;
+                self.session.feed(request(told, self.emitted)).await;
                 self.emitted += 1;
             }
             self.session.flush().await;
@@ -159,7 +191,10 @@ impl Emitter {
             tokio::select! {
                 text = self.session.text() => {
                     replied.push(Instant::now());
-                    let expected = if bare { "\"method\":" } else { "\"result\":" };
+                    let expected = match told {
+                        Told::Bare => "\"method\":",
+                        Told::Events | Told::Values => "\"result\":",
+                    };
                     errors += usize::from(!text.contains(expected));
                 }
                 () = audience.progress() => {}
@@ -172,18 +207,21 @@ impl Emitter {
 
 /// Returns the request that emits the `n`th event: a play, or for bare servers the event itself, in as many bytes as
 /// circled writes.
-fn request(bare: bool, n: usize) -> Utf8Bytes {
+fn request(told: Told, n: usize) -> Utf8Bytes {
     const DATA: &str =
         r#"{"headline":"The river is back within its banks","section":"local","words":512}"#;
 
-    let text = if bare {
-        format!(
+    let text = match told {
+        Told::Bare => format!(
             r#"{{"jsonrpc":"2.0","method":"event","params":{{"subscription":"1","id":{n},"topic":"news","data":{DATA},"at":"2026-11-23T16:45:00.123456Z"}}}}"#
-        )
-    } else {
-        format!(
+        ),
+        Told::Events => format!(
             r#"{{"jsonrpc":"2.0","method":"play","params":{{"script":"emit(\"news\", ARGS)","args":{DATA}}},"id":{n}}}"#
-        )
+        ),
+        // Only another value is told.
+        Told::Values => format!(
+            r#"{{"jsonrpc":"2.0","method":"play","params":{{"script":"store.set(\"news\", ARGS)","args":[{n},{DATA}]}},"id":{n}}}"#
+        ),
     };
     text.into()
 }

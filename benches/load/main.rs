@@ -17,6 +17,7 @@ mod measure;
 mod server;
 mod session;
 mod table;
+mod watches;
 mod webhook;
 
 use std::process::{Command, ExitCode};
@@ -31,10 +32,11 @@ use fanout::{Fanout, Pace};
 use measure::Connections;
 use server::{Named, Persistence, Process, Server, ThroughRedis};
 use table::{Beside, Line};
+use watches::Watched;
 
 /// Measures plays per second, their latency, logins per second and memory per idle session, beside a bare axum echo in
 /// the same run; plays that read and write the store, beside plays that don't; durable webhooks; events to many
-/// subscribers, beside a bare broadcast; and the effect of a flooded circle on another.
+/// subscribers, beside a bare broadcast; live queries; and the effect of a flooded circle on another.
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 struct Options {
@@ -77,7 +79,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "plays,store,webhooks,redis,logins,idle,fanout,fairness"
+        default_value = "plays,store,webhooks,redis,logins,idle,fanout,watches,fairness"
     )]
     only: Vec<What>,
     /// Print the results as JSON too, in one last line.
@@ -108,6 +110,8 @@ enum What {
     Idle,
     /// Events from one session to very many: throughput and latency after the commit.
     Fanout,
+    /// Live queries: values to sessions that watch the same, and writes beside sessions that watch other keys.
+    Watches,
     /// Plays of one circle while another is flooded.
     Fairness,
 }
@@ -281,6 +285,9 @@ async fn run(options: &Options) -> usize {
     if options.only.contains(&What::Fanout) {
         lines.extend(fanned_out(options).await);
     }
+    if options.only.contains(&What::Watches) {
+        lines.extend(watched(options, &key).await);
+    }
     if options.only.contains(&What::Fairness) {
         lines.extend(beside_a_flood(options, &key).await);
     }
@@ -377,6 +384,33 @@ async fn fanned_out(options: &Options) -> Vec<Line> {
             let events = async |server: &Fanout| server.round(options, pace).await;
             let beside = Beside::PerSecond;
             lines.extend(in_turns(options.rounds, &servers, &what, beside, events).await);
+        }
+    }
+    lines
+}
+
+/// Measures how soon a value is at all who watch it, and writes beside sessions that watch other keys.
+async fn watched(options: &Options, circle: &SecretKey) -> Vec<Line> {
+    const WRITES: &str = r#"store.set("key", 42)"#;
+
+    let mut lines = Vec::new();
+    println!(
+        "\nLive queries: values, and how long each arrives after the first sign of its commit; and writes"
+    );
+    Line::print_head("nobody watches");
+    for &sessions in &options.subscribers {
+        let what = format!("values, 1 to {sessions}, paced");
+        let servers = [Fanout::of_values(sessions).await];
+        let values = async |server: &Fanout| server.round(options, Pace::Steady).await;
+        lines.extend(in_turns(options.rounds, &servers, &what, Beside::Nothing, values).await);
+        let servers = Watched::all(circle, sessions).await;
+        for &in_flight in &options.in_flight {
+            let what = format!("writes, {} x {in_flight}", options.sessions);
+            let plays = async |watched: &Watched| {
+                let (server, sessions) = (&watched.server, options.sessions);
+                measure::plays(server, circle, WRITES, options, sessions, in_flight).await
+            };
+            lines.extend(in_turns(options.rounds, &servers, &what, Beside::PerSecond, plays).await);
         }
     }
     lines

@@ -85,9 +85,8 @@ impl Call for Watch<'static> {
                 }
                 Ok(Err(Ended::Failed(error))) => error.into(),
                 Ok(Err(Ended::Needs(needs))) => Error::Forbidden { needs },
-                Ok(Ok(_)) => Error::Cancelled,
-                // The server stops.
-                Err(_) => unavailable(),
+                // Somebody else has logged in meanwhile, or the server stops.
+                Ok(Ok(_)) | Err(_) => Error::Cancelled,
             };
             subscriptions.end(&subscription);
             Err(error)

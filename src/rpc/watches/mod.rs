@@ -150,13 +150,18 @@ impl Watches {
             least,
             watcher,
         };
-        // The entry is locked meanwhile, so that the task doesn't end with this unread.
-        let sender = self.0.circles.entry(circle).or_insert_with(|| {
+        let start = || {
             let (sender, commands) = mpsc::unbounded_channel();
             let task = CircleTask::new(self.0.clone(), circle, commands);
             self.0.tasks.spawn(task.run());
             sender
-        });
+        };
+        // The entry is locked meanwhile, so that the task doesn't end with this unread.
+        let mut sender = self.0.circles.entry(circle).or_insert_with(start);
+        if sender.is_closed() {
+            // It has panicked.
+            *sender = start();
+        }
         let _ = sender.send(Command::Watch(id, Box::new(new)));
         WatchGuard {
             id,

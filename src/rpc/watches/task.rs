@@ -112,7 +112,6 @@ impl CircleTask {
         loop {
             let is_turn_over = self.start();
             tokio::select! {
-                biased;
                 _ = self.commands.recv_many(&mut commands, 256) => {
                     for command in commands.drain(..) {
                         self.on_command(command);
@@ -328,6 +327,15 @@ impl CircleTask {
 
     fn on_outcome(&mut self, id: QueryId, reserved: ReservedOutcome) {
         let ran = reserved.outcome.and_then(|success| self.ran(success));
+        let ran = ran.map_err(|error| {
+            // A worker of an earlier version has refused it.
+            let is_refused = matches!(&error, RunError::TimedOut { after, .. } if after.is_zero());
+            if is_refused {
+                RunError::Unavailable
+            } else {
+                error
+            }
+        });
         let at = ran.as_ref().map(|ran| ran.at).ok();
         tracing::debug!(circle = %self.circle, at, "a query ran");
         match ran {

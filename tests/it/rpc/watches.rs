@@ -510,6 +510,29 @@ pub(crate) const WRITES: &str = "let n = store.incr(\"n\", 1); store.push(\"list
 /// A client waits up to 30 s until it tries again, after many failures.
 const LONG: Duration = Duration::from_secs(40);
 
+async fn all_have_the_last_value_after_many_have_written() {
+    let server = TestServer::start().await;
+    let scripts: Vec<_> = (0..10)
+        .map(|n| format!("[store.get(\"k{n}\"), store.count(\"list{n}/\")]"))
+        .collect();
+    let scripts: Vec<&str> = scripts.iter().map(String::as_str).collect();
+    let addresses = vec![server.url(circle()); 3];
+    let followers = Followers::of(&addresses, &scripts);
+    let writers = (10..14).map(|n| {
+        let server = &server;
+        async move {
+            let mut writer = server.log_in(&key(n)).await;
+            let script = "let n = store.incr(\"all\", 1); store.set(`k${n % 10}`, n); store.push(`list${n % 10}/`, n)";
+            for _ in 0..75 {
+                ok(&mut writer, "play", json!([script])).await;
+            }
+        }
+    });
+    join_all(writers).await;
+    let mut session = server.log_in(&key(2)).await;
+    followers.agree_with(&mut session, &scripts).await;
+}
+
 async fn whoever_comes_back_has_the_last_value_though_the_server_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let builder = || TestServer::builder().data(folder.path());
@@ -542,6 +565,7 @@ on_both!(
     a_slow_client_gets_the_newest_value,
     a_value_comes_whenever_it_changes,
     a_watched_script_only_reads,
+    all_have_the_last_value_after_many_have_written,
     only_what_a_script_has_read_has_it_run_again,
     sessions_share_the_runs_of_the_same_query,
     watches_and_queries_are_bounded,
