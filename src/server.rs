@@ -346,6 +346,7 @@ fn watch_limits(settings: &config::Settings) -> WatchLimits {
 fn dispatch(settings: &config::Settings, files: OpenFiles) -> dispatch::Settings {
     let mut dispatch = settings.dispatch.clone();
     dispatch.embedded.open_files = files.for_store();
+    dispatch.embedded.max_requests = dispatch.max_requests;
     dispatch
 }
 
@@ -389,6 +390,7 @@ pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Exec
         max_members: circles.max_members.get(),
         max_scripts: circles.max_scripts.get(),
         script_versions: circles.script_versions.get(),
+        requests_for: settings.dispatch.requests_for.get(),
     };
     Executor::new(settings.script.clone(), own, access)
 }

@@ -96,7 +96,13 @@ impl Executor {
             let outcome = self.perform(procedure, job, transaction.as_mut()?);
             return (!matches!(outcome, Err(RunError::Unavailable))).then_some(outcome);
         }
-        let found = match find(&self.access, job, transaction.as_mut()?) {
+        let own = transaction.as_mut()?;
+        let found = match replay(&self.access, job, own) {
+            Ok(Some(reply)) => return Some(Ok(reply)),
+            Ok(None) => find(&self.access, job, own),
+            Err(error) => Err(error),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(RunError::Unavailable) => return None,
             Err(error) => return Some(queried(job, Err(error), transaction)),
@@ -105,7 +111,9 @@ impl Executor {
         let outcome = self
             .sandbox
             .try_run(&found.source.text(), &inputs, transaction)?;
-        Some(queried(job, versioned(outcome, found.version), transaction))
+        let outcome = versioned(outcome, found.version);
+        self.keep_reply(job, transaction, &outcome);
+        Some(queried(job, outcome, transaction))
     }
 
     /// Runs on this thread, within the limits and until the deadline. Reads and writes go through the transaction; the
@@ -130,6 +138,9 @@ impl Executor {
             }
             return self.perform(procedure, job, own);
         }
+        if let Some(reply) = replay(&self.access, job, own)? {
+            return Ok(reply);
+        }
         let found = match find(&self.access, job, own) {
             Ok(found) => found,
             Err(error) => return queried(job, Err(error), transaction),
@@ -139,7 +150,23 @@ impl Executor {
         let outcome = self
             .sandbox
             .run(&source, &inputs, transaction, deadline, cancel);
-        queried(job, versioned(outcome, found.version), transaction)
+        let outcome = versioned(outcome, found.version);
+        self.keep_reply(job, transaction, &outcome);
+        queried(job, outcome, transaction)
+    }
+
+    /// Keeps the reply of a request that may be sent again.
+    fn keep_reply(
+        &self,
+        job: &JobSpec<'_>,
+        transaction: &mut Option<Transaction>,
+        outcome: &Outcome,
+    ) {
+        if let (Some(request), Some(transaction), Ok(success)) =
+            (&job.request, transaction, outcome)
+        {
+            request.keep(transaction, job, success, self.settings.requests_for);
+        }
     }
 
     fn perform(
@@ -155,6 +182,7 @@ impl Executor {
             logs: Vec::new(),
             version: None,
             queried: None,
+            replayed: None,
         })
     }
 }
@@ -194,6 +222,23 @@ fn admit_to(
         (Some(needs), Caller::Anyone) => Err(RunError::Forbidden { needs }),
         (None, _) | (_, Caller::Provider(_)) => admit(job, transaction),
     }
+}
+
+/// Returns the reply to a request that was answered before, after checking that the caller may make it still.
+fn replay(
+    access: &Access,
+    job: &JobSpec<'_>,
+    transaction: &mut Transaction,
+) -> Result<Option<Success>, RunError> {
+    let Some(request) = &job.request else {
+        return Ok(None);
+    };
+    let rule = match job.task.script() {
+        Some(name) => scripts::rule(transaction, name)?,
+        None => None,
+    };
+    admit_to(access, job, transaction, rule.flatten())?;
+    request.find(transaction)
 }
 
 /// Finds the script to run, after checking that the caller may run it: by the script's own rule, if it has one.

@@ -6,7 +6,7 @@ use circled_protocol::{JobId, PublicKey, Role};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Pinned, Procedure};
+use super::{Pinned, Procedure, Request};
 use crate::{
     script::{DurableTry, Occasion, Seed},
     weight,
@@ -47,6 +47,9 @@ pub struct JobSpec<'a> {
     /// The try of a durable job.
     #[serde(skip)]
     pub durable: Option<DurableTry>,
+    /// The request that may be sent again, if its caller has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
 }
 
 /// The script or procedure that a job runs.

@@ -8,6 +8,7 @@ mod executor;
 mod job_spec;
 mod members;
 mod procedure;
+mod request;
 mod scripts;
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,13 @@ pub use executor::Executor;
 pub use job_spec::{Caller, JobSpec, QueryScript, Task};
 pub use members::{list_role, member_key};
 pub use procedure::Procedure;
+pub use request::Request;
 pub use scripts::{
     Compiler, NAME_RULE, Pinned, Version, has_script, is_name, name_key, pin, pin_for_deliveries,
     pin_source, script_for,
 };
+
+use std::time::Duration;
 
 use crate::store::{Transaction, WriteError};
 
@@ -35,6 +39,8 @@ pub struct Settings {
     pub max_scripts: usize,
     /// The number of versions that are kept of each script.
     pub script_versions: usize,
+    /// The time for which the replies to requests are kept.
+    pub requests_for: Duration,
 }
 
 /// Returns the source of the newest version of a script, for `import`.

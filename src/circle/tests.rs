@@ -25,6 +25,7 @@ const SETTINGS: Settings = Settings {
     max_members: 3,
     max_scripts: 3,
     script_versions: 2,
+    requests_for: std::time::Duration::from_secs(3600),
 };
 
 fn open(folder: &Path) -> Store {
@@ -34,6 +35,7 @@ fn open(folder: &Path) -> Store {
         write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
+        max_requests: 1 << 20,
     };
     let limits = store::Settings {
         max_key: Size::new(512).unwrap(),

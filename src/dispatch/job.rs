@@ -124,6 +124,7 @@ mod tests {
                 logs: vec!["x".repeat(logs); 2],
                 version: None,
                 queried: None,
+                replayed: None,
             };
             reserve(Ok(success), &full)
         };

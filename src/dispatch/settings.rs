@@ -24,6 +24,11 @@ pub struct Settings {
     /// Bytes of the jobs of sessions that wait because a queue is full.
     #[serde(with = "crate::units::size")]
     pub max_waiting: usize,
+    /// The time for which the reply to a request with an id is kept.
+    pub requests_for: PositiveDuration,
+    /// Bytes of one circle's replies that are kept.
+    #[serde(with = "crate::units::size")]
+    pub max_requests: usize,
     /// Durable jobs.
     pub durable: Durable,
     /// The backend for one machine.

@@ -185,6 +185,7 @@ impl ParsedInput<'_> {
                 submitted_at: job.received_at.as_millisecond(),
                 tries: job.tries,
             }),
+            request: None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use circled_protocol::{FailureKind, PublicKey};
+use circled_protocol::{FailureKind, JobId, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -46,6 +46,9 @@ pub struct Success {
     /// What a query has read; nothing for all other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queried: Option<Box<Queried>>,
+    /// The job that it is the result of, if that is an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<JobId>,
 }
 
 impl Success {
@@ -57,6 +60,7 @@ impl Success {
             logs: Vec::new(),
             version: None,
             queried: None,
+            replayed: None,
         }
     }
 }

@@ -427,6 +427,7 @@ impl Sandbox {
             logs: logs::take(),
             version: None,
             queried: None,
+            replayed: None,
         })
     }
 }

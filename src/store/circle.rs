@@ -13,7 +13,7 @@ use circled_protocol::PublicKey;
 use super::{
     disk::Disk,
     error::{CommitError, Unavailable},
-    expiring::{expiry_of, reindex},
+    expiring::{expiry_of, is_request, reindex},
     log,
     snapshot::{PendingWrites, Snapshot},
     table::{Record, Table, Value},
@@ -55,9 +55,14 @@ pub(super) struct Latest {
     pruned: u64,
     /// The size of its store, once it has been looked up.
     usage: Option<Usage>,
+    /// The bytes of the replies to requests in its store, once they have been looked up.
+    replies: Option<u64>,
     /// Its events, once they have been looked up.
     events: Option<EventNumbers>,
 }
+
+/// The key of the bytes of a circle's replies to requests in [`Table::Usage`].
+pub(super) const REPLIES: &[u8] = b"replies";
 
 /// The size of a circle's store, as the last commit that changed it left it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +104,8 @@ impl Usage {
 pub(super) struct StoreChange {
     /// The size of the store afterwards.
     pub(super) usage: Usage,
+    /// By how many bytes the replies to requests grow, if it writes any.
+    pub(super) replies: Option<i64>,
     /// The changes of the index of expiry times.
     pub(super) index: Vec<Record>,
     /// The first expiry time of the keys that it writes, if any expires.
@@ -146,6 +153,7 @@ impl Circle {
         let mut latest = self.lock();
         latest.pending = Arc::default();
         latest.usage = None;
+        latest.replies = None;
         latest.events = None;
         mem::take(&mut latest.generation).lose();
     }
@@ -190,6 +198,20 @@ impl Latest {
         })
     }
 
+    /// Returns the bytes of the replies to requests.
+    pub(super) fn replies(&mut self, disk: &Disk, circle: &PublicKey) -> Result<u64, Unavailable> {
+        if let Some(bytes) = self.replies {
+            return Ok(bytes);
+        }
+        let stored = disk.get(Table::Usage, circle, REPLIES)?;
+        let bytes = stored.and_then(|stored| Some(u64::from_be_bytes(stored[..].try_into().ok()?)));
+        Ok(*self.replies.insert(bytes.unwrap_or(0)))
+    }
+
+    pub(super) fn set_replies(&mut self, bytes: u64) {
+        self.replies = Some(bytes);
+    }
+
     /// Returns what comes of a commit of these records, and of others that free so many bytes, if the store is within the
     /// quota then. Making it smaller is always permitted.
     pub(super) fn change(
@@ -202,7 +224,7 @@ impl Latest {
     ) -> Result<StoreChange, CommitError> {
         let before = self.usage(disk, circle)?;
         let mut bytes = before.bytes.saturating_sub(freed);
-        let (mut index, mut first_expiry) = (Vec::new(), None);
+        let (mut replies, mut index, mut first_expiry) = (None, Vec::new(), None);
         for Record { table, key, value } in records {
             let old = match self.pending.get(&(*table, key.clone())) {
                 Some((_, value)) => value.clone(),
@@ -210,7 +232,13 @@ impl Latest {
             };
             let (old, new) = (old.as_ref(), value.as_ref());
             let size = |value: Option<&Value>| value.map_or(0, |value| key.len() + value.len());
-            bytes = (bytes + size(new) as u64).saturating_sub(size(old) as u64);
+            let (old_size, new_size) = (size(old) as u64, size(new) as u64);
+            if is_request(key) {
+                let grows = new_size.cast_signed() - old_size.cast_signed();
+                replies = Some(replies.unwrap_or(0) + grows);
+            } else {
+                bytes = (bytes + new_size).saturating_sub(old_size);
+            }
             index.extend(reindex(key, old, new));
             if let Some(end) = new.and_then(|value| expiry_of(key, value)) {
                 first_expiry = Some(first_expiry.map_or(end, |first: i64| first.min(end)));
@@ -222,6 +250,7 @@ impl Latest {
         let commit = before.commit + 1;
         Ok(StoreChange {
             usage: Usage { bytes, commit },
+            replies,
             index,
             first_expiry,
         })

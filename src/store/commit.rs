@@ -42,6 +42,8 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
     jobs: OnceLock<Box<dyn JobQueue>>,
     expiring_circles: ExpiringCircles,
+    /// Bytes of one circle's replies to requests.
+    max_requests: u64,
 }
 
 /// The state that the writing thread shares with everyone.
@@ -114,6 +116,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             jobs: OnceLock::new(),
             expiring_circles: ExpiringCircles::default(),
+            max_requests: settings.max_requests as u64,
         })))
     }
 
@@ -363,6 +366,10 @@ impl Store {
 
     pub(super) fn job_queue(&self) -> Option<&dyn JobQueue> {
         self.0.jobs.get().map(|queue| &**queue)
+    }
+
+    pub(super) fn max_requests(&self) -> u64 {
+        self.0.max_requests
     }
 
     pub(super) fn expiring_circles(&self) -> &ExpiringCircles {

@@ -15,8 +15,13 @@ use super::{
 const MARK: u8 = 1;
 /// Bytes of the mark and of the expiry time, which is in milliseconds since 1970.
 const HEADER: usize = 1 + size_of::<i64>();
-/// The first byte of an entry in [`Table::Expiry`]. All others begin with a time, whose first byte is smaller.
-const LETTER: u8 = b'k';
+/// The first byte of an entry in [`Table::Expiry`] for a script's key, and for a reply to a request. All others begin with a
+/// time, whose first byte is smaller.
+const LETTERS: [u8; 2] = [b'k', b'r'];
+
+/// What the circle's own keys begin with that have the replies to requests. Of its own keys, these alone expire. They don't
+/// count in the quota. `lua/prelude.lua` has it, too.
+const REQUEST: [u8; 2] = [OWN, b'r'];
 
 /// The clock of keys that expire, in milliseconds since 1970. It never goes back while the server runs.
 #[derive(Debug, Default)]
@@ -104,8 +109,8 @@ pub(super) fn expiry_of(key: &[u8], stored: &[u8]) -> Option<i64> {
         return None;
     }
     let (expiry, _) = stored[1..].split_first_chunk()?;
-    // The values of the circle's own keys may be anything.
-    (key.first() != Some(&OWN)).then(|| i64::from_be_bytes(*expiry))
+    // The values of the circle's other own keys may be anything.
+    (key.first() != Some(&OWN) || is_request(key)).then(|| i64::from_be_bytes(*expiry))
 }
 
 /// Returns a value as it is stored if it expires.
@@ -130,31 +135,42 @@ pub(super) fn json(key: &[u8], stored: Value) -> Value {
     }
 }
 
+/// Returns the circle's own key that has the reply to a request.
+pub fn request_key(id: &[u8]) -> Vec<u8> {
+    [&REQUEST[1..], id].concat()
+}
+
+/// Returns whether a key has the reply to a request.
+pub fn is_request(key: &[u8]) -> bool {
+    key.starts_with(&REQUEST)
+}
+
 /// Returns the key of the entry in [`Table::Expiry`] for a key that expires.
 pub(super) fn entry(expiry: i64, key: &[u8]) -> Key {
-    Key::from([&[LETTER], &expiry.to_be_bytes()[..], key].concat())
+    let letter = LETTERS[usize::from(is_request(key))];
+    Key::from([&[letter], &expiry.to_be_bytes()[..], key].concat())
 }
 
 /// Returns the expiry time that an entry in [`Table::Expiry`] is for, and the key.
 pub(super) fn read_entry(entry: &[u8]) -> Option<(i64, &[u8])> {
-    let rest = entry.strip_prefix(&[LETTER])?;
+    let (_, rest) = entry.split_first().filter(|_| is_of_store(entry))?;
     let (expiry, key) = rest.split_first_chunk()?;
     Some((i64::from_be_bytes(*expiry), key))
 }
 
-/// Returns the range of all entries, of which at most `limit` are read.
-pub(super) fn entries(limit: usize) -> KeyRange {
-    KeyRange {
-        start: Key::new(&[LETTER]),
-        end: Key::new(&[LETTER + 1]),
+/// Returns the ranges of all entries, those of scripts' keys and those of replies, of which at most `limit` are read.
+pub(super) fn entries(limit: usize) -> [KeyRange; 2] {
+    LETTERS.map(|letter| KeyRange {
+        start: Key::new(&[letter]),
+        end: Key::new(&[letter + 1]),
         limit,
         reverse: false,
-    }
+    })
 }
 
 /// Returns whether an entry in [`Table::Expiry`] is for a key of the store. Those come last.
 pub fn is_of_store(entry: &[u8]) -> bool {
-    entry.first() == Some(&LETTER)
+    entry.first().is_some_and(|letter| LETTERS.contains(letter))
 }
 
 /// Returns the changes of the index when the stored value of a key changes.
@@ -186,11 +202,14 @@ mod tests {
             Some(hex::encode(with_expiry(split(&stored).1, expiry)))
         });
         let written = hex::encode(entry(END, b"key"));
-        golden::check("expiry_of_key", &written, |text| {
+        let read = |text: &str| {
             let stored = hex::decode(text).ok()?;
             let (expiry, key) = read_entry(&stored)?;
             Some(hex::encode(entry(expiry, key)))
-        });
+        };
+        golden::check("expiry_of_key", &written, read);
+        let written = hex::encode(entry(END, b"\xffrid"));
+        golden::check("expiry_of_request", &written, read);
     }
 
     #[test]
@@ -206,7 +225,8 @@ mod tests {
             assert!(read_time.is_near_expiry(1));
         }
         assert_eq!(json(b"key", stored.clone())[..], *b"7");
-        // Nothing of the circle's own expires.
+        // Nothing of the circle's own expires but replies.
+        assert!(!ReadTime::at(END).sees(b"\xffrkey", &stored, || END));
         assert!(ReadTime::at(END).sees(b"\xffkey", &stored, || END));
         assert_eq!(json(b"\xffkey", stored.clone()), stored);
     }

@@ -148,7 +148,7 @@ impl LockedCircle<'_> {
         at: i64,
     ) -> Result<CheckedCommit, CommitError> {
         let disk = self.store.disk();
-        let (mut usage, mut first_expiry) = (None, None);
+        let (mut usage, mut replies, mut first_expiry) = (None, None, None);
         let mut new_events = Vec::new();
         let mut jobs = Vec::new();
         let mut numbers = None;
@@ -191,12 +191,16 @@ impl LockedCircle<'_> {
                     .change(&written, freed, disk, &self.key, quota)?;
                 let StoreChange {
                     usage: after,
+                    replies: grow,
                     index,
                     first_expiry: end,
                 } = change;
                 records.extend(removed);
                 records.extend(written);
                 records.extend(index);
+                if let Some(added) = grow {
+                    replies = Some(self.drop_replies(added, at, &mut records)?);
+                }
                 records.push(after.record());
                 (usage, first_expiry) = (Some(after), end);
             }
@@ -206,6 +210,9 @@ impl LockedCircle<'_> {
         }
         if let Some(usage) = usage {
             self.latest.set_usage(usage);
+        }
+        if let Some(bytes) = replies {
+            self.latest.set_replies(bytes);
         }
         if let Some(numbers) = numbers {
             self.latest.set_events(numbers);

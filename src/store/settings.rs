@@ -52,6 +52,9 @@ pub struct DiskSettings {
     /// Files of it that are kept open. No setting: as many as the process can spare.
     #[serde(skip, default = "few")]
     pub open_files: usize,
+    /// Bytes of one circle's replies to requests. It is a setting of all backends.
+    #[serde(skip)]
+    pub max_requests: usize,
 }
 
 /// Enough where nobody else needs any.

@@ -10,6 +10,7 @@ use std::{
 use circled_protocol::PublicKey;
 
 use super::{
+    circle::REPLIES,
     commit::{Scan, Store, WaitPolicy},
     error::Unavailable,
     expiring,
@@ -96,14 +97,14 @@ impl Store {
             self.scan(Table::Expiry, &first, &mut |circle, entry, _| {
                 if let Some((expiry, _)) = expiring::read_entry(entry) {
                     self.expiring_circles().note(circle, expiry);
+                }
+                // At the next ones in the circle, if there are more.
+                let ranges = expiring::entries(0);
+                let Some(next) = ranges.iter().find(|range| *entry < *range.start) else {
                     return Scan::NextCircle;
-                }
-                let start = &expiring::entries(0).start;
-                if *entry < **start {
-                    from = Some([circle.as_bytes(), &start[..]].concat());
-                    return Scan::Stop;
-                }
-                Scan::NextCircle
+                };
+                from = Some([circle.as_bytes(), &next.start[..]].concat());
+                Scan::Stop
             })?;
         }
         *is_complete = true;
@@ -150,26 +151,27 @@ impl LockedCircle<'_> {
     ) -> Result<Option<(Swept, Option<i64>)>, Unavailable> {
         let disk = self.store.disk();
         let snapshot = self.latest.snapshot(disk);
-        let (mut due, mut next) = (Vec::new(), None);
-        let range = expiring::entries(most.saturating_add(1));
-        snapshot.entries(
-            disk,
-            &self.key,
-            Table::Expiry,
-            &range,
-            |_, _| true,
-            |entry, _| {
-                let Some((expiry, key)) = expiring::read_entry(entry) else {
-                    return true;
-                };
-                if expiry > now || due.len() == most {
-                    next = Some(expiry);
-                    return false;
-                }
-                due.push((expiry, Key::new(key)));
-                true
-            },
-        )?;
+        let (mut due, mut next) = (Vec::new(), None::<i64>);
+        for range in expiring::entries(most.saturating_add(1)) {
+            snapshot.entries(
+                disk,
+                &self.key,
+                Table::Expiry,
+                &range,
+                |_, _| true,
+                |entry, _| {
+                    let Some((expiry, key)) = expiring::read_entry(entry) else {
+                        return true;
+                    };
+                    if expiry > now || due.len() == most {
+                        next = Some(next.map_or(expiry, |next| next.min(expiry)));
+                        return false;
+                    }
+                    due.push((expiry, Key::new(key)));
+                    true
+                },
+            )?;
+        }
         let mut swept = Swept {
             keys: 0,
             more: next.is_some_and(|expiry| expiry <= now),
@@ -196,6 +198,51 @@ impl LockedCircle<'_> {
         });
         let committed = self.commit(Some(transaction), records, Preconditions::NONE, done);
         Ok(committed.is_ok().then_some((swept, next)))
+    }
+
+    /// Adds the deletes of some replies that have expired, or that are the oldest of too many bytes, to what a commit writes.
+    /// `added`: by how many bytes it changes them without that. Returns the bytes of all replies afterwards.
+    pub(super) fn drop_replies(
+        &mut self,
+        added: i64,
+        now: i64,
+        records: &mut Vec<Record>,
+    ) -> Result<u64, Unavailable> {
+        // More than a commit adds.
+        const AT_ONCE: usize = 4;
+        let disk = self.store.disk();
+        let before = self.latest.replies(disk, &self.key)?;
+        let mut bytes = before.saturating_add_signed(added);
+        let snapshot = self.latest.snapshot(disk);
+        let [_, replies] = expiring::entries(AT_ONCE);
+        let mut oldest = Vec::new();
+        snapshot.entries(
+            disk,
+            &self.key,
+            Table::Expiry,
+            &replies,
+            |_, _| true,
+            |entry, _| {
+                oldest.extend(expiring::read_entry(entry).map(|(at, key)| (at, Key::new(key))));
+                true
+            },
+        )?;
+        for (expiry, key) in oldest {
+            if expiry > now && bytes <= self.store.max_requests() {
+                break;
+            }
+            // This commit changes it.
+            if records.iter().any(|record| record.key == key) {
+                continue;
+            }
+            let stored = snapshot.get(disk, &self.key, Table::Store, &key)?;
+            let size = stored.map_or(0, |stored| key.len() + stored.len());
+            bytes = bytes.saturating_sub(size as u64);
+            records.push(Record::remove(Table::Expiry, expiring::entry(expiry, &key)));
+            records.push(Record::remove(Table::Store, key));
+        }
+        records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
+        Ok(bytes)
     }
 
     /// Deletes keys that have expired if a transaction may have no room in the quota beside them.

@@ -62,6 +62,7 @@ fn settings(folder: &Path) -> DiskSettings {
         write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
+        max_requests: 1 << 20,
     }
 }
 

@@ -301,7 +301,9 @@ impl Transaction {
     /// # Errors
     /// A disk that can't be read.
     pub fn own_get(&mut self, key: &[u8]) -> Result<Option<Value>, WriteError> {
-        self.read(own(key))
+        let key = own(key);
+        let stored = self.read(key.clone())?;
+        Ok(stored.map(|stored| expiring::json(&key, stored)))
     }
 
     /// Returns the value of one of the circle's own keys without checking it again at the commit: for values that never
@@ -324,6 +326,13 @@ impl Transaction {
         if self.effects.writes.insert(own(key), value.into()).is_none() {
             self.own_writes += 1;
         }
+    }
+
+    /// Sets one of the circle's own keys that has the reply to a request, until a time in milliseconds since 1970.
+    pub fn own_set_until(&mut self, key: &[u8], value: &[u8], expiry: i64) {
+        let time = self.read_time.time(|| self.source.now());
+        let value = (expiry > time).then(|| expiring::with_expiry(value, expiry));
+        self.own_set(key, value);
     }
 
     /// Returns the circle's own keys that begin with `prefix` and don't go on with a byte 0xFF, in order, at most `max`

@@ -1,5 +1,6 @@
 //! Jobs, on both backends and on each.
 
+mod asked_again;
 mod embedded;
 mod jobs;
 mod redis;

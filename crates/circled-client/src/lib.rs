@@ -175,6 +175,7 @@ impl Client {
             script: script.into(),
             args,
             timeout_ms,
+            request_id: None,
         };
         self.request(&play).await
     }

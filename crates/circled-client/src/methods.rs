@@ -39,6 +39,7 @@ impl Client {
             version: version.map(Into::into),
             args,
             timeout_ms,
+            request_id: None,
         };
         self.request(&call).await
     }

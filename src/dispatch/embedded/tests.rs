@@ -63,6 +63,7 @@ fn store() -> (TempDir, Store) {
         write_queue: Size::new(1 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
+        max_requests: 1 << 20,
     };
     let limits = Settings {
         max_key: Size::new(512).unwrap(),

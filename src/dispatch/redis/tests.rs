@@ -362,6 +362,73 @@ fn commits_come_to_the_same_in_redis_and_on_disk() {
     store.shutdown();
 }
 
+#[test]
+fn replies_are_bounded_in_the_same_way() {
+    const MOST: usize = 500;
+    let server = Server::start();
+    let committer = server.committer(|settings| settings.max_requests = MOST);
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = server.settings.dispatch.embedded.clone();
+    settings.data_dir = folder.path().join("data");
+    settings.max_requests = MOST;
+    let disk = Disk::open(&settings).unwrap();
+    let store = Store::start(disk, &settings, server.settings.store.clone()).unwrap();
+    let seeds = std::sync::atomic::AtomicU16::new(1);
+    let config = Config {
+        cases: 30,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let replies = vec((0..200_usize, 0..3_i64), 1..12);
+    let result = TestRunner::new(config).run(&replies, |replies| {
+        let circle = circle(seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let key = |n: usize| store::request_key(&[7, u8::try_from(n).unwrap()]);
+        let partition = server.redis.keys().of(&circle);
+        for (n, (length, after)) in replies.iter().enumerate() {
+            for on_disk in [true, false] {
+                let mut transaction = match on_disk {
+                    true => store.begin_latest(circle),
+                    false => server.begin(circle),
+                };
+                assert_eq!(transaction.own_get(&key(n)), Ok(None));
+                let reply = "7".repeat(*length);
+                transaction.own_set_until(&key(n), reply.as_bytes(), LATE + after);
+                match on_disk {
+                    true => {
+                        store.commit_and_wait(transaction, Vec::new(), store::Preconditions::NONE)
+                    }
+                    false => server.commit(&committer, transaction),
+                }
+                .unwrap();
+            }
+            let stored = store
+                .read(Table::Usage, &circle, b"replies")
+                .unwrap()
+                .unwrap();
+            let bytes = u64::from_be_bytes(stored[..].try_into().unwrap());
+            let there = server.ask(circle, "GET", vec![partition.reply_bytes(&circle).into()]);
+            prop_assert_eq!(there.as_u64(), Some(bytes));
+            // One that is too long itself stays.
+            prop_assert!(bytes <= (MOST + 200 + 13) as u64);
+        }
+        // Nothing of it counts in the quota, and each is a commit.
+        let count = replies.len();
+        prop_assert_eq!(server.usage(circle), format!("0 {count}"));
+        prop_assert_eq!(store.last_commit(&circle), Ok(count as u64));
+        let (mut here, mut there) = (store.begin(circle), server.begin(circle));
+        let mut kept = 0;
+        for n in 0..count {
+            let reply = here.own_get(&key(n)).unwrap();
+            kept += usize::from(reply.is_some());
+            prop_assert_eq!(reply, there.own_get(&key(n)).unwrap());
+        }
+        prop_assert!(kept > 0);
+        Ok(())
+    });
+    result.unwrap();
+    store.shutdown();
+}
+
 fn new_job(submitter: Option<PublicKey>) -> SubmittedJob {
     SubmittedJob {
         id: JobId::new(),

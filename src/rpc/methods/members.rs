@@ -53,13 +53,21 @@ impl Call for RemoveMember {
         }
         let viewer = Viewer::Caller(admitted.key);
         let task = Task::Procedure(Procedure::RemoveMember { pubkey });
-        let answer = run(context, admitted, task, Value::Null, None, |_, success| {
-            circled_json::from_str(success.value.get()).unwrap_or(Removed {
-                removed: false,
-                stopped: None,
-                failed: None,
-            })
-        })?;
+        let answer = run(
+            context,
+            admitted,
+            task,
+            Value::Null,
+            None,
+            None,
+            |_, success| {
+                circled_json::from_str(success.value.get()).unwrap_or(Removed {
+                    removed: false,
+                    stopped: None,
+                    failed: None,
+                })
+            },
+        )?;
         if !stop_jobs {
             return Ok(answer);
         }

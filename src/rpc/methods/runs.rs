@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     auth::Action,
-    circle::{JobSpec, Procedure, Task},
+    circle::{JobSpec, Procedure, Request, Task},
     dispatch,
     rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
     script::{Outcome, RunError, Seed, Success},
@@ -39,8 +39,17 @@ impl Call for Play<'static> {
         params: Play<'_>,
     ) -> CallResult<Played<Raw>> {
         let task = Task::Source(params.script);
+        let request = request(&admitted, params.request_id.as_deref(), &task, &params.args)?;
         let (args, timeout_ms) = (params.args, params.timeout_ms);
-        run(context, admitted, task, args, timeout_ms, play_result)
+        run(
+            context,
+            admitted,
+            task,
+            args,
+            timeout_ms,
+            request,
+            play_result,
+        )
     }
 }
 
@@ -54,17 +63,41 @@ impl Call for CallScript<'static> {
             None => context.permits_script()?,
             version => context.permits_version(Action::Call, version)?,
         };
-        let (args, timeout_ms) = (params.args, params.timeout_ms);
         let task = Task::Named {
             name: params.name,
             version: params.version,
         };
+        let request = request(&admitted, params.request_id.as_deref(), &task, &params.args)?;
+        let (args, timeout_ms) = (params.args, params.timeout_ms);
         let result = |job_id, mut ran: Success| Called {
             version: ran.version.take().unwrap_or_default(),
             played: play_result(job_id, ran),
         };
-        run(context, admitted, task, args, timeout_ms, result)
+        run(context, admitted, task, args, timeout_ms, request, result)
     }
+}
+
+/// Returns the request that its caller has named, if it has.
+fn request(
+    admitted: &Admitted,
+    id: Option<&str>,
+    task: &Task<'_>,
+    args: &Value,
+) -> Result<Option<Request>, Error> {
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    let invalid = |reason: &str| Error::InvalidParams {
+        reason: reason.to_owned(),
+    };
+    let caller = admitted.caller();
+    let caller = caller
+        .key()
+        .ok_or_else(|| invalid("`request_id` needs a login"))?;
+    let request = Request::new(caller, id, task, args);
+    let request =
+        request.ok_or_else(|| invalid("`request_id` must be 1 to 64 of A-Za-z0-9_.:-"))?;
+    Ok(Some(request))
 }
 
 /// Runs a procedure in the circle for the caller, who waits for it.
@@ -74,9 +107,15 @@ pub(super) fn perform(
     procedure: Procedure,
 ) -> CallResult<Raw> {
     let task = Task::Procedure(procedure);
-    run(context, admitted, task, Value::Null, None, |_, success| {
-        success.value
-    })
+    run(
+        context,
+        admitted,
+        task,
+        Value::Null,
+        None,
+        None,
+        |_, success| success.value,
+    )
 }
 
 /// Runs a job for the caller, who waits for it. `result` makes the method's result of a success.
@@ -86,6 +125,7 @@ pub(super) fn run<T: Send + 'static>(
     task: Task<'_>,
     args: Value,
     timeout_ms: Option<u64>,
+    request: Option<Request>,
     result: fn(JobId, Success) -> T,
 ) -> CallResult<T> {
     let dispatcher = &context.shared.dispatcher;
@@ -110,6 +150,7 @@ pub(super) fn run<T: Send + 'static>(
         timeout,
         seed: Seed::draw(),
         durable: None,
+        request,
     };
     let (id, has_login) = (job.id, admitted.key.is_some());
     let answer = move |outcome: Outcome| match outcome {
@@ -137,7 +178,8 @@ fn play_result(job_id: JobId, ran: Success) -> Played<Raw> {
         output: ran.output,
         value: ran.value,
         logs: ran.logs,
-        job_id,
+        job_id: ran.replayed.unwrap_or(job_id),
+        replayed: ran.replayed.is_some(),
     }
 }
 

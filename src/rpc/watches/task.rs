@@ -305,6 +305,7 @@ impl CircleTask {
             timeout: dispatcher.job_timeout(),
             seed: Seed::draw(),
             durable: None,
+            request: None,
         };
         match dispatcher.play(job, self.session, memory, true) {
             Played::Now(outcome) => {

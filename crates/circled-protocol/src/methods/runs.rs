@@ -22,6 +22,10 @@ pub struct Play<'a> {
     /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
+    /// A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed
+    /// anything, its result is returned, and nothing runs.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Cow<'a, str>>,
 }
 
 impl Method for Play<'_> {
@@ -49,6 +53,10 @@ pub struct CallScript<'a> {
     /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
+    /// A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed
+    /// anything, its result is returned, and nothing runs.
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Cow<'a, str>>,
 }
 
 impl Method for CallScript<'_> {
@@ -71,6 +79,9 @@ pub struct Played<V = Json> {
     pub logs: Vec<String>,
     /// The id of the run's job, as in the server's log.
     pub job_id: JobId,
+    /// True if this is the result of an earlier run, for the same `request_id`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
 }
 
 /// The result of a named script.

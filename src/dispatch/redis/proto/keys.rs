@@ -175,6 +175,16 @@ impl Partition {
         self.name("expiring")
     }
 
+    /// A sorted set by time, in milliseconds: the keys of the store that have the replies to requests, by when they expire.
+    pub(crate) fn replies(&self, circle: &PublicKey) -> String {
+        format!("{}replies:{circle}", self.prefix)
+    }
+
+    /// A number: the bytes of these keys and their values.
+    pub(crate) fn reply_bytes(&self, circle: &PublicKey) -> String {
+        format!("{}reply_bytes:{circle}", self.prefix)
+    }
+
     /// A string: bytes in the store, and the number of the last commit that changed it.
     pub(crate) fn usage(&self, circle: &PublicKey) -> String {
         format!("{}usage:{circle}", self.prefix)
@@ -262,6 +272,8 @@ mod tests {
             partition.store_keys(&circle),
             partition.expiring(&circle),
             partition.expiring_circles(),
+            partition.replies(&circle),
+            partition.reply_bytes(&circle),
             partition.usage(&circle),
             partition.circle_lock(&circle),
             partition.seen(&circle, &[9; 32]),

@@ -53,12 +53,12 @@ scripts! {
     Commit = "commit.lua" {
         keys {
             jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle),
-            store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), usage(&circle),
-            circle_lock(&circle), commit_watchers(&circle),
+            store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
+            reply_bytes(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
         }
         more more_keys
         args {
-            circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, inbox_length: usize,
+            circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, max_requests: usize, inbox_length: usize,
             inbox_bytes: usize, log_length: usize,
             // There once a run of a durable job, or one that submits some, is committed.
             backlog: Key, pending: Key, delayed: Key, dead: Key, index: Key, submitted: Key,
@@ -85,8 +85,8 @@ scripts! {
     /// Deletes keys of a store that have expired, so many at most. Returns how many it were.
     Expire = "expire.lua" {
         keys {
-            jobs(), store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), usage(&circle),
-            commit_watchers(&circle),
+            jobs(), store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
+            reply_bytes(&circle), usage(&circle), commit_watchers(&circle),
         }
         args { circle: PublicKey, most: usize, inbox_length: usize, inbox_bytes: usize }
     }

@@ -78,6 +78,7 @@ impl From<Address> for Play<'static> {
                 timeout: Duration::ZERO,
                 seed: Seed::draw(),
                 durable: None,
+                request: None,
             },
             gateway: Cow::Owned(gateway),
             is_unread: true,
@@ -97,7 +98,7 @@ mod tests {
 
     use super::Play;
     use crate::{
-        circle::{Caller, JobSpec, Procedure, QueryScript, Task},
+        circle::{Caller, JobSpec, Procedure, QueryScript, Request, Task},
         golden,
         script::{Failure, Outcome, Queried, Reads, RunError, Seed, Success, Thrown},
         store::Key,
@@ -117,6 +118,7 @@ mod tests {
             timeout: Duration::from_millis(1500),
             seed: circled_json::from_str("[1,18446744073709551615]").unwrap(),
             durable: None,
+            request: None,
         };
         let named = |version: Option<&'static str>| Task::Named {
             name: "greet".into(),
@@ -158,6 +160,11 @@ mod tests {
             version: Some("aa".to_owned()),
         };
         let is_member = Some(Role::Member);
+        let with_request = |task| {
+            let job = spec(Caller::Key(key), None, task);
+            let request = Request::new(&key, "one", &job.task, &job.args);
+            JobSpec { request, ..job }
+        };
         let query = |script| Task::Query {
             script,
             max_reads: 65_536,
@@ -167,6 +174,7 @@ mod tests {
             version: Some("aa".into()),
         };
         for (form, job) in [
+            ("play_with_request", with_request(Task::Source("1".into()))),
             (
                 "play",
                 spec(Caller::Key(key), is_member, Task::Source("1\n\"2\"".into())),
@@ -233,6 +241,11 @@ mod tests {
             logs: vec!["one".to_owned()],
             version: Some("aa".to_owned()),
             queried: None,
+            replayed: None,
+        };
+        let replayed = Success {
+            replayed: Some(JobId::from_bytes([7; 16])),
+            ..success.clone()
         };
         let plain = Success {
             version: None,
@@ -287,6 +300,7 @@ mod tests {
             ("outcome_plain", &["/Ok"], Ok(plain)),
             ("outcome_of_query", &["/Ok", "/Ok/queried"], Ok(of_query)),
             ("outcome_of_failed_query", &["/Ok"], Ok(of_failed_query)),
+            ("outcome_replayed", &["/Ok"], Ok(replayed)),
             ("outcome_failed", &["/Err/failed"], Err(failure.into())),
             ("outcome_thrown", &["/Err/failed"], Err(thrown.into())),
             ("outcome_timed_out", &["/Err/timed_out"], Err(timed_out)),
@@ -335,6 +349,7 @@ mod tests {
             timeout: Duration::from_millis(1500),
             seed: Seed::draw(),
             durable: None,
+            request: None,
         };
         let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
         // As `lua/prelude.lua` reads it.
@@ -362,6 +377,7 @@ mod tests {
             logs: vec!["one".to_owned(), String::new()],
             version: Some("aa".to_owned()),
             queried: None,
+            replayed: Some(JobId::new()),
         };
         let failure = Failure {
             line: Some(3),

@@ -127,6 +127,7 @@ pub(in crate::dispatch::redis) struct Committer {
     pub(in crate::dispatch::redis) limits: Arc<store::Settings>,
     pub(in crate::dispatch::redis) per_circle: usize,
     pub(in crate::dispatch::redis) queue: usize,
+    pub(in crate::dispatch::redis) max_requests: usize,
     pub(in crate::dispatch::redis) inbox: usize,
     pub(in crate::dispatch::redis) inbox_bytes: usize,
 }
@@ -156,6 +157,7 @@ impl Committer {
             limits: limits.clone(),
             per_circle: own.per_circle.get(),
             queue: own.queue.get(),
+            max_requests: settings.max_requests,
             inbox: own.inbox.get(),
             inbox_bytes: own.inbox_bytes.get(),
         }
@@ -266,6 +268,7 @@ impl Committer {
             most_waiting: self.queue,
             quota: self.limits.quota,
             max_range_delete: self.limits.max_range_delete,
+            max_requests: self.max_requests,
             inbox_length: self.inbox,
             inbox_bytes: self.inbox_bytes,
             log_length: self.limits.event_log.get(),

@@ -42,7 +42,9 @@ impl ReadCache {
 
     /// Inserts the writes of a run before its commit, for the runs that come after it.
     pub(super) fn insert_writes(&self, circle: PublicKey, effects: &Effects) {
-        for (key, write) in &effects.writes {
+        // Hardly ever does a request come again.
+        let writes = effects.writes.iter();
+        for (key, write) in writes.filter(|(key, _)| !store::is_request(key)) {
             let value = match write {
                 Write::Put(value) => Some(value.clone()),
                 Write::Delete => None,
@@ -102,6 +104,10 @@ impl MissedRead {
 impl RemoteReads for CachedReads {
     fn get(&mut self, key: &Key) -> Result<Option<Value>, Unavailable> {
         let found = self.cache.values.get(&(self.circle, key.clone()));
+        // Nearly always a request is new. The commit finds out.
+        if found.is_none() && store::is_request(key) {
+            return Ok(None);
+        }
         found.ok_or_else(|| self.missed.note(Miss::Value(key.clone())))
     }
 

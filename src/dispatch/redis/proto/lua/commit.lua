@@ -121,6 +121,28 @@ local function note_expiry(key, value)
   if any_expiry then redis.call('ZREM', expiring, key) end
 end
 
+-- Keeps the reply to a request, which doesn't count in the quota. Drops some that have expired, or that are the oldest of too
+-- many bytes.
+local DROPPED_AT_ONCE = 4
+local function keep_reply(key, value)
+  local expiry, old = expiry_of(key, value), kept(key)
+  redis.call('HSET', store, key, value)
+  redis.call('ZADD', replies, expiry, key)
+  redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
+  local bytes = redis.call('INCRBY', reply_bytes, string.format('%.0f', #value + (old and -old or #key)))
+  -- The new one is among them, where it expires before others.
+  local oldest, looks, dropped = redis.call('ZRANGE', replies, 0, DROPPED_AT_ONCE, 'WITHSCORES'), 0, 0
+  for i = 1, #oldest, 2 do
+    if oldest[i] ~= key then
+      looks = looks + 1
+      local has_expired = tonumber(oldest[i + 1]) <= clock()
+      if looks > DROPPED_AT_ONCE or not has_expired and bytes - dropped <= max_requests then break end
+      dropped = dropped + drop_replies(store, replies, {oldest[i]})
+    end
+  end
+  if dropped > 0 then redis.call('INCRBY', reply_bytes, string.format('%.0f', -dropped)) end
+end
+
 -- Returns true if somebody listens to the circle.
 local has_watchers
 local function listened()
@@ -186,15 +208,20 @@ for _ = 1, runs do
     if not size then size, commit = read_usage(usage) end
     after = size
   end
-  for i = 1, num_puts do
+  local reply
+  for _ = 1, num_puts do
     take puts
     local expiry = expiry_of(put_key, value)
     -- It may have seen its own write, which is over by now.
     if expiry and expiry <= clock() then reads_hold = false end
-    local old = kept(put_key)
-    if old then after = after - #put_key - old end
-    after = after + #put_key + #value
-    writes[i] = {put_key, value, old}
+    if put_key:sub(1, 2) == REQUEST then
+      reply = {put_key, value}
+    else
+      local old = kept(put_key)
+      if old then after = after - #put_key - old end
+      after = after + #put_key + #value
+      add(writes, {put_key, value, old})
+    end
   end
   for _ = 1, num_deletes do
     take deletes
@@ -296,6 +323,7 @@ for _ = 1, runs do
         note_expiry(key)
       end
     end
+    if reply then keep_reply(reply[1], reply[2]) end
     if after then
       size, commit = after, commit + 1
       add(commits, writes)

@@ -4,10 +4,20 @@ if #swept > 0 then
   size = math.max(size - freed, 0)
   note_commits(jobs, usage, commit_watchers, circle, inbox_length, inbox_bytes, {swept}, size, commit + 1)
 end
-local next_end = redis.call('ZRANGE', expiring, 0, 0, 'WITHSCORES')[2]
-if next_end then
-  redis.call('ZADD', expiring_circles, next_end, circle)
+local due = redis.call('ZRANGEBYSCORE', replies, '-inf', clock(), 'LIMIT', 0, most)
+if #due > 0 then
+  local left = redis.call('INCRBY', reply_bytes, string.format('%.0f', -drop_replies(store, replies, due)))
+  if left <= 0 then redis.call('DEL', reply_bytes) end
+end
+
+local first
+for _, keys in ipairs({expiring, replies}) do
+  local expiry = tonumber(redis.call('ZRANGE', keys, 0, 0, 'WITHSCORES')[2] or '')
+  first = math.min(expiry or math.huge, first or math.huge)
+end
+if first < math.huge then
+  redis.call('ZADD', expiring_circles, first, circle)
 else
   redis.call('ZREM', expiring_circles, circle)
 end
-return #swept
+return math.max(#swept, #due)

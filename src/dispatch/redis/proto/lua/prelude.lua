@@ -164,9 +164,11 @@ local function clock()
 end
 
 -- Returns when a key expires by its value in the store, if it does: see expiring.rs.
-local MARK, OWN = 1, 255
+local MARK, OWN, REQUEST = 1, '\255', '\255r'
 local function expiry_of(key, value)
-  if value:byte(1) ~= MARK or #value < 9 or key:byte(1) == OWN then return nil end
+  if value:byte(1) ~= MARK or #value < 9 then return nil end
+  -- Of the circle's own keys, the replies to requests alone expire.
+  if key:sub(1, 1) == OWN and key:sub(1, 2) ~= REQUEST then return nil end
   return (struct.unpack('>I8', value, 2))
 end
 
@@ -279,6 +281,17 @@ local function sweep(store, store_keys, expiring, most, spared)
   end)
   if #entries > 0 then redis.call('ZREM', expiring, unpack(entries)) end
   return swept, freed
+end
+
+-- Deletes the replies to requests that have these keys of a store. Returns how many bytes they had.
+local function drop_replies(store, replies, keys)
+  local bytes = 0
+  each_value(store, keys, function(key, value)
+    bytes = bytes + #key + #value
+    redis.call('HDEL', store, key)
+    redis.call('ZREM', replies, key)
+  end)
+  return bytes
 end
 
 -- Returns the bytes of a store, and the number of the last commit that changed it.
