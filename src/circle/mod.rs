@@ -10,6 +10,7 @@ mod members;
 mod procedure;
 mod request;
 mod scripts;
+mod store_reads;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Settings, members, scripts};
+use super::{Settings, members, scripts, store_reads};
 use crate::{script::RunError, store::Transaction};
 
 /// A change or read of a circle's members or scripts. It runs like a script: in a transaction, wherever jobs run.
@@ -53,6 +53,20 @@ pub enum Procedure {
         /// The version that must be the newest one.
         if_version: String,
     },
+    /// Lists entries of the store.
+    ListStore {
+        /// The beginning of their keys.
+        prefix: String,
+        /// The key after which they come.
+        after: Option<String>,
+        /// The most of them.
+        limit: usize,
+    },
+    /// Returns an entry of the store.
+    GetKey {
+        /// Its key.
+        key: String,
+    },
     /// Adds a member. A field that this version doesn't know is refused, unlike elsewhere: without it, the member might
     /// get more than was meant.
     AddMember(AddMember),
@@ -87,6 +101,8 @@ impl Procedure {
             | Self::DeleteScriptIf { .. }
             | Self::GetScript { .. }
             | Self::ListScripts
+            | Self::ListStore { .. }
+            | Self::GetKey { .. }
             | Self::DeleteScript { .. }
             | Self::AddMember(_)
             | Self::RemoveMember { .. }
@@ -99,11 +115,14 @@ impl Procedure {
         self.source().map_or(0, |(_, source)| source.len())
     }
 
-    /// Returns true if it lists all members or all scripts.
+    /// Returns true if it may list much.
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
-            Self::ListScripts | Self::ListMembers { .. } | Self::AddMember(_)
+            Self::ListScripts
+                | Self::ListStore { .. }
+                | Self::ListMembers { .. }
+                | Self::AddMember(_)
         )
     }
 
@@ -156,6 +175,17 @@ impl Procedure {
             Self::GetScript { name, version } => {
                 json(&scripts::show(transaction, name, version.as_deref())?)
             }
+            Self::ListStore {
+                prefix,
+                after,
+                limit,
+            } => json(&store_reads::list(
+                transaction,
+                prefix,
+                after.as_deref(),
+                *limit,
+            )?),
+            Self::GetKey { key } => json(&store_reads::get(transaction, key)?),
             Self::ListScripts => {
                 let scripts = scripts::list(transaction)?;
                 json(&Scripts { scripts })

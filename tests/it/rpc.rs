@@ -296,7 +296,8 @@ async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() 
         let (mut given, mut nulls) = (serde_json::Map::new(), serde_json::Map::new());
         for param in method["params"].as_array().unwrap() {
             let what = param["name"].as_str().unwrap();
-            if param["required"] == true || (name, what) == ("submit_job", "script") {
+            let is_script = matches!(name, "submit_job" | "watch") && what == "script";
+            if param["required"] == true || is_script {
                 let value = match what {
                     "pubkey" => json!(key(3).public()),
                     "job_id" => json!("00000000-0000-7000-8000-000000000000"),
@@ -632,9 +633,12 @@ async fn a_server_describes_itself() {
     retry_job(job_id, version?)
     rpc.discover()
     stop_job(job_id)
+    store_get(key)
+    store_list(prefix?, cursor?, limit?)
     submit_job(script?, name?, args?, idempotency_key?, run_at?, version?)
     subscribe(topic?, since?)
     unsubscribe(subscription)
+    watch(script?, name?, args?, version?, since?)
     whoami()
     ");
 

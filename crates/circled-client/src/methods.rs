@@ -8,7 +8,8 @@ use circled_protocol::{
         AddMember, CallScript, Called, CheckScript, DeleteScript, Deliveries, DeliveryDetails,
         GetDelivery, GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers,
         ListScripts, Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob,
-        Script, ScriptEntry, ScriptPut, StopJob, SubmitJob, Submitted, Whoami,
+        Script, ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet, StoreList, StorePage,
+        SubmitJob, Submitted, Whoami,
     },
 };
 
@@ -85,6 +86,23 @@ impl Client {
             version: version.map(str::to_owned),
         };
         self.request(&get).await
+    }
+
+    /// Lists keys of the circle's store with their values.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if the caller may not.
+    pub async fn store_list(&self, list: &StoreList) -> Result<StorePage, Error> {
+        self.request(list).await
+    }
+
+    /// Returns the value of a key of the circle's store.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if the caller may not, or there is no such key.
+    pub async fn store_get(&self, key: &str) -> Result<StoreEntry, Error> {
+        let key = key.to_owned();
+        self.request(&StoreGet { key }).await
     }
 
     /// Returns the circle's scripts, sorted by name.

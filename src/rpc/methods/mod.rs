@@ -10,6 +10,7 @@ mod login;
 mod members;
 mod runs;
 mod scripts;
+mod store;
 mod watches;
 
 use super::Method;
@@ -20,6 +21,7 @@ pub(super) const TOPICS: &[&[Method]] = &[
     watches::METHODS,
     login::METHODS,
     scripts::METHODS,
+    store::METHODS,
     members::METHODS,
     jobs::METHODS,
     deliveries::METHODS,

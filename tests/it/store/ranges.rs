@@ -250,7 +250,61 @@ async fn read_beside(
     }
 }
 
+async fn who_manages_the_circle_reads_its_store_in_pages() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let script = "for n in 0..7 { store.set(`a/${n}`, [n]) } store.set(\"b\", 1); store.set(\"c\", 2, #{ ttl: \"1h\" })";
+    value(&mut owner, script).await;
+    let mut params = json!({ "prefix": "a/", "limit": 3 });
+    let mut keys = Vec::new();
+    for length in [3, 3, 1] {
+        let page = owner.call("store_list", params.clone()).await.unwrap();
+        let entries = page["entries"].as_array().unwrap();
+        assert_eq!(entries.len(), length, "{page}");
+        keys.extend(entries.iter().map(|entry| entry["key"].clone()));
+        params["cursor"] = page["cursor"].clone();
+    }
+    assert_eq!(params["cursor"], json!(null));
+    let all: Vec<_> = (0..7).map(|n| json!(format!("a/{n}"))).collect();
+    assert_eq!(keys, all);
+    let page = owner
+        .call("store_list", json!({ "cursor": "a/6" }))
+        .await
+        .unwrap();
+    let entries = page["entries"].as_array().unwrap();
+    assert_eq!((page.get("cursor"), entries.len()), (None, 2), "{page}");
+    assert_eq!(entries[0], json!({ "key": "b", "value": 1 }));
+    assert!(entries[1]["expires_at"].is_string(), "{page}");
+    assert_eq!(
+        owner.call("store_get", json!(["a/2"])).await.unwrap(),
+        json!({ "key": "a/2", "value": [2] })
+    );
+    // Large values make a page shorter.
+    let large = "let s = \"\"; s.pad(60_000, 'x'); for n in 0..7 { store.set(`d/${n}`, s) }";
+    value(&mut owner, large).await;
+    let page = owner
+        .call("store_list", json!({ "prefix": "d/" }))
+        .await
+        .unwrap();
+    assert_eq!(page["entries"].as_array().unwrap().len(), 5);
+    assert_eq!(page["cursor"], "d/4");
+    for (method, params, code) in [
+        ("store_get", json!(["none"]), -32006),
+        ("store_list", json!({ "limit": 501 }), -32602),
+        ("store_list", json!({ "limit": 0 }), -32602),
+    ] {
+        let error = owner.call(method, params).await.unwrap_err();
+        assert_eq!(error["code"], code, "{method}: {error}");
+    }
+    let mut guest = server.log_in(&key(2)).await;
+    for (method, params) in [("store_list", json!({})), ("store_get", json!(["b"]))] {
+        let error = guest.call(method, params).await.unwrap_err();
+        assert_eq!(error["code"], -32003, "{method}");
+    }
+}
+
 on_both!(
+    who_manages_the_circle_reads_its_store_in_pages,
     a_scan_returns_a_part_from_either_end,
     what_a_range_cant_have_is_refused_with_what_it_can,
     more_than_an_array_has_is_counted_and_read_in_parts,

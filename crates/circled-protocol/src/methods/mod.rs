@@ -12,6 +12,7 @@ mod login;
 mod members;
 mod runs;
 mod scripts;
+mod store;
 mod watches;
 
 use schemars::JsonSchema;
@@ -25,6 +26,7 @@ pub use login::*;
 pub use members::*;
 pub use runs::*;
 pub use scripts::*;
+pub use store::*;
 pub use watches::*;
 
 /// A method; the type that implements it is its parameters.

@@ -155,6 +155,11 @@ mod tests {
             name: name(),
             if_version: "aa".to_owned(),
         };
+        let list_store = Procedure::ListStore {
+            prefix: "a/".to_owned(),
+            after: Some("a/1".to_owned()),
+            limit: 50,
+        };
         let get = Procedure::GetScript {
             name: name(),
             version: Some("aa".to_owned()),
@@ -206,6 +211,8 @@ mod tests {
             ("check_script", change(check)),
             ("get_script", change(get)),
             ("list_scripts", change(Procedure::ListScripts)),
+            ("list_store", change(list_store)),
+            ("get_key", change(Procedure::GetKey { key: name() })),
             (
                 "delete_script",
                 change(Procedure::DeleteScript { name: name() }),
