@@ -15,7 +15,8 @@ const EXAMPLES: &str = "\
 
 /// Log in to a circle and call one of its named scripts.
 ///
-/// The value of the script goes to standard output, the lines that it prints to standard error.
+/// The value of the script goes to standard output, the lines that it prints to standard error. If the connection is
+/// lost, the command connects again and asks for the same run: the script runs once.
 #[derive(Debug, Args)]
 #[command(after_help = exit_codes(&[&OF_RUNS[..], &[(8, "there is no such script or version")]].concat(), EXAMPLES))]
 pub(super) struct Call {
@@ -38,9 +39,9 @@ impl Call {
         };
         let options = self.with.options();
         let version = self.version.as_deref();
-        self.login.run(
-            Some(source),
-            async |client| client.call_script(&self.name, version, &options).await,
+        self.login.run_calls(
+            source,
+            async |caller| caller.call_script(&self.name, version, &options).await,
             |called| print_played(&called.played),
         )
     }

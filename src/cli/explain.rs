@@ -30,6 +30,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) => 3,
         Error::Behind => 7,
         Error::Challenge(_) | Error::Unsigned(_) => 4,
+        Error::Unanswered { last, .. } => exit_code(last),
         Error::Rpc(error) => match error.code {
             code::EXECUTION_ERROR => 1,
             code::INVALID_PARAMS => 2,
@@ -45,6 +46,13 @@ pub(super) fn exit_code(error: &Error) -> u8 {
 
 /// Returns an error in words, in the manner of compilers.
 pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
+    if let Error::Unanswered { request_id, last } = error {
+        return format!(
+            "{}\n  = help: the script may have run, or not; the same command with --request-id {} tells, or runs it",
+            explain(last, run),
+            printable(request_id)
+        );
+    }
     let mut text = error.to_string();
     if let Error::Rpc(error) = error {
         text = in_words(error, run);
@@ -102,6 +110,12 @@ fn in_words(error: &RpcError, run: &FailedRun<'_>) -> String {
 }
 
 fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
+    if error.lacks_request_ids() {
+        return Some(
+            "the server is older than this command, which needs to be without --request-id there"
+                .to_owned(),
+        );
+    }
     let error = match error {
         Error::Challenge(_) => {
             return Some("this server may be passing on the login of another one, or its server.public_url is not what you dialled".to_owned());
@@ -124,6 +138,7 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         | Error::Unsigned(_)
         | Error::Closed(_)
         | Error::Behind
+        | Error::Unanswered { .. }
         | Error::Answer(_) => return None,
     };
     match (error.code, error.data["kind"].as_str()) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use circled_client::{Client, Error};
+use circled_client::{Caller, Client, Error};
 use circled_protocol::{Origin, Scheme, SecretKey};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     client_runtime,
+    events::remark_connection,
     explain::{FailedRun, exit_code, explain, printable},
     output::{remark, script_prints, stdout},
 };
@@ -105,14 +106,44 @@ impl Login {
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
-        let print = |answer: &T| {
+        self.run_to(source, work, self.or_json(print))
+    }
+
+    /// Does the same with calls that are asked again if their replies are lost.
+    pub(super) fn run_calls<T: Serialize>(
+        &self,
+        source: ScriptSource<'_>,
+        work: impl AsyncFnOnce(&Caller) -> Result<T, Error>,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> ExitCode {
+        let connected = async |key: &SecretKey| {
+            let mut caller = Caller::new(&self.url, key.clone())
+                .scheme(self.manner.scheme.into())
+                .on_change(remark_connection());
+            if let Some(origin) = &self.manner.origin {
+                caller = caller.origin(origin.clone());
+            }
+            // Where no server is, none is waited for.
+            caller.connect().await?;
+            let answer = work(&caller).await;
+            caller.close().await;
+            answer
+        };
+        self.end(Some(source), connected, self.or_json(print))
+    }
+
+    /// Returns what prints a result as JSON if that is wanted, else as `print` does.
+    fn or_json<T: Serialize>(
+        &self,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> impl FnOnce(&T) -> io::Result<()> {
+        |answer: &T| {
             if self.manner.json {
                 print_json(answer)
             } else {
                 print(answer)
             }
-        };
-        self.run_to(source, work, print)
+        }
     }
 
     /// Does the same as `run`, for a result whose printed form is also its JSON form.
@@ -122,17 +153,28 @@ impl Login {
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
+        let connected = async |key: &SecretKey| {
+            let client = self.connect(key).await?;
+            let answer = work(&client).await;
+            client.close().await;
+            answer
+        };
+        self.end(source, connected, print)
+    }
+
+    /// Does the work with the key, and prints its result or error.
+    fn end<T>(
+        &self,
+        source: Option<ScriptSource<'_>>,
+        work: impl AsyncFnOnce(&SecretKey) -> Result<T, Error>,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> ExitCode {
         let key = match read_key(&self.key) {
             Ok(key) => key,
             Err(error) => return self.unusable(&error),
         };
         let answer = match client_runtime() {
-            Ok(runtime) => runtime.block_on(async {
-                let client = self.connect(&key).await?;
-                let answer = work(&client).await;
-                client.close().await;
-                answer
-            }),
+            Ok(runtime) => runtime.block_on(work(&key)),
             Err(error) => {
                 remark!("error: {error}");
                 return ExitCode::from(3);
@@ -156,12 +198,7 @@ impl Login {
         key: &SecretKey,
     ) -> ExitCode {
         let _ = if self.manner.json {
-            let error = if let Error::Rpc(error) = error {
-                json!(error)
-            } else {
-                json!({ "code": exit_code(error), "message": error.to_string() })
-            };
-            print_json(&json!({ "error": error }))
+            print_json(&json_of(error))
         } else {
             if let Error::Rpc(error) = error {
                 let logs = error.data["logs"].as_array().into_iter().flatten();
@@ -210,6 +247,19 @@ impl From<SchemeName> for Scheme {
             SchemeName::Schnorr => Self::Schnorr,
         }
     }
+}
+
+/// Returns an error as JSON, with the id of a request that may have happened.
+fn json_of(error: &Error) -> Value {
+    if let Error::Unanswered { request_id, last } = error {
+        let mut json = json_of(last);
+        json["request_id"] = request_id.as_str().into();
+        return json;
+    }
+    if let Error::Rpc(error) = error {
+        return json!({ "error": error });
+    }
+    json!({ "error": { "code": exit_code(error), "message": error.to_string() } })
 }
 
 /// Prints that the command line can't be used.

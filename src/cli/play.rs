@@ -13,9 +13,12 @@ use circled_protocol::methods::Played;
 use clap::Args;
 use serde_json::Value;
 
-use super::login::{
-    Login, ScriptSource, duration, exit_codes, json_value, milliseconds, print_logs, print_text,
-    read_script, unreadable,
+use super::{
+    login::{
+        Login, ScriptSource, duration, exit_codes, json_value, milliseconds, print_logs,
+        print_text, read_script, unreadable,
+    },
+    output::remark,
 };
 
 /// The exit codes of commands that run a script.
@@ -32,8 +35,9 @@ const EXAMPLES: &str = "\
 
 /// Log in to a circle and play a script: send its source and have it run.
 ///
-/// The value of the script goes to standard output, the lines that it prints to standard error. The command signs only
-/// a login text that names this server, circle and key.
+/// The value of the script goes to standard output, the lines that it prints to standard error. If the connection is
+/// lost, the command connects again and asks for the same run: the script runs once. The command signs only a login text
+/// that names this server, circle and key.
 #[derive(Debug, Args)]
 #[command(after_help = exit_codes(&OF_RUNS, EXAMPLES))]
 pub(super) struct Play {
@@ -55,9 +59,14 @@ pub(super) struct RunOptions {
     /// The value that the script sees as ARGS, as JSON.
     #[arg(long, value_name = "JSON", allow_negative_numbers = true, value_parser = json_value)]
     args: Option<Value>,
-    /// The time limit of the script, like 500ms or 2s; at most the server's own limit.
+    /// The time limit of the script, like 500ms or 2s; at most the server's own limit. So long it is also asked again
+    /// if the connection is lost; without a limit, for a minute.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+    /// A name of this request, instead of a new one. If a request with this name has changed anything before, its result
+    /// is printed, and nothing runs: after a failure, the same command with the same name finds out what has happened.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
 }
 
 impl Play {
@@ -72,9 +81,9 @@ impl Play {
             text: Some(&script),
         };
         let options = self.with.options();
-        self.login.run(
-            Some(source),
-            async |client| client.play_with(&script, &options).await,
+        self.login.run_calls(
+            source,
+            async |caller| caller.play(&script, &options).await,
             print_played,
         )
     }
@@ -94,12 +103,16 @@ impl RunOptions {
         Options {
             args: self.args.clone().unwrap_or_default(),
             timeout_ms: self.timeout.map(milliseconds),
+            request_id: self.request_id.clone(),
         }
     }
 }
 
 /// Prints a run's logs to standard error, its value to standard output.
 pub(super) fn print_played(played: &Played) -> io::Result<()> {
+    if played.replayed {
+        remark!("this is the result of an earlier run for the same --request-id");
+    }
     print_logs(played.logs.iter().map(String::as_str));
     match played.output.as_str() {
         "" => Ok(()),

@@ -210,7 +210,7 @@ impl Repl {
                 };
                 let options = Options {
                     args,
-                    timeout_ms: None,
+                    ..Options::default()
                 };
                 let source = ScriptSource { name, text: None };
                 let called =

@@ -344,6 +344,34 @@ async fn play_as_json_is_one_line() {
 }
 
 #[tokio::test]
+async fn play_with_the_id_of_an_earlier_request_prints_its_result() {
+    let server = TestServer::start().await;
+    let script = "store.incr(\"n\", 1)";
+    let note = "the result of an earlier run";
+    let first = play(&server, &["--request-id", "one", script], "");
+    assert_eq!((text(&first.stdout), text(&first.stderr)), ("1\n", ""));
+    let again = play(&server, &["--request-id", "one", script], "");
+    assert_eq!(text(&again.stdout), "1\n");
+    assert!(text(&again.stderr).contains(note), "{again:?}");
+    let again = play(&server, &["--json", "--request-id", "one", script], "");
+    let again = circled_json::parse(&again.stdout).unwrap();
+    assert_eq!(
+        (&again["value"], &again["replayed"]),
+        (&json!(1), &json!(true))
+    );
+    // Without one, it is another request.
+    let other = play(&server, &["--json", script], "");
+    let other = circled_json::parse(&other.stdout).unwrap();
+    assert_eq!((&other["value"], other.get("replayed")), (&json!(2), None));
+    let reused = play(&server, &["--request-id", "one", "1"], "");
+    assert_eq!(reused.status.code(), Some(2));
+    assert!(
+        text(&reused.stderr).contains("request_id_reused"),
+        "{reused:?}"
+    );
+}
+
+#[tokio::test]
 async fn play_has_an_exit_code_for_every_kind_of_failure() {
     let server = TestServer::builder()
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", 1_000_000_000_000_u64)

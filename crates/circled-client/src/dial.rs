@@ -76,6 +76,11 @@ impl Dial {
 
     /// Waits after the loss of a connection, or after an attempt that failed.
     pub(crate) async fn pause(&mut self, why: &Error) {
+        sleep(self.lost(why)).await;
+    }
+
+    /// Notes the loss of a connection, or an attempt that failed. Returns the wait until the next attempt.
+    pub(crate) fn lost(&mut self, why: &Error) -> Duration {
         let since = self.since.take();
         if since.is_some_and(|since| since.elapsed() >= STEADY) {
             self.backoff.reset();
@@ -85,7 +90,7 @@ impl Dial {
         let wait = self.backoff.next(random);
         let retry_in = why.retry_after().map_or(wait, |least| wait.max(least));
         (self.on_change)(Change::Lost { why, retry_in });
-        sleep(retry_in).await;
+        retry_in
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Error {
         /// The server's HTTP status, if it refused the upgrade: 404 if it doesn't serve the circle.
         status: Option<u16>,
     },
-    /// The server took too long for a step of a login.
+    /// The server took too long for a step of a login, or couldn't be reached in the time of a call.
     #[error("the server did not answer `{method}` within {after:?}")]
     Silent {
         /// The method that was called.
@@ -60,6 +60,15 @@ pub enum Error {
     /// out; the others are in the server's log.
     #[error("events were read too slowly; those after the last one are in the server's log")]
     Behind,
+    /// The last reply to a call was lost, and its time is over. The same call with this id finds out whether it has
+    /// happened, and has it happen if not.
+    #[error("the call may have happened, or not: {last}")]
+    Unanswered {
+        /// The id of the request: [`Options::request_id`](crate::Options::request_id).
+        request_id: String,
+        /// The last error.
+        last: Box<Error>,
+    },
 }
 
 impl Error {
@@ -74,6 +83,7 @@ impl Error {
             },
             Self::Silent { .. } | Self::Closed(_) | Self::Behind => true,
             Self::Rpc(error) => may_pass(error),
+            Self::Unanswered { last, .. } => last.may_pass(),
             Self::Address(_)
             | Self::NoCircle(_)
             | Self::Circle(_)
@@ -83,12 +93,22 @@ impl Error {
         }
     }
 
+    /// Returns true if the server is of an older version, which takes no `request_id`.
+    pub fn lacks_request_ids(&self) -> bool {
+        let Self::Rpc(error) = self else {
+            return false;
+        };
+        let reason = error.data["reason"].as_str().unwrap_or_default();
+        error.code == code::INVALID_PARAMS && reason.contains("unknown field `request_id`")
+    }
+
     /// Returns the time after which to try again, if the server gave one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Rpc(error) => error.data["retry_after_ms"]
                 .as_u64()
                 .map(Duration::from_millis),
+            Self::Unanswered { last, .. } => last.retry_after(),
             Self::Connect { .. }
             | Self::Silent { .. }
             | Self::Closed(_)

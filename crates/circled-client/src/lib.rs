@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
+mod caller;
 mod calls;
 mod connection;
 mod dial;
@@ -32,6 +33,7 @@ use tokio::{
 use tokio_tungstenite::{connect_async_with_config, tungstenite::Message};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use caller::Caller;
 pub use circled_protocol as protocol;
 pub use dial::Change;
 pub use error::{Closed, Error};
@@ -42,7 +44,7 @@ pub use watch::{Watch, WatchNotice, Watching};
 use circled_protocol::{
     Challenge, Json, Method, Origin, PublicKey, Scheme, SecretKey,
     code::LIMIT_EXCEEDED,
-    methods::{Authenticate, FetchNonce, Play, Played, Subscribe},
+    methods::{Authenticate, CallScript, FetchNonce, Play, Played, Subscribe},
     sign,
 };
 
@@ -77,6 +79,34 @@ pub struct Options {
     pub args: Value,
     /// The time limit in milliseconds; at most the server's own.
     pub timeout_ms: Option<u64>,
+    /// A name of the request, one for each that is another: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has
+    /// changed anything, its reply comes again, and nothing runs. [`Caller`] makes one if there is none.
+    pub request_id: Option<String>,
+}
+
+impl Options {
+    /// Builds the request to run a script.
+    fn play<'a>(&self, script: &'a str) -> Play<'a> {
+        let options = self.clone();
+        Play {
+            script: script.into(),
+            args: options.args,
+            timeout_ms: options.timeout_ms,
+            request_id: options.request_id.map(Into::into),
+        }
+    }
+
+    /// Builds the request to run a named script.
+    fn call<'a>(&self, name: &'a str, version: Option<&'a str>) -> CallScript<'a> {
+        let options = self.clone();
+        CallScript {
+            name: name.into(),
+            version: version.map(Into::into),
+            args: options.args,
+            timeout_ms: options.timeout_ms,
+            request_id: options.request_id.map(Into::into),
+        }
+    }
 }
 
 impl Client {
@@ -170,14 +200,7 @@ impl Client {
     /// # Errors
     /// [`Error::Rpc`] if the script fails.
     pub async fn play_with(&self, script: &str, options: &Options) -> Result<Played, Error> {
-        let Options { args, timeout_ms } = options.clone();
-        let play = Play {
-            script: script.into(),
-            args,
-            timeout_ms,
-            request_id: None,
-        };
-        self.request(&play).await
+        self.request(&options.play(script)).await
     }
 
     /// Calls a method whose types are known, like [`Client::call`]. Parameters that are null are left out.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use circled_protocol::{
     JobId, PublicKey,
     methods::{
-        AddMember, CallScript, Called, CheckScript, DeleteScript, Deliveries, DeliveryDetails,
-        GetDelivery, GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers,
-        ListScripts, Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob,
-        Script, ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet, StoreList, StorePage,
-        SubmitJob, Submitted, Whoami,
+        AddMember, Called, CheckScript, DeleteScript, Deliveries, DeliveryDetails, GetDelivery,
+        GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers, ListScripts,
+        Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob, Script,
+        ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet, StoreList, StorePage, SubmitJob,
+        Submitted, Whoami,
     },
 };
 
@@ -34,15 +34,7 @@ impl Client {
         version: Option<&str>,
         options: &Options,
     ) -> Result<Called, Error> {
-        let Options { args, timeout_ms } = options.clone();
-        let call = CallScript {
-            name: name.into(),
-            version: version.map(Into::into),
-            args,
-            timeout_ms,
-            request_id: None,
-        };
-        self.request(&call).await
+        self.request(&options.call(name, version)).await
     }
 
     /// Stores a script under a name, or a new version of it.

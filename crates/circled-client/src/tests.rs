@@ -63,6 +63,21 @@ struct Fate {
     odd: Option<u64>,
     /// The number of login calls that are refused first, because there are too many.
     crowded: usize,
+    /// What comes of `play`.
+    play: PlayFate,
+}
+
+/// What comes of `play`.
+#[derive(Clone, Default)]
+enum PlayFate {
+    #[default]
+    Played,
+    /// The connection is lost.
+    Lost,
+    /// It fails with this error.
+    Refused(Value),
+    /// The server knows no ids.
+    Old,
 }
 
 struct Fake {
@@ -147,7 +162,10 @@ async fn serve(
                 let request: Value = circled_json::parse(&request).unwrap();
                 let params = &request["params"];
                 let method = request["method"].as_str().unwrap();
-                let _ = calls.send(method.to_owned());
+                let _ = calls.send(match method {
+                    "play" => format!("play {} {}", params["request_id"], params["timeout_ms"]),
+                    _ => method.to_owned(),
+                });
                 let mut error = Value::Null;
                 let result = match method {
                     "fetch_nonce" | "authenticate" if fate.crowded > 0 => {
@@ -185,6 +203,19 @@ async fn serve(
                     "unsubscribe" => {
                         let name = params["subscription"].as_str().unwrap();
                         subscriptions.remove(name).is_some().into()
+                    }
+                    "play" => {
+                        match &fate.play {
+                            PlayFate::Played => {}
+                            PlayFate::Lost => return,
+                            PlayFate::Refused(with) => error = with.clone(),
+                            PlayFate::Old if params["request_id"].is_null() => {}
+                            PlayFate::Old => {
+                                let data = json!({ "reason": "unknown field `request_id`, expected `script`" });
+                                error = json!({ "code": code::INVALID_PARAMS, "message": "", "data": data });
+                            }
+                        }
+                        json!({ "output": "1", "value": 1, "logs": [], "job_id": protocol::JobId::new() })
                     }
                     _ => true.into(),
                 };
@@ -465,6 +496,162 @@ async fn errors_that_a_new_attempt_would_not_mend_end_it() {
     let other = fake.url.replace("127.0.0.1", "localhost");
     let mut passed_on = Follow::new(other, key()).start();
     assert!(next(&mut passed_on).await.contains("was not signed"));
+}
+
+impl Fake {
+    fn caller(&self) -> Caller {
+        Caller::new(&self.url, key())
+    }
+
+    /// Returns the ids and the time limits of the plays until now.
+    fn plays(&mut self) -> Vec<(String, String)> {
+        let mut plays = Vec::new();
+        while let Ok(called) = self.called.try_recv() {
+            if let Some(("play", with)) = called.split_once(' ') {
+                let (id, limit) = with.split_once(' ').unwrap();
+                plays.push((id.to_owned(), limit.to_owned()));
+            }
+        }
+        plays
+    }
+}
+
+fn error(code: i32, data: Value) -> Value {
+    json!({ "code": code, "message": "", "data": data })
+}
+
+#[tokio::test]
+async fn a_call_whose_reply_is_lost_is_asked_again_with_its_id() {
+    let mut fake = Fake::start(|number| Fate {
+        crowded: usize::from(number == 2),
+        play: match number {
+            0 => PlayFate::Lost,
+            1 => PlayFate::Refused(error(code::UNAVAILABLE, json!({ "retry_after_ms": 1 }))),
+            _ => PlayFate::Played,
+        },
+        ..Fate::default()
+    })
+    .await;
+    let (told, mut changes) = mpsc::unbounded_channel();
+    let caller = fake
+        .caller()
+        .on_change(move |change| told.send(matches!(change, Change::Connected)).unwrap());
+    let played = caller.play("1", &Options::default()).await.unwrap();
+    assert_eq!(played.output, "1");
+    let plays = fake.plays();
+    assert_eq!(plays.len(), 3);
+    let (id, limit) = &plays[0];
+    assert!(
+        id.len() == 38 && limit == "null" && plays.iter().all(|play| play.0 == *id),
+        "{plays:?}"
+    );
+    // Another one has another id.
+    caller.play("1", &Options::default()).await.unwrap();
+    assert_ne!(fake.plays()[0].0, *id);
+    let mut known = Vec::new();
+    changes.close();
+    while let Some(connected) = changes.recv().await {
+        known.push(connected);
+    }
+    assert_eq!(known, [true, false, true, false, true]);
+}
+
+#[tokio::test]
+async fn calls_at_once_share_the_next_connection() {
+    let mut fake = Fake::start(|number| Fate {
+        play: match number {
+            0 => PlayFate::Lost,
+            _ => PlayFate::Played,
+        },
+        ..Fate::default()
+    })
+    .await;
+    let caller = fake.caller();
+    let options = Options::default();
+    let plays = (0..20).map(|_| caller.play("1", &options));
+    for played in futures_util::future::join_all(plays).await {
+        played.unwrap();
+    }
+    let mut logins = 0;
+    while let Ok(called) = fake.called.try_recv() {
+        logins += usize::from(called == "authenticate");
+    }
+    assert_eq!(logins, 2);
+}
+
+#[tokio::test]
+async fn a_call_is_given_up_once_its_time_is_over() {
+    let mut fake = Fake::start(|_| Fate {
+        play: PlayFate::Lost,
+        ..Fate::default()
+    })
+    .await;
+    let options = Options {
+        timeout_ms: Some(900),
+        request_id: Some("mine".to_owned()),
+        ..Options::default()
+    };
+    let given_up = fake.caller().play("1", &options).await.unwrap_err();
+    let Error::Unanswered { request_id, last } = given_up else {
+        panic!("{given_up}")
+    };
+    assert_eq!(request_id, "mine");
+    assert!(matches!(*last, Error::Closed(_)), "{last}");
+    let plays = fake.plays();
+    assert_eq!(plays[0], ("\"mine\"".to_owned(), "900".to_owned()));
+    assert!(plays.iter().all(|(id, _)| id == "\"mine\""), "{plays:?}");
+    let limits = plays.iter().map(|(_, limit)| limit.parse::<u64>().unwrap());
+    assert!(limits.is_sorted_by(|a, b| a > b), "{plays:?}");
+    // One that was never sent has not happened.
+    let nowhere = Caller::new(format!("ws://127.0.0.1:1/{CIRCLE}"), key());
+    let unreached = nowhere.play("1", &options).await.unwrap_err();
+    assert!(matches!(unreached, Error::Connect { .. }), "{unreached}");
+}
+
+#[tokio::test]
+async fn an_error_that_says_what_has_happened_is_not_asked_about_again() {
+    let forbidden = || error(code::FORBIDDEN, json!({}));
+    let failed = || error(code::EXECUTION_ERROR, json!({}));
+    for (first, second, unknown) in [
+        (PlayFate::Refused(failed()), PlayFate::Played, false),
+        (
+            PlayFate::Refused(error(code::LIMIT_EXCEEDED, json!({ "retry_after_ms": 1 }))),
+            PlayFate::Played,
+            false,
+        ),
+        (PlayFate::Lost, PlayFate::Refused(failed()), false),
+        (PlayFate::Lost, PlayFate::Refused(forbidden()), true),
+    ] {
+        let fates = [first, second];
+        let fake = Fake::start(move |number| Fate {
+            play: fates[number].clone(),
+            ..Fate::default()
+        })
+        .await;
+        let failed = fake.caller().play("1", &Options::default()).await;
+        let failed = failed.unwrap_err();
+        let is_unknown = matches!(failed, Error::Unanswered { .. });
+        assert_eq!(is_unknown, unknown, "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_server_gets_calls_without_ids() {
+    let mut fake = Fake::start(|_| Fate {
+        play: PlayFate::Old,
+        ..Fate::default()
+    })
+    .await;
+    let caller = fake.caller();
+    caller.play("1", &Options::default()).await.unwrap();
+    let plays = fake.plays();
+    assert_eq!((plays.len(), plays[1].0.as_str()), (2, "null"));
+    let options = Options {
+        request_id: Some("mine".to_owned()),
+        ..Options::default()
+    };
+    let refused = caller.play("1", &options).await.unwrap_err();
+    assert!(refused.lacks_request_ids(), "{refused}");
 }
 
 #[test]

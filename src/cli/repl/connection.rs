@@ -71,6 +71,7 @@ impl<'a> ReplConnection<'a> {
         let options = Options {
             args: prefix.into(),
             timeout_ms: u64::try_from(COMPLETION_TIME.as_millis()).ok(),
+            ..Options::default()
         };
         let keys =
             self.within_completion_time(async |client| client.play_with(&script, &options).await);
