@@ -1,10 +1,18 @@
 //! Requests with an id, sent again: what one has changed, it has changed once, and its reply stays the same.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use circled_client::Change;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{
     backend::on_both,
+    counting::{caller, check, count, named},
+    redis::Proxy,
     server::{Answer, Builder, TestServer, Ws, eventually, key},
 };
 
@@ -216,7 +224,52 @@ async fn the_oldest_replies_make_room() {
     assert_eq!(counted(&mut session).await, json!(21));
 }
 
+/// The number of callers that call at the same time, each over a connection that is cut at another byte.
+const CALLERS: usize = 24;
+
+/// Cuts at every 16th byte of the exchange, or at each if `CIRCLED_TEST_SECONDS` is set.
+async fn a_connection_that_is_cut_anywhere_has_no_call_happen_twice_or_not_at_all() {
+    let step = match std::env::var_os("CIRCLED_TEST_SECONDS") {
+        Some(_) => 1,
+        None => 16,
+    };
+    let server = named(TestServer::builder()).start().await;
+    let port = server.address.port();
+    let mut callers = JoinSet::new();
+    for first in 0..CALLERS {
+        callers.spawn(async move {
+            let mut counts = Vec::new();
+            for bytes in (first * step..).step_by(CALLERS * step) {
+                let network = Proxy::cutting(port, bytes).await;
+                let cut = Arc::new(AtomicBool::new(false));
+                let lost = cut.clone();
+                let caller = caller(&network).on_change(move |change| {
+                    lost.fetch_or(matches!(change, Change::Lost { .. }), Ordering::Relaxed);
+                });
+                let (n, replayed) = count(&caller, format!("at-{bytes}"), 0).await;
+                counts.push((n, replayed));
+                if !cut.load(Ordering::Relaxed) {
+                    // The exchange has fewer bytes.
+                    break;
+                }
+            }
+            counts
+        });
+    }
+    let counts = callers.join_all().await.concat();
+    let replayed = counts.iter().filter(|(_, replayed)| *replayed).count();
+    assert!(replayed > 0, "no reply was cut");
+    eprintln!(
+        "{} calls, {replayed} of them answered by an earlier run",
+        counts.len()
+    );
+    let network = Proxy::to(port).await;
+    let counts = counts.into_iter().map(|(n, _)| n).collect();
+    check(&caller(&network), counts).await;
+}
+
 on_both!(
+    a_connection_that_is_cut_anywhere_has_no_call_happen_twice_or_not_at_all,
     the_same_request_again_gets_the_first_reply,
     an_id_is_one_callers_for_one_request,
     a_run_that_fails_or_only_reads_leaves_nothing,

@@ -3,6 +3,7 @@
 //!
 //! Each test makes its fault a few times; `CIRCLED_TEST_SECONDS` gives a time to repeat it instead (`make soak`).
 
+mod asked_again;
 mod failover;
 mod gateways;
 mod network;

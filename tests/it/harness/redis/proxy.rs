@@ -1,6 +1,13 @@
 //! A network between a server and its clients, which fails on command.
 
-use std::{io, net::Ipv4Addr};
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,6 +29,8 @@ pub(crate) struct Proxy {
 /// The state of the network.
 #[derive(Debug, Clone, Copy, Default)]
 struct Network {
+    /// The port of the server for new connections.
+    port: u16,
     /// Connections end when this changes.
     cuts: u64,
     stalled: bool,
@@ -31,11 +40,20 @@ struct Network {
 
 impl Proxy {
     pub(crate) async fn to(port: u16) -> Self {
+        Self::cutting(port, usize::MAX).await
+    }
+
+    /// Forwards, and ends the first connection once so many bytes have gone through it, in both directions together.
+    pub(crate) async fn cutting(port: u16, first: usize) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let (network, current) = watch::channel(Network::default());
+        let network = Network {
+            port,
+            ..Network::default()
+        };
+        let (network, current) = watch::channel(network);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, port, current));
+        accepting.spawn(accept(listener, first, current));
         Self {
             port: own,
             network,
@@ -49,6 +67,11 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Forwards new connections to another port.
+    pub(crate) fn move_to(&self, port: u16) {
+        self.network.send_modify(|network| network.port = port);
     }
 
     /// Ends every connection, with its data. New ones are accepted.
@@ -86,17 +109,24 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, network: watch::Receiver<Network>) {
+async fn accept(listener: TcpListener, mut bytes: usize, network: watch::Receiver<Network>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         while connections.try_join_next().is_some() {}
-        let Network { cuts, refusing, .. } = *network.borrow();
+        let Network {
+            port,
+            cuts,
+            refusing,
+            ..
+        } = *network.borrow();
         if refusing {
             continue;
         }
         let mut current = network.clone();
-        let passing = pass(client, port, network.clone());
+        let left = Arc::new(AtomicUsize::new(bytes));
+        bytes = usize::MAX;
+        let passing = pass(client, port, left, network.clone());
         connections.spawn(async move {
             tokio::select! {
                 // First, so that no byte moves after a cut.
@@ -108,18 +138,23 @@ async fn accept(listener: TcpListener, port: u16, network: watch::Receiver<Netwo
     }
 }
 
-/// Forwards until both sides are done, or one is gone.
-async fn pass(client: TcpStream, port: u16, network: watch::Receiver<Network>) -> io::Result<()> {
+/// Forwards until both sides are done, or one is gone, or no more bytes may pass.
+async fn pass(
+    client: TcpStream,
+    port: u16,
+    left: Arc<AtomicUsize>,
+    network: watch::Receiver<Network>,
+) -> io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::try_join!(
-        carry(from_client, to_server, network.clone(), |network| {
+        carry(from_client, to_server, &left, network.clone(), |network| {
             network.stalled
         }),
-        carry(from_server, to_client, network, |network| {
+        carry(from_server, to_client, &left, network, |network| {
             network.stalled || network.replies_stalled
         })
     )?;
@@ -130,6 +165,7 @@ async fn pass(client: TcpStream, port: u16, network: watch::Receiver<Network>) -
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    left: &AtomicUsize,
     mut network: watch::Receiver<Network>,
     is_stalled: impl Fn(&Network) -> bool,
 ) -> io::Result<()> {
@@ -141,6 +177,12 @@ async fn carry(
         if read == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&buffer[..read]).await?;
+        let take = |left: usize| Some(left.saturating_sub(read));
+        let passes = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let passes = passes.unwrap().min(read);
+        to.write_all(&buffer[..passes]).await?;
+        if passes < read {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
     }
 }
