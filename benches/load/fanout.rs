@@ -174,7 +174,10 @@ impl Emitter {
         loop {
             let now = Instant::now();
             let goes_on = now < end;
+            // Of values that come close together, only the last is told.
+            let is_free = |emitted| told != Told::Values || everywhere() >= emitted;
             while goes_on
+                && is_free(self.emitted)
                 && match pace {
                     Pace::Full => self.emitted < everywhere() + WINDOW,
                     Pace::Steady => due <= now,
@@ -198,7 +201,7 @@ impl Emitter {
                     errors += usize::from(!text.contains(expected));
                 }
                 () = audience.progress() => {}
-                () = tokio::time::sleep_until(due.into()), if pace == Pace::Steady && goes_on => {}
+                () = tokio::time::sleep_until(due.into()), if pace == Pace::Steady && goes_on && is_free(self.emitted) => {}
                 () = tokio::time::sleep_until(end.into()), if goes_on => {}
             }
         }

@@ -124,9 +124,14 @@ impl Values {
                     value.pending = None;
                 }
                 Some(Pending::Answer(answer, at)) => {
-                    let text = match &answer.content {
+                    let text = || match &answer.content {
                         Content::Value(json) => notice::value(value.name, json, *at),
                         Content::Failed(error) => notice::failed(value.name, error.clone(), *at),
+                    };
+                    // Most sessions have one watch, and all of those get the same text.
+                    let text = match value.name {
+                        1 => answer.shared(*at, text),
+                        _ => text(),
                     };
                     if batch.try_push(text) {
                         *sent = answer.digest();

@@ -1,9 +1,10 @@
 //! What a query comes to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{memory::Reservation, script::RunError};
 
@@ -12,6 +13,8 @@ use crate::{memory::Reservation, script::RunError};
 pub(in crate::rpc) struct Answer {
     pub(in crate::rpc) content: Content,
     digest: [u8; 32],
+    /// The text that tells of it, and the commit in it.
+    text: OnceLock<(u64, Utf8Bytes)>,
     _reservation: Option<Reservation>,
 }
 
@@ -32,12 +35,34 @@ impl Answer {
         Arc::new(Self {
             content,
             digest: hash.finalize().into(),
+            text: OnceLock::new(),
             _reservation: reservation,
         })
+    }
+
+    /// Returns the text that tells that it is so at a commit, which is made once for all who are told of that one.
+    pub(in crate::rpc) fn shared(&self, at: u64, make: impl Fn() -> Utf8Bytes) -> Utf8Bytes {
+        let (made_at, text) = self.text.get_or_init(|| (at, make()));
+        if *made_at == at { text.clone() } else { make() }
     }
 
     /// Returns a digest: that of another value is another one.
     pub(in crate::rpc) fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_made_once_for_all_who_are_told_of_the_same_commit() {
+        let answer = Answer::new(Content::Value(RawValue::NULL.to_owned()), None);
+        let first = answer.shared(7, || "seven".into());
+        let other = answer.shared(7, || panic!("it is there"));
+        assert_eq!(first.as_ptr(), other.as_ptr());
+        assert_eq!(answer.shared(8, || "eight".into()), "eight");
+        assert_eq!(answer.shared(7, || panic!("it is there")), "seven");
     }
 }
