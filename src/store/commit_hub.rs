@@ -1,7 +1,11 @@
 //! Tells those who watch a circle which keys its commits wrote, once they are safe. Where nobody watches, nothing is built.
+//!
+//! A watcher may want only some keys. Of commits that touch none of them, it gets the numbers, whenever it looks: it isn't
+//! woken for them, and any number of them takes the room of one.
 
 use std::{
     collections::VecDeque,
+    fmt::Debug,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -30,8 +34,21 @@ pub struct Commit {
 pub enum CommitSignal {
     /// A commit has changed the store.
     Commit(Arc<Commit>),
+    /// So have these, one after another, but nothing that is wanted.
+    Unwanted {
+        /// The number of the first.
+        first: u64,
+        /// The number of the last.
+        last: u64,
+    },
     /// There were commits of which nothing is told: any key may have changed.
     Missed,
+}
+
+/// The keys that a watcher wants to know of.
+pub trait WantedKeys: Debug + Send + Sync {
+    /// Returns whether any of these is wanted.
+    fn contain_any(&self, keys: &[Key]) -> bool;
 }
 
 /// The circles whose commits somebody watches. A cheap handle.
@@ -57,24 +74,52 @@ struct Circle {
 /// What waits for one watcher. It is bounded by the memory of its circle.
 #[derive(Debug, Default)]
 struct Waiting {
-    signals: Mutex<VecDeque<CommitSignal>>,
+    queue: Mutex<Queue>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    signals: VecDeque<CommitSignal>,
+    /// The keys that are wanted; `None`: all.
+    wanted: Option<Arc<dyn WantedKeys>>,
+    /// True if the watcher was woken for what is here.
+    is_woken: bool,
 }
 
 impl Waiting {
     fn push(&self, signal: CommitSignal) {
-        let mut signals = self.signals();
+        let mut queue = self.queue();
         if let CommitSignal::Missed = signal {
             // Whoever missed some learns nothing from those before.
-            signals.clear();
+            queue.signals.clear();
         }
-        signals.push_back(signal);
-        drop(signals);
-        self.changed.notify_one();
+        queue.signals.push_back(signal);
+        if !std::mem::replace(&mut queue.is_woken, true) {
+            drop(queue);
+            self.changed.notify_one();
+        }
     }
 
-    fn signals(&self) -> MutexGuard<'_, VecDeque<CommitSignal>> {
-        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns true if the commit isn't wanted. If so, its number is all that is told.
+    fn passes_over(&self, number: u64, keys: &[Key]) -> bool {
+        let mut queue = self.queue();
+        let wanted = queue.wanted.as_ref();
+        if wanted.is_none_or(|wanted| wanted.contain_any(keys)) {
+            return false;
+        }
+        match queue.signals.back_mut() {
+            Some(CommitSignal::Unwanted { last, .. }) if *last + 1 == number => *last = number,
+            _ => queue.signals.push_back(CommitSignal::Unwanted {
+                first: number,
+                last: number,
+            }),
+        }
+        true
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,13 +173,19 @@ impl CommitHub {
     /// Tells the watchers of a circle of a commit; `keys` returns the keys that it wrote. The commits of one circle must
     /// come in their order, from one thread at a time.
     pub fn publish(&self, circle: &PublicKey, number: u64, keys: impl FnOnce() -> Vec<Key>) {
-        if !self.has_watchers(circle) {
+        if self.0.feeds.load(Ordering::SeqCst) == 0 {
             return;
         }
         let Some(here) = self.0.circles.get(circle) else {
             return;
         };
         let keys = keys();
+        let feeds = here.feeds.iter();
+        let feeds = feeds.filter(|feed| !feed.passes_over(number, &keys));
+        let feeds: Vec<_> = feeds.collect();
+        if feeds.is_empty() {
+            return;
+        }
         let size = 256 + keys.iter().map(|key| 64 + key.len()).sum::<usize>();
         let signal = match here.memory.try_reserve(size) {
             Ok(reservation) => CommitSignal::Commit(Arc::new(Commit {
@@ -144,7 +195,7 @@ impl CommitHub {
             })),
             Err(_) => CommitSignal::Missed,
         };
-        for feed in &here.feeds {
+        for feed in feeds {
             feed.push(signal.clone());
         }
     }
@@ -160,6 +211,14 @@ impl CommitHub {
 }
 
 impl CommitFeed {
+    /// Has the feed tell only of commits that touch these keys; with `None`, of all, as at its beginning. Returns true if
+    /// all has been taken that came before.
+    pub fn narrow(&mut self, wanted: Option<Arc<dyn WantedKeys>>) -> bool {
+        let mut queue = self.waiting.queue();
+        queue.wanted = wanted;
+        queue.signals.is_empty()
+    }
+
     /// Waits for the next one. Loses nothing when it is dropped.
     pub async fn next(&mut self) -> CommitSignal {
         loop {
@@ -172,7 +231,10 @@ impl CommitFeed {
 
     /// Returns the next one, if it is there.
     pub fn try_next(&mut self) -> Option<CommitSignal> {
-        self.waiting.signals().pop_front()
+        let mut queue = self.waiting.queue();
+        let next = queue.signals.pop_front();
+        queue.is_woken &= next.is_some();
+        next
     }
 }
 

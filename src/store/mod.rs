@@ -45,7 +45,7 @@ mod write;
 mod writer;
 
 pub use commit::{CommitCallback, RejectedCommit, Scan, Store, WaitPolicy};
-pub use commit_hub::{Commit, CommitFeed, CommitHub, CommitSignal};
+pub use commit_hub::{Commit, CommitFeed, CommitHub, CommitSignal, WantedKeys};
 pub use disk::Disk;
 pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};

@@ -560,6 +560,7 @@ fn no_more_jobs_are_submitted_than_may_wait() {
 async fn next(feed: &mut CommitFeed) -> Option<(u64, Vec<Key>)> {
     match timeout(PATIENCE, feed.next()).await.unwrap() {
         CommitSignal::Commit(commit) => Some((commit.number, commit.keys.clone())),
+        CommitSignal::Unwanted { .. } => panic!("all are wanted"),
         CommitSignal::Missed => None,
     }
 }

@@ -8,6 +8,8 @@
 //! - A result counts once all commits are known that it has seen. So whoever is removed from the circle by one of them
 //!   isn't told of it.
 //! - A query rests only if no commit since its run has touched what it has read.
+//!
+//! While all queries rest, commits that touch nothing need not come ([`Queries::wanted`]): their numbers do.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -28,7 +30,7 @@ use super::{
 use crate::{
     circle::{self, Caller},
     script::{Reads, RunError},
-    store::{Commit, Key},
+    store::{Commit, CommitSignal, Key, WantedKeys},
 };
 
 /// The time for which a query that nobody watches is kept until something changes: whoever comes back finds it.
@@ -204,8 +206,13 @@ impl Recent {
             && let Some(oldest) = self.commits.pop_front()
         {
             self.keys -= oldest.keys.len();
-            self.complete_after = self.complete_after.max(oldest.number);
+            self.pass_over(oldest.number);
         }
+    }
+
+    /// Notes that the commits up to this one need not be here.
+    fn pass_over(&mut self, last: u64) {
+        self.complete_after = self.complete_after.max(last);
     }
 
     fn clear(&mut self) {
@@ -228,7 +235,7 @@ pub(super) struct Queries<W> {
     queries: HashMap<QueryId, Query>,
     by_key: HashMap<QueryKey, QueryId>,
     watches: HashMap<WatchId, Watch<W>>,
-    index: Index<Target>,
+    index: Arc<Index<Target>>,
     recent: Recent,
     /// All commits up to this one are known, or were before the feed began.
     seen: u64,
@@ -239,6 +246,8 @@ pub(super) struct Queries<W> {
     /// Numbers up to this one may be those of commits that Redis has lost since.
     distrusted: u64,
     to_run: VecDeque<QueryId>,
+    /// The number of runs under way.
+    runs: usize,
     to_confirm: VecDeque<WatchId>,
     /// Results that have seen commits which aren't known yet.
     held: Vec<(QueryId, Ran)>,
@@ -254,7 +263,7 @@ impl<W: Watcher> Queries<W> {
             queries: HashMap::new(),
             by_key: HashMap::new(),
             watches: HashMap::new(),
-            index: Index::new(),
+            index: Arc::new(Index::new()),
             recent: Recent {
                 commits: VecDeque::new(),
                 keys: 0,
@@ -265,6 +274,7 @@ impl<W: Watcher> Queries<W> {
             is_synced: false,
             distrusted: 0,
             to_run: VecDeque::new(),
+            runs: 0,
             to_confirm: VecDeque::new(),
             held: Vec::new(),
             late: BTreeSet::new(),
@@ -286,6 +296,29 @@ impl<W: Watcher> Queries<W> {
     /// Returns whether the number of the last commit must be read: commits may have been missed.
     pub(super) fn needs_sync(&self) -> bool {
         !self.is_synced
+    }
+
+    /// Returns the keys that commits must touch to be told; `None`: all commits are. This must hold from before a run
+    /// begins: which keys it reads isn't known until it ends.
+    pub(super) fn wanted(&self) -> Option<Arc<dyn WantedKeys>> {
+        let waits = self.runs > 0 || !(self.to_run.is_empty() && self.held.is_empty());
+        let waits = waits || !self.late.is_empty();
+        (self.is_synced && !waits).then(|| self.index.clone() as _)
+    }
+
+    /// Notes what the feed tells of commits.
+    pub(super) fn on_signal(&mut self, signal: &CommitSignal) {
+        match signal {
+            CommitSignal::Commit(commit) => self.on_commit(commit),
+            CommitSignal::Unwanted { first, last } => {
+                self.on_number(*first);
+                self.last_fed = Some(*last);
+                self.seen = self.seen.max(*last);
+                self.recent.pass_over(*last);
+                self.on_seen();
+            }
+            CommitSignal::Missed => self.on_missed(),
+        }
     }
 
     /// Begins a watch.
@@ -343,17 +376,22 @@ impl<W: Watcher> Queries<W> {
         }
     }
 
-    /// Notes a commit.
-    pub(super) fn on_commit(&mut self, commit: &Arc<Commit>) {
-        let number = commit.number;
+    /// Notes the number of the commit that comes.
+    fn on_number(&mut self, number: u64) {
         let follows = self.last_fed.is_none_or(|last| number == last + 1);
         if !follows {
             // There is a hole; or Redis has lost commits, and gives their numbers again.
             self.on_missed();
         }
         self.last_fed = Some(number);
-        self.recent.push(commit.clone());
         self.seen = self.seen.max(number);
+    }
+
+    /// Notes a commit.
+    fn on_commit(&mut self, commit: &Arc<Commit>) {
+        let number = commit.number;
+        self.on_number(number);
+        self.recent.push(commit.clone());
         for target in self.index.watching(&commit.keys) {
             match target {
                 Target::Query(id) => {
@@ -421,6 +459,7 @@ impl<W: Watcher> Queries<W> {
                 continue;
             }
             query.run = Run::Running { again: false };
+            self.runs += 1;
             return Some((id, query.spec.clone(), query.caller.clone()));
         }
         None
@@ -428,6 +467,7 @@ impl<W: Watcher> Queries<W> {
 
     /// Notes the result of a run.
     pub(super) fn on_ran(&mut self, id: QueryId, ran: Ran) {
+        self.runs -= 1;
         let Some(query) = self.queries.get_mut(&id) else {
             return;
         };
@@ -443,6 +483,7 @@ impl<W: Watcher> Queries<W> {
     /// Notes that a run failed, through no fault of what it has read. Returns the pause after which
     /// [`Self::on_retry`] has it run again.
     pub(super) fn on_failed(&mut self, id: QueryId, error: &RunError) -> Option<Duration> {
+        self.runs -= 1;
         let query = self.queries.get_mut(&id)?;
         let pause = RETRY.saturating_mul(1 << query.failures.min(8));
         query.failures += 1;

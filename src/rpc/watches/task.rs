@@ -30,7 +30,7 @@ use crate::{
     circle::{Caller, JobSpec},
     dispatch::{Played, ReservedOutcome},
     script::{RunError, Seed, Success},
-    store::{CommitFeed, CommitSignal, Unavailable},
+    store::{CommitFeed, Unavailable},
 };
 
 /// Runs of a circle that are under way at once: plays have the rest of the places.
@@ -110,6 +110,7 @@ impl CircleTask {
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut commands = Vec::new();
         loop {
+            self.take_commits(&mut feed);
             let is_turn_over = self.start();
             tokio::select! {
                 _ = self.commands.recv_many(&mut commands, 256) => {
@@ -117,14 +118,10 @@ impl CircleTask {
                         self.on_command(command);
                     }
                 }
-                signal = feed.next() => {
-                    self.on_signal(&signal);
-                    // What has come by now is one step: queries that it touches run once.
-                    while let Some(signal) = feed.try_next() {
-                        self.on_signal(&signal);
-                    }
-                }
+                signal = feed.next() => self.queries.on_signal(&signal),
                 Some(done) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    // A result counts once all commits are known that it has seen.
+                    self.take_commits(&mut feed);
                     if self.on_done(done) {
                         tracing::debug!(circle = %self.circle, "commits were missed: queries run again");
                         feed = self.follow().await;
@@ -183,10 +180,16 @@ impl CircleTask {
         }
     }
 
-    fn on_signal(&mut self, signal: &CommitSignal) {
-        match signal {
-            CommitSignal::Commit(commit) => self.queries.on_commit(commit),
-            CommitSignal::Missed => self.queries.on_missed(),
+    /// Takes all that the feed tells, and has it tell from then on what is wanted. What has come by now is one step:
+    /// queries that it touches run once.
+    fn take_commits(&mut self, feed: &mut CommitFeed) {
+        loop {
+            while let Some(signal) = feed.try_next() {
+                self.queries.on_signal(&signal);
+            }
+            if feed.narrow(self.queries.wanted()) {
+                break;
+            }
         }
     }
 
@@ -359,7 +362,8 @@ impl CircleTask {
         let Success { value, queried, .. } = success;
         // Whoever ran it doesn't know queries.
         let queried = *queried.ok_or(RunError::Unavailable)?;
-        let bytes = value.get().len() + queried.reads.size();
+        // The text that tells of the value takes as much again.
+        let bytes = 2 * value.get().len() + queried.reads.size();
         let room = self.inner.memory.try_reserve(bytes)?;
         let content = match queried.error {
             None => Content::Value(value),

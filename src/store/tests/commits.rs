@@ -1,13 +1,19 @@
 //! Commits have numbers, and tell those who watch which keys they wrote.
 
-use std::{sync::mpsc::channel, time::Duration};
+use std::{
+    future::Future as _,
+    pin::pin,
+    sync::{Arc, mpsc::channel},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::{LIMITS, PATIENCE, circle, commit, hand_in, hold, open, set, usage};
 use crate::store::{
     CommitError, CommitFeed, CommitSignal, Hub, Key, NewEvent, Preconditions, Record, Settings,
-    Store, Table, Value,
+    Store, Table, Value, WantedKeys,
 };
 use crate::units::Size;
 
@@ -20,6 +26,7 @@ fn next(feed: &mut CommitFeed) -> Option<(u64, Vec<String>)> {
             let keys = keys.map(|key| String::from_utf8_lossy(key).into_owned());
             Some((commit.number, keys.collect()))
         }
+        CommitSignal::Unwanted { .. } => panic!("all are wanted"),
         CommitSignal::Missed => None,
     }
 }
@@ -145,4 +152,44 @@ fn what_nobody_watches_is_not_built_and_who_has_no_room_is_told_so() {
     assert_eq!(next(&mut feed), None);
     drop(feed);
     assert!(!hub.has_watchers(&here) && hub.circles().is_empty());
+}
+
+#[test]
+fn of_what_is_not_wanted_the_numbers_are_told_and_nobody_is_woken_for_them() {
+    #[derive(Debug)]
+    struct Only(&'static [u8]);
+    impl WantedKeys for Only {
+        fn contain_any(&self, keys: &[Key]) -> bool {
+            keys.iter().any(|key| *key == self.0)
+        }
+    }
+    let hub = Hub::new(&LIMITS);
+    let hub = hub.commits();
+    let here = circle(1);
+    let mut feed = hub.watch(here);
+    let publish = |number, key: &[u8]| hub.publish(&here, number, || vec![Key::new(key)]);
+    publish(1, b"other");
+    assert!(!feed.narrow(Some(Arc::new(Only(b"key")))));
+    assert_eq!(next(&mut feed).unwrap().0, 1);
+    assert!(feed.narrow(Some(Arc::new(Only(b"key")))));
+    {
+        let mut waits = pin!(feed.next());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        for number in 2..10_000 {
+            publish(number, b"other");
+        }
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        publish(10_000, b"key");
+        let woken = waits.as_mut().poll(&mut context);
+        let numbers = (2, 9999);
+        assert!(
+            matches!(woken, Poll::Ready(CommitSignal::Unwanted { first, last }) if (first, last) == numbers)
+        );
+    }
+    assert_eq!(next(&mut feed).unwrap().0, 10_000);
+    // All of it again.
+    assert!(feed.narrow(None));
+    publish(10_001, b"other");
+    assert_eq!(next(&mut feed).unwrap().0, 10_001);
 }

@@ -232,6 +232,7 @@ fn a_sweep_is_a_commit_and_gives_room_back() {
         runtime.enable_time();
         match runtime.build().unwrap().block_on(next).unwrap() {
             CommitSignal::Commit(commit) => (commit.number, commit.keys.len()),
+            CommitSignal::Unwanted { .. } => panic!("all are wanted"),
             CommitSignal::Missed => panic!("nothing was missed"),
         }
     };

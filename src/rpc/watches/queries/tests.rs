@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     circle::QueryScript,
     config,
-    store::{CommitFeed, CommitSignal, Hub},
+    store::{CommitFeed, Hub},
 };
 
 const KEYS: u8 = 6;
@@ -22,6 +22,7 @@ enum Step {
     Write(u8, u8),
     SetListed(bool),
     Deliver,
+    Narrow,
     Miss,
     Sync,
     Start,
@@ -40,6 +41,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..KEYS, 0..3_u8).prop_map(|(key, value)| Step::Write(key, value)),
         1 => any::<bool>().prop_map(Step::SetListed),
         8 => Just(Step::Deliver),
+        2 => Just(Step::Narrow),
         1 => Just(Step::Miss),
         2 => Just(Step::Sync),
         6 => Just(Step::Start),
@@ -163,6 +165,8 @@ struct World {
     states: Vec<State>,
     hub: Hub,
     feed: CommitFeed,
+    /// True if the feed tells only of what is wanted.
+    is_narrow: bool,
     runs: Vec<(QueryId, Ran)>,
     roles: Vec<(WatchId, Option<Role>)>,
     paused: Vec<QueryId>,
@@ -180,6 +184,7 @@ impl World {
             states: vec![State::default()],
             hub,
             feed,
+            is_narrow: false,
             runs: Vec::new(),
             roles: Vec::new(),
             paused: Vec::new(),
@@ -230,6 +235,9 @@ impl World {
     }
 
     fn start(&mut self) -> bool {
+        if self.is_narrow {
+            self.narrow();
+        }
         let Some((id, spec, caller)) = self.queries.next_run() else {
             return false;
         };
@@ -268,12 +276,17 @@ impl World {
     }
 
     fn deliver(&mut self) -> bool {
-        match self.feed.try_next() {
-            Some(CommitSignal::Commit(commit)) => self.queries.on_commit(&commit),
-            Some(CommitSignal::Missed) => self.queries.on_missed(),
-            None => return false,
+        let signal = self.feed.try_next();
+        signal
+            .map(|signal| self.queries.on_signal(&signal))
+            .is_some()
+    }
+
+    fn narrow(&mut self) {
+        while !self.feed.narrow(self.queries.wanted()) {
+            while self.deliver() {}
         }
-        true
+        self.is_narrow = self.queries.wanted().is_some();
     }
 
     fn sync(&mut self) {
@@ -298,6 +311,7 @@ impl World {
                 self.commit(state, circle::member_key(&public(LISTED)));
             }
             Step::Deliver => drop(self.deliver()),
+            Step::Narrow => self.narrow(),
             // All that waits is lost with it.
             Step::Miss => self.hub.commits().signal_missed(&public(9)),
             Step::Sync => self.sync(),
