@@ -210,6 +210,10 @@ fn admit_to(
 ) -> Result<(), RunError> {
     if rule.is_some() {
         transaction.see_caller();
+        // Only who manages the circle may choose a version, whoever may call the newest one.
+        if job.task.has_version() {
+            admit(job, transaction)?;
+        }
     }
     match (rule, &job.caller) {
         (Some(needs), Caller::Key(key)) => {

@@ -12,8 +12,9 @@ use crate::{
     weight,
 };
 
-/// Bytes that a job takes, besides what its caller has written.
-const LEAST_WEIGHT: usize = 1 << 10;
+/// Bytes that a job takes while it waits, besides what its caller has written: with its handle, and the session's future.
+/// Measured: the memory of a server grows by so much with each.
+const LEAST_WEIGHT: usize = 12 << 10;
 
 /// One run: of what, in which circle, for whom. It is passed on as it is, over the wire too. The fields before `task`
 /// hold nothing that a caller has written: `lua/prelude.lua` searches for `id` and `caller`.
@@ -177,6 +178,18 @@ impl Task<'_> {
     /// Returns whether it is a script that only reads.
     pub fn is_query(&self) -> bool {
         matches!(self, Self::Query { .. })
+    }
+
+    /// Returns whether its caller has chosen a version of a named script.
+    pub fn has_version(&self) -> bool {
+        match self {
+            Self::Named { version, .. }
+            | Self::Query {
+                script: QueryScript::Named { version, .. },
+                ..
+            } => version.is_some(),
+            Self::Source(_) | Self::Query { .. } | Self::Pinned(_) | Self::Procedure(_) => false,
+        }
     }
 
     /// Returns the name that the script has in its circle.

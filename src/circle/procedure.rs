@@ -15,7 +15,8 @@ use crate::{script::RunError, store::Transaction};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Procedure {
-    /// Stores a source under a name. The source has been compiled by then, see [`Executor`](super::Executor).
+    /// Stores a source under a name. The source has been compiled by then, see [`Executor`](super::Executor). Earlier
+    /// versions send this and the next one.
     PutScript {
         /// The name.
         name: String,
@@ -25,7 +26,8 @@ pub enum Procedure {
     /// Does the same under conditions. A version of this program that doesn't know them doesn't know this either, and
     /// does nothing.
     PutScriptWith(PutScript),
-    /// Does the same, and gives the script a rule, which an earlier version would leave out.
+    /// Does the same, and may give the script a rule. An earlier version doesn't know this, and so does nothing: it would
+    /// take a rule that the script has for no script at all.
     PutRuledScript(PutScript),
     /// Does nothing: the source has been compiled.
     CheckScript {

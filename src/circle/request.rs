@@ -49,6 +49,9 @@ impl Request {
         if !(1..=Self::MAX_ID).contains(&id.len()) || !id.bytes().all(is_id) {
             return None;
         }
+        // Clients may write the same map in another order next time.
+        let mut args = args.clone();
+        args.sort_all_objects();
         let params = serde_json::to_vec(&(task, args)).ok()?;
         Some(Self {
             id: Digest16::of(&[caller.as_bytes(), id.as_bytes()]),
@@ -124,6 +127,18 @@ mod tests {
 
     use super::*;
     use crate::golden;
+
+    #[test]
+    fn the_order_of_members_does_not_matter() {
+        let caller = SecretKey::from_hex(&"01".repeat(32)).unwrap().public();
+        let params = |args: &str| {
+            let args = circled_json::parse(args).unwrap();
+            Request::new(&caller, "one", &Task::Source("1".into()), &args).map(|one| one.params)
+        };
+        let one = params(r#"[{"a":{"c":1,"d":2},"b":[1,2]}]"#);
+        assert_eq!(one, params(r#"[{"b":[1,2],"a":{"d":2,"c":1}}]"#));
+        assert_ne!(one, params(r#"[{"b":[2,1],"a":{"d":2,"c":1}}]"#));
+    }
 
     #[test]
     fn replies_are_stored_as_before() {

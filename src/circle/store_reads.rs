@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     script::RunError,
-    store::{KeyRange, Transaction},
+    store::{KeyRange, Transaction, WriteError},
 };
 
-/// Bytes of keys and values after which a page ends: what comes next is on the next one.
+/// Bytes of keys and values on a page: of larger ones, fewer are on it.
 const PAGE: usize = 256 << 10;
 
 type Raw = Box<RawValue>;
@@ -22,29 +22,27 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<StorePage<Raw>, RunError> {
     let mut range = KeyRange::of_prefix(prefix.as_bytes());
-    range.limit = limit.saturating_add(1);
     if let Some(after) = after {
         range.start = range.start.max([after.as_bytes(), &[0]].concat().into());
     }
-    let keys = transaction.scan(range)?;
-    let (mut entries, mut bytes) = (Vec::new(), 0);
-    for key in &keys {
-        if entries.len() == limit || bytes >= PAGE {
-            let last = entries
-                .last()
-                .map(|entry: &StoreEntry<Raw>| entry.key.clone());
-            return Ok(StorePage {
-                entries,
-                cursor: last,
-            });
+    let mut limit = limit;
+    let found = loop {
+        range.limit = limit.saturating_add(1);
+        let max_bytes = if limit > 1 { PAGE } else { usize::MAX };
+        match transaction.page(range.clone(), max_bytes) {
+            Err(WriteError::Entries { .. }) => limit /= 2,
+            found => break found?,
         }
-        let entry = get(transaction, &String::from_utf8_lossy(key))?;
-        bytes += entry.key.len() + entry.value.get().len();
-        entries.push(entry);
-    }
+    };
+    let has_more = found.len() > limit;
+    let entries = found.into_iter().take(limit);
+    let entries =
+        entries.map(|(key, value, expiry)| entry(&String::from_utf8_lossy(&key), &value, expiry));
+    let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+    let last = entries.last().filter(|_| has_more);
     Ok(StorePage {
+        cursor: last.map(|entry| entry.key.clone()),
         entries,
-        cursor: None,
     })
 }
 
@@ -52,10 +50,14 @@ pub(super) fn list(
 pub(super) fn get(transaction: &mut Transaction, key: &str) -> Result<StoreEntry<Raw>, RunError> {
     let not_found = || RunError::not_found("key");
     let value = transaction.get(key)?.ok_or_else(not_found)?;
-    let expires_at = transaction.expires_at(key)?;
+    let expiry = transaction.expires_at(key)?;
+    entry(key, &value, expiry)
+}
+
+fn entry(key: &str, value: &[u8], expiry: Option<i64>) -> Result<StoreEntry<Raw>, RunError> {
     Ok(StoreEntry {
         key: key.to_owned(),
-        value: circled_json::from_slice(&value).map_err(|_| RunError::Unavailable)?,
-        expires_at: expires_at.and_then(|end| Timestamp::from_millisecond(end).ok()),
+        value: circled_json::from_slice(value).map_err(|_| RunError::Unavailable)?,
+        expires_at: expiry.and_then(|expiry| Timestamp::from_millisecond(expiry).ok()),
     })
 }

@@ -18,8 +18,8 @@ use crate::{
     store::Transaction,
 };
 
-/// Bytes that a compilation counts as while it waits: about what most scripts have.
-const WEIGHT: usize = 4 << 10;
+/// Bytes that a compilation counts as while it waits, with most scripts, and the session's future.
+const WEIGHT: usize = 16 << 10;
 
 /// The one who has a script compiled.
 #[derive(Debug, Clone, Copy)]

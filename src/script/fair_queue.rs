@@ -176,6 +176,11 @@ impl<K: Hash + Eq + Copy, T> FairQueue<K, T> {
         self.waiting < self.bound(accounts)
     }
 
+    /// Returns whether a task of these accounts is the first that waits of its second one, and there is room for such.
+    pub(super) fn is_first(&self, accounts: &Accounts<K>) -> bool {
+        self.waiting < self.capacity.saturating_mul(2) && !self.kinds[1].waits(&accounts[1])
+    }
+
     /// Adds a task, for which there is room.
     pub(super) fn add(&mut self, accounts: Accounts<K>, given_up: Arc<AtomicBool>, task: T) {
         let number = self.number();
@@ -428,6 +433,11 @@ impl<K: Hash + Eq> AccountKind<K> {
                 self.accounts.len() - 1
             })
         })
+    }
+
+    fn waits(&self, key: &K) -> bool {
+        let own = self.slots.get(key);
+        own.is_some_and(|slot| self.accounts[*slot].waiting > 0)
     }
 
     /// Returns whether an account has less waiting than its share of so many places.

@@ -238,7 +238,8 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
     }
 
     /// Has a session's `task` run when it is its turn, as [`submit`](Self::submit) does. Where the queue is full, the task
-    /// waits for a place in it: it counts as so many bytes.
+    /// waits for a place in it: it counts as so many bytes. The first task of a caller who has none in the queue gets a
+    /// place at once, and one of those that wait another one.
     ///
     /// # Errors
     /// Too many bytes wait.
@@ -256,6 +257,9 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
         }
         if state.room.is_empty() && state.queue.has_room(&accounts) {
             state.queue.add(accounts, given_up, task);
+        } else if state.queue.is_first(&accounts) && !state.room.has(&accounts[0], &session) {
+            state.queue.add(accounts, given_up, task);
+            state.let_one_in();
         } else {
             let waiting = WaitingTask {
                 accounts,
@@ -579,10 +583,14 @@ impl<K: Hash + Eq + Copy> State<K> {
     /// Lets tasks of sessions into the queue until it has room for others only.
     fn let_in(&mut self, queue: usize) {
         while !self.room.is_empty() && self.queue.waiting() < queue - queue / FOR_OTHERS {
-            let next = self.room.next().filter(WaitingTask::is_wanted);
-            if let Some(next) = next {
-                self.queue.add(next.accounts, next.given_up, next.task);
-            }
+            self.let_one_in();
+        }
+    }
+
+    fn let_one_in(&mut self) {
+        let next = self.room.next().filter(WaitingTask::is_wanted);
+        if let Some(next) = next {
+            self.queue.add(next.accounts, next.given_up, next.task);
         }
     }
 
@@ -727,6 +735,31 @@ mod tests {
         runner.shutdown();
         assert_eq!(ran.try_iter().collect::<Vec<_>>(), [0, 1, 2, 4, 3]);
         assert_eq!(submit(first, 1, &wanted, 5), Err(RoomFull));
+    }
+
+    #[test]
+    fn the_first_task_of_a_caller_does_not_wait_for_a_place() {
+        let (runner, gate) = busy(4);
+        let (done, ran) = mpsc::channel();
+        let submit = |session, key, n| {
+            let done = done.clone();
+            let task = Box::new(move || done.send(n).unwrap());
+            let session = Uuid::from_u128(session);
+            runner.submit_waiting(session, 0, [key; 2], wanted(), task)
+        };
+        for n in 0..20 {
+            assert_eq!(submit(1, 1, n), Ok(()));
+        }
+        for key in 2..5 {
+            assert_eq!(submit(key.into(), key, 100), Ok(()));
+        }
+        gate.send(()).unwrap();
+        runner.shutdown();
+        let order: Vec<_> = ran.try_iter().collect();
+        let last = order.iter().rposition(|n| *n == 100).unwrap();
+        assert!(last < 8, "{order:?}");
+        assert_eq!(order.len(), 23);
+        assert!(order.iter().filter(|n| **n < 100).is_sorted(), "{order:?}");
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Store {
         Some(self.transaction(circle, Some(snapshot)))
     }
 
-    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold by its read time. `done` is
+    /// Commits a transaction, with the `records` that go with it, if the `preconditions` hold at that moment. `done` is
     /// called once it is on disk, on the thread that writes.
     ///
     /// # Errors

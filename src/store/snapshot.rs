@@ -18,7 +18,7 @@ use super::{
 /// that brought it.
 pub(super) type PendingWrites = BTreeMap<(Table, Key), (u64, Option<Value>)>;
 
-/// The state of a circle at one read_time: what was on disk, and what was on its way there.
+/// The state of a circle at one moment: what was on disk, and what was on its way there.
 pub(super) struct Snapshot {
     on_disk: Arc<DiskSnapshot>,
     pending: Option<(Arc<PendingWrites>, Generation)>,

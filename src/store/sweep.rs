@@ -3,7 +3,7 @@
 //! Nobody sees such a key, whether it is swept or not. A sweep is a commit as any other, so who watches is told of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -200,7 +200,7 @@ impl LockedCircle<'_> {
         Ok(committed.is_ok().then_some((swept, next)))
     }
 
-    /// Adds the deletes of some replies that have expired, or that are the oldest of too many bytes, to what a commit writes.
+    /// Adds the deletes of some replies that have expired, and of the oldest of too many bytes, to what a commit writes.
     /// `added`: by how many bytes it changes them without that. Returns the bytes of all replies afterwards.
     pub(super) fn drop_replies(
         &mut self,
@@ -208,38 +208,49 @@ impl LockedCircle<'_> {
         now: i64,
         records: &mut Vec<Record>,
     ) -> Result<u64, Unavailable> {
-        // More than a commit adds.
-        const AT_ONCE: usize = 4;
+        // Most often no more are needed, for a commit adds one.
+        const AT_FIRST: usize = 4;
         let disk = self.store.disk();
         let before = self.latest.replies(disk, &self.key)?;
         let mut bytes = before.saturating_add_signed(added);
         let snapshot = self.latest.snapshot(disk);
-        let [_, replies] = expiring::entries(AT_ONCE);
-        let mut oldest = Vec::new();
-        snapshot.entries(
-            disk,
-            &self.key,
-            Table::Expiry,
-            &replies,
-            |_, _| true,
-            |entry, _| {
-                oldest.extend(expiring::read_entry(entry).map(|(at, key)| (at, Key::new(key))));
-                true
-            },
-        )?;
-        for (expiry, key) in oldest {
-            if expiry > now && bytes <= self.store.max_requests() {
+        // This commit changes them.
+        let changed: HashSet<Key> = records.iter().map(|record| record.key.clone()).collect();
+        let (mut seen, mut most) = (0, AT_FIRST);
+        loop {
+            let [_, replies] = expiring::entries(most);
+            let mut oldest = Vec::new();
+            snapshot.entries(
+                disk,
+                &self.key,
+                Table::Expiry,
+                &replies,
+                |_, _| true,
+                |entry, _| {
+                    oldest.extend(expiring::read_entry(entry).map(|(at, key)| (at, Key::new(key))));
+                    true
+                },
+            )?;
+            let found = oldest.len();
+            for (expiry, key) in oldest.into_iter().skip(seen) {
+                let is_full = bytes > self.store.max_requests();
+                if !is_full && (expiry > now || most > AT_FIRST) {
+                    records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
+                    return Ok(bytes);
+                }
+                if changed.contains(&key) {
+                    continue;
+                }
+                let stored = snapshot.get(disk, &self.key, Table::Store, &key)?;
+                let size = stored.map_or(0, |stored| key.len() + stored.len());
+                bytes = bytes.saturating_sub(size as u64);
+                records.push(Record::remove(Table::Expiry, expiring::entry(expiry, &key)));
+                records.push(Record::remove(Table::Store, key));
+            }
+            if found < most || bytes <= self.store.max_requests() {
                 break;
             }
-            // This commit changes it.
-            if records.iter().any(|record| record.key == key) {
-                continue;
-            }
-            let stored = snapshot.get(disk, &self.key, Table::Store, &key)?;
-            let size = stored.map_or(0, |stored| key.len() + stored.len());
-            bytes = bytes.saturating_sub(size as u64);
-            records.push(Record::remove(Table::Expiry, expiring::entry(expiry, &key)));
-            records.push(Record::remove(Table::Store, key));
+            (seen, most) = (found, most * 8);
         }
         records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
         Ok(bytes)

@@ -23,17 +23,7 @@ impl Call for PutScript {
     type Output = Raw;
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
-        let put = match params {
-            Self {
-                name,
-                source,
-                if_version: None,
-                call: None,
-            } => Procedure::PutScript { name, source },
-            params @ Self { call: None, .. } => Procedure::PutScriptWith(params),
-            params => Procedure::PutRuledScript(params),
-        };
-        perform(context, admitted, put)
+        perform(context, admitted, Procedure::PutRuledScript(params))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `watch`: live queries.
 
 use circled_protocol::methods::{Watch, Watched};
+use tokio::time::timeout;
 
 use super::runs::{Raw, limit_exceeded, unavailable};
 use crate::{
@@ -13,6 +14,9 @@ use crate::{
     },
     store::Unavailable,
 };
+
+/// Bytes that are around a value in the reply, at most.
+const AROUND: usize = 512;
 
 pub(super) const METHODS: &[Method] = &[Method::of::<Watch<'static>>()];
 
@@ -46,7 +50,8 @@ impl Call for Watch<'static> {
         let since = params.since;
         let (circle, shared) = (context.circle, context.shared.clone());
         let subscriptions = context.subscriptions.clone();
-        Ok(Answer::Later(Box::pin(async move {
+        let memory = context.memory.clone();
+        let begin = async move {
             let watches = &shared.watches;
             // What the caller knows to be committed is in the first value.
             let least = shared.dispatcher.last_commit(circle).await;
@@ -66,30 +71,52 @@ impl Call for Watch<'static> {
             };
             subscriptions.hold_watch(name, watches.watch(circle, wanted, watcher));
             let subscription = name.to_string();
-            let error = match first.await {
-                Ok(Ok(first)) if subscriptions.begin_watch(name, first.answer.digest()) => {
+            let time = shared.dispatcher.job_timeout();
+            let first = timeout(time, first).await;
+            let error = match first {
+                Err(_) => Error::Timeout {
+                    timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                },
+                Ok(Ok(Ok(first))) => {
                     let FirstAnswer {
                         answer,
                         is_known,
                         at,
                     } = first;
                     let value = match &answer.content {
-                        Content::Value(value) if !is_known => Some(value.clone()),
+                        Content::Value(value) if !is_known => Some(value),
                         Content::Value(_) | Content::Failed(_) => None,
                     };
-                    return Ok(Watched {
-                        subscription,
-                        value,
-                        at,
-                    });
+                    let bytes = value.map_or(0, |value| value.get().len());
+                    match memory.try_reserve_answer(bytes, AROUND) {
+                        // The client would not know of the watch.
+                        Err(over) => over.into(),
+                        Ok(room) if subscriptions.begin_watch(name, answer.digest()) => {
+                            let value = value.cloned();
+                            let watched = Watched {
+                                subscription,
+                                value,
+                                at,
+                            };
+                            return Ok((watched, room));
+                        }
+                        // Somebody else has logged in meanwhile.
+                        Ok(_) => Error::Cancelled,
+                    }
                 }
-                Ok(Err(Ended::Failed(error))) => error.into(),
-                Ok(Err(Ended::Needs(needs))) => Error::Forbidden { needs },
-                // Somebody else has logged in meanwhile, or the server stops.
-                Ok(Ok(_)) | Err(_) => Error::Cancelled,
+                Ok(Ok(Err(Ended::Failed(error)))) => error.into(),
+                Ok(Ok(Err(Ended::Needs(needs)))) => Error::Forbidden { needs },
+                // The server stops.
+                Ok(Err(_)) => Error::Cancelled,
             };
             subscriptions.end(&subscription);
             Err(error)
+        };
+        Ok(Answer::Reserved(Box::pin(async move {
+            match begin.await {
+                Ok((watched, room)) => (Ok(watched), Some(room)),
+                Err(error) => (Err(error), None),
+            }
         })))
     }
 }

@@ -54,8 +54,11 @@ impl<'a> NoticeBatch<'a> {
         self.notices.push(small.into());
     }
 
-    /// Adds an event's notification. Returns true if there was memory for it.
+    /// Adds a notification. Returns true if there was memory for it, and for all before it.
     pub(super) fn try_push(&mut self, text: Utf8Bytes) -> bool {
+        if self.is_full {
+            return false;
+        }
         match self.memory.try_reserve(text.len()) {
             Ok(reservation) => self.notices.push(Notice {
                 text,

@@ -196,6 +196,8 @@ struct Recent {
     keys: usize,
     /// All commits after this one are here.
     complete_after: u64,
+    /// The last one that has come and is not here.
+    dropped: u64,
 }
 
 impl Recent {
@@ -212,10 +214,17 @@ impl Recent {
 
     /// Notes that the commits up to this one need not be here.
     fn pass_over(&mut self, last: u64) {
+        self.dropped = self.dropped.max(last);
         self.complete_after = self.complete_after.max(last);
     }
 
+    /// Notes that all commits after this one have come.
+    fn complete(&mut self, after: u64) {
+        self.complete_after = after.max(self.dropped);
+    }
+
     fn clear(&mut self) {
+        self.dropped = 0;
         self.commits.clear();
         self.keys = 0;
         self.complete_after = u64::MAX;
@@ -268,6 +277,7 @@ impl<W: Watcher> Queries<W> {
                 commits: VecDeque::new(),
                 keys: 0,
                 complete_after: u64::MAX,
+                dropped: 0,
             },
             seen: 0,
             last_fed: None,
@@ -441,7 +451,7 @@ impl<W: Watcher> Queries<W> {
         self.is_synced = true;
         // What came meanwhile may be newer.
         self.seen = self.last_fed.map_or(last, |fed| fed.max(last));
-        self.recent.complete_after = last;
+        self.recent.complete(last);
         self.on_seen();
     }
 
@@ -667,7 +677,11 @@ impl<W: Watcher> Queries<W> {
     fn wait(&mut self, id: QueryId) {
         if let Some(query) = self.queries.get_mut(&id) {
             query.run = Run::Waiting;
-            self.to_run.push_back(id);
+            // Whoever waits for a first answer comes before those who have one.
+            match query.answer {
+                None => self.to_run.push_front(id),
+                Some(_) => self.to_run.push_back(id),
+            }
         }
     }
 

@@ -143,6 +143,26 @@ impl Transaction {
         Ok(entries)
     }
 
+    /// Returns the entries in a range as [`scan_entries`](Self::scan_entries) does, each with the time when it expires if it
+    /// does.
+    ///
+    /// # Errors
+    /// More than `max_bytes` of them; a disk that can't be read.
+    pub fn page(
+        &mut self,
+        mut range: KeyRange,
+        max_bytes: usize,
+    ) -> Result<Vec<(Key, Value, Option<i64>)>, WriteError> {
+        range.leave_out_own();
+        let entries = self.read_range(range, Want::Entries { max_bytes })?;
+        let entry = |(key, stored): (Key, Value)| {
+            let expiry = expiring::expiry_of(&key, &stored);
+            let value = expiring::json(&key, stored);
+            (key, value, expiry)
+        };
+        Ok(entries.into_iter().map(entry).collect())
+    }
+
     /// Returns the number of keys in a range, the transaction's own writes included and the circle's own keys left out.
     /// It collides with changes of that number, and with those of keys in it that the transaction has written. With a
     /// limit, it counts up to there, and collides as [`scan`](Self::scan) does. Returns nothing if `on_counted` ended it.

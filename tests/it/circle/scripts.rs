@@ -645,6 +645,9 @@ async fn a_script_may_have_a_rule_of_its_own() {
     assert_eq!(refused.unwrap_err()["code"], -32602);
     ok(&mut owner, "put_script", put_as("2", "guest")).await;
     answers([&mut owner, &mut member, &mut guest], [None, None, None]).await;
+    let old = json!({ "name": "a", "version": shown["version"] });
+    let refused = guest.call("call", old).await;
+    assert_refused("a version", refused, -32003, json!({ "needs": "owner" }));
     ok(&mut owner, "put_script", put_as("2", "auto")).await;
     answers([&mut owner, &mut member, &mut guest], by_circle).await;
     let shown = ok(&mut owner, "get_script", json!(["a"])).await;

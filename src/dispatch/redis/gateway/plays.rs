@@ -26,8 +26,8 @@ use crate::{
 /// The most that Redis' clock may have been put forward while a play is under way.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// Bytes that a play takes here while it waits, besides its text.
-const WAITING_PLAY: usize = 1 << 10;
+/// Bytes that a play takes here while it waits, besides its text: with its handle, and the session's future.
+const WAITING_PLAY: usize = 12 << 10;
 
 /// A play that has been sent, or is about to be.
 pub(super) struct SentPlay {

@@ -190,7 +190,7 @@ impl Partition {
         format!("{}usage:{circle}", self.prefix)
     }
 
-    /// A string, for a read_time: the worker and the entry of the run that alone may commit in the circle.
+    /// A string, for a moment: the worker and the entry of the run that alone may commit in the circle.
     pub(crate) fn circle_lock(&self, circle: &PublicKey) -> String {
         format!("{}lock:{circle}", self.prefix)
     }

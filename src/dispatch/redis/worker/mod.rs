@@ -71,7 +71,7 @@ pub(in crate::dispatch::redis) struct Worker {
     ending: CancellationToken,
     /// Tasks that take and commit jobs.
     tasks: TaskTracker,
-    /// Tasks that go on until all else has expired.
+    /// Tasks that go on until all else has ended.
     background: TaskTracker,
     handle: Handle,
 }

@@ -433,6 +433,30 @@ proptest! {
 }
 
 #[test]
+fn a_large_commit_that_comes_before_the_last_one_is_known_is_not_forgotten() {
+    let mut world = World::new();
+    let keys = (0..=RECENT_KEYS).map(|n| Key::new(&n.to_be_bytes()));
+    world
+        .hub
+        .commits()
+        .publish(&public(9), 6, || keys.collect());
+    let Some(CommitSignal::Commit(commit)) = world.feed.try_next() else {
+        panic!("it is published");
+    };
+    let mut recent = Recent {
+        commits: VecDeque::new(),
+        keys: 0,
+        complete_after: u64::MAX,
+        dropped: 0,
+    };
+    recent.push(commit);
+    recent.complete(5);
+    let (_, reads, _) = eval(0, 0, &State::default());
+    assert!(recent.touches(5, &reads), "it may have been touched");
+    assert!(!recent.touches(6, &reads));
+}
+
+#[test]
 fn queries_that_nobody_watches_make_room_for_others() {
     let mut world = World::new();
     world.queries = Queries::new(QueryCount::new(2));

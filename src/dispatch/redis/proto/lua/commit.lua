@@ -121,23 +121,30 @@ local function note_expiry(key, value)
   if any_expiry then redis.call('ZREM', expiring, key) end
 end
 
--- Keeps the reply to a request, which doesn't count in the quota. Drops some that have expired, or that are the oldest of too
--- many bytes.
-local DROPPED_AT_ONCE = 4
+-- Keeps the reply to a request, which doesn't count in the quota. Drops some that have expired, and the oldest of too many
+-- bytes.
+local LOOKED_AT, EXPIRED_AT_ONCE = 64, 4
 local function keep_reply(key, value)
   local expiry, old = expiry_of(key, value), kept(key)
   redis.call('HSET', store, key, value)
   redis.call('ZADD', replies, expiry, key)
   redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
   local bytes = redis.call('INCRBY', reply_bytes, string.format('%.0f', #value + (old and -old or #key)))
-  -- The new one is among them, where it expires before others.
-  local oldest, looks, dropped = redis.call('ZRANGE', replies, 0, DROPPED_AT_ONCE, 'WITHSCORES'), 0, 0
-  for i = 1, #oldest, 2 do
-    if oldest[i] ~= key then
-      looks = looks + 1
-      local has_expired = tonumber(oldest[i + 1]) <= clock()
-      if looks > DROPPED_AT_ONCE or not has_expired and bytes - dropped <= max_requests then break end
-      dropped = dropped + drop_replies(store, replies, {oldest[i]})
+  local looks, dropped, goes_on = 0, 0, true
+  while goes_on do
+    goes_on = false
+    local last = bytes > max_requests and LOOKED_AT or EXPIRED_AT_ONCE
+    local oldest = redis.call('ZRANGE', replies, 0, last, 'WITHSCORES')
+    for i = 1, #oldest, 2 do
+      -- The new one is among them, where it expires before others.
+      if oldest[i] ~= key then
+        local is_full = bytes - dropped > max_requests
+        local has_expired = tonumber(oldest[i + 1]) <= clock()
+        goes_on = is_full or has_expired and looks < EXPIRED_AT_ONCE
+        if not goes_on then break end
+        looks = looks + 1
+        dropped = dropped + drop_replies(store, replies, {oldest[i]})
+      end
     end
   end
   if dropped > 0 then redis.call('INCRBY', reply_bytes, string.format('%.0f', -dropped)) end

@@ -85,7 +85,7 @@ local function most_in_stream(most, most_waiting)
   return 2 * most + math.max(most, math.floor(most_waiting / 4))
 end
 
--- Plays of these callers have expired, so many of each. Those that wait go into the stream: next, some of whoever has the
+-- Plays of these callers have ended, so many of each. Those that wait go into the stream: next, some of whoever has the
 -- fewest there.
 local AT_A_TIME = 1000
 local function hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, plays, most, most_waiting, ended)
@@ -126,7 +126,7 @@ local function hand_out_plays(jobs, job_counts, waiting_callers, waiting_plays, 
   write_counts(job_counts, counts)
 end
 
--- So many durable jobs have expired: those that wait, first in first out, as long as fewer of them run than may.
+-- So many durable jobs have ended: those that wait, first in first out, as long as fewer of them run than may.
 local function hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
   local total = in_stream(jobs, read_count(job_counts, 'durable') - ended)
   while total < most do
