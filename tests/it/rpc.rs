@@ -480,7 +480,8 @@ async fn parameters_that_do_not_fit_are_told() {
             "`run_at`: ",
         ),
         ("play", json!(["1", null, "x"]), "`[2]`: "),
-        ("play", json!(["1", null, 1000, "more"]), ""),
+        ("play", json!(["1", null, 1000, "id", "more"]), ""),
+        ("play", json!(["1", null, 1000, "no id"]), "`request_id`"),
     ] {
         let error = session.call(method, params.clone()).await.unwrap_err();
         assert_eq!(error["code"], -32602, "{method} {params}: {error}");
@@ -615,7 +616,7 @@ async fn a_server_describes_itself() {
     insta::assert_snapshot!(signatures.join("\n"), @r"
     add_member(pubkey)
     authenticate(pubkey, signature, scheme?)
-    call(name, args?, version?, timeout_ms?)
+    call(name, args?, version?, timeout_ms?, request_id?)
     check_script(source)
     delete_script(name, if_version?)
     fetch_nonce(pubkey)
@@ -626,7 +627,7 @@ async fn a_server_describes_itself() {
     list_jobs(status?, limit?, cursor?)
     list_members()
     list_scripts()
-    play(script, args?, timeout_ms?)
+    play(script, args?, timeout_ms?, request_id?)
     put_script(name, source, if_version?, call?)
     redeliver(job_id)
     remove_member(pubkey, stop_jobs?)
