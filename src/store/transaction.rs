@@ -413,7 +413,7 @@ impl Transaction {
     }
 
     /// Returns whether all that it has read is on disk, so that a result may be sent at once. If it came to a key that had
-    /// expired, that needs a commit as well: see [`validate_reads`](Self::validate_reads).
+    /// expired, that needs a commit as well: see `validate_reads`.
     pub fn read_only_durable(&self) -> bool {
         match &self.source {
             ReadSource::Disk { snapshot, .. } => {

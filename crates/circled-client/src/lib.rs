@@ -216,7 +216,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Rpc`] with the server's error, [`Error::Closed`] once there is no connection, [`Error::Answer`] if the
-    /// result is no `R`. For any value, use [`Json`](circled_protocol::Json) as `R`: serde_json's own `Value` treats
+    /// result is no `R`. For any value, use [`Json`] as `R`: serde_json's own `Value` treats
     /// some keys specially.
     pub async fn call<R: DeserializeOwned>(
         &self,
