@@ -22,7 +22,7 @@ use super::{
     Limits,
     fair_queue::{Accounts, FairQueue, NextTurn},
     local, meter, run_slot, stack,
-    waiting_room::WaitingRoom,
+    waiting_room::{Place, WaitingRoom},
 };
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -266,10 +266,14 @@ impl<K: Hash + Eq + Copy + Send + 'static> Runner<K> {
                 given_up,
                 task,
             };
-            let entered =
-                state
-                    .room
-                    .enter(accounts[0], session, bytes, waiting, WaitingTask::is_wanted);
+            let (room, waiting) = (&mut state.room, (bytes, waiting));
+            let entered = room.enter(
+                accounts[0],
+                session,
+                Place::Last,
+                waiting,
+                WaitingTask::is_wanted,
+            );
             entered.map_err(|_| RoomFull)?;
         }
         let ready = self.shared.advance(&mut state);

@@ -17,7 +17,7 @@ pub(crate) struct WaitingRoom<C, S, T> {
     len: usize,
     bytes: usize,
     capacity: usize,
-    /// What came, or was refused, since what nobody wants was dropped.
+    /// The number of calls of `enter` since unwanted work was dropped.
     came: usize,
 }
 
@@ -33,6 +33,14 @@ struct Ring<K, V> {
 struct Line<T> {
     work: VecDeque<(usize, T)>,
     bytes: usize,
+}
+
+/// The place in its session's line that work gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// Before all else: it was taken out, and comes back.
+    First,
+    Last,
 }
 
 /// There is no room for more bytes.
@@ -62,36 +70,32 @@ impl<C: Hash + Eq + Copy, S: Hash + Eq + Copy, T> WaitingRoom<C, S, T> {
         sessions.is_some_and(|sessions| sessions.members.contains_key(session))
     }
 
-    /// Adds work at the end of its session's line. When the room is full, sessions with less in it than their share, were
-    /// all bytes shared alike, still get some, up to twice the room in all.
+    /// Adds work to its session's line. When the room is full, sessions with less in it than their share, were all bytes
+    /// shared alike, still get some, up to twice the room in all.
     pub(crate) fn enter(
         &mut self,
         circle: C,
         session: S,
-        bytes: usize,
-        work: T,
+        place: Place,
+        (bytes, work): (usize, T),
         is_wanted: impl Fn(&T) -> bool,
     ) -> Result<(), Full> {
         self.make_room(&circle, &session, bytes, is_wanted)?;
-        self.add(circle, session, bytes, |line| {
-            line.push_back((bytes, work));
+        let sessions = self.circles.entry(circle, Ring::new);
+        if !sessions.members.contains_key(&session) {
+            self.sessions += 1;
+        }
+        let line = sessions.entry(session, || Line {
+            work: VecDeque::new(),
+            bytes: 0,
         });
-        Ok(())
-    }
-
-    /// Puts work that had been taken out before all else of its session.
-    pub(crate) fn put_back(
-        &mut self,
-        circle: C,
-        session: S,
-        bytes: usize,
-        work: T,
-        is_wanted: impl Fn(&T) -> bool,
-    ) -> Result<(), Full> {
-        self.make_room(&circle, &session, bytes, is_wanted)?;
-        self.add(circle, session, bytes, |line| {
-            line.push_front((bytes, work));
-        });
+        match place {
+            Place::First => line.work.push_front((bytes, work)),
+            Place::Last => line.work.push_back((bytes, work)),
+        }
+        line.bytes += bytes;
+        self.bytes += bytes;
+        self.len += 1;
         Ok(())
     }
 
@@ -120,27 +124,6 @@ impl<C: Hash + Eq + Copy, S: Hash + Eq + Copy, T> WaitingRoom<C, S, T> {
             self.circles.remove(circle);
         }
         Some(work)
-    }
-
-    fn add(
-        &mut self,
-        circle: C,
-        session: S,
-        bytes: usize,
-        push: impl FnOnce(&mut VecDeque<(usize, T)>),
-    ) {
-        let sessions = self.circles.entry(circle, Ring::new);
-        if !sessions.members.contains_key(&session) {
-            self.sessions += 1;
-        }
-        let line = sessions.entry(session, || Line {
-            work: VecDeque::new(),
-            bytes: 0,
-        });
-        push(&mut line.work);
-        line.bytes += bytes;
-        self.bytes += bytes;
-        self.len += 1;
     }
 
     fn make_room(
@@ -229,12 +212,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Full, WaitingRoom};
+    use super::{Full, Place, WaitingRoom};
 
     type Room = WaitingRoom<u8, u8, &'static str>;
 
     fn enter(room: &mut Room, circle: u8, session: u8, work: &'static str) {
-        room.enter(circle, session, 1, work, |_| true).unwrap();
+        room.enter(circle, session, Place::Last, (1, work), |_| true)
+            .unwrap();
     }
 
     fn order(room: &mut Room) -> Vec<&'static str> {
@@ -263,7 +247,7 @@ mod tests {
         enter(&mut room, 2, 1, "b1");
         enter(&mut room, 2, 1, "b2");
         assert_eq!(room.next_in(&2), Some("b1"));
-        room.put_back(2, 1, 1, "b1", |_| true).unwrap();
+        room.enter(2, 1, Place::First, (1, "b1"), |_| true).unwrap();
         assert_eq!(room.next_in(&2), Some("b1"));
         assert_eq!(room.next_in(&2), Some("b2"));
         assert_eq!(room.next_in(&2), None);
@@ -273,7 +257,8 @@ mod tests {
     #[test]
     fn a_full_room_takes_as_much_of_a_session_as_is_its_share() {
         let mut room = WaitingRoom::new(10);
-        let mut enter = |session, bytes| room.enter(0, session, bytes, session, |_| true);
+        let mut enter =
+            |session, bytes| room.enter(0, session, Place::Last, (bytes, session), |_| true);
         assert_eq!(enter(1, 10), Ok(()));
         assert_eq!(enter(1, 1), Err(Full));
         assert_eq!(
@@ -290,10 +275,11 @@ mod tests {
     fn what_nobody_wants_leaves_its_room() {
         let mut room = WaitingRoom::new(10);
         for n in 0..10 {
-            room.enter(n % 2, n, 1, n, |_| true).unwrap();
+            room.enter(n % 2, n, Place::Last, (1, n), |_| true).unwrap();
         }
-        room.enter(9, 9, 10, 9, |n| *n < 1).unwrap_err();
-        room.enter(9, 9, 9, 9, |n| *n < 1).unwrap();
+        room.enter(9, 9, Place::Last, (10, 9), |n| *n < 1)
+            .unwrap_err();
+        room.enter(9, 9, Place::Last, (9, 9), |n| *n < 1).unwrap();
         assert_eq!(
             [room.next(), room.next(), room.next()],
             [Some(0), Some(9), None]
@@ -314,7 +300,7 @@ mod tests {
             };
             for (n, (circle, session, bytes, step)) in steps.into_iter().enumerate() {
                 match step {
-                    0 | 1 => if room.enter(circle, session, bytes, n, |_| true).is_ok() {
+                    0 | 1 => if room.enter(circle, session, Place::Last, (bytes, n), |_| true).is_ok() {
                         inside.insert(n, (circle, session, bytes));
                     },
                     2 => if let Some(n) = room.next() {

@@ -47,7 +47,7 @@ use crate::{
         redis::{conn::Connection, settings::RedisSettings},
         settings,
     },
-    script::RunError,
+    script::{RunError, waiting_room::Place},
     store::{self, Hub},
 };
 
@@ -402,14 +402,20 @@ impl Gateway {
         let waits = |play: &mut NewPlay| buffer.refused.has(&circle, &play.session);
         let waiting: Vec<_> = plays.extract_if(.., waits).collect();
         for play in waiting {
-            let id = play.id;
-            if !self.waits(id) {
-                continue;
-            }
-            let is_wanted = |play: &NewPlay| self.is_waited_for(play.id);
-            if buffer.refused.add(circle, play, is_wanted).is_err() {
-                self.refuse(id, RunError::limit(MAX_WAITING));
-            }
+            self.keep(circle, play, Place::Last, buffer);
+        }
+    }
+
+    /// Keeps a play here, if somebody waits for it.
+    fn keep(&self, circle: PublicKey, play: NewPlay, place: Place, buffer: &mut RequestBuffer) {
+        let id = play.id;
+        if !self.waits(id) {
+            return;
+        }
+        let is_wanted = |play: &NewPlay| self.is_waited_for(play.id);
+        let kept = buffer.refused.add(circle, play, place, is_wanted);
+        if kept.is_err() {
+            self.refuse(id, RunError::limit(MAX_WAITING));
         }
     }
 
@@ -422,14 +428,7 @@ impl Gateway {
         } = submitted;
         let had_room = refused.is_empty();
         for play in refused.into_iter().rev() {
-            let id = play.id;
-            if !self.waits(id) {
-                continue;
-            }
-            let is_wanted = |play: &NewPlay| self.is_waited_for(play.id);
-            if buffer.refused.put_back(circle, play, is_wanted).is_err() {
-                self.refuse(id, RunError::limit(MAX_WAITING));
-            }
+            self.keep(circle, play, Place::First, buffer);
         }
         if again {
             buffer.refused.note(&circle, had_room);

@@ -6,7 +6,7 @@ use circled_protocol::PublicKey;
 use uuid::Uuid;
 
 use super::{AT_ONCE, BYTES_AT_ONCE, NewPlay};
-use crate::script::waiting_room::{Full, WaitingRoom};
+use crate::script::waiting_room::{Full, Place, WaitingRoom};
 
 /// Plays that Redis has refused, and those that came after them in their sessions.
 ///
@@ -40,28 +40,18 @@ impl RefusedPlays {
         self.room.has(circle, session)
     }
 
-    /// Adds a play at the end of its session's.
+    /// Adds a play to those of its session.
     pub(super) fn add(
         &mut self,
         circle: PublicKey,
         play: NewPlay,
+        place: Place,
         is_wanted: impl Fn(&NewPlay) -> bool,
     ) -> Result<(), Full> {
         self.tries.entry(circle).or_insert(1);
-        let (session, weight) = (play.session, play.weight);
-        self.room.enter(circle, session, weight, play, is_wanted)
-    }
-
-    /// Puts a play that has been sent before all else of its session.
-    pub(super) fn put_back(
-        &mut self,
-        circle: PublicKey,
-        play: NewPlay,
-        is_wanted: impl Fn(&NewPlay) -> bool,
-    ) -> Result<(), Full> {
-        self.tries.entry(circle).or_insert(1);
-        let (session, weight) = (play.session, play.weight);
-        self.room.put_back(circle, session, weight, play, is_wanted)
+        let session = play.session;
+        let play = (play.weight, play);
+        self.room.enter(circle, session, place, play, is_wanted)
     }
 
     /// Takes out the plays of a circle that are sent again now.
