@@ -362,6 +362,12 @@ impl Change {
             || Action::ALL.into_iter().any(stricter)
             || !before.members(circle).into_iter().flatten().all(stays)
     }
+
+    /// Returns true if the settings give `circle` other members than before.
+    pub fn changes_members(&self, circle: &PublicKey) -> bool {
+        let members = |policy: &Policy| policy.members(circle).cloned().unwrap_or_default();
+        members(&self.before) != members(&self.after)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     rpc::{
         Admitted, Answer, Call, CallResult, Context, Error, Method, Needs,
         subscriptions::FirstAnswer,
-        watches::{Content, Ended, Spec, Wanted},
+        watches::{Content, Ended, Wanted},
     },
     store::Unavailable,
 };
@@ -46,8 +46,7 @@ impl Call for Watch<'static> {
                 });
             }
         };
-        let spec = Spec::new(script, params.args);
-        let since = params.since;
+        let (args, since) = (params.args, params.since);
         let (circle, shared) = (context.circle, context.shared.clone());
         let subscriptions = context.subscriptions.clone();
         let memory = context.memory.clone();
@@ -63,14 +62,21 @@ impl Call for Watch<'static> {
             // Somebody else has logged in meanwhile.
             let (name, watcher, first) = added.ok_or(Error::Cancelled)?;
             let wanted = Wanted {
-                spec,
+                script,
+                args,
                 caller: admitted.caller(),
                 requires: admitted.requires,
                 since,
                 least,
             };
-            subscriptions.hold_watch(name, watches.watch(circle, wanted, watcher));
             let subscription = name.to_string();
+            match watches.watch(circle, wanted, watcher) {
+                Ok(guard) => subscriptions.hold_watch(name, guard),
+                Err(over) => {
+                    subscriptions.end(&subscription);
+                    return Err(over.into());
+                }
+            }
             let time = shared.dispatcher.job_timeout();
             let first = timeout(time, first).await;
             let error = match first {

@@ -20,20 +20,28 @@ use std::{
 
 use circled_protocol::{PublicKey, Role};
 use dashmap::DashMap;
+use serde_json::Value;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    queries::{NewWatch, QueryCount, WatchId},
+    queries::{NewWatch, WatchId},
+    spec::Spec,
     task::CircleTask,
 };
 use super::subscriptions::SessionWatch;
-use crate::{circle::Caller, dispatch::Dispatcher, memory::MemoryBudget};
+use crate::{
+    circle::{Caller, QueryScript},
+    dispatch::Dispatcher,
+    memory::{MemoryBudget, OverBudget},
+    shares::{Bounds, Shares},
+};
 
 pub(super) use answer::{Answer, Content};
 pub(super) use queries::{Ended, Watcher};
-pub(super) use spec::Spec;
 
+/// The setting that bounds the bytes of queries.
+const QUERY_BYTES: &str = "circles.query_bytes";
 /// The longest that the end of the server waits for the tasks of circles.
 const END: Duration = Duration::from_secs(1);
 
@@ -44,9 +52,10 @@ pub struct WatchLimits {
     pub max_watches: usize,
     /// The most bytes that one query may read, as they are kept: keys and ranges, not values.
     pub watch_reads: usize,
-    /// The most queries of a server.
+    /// The most queries of a server; a circle has no more than it leaves for others.
     pub max_queries: usize,
-    /// The most bytes that all queries of a server keep: their values, and the keys and ranges that they have read.
+    /// The most bytes that all queries of a server keep: their scripts, arguments and values, and the keys and ranges that
+    /// they have read. A circle has no more than it leaves for others.
     pub query_bytes: usize,
 }
 
@@ -56,9 +65,9 @@ pub struct Watches(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    circles: DashMap<PublicKey, mpsc::UnboundedSender<Command>>,
+    circles: DashMap<PublicKey, Circle>,
     dispatcher: Dispatcher,
-    count: QueryCount,
+    places: Shares<PublicKey>,
     memory: MemoryBudget,
     limits: WatchLimits,
     last_watch: AtomicU64,
@@ -66,15 +75,27 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// A message to the task of a circle. There are as many as watches at most, and so they need no other bound.
+/// A circle that somebody watches.
+#[derive(Debug)]
+struct Circle {
+    /// Its task.
+    task: mpsc::UnboundedSender<Command>,
+    /// The memory of its queries: no more than it leaves for other circles.
+    memory: MemoryBudget,
+}
+
+/// A message to the task of a circle. There are about as many as watches at most, and so they need no other bound.
 enum Command {
     Watch(WatchId, Box<NewWatch<SessionWatch>>),
     Unwatch(WatchId),
+    /// Scripts may find something else than what commits tell of.
+    Refresh,
 }
 
 /// A watch to begin.
 pub(super) struct Wanted {
-    pub(super) spec: Spec,
+    pub(super) script: QueryScript<'static>,
+    pub(super) args: Value,
     pub(super) caller: Caller<'static>,
     /// The role that the circle's list must give the caller.
     pub(super) requires: Option<Role>,
@@ -103,6 +124,7 @@ impl std::fmt::Debug for Command {
         f.write_str(match self {
             Self::Watch(..) => "Watch",
             Self::Unwatch(_) => "Unwatch",
+            Self::Refresh => "Refresh",
         })
     }
 }
@@ -113,8 +135,12 @@ impl Watches {
         Self(Arc::new(Inner {
             circles: DashMap::new(),
             dispatcher,
-            count: QueryCount::new(limits.max_queries),
-            memory: MemoryBudget::new("circles.query_bytes", limits.query_bytes),
+            places: Shares::new(Bounds {
+                places: limits.max_queries,
+                share: limits.max_queries,
+                shared_places: limits.max_queries,
+            }),
+            memory: MemoryBudget::new(QUERY_BYTES, limits.query_bytes),
             limits,
             last_watch: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -128,44 +154,52 @@ impl Watches {
     }
 
     /// Begins a watch in a circle.
+    ///
+    /// # Errors
+    /// There is no memory for its script and arguments.
     pub(super) fn watch(
         &self,
         circle: PublicKey,
         wanted: Wanted,
         watcher: SessionWatch,
-    ) -> WatchGuard {
+    ) -> Result<WatchGuard, OverBudget> {
         let id = self.0.last_watch.fetch_add(1, Ordering::Relaxed);
-        let Wanted {
-            spec,
-            caller,
-            requires,
-            since,
-            least,
-        } = wanted;
-        let new = NewWatch {
-            spec: Arc::new(spec),
-            caller,
-            requires,
-            since,
-            least,
-            watcher,
-        };
         let start = || {
-            let (sender, commands) = mpsc::unbounded_channel();
-            let task = CircleTask::new(self.0.clone(), circle, commands);
-            self.0.tasks.spawn(task.run());
-            sender
+            let (task, commands) = mpsc::unbounded_channel();
+            let memory = &self.0.memory;
+            let memory = memory.share(QUERY_BYTES, self.0.limits.query_bytes / 2);
+            let circle = CircleTask::new(self.0.clone(), circle, memory.clone(), commands);
+            self.0.tasks.spawn(circle.run());
+            Circle { task, memory }
         };
         // The entry is locked meanwhile, so that the task doesn't end with this unread.
-        let mut sender = self.0.circles.entry(circle).or_insert_with(start);
-        if sender.is_closed() {
+        let mut circle = self.0.circles.entry(circle).or_insert_with(start);
+        if circle.task.is_closed() {
             // It has panicked.
-            *sender = start();
+            *circle = start();
         }
-        let _ = sender.send(Command::Watch(id, Box::new(new)));
-        WatchGuard {
+        let spec = Spec::new(wanted.script, wanted.args, &circle.memory)?;
+        let new = NewWatch {
+            spec: Arc::new(spec),
+            caller: wanted.caller,
+            requires: wanted.requires,
+            since: wanted.since,
+            least: wanted.least,
+            watcher,
+        };
+        let _ = circle.task.send(Command::Watch(id, Box::new(new)));
+        Ok(WatchGuard {
             id,
-            circle: sender.clone(),
+            circle: circle.task.clone(),
+        })
+    }
+
+    /// Has the queries of some circles run again: their settings have changed.
+    pub fn refresh(&self, has_changed: impl Fn(&PublicKey) -> bool) {
+        for circle in &self.0.circles {
+            if has_changed(circle.key()) {
+                let _ = circle.task.send(Command::Refresh);
+            }
         }
     }
 

@@ -11,17 +11,18 @@
 //!
 //! While all queries rest, commits that touch nothing need not come ([`Queries::wanted`]): their numbers do.
 
+mod recent;
+mod telling;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use circled_protocol::Role;
+use circled_protocol::{PublicKey, Role};
 
+use self::recent::Recent;
 use super::{
     answer::{Answer, Content},
     index::Index,
@@ -30,13 +31,12 @@ use super::{
 use crate::{
     circle::{self, Caller},
     script::{Reads, RunError},
+    shares::{ShareGuard, Shares},
     store::{Commit, CommitSignal, Key, WantedKeys},
 };
 
 /// The time for which a query that nobody watches is kept until something changes: whoever comes back finds it.
 pub(super) const LINGER: Duration = Duration::from_secs(60);
-/// The keys of commits that are kept to be compared with what the runs under way have read.
-const RECENT_KEYS: usize = 4096;
 /// The pause before a query that could not run is tried again. It doubles up to the longest.
 const RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
@@ -88,39 +88,10 @@ pub(super) struct Ran {
     pub(super) by_caller: bool,
 }
 
-/// The number of queries of a server, and the most that there may be.
-#[derive(Debug, Clone)]
-pub(super) struct QueryCount(Arc<(AtomicUsize, usize)>);
-
-/// One query of the number. Dropping it makes room for another.
-#[derive(Debug)]
-struct QueryPermit(QueryCount);
-
-impl QueryCount {
-    pub(super) fn new(most: usize) -> Self {
-        Self(Arc::new((AtomicUsize::new(0), most)))
-    }
-
-    fn take(&self) -> Option<QueryPermit> {
-        let (count, most) = &*self.0;
-        if count.fetch_add(1, Ordering::Relaxed) < *most {
-            return Some(QueryPermit(self.clone()));
-        }
-        count.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for QueryPermit {
-    fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What tells queries apart: those that use the caller belong to one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct QueryKey {
-    spec: Arc<str>,
+    spec: [u8; 32],
     caller: Option<Box<str>>,
 }
 
@@ -153,7 +124,7 @@ struct Query {
     failures: u32,
     /// The first look at which nobody watched it.
     unwatched: Option<Instant>,
-    _permit: QueryPermit,
+    _place: ShareGuard<PublicKey>,
 }
 
 struct Watch<W> {
@@ -189,56 +160,6 @@ enum Target {
     Watch(WatchId),
 }
 
-/// The last commits.
-#[derive(Debug)]
-struct Recent {
-    commits: VecDeque<Arc<Commit>>,
-    keys: usize,
-    /// All commits after this one are here.
-    complete_after: u64,
-    /// The last one that has come and is not here.
-    dropped: u64,
-}
-
-impl Recent {
-    fn push(&mut self, commit: Arc<Commit>) {
-        self.keys += commit.keys.len();
-        self.commits.push_back(commit);
-        while self.keys > RECENT_KEYS
-            && let Some(oldest) = self.commits.pop_front()
-        {
-            self.keys -= oldest.keys.len();
-            self.pass_over(oldest.number);
-        }
-    }
-
-    /// Notes that the commits up to this one need not be here.
-    fn pass_over(&mut self, last: u64) {
-        self.dropped = self.dropped.max(last);
-        self.complete_after = self.complete_after.max(last);
-    }
-
-    /// Notes that all commits after this one have come.
-    fn complete(&mut self, after: u64) {
-        self.complete_after = after.max(self.dropped);
-    }
-
-    fn clear(&mut self) {
-        self.dropped = 0;
-        self.commits.clear();
-        self.keys = 0;
-        self.complete_after = u64::MAX;
-    }
-
-    /// Returns whether a commit after this one may have touched what was read.
-    fn touches(&self, at: u64, reads: &Reads) -> bool {
-        let commits = self.commits.iter().rev();
-        let mut later = commits.take_while(|commit| commit.number > at);
-        at < self.complete_after
-            || later.any(|commit| commit.keys.iter().any(|key| reads.contain(key)))
-    }
-}
-
 /// The queries of one circle, and who watches them.
 pub(super) struct Queries<W> {
     queries: HashMap<QueryId, Query>,
@@ -263,22 +184,18 @@ pub(super) struct Queries<W> {
     /// Watches of resting queries that wait for a commit to be known.
     late: BTreeSet<(u64, WatchId)>,
     last_query: QueryId,
-    count: QueryCount,
+    circle: PublicKey,
+    places: Shares<PublicKey>,
 }
 
 impl<W: Watcher> Queries<W> {
-    pub(super) fn new(count: QueryCount) -> Self {
+    pub(super) fn new(circle: PublicKey, places: Shares<PublicKey>) -> Self {
         Self {
             queries: HashMap::new(),
             by_key: HashMap::new(),
             watches: HashMap::new(),
             index: Arc::new(Index::new()),
-            recent: Recent {
-                commits: VecDeque::new(),
-                keys: 0,
-                complete_after: u64::MAX,
-                dropped: 0,
-            },
+            recent: Recent::new(),
             seen: 0,
             last_fed: None,
             is_synced: false,
@@ -289,7 +206,8 @@ impl<W: Watcher> Queries<W> {
             held: Vec::new(),
             late: BTreeSet::new(),
             last_query: 0,
-            count,
+            circle,
+            places,
         }
     }
 
@@ -578,7 +496,7 @@ impl<W: Watcher> Queries<W> {
         by_caller: bool,
     ) -> Option<QueryId> {
         let shared = QueryKey {
-            spec: spec.key.clone(),
+            spec: spec.digest,
             caller: None,
         };
         let own = QueryKey {
@@ -590,11 +508,11 @@ impl<W: Watcher> Queries<W> {
         if let Some(id) = known {
             return Some(*id);
         }
-        let permit = self.count.take().or_else(|| {
+        let place = self.places.take(Some(self.circle)).or_else(|_| {
             self.forget_unwatched();
-            self.count.take()
+            self.places.take(Some(self.circle))
         });
-        let permit = permit?;
+        let place = place.ok()?;
         self.last_query += 1;
         let id = self.last_query;
         let key = if by_caller { own } else { shared };
@@ -611,7 +529,7 @@ impl<W: Watcher> Queries<W> {
             watches: BTreeSet::new(),
             failures: 0,
             unwatched: None,
-            _permit: permit,
+            _place: place,
         };
         self.queries.insert(id, query);
         self.wait(id);
@@ -718,143 +636,6 @@ impl<W: Watcher> Queries<W> {
             self.late.pop_first();
             self.tell(id);
         }
-    }
-
-    /// Makes a result the query's answer.
-    fn apply(&mut self, id: QueryId, ran: Ran) {
-        let Ran {
-            answer,
-            at,
-            reads,
-            by_caller,
-        } = ran;
-        let Some(query) = self.queries.get_mut(&id) else {
-            return;
-        };
-        query.failures = 0;
-        query.run = Run::Idle;
-        let before = std::mem::replace(&mut query.reads, reads);
-        if before != query.reads {
-            self.index.remove(&before, Target::Query(id));
-            self.index.insert(&query.reads, Target::Query(id));
-        }
-        let is_touched = self.recent.touches(at, &query.reads);
-        if by_caller {
-            self.split(id);
-        }
-        if is_touched {
-            self.touch(id);
-        }
-        self.answer(id, answer, at);
-    }
-
-    /// Sets the answer of a query, and tells those who watch it if they don't have it.
-    fn answer(&mut self, id: QueryId, answer: Arc<Answer>, at: u64) {
-        let Some(query) = self.queries.get_mut(&id) else {
-            return;
-        };
-        query.at = at;
-        let before = query.answer.as_ref().map(|before| before.digest());
-        if before != Some(answer.digest()) {
-            query.answer = Some(answer);
-            query.changed_at = at;
-        }
-        // Those of a query that nobody waits for have been told, but for the new ones.
-        let watches: Vec<_> = query.watches.iter().copied().collect();
-        for id in watches {
-            self.tell(id);
-        }
-    }
-
-    /// Gives the query to its caller alone. Those of other callers get one of their own.
-    fn split(&mut self, id: QueryId) {
-        let Some(query) = self.queries.get_mut(&id) else {
-            return;
-        };
-        if query.key.caller.is_none() {
-            self.by_key.remove(&query.key);
-            query.key.caller = Some(query.caller.to_string().into());
-            self.by_key.entry(query.key.clone()).or_insert(id);
-        }
-        let caller = query.caller.clone();
-        let spec = query.spec.clone();
-        let others = query.watches.iter().copied().filter(|id| {
-            let watch = self.watches.get(id);
-            watch.is_some_and(|watch| watch.caller != caller)
-        });
-        for other in others.collect::<Vec<_>>() {
-            if let Some(query) = self.queries.get_mut(&id) {
-                query.watches.remove(&other);
-            }
-            let Some(watch) = self.watches.get(&other) else {
-                continue;
-            };
-            let caller = watch.caller.clone();
-            match self.find_or_add(&spec, &caller, true) {
-                Some(own) => {
-                    if let Some(watch) = self.watches.get_mut(&other) {
-                        watch.query = own;
-                    }
-                    self.attach(own, other);
-                    self.tell(other);
-                }
-                None => {
-                    let full = RunError::limit("circles.max_queries");
-                    self.end(other, Ended::Failed(full));
-                }
-            }
-        }
-        let query = self.queries.get(&id);
-        if query.is_some_and(|query| query.watches.is_empty()) {
-            self.remove_query(id);
-        }
-    }
-
-    /// Tells a watch the answer of its query, if it may know it and doesn't.
-    fn tell(&mut self, id: WatchId) {
-        let Some(watch) = self.watches.get_mut(&id) else {
-            return;
-        };
-        let Some(query) = self.queries.get(&watch.query) else {
-            return;
-        };
-        let Some(answer) = query
-            .answer
-            .as_ref()
-            .filter(|_| watch.role == RoleCheck::Confirmed)
-        else {
-            return;
-        };
-        if watch.has_begun {
-            if watch.told != Some(answer.digest()) {
-                watch.told = Some(answer.digest());
-                watch.watcher.tell(answer, query.at);
-            }
-            return;
-        }
-        let is_resting = query.run == Run::Idle && self.is_synced;
-        let at = if is_resting {
-            query.at.max(self.seen)
-        } else {
-            query.at
-        };
-        if at < watch.least {
-            if is_resting {
-                self.late.insert((watch.least, id));
-            }
-            return;
-        }
-        if let Content::Failed(error) = &answer.content {
-            let why = Ended::Failed(error.clone());
-            self.end(id, why);
-            return;
-        }
-        let is_known = watch.since.is_some_and(|since| {
-            query.changed_at <= since && since <= at && since > self.distrusted
-        });
-        watch.has_begun = true;
-        watch.told = Some(answer.digest());
-        watch.watcher.begin(answer, is_known, at);
     }
 }
 

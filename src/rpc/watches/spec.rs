@@ -1,24 +1,48 @@
 //! What a query runs.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::circle::{QueryScript, Task};
+use crate::{
+    circle::{QueryScript, Task},
+    memory::{MemoryBudget, OverBudget, Reservation},
+    weight,
+};
 
 /// The script of a query, and its arguments.
 #[derive(Debug)]
 pub(in crate::rpc) struct Spec {
     script: QueryScript<'static>,
     pub(super) args: Value,
-    /// What tells it apart from others.
-    pub(super) key: Arc<str>,
+    /// A digest of both, which tells it apart from others.
+    pub(super) digest: [u8; 32],
+    _reservation: Reservation,
 }
 
 impl Spec {
-    pub(in crate::rpc) fn new(script: QueryScript<'static>, args: Value) -> Self {
-        let key = json!([&script, &args]).to_string().into();
-        Self { script, args, key }
+    /// Keeps a script and its arguments, if there is memory for them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(in crate::rpc) fn new(
+        script: QueryScript<'static>,
+        args: Value,
+        memory: &MemoryBudget,
+    ) -> Result<Self, OverBudget> {
+        let text = json!([&script, &args]).to_string();
+        let source = match &script {
+            QueryScript::Source(source) => source.len(),
+            QueryScript::Named { name, .. } => name.len(),
+        };
+        let reservation = memory.try_reserve(source + weight::of_value(&args))?;
+        Ok(Self {
+            script,
+            args,
+            digest: Sha256::digest(text).into(),
+            _reservation: reservation,
+        })
     }
 
     #[cfg(test)]

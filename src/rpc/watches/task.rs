@@ -29,6 +29,7 @@ use crate::rpc::subscriptions::SessionWatch;
 use crate::{
     circle::{Caller, JobSpec},
     dispatch::{Played, ReservedOutcome},
+    memory::MemoryBudget,
     script::{RunError, Seed, Success},
     store::{CommitFeed, Unavailable},
 };
@@ -62,6 +63,7 @@ pub(super) struct CircleTask {
     circle: PublicKey,
     /// The session as which its queries wait for a turn, where too much runs.
     session: Uuid,
+    memory: MemoryBudget,
     commands: mpsc::UnboundedReceiver<Command>,
     queries: Queries<SessionWatch>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -77,13 +79,15 @@ impl CircleTask {
     pub(super) fn new(
         inner: Arc<Inner>,
         circle: PublicKey,
+        memory: MemoryBudget,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
-            queries: Queries::new(inner.count.clone()),
+            queries: Queries::new(circle, inner.places.clone()),
             inner,
             circle,
             session: Uuid::new_v4(),
+            memory,
             commands,
             under_way: FuturesUnordered::new(),
             runs: 0,
@@ -162,6 +166,8 @@ impl CircleTask {
                 new.watcher.end(Ended::Failed(RunError::Unavailable));
             }
             Command::Unwatch(id) => self.queries.unwatch(id),
+            // All queries run once commits are followed.
+            Command::Refresh => {}
         }
     }
 
@@ -177,6 +183,7 @@ impl CircleTask {
         match command {
             Command::Watch(id, new) => self.queries.watch(id, *new),
             Command::Unwatch(id) => self.queries.unwatch(id),
+            Command::Refresh => self.queries.on_missed(),
         }
     }
 
@@ -291,10 +298,7 @@ impl CircleTask {
 
     fn play(&mut self, id: QueryId, spec: &Spec, caller: Caller<'static>) {
         let Inner {
-            dispatcher,
-            memory,
-            limits,
-            ..
+            dispatcher, limits, ..
         } = &*self.inner;
         let job = JobSpec {
             id: dispatcher.name_play(),
@@ -310,7 +314,7 @@ impl CircleTask {
             durable: None,
             request: None,
         };
-        match dispatcher.play(job, self.session, memory, true) {
+        match dispatcher.play(job, self.session, &self.memory, true) {
             Played::Now(outcome) => {
                 let reservation = None;
                 self.on_outcome(
@@ -364,7 +368,7 @@ impl CircleTask {
         let queried = *queried.ok_or(RunError::Unavailable)?;
         // The text that tells of the value takes as much again.
         let bytes = 2 * value.get().len() + queried.reads.size();
-        let room = self.inner.memory.try_reserve(bytes)?;
+        let room = self.memory.try_reserve(bytes)?;
         let content = match queried.error {
             None => Content::Value(value),
             Some(error) => Content::Failed(error),

@@ -357,7 +357,7 @@ async fn watches_and_queries_are_bounded() {
     let server = TestServer::builder()
         .env("CIRCLED_SESSION__MAX_WATCHES", 2)
         .env("CIRCLED_SESSION__WATCH_READS", "1KiB")
-        .env("CIRCLED_CIRCLES__MAX_QUERIES", 3)
+        .env("CIRCLED_CIRCLES__MAX_QUERIES", 5)
         .start()
         .await;
     let mut one = server.log_in(&key(2)).await;
@@ -381,6 +381,10 @@ async fn watches_and_queries_are_bounded() {
     watch(&mut two, "1").await;
     ok(&mut two, "unsubscribe", json!(["1"])).await;
     watch(&mut two, "4").await;
+    // It leaves some for others.
+    let mut other = server.connect_to(key(5).public()).await;
+    other.login(&key(5)).await;
+    watch(&mut other, "4").await;
 }
 
 async fn a_key_that_expires_is_noticed() {

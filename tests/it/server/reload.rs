@@ -189,6 +189,20 @@ async fn sessions_end_where_somebody_may_do_less() {
     anyone.play("1").await.unwrap();
 }
 
+async fn live_queries_run_again_for_other_members() {
+    let file = File::new(&closed(&[(circle(), &members(&[2]))]));
+    let mut server = file.server().start().await;
+    let mut session = server.log_in(&key(2)).await;
+    let script = "[members.list().len(), members.has(ARGS)]";
+    let watch = json!({ "script": script, "args": key(3).public() });
+    let begun = session.call("watch", watch).await.unwrap();
+    assert_eq!(begun["value"], json!([2, false]));
+    let more = closed(&[(circle(), &members(&[2, 3]))]);
+    let line = file.changes(&mut server, &more, "circle").await;
+    assert_eq!(line["sessions_ended"], 0, "{line}");
+    assert_eq!(session.value().await["value"], json!([3, true]));
+}
+
 async fn a_call_under_way_is_answered_before_its_session_ends() {
     let file = File::new(&closed(&[(circle(), &members(&[2]))]));
     let mut server = file
@@ -400,6 +414,7 @@ on_both!(
     changeable_settings_change_and_others_are_named,
     doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,
+    live_queries_run_again_for_other_members,
     a_call_under_way_is_answered_before_its_session_ends,
     with_a_mistake_in_them_the_old_settings_stay,
     an_open_server_is_judged_by_its_address,

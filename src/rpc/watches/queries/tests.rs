@@ -6,10 +6,12 @@ use circled_protocol::{PublicKey, Role, SecretKey};
 use proptest::{collection::vec, prelude::*, sample};
 use serde_json::{json, value::to_raw_value};
 
-use super::*;
+use super::{recent::RECENT_KEYS, *};
 use crate::{
     circle::QueryScript,
     config,
+    memory::MemoryBudget,
+    shares::Bounds,
     store::{CommitFeed, Hub},
 };
 
@@ -55,6 +57,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<sample::Index>().prop_map(Step::Unwatch),
     ];
     vec(step, 0..300)
+}
+
+fn places(places: usize) -> Shares<PublicKey> {
+    Shares::new(Bounds {
+        places,
+        share: places,
+        shared_places: Bounds::ALL_FOR_ONE,
+    })
 }
 
 /// The scripts that there are.
@@ -180,7 +190,7 @@ impl World {
         let hub = Hub::new(&settings);
         let feed = hub.commits().watch(public(9));
         Self {
-            queries: Queries::new(QueryCount::new(100)),
+            queries: Queries::new(public(9), places(100)),
             states: vec![State::default()],
             hub,
             feed,
@@ -217,7 +227,9 @@ impl World {
         let least = self.number();
         let source = QueryScript::Source(spec.to_string().into());
         let new = NewWatch {
-            spec: Arc::new(Spec::new(source, json!(null))),
+            spec: Arc::new(
+                Spec::new(source, json!(null), &MemoryBudget::new("", 1 << 20)).unwrap(),
+            ),
             caller: Caller::Key(public(caller)),
             requires: (caller == LISTED).then_some(Role::Member),
             since: before.map(|(_, at)| at),
@@ -443,12 +455,7 @@ fn a_large_commit_that_comes_before_the_last_one_is_known_is_not_forgotten() {
     let Some(CommitSignal::Commit(commit)) = world.feed.try_next() else {
         panic!("it is published");
     };
-    let mut recent = Recent {
-        commits: VecDeque::new(),
-        keys: 0,
-        complete_after: u64::MAX,
-        dropped: 0,
-    };
+    let mut recent = Recent::new();
     recent.push(commit);
     recent.complete(5);
     let (_, reads, _) = eval(0, 0, &State::default());
@@ -459,7 +466,7 @@ fn a_large_commit_that_comes_before_the_last_one_is_known_is_not_forgotten() {
 #[test]
 fn queries_that_nobody_watches_make_room_for_others() {
     let mut world = World::new();
-    world.queries = Queries::new(QueryCount::new(2));
+    world.queries = Queries::new(public(9), places(2));
     for spec in [0, 1, 4] {
         world.watch(spec, 0, None);
     }
