@@ -13,14 +13,20 @@ mod broadcast;
 mod echo;
 mod fairness;
 mod fanout;
+mod leaderboard;
 mod measure;
+mod postgres;
 mod server;
 mod session;
 mod table;
+mod transfers;
 mod watches;
 mod webhook;
 
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use circled_protocol::SecretKey;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
@@ -29,9 +35,10 @@ use serde_json::{Value, json};
 use echo::Echo;
 use fairness::Neighbour;
 use fanout::{Fanout, Pace};
+use leaderboard::{Board, Reads};
 use measure::Connections;
 use server::{Named, Persistence, Process, Server, ThroughRedis};
-use table::{Beside, Line};
+use table::{Beside, Line, Round};
 use watches::Watched;
 
 /// Measures plays per second, their latency, logins per second and memory per idle session, beside a bare axum echo in
@@ -61,6 +68,9 @@ struct Options {
     /// Subscribers of one session's events: one scenario for each number.
     #[arg(long, value_delimiter = ',', default_value = "1000,5000")]
     subscribers: Vec<usize>,
+    /// Players of the leaderboard.
+    #[arg(long, default_value_t = 1_000_000)]
+    players: usize,
     /// Idle sessions for the memory figure.
     #[arg(long, default_value_t = 8000)]
     idle: usize,
@@ -79,7 +89,7 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "plays,store,webhooks,redis,logins,idle,fanout,watches,fairness"
+        default_value = "plays,store,webhooks,redis,logins,idle,fanout,watches,fairness,transfers,leaderboard"
     )]
     only: Vec<What>,
     /// Print the results as JSON too, in one last line.
@@ -110,6 +120,10 @@ enum What {
     Idle,
     /// Events from one session to very many: throughput and latency after the commit.
     Fanout,
+    /// Transfers between 100,000 accounts, embedded and through Redis, beside PostgreSQL where Debian's is installed.
+    Transfers,
+    /// A leaderboard: its top, a page and a player's neighbours, while scores are written.
+    Leaderboard,
     /// Live queries: values to sessions that watch the same, and writes beside sessions that watch other keys.
     Watches,
     /// Plays of one circle while another is flooded.
@@ -291,6 +305,12 @@ async fn run(options: &Options) -> usize {
     if options.only.contains(&What::Fairness) {
         lines.extend(beside_a_flood(options, &key).await);
     }
+    if options.only.contains(&What::Transfers) {
+        lines.extend(transfers::transfers(options).await);
+    }
+    if options.only.contains(&What::Leaderboard) {
+        lines.extend(leaderboard(options).await);
+    }
     if !memory.is_empty() {
         println!();
     }
@@ -416,6 +436,33 @@ async fn watched(options: &Options, circle: &SecretKey) -> Vec<Line> {
     lines
 }
 
+/// Measures reads of a leaderboard while scores are written.
+async fn leaderboard(options: &Options) -> Vec<Line> {
+    let board = Board::fill(options.players).await;
+    println!(
+        "\nA leaderboard of {} players, while scores are written",
+        options.players
+    );
+    Line::print_head("");
+    let (before, written) = (board.conflicts(), AtomicUsize::new(0));
+    let reads = async |reads: &Reads<'_>| {
+        let (round, scores) = reads.round(options).await;
+        written.fetch_add(scores, Ordering::Relaxed);
+        round
+    };
+    let lines = in_turns(
+        options.rounds,
+        &board.reads(),
+        "leaderboard",
+        Beside::Nothing,
+        reads,
+    )
+    .await;
+    let (written, conflicts) = (written.into_inner(), board.conflicts() - before);
+    println!("{written} scores written, {conflicts} runs started over");
+    lines
+}
+
 /// Measures plays of one circle while another is quiet, and while it is flooded.
 async fn beside_a_flood(options: &Options, circle: &SecretKey) -> Vec<Line> {
     let server = Server::circled(circle);
@@ -438,8 +485,23 @@ async fn in_turns<S: Subject>(
     subjects: &[S],
     what: &str,
     beside: Beside,
-    measure: impl AsyncFn(&S) -> table::Round,
+    measure: impl AsyncFn(&S) -> Round,
 ) -> Vec<Line> {
+    let by_subject = by_turns(rounds, subjects, measure).await;
+    let line = |(rounds, subject): (&Vec<_>, &S)| {
+        let line = Line::new(what, subject.name(), rounds, &by_subject[0], beside);
+        line.print();
+        line
+    };
+    by_subject.iter().zip(subjects).map(line).collect()
+}
+
+/// Measures one thing at every subject in turns. Returns the rounds of each.
+async fn by_turns<S: Subject>(
+    rounds: usize,
+    subjects: &[S],
+    measure: impl AsyncFn(&S) -> Round,
+) -> Vec<Vec<Round>> {
     let mut by_subject = vec![Vec::new(); subjects.len()];
     for _ in 0..rounds {
         for (rounds, subject) in by_subject.iter_mut().zip(subjects) {
@@ -450,12 +512,7 @@ async fn in_turns<S: Subject>(
             rounds.push(round.with_cpu(cpu.map(|(after, before)| after.saturating_sub(before))));
         }
     }
-    let line = |(rounds, subject): (&Vec<_>, &S)| {
-        let line = Line::new(what, subject.name(), rounds, &by_subject[0], beside);
-        line.print();
-        line
-    };
-    by_subject.iter().zip(subjects).map(line).collect()
+    by_subject
 }
 
 /// A subject that is measured beside others.

@@ -33,6 +33,24 @@ pub(super) async fn plays(
     count: usize,
     in_flight: usize,
 ) -> Round {
+    let expected = if server.is_echo {
+        "\"method\":"
+    } else {
+        "\"result\":"
+    };
+    let played = Requests::new(script, in_flight, expected);
+    requests(server, key, played, options, count, in_flight).await
+}
+
+/// Measures requests per second over sessions that are logged in, each with so many under way.
+pub(super) async fn requests(
+    server: &Server,
+    key: &SecretKey,
+    requests: Requests,
+    options: &Options,
+    count: usize,
+    in_flight: usize,
+) -> Round {
     let mut sessions = Vec::new();
     for _ in 0..count {
         let mut session = Session::open(&server.url).await;
@@ -41,12 +59,6 @@ pub(super) async fn plays(
         }
         sessions.push(session);
     }
-    let expected = if server.is_echo {
-        "\"method\":"
-    } else {
-        "\"result\":"
-    };
-    let requests = Requests::new(script, in_flight, expected);
     let (start, end) = window(options);
     let plan = Plan {
         in_flight,

@@ -5,6 +5,10 @@ use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
     str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -12,6 +16,9 @@ use circled_protocol::SecretKey;
 use clap::ValueEnum;
 
 use crate::echo::Echo;
+
+/// The log levels: the server says its address, and else only what goes wrong.
+const LEVEL: &str = "error,circled::cli::serve=info";
 
 /// A server, stopped when it is dropped if it was started here.
 pub(super) struct Server {
@@ -22,6 +29,7 @@ pub(super) struct Server {
     id: Option<u32>,
     /// The processes behind it: workers, and last their Redis.
     others: Vec<Child>,
+    conflicts: Arc<AtomicUsize>,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -95,12 +103,23 @@ impl Server {
             id: Some(process.id()),
             process: Some(process),
             others: Vec::new(),
+            conflicts: Arc::default(),
         }
     }
 
     /// Starts circled as released, with a circle of this key.
     pub(super) fn circled(circle: &SecretKey) -> Self {
         Self::serve(circle, "circled", Vec::new(), &[])
+    }
+
+    /// Starts circled, and counts the runs that conflict and start over.
+    pub(super) fn counting_conflicts(circle: &SecretKey) -> Self {
+        let level = format!("{LEVEL},circled::conflicts=debug");
+        let settings = [
+            ("CIRCLED_LOG__LEVEL", level),
+            ("CIRCLED_STORE__QUOTA", "4GiB".to_owned()),
+        ];
+        Self::serve(circle, "circled", Vec::new(), &settings)
     }
 
     /// Starts a gateway, its workers and their Redis.
@@ -175,8 +194,20 @@ impl Server {
                 break address.to_owned();
             }
         };
-        // Nothing more is expected; unexpected lines must not block the server.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
+        // Unexpected lines must not block the server.
+        let conflicts = Arc::new(AtomicUsize::new(0));
+        std::thread::spawn({
+            let conflicts = conflicts.clone();
+            move || {
+                for line in log.lines().map_while(Result::ok) {
+                    if line.contains("circled::conflicts") {
+                        conflicts.fetch_add(1, Relaxed);
+                    } else {
+                        eprintln!("{line}");
+                    }
+                }
+            }
+        });
         Self {
             name: name.to_owned(),
             url: format!("{address}{}", circle.public()),
@@ -185,6 +216,7 @@ impl Server {
             id: Some(process.id()),
             process: Some(process),
             others,
+            conflicts,
         }
     }
 
@@ -211,6 +243,7 @@ impl Server {
             id: process.map(|process| process.value),
             process: None,
             others: Vec::new(),
+            conflicts: Arc::default(),
             _data: None,
         }
     }
@@ -218,6 +251,11 @@ impl Server {
     /// Returns true if it ran before.
     pub(super) fn is_peer(&self) -> bool {
         self.process.is_none()
+    }
+
+    /// Returns how many runs have conflicted so far, if it counts them.
+    pub(super) fn conflicts(&self) -> usize {
+        self.conflicts.load(Relaxed)
     }
 
     /// Returns the process, to measure its cost.
@@ -275,7 +313,7 @@ fn circled(command: &str) -> Command {
         .env("CIRCLED_LIMITS__CIRCLE_RATE", "10000000")
         .env("CIRCLED_LIMITS__CALLER_JOBS", "1000000")
         .env("CIRCLED_LIMITS__CIRCLE_JOBS", "1000000")
-        .env("CIRCLED_LOG__LEVEL", "error,circled::cli::serve=info")
+        .env("CIRCLED_LOG__LEVEL", LEVEL)
         .env("CIRCLED_LOG__FORMAT", "json")
         .env("STRIPE_WEBHOOK_SECRET", crate::webhook::SECRET);
     circled

@@ -1,6 +1,9 @@
 //! A client. It must cost little: it runs on the same cores as the servers.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use circled_protocol::{Scheme, SecretKey, sign};
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -121,7 +124,7 @@ impl Session {
                 for id in ready.drain(..) {
                     sent[id] = Some(now);
                     under_way += 1;
-                    let request = Message::Text(requests.texts[id].clone());
+                    let request = Message::Text((requests.make)(id));
                     self.0.feed(request).await.expect("to be sent");
                 }
                 self.0.flush().await.expect("to be sent");
@@ -154,23 +157,34 @@ impl Session {
     }
 }
 
-/// The requests that a client sends over and over, one for each id.
-#[derive(Debug, Clone)]
+/// The requests that a client sends.
+#[derive(Clone)]
 pub(super) struct Requests {
-    texts: Vec<Utf8Bytes>,
+    /// Returns a request with this id.
+    make: Arc<dyn Fn(usize) -> Utf8Bytes + Send + Sync>,
     /// A text that a reply must contain.
     expected: &'static str,
 }
 
 impl Requests {
+    /// Plays a script over and over.
     pub(super) fn new(script: &str, in_flight: usize, expected: &'static str) -> Self {
         let params = json!({ "script": script });
         let text = |id| {
             format!(r#"{{"jsonrpc":"2.0","method":"play","params":{params},"id":{id}}}"#).into()
         };
+        let texts: Vec<Utf8Bytes> = (0..in_flight).map(text).collect();
         Self {
-            texts: (0..in_flight).map(text).collect(),
+            make: Arc::new(move |id| texts[id].clone()),
             expected,
+        }
+    }
+
+    /// Makes each request anew.
+    pub(super) fn made(request: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        Self {
+            make: Arc::new(move |id| request(id).into()),
+            expected: "\"result\":",
         }
     }
 }

@@ -44,8 +44,17 @@ pub(super) enum Beside {
 impl Round {
     pub(super) fn new(tallies: Vec<Tally>, over: Duration) -> Self {
         let errors = tallies.iter().map(|tally| tally.errors).sum();
-        let tallies_answered = tallies.iter().map(|tally| tally.answered).sum();
-        let mut taken: Vec<Duration> = tallies.into_iter().flat_map(|tally| tally.taken).collect();
+        let answered = tallies.iter().map(|tally| tally.answered).sum();
+        let taken: Vec<Duration> = tallies.into_iter().flat_map(|tally| tally.taken).collect();
+        let per_second = taken.len() as f64 / over.as_secs_f64();
+        Self {
+            answered,
+            ..Self::measured(per_second, taken, errors)
+        }
+    }
+
+    /// Creates the result of a round that somebody else has measured, with the latencies of some of its requests.
+    pub(super) fn measured(per_second: f64, mut taken: Vec<Duration>, errors: usize) -> Self {
         taken.sort_unstable();
         let at = |share: f64| {
             taken
@@ -54,11 +63,11 @@ impl Round {
                 .unwrap_or_default()
         };
         Self {
-            per_second: taken.len() as f64 / over.as_secs_f64(),
+            per_second,
             p50: at(0.5),
             p99: at(0.99),
             errors,
-            answered: tallies_answered,
+            answered: taken.len(),
             cpu: None,
         }
     }

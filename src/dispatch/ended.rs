@@ -115,9 +115,9 @@ impl DurableRun {
     }
 }
 
-/// Logs that a run conflicted with others, and starts over.
+/// Logs that a run conflicted with others, and starts over. Under a target of its own, so that it can be watched alone.
 pub(super) fn starts_over(job: JobId) {
-    tracing::debug!(%job, "a run conflicted, and starts over");
+    tracing::debug!(target: "circled::conflicts", %job, "a run conflicted, and starts over");
 }
 
 /// Notes that a durable job is cancelled.
