@@ -166,6 +166,10 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
             "delivery" => Some("`circled deliveries list` shows all that are kept".to_owned()),
             _ => None,
         },
+        (code::CONFLICT, _) => Some(match error.data["dead"].as_u64()? {
+            1 => "1 job is dead by now; run the command again".to_owned(),
+            dead => format!("{dead} jobs are dead by now; run the command again"),
+        }),
         (code::METHOD_NOT_FOUND, _) => Some("the server may be older than this command".to_owned()),
         _ => None,
     }
@@ -337,6 +341,11 @@ mod tests {
         assert_eq!(
             explain(&error, &run("throw")),
             "error: no \\u{1b}[2J\n --> script:1:1\n  |\n1 | throw\n  | ^"
+        );
+        let error = rpc(code::CONFLICT, "Conflict", json!({ "dead": 7 }));
+        assert_eq!(
+            explain(&error, &run("")),
+            "error: Conflict\n  = help: 7 jobs are dead by now; run the command again"
         );
         let error = rpc(code::FORBIDDEN, "Forbidden", json!({ "needs": "member" }));
         let run = run("");

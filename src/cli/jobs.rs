@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use circled_client::{Client, Error};
 use circled_protocol::{
-    JobId, JobStatus, PublicKey, Vocabulary,
+    JobId, JobKind, JobStatus, PublicKey, Vocabulary,
     methods::{Job, JobError, ListJobs},
 };
 use clap::{
@@ -76,6 +76,9 @@ enum Command {
         /// server.
         #[arg(long, value_parser = job_status(), value_delimiter = ',')]
         status: Vec<JobStatus>,
+        /// Only jobs of this kind; of a circle. Default: all but deliveries.
+        #[arg(long, value_parser = job_kind(), requires = "key")]
+        kind: Option<JobKind>,
         #[command(flatten)]
         filter: Filter,
         /// The most jobs to list; of a server, circle by circle.
@@ -208,12 +211,20 @@ impl Jobs {
             Command::List {
                 circle,
                 status,
+                kind,
                 filter,
                 limit,
                 place,
             } => match circle.login() {
                 Err(error) => return Ok(unreadable(&error)),
-                Ok(Some(login)) => return Ok(list(&login, status, filter, *limit)),
+                Ok(Some(login)) => {
+                    let wanted = ListJobs {
+                        kind: *kind,
+                        name: filter.script.clone(),
+                        ..ListJobs::default()
+                    };
+                    return Ok(list(&login, status, &wanted, *limit));
+                }
                 Ok(None) => {
                     list_server_jobs(place, status, filter, *limit, circle.who.manner.json)?
                 }
@@ -262,13 +273,17 @@ fn job_status() -> impl TypedValueParser<Value = JobStatus> {
     PossibleValuesParser::new(words).try_map(|name| name.parse::<JobStatus>())
 }
 
-fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> ExitCode {
+/// Parses a job's kind by its name.
+fn job_kind() -> impl TypedValueParser<Value = JobKind> {
+    let words = JobKind::ALL.iter();
+    let words = words.map(|kind| PossibleValue::new(kind.name()).help(kind.meaning()));
+    PossibleValuesParser::new(words).try_map(|name| name.parse::<JobKind>())
+}
+
+fn list(login: &Login, states: &[JobStatus], wanted: &ListJobs, limit: u32) -> ExitCode {
     login.run_to(
         None,
-        async |client| {
-            let script = filter.script.as_deref();
-            list_some(client, states, script, limit, |job| job).await
-        },
+        async |client| list_some(client, states, wanted, limit, |job| job).await,
         |jobs| {
             if jobs.is_empty() && !login.manner.json {
                 remark!("no such jobs; those that have expired are gone");
@@ -284,11 +299,11 @@ fn list(login: &Login, states: &[JobStatus], filter: &Filter, limit: u32) -> Exi
     )
 }
 
-/// Lists a circle's jobs, the newest first, up to a number, and keeps of each what `keep` returns.
+/// Lists a circle's wanted jobs, the newest first, up to a number, and keeps of each what `keep` returns.
 pub(super) async fn list_some<T>(
     client: &Client,
     states: &[JobStatus],
-    script: Option<&str>,
+    wanted: &ListJobs,
     limit: u32,
     keep: impl Fn(Job) -> T,
 ) -> Result<Vec<T>, Error> {
@@ -297,18 +312,17 @@ pub(super) async fn list_some<T>(
         [state] => Some(*state),
         _ => None,
     };
-    let wanted = |job: &Job| {
-        (states.is_empty() || states.iter().any(|state| job.status == *state))
-            && script.is_none_or(|script| job.name.as_deref() == Some(script))
-    };
+    let is_wanted =
+        |job: &Job| states.is_empty() || states.iter().any(|state| job.status == *state);
     pages(limit, async |limit, cursor| {
-        let wanted_page = ListJobs {
+        let page = ListJobs {
             status: one,
             limit,
             cursor,
+            ..wanted.clone()
         };
-        let page = client.list_jobs(&wanted_page).await?;
-        let jobs = page.jobs.into_iter().filter(wanted).map(&keep);
+        let page = client.list_jobs(&page).await?;
+        let jobs = page.jobs.into_iter().filter(is_wanted).map(&keep);
         Ok((jobs.collect(), page.cursor))
     })
     .await

@@ -22,6 +22,7 @@ mod runtime;
 mod script;
 mod serve;
 mod signals;
+mod usage;
 mod watch;
 mod webhook;
 mod worker;
@@ -78,6 +79,7 @@ enum Command {
     Watch(watch::Watch),
     Members(members::Members),
     Deliveries(deliveries::Deliveries),
+    Usage(usage::Usage),
     Config(config::Config),
     Webhook(webhook::Webhook),
     Health(health::Health),
@@ -165,6 +167,7 @@ impl Command {
             Self::Watch(watch) => Ok(watch.run()),
             Self::Members(members) => Ok(members.run()),
             Self::Deliveries(deliveries) => Ok(deliveries.run()),
+            Self::Usage(usage) => Ok(usage.run()),
             Self::Config(config) => config.run(),
             Self::Webhook(webhook) => webhook.run(),
             Self::Jobs(jobs) => jobs.run(),

@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::anyhow;
 use circled_client::{Error, Options};
-use circled_protocol::{SecretKey, Word, methods::Played};
+use circled_protocol::{
+    SecretKey, Word,
+    methods::{ListJobs, Played},
+};
 use clap::Args;
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 use serde_json::Value;
@@ -220,8 +223,9 @@ impl Repl {
                 })
             }
             "jobs" => {
-                let found = connection
-                    .ask(async |client| jobs::list_some(client, &[], None, 20, |job| job).await);
+                let found = connection.ask(async |client| {
+                    jobs::list_some(client, &[], &ListJobs::default(), 20, |job| job).await
+                });
                 self.show(found, None, key, |found| {
                     found.iter().try_for_each(|job| jobs::print(job, false))
                 })

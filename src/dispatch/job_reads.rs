@@ -131,6 +131,12 @@ impl<T> ReservedRead<T> {
         }
     }
 
+    /// Gives the permit to whoever's turn it is, and waits for another one.
+    pub(super) async fn take_turn(&mut self, reads: &JobReads, accounts: Option<[Account; 2]>) {
+        self.permit = None;
+        self.permit = reads.permit(accounts).await;
+    }
+
     /// Changes its room to the bytes that have been read, as far as there is any.
     pub(super) fn resize(&mut self, bytes: usize) {
         if let Some(read) = &mut self.read {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use circled_protocol::{JobId, JobStatus, PublicKey};
+use circled_protocol::{JobId, JobStatus, PublicKey, methods::CircleUsage};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
@@ -10,28 +10,10 @@ use super::{
     Account, JobRecord, JobStore, RedisJobs, Status, ended,
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
+    retry_dead::DeadJobs,
     submission::Input,
 };
 use crate::{memory::MemoryBudget, store::Unavailable};
-
-/// Some of a circle's jobs, the newest first.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The circle.
-    pub circle: PublicKey,
-    /// The caller; nothing: all.
-    pub caller: Option<PublicKey>,
-    /// Only jobs in this state.
-    pub state: Option<JobStatus>,
-    /// True: only deliveries; false: none of them.
-    pub deliveries: Option<bool>,
-    /// Only jobs of this provider.
-    pub provider: Option<String>,
-    /// Only jobs before this one.
-    pub before: Option<JobId>,
-    /// The most that are returned.
-    pub limit: usize,
-}
 
 /// Some of the jobs of all circles.
 #[derive(Debug, Clone)]
@@ -75,9 +57,6 @@ pub(super) enum List {
     All,
 }
 
-/// A page of a circle's jobs, each with whether it runs right now, and the job that the next page is before.
-pub(super) type FoundPage = (Vec<(JobRecord, bool)>, Option<JobId>);
-
 /// A part of a listing: jobs, each with whether it runs right now, and where to go on, if there may be more.
 pub(super) type ListedJobs = (Vec<(JobRecord, bool)>, Option<Cursor>);
 
@@ -90,20 +69,6 @@ pub enum Viewer {
     Provider,
     /// The operator of the server.
     Operator,
-}
-
-impl Page {
-    pub(super) fn wants(&self, job: &JobRecord, running: bool) -> bool {
-        let provider = job.provider();
-        self.state.is_none_or(|state| state == job.state(running))
-            && self
-                .deliveries
-                .is_none_or(|wanted| wanted == provider.is_some())
-            && self
-                .provider
-                .as_deref()
-                .is_none_or(|wanted| provider == Some(wanted))
-    }
 }
 
 impl Listing {
@@ -190,7 +155,7 @@ impl FromStr for Cursor {
 }
 
 impl Viewer {
-    fn accounts(self, circle: PublicKey) -> Option<[Account; 2]> {
+    pub(super) fn accounts(self, circle: PublicKey) -> Option<[Account; 2]> {
         match self {
             Self::Caller(key) => Some(Account::of_caller(circle, key.as_ref())),
             Self::Provider => Some(Account::of_job(circle, None)),
@@ -416,37 +381,42 @@ impl Jobs {
         }
     }
 
-    /// Returns some of a circle's jobs, each with whether it runs right now, and where the page before them begins, if
-    /// there may be one.
-    ///
-    /// # Errors
-    /// They can't be read.
-    pub async fn page(
+    /// Returns those of some dead jobs that are wanted, the oldest first, and the one to go on after, if there may be more.
+    pub(super) async fn dead(
         self,
-        page: Page,
+        wanted: DeadJobs,
         viewer: Viewer,
-        memory: &MemoryBudget,
-    ) -> Result<ReservedRead<(Vec<(JobRecord, bool)>, Option<JobId>)>, Unavailable> {
-        let pending = self.begin_read(page.circle, viewer, memory).await;
-        let size = |(jobs, _): &FoundPage| jobs.iter().map(|(job, _)| job.size()).sum();
-        let mut read = match self.backend {
+    ) -> Result<(Vec<JobId>, Option<JobId>), Unavailable> {
+        let permit = self.job_reads.permit(viewer.accounts(wanted.circle)).await;
+        match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let read = pending.reserve_page(jobs.max_page());
-                    let found = jobs.page(&page)?;
-                    Ok::<_, Unavailable>(read.map(|()| found))
+                    let _permit = permit;
+                    jobs.dead(&wanted)
                 })
-                .await?
+                .await
             }
-            JobsBackend::Redis(jobs) => {
-                let read = pending.reserve_page(jobs.max_page());
-                let found = jobs.page(page).await?;
-                read.map(|()| found)
+            JobsBackend::Redis(jobs) => jobs.dead(&wanted).await,
+        }
+    }
+
+    /// Returns how much a circle has, but for its events.
+    pub(super) async fn usage(
+        self,
+        circle: PublicKey,
+        viewer: Viewer,
+    ) -> Result<CircleUsage, Unavailable> {
+        let permit = self.job_reads.permit(viewer.accounts(circle)).await;
+        match self.backend {
+            JobsBackend::Embedded(jobs) => {
+                blocking(move || {
+                    let _permit = permit;
+                    jobs.usage(circle)
+                })
+                .await
             }
-        };
-        let bytes = size(&read.found);
-        read.resize(bytes);
-        Ok(read)
+            JobsBackend::Redis(jobs) => jobs.usage(circle).await,
+        }
     }
 
     async fn begin_read(
@@ -469,7 +439,7 @@ pub(super) enum JobPart {
 
 /// Does `work` on a thread that may block. What `work` holds is held until it is over, however long somebody waits for
 /// it.
-async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     let done = spawn_blocking(work).await;

@@ -9,11 +9,13 @@ mod delivery;
 mod embedded;
 mod ended;
 mod job;
+mod job_pages;
 mod job_reads;
 mod jobs;
 mod record;
 mod redis;
 mod retry;
+mod retry_dead;
 pub mod settings;
 mod submission;
 
@@ -23,18 +25,20 @@ pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use ended::Interactive;
 use job::Account;
 pub use job::ReservedOutcome;
+pub use job_pages::{ListedJob, Page};
 pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
-pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Page, Viewer};
+pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Viewer};
 pub use record::{JobRecord, Status};
 pub use redis::{Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers};
 pub use retry::{NotRetried, Retried};
+pub use retry_dead::{DeadJobs, DeadRetried};
 pub use settings::{Backend, Settings};
 pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use circled_protocol::{JobId, PublicKey};
+use circled_protocol::{JobId, PublicKey, methods::CircleUsage};
 use uuid::Uuid;
 
 use crate::{
@@ -424,6 +428,24 @@ impl Dispatcher {
             Self::Embedded(_) => None,
             Self::Redis(redis) => redis.workers(),
         }
+    }
+
+    /// Returns how much a circle has. For a caller with this key, if with any.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn usage(
+        &self,
+        circle: PublicKey,
+        caller: Option<PublicKey>,
+    ) -> Result<CircleUsage, Unavailable> {
+        let mut usage = self.jobs().usage(circle, Viewer::Caller(caller)).await?;
+        let log = self.log(circle, 0, 0).await?;
+        if log.first > 0 {
+            usage.events = log.last + 1 - log.first;
+        }
+        usage.last_event = log.last;
+        Ok(usage)
     }
 
     /// Returns the durable jobs.

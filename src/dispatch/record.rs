@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use circled_json::Json;
 use circled_protocol::{
-    JobId, JobStatus, PublicKey,
+    JobId, JobKind, JobStatus, PublicKey,
     methods::{Job, JobError},
 };
 use jiff::Timestamp;
@@ -226,6 +226,14 @@ impl JobRecord {
     /// The provider that sent it, if one did.
     pub fn provider(&self) -> Option<&str> {
         self.caller.strip_prefix(Caller::PROVIDER)
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> JobKind {
+        match self.provider() {
+            Some(_) => JobKind::Delivery,
+            None => JobKind::Submitted,
+        }
     }
 
     /// The key that asked for it, if one did.
@@ -467,6 +475,7 @@ impl JobRecord {
             value: self.value,
             error: self.error,
             logs: self.logs,
+            input_bytes: None,
         }
     }
 

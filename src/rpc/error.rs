@@ -91,6 +91,12 @@ pub enum Error {
         /// The newest version; nothing if there is no such script.
         version: Option<String>,
     },
+    /// More jobs are dead than the caller expects.
+    #[error("{}", code::message(code::CONFLICT))]
+    MoreDead {
+        /// How many are.
+        dead: u64,
+    },
 }
 
 impl From<OverBudget> for Error {
@@ -139,7 +145,7 @@ impl Error {
             Self::NotFound { .. } => code::NOT_FOUND,
             Self::Unavailable { .. } => code::UNAVAILABLE,
             Self::Cancelled => code::CANCELLED,
-            Self::Conflict | Self::Outdated { .. } => code::CONFLICT,
+            Self::Conflict | Self::Outdated { .. } | Self::MoreDead { .. } => code::CONFLICT,
         }
     }
 
@@ -181,6 +187,7 @@ impl Error {
                 retry_after_ms: None,
             } => Some(json!({ "limit": limit })),
             Self::NotFound { what } => Some(json!({ "what": what })),
+            Self::MoreDead { dead } => Some(json!({ "dead": dead })),
             Self::Outdated { version } => Some(json!({ "version": version })),
             Self::Unavailable { retry_after_ms } => {
                 Some(json!({ "retry_after_ms": retry_after_ms }))

@@ -11,12 +11,13 @@ use std::{
 use circled_protocol::PublicKey;
 
 use super::{
+    counts::Tally,
     disk::Disk,
     error::{CommitError, Unavailable},
     expiring::{expiry_of, is_request, reindex},
     log,
     snapshot::{PendingWrites, Snapshot},
-    table::{Record, Table, Value},
+    table::{Key, Record, Table, Value},
 };
 
 /// Tries to take a lock before the caller's [`WaitPolicy`](super::WaitPolicy) is asked: some microseconds.
@@ -59,6 +60,8 @@ pub(super) struct Latest {
     replies: Option<u64>,
     /// Its events, once they have been looked up.
     events: Option<EventNumbers>,
+    /// The numbers of its entries, once they have been asked for.
+    tally: Option<Tally>,
 }
 
 /// The key of the bytes of a circle's replies to requests in [`Table::Usage`].
@@ -155,13 +158,15 @@ impl Circle {
         latest.usage = None;
         latest.replies = None;
         latest.events = None;
+        latest.tally = None;
         mem::take(&mut latest.generation).lose();
     }
 
-    /// Returns whether nothing of it is on its way to the disk.
+    /// Returns whether nothing of it is on its way to the disk, and nothing is known of it that would have to be counted
+    /// again.
     pub(super) fn is_idle(&self) -> bool {
         self.try_lock()
-            .is_some_and(|latest| latest.pending.is_empty())
+            .is_some_and(|latest| latest.pending.is_empty() && latest.tally.is_none())
     }
 }
 
@@ -267,6 +272,20 @@ impl Latest {
             // None are on their way: whoever sends some knows the numbers from then on.
             None => log::numbers(disk, &disk.snapshot(), circle),
         }
+    }
+
+    pub(super) fn tally(&self) -> Option<Tally> {
+        self.tally
+    }
+
+    pub(super) fn set_tally(&mut self, tally: Option<Tally>) {
+        self.tally = tally;
+    }
+
+    /// Returns whether a key has a value, if a commit on its way to the disk says so.
+    pub(super) fn pending(&self, table: Table, key: &Key) -> Option<bool> {
+        let pending = self.pending.get(&(table, key.clone()));
+        pending.map(|(_, value)| value.is_some())
     }
 
     pub(super) fn set_events(&mut self, events: EventNumbers) {

@@ -1,7 +1,7 @@
 //! Commits transactions: each is checked against the newest state, and then queued for the disk.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread::JoinHandle,
 };
 
@@ -42,6 +42,8 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
     jobs: OnceLock<Box<dyn JobQueue>>,
     expiring_circles: ExpiringCircles,
+    /// Held while a circle's entries are counted.
+    counting: Mutex<()>,
     /// Bytes of one circle's replies to requests.
     max_requests: u64,
 }
@@ -116,6 +118,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             jobs: OnceLock::new(),
             expiring_circles: ExpiringCircles::default(),
+            counting: Mutex::default(),
             max_requests: settings.max_requests as u64,
         })))
     }
@@ -273,7 +276,7 @@ impl Store {
     /// # Errors
     /// A disk that can't be read.
     pub fn last_commit(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
-        Ok(Usage::read(&self.0.disk, circle)?.commit)
+        Ok(self.size(circle)?.commit)
     }
 
     /// Goes through what is on disk in a table, circle by circle, in the order of the keys, from `from` on: a circle's
@@ -360,7 +363,8 @@ impl Store {
         }
     }
 
-    pub(super) fn limits(&self) -> &Settings {
+    /// Returns the limits of one circle's store.
+    pub fn limits(&self) -> &Settings {
         &self.0.limits
     }
 
@@ -384,7 +388,19 @@ impl Store {
         Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, snapshot)
     }
 
-    fn circle(&self, key: PublicKey) -> Arc<Circle> {
+    pub(super) fn size(&self, circle: &PublicKey) -> Result<Usage, Unavailable> {
+        Usage::read(&self.0.disk, circle)
+    }
+
+    /// Waits until nobody else counts a circle's entries.
+    pub(super) fn counting(&self) -> MutexGuard<'_, ()> {
+        self.0
+            .counting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn circle(&self, key: PublicKey) -> Arc<Circle> {
         if let Some(circle) = self.0.shared.circles.get(&key) {
             return circle.clone();
         }

@@ -115,6 +115,7 @@ impl LockedCircle<'_> {
                 number: commit,
                 first_expiry,
             }) => {
+                self.latest.count(&records, self.store.disk(), &self.key);
                 let number = self.latest.apply(&records);
                 if let Some(end) = first_expiry {
                     self.store.expiring_circles().note(self.key, end);

@@ -19,6 +19,7 @@
 mod circle;
 mod commit;
 mod commit_hub;
+mod counts;
 mod database;
 mod disk;
 mod disk_snapshot;
@@ -46,6 +47,7 @@ mod writer;
 
 pub use commit::{CommitCallback, RejectedCommit, Scan, Store, WaitPolicy};
 pub use commit_hub::{Commit, CommitFeed, CommitHub, CommitSignal, WantedKeys};
+pub use counts::Counts;
 pub use disk::Disk;
 pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};

@@ -3,5 +3,8 @@
 mod asked_again;
 mod embedded;
 mod jobs;
+mod lists;
 mod redis;
+mod retry_dead;
 mod same;
+mod usage;

@@ -1043,17 +1043,11 @@ async fn a_page_ends_with_the_job_that_it_has_no_room_for() {
         .await;
     let mut session = server.log_in(&key(2)).await;
     let script = "let s = \"\"; s.pad(5000, 'x'); s";
-    let mut jobs = Vec::new();
     for _ in 0..6 {
         let job = session.call("submit_job", json!({ "script": script }));
-        jobs.push(job.await.unwrap()["job_id"].clone());
+        job.await.unwrap();
     }
-    // A job that ends while a page is read may be larger than it was.
-    for job in jobs {
-        let params = json!({ "job_id": job, "wait": 10_000 });
-        let job = session.call("get_job", params).await.unwrap();
-        assert_eq!(job["status"], "finished", "{job}");
-    }
+    // Some end while a page is read, and are larger than they were.
     eventually("all to be done", async || {
         let mut done = 0;
         let mut page = json!({ "jobs": [], "cursor": null });

@@ -5,11 +5,11 @@ use std::time::Duration;
 use circled_protocol::{
     JobId, PublicKey,
     methods::{
-        AddMember, Called, CheckScript, DeleteScript, Deliveries, DeliveryDetails, GetDelivery,
-        GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers, ListScripts,
-        Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetryJob, Script,
-        ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet, StoreList, StorePage, SubmitJob,
-        Submitted, Whoami,
+        AddMember, Called, CheckScript, CircleUsage, DeleteScript, Deliveries, DeliveryDetails,
+        GetDelivery, GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers,
+        ListScripts, Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetriedDead,
+        RetryDead, RetryJob, Script, ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet,
+        StoreList, StorePage, SubmitJob, Submitted, Usage, Whoami,
     },
 };
 
@@ -86,6 +86,14 @@ impl Client {
     /// [`Error::Rpc`] if the caller may not.
     pub async fn store_list(&self, list: &StoreList) -> Result<StorePage, Error> {
         self.request(list).await
+    }
+
+    /// Returns how much the circle has.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if the caller may not.
+    pub async fn usage(&self) -> Result<CircleUsage, Error> {
+        self.request(&Usage {}).await
     }
 
     /// Returns the value of a key of the circle's store.
@@ -198,6 +206,15 @@ impl Client {
     /// # Errors
     /// [`Error::Rpc`] if the server can't read them.
     pub async fn list_jobs(&self, wanted: &ListJobs) -> Result<Jobs, Error> {
+        self.request(wanted).await
+    }
+
+    /// Counts the circle's dead jobs, or has some of them run again: see [`RetryDead`]. Call it again with the cursor, until
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if the caller isn't the owner; with the number in `data.dead`, if more are dead than expected.
+    pub async fn retry_dead(&self, wanted: &RetryDead) -> Result<RetriedDead, Error> {
         self.request(wanted).await
     }
 

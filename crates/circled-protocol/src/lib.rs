@@ -19,4 +19,4 @@ pub use methods::Method;
 pub use origin::{InvalidOrigin, Origin};
 pub use signature::{BadSignature, Scheme, sign, verify};
 pub use vocabulary::{UnknownWord, Vocabulary, Word};
-pub use words::{CallRule, FailureKind, JobStatus, LoginRefusal, Role};
+pub use words::{CallRule, FailureKind, JobKind, JobStatus, LoginRefusal, Role};

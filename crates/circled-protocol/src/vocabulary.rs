@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{FailureKind, JobStatus, LoginRefusal, Role};
+    use crate::{FailureKind, JobKind, JobStatus, LoginRefusal, Role};
 
     fn check<T>()
     where
@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn each_word_is_the_same_everywhere() {
         check::<FailureKind>();
+        check::<JobKind>();
         check::<JobStatus>();
         check::<LoginRefusal>();
         check::<Role>();

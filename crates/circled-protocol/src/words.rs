@@ -59,6 +59,16 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// The kind of a durable job. A later version may have more.
+    pub enum JobKind {
+        /// A webhook's delivery.
+        Delivery = "delivery",
+        /// A job that a caller has submitted.
+        Submitted = "submitted",
+    }
+}
+
+vocabulary! {
     /// The reason why a script failed.
     pub enum FailureKind {
         /// The source is not valid Rhai.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use circled_client::{Client, Error};
-use circled_protocol::{JobId, JobStatus, Role, code, methods::ListDeliveries};
+use circled_protocol::{
+    JobId, JobStatus, Role, code,
+    methods::{ListDeliveries, ListJobs, RetryDead},
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -128,19 +131,26 @@ impl Retry {
         let code = login.run(
             None,
             async |client| {
-                let ids = self.dead(client).await?;
-                let (found, yes) = (ids.len(), self.yes);
-                let confirmed = tokio::task::spawn_blocking(move || may_go_on(found, yes));
-                done = confirmed.await.unwrap_or(false);
-                let mut retried = 0;
-                for id in ids.iter().filter(|_| done) {
-                    match client.retry_job(*id, None).await {
-                        Ok(answer) => retried += usize::from(answer.retried),
-                        Err(error @ Error::Rpc(_)) => remark!("{id}: {error}"),
-                        Err(error) => return Err(error),
+                let wanted = RetryDead {
+                    name: self.filter.script.clone(),
+                    ..RetryDead::default()
+                };
+                let (found, retried) = match client.retry_dead(&wanted).await {
+                    Ok(counted) => {
+                        let found = counted.dead.unwrap_or(0);
+                        (found, self.retry_dead(client, wanted, found).await?)
                     }
-                }
-                done &= retried == found;
+                    // They have no more than their own; an older server can't count.
+                    Err(Error::Rpc(error))
+                        if [code::FORBIDDEN, code::METHOD_NOT_FOUND].contains(&error.code) =>
+                    {
+                        let ids = self.dead(client).await?;
+                        (ids.len() as u64, self.retry_each(client, &ids).await?)
+                    }
+                    Err(error) => return Err(error),
+                };
+                done = retried == Some(found);
+                let retried = retried.unwrap_or(0);
                 Ok(json!({ "found": found, "retried": retried }))
             },
             |answer| print_text(&count(&answer["retried"], &answer["found"])),
@@ -151,11 +161,65 @@ impl Retry {
         code
     }
 
+    /// Retries all dead jobs of a circle, of which so many were found. Returns how many, or nothing if that isn't wanted.
+    async fn retry_dead(
+        &self,
+        client: &Client,
+        mut wanted: RetryDead,
+        found: u64,
+    ) -> Result<Option<u64>, Error> {
+        if !self.confirmed(found).await {
+            return Ok(None);
+        }
+        wanted.expect = Some(found);
+        let mut retried = 0;
+        loop {
+            let some = client.retry_dead(&wanted).await?;
+            retried += some.retried;
+            if let Some(error) = some.error {
+                remark!("{error}");
+            }
+            wanted.cursor = some.cursor;
+            if wanted.cursor.is_none() {
+                return Ok(Some(retried));
+            }
+        }
+    }
+
+    /// Does the same with these jobs, one by one.
+    async fn retry_each(&self, client: &Client, ids: &[JobId]) -> Result<Option<u64>, Error> {
+        if !self.confirmed(ids.len() as u64).await {
+            return Ok(None);
+        }
+        let mut retried = 0;
+        for id in ids {
+            match client.retry_job(*id, None).await {
+                Ok(answer) => retried += u64::from(answer.retried),
+                Err(error @ Error::Rpc(_)) => remark!("{id}: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(retried))
+    }
+
+    /// Asks whether so many jobs are to run again. The connection is kept meanwhile.
+    async fn confirmed(&self, found: u64) -> bool {
+        let yes = self.yes;
+        let asked = tokio::task::spawn_blocking(move || may_go_on(found, yes));
+        asked.await.unwrap_or(false)
+    }
+
     /// Returns the ids of a circle's dead jobs: the caller's own, or all, with deliveries, for the owner.
     async fn dead(&self, client: &Client) -> Result<Vec<JobId>, Error> {
         let script = self.filter.script.as_deref();
-        let dead = &[JobStatus::Dead];
-        let mut ids = list_some(client, dead, script, u32::MAX, |job| job.job_id).await?;
+        let (dead, wanted) = (
+            &[JobStatus::Dead],
+            ListJobs {
+                name: self.filter.script.clone(),
+                ..ListJobs::default()
+            },
+        );
+        let mut ids = list_some(client, dead, &wanted, u32::MAX, |job| job.job_id).await?;
         if client.whoami().await?.role != Some(Role::Owner.into()) {
             return Ok(ids);
         }
@@ -194,7 +258,7 @@ impl Retry {
             return Err(error);
         }
         let found = ids.len();
-        if !may_go_on(found, self.yes) {
+        if !may_go_on(found as u64, self.yes) {
             return Ok(ExitCode::FAILURE);
         }
         let mut retried = 0;
@@ -218,7 +282,7 @@ impl Retry {
 }
 
 /// Asks at the terminal whether so many jobs are to run again, unless `--yes` was given.
-fn may_go_on(count: usize, yes: bool) -> bool {
+fn may_go_on(count: u64, yes: bool) -> bool {
     if yes || count == 0 {
         return true;
     }

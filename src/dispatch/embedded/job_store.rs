@@ -289,61 +289,6 @@ pub(super) fn read(
     Ok(bytes.and_then(|bytes| record::job(circle, id, &bytes)))
 }
 
-/// Returns jobs of a circle, of one caller or of all, the newest first: those before `before`. Reads a bounded number
-/// of jobs, `limit` and some more, and also returns where it stopped if that isn't the end.
-pub(super) fn page(
-    store: &Store,
-    circle: &PublicKey,
-    caller: Option<&PublicKey>,
-    before: Option<JobId>,
-    limit: usize,
-    wanted: &dyn Fn(&JobRecord) -> bool,
-    most: usize,
-) -> Result<(Vec<JobRecord>, Option<JobId>), Unavailable> {
-    let last = before.map_or([0xff; 16], |id| *id.as_bytes());
-    let (table, from) = match caller {
-        Some(caller) => (Table::Own, [caller.as_bytes().as_slice(), &last].concat()),
-        None => (Table::Jobs, last.to_vec()),
-    };
-    let (mut reads, mut bytes) = (0, 0);
-    let (mut jobs, mut stopped) = (Vec::new(), None);
-    let mut read = Ok(());
-    store.walk(table, circle, &from, true, &mut |key, value| {
-        let id = match caller {
-            Some(caller) => key.strip_prefix(caller.as_bytes().as_slice()),
-            None => Some(key),
-        };
-        // Another caller's come before this one's.
-        let Some(id) = id.and_then(JobId::from_slice) else {
-            return false;
-        };
-        if before.is_some_and(|before| id >= before) {
-            return true;
-        }
-        if jobs.len() == limit || reads == MAX_READS || bytes >= most {
-            return false;
-        }
-        reads += 1;
-        stopped = Some(id);
-        let found = match caller {
-            None => Ok(Some(value.clone())),
-            Some(_) => store.read(Table::Jobs, circle, id.as_bytes()),
-        };
-        match found {
-            Ok(Some(found)) => {
-                bytes += found.len();
-                jobs.extend(record::job(circle, id, &found).filter(|job| wanted(job)));
-            }
-            Ok(None) => {}
-            Err(unavailable) => read = Err(unavailable),
-        }
-        read.is_ok()
-    })?;
-    read?;
-    let more = jobs.len() == limit || reads == MAX_READS || bytes >= most;
-    Ok((jobs, stopped.filter(|_| more)))
-}
-
 /// Changes a job's record with `change`, and emits an event. Returns whether it changed. Blocks.
 pub(super) fn change(
     store: &Store,

@@ -4,6 +4,7 @@ mod circle_queues;
 mod commit_gate;
 mod durable;
 mod interactive;
+mod job_pages;
 mod job_store;
 mod record;
 mod running_file;
@@ -20,23 +21,29 @@ use tokio_util::sync::CancellationToken;
 pub use durable::Scripts;
 pub use interactive::EmbeddedOutcomeHandle;
 
-use circled_protocol::{JobId, PublicKey, Role};
+use circled_protocol::{
+    JobId, PublicKey, Role,
+    methods::{CircleUsage, JobCounts},
+};
 
 use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
-    Account, Delivery, JobRecord, Listing, NotAccepted, NotRetried, Page, Receipt, Retried,
-    Settings, StartError,
+    Account, Delivery, JobRecord, Listing, NotAccepted, NotRetried, Receipt, Retried, Settings,
+    StartError,
     compile::Requester,
+    job_pages::PageProgress,
     job_reads::JobReads,
-    jobs::{FoundPage, JobPart, ListedJobs},
+    jobs::{JobPart, ListedJobs},
     retry::{self, Rerun},
+    retry_dead::DeadJobs,
     submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::{RunError, Runner, RunnerLimits},
     store::{
-        CommitError, CommitFeed, Feed, Log, Preconditions, Store, Table, Transaction, Unavailable,
+        CommitError, CommitFeed, Counts, Feed, Log, Preconditions, Store, Table, Transaction,
+        Unavailable,
     },
 };
 
@@ -383,26 +390,37 @@ impl JobStore {
         Ok(input.and_then(|bytes| record::read(&bytes)))
     }
 
-    pub(super) fn page(&self, page: &Page) -> Result<FoundPage, Unavailable> {
-        let wanted = |job: &JobRecord| page.wants(job, self.is_running(job.id));
-        let (jobs, next) = job_store::page(
-            &self.store,
-            &page.circle,
-            page.caller.as_ref(),
-            page.before,
-            page.limit,
-            &wanted,
-            self.max_page,
-        )?;
-        let jobs = jobs.into_iter();
-        Ok((
-            jobs.map(|job| {
-                let running = self.is_running(job.id);
-                (job, running)
-            })
-            .collect(),
-            next,
-        ))
+    /// Returns those of some dead jobs that are wanted, and the one to go on after, if there may be more.
+    pub(super) fn dead(
+        &self,
+        wanted: &DeadJobs,
+    ) -> Result<(Vec<JobId>, Option<JobId>), Unavailable> {
+        job_pages::dead(&self.store, wanted)
+    }
+
+    pub(super) fn usage(&self, circle: PublicKey) -> Result<CircleUsage, Unavailable> {
+        let Counts {
+            keys,
+            jobs,
+            open,
+            dead,
+        } = self.store.counts(circle)?;
+        Ok(CircleUsage {
+            keys,
+            bytes: self.store.bytes(&circle)?,
+            quota: self.store.limits().quota as u64,
+            jobs: JobCounts {
+                open,
+                dead,
+                ended: jobs.saturating_sub(open + dead),
+            },
+            ..CircleUsage::default()
+        })
+    }
+
+    /// Reads on in a page, a bounded number of jobs.
+    pub(super) fn read_page(&self, progress: &mut PageProgress) -> Result<(), Unavailable> {
+        job_pages::read(&self.store, progress, &|id| self.is_running(id))
     }
 
     fn is_running(&self, id: JobId) -> bool {

@@ -1,7 +1,10 @@
 //! Deliveries of webhooks.
 
-use circled_protocol::methods::{
-    Deliveries, Delivery, DeliveryDetails, GetDelivery, ListDeliveries, Redeliver, Redelivered,
+use circled_protocol::{
+    JobKind,
+    methods::{
+        Deliveries, Delivery, DeliveryDetails, GetDelivery, ListDeliveries, Redeliver, Redelivered,
+    },
 };
 use jiff::Timestamp;
 
@@ -37,8 +40,9 @@ impl Call for ListDeliveries {
             circle,
             caller: None,
             state: params.status,
-            deliveries: Some(true),
+            kind: Some(JobKind::Delivery),
             provider: params.provider,
+            name: None,
             before: cursor(params.cursor.as_deref())?,
             limit: limit(params.limit)?,
         };
@@ -52,7 +56,7 @@ impl Call for ListDeliveries {
             let jobs = jobs.into_iter();
             Ok(Deliveries {
                 deliveries: jobs
-                    .map(|(job, running)| described(job, running, owner))
+                    .map(|listed| described(listed.job, listed.running, owner))
                     .collect(),
                 cursor,
             })

@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use circled_protocol::{
-    FailureKind, PublicKey,
+    FailureKind, JobId, JobKind, PublicKey,
     methods::{
-        GetJob, Job, Jobs, ListJobs, Retried, RetryJob, StopJob, Stopped, SubmitJob, Submitted,
+        GetJob, Job, Jobs, ListJobs, Retried, RetriedDead, RetryDead, RetryJob, StopJob, Stopped,
+        SubmitJob, Submitted,
     },
 };
 use jiff::{Span, Timestamp};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     asked_job::{AskedJob, cursor, limit, read_reply},
@@ -19,7 +20,8 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{
-        self, JobRecord, NotRetried, Page, Progress, ReservedRead, Status, Submission, Viewer,
+        self, DeadJobs, JobRecord, NotRetried, Page, Progress, ReservedRead, Status, Submission,
+        Viewer,
     },
     memory::MemoryBudget,
     rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
@@ -33,6 +35,7 @@ pub(super) const METHODS: &[Method] = &[
     Method::of::<ListJobs>(),
     Method::of::<StopJob>(),
     Method::of::<RetryJob>(),
+    Method::of::<RetryDead>(),
 ];
 
 /// The longest delay of a job in hours.
@@ -200,8 +203,9 @@ impl Call for ListJobs {
                 false => Some(admitted.key.ok_or(Error::AuthenticationRequired)?),
             },
             state: params.status,
-            deliveries: Some(false),
+            kind: Some(params.kind.unwrap_or(JobKind::Submitted)),
             provider: None,
+            name: params.name,
             before: cursor(params.cursor.as_deref())?,
             limit: limit(params.limit)?,
         };
@@ -214,7 +218,10 @@ impl Call for ListJobs {
             Ok(read.map(|(jobs, cursor)| Jobs {
                 jobs: jobs
                     .into_iter()
-                    .map(|(job, running)| job.view(running))
+                    .map(|listed| Job {
+                        input_bytes: Some(listed.input_bytes as u64),
+                        ..listed.job.view(listed.running)
+                    })
                     .collect(),
                 cursor,
             }))
@@ -271,4 +278,69 @@ impl Call for RetryJob {
             Ok(Retried { retried, version })
         })))
     }
+}
+
+impl Call for RetryDead {
+    const NEEDS: Needs = Needs::Owner;
+    type Params<'a> = Self;
+    type Output = RetriedDead;
+
+    fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<RetriedDead> {
+        let owner = admitted.key.ok_or(Error::AuthenticationRequired)?;
+        let (expect, cursor) = (params.expect, params.cursor.as_deref());
+        let from = cursor.map(dead_after).transpose()?;
+        let (until, after) = from.unzip();
+        let wanted = DeadJobs {
+            circle: context.circle,
+            kind: params.kind,
+            name: params.name,
+            until: until.unwrap_or_else(Timestamp::now),
+            after,
+        };
+        let (session, shared) = (context.session_id, context.shared.clone());
+        Ok(Answer::Later(Box::pin(async move {
+            let dispatcher = &shared.dispatcher;
+            let mut dead = None;
+            if after.is_none() {
+                let time = dispatcher.job_timeout();
+                let count = dispatcher.count_dead(wanted.clone(), Viewer::Caller(Some(owner)));
+                let count = timeout(time, count).await.map_err(|_| Error::Timeout {
+                    timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                })?;
+                let count = count.map_err(|Unavailable| unavailable())?;
+                match expect {
+                    None => {
+                        return Ok(RetriedDead {
+                            dead: Some(count),
+                            ..RetriedDead::default()
+                        });
+                    }
+                    Some(most) if count > most => return Err(Error::MoreDead { dead: count }),
+                    Some(_) => dead = Some(count),
+                }
+            }
+            let until = wanted.until.as_millisecond();
+            let done = dispatcher.retry_dead(wanted, (owner, session)).await;
+            let done = done.map_err(|Unavailable| unavailable())?;
+            Ok(RetriedDead {
+                dead,
+                retried: done.retried,
+                failed: done.failed,
+                error: done.error,
+                cursor: done.after.map(|after| format!("{until}.{after}")),
+            })
+        })))
+    }
+}
+
+/// Reads the cursor of `retry_dead`: a time in milliseconds, and a job.
+fn dead_after(cursor: &str) -> Result<(Timestamp, JobId), Error> {
+    let read = || {
+        let (until, after) = cursor.split_once('.')?;
+        let until = Timestamp::from_millisecond(until.parse().ok()?).ok()?;
+        Some((until, after.parse().ok()?))
+    };
+    read().ok_or_else(|| Error::InvalidParams {
+        reason: "`cursor` must be the one of the call before".to_owned(),
+    })
 }

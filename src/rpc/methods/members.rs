@@ -1,7 +1,7 @@
 //! The circle's members.
 
 use circled_protocol::{
-    PublicKey,
+    JobKind, PublicKey,
     methods::{AddMember, ListMembers, RemoveMember, Removed},
 };
 use futures_util::future::join_all;
@@ -113,8 +113,9 @@ async fn stop_all(
         circle,
         caller: Some(caller),
         state: None,
-        deliveries: Some(false),
+        kind: Some(JobKind::Submitted),
         provider: None,
+        name: None,
         before: None,
         limit: PAGE,
     };
@@ -124,8 +125,8 @@ async fn stop_all(
         let (jobs, next) = jobs.page(page.clone(), viewer, memory).await?.into_found();
         let open = jobs
             .into_iter()
-            .filter(|(job, _)| job.status == Status::Pending)
-            .map(|(job, _)| job.id);
+            .filter(|listed| listed.job.status == Status::Pending)
+            .map(|listed| listed.job.id);
         for ids in open.collect::<Vec<_>>().chunks(AT_A_TIME) {
             let stops = ids
                 .iter()

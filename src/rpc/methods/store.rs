@@ -1,18 +1,23 @@
-//! `store_list` and `store_get`.
+//! `store_list`, `store_get` and `usage`.
 
-use circled_protocol::methods::{StoreGet, StoreList};
+use circled_protocol::methods::{CircleUsage, StoreGet, StoreList, Usage};
 
 use super::{
     asked_job,
-    runs::{Raw, perform},
+    runs::{Raw, perform, unavailable},
 };
 use crate::{
     auth::Action,
     circle::Procedure,
-    rpc::{Admitted, Call, CallResult, Context, Method, Needs},
+    rpc::{Admitted, Answer, Call, CallResult, Context, Method, Needs},
+    store::Unavailable,
 };
 
-pub(super) const METHODS: &[Method] = &[Method::of::<StoreList>(), Method::of::<StoreGet>()];
+pub(super) const METHODS: &[Method] = &[
+    Method::of::<StoreList>(),
+    Method::of::<StoreGet>(),
+    Method::of::<Usage>(),
+];
 
 impl Call for StoreList {
     const NEEDS: Needs = Needs::To(Action::Manage);
@@ -37,5 +42,20 @@ impl Call for StoreGet {
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Raw> {
         let Self { key } = params;
         perform(context, admitted, Procedure::GetKey { key })
+    }
+}
+
+impl Call for Usage {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    type Params<'a> = Self;
+    type Output = CircleUsage;
+
+    fn call(context: &mut Context, admitted: Admitted, _: Self) -> CallResult<CircleUsage> {
+        let (circle, shared) = (context.circle, context.shared.clone());
+        Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let usage = shared.dispatcher.usage(circle, admitted.key).await;
+            usage.map_err(|Unavailable| unavailable())
+        })))
     }
 }

@@ -61,6 +61,8 @@ fn of_jobs() -> Vec<Called> {
         called("get_job", json!([NO_JOB]), "anyone", true),
         called("stop_job", json!([NO_JOB]), "anyone", true),
         called("retry_job", json!([NO_JOB]), "anyone", true),
+        called("retry_dead", json!([]), "owner", true),
+        called("usage", json!([]), "manage", false),
         called("unsubscribe", json!(["7"]), "anyone", false),
         called("whoami", json!([]), "anyone", false),
     ]

@@ -275,6 +275,28 @@ async fn all_that_is_dead_runs_again_after_a_count() {
         (counted.code, counted.stderr.as_str()),
         (1, "4 jobs are dead; with --yes, they run again\n")
     );
+    let own = shell.run("jobs retry URL --key me.key --all-dead", &[]);
+    assert_eq!(own.stderr, "4 jobs are dead; with --yes, they run again\n");
+    let usage = shell.ok("usage URL --key owner.key", &[]);
+    let lines: Vec<_> = usage.lines().collect();
+    assert!(
+        lines[0] == "keys    0" && lines[3] == "jobs    0 open, 0 ended, 4 dead",
+        "{usage}"
+    );
+    assert!(
+        lines[1].ends_with(" of 268435456 (0 %)") && lines[2].starts_with("events  "),
+        "{usage}"
+    );
+    let usage = shell.ok("usage URL --key owner.key --json", &[]);
+    let usage: Value = circled_json::parse(&usage).unwrap();
+    assert_eq!(usage["jobs"]["dead"], 4);
+    let listed = shell.ok(
+        "jobs list URL --key owner.key --kind submitted --script a",
+        &[],
+    );
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let deliveries = shell.ok("jobs list URL --key owner.key --kind delivery", &[]);
+    assert_eq!(deliveries, "");
     shell.write("a.rhai", "1");
     let mended = shell.ok("script put URL --key owner.key a a.rhai", &[]);
     assert_eq!(
@@ -635,6 +657,7 @@ async fn an_answer_that_cannot_be_written_fails() {
         "events URL --key me.key",
         &format!("members add URL --key owner.key {}", key(3).public()),
         "members list URL --key owner.key",
+        "usage URL --key owner.key",
         "repl URL --key me.key",
         "keygen new.key",
         "config show",

@@ -306,6 +306,26 @@ pub(super) async fn go_on(told: &Value, server: impl Fn() -> Builder) {
         "guest"
     );
 
+    let dead = ["jobs", "deliveries"].map(|of| list(told, of).iter());
+    let dead = dead
+        .into_iter()
+        .flatten()
+        .filter(|job| job["status"] == "dead")
+        .count();
+    let usage = ok(&mut owner, "usage", json!({})).await;
+    assert_eq!(usage["jobs"]["dead"], dead, "{usage}");
+    assert!(
+        usage["keys"].as_u64() >= Some(list(told, "stored").len() as u64),
+        "{usage}"
+    );
+    for (of, kind) in [("jobs", "submitted"), ("deliveries", "delivery")] {
+        for job in list(told, of).iter().filter(|job| rests(job)) {
+            let params = json!({ "kind": kind, "status": job["status"], "limit": 100 });
+            let found = ok(&mut owner, "list_jobs", params).await;
+            let mut found = list(&found, "jobs").iter();
+            assert!(found.any(|other| other["job_id"] == job["job_id"]), "{job}");
+        }
+    }
     for job in list(told, "jobs") {
         go_on_with_job(&mut owner, job).await;
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Method;
-use crate::{FailureKind, JobId, JobStatus, Json, PublicKey, Word, code};
+use crate::{FailureKind, JobId, JobKind, JobStatus, Json, PublicKey, Word, code};
 
 /// `submit_job`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,11 +90,17 @@ pub struct ListJobs {
     /// The `cursor` of the page before.
     #[serde(default)]
     pub cursor: Option<String>,
+    /// Only jobs of this kind. Default: all but deliveries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<JobKind>,
+    /// Only jobs of the circle's script of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl Method for ListJobs {
     const NAME: &'static str = "list_jobs";
-    const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all that are not deliveries.";
+    const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all callers' jobs, or the circle's deliveries.";
     type Result = Jobs;
 }
 
@@ -129,6 +135,35 @@ impl Method for RetryJob {
     const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with its script as it is now. The job has `max_tries` tries again.";
     const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
     type Result = Retried;
+}
+
+/// `retry_dead`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryDead {
+    /// The most that may be dead: with more, nothing happens. Without this and `cursor`, the call only counts.
+    #[serde(
+        default,
+        deserialize_with = "circled_json::whole",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expect: Option<u64>,
+    /// Only jobs of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<JobKind>,
+    /// Only jobs of the circle's script of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The `cursor` of the call before: goes on with the jobs that were dead when that began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+impl Method for RetryDead {
+    const NAME: &'static str = "retry_dead";
+    const SUMMARY: &'static str = "Counts the circle's dead jobs, deliveries too; or runs them again, each as `retry_job` does, if they are no more than were seen.";
+    const ERRORS: &'static [i32] = &[code::TIMEOUT, code::CANCELLED, code::CONFLICT];
+    type Result = RetriedDead;
 }
 
 /// A job that was submitted.
@@ -197,6 +232,9 @@ pub struct Job<V = Json> {
     /// The printed lines of the last run that ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<String>,
+    /// The bytes of what it runs on: `args` or the delivery, and the script. Only in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_bytes: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -236,7 +274,8 @@ pub struct Jobs<V = Json> {
     /// The newest first.
     #[schemars(with = "Vec<Job>")]
     pub jobs: Vec<Job<V>>,
-    /// Pass this to get the next page; null after the last one. A short page need not be the last one.
+    /// Pass this to get the next page; null after the last one. A page of large jobs may be short, and so may one that
+    /// has looked at very many other jobs.
     pub cursor: Option<JobId>,
 }
 
@@ -255,6 +294,23 @@ pub struct Retried {
     /// The version that it runs, if its script has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// The result of `retry_dead`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RetriedDead {
+    /// How many were dead when the call began. Not if it goes on from a cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<u64>,
+    /// How many run again.
+    pub retried: u64,
+    /// How many stay dead, because their script doesn't compile or isn't there, or something that they need can't be read.
+    pub failed: u64,
+    /// The first reason for that, with the job's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Pass this to go on; null if all are done.
+    pub cursor: Option<String>,
 }
 
 #[cfg(test)]

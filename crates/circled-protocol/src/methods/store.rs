@@ -1,4 +1,4 @@
-//! Reads of a circle's store, for consoles.
+//! Reads of a circle's store, for consoles, and how much a circle has.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -71,4 +71,43 @@ pub struct StoreEntry<V = Json> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
+}
+
+/// `usage`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {}
+
+impl Method for Usage {
+    const NAME: &'static str = "usage";
+    const SUMMARY: &'static str = "Returns how much the circle has: keys, bytes, events and jobs.";
+    type Result = CircleUsage;
+}
+
+/// The result of `usage`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CircleUsage {
+    /// The keys of the store.
+    pub keys: u64,
+    /// The bytes that count in the quota: keys and values, and the circle's own members and scripts.
+    pub bytes: u64,
+    /// `store.quota`, in bytes.
+    pub quota: u64,
+    /// The events that are kept.
+    pub events: u64,
+    /// The id of the last event; 0 if there was none.
+    pub last_event: u64,
+    /// The durable jobs that are kept, deliveries too.
+    pub jobs: JobCounts,
+}
+
+/// The numbers of a circle's durable jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobCounts {
+    /// Those that are not over: `pending`, `running` or `failed`.
+    pub open: u64,
+    /// Those that are `finished` or `cancelled`.
+    pub ended: u64,
+    /// Those that are `dead`.
+    pub dead: u64,
 }

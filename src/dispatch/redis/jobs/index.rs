@@ -7,7 +7,10 @@ use crate::{
     dispatch::{
         Cursor,
         jobs::List,
-        redis::{conn::Connection, proto::keys::Partition},
+        redis::{
+            conn::Connection,
+            proto::{keys::Partition, scripts::IndexDead},
+        },
     },
     store::Unavailable,
 };
@@ -19,7 +22,9 @@ pub(in crate::dispatch::redis) const PAGE: usize = 1000;
 /// The length of a job id.
 const ID: usize = 36;
 /// Jobs that are listed at a time.
-pub(in crate::dispatch::redis) const SOME: usize = 100;
+pub(super) const SOME: usize = 100;
+/// Dead letters that are indexed in one step: Redis does nothing else meanwhile.
+const INDEXED_AT_ONCE: usize = 500;
 
 /// Returns one page of an index of a partition, each entry with its job id, and where the next page begins.
 ///
@@ -155,44 +160,31 @@ async fn dead(
     }
 }
 
-/// Returns some of a circle's jobs, or of those that a caller has submitted there, the newest first: those before
-/// `before`.
+/// Makes the index of dead letters by circle again, step by step: adds those that it doesn't have, or deletes the ones
+/// that are none any more.
 ///
 /// # Errors
-/// They can't be read.
-pub(in crate::dispatch::redis) async fn newest(
+/// It can't be read or written.
+pub(in crate::dispatch::redis) async fn index_dead(
     redis: &Connection,
-    circle: &PublicKey,
-    caller: Option<&PublicKey>,
-    before: Option<JobId>,
-) -> Result<Vec<JobId>, Unavailable> {
-    let partition = redis.keys().of(circle);
-    let (index, whose) = match caller {
-        Some(caller) => (partition.submitted(), format!("{circle}{caller}")),
-        None => (partition.index(), circle.to_string()),
-    };
-    let newest = match before {
-        Some(before) => format!("({whose}{before}"),
-        // Names are of hex digits and hyphens.
-        None => format!("({whose}g"),
-    };
-    let args = [
-        index.into(),
-        newest.into(),
-        format!("[{whose}").into(),
-        "LIMIT".into(),
-        Value::Integer(0),
-        Value::Integer(SOME as i64),
-    ];
-    let members = redis.send("ZREVRANGEBYLEX", partition, args).await?;
-    let members = members.into_array().into_iter();
-    Ok(members
-        .filter_map(|member| id_of(&member.into_string()?))
-        .collect())
+    partition: &Partition,
+    are_extra: bool,
+) -> Result<(), Unavailable> {
+    let mut from = Some(0);
+    while let Some(rank) = from {
+        let index = IndexDead {
+            from: rank,
+            most: INDEXED_AT_ONCE,
+            are_extra,
+        };
+        let next = redis.call(partition, index).await?.as_i64();
+        from = next.and_then(|next| usize::try_from(next).ok());
+    }
+    Ok(())
 }
 
 /// Returns the job id, which comes last.
-fn id_of(member: &str) -> Option<JobId> {
+pub(super) fn id_of(member: &str) -> Option<JobId> {
     let from = member.len().checked_sub(ID)?;
     member.get(from..)?.parse().ok()
 }

@@ -1,8 +1,12 @@
 //! The durable jobs in Redis, to be read, retried and cancelled.
 
 pub(super) mod index;
+mod pages;
 
-use circled_protocol::{JobId, PublicKey};
+use circled_protocol::{
+    JobId, PublicKey,
+    methods::{CircleUsage, JobCounts},
+};
 use fred::types::Value;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -10,14 +14,14 @@ use serde_json::value::RawValue;
 
 use crate::{
     dispatch::{
-        Cursor, JobRecord, Listing, Page, Status,
-        jobs::{FoundPage, JobPart, List, ListedJobs},
+        Cursor, JobRecord, Listing, Status,
+        jobs::{JobPart, List, ListedJobs},
         redis::{
             conn::Connection,
             proto::{
                 event_record,
                 keys::{GROUP, Partition},
-                scripts::Stop,
+                scripts::{CountAll, Stop},
             },
             worker::Committer,
         },
@@ -101,9 +105,10 @@ impl RedisJobs {
             let names = names.await?;
             let mut rest = &names[..];
             while !rest.is_empty() {
+                let max_bytes = self.committer.durable.max_page.get();
                 let is_full = progress.jobs.len() >= listing.limit
                     || progress.count >= MAX_READS
-                    || progress.bytes >= self.committer.durable.max_page.get();
+                    || progress.bytes >= max_bytes;
                 if is_full {
                     return Ok(true);
                 }
@@ -115,6 +120,10 @@ impl RedisJobs {
                 (some, rest) = rest.split_at(fitting);
                 let reads = some.iter().map(|name| self.read(partition, name.id));
                 for (name, found) in some.iter().zip(try_join_all(reads).await?) {
+                    // Some may have ended meanwhile, and be larger than they were.
+                    if progress.bytes >= max_bytes {
+                        return Ok(true);
+                    }
                     progress.count += 1;
                     progress.last = Some(name.clone());
                     progress.bytes += found.as_ref().map_or(0, |(job, _)| job.size());
@@ -232,6 +241,32 @@ impl RedisJobs {
         Err(Unavailable)
     }
 
+    /// Returns how much a circle has, but for its events.
+    pub(in crate::dispatch) async fn usage(
+        &self,
+        circle: PublicKey,
+    ) -> Result<CircleUsage, Unavailable> {
+        let partition = self.redis().keys().of(&circle);
+        self.complete_dead(partition).await?;
+        let counted = self.redis().call(partition, CountAll { circle }).await?;
+        let counted = counted.into_array().into_iter().map(|count| count.as_u64());
+        let counted: Option<Vec<_>> = counted.collect();
+        let Some([keys, bytes, all, open, dead]) = counted.as_deref() else {
+            return Err(Unavailable);
+        };
+        Ok(CircleUsage {
+            keys: *keys,
+            bytes: *bytes,
+            quota: self.committer.limits.quota as u64,
+            jobs: JobCounts {
+                open: *open,
+                dead: *dead,
+                ended: all.saturating_sub(open + dead),
+            },
+            ..CircleUsage::default()
+        })
+    }
+
     fn redis(&self) -> &Connection {
         &self.committer.redis
     }
@@ -341,42 +376,6 @@ impl RedisJobs {
             return Ok(None);
         }
         Ok(found.next())
-    }
-
-    /// Returns some of a circle's jobs, the newest first, each with whether a worker has it right now; and the job that
-    /// the next page is before, if there may be one.
-    pub(in crate::dispatch) async fn page(&self, page: Page) -> Result<FoundPage, Unavailable> {
-        let partition = self.redis().keys().of(&page.circle);
-        let (mut jobs, mut before) = (Vec::new(), page.before);
-        let (mut reads, mut bytes) = (0, 0);
-        while reads < MAX_READS {
-            let some = index::newest(self.redis(), &page.circle, page.caller.as_ref(), before);
-            let ids = some.await?;
-            let is_last = ids.len() < index::SOME;
-            let mut rest = &ids[..];
-            while !rest.is_empty() {
-                if bytes >= self.committer.durable.max_page.get() {
-                    return Ok((jobs, before));
-                }
-                let next = rest.iter().take(AT_A_TIME).copied();
-                let some;
-                (some, rest) = rest.split_at(self.fitting(partition, next, bytes).await?);
-                let reads = some.iter().map(|id| self.find_in(page.circle, *id));
-                for (id, found) in some.iter().zip(try_join_all(reads).await?) {
-                    before = Some(*id);
-                    bytes += found.as_ref().map_or(0, |(job, _)| job.size());
-                    jobs.extend(found.filter(|(job, running)| page.wants(job, *running)));
-                    if jobs.len() == page.limit {
-                        return Ok((jobs, before));
-                    }
-                }
-            }
-            if is_last {
-                return Ok((jobs, None));
-            }
-            reads += index::SOME;
-        }
-        Ok((jobs, before))
     }
 }
 

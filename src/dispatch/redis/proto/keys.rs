@@ -233,6 +233,12 @@ impl Partition {
         self.name("dead")
     }
 
+    /// A sorted set, all with the same score: the dead letters, circle and name, so those of a circle by their arrival.
+    /// An earlier version changes [`dead`](Self::dead) alone: they differ until this one is made again.
+    pub(crate) fn dead_by_circle(&self) -> String {
+        self.name("dead_by_circle")
+    }
+
     fn name(&self, what: &str) -> String {
         format!("{}{what}", self.prefix)
     }
@@ -283,6 +289,7 @@ mod tests {
             partition.delayed(),
             partition.index(),
             partition.dead(),
+            partition.dead_by_circle(),
         ];
         golden::check("redis_keys", &names.join("\n"), |text| {
             Some(text.to_owned())

@@ -35,7 +35,7 @@ scripts! {
     Accept = "accept.lua" {
         keys {
             jobs(), job_counts(&circle), backlog(&circle), pending(), index(), submitted(), delayed(), dead(),
-            store(&circle), event_sequence(&circle), events(&circle), watchers(&circle),
+            dead_by_circle(), store(&circle), event_sequence(&circle), events(&circle), watchers(&circle),
         }
         more job_keys
         args {
@@ -61,7 +61,7 @@ scripts! {
             circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, max_requests: usize, inbox_length: usize,
             inbox_bytes: usize, log_length: usize,
             // There once a run of a durable job, or one that submits some, is committed.
-            backlog: Key, pending: Key, delayed: Key, dead: Key, index: Key, submitted: Key,
+            backlog: Key, pending: Key, delayed: Key, dead: Key, dead_by_circle: Key, index: Key, submitted: Key,
             // There once an event is.
             event_sequence: Key, events: Key, watchers: Key,
         }
@@ -107,6 +107,36 @@ scripts! {
             id: JobId, circle: PublicKey, before: Value, record: Vec<u8>, event: Vec<u8>, keep_for: Duration, most: usize,
             inbox_length: usize, inbox_bytes: usize, log_length: usize,
         }
+    }
+
+    /// Makes the index of dead letters by circle again, from this rank on: adds those that it doesn't have, or deletes the
+    /// ones that are none. Returns the rank to go on from, or -1.
+    IndexDead = "index_dead.lua" {
+        keys { jobs(), dead(), dead_by_circle() }
+        args { from: usize, most: usize, are_extra: bool }
+    }
+
+    /// Returns how much a circle has: keys and bytes of the store, jobs, and of these, the ones that are not over and the
+    /// dead ones.
+    CountAll = "usage.lua" {
+        keys {
+            jobs(), job_counts(&circle), backlog(&circle), delayed(), index(), dead_by_circle(), store(&circle),
+            store_keys(&circle), expiring(&circle), usage(&circle),
+        }
+        args { circle: PublicKey }
+    }
+
+    /// Finds the jobs of a circle among those that are not over, so many of which are looked at, the newest first. Returns
+    /// how many were, the last of them, and then those of the circle.
+    FindOpen = "open.lua" {
+        keys { pending(), index() }
+        args { circle: PublicKey, before: String, most: usize }
+    }
+
+    /// Finds the callers of a circle who have submitted jobs: so many, after this one.
+    Submitters = "submitters.lua" {
+        keys { submitted() }
+        args { circle: PublicKey, after: String, most: usize }
     }
 
     /// Reads a circle's log. Returns the numbers of its oldest event and of the newest, and the events from one on, so

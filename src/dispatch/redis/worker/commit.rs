@@ -276,6 +276,7 @@ impl Committer {
             pending: script::Key::NONE,
             delayed: script::Key::NONE,
             dead: script::Key::NONE,
+            dead_by_circle: script::Key::NONE,
             index: script::Key::NONE,
             submitted: script::Key::NONE,
             event_sequence: script::Key::NONE,
@@ -509,6 +510,7 @@ impl<'a> CommitCall<'a> {
         commit.pending = keys.add(partition.pending());
         commit.delayed = keys.add(partition.delayed());
         commit.dead = keys.add(partition.dead());
+        commit.dead_by_circle = keys.add(partition.dead_by_circle());
         commit.index = keys.add(partition.index());
         commit.submitted = keys.add(partition.submitted());
     }

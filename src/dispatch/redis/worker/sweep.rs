@@ -180,8 +180,11 @@ impl Sweep {
             "-inf".into(),
             Value::Integer(before),
         ];
-        let forgotten = self.redis.send("ZREMRANGEBYSCORE", partition, args);
-        forgotten.await.map(drop)
+        let forgotten = self.redis.send("ZREMRANGEBYSCORE", partition, args).await?;
+        if forgotten.as_i64() != Some(0) {
+            index::index_dead(&self.redis, partition, true).await?;
+        }
+        Ok(())
     }
 
     /// Checks a share of an index, so that all of it is checked in an hour.

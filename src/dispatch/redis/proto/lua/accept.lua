@@ -35,6 +35,7 @@ for _ = 1, new_jobs do
       -- It takes the place of the one that was given up.
       redis.call('SET', seen, id, 'PX', dedupe_for)
       redis.call('ZREM', dead, id)
+      redis.call('ZREM', dead_by_circle, circle .. id)
       redis.call('PERSIST', job)
       first = nil
     elseif given_up then

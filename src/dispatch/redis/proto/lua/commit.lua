@@ -171,6 +171,7 @@ local function submit_job(new)
   if new.input ~= '' then redis.call('HSET', new.job, 'input', new.input) end
   if new.replaced ~= '' then
     redis.call('ZREM', dead, new.id)
+    redis.call('ZREM', dead_by_circle, circle .. new.id)
     redis.call('PERSIST', new.job)
   else
     redis.call('HSET', new.job, 'gateway', new.gateway)
@@ -348,7 +349,10 @@ for _ = 1, runs do
       else
         add(over, id)
         redis.call('PEXPIRE', job, keep_for)
-        if status == 'dead' then redis.call('ZADD', dead, time, id) end
+        if status == 'dead' then
+          redis.call('ZADD', dead, time, id)
+          redis.call('ZADD', dead_by_circle, 0, circle .. id)
+        end
         if final_delivery then redis.call('SET', final_delivery, id) end
       end
     end
