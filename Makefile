@@ -18,7 +18,7 @@ help: ## This list.
 run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="--config circled.toml"
 	$(CARGO) run --release -- serve $(FLAGS)
 
-test: redis ## All tests. They need redis-server: as root, apt-get installs it.
+test: redis ## All tests. They need Redis servers: .ci/redis gets them.
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace $(FLAGS)
 else
@@ -27,7 +27,7 @@ endif
 	$(CARGO) test --workspace --doc
 
 redis:
-	@command -v redis-server >/dev/null || .ci/redis
+	@.ci/redis
 
 soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture dispatch::embedded::crash

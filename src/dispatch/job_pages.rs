@@ -180,7 +180,9 @@ impl Jobs {
                     .await?
                 }
                 JobsBackend::Redis(jobs) => {
-                    jobs.read_page(&mut read.found).await?;
+                    let circle = read.found.page.circle;
+                    let reading = jobs.read_page(&mut read.found);
+                    jobs.confirmed(circle, reading).await?;
                     read
                 }
             };

@@ -248,7 +248,8 @@ impl Jobs {
                     true => jobs.input_in(circle, id).await?,
                     false => None,
                 };
-                jobs.retry_in(circle, id, &rerun, input).await
+                let retried = jobs.retry_in(circle, id, &rerun, input);
+                jobs.confirmed(circle, retried).await
             }
         }
     }
@@ -260,7 +261,7 @@ impl Jobs {
     pub async fn stop_in(self, circle: PublicKey, id: JobId) -> Result<bool, Unavailable> {
         let stopped = match self.backend {
             JobsBackend::Embedded(jobs) => blocking(move || jobs.stop_in(circle, id)).await?,
-            JobsBackend::Redis(jobs) => jobs.stop_in(circle, id).await?,
+            JobsBackend::Redis(jobs) => jobs.confirmed(circle, jobs.stop_in(circle, id)).await?,
         };
         if stopped {
             ended::cancelled(id);
@@ -296,7 +297,7 @@ impl Jobs {
             JobsBackend::Redis(jobs) => {
                 let bytes = jobs.size_in(JobPart::Record, circle, id).await?;
                 let read = pending.reserve(bytes)?;
-                let found = jobs.find_in(circle, id).await?;
+                let found = jobs.confirmed(circle, jobs.find_in(circle, id)).await?;
                 Ok(found.map(|found| read.map(|()| found)))
             }
         }
@@ -396,7 +397,7 @@ impl Jobs {
                 })
                 .await
             }
-            JobsBackend::Redis(jobs) => jobs.dead(&wanted).await,
+            JobsBackend::Redis(jobs) => jobs.confirmed(wanted.circle, jobs.dead(&wanted)).await,
         }
     }
 

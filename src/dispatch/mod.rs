@@ -30,7 +30,9 @@ pub use job_reads::{JobReadError, ReservedRead};
 use jobs::JobsBackend;
 pub use jobs::{Cursor, InvalidCursor, Jobs, Listing, Viewer};
 pub use record::{JobRecord, Status};
-pub use redis::{Disagreement, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers};
+pub use redis::{
+    Disagreement, Durability, Redis, RedisJobs, RedisOutcomeHandle, RedisSettings, Workers,
+};
 pub use retry::{NotRetried, Retried};
 pub use retry_dead::{DeadJobs, DeadRetried};
 pub use settings::{Backend, Settings};

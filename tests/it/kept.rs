@@ -15,7 +15,11 @@ use std::{
 use circled::store::Store;
 use serde_json::Value;
 
-use crate::harness::{disk, redis::RedisServer, server::circle};
+use crate::harness::{
+    disk,
+    redis::{Program, RedisServer},
+    server::circle,
+};
 
 /// The variable that has [`this_version_is_kept`] write a new folder.
 const KEEP: &str = "CIRCLED_TEST_KEEP";
@@ -71,10 +75,10 @@ async fn kept_data_folders_are_read_and_go_on() {
 }
 
 /// Checks the kept namespaces in a Redis that this program serves.
-async fn kept_namespaces_are_read_and_go_on(program: &'static str) {
+async fn kept_namespaces_are_read_and_go_on(program: Program) {
     for kept in all() {
         eprintln!("{}", kept.display());
-        let redis = RedisServer::start_program(program).await;
+        let redis = RedisServer::start_program(program, &[]).await;
         namespace::replay(&redis, &read(kept.join("namespace.txt"))).await;
         let told = told(kept.join("namespace.json"));
         let before = namespace::last_commit(&redis).await;
@@ -86,16 +90,12 @@ async fn kept_namespaces_are_read_and_go_on(program: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_redis_namespaces_are_read_and_go_on() {
-    kept_namespaces_are_read_and_go_on("redis-server").await;
+    kept_namespaces_are_read_and_go_on(Program::Installed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_redis_namespaces_are_read_and_go_on_in_valkey() {
-    if RedisServer::has_program("valkey-server") {
-        kept_namespaces_are_read_and_go_on("valkey-server").await;
-    } else {
-        eprintln!("skipped: valkey-server is not installed");
-    }
+    kept_namespaces_are_read_and_go_on(Program::Valkey).await;
 }
 
 /// Writes a new folder, never over one that is there.

@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use conn::Disagreement;
 pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
-pub use settings::RedisSettings;
+pub use settings::{Durability, RedisSettings};
 
 use circled_protocol::PublicKey;
 use uuid::Uuid;
@@ -65,6 +65,8 @@ const SOON: Duration = Duration::from_millis(5);
 /// One server of many.
 pub struct Redis {
     redis: Connection,
+    /// The connection for reads and changes of durable jobs. A worker waits on it for syncs, and so has one for that.
+    jobs_connection: Connection,
     executor: Executor,
     /// Compiles scripts of submissions, retries and deliveries: on threads of a gateway's own, or on a worker's.
     compiler: Arc<Runner<Account>>,
@@ -124,7 +126,7 @@ impl Redis {
         };
         let limits = Arc::new(store);
         let gateway = if gateway {
-            let durable_connection = match own.min_replicas {
+            let durable_connection = match own.delivery_replicas() {
                 0 => redis.clone(),
                 _ => redis.separate().map_err(StartError::redis)?,
             };
@@ -158,8 +160,13 @@ impl Redis {
                 Arc::new(runner.map_err(StartError::Threads)?)
             }
         };
+        let jobs_connection = match gateway.is_none() && own.synced_replicas().is_some() {
+            true => redis.separate().map_err(StartError::redis)?,
+            false => redis.clone(),
+        };
         let server = Self {
             compiler,
+            jobs_connection,
             executor,
             limits,
             gateway,
@@ -299,16 +306,19 @@ impl Redis {
         }
     }
 
-    /// Commits a transaction, and waits until as many replicas have it as the settings say.
+    /// Commits a transaction, and waits until it is as safe as the settings say.
     pub(super) async fn commit(&self, transaction: Transaction) -> Result<(), CommitError> {
         let Some(gateway) = self.gateway.as_ref().filter(|gateway| gateway.is_ready()) else {
             return Err(Unavailable.into());
         };
         let circle = transaction.circle();
-        let committer = Committer::new(&self.settings, gateway.durable_connection(), &self.limits);
+        let redis = gateway.durable_connection();
+        let since = redis.number();
+        let committer = Committer::new(&self.settings, redis, &self.limits);
         let effects = transaction.into_effects();
         let answer = committer.commit_effects(circle, &effects).await?;
         answer.into_result(&self.limits)?;
+        gateway.confirm(redis, circle, since).await?;
         match gateway.is_replicated(self.redis.keys().of(&circle)).await {
             true => Ok(()),
             false => Err(Unavailable.into()),
@@ -399,7 +409,8 @@ impl Redis {
 
     pub(super) fn jobs(&self) -> RedisJobs {
         RedisJobs {
-            committer: Committer::new(&self.settings, &self.redis, &self.limits),
+            committer: Committer::new(&self.settings, &self.jobs_connection, &self.limits),
+            gateway: self.gateway.clone(),
         }
     }
 
@@ -441,6 +452,7 @@ impl Redis {
             if let Some(gateway) = &self.gateway {
                 gateway.close().await;
             }
+            self.jobs_connection.close().await;
             self.redis.close().await;
         });
     }

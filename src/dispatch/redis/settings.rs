@@ -43,11 +43,53 @@ pub struct RedisSettings {
     pub inbox_bytes: Size<{ 16 << 20 }>,
     /// The longest that Redis may take to answer.
     pub timeout: PositiveDuration<100>,
-    /// Replicas that must have a delivery before it is acknowledged.
+    /// How safe all that is acknowledged is.
+    pub durability: Durability,
+    /// Replicas that must have a delivery before it is acknowledged; or, where all must be replicated, everything.
     pub min_replicas: u32,
 }
 
+/// How safe everything is that is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Redis has it in memory.
+    Memory,
+    /// Redis has synced it to its append-only file.
+    Synced,
+    /// Replicas have synced it, too.
+    Replicated,
+}
+
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Synced => "synced",
+            Self::Replicated => "replicated",
+        })
+    }
+}
+
 impl RedisSettings {
+    /// Returns the number of replicas that must have synced what is acknowledged; nothing, if not even Redis must.
+    pub(crate) fn synced_replicas(&self) -> Option<u32> {
+        match self.durability {
+            Durability::Memory => None,
+            Durability::Synced => Some(0),
+            Durability::Replicated => Some(self.min_replicas.max(1)),
+        }
+    }
+
+    /// Returns the number of replicas that must have a delivery in memory.
+    pub(crate) fn delivery_replicas(&self) -> u32 {
+        match self.durability {
+            Durability::Memory | Durability::Synced => self.min_replicas,
+            // They must have more.
+            Durability::Replicated => 0,
+        }
+    }
+
     /// Returns how many jobs of one circle are with the workers at most: plays, as `prelude.lua` counts them, and durable ones.
     pub(crate) fn most_of_circle(&self) -> usize {
         let per_circle = self.per_circle.get();

@@ -2,6 +2,7 @@
 
 mod across;
 mod blame;
+mod durability;
 mod faults;
 mod forgetful;
 mod inboxes;

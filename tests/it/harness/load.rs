@@ -194,6 +194,11 @@ impl Load {
         .await;
     }
 
+    /// Returns the numbers of plays, deliveries and jobs that were acknowledged.
+    pub(crate) fn done(&self) -> [usize; 3] {
+        self.book.done()
+    }
+
     /// Returns the number of refused plays.
     pub(crate) fn refused(&self) -> u64 {
         self.book.refused()

@@ -19,7 +19,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, circle};
 pub(crate) use proxy::Proxy;
 pub(crate) use sentinel::Sentinels;
-pub(crate) use server::RedisServer;
+pub(crate) use server::{Program, RedisServer};
 
 /// The time in which servers agree among themselves: an election without a winner is held again.
 const ELECTIONS: Duration = Duration::from_secs(30);

@@ -1,5 +1,7 @@
 //! Connections to Redis.
 
+mod blocking;
+mod durability;
 mod error_text;
 
 use std::{
@@ -22,7 +24,10 @@ use fred::{
 use jiff::Timestamp;
 use tokio::{sync::Notify, time::timeout};
 
-use self::error_text::error_text;
+use self::durability::{ConnectionCounter, Promise};
+pub(crate) use self::{
+    blocking::BlockingConnection, durability::ConnectionNumber, error_text::error_text,
+};
 use crate::{
     dispatch::redis::{
         proto::{
@@ -30,7 +35,7 @@ use crate::{
             script::Script,
             values::number,
         },
-        settings::RedisSettings,
+        settings::{Durability, RedisSettings},
         url,
     },
     store::Unavailable,
@@ -53,6 +58,8 @@ pub(crate) struct Connection(Arc<Inner>);
 
 struct Inner {
     client: WithOptions<Client>,
+    connections: ConnectionCounter,
+    promise: Promise,
     config: Config,
     keys: Arc<Keys>,
     timeout: Duration,
@@ -70,7 +77,7 @@ struct Inner {
     ahead: AtomicI64,
 }
 
-/// A disagreement with another server that uses the namespace.
+/// A disagreement with Redis, or with another server that uses the namespace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
     /// Another number of partitions.
@@ -84,6 +91,14 @@ pub enum Disagreement {
         found: String,
         /// The number that this server has.
         own: u16,
+    },
+    /// Redis can't keep what is acknowledged as safe as the settings say.
+    #[error("dispatch.redis.durability = \"{durability}\" {why}. With \"memory\", it isn't needed")]
+    Durability {
+        /// How safe it is to be.
+        durability: Durability,
+        /// What is missing, and what to do.
+        why: &'static str,
     },
 }
 
@@ -111,6 +126,7 @@ impl Connection {
             }
             async { Ok(()) }
         }));
+        let connections = ConnectionCounter::of(&client);
         client.connect();
         let options = Options {
             // Whatever was sent may have been done: sending it again is for those to decide who know what it was.
@@ -121,6 +137,8 @@ impl Connection {
         };
         Ok(Self(Arc::new(Inner {
             client: client.with_options(&options),
+            connections,
+            promise: Promise::of(settings),
             config,
             keys,
             timeout: settings.timeout.get(),
@@ -288,13 +306,14 @@ impl Connection {
     /// it can lose what it acknowledges.
     ///
     /// # Errors
-    /// A server of another kind uses the namespace.
+    /// A server of another kind uses the namespace, or Redis can't do what the settings need.
     pub(crate) async fn watch(&self) -> Result<(), Disagreement> {
         let mut pulse = tokio::time::interval(PULSE);
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = 0_u32;
         // Why it can't be used: each reason once, for the one that says most may come late.
         let mut logged: Vec<String> = Vec::new();
+        let (mut was_ready, mut is_unfit) = (false, false);
         for beat in 0_u32.. {
             pulse.tick().await;
             let agreed = self.agree().await;
@@ -330,6 +349,13 @@ impl Connection {
             }
             if !self.0.ready.load(Ordering::Relaxed) {
                 match self.prepare().await {
+                    Ok(Err(unfit @ Disagreement::Durability { .. })) if was_ready => {
+                        if !is_unfit {
+                            tracing::error!("{unfit}; nothing is accepted until then");
+                        }
+                        is_unfit = true;
+                        continue;
+                    }
                     Ok(agreed) => agreed?,
                     Err(error) => {
                         tracing::debug!(error = error_text(&error), "failed to prepare Redis");
@@ -337,9 +363,13 @@ impl Connection {
                     }
                 }
                 self.warn_of_losses().await;
+                (was_ready, is_unfit) = (true, false);
                 self.0.ready.store(true, Ordering::Relaxed);
                 self.0.came_up.notify_waiters();
-                tracing::info!("Redis is there");
+                tracing::info!(
+                    "Redis is there; work is acknowledged {} (dispatch.redis.durability)",
+                    self.0.promise
+                );
             }
         }
         Ok(())
@@ -392,7 +422,7 @@ impl Connection {
                 Ok(_) | Err(_) => {}
             }
         }
-        Ok(Ok(()))
+        self.check_durability().await
     }
 
     /// Warns if Redis' settings let it lose what it acknowledges.
@@ -432,9 +462,12 @@ impl Connection {
     pub(crate) fn separate(&self) -> Result<Self, Error> {
         let inner = &self.0;
         let client = client(&inner.config, inner.timeout, &inner.name)?;
+        let connections = ConnectionCounter::of(&client);
         client.connect();
         Ok(Self(Arc::new(Inner {
             client: client.with_options(inner.client.options()),
+            connections,
+            promise: inner.promise,
             config: inner.config.clone(),
             keys: inner.keys.clone(),
             timeout: inner.timeout,
@@ -449,63 +482,9 @@ impl Connection {
         })))
     }
 
-    /// Opens a connection for commands that block.
-    pub(crate) fn blocking(&self) -> Result<BlockingConnection, Error> {
-        // Silence is what it is for, up to then.
-        let client = client(&self.0.config, self.0.timeout + BLOCK, &self.0.name)?;
-        client.connect();
-        let options = Options {
-            // What can't be asked now is not to be asked later, when nobody listens.
-            max_attempts: Some(1),
-            timeout: Some(BLOCK + self.0.timeout),
-            fail_fast: true,
-            ..Options::default()
-        };
-        Ok(BlockingConnection {
-            client,
-            options,
-            max_wait: self.0.timeout,
-        })
-    }
-
     /// Ends the connection.
     pub(crate) async fn close(&self) {
         let _ = timeout(self.0.timeout, self.0.client.quit()).await;
-    }
-}
-
-/// A connection for one command that blocks at a time.
-pub(crate) struct BlockingConnection {
-    client: Client,
-    options: Options,
-    max_wait: Duration,
-}
-
-impl BlockingConnection {
-    /// Sends a command that blocks for [`BLOCK`] at most.
-    pub(crate) async fn send(
-        &self,
-        command: &'static str,
-        partition: &Partition,
-        args: Vec<Value>,
-    ) -> Result<Value, Error> {
-        let command = CustomCommand::new_static(command, partition.hash.clone(), true);
-        let client = self.client.with_options(&self.options);
-        let sent = client.custom(command, args).await;
-        if is_of_replica(&sent)
-            || sent
-                .as_ref()
-                .is_err_and(|error| *error.kind() == ErrorKind::Timeout)
-        {
-            // Whoever listens there doesn't speak any more, or isn't the master any more.
-            let _ = timeout(self.max_wait, self.client.force_reconnection()).await;
-        }
-        sent
-    }
-
-    /// Closes the connection after a command that may block for so long: what that still takes, it must not take later.
-    pub(crate) async fn close(&self, block: Duration) {
-        let _ = timeout(block + self.max_wait, self.client.quit()).await;
     }
 }
 

@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use fred::types::Value;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Gateway, Request, hook_script_cache::HookScript};
+use super::{Gateway, Request, barrier::Barrier, hook_script_cache::HookScript};
 use crate::{
     dispatch::{
         NotAccepted, Progress, Receipt,
@@ -56,8 +56,11 @@ pub(in crate::dispatch::redis) struct StoreRequest {
     hook_script: Option<Arc<HookScript>>,
     /// The submitter's part, if it is no delivery's.
     submitted: Option<Submitter>,
-    reply: oneshot::Sender<Result<StoreResult, NotAccepted>>,
+    reply: oneshot::Sender<Result<Stored, NotAccepted>>,
 }
+
+/// The result of storing a job, and the barrier to pass before anybody is told, if there is one.
+type Stored = (StoreResult, Option<Arc<Barrier>>);
 
 /// The result of storing a job.
 pub(in crate::dispatch::redis) enum StoreResult {
@@ -107,13 +110,18 @@ impl Gateway {
         // It ends early where it isn't kept.
         let ended = timeout(wait, ended).await.ok().and_then(Result::ok);
         if let Some(status) = ended
-            && self.settings.min_replicas == 0
+            && self.settings.delivery_replicas() == 0
             && !is_replacement
         {
-            // Whatever has run, has been kept; unless it was the one before that did.
+            // Whatever has run, has been kept, as safely as that is known; unless it was the one before that did.
             return Ok(Accepted::Stored(Receipt { job, status }));
         }
-        match stored.await.unwrap_or(Err(NotAccepted::Unavailable))? {
+        let (stored, barrier) = stored.await.unwrap_or(Err(NotAccepted::Unavailable))?;
+        if let Some(barrier) = barrier {
+            let passed = barrier.pass().await;
+            passed.map_err(|Unavailable| NotAccepted::Unavailable)?;
+        }
+        match stored {
             StoreResult::Stored => Ok(Accepted::Stored(Receipt {
                 job,
                 status: ended.unwrap_or(Progress::Accepted),
@@ -132,7 +140,7 @@ impl Gateway {
         &self,
         request: &JobRequest,
         hook_script: Option<Arc<HookScript>>,
-    ) -> Result<oneshot::Receiver<Result<StoreResult, NotAccepted>>, NotAccepted> {
+    ) -> Result<oneshot::Receiver<Result<Stored, NotAccepted>>, NotAccepted> {
         let job = &request.job;
         let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
         let (reply, answer) = oneshot::channel();
@@ -174,7 +182,7 @@ impl Gateway {
             dedupe_for: self.durable.dedupe_for,
             most: self.settings.per_circle.get(),
             most_waiting: self.durable.backlog.get(),
-            replicas: self.settings.min_replicas,
+            replicas: self.settings.delivery_replicas(),
             inbox_length: self.settings.inbox.get(),
             inbox_bytes: self.settings.inbox_bytes.get(),
             log_length: self.limits.event_log.get(),
@@ -214,8 +222,17 @@ impl Gateway {
             }
             waiting.push((new.id, new.reply));
         }
-        let answers = self.durable_connection.call(partition, accept).await;
+        let redis = &self.durable_connection;
+        let since = redis.number();
+        let answers = redis.call(partition, accept).await;
         let mut answers = answers.map(Value::into_array);
+        let mut barrier = None;
+        if answers.is_ok() {
+            match self.barrier(redis, circle, since).await {
+                Ok(sent) => barrier = sent.map(Arc::new),
+                Err(Unavailable) => answers = Err(Unavailable),
+            }
+        }
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);
         }
@@ -236,7 +253,7 @@ impl Gateway {
             };
             let is_new = matches!(result, Ok(StoreResult::Stored));
             // Whoever waited may have left.
-            let _ = reply.send(result);
+            let _ = reply.send(result.map(|stored| (stored, barrier.clone())));
             if !is_new {
                 // It has no run of its own that could be waited for.
                 self.deliveries.remove(&id);
@@ -244,9 +261,9 @@ impl Gateway {
         }
     }
 
-    /// Returns whether enough replicas have what was written.
+    /// Returns whether enough replicas have a delivery that was written.
     pub(in crate::dispatch::redis) async fn is_replicated(&self, partition: &Partition) -> bool {
-        let wanted = i64::from(self.settings.min_replicas);
+        let wanted = i64::from(self.settings.delivery_replicas());
         if wanted == 0 {
             return true;
         }

@@ -199,7 +199,9 @@ impl Gateway {
             most,
             most_bytes: Log::BYTES_AT_ONCE,
         };
+        let since = self.redis.number();
         let answer = self.redis.call(partition, log).await?;
+        self.confirm(&self.redis, circle, since).await?;
         let mut parts = answer.into_array().into_iter();
         let first = parts.next().and_then(Value::into_string);
         let last = parts.next().and_then(Value::into_string);

@@ -18,15 +18,16 @@ use crate::{
     dispatch::{
         Progress,
         redis::{
-            conn::{BLOCK, BlockingConnection},
+            conn::{BLOCK, BlockingConnection, ConnectionNumber, error_text},
             proto::{
                 keys::Partition,
-                reply,
+                reply::{self, StreamEntry},
                 scripts::{Fetched, InboxCount},
                 values::millis,
             },
         },
     },
+    script::RunError,
     store::Unavailable,
 };
 
@@ -67,7 +68,7 @@ struct InboxRecovery {
 pub(super) fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker) -> Result<(), fred::error::Error> {
     for partitions in gateway.redis.shared_reads() {
         let reader = gateway.redis.blocking()?;
-        tasks.spawn(read(gateway.clone(), reader, partitions));
+        tasks.spawn(Reader::new(gateway.clone(), reader, partitions).run());
     }
     tasks.spawn(keep(gateway.clone()));
     Ok(())
@@ -141,81 +142,205 @@ async fn renew(gateway: &Gateway, recovery: &mut [InboxRecovery]) -> Result<(), 
     try_join_all(all).await.map(drop)
 }
 
-async fn read(gateway: Arc<Gateway>, reader: BlockingConnection, partitions: Vec<usize>) {
-    let all = gateway.redis.keys().partitions();
-    let name = gateway.redis.name();
-    let inboxes: Vec<_> = partitions.iter().map(|n| all[*n].inbox(name)).collect();
-    let numbers: HashMap<_, _> = inboxes.iter().cloned().zip(0..).collect();
-    let mut last = vec!["0-0".to_owned(); inboxes.len()];
-    let mut read = vec![ReadProgress::default(); inboxes.len()];
-    // Circles that are to be watched again.
-    let mut unwatched = Vec::new();
-    let mut at_once = 1;
-    let mut was_cut_off = false;
-    let mut since = Instant::now();
-    loop {
-        if since.elapsed() >= BLOCK + STILL {
-            at_once = 1;
-        }
-        since = Instant::now();
-        let mut args = vec![
-            Value::from("COUNT"),
-            Value::Integer(at_once),
-            Value::from("BLOCK"),
-            millis(BLOCK),
-            Value::from("STREAMS"),
-        ];
-        args.extend(inboxes.iter().map(Value::from));
-        args.extend(last.iter().map(Value::from));
-        let answer = tokio::select! {
-            answer = reader.send("XREAD", &all[partitions[0]], args) => answer,
-            () = gateway.stop.cancelled() => break,
+/// Reads the inboxes of some partitions, and hands over what has come once it is as safe as the settings say.
+struct Reader {
+    gateway: Arc<Gateway>,
+    connection: BlockingConnection,
+    inboxes: Vec<Inbox>,
+    /// The place of each inbox among them, by its key.
+    places: HashMap<String, usize>,
+    /// Circles that are to be watched again.
+    unwatched: Vec<PublicKey>,
+    /// Entries that are read at a time, of each inbox.
+    at_once: i64,
+    is_synced: bool,
+}
+
+/// An inbox, and how far it was read.
+struct Inbox {
+    key: String,
+    partition: usize,
+    /// The last entry that was handed over.
+    last: String,
+    progress: ReadProgress,
+}
+
+/// An entry, and the place of its inbox.
+type InboxEntry = (usize, StreamEntry);
+
+impl Reader {
+    fn new(gateway: Arc<Gateway>, connection: BlockingConnection, partitions: Vec<usize>) -> Self {
+        let name = gateway.redis.name();
+        let inbox = |partition: usize| Inbox {
+            key: gateway.redis.keys().partitions()[partition].inbox(name),
+            partition,
+            last: "0-0".to_owned(),
+            progress: ReadProgress::default(),
         };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                gateway.redis.failed("XREAD", &error);
-                (was_cut_off, at_once) = (true, 1);
+        let inboxes: Vec<_> = partitions.into_iter().map(inbox).collect();
+        let keys = inboxes.iter().map(|inbox| inbox.key.clone());
+        Self {
+            places: keys.zip(0..).collect(),
+            inboxes,
+            gateway,
+            connection,
+            unwatched: Vec::new(),
+            at_once: 1,
+            is_synced: true,
+        }
+    }
+
+    async fn run(mut self) {
+        let gateway = self.gateway.clone();
+        let mut was_cut_off = false;
+        let mut since = Instant::now();
+        loop {
+            if since.elapsed() >= BLOCK + STILL {
+                self.at_once = 1;
+            }
+            since = Instant::now();
+            let entries = tokio::select! {
+                entries = self.fetch() => entries,
+                () = gateway.stop.cancelled() => break,
+            };
+            let Ok(entries) = entries else {
+                (was_cut_off, self.at_once) = (true, 1);
                 sleep(AGAIN).await;
                 continue;
+            };
+            if mem::take(&mut was_cut_off) {
+                // Redis may be another one, which hasn't got all that the first one had told.
+                gateway.signal_missed();
             }
-        };
-        if mem::take(&mut was_cut_off) {
-            // Redis may be another one, which hasn't got all that the first one had told.
-            gateway.signal_missed();
+            let is_idle = entries.is_empty();
+            for (place, entry) in entries {
+                let inbox = &mut self.inboxes[place];
+                handle(&gateway, &entry, &mut inbox.progress, &mut self.unwatched);
+                inbox.last = entry.id;
+            }
+            self.trim(is_idle).await;
+            gateway.watch_all(&mut self.unwatched).await;
         }
-        let streams = reply::streams(answer);
-        let idle = streams.is_empty();
-        let mut taken = 0;
-        for (stream, entries) in streams {
-            let Some(number) = numbers.get(&stream) else {
+        self.connection.close(BLOCK).await;
+    }
+
+    /// Reads what has come, or waits a while for it. With a sync, it reads all of it first: each sync may take long.
+    async fn fetch(&mut self) -> Result<Vec<InboxEntry>, Unavailable> {
+        let since = self.connection.number();
+        let is_synced = self.gateway.redis.synced_replicas().is_some();
+        let mut last: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| inbox.last.clone())
+            .collect();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        loop {
+            let waits = entries.is_empty() && self.is_synced;
+            let (read, may_be_more) = self.read(&last, waits).await?;
+            let mut taken = 0;
+            for (place, entry) in &read {
+                taken += entry.len();
+                last[*place].clone_from(&entry.id);
+            }
+            self.at_once = if taken > BYTES_AT_ONCE {
+                (self.at_once / 4).max(1)
+            } else {
+                (self.at_once * 2).min(AT_ONCE)
+            };
+            entries.extend(read);
+            bytes += taken;
+            if !is_synced || !may_be_more || bytes > BYTES_AT_ONCE {
+                break;
+            }
+        }
+        if is_synced && (!entries.is_empty() || !self.is_synced) {
+            self.sync(&entries, since).await?;
+        }
+        Ok(entries)
+    }
+
+    /// Reads entries after the last ones. Returns true if there may be more.
+    async fn read(
+        &self,
+        last: &[String],
+        waits: bool,
+    ) -> Result<(Vec<InboxEntry>, bool), Unavailable> {
+        let mut args = vec![Value::from("COUNT"), Value::Integer(self.at_once)];
+        if waits {
+            args.extend([Value::from("BLOCK"), millis(BLOCK)]);
+        }
+        args.push(Value::from("STREAMS"));
+        args.extend(self.inboxes.iter().map(|inbox| Value::from(&inbox.key)));
+        args.extend(last.iter().map(Value::from));
+        let answer = self.connection.send("XREAD", self.partition(), args).await;
+        let answer = answer.map_err(|error| self.gateway.redis.failed("XREAD", &error))?;
+        let (mut entries, mut may_be_more) = (Vec::new(), false);
+        for (key, read) in reply::streams(answer) {
+            let Some(place) = self.places.get(&key) else {
                 continue;
             };
-            let read = &mut read[*number];
-            for entry in entries {
-                taken += handle(&gateway, &entry, read, &mut unwatched);
-                last[*number] = entry.id;
+            may_be_more |= i64::try_from(read.len()).is_ok_and(|read| read >= self.at_once);
+            entries.extend(read.into_iter().map(|entry| (*place, entry)));
+        }
+        Ok((entries, may_be_more))
+    }
+
+    /// Waits until all is synced that was read by the connection of this number. If that fails, those who wait for it are
+    /// told that nobody knows; the entries stay in their inboxes, and are read again.
+    async fn sync(
+        &mut self,
+        entries: &[InboxEntry],
+        since: ConnectionNumber,
+    ) -> Result<(), Unavailable> {
+        let replicas = self.gateway.redis.synced_replicas().unwrap_or(0);
+        let synced = self
+            .connection
+            .sync(self.partition(), replicas, since)
+            .await;
+        let gateway = &self.gateway;
+        if synced.is_ok() != self.is_synced {
+            self.is_synced = synced.is_ok();
+            match &synced {
+                Ok(()) => gateway.unsynced.fetch_sub(1, Ordering::Relaxed),
+                Err(_) => gateway.unsynced.fetch_add(1, Ordering::Relaxed),
+            };
+            match &synced {
+                Ok(()) => tracing::info!("work is synced again"),
+                Err(error) => tracing::warn!(
+                    error = error_text(error),
+                    "nothing is acknowledged or accepted, because Redis doesn't sync it (dispatch.redis.durability)"
+                ),
             }
         }
-        at_once = if taken > BYTES_AT_ONCE {
-            (at_once / 4).max(1)
-        } else {
-            (at_once * 2).min(AT_ONCE)
-        };
-        for (number, read) in read.iter_mut().enumerate() {
-            let is_much = read.messages >= TRIM || read.bytes >= TRIM_BYTES;
-            if is_much || idle && read.entries > 0 {
+        synced.map_err(|_| {
+            for (_, entry) in entries {
+                give_up(gateway, entry);
+            }
+            Unavailable
+        })
+    }
+
+    /// Returns the partition whose server it asks.
+    fn partition(&self) -> &Partition {
+        &self.gateway.redis.keys().partitions()[self.inboxes[0].partition]
+    }
+
+    /// Removes messages that were handed over, if they are many or there is time.
+    async fn trim(&mut self, is_idle: bool) {
+        let redis = &self.gateway.redis;
+        for inbox in &mut self.inboxes {
+            let progress = &mut inbox.progress;
+            let is_much = progress.messages >= TRIM || progress.bytes >= TRIM_BYTES;
+            if is_much || is_idle && progress.entries > 0 {
                 // They have done their service.
-                let partition = &all[partitions[number]];
-                let fetched = read.fetched(name, &last[number]);
-                if gateway.redis.call(partition, fetched).await.is_ok() {
-                    *read = ReadProgress::default();
+                let partition = &redis.keys().partitions()[inbox.partition];
+                let fetched = progress.fetched(redis.name(), &inbox.last);
+                if redis.call(partition, fetched).await.is_ok() {
+                    *progress = ReadProgress::default();
                 }
             }
         }
-        gateway.watch_all(&mut unwatched).await;
     }
-    reader.close(BLOCK).await;
 }
 
 /// Returns the least id of an entry that comes after this one.
@@ -253,25 +378,22 @@ impl ReadProgress {
     }
 }
 
-/// Handles an entry: first what it counts as, and then outcomes of jobs, or events. Counts it as read, and returns how
-/// many bytes it has. Circles whose events don't come any more are added to `unwatched`.
+/// Handles an entry: first what it counts as, and then outcomes of jobs, barriers, or events. Counts it as read. Circles
+/// whose events don't come any more are added to `unwatched`.
 fn handle(
     gateway: &Gateway,
-    entry: &reply::StreamEntry,
-    read: &mut ReadProgress,
+    entry: &StreamEntry,
+    progress: &mut ReadProgress,
     unwatched: &mut Vec<PublicKey>,
-) -> usize {
+) {
     let mut messages = entry.pairs();
-    read.entries += 1;
+    progress.entries += 1;
     if let Some((circle, counts)) = messages.next() {
-        read.count(circle, counts);
+        progress.count(circle, counts);
     }
-    let mut all = 0;
     for (id, outcome) in messages {
-        let bytes = id.len() + outcome.len();
-        all += bytes;
-        read.messages += 1;
-        read.bytes += bytes;
+        progress.messages += 1;
+        progress.bytes += id.len() + outcome.len();
         let Ok(id) = id.parse::<JobId>() else {
             unwatched.extend(gateway.publish(id, outcome));
             continue;
@@ -281,11 +403,22 @@ fn handle(
                 // Whoever waited may have left.
                 let _ = waiter.send(progress);
             }
+        } else if let Some((_, barrier)) = gateway.barriers.remove(&id) {
+            barrier.send_replace(true);
         } else {
             gateway.deliver_json(id, outcome);
         }
     }
-    all
+}
+
+/// Tells all who wait for an entry that nobody knows what comes of it. Its events are handled later.
+fn give_up(gateway: &Gateway, entry: &StreamEntry) {
+    let ids = entry.pairs().filter_map(|(id, _)| id.parse().ok());
+    for id in ids {
+        gateway.deliveries.remove(&id);
+        gateway.barriers.remove(&id);
+        gateway.refuse(id, RunError::Unavailable);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The gateway: sends jobs to Redis, and receives their outcomes in its inbox.
 
 mod accept;
+mod barrier;
 mod events;
 mod hook_script_cache;
 mod inbox;
@@ -19,7 +20,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -39,7 +40,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use uuid::Uuid;
 
-use self::{accept::StoreRequest, events::Watched, plays::SentPlay, refused::RefusedPlays};
+use self::{
+    accept::StoreRequest, barrier::Barriers, events::Watched, plays::SentPlay,
+    refused::RefusedPlays,
+};
 use crate::{
     circle::{Caller, Executor},
     dispatch::{
@@ -72,12 +76,15 @@ pub(super) struct Gateway {
     requests: mpsc::UnboundedSender<Request>,
     plays: DashMap<JobId, SentPlay>,
     deliveries: DashMap<JobId, oneshot::Sender<Progress>>,
+    barriers: Barriers,
     /// The hub of the listeners here.
     hub: Hub,
     /// The circles whose events or commits come to the inboxes.
     watched: DashSet<(PublicKey, Watched)>,
     /// True if there are inboxes for outcomes.
     has_inboxes: AtomicBool,
+    /// The number of readers of inboxes that can't hand over what they read, because it isn't synced.
+    unsynced: AtomicUsize,
     /// True if some plays wait here, for which there was no room in Redis.
     has_refused: AtomicBool,
     /// The workers that were there at the last look.
@@ -241,8 +248,10 @@ impl Gateway {
             requests,
             plays: DashMap::new(),
             deliveries: DashMap::new(),
+            barriers: Barriers::default(),
             watched: DashSet::new(),
             has_inboxes: AtomicBool::new(false),
+            unsynced: AtomicUsize::new(0),
             has_refused: AtomicBool::new(false),
             workers: Mutex::default(),
             halt: CancellationToken::new(),
@@ -284,7 +293,9 @@ impl Gateway {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.redis.is_up() && self.has_inboxes.load(Ordering::Relaxed)
+        self.redis.is_up()
+            && self.has_inboxes.load(Ordering::Relaxed)
+            && self.unsynced.load(Ordering::Relaxed) == 0
     }
 
     /// Sends requests to Redis. Of each circle, one call of a kind is under way at a time, and takes along all that has

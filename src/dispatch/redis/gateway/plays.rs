@@ -227,11 +227,16 @@ impl Gateway {
                 is_taken_back: true,
             }
         });
-        match sent {
-            Some(sent) => self.cancel(circle, id, &sent).await,
+        let Some(sent) = sent else {
             // It came just now.
-            None => Ok(false),
+            return Ok(false);
+        };
+        let since = self.redis.number();
+        let is_cancelled = self.cancel(circle, id, &sent).await?;
+        if is_cancelled {
+            self.confirm(&self.redis, circle, since).await?;
         }
+        Ok(is_cancelled)
     }
 
     pub(super) async fn cancel(

@@ -3,12 +3,14 @@
 pub(super) mod index;
 mod pages;
 
+use std::sync::Arc;
+
 use circled_protocol::{
     JobId, PublicKey,
     methods::{CircleUsage, JobCounts},
 };
 use fred::types::Value;
-use futures_util::future::try_join_all;
+use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
@@ -18,6 +20,7 @@ use crate::{
         jobs::{JobPart, List, ListedJobs},
         redis::{
             conn::Connection,
+            gateway::Gateway,
             proto::{
                 event_record,
                 keys::{GROUP, Partition},
@@ -51,9 +54,31 @@ struct ListProgress {
 #[derive(Clone)]
 pub struct RedisJobs {
     pub(super) committer: Committer,
+    /// The gateway, by whose inbox it learns what is safe. A worker has none, and waits on its connection.
+    pub(super) gateway: Option<Arc<Gateway>>,
 }
 
 impl RedisJobs {
+    /// Returns what comes of a call about a circle, once that is as safe as the settings say: what it has written, and what
+    /// others had written that it has read.
+    pub(in crate::dispatch) fn confirmed<'a, T: Send>(
+        &'a self,
+        circle: PublicKey,
+        call: impl Future<Output = Result<T, Unavailable>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Unavailable>> {
+        let confirmed = async move {
+            let redis = self.redis();
+            let since = redis.number();
+            let result = call.await?;
+            match &self.gateway {
+                Some(gateway) => gateway.confirm(redis, circle, since).await?,
+                None => redis.sync_own(redis.keys().of(&circle), since).await?,
+            }
+            Ok(result)
+        };
+        confirmed.boxed()
+    }
+
     /// Returns some of the jobs that are wanted, the oldest of them first, each with whether a worker has it right now;
     /// and where to go on, if there may be more. Goes through one partition after another, and reads a bounded number
     /// of jobs.

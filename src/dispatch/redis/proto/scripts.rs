@@ -187,6 +187,13 @@ scripts! {
         args { entry: String }
     }
 
+    /// Sends a gateway a message in its inbox, about nothing.
+    Barrier = "barrier.lua" {
+        of { gateway: String }
+        keys { inbox(&gateway) }
+        args { circle: PublicKey, id: JobId, inbox_length: usize, inbox_bytes: usize }
+    }
+
     /// Removes what a gateway has read of its inbox: so many entries, before this one.
     Fetched = "fetched.lua" {
         of { gateway: String }

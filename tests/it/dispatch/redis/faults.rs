@@ -9,6 +9,7 @@ mod gateways;
 mod network;
 mod outage;
 mod pause;
+mod power;
 mod sharded;
 mod workers;
 

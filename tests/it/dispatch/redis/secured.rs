@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::harness::{
     load::Load,
-    redis::{Fleet, RedisServer, port::Port},
+    redis::{Fleet, Program, RedisServer, port::Port},
 };
 
 /// Returns the rights that docs/OPERATIONS.md gives a user.
@@ -18,14 +18,27 @@ fn rights() -> impl Iterator<Item = &'static str> {
     rights.split("```").next().unwrap().split_whitespace()
 }
 
+/// Leaves only a user with these rights. Returns the URL.
+async fn restrict(redis: &RedisServer, rights: impl Iterator<Item = &'static str>) -> String {
+    let user = ["ACL", "SETUSER", "circled", "on", ">s3cret/word"];
+    let user: Vec<_> = user.into_iter().chain(rights).collect();
+    redis.command(&user).await;
+    redis.command(&["ACL", "SETUSER", "default", "off"]).await;
+    redis.url().replace("://", "://circled:s3cret%2Fword@")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_one_more_right_is_enough_for_syncs() {
+    let options = ["--appendfsync", "always"];
+    let redis = RedisServer::start_program(Program::Valkey, &options).await;
+    let url = restrict(&redis, rights().chain(["+waitaof"])).await;
+    works(Fleet::on(url).with("DISPATCH__REDIS__DURABILITY", "synced")).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_a_password_is_enough() {
     let redis = RedisServer::start().await;
-    let user = ["ACL", "SETUSER", "circled", "on", ">s3cret/word"];
-    let user: Vec<_> = user.into_iter().chain(rights()).collect();
-    redis.command(&user).await;
-    redis.command(&["ACL", "SETUSER", "default", "off"]).await;
-    let url = redis.url().replace("://", "://circled:s3cret%2Fword@");
+    let url = restrict(&redis, rights()).await;
     works(Fleet::on(url)).await;
 
     let wrong = redis.url().replace("://", "://circled:wrong@");

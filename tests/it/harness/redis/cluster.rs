@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{
-    RedisServer, agreed,
+    Program, RedisServer, agreed,
     resp::{Reply, ask},
 };
 
@@ -42,8 +42,24 @@ impl Cluster {
     /// Starts a cluster with the slots spread evenly. Replacing a failed master needs three of them, because most must
     /// agree.
     pub(crate) async fn start(masters: usize, replicas_each: usize) -> Self {
+        Self::start_program(Program::Installed, OPTIONS, masters, replicas_each).await
+    }
+
+    /// Starts a cluster whose nodes sync each write.
+    pub(crate) async fn start_synced(masters: usize) -> Self {
+        let options = [OPTIONS, &["--appendfsync", "always"]].concat();
+        Self::start_program(Program::Valkey, &options, masters, 0).await
+    }
+
+    async fn start_program(
+        program: Program,
+        options: &[&str],
+        masters: usize,
+        replicas_each: usize,
+    ) -> Self {
         let count = masters * (1 + replicas_each);
-        let nodes = join_all((0..count).map(|_| RedisServer::start_node(OPTIONS))).await;
+        let node = |_| RedisServer::start_node(program, options);
+        let nodes = join_all((0..count).map(node)).await;
         let cluster = Self { nodes };
         cluster.hand_out_slots(masters).await;
         cluster.introduce().await;

@@ -71,7 +71,7 @@ pub(crate) async fn ask(port: u16, command: &[impl AsRef<[u8]>]) -> io::Result<R
     }
 }
 
-fn request(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
+pub(crate) fn request(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut request = format!("*{}\r\n", command.len()).into_bytes();
     for word in command {
         let word = word.as_ref();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{
     port::Port,
-    resp::{Reply, ask},
+    resp::{Reply, ask, request},
 };
 use crate::harness::server::{eventually, within};
 
@@ -18,12 +19,19 @@ use crate::harness::server::{eventually, within};
 /// then; with `appendfsync always`, never.
 const DURABLE: &str = "save \"\"\nappendonly yes\nappendfsync everysec\n";
 
-/// The program that serves, unless a test names another.
-const REDIS: &str = "redis-server";
+/// A program that serves as Redis does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The `redis-server` that is installed.
+    Installed,
+    /// The oldest that circled works with.
+    Redis6,
+    Valkey,
+}
 
 /// A `redis-server` process. Killed when it is dropped.
 pub(crate) struct RedisServer {
-    program: &'static str,
+    program: Program,
     child: Child,
     port: Port,
     options: Vec<String>,
@@ -38,31 +46,25 @@ impl RedisServer {
 
     /// Starts a server with more options, or with others: `&["--appendonly", "no"]`.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        Self::start_on(REDIS, Port::free(), DURABLE, options).await
+        Self::start_program(Program::Installed, options).await
     }
 
-    /// Starts another program that serves as Redis does: `valkey-server`.
-    pub(crate) async fn start_program(program: &'static str) -> Self {
-        Self::start_on(program, Port::free(), DURABLE, &[]).await
-    }
-
-    /// Returns whether a program is installed.
-    pub(crate) fn has_program(program: &str) -> bool {
-        let version = Command::new(program).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
+    /// Starts a server of this program.
+    pub(crate) async fn start_program(program: Program, options: &[&str]) -> Self {
+        Self::start_on(program, Port::free(), DURABLE, options).await
     }
 
     /// Starts a cluster's node.
-    pub(crate) async fn start_node(options: &[&str]) -> Self {
-        Self::start_on(REDIS, Port::free_with_bus(), DURABLE, options).await
+    pub(crate) async fn start_node(program: Program, options: &[&str]) -> Self {
+        Self::start_on(program, Port::free_with_bus(), DURABLE, options).await
     }
 
     /// Starts a sentinel.
     pub(crate) async fn start_sentinel(settings: &str) -> Self {
-        Self::start_on(REDIS, Port::free(), settings, &["--sentinel"]).await
+        Self::start_on(Program::Installed, Port::free(), settings, &["--sentinel"]).await
     }
 
-    async fn start_on(program: &'static str, port: Port, settings: &str, options: &[&str]) -> Self {
+    async fn start_on(program: Program, port: Port, settings: &str, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         // It is a file, because sentinels write to their settings, and to those of the servers that they watch.
         let settings = format!("bind 127.0.0.1\nport {}\n{settings}", port.number());
@@ -91,6 +93,24 @@ impl RedisServer {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends the process as if its machine had lost power: of its append-only file, what was written after this command
+    /// is gone, which is in it once.
+    pub(crate) fn cut_power(&mut self, after: &[&str]) {
+        self.kill();
+        let folder = self.directory.path().join("appendonlydir");
+        let files = fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let is_written = |file: &PathBuf| file.to_string_lossy().ends_with(".incr.aof");
+        let file = files.filter(is_written).max().unwrap();
+        let command = request(after);
+        let written = fs::read(&file).unwrap();
+        let mut places = written.windows(command.len());
+        let end = places.position(|place| place == command).unwrap() + command.len();
+        let file = File::options().write(true).open(file).unwrap();
+        file.set_len(end.try_into().unwrap()).unwrap();
     }
 
     /// Asks the process to end, and waits until it has.
@@ -173,13 +193,37 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(program: &str, directory: &TempDir, options: &[String]) -> Child {
+impl Program {
+    fn path(self) -> PathBuf {
+        let got = |name| {
+            let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/target/redis-servers");
+            PathBuf::from(servers).join(name)
+        };
+        match self {
+            Self::Installed => "redis-server".into(),
+            Self::Redis6 => got("redis-server-6.2"),
+            Self::Valkey => got("valkey-server"),
+        }
+    }
+
+    /// Returns the way to get it, besides `make test`.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Installed => {
+                "apt-get install redis-server, dnf install redis, brew install redis"
+            }
+            Self::Redis6 | Self::Valkey => "run .ci/redis, which says what it needs",
+        }
+    }
+}
+
+fn spawn(program: Program, directory: &TempDir, options: &[String]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
         .open(directory.path().join("log"))
         .unwrap();
-    Command::new(program)
+    Command::new(program.path())
         .arg("redis.conf")
         .args(options)
         .current_dir(directory.path())
@@ -189,8 +233,9 @@ fn spawn(program: &str, directory: &TempDir, options: &[String]) -> Child {
         .spawn()
         .unwrap_or_else(|error| {
             panic!(
-                "this test needs {program}, which can't be run: {error}. `make test` gets it where it may; \
-                 otherwise: apt-get install redis-server, dnf install redis, brew install redis"
+                "this test needs {}, which can't be run: {error}. `make test` gets it where it may; otherwise: {}",
+                program.path().display(),
+                program.source()
             )
         })
 }
