@@ -276,7 +276,7 @@ impl Store {
     /// # Errors
     /// A disk that can't be read.
     pub fn last_commit(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
-        Ok(self.size(circle)?.commit)
+        Ok(Usage::read(&self.0.disk, circle)?.commit)
     }
 
     /// Goes through what is on disk in a table, circle by circle, in the order of the keys, from `from` on: a circle's
@@ -386,10 +386,6 @@ impl Store {
 
     pub(super) fn transaction(&self, circle: PublicKey, snapshot: Option<Snapshot>) -> Transaction {
         Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, snapshot)
-    }
-
-    pub(super) fn size(&self, circle: &PublicKey) -> Result<Usage, Unavailable> {
-        Usage::read(&self.0.disk, circle)
     }
 
     /// Waits until nobody else counts a circle's entries.

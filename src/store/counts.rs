@@ -10,6 +10,7 @@ use super::{
     commit::Store,
     disk::Disk,
     error::Unavailable,
+    preconditions::Preconditions,
     range::{KeyRange, OWN},
     table::{Record, Table},
 };
@@ -28,6 +29,8 @@ pub struct Counts {
     pub open: u64,
     /// The dead ones.
     pub dead: u64,
+    /// The bytes of the store.
+    pub bytes: u64,
 }
 
 /// The counts of a circle, as far as they are known: until it is complete, by how much they have changed.
@@ -38,13 +41,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn counts(&self) -> Counts {
+    fn counts(&self, bytes: u64) -> Counts {
         let [keys, jobs, open, dead] = self.entries.map(|count| count.max(0).cast_unsigned());
         Counts {
             keys,
             jobs,
             open,
             dead,
+            bytes,
         }
     }
 }
@@ -78,18 +82,25 @@ impl Latest {
 }
 
 impl Store {
-    /// Returns the numbers of a circle's entries. Counts them the first time, which takes as long as reading them all.
-    /// Blocks.
+    /// Returns the numbers of a circle's entries, all of one moment, once that is on disk. Counts them the first time, which
+    /// takes as long as reading them all. Blocks.
     ///
     /// # Errors
     /// A disk that can't be read, or that didn't take a write meanwhile.
     pub fn counts(&self, circle: PublicKey) -> Result<Counts, Unavailable> {
+        let counts = self.latest_counts(circle)?;
+        // It comes after all that they count.
+        let last = self.commit_and_wait(self.begin(circle), Vec::new(), Preconditions::NONE);
+        last.map(|()| counts).map_err(|_| Unavailable)
+    }
+
+    fn latest_counts(&self, circle: PublicKey) -> Result<Counts, Unavailable> {
         let _only_one_counts = self.counting();
         let (disk, shared) = (self.disk(), self.circle(circle));
         let snapshot = {
             let mut latest = shared.lock();
             if let Some(tally) = latest.tally().filter(|tally| tally.is_complete) {
-                return Ok(tally.counts());
+                return Ok(tally.counts(latest.usage(disk, &circle)?.bytes));
             }
             latest.set_tally(Some(Tally::default()));
             latest.snapshot(disk)
@@ -109,14 +120,6 @@ impl Store {
         }
         tally.is_complete = true;
         latest.set_tally(Some(tally));
-        Ok(tally.counts())
-    }
-
-    /// Returns the bytes of a circle's store that are on disk.
-    ///
-    /// # Errors
-    /// A disk that can't be read.
-    pub fn bytes(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
-        Ok(self.size(circle)?.bytes)
+        Ok(tally.counts(latest.usage(disk, &circle)?.bytes))
     }
 }

@@ -404,10 +404,11 @@ impl JobStore {
             jobs,
             open,
             dead,
+            bytes,
         } = self.store.counts(circle)?;
         Ok(CircleUsage {
             keys,
-            bytes: self.store.bytes(&circle)?,
+            bytes,
             quota: self.store.limits().quota as u64,
             jobs: JobCounts {
                 open,
