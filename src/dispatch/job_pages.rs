@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use circled_protocol::{JobId, JobKind, JobStatus, PublicKey};
 
 use super::{
-    JobRecord, Status, Viewer,
+    Dispatcher, JobRecord, Status, Viewer,
     job_reads::{JobRead, ReservedRead},
     jobs::{Jobs, JobsBackend, blocking},
 };
@@ -16,7 +16,7 @@ use crate::{memory::MemoryBudget, store::Unavailable};
 
 /// Jobs that one read looks at, at most.
 const MAX_READS: usize = 2000;
-/// The time after which a page ends at its next read, however few jobs it has.
+/// The longest that a call looks at jobs that aren't wanted.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The wanted jobs of a circle.
@@ -38,6 +38,8 @@ pub struct Page {
     pub before: Option<JobId>,
     /// The most that are returned.
     pub limit: usize,
+    /// The time after which the page ends at its next read, however few jobs it has.
+    pub time: Duration,
 }
 
 /// A job on a page.
@@ -147,6 +149,13 @@ impl PageProgress {
     }
 }
 
+impl Dispatcher {
+    /// Returns the longest that a call looks through many jobs: then it ends, with a position to go on from.
+    pub fn time_to_look(&self) -> Duration {
+        LONGEST.min(self.job_timeout() / 2)
+    }
+}
+
 impl Jobs {
     /// Returns some of a circle's jobs, and the one that the next page is before, if there may be one.
     ///
@@ -158,7 +167,7 @@ impl Jobs {
         viewer: Viewer,
         memory: &MemoryBudget,
     ) -> Result<ReservedRead<(Vec<ListedJob>, Option<JobId>)>, Unavailable> {
-        let until = Instant::now() + LONGEST;
+        let until = Instant::now() + page.time;
         let accounts = viewer.accounts(page.circle);
         let max_bytes = match &self.backend {
             JobsBackend::Embedded(jobs) => jobs.max_page(),

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use circled_protocol::{JobId, JobStatus, PublicKey, methods::CircleUsage};
+use circled_protocol::{JobId, JobStatus, PublicKey};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
@@ -398,25 +398,6 @@ impl Jobs {
                 .await
             }
             JobsBackend::Redis(jobs) => jobs.confirmed(wanted.circle, jobs.dead(&wanted)).await,
-        }
-    }
-
-    /// Returns how much a circle has, but for its events.
-    pub(super) async fn usage(
-        self,
-        circle: PublicKey,
-        viewer: Viewer,
-    ) -> Result<CircleUsage, Unavailable> {
-        let permit = self.job_reads.permit(viewer.accounts(circle)).await;
-        match self.backend {
-            JobsBackend::Embedded(jobs) => {
-                blocking(move || {
-                    let _permit = permit;
-                    jobs.usage(circle)
-                })
-                .await
-            }
-            JobsBackend::Redis(jobs) => jobs.usage(circle).await,
         }
     }
 

@@ -18,6 +18,7 @@ mod retry;
 mod retry_dead;
 pub mod settings;
 mod submission;
+mod usage;
 
 use compile::Requester;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
@@ -40,7 +41,7 @@ pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use circled_protocol::{JobId, PublicKey, methods::CircleUsage};
+use circled_protocol::{JobId, PublicKey};
 use uuid::Uuid;
 
 use crate::{
@@ -430,24 +431,6 @@ impl Dispatcher {
             Self::Embedded(_) => None,
             Self::Redis(redis) => redis.workers(),
         }
-    }
-
-    /// Returns how much a circle has. For a caller with this key, if with any.
-    ///
-    /// # Errors
-    /// It can't be read.
-    pub async fn usage(
-        &self,
-        circle: PublicKey,
-        caller: Option<PublicKey>,
-    ) -> Result<CircleUsage, Unavailable> {
-        let mut usage = self.jobs().usage(circle, Viewer::Caller(caller)).await?;
-        let log = self.log(circle, 0, 0).await?;
-        if log.first > 0 {
-            usage.events = log.last + 1 - log.first;
-        }
-        usage.last_event = log.last;
-        Ok(usage)
     }
 
     /// Returns the durable jobs.

@@ -1,6 +1,6 @@
 //! Retries the dead jobs of a circle: some at a time, each in a commit of its own, which checks that it is dead still.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use circled_protocol::{JobId, JobKind, PublicKey};
 use futures_util::{StreamExt, stream};
@@ -10,8 +10,6 @@ use uuid::Uuid;
 use super::{Dispatcher, JobRecord, NotRetried, Status, Viewer};
 use crate::store::Unavailable;
 
-/// The time after which a call ends, with a position to go on from.
-const LONGEST: Duration = Duration::from_secs(5);
 /// Jobs that are retried at once.
 const AT_ONCE: usize = 16;
 
@@ -116,7 +114,7 @@ impl Dispatcher {
                 done.error.get_or_insert_with(|| format!("{id}: {why}"));
             }
             wanted.after = next;
-            if next.is_none() || begun.elapsed() >= LONGEST {
+            if next.is_none() || begun.elapsed() >= self.time_to_look() {
                 done.after = next;
                 return Ok(done);
             }

@@ -45,6 +45,7 @@ impl Call for ListDeliveries {
             name: None,
             before: cursor(params.cursor.as_deref())?,
             limit: limit(params.limit)?,
+            time: shared.dispatcher.time_to_look(),
         };
         let memory = context.memory.clone();
         Ok(Answer::Later(Box::pin(async move {

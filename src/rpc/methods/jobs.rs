@@ -208,6 +208,7 @@ impl Call for ListJobs {
             name: params.name,
             before: cursor(params.cursor.as_deref())?,
             limit: limit(params.limit)?,
+            time: context.shared.dispatcher.time_to_look(),
         };
         let viewer = Viewer::Caller(admitted.key);
         let jobs = context.shared.dispatcher.jobs();

@@ -118,6 +118,7 @@ async fn stop_all(
         name: None,
         before: None,
         limit: PAGE,
+        time: shared.dispatcher.time_to_look(),
     };
     let (mut stopped, mut failed) = (0, 0);
     loop {

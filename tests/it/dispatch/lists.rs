@@ -168,6 +168,37 @@ async fn pages_are_full_though_many_other_jobs_lie_between() {
     }
 }
 
+async fn a_page_that_looks_for_too_long_ends_and_goes_on() {
+    let (_folder, server) = with_deliveries();
+    let data = tempfile::tempdir().unwrap();
+    let mut server = server.data(data.path()).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    put(&mut owner, "on_stripe", "1").await;
+    let hooked = deliver(&server, "hook", 1).await;
+    ok(&mut owner, "delete_script", json!(["on_stripe"])).await;
+    deliver(&server, "good", MANY).await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+
+    let hurried = TestServer::builder()
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "2ms")
+        .data(data.path());
+    let server = hurried.start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut params = json!({ "kind": "delivery", "name": "on_stripe" });
+    let mut pages = Vec::new();
+    loop {
+        let (ids, cursor) = page(&mut owner, params.clone()).await;
+        pages.push(ids);
+        if cursor.is_null() {
+            break;
+        }
+        params["cursor"] = cursor;
+    }
+    assert_eq!(pages.concat(), hooked);
+    assert!((2..10).contains(&pages.len()), "{pages:?}");
+}
+
 async fn a_walk_sees_each_job_once_while_others_come_and_end() {
     let server = TestServer::start().await;
     let mut owner = server.log_in(&key(1)).await;
@@ -233,6 +264,7 @@ async fn dead_jobs_leave_their_list_when_they_run_again() {
 
 on_both!(
     pages_are_full_though_many_other_jobs_lie_between,
+    a_page_that_looks_for_too_long_ends_and_goes_on,
     a_walk_sees_each_job_once_while_others_come_and_end,
     dead_jobs_leave_their_list_when_they_run_again,
 );

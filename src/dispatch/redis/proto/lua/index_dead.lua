@@ -13,16 +13,17 @@ local ids = redis.call('ZRANGE', dead, from, from + most - 1)
 if #ids == 0 then return -1 end
 local members, gone = {}, {}
 for _, id in ipairs(ids) do
-  -- Where its slot moves just now, it isn't known.
   local record = redis.pcall('HGET', partition_key(jobs, 'job:' .. id), 'record')
-  if record then
-    local circle = type(record) == 'string' and record:match('"circle":"(%x+)"')
-    add(members, 0)
-    -- One that can't be read is nobody's.
-    add(members, (circle or '-') .. id)
-    kept = kept + 1
-  else
+  if not record then
     add(gone, id)
+  else
+    kept = kept + 1
+    -- Where its slot moves just now, it is added the next time.
+    if type(record) == 'string' then
+      add(members, 0)
+      -- One that can't be read is nobody's.
+      add(members, (record:match('"circle":"(%x+)"') or '-') .. id)
+    end
   end
 end
 if #members > 0 then redis.call('ZADD', dead_by_circle, unpack(members)) end
