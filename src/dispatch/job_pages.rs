@@ -176,6 +176,10 @@ impl Jobs {
         let permit = self.job_reads.permit(accounts).await;
         let read = JobRead::new(permit, memory.clone()).reserve_page(max_bytes);
         let mut read = read.map(|()| PageProgress::new(page, max_bytes));
+        let since = match &self.backend {
+            JobsBackend::Embedded(_) => None,
+            JobsBackend::Redis(jobs) => Some((jobs, jobs.number())),
+        };
         loop {
             read.found.begin_read();
             read = match &self.backend {
@@ -189,9 +193,7 @@ impl Jobs {
                     .await?
                 }
                 JobsBackend::Redis(jobs) => {
-                    let circle = read.found.page.circle;
-                    let reading = jobs.read_page(&mut read.found);
-                    jobs.confirmed(circle, reading).await?;
+                    jobs.read_page(&mut read.found).await?;
                     read
                 }
             };
@@ -202,6 +204,10 @@ impl Jobs {
             read.take_turn(&self.job_reads, accounts).await;
         }
         read.resize(read.found.bytes);
+        if let Some((jobs, since)) = since {
+            let circle = read.found.page.circle;
+            jobs.confirm_read(circle, since, &mut read).await?;
+        }
         Ok(read.map(|progress| {
             let next = progress.page.before.filter(|_| !progress.is_at_end);
             (progress.jobs, next)

@@ -131,9 +131,14 @@ impl<T> ReservedRead<T> {
         }
     }
 
+    /// Gives the permit to whoever's turn it is. What was read keeps its room.
+    pub(super) fn end_turn(&mut self) {
+        self.permit = None;
+    }
+
     /// Gives the permit to whoever's turn it is, and waits for another one.
     pub(super) async fn take_turn(&mut self, reads: &JobReads, accounts: Option<[Account; 2]>) {
-        self.permit = None;
+        self.end_turn();
         self.permit = reads.permit(accounts).await;
     }
 

@@ -296,8 +296,10 @@ impl Jobs {
             }
             JobsBackend::Redis(jobs) => {
                 let bytes = jobs.size_in(JobPart::Record, circle, id).await?;
-                let read = pending.reserve(bytes)?;
-                let found = jobs.confirmed(circle, jobs.find_in(circle, id)).await?;
+                let mut read = pending.reserve(bytes)?;
+                let since = jobs.number();
+                let found = jobs.find_in(circle, id).await?;
+                jobs.confirm_read(circle, since, &mut read).await?;
                 Ok(found.map(|found| read.map(|()| found)))
             }
         }
@@ -397,7 +399,7 @@ impl Jobs {
                 })
                 .await
             }
-            JobsBackend::Redis(jobs) => jobs.confirmed(wanted.circle, jobs.dead(&wanted)).await,
+            JobsBackend::Redis(jobs) => jobs.dead(&wanted).await,
         }
     }
 

@@ -13,7 +13,7 @@ mod ttl;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{TestServer, Ws, key},
 };
 
@@ -330,4 +330,9 @@ on_both!(
     keys_come_in_the_order_of_their_bytes_own_writes_among_them,
     circles_see_nothing_of_each_other,
     closures_have_the_store_too,
+);
+
+on_other_servers!(
+    values_keep_their_kind_and_their_precision,
+    keys_come_in_the_order_of_their_bytes_own_writes_among_them,
 );

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     counting::{caller, check, count, named},
     redis::Proxy,
     server::{Answer, Builder, TestServer, Ws, eventually, key},
@@ -277,3 +277,5 @@ on_both!(
     replies_outlive_the_server_and_expire,
     the_oldest_replies_make_room,
 );
+
+on_other_servers!(the_same_request_again_gets_the_first_reply,);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{
         assert_invalid, assert_not_found, assert_refused, closed, get_job, ok, put, refused,
         submit, subscribe, until,
@@ -1113,4 +1113,10 @@ on_both!(
     events_of_a_job_come_once,
     a_backlog_is_as_long_as_it_may_be,
     a_job_that_writes_past_the_quota_fails,
+);
+
+on_other_servers!(
+    a_job_waits_for_its_time,
+    stopped_jobs_leave_nothing,
+    failed_jobs_are_tried_again_then_dead_then_retried,
 );

@@ -10,9 +10,9 @@ use std::{
     path::Path,
 };
 
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 
-use crate::harness::redis::RedisServer;
+use crate::harness::redis::{Program, RedisServer};
 
 /// The backend of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,17 @@ pub(crate) enum Backend {
     Redis,
 }
 
+/// A Redis of a test.
+#[derive(Debug, Clone)]
+struct RedisOfTest {
+    url: String,
+    /// The value of `dispatch.redis.durability`.
+    durability: &'static str,
+}
+
 thread_local! {
     /// The Redis of the test on this thread, if it has one.
-    static REDIS: RefCell<Option<String>> = const { RefCell::new(None) };
+    static REDIS: RefCell<Option<RedisOfTest>> = const { RefCell::new(None) };
 }
 
 /// Makes a test for each backend of each of these functions.
@@ -46,22 +54,62 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+/// Makes a test for the oldest Redis, and one for a Valkey that syncs everything before it is acknowledged, of each of
+/// these functions. They are some of those of [`on_both!`]: few, but all kinds of work.
+macro_rules! on_other_servers {
+    ($($test:ident),+ $(,)?) => {
+        mod redis_6 {
+            $(#[test]
+            fn $test() {
+                use $crate::harness::{backend::run_on, redis::Program};
+                run_on(Program::Redis6, &[], "memory", super::$test());
+            })+
+        }
+
+        mod valkey {
+            $(#[test]
+            fn $test() {
+                use $crate::harness::{backend::run_on, redis::Program};
+                run_on(Program::Valkey, &["--appendfsync", "always"], "synced", super::$test());
+            })+
+        }
+    };
+}
+pub(crate) use on_other_servers;
+
 /// Runs a test to its end. The servers that it starts on this thread have that backend.
 pub(crate) fn run(backend: Backend, test: impl Future<Output = ()>) {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let redis = match backend {
-            Backend::Embedded => None,
-            Backend::Redis => Some(RedisServer::start().await),
-        };
-        // Another test may have had this thread before.
-        REDIS.set(redis.as_ref().map(RedisServer::url));
+    match backend {
+        Backend::Embedded => {
+            // Another test may have had this thread before.
+            REDIS.set(None);
+            runtime().block_on(test);
+        }
+        Backend::Redis => run_on(Program::Installed, &[], "memory", test),
+    }
+}
+
+/// Runs a test to its end. The servers that it starts on this thread use a Redis of this program, with these options.
+pub(crate) fn run_on(
+    program: Program,
+    options: &[&str],
+    durability: &'static str,
+    test: impl Future<Output = ()>,
+) {
+    runtime().block_on(async {
+        let redis = RedisServer::start_program(program, options).await;
+        REDIS.set(Some(RedisOfTest {
+            url: redis.url(),
+            durability,
+        }));
         test.await;
         REDIS.set(None);
     });
+}
+
+fn runtime() -> Runtime {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
 }
 
 /// Returns the backend of the test on this thread.
@@ -74,20 +122,23 @@ pub(crate) fn backend() -> Backend {
 
 /// Returns the URL of the Redis of the test on this thread, if it has one.
 pub(crate) fn redis() -> Option<String> {
-    REDIS.with_borrow(Clone::clone)
+    REDIS.with_borrow(|redis| redis.as_ref().map(|redis| redis.url.clone()))
 }
 
 /// Returns the settings with which a server passes its jobs through this Redis, and runs them as well. The next server
 /// with the same `data` finds the state of the one before, as in a data folder.
-pub(crate) fn through(redis: &str, data: &Path) -> [(&'static str, String); 5] {
+pub(crate) fn through(redis: &str, data: &Path) -> [(&'static str, String); 6] {
     let mut hasher = DefaultHasher::new();
     data.hash(&mut hasher);
     let namespace = format!("test-{:x}", hasher.finish());
+    let durability =
+        REDIS.with_borrow(|redis| redis.as_ref().map_or("memory", |redis| redis.durability));
     [
         ("CIRCLED_DISPATCH__BACKEND", "redis".to_owned()),
         ("CIRCLED_DISPATCH__REDIS__URL", redis.to_owned()),
         ("CIRCLED_DISPATCH__REDIS__NAMESPACE", namespace),
         ("CIRCLED_DISPATCH__REDIS__WORKER", "true".to_owned()),
+        ("CIRCLED_DISPATCH__REDIS__DURABILITY", durability.to_owned()),
         // The next server soon takes over the jobs of a killed one.
         ("CIRCLED_DISPATCH__REDIS__LEASE", "1s".to_owned()),
     ]

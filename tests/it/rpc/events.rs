@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{
         add, assert_invalid, assert_refused, closed, ok, put, refused, submit, subscribe, until,
     },
@@ -749,3 +749,5 @@ on_both!(
     numbers_go_on_after_a_restart,
     sessions_that_leave_are_forgotten,
 );
+
+on_other_servers!(late_subscribers_catch_up_and_continue,);

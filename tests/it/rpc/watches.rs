@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{add, assert_invalid, assert_refused, closed, ok, put, refused, remove},
     server::{Builder, TestServer, Ws, circle, key},
 };
@@ -577,3 +577,5 @@ on_both!(
     who_resumes_gets_a_value_only_if_it_is_another,
     who_uses_the_caller_gets_their_own_value,
 );
+
+on_other_servers!(a_value_comes_whenever_it_changes,);

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{failure, starts_over, value};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{TestServer, key},
 };
 
@@ -290,4 +290,10 @@ on_both!(
     what_cant_be_added_fails_the_run_and_nothing_of_it_is_left,
     what_is_pushed_gets_the_next_keys,
     what_is_added_is_in_the_quota,
+);
+
+on_other_servers!(
+    what_is_added_is_seen_as_if_it_were_written,
+    what_cant_be_added_fails_the_run_and_nothing_of_it_is_left,
+    what_is_pushed_gets_the_next_keys,
 );

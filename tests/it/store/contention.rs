@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::value;
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{ENDLESS, TestServer, Ws, busy, key},
 };
 
@@ -270,4 +270,9 @@ on_both!(
     of_two_that_depend_on_each_other_one_comes_first,
     only_one_run_creates_a_missing_key,
     a_long_script_that_keeps_colliding_is_told_and_leaves_nothing,
+);
+
+on_other_servers!(
+    transfers_keep_the_total,
+    of_two_that_depend_on_each_other_one_comes_first,
 );

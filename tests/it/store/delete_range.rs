@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{failure, starts_over, value};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{TestServer, key},
 };
 
@@ -102,3 +102,5 @@ on_both!(
     a_range_is_deleted_and_what_comes_after_it_stays,
     many_keys_are_one_write_and_too_many_none,
 );
+
+on_other_servers!(a_range_is_deleted_and_what_comes_after_it_stays,);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{failure, starts_over, value};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{ENDLESS, TestServer, Ws, key, within},
 };
 
@@ -310,5 +310,10 @@ on_both!(
     more_than_an_array_has_is_counted_and_read_in_parts,
     a_scan_finds_no_more_than_a_run_may_hold,
     counting_many_keys_costs_operations,
+    who_reads_the_last_is_not_disturbed_by_who_writes_at_the_old_end,
+);
+
+on_other_servers!(
+    a_scan_returns_a_part_from_either_end,
     who_reads_the_last_is_not_disturbed_by_who_writes_at_the_old_end,
 );

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{failure, starts_over, value};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     redis::RedisServer,
     server::{ENDLESS, TestServer, eventually, key},
 };
@@ -201,6 +201,11 @@ on_both!(
     writes_say_whether_a_key_still_expires,
     what_expires_before_the_commit_was_never_there,
     what_has_expired_gives_its_room_back,
+);
+
+on_other_servers!(
+    a_key_is_there_until_it_expires,
+    what_expires_before_the_commit_was_never_there,
 );
 
 /// Keys of one expiry time, and one that stays.

@@ -4,7 +4,7 @@ use circled::webhooks::Preset;
 use serde_json::json;
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     server::{Response, TestServer, Ws, circle, key, post},
     webhooks::{STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until},
 };
@@ -295,4 +295,9 @@ on_both!(
     without_deduplication_each_delivery_is_new,
     repeated_deliveries_run_the_script_as_it_is_now,
     an_address_is_verified_by_whoever_knows_the_token,
+);
+
+on_other_servers!(
+    dead_deliveries_run_when_they_come_again,
+    of_many_that_come_again_at_once_one_runs,
 );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    backend::{Backend, backend, on_both},
+    backend::{Backend, backend, on_both, on_other_servers},
     server::{ENDLESS, OPEN, TestServer, busy, eventually, key, send, within},
     webhooks::{SECRET, STUBBORN, Webhook, ask, event, job, scripted, taking_stripes, until},
 };
@@ -403,3 +403,5 @@ on_both!(
     the_admin_listener_keeps_jobs_from_web_pages,
     payloads_and_secrets_are_never_logged,
 );
+
+on_other_servers!(failed_deliveries_leave_nothing_and_are_tried_again,);

@@ -2,7 +2,10 @@
 //! by the inbox is synced before it is handled, so once the message comes, what was before it is synced, too: whichever
 //! server the inbox is read from, it has what was before.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use circled_protocol::{JobId, PublicKey};
 use dashmap::DashMap;
@@ -58,6 +61,9 @@ impl Gateway {
     ) -> Result<Option<Barrier>, Unavailable> {
         if redis.synced_replicas().is_none() {
             return Ok(None);
+        }
+        if self.unsynced.load(Ordering::Relaxed) > 0 {
+            return Err(Unavailable);
         }
         let id = JobId::new();
         let (sender, has_come) = watch::channel(false);

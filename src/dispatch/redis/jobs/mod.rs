@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     dispatch::{
-        Cursor, JobRecord, Listing, Status,
+        Cursor, JobRecord, Listing, ReservedRead, Status,
         jobs::{JobPart, List, ListedJobs},
         redis::{
-            conn::Connection,
+            conn::{Connection, ConnectionNumber},
             gateway::Gateway,
             proto::{
                 event_record,
@@ -67,16 +67,40 @@ impl RedisJobs {
         call: impl Future<Output = Result<T, Unavailable>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, Unavailable>> {
         let confirmed = async move {
-            let redis = self.redis();
-            let since = redis.number();
+            let since = self.number();
             let result = call.await?;
-            match &self.gateway {
-                Some(gateway) => gateway.confirm(redis, circle, since).await?,
-                None => redis.sync_own(redis.keys().of(&circle), since).await?,
-            }
+            self.confirm(circle, since).await?;
             Ok(result)
         };
         confirmed.boxed()
+    }
+
+    /// Returns the number of the connection that it reads by.
+    pub(in crate::dispatch) fn number(&self) -> ConnectionNumber {
+        self.redis().number()
+    }
+
+    /// Waits until all is as safe as the settings say that was read of a circle since the connection had this number. Others
+    /// may read meanwhile: it may take long.
+    pub(in crate::dispatch) async fn confirm_read<T>(
+        &self,
+        circle: PublicKey,
+        since: ConnectionNumber,
+        read: &mut ReservedRead<T>,
+    ) -> Result<(), Unavailable> {
+        if self.redis().synced_replicas().is_none() {
+            return Ok(());
+        }
+        read.end_turn();
+        Box::pin(self.confirm(circle, since)).await
+    }
+
+    async fn confirm(&self, circle: PublicKey, since: ConnectionNumber) -> Result<(), Unavailable> {
+        let redis = self.redis();
+        match &self.gateway {
+            Some(gateway) => gateway.confirm(redis, circle, since).await,
+            None => redis.sync_own(redis.keys().of(&circle), since).await,
+        }
     }
 
     /// Returns some of the jobs that are wanted, the oldest of them first, each with whether a worker has it right now;
