@@ -34,7 +34,7 @@ pub(super) enum Pace {
     Steady,
 }
 
-/// What a server sends.
+/// The messages that a server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Events,

@@ -50,7 +50,7 @@ enum Command {
         /// Put it only if this is the newest version.
         #[arg(long, value_name = "VERSION")]
         if_version: Option<String>,
-        /// Who may call it, instead of the circle's rule: owner, member, guest, or auto for the circle's rule again.
+        /// The least role of its callers, in place of the circle's rule: owner, member, guest, or auto for the circle's rule again.
         #[arg(long, value_name = "ROLE")]
         call: Option<CallRule>,
     },

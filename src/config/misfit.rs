@@ -11,7 +11,7 @@ use super::key;
 pub(super) struct Misfit {
     /// The key, which may be of an item of a list: `circle[0].members[1]`.
     pub(super) key: String,
-    /// What would be right.
+    /// A value that would be right.
     pub(super) message: String,
 }
 

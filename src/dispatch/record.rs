@@ -36,7 +36,7 @@ pub struct JobRecord {
     /// The circle that it runs in.
     #[serde(with = "circled_protocol::trusted")]
     pub circle: PublicKey,
-    /// Who runs it: a public key, or `webhook:<provider>`.
+    /// The caller: a public key, or `webhook:<provider>`.
     pub caller: String,
     /// The script's name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub struct JobRecord {
     pub tries: u32,
     /// Servers that died while they ran it, since its last run that came to an end.
     pub crashes: u32,
-    /// How often, since its last run that came to an end, there was no room to set it aside.
+    /// The number of times, since its last run that came to an end, that there was no room to set it aside.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub displaced: u32,
     /// Not before then will it run.
@@ -74,7 +74,7 @@ pub struct JobRecord {
     /// The same as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Box<RawValue>>,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<JobError>,
     /// The stored bytes of a record that can't be read, for a version that can: this record stands for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

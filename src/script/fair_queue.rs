@@ -6,7 +6,7 @@
 //! before the clock, and so comes before all who have been waiting for more. So a flood waits behind whoever has used
 //! less than its share, however many circles one caller floods, and however many callers flood one circle.
 //!
-//! Who comes next is decided by where an account will be after one more turn that is as long as its last one: where many
+//! The next account is decided by where it will be after one more turn that is as long as its last one: where many
 //! have used the same, those whose turns are short don't wait until all others have had a long one.
 
 use std::{

@@ -62,7 +62,7 @@ fn thread_time() -> Duration {
     Duration::try_from(time).unwrap()
 }
 
-/// Whether a run ended for want of time though it used less of the processor's: the machine did something else.
+/// Returns true if a run ended for want of time though it used less of the processor's: the machine did something else.
 fn was_kept_waiting(end: End, took: Duration, most: Duration) -> bool {
     end == TimedOut && took < most / 10 * 9
 }

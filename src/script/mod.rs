@@ -1,6 +1,6 @@
 //! Scripts: Rhai source in, an output, a value and log lines out, with everything bounded.
 //!
-//! What always holds, whatever the source is:
+//! These always hold, whatever the source is:
 //!
 //! - A run ends: operations, wall clock, memory, depth and sizes have named limits ([`Limits`]), and no
 //!   script can catch or outlast one of them. Functions of Rhai's standard library that could do unbounded

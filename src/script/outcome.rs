@@ -43,7 +43,7 @@ pub struct Success {
     /// The version of the named script that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What a query has read; nothing for all other runs.
+    /// The reads of a query; nothing for all other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queried: Option<Box<Queried>>,
     /// The job that it is the result of, if that is an earlier one.

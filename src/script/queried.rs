@@ -1,4 +1,4 @@
-//! What a query has read: a run that only reads, and that is run again when any of it changes.
+//! The reads of a query: a run that only reads, and that is run again when any of them changes.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::RunError;
 use crate::store::{Key, ReadSet};
 
-/// What the run of a query came from.
+/// The reads that a query's result came from, and when they were so.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Queried {
     /// The number of the circle's last commit that it has seen. With Redis, the commit finds it.

@@ -1,6 +1,6 @@
-//! What belongs to the run on this thread. Functions that scripts call know nothing of their run, so they find it here.
+//! All that belongs to the run on this thread. Functions that scripts call know nothing of their run, so they find it here.
 //!
-//! What belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
+//! All that belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
 //! in `stack`, and what it has allocated in `meter`.
 
 use std::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::store::{Transaction, WriteError};
 
-/// What a run has. Between two runs, there is nothing in it.
+/// The things of one run. Between two runs, there is nothing in it.
 pub(super) struct RunContext {
     pub(super) budget: Budget,
     pub(super) logs: Logs,

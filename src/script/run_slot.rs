@@ -33,7 +33,7 @@ pub(super) trait RunSlot {
 /// A function that is told whether a run goes on.
 type Observer = Rc<dyn Fn(bool)>;
 
-/// What a thread has around its runs. It is there before a run begins, and after it has ended.
+/// The state of a thread around its runs. It is there before a run begins, and after it has ended.
 struct Around {
     slot: RefCell<Option<Box<dyn RunSlot>>>,
     /// The observer that is told when the run is set aside, and when it goes on.

@@ -104,7 +104,7 @@ impl Sandbox {
     /// Compiles the script, and returns the names of the scripts that it imports, each once.
     ///
     /// # Errors
-    /// How it ended instead: it can't run; or the deadline passed, or the caller cancelled.
+    /// It doesn't compile; or the deadline passed, or the caller cancelled.
     pub fn imports(
         &self,
         source: &str,

@@ -103,7 +103,7 @@ impl Usage {
     }
 }
 
-/// What comes of a commit that changes the store.
+/// The result of a commit that changes the store.
 pub(super) struct StoreChange {
     /// The size of the store afterwards.
     pub(super) usage: Usage,

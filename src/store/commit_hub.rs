@@ -71,7 +71,7 @@ struct Circle {
     memory: MemoryBudget,
 }
 
-/// What waits for one watcher. It is bounded by the memory of its circle.
+/// The signals that wait for one watcher. They are bounded by the memory of its circle.
 #[derive(Debug, Default)]
 struct Waiting {
     queue: Mutex<Queue>,

@@ -11,10 +11,10 @@ use super::{
     write::{DIGITS, Write},
 };
 
-/// What a run has read, and what it is going to do once it commits.
+/// The reads of a run, and the changes that it makes once it commits.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What it has read: it must still be so at the commit.
+    /// Its reads: all of them must still be so at the commit.
     pub reads: ReadSet,
     /// The ranges of keys that it deletes, before its writes: in order, none of which touches another.
     pub range_deletes: Vec<KeyRange>,

@@ -19,7 +19,7 @@ const HEADER: usize = 1 + size_of::<i64>();
 /// time, whose first byte is smaller.
 const LETTERS: [u8; 2] = [b'k', b'r'];
 
-/// What the circle's own keys begin with that have the replies to requests. Of its own keys, these alone expire. They don't
+/// The prefix of those of the circle's own keys that have the replies to requests. Of its own keys, these alone expire. They don't
 /// count in the quota. `lua/prelude.lua` has it, too.
 const REQUEST: [u8; 2] = [OWN, b'r'];
 

@@ -30,7 +30,7 @@ pub struct Event {
     pub at: Timestamp,
     /// The key whose sessions receive it, besides the owner's; `None`: everyone's.
     pub to: Option<PublicKey>,
-    /// What listeners make of it, see [`Event::shared`].
+    /// The text that listeners make of it, see [`Event::shared`].
     shared: OnceLock<Box<dyn Any + Send + Sync>>,
     /// The memory that it counts as, for as long as anybody has it.
     reservation: OnceLock<Reservation>,

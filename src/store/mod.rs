@@ -1,6 +1,6 @@
 //! The circles' stores: keys and JSON values, read and written in transactions, on this machine's disk.
 //!
-//! What always holds:
+//! These always hold:
 //!
 //! - **Serializable.** A [`Transaction`] remembers what it read, ranges too, and keeps its writes to itself.
 //!   Committing checks that everything it read still stands, so any set of transactions leaves what it

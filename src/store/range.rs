@@ -18,7 +18,7 @@ pub struct KeyRange {
     pub reverse: bool,
 }
 
-/// What a read of a range is to return.
+/// The things that a read of a range is to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// The keys.

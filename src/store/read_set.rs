@@ -1,4 +1,4 @@
-//! What a transaction has read, as data: whoever commits it compares that with what there is by then.
+//! The reads of a transaction, as data: its commit compares them with what there is by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +24,11 @@ pub struct RangeRead {
     /// The part that was covered. Unless it was counted, its limit is one key more than there were, so that comparing it
     /// ends with the first key too many.
     pub range: KeyRange,
-    /// What was found in it.
+    /// The result of the read.
     pub found: Found,
 }
 
-/// What a read of a range has found. A digest is a SHA-1: no other hash can be had inside Redis. Who makes up keys or
+/// The result of a read of a range. A digest is a SHA-1: no other hash can be had inside Redis. Somebody who makes up keys or
 /// values that collide fools nobody but the scripts of their own circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Found {

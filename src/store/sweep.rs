@@ -31,7 +31,7 @@ pub(super) struct ExpiringCircles {
     is_complete: Mutex<bool>,
 }
 
-/// What a sweep of a circle came to.
+/// The result of a sweep of a circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
     /// The keys that were deleted.

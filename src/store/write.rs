@@ -1,4 +1,4 @@
-//! What a transaction does to one key.
+//! The change that a transaction makes to one key.
 
 use thiserror::Error;
 

@@ -1,4 +1,4 @@
-//! What tests are made of: servers, clients, Redis, and load.
+//! The parts that tests are made of: servers, clients, Redis, and load.
 
 pub(crate) mod backend;
 pub(crate) mod calls;

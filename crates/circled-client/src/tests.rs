@@ -63,11 +63,11 @@ struct Fate {
     odd: Option<u64>,
     /// The number of login calls that are refused first, because there are too many.
     crowded: usize,
-    /// What comes of `play`.
+    /// The result of `play`.
     play: PlayFate,
 }
 
-/// What comes of `play`.
+/// The result of `play`.
 #[derive(Clone, Default)]
 enum PlayFate {
     #[default]

@@ -1,7 +1,7 @@
 //! The backend for any number of machines: gateways put jobs into Redis, workers take them out, run them, and commit
 //! what they come to in one atomic script.
 //!
-//! What always holds:
+//! These always hold:
 //!
 //! - **A job is pending as long as its entry in the stream is.** A commit takes the entry away in the
 //!   same script; a run that comes second finds nothing, and changes nothing.

@@ -23,14 +23,14 @@ struct Value {
     name: u64,
     /// The caller who watches, if they had logged in.
     caller: Option<PublicKey>,
-    /// What ends the watch; nothing while it begins.
+    /// Ends the watch when it is dropped; nothing while it begins.
     guard: Option<WatchGuard>,
     /// The digest of the value that the client was sent last; nothing until the watch has begun.
     sent: Option<[u8; 32]>,
     pending: Option<Pending>,
 }
 
-/// What is to be sent next.
+/// The message that is to be sent next.
 #[derive(Debug)]
 enum Pending {
     /// An answer, and the commit at which it is so.

@@ -1,4 +1,4 @@
-//! What a query comes to.
+//! The answers of queries: a value, or an error.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::{memory::Reservation, script::RunError};
 
-/// What a query came to, as all who watch it are told.
+/// The result of a query, as all who watch it are told.
 #[derive(Debug)]
 pub(in crate::rpc) struct Answer {
     pub(in crate::rpc) content: Content,

@@ -4,7 +4,7 @@
 //! the commits of the circle in their order, the results of runs, and that commits may have been missed. What is to be
 //! done comes out: runs ([`Queries::next_run`]), reads of roles ([`Queries::next_confirm`]), and what watchers are told.
 //!
-//! What always holds:
+//! These always hold:
 //! - A result counts once all commits are known that it has seen. So whoever is removed from the circle by one of them
 //!   isn't told of it.
 //! - A query rests only if no commit since its run has touched what it has read.
@@ -46,7 +46,7 @@ pub(super) type QueryId = u64;
 /// The name of a watch in its circle.
 pub(super) type WatchId = u64;
 
-/// Whoever watches: a session, or a test.
+/// Is told of the answers of one watch: a session, or a test.
 pub(in crate::rpc) trait Watcher {
     /// Begins with the first answer, which is so at a commit; the caller may have it already.
     fn begin(&mut self, answer: &Arc<Answer>, is_known: bool, at: u64);
@@ -88,7 +88,7 @@ pub(super) struct Ran {
     pub(super) by_caller: bool,
 }
 
-/// What tells queries apart: those that use the caller belong to one.
+/// Tells queries apart: those that use the caller belong to one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct QueryKey {
     spec: [u8; 32],
@@ -140,7 +140,7 @@ struct Watch<W> {
     watcher: W,
 }
 
-/// What is known of a watcher's role.
+/// The state of the check of a watcher's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RoleCheck {
     Confirmed,

@@ -1,4 +1,4 @@
-//! What a query runs.
+//! The script of a query, with its arguments.
 
 use std::borrow::Cow;
 

@@ -44,7 +44,7 @@ pub trait RemoteReads: Send {
     fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable>;
 }
 
-/// What there is in a range, as it was wanted.
+/// The content of a range, as it was wanted.
 #[derive(Debug)]
 pub enum Scanned {
     /// The keys.

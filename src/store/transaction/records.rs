@@ -12,7 +12,7 @@ use crate::store::{
     write::{PUSHED, Write, last_push, pushed_key, sum},
 };
 
-/// What a transaction writes to the store.
+/// The writes of a transaction to the store.
 pub(in crate::store) struct StoreRecords {
     /// The deletes of keys by ranges, and of what the index has of them.
     pub(in crate::store) removed: Vec<Record>,

@@ -1,4 +1,4 @@
-//! What scripts know of callers and members, and what they tell one caller alone.
+//! Callers and members, as scripts know them, and events for one caller alone.
 
 use serde_json::{Value, json};
 

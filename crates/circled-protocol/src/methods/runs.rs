@@ -19,7 +19,7 @@ pub struct Play<'a> {
     /// The value that the script sees as ARGS.
     #[serde(default, deserialize_with = "circled_json::value")]
     pub args: Value,
-    /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+    /// The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
     /// A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed
@@ -50,7 +50,7 @@ pub struct CallScript<'a> {
     /// newest.
     #[serde(default, borrow)]
     pub version: Option<Cow<'a, str>>,
-    /// How long the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+    /// The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub timeout_ms: Option<u64>,
     /// A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed

@@ -18,7 +18,7 @@ pub struct PutScript {
     /// The version that must be the newest one; else nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_version: Option<String>,
-    /// Who may call it, instead of who may by the circle's rule `call`. Default: as before.
+    /// The least role of its callers, in place of the circle's rule `call`. Default: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallRule>,
 }

@@ -22,7 +22,7 @@ const READ_LOG: &str = "look";
 /// The word before the number of a commit, as `lua/commit.lua` has it.
 const COMMIT: &str = "commit ";
 
-/// What is watched of a circle.
+/// The parts of a circle that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Watched {
     Events,

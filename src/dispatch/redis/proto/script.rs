@@ -1,4 +1,4 @@
-//! How Lua scripts are declared, and called.
+//! The declarations of Lua scripts, and their calls.
 //!
 //! `scripts.rs` declares each script once: its keys, its arguments and its lists. From that come the struct that it is
 //! called with, and the lines in front of the script that give everything its name. So neither side counts positions:

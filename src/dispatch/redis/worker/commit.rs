@@ -178,7 +178,7 @@ impl Committer {
     /// commits nothing, while another run has locked the circle.
     ///
     /// # Errors
-    /// Whether they are committed can't be told.
+    /// They may be committed or not: nobody knows.
     pub(super) async fn commit(
         &self,
         circle: PublicKey,
@@ -220,7 +220,7 @@ impl Committer {
     /// Commits effects that are no claimed job's. Sending the same again may commit them again.
     ///
     /// # Errors
-    /// Whether they are committed can't be told.
+    /// They may be committed or not: nobody knows.
     pub(in crate::dispatch::redis) async fn commit_effects(
         &self,
         circle: PublicKey,

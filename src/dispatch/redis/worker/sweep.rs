@@ -1,4 +1,4 @@
-//! What happens from time to time in all partitions: jobs whose time has come are woken, and keys of stores and entries of
+//! The work that is done from time to time in all partitions: jobs whose time has come are woken, and keys of stores and entries of
 //! jobs that have expired are deleted.
 
 use std::{sync::Arc, time::Duration};

@@ -40,7 +40,7 @@ pub(super) enum Op {
     Scan(&'static str, &'static str, usize, bool),
     /// The same, with their values.
     Entries(&'static str, &'static str, usize, bool),
-    /// How many keys there are from one on up to another.
+    /// Counts the keys from one on up to another.
     Count(&'static str, &'static str),
     /// Another key under "k/", if there are fewer than so many.
     Join(i64, usize),
