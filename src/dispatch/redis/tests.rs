@@ -138,11 +138,32 @@ impl Server {
         self.ask(circle, "ZADD", ends);
     }
 
+    /// Adds so many keys that have expired.
+    fn add_expired(&self, circle: PublicKey, count: usize) {
+        let partition = self.redis.keys().of(&circle);
+        let script = "for n = 1, ARGV[1] do
+            local key = 'k' .. n
+            redis.call('HSET', KEYS[1], key, struct.pack('>BI8', 1, ARGV[2]) .. '1')
+            redis.call('ZADD', KEYS[2], 0, key)
+            redis.call('ZADD', KEYS[3], ARGV[2], key)
+        end";
+        let args = vec![
+            script.into(),
+            3.into(),
+            partition.store(&circle).into(),
+            partition.store_keys(&circle).into(),
+            partition.expiring(&circle).into(),
+            i64::try_from(count).unwrap().into(),
+            EARLY.into(),
+        ];
+        self.ask(circle, "EVAL", args);
+    }
+
     /// Deletes the keys that have expired.
     fn expire(&self, circle: PublicKey) {
         let expire = Expire {
             circle,
-            most: 100,
+            most: 500,
             inbox_length: 100,
             inbox_bytes: 1 << 20,
         };
@@ -288,6 +309,60 @@ fn take(steps: &[Step], transaction: &mut Transaction) -> Vec<Vec<Vec<u8>>> {
         }
     };
     steps.iter().filter_map(step).collect()
+}
+
+#[test]
+fn many_keys_that_have_expired_keep_redis_for_no_longer_than_some_do() {
+    let server = Server::start();
+    let committer = server.committer(|_| {});
+    let circle = circle(1);
+    let mut first = server.begin(circle);
+    first.set("a", Some(value(1))).unwrap();
+    server.commit(&committer, first).unwrap();
+    let all = KeyRange {
+        start: Key::new(b"a"),
+        end: Key::new(b"z"),
+        limit: usize::MAX,
+        reverse: false,
+    };
+    let read = |range: &KeyRange, counts: bool| {
+        let mut transaction = server.begin(circle);
+        let found = if counts {
+            transaction
+                .count(range.clone(), &mut |_| true)
+                .unwrap()
+                .unwrap()
+        } else {
+            transaction.scan(range.clone()).unwrap().len() as u64
+        };
+        transaction.set("b", Some(value(found as u8))).unwrap();
+        (found, transaction)
+    };
+    for counts in [false, true] {
+        let (found, seen) = read(&all, counts);
+        assert_eq!(found, 1 + u64::from(counts));
+        // What is in the way is too much to look at again: the run starts over.
+        server.add_expired(circle, 25_000);
+        let committed = server.commit(&committer, seen);
+        assert_eq!(committed, Err(CommitError::Conflict));
+        std::thread::scope(|scope| {
+            let swept = scope.spawn(|| (0..12).for_each(|_| server.expire(circle)));
+            let (found, seen) = read(&all, counts);
+            assert_eq!(found, 1 + u64::from(counts));
+            server.commit(&committer, seen).unwrap();
+            swept.join().unwrap();
+        });
+        let left = vec![server.redis.keys().of(&circle).expiring(&circle).into()];
+        let left = server.ask(circle, "ZCARD", left).as_i64().unwrap();
+        assert_eq!(
+            left,
+            25_000 - 12 * 500,
+            "it waits for no more than is in the way"
+        );
+        for _ in 0..=left / 500 {
+            server.expire(circle);
+        }
+    }
 }
 
 #[test]

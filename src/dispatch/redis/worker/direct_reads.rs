@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use circled_protocol::PublicKey;
@@ -23,6 +24,12 @@ use crate::{
     script,
     store::{self, Key, KeyRange, RemoteReads, Scanned, Unavailable, Want},
 };
+
+/// The reply to a scan that would pass over too much that has expired.
+const EXPIRED: &str = "expired";
+/// The pause in which some of that is deleted, and how many of them a run waits for.
+const SWEPT: Duration = Duration::from_millis(50);
+const SWEPT_WITHIN: u32 = 40;
 
 /// The values of keys, all as they were at one moment.
 pub(in crate::dispatch::redis) type KnownValues = HashMap<Key, Option<store::Value>>;
@@ -74,7 +81,7 @@ impl RemoteReads for DirectReads {
 
     fn scan(&mut self, range: &KeyRange, want: Want) -> Result<Scanned, Unavailable> {
         self.moments.0.asked.fetch_add(1, Ordering::Relaxed);
-        let call = Scan {
+        let scan = || Scan {
             circle: self.circle,
             start: range.start.to_vec(),
             stop: range.end.to_vec(),
@@ -87,8 +94,20 @@ impl RemoteReads for DirectReads {
                 Want::Keys | Want::Count => usize::MAX,
             },
         };
-        let sent = self.redis.call(self.redis.keys().of(&self.circle), call);
-        let found = script::waiting(|| self.handle.block_on(sent))?;
+        let partition = self.redis.keys().of(&self.circle);
+        let mut tries = 0;
+        let found = loop {
+            let sent = self.redis.call(partition, scan());
+            let found = script::waiting(|| self.handle.block_on(sent))?;
+            if found.as_str().as_deref() != Some(EXPIRED) {
+                break found;
+            }
+            tries += 1;
+            if tries == SWEPT_WITHIN {
+                return Err(Unavailable);
+            }
+            script::waiting(|| std::thread::sleep(SWEPT));
+        };
         Ok(match want {
             Want::Count => Scanned::Count(found.as_u64().ok_or(Unavailable)?),
             Want::Keys => {

@@ -15,7 +15,7 @@ local INLINE = 64
 local function range_holds(start, reverse, stop, limit, is_count, has_values, found)
   if is_count then return count_in(store, store_keys, expiring, start, stop) == tonumber(found) end
   local parts = {}
-  each_in(store, store_keys, expiring, start, stop, limit, reverse, has_values, function(key, value)
+  local has_ended = each_in(store, store_keys, expiring, start, stop, limit, reverse, has_values, function(key, value)
     local part = #key .. ':' .. key
     if has_values then
       local digested = #value > INLINE and redis.sha1hex(value) or value
@@ -23,6 +23,7 @@ local function range_holds(start, reverse, stop, limit, is_count, has_values, fo
     end
     add(parts, part)
   end)
+  if has_ended == false then return false end
   return redis.sha1hex(table.concat(parts)) == found
 end
 
@@ -90,14 +91,14 @@ local function delete_ranges(to_delete, writes)
   for _, range in ipairs(to_delete) do
     -- Those that are written come back.
     local most = max_range_delete + #writes + 1
-    each_in(store, store_keys, expiring, range[1], range[2], most, false, true, function(key, value)
+    local has_ended = each_in(store, store_keys, expiring, range[1], range[2], most, false, true, function(key, value)
       if not taken[key] then
         add(writes, {key, nil, #value})
         count, freed = count + 1, freed + #key + #value
       end
       return count <= max_range_delete
     end)
-    if count > max_range_delete then return false end
+    if has_ended == false or count > max_range_delete then return false end
   end
   return freed
 end

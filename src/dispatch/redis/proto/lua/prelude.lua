@@ -210,38 +210,47 @@ local function each_value(store, keys, found)
   end
 end
 
+-- The keys that have expired which one step passes over: Redis does nothing else meanwhile. They are deleted soon.
+local PASSED_AT_MOST = 20000
 -- Calls `found` with each key of a store in a range, as it is to be read, until it returns false; with its value, too, if
--- that is wanted. Leaves out those that have expired.
+-- that is wanted. Leaves out those that have expired. Returns false if they are too many.
 local function each_in(store, store_keys, expiring, start, stop, limit, reverse, with_values, found)
   if not is_any_due(expiring) then
     local keys = keys_in(store_keys, start, stop, limit, reverse)
-    if with_values then return each_value(store, keys, found) end
+    if with_values then
+      each_value(store, keys, found)
+      return
+    end
     for _, key in ipairs(keys) do
       if found(key) == false then return end
     end
     return
   end
-  local left = limit
+  local left, passed = limit, 0
   repeat
     local keys, goes_on = keys_in(store_keys, start, stop, FETCHED_AT_ONCE, reverse), true
     each_value(store, keys, function(key, value)
       if live(key, value) then
         left = left - 1
         goes_on = found(key, value) ~= false and left > 0
+      else
+        passed = passed + 1
       end
       return goes_on
     end)
     local last = keys[#keys]
     if reverse then stop = last else start = last and last .. '\0' end
+    if passed > PASSED_AT_MOST then return false end
   until not goes_on or #keys < FETCHED_AT_ONCE
 end
 
--- Returns the number of keys of a store in a range, those left out that have expired.
+-- Returns the number of keys of a store in a range, those left out that have expired; or nothing, if they are too many.
 local COUNTED_AT_ONCE = 1000
 local function count_in(store, store_keys, expiring, start, stop)
   local count = redis.call('ZLEXCOUNT', store_keys, '[' .. start, '(' .. stop)
   if not is_any_due(expiring) then return count end
   local from, time, is_due = 0, clock(), true
+  if redis.call('ZCOUNT', expiring, '-inf', time) > PASSED_AT_MOST then return nil end
   while is_due do
     local entries, inside = redis.call('ZRANGE', expiring, from, from + COUNTED_AT_ONCE - 1, 'WITHSCORES'), {}
     is_due = #entries == 2 * COUNTED_AT_ONCE
