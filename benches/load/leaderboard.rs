@@ -21,6 +21,8 @@ const AT_ONCE: usize = 500;
 const FILLING: usize = 16;
 /// Sessions that read, one call at a time each.
 const READERS: usize = 4;
+/// The most requests of a session under way: `session.max_in_flight`.
+const MAX_IN_FLIGHT: usize = 64;
 /// Scores written each second.
 const WRITES: u32 = 1000;
 
@@ -123,14 +125,14 @@ impl Board {
         self.server.conflicts()
     }
 
-    /// Writes scores at a steady pace until the end. Returns how many.
+    /// Writes scores at a steady pace until the end, as far as the server keeps up. Returns how many.
     async fn write(&self, mut session: Session, end: Instant) -> usize {
         let players = self.players;
         let every = Duration::from_secs(1) / WRITES;
         let (mut due, mut sent, mut answered) = (Instant::now(), 0, 0);
         loop {
             let now = Instant::now();
-            while due <= now && now < end {
+            while due <= now && now < end && sent < answered + MAX_IN_FLIGHT {
                 let (player, score) = (fastrand::usize(..players), score());
                 let request = format!(
                     r#"{{"jsonrpc":"2.0","method":"call","params":{{"name":"score","args":{{"player":{player},"score":"{score}"}}}},"id":{sent}}}"#
@@ -148,7 +150,7 @@ impl Board {
                     assert_result(&reply);
                     answered += 1;
                 }
-                () = sleep_until(due.into()), if now < end => {}
+                () = sleep_until(due.into()), if now < end && sent < answered + MAX_IN_FLIGHT => {}
             }
         }
     }
