@@ -313,65 +313,68 @@ impl<S: Metered> Session<'_, '_, S> {
                 connection.send_events(notices);
                 continue;
             }
-            let more = async {
-                match events {
-                    Some(events) => events.next(gather).await,
-                    None => pending().await,
-                }
-            };
-            let reply = tokio::select! {
-                biased;
-                input = connection.next(reads) => match input {
-                    Input::Text(text) => return Ok(text),
-                    Input::Binary => {
-                        let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
-                        Some(ReplyText {
-                            text: rpc::failed(&error, &Id::NULL),
-                            reservation: None,
-                        })
+            let reply = {
+                // Pinned here, so that its room isn't copied for each message.
+                let mut more = pin!(async {
+                    match events {
+                        Some(events) => events.next(gather).await,
+                        None => pending().await,
                     }
-                    Input::Pong => {
-                        heartbeat.on_pong();
+                });
+                tokio::select! {
+                    biased;
+                    input = connection.next(reads) => match input {
+                        Input::Text(text) => return Ok(text),
+                        Input::Binary => {
+                            let error = rpc::Error::invalid_request("send text frames; a binary frame is never read");
+                            Some(ReplyText {
+                                text: rpc::failed(&error, &Id::NULL),
+                                reservation: None,
+                            })
+                        }
+                        Input::Pong => {
+                            heartbeat.on_pong();
+                            None
+                        }
+                        Input::Blocked => {
+                            timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
+                            None
+                        }
+                        Input::EventsWanted => None,
+                        Input::Left => return Err(End::Left),
+                        Input::Broken(closing) => return Err(End::Closing(closing)),
+                    },
+                    Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
+                    notices = more.as_mut() => {
+                        connection.send_events(notices);
                         None
                     }
-                    Input::Blocked => {
-                        timer.as_mut().reset(heartbeat.on_blocked(Instant::now()));
+                    () = timer.as_mut() => {
+                        let now = Instant::now();
+                        if connection.has_unhandled() {
+                            heartbeat.on_wait(now);
+                        }
+                        if reads == Reads::Ahead {
+                            heartbeat.on_handling(now);
+                        }
+                        let tick = heartbeat.on_tick(now, connection.blocked_since());
+                        timer.as_mut().reset(heartbeat.next());
+                        match tick {
+                            Tick::Nothing => {}
+                            Tick::Ping => connection.ping(),
+                            Tick::Silent => return Err(End::Silent),
+                            Tick::Close(closing) => return Err(End::Closing(closing)),
+                        }
                         None
                     }
-                    Input::EventsWanted => None,
-                    Input::Left => return Err(End::Left),
-                    Input::Broken(closing) => return Err(End::Closing(closing)),
-                },
-                Some(reply) = in_flight.next(), if !in_flight.is_empty() => reply,
-                notices = more => {
-                    connection.send_events(notices);
-                    None
-                }
-                () = timer.as_mut() => {
-                    let now = Instant::now();
-                    if connection.has_unhandled() {
-                        heartbeat.on_wait(now);
+                    () = ending.as_mut(), if !in_flight_requests.is_draining() => {
+                        in_flight_requests.drain();
+                        None
                     }
-                    if reads == Reads::Ahead {
-                        heartbeat.on_handling(now);
+                    // Polled last: every message that has come in by now has been read and answered.
+                    () = ready(()), if reads == Reads::All && in_flight_requests.is_draining() && in_flight.is_empty() => {
+                        return Err(End::Closing(Closing::GoingAway));
                     }
-                    let tick = heartbeat.on_tick(now, connection.blocked_since());
-                    timer.as_mut().reset(heartbeat.next());
-                    match tick {
-                        Tick::Nothing => {}
-                        Tick::Ping => connection.ping(),
-                        Tick::Silent => return Err(End::Silent),
-                        Tick::Close(closing) => return Err(End::Closing(closing)),
-                    }
-                    None
-                }
-                () = ending.as_mut(), if !in_flight_requests.is_draining() => {
-                    in_flight_requests.drain();
-                    None
-                }
-                // Polled last: every message that has come in by now has been read and answered.
-                () = ready(()), if reads == Reads::All && in_flight_requests.is_draining() && in_flight.is_empty() => {
-                    return Err(End::Closing(Closing::GoingAway));
                 }
             };
             self.send(reply)?;

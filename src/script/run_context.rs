@@ -3,10 +3,7 @@
 //! All that belongs to the thread is elsewhere: its engines and compiled scripts in `local`, its slot in `run_slot`, its stack
 //! in `stack`, and what it has allocated in `meter`.
 
-use std::{
-    cell::{Cell, RefCell},
-    mem,
-};
+use std::cell::{Cell, RefCell};
 
 use super::{
     budget::Budget,
@@ -85,7 +82,8 @@ pub(super) fn within<R>(
 
     with(|context| {
         context.logs.start(max_logs);
-        mem::swap(&mut *context.transaction.borrow_mut(), transaction);
+        // Not a swap: that would copy word by word.
+        context.transaction.replace(transaction.take());
         context.occasion.set(occasion);
         context.drawn.set(0);
     });
@@ -132,6 +130,6 @@ impl RunContext {
         drop(self.blame.take());
         drop(self.parsing.take());
         drop(self.logs.take());
-        mem::swap(&mut *self.transaction.borrow_mut(), transaction);
+        *transaction = self.transaction.take();
     }
 }

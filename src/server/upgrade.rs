@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{address::Client, memory::MemoryBudget, refusal::refuse, rpc::Context, session};
 
-/// The bytes that are read from the socket at once. A session keeps a buffer of this size.
-const READ_BUFFER: usize = 3584;
+/// The bytes that are read from the socket at once. A session keeps a buffer of this size, whose free part is zeroed before
+/// every read.
+const READ_BUFFER: usize = 2 << 10;
 /// The bytes of replies that are collected before they are written.
 const WRITE_BUFFER: usize = 16 << 10;
 

@@ -176,6 +176,7 @@ impl TransactionRunner {
 }
 
 impl Ran {
+    #[inline]
     pub(super) fn new(outcome: Outcome, mut transaction: Option<Transaction>) -> Self {
         let safe = transaction
             .as_ref()

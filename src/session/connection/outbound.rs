@@ -131,8 +131,10 @@ impl Outbound {
     }
 
     /// Queues events, as far as there are places for them.
+    #[inline]
     pub(super) fn queue_events(&mut self) {
-        while self.has_place_for_event()
+        while !self.events.is_empty()
+            && self.has_place_for_event()
             && let Some(Notice { text, reservation }) = self.events.pop_front()
         {
             self.push(text, reservation);
