@@ -82,8 +82,7 @@ pub(super) fn within<R>(
 
     with(|context| {
         context.logs.start(max_logs);
-        // Not a swap: that would copy word by word.
-        context.transaction.replace(transaction.take());
+        *context.transaction.borrow_mut() = transaction.take();
         context.occasion.set(occasion);
         context.drawn.set(0);
     });
@@ -130,6 +129,6 @@ impl RunContext {
         drop(self.blame.take());
         drop(self.parsing.take());
         drop(self.logs.take());
-        *transaction = self.transaction.take();
+        *transaction = self.transaction.borrow_mut().take();
     }
 }

@@ -51,7 +51,8 @@ pub async fn deliver(
     );
     let receipt = shared.dispatcher.accept(delivery, provider.wait).await?;
     if verified.asked_at.is_some() {
-        return Ok(response(&shared, verified.circle, receipt).await);
+        // In a box: it is rare, and its room would be copied for each delivery.
+        return Ok(Box::pin(response(&shared, verified.circle, receipt)).await);
     }
     Ok(Json(receipt).into_response())
 }

@@ -1,7 +1,10 @@
 //! A worker's cache of the circles' stores. Its values may be stale: all that a run has read is checked when it is
 //! committed, and if that fails, Redis answers with the values that there are now.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use circled_protocol::PublicKey;
 use quick_cache::{Weighter, sync::Cache};
@@ -38,6 +41,13 @@ impl ReadCache {
 
     pub(super) fn insert(&self, circle: PublicKey, key: Key, value: Option<Value>) {
         self.values.insert((circle, key), value);
+    }
+
+    /// Inserts a value that was fetched, unless there is one by now: that of a run which is about to commit is newer.
+    pub(super) fn insert_fetched(&self, circle: PublicKey, key: Key, value: Option<Value>) {
+        let Ok(_) = self
+            .values
+            .get_or_insert_with(&(circle, key), || Ok::<_, Infallible>(value));
     }
 
     /// Inserts the writes of a run before its commit, for the runs that come after it.

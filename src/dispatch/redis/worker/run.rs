@@ -259,7 +259,7 @@ impl Worker {
                 match self.read_values(circle, keys.clone()).await {
                     Ok(values) => {
                         for (key, value) in values {
-                            self.read_cache.insert(circle, key, value);
+                            self.read_cache.insert_fetched(circle, key, value);
                         }
                         return true;
                     }
