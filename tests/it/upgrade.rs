@@ -8,11 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::json;
+
 use crate::harness::{
-    load::{self, Load},
-    redis::{Fleet, RedisServer},
-    server::{Builder, ENDLESS, TestServer},
-    webhooks::{scripted, taking_stripes},
+    calls::ok,
+    load::{self, Load, delivery},
+    redis::{Fleet, RedisServer, fleet::circle},
+    server::{Builder, ENDLESS, TestServer, Ws, eventually, key},
+    webhooks::{Said, scripted, taking_stripes},
 };
 
 /// The work of each kind that is done between two steps.
@@ -76,6 +79,71 @@ async fn nothing_is_lost_while_a_cluster_is_upgraded_and_goes_back() {
     // This version knows what to look for.
     let this = gateway(this.as_deref()).await;
     load.finish(&this).await;
+}
+
+/// Returns the numbers of dead jobs that the owner is told: in a list, and of all.
+async fn dead(owner: &mut Ws) -> (usize, u64) {
+    let params = json!({ "kind": "delivery", "status": "dead" });
+    let list = ok(owner, "list_jobs", params).await;
+    let usage = ok(owner, "usage", json!({})).await;
+    let listed = list["jobs"].as_array().unwrap().len();
+    (listed, usage["jobs"]["dead"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an earlier version: `make upgrade`"]
+async fn dead_jobs_are_found_whichever_version_has_run_them() {
+    let [earlier, this] = versions();
+    let (earlier, this) = (earlier.as_deref(), this.as_deref());
+    let redis = RedisServer::start().await;
+    let script = "if !store.has(\"mended\") { throw \"no\" } store.incr(\"runs\", 1)";
+    let fleet = Fleet::running(redis.url(), script).with("DISPATCH__DURABLE__MAX_TRIES", 1);
+    let gateway = async |version| of(version, fleet.builder()).start().await;
+    let worker = async |version| of(version, fleet.builder().worker()).start().await;
+    let deliver = async |server: &TestServer, names: std::ops::Range<u32>| {
+        for name in names {
+            let said = delivery(0, format!("evt_{name}"))
+                .offer(server.address)
+                .await;
+            assert_eq!(said, Some(Said::Kept));
+        }
+        eventually("all to be over", async || {
+            server.jobs("pending,running").await.is_empty()
+        })
+        .await;
+    };
+    let log_in = async |server: &TestServer| {
+        let mut owner = server.connect_to(circle(0)).await;
+        owner.login(&key(100)).await;
+        owner
+    };
+    let (old_gateway, old_worker) = (gateway(earlier).await, worker(earlier).await);
+    deliver(&old_gateway, 0..5).await;
+    let new_gateway = gateway(this).await;
+    let mut owner = log_in(&new_gateway).await;
+    assert_eq!(dead(&mut owner).await, (5, 5));
+    deliver(&new_gateway, 5..7).await;
+    assert_eq!(dead(&mut owner).await, (7, 7));
+    stop(old_worker).await;
+    let _new_worker = worker(this).await;
+    deliver(&old_gateway, 7..8).await;
+    assert_eq!(dead(&mut owner).await, (8, 8));
+    // An earlier gateway has one run again.
+    owner.play("store.set(\"mended\", true)").await.unwrap();
+    let one = new_gateway.jobs("dead").await[0]["job_id"].clone();
+    let mut old_owner = log_in(&old_gateway).await;
+    ok(&mut old_owner, "retry_job", json!([one])).await;
+    eventually("it to leave the lists", async || {
+        dead(&mut owner).await == (7, 7)
+    })
+    .await;
+    let done = ok(&mut owner, "retry_dead", json!({ "expect": 7 })).await;
+    assert_eq!(done["retried"], 7, "{done}");
+    eventually("all to have run", async || {
+        owner.play("store.get(\"runs\")").await.unwrap()["value"] == 8
+    })
+    .await;
+    assert_eq!(dead(&mut owner).await, (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
