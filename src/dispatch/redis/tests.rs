@@ -15,7 +15,10 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{
+    runtime::Runtime,
+    time::{sleep, timeout},
+};
 
 use super::{
     Redis,
@@ -708,5 +711,34 @@ fn who_watches_is_told_of_each_commit_that_changes_the_store() {
     server.runtime.block_on(async {
         let leaving = tokio::task::spawn_blocking(move || gateway.shutdown());
         leaving.await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_has_another_number_before_it_answers_anything() {
+    let server = Server::start();
+    let redis = &server.redis;
+    let client = async |args: &[&str]| {
+        let args = args.iter().map(|arg| Value::from(*arg));
+        redis
+            .send("CLIENT", &redis.keys().partitions()[0], args)
+            .await
+    };
+    server.runtime.block_on(async {
+        for _ in 0..20 {
+            let number = redis.number();
+            let id = client(&["ID"]).await.unwrap();
+            assert_eq!(redis.number(), number);
+            let id = id.as_string().unwrap();
+            let _ = client(&["KILL", "ID", &id, "SKIPME", "no"]).await;
+            let new = loop {
+                if let Ok(new) = client(&["ID"]).await {
+                    break new;
+                }
+                sleep(Duration::from_millis(1)).await;
+            };
+            assert_ne!(redis.number(), number);
+            assert_ne!(new.as_string(), Some(id));
+        }
     });
 }
