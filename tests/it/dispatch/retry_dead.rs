@@ -9,6 +9,7 @@ use crate::harness::{
     backend::on_both,
     calls::{assert_invalid, assert_refused, ok, put, submit, until},
     server::{TestServer, Ws, eventually, key},
+    webhooks::taking_stripes,
 };
 
 const MANY: usize = 400;
@@ -165,7 +166,41 @@ async fn a_cursor_goes_on_with_those_that_were_dead_by_then() {
     assert_eq!(ok(&mut owner, "retry_dead", json!({})).await, counted(3));
 }
 
+async fn a_call_that_takes_too_long_ends_and_goes_on() {
+    let (_folder, server) = with_deliveries();
+    let data = tempfile::tempdir().unwrap();
+    let mut server = server.data(data.path()).start().await;
+    let mut owner = with_dead(&server, MANY).await;
+    mend(&mut owner).await;
+    server.sigterm();
+    assert!(server.wait().await.success());
+
+    let hurried = taking_stripes()
+        .env("CIRCLED_DISPATCH__JOB_TIMEOUT", "60ms")
+        .data(data.path());
+    let server = hurried.start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let (mut calls, mut retried) = (0, 0);
+    // Some may have had no time to be compiled: they are dead still.
+    while retried < MANY as u64 {
+        let mut cursor = json!(format!("{now}.00000000-0000-7000-8000-000000000000"));
+        while !cursor.is_null() {
+            let mut done = ok(&mut owner, "retry_dead", json!({ "cursor": cursor })).await;
+            calls += 1;
+            retried += done["retried"].as_u64().unwrap();
+            cursor = done["cursor"].take();
+        }
+    }
+    assert!(calls > 1, "{calls}");
+    drop(server);
+    let server = TestServer::builder().data(data.path()).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    assert_eq!(runs(&mut owner).await, json!([1, 1, MANY]));
+}
+
 on_both!(
+    a_call_that_takes_too_long_ends_and_goes_on,
     dead_jobs_are_counted_and_then_run_again_once_each,
     whoever_is_cut_off_asks_again_and_each_runs_once,
     a_cursor_goes_on_with_those_that_were_dead_by_then,
