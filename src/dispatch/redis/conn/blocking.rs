@@ -15,7 +15,7 @@ use super::{
     durability::{ConnectionCounter, ConnectionNumber, until_synced},
     is_of_replica,
 };
-use crate::dispatch::redis::proto::keys::Partition;
+use crate::dispatch::redis::proto::{keys::Partition, values::millis};
 
 /// A connection for one command that blocks at a time.
 pub(crate) struct BlockingConnection {
@@ -24,7 +24,6 @@ pub(crate) struct BlockingConnection {
     asking: WithOptions<Client>,
     connections: ConnectionCounter,
     max_wait: Duration,
-    name: String,
 }
 
 impl Connection {
@@ -46,7 +45,6 @@ impl Connection {
             client,
             connections,
             max_wait: self.0.timeout,
-            name: self.0.name.clone(),
         })
     }
 }
@@ -71,17 +69,24 @@ impl BlockingConnection {
     }
 
     /// Waits until Redis, and so many replicas, have synced all that this connection has seen since it had this number.
+    /// `WAITAOF` waits for writes of its own connection alone, so there is one: it puts off when this key expires, which is
+    /// possible though Redis is full.
     ///
     /// # Errors
-    /// They haven't in time, or it is another connection by now.
+    /// They haven't in time, or it is another connection by now; or there is no such key.
     pub(crate) async fn sync(
         &self,
         partition: &Partition,
+        key: &str,
+        keep_for: Duration,
         replicas: u32,
         since: ConnectionNumber,
     ) -> Result<(), Error> {
-        let write = [partition.synced(), self.name.clone()].map(Value::from);
-        self.send("SET", partition, write.to_vec()).await?;
+        let write = vec![key.into(), millis(keep_for)];
+        let written = self.send("PEXPIRE", partition, write).await?;
+        if written.as_i64() != Some(1) {
+            return Err(Error::new(ErrorKind::NotFound, "the inbox is gone"));
+        }
         until_synced(&self.asking, partition, replicas, self.max_wait).await?;
         match self.number() == since {
             true => Ok(()),

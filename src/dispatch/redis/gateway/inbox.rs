@@ -111,9 +111,14 @@ async fn keep(gateway: Arc<Gateway>) {
     }
 }
 
+/// Returns the time for which an inbox is kept that isn't renewed.
+fn keep_for(gateway: &Gateway) -> Duration {
+    gateway.settings.lease.get() * 6
+}
+
 async fn renew(gateway: &Gateway, recovery: &mut [InboxRecovery]) -> Result<(), Unavailable> {
     let redis = &gateway.redis;
-    let keep_for = millis(gateway.settings.lease.get() * 6);
+    let keep_for = millis(keep_for(gateway));
     let renew = async |(partition, recovery): (&Partition, &mut InboxRecovery)| {
         let inbox = partition.inbox(redis.name());
         let expire = [Value::from(inbox.clone()), keep_for.clone()];
@@ -293,10 +298,11 @@ impl Reader {
         since: ConnectionNumber,
     ) -> Result<(), Unavailable> {
         let replicas = self.gateway.redis.synced_replicas().unwrap_or(0);
-        let synced = self
+        let (key, keep_for) = (&self.inboxes[0].key, keep_for(&self.gateway));
+        let sync = self
             .connection
-            .sync(self.partition(), replicas, since)
-            .await;
+            .sync(self.partition(), key, keep_for, replicas, since);
+        let synced = sync.await;
         let gateway = &self.gateway;
         if synced.is_ok() != self.is_synced {
             self.is_synced = synced.is_ok();

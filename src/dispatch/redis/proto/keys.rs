@@ -104,12 +104,6 @@ impl Partition {
         format!("{}:bytes", self.inbox(gateway))
     }
 
-    /// A string: the gateway that wrote it last. `WAITAOF` waits for writes of its own connection alone, so there must be
-    /// one.
-    pub(crate) fn synced(&self) -> String {
-        self.name("synced")
-    }
-
     /// A string: there as long as a worker is.
     pub(crate) fn alive(&self, worker: &str) -> String {
         format!("{}alive:{worker}", self.prefix)

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::harness::{
     load::delivery,
-    redis::{Fleet, Program, RedisServer, circle},
-    server::{TestServer, Ws, eventually, key, post, within},
+    redis::{Fleet, Program, RedisServer, backlog::ONE_PARTITION, circle},
+    server::{TestServer, Ws, busy, eventually, key, post, within},
     webhooks::Said,
 };
 
@@ -259,6 +259,19 @@ async fn events_and_values_come_once_they_are_synced() {
     assert_eq!(told.value().await["value"], 1);
     late.answer(subscribed).await.unwrap();
     assert_eq!(late.event().await["data"], 1);
+}
+
+#[tokio::test]
+async fn what_runs_is_answered_though_redis_is_full() {
+    let redis = RedisServer::start_program(Program::Valkey, &ALWAYS).await;
+    let fleet = synced(&redis).with(ONE_PARTITION.0, ONE_PARTITION.1);
+    let (gateway, _worker) = tokio::join!(fleet.gateway(), fleet.worker());
+    let mut session = owner(&gateway).await;
+    let script = busy(Duration::from_millis(500), "store.incr(\"n\", 1)");
+    let play = session.begin_play(&script).await;
+    redis.until_held(1).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(session.answer(play).await.unwrap()["value"], 1);
 }
 
 #[tokio::test]
