@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{assert_invalid, ok, put, submit, until},
     server::{Builder, TestServer, Ws, eventually, key},
     webhooks::{Webhook, scripted, taking_stripes},
@@ -268,3 +268,5 @@ on_both!(
     a_walk_sees_each_job_once_while_others_come_and_end,
     dead_jobs_leave_their_list_when_they_run_again,
 );
+
+on_other_servers!(dead_jobs_leave_their_list_when_they_run_again);

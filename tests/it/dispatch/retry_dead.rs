@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::lists::{deliver, walk, with_deliveries};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{assert_invalid, assert_refused, ok, put, submit, until},
     server::{TestServer, Ws, eventually, key},
     webhooks::taking_stripes,
@@ -205,3 +205,5 @@ on_both!(
     whoever_is_cut_off_asks_again_and_each_runs_once,
     a_cursor_goes_on_with_those_that_were_dead_by_then,
 );
+
+on_other_servers!(dead_jobs_are_counted_and_then_run_again_once_each);

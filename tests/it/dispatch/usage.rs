@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::lists::{deliver, walk, with_deliveries};
 use crate::harness::{
-    backend::on_both,
+    backend::{on_both, on_other_servers},
     calls::{ok, put, submit, until},
     server::{TestServer, Ws, eventually, key},
 };
@@ -167,3 +167,5 @@ on_both!(
     usage_is_the_same_as_counting_after_every_change,
     usage_is_right_though_others_write_while_it_is_counted,
 );
+
+on_other_servers!(usage_is_the_same_as_counting_after_every_change);
