@@ -195,6 +195,11 @@ pub(super) fn is_active() -> bool {
     with(|budget| budget.active.get())
 }
 
+/// Returns whether this thread's run, if there is one, has time left and is wanted still.
+pub(crate) fn may_go_on() -> bool {
+    with(|budget| !budget.active.get() || !budget.is_over(Instant::now()))
+}
+
 /// One step of the interpreter. The first one over the budget ends the run with an error that scripts can't
 /// catch and that carries the position. Should anything swallow that error, the next step unwinds.
 #[inline]
@@ -377,6 +382,11 @@ impl Budget {
     fn is_too_large(&self) -> bool {
         let (text, list) = meter::largest();
         text > self.text_end.get() || list > self.list_end.get()
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let is_out_of_time = || self.time_end.get().is_some_and(|end| now >= end);
+        self.is_cancelled() || self.is_late(now) || is_out_of_time()
     }
 
     fn is_cancelled(&self) -> bool {

@@ -46,6 +46,7 @@ mod stack;
 mod switch_guard;
 pub(crate) mod waiting_room;
 
+pub(crate) use budget::may_go_on;
 pub use limits::Limits;
 pub use local::Import;
 pub use meter::Meter;

@@ -341,15 +341,16 @@ fn many_keys_that_have_expired_keep_redis_for_no_longer_than_some_do() {
         transaction.set("b", Some(value(found as u8))).unwrap();
         (found, transaction)
     };
+    let sweep = |times| (0..times).for_each(|_| server.expire(circle));
     for counts in [false, true] {
         let (found, seen) = read(&all, counts);
         assert_eq!(found, 1 + u64::from(counts));
         // What is in the way is too much to look at again: the run starts over.
-        server.add_expired(circle, 25_000);
+        server.add_expired(circle, 45_000);
         let committed = server.commit(&committer, seen);
         assert_eq!(committed, Err(CommitError::Conflict));
         std::thread::scope(|scope| {
-            let swept = scope.spawn(|| (0..12).for_each(|_| server.expire(circle)));
+            let swept = scope.spawn(|| sweep(52));
             let (found, seen) = read(&all, counts);
             assert_eq!(found, 1 + u64::from(counts));
             server.commit(&committer, seen).unwrap();
@@ -359,13 +360,29 @@ fn many_keys_that_have_expired_keep_redis_for_no_longer_than_some_do() {
         let left = server.ask(circle, "ZCARD", left).as_i64().unwrap();
         assert_eq!(
             left,
-            25_000 - 12 * 500,
+            45_000 - 52 * 500,
             "it waits for no more than is in the way"
         );
-        for _ in 0..=left / 500 {
-            server.expire(circle);
+        // Each range is small enough, but not all of them together.
+        let (_, mut seen) = read(&all, counts);
+        for end in [b"x", b"y"] {
+            let end = Key::new(end);
+            seen.count(KeyRange { end, ..all.clone() }, &mut |_| true)
+                .unwrap();
         }
+        let committed = server.commit(&committer, seen);
+        assert_eq!(committed, Err(CommitError::Conflict));
+        sweep(40);
     }
+    server.add_expired(circle, 45_000);
+    let delete = || {
+        let mut transaction = server.begin(circle);
+        transaction.delete_range(all.clone()).unwrap();
+        server.commit(&committer, transaction)
+    };
+    assert_eq!(delete(), Err(CommitError::Conflict));
+    sweep(52);
+    assert_eq!(delete(), Ok(()));
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl RemoteReads for DirectReads {
                 break found;
             }
             tries += 1;
-            if tries == SWEPT_WITHIN {
+            if tries == SWEPT_WITHIN || !script::may_go_on() {
                 return Err(Unavailable);
             }
             script::waiting(|| std::thread::sleep(SWEPT));

@@ -1,3 +1,6 @@
+-- A run may have read several ranges with such keys. What comes after too many of them, starts over.
+passed_at_most = 2 * passed_at_most
+
 local holder = redis.call('GET', circle_lock)
 if holder and holder ~= locked_by and locked_by ~= '*' then return 'locked' end
 if holder == locked_by then redis.call('DEL', circle_lock) end
@@ -84,7 +87,7 @@ local function name_pushes(to_push, writes)
 end
 
 -- Adds the keys in some ranges to the writes, as deleted, but for those that are there. Returns how many bytes they have; or
--- false, if they are too many.
+-- false, if they are too many; or nothing, if too many have expired.
 local function delete_ranges(to_delete, writes)
   local taken, count, freed = {}, 0, 0
   for _, write in ipairs(writes) do taken[write[1]] = true end
@@ -98,7 +101,8 @@ local function delete_ranges(to_delete, writes)
       end
       return count <= max_range_delete
     end)
-    if has_ended == false or count > max_range_delete then return false end
+    if has_ended == false then return nil end
+    if count > max_range_delete then return false end
   end
   return freed
 end
@@ -282,7 +286,7 @@ for _ = 1, runs do
   local too_many = false
   if reads_hold and num_range_deletes > 0 then
     local freed = delete_ranges(to_delete, writes)
-    too_many, after = not freed, after - (freed or 0)
+    reads_hold, too_many, after = freed ~= nil, freed == false, after - (freed or 0)
   end
   if reads_hold and num_pushes > 0 then after = after + name_pushes(to_push, writes) end
 

@@ -210,8 +210,9 @@ local function each_value(store, keys, found)
   end
 end
 
--- The keys that have expired which one step passes over: Redis does nothing else meanwhile. They are deleted soon.
-local PASSED_AT_MOST = 20000
+-- The keys that have expired which a script passes over at most, and those that it has: Redis does nothing else meanwhile.
+-- They are deleted soon.
+local passed_at_most, passed = 20000, 0
 -- Calls `found` with each key of a store in a range, as it is to be read, until it returns false; with its value, too, if
 -- that is wanted. Leaves out those that have expired. Returns false if they are too many.
 local function each_in(store, store_keys, expiring, start, stop, limit, reverse, with_values, found)
@@ -226,7 +227,7 @@ local function each_in(store, store_keys, expiring, start, stop, limit, reverse,
     end
     return
   end
-  local left, passed = limit, 0
+  local left = limit
   repeat
     local keys, goes_on = keys_in(store_keys, start, stop, FETCHED_AT_ONCE, reverse), true
     each_value(store, keys, function(key, value)
@@ -240,7 +241,7 @@ local function each_in(store, store_keys, expiring, start, stop, limit, reverse,
     end)
     local last = keys[#keys]
     if reverse then stop = last else start = last and last .. '\0' end
-    if passed > PASSED_AT_MOST then return false end
+    if passed > passed_at_most then return false end
   until not goes_on or #keys < FETCHED_AT_ONCE
 end
 
@@ -250,7 +251,8 @@ local function count_in(store, store_keys, expiring, start, stop)
   local count = redis.call('ZLEXCOUNT', store_keys, '[' .. start, '(' .. stop)
   if not is_any_due(expiring) then return count end
   local from, time, is_due = 0, clock(), true
-  if redis.call('ZCOUNT', expiring, '-inf', time) > PASSED_AT_MOST then return nil end
+  passed = passed + redis.call('ZCOUNT', expiring, '-inf', time)
+  if passed > passed_at_most then return nil end
   while is_due do
     local entries, inside = redis.call('ZRANGE', expiring, from, from + COUNTED_AT_ONCE - 1, 'WITHSCORES'), {}
     is_due = #entries == 2 * COUNTED_AT_ONCE
