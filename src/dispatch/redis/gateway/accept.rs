@@ -186,6 +186,8 @@ impl Gateway {
             inbox_length: self.settings.inbox.get(),
             inbox_bytes: self.settings.inbox_bytes.get(),
             log_length: self.limits.event_log.get(),
+            inbox: Key::NONE,
+            barrier: String::new(),
             hook_scripts: List::new(),
             reads: List::new(),
             new_jobs: List::new(),
@@ -222,17 +224,17 @@ impl Gateway {
             }
             waiting.push((new.id, new.reply));
         }
-        let redis = &self.durable_connection;
-        let since = redis.number();
-        let answers = redis.call(partition, accept).await;
-        let mut answers = answers.map(Value::into_array);
-        let mut barrier = None;
-        if answers.is_ok() {
-            match self.barrier(redis, circle, since).await {
-                Ok(sent) => barrier = sent.map(Arc::new),
-                Err(Unavailable) => answers = Err(Unavailable),
-            }
+        let barrier = self.new_barrier();
+        if let Ok(Some(barrier)) = &barrier {
+            accept.inbox = accept.job_keys.add(partition.inbox(self.redis.name()));
+            accept.barrier = barrier.id.to_string();
         }
+        let answers = match &barrier {
+            Ok(_) => self.durable_connection.call(partition, accept).await,
+            Err(Unavailable) => Err(Unavailable),
+        };
+        let barrier = barrier.ok().flatten().map(Arc::new);
+        let mut answers = answers.map(Value::into_array);
         if answers.is_ok() && !self.is_replicated(partition).await {
             answers = Err(Unavailable);
         }

@@ -25,7 +25,7 @@ pub(super) type Barriers = Arc<DashMap<JobId, watch::Sender<bool>>>;
 
 /// A message that is on its way. Several may wait for it.
 pub(in crate::dispatch::redis) struct Barrier {
-    id: JobId,
+    pub(super) id: JobId,
     barriers: Barriers,
     has_come: watch::Receiver<bool>,
     max_wait: Duration,
@@ -51,15 +51,9 @@ impl Drop for Barrier {
 }
 
 impl Gateway {
-    /// Sends a message to itself, behind all that it has asked of a circle by this connection since that had this number.
-    /// Nothing, if the settings ask for no sync.
-    pub(in crate::dispatch::redis) async fn barrier(
-        &self,
-        redis: &Connection,
-        circle: PublicKey,
-        since: ConnectionNumber,
-    ) -> Result<Option<Barrier>, Unavailable> {
-        if redis.synced_replicas().is_none() {
+    /// Makes a barrier, whose message a script is to send. Nothing, if the settings ask for no sync.
+    pub(super) fn new_barrier(&self) -> Result<Option<Barrier>, Unavailable> {
+        if self.redis.synced_replicas().is_none() {
             return Ok(None);
         }
         if self.unsynced.load(Ordering::Relaxed) > 0 {
@@ -68,26 +62,13 @@ impl Gateway {
         let id = JobId::new();
         let (sender, has_come) = watch::channel(false);
         self.barriers.insert(id, sender);
-        let barrier = Barrier {
+        Ok(Some(Barrier {
             id,
             barriers: self.barriers.clone(),
             has_come,
             // One sync may be under way, and the next one takes as long.
             max_wait: self.settings.timeout.get() * 2,
-        };
-        let message = scripts::Barrier {
-            gateway: redis.name().to_owned(),
-            circle,
-            id,
-            inbox_length: self.settings.inbox.get(),
-            inbox_bytes: self.settings.inbox_bytes.get(),
-        };
-        redis.call(redis.keys().of(&circle), message).await?;
-        match redis.number() == since {
-            true => Ok(Some(barrier)),
-            // What was asked before may have gone to another server.
-            false => Err(Unavailable),
-        }
+        }))
     }
 
     /// Waits until all is as safe as the settings say that was asked of a circle by this connection since it had this
@@ -98,9 +79,21 @@ impl Gateway {
         circle: PublicKey,
         since: ConnectionNumber,
     ) -> Result<(), Unavailable> {
-        match self.barrier(redis, circle, since).await? {
-            Some(barrier) => barrier.pass().await,
-            None => Ok(()),
+        let Some(barrier) = self.new_barrier()? else {
+            return Ok(());
+        };
+        let message = scripts::Barrier {
+            gateway: redis.name().to_owned(),
+            circle,
+            id: barrier.id,
+            inbox_length: self.settings.inbox.get(),
+            inbox_bytes: self.settings.inbox_bytes.get(),
+        };
+        redis.call(redis.keys().of(&circle), message).await?;
+        match redis.number() == since {
+            true => barrier.pass().await,
+            // What was asked before may have gone to another server.
+            false => Err(Unavailable),
         }
     }
 }

@@ -41,6 +41,8 @@ scripts! {
         args {
             circle: PublicKey, gateway: String, dedupe_for: Duration, most: usize, most_waiting: usize, replicas: u32,
             inbox_length: usize, inbox_bytes: usize, log_length: usize,
+            // There if the gateway is to be sent a barrier.
+            inbox: Key, barrier: String,
         }
         lists { hook_scripts: HookScriptReads, reads: Read, new_jobs: NewJob, submitters: Submitter }
     }
