@@ -24,11 +24,11 @@ use crate::{
 
 /// Jobs that are found in a list at a time.
 const SOME: usize = 100;
-/// Records that are read at a time, as far as a page has room for them: each may be large.
+/// Records that are read at a time, as far as a page has room for them: each may be large. Also lists of callers.
 const AT_A_TIME: usize = 50;
 /// Jobs of all circles among which those of one are looked for at a time.
 const OF_ALL: usize = 1000;
-/// Callers that are found at a time, and whose lists are read at a time.
+/// The number of callers from which on their jobs are looked for among all: one list is shorter then than so many.
 const CALLERS: usize = 500;
 
 /// Some jobs of a list, the newest first.
@@ -42,11 +42,11 @@ struct Found {
 }
 
 impl Found {
-    /// Makes it of ids of which there are `most` if there may be more.
-    fn new(ids: Vec<JobId>, most: usize) -> Self {
+    /// Makes it of ids of which there are [`SOME`] if there may be more.
+    fn new(ids: Vec<JobId>) -> Self {
         Self {
             last: ids.last().copied(),
-            is_at_end: ids.len() < most,
+            is_at_end: ids.len() < SOME,
             looks: 0,
             ids,
         }
@@ -139,26 +139,29 @@ impl RedisJobs {
         before: Option<JobId>,
     ) -> Result<Found, Unavailable> {
         let partition = self.redis().keys().of(circle);
-        let (index, whose) = match list {
+        let whose = match list {
             JobList::All => (partition.index(), circle.to_string()),
             JobList::Dead => (partition.dead_by_circle(), circle.to_string()),
             JobList::Own(caller) => (partition.submitted(), format!("{circle}{caller}")),
             JobList::Open => return self.open(partition, circle, before).await,
             JobList::Submitted => return self.submitted(partition, circle, before).await,
         };
-        let ids = self.newest(partition, index, &whose, before, SOME).await?;
-        Ok(Found::new(ids, SOME))
+        let ids = self.newest(partition, whose, None, before).await?;
+        Ok(Found::new(ids))
     }
 
-    /// Returns some entries of an index that begin with this text, the newest first.
+    /// Returns some entries of an index that begin with this text, the newest first: from `oldest` on, and before this one.
     async fn newest(
         &self,
         partition: &Partition,
-        index: String,
-        whose: &str,
+        (index, whose): (String, String),
+        oldest: Option<JobId>,
         before: Option<JobId>,
-        most: usize,
     ) -> Result<Vec<JobId>, Unavailable> {
+        let oldest = match oldest {
+            Some(oldest) => format!("[{whose}{oldest}"),
+            None => format!("[{whose}"),
+        };
         let newest = match before {
             Some(before) => format!("({whose}{before}"),
             // Names are of hex digits and hyphens.
@@ -167,10 +170,10 @@ impl RedisJobs {
         let args = [
             index.into(),
             newest.into(),
-            format!("[{whose}").into(),
+            oldest.into(),
             "LIMIT".into(),
             Value::Integer(0),
-            number(most),
+            number(SOME),
         ];
         let members = self.redis().send("ZREVRANGEBYLEX", partition, args).await?;
         let members = members.into_array().into_iter();
@@ -207,36 +210,42 @@ impl RedisJobs {
         })
     }
 
-    /// Returns some of the jobs that callers have submitted: each caller's are a list of their own.
+    /// Returns some of the jobs that callers have submitted: each caller's are a list of their own. If the callers are many,
+    /// it returns some of all jobs.
     async fn submitted(
         &self,
         partition: &Partition,
         circle: &PublicKey,
         before: Option<JobId>,
     ) -> Result<Found, Unavailable> {
-        let (mut newest, mut after) = (Vec::new(), String::new());
-        loop {
-            let find = Submitters {
-                circle: *circle,
-                after,
-                most: CALLERS,
-            };
-            let callers = self.redis().call(partition, find).await?.into_array();
-            let callers = callers.into_iter().filter_map(Value::into_string);
-            let callers: Vec<_> = callers.collect();
-            let lists = callers.iter().map(async |caller| {
-                let whose = format!("{circle}{caller}");
-                self.newest(partition, partition.submitted(), &whose, before, SOME)
-                    .await
+        let find = Submitters {
+            circle: *circle,
+            most: CALLERS,
+        };
+        let callers = self.redis().call(partition, find).await?.into_array();
+        if callers.len() == CALLERS {
+            let whose = (partition.index(), circle.to_string());
+            let ids = self.newest(partition, whose, None, before).await?;
+            return Ok(Found::new(ids));
+        }
+        let callers = callers.into_iter().filter_map(Value::into_string);
+        let callers: Vec<_> = callers.collect();
+        let mut newest = Vec::new();
+        for some in callers.chunks(AT_A_TIME) {
+            // What is older than so many others comes later.
+            let oldest = newest.get(SOME - 1).copied();
+            let lists = some.iter().map(async |caller| {
+                let whose = (partition.submitted(), format!("{circle}{caller}"));
+                self.newest(partition, whose, oldest, before).await
             });
             newest.extend(try_join_all(lists).await?.into_iter().flatten());
             newest.sort_unstable_by(|a, b| b.cmp(a));
             newest.truncate(SOME);
-            match callers.last() {
-                Some(last) if callers.len() == CALLERS => after = format!("{last}g"),
-                _ => return Ok(Found::new(newest, SOME)),
-            }
         }
+        Ok(Found {
+            looks: callers.len(),
+            ..Found::new(newest)
+        })
     }
 
     /// Returns those of some dead jobs that are wanted, the oldest first, and the one to go on after, if there may be more.

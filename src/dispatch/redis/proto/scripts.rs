@@ -135,10 +135,10 @@ scripts! {
         args { circle: PublicKey, before: String, most: usize }
     }
 
-    /// Finds the callers of a circle who have submitted jobs: so many, after this one.
+    /// Finds the callers of a circle who have submitted jobs: so many.
     Submitters = "submitters.lua" {
         keys { submitted() }
-        args { circle: PublicKey, after: String, most: usize }
+        args { circle: PublicKey, most: usize }
     }
 
     /// Reads a circle's log. Returns the numbers of its oldest event and of the newest, and the events from one on, so

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use crate::dispatch::lists::walk;
 use crate::harness::{
     redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
     server::{TestServer, eventually, key},
@@ -98,4 +99,62 @@ async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
     }
     let error = gateway.admin("/jobs?status=dead&after=019ab1c2").await;
     assert_eq!(error.status, 400);
+}
+
+/// Copies the only job so many times, for each of so many callers in turn.
+const COPY_FOR_CALLERS: &str = r"
+    local id, circle = ARGV[1], ARGV[2]
+    local name = id:gsub('%-', '%%-')
+    local record = redis.call('HGET', '{circled:00}:job:' .. id, 'record')
+    redis.call('DEL', '{circled:00}:index', '{circled:00}:submitted')
+    for n = 1, tonumber(ARGV[4]) do
+        local copy = id:sub(1, 24) .. string.format('%012d', n)
+        local caller = string.format('%064x', n % tonumber(ARGV[3]))
+        redis.call('HSET', '{circled:00}:job:' .. copy, 'record', (record:gsub(name, copy, 1)))
+        redis.call('ZADD', '{circled:00}:index', 0, circle .. copy)
+        redis.call('ZADD', '{circled:00}:submitted', 0, circle .. caller .. copy)
+    end";
+
+#[tokio::test]
+async fn a_page_of_submitted_jobs_costs_about_a_page_however_many_callers_there_are() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url()).with(ONE_PARTITION.0, ONE_PARTITION.1);
+    let gateway = fleet.gateway().await;
+    let worker = fleet.worker().await;
+    let mut owner = gateway.connect_to(circle(0)).await;
+    owner.login(&key(100)).await;
+    let job = owner.call("submit_job", json!({ "script": "7" })).await;
+    let job = job.unwrap()["job_id"].as_str().unwrap().to_owned();
+    eventually("the job to end", async || {
+        owner.call("get_job", json!([job])).await.unwrap()["value"] == 7
+    })
+    .await;
+    worker.kill();
+    // Each has twenty. Those of few callers are merged, and those of many are found among all jobs.
+    for callers in [50, 400, 600] {
+        let ids: [String; 4] = [
+            job.clone(),
+            circle(0).to_string(),
+            callers.to_string(),
+            (20 * callers).to_string(),
+        ];
+        let copy = [
+            &["EVAL", COPY_FOR_CALLERS, "0"],
+            &ids.each_ref().map(String::as_str)[..],
+        ];
+        redis.command(&copy.concat()).await;
+        let params = json!({ "kind": "submitted", "limit": 20 });
+        let before = redis.sent().await;
+        let page = owner.call("list_jobs", params).await.unwrap();
+        let bytes = redis.sent().await - before;
+        assert!(bytes < 700_000, "{callers}: {bytes}");
+        let found = page["jobs"].as_array().unwrap().iter();
+        let found: Vec<_> = found.map(|job| job["job_id"].clone()).collect();
+        let newest = (0..20).map(|n| format!("{}{:012}", &job[..24], 20 * callers - n));
+        let newest: Vec<_> = newest.map(Value::from).collect();
+        assert_eq!(found, newest, "{callers}");
+        let jobs = walk(&mut owner, json!({ "kind": "submitted", "limit": 500 })).await;
+        let different: HashSet<_> = jobs.iter().collect();
+        assert_eq!((jobs.len(), different.len()), (20 * callers, 20 * callers));
+    }
 }

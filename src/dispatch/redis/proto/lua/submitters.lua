@@ -1,4 +1,4 @@
-local found = {}
+local found, after = {}, ''
 for _ = 1, most do
   -- Names are of hex digits and hyphens.
   local member = redis.call('ZRANGEBYLEX', submitted, '(' .. circle .. after, '(' .. circle .. 'g', 'LIMIT', 0, 1)[1]
