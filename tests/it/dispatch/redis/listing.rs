@@ -101,6 +101,29 @@ async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
     assert_eq!(error.status, 400);
 }
 
+#[tokio::test]
+async fn usage_is_told_however_many_keys_have_expired() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url()).with(ONE_PARTITION.0, ONE_PARTITION.1);
+    let gateway = fleet.gateway().await;
+    let _worker = fleet.worker().await;
+    let mut owner = gateway.connect_to(circle(0)).await;
+    owner.login(&key(100)).await;
+    owner.play("store.set(\"a\", 1)").await.unwrap();
+    // They stay: nobody knows that some have expired in this circle.
+    let expired = r"
+        for n = 1, 25000 do
+            local key = 'k' .. n
+            redis.call('HSET', '{circled:00}:store:' .. ARGV[1], key, struct.pack('>BI8', 1, 1000000) .. '1')
+            redis.call('ZADD', '{circled:00}:store_keys:' .. ARGV[1], 0, key)
+            redis.call('ZADD', '{circled:00}:expiring:' .. ARGV[1], 1000000, key)
+        end";
+    let circle = circle(0).to_string();
+    redis.command(&["EVAL", expired, "0", &circle]).await;
+    let usage = owner.call("usage", json!({})).await.unwrap();
+    assert_eq!(usage["keys"], 25_001);
+}
+
 /// Copies the only job so many times, for each of so many callers in turn.
 const COPY_FOR_CALLERS: &str = r"
     local id, circle = ARGV[1], ARGV[2]
