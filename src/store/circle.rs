@@ -11,7 +11,7 @@ use std::{
 use circled_protocol::PublicKey;
 
 use super::{
-    counts::Tally,
+    counts::{Tally, is_counted},
     disk::Disk,
     error::{CommitError, Unavailable},
     expiring::{expiry_of, is_request, reindex},
@@ -109,6 +109,8 @@ pub(super) struct StoreChange {
     pub(super) usage: Usage,
     /// By how many bytes the replies to requests grow, if it writes any.
     pub(super) replies: Option<i64>,
+    /// By how many the keys that count become more.
+    pub(super) keys: i64,
     /// The changes of the index of expiry times.
     pub(super) index: Vec<Record>,
     /// The first expiry time of the keys that it writes, if any expires.
@@ -162,11 +164,13 @@ impl Circle {
         mem::take(&mut latest.generation).lose();
     }
 
-    /// Returns whether nothing of it is on its way to the disk, and nothing is known of it that would have to be counted
-    /// again.
-    pub(super) fn is_idle(&self) -> bool {
-        self.try_lock()
-            .is_some_and(|latest| latest.pending.is_empty() && latest.tally.is_none())
+    /// Returns whether nothing of it is on its way to the disk, and nothing is known of it at this time that would have to
+    /// be counted again.
+    pub(super) fn is_idle(&self, now: i64) -> bool {
+        let is_needed = |tally: &Tally| !tally.is_forgotten(now);
+        self.try_lock().is_some_and(|latest| {
+            latest.pending.is_empty() && !latest.tally.as_ref().is_some_and(is_needed)
+        })
     }
 }
 
@@ -230,6 +234,7 @@ impl Latest {
         let before = self.usage(disk, circle)?;
         let mut bytes = before.bytes.saturating_sub(freed);
         let (mut replies, mut index, mut first_expiry) = (None, Vec::new(), None);
+        let mut keys = 0;
         for Record { table, key, value } in records {
             let old = match self.pending.get(&(*table, key.clone())) {
                 Some((_, value)) => value.clone(),
@@ -238,6 +243,9 @@ impl Latest {
             let (old, new) = (old.as_ref(), value.as_ref());
             let size = |value: Option<&Value>| value.map_or(0, |value| key.len() + value.len());
             let (old_size, new_size) = (size(old) as u64, size(new) as u64);
+            if is_counted(*table, key) {
+                keys += i64::from(new.is_some()) - i64::from(old.is_some());
+            }
             if is_request(key) {
                 let grows = new_size.cast_signed() - old_size.cast_signed();
                 replies = Some(replies.unwrap_or(0) + grows);
@@ -256,6 +264,7 @@ impl Latest {
         Ok(StoreChange {
             usage: Usage { bytes, commit },
             replies,
+            keys,
             index,
             first_expiry,
         })

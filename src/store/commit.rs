@@ -1,12 +1,13 @@
 //! Commits transactions: each is checked against the newest state, and then queued for the disk.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::JoinHandle,
 };
 
 use circled_protocol::PublicKey;
 use dashmap::DashMap;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -43,7 +44,7 @@ struct Inner {
     jobs: OnceLock<Box<dyn JobQueue>>,
     expiring_circles: ExpiringCircles,
     /// Held while a circle's entries are counted.
-    counting: Mutex<()>,
+    counting: Arc<AsyncMutex<()>>,
     /// Bytes of one circle's replies to requests.
     max_requests: u64,
 }
@@ -118,7 +119,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             jobs: OnceLock::new(),
             expiring_circles: ExpiringCircles::default(),
-            counting: Mutex::default(),
+            counting: Arc::default(),
             max_requests: settings.max_requests as u64,
         })))
     }
@@ -388,12 +389,16 @@ impl Store {
         Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, snapshot)
     }
 
-    /// Waits until nobody else counts a circle's entries.
-    pub(super) fn counting(&self) -> MutexGuard<'_, ()> {
-        self.0
-            .counting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Held while a circle's entries are counted.
+    pub(super) fn count_lock(&self) -> &Arc<AsyncMutex<()>> {
+        &self.0.counting
+    }
+
+    /// Forgets what has become of circles that nobody needs any more.
+    pub(super) fn forget_idle(&self) {
+        let now = self.disk().clock().now();
+        let circles = &self.0.shared.circles;
+        circles.retain(|_, circle| Arc::strong_count(circle) > 1 || !circle.is_idle(now));
     }
 
     pub(super) fn circle(&self, key: PublicKey) -> Arc<Circle> {

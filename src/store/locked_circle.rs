@@ -8,6 +8,7 @@ use circled_protocol::PublicKey;
 use super::{
     circle::{Circle, Latest, StoreChange},
     commit::{CommitCallback, RejectedCommit, Store},
+    counts::is_counted,
     error::{CommitError, Unavailable},
     hub::Event,
     log,
@@ -25,6 +26,8 @@ struct CheckedCommit {
     jobs: Vec<SubmittedJob>,
     /// The number of the commit, if it changes the store.
     number: Option<u64>,
+    /// By how many the keys that count become more.
+    keys: i64,
     /// The first expiry time of the keys that it writes, if any expires.
     first_expiry: Option<i64>,
 }
@@ -113,9 +116,11 @@ impl LockedCircle<'_> {
                 events,
                 jobs,
                 number: commit,
+                keys,
                 first_expiry,
             }) => {
-                self.latest.count(&records, self.store.disk(), &self.key);
+                let disk = self.store.disk();
+                self.latest.count(keys, &records, disk, &self.key);
                 let number = self.latest.apply(&records);
                 if let Some(end) = first_expiry {
                     self.store.expiring_circles().note(self.key, end);
@@ -150,7 +155,7 @@ impl LockedCircle<'_> {
     ) -> Result<CheckedCommit, CommitError> {
         let disk = self.store.disk();
         let (mut usage, mut replies, mut first_expiry) = (None, None, None);
-        let mut new_events = Vec::new();
+        let (mut new_events, mut keys) = (Vec::new(), 0);
         let mut jobs = Vec::new();
         let mut numbers = None;
         if let Some(job) = preconditions.open
@@ -193,9 +198,13 @@ impl LockedCircle<'_> {
                 let StoreChange {
                     usage: after,
                     replies: grow,
+                    keys: added,
                     index,
                     first_expiry: end,
                 } = change;
+                let is_counted = |record: &Record| is_counted(record.table, &record.key);
+                let deleted = removed.iter().map(|record| i64::from(is_counted(record)));
+                keys = added - deleted.sum::<i64>();
                 records.extend(removed);
                 records.extend(written);
                 records.extend(index);
@@ -223,6 +232,7 @@ impl LockedCircle<'_> {
             events: new_events,
             jobs,
             number: usage.map(|usage| usage.commit),
+            keys,
             first_expiry,
         })
     }

@@ -47,7 +47,7 @@ mod writer;
 
 pub use commit::{CommitCallback, RejectedCommit, Scan, Store, WaitPolicy};
 pub use commit_hub::{Commit, CommitFeed, CommitHub, CommitSignal, WantedKeys};
-pub use counts::Counts;
+pub use counts::{Counting, Counts};
 pub use disk::Disk;
 pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};

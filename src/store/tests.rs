@@ -2,6 +2,7 @@
 
 mod anomalies;
 mod commits;
+mod counts;
 mod folder;
 mod history;
 mod jobs;

@@ -105,11 +105,12 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<PendingCommit>, full: bo
     for write in lost {
         (write.done)(Err(Unavailable));
     }
+    let now = disk.clock().now();
     for (key, (circle, _)) in circles {
         drop(circle);
         // Nobody else may have hold of it: they would go on with it beside a new one.
         shared.circles.remove_if(&key, |_, circle| {
-            Arc::strong_count(circle) == 1 && circle.is_idle()
+            Arc::strong_count(circle) == 1 && circle.is_idle(now)
         });
     }
 }

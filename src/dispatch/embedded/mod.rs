@@ -42,8 +42,8 @@ use crate::{
     circle::{self, Compiler, Executor, Pinned},
     script::{RunError, Runner, RunnerLimits},
     store::{
-        CommitError, CommitFeed, Counts, Feed, Log, Preconditions, Store, Table, Transaction,
-        Unavailable,
+        CommitError, CommitFeed, Counting, Counts, Feed, Log, Preconditions, Store, Table,
+        Transaction, Unavailable,
     },
 };
 
@@ -398,14 +398,23 @@ impl JobStore {
         job_pages::dead(&self.store, wanted)
     }
 
-    pub(super) fn usage(&self, circle: PublicKey) -> Result<CircleUsage, Unavailable> {
+    /// Waits for the right to count what a circle has, if it isn't counted.
+    pub(super) async fn counting(&self, circle: PublicKey) -> Counting {
+        self.store.counting(circle).await
+    }
+
+    pub(super) fn usage(
+        &self,
+        circle: PublicKey,
+        counting: Counting,
+    ) -> Result<CircleUsage, Unavailable> {
         let Counts {
             keys,
             jobs,
             open,
             dead,
             bytes,
-        } = self.store.counts(circle)?;
+        } = self.store.counts(circle, counting)?;
         Ok(CircleUsage {
             keys,
             bytes,
