@@ -124,14 +124,24 @@ async fn dead_jobs_are_found_whichever_version_has_run_them() {
     assert_eq!(dead(&mut owner).await, (5, 5));
     deliver(&new_gateway, 5..7).await;
     assert_eq!(dead(&mut owner).await, (7, 7));
-    stop(old_worker).await;
-    let _new_worker = worker(this).await;
+    // Between two looks, one more is dead, and an earlier gateway has another one run again: they are as many as before.
     deliver(&old_gateway, 7..8).await;
+    owner.play("store.set(\"mended\", true)").await.unwrap();
+    stop(old_worker).await;
+    let one = new_gateway.jobs("dead").await[0]["job_id"].clone();
+    let mut old_owner = log_in(&old_gateway).await;
+    ok(&mut old_owner, "retry_job", json!([one])).await;
+    let _new_worker = worker(this).await;
+    eventually("the other one to be in the lists", async || {
+        dead(&mut owner).await == (7, 7)
+    })
+    .await;
+    owner.play("store.delete(\"mended\")").await.unwrap();
+    deliver(&old_gateway, 8..9).await;
     assert_eq!(dead(&mut owner).await, (8, 8));
     // An earlier gateway has one run again.
     owner.play("store.set(\"mended\", true)").await.unwrap();
     let one = new_gateway.jobs("dead").await[0]["job_id"].clone();
-    let mut old_owner = log_in(&old_gateway).await;
     ok(&mut old_owner, "retry_job", json!([one])).await;
     eventually("it to leave the lists", async || {
         dead(&mut owner).await == (7, 7)
@@ -140,7 +150,7 @@ async fn dead_jobs_are_found_whichever_version_has_run_them() {
     let done = ok(&mut owner, "retry_dead", json!({ "expect": 7 })).await;
     assert_eq!(done["retried"], 7, "{done}");
     eventually("all to have run", async || {
-        owner.play("store.get(\"runs\")").await.unwrap()["value"] == 8
+        owner.play("store.get(\"runs\")").await.unwrap()["value"] == 9
     })
     .await;
     assert_eq!(dead(&mut owner).await, (0, 0));

@@ -156,13 +156,19 @@ impl Sweep {
 
     /// Deletes jobs from the lists of those that are over, once their records have expired.
     pub(super) async fn forget_old(self: Arc<Self>) {
+        tokio::select! {
+            () = self.redis.until_up() => {}
+            () = self.ending.cancelled() => return,
+        }
         let mut tick = interval(FORGET);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let partitions = self.redis.keys().partitions();
         let mut next = vec![(None, None); partitions.len()];
+        let mut shares = (0..SHARES).cycle();
         while next_tick(&mut tick, &self.ending).await {
+            let is_first = shares.next() == Some(0);
             for (partition, (all, own)) in partitions.iter().zip(&mut next) {
-                let _ = self.forget_dead(partition).await;
+                let _ = self.forget_dead(partition, is_first).await;
                 let _ = self.forget_gone(partition, partition.index(), all).await;
                 let _ = self
                     .forget_gone(partition, partition.submitted(), own)
@@ -171,7 +177,9 @@ impl Sweep {
         }
     }
 
-    async fn forget_dead(&self, partition: &Partition) -> Result<(), Unavailable> {
+    /// Deletes old dead letters. Makes their index by circle right if `checks`: its length doesn't tell that it is wrong
+    /// where an earlier version has added one letter and deleted another one.
+    async fn forget_dead(&self, partition: &Partition, checks: bool) -> Result<(), Unavailable> {
         let keep_for = self.durable.keep_dead_for.as_millis();
         let keep_for = i64::try_from(keep_for).unwrap_or(i64::MAX);
         let before = Timestamp::now().as_millisecond().saturating_sub(keep_for);
@@ -181,7 +189,10 @@ impl Sweep {
             Value::Integer(before),
         ];
         let forgotten = self.redis.send("ZREMRANGEBYSCORE", partition, args).await?;
-        if forgotten.as_i64() != Some(0) {
+        if checks {
+            index::index_dead(&self.redis, partition, false).await?;
+        }
+        if checks || forgotten.as_i64() != Some(0) {
             index::index_dead(&self.redis, partition, true).await?;
         }
         Ok(())

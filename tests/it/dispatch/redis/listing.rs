@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::dispatch::lists::walk;
 use crate::harness::{
+    calls::{submit, until},
     redis::{Fleet, RedisServer, backlog::ONE_PARTITION, fleet::circle},
-    server::{TestServer, eventually, key},
+    server::{TestServer, Ws, eventually, key},
 };
 
 const MANY: usize = 20_000;
@@ -99,6 +100,36 @@ async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
     }
     let error = gateway.admin("/jobs?status=dead&after=019ab1c2").await;
     assert_eq!(error.status, 400);
+}
+
+#[tokio::test]
+async fn dead_jobs_are_found_though_an_index_is_as_long_as_if_it_were_right() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::on(redis.url())
+        .with(ONE_PARTITION.0, ONE_PARTITION.1)
+        .with("DISPATCH__DURABLE__MAX_TRIES", 1);
+    let gateway = fleet.gateway().await;
+    let _worker = fleet.worker().await;
+    let mut owner = gateway.connect_to(circle(0)).await;
+    owner.login(&key(100)).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(submit(&mut owner, json!({ "script": "throw 1" })).await);
+        until(&mut owner, ids.last().unwrap(), "dead").await;
+    }
+    // As if an earlier version had the first one die, and the last one run again.
+    let first = format!("{}{}", circle(0), ids[0]);
+    redis
+        .command(&["ZREM", "{circled:00}:dead_by_circle", &first])
+        .await;
+    redis.command(&["ZREM", "{circled:00}:dead", &ids[2]]).await;
+    let listed = async |owner: &mut Ws| walk(owner, json!({ "status": "dead" })).await;
+    assert_eq!(listed(&mut owner).await, [&ids[2][..], &ids[1]]);
+    let _next = fleet.worker().await;
+    eventually("a worker to look at all of them", async || {
+        listed(&mut owner).await == [&ids[1][..], &ids[0]]
+    })
+    .await;
 }
 
 #[tokio::test]
