@@ -55,21 +55,26 @@ impl DeadJobs {
 }
 
 impl Dispatcher {
-    /// Counts dead jobs.
+    /// Counts dead jobs. Of those of one kind or script, it counts so many, and some more if there are.
     ///
     /// # Errors
     /// They can't be read.
     pub async fn count_dead(
         &self,
         mut wanted: DeadJobs,
+        most: u64,
         viewer: Viewer,
     ) -> Result<u64, Unavailable> {
+        if wanted.kind.is_none() && wanted.name.is_none() {
+            let usage = self.jobs().usage(wanted.circle, viewer).await?;
+            return Ok(usage.jobs.dead);
+        }
         let mut count = 0;
         loop {
             let (ids, next) = self.jobs().dead(wanted.clone(), viewer).await?;
             count += ids.len() as u64;
             wanted.after = next;
-            if next.is_none() {
+            if next.is_none() || count > most {
                 return Ok(count);
             }
         }

@@ -94,7 +94,7 @@ pub enum Error {
     /// More jobs are dead than the caller expects.
     #[error("{}", code::message(code::CONFLICT))]
     MoreDead {
-        /// How many are.
+        /// As many are found, or all.
         dead: u64,
     },
 }

@@ -304,7 +304,8 @@ impl Call for RetryDead {
             let mut dead = None;
             if after.is_none() {
                 let time = dispatcher.job_timeout();
-                let count = dispatcher.count_dead(wanted.clone(), Viewer::Caller(Some(owner)));
+                let (most, viewer) = (expect.unwrap_or(u64::MAX), Viewer::Caller(Some(owner)));
+                let count = dispatcher.count_dead(wanted.clone(), most, viewer);
                 let count = timeout(time, count).await.map_err(|_| Error::Timeout {
                     timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
                 })?;

@@ -82,6 +82,10 @@ async fn dead_jobs_are_counted_and_then_run_again_once_each() {
         -32009,
         json!({ "dead": 121 }),
     );
+    // It looks at fifty at a time, until they are more.
+    let some = json!({ "expect": 3, "kind": "delivery" });
+    let refused = owner.call("retry_dead", some).await;
+    assert_refused("more of a kind", refused, -32009, json!({ "dead": 50 }));
     for params in [
         json!({ "expect": -1 }),
         json!({ "cursor": "1" }),

@@ -274,11 +274,17 @@ impl RedisJobs {
         let members = members.into_array().into_iter();
         let some = members.filter_map(|member| id_of(&member.into_string()?));
         let some: Vec<_> = some.collect();
-        let found = try_join_all(some.iter().map(|id| self.find_in(circle, *id))).await?;
-        let jobs = found.into_iter().flatten().map(|(job, _)| job);
-        let ids = jobs.filter(|job| wanted.wants(job)).map(|job| job.id);
+        let (mut ids, mut rest) = (Vec::new(), &some[..]);
+        while !rest.is_empty() {
+            let fitting = self.fitting(partition, rest.iter().copied(), 0).await?;
+            let next;
+            (next, rest) = rest.split_at(fitting);
+            let found = try_join_all(next.iter().map(|id| self.find_in(circle, *id))).await?;
+            let jobs = found.into_iter().flatten().map(|(job, _)| job);
+            ids.extend(jobs.filter(|job| wanted.wants(job)).map(|job| job.id));
+        }
         let more = some.len() == DeadJobs::AT_A_TIME;
-        Ok((ids.collect(), some.last().copied().filter(|_| more)))
+        Ok((ids, some.last().copied().filter(|_| more)))
     }
 
     /// Makes the index of dead letters by circle again, if it is not complete: an earlier version has changed the other

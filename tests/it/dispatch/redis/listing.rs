@@ -98,6 +98,12 @@ async fn a_page_of_jobs_costs_about_a_page_however_many_there_are() {
             "{counts:?}"
         );
     }
+    // They are counted without reading them.
+    let before = redis.sent().await;
+    let counted = owner.call("retry_dead", json!({})).await.unwrap();
+    let bytes = redis.sent().await - before;
+    assert_eq!(counted["dead"], (MANY / 2 - 100) / 2);
+    assert!(bytes < 20_000, "{bytes}");
     let error = gateway.admin("/jobs?status=dead&after=019ab1c2").await;
     assert_eq!(error.status, 400);
 }
