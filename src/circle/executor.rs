@@ -86,7 +86,7 @@ impl Executor {
     pub fn try_run(
         &self,
         job: &JobSpec<'_>,
-        transaction: &mut Option<Transaction>,
+        transaction: &mut Option<Box<Transaction>>,
     ) -> Option<Outcome> {
         if let Task::Procedure(procedure) = &job.task {
             // Compiling takes time and a large stack; long lists take time.
@@ -121,7 +121,7 @@ impl Executor {
     pub fn run(
         &self,
         job: &JobSpec<'_>,
-        transaction: &mut Option<Transaction>,
+        transaction: &mut Option<Box<Transaction>>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
@@ -159,7 +159,7 @@ impl Executor {
     fn keep_reply(
         &self,
         job: &JobSpec<'_>,
-        transaction: &mut Option<Transaction>,
+        transaction: &mut Option<Box<Transaction>>,
         outcome: &Outcome,
     ) {
         if let (Some(request), Some(transaction), Ok(success)) =
@@ -321,7 +321,11 @@ fn inputs<'a>(job: &'a JobSpec<'_>, found: &FoundSource<'a>) -> Inputs<'a> {
 }
 
 /// Adds what a query has read to its outcome. An error that comes of what it has read is a success of the query.
-fn queried(job: &JobSpec<'_>, outcome: Outcome, transaction: &mut Option<Transaction>) -> Outcome {
+fn queried(
+    job: &JobSpec<'_>,
+    outcome: Outcome,
+    transaction: &mut Option<Box<Transaction>>,
+) -> Outcome {
     let (Task::Query { max_reads, .. }, Some(transaction)) = (&job.task, transaction) else {
         return outcome;
     };

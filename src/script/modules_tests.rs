@@ -49,10 +49,14 @@ impl RemoteReads for Empty {
     }
 }
 
-fn transaction(works: bool) -> Option<Transaction> {
+fn transaction(works: bool) -> Option<Box<Transaction>> {
     let circle = PublicKey::from_stored([2; PublicKey::LENGTH]);
     let reads = Box::new(Empty(works));
-    Some(Transaction::remote(reads, Arc::new(STORE), circle))
+    Some(Box::new(Transaction::remote(
+        reads,
+        Arc::new(STORE),
+        circle,
+    )))
 }
 
 fn pinned(modules: &[(&str, &str)]) -> Arc<PinnedModules> {
@@ -80,7 +84,7 @@ fn run_in(
     sandbox: &Sandbox,
     source: &str,
     modules: Option<&Arc<PinnedModules>>,
-    transaction: &mut Option<Transaction>,
+    transaction: &mut Option<Box<Transaction>>,
 ) -> Outcome {
     sandbox.run(
         source,

@@ -33,7 +33,7 @@ pub(super) struct RunContext {
     /// There if the script, or one that it imports, may ask about people.
     pub(super) people: RefCell<Option<Known>>,
     /// There if the run has a store.
-    transaction: RefCell<Option<Transaction>>,
+    transaction: RefCell<Option<Box<Transaction>>>,
     /// There while a script runs.
     occasion: Cell<Option<Occasion>>,
     /// The random numbers that it has drawn.
@@ -67,12 +67,12 @@ pub(super) fn with<R>(work: impl FnOnce(&RunContext) -> R) -> R {
 /// Calls `run`, which is a run with this transaction, on this occasion, and with room for so many bytes of logs. However
 /// it ends, its transaction is given back then, and all else that it had is gone.
 pub(super) fn within<R>(
-    transaction: &mut Option<Transaction>,
+    transaction: &mut Option<Box<Transaction>>,
     occasion: Option<Occasion>,
     max_logs: usize,
     run: impl FnOnce() -> R,
 ) -> R {
-    struct End<'a>(&'a mut Option<Transaction>);
+    struct End<'a>(&'a mut Option<Box<Transaction>>);
 
     impl Drop for End<'_> {
         fn drop(&mut self) {
@@ -94,7 +94,7 @@ pub(super) fn within<R>(
 pub(super) fn with_transaction<R>(
     work: impl FnOnce(&mut Transaction) -> Result<R, WriteError>,
 ) -> Option<Result<R, WriteError>> {
-    with(|context| context.transaction.borrow_mut().as_mut().map(work))
+    with(|context| context.transaction.borrow_mut().as_deref_mut().map(work))
 }
 
 /// Notes that another caller may get another value from here on.
@@ -121,7 +121,7 @@ impl RunContext {
     }
 
     /// Drops all that the run had, and gives its transaction back.
-    fn end(&self, transaction: &mut Option<Transaction>) {
+    fn end(&self, transaction: &mut Option<Box<Transaction>>) {
         drop(self.imports.take());
         drop(self.constants.take());
         drop(self.people.take());

@@ -172,7 +172,7 @@ impl Sandbox {
         &self,
         source: &str,
         inputs: &Inputs<'_>,
-        transaction: &mut Option<Transaction>,
+        transaction: &mut Option<Box<Transaction>>,
         deadline: Option<Instant>,
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
@@ -232,7 +232,7 @@ impl Sandbox {
         &self,
         source: &str,
         inputs: &Inputs<'_>,
-        transaction: &mut Option<Transaction>,
+        transaction: &mut Option<Box<Transaction>>,
     ) -> Option<Outcome> {
         if local::is_busy() {
             return None;

@@ -71,7 +71,8 @@ impl Embedded {
 
     fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played<BackendHandle>> {
         let runner = &self.runner;
-        let mut transaction = Some(runner.store.begin(job.circle));
+        // In a box: it is passed on from hand to hand.
+        let mut transaction = Some(Box::new(runner.store.begin(job.circle)));
         let outcome = runner.executor.try_run(job, &mut transaction)?;
         let ran = Ran::new(outcome, transaction);
         let Some(writes) = ran.writes else {

@@ -318,13 +318,13 @@ fn a_run_that_saw_what_isnt_on_disk_brings_that_to_its_commit() {
     let mut failed = store.begin_latest(circle(1));
     failed.get("key").unwrap();
     failed.set("other", Some(b"1"[..].into())).unwrap();
-    let ran = Ran::new(Err(RunError::Cancelled), Some(failed));
+    let ran = Ran::new(Err(RunError::Cancelled), Some(Box::new(failed)));
     assert!(!ran.safe);
     assert!(!ran.writes.unwrap().writes());
     let mut safe = store.begin(circle(1));
     safe.get("key").unwrap();
     safe.set("other", Some(b"1"[..].into())).unwrap();
-    let ran = Ran::new(Err(RunError::Cancelled), Some(safe));
+    let ran = Ran::new(Err(RunError::Cancelled), Some(Box::new(safe)));
     assert!(ran.safe && ran.writes.is_none());
     drop(held);
 }

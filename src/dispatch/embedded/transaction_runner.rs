@@ -154,7 +154,7 @@ impl TransactionRunner {
         transaction: Transaction,
         deadline: Option<Instant>,
     ) -> Ran {
-        let mut transaction = Some(transaction);
+        let mut transaction = Some(Box::new(transaction));
         let mut run = || {
             self.executor
                 .run(bounded.job, &mut transaction, deadline, bounded.cancelled)
@@ -177,19 +177,17 @@ impl TransactionRunner {
 
 impl Ran {
     #[inline]
-    pub(super) fn new(outcome: Outcome, mut transaction: Option<Transaction>) -> Self {
+    pub(super) fn new(outcome: Outcome, mut transaction: Option<Box<Transaction>>) -> Self {
         let safe = transaction
-            .as_ref()
+            .as_deref()
             .is_none_or(Transaction::read_only_durable);
         if let Some(transaction) = transaction.as_mut().filter(|_| outcome.is_err()) {
             transaction.discard_writes();
         }
-        if safe && !transaction.as_ref().is_some_and(Transaction::writes) {
-            transaction = None;
-        }
+        let writes = transaction.filter(|transaction| !safe || transaction.writes());
         Self {
             outcome,
-            writes: transaction,
+            writes: writes.map(|writes| *writes),
             safe,
         }
     }

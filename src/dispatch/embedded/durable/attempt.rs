@@ -171,7 +171,8 @@ impl DurableJobs {
         let provided = self.provided(job);
         let executor = &self.runner.executor;
         let spec = input.spec(job, Occasion::now(), provided.as_deref(), executor)?;
-        let mut transaction = Some(self.runner.store.try_begin_latest(job.circle)?);
+        let transaction = self.runner.store.try_begin_latest(job.circle)?;
+        let mut transaction = Some(Box::new(transaction));
         let slot = self.running.begin(job.id);
         let outcome = executor.try_run(&spec, &mut transaction);
         drop(slot);

@@ -165,7 +165,7 @@ impl Worker {
             circle,
             missed: missing.clone(),
         };
-        let mut transaction = Some(self.transaction(circle, Box::new(reads)));
+        let mut transaction = Some(Box::new(self.transaction(circle, Box::new(reads))));
         let outcome = tracing::debug_span!("job", id = %claimed.id())
             .in_scope(|| self.executor.try_run(&spec, &mut transaction));
         match (outcome, missing.take()) {
@@ -198,14 +198,14 @@ impl Worker {
         &self,
         claimed: &ClaimedJob,
         outcome: Outcome,
-        transaction: Option<Transaction>,
+        transaction: Option<Box<Transaction>>,
         one_moment: bool,
     ) -> Option<CommitRequest> {
         // Whether a key has expired, Redis knows.
         let is_sure = |transaction: &Transaction| !transaction.is_near_expiry(CLOCK_DIFFERENCE);
-        let one_moment = one_moment && transaction.as_ref().is_none_or(is_sure);
+        let one_moment = one_moment && transaction.as_deref().is_none_or(is_sure);
         let mut effects = transaction
-            .map(Transaction::into_effects)
+            .map(|transaction| transaction.into_effects())
             .unwrap_or_default();
         if outcome.is_err() {
             effects.discard_changes();
@@ -687,7 +687,7 @@ impl Worker {
             handle: self.handle.clone(),
             circle,
         };
-        let mut transaction = Some(self.transaction(circle, Box::new(reads)));
+        let mut transaction = Some(Box::new(self.transaction(circle, Box::new(reads))));
         self.note_running(claimed);
         let capped = locked_until.filter(|until| claimed.deadline.is_none_or(|own| *until < own));
         let outcome = tracing::debug_span!("job", id = %claimed.id()).in_scope(|| {
