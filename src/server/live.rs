@@ -92,8 +92,7 @@ impl Live {
                 let providers = providers(settings)?;
                 let scripts = providers.scripts();
                 let change = self.access.replace(&settings.circles, &settings.circle);
-                let watches = &gateway.shared.watches;
-                watches.refresh(|circle| change.changes_members(circle));
+                gateway.shared.watches.on_change(&change);
                 providers.announce();
                 taken.read_anew = gateway.verify.replace(providers);
                 taken.sessions_ended = gateway.registry.end(|circle| change.narrows(circle));

@@ -70,7 +70,7 @@ impl Call for Watch<'static> {
                 least,
             };
             let subscription = name.to_string();
-            match watches.watch(circle, wanted, watcher) {
+            match watches.watch(circle, wanted, watcher).await {
                 Ok(guard) => subscriptions.hold_watch(name, guard),
                 Err(over) => {
                     subscriptions.end(&subscription);

@@ -19,9 +19,12 @@ use std::{
 };
 
 use circled_protocol::{PublicKey, Role};
-use dashmap::DashMap;
+use dashmap::{DashMap, mapref::one::RefMut};
 use serde_json::Value;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -31,9 +34,10 @@ use self::{
 };
 use super::subscriptions::SessionWatch;
 use crate::{
+    auth::Change,
     circle::{Caller, QueryScript},
     dispatch::Dispatcher,
-    memory::{MemoryBudget, OverBudget},
+    memory::{MemoryBudget, OverBudget, Reservation},
     shares::{Bounds, Shares},
 };
 
@@ -42,6 +46,9 @@ pub(super) use queries::{Ended, Watcher};
 
 /// The setting that bounds the bytes of queries.
 const QUERY_BYTES: &str = "circles.query_bytes";
+/// The pause in which queries make room, and how often a watch waits for that.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+const ROOM_TRIES: u32 = 5;
 /// The longest that the end of the server waits for the tasks of circles.
 const END: Duration = Duration::from_secs(1);
 
@@ -69,6 +76,8 @@ struct Inner {
     dispatcher: Dispatcher,
     places: Shares<PublicKey>,
     memory: MemoryBudget,
+    /// Notified when memory lacks: queries that nobody watches make room.
+    crowded: Notify,
     limits: WatchLimits,
     last_watch: AtomicU64,
     tasks: TaskTracker,
@@ -90,6 +99,8 @@ enum Command {
     Unwatch(WatchId),
     /// Scripts may find something else than what commits tell of.
     Refresh,
+    /// Whoever watches may not be told any more.
+    End,
 }
 
 /// A watch to begin.
@@ -125,6 +136,7 @@ impl std::fmt::Debug for Command {
             Self::Watch(..) => "Watch",
             Self::Unwatch(_) => "Unwatch",
             Self::Refresh => "Refresh",
+            Self::End => "End",
         })
     }
 }
@@ -141,6 +153,7 @@ impl Watches {
                 shared_places: limits.max_queries,
             }),
             memory: MemoryBudget::new(QUERY_BYTES, limits.query_bytes),
+            crowded: Notify::new(),
             limits,
             last_watch: AtomicU64::new(0),
             tasks: TaskTracker::new(),
@@ -157,28 +170,15 @@ impl Watches {
     ///
     /// # Errors
     /// There is no memory for its script and arguments.
-    pub(super) fn watch(
+    pub(super) async fn watch(
         &self,
         circle: PublicKey,
         wanted: Wanted,
         watcher: SessionWatch,
     ) -> Result<WatchGuard, OverBudget> {
+        let room = self.reserve(circle, spec::bytes(&wanted.script, &wanted.args));
+        let spec = Spec::new(wanted.script, wanted.args, room.await?);
         let id = self.0.last_watch.fetch_add(1, Ordering::Relaxed);
-        let start = || {
-            let (task, commands) = mpsc::unbounded_channel();
-            let memory = &self.0.memory;
-            let memory = memory.share(QUERY_BYTES, self.0.limits.query_bytes / 2);
-            let circle = CircleTask::new(self.0.clone(), circle, memory.clone(), commands);
-            self.0.tasks.spawn(circle.run());
-            Circle { task, memory }
-        };
-        // The entry is locked meanwhile, so that the task doesn't end with this unread.
-        let mut circle = self.0.circles.entry(circle).or_insert_with(start);
-        if circle.task.is_closed() {
-            // It has panicked.
-            *circle = start();
-        }
-        let spec = Spec::new(wanted.script, wanted.args, &circle.memory)?;
         let new = NewWatch {
             spec: Arc::new(spec),
             caller: wanted.caller,
@@ -187,6 +187,7 @@ impl Watches {
             least: wanted.least,
             watcher,
         };
+        let circle = self.circle(circle);
         let _ = circle.task.send(Command::Watch(id, Box::new(new)));
         Ok(WatchGuard {
             id,
@@ -194,12 +195,51 @@ impl Watches {
         })
     }
 
-    /// Has the queries of some circles run again: their settings have changed.
-    pub fn refresh(&self, has_changed: impl Fn(&PublicKey) -> bool) {
-        for circle in &self.0.circles {
-            if has_changed(circle.key()) {
-                let _ = circle.task.send(Command::Refresh);
+    /// Reserves memory in a circle. If there is too little, queries that nobody watches make room.
+    async fn reserve(&self, circle: PublicKey, bytes: usize) -> Result<Reservation, OverBudget> {
+        let memory = self.circle(circle).memory.clone();
+        for _ in 0..ROOM_TRIES {
+            match memory.try_reserve(bytes) {
+                Err(over) if !over.never => {}
+                reserved => return reserved,
             }
+            self.0.crowded.notify_waiters();
+            sleep(ROOM_PAUSE).await;
+        }
+        memory.try_reserve(bytes)
+    }
+
+    /// Returns a circle, and begins its task if it has none. It is locked meanwhile, so that the task doesn't end with a
+    /// message unread.
+    fn circle(&self, key: PublicKey) -> RefMut<'_, PublicKey, Circle> {
+        let start = || {
+            let (task, commands) = mpsc::unbounded_channel();
+            let memory = &self.0.memory;
+            let memory = memory.share(QUERY_BYTES, self.0.limits.query_bytes / 2);
+            let circle = CircleTask::new(self.0.clone(), key, memory.clone(), commands);
+            self.0.tasks.spawn(circle.run());
+            Circle { task, memory }
+        };
+        let mut circle = self.0.circles.entry(key).or_insert_with(start);
+        if circle.task.is_closed() {
+            // It has panicked.
+            *circle = start();
+        }
+        circle
+    }
+
+    /// Notes that the settings have changed. Queries of circles with other members run again; where somebody may do less,
+    /// all watches end, as their sessions do.
+    pub fn on_change(&self, change: &Change) {
+        for circle in &self.0.circles {
+            let command = if change.narrows(circle.key()) {
+                Command::End
+            } else if change.changes_members(circle.key()) {
+                Command::Refresh
+            } else {
+                continue;
+            };
+            let _ = circle.task.send(command);
         }
     }
 

@@ -543,7 +543,17 @@ impl<W: Watcher> Queries<W> {
         }
     }
 
-    fn forget_unwatched(&mut self) {
+    /// Ends all watches, and forgets all queries.
+    pub(super) fn end_all(&mut self) {
+        let watches: Vec<_> = self.watches.keys().copied().collect();
+        for id in watches {
+            self.end(id, Ended::Failed(RunError::Cancelled));
+        }
+        self.forget_unwatched();
+    }
+
+    /// Removes queries that nobody watches.
+    pub(super) fn forget_unwatched(&mut self) {
         let unwatched = self.queries.iter();
         let unwatched = unwatched.filter(|(_, query)| query.watches.is_empty());
         let unwatched: Vec<_> = unwatched.map(|(id, _)| *id).collect();

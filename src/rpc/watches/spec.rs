@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     circle::{QueryScript, Task},
-    memory::{MemoryBudget, OverBudget, Reservation},
+    memory::Reservation,
     weight,
 };
 
@@ -21,28 +21,25 @@ pub(in crate::rpc) struct Spec {
     _reservation: Reservation,
 }
 
+/// Returns about how many bytes a script and its arguments take.
+pub(super) fn bytes(script: &QueryScript<'_>, args: &Value) -> usize {
+    let script = match script {
+        QueryScript::Source(source) => source.len(),
+        QueryScript::Named { name, .. } => name.len(),
+    };
+    script + weight::of_value(args)
+}
+
 impl Spec {
-    /// Keeps a script and its arguments, if there is memory for them.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(in crate::rpc) fn new(
-        script: QueryScript<'static>,
-        args: Value,
-        memory: &MemoryBudget,
-    ) -> Result<Self, OverBudget> {
+    /// Keeps a script and its arguments, with the memory for them.
+    pub(super) fn new(script: QueryScript<'static>, args: Value, reservation: Reservation) -> Self {
         let text = json!([&script, &args]).to_string();
-        let source = match &script {
-            QueryScript::Source(source) => source.len(),
-            QueryScript::Named { name, .. } => name.len(),
-        };
-        let reservation = memory.try_reserve(source + weight::of_value(&args))?;
-        Ok(Self {
+        Self {
             script,
             args,
             digest: Sha256::digest(text).into(),
             _reservation: reservation,
-        })
+        }
     }
 
     #[cfg(test)]

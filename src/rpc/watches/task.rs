@@ -113,6 +113,7 @@ impl CircleTask {
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut commands = Vec::new();
+        let inner = self.inner.clone();
         loop {
             self.take_commits(&mut feed);
             let is_turn_over = self.start();
@@ -139,6 +140,7 @@ impl CircleTask {
                     }
                     self.check();
                 }
+                () = inner.crowded.notified() => self.queries.forget_unwatched(),
                 // More queries wait for their turn on this thread.
                 () = yield_now(), if is_turn_over => {}
             }
@@ -168,6 +170,7 @@ impl CircleTask {
             Command::Unwatch(id) => self.queries.unwatch(id),
             // All queries run once commits are followed.
             Command::Refresh => {}
+            Command::End => self.queries.end_all(),
         }
     }
 
@@ -184,6 +187,7 @@ impl CircleTask {
             Command::Watch(id, new) => self.queries.watch(id, *new),
             Command::Unwatch(id) => self.queries.unwatch(id),
             Command::Refresh => self.queries.on_missed(),
+            Command::End => self.queries.end_all(),
         }
     }
 
@@ -362,13 +366,17 @@ impl CircleTask {
     }
 
     /// Keeps the result of a run, if there is room for it.
-    fn ran(&self, success: Success) -> Result<Ran, RunError> {
+    fn ran(&mut self, success: Success) -> Result<Ran, RunError> {
         let Success { value, queried, .. } = success;
         // Whoever ran it doesn't know queries.
         let queried = *queried.ok_or(RunError::Unavailable)?;
         // The text that tells of the value takes as much again.
         let bytes = 2 * value.get().len() + queried.reads.size();
-        let room = self.memory.try_reserve(bytes)?;
+        let room = self.memory.try_reserve(bytes).or_else(|_| {
+            self.queries.forget_unwatched();
+            self.inner.crowded.notify_waiters();
+            self.memory.try_reserve(bytes)
+        })?;
         let content = match queried.error {
             None => Content::Value(value),
             Some(error) => Content::Failed(error),

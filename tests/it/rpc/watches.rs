@@ -387,6 +387,23 @@ async fn watches_and_queries_are_bounded() {
     watch(&mut other, "4").await;
 }
 
+async fn queries_that_have_ended_take_no_memory_from_others() {
+    let server = TestServer::builder()
+        .env("CIRCLED_CIRCLES__QUERY_BYTES", "2MiB")
+        .start()
+        .await;
+    let args = "x".repeat(100_000);
+    for seed in [2, 5, 6] {
+        let mut session = server.connect_to(key(seed).public()).await;
+        session.login(&key(seed)).await;
+        for n in 0..30 {
+            let watch = json!({ "script": "ARGS.len()", "args": format!("{args}{n}") });
+            let (name, ..) = read(ok(&mut session, "watch", watch).await);
+            ok(&mut session, "unsubscribe", json!([name])).await;
+        }
+    }
+}
+
 async fn a_key_that_expires_is_noticed() {
     let server = TestServer::start().await;
     let mut session = server.log_in(&key(2)).await;
@@ -573,6 +590,7 @@ on_both!(
     only_what_a_script_has_read_has_it_run_again,
     sessions_share_the_runs_of_the_same_query,
     watches_and_queries_are_bounded,
+    queries_that_have_ended_take_no_memory_from_others,
     whoever_comes_back_has_the_last_value_though_the_server_is_killed,
     who_resumes_gets_a_value_only_if_it_is_another,
     who_uses_the_caller_gets_their_own_value,

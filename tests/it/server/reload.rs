@@ -11,7 +11,7 @@ use crate::{
     harness::{
         backend::on_both,
         redis::RedisServer,
-        server::{Builder, TestServer, circle, eventually, key, within},
+        server::{Builder, Received, TestServer, circle, eventually, key, within},
         webhooks::SECRET,
     },
     store::disk,
@@ -201,6 +201,26 @@ async fn live_queries_run_again_for_other_members() {
     let line = file.changes(&mut server, &more, "circle").await;
     assert_eq!(line["sessions_ended"], 0, "{line}");
     assert_eq!(session.value().await["value"], json!([3, true]));
+}
+
+async fn whoever_is_removed_is_told_no_value_of_it() {
+    let file = File::new(&closed(&[(circle(), &members(&[2, 3]))]));
+    let mut server = file.server().start().await;
+    let mut session = server.log_in(&key(3)).await;
+    let watch = json!({ "script": "members.list().len()" });
+    assert_eq!(session.call("watch", watch).await.unwrap()["value"], 3);
+    let fewer = closed(&[(circle(), &members(&[2]))]);
+    file.changes(&mut server, &fewer, "circle").await;
+    loop {
+        match session.next().await {
+            Received::Text(text) => assert!(!text.contains("\"value\":"), "{text}"),
+            Received::Close(code, _) => break assert_eq!(code, 1012),
+            Received::Gone => panic!("it is closed"),
+        }
+    }
+    let mut session = server.log_in(&key(2)).await;
+    let watch = json!({ "script": "members.list().len()" });
+    assert_eq!(session.call("watch", watch).await.unwrap()["value"], 2);
 }
 
 async fn a_call_under_way_is_answered_before_its_session_ends() {
@@ -415,6 +435,7 @@ on_both!(
     doubts_are_told_of_what_runs,
     sessions_end_where_somebody_may_do_less,
     live_queries_run_again_for_other_members,
+    whoever_is_removed_is_told_no_value_of_it,
     a_call_under_way_is_answered_before_its_session_ends,
     with_a_mistake_in_them_the_old_settings_stay,
     an_open_server_is_judged_by_its_address,

@@ -227,9 +227,11 @@ impl World {
         let least = self.number();
         let source = QueryScript::Source(spec.to_string().into());
         let new = NewWatch {
-            spec: Arc::new(
-                Spec::new(source, json!(null), &MemoryBudget::new("", 1 << 20)).unwrap(),
-            ),
+            spec: Arc::new(Spec::new(
+                source,
+                json!(null),
+                MemoryBudget::new("", 1 << 20).try_reserve(1).unwrap(),
+            )),
             caller: Caller::Key(public(caller)),
             requires: (caller == LISTED).then_some(Role::Member),
             since: before.map(|(_, at)| at),
