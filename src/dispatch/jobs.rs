@@ -399,7 +399,10 @@ impl Jobs {
                 })
                 .await
             }
-            JobsBackend::Redis(jobs) => jobs.dead(&wanted).await,
+            JobsBackend::Redis(jobs) => {
+                let circle = wanted.circle;
+                jobs.confirmed(circle, jobs.dead(&wanted)).await
+            }
         }
     }
 

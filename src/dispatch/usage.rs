@@ -49,7 +49,7 @@ impl Jobs {
             }
             JobsBackend::Redis(jobs) => {
                 let _permit = self.job_reads.permit(accounts).await;
-                jobs.usage(circle).await
+                jobs.confirmed(circle, jobs.usage(circle)).await
             }
         }
     }

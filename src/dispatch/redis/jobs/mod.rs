@@ -59,8 +59,8 @@ pub struct RedisJobs {
 }
 
 impl RedisJobs {
-    /// Returns what comes of a call about a circle, once that is as safe as the settings say: what it has written, and what
-    /// others had written that it has read.
+    /// Returns what comes of a call about a circle, once that is as safe as the settings say: what it has written, and at a
+    /// gateway, what others had written that it has read.
     pub(in crate::dispatch) fn confirmed<'a, T: Send>(
         &'a self,
         circle: PublicKey,

@@ -170,6 +170,9 @@ async fn nothing_is_acknowledged_that_is_not_synced() {
         ("retry_job", json!([over])),
         ("get_job", json!([late])),
         ("list_jobs", json!({})),
+        ("usage", json!({})),
+        ("retry_dead", json!({})),
+        ("retry_dead", json!({ "kind": "submitted" })),
         ("redeliver", json!([first])),
     ];
     let mut begun = Vec::new();
