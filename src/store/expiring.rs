@@ -56,6 +56,8 @@ pub(super) struct ReadTime {
     time: Option<i64>,
     /// The first expiry time of those that it has come to.
     first_expiry: i64,
+    /// The first time up to which one of its own writes was there.
+    own_expiry: i64,
 }
 
 impl Default for ReadTime {
@@ -63,6 +65,7 @@ impl Default for ReadTime {
         Self {
             time: None,
             first_expiry: i64::MAX,
+            own_expiry: i64::MAX,
         }
     }
 }
@@ -85,14 +88,33 @@ impl ReadTime {
         self.time
     }
 
+    /// Returns whether a time has passed. That it has may be so only since others have committed.
+    pub(super) fn is_past(&mut self, end: i64, now: impl FnOnce() -> i64) -> bool {
+        self.first_expiry = self.first_expiry.min(end);
+        self.time(now) >= end
+    }
+
+    /// Notes a write that is there until a time. Returns false if that has passed.
+    pub(super) fn writes_until(&mut self, end: i64, now: impl FnOnce() -> i64) -> bool {
+        let is_past = self.is_past(end, now);
+        if !is_past {
+            self.own_expiry = self.own_expiry.min(end);
+        }
+        !is_past
+    }
+
+    /// Returns whether a write of its own is over by a time, though it has seen it.
+    pub(super) fn is_over(&self, at: i64) -> bool {
+        self.own_expiry <= at
+    }
+
     /// Returns whether a stored value is there still.
     #[inline]
     pub(super) fn sees(&mut self, key: &[u8], stored: &[u8], now: impl FnOnce() -> i64) -> bool {
         let Some(expiry) = expiry_of(key, stored) else {
             return true;
         };
-        self.first_expiry = self.first_expiry.min(expiry);
-        self.time(now) < expiry
+        !self.is_past(expiry, now)
     }
 
     /// Returns whether a key that it has come to expires within some milliseconds after it, or has expired.

@@ -177,11 +177,11 @@ impl Transaction {
     /// # Errors
     /// A key or a value past its limit, or one key too many.
     pub fn set_until(&mut self, key: &str, value: &Value, end: i64) -> Result<(), WriteError> {
-        let time = self.read_time.time(|| self.source.now());
+        let is_there = self.read_time.writes_until(end, || self.source.now());
         self.set(key, Some(value.clone()))?;
-        let write = match end {
-            end if end <= time => Write::Delete,
-            end => Write::Put(expiring::with_expiry(value, end)),
+        let write = match is_there {
+            true => Write::Put(expiring::with_expiry(value, end)),
+            false => Write::Delete,
         };
         self.effects.writes.insert(Key::new(key.as_bytes()), write);
         Ok(())
@@ -330,8 +330,8 @@ impl Transaction {
 
     /// Sets one of the circle's own keys that has the reply to a request, until a time in milliseconds since 1970.
     pub fn own_set_until(&mut self, key: &[u8], value: &[u8], expiry: i64) {
-        let time = self.read_time.time(|| self.source.now());
-        let value = (expiry > time).then(|| expiring::with_expiry(value, expiry));
+        let is_there = self.read_time.writes_until(expiry, || self.source.now());
+        let value = is_there.then(|| expiring::with_expiry(value, expiry));
         self.own_set(key, value);
     }
 

@@ -5,7 +5,7 @@ use crate::store::{
     disk::Disk,
     effects::Effects,
     error::{CommitError, Unavailable},
-    expiring::{ReadTime, expiry_of, reindex},
+    expiring::{ReadTime, reindex},
     read_set::RangeDigest,
     snapshot::Snapshot,
     table::{Key, Record, Table, Value},
@@ -41,12 +41,7 @@ impl Transaction {
             return Ok(true);
         }
         let mut read_time = ReadTime::at(at);
-        // It may have seen a write of its own, which is over by now.
-        let is_over = |(key, write): (&Key, &Write)| match write {
-            Write::Put(value) => expiry_of(key, value).is_some_and(|end| end <= at),
-            Write::Delete | Write::Add(_) => false,
-        };
-        if self.effects.writes.iter().any(is_over) {
+        if self.read_time.is_over(at) {
             return Ok(false);
         }
         let reads = &self.effects.reads;
