@@ -193,6 +193,8 @@ fn a_run_that_only_reads_sees_no_expiry_before_a_commit_that_came_before_it() {
     store.stop_clock(NOW);
     write_until(&store, &[("lease", NOW + 10)]);
     let mut late = store.begin(circle(1));
+    // It sees what is on disk now.
+    assert_eq!(late.get("other").unwrap(), None);
     let mut holder = store.begin_latest(circle(1));
     assert!(holder.get("lease").unwrap().is_some());
     set(&mut holder, "written", 1);
