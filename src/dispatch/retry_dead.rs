@@ -31,9 +31,9 @@ pub struct DeadJobs {
 /// The result of retrying dead jobs.
 #[derive(Debug, Default)]
 pub struct DeadRetried {
-    /// How many run again.
+    /// The number of those that run again.
     pub retried: u64,
-    /// How many don't.
+    /// The number of those that don't.
     pub failed: u64,
     /// The first reason for that.
     pub error: Option<String>,

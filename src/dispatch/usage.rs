@@ -1,4 +1,4 @@
-//! How much a circle has.
+//! The usage of a circle: its keys, bytes, events and jobs.
 
 use circled_protocol::{PublicKey, methods::CircleUsage};
 

@@ -22,7 +22,7 @@ const TABLES: [Table; 4] = [Table::Store, Table::Jobs, Table::Open, Table::Dead]
 /// Counts are forgotten when nobody has asked for so many milliseconds: each commit of jobs costs a little more with them.
 const KEPT_FOR: i64 = 10 * 60 * 1000;
 
-/// How many entries the tables have of one circle.
+/// The numbers of entries that the tables have of one circle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The keys that scripts can have. Those that have expired count until they are deleted.

@@ -43,13 +43,13 @@ pub struct RedisSettings {
     pub inbox_bytes: Size<{ 16 << 20 }>,
     /// The longest that Redis may take to answer.
     pub timeout: PositiveDuration<100>,
-    /// How safe all that is acknowledged is.
+    /// The safety of all that is acknowledged.
     pub durability: Durability,
     /// Replicas that must have a delivery before it is acknowledged; or, where all must be replicated, everything.
     pub min_replicas: u32,
 }
 
-/// How safe everything is that is acknowledged.
+/// The safety of all that is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {

@@ -99,7 +99,7 @@ enum Command {
     Unwatch(WatchId),
     /// Scripts may find something else than what commits tell of.
     Refresh,
-    /// Whoever watches may not be told any more.
+    /// Ends all watches: those who watch may not be told any more.
     End,
 }
 

@@ -302,7 +302,7 @@ pub struct RetriedDead {
     /// How many were dead when the call began. Not if it goes on from a cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<u64>,
-    /// How many run again.
+    /// The number of those that run again.
     pub retried: u64,
     /// How many stay dead, because their script doesn't compile or isn't there, or something that they need can't be read.
     pub failed: u64,

@@ -1,4 +1,4 @@
-//! How safe it is what Redis has replied to: in its memory, or synced to the append-only files of Redis and its replicas.
+//! The safety of what Redis has replied to: in its memory, or synced to the append-only files of Redis and its replicas.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -50,7 +50,7 @@ impl ConnectionCounter {
     }
 }
 
-/// What must have been done before anything is acknowledged.
+/// The steps that must be done before anything is acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Promise {
     durability: Durability,

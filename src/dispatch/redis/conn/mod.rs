@@ -95,9 +95,9 @@ pub enum Disagreement {
     /// Redis can't keep what is acknowledged as safe as the settings say.
     #[error("dispatch.redis.durability = \"{durability}\" {why}. With \"memory\", it isn't needed")]
     Durability {
-        /// How safe it is to be.
+        /// The safety that is wanted.
         durability: Durability,
-        /// What is missing, and what to do.
+        /// The thing that is missing, and a way to mend it.
         why: &'static str,
     },
 }
