@@ -299,12 +299,12 @@ pub struct Retried {
 /// The result of `retry_dead`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetriedDead {
-    /// How many were dead when the call began. Not if it goes on from a cursor.
+    /// The number of jobs that were dead when the call began. Not if it goes on from a cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<u64>,
     /// The number of those that run again.
     pub retried: u64,
-    /// How many stay dead, because their script doesn't compile or isn't there, or something that they need can't be read.
+    /// The number of those that stay dead, because their script doesn't compile or isn't there, or something that they need can't be read.
     pub failed: u64,
     /// The first reason for that, with the job's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
