@@ -4,13 +4,17 @@ CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
+TYPESCRIPT := clients/typescript
+# What the tests of the TypeScript client start: the tests in Rust have built it.
+CIRCLED_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/circled)
+
 KILLS ?= 1500
 FAULTS ?= 60
 # The last release, or where there is none, the commit before this one.
 FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD~1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test redis soak upgrade check bench fmt
+.PHONY: help run test redis sdk soak upgrade check bench fmt
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,16 +22,27 @@ help: ## This list.
 run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="--config circled.toml"
 	$(CARGO) run --release -- serve $(FLAGS)
 
-test: redis ## All tests. They need Redis servers: .ci/redis gets them.
+test: redis ## All tests. They need Redis servers, Node.js and Chromium: .ci/redis and .ci/node get them.
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace $(FLAGS)
 else
 	$(CARGO) test --workspace --lib --bins --tests $(FLAGS)
 endif
 	$(CARGO) test --workspace --doc
+	@$(MAKE) --no-print-directory sdk
 
 redis:
 	@.ci/redis
+
+sdk: ## The tests of the TypeScript client, against the binary that the tests in Rust have built.
+	@.ci/node
+	@[ -x "$(CIRCLED_BIN)" ] || { echo "there is no $(CIRCLED_BIN): run cargo build --workspace --bins" >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
+	cd $(TYPESCRIPT) && CIRCLED_BIN="$(CIRCLED_BIN)" npm test
+
+$(TYPESCRIPT)/node_modules/.package-lock.json: $(TYPESCRIPT)/package-lock.json
+	cd $(TYPESCRIPT) && npm ci
+	@touch $@
 
 soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
 	CIRCLED_TEST_KILLS=$(KILLS) $(CARGO) test --test it -- --nocapture dispatch::embedded::crash
@@ -49,9 +64,13 @@ ifeq ($(DENY),yes)
 else
 	@echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"
 endif
+	@.ci/node check
+	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
+	cd $(TYPESCRIPT) && npm run check
 
 bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrpsee=ws://127.0.0.1:9000"
 	$(CARGO) bench --bench load -- $(FLAGS)
 
 fmt: ## Format.
 	$(CARGO) fmt --all
+	cd $(TYPESCRIPT) && npm run fmt

@@ -1,0 +1,116 @@
+/** Device keys: after one login by a wallet, this browser logs in by a key of its own, which can't leave it. */
+
+import { type DeviceKey, type DeviceKeyStore, indexedDbStore } from "./device-store.js";
+import { createDeviceKey, signText } from "./p256.js";
+import { checkLoginText, type LoginExchange, type Signer } from "./signer.js";
+
+/** The options of a `deviceSigner`. */
+export interface DeviceOptions {
+  /** Logs in while there is no device key: the first time, and when the key has expired or was removed. */
+  readonly inner: Signer;
+  /** Where the keys are kept. By default: in IndexedDB. */
+  readonly store?: DeviceKeyStore;
+  /** What the key may do, of `play`, `call`, `call:<name>`, `subscribe`, `jobs`. By default: all of these. */
+  readonly scope?: readonly string[];
+  /** A name for the device, for the list of one's devices. By default: the host of the page. */
+  readonly label?: string;
+  /** How long the key lasts, in milliseconds. By default: 30 days. */
+  readonly ttl?: number;
+}
+
+const DAY = 24 * 60 * 60 * 1000;
+
+/**
+ * Logs in by the key of this device, and asks `inner` only where there is none; it then makes one. The key is kept by
+ * server and circle. Tabs that begin at the same time ask once, and share the key (where the browser has Web Locks).
+ *
+ * The session has the scope of the key from the first login on, so a page behaves the same before and after a reload.
+ */
+export function deviceSigner(options: DeviceOptions): Signer & { forget(circle: DeviceAddress): Promise<void> } {
+  const store = options.store ?? indexedDbStore();
+  return {
+    async login(exchange) {
+      const id = keptAs(exchange);
+      const first = await store.get(id);
+      if (first && (await loginByDevice(exchange, first))) return;
+
+      await alone(id, exchange.signal, async () => {
+        // Another tab may have made one while this one waited.
+        const newest = await store.get(id);
+        if (newest && newest.pubkey !== first?.pubkey && (await loginByDevice(exchange, newest))) return;
+        if (newest) await store.delete(id);
+
+        await options.inner.login(exchange);
+        const added = await addDeviceKey(exchange, options);
+        if (added === undefined) return;
+        await store.set(id, added);
+        await loginByDevice(exchange, added);
+      });
+    },
+
+    /** Forgets the key of this device, so that the next login asks `inner`. The server still has it: `remove_device_key`. */
+    forget: (circle) => store.delete(keptAs(circle)),
+  };
+}
+
+/** The circle that a device key is for: the server's origin, and the public key. */
+export type DeviceAddress = Pick<LoginExchange, "origin" | "circle">;
+
+const keptAs = ({ origin, circle }: DeviceAddress): string => `${origin}/${circle}`;
+
+/** Logs in by a device key. Returns false if the server doesn't know it any more. */
+async function loginByDevice(exchange: LoginExchange, key: DeviceKey): Promise<boolean> {
+  try {
+    const text = await exchange.fetchNonce({ pubkey: key.pubkey, scheme: "es256" });
+    checkLoginText(text, { origin: exchange.origin, circle: exchange.circle, key: key.pubkey });
+    const signature = await signText(key.privateKey, text);
+    await exchange.authenticate({ pubkey: key.pubkey, scheme: "es256", signature });
+    return true;
+  } catch (error) {
+    const { code, data } = error as { code?: unknown; data?: { reason?: unknown } };
+    if (code === -32002 && data?.reason === "unknown_device") return false;
+    throw error;
+  }
+}
+
+/**
+ * Makes a device key for the caller who has just logged in. Returns nothing where the server takes no more: the login then
+ * stays the one of the inner signer.
+ */
+async function addDeviceKey(exchange: LoginExchange, options: DeviceOptions): Promise<DeviceKey | undefined> {
+  const { pubkey: caller } = await exchange.call<{ pubkey: string }>("whoami");
+  const key = await createDeviceKey();
+  const scope = options.scope ?? ["play", "call", "subscribe", "jobs"];
+  const label = options.label ?? globalThis.location?.host ?? "circled client";
+  const expires_at = new Date(Date.now() + (options.ttl ?? 30 * DAY)).toISOString().replace(/\.\d+Z$/, "Z");
+  const lines = [
+    "circled device v1",
+    `circle: ${exchange.circle}`,
+    `caller: ${caller}`,
+    `key: ${key.pubkey}`,
+    `scope: ${scope.join(",")}`,
+    `expires: ${expires_at}`,
+  ];
+  const proof = await signText(key.privateKey, lines.join("\n"));
+  try {
+    await exchange.call("add_device_key", { pubkey: key.pubkey, label, expires_at, scope, proof });
+    return key;
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === -32601 || code === -32005) return undefined;
+    throw error;
+  }
+}
+
+/** Runs `work` while no other tab does so under this name, where the browser has Web Locks. */
+async function alone(name: string, signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+  const locks = globalThis.navigator?.locks;
+  if (!locks) return await work();
+  // Given up at once when aborted: a signer that hangs must not lock out the next connection.
+  const untilAborted = () =>
+    new Promise<void>((resolve, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      work().then(resolve, reject);
+    });
+  await locks.request(`circled device key ${name}`, { signal }, untilAborted);
+}
