@@ -1,6 +1,9 @@
 /** The contract between a connection and what signs its login. */
 
 import { parseOrigin } from "./address.js";
+import { LoginTextError } from "./errors.js";
+
+export { LoginTextError };
 
 /** The parameters of `fetch_nonce`: a key, or an Ethereum address. */
 export interface FetchNonceParams {
@@ -43,11 +46,6 @@ export interface Signer {
    * passed on as it is; any other one ends the connection for good, because asking again would not help.
    */
   login(exchange: LoginExchange): Promise<void>;
-}
-
-/** Refuses a text that a server has sent to be signed. Nothing has been signed. */
-export class LoginTextError extends Error {
-  override readonly name = "LoginTextError";
 }
 
 const TEXT =

@@ -1,0 +1,222 @@
+/** A circle that is connected to: its methods, its events, its live values. */
+
+import type { Address } from "./address.js";
+import { type CallOptions, Calls, type Repeat } from "./calls.js";
+import { ClosedError, OWN_CLOSE } from "./errors.js";
+import { type EventOptions, Events } from "./events.js";
+import { Feeds } from "./feeds.js";
+import type { Called, Methods, Played } from "./generated.js";
+import type { Integers, Json } from "./json.js";
+import { Link } from "./link.js";
+import type { LoginExchange } from "./signer.js";
+import type { SocketClass } from "./socket.js";
+import type { Phase } from "./state.js";
+import { type Query, type Watch, Watches } from "./watch.js";
+
+/** The options of `play` and `call`. */
+export interface RunOptions extends CallOptions {
+  /** Names the request, so that it happens once however often it is asked. Without it, one is drawn. Needs a signer. */
+  readonly requestId?: string | undefined;
+}
+
+/** The options of `call`. */
+export interface NamedRunOptions extends RunOptions {
+  /** The version of the script, for callers who may manage. Without it, the newest. */
+  readonly version?: string | undefined;
+}
+
+/** How a connection is. It is another object only if something has changed. */
+export interface Connection {
+  readonly phase: Phase;
+  /** Why it is waiting to connect again, or closed. */
+  readonly error: Error | undefined;
+}
+
+/** The methods that are called as they are, in camel case: `list_jobs` is `listJobs`. A test compares them with the server's. */
+export const METHODS = [
+  "whoami",
+  "put_script",
+  "check_script",
+  "get_script",
+  "list_scripts",
+  "delete_script",
+  "store_list",
+  "store_get",
+  "usage",
+  "add_member",
+  "remove_member",
+  "list_members",
+  "get_job",
+  "list_jobs",
+  "stop_job",
+  "retry_job",
+  "retry_dead",
+  "list_deliveries",
+  "get_delivery",
+  "redeliver",
+] as const satisfies (keyof Methods)[];
+
+type Camel<S extends string> = S extends `${infer First}_${infer Rest}` ? `${First}${Capitalize<Camel<Rest>>}` : S;
+type Arguments<P> = object extends P ? [params?: P, options?: CallOptions] : [params: P, options?: CallOptions];
+
+/** The methods of the server that have no form of their own here. */
+export type CircleMethods = {
+  readonly [M in (typeof METHODS)[number] as Camel<M>]: (
+    ...args: Arguments<Methods[M]["params"]>
+  ) => Promise<Methods[M]["result"]>;
+};
+
+/** A circle that is connected to, until it is closed. */
+export type Circle = Client & CircleMethods;
+
+/** What a client is made of. */
+export interface ClientOptions {
+  readonly address: Address;
+  readonly WebSocket: SocketClass;
+  readonly integers: Integers;
+  readonly maxInFlight: number;
+  readonly hasLogin: boolean;
+  login(exchange: LoginExchange): Promise<void>;
+}
+
+/** Methods that only read, so asking them again does nothing. */
+const READS = /^(get_|list_|store_|check_|whoami$|usage$|rpc\.)/;
+
+export class Client {
+  /** The circle's public key: 66 lowercase hex digits. */
+  readonly publicKey: string;
+  /** Becomes the reason, once the connection is closed for good. */
+  readonly closed: Promise<Error>;
+  readonly #link: Link;
+  readonly #calls: Calls;
+  readonly #feeds: Feeds;
+  readonly #watches: Watches;
+  readonly #hasLogin: boolean;
+  readonly #listeners = new Set<(connection: Connection) => void>();
+  #connection: Connection = { phase: "waiting", error: undefined };
+
+  constructor({ address, maxInFlight, hasLogin, ...options }: ClientOptions) {
+    let onClosed: (error: Error) => void;
+    this.closed = new Promise((resolve) => {
+      onClosed = resolve;
+    });
+    this.publicKey = address.circle;
+    this.#hasLogin = hasLogin;
+    this.#link = new Link({
+      ...options,
+      address,
+      onReady: () => this.#feeds.onReady(),
+      onLost: () => this.#feeds.onLost(),
+      onNotification: (params, size) => this.#feeds.onNotification(params, size),
+      onState: ({ phase, error }) => {
+        if (phase === "closed") {
+          this.#feeds.onClosed(error);
+          onClosed(error as Error);
+        }
+        this.#connection = { phase, error };
+        for (const listener of [...this.#listeners]) listener(this.#connection);
+      },
+    });
+    this.#calls = new Calls(this.#link, maxInFlight);
+    this.#feeds = new Feeds(this.#link, this.#calls);
+    this.#watches = new Watches(this.#feeds);
+    const methods = METHODS.map((method) => [
+      method.replace(/_(.)/g, (_, letter) => letter.toUpperCase()),
+      (params?: object, options?: CallOptions) => this.request(method, params as never, options),
+    ]);
+    Object.assign(this, Object.fromEntries(methods));
+  }
+
+  /** Begins to connect. Returns once it is ready. It is given up after `timeout` milliseconds. */
+  async open(timeout: number): Promise<void> {
+    const timer = setTimeout(() => this.#link.input({ type: "late" }), Math.min(timeout, 2 ** 31 - 1));
+    this.#link.input({ type: "due" });
+    try {
+      await this.#link.ready();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Closes the connection. What is under way fails, loops over events end. */
+  close(reason: Error = new ClosedError("this client was closed", OWN_CLOSE)): void {
+    this.#link.input({ type: "close", error: reason });
+  }
+
+  /** Returns how the connection is. The same object as before, if nothing has changed. */
+  getSnapshot = (): Connection => this.#connection;
+
+  /** Calls a listener at once with how the connection is, and whenever that changes. Returns what ends that. */
+  subscribe = (listener: (connection: Connection) => void): (() => void) => {
+    const own = (connection: Connection) => listener(connection);
+    this.#listeners.add(own);
+    own(this.#connection);
+    return () => void this.#listeners.delete(own);
+  };
+
+  /** Runs a source, once. */
+  play<T = Json>(script: string, args?: unknown, options?: RunOptions): Promise<Played & { value: T }> {
+    return this.#run("play", { script, args }, options) as Promise<Played & { value: T }>;
+  }
+
+  /** Runs a named script of the circle, once. */
+  call<T = Json>(name: string, args?: unknown, options?: NamedRunOptions): Promise<Called & { value: T }> {
+    return this.#run("call", { name, args, version: options?.version }, options) as Promise<Called & { value: T }>;
+  }
+
+  /** Submits a durable job, once. `idempotency_key` is drawn if there is none. */
+  async submitJob(
+    params: Methods["submit_job"]["params"],
+    options?: CallOptions,
+  ): Promise<Methods["submit_job"]["result"]> {
+    const key = params.idempotency_key ?? draw();
+    const submitted = (await this.#calls.ask(
+      "submit_job",
+      { ...params, idempotency_key: key },
+      { id: key },
+      options,
+    )) as {
+      job_id: string;
+      duplicate: boolean;
+    };
+    // Nobody else has that key.
+    return params.idempotency_key ? submitted : { ...submitted, duplicate: false };
+  }
+
+  /** Receives the events whose topic begins with `topic`; "" is all. */
+  events<T = Json>(topic = "", options: EventOptions = {}): Events<T> {
+    return new Events(this.#feeds, topic, options);
+  }
+
+  /** Watches what a script returns that only reads. Nothing is sent before somebody listens. */
+  watch<T = Json>(query: Query, args?: unknown): Watch<T> {
+    return this.#watches.get(query, args);
+  }
+
+  /** Returns the server's OpenRPC document. */
+  discover(options?: CallOptions): Promise<Json> {
+    return this.request("rpc.discover", {}, options) as Promise<Json>;
+  }
+
+  /** Calls a method by its name in docs/PROTOCOL.md. */
+  request<M extends keyof Methods>(
+    method: M,
+    params?: Methods[M]["params"],
+    options?: CallOptions,
+  ): Promise<Methods[M]["result"]> {
+    const repeat: Repeat = READS.test(method) ? { reads: true } : undefined;
+    return this.#calls.ask(method, params ?? {}, repeat, options) as Promise<Methods[M]["result"]>;
+  }
+
+  #run(method: string, params: object, options?: RunOptions): Promise<unknown> {
+    const id = options?.requestId ?? (this.#hasLogin ? draw() : undefined);
+    const repeat = id === undefined ? undefined : { id };
+    return this.#calls.ask(method, { ...params, request_id: id }, repeat, options, true);
+  }
+}
+
+/** Returns a new id. `crypto.randomUUID` is not there in pages of `http://`. */
+function draw(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,172 @@
+/** The errors, a class each. */
+
+/** The base of all errors of this package. */
+export class CircleError extends Error {
+  /** True if the same may succeed later: the connection was lost, or the server is busy or stopping. */
+  readonly mayPass: boolean = false;
+  /** How many milliseconds to wait before the same is tried again, if the server has said so. */
+  readonly retryAfter: number = 0;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.label ?? "CircleError";
+  }
+
+  /** The name of the class, which stays when code is minified. */
+  protected static readonly label: string | undefined;
+}
+
+/** The server has answered with an error. There is a class for each code. */
+export class RpcError extends CircleError {
+  protected static override readonly label: string = "RpcError";
+  /** The code, as docs/PROTOCOL.md lists them. */
+  readonly code: number;
+  /** More facts: `reason`, `needs`, `limit` and the like. */
+  // biome-ignore lint/suspicious/noExplicitAny: the members depend on the code, and later versions add some
+  readonly data: any;
+  override readonly mayPass: boolean;
+  override readonly retryAfter: number;
+
+  constructor(code: number, message: string, data?: unknown) {
+    super(`${message} (${code})`);
+    this.code = code;
+    this.data = data ?? null;
+    const { reason, retry_after_ms: after } = this.data ?? {};
+    this.retryAfter = Number(after) || 0;
+    // -32002: the text to sign may have expired on the way.
+    this.mayPass = PASSING.has(code) || (code === -32002 && (reason === "no_nonce" || reason === "expired"));
+  }
+}
+
+/** Internal, Timeout, Limit Exceeded, Unavailable, Cancelled, Conflict. */
+const PASSING = new Set([-32603, -32004, -32005, -32007, -32008, -32009]);
+
+/** -32602 */
+export class InvalidParamsError extends RpcError {
+  protected static override readonly label = "InvalidParamsError";
+}
+/** -32000: the script failed. `data` has `kind`, `line`, `column`, `logs`, and `thrown` if it threw a value that is no text. */
+export class ExecutionError extends RpcError {
+  protected static override readonly label = "ExecutionError";
+}
+/** -32001 */
+export class AuthenticationRequiredError extends RpcError {
+  protected static override readonly label = "AuthenticationRequiredError";
+}
+/** -32002: `data.reason` says what is wrong with the login. */
+export class InvalidCredentialsError extends RpcError {
+  protected static override readonly label = "InvalidCredentialsError";
+}
+/** -32003: `data.needs` is the role that is needed. */
+export class ForbiddenError extends RpcError {
+  protected static override readonly label = "ForbiddenError";
+}
+/** -32004: `data.timeout_ms` is the limit that was passed. */
+export class TimeoutError extends RpcError {
+  protected static override readonly label = "TimeoutError";
+}
+/** -32005: `data.limit` is the setting. Nothing has happened. */
+export class LimitExceededError extends RpcError {
+  protected static override readonly label = "LimitExceededError";
+}
+/** -32006: `data.what` is missing. */
+export class NotFoundError extends RpcError {
+  protected static override readonly label = "NotFoundError";
+}
+/** -32007 */
+export class UnavailableError extends RpcError {
+  protected static override readonly label = "UnavailableError";
+}
+/** -32008 */
+export class CancelledError extends RpcError {
+  protected static override readonly label = "CancelledError";
+}
+/** -32009 */
+export class ConflictError extends RpcError {
+  protected static override readonly label = "ConflictError";
+}
+
+const CLASSES: Record<number, typeof RpcError> = {
+  [-32602]: InvalidParamsError,
+  [-32000]: ExecutionError,
+  [-32001]: AuthenticationRequiredError,
+  [-32002]: InvalidCredentialsError,
+  [-32003]: ForbiddenError,
+  [-32004]: TimeoutError,
+  [-32005]: LimitExceededError,
+  [-32006]: NotFoundError,
+  [-32007]: UnavailableError,
+  [-32008]: CancelledError,
+  [-32009]: ConflictError,
+};
+
+/** Returns the error of a reply, in the class of its code. */
+export function rpcError(error: { code: number; message: string; data?: unknown }): RpcError {
+  return new (CLASSES[error.code] ?? RpcError)(error.code, error.message, error.data);
+}
+
+/** The close code for a message that is too large. */
+export const TOO_LARGE = 1009;
+/** The close code of this client's own `close`. */
+export const OWN_CLOSE = 1000;
+
+/** There is no connection any more. */
+export class ClosedError extends CircleError {
+  protected static override readonly label: string = "ClosedError";
+  override readonly mayPass: boolean = true;
+  /** The close code; undefined if the connection broke without one. */
+  readonly code: number | undefined;
+
+  constructor(message: string, code?: number) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Returns whether it is this client that has closed the connection. */
+export function isOwnClose(error: Error): boolean {
+  return error instanceof ClosedError && error.code === OWN_CLOSE;
+}
+
+/** The server doesn't take connections of this page (403), or doesn't serve the circle (404). */
+export class RefusedError extends CircleError {
+  protected static override readonly label = "RefusedError";
+  /** The status of the response. */
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** A subscription or a watch has ended: the caller may not have it any more. */
+export class EndedError extends CircleError {
+  protected static override readonly label = "EndedError";
+  /** The role that is needed, if the server has named it. */
+  readonly needs: string | undefined;
+
+  constructor(needs?: string) {
+    super(
+      needs === undefined ? "the subscription has ended" : `the subscription has ended: it needs the role ${needs}`,
+    );
+    this.needs = needs;
+  }
+}
+
+/** The last reply to a request was lost, and its time is over: it may have happened, or not. `cause` is the last error. */
+export class UnansweredError extends CircleError {
+  protected static override readonly label = "UnansweredError";
+  /** The same `play` or `call` with this `requestId` finds out whether it has happened, and has it happen if not. */
+  readonly requestId: string | undefined;
+
+  constructor(cause: Error, requestId?: string) {
+    super(`the request may have happened, or not: ${cause.message}`, { cause });
+    this.requestId = requestId;
+  }
+}
+
+/** Refuses a text that a server has sent to be signed. Nothing has been signed. */
+export class LoginTextError extends CircleError {
+  protected static override readonly label = "LoginTextError";
+}

@@ -1,0 +1,1290 @@
+/**
+ * The methods of a circle's server, with their parameters and results.
+ *
+ * Made from `rpc.discover` by scripts/types.mjs (`npm run types`). Don't change it by hand: `npm run types:check` compares.
+ */
+
+import type {Json} from "./json.js";
+
+/**
+ * A signature scheme.
+ */
+export type Scheme = "eip191" | "sha256" | "schnorr";
+/**
+ * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+ */
+export type PublicKey = string;
+/**
+ * The role of a caller in a circle. A later role may do all that an earlier one may.
+ */
+export type Role = "guest" | "member" | "owner";
+/**
+ * The rule of a named script: who may call it.
+ */
+export type CallRule = "auto" | "guest" | "member" | "owner";
+/**
+ * The reason why a script failed.
+ */
+export type FailureKind = "compile" | "runtime" | "operations" | "memory" | "size" | "depth";
+/**
+ * The state of a durable job.
+ */
+export type JobStatus = "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
+/**
+ * The kind of a durable job. A later version may have more.
+ */
+export type JobKind = "delivery" | "submitted";
+export type JobId = string;
+/**
+ * An OpenRPC document.
+ */
+export type Document = Json;
+
+/**
+ * All methods.
+ */
+export interface Methods {
+  /**
+   * Plays a script: runs its source as the caller, in the session's circle.
+   */
+  play: {
+    params: PlayParams;
+    result: Played;
+  };
+  /**
+   * Calls a named script of the circle: runs it as the caller.
+   */
+  call: {
+    params: CallParams;
+    result: Called;
+  };
+  /**
+   * Watches what a script that only reads returns: other values come as notifications `value`. `unsubscribe` ends it.
+   */
+  watch: {
+    params: WatchParams;
+    result: Watched;
+  };
+  /**
+   * Returns the login text. To log in, sign it and call `authenticate`.
+   */
+  fetch_nonce: {
+    params: FetchNonceParams;
+    result: string;
+  };
+  /**
+   * Logs the session in, with a signature over the login text that `fetch_nonce` returned.
+   */
+  authenticate: {
+    params: AuthenticateParams;
+    result: boolean;
+  };
+  /**
+   * Returns who the caller is in this session.
+   */
+  whoami: {
+    params: WhoamiParams;
+    result: Identity;
+  };
+  /**
+   * Puts a script under a name, if it compiles. Its version is the SHA-256 of its source.
+   */
+  put_script: {
+    params: PutScriptParams;
+    result: ScriptPut;
+  };
+  /**
+   * Compiles a script. The error, if there is one, is that of put_script.
+   */
+  check_script: {
+    params: CheckScriptParams;
+    result: ScriptChecked;
+  };
+  /**
+   * Returns a named script of the circle.
+   */
+  get_script: {
+    params: GetScriptParams;
+    result: Script;
+  };
+  /**
+   * Lists the circle's named scripts, sorted by name.
+   */
+  list_scripts: {
+    params: ListScriptsParams;
+    result: Scripts;
+  };
+  /**
+   * Deletes a named script with all its versions.
+   */
+  delete_script: {
+    params: DeleteScriptParams;
+    result: Deleted;
+  };
+  /**
+   * Lists keys of the circle's store with their values, sorted by key.
+   */
+  store_list: {
+    params: StoreListParams;
+    result: StorePage;
+  };
+  /**
+   * Returns the value of a key of the circle's store.
+   */
+  store_get: {
+    params: StoreGetParams;
+    result: StoreEntry;
+  };
+  /**
+   * Returns how much the circle has: keys, bytes, events and jobs.
+   */
+  usage: {
+    params: UsageParams;
+    result: CircleUsage;
+  };
+  /**
+   * Makes the holder of a key a member of the circle.
+   */
+  add_member: {
+    params: AddMemberParams;
+    result: Added;
+  };
+  /**
+   * Removes a member of the circle, at once and in all their sessions.
+   */
+  remove_member: {
+    params: RemoveMemberParams;
+    result: Removed;
+  };
+  /**
+   * Lists the members of the circle.
+   */
+  list_members: {
+    params: ListMembersParams;
+    result: Members;
+  };
+  /**
+   * Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.
+   */
+  submit_job: {
+    params: SubmitJobParams;
+    result: Submitted;
+  };
+  /**
+   * Returns a durable job of the caller, at once or when it has ended. The owner may ask for every job.
+   */
+  get_job: {
+    params: GetJobParams;
+    result: Job;
+  };
+  /**
+   * Lists the caller's durable jobs, the newest first. The owner gets all callers' jobs, or the circle's deliveries.
+   */
+  list_jobs: {
+    params: ListJobsParams;
+    result: Jobs;
+  };
+  /**
+   * Cancels a durable job of the caller that is not over. A run that is under way commits nothing.
+   */
+  stop_job: {
+    params: StopJobParams;
+    result: Stopped;
+  };
+  /**
+   * Runs a dead or cancelled job of the caller again, with its script as it is now. The job has `max_tries` tries again.
+   */
+  retry_job: {
+    params: RetryJobParams;
+    result: Retried;
+  };
+  /**
+   * Counts the circle's dead jobs, deliveries too; or runs them again, each as `retry_job` does, if they are no more than were seen.
+   */
+  retry_dead: {
+    params: RetryDeadParams;
+    result: RetriedDead;
+  };
+  /**
+   * Lists the circle's deliveries, the newest first, without their payloads.
+   */
+  list_deliveries: {
+    params: ListDeliveriesParams;
+    result: Deliveries;
+  };
+  /**
+   * Returns a delivery with its payload.
+   */
+  get_delivery: {
+    params: GetDeliveryParams;
+    result: DeliveryDetails;
+  };
+  /**
+   * Runs a delivery once more, as a new job, with the script as it is now.
+   */
+  redeliver: {
+    params: RedeliverParams;
+    result: Redelivered;
+  };
+  /**
+   * Subscribes to events of the circle: they come as notifications `event`, from now on or after an earlier one.
+   */
+  subscribe: {
+    params: SubscribeParams;
+    result: Subscribed;
+  };
+  /**
+   * Ends a subscription. Returns false if there was none.
+   */
+  unsubscribe: {
+    params: UnsubscribeParams;
+    result: boolean;
+  };
+  /**
+   * Returns this document: the methods of this server, in OpenRPC 1.3.
+   */
+  "rpc.discover": {
+    params: RpcDiscoverParams;
+    result: Document;
+  };
+}
+/**
+ * The parameters of `play`.
+ */
+export interface PlayParams {
+  /**
+   * The script, in Rhai.
+   */
+  script: string;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+   */
+  timeout_ms?: number | null;
+  /**
+   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
+   */
+  request_id?: string | null;
+}
+/**
+ * The result of a script.
+ */
+export interface Played {
+  /**
+   * The script's value as Rhai prints it; empty if there is none.
+   */
+  output: string;
+  /**
+   * The script's value as JSON.
+   */
+  value: Json;
+  /**
+   * The lines of `print` and `debug`.
+   */
+  logs: string[];
+  /**
+   * The id of the run's job, as in the server's log.
+   */
+  job_id: string;
+  /**
+   * True if this is the result of an earlier run, for the same `request_id`.
+   */
+  replayed?: boolean;
+}
+/**
+ * The parameters of `call`.
+ */
+export interface CallParams {
+  /**
+   * The script's name.
+   */
+  name: string;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest.
+   */
+  version?: string | null;
+  /**
+   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+   */
+  timeout_ms?: number | null;
+  /**
+   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
+   */
+  request_id?: string | null;
+}
+/**
+ * The result of a named script.
+ */
+export interface Called {
+  /**
+   * The script's value as Rhai prints it; empty if there is none.
+   */
+  output: string;
+  /**
+   * The script's value as JSON.
+   */
+  value: Json;
+  /**
+   * The lines of `print` and `debug`.
+   */
+  logs: string[];
+  /**
+   * The id of the run's job, as in the server's log.
+   */
+  job_id: string;
+  /**
+   * True if this is the result of an earlier run, for the same `request_id`.
+   */
+  replayed?: boolean;
+  /**
+   * The version that ran.
+   */
+  version: string;
+}
+/**
+ * The parameters of `watch`.
+ */
+export interface WatchParams {
+  /**
+   * The script, in Rhai. Either this, or `name`.
+   */
+  script?: string | null;
+  /**
+   * The name of a script of the circle.
+   */
+  name?: string | null;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The version of a named script: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest, whichever that is at each run.
+   */
+  version?: string | null;
+  /**
+   * The `at` of the last value that the client has: the result has no value if that is known to be unchanged.
+   */
+  since?: number | null;
+}
+/**
+ * A watch that has begun.
+ */
+export interface Watched {
+  /**
+   * The id of the watch among the subscriptions of this session.
+   */
+  subscription: string;
+  /**
+   * The script's value as JSON; absent if it is unchanged since the commit `since`.
+   */
+  value?: Json;
+  /**
+   * The number of a commit of the circle at which the value is so.
+   */
+  at: number;
+}
+/**
+ * The parameters of `fetch_nonce`.
+ */
+export interface FetchNonceParams {
+  /**
+   * The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x coordinate.
+   */
+  pubkey: string;
+}
+/**
+ * The parameters of `authenticate`.
+ */
+export interface AuthenticateParams {
+  /**
+   * The key that `fetch_nonce` was called with.
+   */
+  pubkey: string;
+  /**
+   * The signature over the whole login text, in hex.
+   */
+  signature: string;
+  scheme?: Scheme;
+}
+/**
+ * The parameters of `whoami`.
+ */
+export interface WhoamiParams {}
+/**
+ * The result of `whoami`.
+ */
+export interface Identity {
+  /**
+   * True once the caller has logged in.
+   */
+  authenticated: boolean;
+  /**
+   * The caller's key.
+   */
+  pubkey?: PublicKey | null;
+  /**
+   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   */
+  circle: string;
+  /**
+   * The caller's role in the circle.
+   */
+  role?: Role | null;
+  /**
+   * The id of this session, as in the server's log.
+   */
+  session_id: string;
+  /**
+   * The server's name and version.
+   */
+  server: string;
+}
+/**
+ * The parameters of `put_script`.
+ */
+export interface PutScriptParams {
+  /**
+   * The name: 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`.
+   */
+  name: string;
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+  /**
+   * The version that must be the newest one; else nothing is done.
+   */
+  if_version?: string | null;
+  /**
+   * The least role of its callers, in place of the circle's rule `call`. Default: as before.
+   */
+  call?: CallRule | null;
+}
+/**
+ * A script that was stored under a name.
+ */
+export interface ScriptPut {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The SHA-256 of the source, in hex.
+   */
+  version: string;
+  /**
+   * False if this was already the newest version.
+   */
+  created: boolean;
+}
+/**
+ * The parameters of `check_script`.
+ */
+export interface CheckScriptParams {
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+}
+/**
+ * A script that compiles.
+ */
+export interface ScriptChecked {
+  /**
+   * The SHA-256 of the source, in hex: the version that it would have.
+   */
+  version: string;
+}
+/**
+ * The parameters of `get_script`.
+ */
+export interface GetScriptParams {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The version: the SHA-256 of the source, or its first digits. Default: the newest.
+   */
+  version?: string | null;
+}
+/**
+ * A script at one of its versions.
+ */
+export interface Script {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The SHA-256 of the source, in hex.
+   */
+  version: string;
+  /**
+   * The time at which it was last put.
+   */
+  put_at: string;
+  /**
+   * The key of the caller who put it; `anonymous` if there was no login.
+   */
+  put_by: string;
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+  /**
+   * The least role that may call it, if it has a rule of its own.
+   */
+  call?: Role | null;
+  /**
+   * All stored versions, the newest first.
+   */
+  versions: ScriptVersion[];
+}
+/**
+ * A version of a script.
+ */
+export interface ScriptVersion {
+  /**
+   * The SHA-256 of the source, in hex.
+   */
+  version: string;
+  /**
+   * The time at which it was last put.
+   */
+  put_at: string;
+  /**
+   * The key of the caller who put it; `anonymous` if there was no login.
+   */
+  put_by: string;
+}
+/**
+ * The parameters of `list_scripts`.
+ */
+export interface ListScriptsParams {}
+/**
+ * All scripts of a circle.
+ */
+export interface Scripts {
+  /**
+   * The newest version of each.
+   */
+  scripts: ScriptEntry[];
+}
+/**
+ * A script in a list of them.
+ */
+export interface ScriptEntry {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The SHA-256 of the source, in hex.
+   */
+  version: string;
+  /**
+   * The time at which it was last put.
+   */
+  put_at: string;
+  /**
+   * The key of the caller who put it; `anonymous` if there was no login.
+   */
+  put_by: string;
+  /**
+   * The least role that may call it, if it has a rule of its own.
+   */
+  call?: Role | null;
+}
+/**
+ * The parameters of `delete_script`.
+ */
+export interface DeleteScriptParams {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The version that must be the newest one; else nothing is done.
+   */
+  if_version?: string | null;
+}
+/**
+ * The result of `delete_script`.
+ */
+export interface Deleted {
+  /**
+   * False if there was no such script.
+   */
+  deleted: boolean;
+}
+/**
+ * The parameters of `store_list`.
+ */
+export interface StoreListParams {
+  /**
+   * The beginning of the keys. Default: all keys.
+   */
+  prefix?: string | null;
+  /**
+   * The cursor of the page before.
+   */
+  cursor?: string | null;
+  /**
+   * The most entries of the page: from 1 to 500, 50 by default. Large values make it shorter.
+   */
+  limit?: number | null;
+}
+/**
+ * Some entries of a circle's store.
+ */
+export interface StorePage {
+  /**
+   * The entries, sorted by key.
+   */
+  entries: StoreEntry[];
+  /**
+   * The cursor of the next page, if there is one.
+   */
+  cursor?: string | null;
+}
+/**
+ * A key and its value.
+ */
+export interface StoreEntry {
+  /**
+   * The key.
+   */
+  key: string;
+  /**
+   * The value as JSON.
+   */
+  value: Json;
+  /**
+   * The time when the key expires, if it does.
+   */
+  expires_at?: string | null;
+}
+/**
+ * The parameters of `store_get`.
+ */
+export interface StoreGetParams {
+  /**
+   * The key.
+   */
+  key: string;
+}
+/**
+ * The parameters of `usage`.
+ */
+export interface UsageParams {}
+/**
+ * The result of `usage`.
+ */
+export interface CircleUsage {
+  /**
+   * The keys of the store.
+   */
+  keys: number;
+  /**
+   * The bytes that count in the quota: keys and values, and the circle's own members and scripts.
+   */
+  bytes: number;
+  /**
+   * `store.quota`, in bytes.
+   */
+  quota: number;
+  /**
+   * The events that are kept.
+   */
+  events: number;
+  /**
+   * The id of the last event; 0 if there was none.
+   */
+  last_event: number;
+  jobs: JobCounts;
+}
+/**
+ * The durable jobs that are kept, deliveries too.
+ */
+export interface JobCounts {
+  /**
+   * Those that are not over: `pending`, `running` or `failed`.
+   */
+  open: number;
+  /**
+   * Those that are `finished` or `cancelled`.
+   */
+  ended: number;
+  /**
+   * Those that are `dead`.
+   */
+  dead: number;
+}
+/**
+ * The parameters of `add_member`.
+ */
+export interface AddMemberParams {
+  pubkey: PublicKey;
+}
+/**
+ * The result of `add_member`.
+ */
+export interface Added {
+  /**
+   * False if they were already a member.
+   */
+  added: boolean;
+}
+/**
+ * The parameters of `remove_member`.
+ */
+export interface RemoveMemberParams {
+  pubkey: PublicKey;
+  /**
+   * True to cancel their jobs that are not over, too.
+   */
+  stop_jobs?: boolean;
+}
+/**
+ * The result of `remove_member`.
+ */
+export interface Removed {
+  /**
+   * False if they were not a member.
+   */
+  removed: boolean;
+  /**
+   * The number of their jobs that were cancelled, with `stop_jobs`.
+   */
+  stopped?: number | null;
+  /**
+   * The number of their jobs that could not be cancelled, if any. It is safe to try again.
+   */
+  failed?: number | null;
+}
+/**
+ * The parameters of `list_members`.
+ */
+export interface ListMembersParams {}
+/**
+ * The members of a circle, beside its owner.
+ */
+export interface Members {
+  /**
+   * Members that were added, sorted by key.
+   */
+  members: Member[];
+  /**
+   * Members in the server's settings.
+   */
+  fixed: PublicKey[];
+}
+/**
+ * A member that was added.
+ */
+export interface Member {
+  /**
+   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   */
+  pubkey: string;
+  /**
+   * The name of their role, if the server doesn't know it (a later version has stored it): they have the rights of a guest.
+   */
+  unknown_role?: string | null;
+  /**
+   * The time at which they were added.
+   */
+  added_at: string;
+}
+/**
+ * The parameters of `submit_job`.
+ */
+export interface SubmitJobParams {
+  /**
+   * The script, in Rhai; give this or `name`.
+   */
+  script?: string | null;
+  /**
+   * The name of a script of the circle.
+   */
+  name?: string | null;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * A key of the caller's choice. For `dispatch.durable.dedupe_for`, a second job of the caller with the same key runs nothing.
+   */
+  idempotency_key?: string | null;
+  /**
+   * The earliest time to run, as in RFC 3339; at most 366 days from now.
+   */
+  run_at?: string | null;
+  /**
+   * The version of the named script, as in `call`.
+   */
+  version?: string | null;
+}
+/**
+ * A job that was submitted.
+ */
+export interface Submitted {
+  /**
+   * The job's id; that of the first one if it is a duplicate.
+   */
+  job_id: string;
+  /**
+   * True if it was submitted before, with the same key.
+   */
+  duplicate: boolean;
+}
+/**
+ * The parameters of `get_job`.
+ */
+export interface GetJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+  /**
+   * The milliseconds to wait for its end; at most `dispatch.job_timeout`.
+   */
+  wait?: number | null;
+}
+/**
+ * A durable job, in the same form for its caller, the circle's owner and the operator.
+ */
+export interface Job {
+  /**
+   * The job's id.
+   */
+  job_id: string;
+  /**
+   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   */
+  circle: string;
+  /**
+   * The caller: a public key, or `webhook:<provider>`.
+   */
+  caller: string;
+  /**
+   * Its status.
+   */
+  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
+  /**
+   * The script's name, if it has one.
+   */
+  name?: string | null;
+  /**
+   * The script's version.
+   */
+  version?: string | null;
+  /**
+   * The event's id, if it is a delivery.
+   */
+  event_id?: string | null;
+  /**
+   * The event's type.
+   */
+  event_type?: string | null;
+  /**
+   * The time of its submission or receipt.
+   */
+  submitted_at: string;
+  /**
+   * The requested time.
+   */
+  run_at?: string | null;
+  /**
+   * The earliest time of its next run.
+   */
+  due?: string | null;
+  /**
+   * The time of its end.
+   */
+  ended_at?: string | null;
+  /**
+   * The number of the script's runs that ended, successful or not.
+   */
+  tries: number;
+  /**
+   * The number of servers that died while they ran it, since its last run that ended.
+   */
+  crashes?: number;
+  /**
+   * The script's value as Rhai prints it.
+   */
+  output?: string | null;
+  /**
+   * The script's value as JSON.
+   */
+  value?: Json;
+  /**
+   * The last error.
+   */
+  error?: JobError | null;
+  /**
+   * The printed lines of the last run that ended.
+   */
+  logs?: string[];
+  /**
+   * The bytes of what it runs on: `args` or the delivery, and the script. Only in lists.
+   */
+  input_bytes?: number | null;
+}
+/**
+ * The error of a job.
+ */
+export interface JobError {
+  /**
+   * The kind of failure; null if it was not the script's.
+   */
+  kind?: FailureKind | null;
+  /**
+   * The message.
+   */
+  message: string;
+  /**
+   * Line in the script, from 1.
+   */
+  line?: number | null;
+  /**
+   * Column in the line, from 1.
+   */
+  column?: number | null;
+}
+/**
+ * The parameters of `list_jobs`.
+ */
+export interface ListJobsParams {
+  /**
+   * Only jobs with this status.
+   */
+  status?: JobStatus | null;
+  /**
+   * The most jobs to return: 1 to 500, default 50.
+   */
+  limit?: number | null;
+  /**
+   * The `cursor` of the page before.
+   */
+  cursor?: string | null;
+  /**
+   * Only jobs of this kind. Default: all but deliveries.
+   */
+  kind?: JobKind | null;
+  /**
+   * Only jobs of the circle's script of this name.
+   */
+  name?: string | null;
+}
+/**
+ * A page of jobs.
+ */
+export interface Jobs {
+  /**
+   * The newest first.
+   */
+  jobs: Job[];
+  /**
+   * Pass this to get the next page; null after the last one. A page of large jobs may be short, and so may one that has looked at very many other jobs.
+   */
+  cursor?: JobId | null;
+}
+/**
+ * The parameters of `stop_job`.
+ */
+export interface StopJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+}
+/**
+ * The result of `stop_job`.
+ */
+export interface Stopped {
+  /**
+   * False if it was already over.
+   */
+  stopped: boolean;
+}
+/**
+ * The parameters of `retry_job`.
+ */
+export interface RetryJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+  /**
+   * The version of its named script, as in `call`. Default: the newest.
+   */
+  version?: string | null;
+}
+/**
+ * The result of `retry_job`.
+ */
+export interface Retried {
+  /**
+   * False if it was neither dead nor cancelled.
+   */
+  retried: boolean;
+  /**
+   * The version that it runs, if its script has a name.
+   */
+  version?: string | null;
+}
+/**
+ * The parameters of `retry_dead`.
+ */
+export interface RetryDeadParams {
+  /**
+   * The most that may be dead: with more, nothing happens. Without this and `cursor`, the call only counts.
+   */
+  expect?: number | null;
+  /**
+   * Only jobs of this kind.
+   */
+  kind?: JobKind | null;
+  /**
+   * Only jobs of the circle's script of this name.
+   */
+  name?: string | null;
+  /**
+   * The `cursor` of the call before: goes on with the jobs that were dead when that began.
+   */
+  cursor?: string | null;
+}
+/**
+ * The result of `retry_dead`.
+ */
+export interface RetriedDead {
+  /**
+   * The number of jobs that were dead when the call began. Not if it goes on from a cursor.
+   */
+  dead?: number | null;
+  /**
+   * The number of those that run again.
+   */
+  retried: number;
+  /**
+   * The number of those that stay dead, because their script doesn't compile or isn't there, or something that they need can't be read.
+   */
+  failed: number;
+  /**
+   * The first reason for that, with the job's id.
+   */
+  error?: string | null;
+  /**
+   * Pass this to go on; null if all are done.
+   */
+  cursor?: string | null;
+}
+/**
+ * The parameters of `list_deliveries`.
+ */
+export interface ListDeliveriesParams {
+  /**
+   * Only deliveries of this provider.
+   */
+  provider?: string | null;
+  /**
+   * The most deliveries to return: 1 to 500, default 50.
+   */
+  limit?: number | null;
+  /**
+   * The `cursor` of the page before.
+   */
+  cursor?: string | null;
+  /**
+   * Only deliveries whose jobs have this status.
+   */
+  status?: JobStatus | null;
+}
+/**
+ * A page of deliveries.
+ */
+export interface Deliveries {
+  /**
+   * The newest first.
+   */
+  deliveries: Delivery[];
+  /**
+   * Pass this to get the next page; null after the last one. A short page need not be the last one.
+   */
+  cursor?: JobId | null;
+}
+/**
+ * A delivery: one webhook request, without its payload.
+ */
+export interface Delivery {
+  /**
+   * The id of its job.
+   */
+  job_id: string;
+  /**
+   * The provider that sent it.
+   */
+  provider: string;
+  /**
+   * The event's id, if it has one.
+   */
+  event_id?: string | null;
+  /**
+   * The event's type.
+   */
+  event_type?: string | null;
+  /**
+   * The time of its receipt.
+   */
+  received_at: string;
+  /**
+   * The state of a durable job.
+   */
+  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
+  /**
+   * Runs of the script that came to an end, well or not.
+   */
+  tries: number;
+  /**
+   * The last error.
+   */
+  error?: JobError | null;
+}
+/**
+ * The parameters of `get_delivery`.
+ */
+export interface GetDeliveryParams {
+  /**
+   * The id of the delivery's job.
+   */
+  job_id: string;
+}
+/**
+ * A delivery with its payload.
+ */
+export interface DeliveryDetails {
+  /**
+   * The id of its job.
+   */
+  job_id: string;
+  /**
+   * The provider that sent it.
+   */
+  provider: string;
+  /**
+   * The event's id, if it has one.
+   */
+  event_id?: string | null;
+  /**
+   * The event's type.
+   */
+  event_type?: string | null;
+  /**
+   * The time of its receipt.
+   */
+  received_at: string;
+  /**
+   * The state of a durable job.
+   */
+  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
+  /**
+   * Runs of the script that came to an end, well or not.
+   */
+  tries: number;
+  /**
+   * The last error.
+   */
+  error?: JobError | null;
+  /**
+   * The printed lines of the last run that ended.
+   */
+  logs?: string[];
+  /**
+   * The body that the provider sent, as JSON.
+   */
+  payload: Json;
+}
+/**
+ * The parameters of `redeliver`.
+ */
+export interface RedeliverParams {
+  /**
+   * The id of the delivery's job.
+   */
+  job_id: string;
+}
+/**
+ * A delivery that runs once more.
+ */
+export interface Redelivered {
+  /**
+   * The id of the new job.
+   */
+  job_id: string;
+}
+/**
+ * The parameters of `subscribe`.
+ */
+export interface SubscribeParams {
+  /**
+   * Only events whose topic begins with this. Default: all events.
+   */
+  topic?: string;
+  /**
+   * The id of an event: begins with those after it. Default: begins with new events.
+   */
+  since?: number | null;
+}
+/**
+ * A subscription that has begun.
+ */
+export interface Subscribed {
+  /**
+   * The id of the subscription in this session.
+   */
+  subscription: string;
+  /**
+   * The id of the event after which it begins.
+   */
+  since: number;
+}
+/**
+ * The parameters of `unsubscribe`.
+ */
+export interface UnsubscribeParams {
+  /**
+   * The id of the subscription, as subscribe returned it.
+   */
+  subscription: string;
+}
+/**
+ * The parameters of `rpc.discover`.
+ */
+export interface RpcDiscoverParams {}
+/**
+ * The numbers of a circle's durable jobs.
+ */
+export interface JobCounts1 {
+  /**
+   * Those that are not over: `pending`, `running` or `failed`.
+   */
+  open: number;
+  /**
+   * Those that are `finished` or `cancelled`.
+   */
+  ended: number;
+  /**
+   * Those that are `dead`.
+   */
+  dead: number;
+}

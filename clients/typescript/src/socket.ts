@@ -1,0 +1,111 @@
+/** One WebSocket, and why it could not be had. */
+
+import { type CircleError, ClosedError, RefusedError } from "./errors.js";
+
+/** The part of a WebSocket that is used here. That of browsers has it, that of Node 22, and that of the package `ws`. */
+export interface SocketLike {
+  readonly bufferedAmount: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(text: string): void;
+  close(code?: number): void;
+}
+
+/** A class of WebSockets. */
+export type SocketClass = new (url: string) => SocketLike;
+
+/** What a socket tells. After `onEnd`, and after `drop`, it tells nothing more. */
+export interface SocketListener {
+  onOpen(): void;
+  onText(text: string): void;
+  onEnd(error: CircleError): void;
+}
+
+/** How long the server has to accept a connection, in milliseconds. */
+const DIAL_TIMEOUT = 10_000;
+/** The statuses with which another attempt wouldn't help. */
+const FINAL = new Set([403, 404]);
+
+/** A socket that is being opened or open. */
+export interface Socket {
+  readonly unsent: number;
+  send(text: string): void;
+  /** Gives it up. */
+  drop(): void;
+}
+
+/** Opens a socket. */
+export function dial(url: string, WebSocket: SocketClass, listener: SocketListener): Socket {
+  let isOpen = false;
+  let isOver = false;
+  let status = 0;
+  const asking = new AbortController();
+  const socket = new WebSocket(url);
+  const drop = () => {
+    isOver = true;
+    clearTimeout(timer);
+    asking.abort();
+    const none = () => {};
+    // The package `ws` throws an error that nobody listens for.
+    Object.assign(socket, { onopen: none, onmessage: none, onerror: none, onclose: none });
+    try {
+      socket.close();
+    } catch {}
+  };
+  const end = (error: CircleError) => {
+    if (isOver) return;
+    drop();
+    listener.onEnd(error);
+  };
+  const timer = setTimeout(() => end(new ClosedError("the server took too long")), DIAL_TIMEOUT);
+  socket.onopen = () => {
+    clearTimeout(timer);
+    isOpen = true;
+    listener.onOpen();
+  };
+  socket.onmessage = (event: { data: unknown }) => {
+    if (typeof event.data === "string") listener.onText(event.data);
+  };
+  socket.onerror = (event: { message?: string }) => {
+    // Only the package `ws` tells the status.
+    status = Number(/server response: (\d{3})/.exec(event?.message ?? "")?.[1]) || 0;
+  };
+  socket.onclose = async ({ code, reason }: { code: number; reason: string }) => {
+    if (isOpen) return end(closed(code, reason));
+    end((await refusalOf(url, status, asking.signal)) ?? new ClosedError("no connection to the server"));
+  };
+  return {
+    get unsent() {
+      return socket.bufferedAmount;
+    },
+    send: (text) => socket.send(text),
+    drop,
+  };
+}
+
+function closed(code: number, reason: string): ClosedError {
+  // 1005 and 1006: there was no close frame, or no code in it.
+  if (code === 1005 || code === 1006) return new ClosedError("the connection was lost");
+  return new ClosedError(`the server closed the connection (${code}${reason && `: ${reason}`})`, code);
+}
+
+/**
+ * Asks with a plain GET why there is no connection, because a WebSocket of a browser doesn't tell. A page of another
+ * origin may not read the answer; then it isn't known.
+ */
+async function refusalOf(url: string, status: number, signal: AbortSignal): Promise<RefusedError | undefined> {
+  if (status !== 0 && !FINAL.has(status)) return undefined;
+  try {
+    const response = await fetch(url.replace(/^ws/i, "http"), { signal, cache: "no-store", credentials: "omit" });
+    if (!FINAL.has(response.status)) return undefined;
+    const { error } = await response.json().catch(() => ({}));
+    return new RefusedError(
+      response.status,
+      error?.message ?? `the server refused the connection (${response.status})`,
+    );
+  } catch {
+    return status === 0 ? undefined : new RefusedError(status, `the server refused the connection (${status})`);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The state machine of a connection, without a socket or a clock.
+ *
+ *             | waiting     | dialling    | login       | ready       | closed
+ *   ----------|-------------|-------------|-------------|-------------|-------
+ *   due       | dialling    |             |             |             |
+ *   wake      | dialling    |             | (check)     | (check)     |
+ *   opened    |             | login       |             |             |
+ *   loggedIn  |             |             | ready       |             |
+ *   heard     |             |             |             | (steady)    |
+ *   lost      |             | waiting *   | waiting *   | waiting     |
+ *   refused   |             | closed      | closed      | closed      |
+ *   late      | closed *    | (late)      | (late)      |             |
+ *   close     | closed      | closed      | closed      | closed      |
+ *
+ * An empty cell: nothing happens. `*`: if it was never ready and is late, it is closed. `late` comes once, when the time of
+ * `connect` is over: an attempt that is under way may still end well, because a person may be about to sign.
+ */
+
+/** Where a connection is. */
+export type Phase = "waiting" | "dialling" | "login" | "ready" | "closed";
+
+/** The state of a connection. */
+export interface State {
+  readonly phase: Phase;
+  /** The attempts that have failed in a row. */
+  readonly failures: number;
+  /** True once it was ready. */
+  readonly wasReady: boolean;
+  /** True once the time of `connect` is over. */
+  readonly isLate: boolean;
+  /** The reason why it is waiting or closed. */
+  readonly error?: Error | undefined;
+}
+
+/** Something that happens to a connection. */
+export type Input =
+  | { readonly type: "due" | "wake" | "opened" | "loggedIn" | "heard" | "late" }
+  | { readonly type: "lost"; readonly error: Error; readonly retryAfter?: number }
+  | { readonly type: "refused" | "close"; readonly error: Error };
+
+/** What is to be done after a step, in this order. */
+export interface Step {
+  readonly state: State;
+  readonly effects: readonly Effect[];
+}
+
+/** Something to do: `drop` gives up the socket, `check` asks whether the server is there, `end` tells everybody that it is over. */
+export type Effect = "drop" | "dial" | "login" | "ready" | "check" | "end" | { readonly wait: number };
+
+/** The least and the longest wait before the next attempt, in milliseconds. */
+const SHORTEST = 250;
+const LONGEST = 30_000;
+
+/** The state before the first attempt; its first input is `due`. */
+export const START: State = { phase: "waiting", failures: 0, wasReady: false, isLate: false };
+
+/** Returns the wait after so many failures in a row: full jitter, up to twice as much after each. `random` is from 0 to 1. */
+export function backoff(failures: number, random: number): number {
+  const most = Math.min(LONGEST, SHORTEST * 2 ** failures);
+  return SHORTEST + random * (most - SHORTEST);
+}
+
+/** Returns the state after an input. */
+export function step(state: State, input: Input, random: number): Step {
+  const { phase } = state;
+  const stay: Step = { state, effects: [] };
+  const to = (next: Partial<State>, ...effects: Effect[]): Step => ({ state: { ...state, ...next }, effects });
+  if (phase === "closed") return stay;
+  switch (input.type) {
+    case "due":
+      return phase === "waiting" ? to({ phase: "dialling" }, "dial") : stay;
+    case "wake":
+      if (phase === "waiting") return to({ phase: "dialling", failures: 0 }, "dial");
+      return phase === "dialling" ? stay : to({}, "check");
+    case "opened":
+      return phase === "dialling" ? to({ phase: "login" }, "login") : stay;
+    case "loggedIn":
+      return phase === "login" ? to({ phase: "ready", wasReady: true, error: undefined }, "ready") : stay;
+    case "heard":
+      return phase === "ready" && state.failures > 0 ? to({ failures: 0 }) : stay;
+    case "late":
+      if (state.wasReady) return stay;
+      return phase === "waiting" ? to({ phase: "closed" }, "end") : to({ isLate: true });
+    case "lost": {
+      if (phase === "waiting") return stay;
+      const { error } = input;
+      if (state.isLate && !state.wasReady) return to({ phase: "closed", error }, "drop", "end");
+      const failures = state.failures + 1;
+      const wait = Math.max(backoff(failures, random), input.retryAfter ?? 0);
+      return to({ phase: "waiting", failures, error }, "drop", { wait });
+    }
+    case "refused":
+      return phase === "waiting" ? stay : to({ phase: "closed", error: input.error }, "drop", "end");
+    case "close":
+      return to({ phase: "closed", error: input.error }, "drop", "end");
+  }
+}
