@@ -6,7 +6,7 @@ DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 TYPESCRIPT := clients/typescript
 # What the tests of the TypeScript client start: the tests in Rust have built it.
-CIRCLED_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/circled)
+CIRCLED_TEST_BINARY ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/circled)
 
 KILLS ?= 1500
 FAULTS ?= 60
@@ -36,9 +36,9 @@ redis:
 
 sdk: ## The tests of the TypeScript client, against the binary that the tests in Rust have built.
 	@.ci/node
-	@[ -x "$(CIRCLED_BIN)" ] || { echo "there is no $(CIRCLED_BIN): run cargo build --workspace --bins" >&2; exit 1; }
+	@[ -x "$(CIRCLED_TEST_BINARY)" ] || { echo "there is no $(CIRCLED_TEST_BINARY): run cargo build --workspace --bins" >&2; exit 1; }
 	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
-	cd $(TYPESCRIPT) && CIRCLED_BIN="$(CIRCLED_BIN)" npm test
+	cd $(TYPESCRIPT) && export CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" && npm test && npm run types:check
 
 $(TYPESCRIPT)/node_modules/.package-lock.json: $(TYPESCRIPT)/package-lock.json
 	cd $(TYPESCRIPT) && npm ci

@@ -1,5 +1,6 @@
 /** Device keys: after one login by a wallet, this browser logs in by a key of its own, which can't leave it. */
 
+import { parseAddress } from "./address.js";
 import { type DeviceKey, type DeviceKeyStore, indexedDbStore } from "./device-store.js";
 import { createDeviceKey, signText } from "./p256.js";
 import { checkLoginText, type LoginExchange, type Signer } from "./signer.js";
@@ -18,6 +19,14 @@ export interface DeviceOptions {
   readonly ttl?: number;
 }
 
+/** A signer that logs in by the key of this device. */
+export interface DeviceSigner extends Signer {
+  /** Returns true if there is a key for this circle: then a page can log in by itself, most likely without a prompt. */
+  has(url: string | URL, origin?: string): Promise<boolean>;
+  /** Forgets the key for this circle. The server knows it until it is removed (`remove_device_key`) or expires. */
+  forget(url: string | URL, origin?: string): Promise<void>;
+}
+
 const DAY = 24 * 60 * 60 * 1000;
 
 /**
@@ -26,7 +35,7 @@ const DAY = 24 * 60 * 60 * 1000;
  *
  * The session has the scope of the key from the first login on, so a page behaves the same before and after a reload.
  */
-export function deviceSigner(options: DeviceOptions): Signer & { forget(circle: DeviceAddress): Promise<void> } {
+export function deviceSigner(options: DeviceOptions): DeviceSigner {
   const store = options.store ?? indexedDbStore();
   return {
     async login(exchange) {
@@ -48,15 +57,14 @@ export function deviceSigner(options: DeviceOptions): Signer & { forget(circle: 
       });
     },
 
-    /** Forgets the key of this device, so that the next login asks `inner`. The server still has it: `remove_device_key`. */
-    forget: (circle) => store.delete(keptAs(circle)),
+    has: async (url, origin) => (await store.get(keptAs(parseAddress(url, origin)))) !== undefined,
+    forget: (url, origin) => store.delete(keptAs(parseAddress(url, origin))),
   };
 }
 
-/** The circle that a device key is for: the server's origin, and the public key. */
-export type DeviceAddress = Pick<LoginExchange, "origin" | "circle">;
-
-const keptAs = ({ origin, circle }: DeviceAddress): string => `${origin}/${circle}`;
+function keptAs({ origin, circle }: Pick<LoginExchange, "origin" | "circle">): string {
+  return `${origin}/${circle}`;
+}
 
 /** Logs in by a device key. Returns false if the server doesn't know it any more. */
 async function loginByDevice(exchange: LoginExchange, key: DeviceKey): Promise<boolean> {

@@ -1,7 +1,7 @@
 export type { CallOptions } from "./calls.js";
 export type { Circle, CircleMethods, Client, Connection, NamedRunOptions, RunOptions } from "./circle.js";
 export { type ConnectOptions, connect } from "./connect.js";
-export { type DeviceAddress, type DeviceOptions, deviceSigner } from "./device.js";
+export { type DeviceOptions, type DeviceSigner, deviceSigner } from "./device.js";
 export { type DeviceKey, type DeviceKeyStore, indexedDbStore, memoryStore } from "./device-store.js";
 export {
   AuthenticationRequiredError,

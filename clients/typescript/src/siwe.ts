@@ -31,15 +31,20 @@ export async function wallets(wait = 100): Promise<Wallet[]> {
 
 /**
  * Logs in by a wallet: it asks for the account, and then shows one prompt. The caller is the public key of that account.
+ * The wallet may be chosen when it is needed: give a function that returns its provider.
  *
  * While a prompt is open, no second one is shown: a new connection waits until the person has answered the first.
  * `domain` is the host of the page, which the message must name; outside of pages, it is the server's.
  */
-export function walletSigner(provider: EthereumProvider, options: { readonly domain?: string } = {}): Signer {
+export function walletSigner(
+  wallet: EthereumProvider | (() => EthereumProvider | Promise<EthereumProvider>),
+  options: { readonly domain?: string } = {},
+): Signer {
   let prompt: Promise<unknown> = Promise.resolve();
   return {
     async login(exchange) {
       await prompt;
+      const provider = typeof wallet === "function" ? await wallet() : wallet;
       const [address] = (await provider.request({ method: "eth_requestAccounts" })) as string[];
       if (address === undefined) throw new Error("the wallet has given no account");
       const chainId = Number(await provider.request({ method: "eth_chainId" }));

@@ -3,7 +3,7 @@ import { createPublicKey, verify } from "node:crypto";
 import { test } from "node:test";
 import { type DeviceOptions, deviceSigner, type LoginExchange, LoginTextError, memoryStore } from "../dist/index.js";
 import { createDeviceKey, signText } from "../dist/p256.js";
-import { type Answers, CIRCLE, exchange, loginText, ORIGIN, refused } from "./exchange.js";
+import { type Answers, CIRCLE, exchange, loginText, ORIGIN, refused } from "./harness/exchange.js";
 
 const caller = `03${"cd".repeat(32)}`;
 
@@ -124,7 +124,9 @@ test("keys are kept by server and circle, and can be forgotten", async () => {
   assert.equal(counts.inner, 2);
   await login();
   assert.equal(counts.inner, 2);
-  await signer.forget({ origin: ORIGIN, circle: CIRCLE });
+  assert.equal(await signer.has(`${ORIGIN}/${CIRCLE}`), true);
+  await signer.forget(`${ORIGIN}/${CIRCLE}`);
+  assert.equal(await signer.has(`${ORIGIN}/${CIRCLE}`), false);
   await login();
   assert.equal(counts.inner, 3);
 });

@@ -5,7 +5,7 @@ import { computeAddress, SigningKey, sha256, toUtf8Bytes, verifyMessage } from "
 import { getEventHash, serializeEvent, verifyEvent } from "nostr-tools";
 import { LoginTextError } from "../dist/index.js";
 import { type KeyScheme, keySigner, SecretKey } from "../dist/keys.js";
-import { CIRCLE, exchange, loginText } from "./exchange.js";
+import { CIRCLE, exchange, loginText } from "./harness/exchange.js";
 
 const hex = "1f".repeat(32);
 const key = SecretKey.fromHex(hex);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { finalizeEvent, getPublicKey, nip42, verifyEvent } from "nostr-tools";
 import { LoginTextError, nostrSigner } from "../dist/index.js";
-import { CIRCLE, exchange, ORIGIN } from "./exchange.js";
+import { CIRCLE, exchange, ORIGIN } from "./harness/exchange.js";
 
 const secret = new Uint8Array(32).fill(7);
 const challenge = "0c".repeat(32);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SigningKey, sha256, toUtf8Bytes } from "ethers";
 import { checkServer, ServerProofError } from "../dist/prove.js";
-import { type Answers, exchange, ORIGIN, refused } from "./exchange.js";
+import { type Answers, exchange, ORIGIN, refused } from "./harness/exchange.js";
 
 const owner = new SigningKey(`0x${"21".repeat(32)}`);
 const key = new SigningKey(`0x${"22".repeat(32)}`);

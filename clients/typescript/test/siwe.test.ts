@@ -4,7 +4,7 @@ import { SiweMessage } from "siwe";
 import { privateKeyToAccount } from "viem/accounts";
 import { createSiweMessage } from "viem/siwe";
 import { type AuthenticateParams, checkSiweMessage, LoginTextError, walletSigner } from "../dist/index.js";
-import { CIRCLE, exchange, ORIGIN } from "./exchange.js";
+import { CIRCLE, exchange, ORIGIN } from "./harness/exchange.js";
 
 const account = privateKeyToAccount(`0x${"11".repeat(32)}`);
 const fields = {
@@ -85,7 +85,7 @@ test("a wallet signs the message with one prompt", async () => {
       answer = params;
     },
   });
-  await walletSigner(provider, { domain: "app.example.org" }).login(login);
+  await walletSigner(async () => provider, { domain: "app.example.org" }).login(login);
   assert.deepEqual(prompts, [message]);
   assert.equal(answer.address, account.address.toLowerCase());
   await new SiweMessage(message).verify(

@@ -1,6 +1,6 @@
 /** A login exchange without a server: what a signer asks for and gives is kept, and answered by the test. */
 
-import type { AuthenticateParams, FetchNonceParams, LoginExchange } from "../dist/index.js";
+import type { AuthenticateParams, FetchNonceParams, LoginExchange } from "../../dist/index.js";
 
 export const ORIGIN = "wss://circles.example.org";
 export const CIRCLE = `02${"ab".repeat(32)}`;
