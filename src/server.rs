@@ -146,6 +146,7 @@ impl Server {
             watches: Watches::new(dispatcher.clone(), watch_limits(settings)),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
+            device_key_ttl: settings.auth.device_key_ttl.get(),
             logins: Turns::new(settings.auth.places(), settings.auth.queue.get()),
             // Each session has at most one request that waits.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
@@ -388,6 +389,7 @@ pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Exec
     let circles = &settings.circles;
     let own = circle::Settings {
         max_members: circles.max_members.get(),
+        max_device_keys: settings.auth.max_device_keys.get(),
         max_scripts: circles.max_scripts.get(),
         script_versions: circles.script_versions.get(),
         requests_for: settings.dispatch.requests_for.get(),

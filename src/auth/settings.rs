@@ -16,6 +16,10 @@ pub struct Settings {
     pub checks: usize,
     /// The most such calls that may wait.
     pub queue: NonZeroUsize,
+    /// The most device keys of one caller in one circle.
+    pub max_device_keys: NonZeroUsize,
+    /// The longest time for which a device key counts.
+    pub device_key_ttl: PositiveDuration,
 }
 
 impl Settings {

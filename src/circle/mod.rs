@@ -4,6 +4,7 @@
 //! [`Transaction`] as the values of scripts: everything that a run reads of it is checked when the run is committed. A
 //! [`Procedure`] changes it; [`Executor`] runs procedures and scripts alike.
 
+mod devices;
 mod executor;
 mod job_spec;
 mod members;
@@ -20,7 +21,7 @@ pub use members::{list_role, member_key};
 pub use procedure::Procedure;
 pub use request::Request;
 pub use scripts::{
-    Compiler, NAME_RULE, Pinned, Version, has_script, is_name, name_key, pin, pin_for_deliveries,
+    Compiler, NAME_RULE, Pinned, Version, has_script, name_key, pin, pin_for_deliveries,
     pin_source, script_for,
 };
 
@@ -36,6 +37,8 @@ const ALL: usize = u32::MAX as usize;
 pub struct Settings {
     /// The most members that are added at run time.
     pub max_members: usize,
+    /// The most device keys of one caller.
+    pub max_device_keys: usize,
     /// The most named scripts.
     pub max_scripts: usize,
     /// The number of versions that are kept of each script.

@@ -1,14 +1,17 @@
 //! Procedures: changes and reads of a circle's members and named scripts.
 
 use circled_protocol::{
-    PublicKey,
-    methods::{AddMember, Added, Deleted, Members, PutScript, Removed, ScriptChecked, Scripts},
+    DeviceKey, PublicKey, Role, is_script_name,
+    methods::{
+        AddDeviceKey, AddMember, Added, Deleted, DeviceRemoved, Devices, Members, PutScript,
+        Removed, ScriptChecked, Scripts,
+    },
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Settings, members, scripts, store_reads};
+use super::{Caller, Settings, devices, members, scripts, store_reads};
 use crate::{script::RunError, store::Transaction};
 
 /// A change or read of a circle's members or scripts. It runs like a script: in a transaction, wherever jobs run.
@@ -83,6 +86,16 @@ pub enum Procedure {
         /// The members that the settings list.
         fixed: Vec<PublicKey>,
     },
+    /// Adds a device key of the caller's, who has proved it. A field that this version doesn't know is refused, as for
+    /// members.
+    AddDeviceKey(AddDeviceKey),
+    /// Removes a device key of the caller's.
+    RemoveDeviceKey {
+        /// The device's public key.
+        pubkey: DeviceKey,
+    },
+    /// Lists the device keys of the caller.
+    ListDeviceKeys,
 }
 
 impl Procedure {
@@ -92,7 +105,7 @@ impl Procedure {
             Self::PutScript { name, source }
             | Self::PutScriptWith(PutScript { name, source, .. })
             | Self::PutRuledScript(PutScript { name, source, .. })
-                if scripts::is_name(name) =>
+                if is_script_name(name) =>
             {
                 Some((Some(name), source))
             }
@@ -108,7 +121,10 @@ impl Procedure {
             | Self::DeleteScript { .. }
             | Self::AddMember(_)
             | Self::RemoveMember { .. }
-            | Self::ListMembers { .. } => None,
+            | Self::ListMembers { .. }
+            | Self::AddDeviceKey(_)
+            | Self::RemoveDeviceKey { .. }
+            | Self::ListDeviceKeys => None,
         }
     }
 
@@ -128,11 +144,11 @@ impl Procedure {
         )
     }
 
-    /// Performs the procedure for the caller `by`. Returns the result as JSON.
+    /// Performs the procedure for a caller. Returns the result as JSON.
     pub(super) fn perform(
         &self,
         transaction: &mut Transaction,
-        by: &dyn std::fmt::Display,
+        caller: &Caller<'_>,
         now: Timestamp,
         settings: &Settings,
     ) -> Result<Box<RawValue>, RunError> {
@@ -142,7 +158,7 @@ impl Procedure {
                 name,
                 source,
                 None,
-                by,
+                caller,
                 now,
                 settings,
             )?),
@@ -166,7 +182,7 @@ impl Procedure {
                     name,
                     source,
                     *call,
-                    by,
+                    caller,
                     now,
                     settings,
                 )?)
@@ -220,9 +236,28 @@ impl Procedure {
                     fixed: fixed.clone(),
                 })
             }
+            Self::AddDeviceKey(new) => {
+                let most = settings.max_device_keys;
+                json(&devices::add(transaction, key_of(caller)?, new, now, most)?)
+            }
+            Self::RemoveDeviceKey { pubkey } => {
+                let removed = devices::remove(transaction, key_of(caller)?, pubkey, now)?;
+                json(&DeviceRemoved { removed })
+            }
+            Self::ListDeviceKeys => {
+                let device_keys = devices::list(transaction, key_of(caller)?, now)?;
+                json(&Devices { device_keys })
+            }
         };
         Ok(answer)
     }
+}
+
+/// Returns the key of a caller who has logged in.
+fn key_of<'a>(caller: &'a Caller<'_>) -> Result<&'a PublicKey, RunError> {
+    caller
+        .key()
+        .ok_or(RunError::Forbidden { needs: Role::Guest })
 }
 
 fn json(value: &impl Serialize) -> Box<RawValue> {

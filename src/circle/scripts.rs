@@ -8,7 +8,7 @@ use std::{
 };
 
 use circled_protocol::{
-    CallRule, Role, Word,
+    CallRule, Role, Word, is_script_name,
     methods::{Script, ScriptEntry, ScriptPut, ScriptVersion},
 };
 use jiff::Timestamp;
@@ -24,8 +24,6 @@ use crate::{
 /// The prefixes of the keys of names and of sources.
 const NAMES: &[u8] = b"s";
 const SOURCES: &[u8] = b"v";
-/// The most characters of a name.
-const LONGEST_NAME: usize = 64;
 /// The rule for names.
 pub const NAME_RULE: &str =
     "a script's name has 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`";
@@ -131,17 +129,6 @@ mod by_name {
     }
 }
 
-/// Returns true if this is a valid name of a script.
-pub fn is_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    first
-        && name.len() <= LONGEST_NAME
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
-}
-
 /// Returns the key of a named script among the circle's own keys.
 pub fn name_key(name: &str) -> Vec<u8> {
     [NAMES, name.as_bytes()].concat()
@@ -155,7 +142,7 @@ fn read_stored(
     transaction: &mut Transaction,
     name: &str,
 ) -> Result<Option<StoredScript>, WriteError> {
-    if !is_name(name) {
+    if !is_script_name(name) {
         return Ok(None);
     }
     let value = transaction.own_get(&name_key(name))?;
@@ -261,7 +248,7 @@ pub(super) fn put(
     now: Timestamp,
     settings: &Settings,
 ) -> Result<ScriptPut, RunError> {
-    if !is_name(name) {
+    if !is_script_name(name) {
         return Err(RunError::Invalid {
             reason: NAME_RULE.to_owned(),
         });

@@ -1,5 +1,7 @@
 //! Tests of a circle's own records, in a store on a disk.
 
+mod devices;
+
 use std::{
     num::NonZeroUsize,
     path::Path,
@@ -7,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::{PublicKey, Role, methods::AddMember};
+use circled_protocol::{PublicKey, Role, is_script_name, methods::AddMember};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Compiler, NAME_RULE, Procedure, Settings, has_script, is_name, list_role, pin, pin_source,
+    Caller, Compiler, NAME_RULE, Procedure, Settings, has_script, list_role, pin, pin_source,
     scripts,
 };
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
 
 const SETTINGS: Settings = Settings {
     max_members: 3,
+    max_device_keys: 3,
     max_scripts: 3,
     script_versions: 2,
     requests_for: std::time::Duration::from_secs(3600),
@@ -84,9 +87,20 @@ fn at(
     settings: &Settings,
     procedure: &Procedure,
 ) -> Result<Json, RunError> {
+    by(store, 1, second, settings, procedure)
+}
+
+/// Does the same as the key of this number.
+fn by(
+    store: &Store,
+    caller: u8,
+    second: i64,
+    settings: &Settings,
+    procedure: &Procedure,
+) -> Result<Json, RunError> {
     let mut transaction = begin(store);
     let now = Timestamp::from_second(second).unwrap();
-    let answer = procedure.perform(&mut transaction, &key(1), now, settings)?;
+    let answer = procedure.perform(&mut transaction, &Caller::Key(key(caller)), now, settings)?;
     commit(store, transaction);
     Ok(circled_json::parse(answer.get()).unwrap())
 }
@@ -121,7 +135,12 @@ fn not_found(what: &'static str) -> RunError {
 fn emitted(store: &Store, procedure: &Procedure) -> Vec<String> {
     let mut transaction = begin(store);
     procedure
-        .perform(&mut transaction, &key(1), Timestamp::UNIX_EPOCH, &SETTINGS)
+        .perform(
+            &mut transaction,
+            &Caller::Key(key(1)),
+            Timestamp::UNIX_EPOCH,
+            &SETTINGS,
+        )
         .unwrap();
     let events = transaction.events().iter();
     events
@@ -366,7 +385,7 @@ fn a_name_is_a_name() {
         "a/b-c.d_e",
         &"n".repeat(64),
     ] {
-        assert!(is_name(name), "{name}");
+        assert!(is_script_name(name), "{name}");
     }
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
@@ -383,7 +402,7 @@ fn a_name_is_a_name() {
         "a\u{ff}",
         &"n".repeat(65),
     ] {
-        assert!(!is_name(name), "{name:?}");
+        assert!(!is_script_name(name), "{name:?}");
         let reason = NAME_RULE.to_owned();
         assert_eq!(
             perform(&store, &put(name, "1")),
@@ -443,7 +462,8 @@ fn reads_of_members_and_scripts_are_validated() {
     let collide = |one: &Procedure, other: &Procedure| {
         let mut first = begin(&store);
         let now = Timestamp::UNIX_EPOCH;
-        one.perform(&mut first, &key(1), now, &SETTINGS).unwrap();
+        one.perform(&mut first, &Caller::Key(key(1)), now, &SETTINGS)
+            .unwrap();
         perform(&store, other).unwrap();
         let done = Box::new(|_| {});
         let refused = store.commit(

@@ -83,6 +83,8 @@ pub struct Shared {
     pub dispatcher: Dispatcher,
     /// The time for which a text to sign is valid.
     pub nonce_ttl: Duration,
+    /// The longest time for which a device key counts.
+    pub device_key_ttl: Duration,
     /// The turns of logins, by address.
     pub(crate) logins: Turns<Network>,
     /// The turns of long requests to be read, by address.
@@ -205,6 +207,15 @@ impl Context {
     /// Checks if the caller may do `action`, for calls whose parameters decide on the action.
     pub(super) fn permits_to(&self, action: Action) -> Result<Admitted, Error> {
         self.decide(self.shared.access.needs(&self.circle, action))
+    }
+
+    /// Checks if the caller has logged in, and may play, call or subscribe.
+    pub(super) fn permits_anything(&self) -> Result<Admitted, Error> {
+        let access = &self.shared.access;
+        let actions = [Action::Play, Action::Call, Action::Subscribe];
+        let needs = actions.map(|action| access.needs(&self.circle, action));
+        let least = needs.into_iter().min().flatten();
+        self.decide(least.max(Some(Role::Guest)))
     }
 
     /// Checks if the caller may do `action`, and with a `version` also if they may manage: a version may have a bug

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod calls;
 pub(crate) mod counting;
+pub(crate) mod devices;
 pub(crate) mod disk;
 pub(crate) mod load;
 pub(crate) mod redis;

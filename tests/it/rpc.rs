@@ -614,6 +614,7 @@ async fn a_server_describes_itself() {
     let mut signatures: Vec<String> = methods.iter().map(signature).collect();
     signatures.sort();
     insta::assert_snapshot!(signatures.join("\n"), @r"
+    add_device_key(pubkey, label, expires_at, scope, proof)
     add_member(pubkey)
     authenticate(pubkey, signature, scheme?)
     call(name, args?, version?, timeout_ms?, request_id?)
@@ -624,12 +625,14 @@ async fn a_server_describes_itself() {
     get_job(job_id, wait?)
     get_script(name, version?)
     list_deliveries(provider?, limit?, cursor?, status?)
+    list_device_keys()
     list_jobs(status?, limit?, cursor?, kind?, name?)
     list_members()
     list_scripts()
     play(script, args?, timeout_ms?, request_id?)
     put_script(name, source, if_version?, call?)
     redeliver(job_id)
+    remove_device_key(pubkey)
     remove_member(pubkey, stop_jobs?)
     retry_dead(expect?, kind?, name?, cursor?)
     retry_job(job_id, version?)

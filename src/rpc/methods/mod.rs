@@ -3,6 +3,7 @@
 
 mod asked_job;
 mod deliveries;
+mod devices;
 mod discover;
 mod events;
 mod jobs;
@@ -23,6 +24,7 @@ pub(super) const TOPICS: &[&[Method]] = &[
     scripts::METHODS,
     store::METHODS,
     members::METHODS,
+    devices::METHODS,
     jobs::METHODS,
     deliveries::METHODS,
     events::METHODS,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     backend::on_both,
     calls::{add, assert_refused, closed, ok, put, refused},
+    devices::device,
     server::{Answer, TestServer, Ws, eventually, key},
 };
 
@@ -45,6 +46,13 @@ fn of_scripts() -> Vec<Called> {
         called("list_members", json!([]), "manage", false),
         called("add_member", json!([key(90).public()]), "owner", true),
         called("remove_member", json!([key(90).public()]), "owner", true),
+        called("list_device_keys", json!([]), "anyone", true),
+        called(
+            "remove_device_key",
+            json!([device(1).public()]),
+            "anyone",
+            true,
+        ),
     ]
 }
 

@@ -277,6 +277,8 @@ async fn empty_values_have_no_special_meaning() {
         ("list_deliveries", json!({ "provider": "" })),
         ("unsubscribe", json!([""])),
         ("add_member", json!([""])),
+        ("list_device_keys", json!([])),
+        ("remove_device_key", json!([""])),
     ] {
         let [embedded, redis] = &mut sessions;
         let what = format!("{method} {params}");

@@ -163,6 +163,7 @@ async fn each_method_says_who_may_call_it_and_what_every_call_may_get() {
         ("subscribe", "subscribe"),
         ("put_script", "manage"),
         ("list_jobs", "login"),
+        ("add_device_key", "login"),
         ("add_member", "owner"),
     ] {
         assert_eq!(needs[name], expected, "{name}");

@@ -5,6 +5,7 @@
 //! later server adds.
 
 mod deliveries;
+mod devices;
 mod discover;
 mod events;
 mod jobs;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use deliveries::*;
+pub use devices::*;
 pub use discover::*;
 pub use events::*;
 pub use jobs::*;

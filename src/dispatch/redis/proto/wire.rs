@@ -91,8 +91,8 @@ mod tests {
     use std::{borrow::Cow, time::Duration};
 
     use circled_protocol::{
-        CallRule, FailureKind, JobId, Role, SecretKey,
-        methods::{AddMember, PutScript},
+        CallRule, DeviceSecretKey, FailureKind, JobId, Role, SecretKey,
+        methods::{AddDeviceKey, AddMember, PutScript},
     };
     use serde_json::json;
 
@@ -164,6 +164,16 @@ mod tests {
             name: name(),
             version: Some("aa".to_owned()),
         };
+        let device = DeviceSecretKey::from_hex(&"02".repeat(32))
+            .unwrap()
+            .public();
+        let add_device = Procedure::AddDeviceKey(AddDeviceKey {
+            pubkey: device,
+            label: "phone".to_owned(),
+            expires_at: "2027-02-27T00:00:00Z".parse().unwrap(),
+            scope: "call:greet,jobs".parse().unwrap(),
+            proof: "ab".repeat(64),
+        });
         let is_member = Some(Role::Member);
         let with_request = |task| {
             let job = spec(Caller::Key(key), None, task);
@@ -230,6 +240,12 @@ mod tests {
                 "list_members",
                 change(Procedure::ListMembers { fixed: vec![key] }),
             ),
+            ("add_device_key", change(add_device)),
+            (
+                "remove_device_key",
+                change(Procedure::RemoveDeviceKey { pubkey: device }),
+            ),
+            ("list_device_keys", change(Procedure::ListDeviceKeys)),
         ] {
             let written = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
             golden::check_json(form, &written, &["", "/job"], |text| {
