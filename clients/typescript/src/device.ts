@@ -13,7 +13,7 @@ export interface DeviceOptions {
   readonly store?: DeviceKeyStore;
   /** What the key may do, of `play`, `call`, `call:<name>`, `subscribe`, `jobs`. By default: all of these. */
   readonly scope?: readonly string[];
-  /** A name for the device, for the list of one's devices. By default: the host of the page. */
+  /** A name for the device, 1 to 64 characters, for the list of one's devices. By default: the host of the page. */
   readonly label?: string;
   /** How long the key lasts, in milliseconds. By default: 30 days. */
   readonly ttl?: number;
@@ -89,7 +89,7 @@ async function addDeviceKey(exchange: LoginExchange, options: DeviceOptions): Pr
   const { pubkey: caller } = await exchange.call<{ pubkey: string }>("whoami");
   const key = await createDeviceKey();
   const scope = options.scope ?? ["play", "call", "subscribe", "jobs"];
-  const label = options.label ?? globalThis.location?.host ?? "circled client";
+  const label = options.label ?? (globalThis.location?.host.slice(0, 64) || "circled client");
   const expires_at = new Date(Date.now() + (options.ttl ?? 30 * DAY)).toISOString().replace(/\.\d+Z$/, "Z");
   const lines = [
     "circled device v1",

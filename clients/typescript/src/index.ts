@@ -1,8 +1,6 @@
 export type { CallOptions } from "./calls.js";
 export type { Circle, CircleMethods, Client, Connection, NamedRunOptions, RunOptions } from "./circle.js";
 export { type ConnectOptions, connect } from "./connect.js";
-export { type DeviceOptions, type DeviceSigner, deviceSigner } from "./device.js";
-export { type DeviceKey, type DeviceKeyStore, indexedDbStore, memoryStore } from "./device-store.js";
 export {
   AuthenticationRequiredError,
   CancelledError,
@@ -26,11 +24,8 @@ export {
 export type { CircleEvent, EventOptions, Events, Gap } from "./events.js";
 export type * from "./generated.js";
 export type { Integers, Json } from "./json.js";
-export { type NostrProvider, nostrSigner } from "./nostr.js";
 export { ServerProofError } from "./prove.js";
 export type { AuthenticateParams, FetchNonceParams, LoginExchange, Signer } from "./signer.js";
-export { checkLoginText } from "./signer.js";
-export { checkSiweMessage, type EthereumProvider, type Wallet, walletSigner, wallets } from "./siwe.js";
 export type { SocketClass, SocketLike } from "./socket.js";
 export type { Phase } from "./state.js";
 export type { Query, Snapshot, Watch } from "./watch.js";

@@ -188,9 +188,11 @@ export class Link {
   }
 
   #onEnd(error: CircleError): void {
-    // The signer has let the server wait for too long: it would be asked again and again.
-    const isSlowLogin = this.#state.phase === "login" && this.#pending.size === 0;
-    if (!error.mayPass || (isSlowLogin && (error as ClosedError).code === POLICY)) {
+    // The server has ended the session for good: the device key was removed, or the circle isn't served any more. Or the
+    // signer has let it wait for too long, and would be asked again and again.
+    const { phase } = this.#state;
+    const isOver = phase === "ready" || (phase === "login" && this.#pending.size === 0);
+    if (!error.mayPass || (isOver && (error as ClosedError).code === POLICY)) {
       this.input({ type: "refused", error });
     } else this.#lose(error);
   }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { createPublicKey, verify } from "node:crypto";
 import { test } from "node:test";
-import { type DeviceOptions, deviceSigner, type LoginExchange, LoginTextError, memoryStore } from "../dist/index.js";
+import { type LoginExchange, LoginTextError } from "../dist/index.js";
 import { createDeviceKey, signText } from "../dist/p256.js";
+import { type DeviceOptions, deviceSigner, memoryStore } from "../dist/signers.js";
 import { type Answers, CIRCLE, exchange, loginText, ORIGIN, refused } from "./harness/exchange.js";
 
 const caller = `03${"cd".repeat(32)}`;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { finalizeEvent, getPublicKey, nip42, verifyEvent } from "nostr-tools";
-import { LoginTextError, nostrSigner } from "../dist/index.js";
+import { LoginTextError } from "../dist/index.js";
+import { nostrSigner } from "../dist/signers.js";
 import { CIRCLE, exchange, ORIGIN } from "./harness/exchange.js";
 
 const secret = new Uint8Array(32).fill(7);

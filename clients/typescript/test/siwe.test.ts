@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { SiweMessage } from "siwe";
 import { privateKeyToAccount } from "viem/accounts";
 import { createSiweMessage } from "viem/siwe";
-import { type AuthenticateParams, checkSiweMessage, LoginTextError, walletSigner } from "../dist/index.js";
+import { type AuthenticateParams, LoginTextError } from "../dist/index.js";
+import { checkSiweMessage, walletSigner } from "../dist/signers.js";
 import { CIRCLE, exchange, ORIGIN } from "./harness/exchange.js";
 
 const account = privateKeyToAccount(`0x${"11".repeat(32)}`);
