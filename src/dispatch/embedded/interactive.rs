@@ -23,7 +23,7 @@ use crate::{
     },
     memory::MemoryBudget,
     script::RunError,
-    store::{CommitCallback, CommitError, Preconditions, WaitPolicy},
+    store::{CommitCallback, CommitError, Preconditions, Transaction, WaitPolicy},
     units::duration::milliseconds,
 };
 
@@ -70,29 +70,15 @@ impl Embedded {
     }
 
     fn try_play(&self, job: &JobSpec<'_>, memory: &MemoryBudget) -> Option<Played<BackendHandle>> {
-        let runner = &self.runner;
-        // In a box: it is passed on from hand to hand.
-        let mut transaction = Some(Box::new(runner.store.begin(job.circle)));
-        let outcome = runner.executor.try_run(job, &mut transaction)?;
-        let ran = Ran::new(outcome, transaction);
-        let Some(writes) = ran.writes else {
-            return Some(Played::Now(ran.outcome));
-        };
-        let reserved = reserve(ran.outcome, memory);
-        if reserved.reservation.is_none() {
-            return Some(Played::Now(reserved.outcome));
+        let store = &self.runner.store;
+        let mut played = self.try_run(job, memory, store.begin(job.circle));
+        if matches!(played, Err(CommitError::Conflict)) {
+            ended::starts_over(job.id);
+            // What it conflicts with may be on its way to the disk still, and is seen by this transaction.
+            played = self.try_run(job, memory, store.try_begin_latest(job.circle)?);
         }
-        let (reply, handle) = self.outcome_handle(job.timeout);
-        let gate = handle.gate.0.clone();
-        let committed = runner.store.commit(
-            writes,
-            Vec::new(),
-            Preconditions::gated_by(&|| gate.try_commit()),
-            reply.done(reserved),
-            WaitPolicy::FailFast,
-        );
-        match committed.map_err(|refused| refused.why) {
-            Ok(()) => Some(Played::Later(BackendHandle::Embedded(handle))),
+        match played {
+            Ok(played) => played,
             Err(CommitError::Conflict) => {
                 ended::starts_over(job.id);
                 None
@@ -100,6 +86,39 @@ impl Embedded {
             Err(CommitError::Busy) => None,
             Err(why) => Some(Played::Now(Err(why.into()))),
         }
+    }
+
+    /// Runs a script here and now, and begins to commit what it does. Returns nothing if it isn't known to be short.
+    fn try_run(
+        &self,
+        job: &JobSpec<'_>,
+        memory: &MemoryBudget,
+        transaction: Transaction,
+    ) -> Result<Option<Played<BackendHandle>>, CommitError> {
+        // In a box: it is passed on from hand to hand.
+        let mut transaction = Some(Box::new(transaction));
+        let Some(outcome) = self.runner.executor.try_run(job, &mut transaction) else {
+            return Ok(None);
+        };
+        let ran = Ran::new(outcome, transaction);
+        let Some(writes) = ran.writes else {
+            return Ok(Some(Played::Now(ran.outcome)));
+        };
+        let reserved = reserve(ran.outcome, memory);
+        if reserved.reservation.is_none() {
+            return Ok(Some(Played::Now(reserved.outcome)));
+        }
+        let (reply, handle) = self.outcome_handle(job.timeout);
+        let gate = handle.gate.0.clone();
+        let committed = self.runner.store.commit(
+            writes,
+            Vec::new(),
+            Preconditions::gated_by(&|| gate.try_commit()),
+            reply.done(reserved),
+            WaitPolicy::FailFast,
+        );
+        committed.map_err(|refused| refused.why)?;
+        Ok(Some(Played::Later(BackendHandle::Embedded(handle))))
     }
 
     fn hand_over(

@@ -1,6 +1,7 @@
 //! Durable jobs where two things happen to them at once, and runs that saw what isn't on disk yet.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     num::{NonZeroU32, NonZeroUsize},
     sync::{
@@ -13,9 +14,10 @@ use std::{
 
 use circled_protocol::{JobId, JobStatus, PublicKey, SecretKey, Vocabulary, methods::JobError};
 use jiff::Timestamp;
-use serde_json::{json, value::to_raw_value};
+use serde_json::{Value, json, value::to_raw_value};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
     Embedded, JobStore,
@@ -28,11 +30,13 @@ use super::{
 };
 use crate::{
     auth::Access,
+    circle::{Caller, JobSpec, Task},
     dispatch::{
-        Delivery, JobRecord, Listing, Progress, Status, retry::Rerun, settings::Durable,
-        submission::JobRequest,
+        BackendHandle, Delivery, JobRecord, Listing, Played, Progress, Status, retry::Rerun,
+        settings::Durable, submission::JobRequest,
     },
-    script::RunError,
+    memory::MemoryBudget,
+    script::{RunError, Seed},
     store::{Disk, DiskSettings, Preconditions, Record, Settings, Store, Table, WaitPolicy},
     units::Size,
 };
@@ -509,6 +513,58 @@ async fn what_comes_again_while_its_job_is_given_up_is_told_of_its_own_run() {
     );
     let ending = tokio::task::spawn_blocking(move || embedded.shutdown());
     ending.await.unwrap();
+}
+
+/// Plays a script as its session does.
+fn play(embedded: &Embedded, source: &str) -> Played<BackendHandle> {
+    let job = JobSpec {
+        id: JobId::new(),
+        circle: circle(1),
+        caller: Caller::Anyone,
+        requires: None,
+        task: Task::Source(source.into()),
+        args: Cow::Owned(Value::Null),
+        event: None,
+        timeout: PATIENCE,
+        seed: Seed::draw(),
+        durable: None,
+        request: None,
+    };
+    let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
+    embedded.play(job, Uuid::nil(), &memory, true)
+}
+
+/// Waits until a play that must wait for the disk has ended well.
+async fn ended(played: Played<BackendHandle>) {
+    let Played::Later(BackendHandle::Embedded(handle)) = played else {
+        panic!("nothing of it is on disk");
+    };
+    handle.outcome().await.outcome.unwrap();
+}
+
+/// A hop to a script thread costs more than the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_script_that_conflicts_with_what_isnt_on_disk_runs_again_at_once() {
+    const COUNT: &str = r#"store.set("n", store.get("n", 0) + 1)"#;
+    let (_folder, store) = store();
+    let embedded = embedded(&store, "");
+    let count = || {
+        let value = store.begin_latest(circle(1)).get("n").unwrap();
+        value.map(|value| String::from_utf8(value.to_vec()).unwrap())
+    };
+    // Its first run shows that it is short.
+    ended(play(&embedded, COUNT)).await;
+    let held = hold(&store);
+    let later = [2, 3, 4].map(|n| {
+        let played = play(&embedded, COUNT);
+        assert_eq!(count(), Some(n.to_string()), "before anybody else ran");
+        played
+    });
+    drop(held);
+    for played in later {
+        ended(played).await;
+    }
+    embedded.shutdown();
 }
 
 /// Keeps so many jobs in each of four circles: every fourth one dead, the others finished.
