@@ -40,23 +40,16 @@ export function parseKey(text: string): string | undefined {
  */
 export function parseAddress(url: string | URL, origin?: string): Address {
   const text = String(url);
-  let parsed: URL;
+  let parsed: URL | undefined;
   try {
     parsed = new URL(text);
-  } catch {
-    throw new TypeError(`${JSON.stringify(text)} is no URL: expected wss://host/<public key of the circle>`);
-  }
-  const dialled = parseOrigin(`${parsed.protocol}//${parsed.host}`);
-  if (dialled === undefined || parsed.username || parsed.password) {
-    throw new TypeError(`${JSON.stringify(text)} is not the address of a server: expected ws:// or wss:// and a host`);
-  }
-  const circle = parseKey(parsed.pathname.slice(parsed.pathname.lastIndexOf("/") + 1));
-  if (circle === undefined) {
-    throw new TypeError(`${JSON.stringify(text)} must end in the public key of a circle`);
+  } catch {}
+  const dialled = parsed && !parsed.username && !parsed.password && parseOrigin(`${parsed.protocol}//${parsed.host}`);
+  const circle = parsed && parseKey(parsed.pathname.slice(parsed.pathname.lastIndexOf("/") + 1));
+  if (!dialled || !circle) {
+    throw new TypeError(`"${text}" is not the address of a circle: expected wss://host/<public key>`);
   }
   const own = origin === undefined ? dialled : parseOrigin(origin);
-  if (own === undefined) {
-    throw new TypeError(`${JSON.stringify(origin)} is not an origin: expected one like "wss://circles.example.org"`);
-  }
+  if (!own) throw new TypeError(`"${origin}" is not the origin of a server: expected wss://host`);
   return { url: text, origin: own, circle };
 }

@@ -10,6 +10,7 @@
 
 import { CircleError, ClosedError, InvalidParamsError, RpcError, TOO_LARGE, UnansweredError } from "./errors.js";
 import type { Link } from "./link.js";
+import { LATE, race } from "./race.js";
 import { backoff } from "./state.js";
 
 /** A request. */
@@ -68,21 +69,25 @@ export class Calls {
   /** Sends a request until it is answered, or its time is over. `runs` says that it takes a `timeout_ms`. */
   async ask(method: string, params: object, repeat: Repeat, options: CallOptions = {}, runs = false): Promise<unknown> {
     const { signal, timeout } = options;
-    let until = timeout === undefined ? undefined : performance.now() + timeout;
+    const end = timeout === undefined ? undefined : performance.now() + timeout;
+    let until = end;
     let mayBeDone = false;
     let last: Error = new ClosedError("there was no connection in time");
     const fail = (error: Error) => (mayBeDone ? new UnansweredError(error, requestId(repeat)) : error);
     for (let failures = 1; ; failures++) {
       const turn = this.#turn();
       await race(turn, signal, until).catch((error) => {
-        turn.then(() => this.#leave());
+        turn.then(
+          () => this.#leave(),
+          () => {},
+        );
         throw error === LATE ? fail(last) : error;
       });
       let reply: Promise<unknown> | undefined;
       try {
         await race(this.#link.ready(), signal, until ?? performance.now() + DEADLINE);
-        reply = this.#link.request(method, runs ? this.#limited(params, until) : params);
-        return await race(reply, signal, timeout === undefined || until === undefined ? undefined : until + GRACE);
+        reply = this.#link.request(method, runs ? this.#limited(params, end) : params);
+        return await race(reply, signal, end && end + GRACE);
       } catch (error) {
         if (!reply || signal?.aborted)
           throw error === LATE ? fail(last) : signal?.aborted ? error : fail(error as Error);
@@ -148,28 +153,4 @@ function isLoss(error: Error): boolean {
 
 function requestId(repeat: Repeat): string | undefined {
   return repeat && "id" in repeat ? repeat.id : undefined;
-}
-
-/** Says that the time is over. */
-const LATE = Symbol("late");
-const LONGEST_TIMER = 2 ** 31 - 1;
-
-/** Waits for a promise; fails with the signal's reason, or with `LATE` at that time. */
-function race<T>(promise: Promise<T>, signal: AbortSignal | undefined, until: number | undefined): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = () => end(() => reject(signal?.reason));
-    const left = until === undefined ? undefined : Math.min(until - performance.now(), LONGEST_TIMER);
-    const timer = left === undefined ? undefined : setTimeout(() => end(() => reject(LATE)), left);
-    const end = (settle: () => void) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-      settle();
-    };
-    signal?.addEventListener("abort", onAbort);
-    if (signal?.aborted) onAbort();
-    promise.then(
-      (value) => end(() => resolve(value)),
-      (error) => end(() => reject(error)),
-    );
-  });
 }

@@ -8,6 +8,8 @@ import { Feeds } from "./feeds.js";
 import type { Called, Methods, Played } from "./generated.js";
 import type { Integers, Json } from "./json.js";
 import { Link } from "./link.js";
+import { LONGEST_TIMER } from "./race.js";
+import { randomHex } from "./random.js";
 import type { LoginExchange } from "./signer.js";
 import type { SocketClass } from "./socket.js";
 import type { Phase } from "./state.js";
@@ -129,7 +131,8 @@ export class Client {
 
   /** Begins to connect. Returns once it is ready. It is given up after `timeout` milliseconds. */
   async open(timeout: number): Promise<void> {
-    const timer = setTimeout(() => this.#link.input({ type: "late" }), Math.min(timeout, 2 ** 31 - 1));
+    const error = new ClosedError("there was no connection in time");
+    const timer = setTimeout(() => this.#link.input({ type: "late", error }), Math.min(timeout, LONGEST_TIMER));
     this.#link.input({ type: "due" });
     try {
       await this.#link.ready();
@@ -169,7 +172,7 @@ export class Client {
     params: Methods["submit_job"]["params"],
     options?: CallOptions,
   ): Promise<Methods["submit_job"]["result"]> {
-    const key = params.idempotency_key ?? draw();
+    const key = params.idempotency_key ?? randomHex(16);
     const submitted = (await this.#calls.ask(
       "submit_job",
       { ...params, idempotency_key: key },
@@ -209,14 +212,8 @@ export class Client {
   }
 
   #run(method: string, params: object, options?: RunOptions): Promise<unknown> {
-    const id = options?.requestId ?? (this.#hasLogin ? draw() : undefined);
+    const id = options?.requestId ?? (this.#hasLogin ? randomHex(16) : undefined);
     const repeat = id === undefined ? undefined : { id };
     return this.#calls.ask(method, { ...params, request_id: id }, repeat, options, true);
   }
-}
-
-/** Returns a new id. `crypto.randomUUID` is not there in pages of `http://`. */
-function draw(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -7,18 +7,13 @@ export class CircleError extends Error {
   /** How many milliseconds to wait before the same is tried again, if the server has said so. */
   readonly retryAfter: number = 0;
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = new.target.label ?? "CircleError";
-  }
-
-  /** The name of the class, which stays when code is minified. */
-  protected static readonly label: string | undefined;
+  // A name stays when code is minified.
+  override name = "CircleError";
 }
 
 /** The server has answered with an error. There is a class for each code. */
 export class RpcError extends CircleError {
-  protected static override readonly label: string = "RpcError";
+  override name = "RpcError";
   /** The code, as docs/PROTOCOL.md lists them. */
   readonly code: number;
   /** More facts: `reason`, `needs`, `limit` and the like. */
@@ -33,72 +28,50 @@ export class RpcError extends CircleError {
     this.data = data ?? null;
     const { reason, retry_after_ms: after } = this.data ?? {};
     this.retryAfter = Number(after) || 0;
-    // -32002: the text to sign may have expired on the way.
-    this.mayPass = PASSING.has(code) || (code === -32002 && (reason === "no_nonce" || reason === "expired"));
+    this.mayPass =
+      PASSING.has(code) ||
+      // Without a time, it doesn't fit at all.
+      (code === -32005 && this.retryAfter > 0) ||
+      // The text to sign may have expired on the way.
+      (code === -32002 && (reason === "no_nonce" || reason === "expired"));
   }
 }
 
-/** Internal, Timeout, Limit Exceeded, Unavailable, Cancelled, Conflict. */
-const PASSING = new Set([-32603, -32004, -32005, -32007, -32008, -32009]);
+/** Internal, Timeout, Unavailable, Cancelled, Conflict. */
+const PASSING = new Set([-32603, -32004, -32007, -32008, -32009]);
+
+const CLASSES: Record<number, typeof RpcError> = {};
+
+/** Returns the class of a code. */
+function classOf(code: number, name: string): typeof RpcError {
+  CLASSES[code] = class extends RpcError {
+    override name = name;
+  };
+  return CLASSES[code];
+}
 
 /** -32602 */
-export class InvalidParamsError extends RpcError {
-  protected static override readonly label = "InvalidParamsError";
-}
+export const InvalidParamsError = classOf(-32602, "InvalidParamsError");
 /** -32000: the script failed. `data` has `kind`, `line`, `column`, `logs`, and `thrown` if it threw a value that is no text. */
-export class ExecutionError extends RpcError {
-  protected static override readonly label = "ExecutionError";
-}
+export const ExecutionError = classOf(-32000, "ExecutionError");
 /** -32001 */
-export class AuthenticationRequiredError extends RpcError {
-  protected static override readonly label = "AuthenticationRequiredError";
-}
+export const AuthenticationRequiredError = classOf(-32001, "AuthenticationRequiredError");
 /** -32002: `data.reason` says what is wrong with the login. */
-export class InvalidCredentialsError extends RpcError {
-  protected static override readonly label = "InvalidCredentialsError";
-}
+export const InvalidCredentialsError = classOf(-32002, "InvalidCredentialsError");
 /** -32003: `data.needs` is the role that is needed. */
-export class ForbiddenError extends RpcError {
-  protected static override readonly label = "ForbiddenError";
-}
+export const ForbiddenError = classOf(-32003, "ForbiddenError");
 /** -32004: `data.timeout_ms` is the limit that was passed. */
-export class TimeoutError extends RpcError {
-  protected static override readonly label = "TimeoutError";
-}
+export const TimeoutError = classOf(-32004, "TimeoutError");
 /** -32005: `data.limit` is the setting. Nothing has happened. */
-export class LimitExceededError extends RpcError {
-  protected static override readonly label = "LimitExceededError";
-}
+export const LimitExceededError = classOf(-32005, "LimitExceededError");
 /** -32006: `data.what` is missing. */
-export class NotFoundError extends RpcError {
-  protected static override readonly label = "NotFoundError";
-}
+export const NotFoundError = classOf(-32006, "NotFoundError");
 /** -32007 */
-export class UnavailableError extends RpcError {
-  protected static override readonly label = "UnavailableError";
-}
+export const UnavailableError = classOf(-32007, "UnavailableError");
 /** -32008 */
-export class CancelledError extends RpcError {
-  protected static override readonly label = "CancelledError";
-}
+export const CancelledError = classOf(-32008, "CancelledError");
 /** -32009 */
-export class ConflictError extends RpcError {
-  protected static override readonly label = "ConflictError";
-}
-
-const CLASSES: Record<number, typeof RpcError> = {
-  [-32602]: InvalidParamsError,
-  [-32000]: ExecutionError,
-  [-32001]: AuthenticationRequiredError,
-  [-32002]: InvalidCredentialsError,
-  [-32003]: ForbiddenError,
-  [-32004]: TimeoutError,
-  [-32005]: LimitExceededError,
-  [-32006]: NotFoundError,
-  [-32007]: UnavailableError,
-  [-32008]: CancelledError,
-  [-32009]: ConflictError,
-};
+export const ConflictError = classOf(-32009, "ConflictError");
 
 /** Returns the error of a reply, in the class of its code. */
 export function rpcError(error: { code: number; message: string; data?: unknown }): RpcError {
@@ -112,7 +85,7 @@ export const OWN_CLOSE = 1000;
 
 /** There is no connection any more. */
 export class ClosedError extends CircleError {
-  protected static override readonly label: string = "ClosedError";
+  override name = "ClosedError";
   override readonly mayPass: boolean = true;
   /** The close code; undefined if the connection broke without one. */
   readonly code: number | undefined;
@@ -130,7 +103,7 @@ export function isOwnClose(error: Error): boolean {
 
 /** The server doesn't take connections of this page (403), or doesn't serve the circle (404). */
 export class RefusedError extends CircleError {
-  protected static override readonly label = "RefusedError";
+  override name = "RefusedError";
   /** The status of the response. */
   readonly status: number;
 
@@ -142,7 +115,7 @@ export class RefusedError extends CircleError {
 
 /** A subscription or a watch has ended: the caller may not have it any more. */
 export class EndedError extends CircleError {
-  protected static override readonly label = "EndedError";
+  override name = "EndedError";
   /** The role that is needed, if the server has named it. */
   readonly needs: string | undefined;
 
@@ -156,7 +129,7 @@ export class EndedError extends CircleError {
 
 /** The last reply to a request was lost, and its time is over: it may have happened, or not. `cause` is the last error. */
 export class UnansweredError extends CircleError {
-  protected static override readonly label = "UnansweredError";
+  override name = "UnansweredError";
   /** The same `play` or `call` with this `requestId` finds out whether it has happened, and has it happen if not. */
   readonly requestId: string | undefined;
 
@@ -168,5 +141,5 @@ export class UnansweredError extends CircleError {
 
 /** Refuses a text that a server has sent to be signed. Nothing has been signed. */
 export class LoginTextError extends CircleError {
-  protected static override readonly label = "LoginTextError";
+  override name = "LoginTextError";
 }

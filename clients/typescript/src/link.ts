@@ -4,6 +4,7 @@ import type { Address } from "./address.js";
 import { CircleError, ClosedError, type RpcError, rpcError, TOO_LARGE } from "./errors.js";
 import { Heartbeat } from "./heartbeat.js";
 import { type Integers, type Json, parse, stringify } from "./json.js";
+import { LATE, race } from "./race.js";
 import type { LoginExchange } from "./signer.js";
 import { dial, type Socket, type SocketClass } from "./socket.js";
 import { type Effect, type Input, START, type State, step } from "./state.js";
@@ -46,7 +47,8 @@ export class Link {
   #login = new AbortController();
   readonly #pending = new Map<number, Pending>();
   #next = 1;
-  #readiness = deferred();
+  /** Those who wait for a connection. */
+  #waiting: { resolve(): void; reject(error: unknown): void }[] = [];
   readonly #unlisten: () => void;
 
   constructor(options: LinkOptions) {
@@ -59,8 +61,10 @@ export class Link {
   }
 
   /** Returns once calls can be sent, in the order in which it was asked; fails once there will be no connection any more. */
-  ready(): Promise<void> {
-    return this.#readiness.promise;
+  async ready(): Promise<void> {
+    const { phase, error } = this.#state;
+    if (phase === "closed") throw error;
+    if (phase !== "ready") await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
   /** Feeds the state machine. */
@@ -99,7 +103,7 @@ export class Link {
         break;
       case "ready":
         this.#options.onReady();
-        this.#readiness.resolve();
+        for (const { resolve } of this.#waiting.splice(0)) resolve();
         break;
       case "check":
         this.#heartbeat.check();
@@ -110,7 +114,7 @@ export class Link {
       case "end":
         clearTimeout(this.#timer);
         this.#unlisten();
-        this.#readiness.reject(this.#state.error);
+        for (const { reject } of this.#waiting.splice(0)) reject(this.#state.error);
     }
   }
 
@@ -139,12 +143,9 @@ export class Link {
     });
     const ask = async (method: string, params?: object) => {
       login.signal.throwIfAborted();
-      const late = new ClosedError(`the server did not answer ${method} in time`);
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const timeout = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(late), LOGIN_TIMEOUT);
+      return race(this.request(method, params), undefined, performance.now() + LOGIN_TIMEOUT).catch((error) => {
+        throw error === LATE ? new ClosedError(`the server did not answer ${method} in time`) : error;
       });
-      return Promise.race([this.request(method, params), timeout]).finally(() => clearTimeout(timer));
     };
     const { origin, circle } = this.#options.address;
     const exchange: LoginExchange = {
@@ -198,7 +199,7 @@ export class Link {
   }
 
   #lose(error: CircleError): void {
-    this.input({ type: "lost", error, retryAfter: error.retryAfter });
+    this.input({ type: "lost", error });
   }
 
   #drop(error: Error): void {
@@ -214,49 +215,17 @@ export class Link {
     for (const { size, reject } of pending) {
       reject(isTooLarge && size < largest ? new ClosedError(error.message) : error);
     }
-    if (this.#readiness.isDone) this.#readiness = deferred();
     this.#options.onLost();
   }
 }
 
-interface Deferred {
-  readonly promise: Promise<void>;
-  readonly isDone: boolean;
-  resolve(): void;
-  reject(error: unknown): void;
-}
-
-function deferred(): Deferred {
-  let resolve = () => {};
-  let reject: (error: unknown) => void = resolve;
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  // It may be that nobody waits.
-  promise.catch(() => {});
-  const made = {
-    promise,
-    isDone: false,
-    resolve() {
-      made.isDone = true;
-      resolve();
-    },
-    reject,
-  };
-  return made;
-}
-
 /** Calls `wake` when the page or the network is back. Returns what ends that. */
 function listen(wake: () => void): () => void {
-  const scope = globalThis as Partial<Pick<typeof globalThis, "addEventListener" | "removeEventListener" | "document">>;
-  const onVisible = () => scope.document?.visibilityState === "visible" && wake();
-  scope.addEventListener?.("online", wake);
-  scope.addEventListener?.("pageshow", wake);
-  scope.document?.addEventListener("visibilitychange", onVisible);
-  return () => {
-    scope.removeEventListener?.("online", wake);
-    scope.removeEventListener?.("pageshow", wake);
-    scope.document?.removeEventListener("visibilitychange", onVisible);
-  };
+  const { addEventListener, document } = globalThis as Partial<typeof globalThis>;
+  const end = new AbortController();
+  const options = { signal: end.signal };
+  addEventListener?.("online", wake, options);
+  addEventListener?.("pageshow", wake, options);
+  document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), options);
+  return () => end.abort();
 }

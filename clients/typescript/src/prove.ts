@@ -1,5 +1,6 @@
 /** Asks a server to prove itself, before anything is signed. */
 
+import { randomHex } from "./random.js";
 import type { LoginExchange } from "./signer.js";
 
 /** A server that doesn't prove that it speaks for the circle. Nothing has been signed. */
@@ -15,8 +16,7 @@ export async function checkServer(
   exchange: Pick<LoginExchange, "origin" | "circle" | "call">,
   required: boolean,
 ): Promise<void> {
-  const bytes = crypto.getRandomValues(new Uint8Array(32));
-  const challenge = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const challenge = randomHex(32);
   let proof: import("./proof.js").Proof;
   try {
     proof = await exchange.call("prove", { challenge });

@@ -97,15 +97,15 @@ function closed(code: number, reason: string): ClosedError {
  */
 async function refusalOf(url: string, status: number, signal: AbortSignal): Promise<RefusedError | undefined> {
   if (status !== 0 && !FINAL.has(status)) return undefined;
+  let message: string | undefined;
   try {
     const response = await fetch(url.replace(/^ws/i, "http"), { signal, cache: "no-store", credentials: "omit" });
-    if (!FINAL.has(response.status)) return undefined;
-    const { error } = await response.json().catch(() => ({}));
-    return new RefusedError(
-      response.status,
-      error?.message ?? `the server refused the connection (${response.status})`,
-    );
-  } catch {
-    return status === 0 ? undefined : new RefusedError(status, `the server refused the connection (${status})`);
-  }
+    if (FINAL.has(response.status)) {
+      status = response.status;
+      message = (await response.json()).error.message;
+    }
+  } catch {}
+  return status === 0
+    ? undefined
+    : new RefusedError(status, message ?? `the server refused the connection (${status})`);
 }

@@ -8,13 +8,13 @@
  *   opened    |             | login       |             |             |
  *   loggedIn  |             |             | ready       |             |
  *   heard     |             |             |             | (steady)    |
- *   lost      |             | waiting *   | waiting *   | waiting     |
+ *   lost      |             | waiting     | waiting *   | waiting     |
  *   refused   |             | closed      | closed      | closed      |
- *   late      | closed *    | (late)      | (late)      |             |
+ *   late      | closed *    | closed *    | (late)      |             |
  *   close     | closed      | closed      | closed      | closed      |
  *
- * An empty cell: nothing happens. `*`: if it was never ready and is late, it is closed. `late` comes once, when the time of
- * `connect` is over: an attempt that is under way may still end well, because a person may be about to sign.
+ * An empty cell: nothing happens. `*`: closed only if it was never ready (and is late). `late` comes once, when the time of
+ * `connect` is over: a login that is under way may still end well, because a person may be about to sign.
  */
 
 /** Where a connection is. */
@@ -35,9 +35,9 @@ export interface State {
 
 /** Something that happens to a connection. */
 export type Input =
-  | { readonly type: "due" | "wake" | "opened" | "loggedIn" | "heard" | "late" }
-  | { readonly type: "lost"; readonly error: Error; readonly retryAfter?: number }
-  | { readonly type: "refused" | "close"; readonly error: Error };
+  | { readonly type: "due" | "wake" | "opened" | "loggedIn" | "heard" }
+  | { readonly type: "lost"; readonly error: Error & { readonly retryAfter?: number } }
+  | { readonly type: "refused" | "late" | "close"; readonly error: Error };
 
 /** What is to be done after a step, in this order. */
 export interface Step {
@@ -81,13 +81,15 @@ export function step(state: State, input: Input, random: number): Step {
       return phase === "ready" && state.failures > 0 ? to({ failures: 0 }) : stay;
     case "late":
       if (state.wasReady) return stay;
-      return phase === "waiting" ? to({ phase: "closed" }, "end") : to({ isLate: true });
+      return phase === "login"
+        ? to({ isLate: true })
+        : to({ phase: "closed", error: state.error ?? input.error }, "drop", "end");
     case "lost": {
       if (phase === "waiting") return stay;
       const { error } = input;
       if (state.isLate && !state.wasReady) return to({ phase: "closed", error }, "drop", "end");
       const failures = state.failures + 1;
-      const wait = Math.max(backoff(failures, random), input.retryAfter ?? 0);
+      const wait = Math.max(backoff(failures, random), error.retryAfter ?? 0);
       return to({ phase: "waiting", failures, error }, "drop", { wait });
     }
     case "refused":

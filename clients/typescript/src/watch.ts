@@ -60,6 +60,8 @@ export class Watch<T = Json> implements AsyncIterable<T> {
   readonly #feed: Feed;
   readonly #listeners = new Set<(snapshot: Snapshot<T>) => void>();
   #snapshot: Snapshot<T> = LOADING;
+  /** True while the server is asked for it. */
+  #isFed = false;
   /** The value as a text, to compare it, and the commit that it is of. */
   #text: string | undefined;
   #at: number | undefined;
@@ -131,8 +133,9 @@ export class Watch<T = Json> implements AsyncIterable<T> {
   }
 
   #start(): void {
-    if (this.#active.get(this.#key) === this) return;
     this.#active.set(this.#key, this as Watch<unknown>);
+    if (this.#isFed) return;
+    this.#isFed = true;
     if (this.#snapshot.status === "ended") this.#set({ status: "loading", error: undefined });
     this.#feeds.add(this.#feed);
   }
@@ -143,6 +146,7 @@ export class Watch<T = Json> implements AsyncIterable<T> {
     setTimeout(() => {
       if (this.#listeners.size > 0 || this.#active.get(this.#key) !== this) return;
       this.#active.delete(this.#key);
+      this.#isFed = false;
       this.#feeds.remove(this.#feed);
       if (this.#snapshot.status !== "loading") this.#snapshot = { ...this.#snapshot, status: "stale" };
     });
@@ -164,7 +168,7 @@ export class Watch<T = Json> implements AsyncIterable<T> {
   }
 
   #onEnded(error: Error): void {
-    if (this.#active.get(this.#key) === this) this.#active.delete(this.#key);
+    this.#isFed = false;
     this.#feeds.remove(this.#feed);
     this.#set({ status: "ended", error });
   }

@@ -11,6 +11,8 @@ export class Network {
   connections = 0;
   /** Called with what the server sends; if it returns true, the connection is cut instead. */
   losesReply: ((text: string) => boolean) | undefined;
+  /** Called with what the client sends. */
+  onRequest: ((text: string) => void) | undefined;
 
   private constructor(target: number) {
     this.#server = createServer((client) => this.#pass(client, connect(target, "127.0.0.1")));
@@ -67,10 +69,24 @@ export class Network {
       socket.on("error", () => {});
       socket.on("close", end);
     }
-    client.on("data", (bytes) => server.write(bytes));
+    client.on("data", (bytes) => {
+      this.onRequest?.(unmask(bytes));
+      server.write(bytes);
+    });
     server.on("data", (bytes) => {
       if (this.losesReply?.(bytes.toString("latin1"))) end();
       else client.write(bytes);
     });
   }
+}
+
+/** Returns the text of a frame from a client, if it is one: its bytes are masked. */
+function unmask(bytes: Buffer): string {
+  const length = (bytes[1] ?? 0) & 127;
+  const at = length < 126 ? 2 : length === 126 ? 4 : 10;
+  const mask = bytes.subarray(at, at + 4);
+  return bytes
+    .subarray(at + 4)
+    .map((byte, n) => byte ^ (mask[n % 4] ?? 0))
+    .toString();
 }
