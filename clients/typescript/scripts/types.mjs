@@ -55,7 +55,7 @@ const OWN = ["Notification", "ValueNotification", "Event", "RpcError"];
 
 /** Returns a schema in the form that the compiler of types wants. A schema that says nothing is that of any value. */
 function prepare(schema, any = "Json") {
-  if (schema.$ref) return { $ref: schema.$ref.replace("#/components/schemas/", "#/definitions/") };
+  if (schema.$ref) return { tsType: schema.$ref.replace("#/components/schemas/", "") };
   const { description, default: _, format: __, ...rest } = schema;
   const text = description === undefined ? {} : { description };
   if (Object.keys(rest).length === 0) return { ...text, tsType: any };
@@ -98,7 +98,7 @@ async function generate(document) {
     methods[name] = {
       type: "object",
       description: summary,
-      properties: { params: { $ref: `#/definitions/${of}` }, result: prepare(result.schema) },
+      properties: { params: { tsType: of }, result: prepare(result.schema) },
       required: ["params", "result"],
     };
   }
@@ -108,6 +108,7 @@ async function generate(document) {
     additionalProperties: false,
     bannerComment: BANNER,
     unreachableDefinitions: true,
+    ignoreMinAndMaxItems: true,
     style: { printWidth: 120 },
   });
   // The compiler adds where each definition is used from.

@@ -6,6 +6,7 @@
 
 import type {Json} from "./json.js";
 
+export type JobId = string;
 /**
  * A signature scheme.
  */
@@ -23,18 +24,28 @@ export type Role = "guest" | "member" | "owner";
  */
 export type CallRule = "auto" | "guest" | "member" | "owner";
 /**
- * The reason why a script failed.
+ * The scope of a device key: `play`, `subscribe`, `jobs`, `call` (all named scripts), `call:<name>` (one of them).
+ *
+ * @minItems 1
+ * @maxItems 32
  */
-export type FailureKind = "compile" | "runtime" | "operations" | "memory" | "size" | "depth";
+export type Scope = string[];
+/**
+ * A P-256 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+ */
+export type DeviceKey = string;
 /**
  * The state of a durable job.
  */
 export type JobStatus = "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
 /**
+ * The reason why a script failed.
+ */
+export type FailureKind = "compile" | "runtime" | "operations" | "memory" | "size" | "depth";
+/**
  * The kind of a durable job. A later version may have more.
  */
 export type JobKind = "delivery" | "submitted";
-export type JobId = string;
 /**
  * An OpenRPC document.
  */
@@ -164,6 +175,27 @@ export interface Methods {
     result: Members;
   };
   /**
+   * Has a device's key act for the caller, within a scope and until a time.
+   */
+  add_device_key: {
+    params: AddDeviceKeyParams;
+    result: Device;
+  };
+  /**
+   * Lists the device keys of the caller.
+   */
+  list_device_keys: {
+    params: ListDeviceKeysParams;
+    result: Devices;
+  };
+  /**
+   * Removes a device key of the caller's, at once and in all its sessions.
+   */
+  remove_device_key: {
+    params: RemoveDeviceKeyParams;
+    result: DeviceRemoved;
+  };
+  /**
    * Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.
    */
   submit_job: {
@@ -249,27 +281,6 @@ export interface Methods {
   };
 }
 /**
- * The parameters of `play`.
- */
-export interface PlayParams {
-  /**
-   * The script, in Rhai.
-   */
-  script: string;
-  /**
-   * The value that the script sees as ARGS.
-   */
-  args?: unknown;
-  /**
-   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
-   */
-  timeout_ms?: number | null;
-  /**
-   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
-   */
-  request_id?: string | null;
-}
-/**
  * The result of a script.
  */
 export interface Played {
@@ -288,36 +299,11 @@ export interface Played {
   /**
    * The id of the run's job, as in the server's log.
    */
-  job_id: string;
+  job_id: JobId;
   /**
    * True if this is the result of an earlier run, for the same `request_id`.
    */
   replayed?: boolean;
-}
-/**
- * The parameters of `call`.
- */
-export interface CallParams {
-  /**
-   * The script's name.
-   */
-  name: string;
-  /**
-   * The value that the script sees as ARGS.
-   */
-  args?: unknown;
-  /**
-   * The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest.
-   */
-  version?: string | null;
-  /**
-   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
-   */
-  timeout_ms?: number | null;
-  /**
-   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
-   */
-  request_id?: string | null;
 }
 /**
  * The result of a named script.
@@ -338,7 +324,7 @@ export interface Called {
   /**
    * The id of the run's job, as in the server's log.
    */
-  job_id: string;
+  job_id: JobId;
   /**
    * True if this is the result of an earlier run, for the same `request_id`.
    */
@@ -347,31 +333,6 @@ export interface Called {
    * The version that ran.
    */
   version: string;
-}
-/**
- * The parameters of `watch`.
- */
-export interface WatchParams {
-  /**
-   * The script, in Rhai. Either this, or `name`.
-   */
-  script?: string | null;
-  /**
-   * The name of a script of the circle.
-   */
-  name?: string | null;
-  /**
-   * The value that the script sees as ARGS.
-   */
-  args?: unknown;
-  /**
-   * The version of a named script: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest, whichever that is at each run.
-   */
-  version?: string | null;
-  /**
-   * The `at` of the last value that the client has: the result has no value if that is known to be unchanged.
-   */
-  since?: number | null;
 }
 /**
  * A watch that has begun.
@@ -391,33 +352,6 @@ export interface Watched {
   at: number;
 }
 /**
- * The parameters of `fetch_nonce`.
- */
-export interface FetchNonceParams {
-  /**
-   * The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x coordinate.
-   */
-  pubkey: string;
-}
-/**
- * The parameters of `authenticate`.
- */
-export interface AuthenticateParams {
-  /**
-   * The key that `fetch_nonce` was called with.
-   */
-  pubkey: string;
-  /**
-   * The signature over the whole login text, in hex.
-   */
-  signature: string;
-  scheme?: Scheme;
-}
-/**
- * The parameters of `whoami`.
- */
-export interface WhoamiParams {}
-/**
  * The result of `whoami`.
  */
 export interface Identity {
@@ -430,9 +364,9 @@ export interface Identity {
    */
   pubkey?: PublicKey | null;
   /**
-   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   * The circle that the session is in.
    */
-  circle: string;
+  circle: PublicKey;
   /**
    * The caller's role in the circle.
    */
@@ -445,27 +379,6 @@ export interface Identity {
    * The server's name and version.
    */
   server: string;
-}
-/**
- * The parameters of `put_script`.
- */
-export interface PutScriptParams {
-  /**
-   * The name: 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`.
-   */
-  name: string;
-  /**
-   * The script, in Rhai.
-   */
-  source: string;
-  /**
-   * The version that must be the newest one; else nothing is done.
-   */
-  if_version?: string | null;
-  /**
-   * The least role of its callers, in place of the circle's rule `call`. Default: as before.
-   */
-  call?: CallRule | null;
 }
 /**
  * A script that was stored under a name.
@@ -485,15 +398,6 @@ export interface ScriptPut {
   created: boolean;
 }
 /**
- * The parameters of `check_script`.
- */
-export interface CheckScriptParams {
-  /**
-   * The script, in Rhai.
-   */
-  source: string;
-}
-/**
  * A script that compiles.
  */
 export interface ScriptChecked {
@@ -501,19 +405,6 @@ export interface ScriptChecked {
    * The SHA-256 of the source, in hex: the version that it would have.
    */
   version: string;
-}
-/**
- * The parameters of `get_script`.
- */
-export interface GetScriptParams {
-  /**
-   * The name.
-   */
-  name: string;
-  /**
-   * The version: the SHA-256 of the source, or its first digits. Default: the newest.
-   */
-  version?: string | null;
 }
 /**
  * A script at one of its versions.
@@ -566,10 +457,6 @@ export interface ScriptVersion {
   put_by: string;
 }
 /**
- * The parameters of `list_scripts`.
- */
-export interface ListScriptsParams {}
-/**
  * All scripts of a circle.
  */
 export interface Scripts {
@@ -604,19 +491,6 @@ export interface ScriptEntry {
   call?: Role | null;
 }
 /**
- * The parameters of `delete_script`.
- */
-export interface DeleteScriptParams {
-  /**
-   * The name.
-   */
-  name: string;
-  /**
-   * The version that must be the newest one; else nothing is done.
-   */
-  if_version?: string | null;
-}
-/**
  * The result of `delete_script`.
  */
 export interface Deleted {
@@ -624,23 +498,6 @@ export interface Deleted {
    * False if there was no such script.
    */
   deleted: boolean;
-}
-/**
- * The parameters of `store_list`.
- */
-export interface StoreListParams {
-  /**
-   * The beginning of the keys. Default: all keys.
-   */
-  prefix?: string | null;
-  /**
-   * The cursor of the page before.
-   */
-  cursor?: string | null;
-  /**
-   * The most entries of the page: from 1 to 500, 50 by default. Large values make it shorter.
-   */
-  limit?: number | null;
 }
 /**
  * Some entries of a circle's store.
@@ -673,19 +530,6 @@ export interface StoreEntry {
   expires_at?: string | null;
 }
 /**
- * The parameters of `store_get`.
- */
-export interface StoreGetParams {
-  /**
-   * The key.
-   */
-  key: string;
-}
-/**
- * The parameters of `usage`.
- */
-export interface UsageParams {}
-/**
  * The result of `usage`.
  */
 export interface CircleUsage {
@@ -709,10 +553,13 @@ export interface CircleUsage {
    * The id of the last event; 0 if there was none.
    */
   last_event: number;
+  /**
+   * The durable jobs that are kept, deliveries too.
+   */
   jobs: JobCounts;
 }
 /**
- * The durable jobs that are kept, deliveries too.
+ * The numbers of a circle's durable jobs.
  */
 export interface JobCounts {
   /**
@@ -729,12 +576,6 @@ export interface JobCounts {
   dead: number;
 }
 /**
- * The parameters of `add_member`.
- */
-export interface AddMemberParams {
-  pubkey: PublicKey;
-}
-/**
  * The result of `add_member`.
  */
 export interface Added {
@@ -742,16 +583,6 @@ export interface Added {
    * False if they were already a member.
    */
   added: boolean;
-}
-/**
- * The parameters of `remove_member`.
- */
-export interface RemoveMemberParams {
-  pubkey: PublicKey;
-  /**
-   * True to cancel their jobs that are not over, too.
-   */
-  stop_jobs?: boolean;
 }
 /**
  * The result of `remove_member`.
@@ -771,10 +602,6 @@ export interface Removed {
   failed?: number | null;
 }
 /**
- * The parameters of `list_members`.
- */
-export interface ListMembersParams {}
-/**
  * The members of a circle, beside its owner.
  */
 export interface Members {
@@ -792,9 +619,9 @@ export interface Members {
  */
 export interface Member {
   /**
-   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   * Their key.
    */
-  pubkey: string;
+  pubkey: PublicKey;
   /**
    * The name of their role, if the server doesn't know it (a later version has stored it): they have the rights of a guest.
    */
@@ -805,33 +632,51 @@ export interface Member {
   added_at: string;
 }
 /**
- * The parameters of `submit_job`.
+ * A device key that acts for a caller.
  */
-export interface SubmitJobParams {
+export interface Device {
   /**
-   * The script, in Rhai; give this or `name`.
+   * The device's public key.
    */
-  script?: string | null;
+  pubkey: DeviceKey;
   /**
-   * The name of a script of the circle.
+   * Its name for people.
    */
-  name?: string | null;
+  label: string;
   /**
-   * The value that the script sees as ARGS.
+   * What it may do.
    */
-  args?: unknown;
+  scope: Scope;
   /**
-   * A key of the caller's choice. For `dispatch.durable.dedupe_for`, a second job of the caller with the same key runs nothing.
+   * The time from which it counts no more.
    */
-  idempotency_key?: string | null;
+  expires_at: string;
   /**
-   * The earliest time to run, as in RFC 3339; at most 366 days from now.
+   * When it was added.
    */
-  run_at?: string | null;
+  added_at: string;
   /**
-   * The version of the named script, as in `call`.
+   * When a session logged in by it last, to the hour; null if none did.
    */
-  version?: string | null;
+  last_used_at?: string | null;
+}
+/**
+ * The result of `list_device_keys`.
+ */
+export interface Devices {
+  /**
+   * The device keys, in the order of their keys.
+   */
+  device_keys: Device[];
+}
+/**
+ * The result of `remove_device_key`.
+ */
+export interface DeviceRemoved {
+  /**
+   * False if the caller had no such key.
+   */
+  removed: boolean;
 }
 /**
  * A job that was submitted.
@@ -840,24 +685,11 @@ export interface Submitted {
   /**
    * The job's id; that of the first one if it is a duplicate.
    */
-  job_id: string;
+  job_id: JobId;
   /**
    * True if it was submitted before, with the same key.
    */
   duplicate: boolean;
-}
-/**
- * The parameters of `get_job`.
- */
-export interface GetJobParams {
-  /**
-   * The job's id, as submit_job returned it.
-   */
-  job_id: string;
-  /**
-   * The milliseconds to wait for its end; at most `dispatch.job_timeout`.
-   */
-  wait?: number | null;
 }
 /**
  * A durable job, in the same form for its caller, the circle's owner and the operator.
@@ -866,11 +698,11 @@ export interface Job {
   /**
    * The job's id.
    */
-  job_id: string;
+  job_id: JobId;
   /**
-   * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+   * The circle that it runs in.
    */
-  circle: string;
+  circle: PublicKey;
   /**
    * The caller: a public key, or `webhook:<provider>`.
    */
@@ -878,7 +710,7 @@ export interface Job {
   /**
    * Its status.
    */
-  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
+  status: JobStatus;
   /**
    * The script's name, if it has one.
    */
@@ -962,31 +794,6 @@ export interface JobError {
   column?: number | null;
 }
 /**
- * The parameters of `list_jobs`.
- */
-export interface ListJobsParams {
-  /**
-   * Only jobs with this status.
-   */
-  status?: JobStatus | null;
-  /**
-   * The most jobs to return: 1 to 500, default 50.
-   */
-  limit?: number | null;
-  /**
-   * The `cursor` of the page before.
-   */
-  cursor?: string | null;
-  /**
-   * Only jobs of this kind. Default: all but deliveries.
-   */
-  kind?: JobKind | null;
-  /**
-   * Only jobs of the circle's script of this name.
-   */
-  name?: string | null;
-}
-/**
  * A page of jobs.
  */
 export interface Jobs {
@@ -1000,15 +807,6 @@ export interface Jobs {
   cursor?: JobId | null;
 }
 /**
- * The parameters of `stop_job`.
- */
-export interface StopJobParams {
-  /**
-   * The job's id, as submit_job returned it.
-   */
-  job_id: string;
-}
-/**
  * The result of `stop_job`.
  */
 export interface Stopped {
@@ -1016,19 +814,6 @@ export interface Stopped {
    * False if it was already over.
    */
   stopped: boolean;
-}
-/**
- * The parameters of `retry_job`.
- */
-export interface RetryJobParams {
-  /**
-   * The job's id, as submit_job returned it.
-   */
-  job_id: string;
-  /**
-   * The version of its named script, as in `call`. Default: the newest.
-   */
-  version?: string | null;
 }
 /**
  * The result of `retry_job`.
@@ -1042,27 +827,6 @@ export interface Retried {
    * The version that it runs, if its script has a name.
    */
   version?: string | null;
-}
-/**
- * The parameters of `retry_dead`.
- */
-export interface RetryDeadParams {
-  /**
-   * The most that may be dead: with more, nothing happens. Without this and `cursor`, the call only counts.
-   */
-  expect?: number | null;
-  /**
-   * Only jobs of this kind.
-   */
-  kind?: JobKind | null;
-  /**
-   * Only jobs of the circle's script of this name.
-   */
-  name?: string | null;
-  /**
-   * The `cursor` of the call before: goes on with the jobs that were dead when that began.
-   */
-  cursor?: string | null;
 }
 /**
  * The result of `retry_dead`.
@@ -1090,6 +854,470 @@ export interface RetriedDead {
   cursor?: string | null;
 }
 /**
+ * A page of deliveries.
+ */
+export interface Deliveries {
+  /**
+   * The newest first.
+   */
+  deliveries: Delivery[];
+  /**
+   * Pass this to get the next page; null after the last one. A short page need not be the last one.
+   */
+  cursor?: JobId | null;
+}
+/**
+ * A delivery: one webhook request, without its payload.
+ */
+export interface Delivery {
+  /**
+   * The id of its job.
+   */
+  job_id: JobId;
+  /**
+   * The provider that sent it.
+   */
+  provider: string;
+  /**
+   * The event's id, if it has one.
+   */
+  event_id?: string | null;
+  /**
+   * The event's type.
+   */
+  event_type?: string | null;
+  /**
+   * The time of its receipt.
+   */
+  received_at: string;
+  /**
+   * The status of its job.
+   */
+  status: JobStatus;
+  /**
+   * Runs of the script that came to an end, well or not.
+   */
+  tries: number;
+  /**
+   * The last error.
+   */
+  error?: JobError | null;
+}
+/**
+ * A delivery with its payload.
+ */
+export interface DeliveryDetails {
+  /**
+   * The id of its job.
+   */
+  job_id: JobId;
+  /**
+   * The provider that sent it.
+   */
+  provider: string;
+  /**
+   * The event's id, if it has one.
+   */
+  event_id?: string | null;
+  /**
+   * The event's type.
+   */
+  event_type?: string | null;
+  /**
+   * The time of its receipt.
+   */
+  received_at: string;
+  /**
+   * The status of its job.
+   */
+  status: JobStatus;
+  /**
+   * Runs of the script that came to an end, well or not.
+   */
+  tries: number;
+  /**
+   * The last error.
+   */
+  error?: JobError | null;
+  /**
+   * The printed lines of the last run that ended.
+   */
+  logs?: string[];
+  /**
+   * The body that the provider sent, as JSON.
+   */
+  payload: Json;
+}
+/**
+ * A delivery that runs once more.
+ */
+export interface Redelivered {
+  /**
+   * The id of the new job.
+   */
+  job_id: JobId;
+}
+/**
+ * A subscription that has begun.
+ */
+export interface Subscribed {
+  /**
+   * The id of the subscription in this session.
+   */
+  subscription: string;
+  /**
+   * The id of the event after which it begins.
+   */
+  since: number;
+}
+/**
+ * The parameters of `play`.
+ */
+export interface PlayParams {
+  /**
+   * The script, in Rhai.
+   */
+  script: string;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+   */
+  timeout_ms?: number | null;
+  /**
+   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
+   */
+  request_id?: string | null;
+}
+/**
+ * The parameters of `call`.
+ */
+export interface CallParams {
+  /**
+   * The script's name.
+   */
+  name: string;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The version: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest.
+   */
+  version?: string | null;
+  /**
+   * The longest that the call may take, in milliseconds, waiting included: 1 to `dispatch.job_timeout`, the default.
+   */
+  timeout_ms?: number | null;
+  /**
+   * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
+   */
+  request_id?: string | null;
+}
+/**
+ * The parameters of `watch`.
+ */
+export interface WatchParams {
+  /**
+   * The script, in Rhai. Either this, or `name`.
+   */
+  script?: string | null;
+  /**
+   * The name of a script of the circle.
+   */
+  name?: string | null;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * The version of a named script: the SHA-256 of the source, or its first digits. Only for callers who may `manage`; default: the newest, whichever that is at each run.
+   */
+  version?: string | null;
+  /**
+   * The `at` of the last value that the client has: the result has no value if that is known to be unchanged.
+   */
+  since?: number | null;
+}
+/**
+ * The parameters of `fetch_nonce`.
+ */
+export interface FetchNonceParams {
+  /**
+   * The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x coordinate.
+   */
+  pubkey: string;
+}
+/**
+ * The parameters of `authenticate`.
+ */
+export interface AuthenticateParams {
+  /**
+   * The key that `fetch_nonce` was called with.
+   */
+  pubkey: string;
+  /**
+   * The signature over the whole login text, in hex.
+   */
+  signature: string;
+  scheme?: Scheme;
+}
+/**
+ * The parameters of `whoami`.
+ */
+export interface WhoamiParams {}
+/**
+ * The parameters of `put_script`.
+ */
+export interface PutScriptParams {
+  /**
+   * The name: 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`.
+   */
+  name: string;
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+  /**
+   * The version that must be the newest one; else nothing is done.
+   */
+  if_version?: string | null;
+  /**
+   * The least role of its callers, in place of the circle's rule `call`. Default: as before.
+   */
+  call?: CallRule | null;
+}
+/**
+ * The parameters of `check_script`.
+ */
+export interface CheckScriptParams {
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+}
+/**
+ * The parameters of `get_script`.
+ */
+export interface GetScriptParams {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The version: the SHA-256 of the source, or its first digits. Default: the newest.
+   */
+  version?: string | null;
+}
+/**
+ * The parameters of `list_scripts`.
+ */
+export interface ListScriptsParams {}
+/**
+ * The parameters of `delete_script`.
+ */
+export interface DeleteScriptParams {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The version that must be the newest one; else nothing is done.
+   */
+  if_version?: string | null;
+}
+/**
+ * The parameters of `store_list`.
+ */
+export interface StoreListParams {
+  /**
+   * The beginning of the keys. Default: all keys.
+   */
+  prefix?: string | null;
+  /**
+   * The cursor of the page before.
+   */
+  cursor?: string | null;
+  /**
+   * The most entries of the page: from 1 to 500, 50 by default. Large values make it shorter.
+   */
+  limit?: number | null;
+}
+/**
+ * The parameters of `store_get`.
+ */
+export interface StoreGetParams {
+  /**
+   * The key.
+   */
+  key: string;
+}
+/**
+ * The parameters of `usage`.
+ */
+export interface UsageParams {}
+/**
+ * The parameters of `add_member`.
+ */
+export interface AddMemberParams {
+  pubkey: PublicKey;
+}
+/**
+ * The parameters of `remove_member`.
+ */
+export interface RemoveMemberParams {
+  pubkey: PublicKey;
+  /**
+   * True to cancel their jobs that are not over, too.
+   */
+  stop_jobs?: boolean;
+}
+/**
+ * The parameters of `list_members`.
+ */
+export interface ListMembersParams {}
+/**
+ * The parameters of `add_device_key`.
+ */
+export interface AddDeviceKeyParams {
+  pubkey: DeviceKey;
+  /**
+   * A name for people: 1 to 64 characters.
+   */
+  label: string;
+  /**
+   * The time from which the key counts no more, in whole seconds.
+   */
+  expires_at: string;
+  scope: Scope;
+  /**
+   * The signature of the device's key over the text `circled device v1`, in hex.
+   */
+  proof: string;
+}
+/**
+ * The parameters of `list_device_keys`.
+ */
+export interface ListDeviceKeysParams {}
+/**
+ * The parameters of `remove_device_key`.
+ */
+export interface RemoveDeviceKeyParams {
+  pubkey: DeviceKey;
+}
+/**
+ * The parameters of `submit_job`.
+ */
+export interface SubmitJobParams {
+  /**
+   * The script, in Rhai; give this or `name`.
+   */
+  script?: string | null;
+  /**
+   * The name of a script of the circle.
+   */
+  name?: string | null;
+  /**
+   * The value that the script sees as ARGS.
+   */
+  args?: unknown;
+  /**
+   * A key of the caller's choice. For `dispatch.durable.dedupe_for`, a second job of the caller with the same key runs nothing.
+   */
+  idempotency_key?: string | null;
+  /**
+   * The earliest time to run, as in RFC 3339; at most 366 days from now.
+   */
+  run_at?: string | null;
+  /**
+   * The version of the named script, as in `call`.
+   */
+  version?: string | null;
+}
+/**
+ * The parameters of `get_job`.
+ */
+export interface GetJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+  /**
+   * The milliseconds to wait for its end; at most `dispatch.job_timeout`.
+   */
+  wait?: number | null;
+}
+/**
+ * The parameters of `list_jobs`.
+ */
+export interface ListJobsParams {
+  /**
+   * Only jobs with this status.
+   */
+  status?: JobStatus | null;
+  /**
+   * The most jobs to return: 1 to 500, default 50.
+   */
+  limit?: number | null;
+  /**
+   * The `cursor` of the page before.
+   */
+  cursor?: string | null;
+  /**
+   * Only jobs of this kind. Default: all but deliveries.
+   */
+  kind?: JobKind | null;
+  /**
+   * Only jobs of the circle's script of this name.
+   */
+  name?: string | null;
+}
+/**
+ * The parameters of `stop_job`.
+ */
+export interface StopJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+}
+/**
+ * The parameters of `retry_job`.
+ */
+export interface RetryJobParams {
+  /**
+   * The job's id, as submit_job returned it.
+   */
+  job_id: string;
+  /**
+   * The version of its named script, as in `call`. Default: the newest.
+   */
+  version?: string | null;
+}
+/**
+ * The parameters of `retry_dead`.
+ */
+export interface RetryDeadParams {
+  /**
+   * The most that may be dead: with more, nothing happens. Without this and `cursor`, the call only counts.
+   */
+  expect?: number | null;
+  /**
+   * Only jobs of this kind.
+   */
+  kind?: JobKind | null;
+  /**
+   * Only jobs of the circle's script of this name.
+   */
+  name?: string | null;
+  /**
+   * The `cursor` of the call before: goes on with the jobs that were dead when that began.
+   */
+  cursor?: string | null;
+}
+/**
  * The parameters of `list_deliveries`.
  */
 export interface ListDeliveriesParams {
@@ -1111,56 +1339,6 @@ export interface ListDeliveriesParams {
   status?: JobStatus | null;
 }
 /**
- * A page of deliveries.
- */
-export interface Deliveries {
-  /**
-   * The newest first.
-   */
-  deliveries: Delivery[];
-  /**
-   * Pass this to get the next page; null after the last one. A short page need not be the last one.
-   */
-  cursor?: JobId | null;
-}
-/**
- * A delivery: one webhook request, without its payload.
- */
-export interface Delivery {
-  /**
-   * The id of its job.
-   */
-  job_id: string;
-  /**
-   * The provider that sent it.
-   */
-  provider: string;
-  /**
-   * The event's id, if it has one.
-   */
-  event_id?: string | null;
-  /**
-   * The event's type.
-   */
-  event_type?: string | null;
-  /**
-   * The time of its receipt.
-   */
-  received_at: string;
-  /**
-   * The state of a durable job.
-   */
-  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
-  /**
-   * Runs of the script that came to an end, well or not.
-   */
-  tries: number;
-  /**
-   * The last error.
-   */
-  error?: JobError | null;
-}
-/**
  * The parameters of `get_delivery`.
  */
 export interface GetDeliveryParams {
@@ -1170,65 +1348,11 @@ export interface GetDeliveryParams {
   job_id: string;
 }
 /**
- * A delivery with its payload.
- */
-export interface DeliveryDetails {
-  /**
-   * The id of its job.
-   */
-  job_id: string;
-  /**
-   * The provider that sent it.
-   */
-  provider: string;
-  /**
-   * The event's id, if it has one.
-   */
-  event_id?: string | null;
-  /**
-   * The event's type.
-   */
-  event_type?: string | null;
-  /**
-   * The time of its receipt.
-   */
-  received_at: string;
-  /**
-   * The state of a durable job.
-   */
-  status: "pending" | "running" | "finished" | "failed" | "cancelled" | "dead";
-  /**
-   * Runs of the script that came to an end, well or not.
-   */
-  tries: number;
-  /**
-   * The last error.
-   */
-  error?: JobError | null;
-  /**
-   * The printed lines of the last run that ended.
-   */
-  logs?: string[];
-  /**
-   * The body that the provider sent, as JSON.
-   */
-  payload: Json;
-}
-/**
  * The parameters of `redeliver`.
  */
 export interface RedeliverParams {
   /**
    * The id of the delivery's job.
-   */
-  job_id: string;
-}
-/**
- * A delivery that runs once more.
- */
-export interface Redelivered {
-  /**
-   * The id of the new job.
    */
   job_id: string;
 }
@@ -1246,19 +1370,6 @@ export interface SubscribeParams {
   since?: number | null;
 }
 /**
- * A subscription that has begun.
- */
-export interface Subscribed {
-  /**
-   * The id of the subscription in this session.
-   */
-  subscription: string;
-  /**
-   * The id of the event after which it begins.
-   */
-  since: number;
-}
-/**
  * The parameters of `unsubscribe`.
  */
 export interface UnsubscribeParams {
@@ -1271,20 +1382,3 @@ export interface UnsubscribeParams {
  * The parameters of `rpc.discover`.
  */
 export interface RpcDiscoverParams {}
-/**
- * The numbers of a circle's durable jobs.
- */
-export interface JobCounts1 {
-  /**
-   * Those that are not over: `pending`, `running` or `failed`.
-   */
-  open: number;
-  /**
-   * Those that are `finished` or `cancelled`.
-   */
-  ended: number;
-  /**
-   * Those that are `dead`.
-   */
-  dead: number;
-}

@@ -1,13 +1,12 @@
-//! The server's own description and docs/PROTOCOL.md, against each other and against OpenRPC.
+//! The server's own description and docs/PROTOCOL.md, against each other. The tests of `clients/typescript` check it against
+//! OpenRPC.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::{Value, json};
 
 use crate::harness::server::TestServer;
 
-const META_SCHEMA: &str = include_str!("../../vectors/openrpc/meta-schema.json");
 const PROTOCOL: &str = include_str!("../../../docs/PROTOCOL.md");
 
 /// The codes of JSON-RPC itself; `rpc.discover` lists only -32602 of them.
@@ -21,30 +20,6 @@ async fn document() -> Value {
     let known = circled_json::parse(circled::rpc::discover().get()).unwrap();
     assert_eq!(document, known);
     document
-}
-
-#[tokio::test]
-async fn the_document_is_one_of_openrpc() {
-    let problem = MetaSchema::new().problem(&document().await);
-    assert_eq!(problem, None);
-}
-
-#[tokio::test]
-async fn invalid_openrpc_documents_are_noticed() {
-    let meta_schema = MetaSchema::new();
-    let document = document().await;
-    for (pointer, wrong) in [
-        ("/openrpc", json!("1.4.0")),
-        ("/info/version", json!(1)),
-        ("/methods/0/params/0/schema", json!("string")),
-        ("/methods/0/params/0/schema/type", json!("text")),
-        ("/methods/0/paramStructure", json!("any")),
-        ("/methods/0/errors/0/code", json!("-32000")),
-    ] {
-        let mut document = document.clone();
-        *document.pointer_mut(pointer).unwrap() = wrong;
-        assert!(meta_schema.problem(&document).is_some(), "{pointer}");
-    }
 }
 
 #[tokio::test]
@@ -184,38 +159,6 @@ async fn descriptions_have_no_line_breaks() {
         }
     }
     check(&document().await);
-}
-
-/// OpenRPC's own schema. The schemas that it refers to, JSON Schema itself, are built in.
-struct MetaSchema {
-    schemas: Schemas,
-    index: SchemaIndex,
-}
-
-impl MetaSchema {
-    fn new() -> Self {
-        const DRAFT_7: &str = "http://json-schema.org/draft-07/schema#";
-
-        let text = META_SCHEMA
-            .replace(
-                "https://meta.json-schema.tools/#/definitions/JSONSchemaObject",
-                DRAFT_7,
-            )
-            .replace("https://meta.json-schema.tools/", DRAFT_7)
-            .replace("https://meta.json-schema.tools", DRAFT_7);
-        let schema: Value = circled_json::parse(&text).unwrap();
-        let name = schema["$id"].as_str().unwrap().to_owned();
-        let mut compiler = Compiler::new();
-        compiler.add_resource(&name, schema).unwrap();
-        let mut schemas = Schemas::new();
-        let index = compiler.compile(&name, &mut schemas).unwrap();
-        Self { schemas, index }
-    }
-
-    fn problem(&self, document: &Value) -> Option<String> {
-        let checked = self.schemas.validate(document, self.index);
-        checked.err().map(|error| format!("{error:#}"))
-    }
 }
 
 /// Returns the cells of every row of the guide's tables whose heads begin like this.
