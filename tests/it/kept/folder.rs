@@ -54,11 +54,15 @@ pub(super) fn unpack(text: &str, folder: &Path) {
 /// Has everything in a data folder that expires do so a century later. So tests with it hold on any day.
 pub(super) fn put_off_expiry(data: &Path) {
     disk::with_store(data, |store| {
-        // The key begins with the time.
+        // The key begins with the time; those of the store's keys with a letter, and then the time.
         let mut records = changed(store, Table::Expiry, |key, value| {
+            let (letter, key) = key.split_at(usize::from(key[0] != 0));
             let (at, rest) = key.split_at(8);
-            ([&later(at), rest].concat(), value.to_vec())
+            ([letter, &later(at), rest].concat(), value.to_vec())
         });
+        records.extend(changed(store, Table::Store, |key, value| {
+            (key.to_vec(), put_off(value))
+        }));
         // The value ends with the time.
         records.extend(changed(store, Table::Seen, |key, value| {
             let (job, until) = value.split_at(16);
@@ -66,6 +70,24 @@ pub(super) fn put_off_expiry(data: &Path) {
         }));
         records
     });
+}
+
+/// Returns a value of a circle's store that expires a century later, if it does.
+pub(super) fn put_off(value: &[u8]) -> Vec<u8> {
+    match value {
+        // A mark, and the time.
+        [1, at_and_json @ ..] => {
+            let (at, json) = at_and_json.split_at(8);
+            [&[1], &later(at)[..], json].concat()
+        }
+        _ => match std::str::from_utf8(value) {
+            // A device key.
+            Ok(json) => json
+                .replace("\"expires_at\":\"20", "\"expires_at\":\"21")
+                .into(),
+            Err(_) => value.to_vec(),
+        },
+    }
 }
 
 /// Returns what is to be written so that all entries of a table are changed.

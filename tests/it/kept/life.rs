@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::namespace;
 use crate::harness::{
     calls::{get_job, ok, put, submit, subscribe, until},
+    devices::{add_for, device},
     redis::RedisServer,
     server::{Builder, ENDLESS, TestServer, Ws, busy, circle, eventually, key},
     webhooks::{Webhook, taking_stripes},
@@ -44,6 +45,10 @@ const VALUES: &str = r#"
     store.set("gone", 1);
     store.delete("gone");
     store.incr("count", 41);
+    store.add("added", 9223372036854775807);
+    store.push("log/", "first");
+    store.push("log/", "second");
+    store.set("lease", "ten years", #{ ttl: "3650d" });
 "#;
 
 /// Returns the values of the store that no waiting job changes, and their types.
@@ -57,6 +62,9 @@ const STORED: &str = r#"
     }
     all
 "#;
+
+/// The key of a device of the owner's, and what it may do.
+const DEVICE: (u8, &str) = (77, "call:greet,jobs");
 
 /// Returns the settings of all servers of kept data.
 pub(super) fn server() -> Builder {
@@ -78,7 +86,9 @@ pub(super) fn server() -> Builder {
         .toml(toml)
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
         .env("CIRCLED_SCRIPT__TIMEOUT", "60s")
-        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1");
+        .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
+        .env("CIRCLED_DISPATCH__REQUESTS_FOR", "364d")
+        .env("CIRCLED_AUTH__DEVICE_KEY_TTL", "364d");
     durable.into_iter().fold(server, |server, (name, value)| {
         server.env(&format!("CIRCLED_DISPATCH__DURABLE__{name}"), value)
     })
@@ -108,6 +118,11 @@ fn verification(is_final: bool, overall: &str) -> Webhook {
 
 fn once() -> Value {
     json!({ "script": "store.incr(\"later/once\", 1)", "idempotency_key": "once" })
+}
+
+/// A request that has an effect, and is answered once.
+fn asked() -> Value {
+    json!({ "script": "print(\"asked\"); store.incr(\"asked\", 1)", "request_id": "asked-once" })
 }
 
 async fn log_in(server: &TestServer, seed: u8) -> Ws {
@@ -150,6 +165,9 @@ async fn give_up(server: Builder) {
     ok(&mut owner, "delete_script", json!(["gone"])).await;
 
     owner.play(VALUES).await.unwrap();
+    ok(&mut owner, "play", asked()).await;
+    let year = 363 * 24 * 3600;
+    add_for(&mut owner, &device(DEVICE.0), DEVICE.1, year).await;
     let events = "emit(\"a\", ()); emit(\"a.b\", #{ n: [1, 2.0, \"grüße\"] }); emit(\"c\", true)";
     owner.play(events).await.unwrap();
 
@@ -238,8 +256,14 @@ async fn tell(server: &TestServer) -> Value {
     for delivery in list["deliveries"].as_array().unwrap() {
         deliveries.push(ok(&mut owner, "get_delivery", json!([delivery["job_id"]])).await);
     }
+    let mut devices = ok(&mut owner, "list_device_keys", json!([])).await["device_keys"].take();
+    for device in devices.as_array_mut().unwrap() {
+        // It is put off where this is kept.
+        device.as_object_mut().unwrap().remove("expires_at");
+    }
     let (_, last) = subscribe(&mut owner, json!({})).await;
     json!({
+        "devices": devices,
         "members": ok(&mut owner, "list_members", json!([])).await,
         "scripts": scripts,
         "stored": stored,
@@ -297,6 +321,8 @@ pub(super) async fn go_on(told: &Value, server: impl Fn() -> Builder) {
         events(&running, half as u64, old.len() as u64).await,
         old[half..]
     );
+
+    go_on_with_new(&mut owner, told).await;
 
     let mut member = log_in(&running, 5).await;
     assert_eq!(ok(&mut member, "whoami", json!([])).await["role"], "member");
@@ -377,6 +403,40 @@ pub(super) async fn go_on(told: &Value, server: impl Fn() -> Builder) {
     running.kill();
     let running = server().start().await;
     assert_eq!(tell(&running).await, told);
+}
+
+/// Checks the kinds of records that the first folder doesn't have yet.
+async fn go_on_with_new(owner: &mut Ws, told: &Value) {
+    let Some(devices) = told.get("devices") else {
+        return;
+    };
+    let now = ok(owner, "list_device_keys", json!([])).await["device_keys"].take();
+    let [before, now] = [devices, &now].map(|devices| &devices.as_array().unwrap()[..]);
+    let ([before], [now]) = (before, now) else {
+        panic!("{before:?} {now:?}");
+    };
+    for name in ["pubkey", "label", "scope", "added_at"] {
+        assert_eq!(now[name], before[name], "{name}");
+    }
+
+    let again = ok(owner, "play", asked()).await;
+    assert_eq!(
+        (&again["value"], &again["logs"]),
+        (&json!(1), &json!(["asked"]))
+    );
+    assert_eq!(again["replayed"], true, "{again}");
+
+    let script = r#"
+        store.push("log/", "third");
+        [store.ttl("lease") > 0, store.scan(#{ prefix: "log/" }).map(|entry| entry.value)]
+    "#;
+    let last = |value: &Value| value[1].as_array().unwrap().len();
+    let before = owner.play(script).await.unwrap()["value"].take();
+    assert_eq!(before[0], true);
+    let after = owner.play(script).await.unwrap()["value"].take();
+    assert_eq!(last(&after), last(&before) + 1, "{after}");
+    let log = &after[1].as_array().unwrap()[..3];
+    assert_eq!(log, ["first", "second", "third"]);
 }
 
 /// Returns whether nothing happens with a job by itself for now.

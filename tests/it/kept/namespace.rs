@@ -2,7 +2,7 @@
 
 use crate::harness::redis::{RedisServer, resp::Reply};
 
-use super::folder::CENTURY;
+use super::folder::{CENTURY, put_off};
 
 /// The namespace of kept data.
 pub(super) const NAME: &str = "kept";
@@ -51,15 +51,20 @@ async fn writing(redis: &RedisServer, key: &[u8]) -> Vec<Vec<Vec<u8>>> {
         }
         "hash" => {
             let fields = ask(&[b"HGETALL", key]).await;
-            let mut pairs: Vec<_> = fields.chunks(2).collect();
+            let mut pairs: Vec<_> = fields.chunks(2).map(<[_]>::to_vec).collect();
             pairs.sort();
+            if kind(key) == "store" {
+                for pair in &mut pairs {
+                    pair[1] = put_off(&pair[1]);
+                }
+            }
             vec![command("HSET", pairs.concat())]
         }
         "zset" => {
             let mut pairs = ask(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"]).await;
             for pair in pairs.chunks_mut(2) {
-                // Dead letters expire by their scores.
-                if key.ends_with(b":dead") {
+                // These expire by their scores.
+                if ["dead", "expiring", "replies"].contains(&kind(key)) {
                     let score: f64 = String::from_utf8_lossy(&pair[1]).parse().unwrap();
                     pair[1] = (score + CENTURY as f64).to_string().into_bytes();
                 }
@@ -70,6 +75,13 @@ async fn writing(redis: &RedisServer, key: &[u8]) -> Vec<Vec<Vec<u8>>> {
         "stream" => stream(redis, key).await,
         other => panic!("{}: a {other}", String::from_utf8_lossy(key)),
     }
+}
+
+/// Returns the first word of a key after its partition: `{kept:05}:store:<circle>` is a `store`.
+fn kind(key: &[u8]) -> &str {
+    let name = std::str::from_utf8(key).ok();
+    let name = name.and_then(|name| name.split("}:").nth(1)?.split(':').next());
+    name.unwrap_or_default()
 }
 
 /// Returns the commands that write a stream with its groups and the entries that consumers have.
