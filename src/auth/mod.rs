@@ -4,6 +4,7 @@
 //! Everything here is a pure decision: time and randomness are parameters.
 
 mod access;
+mod credentials;
 mod origins;
 mod page;
 mod phase;
@@ -14,10 +15,14 @@ mod settings;
 pub use access::{
     Access, Action, Change, Circle, CirclesSettings, Denied, HIGHEST_LISTED, Rule, decide,
 };
+pub use credentials::{Credentials, Wanted};
 pub use origins::Origins;
+pub(crate) use page::host_of_page;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
-pub use phase::{Anonymous, Authenticated, Challenged, PendingChallenge, Phase, UnverifiedLogin};
+pub use phase::{
+    Anonymous, Authenticated, Challenged, PendingChallenge, Phase, Signer, UnverifiedLogin,
+};
 pub use recent_keys::RecentKeys;
 pub(crate) use secret::{HIDDEN, UnusableSecret};
 pub use secret::{InvalidSecretSource, Secret, SecretSource};

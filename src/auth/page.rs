@@ -59,6 +59,11 @@ impl AllowedPage {
     }
 }
 
+/// Returns the host that an `Origin` header names, with its port unless that is the scheme's own.
+pub(crate) fn host_of_page(header: &str) -> Option<Box<str>> {
+    split(header).map(|(_, authority)| authority.into())
+}
+
 /// Returns the scheme, and the host with its port, normalized.
 fn split(text: &str) -> Option<(String, String)> {
     let (scheme, authority) = text.split_once("://")?;

@@ -1,8 +1,10 @@
 //! The phases of a session's login, each a type: a challenge can't be answered twice, and nothing that needs a caller
 //! can be reached without one.
 
-use circled_protocol::{BadSignature, Challenge, LoginRefusal, Point, PublicKey, Scheme};
+use circled_protocol::{Address, BadSignature, LoginRefusal, NostrEvent, Point, PublicKey, Scheme};
 use jiff::Timestamp;
+
+use super::Credentials;
 
 /// The phase of a login.
 #[derive(Debug)]
@@ -27,12 +29,30 @@ pub struct Challenged {
     before: Option<Authenticated>,
 }
 
-/// A challenge that awaits its answer, and the key that verifies the answer.
+/// A challenge that awaits its answer: what was sent to be signed, until when, and who must sign it how.
 #[derive(Debug)]
 pub struct PendingChallenge {
     text: String,
     expires: Timestamp,
-    point: Point,
+    by: Signer,
+}
+
+/// Who must answer a challenge, and how.
+#[derive(Debug)]
+pub enum Signer {
+    /// The holder of a key, who signs the text: in this scheme, or any that signs texts with a key of secp256k1.
+    Key(Point, Option<Scheme>),
+    /// An Ethereum account, which signs the text, a message of EIP-4361.
+    Account(Address),
+    /// The holder of a key, who signs an event of NIP-42 that has the text as its challenge.
+    Nostr {
+        /// The key.
+        key: PublicKey,
+        /// The origin that the event must name.
+        origin: String,
+        /// The circle that the event must name.
+        circle: PublicKey,
+    },
 }
 
 /// A session whose caller has proved a key.
@@ -44,20 +64,59 @@ pub struct Authenticated {
 
 /// A signature to be verified: plain data, so that another thread can do it.
 #[derive(Debug)]
-pub struct UnverifiedLogin {
-    point: Point,
-    scheme: Scheme,
-    text: String,
-    signature: String,
+pub enum UnverifiedLogin {
+    /// A key's signature over a text.
+    Signature {
+        /// The key.
+        point: Point,
+        /// The scheme.
+        scheme: Scheme,
+        /// What is signed.
+        text: String,
+        /// The signature.
+        signature: String,
+    },
+    /// An Ethereum account's signature over a message.
+    Account {
+        /// The account.
+        address: Address,
+        /// What is signed.
+        message: String,
+        /// The signature.
+        signature: String,
+    },
+    /// The event of a key.
+    Nostr {
+        /// The key.
+        key: PublicKey,
+        /// The event, whose key is this one.
+        event: Box<NostrEvent>,
+    },
 }
 
 impl UnverifiedLogin {
     /// Verifies the signature, which takes tens of microseconds, and returns the proved key.
     pub fn verify(&self) -> Result<PublicKey, LoginRefusal> {
-        self.point
-            .verify(self.scheme, &self.text, &self.signature)
-            .map(|()| self.point.key)
-            .map_err(|BadSignature| LoginRefusal::BadSignature)
+        let verified = match self {
+            Self::Signature {
+                point,
+                scheme,
+                text,
+                signature,
+            } => point.verify(*scheme, text, signature).map(|()| point.key),
+            Self::Account {
+                address,
+                message,
+                signature,
+            } => Point::recover(message, signature).and_then(|point| {
+                match Address::of(&point) == *address {
+                    true => Ok(point.key),
+                    false => Err(BadSignature),
+                }
+            }),
+            Self::Nostr { key, event } => return event.verify().map(|()| *key),
+        };
+        verified.map_err(|BadSignature| LoginRefusal::BadSignature)
     }
 }
 
@@ -77,14 +136,13 @@ impl Phase {
         }
     }
 
-    /// Creates a challenge for the holder of `point` and returns its text. An earlier challenge is void.
-    pub(crate) fn challenge(&mut self, challenge: &Challenge, point: Point) -> String {
+    /// Has the session await an answer to `text`, which is returned. An earlier challenge is void.
+    pub(crate) fn challenge(&mut self, text: String, expires: Timestamp, by: Signer) -> String {
         let before = self.caller().copied();
-        let text = challenge.text();
         let out = Box::new(PendingChallenge {
             text: text.clone(),
-            expires: challenge.expires,
-            point,
+            expires,
+            by,
         });
         *self = Self::Challenged(Challenged { out, before });
         text
@@ -114,28 +172,66 @@ impl PendingChallenge {
     /// Checks an answer to this challenge, except for the signature.
     pub fn answered(
         self,
-        pubkey: &str,
-        scheme: Scheme,
-        signature: String,
+        credentials: Credentials,
         now: Timestamp,
     ) -> Result<UnverifiedLogin, LoginRefusal> {
-        let Self {
-            text,
-            expires,
-            point,
-        } = self;
-        if !point.key.is_written(pubkey) && login_key(pubkey, Some(scheme))?.key != point.key {
-            return Err(LoginRefusal::NoNonce);
-        }
+        let Self { text, expires, by } = self;
+        let login = match (by, credentials) {
+            (
+                Signer::Key(point, asked),
+                Credentials::Signature {
+                    pubkey,
+                    scheme,
+                    signature,
+                },
+            ) => {
+                let is_asked = asked.map_or(scheme.signs_text(), |asked| asked == scheme);
+                if !is_asked
+                    || !point.key.is_written(&pubkey)
+                        && login_key(&pubkey, Some(scheme))?.key != point.key
+                {
+                    return Err(LoginRefusal::NoNonce);
+                }
+                UnverifiedLogin::Signature {
+                    point,
+                    scheme,
+                    text,
+                    signature,
+                }
+            }
+            (Signer::Account(account), Credentials::Siwe { address, signature }) => {
+                let address = address.parse::<Address>();
+                if address.map_err(|_| LoginRefusal::BadKey)? != account {
+                    return Err(LoginRefusal::NoNonce);
+                }
+                UnverifiedLogin::Account {
+                    address: account,
+                    message: text,
+                    signature,
+                }
+            }
+            (
+                Signer::Nostr {
+                    key,
+                    origin,
+                    circle,
+                },
+                Credentials::Nostr(event),
+            ) => {
+                if !event.is_by(&key) {
+                    return Err(LoginRefusal::NoNonce);
+                }
+                event.check(&text, &origin, &circle, now)?;
+                UnverifiedLogin::Nostr { key, event }
+            }
+            (Signer::Key(..) | Signer::Account(_) | Signer::Nostr { .. }, _) => {
+                return Err(LoginRefusal::NoNonce);
+            }
+        };
         if now >= expires {
             return Err(LoginRefusal::Expired);
         }
-        Ok(UnverifiedLogin {
-            point,
-            scheme,
-            text,
-            signature,
-        })
+        Ok(login)
     }
 }
 
@@ -145,10 +241,12 @@ pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, L
         return Ok(point);
     }
     match scheme {
-        None | Some(Scheme::Schnorr) => {
+        None | Some(Scheme::Schnorr | Scheme::Nostr) => {
             Point::from_x_only(pubkey).map_err(|_| LoginRefusal::BadKey)
         }
-        Some(Scheme::Eip191 | Scheme::Sha256) => Err(LoginRefusal::BadKey),
+        Some(Scheme::Eip191 | Scheme::Sha256 | Scheme::Siwe | Scheme::Es256) => {
+            Err(LoginRefusal::BadKey)
+        }
     }
 }
 
@@ -156,7 +254,7 @@ pub(crate) fn login_key(pubkey: &str, scheme: Option<Scheme>) -> Result<Point, L
 mod tests {
     use std::time::Duration;
 
-    use circled_protocol::{SecretKey, sign};
+    use circled_protocol::{Challenge, SecretKey, sign};
 
     use super::*;
 
@@ -184,6 +282,11 @@ mod tests {
         )
     }
 
+    fn ask(phase: &mut Phase, challenge: &Challenge, whom: &SecretKey) {
+        let by = Signer::Key(point(whom), None);
+        phase.challenge(challenge.text(), challenge.expires, by);
+    }
+
     /// Signs the pending challenge like a client with this key, `after` it was sent.
     fn answer(
         phase: &mut Phase,
@@ -193,13 +296,12 @@ mod tests {
     ) -> Result<PublicKey, LoginRefusal> {
         let signature = sign(Scheme::Eip191, as_whom, signed).unwrap();
         let challenge = phase.take_challenge().ok_or(LoginRefusal::NoNonce)?;
-        let claim = challenge.answered(
-            &as_whom.public().to_string(),
-            Scheme::Eip191,
+        let credentials = Credentials::Signature {
+            pubkey: as_whom.public().to_string(),
+            scheme: Scheme::Eip191,
             signature,
-            start() + after,
-        )?;
-        claim.verify()
+        };
+        challenge.answered(credentials, start() + after)?.verify()
     }
 
     #[test]
@@ -208,7 +310,7 @@ mod tests {
         assert!(phase.caller().is_none());
         let challenge = challenge(&me, 7);
         let text = challenge.text();
-        phase.challenge(&challenge, point(&me));
+        ask(&mut phase, &challenge, &me);
         assert!(phase.caller().is_none(), "asking proves nothing");
         assert_eq!(
             answer(&mut phase, &me, &text, Duration::ZERO),
@@ -236,14 +338,14 @@ mod tests {
             ),
             (&me, text.as_str(), 60 * second, LoginRefusal::Expired),
         ] {
-            phase.challenge(&challenge(&me, 7), point(&me));
+            ask(&mut phase, &challenge(&me, 7), &me);
             assert_eq!(answer(&mut phase, as_whom, signed, after), Err(refusal));
             assert_eq!(
                 answer(&mut phase, &me, &text, Duration::ZERO),
                 Err(LoginRefusal::NoNonce)
             );
         }
-        phase.challenge(&challenge(&me, 7), point(&me));
+        ask(&mut phase, &challenge(&me, 7), &me);
         assert_eq!(
             answer(&mut phase, &me, &text, 59 * second),
             Ok(me.public()),
@@ -255,8 +357,8 @@ mod tests {
     fn a_new_challenge_replaces_the_one_before() {
         let (me, mut phase) = (key(1), Phase::default());
         let old = challenge(&me, 7).text();
-        phase.challenge(&challenge(&me, 7), point(&me));
-        phase.challenge(&challenge(&me, 8), point(&me));
+        ask(&mut phase, &challenge(&me, 7), &me);
+        ask(&mut phase, &challenge(&me, 8), &me);
         assert_eq!(
             answer(&mut phase, &me, &old, Duration::ZERO),
             Err(LoginRefusal::BadSignature)
@@ -270,7 +372,7 @@ mod tests {
             key: key(1).public(),
         };
         phase.authenticated(first);
-        phase.challenge(&challenge(&key(2), 7), point(&key(2)));
+        ask(&mut phase, &challenge(&key(2), 7), &key(2));
         assert_eq!(phase.caller(), Some(&first));
         assert_eq!(
             answer(&mut phase, &key(3), "", Duration::ZERO),

@@ -29,7 +29,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         },
         Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) => 3,
         Error::Behind => 7,
-        Error::Challenge(_) | Error::Unsigned(_) => 4,
+        Error::Challenge(_) | Error::Unsigned(..) => 4,
         Error::Unanswered { last, .. } => exit_code(last),
         Error::Rpc(error) => match error.code {
             code::EXECUTION_ERROR => 1,
@@ -135,7 +135,7 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         | Error::NoCircle(_)
         | Error::Circle(_)
         | Error::Silent { .. }
-        | Error::Unsigned(_)
+        | Error::Unsigned(..)
         | Error::Closed(_)
         | Error::Behind
         | Error::Unanswered { .. }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::{Point, PublicKey, Role};
+use circled_protocol::{InvalidOrigin, Origin, Point, PublicKey, Role};
 
 use crate::{
     address::Network,
@@ -36,6 +36,8 @@ pub struct Context {
     pub circle: PublicKey,
     /// The `origin` of the login text.
     pub origin: String,
+    /// The host (and port) of the web page that has opened the session, if one has.
+    page: Option<Box<str>>,
     /// The session's own name, for `whoami` and the log.
     pub session_id: uuid::Uuid,
     /// The phase of the login.
@@ -151,12 +153,19 @@ impl InFlight {
 
 impl Context {
     /// Creates the state of a session that has just been opened.
-    pub fn new(circle: PublicKey, origin: String, client: Client, shared: Arc<Shared>) -> Self {
+    pub fn new(
+        circle: PublicKey,
+        origin: String,
+        page: Option<Box<str>>,
+        client: Client,
+        shared: Arc<Shared>,
+    ) -> Self {
         let memory = client.memory.clone();
         let subscriptions = Subscriptions::new(shared.clone(), circle, memory, client.address);
         Self {
             circle,
             origin,
+            page,
             session_id: client.session_id,
             requests: client.memory.clone(),
             memory: client.memory,
@@ -168,6 +177,15 @@ impl Context {
             shown: 0,
             turn: Instant::now(),
             is_turn_unused: true,
+        }
+    }
+
+    /// Returns the `domain` for wallets: the host of the page, else of the server.
+    pub(super) fn domain(&self) -> String {
+        match (&self.page, self.origin.parse::<Origin>()) {
+            (Some(page), _) => page.to_string(),
+            (None, Ok(origin)) => origin.authority().to_owned(),
+            (None, Err(InvalidOrigin)) => self.origin.clone(),
         }
     }
 

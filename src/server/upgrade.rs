@@ -138,6 +138,7 @@ pub(super) async fn upgrade(
     if !state.origins.admits(page) {
         return Err(Refused::ForeignPage);
     }
+    let page = page.and_then(crate::auth::host_of_page);
     handshake::check(&parts.method, parts.version, &parts.headers)?;
     let upgrade = Upgrade::of(&mut parts).ok_or(Refused::NotAnUpgrade)?;
     let host = parts
@@ -169,7 +170,7 @@ pub(super) async fn upgrade(
     let span =
         tracing::info_span!("session", id = %permit.id, %circle, caller = tracing::field::Empty);
     span.in_scope(|| tracing::info!(%client, "session opened"));
-    let context = Context::new(circle, origin, permit.client(), state.shared.clone());
+    let context = Context::new(circle, origin, page, permit.client(), state.shared.clone());
     let (memory, longest) = (
         permit.memory().clone(),
         state.session.anonymous_message.get(),

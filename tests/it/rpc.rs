@@ -616,11 +616,11 @@ async fn a_server_describes_itself() {
     insta::assert_snapshot!(signatures.join("\n"), @r"
     add_device_key(pubkey, label, expires_at, scope, proof)
     add_member(pubkey)
-    authenticate(pubkey, signature, scheme?)
+    authenticate(pubkey?, signature?, scheme?, address?, event?)
     call(name, args?, version?, timeout_ms?, request_id?)
     check_script(source)
     delete_script(name, if_version?)
-    fetch_nonce(pubkey)
+    fetch_nonce(pubkey?, scheme?, address?, chain_id?)
     get_delivery(job_id)
     get_job(job_id, wait?)
     get_script(name, version?)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use circled_protocol::{
-    ChallengeError, InvalidKey, LoginRefusal, PublicKey, RpcError, Vocabulary, code,
+    ChallengeError, InvalidKey, LoginRefusal, PublicKey, RpcError, Scheme, Vocabulary, code,
 };
 use serde_json::Value;
 use thiserror::Error;
@@ -44,9 +44,9 @@ pub enum Error {
     /// The login text must not be signed: the server may be passing on another server's text.
     #[error("the login text was not signed: {0}")]
     Challenge(#[from] ChallengeError),
-    /// The key can't sign, which doesn't happen.
-    #[error("the key {0} cannot sign")]
-    Unsigned(PublicKey),
+    /// In this scheme, keys of secp256k1 sign no login texts.
+    #[error("the key {0} cannot sign a login text by {1:?}")]
+    Unsigned(PublicKey, Scheme),
     /// The server returned an error.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -88,7 +88,7 @@ impl Error {
             | Self::NoCircle(_)
             | Self::Circle(_)
             | Self::Challenge(_)
-            | Self::Unsigned(_)
+            | Self::Unsigned(..)
             | Self::Answer(_) => false,
         }
     }
@@ -117,7 +117,7 @@ impl Error {
             | Self::NoCircle(_)
             | Self::Circle(_)
             | Self::Challenge(_)
-            | Self::Unsigned(_)
+            | Self::Unsigned(..)
             | Self::Answer(_) => None,
         }
     }

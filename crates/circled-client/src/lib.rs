@@ -174,15 +174,17 @@ impl Client {
     ) -> Result<(), Error> {
         let pubkey = key.public();
         let nonce = FetchNonce {
-            pubkey: pubkey.to_string(),
+            pubkey: Some(pubkey.to_string()),
+            ..FetchNonce::default()
         };
         let text = self.request_soon(&nonce).await?;
         Challenge::check(&text, origin, &self.0.circle, &pubkey)?;
-        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey))?;
+        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey, scheme))?;
         let credentials = Authenticate {
             pubkey: nonce.pubkey,
-            signature,
-            scheme,
+            signature: Some(signature),
+            scheme: Some(scheme),
+            ..Authenticate::default()
         };
         self.request_soon(&credentials).await.map(drop)
     }

@@ -128,10 +128,7 @@ pub struct Point {
 impl Point {
     pub(crate) fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let affine = k256::PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidKey)?;
-        Ok(Self {
-            key: PublicKey::from(&affine),
-            affine,
-        })
+        Ok(Self::from(affine))
     }
 
     /// Parses the x coordinate alone (BIP-340, 64 hex digits): the point with even y.
@@ -142,6 +139,15 @@ impl Point {
         let mut bytes = [2; 33];
         hex::decode_to_slice(strip_0x(text), &mut bytes[1..]).map_err(|_| InvalidKey)?;
         Self::from_sec1(&bytes)
+    }
+}
+
+impl From<k256::PublicKey> for Point {
+    fn from(affine: k256::PublicKey) -> Self {
+        Self {
+            key: PublicKey::from(&affine),
+            affine,
+        }
     }
 }
 

@@ -89,13 +89,25 @@ vocabulary! {
 vocabulary! {
     /// The reason why a login was refused.
     pub enum LoginRefusal {
-        /// No login text was sent for this key in this session, or it has been used.
+        /// No login text was sent for this key or address, and scheme, in this session, or it has been used.
         NoNonce = "no_nonce",
         /// The login text is too old.
         Expired = "expired",
-        /// The key is invalid, or not one for this scheme.
+        /// The key or address is invalid, or not one for this scheme.
         BadKey = "bad_key",
-        /// The signature is not this key's over the login text.
+        /// The signature is not this key's, or this address's, over what was to be signed.
         BadSignature = "bad_signature",
+        /// The event's kind is not 22242.
+        BadKind = "bad_kind",
+        /// The event has not exactly one `challenge` tag, with the challenge that was sent.
+        BadChallenge = "bad_challenge",
+        /// The event has not exactly one `relay` tag, with the address of this server and circle.
+        BadRelay = "bad_relay",
+        /// The event's time is more than 10 minutes from the server's.
+        BadTime = "bad_time",
+        /// The event's id is not the hash of its content.
+        BadId = "bad_id",
+        /// The key is not a device's of anyone here.
+        UnknownDevice = "unknown_device",
     }
 }

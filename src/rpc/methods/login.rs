@@ -1,14 +1,14 @@
 //! The login, and what the server knows of a session.
 
 use circled_protocol::{
-    Challenge, LoginRefusal,
+    Challenge, LoginRefusal, SiweMessage,
     methods::{Authenticate, FetchNonce, Identity, Whoami},
 };
 use jiff::Timestamp;
 
 use super::runs::unavailable;
 use crate::{
-    auth::{Authenticated, HIGHEST_LISTED, UnverifiedLogin, login_key},
+    auth::{Authenticated, Credentials, HIGHEST_LISTED, Signer, Wanted, login_key},
     rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
     store::Unavailable,
 };
@@ -25,24 +25,61 @@ impl Call for FetchNonce {
     type Output = String;
 
     fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<String> {
-        let callers = &context.shared.callers;
-        let point = callers.parse(&params.pubkey, |pubkey| login_key(pubkey, None));
-        let point = point.map_err(Error::InvalidCredentials)?;
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| {
             tracing::error!(%error, "failed to draw a nonce");
             Error::Internal
         })?;
-        let challenge = Challenge::new(
-            context.origin.clone(),
-            context.circle,
-            point.key,
-            context.shared.nonce_ttl,
-            Timestamp::now(),
-            nonce,
-        );
-        Ok(Answer::Now(Ok(context.phase.challenge(&challenge, point))))
+        let wanted = Wanted::of(params).map_err(misfit)?;
+        let asked = asked(context, wanted, Timestamp::now(), nonce);
+        let (text, expires, by) = asked.map_err(Error::InvalidCredentials)?;
+        Ok(Answer::Now(Ok(context.phase.challenge(text, expires, by))))
     }
+}
+
+/// Returns what is to be signed, until when, and who must sign it how.
+fn asked(
+    context: &Context,
+    wanted: Wanted,
+    now: Timestamp,
+    nonce: [u8; 32],
+) -> Result<(String, Timestamp, Signer), LoginRefusal> {
+    let shared = &context.shared;
+    let point = |pubkey: &str| shared.callers.parse(pubkey, |key| login_key(key, None));
+    let (origin, circle, ttl) = (context.origin.clone(), context.circle, shared.nonce_ttl);
+    Ok(match wanted {
+        Wanted::Text { pubkey, scheme } => {
+            let point = point(&pubkey)?;
+            let challenge = Challenge::new(origin, circle, point.key, ttl, now, nonce);
+            let text = challenge.text();
+            (text, challenge.expires, Signer::Key(point, scheme))
+        }
+        Wanted::Siwe { address, chain_id } => {
+            let address = address.parse().map_err(|_| LoginRefusal::BadKey)?;
+            let (issued, expires) = SiweMessage::times(now, ttl);
+            let message = SiweMessage {
+                domain: context.domain(),
+                address,
+                origin,
+                circle,
+                chain_id,
+                nonce,
+                issued,
+                expires,
+            };
+            (message.to_string(), expires, Signer::Account(address))
+        }
+        Wanted::Nostr { pubkey } => {
+            let key = point(&pubkey)?.key;
+            let by = Signer::Nostr {
+                key,
+                origin,
+                circle,
+            };
+            (hex::encode(nonce), now + ttl, by)
+        }
+        Wanted::Device { .. } => return Err(LoginRefusal::UnknownDevice),
+    })
 }
 
 impl Call for Authenticate {
@@ -51,9 +88,14 @@ impl Call for Authenticate {
     type Output = bool;
 
     fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<bool> {
+        let challenge = context.phase.take_challenge();
+        let credentials = Credentials::of(params).map_err(misfit)?;
+        let challenge = challenge.ok_or(LoginRefusal::NoNonce);
         // This takes tens of microseconds, like a short script, and runs once for each core at a time. Another thread
         // would cost each login two hops: a third of the logins that one second allows here.
-        let proved = claim(context, params).and_then(|claim| claim.verify());
+        let proved = challenge
+            .and_then(|challenge| challenge.answered(credentials, Timestamp::now()))
+            .and_then(|login| login.verify());
         let key = proved.map_err(Error::InvalidCredentials)?;
         tracing::Span::current().record("caller", tracing::field::display(&key));
         tracing::debug!("logged in");
@@ -68,17 +110,10 @@ impl Call for Authenticate {
     }
 }
 
-fn claim(context: &mut Context, params: Authenticate) -> Result<UnverifiedLogin, LoginRefusal> {
-    let Authenticate {
-        pubkey,
-        signature,
-        scheme,
-    } = params;
-    let challenge = context
-        .phase
-        .take_challenge()
-        .ok_or(LoginRefusal::NoNonce)?;
-    challenge.answered(&pubkey, scheme, signature, Timestamp::now())
+fn misfit(reason: &str) -> Error {
+    Error::InvalidParams {
+        reason: reason.to_owned(),
+    }
 }
 
 impl Call for Whoami {

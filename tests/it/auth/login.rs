@@ -31,13 +31,13 @@ fn eip191(key: &SecretKey, text: &str) -> String {
 }
 
 /// Returns the 64 bytes of an ECDSA signature.
-fn fixed(signature: &str) -> Signature {
+pub(super) fn fixed(signature: &str) -> Signature {
     let digits = signature.strip_prefix("0x").unwrap_or(signature);
     Signature::from_slice(&hex::decode(&digits[..128]).unwrap()).unwrap()
 }
 
 /// Returns the same signature with the other S, which is mathematically valid, too.
-fn with_high_s(signature: &str) -> Signature {
+pub(super) fn with_high_s(signature: &str) -> Signature {
     let low = fixed(signature);
     let (r, s) = low.split_scalars();
     let high = Signature::from_scalars(r.to_bytes(), (-s).to_bytes()).unwrap();
@@ -47,7 +47,7 @@ fn with_high_s(signature: &str) -> Signature {
     high
 }
 
-fn assert_refused(answer: Answer, reason: &str) {
+pub(super) fn assert_refused(answer: Answer, reason: &str) {
     let error = answer.unwrap_err();
     assert_eq!(error["code"], -32002, "{error}");
     assert_eq!(error["message"], "Invalid Credentials");

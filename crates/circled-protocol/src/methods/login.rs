@@ -4,41 +4,59 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use crate::{PublicKey, Role, Scheme, Word};
+use crate::{NostrEvent, PublicKey, Role, Scheme, Word};
 
 /// `fetch_nonce`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FetchNonce {
-    /// The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x
-    /// coordinate.
-    pub pubkey: String,
+    /// The caller's secp256k1 public key: 66 or 130 hex digits; or, for the schemes `schnorr` and `nostr`, the 64 of its
+    /// x coordinate. For `es256`, the device's P-256 key: 66 hex digits.
+    #[serde(default)]
+    pub pubkey: Option<String>,
+    /// The signature scheme. Without it, one of those that sign the login text with the caller's own key; `siwe` with an
+    /// `address`.
+    #[serde(default)]
+    pub scheme: Option<Scheme>,
+    /// In place of a key, for `siwe`: the address of an Ethereum account.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// With an address: the chain of the account; 1 if missing.
+    #[serde(default, deserialize_with = "circled_json::whole")]
+    pub chain_id: Option<u64>,
 }
 
 impl Method for FetchNonce {
     const NAME: &'static str = "fetch_nonce";
-    const SUMMARY: &'static str =
-        "Returns the login text. To log in, sign it and call `authenticate`.";
+    const SUMMARY: &'static str = "Returns the login text, or what else the scheme has to be signed. To log in, sign it and call `authenticate`.";
     type Result = String;
 }
 
 /// `authenticate`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Authenticate {
     /// The key that `fetch_nonce` was called with.
-    pub pubkey: String,
-    /// The signature over the whole login text, in hex.
-    pub signature: String,
-    /// The signature scheme.
-    #[serde(default, deserialize_with = "circled_json::or_default")]
-    pub scheme: Scheme,
+    #[serde(default)]
+    pub pubkey: Option<String>,
+    /// The signature over all that `fetch_nonce` returned, in hex.
+    #[serde(default)]
+    pub signature: Option<String>,
+    /// The signature scheme. Without it, `siwe` with an `address`, `nostr` with an `event`, else `eip191`.
+    #[serde(default)]
+    pub scheme: Option<Scheme>,
+    /// In place of a key, for `siwe`: the address that `fetch_nonce` was called with.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// In place of all else, for `nostr`: the signed event.
+    #[serde(default)]
+    pub event: Option<Box<NostrEvent>>,
 }
 
 impl Method for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
-        "Logs the session in, with a signature over the login text that `fetch_nonce` returned.";
+        "Logs the session in, with a signature over what `fetch_nonce` returned.";
     type Result = bool;
 }
 
