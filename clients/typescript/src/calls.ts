@@ -87,7 +87,7 @@ export class Calls {
       try {
         await race(this.#link.ready(), signal, until ?? performance.now() + DEADLINE);
         reply = this.#link.request(method, runs ? this.#limited(params, end) : params);
-        return await race(reply, signal, end && end + GRACE);
+        return await race(reply, signal, end && end + (runs ? GRACE : 0));
       } catch (error) {
         if (!reply || signal?.aborted)
           throw error === LATE ? fail(last) : signal?.aborted ? error : fail(error as Error);

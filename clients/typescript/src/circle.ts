@@ -27,6 +27,9 @@ export interface NamedRunOptions extends RunOptions {
   readonly version?: string | undefined;
 }
 
+/** A result whose value has the type that the caller knows. */
+export type WithValue<R, T> = Omit<R, "value"> & { readonly value: T };
+
 /** How a connection is. It is another object only if something has changed. */
 export interface Connection {
   readonly phase: Phase;
@@ -123,7 +126,8 @@ export class Client {
       },
     });
     this.#calls = new Calls(this.#link, maxInFlight);
-    this.#feeds = new Feeds(this.#link, this.#calls);
+    // Those that take long must not keep subscriptions waiting.
+    this.#feeds = new Feeds(this.#link, new Calls(this.#link, hasLogin ? 12 : 3));
     this.#watches = new Watches(this.#feeds);
     const methods = METHODS.map((method) => [
       method.replace(/_(.)/g, (_, letter) => letter.toUpperCase()),
@@ -161,13 +165,13 @@ export class Client {
   };
 
   /** Runs a source, once. */
-  play<T = Json>(script: string, args?: unknown, options?: RunOptions): Promise<Played & { value: T }> {
-    return this.#run("play", { script, args }, options) as Promise<Played & { value: T }>;
+  play<T = Json>(script: string, args?: unknown, options?: RunOptions): Promise<WithValue<Played, T>> {
+    return this.#run("play", { script, args }, options) as Promise<WithValue<Played, T>>;
   }
 
   /** Runs a named script of the circle, once. */
-  call<T = Json>(name: string, args?: unknown, options?: NamedRunOptions): Promise<Called & { value: T }> {
-    return this.#run("call", { name, args, version: options?.version }, options) as Promise<Called & { value: T }>;
+  call<T = Json>(name: string, args?: unknown, options?: NamedRunOptions): Promise<WithValue<Called, T>> {
+    return this.#run("call", { name, args, version: options?.version }, options) as Promise<WithValue<Called, T>>;
   }
 
   /** Submits a durable job, once. `idempotency_key` is drawn if there is none. */

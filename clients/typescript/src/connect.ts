@@ -21,7 +21,10 @@ export interface ConnectOptions {
   readonly WebSocket?: SocketClass | undefined;
   /** How integers past 2^53 come: as a bigint (`auto`, the default), or rounded (`number`). */
   readonly integers?: Integers | undefined;
-  /** Requests under way at once; the others wait. By default 48 (`session.max_in_flight` is 64); 12 without a signer. */
+  /**
+   * Calls under way at once; the others wait. By default 48, because `session.max_in_flight` is 64 and subscriptions need a
+   * few; 12 without a signer.
+   */
   readonly maxInFlight?: number | undefined;
   /** How long it is tried until the first login, in milliseconds: 30,000 by default. A signer that is at work may finish. */
   readonly timeout?: number | undefined;

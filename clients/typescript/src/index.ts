@@ -1,5 +1,5 @@
 export type { CallOptions } from "./calls.js";
-export type { Circle, CircleMethods, Client, Connection, NamedRunOptions, RunOptions } from "./circle.js";
+export type { Circle, CircleMethods, Client, Connection, NamedRunOptions, RunOptions, WithValue } from "./circle.js";
 export { type ConnectOptions, connect } from "./connect.js";
 export {
   AuthenticationRequiredError,

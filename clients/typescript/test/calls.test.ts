@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import {
   ClosedError,
   EndedError,
@@ -208,6 +210,35 @@ test("calls without a connection end when their time is over, or when it is clos
   assert.deepEqual(await events.next(), { done: true, value: undefined });
   assert.ok((await failure(events.started)) instanceof EndedError);
   assert.ok((await circle.closed) instanceof ClosedError);
+});
+
+test("very many calls that wait are too many, and leave nothing behind", async (t) => {
+  const server = await serve(t);
+  const circle = await newCircle(t, server).connect(server.port);
+  await server.kill();
+  await reach(circle, "waiting");
+  const calls = Array.from({ length: 10_050 }, () => failure(circle.play("1")));
+  assert.match((await (calls.at(-1) as Promise<Error>)).message, /too many/);
+  circle.close();
+  const errors = await Promise.all(calls);
+  assert.equal(errors.filter((error) => error instanceof ClosedError).length, 10_048);
+});
+
+test("a program ends by itself once it has closed what it opened", async (t) => {
+  const server = await serve(t);
+  const program = `
+    import { connect } from "@circled/client";
+    import { keySigner, SecretKey } from "@circled/client/keys";
+    import { WebSocket } from "ws";
+    const circle = await connect({ url: process.argv[1], signer: keySigner(SecretKey.generate()), WebSocket });
+    const events = circle.events();
+    const watch = circle.watch({ script: "1" })[Symbol.asyncIterator]();
+    console.log((await watch.next()).value);
+    circle.play("loop {}").catch(() => {});
+    circle.close();`;
+  const args = ["--input-type=module", "--eval", program, newCircle(t, server).url(server.port)];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, args, { timeout: 20_000 });
+  assert.deepEqual([stdout, stderr], ["1\n", ""]);
 });
 
 test("a message that is too large fails by itself, and others go on", async (t) => {

@@ -40,7 +40,7 @@ test("events come in order, those of the topic alone, from when the subscription
 
 test("leaving a loop unsubscribes, and so does a signal", async (t) => {
   const server = await serve(t, { rest: "[session]\nmax_subscriptions = 1" });
-  const circle = await newCircle(t, server).connect(server.port, { maxInFlight: 1 });
+  const circle = await newCircle(t, server).connect(server.port);
   await circle.play(EMIT, 3);
   for (let n = 0; n < 3; n++) assert.deepEqual(await take(circle.events("", { since: 0 }), 2), [1, 2]);
   const abort = new AbortController();
@@ -160,6 +160,16 @@ test("events that come before the reply are those of the subscription", async (t
   assert.equal(((await events.next()).value as CircleEvent).data, "early");
   server.notify("event", { subscription: "1", id: 2, topic: "t", data: "late", at: "" });
   assert.equal(((await events.next()).value as CircleEvent).data, "late");
+});
+
+test("calls that take long keep no subscription waiting", async (t) => {
+  const server = await serve(t, { rest: "[script]\nmax_operations = 1_000_000_000" });
+  const circle = await newCircle(t, server).connect(server.port);
+  const long = Array.from({ length: 60 }, () => failure(circle.play("loop {}", null, { timeout: 3000 })));
+  const first = Promise.race(long).then(() => "a call");
+  assert.equal(await Promise.race([circle.events().started, first]), 0);
+  circle.close();
+  await Promise.all(long);
 });
 
 test("who may not subscribe any more gets an error, after what there was", async (t) => {
