@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use circled_protocol::PublicKey;
@@ -75,7 +75,11 @@ impl IntoResponse for Refused {
                 "a WebSocket handshake needs exactly one Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455, section 4.1)",
             ),
         };
-        let response = refuse(status, code, message);
+        let mut response = refuse(status, code, message);
+        // A browser's WebSocket doesn't tell a page why it failed, so any page may ask. No refusal has a secret.
+        let anyone = HeaderValue::from_static("*");
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
         match self {
             Self::NotAnUpgrade => {
                 let headers = [

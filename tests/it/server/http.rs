@@ -105,6 +105,25 @@ async fn a_closed_server_serves_its_own_circles_only() {
 }
 
 #[tokio::test]
+async fn any_page_may_read_why_it_can_not_connect() {
+    let server = TestServer::start().await;
+    let (circle, own) = (
+        format!("/{COMPRESSED}"),
+        format!("http://{}", server.address),
+    );
+    for (path, page, status) in [
+        (circle.as_str(), "https://evil.example", 403),
+        ("/02", "https://evil.example", 404),
+        (&circle, &own, 426),
+    ] {
+        let refused = server.get(path, &[("Origin", page)]).await;
+        refused.assert_is_an_error(status);
+        let readers = refused.header("access-control-allow-origin");
+        assert_eq!(readers, Some("*"), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_upgrade_there_is_no_session() {
     let server = TestServer::start().await;
     let path = format!("/{COMPRESSED}");
