@@ -1,0 +1,115 @@
+/** Logins at the real server, by what other people's libraries sign. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { SigningKey, Wallet } from "ethers";
+import { finalizeEvent, getPublicKey } from "nostr-tools";
+import { SiweMessage } from "siwe";
+import { hexToBytes, hexToString } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { parseSiweMessage, validateSiweMessage } from "viem/siwe";
+import { WebSocket } from "ws";
+import { type Circle, connect, type Signer } from "../dist/index.js";
+import { type KeyScheme, keySigner, SecretKey } from "../dist/keys.js";
+import { nostrSigner, walletSigner } from "../dist/signers.js";
+import { TestServer } from "./harness/server.js";
+
+const owner = SecretKey.fromHex("11".repeat(32));
+const secret = `0x${"a1".repeat(32)}` as const;
+const pubkey = new SigningKey(secret).compressedPublicKey.slice(2);
+let server: TestServer;
+let url: string;
+
+before(async () => {
+  server = await TestServer.start();
+  url = `${server.origin}/${owner.pubkey}`;
+});
+after(() => server?.stop());
+
+/** Logs in, and closes the connection after `use`. */
+async function loggedIn<T>(signer: Signer, use: (circle: Circle) => Promise<T>): Promise<T> {
+  const circle = await connect({ url, signer, WebSocket });
+  try {
+    return await use(circle);
+  } finally {
+    circle.close();
+  }
+}
+
+const whoami = (circle: Circle) => circle.whoami();
+
+/** An EIP-1193 provider that signs with a library, and keeps the messages. */
+function provider(address: string, sign: (message: string) => Promise<string>) {
+  const messages: string[] = [];
+  return {
+    messages,
+    async request({ method, params }: { method: string; params?: unknown[] }): Promise<unknown> {
+      if (method === "eth_requestAccounts") return [address];
+      if (method === "eth_chainId") return "0x2105";
+      const message = hexToString(params?.[0] as `0x${string}`);
+      messages.push(message);
+      return await sign(message);
+    },
+  };
+}
+
+test("a local key logs in by each scheme, as the same caller", async () => {
+  for (const scheme of ["eip191", "sha256", "schnorr"] satisfies KeyScheme[]) {
+    const { pubkey: caller, role } = await loggedIn(keySigner(owner, { scheme }), whoami);
+    // BIP-340 knows the x coordinate only: this key's y is the one that it means.
+    assert.deepEqual([caller, role], [owner.pubkey, "owner"], scheme);
+  }
+});
+
+test("wallets of viem and ethers log in, as the account's public key", async () => {
+  const viem = privateKeyToAccount(secret);
+  const ethers = new Wallet(secret);
+  for (const wallet of [
+    provider(viem.address, (message) => viem.signMessage({ message })),
+    provider(ethers.address.toLowerCase(), (message) => ethers.signMessage(message)),
+  ]) {
+    const { pubkey: caller, role } = await loggedIn(walletSigner(wallet), whoami);
+    assert.deepEqual([caller, role], [pubkey, "guest"]);
+    assert.equal(wallet.messages.length, 1);
+  }
+});
+
+test("the server's message is one for both reference libraries", async () => {
+  const account = privateKeyToAccount(secret);
+  const wallet = provider(account.address, (message) => account.signMessage({ message }));
+  await loggedIn(walletSigner(wallet), whoami);
+  const [message = ""] = wallet.messages;
+  const domain = new URL(server.origin).host;
+
+  const parsed = new SiweMessage(message);
+  assert.equal(parsed.prepareMessage(), message);
+  const signature = await account.signMessage({ message });
+  const checked = await parsed.verify({ signature, domain, nonce: parsed.nonce });
+  assert.ok(checked.success);
+
+  const fields = parseSiweMessage(message);
+  assert.ok(validateSiweMessage({ address: account.address, domain, message: fields, nonce: parsed.nonce }));
+  assert.deepEqual(
+    [fields.uri, fields.chainId, fields.version, fields.resources, fields.statement],
+    [url, 0x2105, "1", [`urn:circled:circle:${owner.pubkey}`], undefined],
+  );
+  const lasts = Number(fields.expirationTime) - Number(fields.issuedAt);
+  assert.ok(lasts > 0 && lasts <= 60_000);
+});
+
+test("another account's signature is refused, and asked for once", async () => {
+  const account = privateKeyToAccount(secret);
+  const other = privateKeyToAccount(`0x${"a2".repeat(32)}`);
+  const wallet = provider(account.address, (message) => other.signMessage({ message }));
+  await assert.rejects(loggedIn(walletSigner(wallet), whoami), { code: -32002, data: { reason: "bad_signature" } });
+  assert.equal(wallet.messages.length, 1);
+});
+
+test("a Nostr signer logs in, as the key with its x coordinate", async () => {
+  const key = hexToBytes(secret);
+  const signer = nostrSigner({
+    getPublicKey: async () => getPublicKey(key),
+    signEvent: async (event) => finalizeEvent(event, key),
+  });
+  assert.equal((await loggedIn(signer, whoami)).pubkey, `02${getPublicKey(key)}`);
+});
