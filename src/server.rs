@@ -7,12 +7,14 @@ mod handshake;
 mod linger;
 mod live;
 mod response_deadline;
+mod set_up;
 mod upgrade;
 mod websocket;
 mod worker;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     routing::{any, get},
@@ -28,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use crate::address::{AddressRange, InvalidRange};
 pub use live::{Applied, Live};
+pub use set_up::{SetUp, SetUpError, scripts};
 pub use worker::Worker;
 
 use self::{
@@ -45,7 +48,7 @@ use crate::{
     shares::Bounds,
     turns::Turns,
     units::duration::whole_milliseconds,
-    webhooks::{self, Providers, SetUpError, VerifyLayer},
+    webhooks::{self, VerifyLayer},
 };
 
 /// A server that listens on its addresses but serves nobody yet.
@@ -111,9 +114,9 @@ pub enum ServeError {
     /// There is no data folder, no Redis, or no thread.
     #[error(transparent)]
     Dispatch(#[from] StartError),
-    /// A provider of webhooks can't be set up.
+    /// What the settings name can't be used.
     #[error(transparent)]
-    Webhooks(#[from] SetUpError),
+    SetUp(#[from] SetUpError),
 }
 
 impl Server {
@@ -127,8 +130,9 @@ impl Server {
         let local = listener
             .local_addr()
             .map_err(|source| bind_error("server.listen", &listen, source))?;
-        let providers = providers(settings)?;
-        providers.announce();
+        let set_up = SetUp::of(settings)?;
+        set_up.announce();
+        let SetUp { providers, grants } = set_up;
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let scripts = providers.scripts();
         let dispatcher = Dispatcher::start(
@@ -147,6 +151,7 @@ impl Server {
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
             device_key_ttl: settings.auth.device_key_ttl.get(),
+            grants: ArcSwap::from_pointee(grants),
             logins: Turns::new(settings.auth.places(), settings.auth.queue.get()),
             // Each session has at most one request that waits.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
@@ -395,29 +400,6 @@ pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Exec
         requests_for: settings.dispatch.requests_for.get(),
     };
     Executor::new(settings.script.clone(), own, access)
-}
-
-/// Sets up the webhook providers: reads their secrets and compiles their scripts.
-///
-/// # Errors
-/// See [`Providers::set_up`].
-pub fn providers(settings: &config::Settings) -> Result<Providers, SetUpError> {
-    let variable = |name: &str| std::env::var(name).ok();
-    Providers::set_up(
-        &settings.webhooks,
-        &settings.circle,
-        &settings.script,
-        &settings.base,
-        &variable,
-    )
-}
-
-/// Compiles the scripts of the providers, the only part that a worker needs.
-///
-/// # Errors
-/// See [`Providers::set_up_scripts`].
-pub fn scripts(settings: &config::Settings) -> Result<Scripts, SetUpError> {
-    Providers::set_up_scripts(&settings.webhooks, &settings.script, &settings.base)
 }
 
 /// Listens on an address. For each connection, the system buffers at most `max_unsent` bytes that the client hasn't

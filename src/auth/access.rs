@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use circled_protocol::{PublicKey, Role, Vocabulary};
+use circled_protocol::{Grant, PublicKey, Role, Vocabulary};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
@@ -66,6 +66,9 @@ pub struct Circle {
     /// The webhook secrets of this circle alone, by provider. They replace the provider's own secrets.
     #[serde(default)]
     pub secrets: BTreeMap<String, Vec<SecretSource>>,
+    /// The owner's grant for this server's key.
+    #[serde(default)]
+    pub grant: Option<Grant>,
     /// The circle's number in the settings file, from 0.
     #[serde(skip)]
     pub number: usize,
@@ -407,6 +410,7 @@ mod tests {
             subscribe: None,
             manage: None,
             secrets: BTreeMap::new(),
+            grant: None,
             number: 0,
         }
     }

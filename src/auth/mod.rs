@@ -5,6 +5,7 @@
 
 mod access;
 mod credentials;
+mod grants;
 mod origins;
 mod page;
 mod phase;
@@ -16,6 +17,8 @@ pub use access::{
     Access, Action, Change, Circle, CirclesSettings, Denied, HIGHEST_LISTED, Rule, decide,
 };
 pub use credentials::{Credentials, Wanted};
+pub(crate) use grants::OfServer;
+pub use grants::{GrantNote, Grants};
 pub use origins::Origins;
 pub(crate) use page::host_of_page;
 pub use page::{AllowedPage, InvalidPage};

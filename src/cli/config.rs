@@ -9,12 +9,13 @@ use clap::{Args, Subcommand};
 
 use super::{
     ConfigFile,
+    grant::toml_of,
     output::{remark, stdout},
 };
 use crate::{
     auth::Circle,
     config::{Entry, Loaded, Problems},
-    server,
+    server::SetUp,
 };
 
 const EXAMPLES: &str = "\
@@ -46,15 +47,13 @@ enum Command {
 impl Config {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let loaded = match &self.command {
-            Command::Check(file) => {
-                file.load_and_try(|settings| server::providers(settings).map(drop))
-            }
+            Command::Check(file) => file.load_and_try(|settings| SetUp::of(settings).map(drop)),
             Command::Show(file) => file.load(),
         };
         let problems = match (&self.command, loaded) {
             (_, Err(Problems(problems))) => problems,
             (Command::Check(_), Ok(loaded)) => {
-                for note in server::providers(&loaded.settings)?.notes() {
+                for note in SetUp::of(&loaded.settings)?.notes() {
                     remark!("note: {note}");
                 }
                 if loaded.doubts.is_empty() {
@@ -101,6 +100,7 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         subscribe,
         manage,
         secrets,
+        grant,
         number: _,
     } in &loaded.settings.circle
     {
@@ -123,6 +123,9 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         for (provider, sources) in secrets {
             let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
             writeln!(out, "secrets.{provider} = {sources:?}")?;
+        }
+        if let Some(grant) = grant {
+            writeln!(out, "{}", toml_of(grant))?;
         }
     }
     Ok(())

@@ -133,14 +133,11 @@ impl Events {
     /// Follows new events and prints them.
     async fn follow(&self, key: SecretKey) -> End {
         let mut follow = Follow::new(&self.login.url, key)
-            .scheme(self.login.manner.scheme.into())
+            .login(self.login.manner.login())
             .topic(&self.topic)
             .on_change(remark_connection());
         if let Some(since) = self.since {
             follow = follow.since(since);
-        }
-        if let Some(origin) = &self.login.manner.origin {
-            follow = follow.origin(origin.clone());
         }
         let mut events = follow.start();
         while let Some(next) = events.next().await {

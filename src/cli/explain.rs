@@ -27,9 +27,9 @@ pub(super) fn exit_code(error: &Error) -> u8 {
             Some(1001 | 1013) => 7,
             _ => 3,
         },
-        Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) => 3,
+        Error::Connect { .. } | Error::Silent { .. } | Error::Answer(_) | Error::Randomness(_) => 3,
         Error::Behind => 7,
-        Error::Challenge(_) | Error::Unsigned(..) => 4,
+        Error::Challenge(_) | Error::Proof(_) | Error::NoProof | Error::Unsigned(..) => 4,
         Error::Unanswered { last, .. } => exit_code(last),
         Error::Rpc(error) => match error.code {
             code::EXECUTION_ERROR => 1,
@@ -120,6 +120,15 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         Error::Challenge(_) => {
             return Some("this server may be passing on the login of another one, or its server.public_url is not what you dialled".to_owned());
         }
+        Error::Proof(_) => {
+            return Some("another server may be in the place of yours: send nothing before you know why. If you dial it by another name, give --origin".to_owned());
+        }
+        Error::NoProof => {
+            return Some(
+                "the circle's owner makes a grant for the server: `circled grant --help`"
+                    .to_owned(),
+            );
+        }
         Error::Connect { reason, .. } if reason.contains("refused") => {
             return Some("no server listens there; `circled serve` starts one".to_owned());
         }
@@ -136,6 +145,7 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         | Error::Circle(_)
         | Error::Silent { .. }
         | Error::Unsigned(..)
+        | Error::Randomness(_)
         | Error::Closed(_)
         | Error::Behind
         | Error::Unanswered { .. }

@@ -32,7 +32,7 @@ pub(super) fn exit_codes(own: &[(u8, &str)], examples: &str) -> String {
         (3, "no connection, it was lost, or the server failed"),
         (
             4,
-            "the login failed, or the server asked to sign something else than its own login text",
+            "the login failed; the server asked to sign something else than its own login text, or did not prove itself",
         ),
         (5, "the caller may not do that in this circle"),
         (7, "the server is too busy, or stopping: try again later"),
@@ -76,6 +76,10 @@ pub(super) struct LoginOptions {
     /// signed. Without it, the origin of the URL.
     #[arg(long, value_name = "URL")]
     pub(super) origin: Option<Origin>,
+    /// Log in only to a server that proves that it speaks for the circle, with a grant of the circle's owner (`circled
+    /// grant`). A wrong proof is refused in any case.
+    #[arg(long)]
+    pub(super) require_proof: bool,
     /// Print the result as one line of JSON (a list: one line for each item), or {"error"}. If the error is not from
     /// the server, `code` is the exit code.
     #[arg(long)]
@@ -117,12 +121,9 @@ impl Login {
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
         let connected = async |key: &SecretKey| {
-            let mut caller = Caller::new(&self.url, key.clone())
-                .scheme(self.manner.scheme.into())
+            let caller = Caller::new(&self.url, key.clone())
+                .login(self.manner.login())
                 .on_change(remark_connection());
-            if let Some(origin) = &self.manner.origin {
-                caller = caller.origin(origin.clone());
-            }
             // Where no server is, none is waited for.
             caller.connect().await?;
             let answer = work(&caller).await;
@@ -226,16 +227,19 @@ impl Login {
 
     pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
         let client = Client::connect(&self.url).await?;
-        let LoginOptions { scheme, origin, .. } = &self.manner;
-        match origin {
-            Some(origin) => {
-                client
-                    .authenticate_at(origin, key, (*scheme).into())
-                    .await?;
-            }
-            None => client.authenticate(key, (*scheme).into()).await?,
-        }
+        client.log_in(key, &self.manner.login()).await?;
         Ok(client)
+    }
+}
+
+impl LoginOptions {
+    /// Returns the way to log in.
+    pub(super) fn login(&self) -> circled_client::Login {
+        circled_client::Login {
+            scheme: self.scheme.into(),
+            origin: self.origin.clone(),
+            require_proof: self.require_proof,
+        }
     }
 }
 

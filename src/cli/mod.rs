@@ -7,6 +7,7 @@ mod config;
 mod deliveries;
 mod events;
 mod explain;
+mod grant;
 mod health;
 mod http;
 mod jobs;
@@ -45,7 +46,7 @@ use tokio::runtime::Runtime;
 use crate::{
     auth::HIDDEN,
     config::{Loaded, Mistake, Problems, Settings},
-    webhooks::SetUpError,
+    server::SetUpError,
 };
 use output::stdout;
 
@@ -70,6 +71,7 @@ enum Command {
     Serve(serve::Serve),
     Worker(worker::Worker),
     Keygen(keygen::Keygen),
+    Grant(grant::Grant),
     Play(play::Play),
     Repl(repl::Repl),
     Script(script::Scripts),
@@ -100,13 +102,13 @@ impl ConfigFile {
         Settings::load(self.config.as_deref(), environment())
     }
 
-    /// Loads the settings and has `check` look at the webhook providers, too.
+    /// Loads the settings and has `check` look at what they name, too.
     fn load_and_try(
         &self,
         check: impl Fn(&Settings) -> Result<(), SetUpError>,
     ) -> Result<Loaded, Problems> {
         Settings::load_and_try(self.config.as_deref(), environment(), |settings| {
-            mistakes(check(settings), settings)
+            mistakes(check(settings))
         })
     }
 
@@ -124,13 +126,11 @@ impl ConfigFile {
     }
 }
 
-/// Returns the mistakes in the providers of webhooks.
-fn mistakes(checked: Result<(), SetUpError>, settings: &Settings) -> Vec<Mistake> {
-    let wrong = checked.err().into_iter();
-    let by_key = wrong.flat_map(|wrong| wrong.by_key(&settings.circle));
-    by_key
-        .map(|(key, message)| Mistake { key, message })
-        .collect()
+/// Returns the mistakes in what the settings name.
+fn mistakes(checked: Result<(), SetUpError>) -> Vec<Mistake> {
+    checked
+        .err()
+        .map_or_else(Vec::new, |SetUpError(mistakes)| mistakes)
 }
 
 fn unusable(problems: Problems) -> anyhow::Error {
@@ -159,6 +159,7 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             Self::Worker(worker) => worker.run(),
             Self::Keygen(keygen) => keygen.run(),
+            Self::Grant(grant) => grant.run(),
             Self::Play(play) => Ok(play.run()),
             Self::Repl(repl) => Ok(repl.run()),
             Self::Script(scripts) => Ok(scripts.run()),

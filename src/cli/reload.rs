@@ -94,7 +94,7 @@ impl Reload {
         };
         let mut waiting = loaded.changed_since(&self.started);
         waiting.retain(|key| !is_live(key));
-        let try_out = |settings: &Settings| mistakes(check(settings), settings);
+        let try_out = |settings: &Settings| mistakes(check(settings));
         let runs = match loaded.taken_up(&self.started, is_live, try_out) {
             Ok(runs) => runs,
             Err(problems) => {

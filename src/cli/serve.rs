@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::Settings,
     dispatch::Backend,
-    server::{self, Server},
+    server::{Server, SetUp},
 };
 
 const EXAMPLES: &str = "\
@@ -22,8 +22,8 @@ Examples:
 
 Signals: on SIGTERM or SIGINT, the server lets running scripts finish (server.shutdown_grace) and
 exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads its settings
-again: log.level, circles and their rules, providers of webhooks and their secrets change at once;
-the log lists what needs a restart, and all mistakes.";
+again: log.level, circles with their rules and grants, server.key, providers of webhooks and their
+secrets change at once; the log lists what needs a restart, and all mistakes.";
 
 /// Run the server.
 ///
@@ -40,8 +40,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let providers = |settings: &Settings| server::providers(settings).map(drop);
-        let read = || self.config.checked(providers);
+        let set_up = |settings: &Settings| SetUp::of(settings).map(drop);
+        let read = || self.config.checked(set_up);
         runtime::run(&self.config, read, async |process| {
             self.serve(process).await
         })

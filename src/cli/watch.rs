@@ -81,13 +81,10 @@ impl Watch {
         };
         watch = watch
             .args(self.args.clone().unwrap_or_default())
-            .scheme(self.login.manner.scheme.into())
+            .login(self.login.manner.login())
             .on_change(remark_connection());
         if let Some(version) = &self.version {
             watch = watch.version(version);
-        }
-        if let Some(origin) = &self.login.manner.origin {
-            watch = watch.origin(origin.clone());
         }
         let mut values = watch.start();
         while let Some(next) = values.next().await {

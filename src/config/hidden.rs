@@ -11,16 +11,18 @@ use crate::auth::{HIDDEN, SecretSource};
 /// The last parts of keys whose values are secrets. URLs need not be here: their secrets are hidden under any key.
 const SECRET: [&str; 4] = ["password", "secret", "secrets", "get_tokens"];
 
+/// The keys whose values are secrets, though others with the same last part aren't.
+const SECRET_KEYS: [&str; 1] = ["server.key"];
+
 /// The parameters of URLs that are no secrets, if the value is a word.
 const HARMLESS_PARAMETERS: [&str; 2] = ["sentinelServiceName", "sentinelUsername"];
 
 /// Returns a value as TOML writes it on one line, without the secrets in it.
 pub(super) fn shown(key: &str, value: &Json) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
+    let is_secret = SECRET.contains(&name) || SECRET_KEYS.contains(&key);
     match value {
-        Json::String(text) if SECRET.contains(&name) && !is_elsewhere(text) => {
-            json!(HIDDEN).to_string()
-        }
+        Json::String(text) if is_secret && !is_elsewhere(text) => json!(HIDDEN).to_string(),
         Json::String(_) if name == "url" && !is_url(value) => json!(HIDDEN).to_string(),
         Json::String(text) => json!(without_secrets(text)).to_string(),
         Json::Array(items) => {
@@ -63,7 +65,7 @@ pub(super) fn may_be_secret(key: &str) -> bool {
 
     let harmless = |setting: &str| HARMLESS.contains(&setting);
     let of_provider = key::provider_setting(key).is_some_and(|(_, setting)| !harmless(setting));
-    of_provider || TELLING.iter().any(|part| key.contains(part))
+    of_provider || SECRET_KEYS.contains(&key) || TELLING.iter().any(|part| key.contains(part))
 }
 
 /// Hides in a message the secrets of the value that it is about.
@@ -181,6 +183,9 @@ mod tests {
     fn secrets_are_hidden() {
         for (key, value, expected) in [
             ("server.listen", json!("127.0.0.1:80"), "\"127.0.0.1:80\""),
+            ("server.key", json!("hunter2-hunter2"), "\"***\""),
+            ("server.key", json!("file:key"), "\"file:key\""),
+            ("circle[0].key", json!("02aa"), "\"02aa\""),
             (
                 "redis.url",
                 json!("redis://me:pass/w@rd@host:6379/0"),

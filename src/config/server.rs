@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     address::AddressRange,
-    auth::AllowedPage,
+    auth::{AllowedPage, SecretSource},
     units::{PositiveDuration, Size},
 };
 
@@ -20,6 +20,9 @@ pub struct Settings {
     /// The server's public URL. If there is none, the server is known by the loopback names at its own port.
     #[serde(deserialize_with = "public_url")]
     pub public_url: Option<Origin>,
+    /// The source of the server's own secret key, if it has one.
+    #[serde(deserialize_with = "key")]
+    pub key: Option<SecretSource>,
     /// The web pages that may connect; if empty, those of the server's own host.
     pub allowed_origins: Vec<AllowedPage>,
     /// The address of the admin listener, if there is one.
@@ -59,6 +62,14 @@ fn public_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origi
             "must be what clients dial, ws:// or wss:// and a host without a path, like \"wss://circles.example.org\"",
         )
     })
+}
+
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretSource>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn admin_listen<'de, D: Deserializer<'de>>(

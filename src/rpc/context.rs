@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use circled_protocol::{InvalidOrigin, Origin, Point, PublicKey, Role};
 
 use crate::{
     address::Network,
-    auth::{Access, Action, Denied, Phase, RecentKeys, decide},
+    auth::{Access, Action, Denied, Grants, Phase, RecentKeys, decide},
     circle::Caller,
     dispatch::Dispatcher,
     memory::MemoryBudget,
@@ -87,6 +88,8 @@ pub struct Shared {
     pub nonce_ttl: Duration,
     /// The longest time for which a device key counts.
     pub device_key_ttl: Duration,
+    /// The grants by which this server proves that it speaks for circles.
+    pub grants: ArcSwap<Grants>,
     /// The turns of logins, by address.
     pub(crate) logins: Turns<Network>,
     /// The turns of long requests to be read, by address.
@@ -350,8 +353,10 @@ impl Context {
 
     /// Counts a call that showed credentials. Returns true if there were more of them than a login takes.
     pub(super) fn exceeds_a_login(&mut self) -> bool {
-        self.shown = (self.shown + 1).min(3);
-        self.shown > 2
+        /// `prove`, `fetch_nonce` and `authenticate`.
+        const LOGIN: u8 = 3;
+        self.shown = (self.shown + 1).min(LOGIN + 1);
+        self.shown > LOGIN
     }
 
     /// Counts a call in the quotas of the caller and the circle, unless it is free.

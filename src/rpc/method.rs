@@ -26,7 +26,7 @@ pub struct Method {
 pub enum Needs {
     /// None: everyone who has connected.
     Nothing,
-    /// None, but the call shows credentials.
+    /// None, but the call shows credentials, or asks the server for its own.
     Credentials,
     /// A login.
     Login,

@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{State, providers, scripts};
-use crate::{
-    auth::Access,
-    config,
-    dispatch::Scripts,
-    webhooks::{ProviderSettings, SetUpError},
-};
+use super::{SetUp, SetUpError, State, scripts};
+use crate::{auth::Access, config, dispatch::Scripts, webhooks::ProviderSettings};
 
 /// The settings of a running server that can be changed. A cheap handle.
 #[derive(Debug, Clone)]
@@ -53,6 +48,7 @@ impl Live {
             .is_some_and(|(_, setting)| ProviderSettings::keys().contains(&setting));
         of_provider
             || [
+                "server.key",
                 "circle",
                 "circles.open",
                 "circles.allow_open",
@@ -64,13 +60,13 @@ impl Live {
             .contains(&key)
     }
 
-    /// Checks the webhook providers, as far as this server uses them.
+    /// Checks what the settings name, as far as this server uses it.
     ///
     /// # Errors
-    /// One can't be set up.
+    /// All mistakes.
     pub fn check(&self, settings: &config::Settings) -> Result<(), SetUpError> {
         match &self.gateway {
-            Some(_) => providers(settings).map(drop),
+            Some(_) => SetUp::of(settings).map(drop),
             None => scripts(settings).map(drop),
         }
     }
@@ -79,7 +75,7 @@ impl Live {
     /// may log in anew.
     ///
     /// # Errors
-    /// A provider can't be set up; then nothing has changed.
+    /// What the settings name can't be used; then nothing has changed.
     pub fn set(&self, settings: &config::Settings) -> Result<Applied, SetUpError> {
         let mut taken = Applied::default();
         let scripts = match &self.gateway {
@@ -89,12 +85,17 @@ impl Live {
                 scripts
             }
             Some(gateway) => {
-                let providers = providers(settings)?;
+                let set_up = SetUp::of(settings)?;
+                set_up.announce();
+                let SetUp { providers, grants } = set_up;
                 let scripts = providers.scripts();
                 let change = self.access.replace(&settings.circles, &settings.circle);
                 gateway.shared.watches.on_change(&change);
-                providers.announce();
                 taken.read_anew = gateway.verify.replace(providers);
+                let grants = Arc::new(grants);
+                if grants.has_other_key(&gateway.shared.grants.swap(grants.clone())) {
+                    taken.read_anew.push("server.key".to_owned());
+                }
                 taken.sessions_ended = gateway.registry.end(|circle| change.narrows(circle));
                 scripts
             }

@@ -2,6 +2,7 @@
 
 mod login;
 mod nostr;
+mod proof;
 mod roles;
 mod schemes;
 mod wallets;

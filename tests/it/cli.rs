@@ -1,6 +1,7 @@
 //! The command line, as its user sees it.
 
 mod commands;
+mod grant;
 mod jobs;
 mod webhook;
 
@@ -521,7 +522,11 @@ fn play_does_not_sign_what_a_server_in_the_middle_passes_on() {
                 [7; 32],
             )
             .text();
-            let reply = json!({ "jsonrpc": "2.0", "id": request["id"], "result": text });
+            let mut reply = json!({ "jsonrpc": "2.0", "id": request["id"] });
+            match request["method"].as_str() {
+                Some("prove") => reply["error"] = json!({ "code": -32601, "message": "" }),
+                _ => reply["result"] = text.into(),
+            }
             socket.send(Message::text(reply.to_string())).unwrap();
         }
         methods
@@ -536,7 +541,7 @@ fn play_does_not_sign_what_a_server_in_the_middle_passes_on() {
     );
     assert_eq!(
         middle.join().unwrap(),
-        ["fetch_nonce"],
+        ["prove", "fetch_nonce"],
         "nothing signed was sent"
     );
 }

@@ -93,7 +93,11 @@ async fn man_in_the_middle(
             while let Some(Ok(Message::Text(request))) = ws.next().await {
                 let request: Value = circled_json::parse(&request).unwrap();
                 methods.push(request["method"].as_str().unwrap().to_owned());
-                let reply = json!({ "jsonrpc": "2.0", "id": request["id"], "result": text(&own) });
+                let mut reply = json!({ "jsonrpc": "2.0", "id": request["id"] });
+                match request["method"].as_str() {
+                    Some("prove") => reply["error"] = json!({ "code": -32006, "message": "" }),
+                    _ => reply["result"] = text(&own).into(),
+                }
                 ws.send(Message::text(reply.to_string())).await.unwrap();
             }
             methods
@@ -148,7 +152,7 @@ async fn a_text_for_somebody_else_is_not_signed() {
         client.close().await;
         assert_eq!(
             timeout(PATIENCE, served).await.unwrap().unwrap(),
-            ["fetch_nonce"],
+            ["prove", "fetch_nonce"],
             "nothing signed was sent"
         );
     }

@@ -630,6 +630,7 @@ async fn a_server_describes_itself() {
     list_members()
     list_scripts()
     play(script, args?, timeout_ms?, request_id?)
+    prove(challenge)
     put_script(name, source, if_version?, call?)
     redeliver(job_id)
     remove_device_key(pubkey)

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{Change, Client, Error, Options, dial::Dial};
+use crate::{Change, Client, Error, Login, Options, dial::Dial};
 
 /// The time in which a call without a time limit is asked again, from when its first reply was lost.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -74,14 +74,21 @@ impl Caller {
     /// Sets the signature scheme of the logins.
     #[must_use]
     pub fn scheme(mut self, scheme: Scheme) -> Self {
-        self.link.get_mut().dial.scheme = scheme;
+        self.link.get_mut().dial.login.scheme = scheme;
         self
     }
 
     /// Sets the origin in the login text, if the server is dialled by another name than its own.
     #[must_use]
     pub fn origin(mut self, origin: Origin) -> Self {
-        self.link.get_mut().dial.origin = Some(origin);
+        self.link.get_mut().dial.login.origin = Some(origin);
+        self
+    }
+
+    /// Sets all that there is to say about the logins.
+    #[must_use]
+    pub fn login(mut self, login: Login) -> Self {
+        self.link.get_mut().dial.login = login;
         self
     }
 

@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use circled_protocol::{Origin, Scheme, SecretKey};
+use circled_protocol::SecretKey;
 use tokio::time::{Instant, sleep};
 
-use crate::{Client, Error, backoff::Backoff};
+use crate::{Client, Error, Login, backoff::Backoff};
 
 /// The time after which a connection counts as stable: after its loss, the first waits are short again.
 const STEADY: Duration = Duration::from_secs(30);
@@ -28,8 +28,7 @@ pub enum Change<'a> {
 pub(crate) struct Dial {
     pub(crate) address: String,
     key: SecretKey,
-    pub(crate) scheme: Scheme,
-    pub(crate) origin: Option<Origin>,
+    pub(crate) login: Login,
     pub(crate) on_change: Box<dyn FnMut(Change<'_>) + Send>,
     backoff: Backoff,
     /// The time since when there is a connection.
@@ -41,8 +40,7 @@ impl Dial {
         Self {
             address,
             key,
-            scheme: Scheme::Eip191,
-            origin: None,
+            login: Login::default(),
             on_change: Box::new(|_| {}),
             backoff: Backoff::default(),
             since: None,
@@ -52,14 +50,7 @@ impl Dial {
     /// Connects, and logs in.
     pub(crate) async fn connect(&mut self) -> Result<Client, Error> {
         let client = Client::connect(&self.address).await?;
-        match &self.origin {
-            Some(origin) => {
-                client
-                    .authenticate_at(origin, &self.key, self.scheme)
-                    .await?;
-            }
-            None => client.authenticate(&self.key, self.scheme).await?,
-        }
+        client.log_in(&self.key, &self.login).await?;
         Ok(client)
     }
 

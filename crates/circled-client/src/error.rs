@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use circled_protocol::{
-    ChallengeError, InvalidKey, LoginRefusal, PublicKey, RpcError, Scheme, Vocabulary, code,
+    ChallengeError, InvalidKey, LoginRefusal, ProofError, PublicKey, RpcError, Scheme, Vocabulary,
+    code,
 };
 use serde_json::Value;
 use thiserror::Error;
@@ -44,6 +45,15 @@ pub enum Error {
     /// The login text must not be signed: the server may be passing on another server's text.
     #[error("the login text was not signed: {0}")]
     Challenge(#[from] ChallengeError),
+    /// The server's proof is worth nothing: this may be another server. Nothing was signed.
+    #[error("the server does not speak for this circle: {0}")]
+    Proof(#[from] ProofError),
+    /// The server has no grant of the circle's owner, and a proof is required. Nothing was signed.
+    #[error("the server has no grant of the circle's owner, and a proof is required")]
+    NoProof,
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
     /// In this scheme, keys of secp256k1 sign no login texts.
     #[error("the key {0} cannot sign a login text by {1:?}")]
     Unsigned(PublicKey, Scheme),
@@ -88,6 +98,9 @@ impl Error {
             | Self::NoCircle(_)
             | Self::Circle(_)
             | Self::Challenge(_)
+            | Self::Proof(_)
+            | Self::NoProof
+            | Self::Randomness(_)
             | Self::Unsigned(..)
             | Self::Answer(_) => false,
         }
@@ -117,6 +130,9 @@ impl Error {
             | Self::NoCircle(_)
             | Self::Circle(_)
             | Self::Challenge(_)
+            | Self::Proof(_)
+            | Self::NoProof
+            | Self::Randomness(_)
             | Self::Unsigned(..)
             | Self::Answer(_) => None,
         }

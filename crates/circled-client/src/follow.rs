@@ -12,7 +12,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use crate::{Change, Error, Notice, Subscription, dial::Dial};
+use crate::{Change, Error, Login, Notice, Subscription, dial::Dial};
 
 /// Follows a circle's events across lost connections: connects, logs in and subscribes. When the connection is lost or
 /// can't be made, it tries again, with waits from 250 ms to 30 s, and resumes after the last event.
@@ -57,14 +57,21 @@ impl Follow {
     /// Sets the signature scheme of the logins.
     #[must_use]
     pub fn scheme(mut self, scheme: Scheme) -> Self {
-        self.dial.scheme = scheme;
+        self.dial.login.scheme = scheme;
         self
     }
 
     /// Sets the origin in the login text, if the server is dialled by another name than its own.
     #[must_use]
     pub fn origin(mut self, origin: Origin) -> Self {
-        self.dial.origin = Some(origin);
+        self.dial.login.origin = Some(origin);
+        self
+    }
+
+    /// Sets all that there is to say about the logins.
+    #[must_use]
+    pub fn login(mut self, login: Login) -> Self {
+        self.dial.login = login;
         self
     }
 

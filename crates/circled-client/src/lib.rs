@@ -7,6 +7,7 @@ mod connection;
 mod dial;
 mod error;
 mod follow;
+mod login;
 mod methods;
 mod routes;
 mod subscription;
@@ -38,14 +39,14 @@ pub use circled_protocol as protocol;
 pub use dial::Change;
 pub use error::{Closed, Error};
 pub use follow::{Follow, Following};
+pub use login::Login;
 pub use subscription::{Notice, Subscription};
 pub use watch::{Watch, WatchNotice, Watching};
 
 use circled_protocol::{
-    Challenge, Json, Method, Origin, PublicKey, Scheme, SecretKey,
+    Json, Method, Origin, PublicKey,
     code::LIMIT_EXCEEDED,
-    methods::{Authenticate, CallScript, FetchNonce, Play, Played, Subscribe},
-    sign,
+    methods::{CallScript, Play, Played, Subscribe},
 };
 
 use calls::Calls;
@@ -150,43 +151,6 @@ impl Client {
             _reader: reader,
         };
         Ok(Self(Arc::new(inner)))
-    }
-
-    /// Logs in: fetches the text to sign, checks that it is for this server, circle and key, and signs it.
-    ///
-    /// # Errors
-    /// [`Error::Challenge`] if the text is for another one; then nothing is signed or sent. [`Error::Silent`] if the
-    /// server takes more than 10 s for a step.
-    pub async fn authenticate(&self, key: &SecretKey, scheme: Scheme) -> Result<(), Error> {
-        self.authenticate_at(&self.0.origin, key, scheme).await
-    }
-
-    /// Logs in to a server that is dialled by another name than its own, for example behind a tunnel. The text must
-    /// name `origin`, not the dialled one.
-    ///
-    /// # Errors
-    /// The same as [`Client::authenticate`].
-    pub async fn authenticate_at(
-        &self,
-        origin: &Origin,
-        key: &SecretKey,
-        scheme: Scheme,
-    ) -> Result<(), Error> {
-        let pubkey = key.public();
-        let nonce = FetchNonce {
-            pubkey: Some(pubkey.to_string()),
-            ..FetchNonce::default()
-        };
-        let text = self.request_soon(&nonce).await?;
-        Challenge::check(&text, origin, &self.0.circle, &pubkey)?;
-        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey, scheme))?;
-        let credentials = Authenticate {
-            pubkey: nonce.pubkey,
-            signature: Some(signature),
-            scheme: Some(scheme),
-            ..Authenticate::default()
-        };
-        self.request_soon(&credentials).await.map(drop)
     }
 
     /// Runs a script.

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use circled_protocol::{RpcError, code};
+use circled_protocol::{Challenge, RpcError, Scheme, SecretKey, code};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -162,10 +162,12 @@ async fn serve(
                 let request: Value = circled_json::parse(&request).unwrap();
                 let params = &request["params"];
                 let method = request["method"].as_str().unwrap();
-                let _ = calls.send(match method {
-                    "play" => format!("play {} {}", params["request_id"], params["timeout_ms"]),
-                    _ => method.to_owned(),
-                });
+                if method != "prove" {
+                    let _ = calls.send(match method {
+                        "play" => format!("play {} {}", params["request_id"], params["timeout_ms"]),
+                        _ => method.to_owned(),
+                    });
+                }
                 let mut error = Value::Null;
                 let result = match method {
                     "fetch_nonce" | "authenticate" if fate.crowded > 0 => {
@@ -179,6 +181,10 @@ async fn serve(
                         let circle = CIRCLE.parse().unwrap();
                         let minute = Duration::from_secs(60);
                         Challenge::new(origin.clone(), circle, pubkey, minute, jiff::Timestamp::now(), [7; 32]).text().into()
+                    }
+                    "prove" => {
+                        error = json!({ "code": code::NOT_FOUND, "message": "" });
+                        Value::Null
                     }
                     "subscribe" => {
                         if let Some(code) = fate.close {

@@ -10,6 +10,7 @@ mod key;
 pub mod methods;
 mod nostr;
 mod origin;
+mod proof;
 mod scope;
 mod signature;
 mod siwe;
@@ -27,6 +28,7 @@ pub use key::{InvalidKey, InvalidSecretKey, Point, PublicKey, SecretKey, is_secr
 pub use methods::Method;
 pub use nostr::NostrEvent;
 pub use origin::{InvalidOrigin, Origin};
+pub use proof::{Grant, Proof, ProofError};
 pub use scope::{InvalidScope, Permission, Scope, is_script_name};
 pub use signature::{BadSignature, Scheme, sign, verify};
 pub use siwe::SiweMessage;

@@ -9,6 +9,7 @@ mod events;
 mod jobs;
 mod login;
 mod members;
+mod proof;
 mod runs;
 mod scripts;
 mod store;
@@ -21,6 +22,7 @@ pub(super) const TOPICS: &[&[Method]] = &[
     runs::METHODS,
     watches::METHODS,
     login::METHODS,
+    proof::METHODS,
     scripts::METHODS,
     store::METHODS,
     members::METHODS,

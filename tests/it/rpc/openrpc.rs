@@ -131,6 +131,7 @@ async fn each_method_says_who_may_call_it_and_what_every_call_may_get() {
     }
     for (name, expected) in [
         ("fetch_nonce", "anyone"),
+        ("prove", "anyone"),
         ("unsubscribe", "anyone"),
         ("play", "play"),
         ("call", "call"),
