@@ -89,8 +89,8 @@ export class Calls {
         reply = this.#link.request(method, runs ? this.#limited(params, end) : params);
         return await race(reply, signal, end && end + (runs ? GRACE : 0));
       } catch (error) {
-        if (!reply || signal?.aborted)
-          throw error === LATE ? fail(last) : signal?.aborted ? error : fail(error as Error);
+        if (signal?.aborted) throw signal.reason;
+        if (!reply) throw fail(error === LATE ? last : (error as Error));
         last = error === LATE ? new ClosedError("the server did not answer in time") : (error as Error);
       } finally {
         // Until the reply has come, the server is at it.

@@ -8,13 +8,17 @@ import type {Json} from "./json.js";
 
 export type JobId = string;
 /**
- * A signature scheme.
+ * A scheme of logins: what is signed, and how.
  */
-export type Scheme = "eip191" | "sha256" | "schnorr";
+export type Scheme = "eip191" | "sha256" | "schnorr" | "siwe" | "nostr" | "es256";
 /**
  * A secp256k1 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
  */
 export type PublicKey = string;
+/**
+ * A P-256 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
+ */
+export type DeviceKey = string;
 /**
  * The role of a caller in a circle. A later role may do all that an earlier one may.
  */
@@ -30,10 +34,6 @@ export type CallRule = "auto" | "guest" | "member" | "owner";
  * @maxItems 32
  */
 export type Scope = string[];
-/**
- * A P-256 public key: 66 or 130 hex digits. Results have 66 lowercase hex digits.
- */
-export type DeviceKey = string;
 /**
  * The state of a durable job.
  */
@@ -77,14 +77,14 @@ export interface Methods {
     result: Watched;
   };
   /**
-   * Returns the login text. To log in, sign it and call `authenticate`.
+   * Returns the login text, or what else the scheme has to be signed. To log in, sign it and call `authenticate`.
    */
   fetch_nonce: {
     params: FetchNonceParams;
     result: string;
   };
   /**
-   * Logs the session in, with a signature over the login text that `fetch_nonce` returned.
+   * Logs the session in, with a signature over what `fetch_nonce` returned.
    */
   authenticate: {
     params: AuthenticateParams;
@@ -352,6 +352,39 @@ export interface Watched {
   at: number;
 }
 /**
+ * A signed event (NIP-01).
+ */
+export interface NostrEvent {
+  /**
+   * The SHA-256 of the other fields but the signature, 64 hex digits.
+   */
+  id: string;
+  /**
+   * The x coordinate of the signer's key, 64 hex digits.
+   */
+  pubkey: string;
+  /**
+   * The time, in seconds since 1970.
+   */
+  created_at: number;
+  /**
+   * The kind; 22242 to log in.
+   */
+  kind: number;
+  /**
+   * The tags. To log in, `["relay", "<origin>/<circle_pk>"]` and `["challenge", "<challenge>"]`.
+   */
+  tags: string[][];
+  /**
+   * Any text.
+   */
+  content: string;
+  /**
+   * The BIP-340 signature over the id, 128 hex digits.
+   */
+  sig: string;
+}
+/**
  * The result of `whoami`.
  */
 export interface Identity {
@@ -363,6 +396,10 @@ export interface Identity {
    * The caller's key.
    */
   pubkey?: PublicKey | null;
+  /**
+   * The device key by which the caller has logged in; null if it wasn't one.
+   */
+  device?: DeviceKey | null;
   /**
    * The circle that the session is in.
    */
@@ -1046,9 +1083,21 @@ export interface WatchParams {
  */
 export interface FetchNonceParams {
   /**
-   * The caller's secp256k1 public key: 66 or 130 hex digits; or, for the scheme `schnorr`, the 64 of its x coordinate.
+   * The caller's secp256k1 public key: 66 or 130 hex digits; or, for the schemes `schnorr` and `nostr`, the 64 of its x coordinate. For `es256`, the device's P-256 key: 66 hex digits.
    */
-  pubkey: string;
+  pubkey?: string | null;
+  /**
+   * The signature scheme. Without it, one of those that sign the login text with the caller's own key; `siwe` with an `address`.
+   */
+  scheme?: Scheme | null;
+  /**
+   * In place of a key, for `siwe`: the address of an Ethereum account.
+   */
+  address?: string | null;
+  /**
+   * With an address: the chain of the account; 1 if missing.
+   */
+  chain_id?: number | null;
 }
 /**
  * The parameters of `authenticate`.
@@ -1057,12 +1106,23 @@ export interface AuthenticateParams {
   /**
    * The key that `fetch_nonce` was called with.
    */
-  pubkey: string;
+  pubkey?: string | null;
   /**
-   * The signature over the whole login text, in hex.
+   * The signature over all that `fetch_nonce` returned, in hex.
    */
-  signature: string;
-  scheme?: Scheme;
+  signature?: string | null;
+  /**
+   * The signature scheme. Without it, `siwe` with an `address`, `nostr` with an `event`, else `eip191`.
+   */
+  scheme?: Scheme | null;
+  /**
+   * In place of a key, for `siwe`: the address that `fetch_nonce` was called with.
+   */
+  address?: string | null;
+  /**
+   * In place of all else, for `nostr`: the signed event.
+   */
+  event?: NostrEvent | null;
 }
 /**
  * The parameters of `whoami`.

@@ -1,6 +1,7 @@
 /** Logins of Nostr signers, which sign events only: NIP-07 extensions sign an event of NIP-42. */
 
 import { parseOrigin } from "./address.js";
+import type { NostrEvent } from "./generated.js";
 import { LoginTextError, type Signer } from "./signer.js";
 
 /** An event that isn't signed yet. */
@@ -14,7 +15,7 @@ export interface NostrEventTemplate {
 /** The part of NIP-07 that a login needs. `window.nostr` is one. */
 export interface NostrProvider {
   getPublicKey(): Promise<string>;
-  signEvent(event: NostrEventTemplate): Promise<object>;
+  signEvent(event: NostrEventTemplate): Promise<NostrEvent>;
 }
 
 /** Logs in by a Nostr signer. The event names the server and the circle, so it is of no use to another one. */

@@ -2,25 +2,18 @@
 
 import { parseOrigin } from "./address.js";
 import { LoginTextError } from "./errors.js";
+import type { Methods } from "./generated.js";
 
 export { LoginTextError };
 
+/** Parameters as a signer gives them. */
+type Given<P> = { readonly [K in keyof P]: NonNullable<P[K]> };
+
 /** The parameters of `fetch_nonce`: a key, or an Ethereum address. */
-export interface FetchNonceParams {
-  readonly pubkey?: string;
-  readonly scheme?: string;
-  readonly address?: string;
-  readonly chain_id?: number;
-}
+export type FetchNonceParams = Given<Methods["fetch_nonce"]["params"]>;
 
 /** The parameters of `authenticate`. */
-export interface AuthenticateParams {
-  readonly pubkey?: string;
-  readonly signature?: string;
-  readonly scheme?: string;
-  readonly address?: string;
-  readonly event?: unknown;
-}
+export type AuthenticateParams = Given<Methods["authenticate"]["params"]>;
 
 /**
  * What a signer may do with a new connection: fetch the text to sign, and answer it. Its calls fail once the connection is

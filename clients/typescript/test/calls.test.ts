@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { WebSocket } from "ws";
 import {
   ClosedError,
+  connect,
   EndedError,
   ExecutionError,
   ForbiddenError,
@@ -14,7 +16,9 @@ import {
 } from "../dist/index.js";
 import { keySigner, SecretKey } from "../dist/keys.js";
 import { failure, newCircle, reach, serve } from "./harness/circle.js";
+import { FakeServer } from "./harness/fake.js";
 import { Network } from "./harness/network.js";
+import { eventually } from "./harness/server.js";
 
 /** A script that ends only at a limit of time, on servers with `SLOW`. */
 const LONG = "loop {}";
@@ -115,6 +119,33 @@ test("calls that wait while there is no connection are made once there is one, i
   );
 });
 
+test("a call whose reply is lost can be given up with one's own reason", async (t) => {
+  const server = await serve(t);
+  const network = await Network.start(server.port);
+  t.after(() => network.stop());
+  const circle = await newCircle(t, server).connect(network.port);
+  network.losesReply = (reply) => reply.includes("job_id");
+  const abort = new AbortController();
+  const played = failure(circle.play("1", null, { signal: abort.signal }));
+  await reach(circle, "waiting");
+  abort.abort(new Error("enough"));
+  assert.equal((await played).message, "enough");
+});
+
+test("a call whose time is over after its reply was lost may have happened", async (t) => {
+  const server = await serve(t);
+  const network = await Network.start(server.port);
+  t.after(() => network.stop());
+  const circle = await newCircle(t, server).connect(network.port);
+  network.losesReply = (reply) => reply.includes("job_id");
+  const options = { timeout: 700, requestId: "mine" };
+  const error = await failure(circle.play('store.incr("n", 1)', null, options));
+  assert.ok(error instanceof UnansweredError && error.requestId === "mine", String(error));
+  network.losesReply = undefined;
+  const { value, replayed } = await circle.play('store.incr("n", 1)', null, { requestId: "mine" });
+  assert.deepEqual([value, replayed], [1, true]);
+});
+
 test("a job is submitted once, and waited for", async (t) => {
   const server = await serve(t);
   const network = await Network.start(server.port);
@@ -138,37 +169,40 @@ test("what can't be repeated says that it may have happened", async (t) => {
   const { pubkey } = SecretKey.generate();
   const error = await failure(circle.addMember({ pubkey }));
   assert.ok(error instanceof UnansweredError && error.cause instanceof ClosedError, String(error));
+  // What only reads is asked again, and hasn't happened.
+  network.losesReply = (reply) => reply.includes('"members"');
+  const unread = await failure(circle.listMembers({}, { timeout: 700 }));
+  assert.ok(unread instanceof ClosedError, String(unread));
   network.losesReply = undefined;
-  // What only reads is asked again.
   assert.deepEqual(
     (await circle.listMembers()).members.map((member) => member.pubkey),
     [pubkey],
   );
 });
 
-test("no more requests are under way than the session may have", async (t) => {
-  const server = await serve(t, { rest: "[session]\nmax_in_flight = 8\noutbound_queue = 32" });
-  const network = await Network.start(server.port);
-  t.after(() => network.stop());
-  const own = newCircle(t, server);
-  for (const [maxInFlight, isRefused] of [
-    [8, false],
-    [100, true],
-  ] as const) {
-    let refused = 0;
-    network.losesReply = (reply) => {
-      refused += reply.split("-32005").length - 1;
-      return false;
-    };
-    const circle = await own.connect(network.port, { maxInFlight });
-    const played = Array.from({ length: 100 }, (_, n) => circle.play("let x = 0; while x < 1000 { x += 1 } ARGS", n));
-    const values = (await Promise.all(played)).map(({ value }) => value);
-    assert.deepEqual(
-      values,
-      Array.from({ length: 100 }, (_, n) => n),
-    );
-    assert.equal(refused > 0, isRefused, `${refused} of ${maxInFlight}`);
+test("no more requests are under way than the session may have, and the others wait in order", async (t) => {
+  const waiting: (() => void)[] = [];
+  const seen: unknown[] = [];
+  let most = 0;
+  const server = await FakeServer.start(t, (_, params, socket, id) => {
+    seen.push(params.args);
+    waiting.push(() => socket.send(JSON.stringify({ jsonrpc: "2.0", id, result: { value: params.args } })));
+    most = Math.max(most, waiting.length);
+    return undefined;
+  });
+  const circle = await connect({ url: server.url, WebSocket, maxInFlight: 8 });
+  t.after(() => circle.close());
+  const numbers = Array.from({ length: 50 }, (_, n) => n);
+  const plays = numbers.map((n) => circle.play("ARGS", n));
+  for (const n of numbers) {
+    await eventually(`request ${n}`, () => seen.length === Math.min(n + 8, 50));
+    waiting.shift()?.();
   }
+  assert.deepEqual(
+    (await Promise.all(plays)).map(({ value }) => value),
+    numbers,
+  );
+  assert.deepEqual([most, seen], [8, numbers]);
 });
 
 test("a limit that passes is waited for", async (t) => {

@@ -16,7 +16,7 @@ import { keySigner, SecretKey } from "../dist/keys.js";
 import { failure, newCircle, reach, serve } from "./harness/circle.js";
 import { FakeServer } from "./harness/fake.js";
 import { Network } from "./harness/network.js";
-import { freePort } from "./harness/server.js";
+import { eventually, freePort } from "./harness/server.js";
 
 const signer = keySigner(SecretKey.generate());
 /** Settings of a server that serves other circles alone. */
@@ -175,6 +175,31 @@ test("a server that loses the connection in the middle of a login is dialled aga
   const circle = await connect({ url: server.url, signer: login, WebSocket });
   t.after(() => circle.close());
   assert.equal(server.connections, 4);
+});
+
+test("a signer is told when its connection is lost, and what it does then counts no more", async (t) => {
+  const server = await FakeServer.start(t);
+  const told: unknown[] = [];
+  let finish = () => {};
+  const slow: Signer = {
+    async login(exchange) {
+      if (told.length > 0) return exchange.call("whoami");
+      exchange.signal.addEventListener("abort", () => told.push(exchange.signal.reason));
+      const person = new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      server.close(1013, "too many sessions");
+      await person;
+      await exchange.call("late").catch((error) => told.push(error));
+    },
+  };
+  const circle = await connect({ url: server.url, signer: slow, WebSocket });
+  t.after(() => circle.close());
+  finish();
+  await eventually("the end of the first login", () => told.length === 2);
+  assert.ok(told[0] instanceof ClosedError && told[0].code === 1013);
+  assert.equal(told[1], told[0]);
+  assert.deepEqual(server.methods, ["prove", "prove", "whoami"]);
 });
 
 test("it can be aborted in every phase", async (t) => {

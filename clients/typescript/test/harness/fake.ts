@@ -9,6 +9,7 @@ export type Answer = (
   method: string,
   params: Record<string, unknown>,
   socket: WebSocket,
+  id: number,
 ) => { result?: unknown; error?: unknown } | undefined;
 
 const NO_PROOF = { error: { code: -32006, message: "Not Found", data: { what: "grant" } } };
@@ -29,7 +30,7 @@ export class FakeServer {
       socket.on("message", (data) => {
         const { id, method, params } = JSON.parse(String(data));
         if (method !== "unsubscribe" || params[0] !== "") this.methods.push(method);
-        const reply = method === "prove" ? NO_PROOF : this.answer(method, params, socket);
+        const reply = method === "prove" ? NO_PROOF : this.answer(method, params, socket, id);
         if (reply) socket.send(JSON.stringify({ jsonrpc: "2.0", id, ...reply }));
       });
     });
