@@ -40,6 +40,7 @@ export interface Connection {
 /** The methods that are called as they are, in camel case: `list_jobs` is `listJobs`. A test compares them with the server's. */
 export const METHODS = [
   "whoami",
+  "prove",
   "put_script",
   "check_script",
   "get_script",
@@ -88,7 +89,7 @@ export interface ClientOptions {
 }
 
 /** Methods that only read, so asking them again does nothing. */
-const READS = /^(get_|list_|store_|check_|whoami$|usage$|rpc\.)/;
+const READS = /^(get_|list_|store_|check_|whoami$|usage$|prove$|rpc\.)/;
 
 export class Client {
   /** The circle's public key: 66 lowercase hex digits. */

@@ -98,6 +98,13 @@ export interface Methods {
     result: Identity;
   };
   /**
+   * Proves that this server speaks for the circle, before the client signs anything.
+   */
+  prove: {
+    params: ProveParams;
+    result: Proof;
+  };
+  /**
    * Puts a script under a name, if it compiles. Its version is the SHA-256 of its source.
    */
   put_script: {
@@ -416,6 +423,40 @@ export interface Identity {
    * The server's name and version.
    */
   server: string;
+}
+/**
+ * The proof of a server that it has the key of a grant: the result of `prove`.
+ */
+export interface Proof {
+  /**
+   * The grant of the circle's owner.
+   */
+  grant: Grant;
+  /**
+   * The signature of the server's key over the text `circled proof v1`: ECDSA over SHA-256, 64 bytes hex.
+   */
+  signature: string;
+}
+/**
+ * The grant of a circle's owner: a server's key speaks for the circle, at an origin and until a time. The circle's own key signs it, offline.
+ */
+export interface Grant {
+  /**
+   * The server's key.
+   */
+  server: PublicKey;
+  /**
+   * The origin by which clients know the server.
+   */
+  origin: string;
+  /**
+   * The time from which the grant counts no more, in whole seconds.
+   */
+  expires: string;
+  /**
+   * The signature of the circle's key over the text `circled grant v1`: ECDSA over SHA-256, 64 bytes hex.
+   */
+  signature: string;
 }
 /**
  * A script that was stored under a name.
@@ -1128,6 +1169,15 @@ export interface AuthenticateParams {
  * The parameters of `whoami`.
  */
 export interface WhoamiParams {}
+/**
+ * The parameters of `prove`.
+ */
+export interface ProveParams {
+  /**
+   * 32 random bytes of the client, in hex.
+   */
+  challenge: string;
+}
 /**
  * The parameters of `put_script`.
  */

@@ -57,7 +57,7 @@ test("the client has all methods of the server", async (t) => {
   const served = (await document(t)).methods.map(({ name }) => name);
   // These have a form of their own.
   const own = ["play", "call", "watch", "submit_job", "subscribe", "unsubscribe", "rpc.discover"];
-  const logins = ["fetch_nonce", "authenticate", "prove"];
+  const logins = ["fetch_nonce", "authenticate"];
   const known = [...METHODS, ...own, ...logins];
   assert.deepEqual(
     served.filter((name) => !known.includes(name)),
