@@ -172,6 +172,8 @@ export class Link {
     try {
       message = parse(text, this.#options.integers) as typeof message;
     } catch {
+      // What it was the reply to would wait for ever.
+      this.#lose(new ClosedError("the server sent something that is no JSON"));
       return;
     }
     const { id, method, error } = message;

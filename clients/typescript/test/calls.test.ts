@@ -180,6 +180,18 @@ test("what can't be repeated says that it may have happened", async (t) => {
   );
 });
 
+test("a reply that is no JSON is asked for again, on another connection", async (t) => {
+  let left = 1;
+  const server = await FakeServer.start(t, (_, __, socket) => {
+    if (left-- > 0) return void socket.send('{"jsonrpc":"2.0","id":1,"result":');
+    return { result: { authenticated: false } };
+  });
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  assert.equal((await circle.whoami()).authenticated, false);
+  assert.equal(server.connections, 2);
+});
+
 test("no more requests are under way than the session may have, and the others wait in order", async (t) => {
   const waiting: (() => void)[] = [];
   const seen: unknown[] = [];
