@@ -1,4 +1,7 @@
-/** The signatures of a server's proof. Loaded only if a server has one, because the curve is a library of its own. */
+/**
+ * The signatures of a server's proof. Loaded only if a server has one. The build puts the curve into this file, so that pages
+ * without a bundler can load it.
+ */
 
 import { etc, verifyAsync } from "@noble/secp256k1";
 import { parseOrigin } from "./address.js";
