@@ -44,7 +44,7 @@ export class Watches {
   get<T>(query: Query, args: unknown): Watch<T> {
     const params = { ...(typeof query === "string" ? { name: query } : query), args };
     const key = stringify(params);
-    return (this.#active.get(key) ?? new Watch(this.#feeds, this.#active, key, params)) as Watch<T>;
+    return new Watch<T>(this.#feeds, this.#active, key, params);
   }
 }
 

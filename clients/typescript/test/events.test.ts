@@ -6,6 +6,7 @@ import { keySigner, SecretKey } from "../dist/keys.js";
 import { failure, newCircle, reach, serve } from "./harness/circle.js";
 import { FakeServer } from "./harness/fake.js";
 import { Network } from "./harness/network.js";
+import { eventually } from "./harness/server.js";
 
 /** Emits the numbers from 1 to ARGS. */
 const EMIT = 'for n in 1..=ARGS { emit("n." + n, n) }';
@@ -160,6 +161,18 @@ test("events that come before the reply are those of the subscription", async (t
   assert.equal(((await events.next()).value as CircleEvent).data, "early");
   server.notify("event", { subscription: "1", id: 2, topic: "t", data: "late", at: "" });
   assert.equal(((await events.next()).value as CircleEvent).data, "late");
+});
+
+test("a subscription that nobody wants by the time of its reply is ended", async (t) => {
+  const server = await FakeServer.start(t, (method) => {
+    if (method === "subscribe") void events.return();
+    return { result: { subscription: "1", since: 0 } };
+  });
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  const events = circle.events();
+  await eventually("the end", () => server.methods.includes("unsubscribe"));
+  assert.deepEqual(await events.next(), { done: true, value: undefined });
 });
 
 test("calls that take long keep no subscription waiting", async (t) => {

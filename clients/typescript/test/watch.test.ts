@@ -88,6 +88,41 @@ test("watches of the same script with the same arguments are one for the server"
   assert.deepEqual(server.methods, ["watch", "whoami", "unsubscribe"]);
 });
 
+test("a loop begins with the value that is, not with one that was", async (t) => {
+  const server = await serve(t);
+  const circle = await newCircle(t, server).connect(server.port);
+  const watch = circle.watch<number>(READ);
+  for (const expected of [0, 1, 2]) {
+    for await (const value of watch) {
+      assert.equal(value, expected);
+      break;
+    }
+    await eventually("that nobody watches", () => watch.getSnapshot().status === "stale");
+    await circle.play('store.incr("n", 1)');
+  }
+});
+
+test("a value that comes again is the same object", async (t) => {
+  const server = await FakeServer.start(t, (method) => ({
+    result: method === "watch" ? { subscription: "1", value: { a: [1] }, at: 1 } : true,
+  }));
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  const seen: Snapshot[] = [];
+  const watch = circle.watch("top");
+  watch.subscribe((snapshot) => seen.push(snapshot));
+  const { value } = await until(watch, ({ status }) => status === "live");
+  server.notify("value", { subscription: "1", value: { a: [1] }, at: 2 });
+  server.close(1012, "restart");
+  await until(watch, ({ status }) => status === "stale");
+  await until(watch, ({ status }) => status === "live");
+  assert.deepEqual(
+    seen.map(({ status }) => status),
+    ["loading", "live", "stale", "live"],
+  );
+  for (const snapshot of seen.slice(1)) assert.equal(snapshot.value, value);
+});
+
 test("a watch is live again after a kill, from where it was, and tells nothing that it has told", async (t) => {
   const server = await serve(t);
   const network = await Network.start(server.port);
