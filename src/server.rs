@@ -43,7 +43,7 @@ use crate::{
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
     memory::MemoryBudget,
-    rpc::{Limits, Quotas, Shared, WatchLimits, Watches},
+    rpc::{DeviceSessions, Limits, Quotas, Shared, WatchLimits, Watches},
     session::{self, Registry},
     shares::Bounds,
     turns::Turns,
@@ -148,6 +148,7 @@ impl Server {
             circles: RecentKeys::default(),
             callers: RecentKeys::default(),
             watches: Watches::new(dispatcher.clone(), watch_limits(settings)),
+            device_sessions: DeviceSessions::new(dispatcher.clone()),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
             device_key_ttl: settings.auth.device_key_ttl.get(),
@@ -261,6 +262,7 @@ impl Server {
             let _ = timeout(TELLING, ending.tasks.wait()).await;
         }
         state.shared.watches.close().await;
+        state.shared.device_sessions.close().await;
         end(&dispatcher, grace_ends).await;
         admin_ending.end(grace_ends).await;
         tracing::info!("stopped");

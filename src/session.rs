@@ -35,8 +35,8 @@ use crate::{
     farewell,
     memory::MemoryBudget,
     rpc::{
-        self, Context, Events, Gather, Handled, Id, InFlight, PendingCall, Reply, ReplyText,
-        Subscriptions,
+        self, Context, DeviceEnd, Events, Gather, Handled, Id, InFlight, PendingCall, Reply,
+        ReplyText, Subscriptions,
     },
 };
 use connection::{Connection, EventCapacity, Input, Reads};
@@ -60,6 +60,8 @@ pub enum Closing {
     Unserved,
     /// Somebody in the circle may do less than before.
     RulesChanged,
+    /// The device key of the session was removed, has changed, or has expired.
+    Device(DeviceEnd),
     /// The login deadline has passed.
     LoginDeadline,
     /// A message was larger than the settings allow.
@@ -79,7 +81,10 @@ pub enum Closing {
 impl Closing {
     /// Returns true if all calls were answered before.
     fn is_in_order(self) -> bool {
-        matches!(self, Self::GoingAway | Self::Unserved | Self::RulesChanged)
+        matches!(
+            self,
+            Self::GoingAway | Self::Unserved | Self::RulesChanged | Self::Device(_)
+        )
     }
 
     fn frame(self) -> CloseFrame {
@@ -87,6 +92,12 @@ impl Closing {
             Self::GoingAway => (1001, "the server is stopping"),
             Self::Unserved => (1008, "this server does not serve the circle any more"),
             Self::RulesChanged => (1012, "the circle's rules have changed: connect again"),
+            Self::Device(DeviceEnd::Removed) => (1008, "device key removed"),
+            Self::Device(DeviceEnd::Expired) => (1008, "device key expired"),
+            Self::Device(DeviceEnd::Changed) => (
+                1012,
+                "the scope of the device key has changed: connect again",
+            ),
             Self::LoginDeadline => (1008, "no login within session.login_deadline"),
             Self::TooBig => (1009, "message larger than session.max_message"),
             Self::TooBigYet => (
@@ -133,10 +144,10 @@ pub fn run<S: Metered + Send>(
         let _permit = &permit;
         let (mut end, events) = converse(&mut connection, &mut context, &settings, &ending).await;
         if matches!(end, End::Closing(Closing::GoingAway)) && !stopping.is_cancelled() {
-            end = End::Closing(if context.shared.access.serves(&context.circle) {
-                Closing::RulesChanged
-            } else {
-                Closing::Unserved
+            end = End::Closing(match context.in_flight_requests.device_end() {
+                Some(why) => Closing::Device(why),
+                None if context.shared.access.serves(&context.circle) => Closing::RulesChanged,
+                None => Closing::Unserved,
             });
         }
         // A read of the log goes on until it ends, whatever happens to the client.
@@ -369,6 +380,9 @@ impl<S: Metered> Session<'_, '_, S> {
                     }
                     () = ending.as_mut(), if !in_flight_requests.is_draining() => {
                         in_flight_requests.drain();
+                        if in_flight_requests.device_end().is_some() {
+                            timer.as_mut().reset(heartbeat.on_end(Instant::now()));
+                        }
                         None
                     }
                     // Polled last: every message that has come in by now has been read and answered.

@@ -24,7 +24,7 @@ pub(crate) use page::host_of_page;
 pub use page::{AllowedPage, InvalidPage};
 pub(crate) use phase::login_key;
 pub use phase::{
-    Anonymous, Authenticated, Challenged, PendingChallenge, Phase, Signer, UnverifiedLogin,
+    Anonymous, Authenticated, Challenged, PendingChallenge, Phase, Proved, Signer, UnverifiedLogin,
 };
 pub use recent_keys::RecentKeys;
 pub(crate) use secret::{HIDDEN, UnusableSecret};

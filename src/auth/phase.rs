@@ -1,7 +1,9 @@
 //! The phases of a session's login, each a type: a challenge can't be answered twice, and nothing that needs a caller
 //! can be reached without one.
 
-use circled_protocol::{Address, BadSignature, LoginRefusal, NostrEvent, Point, PublicKey, Scheme};
+use circled_protocol::{
+    Address, BadSignature, DeviceKey, LoginRefusal, NostrEvent, Point, PublicKey, Scheme,
+};
 use jiff::Timestamp;
 
 use super::Credentials;
@@ -44,6 +46,8 @@ pub enum Signer {
     Key(Point, Option<Scheme>),
     /// An Ethereum account, which signs the text, a message of EIP-4361.
     Account(Address),
+    /// The holder of a device's key, who signs the text.
+    Device(DeviceKey),
     /// The holder of a key, who signs an event of NIP-42 that has the text as its challenge.
     Nostr {
         /// The key.
@@ -85,6 +89,15 @@ pub enum UnverifiedLogin {
         /// The signature.
         signature: String,
     },
+    /// The signature of a device's key over a text.
+    Device {
+        /// The key.
+        key: DeviceKey,
+        /// What is signed.
+        text: String,
+        /// The signature.
+        signature: String,
+    },
     /// The event of a key.
     Nostr {
         /// The key.
@@ -94,9 +107,18 @@ pub enum UnverifiedLogin {
     },
 }
 
+/// A key that was proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proved {
+    /// The caller's own key.
+    Caller(PublicKey),
+    /// The key of a device: whose it is, the circle's store knows.
+    Device(DeviceKey),
+}
+
 impl UnverifiedLogin {
     /// Verifies the signature, which takes tens of microseconds, and returns the proved key.
-    pub fn verify(&self) -> Result<PublicKey, LoginRefusal> {
+    pub fn verify(&self) -> Result<Proved, LoginRefusal> {
         let verified = match self {
             Self::Signature {
                 point,
@@ -114,9 +136,21 @@ impl UnverifiedLogin {
                     false => Err(BadSignature),
                 }
             }),
-            Self::Nostr { key, event } => return event.verify().map(|()| *key),
+            Self::Nostr { key, event } => {
+                return event.verify().map(|()| Proved::Caller(*key));
+            }
+            Self::Device {
+                key,
+                text,
+                signature,
+            } => {
+                let verified = key.verify(text, signature).map(|()| Proved::Device(*key));
+                return verified.map_err(|BadSignature| LoginRefusal::BadSignature);
+            }
         };
-        verified.map_err(|BadSignature| LoginRefusal::BadSignature)
+        verified
+            .map(Proved::Caller)
+            .map_err(|BadSignature| LoginRefusal::BadSignature)
     }
 }
 
@@ -224,7 +258,27 @@ impl PendingChallenge {
                 event.check(&text, &origin, &circle, now)?;
                 UnverifiedLogin::Nostr { key, event }
             }
-            (Signer::Key(..) | Signer::Account(_) | Signer::Nostr { .. }, _) => {
+            (
+                Signer::Device(key),
+                Credentials::Signature {
+                    pubkey,
+                    scheme: Scheme::Es256,
+                    signature,
+                },
+            ) => {
+                if pubkey.parse() != Ok(key) {
+                    return Err(LoginRefusal::NoNonce);
+                }
+                UnverifiedLogin::Device {
+                    key,
+                    text,
+                    signature,
+                }
+            }
+            (
+                Signer::Key(..) | Signer::Account(_) | Signer::Device(_) | Signer::Nostr { .. },
+                _,
+            ) => {
                 return Err(LoginRefusal::NoNonce);
             }
         };
@@ -301,7 +355,10 @@ mod tests {
             scheme: Scheme::Eip191,
             signature,
         };
-        challenge.answered(credentials, start() + after)?.verify()
+        match challenge.answered(credentials, start() + after)?.verify()? {
+            Proved::Caller(key) => Ok(key),
+            Proved::Device(key) => panic!("a device: {key}"),
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ use circled_protocol::{
     DeviceKey, PublicKey, Scope,
     methods::{AddDeviceKey, Device},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::ALL;
 use crate::{
     script::RunError,
-    store::{NewEvent, Transaction, Value, WriteError},
+    store::{self, Key, NewEvent, Transaction, Value, WriteError},
 };
 
 /// The prefix of the records in the store: the device's key follows.
@@ -21,20 +21,37 @@ const DEVICES: &[u8] = b"d";
 /// The prefix of the index: the caller's key follows, then the device's.
 const OF_CALLERS: &[u8] = b"D";
 
+/// The topic of the event that tells of a new device key, or a replaced one.
+pub const DEVICE_ADDED: &str = "circle.device_key_added";
+/// The topic of the event that tells that one was removed.
+pub const DEVICE_REMOVED: &str = "circle.device_key_removed";
+
+/// The time for which `last_used_at` stays as it is: logins within an hour write it once.
+const USE_NOTED_FOR: SignedDuration = SignedDuration::from_hours(1);
+
 /// A device key, as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredDevice {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// The caller for whom it acts.
     #[serde(with = "circled_protocol::trusted")]
-    caller: PublicKey,
+    pub caller: PublicKey,
     label: String,
-    scope: Scope,
-    expires_at: Timestamp,
+    /// What it may do.
+    pub scope: Scope,
+    /// The time from which it counts no more.
+    pub expires_at: Timestamp,
     added_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_used_at: Option<Timestamp>,
 }
 
-impl StoredDevice {
+impl DeviceRecord {
+    /// Returns true if a login by it at this time is to be noted.
+    pub fn is_use_to_be_noted(&self, now: Timestamp) -> bool {
+        self.last_used_at
+            .is_none_or(|last| now.duration_since(last) >= USE_NOTED_FOR)
+    }
+
     fn into_view(self, pubkey: DeviceKey) -> Device {
         Device {
             pubkey,
@@ -57,6 +74,42 @@ fn index_of(caller: &PublicKey) -> Vec<u8> {
 
 fn index_key(caller: &PublicKey, device: &DeviceKey) -> Vec<u8> {
     [&index_of(caller), &device.as_bytes()[..]].concat()
+}
+
+/// Returns the key of the store that has the record of a device key.
+pub fn device_record_key(device: &DeviceKey) -> Key {
+    store::own_key(&key(device))
+}
+
+/// Returns the record of a device key, unless it has expired.
+///
+/// # Errors
+/// The store can't be read.
+pub fn find_device(
+    transaction: &mut Transaction,
+    device: &DeviceKey,
+    now: Timestamp,
+) -> Result<Option<DeviceRecord>, WriteError> {
+    let found = read(transaction, device)?;
+    Ok(found.filter(|record| now < record.expires_at))
+}
+
+/// Notes that a session has logged in by a device key.
+pub(super) fn note_use(
+    transaction: &mut Transaction,
+    device: &DeviceKey,
+    now: Timestamp,
+) -> Result<(), RunError> {
+    if let Some(record) = find_device(transaction, device, now)?
+        && record.is_use_to_be_noted(now)
+    {
+        let record = DeviceRecord {
+            last_used_at: Some(now),
+            ..record
+        };
+        write(transaction, device, &record);
+    }
+    Ok(())
 }
 
 /// Adds a device key of the caller's, or replaces it. The caller has proved that its holder wants that.
@@ -90,7 +143,7 @@ pub(super) fn add(
     if others >= most {
         return Err(RunError::limit("auth.max_device_keys"));
     }
-    let device = StoredDevice {
+    let device = DeviceRecord {
         caller: *caller,
         label: new.label.clone(),
         scope: new.scope.clone(),
@@ -98,11 +151,10 @@ pub(super) fn add(
         added_at: now,
         last_used_at: None,
     };
-    let stored = serde_json::to_vec(&device).unwrap_or_default();
-    transaction.own_set(&key(&new.pubkey), Some(Value::new(&stored)));
+    write(transaction, &new.pubkey, &device);
     let index = index_key(caller, &new.pubkey);
     transaction.own_set(&index, Some(Value::new(b"1")));
-    tell(transaction, "circle.device_key_added", caller, &new.pubkey);
+    tell(transaction, DEVICE_ADDED, caller, &new.pubkey);
     Ok(device.into_view(new.pubkey))
 }
 
@@ -118,7 +170,7 @@ pub(super) fn remove(
         return Ok(false);
     };
     erase(transaction, caller, device);
-    tell(transaction, "circle.device_key_removed", caller, device);
+    tell(transaction, DEVICE_REMOVED, caller, device);
     Ok(now < stored.expires_at)
 }
 
@@ -142,9 +194,14 @@ pub(super) fn list(
 fn read(
     transaction: &mut Transaction,
     device: &DeviceKey,
-) -> Result<Option<StoredDevice>, WriteError> {
+) -> Result<Option<DeviceRecord>, WriteError> {
     let stored = transaction.own_get(&key(device))?;
     Ok(stored.and_then(|stored| circled_json::from_slice(&stored).ok()))
+}
+
+fn write(transaction: &mut Transaction, device: &DeviceKey, record: &DeviceRecord) {
+    let stored = serde_json::to_vec(record).unwrap_or_default();
+    transaction.own_set(&key(device), Some(Value::new(&stored)));
 }
 
 fn devices_of(
@@ -187,7 +244,7 @@ mod tests {
             .unwrap()
             .public();
         let at = |ms| Timestamp::from_millisecond(ms).unwrap();
-        let stored = StoredDevice {
+        let stored = DeviceRecord {
             caller,
             label: "phone".to_owned(),
             scope: "call:greet,jobs".parse().unwrap(),
@@ -197,7 +254,7 @@ mod tests {
         };
         let written = serde_json::to_string(&stored).unwrap();
         golden::check_json("device_key", &written, &[""], |text| {
-            let stored: StoredDevice = circled_json::from_str(text).ok()?;
+            let stored: DeviceRecord = circled_json::from_str(text).ok()?;
             serde_json::to_string(&stored).ok()
         });
         for (name, key) in [

@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
-use circled_protocol::{PublicKey, Role};
+use circled_protocol::{Permission, PublicKey, Role};
 use jiff::Timestamp;
 
 use super::{
-    Caller, JobSpec, Procedure, QueryScript, Settings, Task, has_script, list_role,
+    Caller, JobSpec, Procedure, QueryScript, Settings, Task, find_device, has_script,
+    job_spec::NeedsOwnKey,
+    list_role,
     members::{CirclePeople, role},
     scripts,
 };
@@ -97,7 +99,7 @@ impl Executor {
             return (!matches!(outcome, Err(RunError::Unavailable))).then_some(outcome);
         }
         let own = transaction.as_mut()?;
-        let found = match replay(&self.access, job, own) {
+        let found = match admit_device(job, own).and_then(|()| replay(&self.access, job, own)) {
             Ok(Some(reply)) => return Some(Ok(reply)),
             Ok(None) => find(&self.access, job, own),
             Err(error) => Err(error),
@@ -128,6 +130,7 @@ impl Executor {
         let own = transaction.as_mut().ok_or(RunError::Unavailable)?;
         if let Task::Procedure(procedure) = &job.task {
             // A script is compiled only if its caller may store it.
+            admit_device(job, own)?;
             admit(job, own)?;
             if let Some((name, source)) = procedure.source() {
                 for import in self.sandbox.examine(source, deadline, cancel)? {
@@ -138,6 +141,7 @@ impl Executor {
             }
             return self.perform(procedure, job, own);
         }
+        admit_device(job, own)?;
         if let Some(reply) = replay(&self.access, job, own)? {
             return Ok(reply);
         }
@@ -175,6 +179,7 @@ impl Executor {
         job: &JobSpec<'_>,
         transaction: &mut Transaction,
     ) -> Outcome {
+        admit_device(job, transaction)?;
         admit(job, transaction)?;
         Ok(Success {
             output: String::new(),
@@ -184,6 +189,24 @@ impl Executor {
             queried: None,
             replayed: None,
         })
+    }
+}
+
+/// Checks that the device key by which the caller acts, if it does, is theirs still, and that its scope permits the job.
+fn admit_device(job: &JobSpec<'_>, transaction: &mut Transaction) -> Result<(), RunError> {
+    let Caller::Device { key, device } = &job.caller else {
+        return Ok(());
+    };
+    let record = find_device(transaction, device, Timestamp::now())?;
+    let record = record.filter(|record| record.caller == *key);
+    let scope = record.ok_or(RunError::UnknownDevice)?.scope;
+    let own = job.task.permission();
+    let own = own.map_err(|NeedsOwnKey| RunError::OutOfScope { needs: None })?;
+    let submitted = job.durable.is_some().then_some(Permission::Jobs);
+    let lacking = own.into_iter().chain(submitted);
+    match { lacking }.find(|needs| !scope.permits(needs)) {
+        Some(needs) => Err(RunError::OutOfScope { needs: Some(needs) }),
+        None => Ok(()),
     }
 }
 
@@ -216,7 +239,7 @@ fn admit_to(
         }
     }
     match (rule, &job.caller) {
-        (Some(needs), Caller::Key(key)) => {
+        (Some(needs), Caller::Key(key) | Caller::Device { key, .. }) => {
             if role(access, transaction, key)? >= needs {
                 Ok(())
             } else {

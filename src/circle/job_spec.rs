@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use circled_protocol::{JobId, PublicKey, Role};
+use circled_protocol::{DeviceKey, JobId, Permission, PublicKey, Role};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
@@ -99,11 +99,22 @@ pub enum QueryScript<'a> {
     },
 }
 
+/// The error of what the key of a device may never do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NeedsOwnKey;
+
 /// The caller of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller<'a> {
     /// The holder of a key.
     Key(PublicKey),
+    /// The same, by a key of one of their devices: it may do no more than its scope, as long as it acts for them.
+    Device {
+        /// The caller's key.
+        key: PublicKey,
+        /// The device's key.
+        device: DeviceKey,
+    },
     /// Anyone who connected, where no login is needed.
     Anyone,
     /// A provider, which has signed its delivery.
@@ -192,6 +203,32 @@ impl Task<'_> {
         }
     }
 
+    /// Returns the permission that a device's key needs to run it, if it needs one.
+    ///
+    /// # Errors
+    /// Only the caller's own key will do.
+    pub(super) fn permission(&self) -> Result<Option<Permission>, NeedsOwnKey> {
+        let named = |name: &str| Ok(Some(Permission::CallNamed(name.to_owned())));
+        match self {
+            Self::Source(_)
+            | Self::Query {
+                script: QueryScript::Source(_),
+                ..
+            } => Ok(Some(Permission::Play)),
+            _ if self.has_version() => Err(NeedsOwnKey),
+            Self::Named { name, .. }
+            | Self::Query {
+                script: QueryScript::Named { name, .. },
+                ..
+            } => named(name),
+            Self::Pinned(pinned) => match &pinned.name {
+                Some(name) => named(name),
+                None => Ok(Some(Permission::Play)),
+            },
+            Self::Procedure(procedure) => procedure.permission(),
+        }
+    }
+
     /// Returns the name that the script has in its circle.
     pub fn script(&self) -> Option<&str> {
         match self {
@@ -214,6 +251,7 @@ impl Caller<'_> {
     pub fn into_owned(self) -> Caller<'static> {
         match self {
             Self::Key(key) => Caller::Key(key),
+            Self::Device { key, device } => Caller::Device { key, device },
             Self::Anyone => Caller::Anyone,
             Self::Provider(name) => Caller::Provider(Cow::Owned(name.into_owned())),
         }
@@ -222,8 +260,24 @@ impl Caller<'_> {
     /// Returns its key, if it has proved one.
     pub fn key(&self) -> Option<&PublicKey> {
         match self {
-            Self::Key(key) => Some(key),
+            Self::Key(key) | Self::Device { key, .. } => Some(key),
             Self::Anyone | Self::Provider(_) => None,
+        }
+    }
+
+    /// Returns the key of the device by which it acts, if it does.
+    pub fn device(&self) -> Option<&DeviceKey> {
+        match self {
+            Self::Device { device, .. } => Some(device),
+            Self::Key(_) | Self::Anyone | Self::Provider(_) => None,
+        }
+    }
+
+    /// Returns the same caller, whether they act by a device or not.
+    pub fn without_device(&self) -> Self {
+        match self {
+            Self::Device { key, .. } => Self::Key(*key),
+            Self::Key(_) | Self::Anyone | Self::Provider(_) => self.clone(),
         }
     }
 }
@@ -231,27 +285,37 @@ impl Caller<'_> {
 impl fmt::Display for Caller<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(key) => key.fmt(f),
+            Self::Key(key) | Self::Device { key, .. } => key.fmt(f),
             Self::Anyone => f.write_str("anonymous"),
             Self::Provider(name) => write!(f, "{}{name}", Self::PROVIDER),
         }
     }
 }
 
-/// Writes a key, or `null`: the jobs of providers are never sent.
+/// Writes a key, or `null`: the jobs of providers are never sent. The key of a device follows that of its caller: an earlier
+/// version, which wouldn't read its scope, can't read that either.
 impl Serialize for Caller<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.key().serialize(serializer)
+        match self {
+            Self::Device { key, device } => serializer.collect_str(&format_args!("{key}.{device}")),
+            Self::Key(_) | Self::Anyone | Self::Provider(_) => self.key().serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Caller<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Trusted(#[serde(with = "circled_protocol::trusted")] PublicKey);
-
-        let key = Option::<Trusted>::deserialize(deserializer)?;
-        Ok(key.map_or(Self::Anyone, |Trusted(key)| Self::Key(key)))
+        let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else {
+            return Ok(Self::Anyone);
+        };
+        let key = PublicKey::from_stored_hex;
+        let caller = match text.split_once('.') {
+            None => key(&text).map(Self::Key),
+            Some((caller, device)) => key(caller)
+                .zip(DeviceKey::from_stored_hex(device))
+                .map(|(key, device)| Self::Device { key, device }),
+        };
+        caller.ok_or_else(|| serde::de::Error::custom("not a caller"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Procedures: changes and reads of a circle's members and named scripts.
 
 use circled_protocol::{
-    DeviceKey, PublicKey, Role, is_script_name,
+    DeviceKey, Permission, PublicKey, Role, is_script_name,
     methods::{
         AddDeviceKey, AddMember, Added, Deleted, DeviceRemoved, Devices, Members, PutScript,
         Removed, ScriptChecked, Scripts,
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Caller, Settings, devices, members, scripts, store_reads};
+use super::{Caller, Settings, devices, job_spec::NeedsOwnKey, members, scripts, store_reads};
 use crate::{script::RunError, store::Transaction};
 
 /// A change or read of a circle's members or scripts. It runs like a script: in a transaction, wherever jobs run.
@@ -96,6 +96,8 @@ pub enum Procedure {
     },
     /// Lists the device keys of the caller.
     ListDeviceKeys,
+    /// Notes that the caller has logged in by a device key.
+    NoteDeviceUse,
 }
 
 impl Procedure {
@@ -124,7 +126,30 @@ impl Procedure {
             | Self::ListMembers { .. }
             | Self::AddDeviceKey(_)
             | Self::RemoveDeviceKey { .. }
-            | Self::ListDeviceKeys => None,
+            | Self::ListDeviceKeys
+            | Self::NoteDeviceUse => None,
+        }
+    }
+
+    /// Returns the permission that a device's key needs for it, if it needs one.
+    pub(super) fn permission(&self) -> Result<Option<Permission>, NeedsOwnKey> {
+        match self {
+            Self::ListScripts => Ok(Some(Permission::Call)),
+            // A device lists and removes no other.
+            Self::RemoveDeviceKey { .. } | Self::ListDeviceKeys | Self::NoteDeviceUse => Ok(None),
+            Self::PutScript { .. }
+            | Self::PutScriptWith(_)
+            | Self::PutRuledScript(_)
+            | Self::CheckScript { .. }
+            | Self::GetScript { .. }
+            | Self::DeleteScript { .. }
+            | Self::DeleteScriptIf { .. }
+            | Self::ListStore { .. }
+            | Self::GetKey { .. }
+            | Self::AddMember(_)
+            | Self::RemoveMember { .. }
+            | Self::ListMembers { .. }
+            | Self::AddDeviceKey(_) => Err(NeedsOwnKey),
         }
     }
 
@@ -241,12 +266,24 @@ impl Procedure {
                 json(&devices::add(transaction, key_of(caller)?, new, now, most)?)
             }
             Self::RemoveDeviceKey { pubkey } => {
+                if caller.device().is_some_and(|own| own != pubkey) {
+                    return Err(RunError::OutOfScope { needs: None });
+                }
                 let removed = devices::remove(transaction, key_of(caller)?, pubkey, now)?;
                 json(&DeviceRemoved { removed })
             }
             Self::ListDeviceKeys => {
-                let device_keys = devices::list(transaction, key_of(caller)?, now)?;
+                let mut device_keys = devices::list(transaction, key_of(caller)?, now)?;
+                if let Some(own) = caller.device() {
+                    device_keys.retain(|device| device.pubkey == *own);
+                }
                 json(&Devices { device_keys })
+            }
+            Self::NoteDeviceUse => {
+                if let Some(device) = caller.device() {
+                    devices::note_use(transaction, device, now)?;
+                }
+                RawValue::NULL.to_owned()
             }
         };
         Ok(answer)

@@ -41,11 +41,11 @@ pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use circled_protocol::{JobId, PublicKey};
+use circled_protocol::{DeviceKey, JobId, PublicKey};
 use uuid::Uuid;
 
 use crate::{
-    circle::{self, Compiler, Executor, JobSpec, Pinned},
+    circle::{self, Caller, Compiler, DeviceRecord, Executor, JobSpec, Pinned},
     memory::MemoryBudget,
     script::{Outcome, RunError},
     store::{
@@ -370,6 +370,37 @@ impl Dispatcher {
             Self::Embedded(embedded) => embedded.list_role(circle, &caller),
             Self::Redis(redis) => redis.list_role(circle, caller).await,
         }
+    }
+
+    /// Returns the record of a device key, unless it has expired.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn device(
+        &self,
+        circle: PublicKey,
+        device: DeviceKey,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.device(circle, &device),
+            Self::Redis(redis) => redis.device(circle, device).await,
+        }
+    }
+
+    /// Returns whether the device key by which a caller acts, if they do, is theirs still.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn is_acting(
+        &self,
+        circle: PublicKey,
+        caller: &Caller<'_>,
+    ) -> Result<bool, Unavailable> {
+        let Caller::Device { key, device } = caller else {
+            return Ok(true);
+        };
+        let record = self.device(circle, *device).await?;
+        Ok(record.is_some_and(|record| record.caller == *key))
     }
 
     /// Listens to a circle's events. From then on, none is missed.

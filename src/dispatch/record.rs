@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use circled_json::Json;
 use circled_protocol::{
-    JobId, JobKind, JobStatus, PublicKey,
+    DeviceKey, JobId, JobKind, JobStatus, PublicKey,
     methods::{Job, JobError},
 };
 use jiff::Timestamp;
@@ -38,6 +38,13 @@ pub struct JobRecord {
     pub circle: PublicKey,
     /// The caller: a public key, or `webhook:<provider>`.
     pub caller: String,
+    /// The key of the caller's device that submitted it, if one did.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "circled_protocol::trusted::device::option"
+    )]
+    pub device: Option<DeviceKey>,
     /// The script's name, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -137,10 +144,12 @@ impl JobRecord {
         let Submission {
             circle,
             caller,
+            device,
             script,
             ..
         } = submission;
         Self {
+            device: *device,
             name: script.name.clone(),
             version: script.version.clone().filter(|_| !submission.newest),
             run_at: submission.run_at,
@@ -154,6 +163,7 @@ impl JobRecord {
             id,
             circle,
             caller,
+            device: None,
             name: None,
             version: None,
             run_at: None,
@@ -306,6 +316,15 @@ impl JobRecord {
                 format!(
                     "its caller may no longer run it: this needs the role \"{needs}\" (circles.{rule})"
                 )
+            }
+            RunError::OutOfScope { needs: Some(needs) } => {
+                format!("the device key that submitted it lacks the scope \"{needs}\" now")
+            }
+            RunError::OutOfScope { needs: None } => {
+                "no device key may submit such a job".to_owned()
+            }
+            RunError::UnknownDevice => {
+                "the device key that submitted it was removed, or has expired".to_owned()
             }
             RunError::Invalid { reason } => reason,
             RunError::Limit { limit } => format!("it exceeds {limit}"),
@@ -643,7 +662,7 @@ fn is_zero(number: &u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use circled_protocol::{FailureKind, JobId, SecretKey, methods::JobError};
+    use circled_protocol::{DeviceKey, FailureKind, JobId, SecretKey, methods::JobError};
     use jiff::Timestamp;
 
     use super::{JobRecord, RunError, Series, Status, fitting_logs};
@@ -698,6 +717,10 @@ mod tests {
             due: Some(at(30)),
             ..new.clone()
         };
+        let of_device = JobRecord {
+            device: DeviceKey::from_stored_hex(&key.to_string()),
+            ..new.clone()
+        };
         let cancelled = JobRecord {
             status: Status::Cancelled,
             ended_at: Some(at(1)),
@@ -710,6 +733,7 @@ mod tests {
             ("job_finished", finished),
             ("job_cancelled", cancelled),
             ("job_dead", dead),
+            ("job_of_device", of_device),
         ] {
             let written = serde_json::to_string(&job).unwrap();
             golden::check_json(name, &written, &[""], |text| {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use circled_protocol::{JobId, PublicKey};
+use circled_protocol::{DeviceKey, JobId, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{
@@ -28,6 +28,8 @@ pub struct Submission {
     pub circle: PublicKey,
     /// The caller.
     pub caller: PublicKey,
+    /// The key of the caller's device that submits it, if one does.
+    pub device: Option<DeviceKey>,
     /// The script, as it is now.
     pub script: Arc<Pinned>,
     /// The script's `ARGS`.
@@ -165,7 +167,11 @@ impl ParsedInput<'_> {
             (None, Some(key)) => {
                 let action = job.name.as_ref().map_or(Action::Play, |_| Action::Call);
                 let requires = executor.requires(&job.circle, &key, action);
-                (Caller::Key(key), requires)
+                let caller = match job.device {
+                    Some(device) => Caller::Device { key, device },
+                    None => Caller::Key(key),
+                };
+                (caller, requires)
             }
             (None, None) => return None,
         };

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
 
-use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request};
+use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request, methods};
 use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL, SMALL_CALL};
 
 /// A future of a call that is under way.
@@ -109,6 +109,9 @@ fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
                 let reply = on_request(context, method, request);
                 if context.exceeds_a_login() {
                     turn.end_after_others();
+                }
+                if context.is_logging_in() {
+                    return Handled::InTurn(Box::pin(after_login(context, reply)));
                 }
                 reply
             }
@@ -255,7 +258,7 @@ async fn in_turn(
     request: Request<'_>,
 ) -> Reply {
     let refused = match method {
-        Some(method) => context.permits(method.needs).err(),
+        Some(method) => context.admits(method).err(),
         None => Some(Error::no_method()),
     };
     if let Some(error) = refused {
@@ -265,7 +268,7 @@ async fn in_turn(
         Costly::Login => context.turn_to_log_in().await,
         Costly::Long => context.turn_to_read().await,
     };
-    let _turn = match turn {
+    let turn = match turn {
         Ok(turn) => turn,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };
@@ -274,6 +277,20 @@ async fn in_turn(
         // Let others on this thread have their turn before the place is free for the next.
         yield_now().await;
     }
+    drop(turn);
+    match context.is_logging_in() {
+        true => after_login(context, reply).await,
+        false => reply,
+    }
+}
+
+/// Waits for the end of a login that has to read something first: what the client sends next is the new caller's.
+async fn after_login(context: &mut Context, reply: Reply) -> Reply {
+    let reply = match reply {
+        Reply::Later(pending) => Reply::Now(pending.await),
+        now @ Reply::Now(_) => now,
+    };
+    methods::end_login(context);
     reply
 }
 
@@ -281,7 +298,7 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
     let Some(method) = method else {
         return refuse(request.id, &Error::no_method(), &context.memory);
     };
-    let admitted = match context.permits(method.needs) {
+    let admitted = match context.admits(method) {
         Ok(admitted) => admitted,
         Err(error) => return refuse(request.id, &error, &context.memory),
     };

@@ -2,14 +2,15 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use circled_protocol::{InvalidOrigin, Origin, Point, PublicKey, Role};
+use circled_protocol::{DeviceKey, InvalidOrigin, LoginRefusal, Origin, Point, PublicKey, Role};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     address::Network,
@@ -17,11 +18,13 @@ use crate::{
     circle::Caller,
     dispatch::Dispatcher,
     memory::MemoryBudget,
+    store::Unavailable,
     turns::{Turn, Turns},
 };
 
 use super::{
-    Error, Needs, Quotas, Subscriptions, Watches,
+    DeviceEnd, DeviceSessions, Error, Needs, Quotas, Subscriptions, Watches,
+    device_login::{DeviceLogin, LoginUnderWay},
     quota::{self, Who},
 };
 
@@ -43,6 +46,10 @@ pub struct Context {
     pub session_id: uuid::Uuid,
     /// The phase of the login.
     pub phase: Phase,
+    /// The device key by which the caller has logged in, if it was one.
+    pub(super) device: Option<Box<DeviceLogin>>,
+    /// A login by a device key that is under way.
+    pub(super) login: Option<Arc<LoginUnderWay>>,
     /// The subscriptions to events.
     pub subscriptions: Subscriptions,
     /// The requests under way.
@@ -53,6 +60,8 @@ pub struct Context {
     pub requests: MemoryBudget,
     /// The memory budget of replies: the same, or that of the batch which is being handled.
     pub memory: MemoryBudget,
+    /// Begins the session's end.
+    pub(super) ending: CancellationToken,
     /// The client's address.
     address: Network,
     /// The calls so far that showed credentials, counted up to one more than a login takes.
@@ -71,6 +80,8 @@ pub struct Client {
     pub(crate) address: Network,
     /// The memory budget of the session.
     pub memory: MemoryBudget,
+    /// Begins the session's end.
+    pub ending: CancellationToken,
 }
 
 /// The state that all sessions share.
@@ -102,6 +113,8 @@ pub struct Shared {
     pub quotas: Quotas,
     /// The live queries.
     pub watches: Watches,
+    /// The sessions that have logged in by device keys.
+    pub device_sessions: DeviceSessions,
 }
 
 /// The limits of one session.
@@ -124,6 +137,8 @@ pub struct Limits {
 pub(super) struct Admitted {
     /// The key that the session has proved.
     pub(super) key: Option<PublicKey>,
+    /// The device key by which it was proved, if it was one.
+    pub(super) device: Option<DeviceKey>,
     /// The role that the circle's own list must give the caller when the call is carried out.
     pub(super) requires: Option<Role>,
 }
@@ -136,6 +151,7 @@ pub struct InFlight(Arc<Requests>);
 struct Requests {
     count: AtomicUsize,
     is_draining: AtomicBool,
+    device_end: OnceLock<DeviceEnd>,
 }
 
 /// A request under way. Dropping it makes room for the next.
@@ -146,6 +162,16 @@ impl InFlight {
     /// Lets nothing new begin, not even from a message that is being handled: the session is about to end.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the session ends because of its device key.
+    pub(super) fn end_with_device(&self, why: DeviceEnd) {
+        let _ = self.0.device_end.set(why);
+    }
+
+    /// Returns why the session ends, if it does because of its device key.
+    pub fn device_end(&self) -> Option<DeviceEnd> {
+        self.0.device_end.get().copied()
     }
 
     /// Returns true if nothing new begins.
@@ -173,6 +199,9 @@ impl Context {
             requests: client.memory.clone(),
             memory: client.memory,
             address: client.address,
+            ending: client.ending,
+            device: None,
+            login: None,
             phase: Phase::default(),
             subscriptions,
             in_flight_requests: InFlight::default(),
@@ -208,7 +237,7 @@ impl Context {
         self.turn.elapsed() > TURN_OF_BATCH
     }
 
-    /// Checks if the caller may use a method, as far as that can be decided at once.
+    /// Checks if the caller's role permits a method, as far as that can be decided at once.
     pub(super) fn permits(&self, needs: Needs) -> Result<Admitted, Error> {
         let needs = match needs {
             Needs::Nothing | Needs::Credentials => return self.decide(None),
@@ -246,6 +275,9 @@ impl Context {
         action: Action,
         version: Option<&str>,
     ) -> Result<Admitted, Error> {
+        if version.is_some() {
+            self.check_own_key()?;
+        }
         let admitted = self.permits_to(action)?;
         let manages = version
             .map(|_| self.permits_to(Action::Manage))
@@ -267,6 +299,7 @@ impl Context {
         match self.permits_to(Action::Call) {
             Err(Error::Forbidden { needs }) => Ok(Admitted {
                 key: self.phase.caller().map(|caller| caller.key),
+                device: self.device.as_ref().map(|device| device.key),
                 requires: Some(needs),
             }),
             decided => decided,
@@ -278,7 +311,11 @@ impl Context {
         let access = &self.shared.access;
         let fixed = key.map(|key| access.fixed_role(&self.circle, &key));
         match decide(needs, fixed) {
-            Ok(requires) => Ok(Admitted { key, requires }),
+            Ok(requires) => Ok(Admitted {
+                key,
+                device: self.device.as_ref().map(|device| device.key),
+                requires,
+            }),
             Err(Denied::Unauthenticated) => Err(Error::AuthenticationRequired),
             Err(Denied::Needs(needs)) => Err(Error::Forbidden { needs }),
         }
@@ -386,7 +423,11 @@ impl Context {
 impl Admitted {
     /// Returns the caller in the form that jobs keep.
     pub(super) fn caller(&self) -> Caller<'static> {
-        self.key.map_or(Caller::Anyone, Caller::Key)
+        match (self.key, self.device) {
+            (Some(key), Some(device)) => Caller::Device { key, device },
+            (Some(key), None) => Caller::Key(key),
+            (None, _) => Caller::Anyone,
+        }
     }
 
     /// Returns true if the caller holds the circle's own key.
@@ -394,17 +435,23 @@ impl Admitted {
         self.key.as_ref() == Some(circle)
     }
 
-    /// Reads the circle's member list, if that decides; for calls that don't do so in a transaction of their own.
+    /// Reads the device key, if the caller acts by one, and the circle's member list, if that decides; for calls that don't do
+    /// so in a transaction of their own.
     pub(super) async fn confirm(self, shared: &Shared, circle: PublicKey) -> Result<(), Error> {
+        let unavailable = || Error::Unavailable {
+            retry_after_ms: 1000,
+        };
+        let is_acting = shared.dispatcher.is_acting(circle, &self.caller()).await;
+        if !is_acting.map_err(|Unavailable| unavailable())? {
+            return Err(Error::InvalidCredentials(LoginRefusal::UnknownDevice));
+        }
         let (Some(key), Some(needs)) = (self.key, self.requires) else {
             return Ok(());
         };
         match shared.dispatcher.list_role(circle, key).await {
             Ok(role) if role >= Some(needs) => Ok(()),
             Ok(_) => Err(Error::Forbidden { needs }),
-            Err(_) => Err(Error::Unavailable {
-                retry_after_ms: 1000,
-            }),
+            Err(Unavailable) => Err(unavailable()),
         }
     }
 }

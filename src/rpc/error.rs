@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use circled_protocol::{LoginRefusal, Role, code};
+use circled_protocol::{LoginRefusal, Permission, Role, code};
 use serde_json::{Value, json};
 use thiserror::Error as ThisError;
 
@@ -52,6 +52,12 @@ pub enum Error {
     Forbidden {
         /// The least role that permits it.
         needs: Role,
+    },
+    /// The scope of the session's device key doesn't permit it.
+    #[error("{}", code::message(code::FORBIDDEN))]
+    OutOfScope {
+        /// The permission that the key lacks; nothing if no device key may.
+        needs: Option<Permission>,
     },
     /// The job took too long.
     #[error("{}", code::message(code::TIMEOUT))]
@@ -139,7 +145,7 @@ impl Error {
             Self::Execution(_) => code::EXECUTION_ERROR,
             Self::AuthenticationRequired => code::AUTHENTICATION_REQUIRED,
             Self::InvalidCredentials(_) => code::INVALID_CREDENTIALS,
-            Self::Forbidden { .. } => code::FORBIDDEN,
+            Self::Forbidden { .. } | Self::OutOfScope { .. } => code::FORBIDDEN,
             Self::Timeout { .. } => code::TIMEOUT,
             Self::LimitExceeded { .. } => code::LIMIT_EXCEEDED,
             Self::NotFound { .. } => code::NOT_FOUND,
@@ -177,6 +183,7 @@ impl Error {
             }
             Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal })),
             Self::Forbidden { needs } => Some(json!({ "needs": needs })),
+            Self::OutOfScope { needs } => Some(json!({ "scope": needs })),
             Self::Timeout { timeout_ms } => Some(json!({ "timeout_ms": timeout_ms })),
             Self::LimitExceeded {
                 limit,

@@ -1,5 +1,6 @@
 //! Methods: how each is found, called and described.
 
+use circled_protocol::Permission;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ pub struct Method {
     pub summary: &'static str,
     /// The requirement on the caller.
     pub needs: Needs,
+    /// The requirement on the key of a device, if the session has logged in by one.
+    pub device: DeviceNeeds,
     /// The codes of the method's own errors.
     pub(super) errors: &'static [i32],
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
@@ -38,6 +41,23 @@ pub enum Needs {
     Owner,
 }
 
+/// A requirement on the scope of a device key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceNeeds {
+    /// None.
+    Nothing,
+    /// A permission.
+    Scope(Permission),
+    /// The permission to call the script.
+    ToCall,
+    /// The permission to play, or to call the script: the parameters decide.
+    ToPlayOrCall,
+    /// Durable jobs; and where one is submitted or run again, the permission to play, or to call its script.
+    Jobs,
+    /// No device key will do, only the caller's own.
+    OwnKey,
+}
+
 impl Method {
     /// Returns all methods.
     pub fn all() -> impl Iterator<Item = &'static Self> {
@@ -54,6 +74,7 @@ impl Method {
             name: C::NAME,
             summary: C::SUMMARY,
             needs: C::NEEDS,
+            device: C::DEVICE,
             errors: C::ERRORS,
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
             result: |schemas| schemas.subschema_for::<C::Result>(),
@@ -72,6 +93,7 @@ pub(super) type CallResult<T> = Result<Answer<T>, Error>;
 /// The server's side of a method that `circled_protocol` declares.
 pub(super) trait Call: circled_protocol::Method {
     const NEEDS: Needs;
+    const DEVICE: DeviceNeeds;
     /// The parameters, which may be borrowed from the message. Read by name from an object, by position from an array.
     type Params<'a>: Deserialize<'a> + JsonSchema;
     /// The result, as the server holds it.

@@ -4,6 +4,8 @@
 
 mod call;
 mod context;
+mod device_login;
+mod device_sessions;
 mod error;
 mod message;
 mod method;
@@ -17,10 +19,11 @@ pub(crate) use call::failed;
 pub use call::{Answer, Handled, PendingCall, Reply, ReplyText, on_text};
 use context::Admitted;
 pub use context::{Client, Context, InFlight, Limits, Shared};
+pub use device_sessions::{DeviceEnd, DeviceSessions};
 pub use error::Error;
 pub use message::{Batch, Id, Incoming, Invalid, Request};
 use method::{Call, CallResult};
-pub use method::{Method, Needs};
+pub use method::{DeviceNeeds, Method, Needs};
 pub use openrpc::discover;
 pub use quota::{Exceeded, Permit, QuotaSettings, Quotas};
 pub use subscriptions::{Events, Gather, Notice, Subscriptions};

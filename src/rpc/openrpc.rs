@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use circled_protocol::{
-    code,
+    Permission, code,
     methods::{Notification, ValueNotification},
 };
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
@@ -12,7 +12,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Method, Needs};
+use super::{DeviceNeeds, Method, Needs};
 use crate::auth::Action;
 
 /// Returns the document of this server.
@@ -38,7 +38,7 @@ fn generate() -> Value {
         "info": {
             "title": "circled",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`; `play or call`: the parameters decide); or the `owner`.",
+            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`; `play or call`: the parameters decide); or the `owner`. `x-scope` says which scope a session needs that has logged in by a device key: `any`; `play`, `call`, `subscribe` or `jobs`; `play or call`: the parameters decide; `none`: it must log in by the caller's own key.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
@@ -76,6 +76,7 @@ fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
         "name": method.name,
         "summary": method.summary,
         "x-needs": needs(method),
+        "x-scope": scope(method),
         "paramStructure": "either",
         "params": params,
         "result": { "name": "result", "schema": (method.result)(schemas) },
@@ -132,10 +133,27 @@ fn needs(method: &Method) -> &'static str {
     }
 }
 
+/// Returns the word for the requirement on the scope of a device key.
+fn scope(method: &Method) -> &'static str {
+    match method.device {
+        DeviceNeeds::Nothing => "any",
+        DeviceNeeds::Scope(Permission::Play) => "play",
+        DeviceNeeds::Scope(Permission::Call | Permission::CallNamed(_)) | DeviceNeeds::ToCall => {
+            "call"
+        }
+        DeviceNeeds::Scope(Permission::Subscribe) => "subscribe",
+        DeviceNeeds::Scope(Permission::Jobs) | DeviceNeeds::Jobs => "jobs",
+        DeviceNeeds::ToPlayOrCall => "play or call",
+        DeviceNeeds::OwnKey => "none",
+    }
+}
+
 /// Returns the errors of the method.
 fn errors(method: &Method) -> Vec<Value> {
     let denied = [
         code::AUTHENTICATION_REQUIRED,
+        // The session's device key was removed.
+        code::INVALID_CREDENTIALS,
         code::FORBIDDEN,
         code::UNAVAILABLE,
     ];

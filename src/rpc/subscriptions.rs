@@ -11,7 +11,7 @@ mod values;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use circled_protocol::PublicKey;
+use circled_protocol::{DeviceKey, PublicKey};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Shared, watches::WatchGuard};
@@ -51,6 +51,8 @@ struct State {
     feed: Option<Feed>,
     /// The session's caller, once they have logged in.
     caller: Option<PublicKey>,
+    /// The device key by which they have, if it was one.
+    device: Option<DeviceKey>,
     /// Notifications about subscriptions that have ended.
     notices: Vec<Notice>,
 }
@@ -88,13 +90,15 @@ impl Subscriptions {
         self.0.state().cursors.len()
     }
 
-    /// Sets the session's caller. The subscriptions of an earlier caller end.
-    pub(super) fn set_caller(&self, caller: PublicKey) {
+    /// Sets the session's caller, and the device key by which they act. The subscriptions of an earlier caller or device
+    /// end.
+    pub(super) fn set_caller(&self, caller: PublicKey, device: Option<DeviceKey>) {
         let mut state = self.0.state();
-        let ended = state.cursors.end_of_others(&caller);
+        let ended = state.cursors.end_of_others(&caller, device);
         state.notices.extend(ended.into_iter().map(Notice::from));
-        state.values.end_of_others(&caller);
+        state.values.end_of_others(&caller, device);
         state.caller = Some(caller);
+        state.device = device;
         drop(state);
         self.0.changed.notify_one();
     }
@@ -108,7 +112,7 @@ impl Subscriptions {
         log: &Log,
     ) -> Option<(String, u64)> {
         let mut state = self.0.state();
-        if new.caller.is_some() && new.caller != state.caller {
+        if new.caller.is_some() && !state.is(new.caller, new.device) {
             return None;
         }
         let (name, since) = state.cursors.begin(new, log.last);
@@ -137,13 +141,14 @@ impl Subscriptions {
     pub(super) fn add_watch(
         &self,
         caller: Option<PublicKey>,
+        device: Option<DeviceKey>,
     ) -> Option<(u64, SessionWatch, oneshot::Receiver<First>)> {
         let mut state = self.0.state();
-        if caller.is_some() && caller != state.caller {
+        if caller.is_some() && !state.is(caller, device) {
             return None;
         }
         let name = state.cursors.take_name();
-        state.values.add(name, caller);
+        state.values.add(name, caller, device);
         let (watch, first) = SessionWatch::new(Arc::downgrade(&self.0), name);
         Some((name, watch, first))
     }
@@ -160,6 +165,13 @@ impl Subscriptions {
         let begun = self.0.state().values.begin(name, digest);
         self.0.changed.notify_one();
         begun
+    }
+}
+
+impl State {
+    /// Returns true if the session's caller is this one, by this device.
+    fn is(&self, caller: Option<PublicKey>, device: Option<DeviceKey>) -> bool {
+        (caller, device) == (self.caller, self.device)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::{FailureKind, Role};
+use circled_protocol::{FailureKind, Permission, Role};
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Success};
@@ -51,6 +51,15 @@ pub enum RunError {
         /// The least role that may.
         needs: Role,
     },
+    /// The scope of the device key by which the caller acts doesn't permit it.
+    #[error("that needs {}", match needs { Some(needs) => format!("a device key with the scope {needs}"), None => "the caller's own key".to_owned() })]
+    OutOfScope {
+        /// The permission that the key lacks; nothing if no device key may.
+        needs: Option<Permission>,
+    },
+    /// The device key by which the caller acts was removed, or has expired.
+    #[error("the device key was removed, or has expired")]
+    UnknownDevice,
     /// The request makes no sense.
     #[error("{reason}")]
     Invalid {
@@ -113,6 +122,8 @@ impl RunError {
             Self::Displaced | Self::Limit { .. } => "limit",
             Self::NotFound { .. } => "not found",
             Self::Forbidden { .. } => "forbidden",
+            Self::OutOfScope { .. } => "out of scope",
+            Self::UnknownDevice => "unknown device",
             Self::Invalid { .. } => "invalid",
             Self::Conflict => "conflict",
             Self::Outdated { .. } => "outdated",
@@ -126,6 +137,8 @@ impl RunError {
             Self::Failed(_)
             | Self::NotFound { .. }
             | Self::Forbidden { .. }
+            | Self::OutOfScope { .. }
+            | Self::UnknownDevice
             | Self::Outdated { .. }
             | Self::Invalid { .. } => true,
             Self::TimedOut { .. }
@@ -142,6 +155,8 @@ impl RunError {
         match self {
             Self::NotFound { .. }
             | Self::Forbidden { .. }
+            | Self::OutOfScope { .. }
+            | Self::UnknownDevice
             | Self::Invalid { .. }
             | Self::Outdated { .. }
             | Self::Limit { .. } => true,

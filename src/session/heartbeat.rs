@@ -9,6 +9,9 @@ use super::{Closing, Settings};
 /// The least time that a client still has to log in after its message waited for its turn.
 const LOGIN_PUT_OFF: Duration = Duration::from_secs(1);
 
+/// The time for the answers to calls that are under way, in a session whose caller may do nothing more.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// The deadlines of a session. [`Heartbeat::on_tick`] must be called at the time of [`Heartbeat::next`].
 #[derive(Debug)]
 pub(super) struct Heartbeat {
@@ -18,6 +21,8 @@ pub(super) struct Heartbeat {
     ping_at: Instant,
     pong_by: Option<Instant>,
     login_by: Option<Instant>,
+    /// The time by which the session ends, whatever is under way.
+    end_by: Option<Instant>,
     /// The time to check a client that reads nothing; `None` while it reads.
     write_by: Option<Instant>,
 }
@@ -41,12 +46,13 @@ impl Heartbeat {
             pong_by: None,
             login_by: Some(now + settings.login_deadline.get()),
             write_by: None,
+            end_by: None,
         }
     }
 
     /// Returns the time of the next tick.
     pub(super) fn next(&self) -> Instant {
-        [self.pong_by, self.login_by, self.write_by]
+        [self.pong_by, self.login_by, self.write_by, self.end_by]
             .into_iter()
             .flatten()
             .fold(self.ping_at, Instant::min)
@@ -66,6 +72,13 @@ impl Heartbeat {
         self.login_by = None;
     }
 
+    /// Notes that the session ends, though calls may be under way: they have a moment to be answered. Returns the time of
+    /// the next check.
+    pub(super) fn on_end(&mut self, now: Instant) -> Instant {
+        self.end_by = Some(now + LAST_ANSWERS);
+        self.next()
+    }
+
     /// Notes that the client reads nothing more. Returns the time of the next check.
     pub(super) fn on_blocked(&mut self, now: Instant) -> Instant {
         self.write_by = Some(now + self.write_timeout);
@@ -82,6 +95,9 @@ impl Heartbeat {
         self.write_by = blocked_since.map(|since| since + self.write_timeout);
         if self.write_by.is_some_and(|by| now >= by) {
             return Tick::Close(Closing::TooSlow);
+        }
+        if self.end_by.is_some_and(|by| now >= by) {
+            return Tick::Close(Closing::GoingAway);
         }
         if self.login_by.is_some_and(|by| now >= by) {
             return Tick::Close(Closing::LoginDeadline);

@@ -59,6 +59,7 @@ pub struct SessionPermit {
     pub id: SessionId,
     circle: PublicKey,
     _share: ShareGuard<Network>,
+    ending: CancellationToken,
     budget: SessionBudget,
 }
 
@@ -104,12 +105,13 @@ impl Registry {
             .by_circle
             .entry(circle)
             .or_default()
-            .insert(id, ending);
+            .insert(id, ending.clone());
         Ok(SessionPermit {
             registry: self.clone(),
             id,
             circle,
             _share: place,
+            ending,
             budget: self.0.budgets.open(network),
         })
     }
@@ -147,6 +149,7 @@ impl SessionPermit {
             session_id: self.id,
             address: self.budget.address,
             memory: self.budget.memory.clone(),
+            ending: self.ending.clone(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Logins, and the permissions of callers.
 
+mod device_ends;
+mod devices;
 mod login;
 mod nostr;
 mod proof;

@@ -1,6 +1,6 @@
 //! The text that a caller signs to log in, written by the server and checked by the client.
 
-use std::time::Duration;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
 use thiserror::Error;
@@ -9,15 +9,16 @@ use crate::{Origin, PublicKey};
 
 const TITLE: &str = "circled login v1";
 
-/// The facts that one login proves: a `key`, to one server (`origin`) and `circle`, until a time, once.
+/// The facts that one login proves: a `key` (a caller's, or with [`DeviceKey`](crate::DeviceKey) a device's), to one server
+/// (`origin`) and `circle`, until a time, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Challenge {
+pub struct Challenge<K = PublicKey> {
     /// The origin by which clients know the server.
     pub origin: String,
     /// The session's circle.
     pub circle: PublicKey,
     /// The key that must sign.
-    pub key: PublicKey,
+    pub key: K,
     /// The time of expiry, in whole seconds.
     pub expires: Timestamp,
     /// Random bytes of this one text.
@@ -43,15 +44,15 @@ pub enum ChallengeError {
     Circle(PublicKey),
     /// The text is for another key.
     #[error("it is for the key {0}, which is not the one that signs")]
-    Key(PublicKey),
+    Key(String),
 }
 
-impl Challenge {
+impl<K: Display + FromStr + PartialEq> Challenge<K> {
     /// Creates a challenge that expires `ttl` after `now`, rounded up to whole seconds.
     pub fn new(
         origin: String,
         circle: PublicKey,
-        key: PublicKey,
+        key: K,
         ttl: Duration,
         now: Timestamp,
         nonce: [u8; 32],
@@ -106,7 +107,7 @@ impl Challenge {
         text: &str,
         dialled: &Origin,
         circle: &PublicKey,
-        key: &PublicKey,
+        key: &K,
     ) -> Result<(), ChallengeError> {
         let challenge = Self::parse(text)?;
         if challenge.origin.parse().as_ref() != Ok(dialled) {
@@ -119,7 +120,7 @@ impl Challenge {
             return Err(ChallengeError::Circle(challenge.circle));
         }
         if challenge.key != *key {
-            return Err(ChallengeError::Key(challenge.key));
+            return Err(ChallengeError::Key(challenge.key.to_string()));
         }
         Ok(())
     }
@@ -180,7 +181,7 @@ mod tests {
             "ab".repeat(32)
         );
         assert_eq!(challenge().text(), expected);
-        assert_eq!(Challenge::parse(&expected), Ok(challenge()));
+        assert_eq!(Challenge::<PublicKey>::parse(&expected), Ok(challenge()));
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
         );
         assert_eq!(
             Challenge::check(&text, &dialled, &key(1), &key(3)),
-            Err(ChallengeError::Key(key(2)))
+            Err(ChallengeError::Key(key(2).to_string()))
         );
         for wrong in [
             "",
@@ -236,13 +237,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_breaks_the_parser(text in "(circled login v1\n)?(origin: )?\\PC*\n?(circle: )?\\PC*") {
-            let _ = Challenge::parse(&text);
+            let _ = Challenge::<PublicKey>::parse(&text);
         }
 
         #[test]
         fn every_text_reads_back(origin in "wss?://[a-z.]{1,20}", seconds in 0i64..4_000_000_000, nonce: [u8; 32]) {
             let challenge = Challenge { origin, circle: key(1), key: key(2), expires: Timestamp::from_second(seconds).unwrap(), nonce };
-            prop_assert_eq!(Challenge::parse(&challenge.text()), Ok(challenge));
+            prop_assert_eq!(Challenge::<PublicKey>::parse(&challenge.text()), Ok(challenge));
         }
 
         #[test]
@@ -252,7 +253,7 @@ mod tests {
             let at = at % changed.len();
             changed[at] = with;
             let changed: String = changed.into_iter().collect();
-            prop_assert!(changed == text || Challenge::parse(&changed) != Ok(challenge()));
+            prop_assert!(changed == text || Challenge::<PublicKey>::parse(&changed) != Ok(challenge()));
         }
     }
 }

@@ -35,9 +35,6 @@ pub mod code {
     pub(crate) const OF_SUBMISSIONS: &[i32] = &[EXECUTION_ERROR, TIMEOUT, NOT_FOUND, CANCELLED];
     /// The codes with which a change of a circle can end.
     pub(crate) const OF_CHANGES: &[i32] = &[TIMEOUT, CANCELLED, CONFLICT];
-    /// The same codes for a change with a signature.
-    pub(crate) const OF_SIGNED_CHANGES: &[i32] =
-        &[INVALID_CREDENTIALS, TIMEOUT, CANCELLED, CONFLICT];
 
     /// Returns the message of a code, or its beginning.
     pub fn message(code: i32) -> &'static str {

@@ -27,6 +27,13 @@ impl PublicKey {
         Self(bytes)
     }
 
+    /// Reads 66 hex digits that were checked before they were stored.
+    pub fn from_stored_hex(digits: &str) -> Option<Self> {
+        let mut bytes = [0; Self::LENGTH];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
     /// Returns the compressed SEC 1 encoding.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
@@ -82,6 +89,66 @@ pub mod trusted {
         hex::decode_to_slice(text.as_ref(), &mut bytes)
             .map_err(|_| D::Error::custom(InvalidKey))?;
         Ok(PublicKey(bytes))
+    }
+
+    /// (De)serializes device keys in the same way: `#[serde(with = "circled_protocol::trusted::device")]`.
+    pub mod device {
+        use std::borrow::Cow;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+        use crate::{DeviceKey, InvalidDeviceKey};
+
+        /// Serializes a key.
+        ///
+        /// # Errors
+        /// The serializer fails.
+        pub fn serialize<S: Serializer>(key: &DeviceKey, serializer: S) -> Result<S::Ok, S::Error> {
+            key.serialize(serializer)
+        }
+
+        /// Deserializes 66 hex digits.
+        ///
+        /// # Errors
+        /// The text isn't 66 hex digits.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<DeviceKey, D::Error> {
+            let text = Cow::<str>::deserialize(deserializer)?;
+            DeviceKey::from_stored_hex(&text).ok_or_else(|| D::Error::custom(InvalidDeviceKey))
+        }
+
+        /// (De)serializes device keys that may be missing.
+        pub mod option {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+            use crate::DeviceKey;
+
+            /// Serializes a key, or null.
+            ///
+            /// # Errors
+            /// The serializer fails.
+            pub fn serialize<S: Serializer>(
+                key: &Option<DeviceKey>,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                key.serialize(serializer)
+            }
+
+            /// Deserializes 66 hex digits, or null.
+            ///
+            /// # Errors
+            /// The text isn't 66 hex digits.
+            pub fn deserialize<'de, D: Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Option<DeviceKey>, D::Error> {
+                #[derive(Deserialize)]
+                struct Trusted(#[serde(with = "super")] DeviceKey);
+
+                let key = Option::<Trusted>::deserialize(deserializer)?;
+                Ok(key.map(|Trusted(key)| key))
+            }
+        }
     }
 
     /// (De)serializes keys that may be missing: `#[serde(with = "circled_protocol::trusted::option")]`.

@@ -22,9 +22,11 @@ pub use durable::Scripts;
 pub use interactive::EmbeddedOutcomeHandle;
 
 use circled_protocol::{
-    JobId, PublicKey, Role,
+    DeviceKey, JobId, PublicKey, Role,
     methods::{CircleUsage, JobCounts},
 };
+
+use jiff::Timestamp;
 
 use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
@@ -39,7 +41,7 @@ use super::{
     submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
-    circle::{self, Compiler, Executor, Pinned},
+    circle::{self, Compiler, DeviceRecord, Executor, Pinned},
     script::{RunError, Runner, RunnerLimits},
     store::{
         CommitError, CommitFeed, Counting, Counts, Feed, Log, Preconditions, Store, Table,
@@ -161,6 +163,15 @@ impl Embedded {
     ) -> Result<Option<Role>, Unavailable> {
         let mut transaction = self.runner.store.begin(circle);
         circle::list_role(&mut transaction, caller).map_err(|_| Unavailable)
+    }
+
+    pub(super) fn device(
+        &self,
+        circle: PublicKey,
+        device: &DeviceKey,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        let mut transaction = self.runner.store.begin(circle);
+        circle::find_device(&mut transaction, device, Timestamp::now()).map_err(|_| Unavailable)
     }
 
     pub(super) fn listen(&self, circle: PublicKey) -> Feed {

@@ -36,7 +36,8 @@ pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
 pub use settings::{Durability, RedisSettings};
 
-use circled_protocol::PublicKey;
+use circled_protocol::{DeviceKey, PublicKey};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::{
@@ -53,7 +54,7 @@ use super::{
     submission::{JobRequest, Submission},
 };
 use crate::{
-    circle::{self, Compiler, Executor, JobSpec},
+    circle::{self, Compiler, DeviceRecord, Executor, JobSpec},
     memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
     store::{self, CommitError, CommitFeed, Feed, Log, Transaction, Unavailable},
@@ -345,6 +346,17 @@ impl Redis {
     ) -> Result<Option<circled_protocol::Role>, Unavailable> {
         let mut transaction = self.transaction(circle);
         let found = spawn_blocking(move || circle::list_role(&mut transaction, &caller)).await;
+        found.ok().and_then(Result::ok).ok_or(Unavailable)
+    }
+
+    pub(super) async fn device(
+        &self,
+        circle: PublicKey,
+        device: DeviceKey,
+    ) -> Result<Option<DeviceRecord>, Unavailable> {
+        let mut transaction = self.transaction(circle);
+        let find = move || circle::find_device(&mut transaction, &device, Timestamp::now());
+        let found = spawn_blocking(find).await;
         found.ok().and_then(Result::ok).ok_or(Unavailable)
     }
 

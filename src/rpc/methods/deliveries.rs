@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::Action,
     dispatch::{self, JobRecord, Page, ReservedRead, Viewer},
-    rpc::{Admitted, Answer, Call, CallResult, Context, Method, Needs, call::hold},
+    rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Method, Needs, call::hold},
     store::Unavailable,
 };
 
@@ -30,6 +30,7 @@ pub(super) const METHODS: &[Method] = &[
 
 impl Call for ListDeliveries {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Deliveries;
 
@@ -67,6 +68,7 @@ impl Call for ListDeliveries {
 
 impl Call for GetDelivery {
     const NEEDS: Needs = Needs::Owner;
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = ReservedRead<DeliveryDetails<Raw>>;
 
@@ -90,6 +92,7 @@ impl Call for GetDelivery {
 
 impl Call for Redeliver {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Redelivered;
 

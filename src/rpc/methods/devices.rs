@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::runs::{Raw, perform};
 use crate::{
     circle::Procedure,
-    rpc::{Admitted, Call, CallResult, Context, Error, Method, Needs},
+    rpc::{Admitted, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs},
 };
 
 pub(super) const METHODS: &[Method] = &[
@@ -25,6 +25,7 @@ const CLOCK_ERROR: i64 = 300;
 
 impl Call for AddDeviceKey {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -48,6 +49,7 @@ impl Call for AddDeviceKey {
 
 impl Call for ListDeviceKeys {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -58,6 +60,7 @@ impl Call for ListDeviceKeys {
 
 impl Call for RemoveDeviceKey {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = Raw;
 

@@ -1,12 +1,15 @@
 //! Subscriptions to events.
 
-use circled_protocol::methods::{Subscribe, Subscribed, Unsubscribe};
+use circled_protocol::{
+    Permission,
+    methods::{Subscribe, Subscribed, Unsubscribe},
+};
 
 use super::runs::{limit_exceeded, unavailable};
 use crate::{
     auth::Action,
     rpc::{
-        Admitted, Answer, Call, CallResult, Context, Error, Method, Needs,
+        Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs,
         subscriptions::NewSubscription,
     },
     store::{NewEvent, Unavailable},
@@ -16,6 +19,7 @@ pub(super) const METHODS: &[Method] = &[Method::of::<Subscribe>(), Method::of::<
 
 impl Call for Subscribe {
     const NEEDS: Needs = Needs::To(Action::Subscribe);
+    const DEVICE: DeviceNeeds = DeviceNeeds::Scope(Permission::Subscribe);
     type Params<'a> = Self;
     type Output = Subscribed;
 
@@ -30,6 +34,7 @@ impl Call for Subscribe {
         let new = NewSubscription {
             topic: params.topic.into(),
             caller: admitted.key,
+            device: admitted.device,
             requires: admitted.requires,
             since: params.since,
         };
@@ -62,6 +67,7 @@ impl Call for Subscribe {
 
 impl Call for Unsubscribe {
     const NEEDS: Needs = Needs::Nothing;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = bool;
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use circled_protocol::{
-    FailureKind, JobId, JobKind, PublicKey,
+    FailureKind, JobId, JobKind, Permission, PublicKey,
     methods::{
         GetJob, Job, Jobs, ListJobs, Retried, RetriedDead, RetryDead, RetryJob, StopJob, Stopped,
         SubmitJob, Submitted,
@@ -24,7 +24,7 @@ use crate::{
         Viewer,
     },
     memory::MemoryBudget,
-    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
+    rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs},
     script::Failure,
     store::{Feed, Signal, Unavailable},
 };
@@ -51,6 +51,7 @@ enum Script {
 
 impl Call for SubmitJob {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Jobs;
     type Params<'a> = Self;
     type Output = Submitted;
 
@@ -60,8 +61,12 @@ impl Call for SubmitJob {
         };
         let permits = |action, version| context.permits_version(action, version);
         let (script, admitted) = match (params.script, params.name, params.version) {
-            (Some(script), None, None) => (Script::Source(script), permits(Action::Play, None)?),
+            (Some(script), None, None) => {
+                context.check_device(&Permission::Play)?;
+                (Script::Source(script), permits(Action::Play, None)?)
+            }
             (None, Some(name), version) => {
+                context.check_device_calls(&name, version.as_deref())?;
                 let admitted = permits(Action::Call, version.as_deref())?;
                 (Script::Named(name, version), admitted)
             }
@@ -104,6 +109,7 @@ impl Call for SubmitJob {
             let submission = Submission {
                 circle,
                 caller,
+                device: admitted.device,
                 script: Arc::new(pinned?),
                 args,
                 identity,
@@ -131,6 +137,7 @@ fn identity(caller: &PublicKey, key: &str) -> [u8; 32] {
 
 impl Call for GetJob {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Jobs;
     type Params<'a> = Self;
     type Output = ReservedRead<Job<Raw>>;
 
@@ -140,6 +147,7 @@ impl Call for GetJob {
         let wait = Duration::from_millis(params.wait.unwrap_or(0));
         let until = Instant::now() + wait.min(asked.shared.dispatcher.job_timeout());
         Ok(read_reply(async move {
+            admitted.confirm(&asked.shared, asked.circle).await?;
             if wait.is_zero() {
                 return Ok(shown(asked.read(&memory).await?));
             }
@@ -191,6 +199,7 @@ async fn end(
 
 impl Call for ListJobs {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Jobs;
     type Params<'a> = Self;
     type Output = ReservedRead<Jobs<Raw>>;
 
@@ -211,9 +220,11 @@ impl Call for ListJobs {
             time: context.shared.dispatcher.time_to_look(),
         };
         let viewer = Viewer::Caller(admitted.key);
-        let jobs = context.shared.dispatcher.jobs();
+        let (shared, circle) = (context.shared.clone(), context.circle);
         let memory = context.memory.clone();
         Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&shared, circle).await?;
+            let jobs = shared.dispatcher.jobs();
             let read = jobs.page(page, viewer, &memory).await;
             let read = read.map_err(|Unavailable| unavailable())?;
             Ok(read.map(|(jobs, cursor)| Jobs {
@@ -233,12 +244,14 @@ impl Call for ListJobs {
 /// Nothing of a run that is under way is committed.
 impl Call for StopJob {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Jobs;
     type Params<'a> = Self;
     type Output = Stopped;
 
     fn call(context: &mut Context, admitted: Admitted, params: Self) -> CallResult<Stopped> {
         let asked = AskedJob::new(context, admitted, &params.job_id)?;
         Ok(Answer::Later(Box::pin(async move {
+            admitted.confirm(&asked.shared, asked.circle).await?;
             asked.record().await?;
             let jobs = asked.shared.dispatcher.jobs();
             let stopped = jobs.stop_in(asked.circle, asked.id).await;
@@ -250,6 +263,7 @@ impl Call for StopJob {
 
 impl Call for RetryJob {
     const NEEDS: Needs = Needs::Login;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Jobs;
     type Params<'a> = Self;
     type Output = Retried;
 
@@ -259,9 +273,14 @@ impl Call for RetryJob {
         // Running it again needs the same permission as submitting it.
         let play = context.permits_version(Action::Play, version.as_deref());
         let call = context.permits_version(Action::Call, version.as_deref());
+        let scope = context.device.as_ref().map(|device| device.scope.clone());
         Ok(Answer::Later(Box::pin(async move {
-            let is_named = asked.record().await?.name.is_some();
-            let admitted = if is_named { call? } else { play? };
+            let name = asked.record().await?.name;
+            let admitted = if name.is_some() { call? } else { play? };
+            let needs = name.map_or(Permission::Play, Permission::CallNamed);
+            if scope.is_some_and(|scope| !scope.permits(&needs)) {
+                return Err(Error::OutOfScope { needs: Some(needs) });
+            }
             let (circle, asker) = (asked.circle, admitted.key.map(|key| (key, session)));
             admitted.confirm(&asked.shared, circle).await?;
             let dispatcher = &asked.shared.dispatcher;
@@ -283,6 +302,7 @@ impl Call for RetryJob {
 
 impl Call for RetryDead {
     const NEEDS: Needs = Needs::Owner;
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = RetriedDead;
 

@@ -1,15 +1,27 @@
 //! The login, and what the server knows of a session.
 
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
+
 use circled_protocol::{
-    Challenge, LoginRefusal, SiweMessage,
+    Challenge, DeviceKey, LoginRefusal, PublicKey, SiweMessage,
     methods::{Authenticate, FetchNonce, Identity, Whoami},
 };
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::runs::unavailable;
 use crate::{
-    auth::{Authenticated, Credentials, HIGHEST_LISTED, Signer, Wanted, login_key},
-    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
+    auth::{Authenticated, Credentials, HIGHEST_LISTED, Proved, Signer, Wanted, login_key},
+    circle::{Caller, JobSpec, Procedure, Task},
+    dispatch::Played,
+    rpc::{
+        Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs,
+        device_login::{DeviceLogin, LoginUnderWay},
+    },
+    script::Seed,
     store::Unavailable,
 };
 
@@ -21,6 +33,7 @@ pub(super) const METHODS: &[Method] = &[
 
 impl Call for FetchNonce {
     const NEEDS: Needs = Needs::Credentials;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = String;
 
@@ -78,12 +91,18 @@ fn asked(
             };
             (hex::encode(nonce), now + ttl, by)
         }
-        Wanted::Device { .. } => return Err(LoginRefusal::UnknownDevice),
+        Wanted::Device { pubkey } => {
+            let key: DeviceKey = pubkey.parse().map_err(|_| LoginRefusal::BadKey)?;
+            let challenge = Challenge::new(origin, circle, key, ttl, now, nonce);
+            let text = challenge.text();
+            (text, challenge.expires, Signer::Device(key))
+        }
     })
 }
 
 impl Call for Authenticate {
     const NEEDS: Needs = Needs::Credentials;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = bool;
 
@@ -96,18 +115,93 @@ impl Call for Authenticate {
         let proved = challenge
             .and_then(|challenge| challenge.answered(credentials, Timestamp::now()))
             .and_then(|login| login.verify());
-        let key = proved.map_err(Error::InvalidCredentials)?;
-        tracing::Span::current().record("caller", tracing::field::display(&key));
-        tracing::debug!("logged in");
-        context.phase.authenticated(Authenticated { key });
-        context.subscriptions.set_caller(key);
-        Ok(Answer::Now(Ok(true)))
+        match proved.map_err(Error::InvalidCredentials)? {
+            Proved::Caller(key) => {
+                set_caller(context, key, None);
+                Ok(Answer::Now(Ok(true)))
+            }
+            Proved::Device(device) => Ok(log_in_by(context, device)),
+        }
     }
 
     /// Uses up the challenge, as any answer does.
     fn refused(context: &mut Context) {
         context.phase.take_challenge();
     }
+}
+
+/// Sets the session's caller, and the device key by which they have logged in, if it was one.
+fn set_caller(context: &mut Context, key: PublicKey, device: Option<Box<DeviceLogin>>) {
+    tracing::Span::current().record("caller", tracing::field::display(&key));
+    context.phase.authenticated(Authenticated { key });
+    let device_key = device.as_ref().map(|device| device.key);
+    context.device = device;
+    context.subscriptions.set_caller(key, device_key);
+    tracing::debug!(device = ?device_key, "logged in");
+}
+
+/// Logs in by a device key that was proved, once its record is read. The session handles its next message after that, see
+/// [`end_login`].
+fn log_in_by(context: &mut Context, device: DeviceKey) -> Answer<bool> {
+    let (circle, shared) = (context.circle, context.shared.clone());
+    let login = Arc::new(LoginUnderWay {
+        key: device,
+        record: OnceLock::new(),
+    });
+    context.login = Some(login.clone());
+    Answer::Later(Box::pin(async move {
+        let record = shared.dispatcher.device(circle, device).await;
+        let record = record.map_err(|Unavailable| unavailable())?;
+        let record = record.ok_or(Error::InvalidCredentials(LoginRefusal::UnknownDevice))?;
+        let _ = login.record.set(record);
+        Ok(true)
+    }))
+}
+
+/// Sets the caller of a session that has logged in by a device key.
+pub(in crate::rpc) fn end_login(context: &mut Context) {
+    let Some(login) = context.login.take() else {
+        return;
+    };
+    let (key, Some(record)) = (login.key, login.record.get()) else {
+        return;
+    };
+    let (shared, circle) = (context.shared.clone(), context.circle);
+    let login = DeviceLogin {
+        key,
+        scope: record.scope.clone(),
+        _guard: shared
+            .device_sessions
+            .join(circle, key, record, context.ending()),
+    };
+    set_caller(context, record.caller, Some(Box::new(login)));
+    if record.is_use_to_be_noted(Timestamp::now()) {
+        note_use(context, record.caller, key);
+    }
+}
+
+/// Notes the use of a device key. The login doesn't wait for it.
+fn note_use(context: &Context, key: PublicKey, device: DeviceKey) {
+    let dispatcher = context.shared.dispatcher.clone();
+    let job = JobSpec {
+        id: dispatcher.name_play(),
+        circle: context.circle,
+        caller: Caller::Device { key, device },
+        requires: None,
+        task: Task::Procedure(Procedure::NoteDeviceUse),
+        args: Cow::Owned(Value::Null),
+        event: None,
+        timeout: dispatcher.job_timeout(),
+        seed: Seed::draw(),
+        durable: None,
+        request: None,
+    };
+    let (session, memory) = (context.session_id, context.requests.clone());
+    context.shared.device_sessions.spawn(async move {
+        if let Played::Later(handle) = dispatcher.play(job, session, &memory, false) {
+            handle.outcome().await;
+        }
+    });
 }
 
 fn misfit(reason: &str) -> Error {
@@ -118,6 +212,7 @@ fn misfit(reason: &str) -> Error {
 
 impl Call for Whoami {
     const NEEDS: Needs = Needs::Nothing;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = Identity;
 
@@ -128,6 +223,7 @@ impl Call for Whoami {
         let identity = Identity {
             authenticated: key.is_some(),
             pubkey: key,
+            device: admitted.device,
             circle,
             role: fixed.map(Into::into),
             session_id: context.session_id.to_string(),

@@ -13,7 +13,7 @@ use crate::{
     circle::{Procedure, Task},
     dispatch::{Page, Status, Viewer},
     memory::MemoryBudget,
-    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs, Shared},
+    rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs, Shared},
     store::Unavailable,
 };
 
@@ -29,6 +29,7 @@ const AT_A_TIME: usize = 16;
 
 impl Call for AddMember {
     const NEEDS: Needs = Needs::Owner;
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -39,6 +40,7 @@ impl Call for AddMember {
 
 impl Call for RemoveMember {
     const NEEDS: Needs = Needs::Owner;
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Removed;
 
@@ -92,6 +94,7 @@ impl Call for RemoveMember {
 
 impl Call for ListMembers {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 

@@ -16,6 +16,7 @@ mod store;
 mod watches;
 
 use super::Method;
+pub(super) use login::end_login;
 
 /// The methods of each topic. The most frequent ones come first.
 pub(super) const TOPICS: &[&[Method]] = &[

@@ -3,13 +3,14 @@
 use circled_protocol::{Proof, methods::Prove};
 use jiff::Timestamp;
 
-use crate::rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs};
+use crate::rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs};
 
 pub(super) const METHODS: &[Method] = &[Method::of::<Prove>()];
 
 impl Call for Prove {
     /// A signature costs as much as a login's.
     const NEEDS: Needs = Needs::Credentials;
+    const DEVICE: DeviceNeeds = DeviceNeeds::Nothing;
     type Params<'a> = Self;
     type Output = Proof;
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use circled_protocol::{
-    JobId,
+    JobId, LoginRefusal, Permission,
     methods::{CallScript, Called, Play, Played},
 };
 use serde_json::{Value, value::RawValue};
@@ -12,7 +12,7 @@ use crate::{
     auth::Action,
     circle::{JobSpec, Procedure, Request, Task},
     dispatch,
-    rpc::{Admitted, Answer, Call, CallResult, Context, Error, Method, Needs},
+    rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs},
     script::{Outcome, RunError, Seed, Success},
 };
 
@@ -30,6 +30,7 @@ pub(super) type Raw = Box<RawValue>;
 
 impl Call for Play<'static> {
     const NEEDS: Needs = Needs::To(Action::Play);
+    const DEVICE: DeviceNeeds = DeviceNeeds::Scope(Permission::Play);
     type Params<'a> = Play<'a>;
     type Output = Played<Raw>;
 
@@ -55,10 +56,12 @@ impl Call for Play<'static> {
 
 impl Call for CallScript<'static> {
     const NEEDS: Needs = Needs::To(Action::Call);
+    const DEVICE: DeviceNeeds = DeviceNeeds::ToCall;
     type Params<'a> = CallScript<'a>;
     type Output = Called<Raw>;
 
     fn call(context: &mut Context, _: Admitted, params: CallScript<'_>) -> CallResult<Called<Raw>> {
+        context.check_device_calls(&params.name, params.version.as_deref())?;
         let admitted = match params.version.as_deref() {
             None => context.permits_script()?,
             version => context.permits_version(Action::Call, version)?,
@@ -198,6 +201,8 @@ impl From<RunError> for Error {
             RunError::Limit { limit } => limit_exceeded(limit),
             RunError::NotFound { what } => Self::NotFound { what },
             RunError::Forbidden { needs } => Self::Forbidden { needs },
+            RunError::OutOfScope { needs } => Self::OutOfScope { needs },
+            RunError::UnknownDevice => Self::InvalidCredentials(LoginRefusal::UnknownDevice),
             RunError::Invalid { reason } => Self::InvalidParams { reason },
         }
     }

@@ -1,12 +1,15 @@
 //! The circle's named scripts.
 
-use circled_protocol::methods::{CheckScript, DeleteScript, GetScript, ListScripts, PutScript};
+use circled_protocol::{
+    Permission,
+    methods::{CheckScript, DeleteScript, GetScript, ListScripts, PutScript},
+};
 
 use super::runs::{Raw, perform};
 use crate::{
     auth::Action,
     circle::Procedure,
-    rpc::{Admitted, Call, CallResult, Context, Method, Needs},
+    rpc::{Admitted, Call, CallResult, Context, DeviceNeeds, Method, Needs},
 };
 
 pub(super) const METHODS: &[Method] = &[
@@ -19,6 +22,7 @@ pub(super) const METHODS: &[Method] = &[
 
 impl Call for PutScript {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -29,6 +33,7 @@ impl Call for PutScript {
 
 impl Call for CheckScript {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -40,6 +45,7 @@ impl Call for CheckScript {
 
 impl Call for GetScript {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -51,6 +57,7 @@ impl Call for GetScript {
 
 impl Call for ListScripts {
     const NEEDS: Needs = Needs::To(Action::Call);
+    const DEVICE: DeviceNeeds = DeviceNeeds::Scope(Permission::Call);
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -61,6 +68,7 @@ impl Call for ListScripts {
 
 impl Call for DeleteScript {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     auth::Action,
     circle::Procedure,
-    rpc::{Admitted, Answer, Call, CallResult, Context, Method, Needs},
+    rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Method, Needs},
     store::Unavailable,
 };
 
@@ -21,6 +21,7 @@ pub(super) const METHODS: &[Method] = &[
 
 impl Call for StoreList {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -36,6 +37,7 @@ impl Call for StoreList {
 
 impl Call for StoreGet {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;
 
@@ -47,6 +49,7 @@ impl Call for StoreGet {
 
 impl Call for Usage {
     const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = CircleUsage;
 

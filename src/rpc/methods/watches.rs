@@ -1,6 +1,9 @@
 //! `watch`: live queries.
 
-use circled_protocol::methods::{Watch, Watched};
+use circled_protocol::{
+    LoginRefusal, Permission,
+    methods::{Watch, Watched},
+};
 use tokio::time::timeout;
 
 use super::runs::{Raw, limit_exceeded, unavailable};
@@ -8,7 +11,7 @@ use crate::{
     auth::Action,
     circle::QueryScript,
     rpc::{
-        Admitted, Answer, Call, CallResult, Context, Error, Method, Needs,
+        Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs,
         subscriptions::FirstAnswer,
         watches::{Content, Ended, Wanted},
     },
@@ -22,6 +25,7 @@ pub(super) const METHODS: &[Method] = &[Method::of::<Watch<'static>>()];
 
 impl Call for Watch<'static> {
     const NEEDS: Needs = Needs::ToPlayOrCall;
+    const DEVICE: DeviceNeeds = DeviceNeeds::ToPlayOrCall;
     type Params<'a> = Watch<'a>;
     type Output = Watched<Raw>;
 
@@ -29,10 +33,12 @@ impl Call for Watch<'static> {
         let permits = |action, version| context.permits_version(action, version);
         let (script, admitted) = match (params.script, params.name, params.version) {
             (Some(script), None, None) => {
+                context.check_device(&Permission::Play)?;
                 let script = QueryScript::Source(script.into_owned().into());
                 (script, permits(Action::Play, None)?)
             }
             (None, Some(name), version) => {
+                context.check_device_calls(&name, version.as_deref())?;
                 let admitted = permits(Action::Call, version.as_deref())?;
                 let script = QueryScript::Named {
                     name: name.into_owned().into(),
@@ -58,7 +64,7 @@ impl Call for Watch<'static> {
             if subscriptions.watches() >= watches.max_watches() {
                 return Err(limit_exceeded("session.max_watches".into()));
             }
-            let added = subscriptions.add_watch(admitted.key);
+            let added = subscriptions.add_watch(admitted.key, admitted.device);
             // Somebody else has logged in meanwhile.
             let (name, watcher, first) = added.ok_or(Error::Cancelled)?;
             let wanted = Wanted {
@@ -112,6 +118,9 @@ impl Call for Watch<'static> {
                 }
                 Ok(Ok(Err(Ended::Failed(error)))) => error.into(),
                 Ok(Ok(Err(Ended::Needs(needs)))) => Error::Forbidden { needs },
+                Ok(Ok(Err(Ended::UnknownDevice))) => {
+                    Error::InvalidCredentials(LoginRefusal::UnknownDevice)
+                }
                 // The server stops.
                 Ok(Err(_)) => Error::Cancelled,
             };

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use circled_protocol::{PublicKey, Role};
+use circled_protocol::{DeviceKey, PublicKey, Role};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::notice::{self, NoticeBatch};
-use crate::store::{Event, Log};
+use crate::{
+    circle::DEVICE_REMOVED,
+    rpc::device_sessions::changed_device,
+    store::{Event, Log},
+};
 
 /// The most events that are read from the log at once.
 pub(super) const PAGE: usize = 64;
@@ -28,6 +32,8 @@ struct Cursor {
     topic: Box<str>,
     /// The caller who subscribed, if they had logged in.
     caller: Option<PublicKey>,
+    /// The device key by which the caller acts, if they do.
+    device: Option<DeviceKey>,
     /// The role that the circle's list must give the caller; without it, the subscription ends.
     requires: Option<Role>,
     /// The newest event when the caller was known to have that role.
@@ -45,6 +51,7 @@ struct Cursor {
 pub(in crate::rpc) struct NewSubscription {
     pub(in crate::rpc) topic: Box<str>,
     pub(in crate::rpc) caller: Option<PublicKey>,
+    pub(in crate::rpc) device: Option<DeviceKey>,
     pub(in crate::rpc) requires: Option<Role>,
     /// The event after which it begins; `None`: new events.
     pub(in crate::rpc) since: Option<u64>,
@@ -57,6 +64,8 @@ pub(super) struct Behind {
     pub(super) needs: usize,
     /// The caller, and the role that the circle's list must still give them.
     pub(super) requires: Option<(PublicKey, Role)>,
+    /// The caller, and the device key that must still be theirs.
+    pub(super) device: Option<(PublicKey, DeviceKey)>,
 }
 
 /// Events that a subscription has missed.
@@ -90,6 +99,7 @@ impl Cursors {
             name,
             topic: new.topic,
             caller: new.caller,
+            device: new.device,
             requires: new.requires,
             confirmed_at: last,
             next: since.saturating_add(1),
@@ -107,9 +117,16 @@ impl Cursors {
         self.list.len() < before
     }
 
-    /// Removes the cursors of other callers. Returns the notifications about that.
-    pub(super) fn end_of_others(&mut self, caller: &PublicKey) -> Vec<Utf8Bytes> {
-        let is_others = |cursor: &mut Cursor| cursor.caller.is_some_and(|other| other != *caller);
+    /// Removes the cursors of other callers and devices. Returns the notifications about that.
+    pub(super) fn end_of_others(
+        &mut self,
+        caller: &PublicKey,
+        device: Option<DeviceKey>,
+    ) -> Vec<Utf8Bytes> {
+        let is_others = |cursor: &mut Cursor| {
+            let is_other = |other| other != *caller || cursor.device != device;
+            cursor.caller.is_some_and(is_other)
+        };
         let ended = self.list.extract_if(.., is_others);
         ended
             .map(|cursor| notice::ended(cursor.name, None))
@@ -129,6 +146,7 @@ impl Cursors {
             from: cursor.next,
             needs: cursor.needs,
             requires: cursor.caller.zip(cursor.requires),
+            device: cursor.caller.zip(cursor.device),
         })
     }
 
@@ -203,7 +221,8 @@ impl Cursors {
     /// Removes a cursor whose caller no longer has the role that it requires.
     fn end_of_removed(&mut self, index: usize, batch: &mut NoticeBatch<'_>) {
         let cursor = self.list.remove(index);
-        batch.push(notice::ended(cursor.name, cursor.requires));
+        let needs = cursor.requires.filter(|_| cursor.device.is_none());
+        batch.push(notice::ended(cursor.name, needs));
     }
 
     fn offer_one(
@@ -255,12 +274,16 @@ impl Cursor {
         may && event.topic.starts_with(&*self.topic)
     }
 
-    /// Returns true if the event is the removal of the caller from the list, which must give them a role.
+    /// Returns true if the event is the removal of the caller from the list, which must give them a role; or that of the
+    /// device key by which they act.
     fn is_ended_by(&self, event: &Event) -> bool {
         #[derive(Deserialize)]
         struct MemberRemoved {
             #[serde(with = "circled_protocol::trusted")]
             pubkey: PublicKey,
+        }
+        if self.device.is_some() && *event.topic == *DEVICE_REMOVED {
+            return event.id > self.confirmed_at && changed_device(event) == self.device;
         }
         self.requires.is_some()
             && event.id > self.confirmed_at

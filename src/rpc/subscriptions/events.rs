@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     address::Network,
+    circle::Caller,
     memory::Reservation,
     rpc::PendingCall,
     store::{Feed, Log, Signal, Unavailable},
@@ -223,12 +224,20 @@ impl Events {
             let from = behind.from;
             let log = shared.dispatcher.log(circle, from, most).await?;
             tracing::debug!(from, events = log.events.len(), "read missed events");
-            let stays = match behind.requires {
+            let is_acting = match behind.device {
+                Some((key, device)) => {
+                    let caller = Caller::Device { key, device };
+                    shared.dispatcher.is_acting(circle, &caller).await?
+                }
+                None => true,
+            };
+            let has_role = match behind.requires {
                 Some((caller, role)) => {
                     shared.dispatcher.list_role(circle, caller).await? >= Some(role)
                 }
                 None => true,
             };
+            let stays = is_acting && has_role;
             Ok((Missed { log, stays }, reservation))
         };
         self.read = Some(LogRead::Reading(behind.name, Box::pin(read)));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use circled_protocol::{PublicKey, Role};
+use circled_protocol::{DeviceKey, PublicKey, Role};
 use tokio::sync::oneshot;
 
 use super::{
@@ -23,6 +23,8 @@ struct Value {
     name: u64,
     /// The caller who watches, if they had logged in.
     caller: Option<PublicKey>,
+    /// The device key by which they act, if they do.
+    device: Option<DeviceKey>,
     /// Ends the watch when it is dropped; nothing while it begins.
     guard: Option<WatchGuard>,
     /// The digest of the value that the client was sent last; nothing until the watch has begun.
@@ -64,10 +66,11 @@ impl Values {
         self.list.len()
     }
 
-    pub(super) fn add(&mut self, name: u64, caller: Option<PublicKey>) {
+    pub(super) fn add(&mut self, name: u64, caller: Option<PublicKey>, device: Option<DeviceKey>) {
         self.list.push(Value {
             name,
             caller,
+            device,
             guard: None,
             sent: None,
             pending: None,
@@ -96,10 +99,11 @@ impl Values {
         self.list.len() < before
     }
 
-    /// Ends the watches of other callers.
-    pub(super) fn end_of_others(&mut self, caller: &PublicKey) {
+    /// Ends the watches of other callers and devices.
+    pub(super) fn end_of_others(&mut self, caller: &PublicKey, device: Option<DeviceKey>) {
         for value in &mut self.list {
-            if value.caller.is_some_and(|other| other != *caller) {
+            let is_other = |other| other != *caller || value.device != device;
+            if value.caller.is_some_and(is_other) {
                 value.guard = None;
                 value.pending = Some(Pending::Ended(None));
             }
@@ -190,7 +194,7 @@ impl Watcher for SessionWatch {
             Some(first) => drop(first.send(Err(why))),
             None => self.set(Pending::Ended(match why {
                 Ended::Needs(needs) => Some(needs),
-                Ended::Failed(_) => None,
+                Ended::UnknownDevice | Ended::Failed(_) => None,
             })),
         }
     }

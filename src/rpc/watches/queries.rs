@@ -61,6 +61,8 @@ pub(in crate::rpc) trait Watcher {
 pub(in crate::rpc) enum Ended {
     /// The caller lacks this role.
     Needs(Role),
+    /// The device key by which the caller acts was removed, or has expired.
+    UnknownDevice,
     /// It can't run.
     Failed(RunError),
 }
@@ -264,10 +266,14 @@ impl<W: Watcher> Queries<W> {
             return;
         };
         let mut role = RoleCheck::Confirmed;
-        if let (Some(_), Some(key)) = (requires, role_key(&caller)) {
-            // From here on, a change of the role is noticed.
+        let role_key = role_key(&caller).filter(|_| requires.is_some());
+        let keys = role_key.into_iter().chain(device_key(&caller));
+        for key in keys {
+            // From here on, a change of the role, or of the device key, is noticed.
             self.index.insert_key(key, Target::Watch(id));
             role = RoleCheck::Waiting;
+        }
+        if role == RoleCheck::Waiting {
             self.to_confirm.push_back(id);
         }
         let watch = Watch {
@@ -481,6 +487,11 @@ impl<W: Watcher> Queries<W> {
         }
     }
 
+    /// Notes that the device key by which a watch's caller acts is theirs no more.
+    pub(super) fn on_device_gone(&mut self, id: WatchId) {
+        self.end(id, Ended::UnknownDevice);
+    }
+
     /// Notes that a role couldn't be read: it is read again.
     pub(super) fn on_role_unknown(&mut self, id: WatchId) {
         if let Some(watch) = self.watches.get_mut(&id) {
@@ -520,7 +531,8 @@ impl<W: Watcher> Queries<W> {
         let query = Query {
             key,
             spec: spec.clone(),
-            caller: caller.clone(),
+            // Who watches is checked one by one.
+            caller: caller.without_device(),
             run: Run::Idle,
             answer: None,
             at: 0,
@@ -573,7 +585,8 @@ impl<W: Watcher> Queries<W> {
 
     fn take_watch(&mut self, id: WatchId) -> Option<Watch<W>> {
         let watch = self.watches.remove(&id)?;
-        if let Some(key) = role_key(&watch.caller) {
+        let keys = role_key(&watch.caller).into_iter();
+        for key in keys.chain(device_key(&watch.caller)) {
             self.index.remove_key(&key, Target::Watch(id));
         }
         self.late.remove(&(watch.least, id));
@@ -618,7 +631,7 @@ impl<W: Watcher> Queries<W> {
             return;
         };
         match &mut watch.role {
-            RoleCheck::Confirmed if watch.requires.is_some() => {
+            RoleCheck::Confirmed if watch.requires.is_some() || watch.caller.device().is_some() => {
                 watch.role = RoleCheck::Waiting;
                 self.to_confirm.push_back(id);
             }
@@ -659,6 +672,8 @@ fn is_told(error: &RunError) -> bool {
         | RunError::Failed(_)
         | RunError::NotFound { .. }
         | RunError::Forbidden { .. }
+        | RunError::OutOfScope { .. }
+        | RunError::UnknownDevice
         | RunError::Outdated { .. }
         | RunError::Invalid { .. } => true,
         RunError::Cancelled | RunError::Unavailable => false,
@@ -668,6 +683,11 @@ fn is_told(error: &RunError) -> bool {
 /// Returns the key of the store that has a caller's role.
 fn role_key(caller: &Caller<'_>) -> Option<Key> {
     caller.key().map(circle::member_key)
+}
+
+/// Returns the key of the store that has the device key by which a caller acts.
+fn device_key(caller: &Caller<'_>) -> Option<Key> {
+    caller.device().map(circle::device_record_key)
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ const CHECK: Duration = Duration::from_secs(2);
 enum Done {
     Run(QueryId, ReservedOutcome),
     Role(WatchId, Result<Option<Role>, Unavailable>),
+    /// The device key by which the caller of a watch acted is theirs no more.
+    DeviceGone(WatchId),
     /// A query is to be tried again.
     Retry(QueryId),
     /// The number of the last commit was read.
@@ -218,6 +220,10 @@ impl CircleTask {
                     Err(Unavailable) => self.queries.on_role_unknown(id),
                 }
             }
+            Done::DeviceGone(id) => {
+                self.confirms -= 1;
+                self.queries.on_device_gone(id);
+            }
             Done::Retry(id) => self.queries.on_retry(id),
             Done::Synced(last) => {
                 self.is_syncing = false;
@@ -279,6 +285,9 @@ impl CircleTask {
                 let Some(key) = caller.key() else {
                     return Done::Role(id, Ok(None));
                 };
+                if let Ok(false) = dispatcher.is_acting(circle, &caller).await {
+                    return Done::DeviceGone(id);
+                }
                 let role = dispatcher.list_role(circle, *key).await;
                 if role.is_err() {
                     sleep(AGAIN).await;

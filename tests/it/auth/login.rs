@@ -559,6 +559,7 @@ async fn whoami_tells_what_was_proved() {
         json!({
             "authenticated": false,
             "pubkey": null,
+            "device": null,
             "circle": circle(),
             "role": null,
             "session_id": id,

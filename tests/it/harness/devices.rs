@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     calls::ok,
-    server::{Ws, circle},
+    server::{Answer, Received, TestServer, Ws, circle},
 };
 
 /// Returns the device key of a seed.
@@ -53,4 +53,40 @@ pub(crate) async fn add_for(session: &mut Ws, device: &DeviceSecretKey, scope: &
 /// Has a device act for the caller of a session, for an hour.
 pub(crate) async fn add_device(session: &mut Ws, device: &DeviceSecretKey, scope: &str) {
     add_for(session, device, scope, 3600).await;
+}
+
+/// Logs in by a device.
+pub(crate) async fn log_in(session: &mut Ws, device: &DeviceSecretKey) -> Answer {
+    let pubkey = device.public();
+    let asked = json!({ "pubkey": pubkey, "scheme": "es256" });
+    let text = ok(session, "fetch_nonce", asked).await;
+    let signature = device.sign(text.as_str().unwrap());
+    let shown = json!({ "pubkey": pubkey, "signature": signature, "scheme": "es256" });
+    session.call("authenticate", shown).await
+}
+
+/// Returns a session of a device.
+pub(crate) async fn connected(server: &TestServer, device: &DeviceSecretKey) -> Ws {
+    let mut session = server.connect().await;
+    assert_eq!(log_in(&mut session, device).await, Ok(json!(true)));
+    session
+}
+
+/// Reads what a session is sent until it is closed. Returns its texts, and the code and reason.
+pub(crate) async fn end(session: &mut Ws) -> (Vec<Value>, u16, String) {
+    let mut texts = Vec::new();
+    loop {
+        match session.next().await {
+            Received::Text(text) => texts.push(circled_json::parse(&text).unwrap()),
+            Received::Close(code, reason) => return (texts, code, reason),
+            Received::Gone => panic!("it ended without a close frame"),
+        }
+    }
+}
+
+/// Checks that a session is closed because its device key was removed. Returns what it was sent before.
+pub(crate) async fn removed(session: &mut Ws) -> Vec<Value> {
+    let (texts, code, reason) = end(session).await;
+    assert_eq!((code, reason.as_str()), (1008, "device key removed"));
+    texts
 }

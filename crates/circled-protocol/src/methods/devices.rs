@@ -28,7 +28,7 @@ impl Method for AddDeviceKey {
     const NAME: &'static str = "add_device_key";
     const SUMMARY: &'static str =
         "Has a device's key act for the caller, within a scope and until a time.";
-    const ERRORS: &'static [i32] = code::OF_SIGNED_CHANGES;
+    const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Device;
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use crate::{NostrEvent, PublicKey, Role, Scheme, Word};
+use crate::{DeviceKey, NostrEvent, PublicKey, Role, Scheme, Word, code};
 
 /// `fetch_nonce`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +57,7 @@ impl Method for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
         "Logs the session in, with a signature over what `fetch_nonce` returned.";
+    const ERRORS: &'static [i32] = &[code::UNAVAILABLE];
     type Result = bool;
 }
 
@@ -78,6 +79,9 @@ pub struct Identity {
     pub authenticated: bool,
     /// The caller's key.
     pub pubkey: Option<PublicKey>,
+    /// The device key by which the caller has logged in; null if it wasn't one.
+    #[serde(default)]
+    pub device: Option<DeviceKey>,
     /// The circle that the session is in.
     pub circle: PublicKey,
     /// The caller's role in the circle.

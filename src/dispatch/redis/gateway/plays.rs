@@ -114,7 +114,7 @@ impl Gateway {
     pub(super) async fn submit(&self, circle: PublicKey, mut plays: Vec<NewPlay>) -> Vec<NewPlay> {
         let partition = self.redis.keys().of(&circle);
         plays.sort_by(|one, other| one.caller.key().cmp(&other.caller.key()));
-        let callers = plays.chunk_by(|one, other| one.caller == other.caller);
+        let callers = plays.chunk_by(|one, other| one.caller.key() == other.caller.key());
         let callers = callers.map(|plays| scripts::PlaysOfCaller {
             caller: plays[0].caller.to_string(),
             num_plays: u32::try_from(plays.len()).unwrap_or(u32::MAX),

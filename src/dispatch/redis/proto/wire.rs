@@ -91,7 +91,7 @@ mod tests {
     use std::{borrow::Cow, time::Duration};
 
     use circled_protocol::{
-        CallRule, DeviceSecretKey, FailureKind, JobId, Role, SecretKey,
+        CallRule, DeviceSecretKey, FailureKind, JobId, Permission, Role, SecretKey,
         methods::{AddDeviceKey, AddMember, PutScript},
     };
     use serde_json::json;
@@ -174,6 +174,11 @@ mod tests {
             scope: "call:greet,jobs".parse().unwrap(),
             proof: "ab".repeat(64),
         });
+        let note_use = spec(
+            Caller::Device { key, device },
+            None,
+            Task::Procedure(Procedure::NoteDeviceUse),
+        );
         let is_member = Some(Role::Member);
         let with_request = |task| {
             let job = spec(Caller::Key(key), None, task);
@@ -194,6 +199,15 @@ mod tests {
                 "play",
                 spec(Caller::Key(key), is_member, Task::Source("1\n\"2\"".into())),
             ),
+            (
+                "play_of_device",
+                spec(
+                    Caller::Device { key, device },
+                    is_member,
+                    Task::Source("1".into()),
+                ),
+            ),
+            ("note_device_use", note_use),
             (
                 "play_of_anyone",
                 spec(Caller::Anyone, None, Task::Source("1".into())),
@@ -342,6 +356,14 @@ mod tests {
                 &["/Err/forbidden"],
                 Err(RunError::Forbidden { needs }),
             ),
+            (
+                "outcome_out_of_scope",
+                &["/Err/out_of_scope"],
+                Err(RunError::OutOfScope {
+                    needs: Some(Permission::CallNamed("greet".to_owned())),
+                }),
+            ),
+            ("outcome_unknown_device", &[], Err(RunError::UnknownDevice)),
             ("outcome_invalid", &["/Err/invalid"], Err(invalid)),
             ("outcome_outdated", &["/Err/outdated"], Err(outdated)),
             ("outcome_displaced", &[], Err(RunError::Displaced)),

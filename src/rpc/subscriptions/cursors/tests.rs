@@ -36,6 +36,7 @@ fn cursor(name: u64, next: u64) -> Cursor {
         name,
         topic: "".into(),
         caller: Some(key(2)),
+        device: None,
         requires: None,
         confirmed_at: 0,
         next,
@@ -75,8 +76,13 @@ fn sent(batch: NoticeBatch<'_>) -> Vec<String> {
         if params["gap"] == true {
             format!("{name}: gap {}", params["since"])
         } else if params["ended"] == true {
-            assert_eq!(params["needs"], "member");
-            format!("{name}: ended")
+            match params["needs"].as_str() {
+                Some(needs) => {
+                    assert_eq!(needs, "member");
+                    format!("{name}: ended")
+                }
+                None => format!("{name}: ended, needs no role"),
+            }
         } else {
             format!("{name}: {}", params["id"])
         }
@@ -229,6 +235,32 @@ fn another_log_is_sent_from_its_beginning() {
     assert_eq!(caught_up(cursors, 1, &missed(0, 0, [])), ["1: gap 0"]);
     assert!(!cursors.list[0].is_behind);
     assert_eq!(offered(cursors, &news(1)), ["1: 1"]);
+}
+
+#[test]
+fn the_subscriptions_of_a_removed_device_end() {
+    let device = |seed: u8| DeviceKey::from_stored([seed; 33]);
+    let of = |seed: u8, name| Cursor {
+        device: Some(device(seed)),
+        confirmed_at: 2,
+        ..cursor(name, 1)
+    };
+    let removed = |id, seed| {
+        let data = json!({ "pubkey": device(seed) });
+        event(id, DEVICE_REMOVED, &data, Some(key(2)))
+    };
+    let cursors = &mut cursors_of([of(2, 1), of(3, 2), cursor(3, 1)]);
+    // It was added again before the subscription began.
+    let before = offered(cursors, &removed(1, 2));
+    assert_eq!(before.len(), 3, "{before:?}");
+    offered(cursors, &news(2));
+    let after = offered(cursors, &removed(3, 2));
+    assert!(
+        after.contains(&"1: ended, needs no role".to_owned()),
+        "{after:?}"
+    );
+    assert_eq!(cursors.len(), 2);
+    assert_eq!(offered(cursors, &news(4)).len(), 2);
 }
 
 #[test]

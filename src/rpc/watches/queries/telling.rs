@@ -69,7 +69,7 @@ impl<W: Watcher> Queries<W> {
         let spec = query.spec.clone();
         let others = query.watches.iter().copied().filter(|id| {
             let watch = self.watches.get(id);
-            watch.is_some_and(|watch| watch.caller != caller)
+            watch.is_some_and(|watch| watch.caller.key() != caller.key())
         });
         for other in others.collect::<Vec<_>>() {
             if let Some(query) = self.queries.get_mut(&id) {
